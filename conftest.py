@@ -1,0 +1,29 @@
+"""What the examples in docstrings find: numpy, ptrarray, a small store, a folder to write in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ptrarray
+
+
+@pytest.fixture(autouse=True)
+def _doctest_world(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give doctests a store of three arrays, open for reading as `store`, in `corpus.ptr`."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        yield
+        return
+    namespace: dict[str, Any] = request.getfixturevalue("doctest_namespace")
+    folder: Path = request.getfixturevalue("tmp_path")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with ptrarray.create("corpus.ptr", dtype="f4", attrs={"rate": 16000}) as writer:
+            writer.write({"utt1": [1, 2, 3], "utt2": [4, 5], "utt3": [6]})
+        with ptrarray.open("corpus.ptr") as store:
+            namespace.update(np=np, ptrarray=ptrarray, store=store)
+            yield

@@ -1,0 +1,57 @@
+"""A pointer-array database for variable-length numpy arrays.
+
+One flat memory-mapped data file and an index of name → (start, end), filled by
+parallel writer processes, read by name or slice from any process, reduced
+whole with numpy::
+
+    with ptrarray.create("corpus.ptr", dtype="f4", row_shape=(80,)) as writer:
+        writer["utt1"] = features
+    store = ptrarray.open("corpus.ptr")
+    store["utt1"], np.mean(store, axis=0)
+"""
+
+from ptrarray.errors import (
+    BadInputError,
+    ClosedStoreError,
+    CorruptStoreError,
+    DuplicateNameError,
+    OverlapError,
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+    TaskError,
+    UnknownNameError,
+)
+from ptrarray.fill import fill
+from ptrarray.pointers import Pointer
+from ptrarray.ragged import Ragged
+from ptrarray.reader import PointerArray, open
+from ptrarray.storage.verify import Damage
+from ptrarray.upkeep import checkpoint, verify
+from ptrarray.writer import PointerArrayWriter, append, create
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BadInputError",
+    "ClosedStoreError",
+    "CorruptStoreError",
+    "Damage",
+    "DuplicateNameError",
+    "OverlapError",
+    "Pointer",
+    "PointerArray",
+    "PointerArrayWriter",
+    "Ragged",
+    "StoreError",
+    "StoreExistsError",
+    "StoreNotFoundError",
+    "TaskError",
+    "UnknownNameError",
+    "append",
+    "checkpoint",
+    "create",
+    "fill",
+    "open",
+    "verify",
+]

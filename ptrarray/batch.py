@@ -1,0 +1,138 @@
+"""Arrays made ready to be written: checked, cast, hashed and summed, before any lock."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray import names as naming
+from ptrarray.casting import fit
+from ptrarray.errors import BadInputError
+
+NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Named arrays that will lie end to end.
+
+    Attributes
+    ----------
+    names : list of bytes
+        Encoded names.
+    hashes, crcs : array of uint32
+        CRC-32 of each name and of each array's bytes.
+    offsets : array of uint64, one more than names
+        Array ``i`` takes rows ``offsets[i]`` to ``offsets[i + 1]`` of the batch.
+    buffers : list of ndarray
+        C-contiguous, in order; the callers' own arrays where they fit.
+    """
+
+    names: list[bytes]
+    hashes: array[int]
+    crcs: array[int]
+    offsets: array[int]
+    buffers: list[npt.NDArray[Any]]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in all."""
+        return self.offsets[-1]
+
+    def bounds(self, start: int) -> array[int]:
+        """Rows between the arrays when the batch begins at row `start`."""
+        return array("Q", [start + offset for offset in self.offsets])
+
+
+def from_mapping(
+    arrays: Mapping[str, npt.ArrayLike], dtype: np.dtype[Any], row_shape: tuple[int, ...]
+) -> Batch:
+    """Make arrays ready that are given by name.
+
+    Raises
+    ------
+    BadInputError
+        For a name or array that the store cannot take.
+    """
+    encoded = [naming.encode(name) for name in arrays]
+    buffers = [fit(name, value, dtype, row_shape) for name, value in arrays.items()]
+    _check_names_nbytes(encoded)
+    return Batch(
+        encoded,
+        naming.hash_all(encoded),
+        array("I", map(crc32, buffers)),
+        array("Q", accumulate(map(len, buffers), initial=0)),
+        buffers,
+    )
+
+
+def from_ragged(
+    names: Sequence[str],
+    values: npt.ArrayLike,
+    offsets: npt.ArrayLike,
+    dtype: np.dtype[Any],
+    row_shape: tuple[int, ...],
+) -> Batch:
+    """Make arrays ready that lie end to end already.
+
+    Raises
+    ------
+    BadInputError
+        For a name, values or offsets that the store cannot take, and for a
+        name that is given twice.
+    """
+    encoded = [naming.encode(name) for name in names]
+    _check_names_nbytes(encoded)
+    _check_distinct(names)
+    rows = fit("values", values, dtype, row_shape)
+    bounds = _checked_offsets(offsets, len(encoded), len(rows))
+    used = rows[bounds[0] : bounds[-1]]
+    relative = array("Q", (bounds - bounds[0]).astype(np.uint64).tobytes())
+    raw = memoryview(used.reshape(-1).view(np.uint8)) if used.size else memoryview(b"")
+    width = used.nbytes // len(used) if len(used) else 0
+    crcs = (crc32(raw[start * width : end * width]) for start, end in pairwise(relative))
+    return Batch(encoded, naming.hash_all(encoded), array("I", crcs), relative, [used])
+
+
+def _check_names_nbytes(encoded: list[bytes]) -> None:
+    nbytes = sum(map(len, encoded))
+    if nbytes > NAMES_LIMIT_NBYTES:
+        raise BadInputError(
+            f"the names have {nbytes} bytes together, at most {NAMES_LIMIT_NBYTES} can be "
+            "written in one call: use several",
+            found=nbytes,
+            expected=NAMES_LIMIT_NBYTES,
+        )
+
+
+def _check_distinct(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise BadInputError(f"name {twice!r:.80} is given twice", name=twice)
+
+
+def _checked_offsets(
+    offsets: npt.ArrayLike, n_names: int, n_rows: int
+) -> npt.NDArray[np.integer[Any]]:
+    bounds = np.asarray(offsets)
+    problem = None
+    if bounds.ndim != 1 or bounds.dtype.kind not in "iu":
+        problem = f"are {bounds.dtype} of shape {bounds.shape}, not a list of integers"
+    elif len(bounds) != n_names + 1:
+        problem = f"are {len(bounds)} numbers, {n_names} names need {n_names + 1}"
+    elif (bounds[1:] < bounds[:-1]).any():
+        at = int(np.argmax(bounds[1:] < bounds[:-1]))
+        problem = f"decrease from {bounds[at]} to {bounds[at + 1]} at position {at + 1}"
+    elif bounds[0] < 0 or bounds[-1] > n_rows:
+        problem = f"go from {bounds[0]} to {bounds[-1]}, the values have {n_rows} rows"
+    if problem is not None:
+        raise BadInputError(f"offsets {problem}", found=problem, expected=f"{n_names + 1} rows")
+    return bounds

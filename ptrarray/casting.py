@@ -1,0 +1,110 @@
+"""Fitting arrays into a store: shape, dtype, and values that must not change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.errors import BadInputError
+
+Array = npt.NDArray[Any]
+
+
+def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> Array:
+    """Return `value` as a C-contiguous array of rows, or say why it cannot be one.
+
+    Parameters
+    ----------
+    name : str
+        Name of the array, for messages.
+    value : array_like, shape (n_rows, *row_shape)
+        A C-contiguous array of the right dtype is returned as it is, not copied.
+    dtype : numpy.dtype
+        Element type of the store.
+    row_shape : tuple of int
+        Shape of one row.
+
+    Returns
+    -------
+    ndarray of `dtype`, shape (n_rows, *row_shape)
+
+    Raises
+    ------
+    BadInputError
+        For another trailing shape, a 0-d, masked or object array, or a dtype
+        or value that `dtype` cannot hold unchanged.
+
+    Examples
+    --------
+    >>> fit("ids", np.array([1, 2]), np.dtype("u2"), ())
+    array([1, 2], dtype=uint16)
+    >>> fit("ids", np.array([1, 70_000]), np.dtype("u2"), ())
+    Traceback (most recent call last):
+        ...
+    ptrarray.errors.BadInputError: array 'ids' holds values from 1 to 70000, which uint16 cannot hold
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise _unfit(name, "is a masked array, and the store keeps no masks", "masked", "plain")
+    array = _as_array(name, value)
+    if array.ndim == 0 or array.shape[1:] != row_shape:
+        wanted = f"(n, {', '.join(map(str, row_shape))})" if row_shape else "(n,)"
+        what = f"has shape {array.shape}, the store wants {wanted}"
+        raise _unfit(name, what, array.shape, (None, *row_shape))
+    if array.dtype != dtype:
+        array = _cast(name, array, dtype, is_literal=not isinstance(value, np.ndarray))
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def _as_array(name: str, value: npt.ArrayLike) -> Array:
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise _unfit(name, f"cannot become an array: {error}", type(value), "array") from error
+    if array.dtype.hasobject:
+        raise _unfit(
+            name, f"has dtype {array.dtype}, which holds Python objects", array.dtype, "plain"
+        )
+    return array
+
+
+def _cast(name: str, array: Array, dtype: np.dtype[Any], *, is_literal: bool) -> Array:
+    if is_literal and array.size == 0:  # [] is float64 to numpy, and nothing to the user
+        return array.astype(dtype, casting="unsafe")
+    if array.dtype.kind in "iu" and dtype.kind in "iu":
+        return _cast_integers(name, array, dtype)
+    if array.dtype.names != dtype.names or not np.can_cast(array.dtype, dtype, "same_kind"):
+        what = f"has dtype {array.dtype}, which cannot be cast to the store's {dtype}"
+        raise _unfit(name, what, array.dtype, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype)
+        if array.dtype.kind in "fc" and dtype.kind in "fc":
+            kept = not np.any(np.isinf(cast) & ~np.isinf(array))
+        else:
+            kept = _equal(cast.astype(array.dtype, casting="unsafe"), array)
+    if not kept:
+        what = f"has {array.dtype} values that the store's {dtype} would change"
+        raise _unfit(name, what, array.dtype, dtype)
+    return cast
+
+
+def _cast_integers(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
+    if array.size and not np.can_cast(array.dtype, dtype, "safe"):
+        low, high, limits = int(array.min()), int(array.max()), np.iinfo(dtype)
+        if low < limits.min or high > limits.max:
+            what = f"holds values from {low} to {high}, which {dtype} cannot hold"
+            raise _unfit(name, what, (low, high), dtype)
+    return array.astype(dtype)
+
+
+def _equal(cast: Array, array: Array) -> bool:
+    if array.dtype.kind in "mM":
+        return bool(np.all((cast == array) | (np.isnat(cast) & np.isnat(array))))
+    return bool(np.all(cast == array))
+
+
+def _unfit(name: str, what: str, found: object, expected: object) -> BadInputError:
+    return BadInputError(
+        f"array {name!r:.80} {what}", name=name, found=str(found), expected=str(expected)
+    )

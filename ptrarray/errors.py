@@ -1,0 +1,124 @@
+"""The tree of exceptions: each carries its facts as fields and survives pickling.
+
+::
+
+    StoreError
+    ├── StoreExistsError     (FileExistsError)
+    ├── StoreNotFoundError   (FileNotFoundError)
+    ├── CorruptStoreError    (ValueError)
+    ├── OverlapError         (ValueError)
+    ├── BadInputError        (TypeError, ValueError)
+    ├── UnknownNameError     (KeyError)
+    ├── DuplicateNameError   (KeyError)
+    ├── ClosedStoreError     (ValueError)
+    └── TaskError
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class StoreError(Exception):
+    """Something is wrong with a store, or with what was asked of it.
+
+    Parameters
+    ----------
+    message : str
+        What was found, what was expected and what to do.
+    **facts
+        The same as data; each becomes an attribute of the exception.
+
+    Examples
+    --------
+    >>> error = StoreError("no room for 'a' in x.ptr", path="x.ptr", name="a")
+    >>> error.name
+    'a'
+    >>> import pickle
+    >>> pickle.loads(pickle.dumps(error)).path
+    'x.ptr'
+    """
+
+    path: str
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.facts = facts
+        for fact, value in facts.items():
+            setattr(self, fact, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args[0], self.facts)
+
+    # KeyError would print the repr of the message, OSError an errno.
+    __str__ = Exception.__str__
+
+
+def _rebuild(kind: type[StoreError], message: str, facts: dict[str, Any]) -> StoreError:
+    return kind(message, **facts)
+
+
+class StoreExistsError(StoreError, FileExistsError):
+    """The path is taken. Fields: ``path``."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """There is no store at the path. Fields: ``path``."""
+
+
+class CorruptStoreError(StoreError, ValueError):
+    """A file of the store is damaged or is not what it claims to be.
+
+    Fields: ``path`` (the file), ``damage`` (what `verify` found, one
+    `ptrarray.Damage` for each finding; empty when found by a read).
+    """
+
+    damage: tuple[Any, ...] = ()
+
+
+class OverlapError(StoreError, ValueError):
+    """The rows asked for belong to an array, or a living writer claims them.
+
+    Fields: ``path``, ``name``, ``start``, ``end``.
+    """
+
+    name: str
+    start: int
+    end: int
+
+
+class BadInputError(StoreError, TypeError, ValueError):
+    """An array, name, offset or setting that the store cannot take.
+
+    Fields: ``path`` and, where they apply, ``name``, ``found``, ``expected``.
+    """
+
+    name: str
+    found: Any
+    expected: Any
+
+
+class UnknownNameError(StoreError, KeyError):
+    """No array has this name. Fields: ``path``, ``name``."""
+
+    name: str
+
+
+class DuplicateNameError(StoreError, KeyError):
+    """Names to be written are there already. Fields: ``path``, ``names``."""
+
+    names: tuple[str, ...]
+
+
+class ClosedStoreError(StoreError, ValueError):
+    """The reader or writer was closed. Fields: ``path``."""
+
+
+class TaskError(StoreError):
+    """A task given to `fill` failed.
+
+    Fields: ``path``, ``task`` (its name or argument), ``worker_traceback``.
+    """
+
+    task: Any
+    worker_traceback: str

@@ -1,0 +1,1 @@
+"""Bytes to structures and back, exactly as docs/FORMAT.md; no files."""

@@ -1,0 +1,267 @@
+"""The index file: a header map, then one aligned ``bin`` object for each column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgpack
+import numpy as np
+
+from ptrarray.errors import BadInputError, CorruptStoreError
+from ptrarray.format import dtypes
+
+FORMAT = "ptrarray"
+VERSION = 1
+ALIGNMENT = 64
+BIN32_PREFIX_NBYTES = 5
+COLUMN_LIMIT_NBYTES = 2**32 - 1
+HEADER_LIMIT_NBYTES = 64 * 2**20
+STORE_ID_NBYTES = 16
+
+COLUMN_TYPES = {
+    "start": "<u8",
+    "end": "<u8",
+    "name_end": "<u8",
+    "names": "|u1",
+    "crc": "<u4",
+    "slot": "<u4",
+}
+
+_NIL = b"\xc0"
+_UINT32 = b"\xce"
+_DATA_FILE = re.compile(r"data(\.\d{1,20})?\.bin", re.ASCII)
+
+
+class Column(NamedTuple):
+    """Where a column lies in the index file."""
+
+    type: str
+    start_byte: int
+    nbytes: int
+    crc: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexHeader:
+    """What the header map of an index says."""
+
+    generation: int
+    store_id: bytes
+    data_file: str
+    dtype: np.dtype[Any]
+    row_shape: tuple[int, ...]
+    n_arrays: int  # entries of each column
+    n_rows: int  # rows of the flat array: pre-sized, or committed at the highest
+    n_reserved: int  # rows reserved at the highest: where the next append goes
+    n_homes: int  # home slots of the name table
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+def encode(header: IndexHeader, columns: dict[str, bytes | memoryview]) -> Iterator[Any]:
+    """Yield the pieces of an index file in order.
+
+    Parameters
+    ----------
+    header : IndexHeader
+        Its facts.
+    columns : dict of str to buffer of bytes
+        Contents of each column of `COLUMN_TYPES`.
+
+    Raises
+    ------
+    BadInputError
+        If a column is larger than the 4 GiB that a msgpack ``bin`` holds.
+    """
+    for name, content in columns.items():
+        if len(content) > COLUMN_LIMIT_NBYTES:
+            raise BadInputError(
+                f"column {name!r} of the index would have {len(content)} bytes, "
+                f"at most {COLUMN_LIMIT_NBYTES} can be kept: split the store into shards",
+                found=len(content),
+                expected=COLUMN_LIMIT_NBYTES,
+            )
+    sizes = {name: len(content) for name, content in columns.items()}
+    crcs = {name: crc32(content) for name, content in columns.items()}
+    start_byte = _aligned(512)
+    while True:
+        layout = _layout(sizes, crcs, start_byte)
+        packed = _encode_header(header, layout)
+        needed = _aligned(len(packed) + BIN32_PREFIX_NBYTES)
+        if needed <= start_byte:
+            break
+        start_byte = needed
+    yield packed
+    at = len(packed)
+    for name, column in layout.items():
+        padding = column.start_byte - BIN32_PREFIX_NBYTES - at
+        yield _NIL * padding + b"\xc6" + column.nbytes.to_bytes(4, "big")
+        yield columns[name]
+        at = column.start_byte + column.nbytes
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def _layout(sizes: dict[str, int], crcs: dict[str, int], start_byte: int) -> dict[str, Column]:
+    layout = {}
+    for name, nbytes in sizes.items():
+        layout[name] = Column(COLUMN_TYPES[name], start_byte, nbytes, crcs[name])
+        start_byte = _aligned(start_byte + nbytes + BIN32_PREFIX_NBYTES)
+    return layout
+
+
+def _encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
+    packed: bytes = msgpack.packb(
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "generation": header.generation,
+            "store_id": header.store_id,
+            "data_file": header.data_file,
+            "dtype": dtypes.encode(header.dtype),
+            "row_shape": header.row_shape,
+            "n_arrays": header.n_arrays,
+            "n_rows": header.n_rows,
+            "n_reserved": header.n_reserved,
+            "n_homes": header.n_homes,
+            "attrs": header.attrs,
+            "columns": layout,
+            "crc": 0xFFFF_FFFF,
+        }
+    )
+    # The CRC comes last and in five bytes whatever its value, to cover all before it.
+    covered = packed[:-5]
+    return covered + _UINT32 + crc32(covered).to_bytes(4, "big")
+
+
+def decode(raw: bytes | memoryview, where: str) -> tuple[IndexHeader, dict[str, Column]]:
+    """Read the header of an index and check all that can be known from it.
+
+    Parameters
+    ----------
+    raw : buffer
+        The whole file; only its first object is read.
+    where : str
+        Path of the file, for messages.
+
+    Raises
+    ------
+    CorruptStoreError
+        If the file is not an index, is of a newer version, is damaged, or
+        its columns do not fit in the file or together.
+    """
+    fields = _unpack(raw, where)
+    if fields.get("format") != FORMAT:
+        raise corrupt(where, f"is not an index: its format is {fields.get('format')!r:.40}")
+    if fields.get("version") != VERSION:
+        raise corrupt(
+            where,
+            f"has format version {fields.get('version')!r:.40}, this ptrarray reads version "
+            f"{VERSION}: install a newer one",
+        )
+    try:
+        header = _header(fields)
+        columns = {
+            name: Column(str(kind), int(start), int(nbytes), int(crc))
+            for name, (kind, start, nbytes, crc) in fields["columns"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise corrupt(where, f"has a header that makes no sense: {error}") from error
+    _check_columns(header, columns, len(raw), where)
+    return header, columns
+
+
+def _unpack(raw: bytes | memoryview, where: str) -> dict[str, Any]:
+    """Unpack the header map, and compare its checksum."""
+    size = 4096
+    while True:
+        unpacker = msgpack.Unpacker(
+            raw=False, strict_map_key=True, max_buffer_size=HEADER_LIMIT_NBYTES
+        )
+        head = bytes(raw[: min(size, HEADER_LIMIT_NBYTES)])
+        try:
+            unpacker.feed(head)
+            fields = unpacker.unpack()
+            break
+        except msgpack.OutOfData:
+            if size >= min(len(raw), HEADER_LIMIT_NBYTES):
+                raise corrupt(where, f"ends in its header, after {len(raw)} bytes") from None
+            size *= 8
+        except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
+            raise corrupt(where, f"does not begin with a msgpack map ({error})") from error
+    end = unpacker.tell()
+    if not isinstance(fields, dict):
+        raise corrupt(where, "does not begin with a msgpack map")
+    is_ours = fields.get("format") == FORMAT and fields.get("version") == VERSION
+    crc = _UINT32 + crc32(head[: end - 5]).to_bytes(4, "big")
+    if is_ours and head[end - 5 : end] != crc:
+        raise corrupt(where, "has a header that does not match its checksum")
+    return fields
+
+
+def _header(fields: dict[str, Any]) -> IndexHeader:
+    store_id, data_file = fields["store_id"], fields["data_file"]
+    if not isinstance(store_id, bytes) or len(store_id) != STORE_ID_NBYTES:
+        raise TypeError(f"store id {store_id!r:.40}")
+    if not isinstance(data_file, str) or not _DATA_FILE.fullmatch(data_file):
+        raise TypeError(f"data file {data_file!r:.40}")
+    if not isinstance(fields["attrs"], dict):
+        raise TypeError("attrs are not a map")
+    return IndexHeader(
+        generation=_count(fields, "generation"),
+        store_id=store_id,
+        data_file=data_file,
+        dtype=dtypes.decode(fields["dtype"]),
+        row_shape=tuple(_count({"length": length}, "length") for length in fields["row_shape"]),
+        n_arrays=_count(fields, "n_arrays"),
+        n_rows=_count(fields, "n_rows"),
+        n_reserved=_count(fields, "n_reserved"),
+        n_homes=_count(fields, "n_homes"),
+        attrs=fields["attrs"],
+    )
+
+
+def _count(fields: dict[str, Any], name: str) -> int:
+    value = fields[name]
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{name} {value!r:.40}")
+    return value
+
+
+def _check_columns(
+    header: IndexHeader, columns: dict[str, Column], file_nbytes: int, where: str
+) -> None:
+    wanted = {"start": 8, "end": 8, "name_end": 8, "crc": 4}
+    for name, kind in COLUMN_TYPES.items():
+        column = columns.get(name)
+        if column is None or column.type != kind:
+            raise corrupt(where, f"has no column {name!r} of type {kind}")
+        width = wanted.get(name)
+        if width is not None and column.nbytes != width * header.n_arrays:
+            raise corrupt(
+                where,
+                f"has {column.nbytes} bytes in column {name!r}, "
+                f"{header.n_arrays} arrays need {width * header.n_arrays}",
+            )
+    if columns["slot"].nbytes % 8 or columns["slot"].nbytes // 8 <= header.n_homes:
+        raise corrupt(where, f"has {columns['slot'].nbytes} bytes in column 'slot'")
+    spans = sorted((c.start_byte, c.start_byte + c.nbytes) for c in columns.values())
+    if any(end > start for (_, end), (start, _) in pairwise(spans)):
+        raise corrupt(where, "has columns that overlap")
+    if spans[0][0] < 0 or spans[-1][1] > file_nbytes:
+        raise corrupt(
+            where, f"has {file_nbytes} bytes, its columns need {spans[-1][1]}: it is cut short"
+        )
+    if any(c.start_byte % ALIGNMENT for c in columns.values()):
+        raise corrupt(where, f"has columns that are not aligned to {ALIGNMENT} bytes")
+
+
+def corrupt(where: str, what: str) -> CorruptStoreError:
+    """Return the error for a damaged file of a store."""
+    return CorruptStoreError(f"{where} {what}", path=where)

@@ -1,0 +1,258 @@
+"""The journal file: two header slots rewritten in place, then records."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.errors import CorruptStoreError
+from ptrarray.format.index import corrupt
+
+MAGIC = b"ptrjrnl1"
+SLOT_NBYTES = 4096
+RECORDS_START = 2 * SLOT_NBYTES
+RECORD_LIMIT_NAMES = 2**22
+
+PUT, DELETE, ATTRS = 1, 2, 3
+
+_SLOT = struct.Struct("<8s16s16sQQQQI")  # FORMAT.md, journal header
+_SLOT_PREFIX = b"\xc5" + (SLOT_NBYTES - 3).to_bytes(2, "big")
+_RECORD = struct.Struct(">BI")  # FORMAT.md, record frame: bin 32, length
+_BIN32 = 0xC6
+_CRC_NBYTES = 4
+LIVE_NBYTES = len(_SLOT_PREFIX) + _SLOT.size
+FRAME_PREFIX_NBYTES = _RECORD.size
+
+
+class JournalHeader(NamedTuple):
+    """State of a journal: what is committed, what is on the disk, what is reserved."""
+
+    store_id: bytes
+    boot_id: bytes  # of the machine, when this was written
+    generation: int
+    committed_end: int  # byte where the committed records end
+    synced_end: int  # byte up to which they are known to be on the disk
+    n_reserved: int  # rows reserved at the highest
+
+    def encode(self) -> bytes:
+        """Bytes of a header slot, less its padding."""
+        raw = _SLOT.pack(MAGIC, *self, 0)[:-_CRC_NBYTES]
+        return _SLOT_PREFIX + raw + crc32(raw).to_bytes(_CRC_NBYTES, "little")
+
+    @property
+    def seed(self) -> int:
+        """CRC that those of the records go on from.
+
+        A record left over from an earlier generation, or from another store,
+        does not match it.
+        """
+        return crc32(self.store_id + self.generation.to_bytes(8, "little"))
+
+
+def encode_fresh(header: JournalHeader) -> bytes:
+    """Return the contents of a journal without records."""
+    slot = header.encode().ljust(SLOT_NBYTES, b"\0")
+    return slot + slot
+
+
+def decode_slot(raw: bytes) -> JournalHeader | None:
+    """Return the header in a slot, or None if there is none that is whole."""
+    if len(raw) < LIVE_NBYTES or not raw.startswith(_SLOT_PREFIX):
+        return None
+    body = raw[len(_SLOT_PREFIX) : LIVE_NBYTES]
+    magic, *fields, crc = _SLOT.unpack(body)
+    if magic != MAGIC or crc != crc32(body[:-_CRC_NBYTES]):
+        return None
+    header = JournalHeader(*fields)
+    sane = header.synced_end >= RECORDS_START and RECORDS_START <= header.committed_end < 2**63
+    return header if sane and header.n_reserved < 2**63 else None
+
+
+def decode_header(raw: bytes, where: str) -> JournalHeader:
+    """Join what the two slots say.
+
+    The first slot is rewritten by each commit, the second by each flush and
+    synced at once. After a power cut the first may be damaged or stale; in
+    one generation no end ever moves back, so the larger ones are right.
+
+    Raises
+    ------
+    CorruptStoreError
+        If neither slot is whole.
+    """
+    slots = [decode_slot(raw[:SLOT_NBYTES]), decode_slot(raw[SLOT_NBYTES:RECORDS_START])]
+    found = [slot for slot in slots if slot is not None]
+    if not found:
+        raise corrupt(where, "has no header that matches its checksum")
+    newest = max(found, key=lambda slot: slot.generation)
+    same = [s for s in found if (s.generation, s.store_id) == (newest.generation, newest.store_id)]
+    committed = max(same, key=lambda slot: slot.committed_end)
+    return committed._replace(
+        synced_end=max(slot.synced_end for slot in same),
+        n_reserved=max(slot.n_reserved for slot in same),
+    )
+
+
+class Record(NamedTuple):
+    """One change: names given pointers, names deleted, or new attrs."""
+
+    kind: int
+    hashes: npt.NDArray[np.uint32]
+    names: list[bytes]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    crcs: npt.NDArray[np.uint32]
+    attrs: dict[str, Any]
+
+
+class Frame(NamedTuple):
+    """A record's bytes, checked but not decoded."""
+
+    start_byte: int
+    kind: int
+    fields: list[Any]
+
+    def hashes(self) -> npt.NDArray[np.uint32]:
+        """Hashes of the names it tells of; empty for attrs."""
+        raw = self.fields[1] if self.kind != ATTRS else b""
+        return np.frombuffer(raw, "<u4")
+
+
+def encode_put(
+    names: list[bytes], hashes: array[int], bounds: array[int], crcs: array[int], seed: int
+) -> Iterator[tuple[array[int], bytes]]:
+    """Yield the records that give `names` the rows between consecutive `bounds`.
+
+    Each comes with the hashes of its names.
+    """
+    for at in range(0, len(names), RECORD_LIMIT_NAMES):
+        part = slice(at, at + RECORD_LIMIT_NAMES)
+        columns = (bounds[:-1][part], bounds[1:][part], crcs[part])
+        yield hashes[part], encode_pointers(names[part], hashes[part], *columns, seed)
+
+
+def encode_pointers(
+    names: list[bytes],
+    hashes: array[int],
+    starts: array[int],
+    ends: array[int],
+    crcs: array[int],
+    seed: int,
+) -> bytes:
+    """Return the record that gives each name its rows."""
+    columns = (hashes, _name_ends(names), starts, ends, crcs)
+    return _frame(
+        [PUT, columns[0].tobytes(), columns[1].tobytes(), b"".join(names)]
+        + [column.tobytes() for column in columns[2:]],
+        seed,
+    )
+
+
+def encode_delete(names: list[bytes], hashes: array[int], seed: int) -> bytes:
+    """Return the record that deletes `names`."""
+    fields = [DELETE, hashes.tobytes(), _name_ends(names).tobytes(), b"".join(names)]
+    return _frame(fields, seed)
+
+
+def encode_attrs(attrs: dict[str, Any], seed: int) -> bytes:
+    """Return the record that replaces the user's attrs."""
+    return _frame([ATTRS, attrs], seed)
+
+
+def _name_ends(names: list[bytes]) -> array[int]:
+    return array("Q", accumulate(map(len, names)))
+
+
+def _frame(fields: list[Any], seed: int) -> bytes:
+    body: bytes = msgpack.packb(fields)
+    crc = crc32(body, seed).to_bytes(_CRC_NBYTES, "little")
+    return _RECORD.pack(_BIN32, _CRC_NBYTES + len(body)) + crc + body
+
+
+def frames(raw: bytes, start_byte: int, seed: int, where: str) -> Iterator[Frame]:
+    """Yield the records in `raw`, which lies at `start_byte` of the journal.
+
+    Raises
+    ------
+    CorruptStoreError
+        At the first record that is cut short or fails its checksum. What came
+        before has been yielded.
+    """
+    at, view = 0, memoryview(raw)
+    while at < len(raw):
+        broken = corrupt(where, f"has a damaged record at byte {start_byte + at}")
+        if len(raw) - at < _RECORD.size + _CRC_NBYTES:
+            raise broken
+        kind, nbytes = _RECORD.unpack_from(raw, at)
+        body_at, end = at + _RECORD.size + _CRC_NBYTES, at + _RECORD.size + nbytes
+        if kind != _BIN32 or end > len(raw) or end <= body_at:
+            raise broken
+        crc = int.from_bytes(view[body_at - _CRC_NBYTES : body_at], "little")
+        body = view[body_at:end]
+        if crc32(body, seed) != crc:
+            raise broken
+        yield Frame(start_byte + at, *_unpack(body, broken))
+        at = end
+
+
+def frame_nbytes(prefix: bytes, start_byte: int, where: str) -> int:
+    """Bytes of the record whose first bytes are given."""
+    if len(prefix) < _RECORD.size or prefix[0] != _BIN32:
+        raise corrupt(where, f"has a damaged record at byte {start_byte}")
+    return _RECORD.size + int(_RECORD.unpack(prefix)[1])
+
+
+def _unpack(body: memoryview, broken: CorruptStoreError) -> tuple[int, list[Any]]:
+    try:
+        fields = msgpack.unpackb(body, raw=False, strict_map_key=True)
+        kind = fields[0]
+        wanted = {PUT: [bytes] * 6, DELETE: [bytes] * 3, ATTRS: [dict]}[kind]
+        if [type(value) for value in fields[1:]] != wanted:
+            raise broken
+    except (ValueError, KeyError, IndexError, TypeError, msgpack.UnpackException) as error:
+        raise broken from error
+    return kind, fields
+
+
+def decode(frame: Frame, where: str) -> Record:
+    """Decode the columns of a record, and check that they fit together."""
+    nothing = np.empty(0, np.int64)
+    empty = Record(frame.kind, frame.hashes(), [], nothing, nothing, nothing.astype("u4"), {})
+    if frame.kind == ATTRS:
+        return empty._replace(attrs=frame.fields[1])
+    broken = corrupt(where, f"has a record at byte {frame.start_byte} that makes no sense")
+    try:
+        name_ends = np.frombuffer(frame.fields[2], "<i8")
+        columns = [np.frombuffer(frame.fields[at], "<i8") for at in range(4, len(frame.fields) - 1)]
+        crcs = np.frombuffer(frame.fields[-1], "<u4") if frame.kind == PUT else empty.crcs
+    except ValueError as error:
+        raise broken from error
+    n_names = len(empty.hashes)
+    sizes = {n_names, len(name_ends), *map(len, columns)} | ({len(crcs)} if columns else set())
+    if len(sizes) != 1:
+        raise broken
+    record = empty._replace(names=_split(frame.fields[3], name_ends, broken), crcs=crcs)
+    if frame.kind == DELETE:
+        return record
+    starts, ends = columns
+    if n_names and (starts.min() < 0 or (starts > ends).any()):
+        raise broken
+    return record._replace(starts=starts, ends=ends)
+
+
+def _split(
+    names: bytes, name_ends: npt.NDArray[np.int64], broken: CorruptStoreError
+) -> list[bytes]:
+    if not len(name_ends):
+        return []
+    if name_ends[0] < 0 or (np.diff(name_ends) < 0).any() or name_ends[-1] != len(names):
+        raise broken
+    return [names[start:end] for start, end in pairwise([0, *name_ends.tolist()])]

@@ -1,0 +1,62 @@
+"""Names as bytes and hashes: what may name an array, and how it is looked up."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from zlib import crc32
+
+from ptrarray.errors import BadInputError
+
+NAME_LIMIT_NBYTES = 64 * 1024
+
+
+def encode(name: str) -> bytes:
+    r"""Return the UTF-8 bytes of one name.
+
+    Raises
+    ------
+    BadInputError
+        If `name` is not a ``str``, cannot be encoded (a lone surrogate) or is
+        longer than 64 KiB.
+
+    Examples
+    --------
+    >>> encode("größe")
+    b'gr\xc3\xb6\xc3\x9fe'
+    """
+    try:
+        raw = name.encode()
+    except AttributeError:
+        raise BadInputError(
+            f"a name must be a str, not {type(name).__name__}: {name!r:.80}",
+            name=name,
+            found=type(name).__name__,
+            expected="str",
+        ) from None
+    except UnicodeEncodeError as error:
+        raise BadInputError(
+            f"name {name!r:.80} cannot be encoded as UTF-8: {error.reason}",
+            name=name,
+            found=error.reason,
+            expected="UTF-8",
+        ) from None
+    if len(raw) > NAME_LIMIT_NBYTES:
+        raise BadInputError(
+            f"name {name[:40]!r}… has {len(raw)} bytes in UTF-8, at most {NAME_LIMIT_NBYTES} are kept",
+            name=name,
+            found=len(raw),
+            expected=NAME_LIMIT_NBYTES,
+        )
+    return raw
+
+
+def hash_all(encoded: Iterable[bytes]) -> array[int]:
+    """CRC-32 of each encoded name, as the index and the journal keep it.
+
+    Examples
+    --------
+    >>> hash_all([b"utt1", b""])
+    array('I', [1265389596, 0])
+    """
+    return array("I", map(crc32, encoded))

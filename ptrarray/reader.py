@@ -1,0 +1,615 @@
+"""Reading a store: arrays by name and by position, rows by slice, all of it reduced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from types import MappingProxyType
+from typing import Any, Self, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray import reductions
+from ptrarray.errors import BadInputError
+from ptrarray.pointers import merge_runs
+from ptrarray.ragged import Ragged, gather
+from ptrarray.storage import transactions
+from ptrarray.storage.mapping import Mode
+from ptrarray.storage.session import Session
+from ptrarray.storage.snapshot import open_snapshot
+from ptrarray.storage.state import Closed, State, absolute, load
+from ptrarray.storage.transactions import unknown
+from ptrarray.storage.verify import check
+from ptrarray.views import Names, Pointers, encoded
+
+Array = npt.NDArray[Any]
+Int64s = npt.NDArray[np.int64]
+
+MODES = ("r", "r+", "c")
+
+_BLOCK = 1 << 16  # positions looked at in one go
+_NOTES_LIMIT = 1 << 12
+
+
+def open(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
+    """Open a store for reading.
+
+    Parameters
+    ----------
+    path : path-like
+        The store.
+    mode : {'r', 'r+', 'c'}
+        As for `numpy.memmap`: ``"r"`` hands out read-only views, ``"r+"``
+        views that change the store, ``"c"`` views that change in memory only.
+
+    Returns
+    -------
+    PointerArray
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no store at `path`.
+    CorruptStoreError
+        If what is there is damaged or of a newer version.
+
+    Notes
+    -----
+    Takes the same time and memory for ten names as for a hundred million: it
+    maps the index and the data file, and reads what was committed since the
+    last checkpoint. Changes no file.
+
+    Examples
+    --------
+    >>> ptrarray.open("corpus.ptr")["utt2"]
+    array([4., 5.], dtype=float32)
+    """
+    return PointerArray(path, mode)
+
+
+class PointerArray(Mapping[str, Array]):
+    """A store open for reading: a mapping from name to array, and a flat array of rows.
+
+    What is open is a snapshot. It changes only at `refresh`, whatever other
+    processes write, delete, checkpoint or replace.
+
+    By name: ``store["utt1"]``, `take`, `pointers`, ``in``, ``len``, iteration
+    and the rest of a mapping, in data order. By position: `arrays`, `names`,
+    `starts`, `ends`, `lengths`. By row: ``store[100:200]``, `rows`. In all:
+    ``np.sum(store)`` and its like, `reduce`, `reduce_each`, `mean_each`,
+    `std_each`.
+
+    Parameters
+    ----------
+    path, mode
+        As for `open`.
+
+    Notes
+    -----
+    Arrays handed out are plain ndarrays on one memory mapping, not copies.
+    They stay valid after `refresh` and `close`. A reader pickles to its path,
+    so another process opens the store as it is by then. It may be used by
+    several threads and after a fork.
+
+    Examples
+    --------
+    >>> store["utt1"]
+    array([1., 2., 3.], dtype=float32)
+    >>> store[2:5]
+    array([3., 4., 5.], dtype=float32)
+    >>> float(np.sum(store)), len(store), store.shape
+    (21.0, 3, (6,))
+    """
+
+    # With operators numpy would treat a store as a sequence of names.
+    __array_ufunc__ = None
+    # Comparing arrays gives arrays, so stores are equal when they are the same.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __init__(self, path: str | os.PathLike[str], mode: Mode = "r") -> None:
+        self._path = absolute(path)
+        if mode not in MODES:
+            raise BadInputError(
+                f"mode {mode!r} is not one of {', '.join(map(repr, MODES))}",
+                path=self.path,
+                found=mode,
+                expected=MODES,
+            )
+        self._mode: Mode = mode
+        self._handed_out: list[tuple[int, int]] = []
+        self._state: State | Closed = load(open_snapshot(self._path), mode)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (self.path, self._mode)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return f"<PointerArray {self.path!r}, closed>"
+        return (
+            f"<PointerArray {self.path!r}, mode {self._mode!r}: {len(self)} arrays, "
+            f"{self.shape[0]} rows of {self.dtype} {self.row_shape}>"
+        )
+
+    def refresh(self) -> None:
+        """See what other processes have committed since.
+
+        Views handed out before keep their content. If the store was replaced
+        by another, this is that one from now on.
+
+        Notes
+        -----
+        A few system calls if nothing changed; reads only what was committed
+        since the last time, or maps the new index after a checkpoint.
+        """
+        if self._handed_out:
+            self.flush()
+        snapshot = self._state.snapshot.refreshed()
+        self._state = load(snapshot, self._mode, self._state)
+
+    def flush(self) -> None:
+        """In mode ``r+``: put changes made through views on the disk, and renew checksums.
+
+        Does nothing in the other modes. A writer is not kept from replacing
+        or deleting an array meanwhile; then its own checksum stands.
+        """
+        snapshot = self._state.snapshot
+        if self._mode != "r+" or not self._handed_out:
+            return
+        session = Session(self._path)
+        try:
+            transactions.renew_checksums(session, snapshot.header, self._handed_out)
+            session.flush()
+        finally:
+            session.close()
+        # Views stay in their owners' hands, who may go on writing to them.
+        self._handed_out = _merged(self._handed_out)
+
+    def close(self) -> None:
+        """Let go of the store. Views handed out stay valid. In mode ``r+`` flushes first."""
+        if not self.closed:
+            try:
+                self.flush()
+            finally:
+                self._state = Closed(self.path)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return isinstance(self._state, Closed)
+
+    # what it is ----------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the store."""
+        return str(self._path)
+
+    @property
+    def mode(self) -> Mode:
+        """Mode it was opened with."""
+        return self._mode
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the elements."""
+        return self._state.rows.dtype
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row; ``()`` for scalars."""
+        return self._state.rows.shape[1:]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the flat array, ``(n_rows, *row_shape)``."""
+        return self._state.rows.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the flat array."""
+        return self._state.rows.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements of the flat array."""
+        return self._state.rows.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the flat array, holes and pre-sized rows included."""
+        return self._state.rows.nbytes
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """What the user keeps with the store; read-only here.
+
+        Examples
+        --------
+        >>> store.attrs["rate"]
+        16000
+        """
+        return MappingProxyType(self._state.snapshot.attrs)
+
+    # by name -------------------------------------------------------------------------------
+
+    @overload
+    def __getitem__(self, key: str) -> Array: ...
+    @overload
+    def __getitem__(self, key: Any) -> Any: ...
+    def __getitem__(self, key: Any) -> Any:
+        """Return the array of a name, or rows of the flat array for any other index.
+
+        Parameters
+        ----------
+        key : str, or int, slice, mask, integer array or tuple of those
+            As a ``str`` a name, else an index as numpy takes it.
+
+        Returns
+        -------
+        ndarray
+            For a name, shape ``(length, *row_shape)``, a view; for rows what
+            numpy gives: a view for ints and slices, else a copy.
+
+        Raises
+        ------
+        UnknownNameError
+            A `KeyError`: no array has this name.
+        IndexError
+            As from numpy.
+
+        Examples
+        --------
+        >>> store["utt2"], float(store[5]), store[::2]
+        (array([4., 5.], dtype=float32), 6.0, array([1., 3., 5.], dtype=float32))
+        """
+        state = self._state
+        if isinstance(key, str):
+            start, end = self._pointer(state, key)
+            return self._rows(state, start, end)
+        self._note(0, len(state.rows))
+        return state.rows[key]
+
+    def _pointer(self, state: State | Closed, name: str) -> tuple[int, int]:
+        raw = encoded(name)
+        found = None if raw is None else state.snapshot.find(raw)
+        if found is None:
+            raise unknown(name, self.path)
+        return found
+
+    def _rows(self, state: State | Closed, start: int, end: int) -> Array:
+        self._note(start, end)
+        return state.rows[start:end]
+
+    def _note(self, start: int, end: int) -> None:
+        """Remember rows that were handed out writable."""
+        if self._mode == "r+":
+            self._handed_out.append((start, end))
+            if len(self._handed_out) > _NOTES_LIMIT:
+                self._handed_out = _merged(self._handed_out)
+
+    def __contains__(self, name: object) -> bool:
+        return name in Names(self._state.snapshot)
+
+    def __len__(self) -> int:
+        return len(self._state.snapshot)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(Names(self._state.snapshot))
+
+    def values(self) -> ValuesView[Array]:
+        """Return the arrays in data order, as views."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[str, Array]:
+        """Return the pairs of name and array in data order, the arrays as views."""
+        return _Items(self)
+
+    def walk(self) -> Iterator[Array]:
+        """Yield the arrays in data order, as views: from the front of the file to its end.
+
+        Examples
+        --------
+        >>> [len(array) for array in store.walk()]
+        [3, 2, 1]
+        """
+        state = self._state
+        starts, ends = state.columns()
+        for at in range(0, len(starts), _BLOCK):
+            block = slice(at, at + _BLOCK)
+            for start, end in zip(starts[block].tolist(), ends[block].tolist(), strict=True):
+                yield self._rows(state, start, end)
+
+    def take(self, names: Iterable[str]) -> Ragged:
+        """Copy several arrays into one contiguous batch.
+
+        Parameters
+        ----------
+        names : iterable of str
+            In any order; a name may come twice.
+
+        Returns
+        -------
+        Ragged
+            ``values`` of shape ``(rows of all, *row_shape)``, a copy, and
+            ``offsets``, in the order of `names`.
+
+        Raises
+        ------
+        UnknownNameError
+            A `KeyError`: no array has one of the names.
+
+        Examples
+        --------
+        >>> store.take(["utt3", "utt1"]).to_list()
+        [array([6.], dtype=float32), array([1., 2., 3.], dtype=float32)]
+        """
+        state = self._state
+        pointers = [self._pointer(state, name) for name in _names(names)]
+        bounds = np.array(pointers, np.int64).reshape(-1, 2)
+        return gather(state.rows, bounds[:, 0], bounds[:, 1])
+
+    @property
+    def pointers(self) -> Pointers:
+        """Mapping from name to `Pointer`.
+
+        Examples
+        --------
+        >>> store.pointers["utt2"]
+        Pointer(start=3, end=5)
+        """
+        snapshot = self._state.snapshot
+        return Pointers(lambda: snapshot)
+
+    # by position ---------------------------------------------------------------------------
+
+    @property
+    def arrays(self) -> Arrays:
+        """Arrays by position, in data order.
+
+        Examples
+        --------
+        >>> store.arrays[-1]
+        array([6.], dtype=float32)
+        >>> store.arrays[[2, 0]]
+        Ragged(2 arrays, 4 rows of float32)
+        """
+        return Arrays(self)
+
+    @property
+    def names(self) -> Names:
+        """Names by position, decoded when asked for."""
+        return Names(self._state.snapshot)
+
+    @property
+    def starts(self) -> Int64s:
+        """First row of each array, int64, in data order; a read-only view of the index.
+
+        With commits since the last checkpoint, a copy that is made once.
+        """
+        return self._state.snapshot.starts
+
+    @property
+    def ends(self) -> Int64s:
+        """Row after the last one of each array; as `starts`."""
+        return self._state.snapshot.ends
+
+    @property
+    def lengths(self) -> Int64s:
+        """Rows of each array, int64, in data order; a copy."""
+        return self.ends - self.starts
+
+    # all rows ------------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> Array:
+        """The flat array, shape ``(n_rows, *row_shape)``, a view.
+
+        Holes are in it: rows that were deleted, replaced, or pre-sized and
+        not written; the last read as zeros.
+        """
+        state = self._state
+        return self._rows(state, 0, len(state.rows))
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        """Return `rows` to numpy; a view unless `dtype` or `copy` ask for a copy."""
+        return np.array(self.rows, dtype=dtype, copy=copy)
+
+    def __array_function__(
+        self, func: Callable[..., Any], types: Any, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        state = self._state
+        return reductions.array_function(func, state.rows, *state.columns(), args, kwargs)
+
+    def reduce(
+        self, ufunc: np.ufunc, *, axis: int | None = 0, dtype: npt.DTypeLike | None = None
+    ) -> Any:
+        """Reduce all living rows to one result, on all cores.
+
+        Parameters
+        ----------
+        ufunc : numpy.ufunc
+            Associative and commutative: `numpy.add`, `numpy.maximum`, …
+        axis : {0, None}
+            0 keeps the row shape, as ``ufunc.reduce`` does; None reduces
+            that, too.
+        dtype : dtype, optional
+            As for ``ufunc.reduce``.
+
+        Returns
+        -------
+        scalar or ndarray of shape `row_shape`
+
+        Notes
+        -----
+        Living rows are those of some array: holes do not count, and rows with
+        two names count once. Reads each row once, in bounded memory.
+
+        Examples
+        --------
+        >>> store.reduce(np.maximum)
+        np.float32(6.0)
+        """
+        state = self._state
+        return reductions.reduce(state.rows, *state.columns(), ufunc, axis=axis, dtype=dtype)
+
+    def reduce_each(self, ufunc: np.ufunc, dtype: npt.DTypeLike | None = None) -> Array:
+        """Reduce each array to one result, without a Python loop.
+
+        Parameters
+        ----------
+        ufunc : numpy.ufunc
+            Of two arguments.
+        dtype : dtype, optional
+            As for ``ufunc.reduce``.
+
+        Returns
+        -------
+        ndarray, shape (n_arrays, *row_shape)
+            In data order. An empty array gives the ufunc's identity.
+
+        Raises
+        ------
+        BadInputError
+            If an array is empty and the ufunc has no identity; names it.
+
+        Examples
+        --------
+        >>> store.reduce_each(np.add)
+        array([6., 9., 6.], dtype=float32)
+        """
+        state = self._state
+        try:
+            return reductions.reduce_each(state.rows, *state.columns(), ufunc, dtype)
+        except BadInputError as error:
+            position = getattr(error, "position", None)
+            if position is None:
+                raise
+            name = self.names[position]
+            raise BadInputError(
+                f"array {name!r:.80} of {self.path} is empty, and {ufunc.__name__} has no "
+                "result for that",
+                path=self.path,
+                name=name,
+            ) from error
+
+    def mean_each(self) -> Array:
+        """Return the mean of each array, shape ``(n_arrays, *row_shape)``; nan for empty ones.
+
+        Examples
+        --------
+        >>> store.mean_each()
+        array([2. , 4.5, 6. ], dtype=float32)
+        """
+        state = self._state
+        return reductions.mean_each(state.rows, *state.columns())
+
+    def std_each(self, ddof: int = 0) -> Array:
+        """Return the standard deviation of each array, as `mean_each` the mean.
+
+        Parameters
+        ----------
+        ddof : int
+            Divides by ``length - ddof``.
+
+        Examples
+        --------
+        >>> store.std_each()[1:]
+        array([0.5, 0. ], dtype=float32)
+        """
+        state = self._state
+        return reductions.std_each(state.rows, *state.columns(), ddof=ddof)
+
+    def verify(self, progress: bool = False) -> None:
+        """Check everything against its checksums: see `ptrarray.verify`."""
+        state = self._state
+        check(state.snapshot, state.rows, progress=progress)
+
+
+class Arrays:
+    """The arrays of a store by position, in data order."""
+
+    def __init__(self, store: PointerArray) -> None:
+        self._store = store
+        self._state = store._state
+
+    def __len__(self) -> int:
+        return len(self._state.snapshot)
+
+    @overload
+    def __getitem__(self, key: int | np.integer[Any]) -> Array: ...
+    @overload
+    def __getitem__(self, key: slice | npt.ArrayLike) -> Ragged: ...
+    def __getitem__(self, key: Any) -> Any:
+        """Return one array as a view, or several as a `Ragged`, a copy.
+
+        Parameters
+        ----------
+        key : int, or slice, integer array or mask over positions
+        """
+        snapshot = self._state.snapshot
+        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+            position = key + len(self) if key < 0 else key
+            if not 0 <= position < len(self):
+                raise IndexError(
+                    f"position {key} is out of range for the {len(self)} arrays of "
+                    f"{self._store.path}"
+                )
+            return self._store._rows(self._state, *snapshot.pointer(int(position)))
+        starts, ends = self._state.columns()
+        index = key if isinstance(key, slice) else _positions(key)
+        return gather(self._state.rows, starts[index], ends[index])
+
+    def __iter__(self) -> Iterator[Array]:
+        return self._store.walk()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} arrays of {self._store.path}>"
+
+
+class _Values(ValuesView[Array]):
+    _mapping: PointerArray
+
+    def __iter__(self) -> Iterator[Array]:
+        return self._mapping.walk()
+
+
+class _Items(ItemsView[str, Array]):
+    _mapping: PointerArray
+
+    def __iter__(self) -> Iterator[tuple[str, Array]]:
+        return zip(self._mapping, self._mapping.walk(), strict=True)
+
+
+def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    starts, ends = merge_runs(*np.array(ranges, np.int64).reshape(-1, 2).T)
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _positions(key: npt.ArrayLike) -> npt.NDArray[Any]:
+    positions = np.asarray(key)
+    if positions.size == 0 and positions.ndim == 1:
+        return positions.astype(np.int64)
+    if positions.ndim != 1 or positions.dtype.kind not in "iub":
+        raise IndexError(
+            f"arrays are indexed by an int, a slice, or a list or mask of positions, not {key!r:.80}"
+        )
+    return positions
+
+
+def _names(names: Iterable[str]) -> Iterable[str]:
+    if isinstance(names, str):
+        raise BadInputError(
+            f"take wants several names, not the one name {names!r:.80}: put it in a list",
+            name=names,
+            found="str",
+            expected="an iterable of str",
+        )
+    return names

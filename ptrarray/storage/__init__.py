@@ -1,0 +1,1 @@
+"""Files: every system call, the journal and the index, and what is done with them."""

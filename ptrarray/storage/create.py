@@ -1,0 +1,139 @@
+"""Making a store: whole and in one step, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptrarray.errors import BadInputError, StoreExistsError
+from ptrarray.format import journal as layout
+from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
+from ptrarray.format.journal import JournalHeader
+from ptrarray.storage import files, journal
+from ptrarray.storage.files import File
+from ptrarray.storage.index import Columns, write_index
+from ptrarray.storage.mapping import row_nbytes
+from ptrarray.storage.session import Session
+
+
+def new_header(
+    dtype: np.dtype[Any], row_shape: tuple[int, ...], n_rows: int, attrs: dict[str, Any]
+) -> IndexHeader:
+    """Return the facts of a new store without arrays.
+
+    Raises
+    ------
+    BadInputError
+        If so many rows do not fit in a file.
+    """
+    if n_rows < 0 or n_rows * max(row_nbytes(dtype, row_shape), 1) >= 2**63:
+        raise BadInputError(
+            f"rows must be from 0 to what fits in a file, not {n_rows}",
+            found=n_rows,
+            expected="rows that fit in a file",
+        )
+    return IndexHeader(
+        generation=1,
+        store_id=secrets.token_bytes(STORE_ID_NBYTES),
+        data_file="data.bin",
+        dtype=dtype,
+        row_shape=row_shape,
+        n_arrays=0,
+        n_rows=n_rows,
+        n_reserved=0,
+        n_homes=0,
+        attrs=attrs,
+    )
+
+
+def create_store(directory: Path, header: IndexHeader) -> None:
+    """Make a new store, on the disk; it appears at its path all at once.
+
+    Raises
+    ------
+    StoreExistsError
+        If anything is at the path.
+    """
+    if os.path.lexists(directory):
+        raise exists(directory)
+    building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
+    files.make_directory(building)
+    try:
+        _write_data(building, header)
+        with File(building / journal.FILE_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+            file.pwrite(layout.encode_fresh(fresh_state(header)), 0)
+            file.sync()
+        write_index(building, header, no_columns())
+        _move(building, directory)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    files.sync_directory(directory.parent)
+
+
+def _move(building: Path, directory: Path) -> None:
+    try:
+        files.replace(building, directory)
+    except OSError as error:
+        # Another process was first; a directory with something in it is not replaced.
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise exists(directory) from error
+        raise
+
+
+def exists(directory: Path) -> StoreExistsError:
+    """Return the error for a path that is taken."""
+    return StoreExistsError(
+        f"{directory} exists: open it with append(), or choose another path", path=str(directory)
+    )
+
+
+def replace_store(session: Session, header: IndexHeader) -> None:
+    """Put a new store without arrays in the place of one that is there.
+
+    Processes that read the old one keep its content until they refresh;
+    writers that have it open are told at their next step.
+    """
+    with session.locked():
+        old = session.data_path
+        generation = session.header.generation + 1
+        header = replace(header, generation=generation, data_file=f"data.{generation}.bin")
+        _write_data(session.directory, header)
+        write_index(session.directory, header, no_columns())
+        session.settle()
+        files.unlink(old)
+
+
+def fresh_state(header: IndexHeader) -> JournalHeader:
+    """Return the header of a journal without records."""
+    return JournalHeader(
+        store_id=header.store_id,
+        boot_id=files.boot_id(),
+        generation=header.generation,
+        committed_end=layout.RECORDS_START,
+        synced_end=layout.RECORDS_START,
+        n_reserved=header.n_reserved,
+    )
+
+
+def no_columns() -> Columns:
+    """Return the columns of an index without arrays."""
+    nothing = np.empty(0, np.int64)
+    crcs = np.empty(0, np.uint32)
+    return Columns(nothing, nothing, crcs, crcs, nothing, np.empty(0, np.uint8))
+
+
+def _write_data(directory: Path, header: IndexHeader) -> None:
+    """Make the data file: a hole as long as the rows asked for."""
+    path = directory / header.data_file
+    files.unlink(path)  # what a killed process may have left
+    with File(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as file:
+        file.truncate(header.n_rows * row_nbytes(header.dtype, header.row_shape))
+        file.sync()

@@ -1,0 +1,196 @@
+"""Every system call on a store's files goes through here.
+
+Tests put a double of `File` or of the functions below in their place to fail
+the n-th call, to record what a power cut could leave, or to count.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+Buffer = Any  # collections.abc.Buffer comes with Python 3.12
+
+IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow
+_ZEROS = bytes(1 << 20)
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Put the path into an OSError that came from a descriptor."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+class File:
+    """An open file, closed when it is forgotten, and in children of a fork.
+
+    A lock belongs to the open file. Were a forked child to keep it open, a
+    lock would outlive the process that took it.
+    """
+
+    def __init__(self, path: str | Path, flags: int = os.O_RDONLY) -> None:
+        self.path = os.fspath(path)
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            flags |= os.O_NOFOLLOW  # a link must not lead writes out of the store
+        self.fd = os.open(self.path, flags | os.O_CLOEXEC, 0o666)
+        self._finalizer = weakref.finalize(self, os.close, self.fd)
+        self._finalizer.atexit = False
+        _OPEN.add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, if it is open."""
+        self.fd = -1
+        self._finalizer()
+
+    def pread(self, nbytes: int, start_byte: int) -> bytes:
+        """Read up to `nbytes`; fewer only at the end of the file."""
+        with _naming(self.path):
+            raw = os.pread(self.fd, nbytes, start_byte)
+            while len(raw) < nbytes:
+                more = os.pread(self.fd, nbytes - len(raw), start_byte + len(raw))
+                if not more:
+                    break
+                raw += more
+        return raw
+
+    def pwrite(self, raw: bytes, start_byte: int) -> None:
+        """Write all of some bytes."""
+        try:
+            n_written = os.pwrite(self.fd, raw, start_byte)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.path) from error
+        if n_written < len(raw):
+            self.pwritev([memoryview(raw)[n_written:]], start_byte + n_written)
+
+    def pwritev(self, buffers: Sequence[Buffer], start_byte: int) -> int:
+        """Write all of the buffers end to end, straight from where they are.
+
+        Parameters
+        ----------
+        buffers : sequence of C-contiguous ndarray or memoryview
+            Of any type.
+        start_byte : int
+            Where the first one goes.
+
+        Returns
+        -------
+        int
+            Byte where they end.
+        """
+        with _naming(self.path):
+            for at in range(0, len(buffers), IOV_MAX):
+                start_byte = self._pwritev_batch(buffers[at : at + IOV_MAX], start_byte)
+        return start_byte
+
+    def _pwritev_batch(self, buffers: Sequence[Buffer], start_byte: int) -> int:
+        left = sum([buffer.nbytes for buffer in buffers])
+        while left:
+            n_written = os.pwritev(self.fd, buffers, start_byte)
+            start_byte += n_written
+            left -= n_written
+            if left:
+                buffers = _rest(buffers, n_written)
+        return start_byte
+
+    def sync(self) -> None:
+        """Wait until what was written is on the disk."""
+        with _naming(self.path):
+            getattr(os, "fdatasync", os.fsync)(self.fd)
+
+    def truncate(self, nbytes: int) -> None:
+        """Set the size of the file."""
+        with _naming(self.path):
+            os.ftruncate(self.fd, nbytes)
+
+    def allocate(self, start_byte: int, nbytes: int) -> None:
+        """Have the disk set bytes aside, and the file reach at least to their end.
+
+        Never shrinks the file or touches what is in it on systems that have
+        ``posix_fallocate``; elsewhere writes zeros.
+        """
+        with _naming(self.path):
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self.fd, start_byte, nbytes)
+                return
+        for at in range(0, nbytes, len(_ZEROS)):
+            self.pwrite(_ZEROS[: nbytes - at], start_byte + at)
+
+    def stat(self) -> os.stat_result:
+        """Size, inode and the like."""
+        with _naming(self.path):
+            return os.fstat(self.fd)
+
+
+def _rest(buffers: Sequence[Buffer], n_written: int) -> list[Buffer]:
+    """Return what a short write left over."""
+    for at, buffer in enumerate(buffers):
+        if n_written < buffer.nbytes:
+            return [_bytes_of(buffer)[n_written:], *buffers[at + 1 :]]
+        n_written -= buffer.nbytes
+    return []
+
+
+def _bytes_of(buffer: Buffer) -> memoryview:
+    # A memoryview of datetime64 or of some structured dtypes cannot be made.
+    flat = buffer.reshape(-1).view("u1") if hasattr(buffer, "dtype") else buffer
+    return memoryview(flat).cast("B")
+
+
+_OPEN: weakref.WeakSet[File] = weakref.WeakSet()
+
+
+def _close_all_in_child() -> None:
+    for file in list(_OPEN):
+        file.close()
+
+
+os.register_at_fork(after_in_child=_close_all_in_child)
+
+
+def replace(source: str | Path, target: str | Path) -> None:
+    """Rename a file or directory, atomically taking the target's place."""
+    os.replace(source, target)  # noqa: PTH105
+
+
+def unlink(path: str | Path) -> None:
+    """Remove a file; one that is gone already is no error."""
+    Path(path).unlink(missing_ok=True)
+
+
+def make_directory(path: str | Path) -> None:
+    """Make a new directory."""
+    Path(path).mkdir()
+
+
+def sync_directory(path: str | Path) -> None:
+    """Wait until names made, renamed or removed in a directory are on the disk."""
+    with File(path, os.O_RDONLY | os.O_DIRECTORY) as directory, _naming(directory.path):
+        os.fsync(directory.fd)
+
+
+def boot_id() -> bytes:
+    """Sixteen bytes that change when the machine starts anew.
+
+    Where the system does not tell, always the same: then commits that were
+    never flushed are trusted after a power cut, too.
+    """
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+        return bytes.fromhex(text.strip().replace("-", ""))[:16]
+    except (OSError, ValueError):
+        return bytes(16)

@@ -1,0 +1,176 @@
+"""The checkpointed index: mapped, its columns viewed in place, and how a new one is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray import table
+from ptrarray.format import index as layout
+from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.storage import files
+from ptrarray.storage.files import File
+from ptrarray.storage.mapping import map_file
+
+FILE_NAME = "index.msgpack"
+_NEW_FILE_NAME = "index.msgpack.new"
+
+Int64s = npt.NDArray[np.int64]
+UInt32s = npt.NDArray[np.uint32]
+
+
+class Index:
+    """An index file, mapped.
+
+    Opening reads its header only; every access after that checks what it
+    finds, so that a damaged file is an error and never a wild read.
+
+    Attributes
+    ----------
+    header : IndexHeader
+        What the file says of itself.
+    starts, ends : ndarray of int64, shape (n_arrays,)
+        Pointers in data order, views of the file.
+    crcs : ndarray of uint32, shape (n_arrays,)
+        CRC-32 of each array's bytes, a view of the file.
+    inode : int
+        Tells this file from the one that replaces it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        with File(directory / FILE_NAME) as file:
+            self.path = file.path
+            self.inode = file.stat().st_ino
+            self._mapped = map_file(file)
+        raw = memoryview(self._mapped)
+        self.header, self.columns = layout.decode(raw, self.path)
+        self.nbytes = len(raw)
+        self.starts: Int64s = self.column("start").view(np.int64)
+        self.ends: Int64s = self.column("end").view(np.int64)
+        self.crcs: UInt32s = self.column("crc")
+        # memoryview items are ints, at a third of the cost of ndarray items.
+        self._slots = memoryview(self.column("slot"))
+        self._name_ends = memoryview(self.column("name_end"))
+        self._names = memoryview(self.column("names"))
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return one column as a read-only view of the file."""
+        column = self.columns[name]
+        dtype = np.dtype(column.type)
+        count = column.nbytes // dtype.itemsize
+        return np.frombuffer(self._mapped, dtype, count, column.start_byte)
+
+    def name(self, position: int) -> bytes:
+        """Name of the array at a position."""
+        start = self._name_ends[position - 1] if position else 0
+        end = self._name_ends[position]
+        if not start <= end <= len(self._names):
+            self._fail(f"name {position} at bytes {start} to {end} of {len(self._names)}")
+        return self._names[start:end].tobytes()
+
+    def find(self, name: bytes, name_hash: int) -> int:
+        """Position of a name, or -1; some three reads of the mapping."""
+        slots = self._slots
+        at = (name_hash * self.header.n_homes >> 32) * 2
+        try:
+            while (position := slots[at + 1]) != table.EMPTY:
+                if slots[at] == name_hash and self.name(position) == name:
+                    return position
+                at += 2
+        except IndexError:
+            self._fail("a name table that leads out of the file")
+        return -1
+
+    def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
+        """Position of each name, or -1. Vectorised but for names that are there."""
+        positions = np.full(len(names), -1, np.int64)
+        if not self.header.n_arrays:
+            return positions
+        slots = self.column("slot").reshape(-1, 2)
+        try:
+            pairs = table.candidates(slots, self.header.n_homes, hashes)
+            for query, position in zip(*(column.tolist() for column in pairs), strict=True):
+                if self.name(position) == names[query]:
+                    positions[query] = position
+        except IndexError:
+            self._fail("a name table that leads out of the file")
+        return positions
+
+    def _fail(self, what: str) -> NoReturn:
+        raise corrupt(self.path, f"is damaged: it has {what}")
+
+    def split_names(self, first: int, last: int) -> list[bytes]:
+        """Names of the arrays at positions ``first <= p < last``."""
+        return [self.name(position) for position in range(first, last)]
+
+    def hashes(self) -> UInt32s:
+        """Hash of the name at each position, read back from the name table."""
+        slots = self.column("slot").reshape(-1, 2)
+        full = slots[slots[:, 1] != table.EMPTY]
+        if len(full) != self.header.n_arrays or (full[:, 1] >= len(full)).any():
+            self._fail(f"{len(full)} names in its table, not {self.header.n_arrays}")
+        hashes = np.empty(len(full), np.uint32)
+        hashes[full[:, 1]] = full[:, 0]
+        return hashes
+
+
+def index_inode(directory: Path) -> int:
+    """Inode of the index that is in place now."""
+    return os.stat(directory / FILE_NAME).st_ino  # noqa: PTH116
+
+
+class Columns(NamedTuple):
+    """What an index is made of: one entry an array, in data order."""
+
+    starts: Int64s
+    ends: Int64s
+    crcs: UInt32s
+    hashes: UInt32s
+    name_ends: Int64s
+    names: npt.NDArray[np.uint8]
+
+
+def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
+    """Put a new index in the place of the old one, atomically, and on the disk.
+
+    Parameters
+    ----------
+    directory : Path
+        The store.
+    header : IndexHeader
+        The number of arrays and of home slots is filled in here.
+    columns : Columns
+        Of all arrays.
+    """
+    n_arrays = len(columns.starts)
+    pieces = layout.encode(
+        replace(header, n_arrays=n_arrays, n_homes=table.count_homes(n_arrays)),
+        {
+            "start": _bytes(columns.starts),
+            "end": _bytes(columns.ends),
+            "name_end": _bytes(columns.name_ends),
+            "names": _bytes(columns.names),
+            "crc": _bytes(columns.crcs),
+            "slot": _bytes(table.build(columns.hashes)),
+        },
+    )
+    new = directory / _NEW_FILE_NAME
+    files.unlink(new)  # what a killed checkpoint may have left
+    with File(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+        at = 0
+        for piece in pieces:
+            at = file.pwritev([memoryview(piece)], at)
+        # The rename must not reach the disk before what it names.
+        file.sync()
+    files.replace(new, directory / FILE_NAME)
+    files.sync_directory(directory)
+
+
+def _bytes(column: npt.NDArray[Any]) -> memoryview:
+    return memoryview(column.reshape(-1).view(np.uint8))

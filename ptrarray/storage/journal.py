@@ -1,0 +1,131 @@
+"""The journal as an object: its lock, its header and its records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Self
+
+from ptrarray.errors import CorruptStoreError
+from ptrarray.format import journal as layout
+from ptrarray.format.index import corrupt
+from ptrarray.format.journal import Frame, JournalHeader
+from ptrarray.storage import files
+from ptrarray.storage.files import File
+from ptrarray.storage.lock import Lock
+
+FILE_NAME = "journal.msgpack"
+
+
+class Journal:
+    """The open journal of a store.
+
+    The file is made with the store and stays for its life, so that a lock on
+    it is a lock on the store.
+
+    Parameters
+    ----------
+    directory : Path
+        The store.
+    writable : bool
+        Whether records will be appended.
+    """
+
+    def __init__(self, directory: Path, *, writable: bool) -> None:
+        self._file = File(directory / FILE_NAME, os.O_RDWR if writable else os.O_RDONLY)
+        self._lock = Lock(self._file)
+        self._boot_id = files.boot_id()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, which also drops the lock."""
+        self._file.close()
+
+    @property
+    def path(self) -> str:
+        """Path of the file."""
+        return self._file.path
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold the store's lock during a ``with`` block."""
+        return self._lock.held()
+
+    def read_header(self) -> JournalHeader:
+        """Read both header slots and join what they say."""
+        while True:
+            raw = self._file.pread(layout.RECORDS_START, 0)
+            try:
+                return layout.decode_header(raw, self.path)
+            except CorruptStoreError:
+                # A reader holds no lock, and may have read a slot while it was rewritten.
+                if raw == self._file.pread(layout.RECORDS_START, 0):
+                    raise
+
+    def read_live_header(self) -> JournalHeader:
+        """Read the slot that each commit rewrites. Under the lock."""
+        header = layout.decode_slot(self._file.pread(layout.LIVE_NBYTES, 0))
+        return header if header is not None else self.read_header()
+
+    def write_header(self, header: JournalHeader) -> None:
+        """Rewrite the slot that each commit rewrites. Under the lock."""
+        self._file.pwrite(header.encode(), 0)
+
+    def append(self, header: JournalHeader, records: Iterable[bytes]) -> JournalHeader:
+        """Commit records: from the return on, every process sees them. Under the lock."""
+        end = header.committed_end
+        for record in records:
+            self._file.pwrite(record, end)
+            end += len(record)
+        # Until this write, a torn append lies past the committed end, where
+        # nobody looks and the next append overwrites it.
+        header = header._replace(committed_end=end, boot_id=self._boot_id)
+        self.write_header(header)
+        return header
+
+    def sync(self, header: JournalHeader, synced_end: int) -> JournalHeader:
+        """Wait until all records are on the disk, and note up to where the rows are, too.
+
+        Under the lock.
+        """
+        self._file.sync()
+        header = header._replace(synced_end=synced_end)
+        # Only now that the first slot is on the disk may the second be at risk.
+        self._file.pwrite(header.encode(), layout.SLOT_NBYTES)
+        self._file.sync()
+        self.write_header(header)
+        return header
+
+    def reset(self, header: JournalHeader) -> None:
+        """Begin a new generation without records. Under the lock."""
+        self.write_header(header._replace(boot_id=self._boot_id))
+        self._file.truncate(layout.RECORDS_START)
+
+    def frames(self, header: JournalHeader, start_byte: int) -> Iterator[Frame]:
+        """Yield the committed records from `start_byte` on.
+
+        Raises
+        ------
+        CorruptStoreError
+            If one is damaged; also if a checkpoint has reset the journal
+            meanwhile, which the header then tells.
+        """
+        nbytes = header.committed_end - start_byte
+        raw = self._file.pread(min(nbytes, self._file.stat().st_size), start_byte)
+        if len(raw) < nbytes:
+            what = f"ends at byte {start_byte + len(raw)}, before {header.committed_end}"
+            raise corrupt(self.path, f"{what}: it is cut short")
+        yield from layout.frames(raw, start_byte, header.seed, self.path)
+
+    def frame_at(self, header: JournalHeader, start_byte: int) -> Frame:
+        """Read the one record that begins at `start_byte`."""
+        prefix = self._file.pread(layout.FRAME_PREFIX_NBYTES, start_byte)
+        nbytes = layout.frame_nbytes(prefix, start_byte, self.path)
+        raw = self._file.pread(min(nbytes, header.committed_end - start_byte), start_byte)
+        return next(layout.frames(raw, start_byte, header.seed, self.path))

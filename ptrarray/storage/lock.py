@@ -1,0 +1,86 @@
+"""Locks between processes: one on the journal, and one on each range of rows being written."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import RLock
+
+from ptrarray.storage.files import File
+
+# Locks of open file descriptions: unlike POSIX record locks they are not lost
+# when the process closes another descriptor of the file, and conflict between
+# threads. The kernel drops them with the last descriptor, however a writer dies.
+_SET_RANGE_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+
+if _SET_RANGE_LOCK is None:
+    raise ImportError("ptrarray needs a POSIX system with file locks: Linux or macOS")
+
+
+class Lock:
+    """Exclusive lock on an open file, between threads and between processes.
+
+    Parameters
+    ----------
+    file : File
+        Its open file description carries the lock, so each `File` needs one
+        `Lock` and each process its own `File`.
+
+    Notes
+    -----
+    May be taken again by the thread that has it. ``flock`` is released by the
+    kernel when the holder dies.
+    """
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._thread_lock = RLock()
+        self._depth = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock during a ``with`` block."""
+        with self._thread_lock:
+            if not self._depth:
+                fcntl.flock(self._file.fd, fcntl.LOCK_EX)
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if not self._depth and self._file.fd >= 0:
+                    fcntl.flock(self._file.fd, fcntl.LOCK_UN)
+
+
+def try_lock_range(file: File, start: int, end: int) -> bool:
+    """Lock ``[start, end)`` of a file for as long as it is open, without waiting.
+
+    The unit is the caller's: locks may lie past the end of a file, and ours
+    count rows, not bytes.
+
+    Returns
+    -------
+    bool
+        False if another open file has a lock there.
+    """
+    assert _SET_RANGE_LOCK is not None
+    if start == end:
+        return True  # to the kernel, a length of zero means to the end of the file
+    try:
+        fcntl.fcntl(file.fd, _SET_RANGE_LOCK, _range_lock(start, end))
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise OSError(error.errno, error.strerror, file.path) from error
+    return True
+
+
+def _range_lock(start: int, end: int) -> bytes:
+    """Return the ``struct flock`` of this system."""
+    if sys.platform == "darwin":
+        return struct.pack("qqihh", start, end - start, 0, fcntl.F_WRLCK, 0)
+    return struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, start, end - start, 0)

@@ -1,0 +1,80 @@
+"""Memory mappings: the index as bytes, the data file as rows."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.format.index import corrupt
+from ptrarray.storage.files import File
+
+Rows = npt.NDArray[Any]
+Mode = Literal["r", "r+", "c"]
+
+
+def map_file(file: File) -> mmap.mmap | bytes:
+    """Map a whole file read-only; an empty one, which cannot be mapped, is ``b""``."""
+    if not file.stat().st_size:
+        return b""
+    try:
+        return mmap.mmap(file.fd, 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, file.path) from error
+
+
+def row_nbytes(dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> int:
+    """Bytes of one row; zero if the row shape has a zero in it."""
+    nbytes = dtype.itemsize
+    for length in row_shape:
+        nbytes *= length
+    return nbytes
+
+
+def map_rows(
+    path: str | Path,
+    dtype: np.dtype[Any],
+    row_shape: tuple[int, ...],
+    n_rows: int,
+    mode: Mode = "r",
+    start: int = 0,
+) -> Rows:
+    """Map rows of a data file.
+
+    Parameters
+    ----------
+    mode : {'r', 'r+', 'c'}
+        As for `numpy.memmap`: read-only, writable, writable in memory only.
+    start : int
+        First row to map.
+
+    Returns
+    -------
+    ndarray of `dtype`, shape (n_rows, *row_shape)
+        A plain ndarray, because each slice of a `numpy.memmap` runs Python
+        code, on a base that is one, because joblib knows how to ship that.
+
+    Raises
+    ------
+    CorruptStoreError
+        If the file is shorter. Touching a mapping past the end of its file
+        would kill the process.
+    """
+    width = row_nbytes(dtype, row_shape)
+    found = os.stat(path).st_size  # noqa: PTH116
+    if found < (start + n_rows) * width:
+        raise corrupt(
+            os.fspath(path),
+            f"has {found} bytes, {start + n_rows} rows of {width} bytes need "
+            f"{(start + n_rows) * width}: it is cut short",
+        )
+    if not n_rows * width:
+        rows = np.empty((n_rows, *row_shape), dtype)
+        rows.flags.writeable = mode != "r"
+        return rows
+    flat = np.memmap(path, np.uint8, mode, start * width, n_rows * width)
+    return flat.view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)

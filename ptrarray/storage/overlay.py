@@ -1,0 +1,173 @@
+"""The journal's changes laid over an index, and the order of all arrays together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.format.journal import ATTRS, PUT, Record
+from ptrarray.names import hash_all
+from ptrarray.storage.index import Columns, Index
+
+Int64s = npt.NDArray[np.int64]
+
+
+class Entry(NamedTuple):
+    """What the journal says of one name that is there."""
+
+    start: int
+    end: int
+    crc: int
+
+
+class Overlay:
+    """What the records of a journal change in an index.
+
+    Attributes
+    ----------
+    entries : dict of bytes to Entry or None
+        The last word on each name in the journal, in the order of commits;
+        None where it was deleted.
+    attrs : dict or None
+        The user's attrs, if the journal changed them.
+    n_rows : int
+        Rows of the flat array, in the index or as committed since.
+    end_byte : int
+        Byte of the journal up to which it was read.
+    """
+
+    def __init__(self, index: Index, end_byte: int) -> None:
+        self._index = index
+        self.end_byte = end_byte
+        self.entries: dict[bytes, Entry | None] = {}
+        self.attrs: dict[str, Any] | None = None
+        self.n_rows = index.header.n_rows
+        self._order: Order | None = None
+
+    def extended(self, records: Iterable[Record], end_byte: int) -> Overlay:
+        """Return a new overlay with more records applied."""
+        overlay = Overlay(self._index, end_byte)
+        overlay.entries = dict(self.entries)
+        overlay.attrs, overlay.n_rows = self.attrs, self.n_rows
+        overlay.extend(records, end_byte)
+        return overlay
+
+    def extend(self, records: Iterable[Record], end_byte: int) -> None:
+        """Apply more records in place, up to a byte of the journal."""
+        for record in records:
+            self._apply(record)
+        self.end_byte = end_byte
+        self._order = None
+
+    def _apply(self, record: Record) -> None:
+        if record.kind == ATTRS:
+            self.attrs = record.attrs
+            return
+        values: Iterable[Entry | None] = [None] * len(record.names)
+        if record.kind == PUT:
+            columns = (record.starts.tolist(), record.ends.tolist(), record.crcs.tolist())
+            values = map(Entry, *columns)
+            filled = record.ends[record.starts < record.ends]
+            self.n_rows = max(self.n_rows, int(filled.max(initial=0)))
+        changes = dict(zip(record.names, values, strict=True))
+        # A dict keeps the place of a key that is set again; commits have an order.
+        for name in changes.keys() & self.entries.keys():
+            del self.entries[name]
+        self.entries.update(changes)
+
+    @property
+    def order(self) -> Order:
+        """Where everything is by position; made when it is first asked for."""
+        order = self._order
+        if order is None:
+            order = self._order = Order(self._index, self.entries)
+        return order
+
+
+class Order:
+    """Positions of the arrays of an index with an overlay, in data order.
+
+    Memory and time to make it grow with the overlay, not with the index.
+
+    Attributes
+    ----------
+    removed : ndarray of int64
+        Positions in the index that were deleted or replaced, rising.
+    names, starts, ends, crcs
+        The overlay's arrays, sorted by start; ties in the order of commits.
+    places : ndarray of int64
+        How many arrays left in the index come before each of them.
+    """
+
+    def __init__(self, index: Index, entries: dict[bytes, Entry | None]) -> None:
+        self._index = index
+        hashes = np.array(hash_all(entries), np.uint32)
+        positions = index.find_many(list(entries), hashes)
+        self.removed: Int64s = np.sort(positions[positions >= 0])
+        there = [(name, *entry) for name, entry in entries.items() if entry is not None]
+        kept = np.array([entry is not None for entry in entries.values()], bool)
+        starts = np.array([item[1] for item in there], np.int64)
+        by_start = np.argsort(starts, kind="stable")
+        self.names = [there[at][0] for at in by_start.tolist()]
+        self.starts: Int64s = starts[by_start]
+        self.ends: Int64s = np.array([item[2] for item in there], np.int64)[by_start]
+        self.crcs = np.array([item[3] for item in there], np.uint32)[by_start]
+        self._hashes = hashes[kept][by_start]
+        before = np.searchsorted(index.starts, self.starts, side="right")
+        self.places: Int64s = before - np.searchsorted(self.removed, before)
+        # Position of each array of the overlay among all.
+        self._finals: Int64s = self.places + np.arange(len(self.places))
+        # How many arrays left in the index come before each removed one.
+        self._gaps: Int64s = self.removed - np.arange(len(self.removed))
+
+    def __len__(self) -> int:
+        return len(self._index.starts) - len(self.removed) + len(self.names)
+
+    def locate(self, position: int) -> tuple[bool, int]:
+        """Tell whether an array is in the overlay, and its position there or in the index."""
+        n_before = int(np.searchsorted(self._finals, position))
+        if n_before < len(self._finals) and self._finals[n_before] == position:
+            return True, n_before
+        rank = position - n_before
+        return False, rank + int(np.searchsorted(self._gaps, rank, side="right"))
+
+    def merged(self, column: npt.NDArray[Any], added: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Copy a column of the index, with the overlay's entries in their places."""
+        return np.insert(np.delete(column, self.removed), self.places, added)
+
+    def columns(self) -> Columns:
+        """Copy everything into the columns of a new index."""
+        index = self._index
+        name_ends = index.column("name_end").view(np.int64)
+        lengths = np.diff(name_ends, prepend=0)
+        added = np.array([len(name) for name in self.names], np.int64)
+        return Columns(
+            self.merged(index.starts, self.starts),
+            self.merged(index.ends, self.ends),
+            self.merged(index.crcs, self.crcs),
+            self.merged(index.hashes(), self._hashes),
+            np.cumsum(self.merged(lengths, added)),
+            self._merged_names(index.column("names"), name_ends, lengths),
+        )
+
+    def _merged_names(
+        self, names: npt.NDArray[np.uint8], name_ends: Int64s, lengths: Int64s
+    ) -> npt.NDArray[np.uint8]:
+        """Bytes of all names in order: `merged` for items of different lengths."""
+        gone = np.zeros(len(names), bool)
+        for position in self.removed.tolist():
+            gone[name_ends[position] - lengths[position] : name_ends[position]] = True
+        kept = names[~gone]
+        kept_ends = np.cumsum(np.delete(lengths, self.removed))
+        first_bytes = np.concatenate([[0], kept_ends])[self.places]
+        pieces: list[Any] = []
+        at = 0
+        for first_byte, name in zip(first_bytes.tolist(), self.names, strict=True):
+            if first_byte > at:
+                pieces.append(kept[at:first_byte])
+                at = first_byte
+            pieces.append(name)
+        return np.frombuffer(b"".join([*pieces, kept[at:]]), np.uint8)

@@ -1,0 +1,297 @@
+"""What a writing process holds of a store: its lock, its names, and the next rows."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ptrarray.errors import DuplicateNameError, StoreError
+from ptrarray.format import journal as layout
+from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.format.journal import PUT, JournalHeader, Record
+from ptrarray.storage.files import File
+from ptrarray.storage.index import Index, index_inode, write_index
+from ptrarray.storage.journal import Journal
+from ptrarray.storage.mapping import row_nbytes
+from ptrarray.storage.overlay import Overlay
+from ptrarray.storage.recent import RecentNames
+from ptrarray.storage.snapshot import Snapshot, not_found
+from ptrarray.storage.space import Space, belongs
+
+# close() folds the journal when it has outgrown one part in so many of the index.
+_CHECKPOINT_PART = 4
+_JOURNAL_LIMIT_NBYTES = 1 << 30
+
+
+class Session:
+    """A store opened for writing by this process.
+
+    Each method that changes the store takes its lock, looks at what others
+    committed meanwhile, and does all of its work or nothing.
+
+    Parameters
+    ----------
+    directory : Path
+        The store.
+
+    Attributes
+    ----------
+    index : Index
+        The index as of the last look.
+    state : JournalHeader
+        The journal's header as of the last look.
+    data : File
+        The data file.
+    width : int
+        Bytes of one row.
+    """
+
+    index: Index
+    data: File
+    width: int
+    state: JournalHeader
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.pid = os.getpid()
+        self._store_id: bytes | None = None
+        try:
+            self._journal = Journal(directory, writable=True)
+            with self._journal.held():
+                self._attach()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise not_found(directory) from error
+
+    @property
+    def path(self) -> str:
+        """The store's path, for messages."""
+        return str(self.directory)
+
+    @property
+    def header(self) -> IndexHeader:
+        """Facts of the store."""
+        return self.index.header
+
+    @property
+    def data_path(self) -> str:
+        """Path of the data file."""
+        return str(self.directory / self.header.data_file)
+
+    # the lock, and what others did ---------------------------------------------------------
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the store's lock, knowing all that is committed."""
+        with self._journal.held():
+            self._look()
+            yield
+
+    def _look(self) -> None:
+        """Learn what others committed since the last look."""
+        try:
+            inode = index_inode(self.directory)
+        except FileNotFoundError as error:
+            raise not_found(self.directory) from error
+        state = self._journal.read_live_header()
+        if inode != self.index.inode or state.generation != self.state.generation:
+            self._attach()
+        elif state.committed_end > self.state.committed_end:
+            self._note(state, self.state.committed_end)
+        else:
+            self.state = state
+
+    def _attach(self) -> None:
+        """Take up the index that is in place, and bring the journal up to it."""
+        index = Index(self.directory)
+        if self._store_id not in (None, index.header.store_id):
+            raise StoreError(
+                f"{self.path} was replaced by another store since this writer opened it: "
+                "open it anew",
+                path=self.path,
+            )
+        self.index, self._store_id = index, index.header.store_id
+        self.data = File(self.data_path, os.O_RDWR)
+        self.width = row_nbytes(index.header.dtype, index.header.row_shape)
+        self._recent = RecentNames()
+        self._space: Space | None = None
+        self._snapshot: Snapshot | None = None
+        self._note(self.settle(), layout.RECORDS_START)
+
+    def settle(self) -> JournalHeader:
+        """Bring the journal up to the index that is in place. Under the lock.
+
+        The second half of a checkpoint, which a killed one leaves to the next
+        writer.
+        """
+        header, state = Index(self.directory).header, self._journal.read_header()
+        is_same = state.store_id == header.store_id
+        if state.generation > header.generation or (
+            state.generation == header.generation and not is_same
+        ):
+            raise corrupt(self._journal.path, "does not belong to the index beside it")
+        if state.generation == header.generation:
+            self._journal.write_header(state)  # the slots may differ after a power cut
+            return state
+        state = JournalHeader(
+            store_id=header.store_id,
+            boot_id=state.boot_id,
+            generation=header.generation,
+            committed_end=layout.RECORDS_START,
+            synced_end=layout.RECORDS_START,
+            n_reserved=max(header.n_reserved, state.n_reserved if is_same else 0),
+        )
+        self._journal.reset(state)
+        return state
+
+    def _note(self, state: JournalHeader, start_byte: int) -> None:
+        """Take notice of the records from a byte of the journal on."""
+        for frame in self._journal.frames(state, start_byte):
+            self._recent.add(frame.hashes(), frame.start_byte)
+        if self._space is not None:
+            self._space.note(self._records(state, start_byte))
+        self.state = state
+
+    def _records(self, state: JournalHeader, start_byte: int) -> Iterator[Record]:
+        for frame in self._journal.frames(state, start_byte):
+            yield layout.decode(frame, self._journal.path)
+
+    def snapshot(self) -> Snapshot:
+        """Return all that is committed now; good until the next call."""
+        with self.locked():
+            if self._snapshot is None:
+                overlay = Overlay(self.index, layout.RECORDS_START)
+                self._snapshot = Snapshot(self.directory, self.index, overlay)
+            overlay, end = self._snapshot.overlay, self.state.committed_end
+            if overlay.end_byte < end:
+                overlay.extend(list(self._records(self.state, overlay.end_byte)), end)
+                self._snapshot = Snapshot(self.directory, self.index, overlay)
+            return self._snapshot
+
+    # names ---------------------------------------------------------------------------------
+
+    def existing(self, names: Sequence[bytes], hashes: array[int]) -> list[bytes]:
+        """Those of `names` that are there. Under the lock.
+
+        Looks names up in the index in one go; decodes a record of the journal
+        only where one of its hashes is the same.
+        """
+        wanted = np.frombuffer(hashes, np.uint32)
+        if len(names) == 1:
+            is_there = self.index.header.n_arrays and self.index.find(names[0], hashes[0]) >= 0
+            places = {0: bool(is_there)} if is_there else {}
+            doubtful = [0] if self._recent.records(hashes[0]) else []
+        else:
+            positions = self.index.find_many(names, wanted)
+            places = dict.fromkeys(np.flatnonzero(positions >= 0).tolist(), True)
+            doubtful = self._recent.seen(wanted).tolist()
+        places.update(self._recorded(names, hashes, doubtful))
+        return [names[at] for at in sorted(places) if places[at]]
+
+    def _recorded(
+        self, names: Sequence[bytes], hashes: array[int], doubtful: list[int]
+    ) -> dict[int, bool]:
+        """Tell of which of the doubtful names the journal says that they are there, or not."""
+        queries: dict[int, list[int]] = {}
+        for at in doubtful:
+            for record_at in self._recent.records(hashes[at]):
+                queries.setdefault(record_at, []).append(at)
+        known: dict[int, bool] = {}
+        for record_at in sorted(queries, reverse=True):
+            unknown = [at for at in queries[record_at] if at not in known]
+            if unknown:
+                frame = self._journal.frame_at(self.state, record_at)
+                told = set(layout.decode(frame, self._journal.path).names)
+                known.update((at, frame.kind == PUT) for at in unknown if names[at] in told)
+        return known
+
+    def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
+        """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
+        there = self.existing(names, hashes)
+        if there:
+            texts = tuple(name.decode() for name in there)
+            some = ", ".join(repr(text)[:80] for text in texts[:3]) + ", …" * (len(texts) > 3)
+            raise DuplicateNameError(
+                f"{len(texts)} of {len(names)} names are in {self.path} already: {some}; "
+                "overwrite=True replaces them",
+                path=self.path,
+                names=texts,
+            )
+
+    # changes -------------------------------------------------------------------------------
+
+    def commit(self, records: Sequence[tuple[Sequence[int], bytes]], n_reserved: int = 0) -> None:
+        """Commit records, each with the hashes of the names it tells of. Under the lock.
+
+        The rows they name must have been written, and the rows up to
+        `n_reserved` become reserved with them.
+        """
+        before = self.state
+        after = before._replace(n_reserved=max(before.n_reserved, n_reserved))
+        self.state = self._journal.append(after, [record for _, record in records])
+        at = before.committed_end
+        for hashes, record in records:
+            self._recent.add(hashes, at)
+            at += len(record)
+        if self._space is not None:
+            self._space.note(self._records(self.state, before.committed_end))
+        if self.state.committed_end > _JOURNAL_LIMIT_NBYTES:
+            self.checkpoint()
+
+    def set_reserved(self, n_reserved: int) -> None:
+        """Move the end of the reserved rows. Under the lock."""
+        state = self.state._replace(n_reserved=n_reserved)
+        self._journal.write_header(state)
+        self.state = state
+
+    def belongs(self, start: int, end: int) -> bool:
+        """Tell whether any of these rows belongs to an array. Under the lock."""
+        if self._space is None:
+            self._space = Space(self.index)
+            self._space.note(self._records(self.state, layout.RECORDS_START))
+        # Deleted arrays are still in the runs; who runs into those looks closely.
+        return self._space.may_belong(start, end) and belongs(self.snapshot(), start, end)
+
+    def flush(self) -> None:
+        """Wait until all that is committed is on the disk."""
+        with self.locked():
+            state, data = self.state, self.data
+        # Commits of all processes up to here have written their rows before.
+        data.sync()
+        with self.locked():
+            if self.state.generation == state.generation:
+                self.state = self._journal.sync(self.state, state.committed_end)
+
+    def checkpoint(self) -> None:
+        """Fold the journal into a new index; nothing to do if it is empty."""
+        with self.locked():
+            if self.state.committed_end == layout.RECORDS_START:
+                return
+            # The index must not reach the disk before the rows it names.
+            self.data.sync()
+            snapshot = self.snapshot()
+            header = replace(
+                self.header,
+                generation=self.header.generation + 1,
+                n_rows=snapshot.n_rows,
+                n_reserved=self.state.n_reserved,
+                attrs=snapshot.attrs,
+            )
+            write_index(self.directory, header, snapshot.overlay.order.columns())
+            self._attach()
+
+    def close(self) -> None:
+        """Checkpoint if the journal has outgrown the index, and close the files."""
+        try:
+            with self.locked():
+                nbytes = self.state.committed_end - layout.RECORDS_START
+                if nbytes * _CHECKPOINT_PART > self.index.nbytes:
+                    self.checkpoint()
+        finally:
+            self._journal.close()
+            self.data.close()

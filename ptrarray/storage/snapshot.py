@@ -1,0 +1,200 @@
+"""One state of a store, as of an open or a refresh: an index with the journal laid over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
+from ptrarray.format import journal as layout
+from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.storage import journal
+from ptrarray.storage.index import FILE_NAME as INDEX_FILE
+from ptrarray.storage.index import Index, index_inode
+from ptrarray.storage.journal import Journal
+from ptrarray.storage.overlay import Overlay
+
+Int64s = npt.NDArray[np.int64]
+
+FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
+
+_ATTEMPTS = 100
+
+
+class Snapshot:
+    """Everything about a store but its rows, unchanging.
+
+    Parameters
+    ----------
+    directory : Path
+        The store.
+    index : Index
+        Its index, mapped.
+    overlay : Overlay
+        What the journal changed since.
+    """
+
+    def __init__(self, directory: Path, index: Index, overlay: Overlay) -> None:
+        self.directory = directory
+        self.index = index
+        self.overlay = overlay
+        self.header: IndexHeader = index.header
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the flat array: pre-sized, or committed at the highest."""
+        return self.overlay.n_rows
+
+    @property
+    def data_path(self) -> str:
+        """Path of the data file."""
+        return str(self.directory / self.header.data_file)
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The user's attrs."""
+        return self.header.attrs if self.overlay.attrs is None else self.overlay.attrs
+
+    def __len__(self) -> int:
+        return len(self.overlay.order) if self.overlay.entries else self.header.n_arrays
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name, or None."""
+        entries = self.overlay.entries
+        if entries and name in entries:
+            entry = entries[name]
+            return entry and self.checked(entry.start, entry.end)
+        position = self.index.find(name, crc32(name))
+        if position < 0:
+            return None
+        return self.checked(int(self.index.starts[position]), int(self.index.ends[position]))
+
+    def checked(self, start: int, end: int) -> tuple[int, int]:
+        """Pass a pointer on if it lies in the flat array."""
+        # An empty array may have been written past the rows there are.
+        if 0 <= start <= end and (end <= self.n_rows or start == end):
+            return start, end
+        raise corrupt(self.index.path, f"has a pointer to rows {start} to {end} of {self.n_rows}")
+
+    def pointer(self, position: int) -> tuple[int, int]:
+        """Pointer of the array at a position, ``0 <= position < len``."""
+        columns: Any = self.index
+        if self.overlay.entries:
+            in_overlay, position = self.overlay.order.locate(position)
+            columns = self.overlay.order if in_overlay else self.index
+        return self.checked(int(columns.starts[position]), int(columns.ends[position]))
+
+    def name(self, position: int) -> bytes:
+        """Name of the array at a position, ``0 <= position < len``."""
+        if self.overlay.entries:
+            in_overlay, position = self.overlay.order.locate(position)
+            if in_overlay:
+                return self.overlay.order.names[position]
+        return self.index.name(position)
+
+    def names(self) -> Iterator[bytes]:
+        """Yield all names in data order."""
+        return map(self.name, range(len(self)))
+
+    @cached_property
+    def starts(self) -> Int64s:
+        """First rows, in data order: a view of the index, or a copy if it has an overlay."""
+        if not self.overlay.entries:
+            return self.index.starts
+        return self.overlay.order.merged(self.index.starts, self.overlay.order.starts)
+
+    @cached_property
+    def ends(self) -> Int64s:
+        """Rows after the last ones, in data order; as `starts`."""
+        if not self.overlay.entries:
+            return self.index.ends
+        return self.overlay.order.merged(self.index.ends, self.overlay.order.ends)
+
+    @property
+    def crcs(self) -> npt.NDArray[np.uint32]:
+        """CRC-32 of each array's bytes, in data order; as `starts`."""
+        if not self.overlay.entries:
+            return self.index.crcs
+        return self.overlay.order.merged(self.index.crcs, self.overlay.order.crcs)
+
+    def refreshed(self) -> Snapshot:
+        """Return what the store is now; itself if nothing changed."""
+        try:
+            with Journal(self.directory, writable=False) as log:
+                overlay = _replay(log, self.index, self.overlay)
+            is_current = index_inode(self.directory) == self.index.inode
+        except FileNotFoundError as error:
+            raise not_found(self.directory) from error
+        if overlay is None or not is_current:
+            return open_snapshot(self.directory)
+        return self if overlay is self.overlay else Snapshot(self.directory, self.index, overlay)
+
+
+def open_snapshot(directory: Path) -> Snapshot:
+    """Read the state of a store that other processes may be changing.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no store.
+    CorruptStoreError
+        If what is there is damaged.
+    """
+    previous_inode = None
+    for _ in range(_ATTEMPTS):
+        try:
+            index = Index(directory)
+            with Journal(directory, writable=False) as log:
+                overlay = _replay(log, index, None)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise not_found(directory) from error
+        if overlay is not None:
+            return Snapshot(directory, index, overlay)
+        if index.inode == previous_inode:
+            break
+        previous_inode = index.inode
+    raise corrupt(
+        str(directory / journal.FILE_NAME), "belongs to a later index than the one that is there"
+    )
+
+
+def not_found(directory: Path) -> StoreError:
+    """Return the error for a path where a file of a store was not found."""
+    missing = [name for name in FILE_NAMES if not (directory / name).exists()]
+    if len(missing) == 1:
+        return corrupt(str(directory / missing[0]), "is missing")
+    why = "there is no such directory"
+    if directory.exists():
+        why = f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
+    return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
+
+
+def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None:
+    """Lay a journal over an index, going on from what is known of it.
+
+    Returns None if a later index has taken the place of this one.
+    """
+    header = log.read_header()
+    if header.generation < index.header.generation:
+        return known or Overlay(index, layout.RECORDS_START)  # a checkpoint absorbed it
+    if header.generation > index.header.generation:
+        return None
+    if header.store_id != index.header.store_id:
+        raise corrupt(log.path, "belongs to another store")
+    overlay = known or Overlay(index, layout.RECORDS_START)
+    if header.committed_end == overlay.end_byte:
+        return overlay
+    try:
+        frames = log.frames(header, overlay.end_byte)
+        records = [layout.decode(frame, log.path) for frame in frames]
+    except CorruptStoreError:
+        if log.read_header().generation != header.generation:
+            return None
+        raise
+    return overlay.extended(records, header.committed_end)

@@ -1,0 +1,257 @@
+"""The changes a writer can make to a store: each is done whole or not at all."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from ptrarray.batch import Batch
+from ptrarray.errors import BadInputError, OverlapError, StoreError, UnknownNameError
+from ptrarray.format import journal as layout
+from ptrarray.format.attrs import checked
+from ptrarray.format.index import IndexHeader
+from ptrarray.names import hash_all
+from ptrarray.pointers import Runs
+from ptrarray.storage.files import File
+from ptrarray.storage.session import Session
+from ptrarray.storage.space import Claim
+
+# Up to here, writing rows while holding the lock is cheaper than taking it twice.
+_SMALL_NBYTES = 1 << 16
+_FILE_LIMIT_NBYTES = 2**63
+_READ_NBYTES = 1 << 24
+
+
+def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -> tuple[int, int]:
+    """Write arrays end to end and commit them.
+
+    Parameters
+    ----------
+    session : Session
+        The store.
+    batch : Batch
+        The arrays.
+    start : int or None
+        First row; None for the next free one.
+    overwrite : bool
+        Whether names may be there already.
+
+    Returns
+    -------
+    start, end : int
+        Rows taken.
+
+    Raises
+    ------
+    DuplicateNameError, OverlapError
+        Before a byte is written; the first also when another writer commits
+        a name while the rows are being written.
+    """
+    with session.locked():
+        if not overwrite:
+            session.check_new(batch.names, batch.hashes)
+        if start is None and batch.n_rows * session.width <= _SMALL_NBYTES:
+            start = session.state.n_reserved
+            end = _end(session, start, batch.n_rows)
+            session.data.pwritev(batch.buffers, start * session.width)
+            _commit_batch(session, batch, start)
+            return start, end
+        claim = _claim(session, batch.n_rows, start, batch.names[0] if batch.names else b"")
+    with claim, _given_back_on_error(session, claim, is_append=start is None):
+        claim.write(batch.buffers)
+        with session.locked():
+            if not overwrite:
+                session.check_new(batch.names, batch.hashes)
+            _commit_batch(session, batch, claim.start)
+    return claim.start, claim.end
+
+
+def _commit_batch(session: Session, batch: Batch, start: int) -> None:
+    bounds = batch.bounds(start)
+    columns = (batch.names, batch.hashes, bounds, batch.crcs)
+    session.commit(list(layout.encode_put(*columns, session.state.seed)), bounds[-1])
+
+
+def reserve(session: Session, n_rows: int) -> int:
+    """Take rows for somebody to fill later; return the first."""
+    with session.locked():
+        start = session.state.n_reserved
+        session.set_reserved(_end(session, start, n_rows))
+    return start
+
+
+@contextmanager
+def allocated(session: Session, name: bytes, n_rows: int, *, overwrite: bool) -> Iterator[Claim]:
+    """Claim rows for a ``with`` block to fill; commit them when it ends well."""
+    hashes = hash_all([name])
+    with session.locked():
+        if not overwrite:
+            session.check_new([name], hashes)
+        claim = _claim(session, n_rows, None, name)
+    with claim, _given_back_on_error(session, claim, is_append=True):
+        claim.allocate()
+        yield claim
+        crc = _crc(session, claim.file, claim.start, claim.end)
+        with session.locked():
+            if not overwrite:
+                session.check_new([name], hashes)
+            _commit_pointers(session, [name], [claim.start], [claim.end], [crc])
+
+
+def point(session: Session, name: bytes, start: int, end: int, *, overwrite: bool) -> None:
+    """Give rows that exist one more name."""
+    with session.locked():
+        n_rows = session.snapshot().n_rows
+        if not 0 <= start <= end <= n_rows:
+            raise BadInputError(
+                f"cannot point {name.decode()!r:.80} to rows {start} to {end}: "
+                f"{session.path} has {n_rows} rows",
+                path=session.path,
+                name=name.decode(),
+                found=(start, end),
+                expected=n_rows,
+            )
+        if not overwrite:
+            session.check_new([name], hash_all([name]))
+        crc = _crc(session, session.data, start, end)
+        _commit_pointers(session, [name], [start], [end], [crc])
+
+
+def delete(session: Session, names: list[bytes]) -> None:
+    """Delete names; rows that no other name has become holes."""
+    with session.locked():
+        snapshot = session.snapshot()
+        for name in names:
+            if snapshot.find(name) is None:
+                raise unknown(name.decode(), session.path)
+        if names:
+            hashes = hash_all(names)
+            session.commit([(hashes, layout.encode_delete(names, hashes, session.state.seed))])
+
+
+def delete_all(session: Session) -> None:
+    """Delete every name there is, in one commit."""
+    with session.locked():
+        delete(session, list(session.snapshot().names()))
+
+
+def change_attrs(session: Session, change: Callable[[dict[str, Any]], None]) -> None:
+    """Let `change` change a copy of the user's attrs, and commit what they are then."""
+    with session.locked():
+        attrs = dict(session.snapshot().attrs)
+        change(attrs)
+        session.commit([((), layout.encode_attrs(checked(attrs), session.state.seed))])
+
+
+def renew_checksums(
+    session: Session, header: IndexHeader, ranges: Iterable[tuple[int, int]]
+) -> None:
+    """Commit the checksums anew of all arrays that share rows with `ranges`.
+
+    Parameters
+    ----------
+    header : IndexHeader
+        Of the store as it was when the rows were changed.
+
+    Raises
+    ------
+    StoreError
+        If the data file is another one by now: the changes went to the old.
+    """
+    with session.locked():
+        now = session.header
+        if (header.store_id, header.data_file) != (now.store_id, now.data_file):
+            raise StoreError(
+                f"{session.path} was replaced or compacted since it was opened: changes made "
+                "through its arrays are lost",
+                path=session.path,
+            )
+        snapshot = session.snapshot()
+        starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
+        touched = Runs()
+        touched.add(*np.array(list(ranges), np.int64).reshape(-1, 2).T)
+        renewed = []
+        for position in np.flatnonzero(touched.overlaps_any(starts, ends)).tolist():
+            start, end = int(starts[position]), int(ends[position])
+            crc = _crc(session, session.data, start, end)
+            if crc != crcs[position]:
+                renewed.append((snapshot.name(position), start, end, crc))
+        if renewed:
+            names, *columns = map(list, zip(*renewed, strict=True))
+            _commit_pointers(session, names, *columns)
+
+
+def _claim(session: Session, n_rows: int, start: int | None, name: bytes) -> Claim:
+    """Reserve rows and keep other writers off them. Under the lock."""
+    text = name.decode()
+    first = session.state.n_reserved if start is None else start
+    end = _end(session, first, n_rows)
+    if start is not None and session.belongs(first, end):
+        raise OverlapError(
+            f"rows {first} to {end} for {text!r:.80} run into rows of an array that is in "
+            f"{session.path}",
+            path=session.path,
+            name=text,
+            start=first,
+            end=end,
+        )
+    claim = Claim(session.data_path, first, end, session.width, text)
+    try:
+        if end > session.state.n_reserved:
+            session.set_reserved(end)
+    except BaseException:
+        claim.file.close()
+        raise
+    return claim
+
+
+@contextmanager
+def _given_back_on_error(session: Session, claim: Claim, *, is_append: bool) -> Iterator[None]:
+    """Unreserve the rows of a claim that failed, if they are still the last."""
+    try:
+        yield
+    except BaseException:
+        # What the caller needs to see is what failed first.
+        with suppress(StoreError, OSError), session.locked():
+            if is_append and session.state.n_reserved == claim.end:
+                session.set_reserved(claim.start)
+        raise
+
+
+def _end(session: Session, start: int, n_rows: int) -> int:
+    end = start + n_rows
+    if end * max(session.width, 1) >= _FILE_LIMIT_NBYTES:
+        raise BadInputError(
+            f"rows {start} to {end} of {session.width} bytes do not fit in a file: {session.path}",
+            path=session.path,
+            found=end,
+            expected=_FILE_LIMIT_NBYTES // max(session.width, 1),
+        )
+    return end
+
+
+def _crc(session: Session, file: File, start: int, end: int) -> int:
+    """CRC-32 of rows of the data file."""
+    crc, end_byte = 0, end * session.width
+    for at in range(start * session.width, end_byte, _READ_NBYTES):
+        crc = crc32(file.pread(min(_READ_NBYTES, end_byte - at), at), crc)
+    return crc
+
+
+def _commit_pointers(
+    session: Session, names: list[bytes], starts: list[int], ends: list[int], crcs: list[int]
+) -> None:
+    hashes = hash_all(names)
+    columns = (array("Q", starts), array("Q", ends), array("I", crcs))
+    record = layout.encode_pointers(names, hashes, *columns, session.state.seed)
+    session.commit([(hashes, record)], max(ends))
+
+
+def unknown(name: object, path: str) -> UnknownNameError:
+    """Return the error for a name that is not there."""
+    return UnknownNameError(f"no array named {name!r:.80} in {path}", path=path, name=name)

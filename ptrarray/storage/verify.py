@@ -1,0 +1,117 @@
+"""Checking all of a store: every checksum, every pointer, every name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+from zlib import crc32
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ptrarray.errors import CorruptStoreError
+from ptrarray.storage.mapping import Rows
+from ptrarray.storage.snapshot import Snapshot
+
+_BLOCK = 1 << 10  # arrays a thread checks in one go
+
+
+class Damage(NamedTuple):
+    """One thing that is wrong with a store.
+
+    Attributes
+    ----------
+    file : str
+        Path of the damaged file.
+    problem : str
+        What was found and what was expected.
+    name : str or None
+        The array it is about, if it is about one.
+    start, end : int or None
+        Rows of that array.
+    """
+
+    file: str
+    problem: str
+    name: str | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+def check(snapshot: Snapshot, rows: Rows, *, progress: bool = False) -> None:
+    """Check everything, and raise `CorruptStoreError` with all the damage there is."""
+    damage = [*_damaged_columns(snapshot)]
+    if not damage:
+        damage.extend(_damaged_arrays(snapshot, rows, progress=progress))
+    if damage:
+        raise CorruptStoreError(
+            f"{snapshot.directory} is damaged in {len(damage)} places, the first: "
+            f"{damage[0].file} {damage[0].problem}",
+            path=damage[0].file,
+            damage=tuple(damage),
+        )
+
+
+def _damaged_columns(snapshot: Snapshot) -> Iterator[Damage]:
+    """Find what is wrong with the index, and with the journal's pointers."""
+    index = snapshot.index
+    for name, column in index.columns.items():
+        found = crc32(index.column(name))
+        if found != column.crc:
+            yield Damage(
+                index.path,
+                f"has a column {name!r} with CRC-32 {found:08x}, its header says {column.crc:08x}",
+            )
+            return  # nothing that follows from it can be trusted
+    try:
+        yield from _damaged_names(snapshot)
+    except CorruptStoreError as error:
+        yield Damage(error.path, str(error))
+    starts, ends = snapshot.starts, snapshot.ends
+    outside = (starts < 0) | (starts > ends) | ((ends > snapshot.n_rows) & (starts != ends))
+    for position in np.flatnonzero(outside).tolist():
+        yield _damage(snapshot, position, f"does not lie in its {snapshot.n_rows} rows")
+
+
+def _damaged_names(snapshot: Snapshot) -> Iterator[Damage]:
+    index = snapshot.index
+    hashes = index.hashes()
+    for position in range(index.header.n_arrays):
+        name = index.name(position)
+        if crc32(name) != hashes[position] or index.find(name, crc32(name)) != position:
+            yield Damage(index.path, f"does not find name {name[:80]!r} at position {position}")
+
+
+def _damaged_arrays(snapshot: Snapshot, rows: Rows, *, progress: bool) -> Iterator[Damage]:
+    """Find arrays whose bytes do not match their checksum, read on all cores."""
+    width = rows.nbytes // len(rows) if len(rows) else 0
+    raw = memoryview(rows.reshape(-1).view(np.uint8).data) if width else memoryview(b"")
+    starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
+
+    def damaged_in(first: int) -> tuple[int, list[tuple[int, int]]]:
+        block = slice(first, first + _BLOCK)
+        columns = (starts[block].tolist(), ends[block].tolist(), crcs[block].tolist())
+        found = []
+        for at, (start, end, crc) in enumerate(zip(*columns, strict=True), first):
+            actual = crc32(raw[start * width : end * width])
+            if actual != crc:
+                found.append((at, actual))
+        return len(columns[0]), found
+
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=len(starts), unit=" arrays", disable=not progress) as bar,
+    ):
+        for n_checked, found in pool.map(damaged_in, range(0, len(starts), _BLOCK)):
+            bar.update(n_checked)
+            for position, actual in found:
+                problem = f"has CRC-32 {actual:08x}, its pointer says {crcs[position]:08x}"
+                yield _damage(snapshot, position, problem)
+
+
+def _damage(snapshot: Snapshot, position: int, problem: str) -> Damage:
+    name = snapshot.name(position).decode(errors="backslashreplace")
+    start, end = int(snapshot.starts[position]), int(snapshot.ends[position])
+    what = f"has array {name!r:.80}, rows {start} to {end}, that {problem}"
+    return Damage(snapshot.data_path, what, name, start, end)

@@ -1,0 +1,112 @@
+"""The name table: linear probing over CRC-32 hashes, built and searched by numpy.
+
+The home slot of a hash is ``hash * n_homes >> 32``, that is, its top bits
+scaled to a number of slots that need not be a power of two. Home slots thus
+rise with the hash, which lets the table be built by one sort. The table ends
+in an empty slot, so that no search has to wrap around.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Hashes = npt.NDArray[np.uint32]
+Slots = npt.NDArray[np.uint32]
+Positions = npt.NDArray[np.int64]
+
+EMPTY = 0xFFFF_FFFF
+LOAD = 0.6
+
+
+def count_homes(n_names: int) -> int:
+    """Home slots for so many names at the load of 0.6."""
+    return int(n_names / LOAD) + 1
+
+
+def build(hashes: Hashes) -> Slots:
+    """Lay the hashes of all names out for linear probing.
+
+    Parameters
+    ----------
+    hashes : ndarray of uint32, shape (n_names,)
+        Hash of the name at each position.
+
+    Returns
+    -------
+    ndarray of uint32, shape (n_slots, 2)
+        Hash and position in each slot; `EMPTY` as the position where there is
+        none. The last slot is empty.
+
+    Notes
+    -----
+    Inserting hashes in the order of their home slots, linear probing gives
+    entry ``i`` the first free slot at or after its home, which is
+    ``i + max(home[j] - j for j <= i)``. Time O(n log n), memory some 40 bytes
+    a name.
+
+    Examples
+    --------
+    >>> build(np.array([7, 2**31], np.uint32))[:, 1]
+    array([         0, 4294967295,          1, 4294967295], dtype=uint32)
+    """
+    n_homes = count_homes(len(hashes))
+    order = np.argsort(hashes, kind="stable")
+    ranks = np.arange(len(hashes), dtype=np.int64)
+    slots = np.maximum.accumulate(home_slots(hashes[order], n_homes) - ranks) + ranks
+    n_slots = max(n_homes, int(slots[-1]) + 1 if len(slots) else 0) + 1
+    table = np.zeros((n_slots, 2), np.uint32)
+    table[:, 1] = EMPTY
+    table[slots, 0] = hashes[order]
+    table[slots, 1] = order
+    return table
+
+
+def home_slots(hashes: Hashes, n_homes: int) -> Positions:
+    """Slot at which the search for each hash begins."""
+    return ((hashes.astype(np.uint64) * np.uint64(n_homes)) >> np.uint64(32)).astype(np.int64)
+
+
+def candidates(table: Slots, n_homes: int, hashes: Hashes) -> tuple[Positions, Positions]:
+    """Every pair of a query and a position in the table with equal hashes.
+
+    Parameters
+    ----------
+    table : ndarray of uint32, shape (n_slots, 2)
+        As `build` makes it; may be memory-mapped.
+    n_homes : int
+        Home slots of the table.
+    hashes : ndarray of uint32, shape (n_queries,)
+        Hashes to look for.
+
+    Returns
+    -------
+    queries, positions : ndarray of int64
+        The names at `positions` have the hashes of `queries`; whether they
+        are the same names is for the caller to compare.
+
+    Raises
+    ------
+    IndexError
+        If the search leaves the table, which only a damaged one allows.
+
+    Examples
+    --------
+    >>> table = build(np.array([7, 2**31], np.uint32))
+    >>> candidates(table, count_homes(2), np.array([5, 2**31], np.uint32))
+    (array([1]), array([1]))
+    """
+    queries = np.arange(len(hashes), dtype=np.int64)
+    slots = home_slots(hashes, n_homes)
+    found = [(queries[:0], queries[:0])]
+    while len(queries):
+        entries = table[slots]
+        # Hashes never fall along a run of full slots: a larger one ends the search.
+        ongoing = (entries[:, 1] != EMPTY) & (entries[:, 0] <= hashes[queries])
+        queries, slots, entries = queries[ongoing], slots[ongoing] + 1, entries[ongoing]
+        same = entries[:, 0] == hashes[queries]
+        found.append((queries[same], entries[same, 1].astype(np.int64)))
+    return (
+        np.concatenate([queries for queries, _ in found]),
+        np.concatenate([positions for _, positions in found]),
+    )

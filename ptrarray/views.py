@@ -1,0 +1,90 @@
+"""Names and pointers of a store as a sequence and a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, overload
+
+from ptrarray.pointers import Pointer
+from ptrarray.storage.snapshot import Snapshot
+from ptrarray.storage.transactions import unknown
+
+
+def encoded(name: object) -> bytes | None:
+    """UTF-8 bytes of a name to look for; None for what can be no name."""
+    try:
+        return name.encode() if isinstance(name, str) else None
+    except UnicodeEncodeError:
+        return None
+
+
+def decoded(raw: bytes) -> str:
+    """Text of a name read from a store; a damaged one shows where."""
+    return raw.decode(errors="backslashreplace")
+
+
+class Names(Sequence[str]):
+    """The names of a store in data order, decoded when asked for.
+
+    Examples
+    --------
+    >>> store.names[0], store.names[-1], len(store.names)
+    ('utt1', 'utt3', 3)
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def __len__(self) -> int:
+        return len(self._snapshot)
+
+    @overload
+    def __getitem__(self, key: int) -> str: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[str]: ...
+    def __getitem__(self, key: Any) -> Any:
+        positions = range(len(self))[key]
+        if isinstance(positions, int):
+            return decoded(self._snapshot.name(positions))
+        return [decoded(self._snapshot.name(position)) for position in positions]
+
+    def __iter__(self) -> Iterator[str]:
+        return map(decoded, self._snapshot.names())
+
+    def __contains__(self, name: object) -> bool:
+        raw = encoded(name)
+        return raw is not None and self._snapshot.find(raw) is not None
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} names of {self._snapshot.directory}>"
+
+
+class Pointers(Mapping[str, Pointer]):
+    """Name to `Pointer`, for the names there are when asked.
+
+    Examples
+    --------
+    >>> store.pointers["utt2"]
+    Pointer(start=3, end=5)
+    """
+
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+
+    def __getitem__(self, name: str) -> Pointer:
+        raw = encoded(name)
+        snapshot = self._snapshot()
+        found = None if raw is None else snapshot.find(raw)
+        if found is None:
+            raise unknown(name, str(snapshot.directory))
+        return Pointer(*found)
+
+    def __len__(self) -> int:
+        return len(self._snapshot())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(Names(self._snapshot()))
+
+    def __repr__(self) -> str:
+        snapshot = self._snapshot()
+        return f"<{len(snapshot)} pointers of {snapshot.directory}>"

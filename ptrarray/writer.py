@@ -1,0 +1,582 @@
+"""Writing a store: from any number of processes at once, each commit whole or not at all."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray import names as naming
+from ptrarray.batch import from_mapping, from_ragged
+from ptrarray.errors import BadInputError, ClosedStoreError, StoreExistsError
+from ptrarray.format import dtypes
+from ptrarray.format.attrs import checked
+from ptrarray.format.index import IndexHeader
+from ptrarray.storage import transactions
+from ptrarray.storage.create import create_store, new_header, replace_store
+from ptrarray.storage.mapping import map_rows
+from ptrarray.storage.session import Session
+from ptrarray.storage.snapshot import FILE_NAMES, open_snapshot
+from ptrarray.storage.state import State, absolute, load
+from ptrarray.storage.transactions import unknown
+from ptrarray.views import Names, Pointers, encoded
+
+Array = npt.NDArray[Any]
+
+MODES = ("x", "w", "a")
+
+
+def create(
+    path: str | os.PathLike[str],
+    *,
+    dtype: npt.DTypeLike,
+    row_shape: tuple[int, ...] | int = (),
+    rows: int = 0,
+    attrs: Mapping[str, Any] | None = None,
+    mode: str = "x",
+) -> PointerArrayWriter:
+    """Make a store and open it for writing.
+
+    Parameters
+    ----------
+    path : path-like
+        Where; by convention ends in ``.ptr``.
+    dtype : dtype
+        Of the elements: any of fixed width without Python objects.
+    row_shape : tuple of int
+        Shape of one row; an array has shape ``(length, *row_shape)``.
+    rows : int
+        Rows that the flat array has beforehand. They read as zeros, cost no
+        disk until written, and are for `PointerArrayWriter.write` with a
+        `start`; appending begins at row 0 all the same.
+    attrs : mapping, optional
+        What to keep with the store: see `PointerArrayWriter.attrs`.
+    mode : {'x', 'w', 'a'}
+        Where there is a store at `path`: ``"x"`` raises, ``"w"`` replaces it,
+        ``"a"`` appends to it.
+
+    Returns
+    -------
+    PointerArrayWriter
+
+    Raises
+    ------
+    StoreExistsError
+        If there is a store and the mode is ``"x"``, or anything else in any mode.
+    BadInputError
+        For a dtype or attrs that cannot be kept, or in mode ``"a"`` a
+        dtype, row shape or more rows than the store has.
+
+    Notes
+    -----
+    The store appears all at once, on the disk. Of processes racing to create
+    it in mode ``"a"``, one does, and all append. With ``"w"``, processes that
+    read the old store keep its content until they refresh.
+
+    Examples
+    --------
+    >>> with ptrarray.create("ids.ptr", dtype="i4") as writer:
+    ...     writer["first"] = [1, 2, 3]
+    >>> ptrarray.open("ids.ptr")["first"]
+    array([1, 2, 3], dtype=int32)
+    """
+    directory = absolute(path)
+    if mode not in MODES:
+        raise BadInputError(
+            f"mode {mode!r} is not one of {', '.join(map(repr, MODES))}",
+            path=str(directory),
+            found=mode,
+            expected=MODES,
+        )
+    header = new_header(*dtypes.normalize(dtype, row_shape), _integer("rows", rows), checked(attrs))
+    try:
+        create_store(directory, header)
+    except StoreExistsError:
+        if mode == "x" or not is_store(directory):
+            raise
+        with _closed_on_error(append(directory)) as writer:
+            if mode == "a":
+                _check_same(writer, header)
+                return writer
+            replace_store(writer._session, header)
+            writer.close()
+    return append(directory)
+
+
+def append(path: str | os.PathLike[str]) -> PointerArrayWriter:
+    """Open a store that is there for writing, beside any number of other writers.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no store at `path`.
+    CorruptStoreError
+        If what is there is damaged or of a newer version.
+
+    Examples
+    --------
+    >>> with ptrarray.append("corpus.ptr") as writer:
+    ...     writer["utt4"] = [7, 8]
+    >>> store.refresh()
+    >>> store["utt4"]
+    array([7., 8.], dtype=float32)
+    """
+    return PointerArrayWriter(path)
+
+
+class PointerArrayWriter(MutableMapping[str, Array]):
+    """A store open for writing: a mapping from name to array.
+
+    What it tells (``in``, ``len``, ``writer[name]``, `pointers`, iteration) is
+    what is committed by anyone at that moment. What it changes is committed
+    when the call returns: every process on the machine can see it from then
+    on, and the death of this one loses nothing of it. `flush` makes it safe
+    from a power cut.
+
+    Adding: ``writer[name] = array``, `write`, `write_ragged`, `update`.
+    Filling in place: `reserve`, `allocate`. Names: `point`, ``del``, `clear`.
+    The store: `attrs`, `flush`, `close`.
+
+    Parameters
+    ----------
+    path : path-like
+        An existing store; `create` makes one.
+
+    Notes
+    -----
+    Any number of processes and threads may write to one store, and share this
+    object: by pickling (then each process opens the store for itself), by
+    fork (noticed and reopened), or between threads. Each call costs a few
+    system calls; many arrays in one `write` are much faster than one by one.
+
+    Examples
+    --------
+    >>> writer = ptrarray.append("corpus.ptr")
+    >>> writer.write({"a": [1, 2], "b": [3]})
+    (6, 9)
+    >>> sorted(writer)
+    ['a', 'b', 'utt1', 'utt2', 'utt3']
+    >>> writer.close()
+    """
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = absolute(path)
+        self._closed = False
+        self._opened: Session | None = Session(self._path)
+        self._state: State | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._closed:
+            raise self._closed_error()
+        return append, (self.path,)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{self.dtype} {self.row_shape}"
+        return f"<PointerArrayWriter {self.path!r}, {state}>"
+
+    @property
+    def _session(self) -> Session:
+        session = self._opened
+        if session is None:
+            raise self._closed_error()
+        if session.pid != os.getpid():  # inherited by a fork, which closed the files
+            session = self._opened = Session(self._path)
+            self._state = None
+        return session
+
+    def _closed_error(self) -> ClosedStoreError:
+        return ClosedStoreError(f"the writer of {self.path} was closed", path=self.path)
+
+    def flush(self) -> None:
+        """Wait until everything committed so far, by any process, is safe on the disk."""
+        self._session.flush()
+
+    def close(self) -> None:
+        """Close the store. Closing again does nothing.
+
+        Nothing committed depends on it. Folds the journal into the index if
+        it has outgrown a quarter of it, so that the next open is fast, which
+        syncs everything; else leaves that to `flush`.
+        """
+        if not self._closed:
+            session = self._session
+            self._closed, self._opened, self._state = True, None, None
+            session.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    # what it is ----------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the store."""
+        return str(self._path)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the elements."""
+        return self._session.header.dtype
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row; ``()`` for scalars."""
+        return self._session.header.row_shape
+
+    @property
+    def attrs(self) -> Attrs:
+        """What the user keeps with the store: a mapping, each change committed at once.
+
+        Keys are str; values what msgpack keeps: None, bool, int, float, str,
+        bytes, and lists and dicts of those.
+
+        Examples
+        --------
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     writer.attrs["speakers"] = 2
+        ...     dict(writer.attrs)
+        {'rate': 16000, 'speakers': 2}
+        """
+        return Attrs(self)
+
+    # adding --------------------------------------------------------------------------------
+
+    def write(
+        self,
+        arrays: Mapping[str, npt.ArrayLike],
+        start: int | None = None,
+        overwrite: bool = False,
+    ) -> tuple[int, int]:
+        """Write arrays end to end, in one reservation and one commit.
+
+        Parameters
+        ----------
+        arrays : mapping from str to array_like of shape (length, *row_shape)
+            Cast as numpy's ``same_kind`` allows, and integers to integers of
+            any width, where no value changes. C-contiguous arrays of the
+            store's dtype are written from where they are, not copied.
+        start : int, optional
+            First row they take. By default the next free one.
+        overwrite : bool
+            Whether names may be there already. The rows of an array that is
+            replaced become a hole.
+
+        Returns
+        -------
+        start, end : int
+            Rows taken.
+
+        Raises
+        ------
+        DuplicateNameError
+            If a name is there and `overwrite` is false.
+        OverlapError
+            If rows from `start` on belong to an array, this name's own
+            included, or are being written by another living writer.
+        BadInputError
+            For a name, dtype, shape or value that the store cannot take.
+        OSError
+            If the disk is full, or the like. The writer can go on after.
+
+        In each case nothing is written for any of the arrays.
+
+        Notes
+        -----
+        Readers see all of the arrays or none, from the return on. Costs a
+        few system calls, some 30 bytes of journal a name, and the bytes.
+
+        A writer that is killed leaves rows that it had planned free to be
+        written again. A reader that still has a deleted array open sees its
+        rows change if `start` leads there.
+
+        Examples
+        --------
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     writer.write({"utt4": [7, 8], "utt5": [9]})
+        (6, 9)
+        """
+        session = self._session
+        batch = from_mapping(arrays, session.header.dtype, session.header.row_shape)
+        return transactions.put(session, batch, _start(start), overwrite=overwrite)
+
+    def write_ragged(
+        self,
+        names: Sequence[str],
+        values: npt.ArrayLike,
+        offsets: npt.ArrayLike,
+        start: int | None = None,
+        overwrite: bool = False,
+    ) -> tuple[int, int]:
+        """Write arrays that lie end to end already, as one buffer.
+
+        Parameters
+        ----------
+        names : sequence of str
+            All different.
+        values : array_like, shape (n, *row_shape)
+            Rows of all arrays.
+        offsets : array_like of int, one more than names
+            Array ``i`` is ``values[offsets[i]:offsets[i + 1]]``; never decrease.
+        start, overwrite
+            As for `write`; so are what is returned and raised.
+
+        Examples
+        --------
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     writer.write_ragged(["utt4", "utt5"], [7, 8, 9], [0, 2, 3])
+        (6, 9)
+        """
+        session = self._session
+        layout = (session.header.dtype, session.header.row_shape)
+        batch = from_ragged(names, values, offsets, *layout)
+        return transactions.put(session, batch, _start(start), overwrite=overwrite)
+
+    def __setitem__(self, name: str, array: npt.ArrayLike) -> None:
+        """Write one array, replacing one that has the name."""
+        self.write({name: array}, overwrite=True)
+
+    def update(self, arrays: Any = (), /, **more: npt.ArrayLike) -> None:
+        """Write arrays in one commit, replacing those that have their names.
+
+        Parameters
+        ----------
+        arrays : mapping or iterable of pairs
+            As for `dict.update`.
+        """
+        self.write(dict(arrays, **more), overwrite=True)
+
+    def reserve(self, n_rows: int) -> int:
+        """Take rows for any process to fill later with ``write(start=…)``.
+
+        Returns
+        -------
+        int
+            The first of them. They are a hole until arrays are written there.
+
+        Examples
+        --------
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     start = writer.reserve(10)
+        ...     writer.write({"last": [1]}), writer.write({"planned": [2, 3]}, start=start)
+        ((16, 17), (6, 8))
+        """
+        return transactions.reserve(self._session, _count("rows to reserve", n_rows))
+
+    @contextmanager
+    def allocate(self, name: str, n_rows: int, overwrite: bool = False) -> Iterator[Array]:
+        """Hand out new rows to be filled in place, and commit them as an array.
+
+        Parameters
+        ----------
+        name : str
+            Name of the array, there from when the ``with`` block ends; if it
+            raises, there never was one.
+        n_rows : int
+            Rows of the array. It may be larger than memory.
+        overwrite : bool
+            As for `write`.
+
+        Yields
+        ------
+        ndarray, shape (n_rows, *row_shape)
+            Writable, mapped, zeros at first; read-only after the block.
+
+        Raises
+        ------
+        OSError
+            If the disk has no room for the rows, before the block begins.
+
+        Notes
+        -----
+        Reads the rows once more at the end, for their checksum.
+
+        Examples
+        --------
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     with writer.allocate("ramp", 3) as rows:
+        ...         rows[...] = [1, 2, 3]
+        ...     writer["ramp"]
+        array([1., 2., 3.], dtype=float32)
+        """
+        session, raw, count = self._session, naming.encode(name), _count("rows", n_rows)
+        with transactions.allocated(session, raw, count, overwrite=overwrite) as claim:
+            header = session.header
+            rows = map_rows(
+                claim.file.path, header.dtype, header.row_shape, count, "r+", claim.start
+            )
+            try:
+                yield rows
+            finally:
+                rows.flags.writeable = False
+
+    # names ---------------------------------------------------------------------------------
+
+    def point(self, name: str, start: int, end: int, overwrite: bool = False) -> None:
+        """Give rows that exist one more name.
+
+        Parameters
+        ----------
+        name : str
+            The new name.
+        start, end : int
+            Half-open range of rows within the flat array.
+        overwrite : bool
+            As for `write`.
+
+        Notes
+        -----
+        Reads the rows, for their checksum; copies none.
+
+        Examples
+        --------
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     writer.point("middle", 2, 4)
+        ...     writer["middle"]
+        array([3., 4.], dtype=float32)
+        """
+        bounds = _integer("start", start), _integer("end", end)
+        transactions.point(self._session, naming.encode(name), *bounds, overwrite=overwrite)
+
+    def __delitem__(self, name: str) -> None:
+        """Delete a name; its rows become a hole unless another name has them."""
+        raw = encoded(name)
+        if raw is None:
+            raise unknown(name, self.path)
+        transactions.delete(self._session, [raw])
+
+    def clear(self) -> None:
+        """Delete all names in one commit. The rows stay, as a hole."""
+        transactions.delete_all(self._session)
+
+    # what is committed ---------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Array:
+        """Return an array as a read-only view, as it is committed now."""
+        start, end = self.pointers[name]
+        snapshot = self._session.snapshot()
+        self._state = load(snapshot, "r", self._state)
+        return self._state.rows[start:end]
+
+    def __contains__(self, name: object) -> bool:
+        raw = encoded(name)
+        return raw is not None and self._session.snapshot().find(raw) is not None
+
+    def __len__(self) -> int:
+        return len(self._session.snapshot())
+
+    def __iter__(self) -> Iterator[str]:
+        # A snapshot of its own, for writing goes on while names are taken from it.
+        return iter(Names(open_snapshot(self._session.directory)))
+
+    @property
+    def pointers(self) -> Pointers:
+        """Mapping from name to `Pointer`, always as committed now."""
+        return Pointers(lambda: self._session.snapshot())
+
+
+class Attrs(MutableMapping[str, Any]):
+    """The user's attrs of an open writer; each change is a commit."""
+
+    def __init__(self, writer: PointerArrayWriter) -> None:
+        self._writer = writer
+
+    def _now(self) -> dict[str, Any]:
+        return self._writer._session.snapshot().attrs
+
+    def __getitem__(self, key: str) -> Any:
+        return self._now()[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def __delitem__(self, key: str) -> None:
+        transactions.change_attrs(self._writer._session, lambda attrs: attrs.__delitem__(key))
+
+    def update(self, attrs: Any = (), /, **more: Any) -> None:
+        """Set several attrs in one commit, as `dict.update`."""
+        changes = dict(attrs, **more)
+        transactions.change_attrs(self._writer._session, lambda attrs: attrs.update(changes))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self._now()))
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def __repr__(self) -> str:
+        return repr(self._now())
+
+
+def is_store(directory: Path) -> bool:
+    """Tell whether a directory has the files of a store, damaged or not."""
+    return all((directory / name).is_file() for name in FILE_NAMES)
+
+
+@contextmanager
+def _closed_on_error(writer: PointerArrayWriter) -> Iterator[PointerArrayWriter]:
+    try:
+        yield writer
+    except BaseException:
+        writer.close()
+        raise
+
+
+def _check_same(writer: PointerArrayWriter, wanted: IndexHeader) -> None:
+    found = writer._session.header
+    has, wants = (found.dtype, found.row_shape), (wanted.dtype, wanted.row_shape)
+    if has != wants:
+        raise BadInputError(
+            f"{writer.path} has rows of {has[0]} {has[1]}, not of {wants[0]} {wants[1]}",
+            path=writer.path,
+            found=has,
+            expected=wants,
+        )
+    n_rows = writer._session.snapshot().n_rows
+    if wanted.n_rows > n_rows:
+        raise BadInputError(
+            f"{writer.path} has {n_rows} rows; a store is sized only when it is made, "
+            f"and {wanted.n_rows} rows were asked for",
+            path=writer.path,
+            found=n_rows,
+            expected=wanted.n_rows,
+        )
+    missing = {key: value for key, value in wanted.attrs.items() if writer.attrs.get(key) != value}
+    if missing:
+        writer.attrs.update(missing)
+
+
+def _integer(what: str, value: int) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise BadInputError(
+            f"{what} must be an integer, not {value!r:.80}", found=repr(value), expected="int"
+        ) from None
+
+
+def _count(what: str, value: int) -> int:
+    count = _integer(what, value)
+    if count < 0:
+        raise BadInputError(f"{what} must not be negative: {count}", found=count, expected=">= 0")
+    return count
+
+
+def _start(start: int | None) -> int | None:
+    return None if start is None else _count("start", start)
