@@ -27,7 +27,7 @@ from ptrarray.pointers import Pointer
 from ptrarray.ragged import Ragged
 from ptrarray.reader import PointerArray, open
 from ptrarray.storage.verify import Damage
-from ptrarray.upkeep import checkpoint, verify
+from ptrarray.upkeep import checkpoint, compact, repair, verify
 from ptrarray.writer import PointerArrayWriter, append, create
 
 __version__ = "0.1.0"
@@ -50,8 +50,10 @@ __all__ = [
     "UnknownNameError",
     "append",
     "checkpoint",
+    "compact",
     "create",
     "fill",
     "open",
+    "repair",
     "verify",
 ]

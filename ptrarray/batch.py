@@ -62,6 +62,12 @@ def from_mapping(
     BadInputError
         For a name or array that the store cannot take.
     """
+    if not isinstance(arrays, Mapping):
+        raise BadInputError(
+            f"arrays must be a mapping from name to array, not {type(arrays).__name__}",
+            found=type(arrays).__name__,
+            expected="a mapping",
+        )
     encoded = [naming.encode(name) for name in arrays]
     buffers = [fit(name, value, dtype, row_shape) for name, value in arrays.items()]
     _check_names_nbytes(encoded)

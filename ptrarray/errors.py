@@ -39,7 +39,7 @@ class StoreError(Exception):
     'x.ptr'
     """
 
-    path: str
+    path: str | None
 
     def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)
@@ -73,6 +73,7 @@ class CorruptStoreError(StoreError, ValueError):
     `ptrarray.Damage` for each finding; empty when found by a read).
     """
 
+    path: str
     damage: tuple[Any, ...] = ()
 
 
@@ -93,9 +94,14 @@ class BadInputError(StoreError, TypeError, ValueError):
     Fields: ``path`` and, where they apply, ``name``, ``found``, ``expected``.
     """
 
-    name: str
-    found: Any
-    expected: Any
+    path: str | None = None
+    name: Any = None
+    found: Any = None
+    expected: Any = None
+
+    def at(self, path: str) -> BadInputError:
+        """Return this error with the store named, too."""
+        return BadInputError(f"{self} (for {path})", **{**self.facts, "path": path})
 
 
 class UnknownNameError(StoreError, KeyError):

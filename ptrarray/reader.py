@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from types import MappingProxyType
 from typing import Any, Self, overload
 
@@ -320,7 +320,9 @@ class PointerArray(Mapping[str, Array]):
         >>> [len(array) for array in store.walk()]
         [3, 2, 1]
         """
-        state = self._state
+        return self._walk(self._state)
+
+    def _walk(self, state: State | Closed) -> Iterator[Array]:
         starts, ends = state.columns()
         for at in range(0, len(starts), _BLOCK):
             block = slice(at, at + _BLOCK)
@@ -353,7 +355,8 @@ class PointerArray(Mapping[str, Array]):
         """
         state = self._state
         pointers = [self._pointer(state, name) for name in _names(names)]
-        bounds = np.array(pointers, np.int64).reshape(-1, 2)
+        # An empty array may lie past the end.
+        bounds = np.minimum(np.array(pointers, np.int64).reshape(-1, 2), len(state.rows))
         return gather(state.rows, bounds[:, 0], bounds[:, 1])
 
     @property
@@ -365,8 +368,7 @@ class PointerArray(Mapping[str, Array]):
         >>> store.pointers["utt2"]
         Pointer(start=3, end=5)
         """
-        snapshot = self._state.snapshot
-        return Pointers(lambda: snapshot)
+        return Pointers(self._state.snapshot)
 
     # by position ---------------------------------------------------------------------------
 
@@ -544,9 +546,9 @@ class Arrays:
         return len(self._state.snapshot)
 
     @overload
-    def __getitem__(self, key: int | np.integer[Any]) -> Array: ...
+    def __getitem__(self, key: int) -> Array: ...
     @overload
-    def __getitem__(self, key: slice | npt.ArrayLike) -> Ragged: ...
+    def __getitem__(self, key: slice | Sequence[int] | Array) -> Ragged: ...
     def __getitem__(self, key: Any) -> Any:
         """Return one array as a view, or several as a `Ragged`, a copy.
 
@@ -585,7 +587,8 @@ class _Items(ItemsView[str, Array]):
     _mapping: PointerArray
 
     def __iter__(self) -> Iterator[tuple[str, Array]]:
-        return zip(self._mapping, self._mapping.walk(), strict=True)
+        state = self._mapping._state
+        return zip(Names(state.snapshot), self._mapping._walk(state), strict=True)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

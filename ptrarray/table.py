@@ -48,7 +48,8 @@ def build(hashes: Hashes) -> Slots:
     Examples
     --------
     >>> build(np.array([7, 2**31], np.uint32))[:, 1]
-    array([         0, 4294967295,          1, 4294967295], dtype=uint32)
+    array([         0, 4294967295,          1, 4294967295, 4294967295],
+          dtype=uint32)
     """
     n_homes = count_homes(len(hashes))
     order = np.argsort(hashes, kind="stable")

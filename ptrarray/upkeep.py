@@ -1,13 +1,18 @@
-"""Looking after a store that is there: checkpoint and verify."""
+"""Looking after a store that is there: checkpoint, compact, verify, repair."""
 
 from __future__ import annotations
 
 import os
 
+from ptrarray.errors import CorruptStoreError
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
+from ptrarray.storage import compaction
+from ptrarray.storage.salvage import salvage
 from ptrarray.storage.session import Session
+from ptrarray.storage.snapshot import not_found
 from ptrarray.storage.state import absolute
+from ptrarray.storage.verify import Damage
 
 
 def checkpoint(path: str | os.PathLike[str]) -> None:
@@ -33,6 +38,51 @@ def checkpoint(path: str | os.PathLike[str]) -> None:
     session = Session(absolute(path))
     try:
         session.checkpoint()
+    finally:
+        session.close()
+
+
+def compact(path: str | os.PathLike[str], progress: bool = False) -> None:
+    """Rewrite the data file of a store without holes.
+
+    Arrays keep their names, order and content; names that share rows keep
+    sharing them. Pre-sized and reserved rows that nobody wrote go, too.
+
+    Parameters
+    ----------
+    path : path-like
+        The store.
+    progress : bool
+        Whether to show a bar.
+
+    Raises
+    ------
+    StoreError
+        If a writer is filling rows at this moment: inside `allocate`, or in
+        a large `write`. Nothing was done; try again.
+
+    Notes
+    -----
+    Needs as much disk as the living rows take, and as much time as to copy
+    them. Writers that are open and not filling rows wait until it is done,
+    and go on. Readers that are open keep their snapshot until they refresh.
+    Killed anywhere in the middle, the store is as before or compacted, and
+    the next writer removes what was left over.
+
+    It refuses rather than waits for a writer that is filling rows, because
+    that writer may be a process that takes hours for one array.
+
+    Examples
+    --------
+    >>> with ptrarray.append("corpus.ptr") as writer:
+    ...     del writer["utt1"]
+    >>> ptrarray.compact("corpus.ptr")
+    >>> ptrarray.open("corpus.ptr").rows
+    array([4., 5., 6.], dtype=float32)
+    """
+    session = Session(absolute(path))
+    try:
+        compaction.compact(session, progress=progress)
     finally:
         session.close()
 
@@ -65,5 +115,59 @@ def verify(store: str | os.PathLike[str] | PointerArray, progress: bool = False)
     if isinstance(store, PointerArray):
         store.verify(progress=progress)
         return
-    with open_store(store) as opened:
-        opened.verify(progress=progress)
+    try:
+        with open_store(store) as opened:
+            opened.verify(progress=progress)
+    except CorruptStoreError as error:
+        if error.damage:
+            raise
+        # It could not even be opened.
+        damage = (Damage(error.path, str(error)),)
+        raise CorruptStoreError(str(error), path=error.path, damage=damage) from error
+
+
+def repair(
+    path: str | os.PathLike[str], to: str | os.PathLike[str], progress: bool = False
+) -> list[Damage]:
+    """Copy what is intact of a damaged store into a new one.
+
+    Parameters
+    ----------
+    path : path-like
+        The damaged store. Not changed.
+    to : path-like
+        Where the new store goes; there must be nothing.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    list of Damage
+        What was left out, as `verify` tells it.
+
+    Raises
+    ------
+    CorruptStoreError
+        If the header of the index cannot be read, for nothing else tells
+        what the rows are.
+    StoreExistsError
+        If there is something at `to`.
+
+    Notes
+    -----
+    An array is intact if its name, its pointer and its rows match their
+    checksums. Arrays keep their order; names that share rows keep sharing
+    them. No writer must have the damaged store open. Memory grows with the
+    number of names.
+
+    Examples
+    --------
+    >>> ptrarray.repair("corpus.ptr", "repaired.ptr")
+    []
+    >>> len(ptrarray.open("repaired.ptr"))
+    3
+    """
+    try:
+        return salvage(absolute(path), absolute(to), progress=progress)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise not_found(absolute(path)) from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, overload
 
 from ptrarray.pointers import Pointer
 from ptrarray.storage.snapshot import Snapshot
@@ -21,6 +22,20 @@ def encoded(name: object) -> bytes | None:
 def decoded(raw: bytes) -> str:
     """Text of a name read from a store; a damaged one shows where."""
     return raw.decode(errors="backslashreplace")
+
+
+class Catalog(Protocol):
+    """What tells of names and pointers: a `Snapshot`, or a writer as of now."""
+
+    directory: Path
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name, or None."""
+
+    def __len__(self) -> int: ...
+
+    def names(self) -> Iterator[bytes]:
+        """Yield all names in data order."""
 
 
 class Names(Sequence[str]):
@@ -60,7 +75,7 @@ class Names(Sequence[str]):
 
 
 class Pointers(Mapping[str, Pointer]):
-    """Name to `Pointer`, for the names there are when asked.
+    """Name to `Pointer`, in data order.
 
     Examples
     --------
@@ -68,23 +83,25 @@ class Pointers(Mapping[str, Pointer]):
     Pointer(start=3, end=5)
     """
 
-    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
-        self._snapshot = snapshot
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     def __getitem__(self, name: str) -> Pointer:
         raw = encoded(name)
-        snapshot = self._snapshot()
-        found = None if raw is None else snapshot.find(raw)
+        found = None if raw is None else self._catalog.find(raw)
         if found is None:
-            raise unknown(name, str(snapshot.directory))
+            raise unknown(name, str(self._catalog.directory))
         return Pointer(*found)
 
+    def __contains__(self, name: object) -> bool:
+        raw = encoded(name)
+        return raw is not None and self._catalog.find(raw) is not None
+
     def __len__(self) -> int:
-        return len(self._snapshot())
+        return len(self._catalog)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(Names(self._snapshot()))
+        return map(decoded, self._catalog.names())
 
     def __repr__(self) -> str:
-        snapshot = self._snapshot()
-        return f"<{len(snapshot)} pointers of {snapshot.directory}>"
+        return f"<{len(self)} pointers of {self._catalog.directory}>"

@@ -25,7 +25,7 @@ from ptrarray.storage.session import Session
 from ptrarray.storage.snapshot import FILE_NAMES, open_snapshot
 from ptrarray.storage.state import State, absolute, load
 from ptrarray.storage.transactions import unknown
-from ptrarray.views import Names, Pointers, encoded
+from ptrarray.views import Pointers, encoded
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +40,7 @@ def create(
     rows: int = 0,
     attrs: Mapping[str, Any] | None = None,
     mode: str = "x",
+    durable: bool = False,
 ) -> PointerArrayWriter:
     """Make a store and open it for writing.
 
@@ -60,6 +61,8 @@ def create(
     mode : {'x', 'w', 'a'}
         Where there is a store at `path`: ``"x"`` raises, ``"w"`` replaces it,
         ``"a"`` appends to it.
+    durable : bool
+        Whether each commit waits until it is on the disk, as `flush` does.
 
     Returns
     -------
@@ -100,17 +103,21 @@ def create(
     except StoreExistsError:
         if mode == "x" or not is_store(directory):
             raise
-        with _closed_on_error(append(directory)) as writer:
-            if mode == "a":
-                _check_same(writer, header)
-                return writer
-            replace_store(writer._session, header)
-            writer.close()
-    return append(directory)
+        if mode == "a":
+            return _append_same(directory, durable, header)
+        replace_store(directory, header)
+    return append(directory, durable)
 
 
-def append(path: str | os.PathLike[str]) -> PointerArrayWriter:
+def append(path: str | os.PathLike[str], durable: bool = False) -> PointerArrayWriter:
     """Open a store that is there for writing, beside any number of other writers.
+
+    Parameters
+    ----------
+    path : path-like
+        The store.
+    durable : bool
+        Whether each commit waits until it is on the disk, as `flush` does.
 
     Raises
     ------
@@ -127,7 +134,7 @@ def append(path: str | os.PathLike[str]) -> PointerArrayWriter:
     >>> store["utt4"]
     array([7., 8.], dtype=float32)
     """
-    return PointerArrayWriter(path)
+    return PointerArrayWriter(path, durable)
 
 
 class PointerArrayWriter(MutableMapping[str, Array]):
@@ -145,8 +152,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
     Parameters
     ----------
-    path : path-like
-        An existing store; `create` makes one.
+    path, durable
+        As for `append`; `create` makes a store.
 
     Notes
     -----
@@ -168,16 +175,17 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], durable: bool = False) -> None:
         self._path = absolute(path)
+        self._durable = durable
         self._closed = False
-        self._opened: Session | None = Session(self._path)
+        self._opened: Session | None = Session(self._path, durable=durable)
         self._state: State | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._closed:
             raise self._closed_error()
-        return append, (self.path,)
+        return append, (self.path, self._durable)
 
     def __enter__(self) -> Self:
         return self
@@ -195,12 +203,19 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         if session is None:
             raise self._closed_error()
         if session.pid != os.getpid():  # inherited by a fork, which closed the files
-            session = self._opened = Session(self._path)
+            session = self._opened = Session(self._path, durable=self._durable)
             self._state = None
         return session
 
     def _closed_error(self) -> ClosedStoreError:
         return ClosedStoreError(f"the writer of {self.path} was closed", path=self.path)
+
+    @contextmanager
+    def _named_in_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except BadInputError as error:
+            raise error.at(self.path) from error
 
     def flush(self) -> None:
         """Wait until everything committed so far, by any process, is safe on the disk."""
@@ -313,8 +328,10 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         (6, 9)
         """
         session = self._session
-        batch = from_mapping(arrays, session.header.dtype, session.header.row_shape)
-        return transactions.put(session, batch, _start(start), overwrite=overwrite)
+        with self._named_in_errors():
+            batch = from_mapping(arrays, session.header.dtype, session.header.row_shape)
+            first = _start(start)
+        return transactions.put(session, batch, first, overwrite=overwrite)
 
     def write_ragged(
         self,
@@ -345,8 +362,10 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         """
         session = self._session
         layout = (session.header.dtype, session.header.row_shape)
-        batch = from_ragged(names, values, offsets, *layout)
-        return transactions.put(session, batch, _start(start), overwrite=overwrite)
+        with self._named_in_errors():
+            batch = from_ragged(names, values, offsets, *layout)
+            first = _start(start)
+        return transactions.put(session, batch, first, overwrite=overwrite)
 
     def __setitem__(self, name: str, array: npt.ArrayLike) -> None:
         """Write one array, replacing one that has the name."""
@@ -377,7 +396,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     writer.write({"last": [1]}), writer.write({"planned": [2, 3]}, start=start)
         ((16, 17), (6, 8))
         """
-        return transactions.reserve(self._session, _count("rows to reserve", n_rows))
+        with self._named_in_errors():
+            count = _count("rows to reserve", n_rows)
+        return transactions.reserve(self._session, count)
 
     @contextmanager
     def allocate(self, name: str, n_rows: int, overwrite: bool = False) -> Iterator[Array]:
@@ -415,7 +436,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     writer["ramp"]
         array([1., 2., 3.], dtype=float32)
         """
-        session, raw, count = self._session, naming.encode(name), _count("rows", n_rows)
+        session = self._session
+        with self._named_in_errors():
+            raw, count = naming.encode(name), _count("rows", n_rows)
         with transactions.allocated(session, raw, count, overwrite=overwrite) as claim:
             header = session.header
             rows = map_rows(
@@ -451,8 +474,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     writer["middle"]
         array([3., 4.], dtype=float32)
         """
-        bounds = _integer("start", start), _integer("end", end)
-        transactions.point(self._session, naming.encode(name), *bounds, overwrite=overwrite)
+        with self._named_in_errors():
+            raw, bounds = naming.encode(name), (_integer("start", start), _integer("end", end))
+        transactions.point(self._session, raw, *bounds, overwrite=overwrite)
 
     def __delitem__(self, name: str) -> None:
         """Delete a name; its rows become a hole unless another name has them."""
@@ -469,26 +493,47 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         """Return an array as a read-only view, as it is committed now."""
-        start, end = self.pointers[name]
-        snapshot = self._session.snapshot()
-        self._state = load(snapshot, "r", self._state)
-        return self._state.rows[start:end]
+        session, state = self._session, self._state
+        with session.locked():
+            start, end = self.pointers[name]
+            state = self._state = load(session.snapshot(), "r", state)
+        return state.rows[start:end]
 
     def __contains__(self, name: object) -> bool:
-        raw = encoded(name)
-        return raw is not None and self._session.snapshot().find(raw) is not None
+        return name in self.pointers
 
     def __len__(self) -> int:
-        return len(self._session.snapshot())
+        return len(self.pointers)
 
     def __iter__(self) -> Iterator[str]:
-        # A snapshot of its own, for writing goes on while names are taken from it.
-        return iter(Names(open_snapshot(self._session.directory)))
+        return iter(self.pointers)
 
     @property
     def pointers(self) -> Pointers:
         """Mapping from name to `Pointer`, always as committed now."""
-        return Pointers(lambda: self._session.snapshot())
+        return Pointers(_Committed(self))
+
+
+class _Committed:
+    """What is committed, asked for anew each time, as other threads go on writing."""
+
+    def __init__(self, writer: PointerArrayWriter) -> None:
+        self._writer = writer
+        self.directory = writer._path
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        session = self._writer._session
+        with session.locked():
+            return session.snapshot().find(name)
+
+    def __len__(self) -> int:
+        session = self._writer._session
+        with session.locked():
+            return len(session.snapshot())
+
+    def names(self) -> Iterator[bytes]:
+        # A snapshot of its own, for writing goes on while names are taken from it.
+        return open_snapshot(self._writer._session.directory).names()
 
 
 class Attrs(MutableMapping[str, Any]):
@@ -498,7 +543,9 @@ class Attrs(MutableMapping[str, Any]):
         self._writer = writer
 
     def _now(self) -> dict[str, Any]:
-        return self._writer._session.snapshot().attrs
+        session = self._writer._session
+        with session.locked():
+            return session.snapshot().attrs
 
     def __getitem__(self, key: str) -> Any:
         return self._now()[key]
@@ -529,13 +576,14 @@ def is_store(directory: Path) -> bool:
     return all((directory / name).is_file() for name in FILE_NAMES)
 
 
-@contextmanager
-def _closed_on_error(writer: PointerArrayWriter) -> Iterator[PointerArrayWriter]:
+def _append_same(directory: Path, durable: bool, header: IndexHeader) -> PointerArrayWriter:
+    writer = append(directory, durable)
     try:
-        yield writer
+        _check_same(writer, header)
     except BaseException:
         writer.close()
         raise
+    return writer
 
 
 def _check_same(writer: PointerArrayWriter, wanted: IndexHeader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import warnings
 from typing import Any
@@ -38,16 +39,13 @@ def normalize(
     >>> normalize(("f4", (3,)), 2)
     (dtype('float32'), (2, 3))
     """
+    shape = _checked_shape(row_shape)
+    if dtype is None:  # to numpy, that is float64
+        raise _refused(dtype, "is none: name one")
     try:
         result = np.dtype(dtype)
-        shape = (row_shape,) if isinstance(row_shape, int) else tuple(row_shape)
-        shape = tuple(length.__index__() for length in shape)
     except (TypeError, ValueError, AttributeError) as error:
         raise _refused(dtype, f"is not one numpy knows ({error})") from error
-    if any(length < 0 for length in shape):
-        raise BadInputError(
-            f"row shape {shape} has a negative length", found=shape, expected="lengths >= 0"
-        )
     if result.subdtype is not None:
         result, inner_shape = result.subdtype
         shape += inner_shape
@@ -55,7 +53,30 @@ def normalize(
         raise _refused(dtype, "holds Python objects, which cannot be stored")
     if result.itemsize == 0:
         raise _refused(dtype, "has no width; give one, as in 'S8' or 'U8'")
+    try:
+        np.empty((0, *shape), result)
+    except ValueError as error:  # too many dimensions, or too large a product of lengths
+        raise _refused_shape(shape, str(error)) from error
     return decode(encode(result), dtype), shape
+
+
+def _checked_shape(row_shape: Any) -> tuple[int, ...]:
+    try:
+        lengths = [row_shape] if hasattr(row_shape, "__index__") else row_shape
+        shape = tuple(operator.index(length) for length in lengths)
+    except TypeError as error:
+        raise _refused_shape(row_shape, "is not a tuple of integers") from error
+    if any(length < 0 for length in shape):
+        raise _refused_shape(row_shape, "has a negative length")
+    return shape
+
+
+def _refused_shape(row_shape: Any, why: str) -> BadInputError:
+    return BadInputError(
+        f"row shape {row_shape!r:.200}: {why}",
+        found=str(row_shape)[:200],
+        expected="a tuple of lengths",
+    )
 
 
 def encode(dtype: np.dtype[Any]) -> Descr:

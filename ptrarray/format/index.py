@@ -31,7 +31,12 @@ COLUMN_TYPES = {
     "crc": "<u4",
     "slot": "<u4",
 }
+# Left out where it would say no everywhere.
+OPTIONAL_COLUMN_TYPES = {
+    "pointed": "|u1",  # 1 where a name was given to rows by `point`, and may share them
+}
 
+_ALL_TYPES = COLUMN_TYPES | OPTIONAL_COLUMN_TYPES
 _NIL = b"\xc0"
 _UINT32 = b"\xce"
 _DATA_FILE = re.compile(r"data(\.\d{1,20})?\.bin", re.ASCII)
@@ -70,7 +75,7 @@ def encode(header: IndexHeader, columns: dict[str, bytes | memoryview]) -> Itera
     header : IndexHeader
         Its facts.
     columns : dict of str to buffer of bytes
-        Contents of each column of `COLUMN_TYPES`.
+        Contents of each column, optional ones where they say anything.
 
     Raises
     ------
@@ -111,7 +116,7 @@ def _aligned(nbytes: int) -> int:
 def _layout(sizes: dict[str, int], crcs: dict[str, int], start_byte: int) -> dict[str, Column]:
     layout = {}
     for name, nbytes in sizes.items():
-        layout[name] = Column(COLUMN_TYPES[name], start_byte, nbytes, crcs[name])
+        layout[name] = Column(_ALL_TYPES[name], start_byte, nbytes, crcs[name])
         start_byte = _aligned(start_byte + nbytes + BIN32_PREFIX_NBYTES)
     return layout
 
@@ -209,7 +214,7 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
     store_id, data_file = fields["store_id"], fields["data_file"]
     if not isinstance(store_id, bytes) or len(store_id) != STORE_ID_NBYTES:
         raise TypeError(f"store id {store_id!r:.40}")
-    if not isinstance(data_file, str) or not _DATA_FILE.fullmatch(data_file):
+    if not isinstance(data_file, str) or not is_data_file(data_file):
         raise TypeError(f"data file {data_file!r:.40}")
     if not isinstance(fields["attrs"], dict):
         raise TypeError("attrs are not a map")
@@ -237,20 +242,28 @@ def _count(fields: dict[str, Any], name: str) -> int:
 def _check_columns(
     header: IndexHeader, columns: dict[str, Column], file_nbytes: int, where: str
 ) -> None:
-    wanted = {"start": 8, "end": 8, "name_end": 8, "crc": 4}
-    for name, kind in COLUMN_TYPES.items():
+    """Check that the columns there are fit the header, the file and each other."""
+    widths = {"start": 8, "end": 8, "name_end": 8, "crc": 4, "pointed": 1}
+    for name, kind in _ALL_TYPES.items():
         column = columns.get(name)
+        if column is None and name in OPTIONAL_COLUMN_TYPES:
+            continue
         if column is None or column.type != kind:
             raise corrupt(where, f"has no column {name!r} of type {kind}")
-        width = wanted.get(name)
-        if width is not None and column.nbytes != width * header.n_arrays:
+        needed = widths.get(name, 0) * header.n_arrays
+        if name in widths and column.nbytes != needed:
             raise corrupt(
                 where,
                 f"has {column.nbytes} bytes in column {name!r}, "
-                f"{header.n_arrays} arrays need {width * header.n_arrays}",
+                f"{header.n_arrays} arrays need {needed}",
             )
-    if columns["slot"].nbytes % 8 or columns["slot"].nbytes // 8 <= header.n_homes:
+    n_slots, rest = divmod(columns["slot"].nbytes, 8)
+    if rest or n_slots <= header.n_homes:
         raise corrupt(where, f"has {columns['slot'].nbytes} bytes in column 'slot'")
+    _check_places(columns, file_nbytes, where)
+
+
+def _check_places(columns: dict[str, Column], file_nbytes: int, where: str) -> None:
     spans = sorted((c.start_byte, c.start_byte + c.nbytes) for c in columns.values())
     if any(end > start for (_, end), (start, _) in pairwise(spans)):
         raise corrupt(where, "has columns that overlap")
@@ -258,8 +271,13 @@ def _check_columns(
         raise corrupt(
             where, f"has {file_nbytes} bytes, its columns need {spans[-1][1]}: it is cut short"
         )
-    if any(c.start_byte % ALIGNMENT for c in columns.values()):
+    if any(column.start_byte % ALIGNMENT for column in columns.values()):
         raise corrupt(where, f"has columns that are not aligned to {ALIGNMENT} bytes")
+
+
+def is_data_file(name: str) -> bool:
+    """Tell whether a file name is one that data files have."""
+    return _DATA_FILE.fullmatch(name) is not None
 
 
 def corrupt(where: str, what: str) -> CorruptStoreError:

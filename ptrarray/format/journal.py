@@ -21,12 +21,19 @@ SLOT_NBYTES = 4096
 RECORDS_START = 2 * SLOT_NBYTES
 RECORD_LIMIT_NAMES = 2**22
 
-PUT, DELETE, ATTRS = 1, 2, 3
+PUT, DELETE, ATTRS, POINT = 1, 2, 3, 4
 
 _SLOT = struct.Struct("<8s16s16sQQQQI")  # FORMAT.md, journal header
 _SLOT_PREFIX = b"\xc5" + (SLOT_NBYTES - 3).to_bytes(2, "big")
 _RECORD = struct.Struct(">BI")  # FORMAT.md, record frame: bin 32, length
 _BIN32 = 0xC6
+_POINTER_FIELDS = [bytes] * 6  # hashes, name ends, names, starts, ends, CRCs
+_FIELD_TYPES = {
+    PUT: _POINTER_FIELDS,
+    POINT: _POINTER_FIELDS,
+    DELETE: [bytes] * 3,  # hashes, name ends, names
+    ATTRS: [dict],
+}
 _CRC_NBYTES = 4
 LIVE_NBYTES = len(_SLOT_PREFIX) + _SLOT.size
 FRAME_PREFIX_NBYTES = _RECORD.size
@@ -102,7 +109,11 @@ def decode_header(raw: bytes, where: str) -> JournalHeader:
 
 
 class Record(NamedTuple):
-    """One change: names given pointers, names deleted, or new attrs."""
+    """One change: names given pointers, names deleted, or new attrs.
+
+    `PUT` tells of rows that were written for the names, `POINT` of rows that
+    exist and may have other names, too.
+    """
 
     kind: int
     hashes: npt.NDArray[np.uint32]
@@ -117,12 +128,14 @@ class Frame(NamedTuple):
     """A record's bytes, checked but not decoded."""
 
     start_byte: int
+    end_byte: int
     kind: int
+    n_more: int  # records of the same commit that follow
     fields: list[Any]
 
     def hashes(self) -> npt.NDArray[np.uint32]:
         """Hashes of the names it tells of; empty for attrs."""
-        raw = self.fields[1] if self.kind != ATTRS else b""
+        raw = self.fields[0] if self.kind != ATTRS else b""
         return np.frombuffer(raw, "<u4")
 
 
@@ -135,36 +148,36 @@ def encode_put(
     """
     for at in range(0, len(names), RECORD_LIMIT_NAMES):
         part = slice(at, at + RECORD_LIMIT_NAMES)
-        columns = (bounds[:-1][part], bounds[1:][part], crcs[part])
-        yield hashes[part], encode_pointers(names[part], hashes[part], *columns, seed)
+        columns = (hashes[part], bounds[:-1][part], bounds[1:][part], crcs[part])
+        n_more = (len(names) - 1 - at) // RECORD_LIMIT_NAMES
+        yield hashes[part], encode_pointers(PUT, names[part], *columns, seed, n_more)
 
 
 def encode_pointers(
+    kind: int,
     names: list[bytes],
     hashes: array[int],
     starts: array[int],
     ends: array[int],
     crcs: array[int],
     seed: int,
+    n_more: int = 0,
 ) -> bytes:
-    """Return the record that gives each name its rows."""
-    columns = (hashes, _name_ends(names), starts, ends, crcs)
-    return _frame(
-        [PUT, columns[0].tobytes(), columns[1].tobytes(), b"".join(names)]
-        + [column.tobytes() for column in columns[2:]],
-        seed,
-    )
+    """Return the record of kind `PUT` or `POINT` that gives each name its rows."""
+    named = [hashes.tobytes(), _name_ends(names).tobytes(), b"".join(names)]
+    columns = [starts.tobytes(), ends.tobytes(), crcs.tobytes()]
+    return _frame([kind, n_more, *named, *columns], seed)
 
 
 def encode_delete(names: list[bytes], hashes: array[int], seed: int) -> bytes:
     """Return the record that deletes `names`."""
-    fields = [DELETE, hashes.tobytes(), _name_ends(names).tobytes(), b"".join(names)]
+    fields = [DELETE, 0, hashes.tobytes(), _name_ends(names).tobytes(), b"".join(names)]
     return _frame(fields, seed)
 
 
 def encode_attrs(attrs: dict[str, Any], seed: int) -> bytes:
     """Return the record that replaces the user's attrs."""
-    return _frame([ATTRS, attrs], seed)
+    return _frame([ATTRS, 0, attrs], seed)
 
 
 def _name_ends(names: list[bytes]) -> array[int]:
@@ -199,7 +212,7 @@ def frames(raw: bytes, start_byte: int, seed: int, where: str) -> Iterator[Frame
         body = view[body_at:end]
         if crc32(body, seed) != crc:
             raise broken
-        yield Frame(start_byte + at, *_unpack(body, broken))
+        yield Frame(start_byte + at, start_byte + end, *_unpack(body, broken))
         at = end
 
 
@@ -210,16 +223,17 @@ def frame_nbytes(prefix: bytes, start_byte: int, where: str) -> int:
     return _RECORD.size + int(_RECORD.unpack(prefix)[1])
 
 
-def _unpack(body: memoryview, broken: CorruptStoreError) -> tuple[int, list[Any]]:
+def _unpack(body: memoryview, broken: CorruptStoreError) -> tuple[int, int, list[Any]]:
     try:
-        fields = msgpack.unpackb(body, raw=False, strict_map_key=True)
-        kind = fields[0]
-        wanted = {PUT: [bytes] * 6, DELETE: [bytes] * 3, ATTRS: [dict]}[kind]
-        if [type(value) for value in fields[1:]] != wanted:
+        kind, n_more, *fields = msgpack.unpackb(body, raw=False, strict_map_key=True)
+        wanted = _FIELD_TYPES[kind]
+        if type(n_more) is not int or [type(value) for value in fields] != wanted:
             raise broken
-    except (ValueError, KeyError, IndexError, TypeError, msgpack.UnpackException) as error:
+        if kind != ATTRS and len(fields[0]) % 4:
+            raise broken
+    except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
         raise broken from error
-    return kind, fields
+    return kind, n_more, fields
 
 
 def decode(frame: Frame, where: str) -> Record:
@@ -227,25 +241,25 @@ def decode(frame: Frame, where: str) -> Record:
     nothing = np.empty(0, np.int64)
     empty = Record(frame.kind, frame.hashes(), [], nothing, nothing, nothing.astype("u4"), {})
     if frame.kind == ATTRS:
-        return empty._replace(attrs=frame.fields[1])
+        return empty._replace(attrs=frame.fields[0])
     broken = corrupt(where, f"has a record at byte {frame.start_byte} that makes no sense")
     try:
-        name_ends = np.frombuffer(frame.fields[2], "<i8")
-        columns = [np.frombuffer(frame.fields[at], "<i8") for at in range(4, len(frame.fields) - 1)]
-        crcs = np.frombuffer(frame.fields[-1], "<u4") if frame.kind == PUT else empty.crcs
+        name_ends = np.frombuffer(frame.fields[1], "<i8")
+        columns: list[npt.NDArray[Any]] = [
+            np.frombuffer(field, kind)
+            for field, kind in zip(frame.fields[3:], ("<i8", "<i8", "<u4"), strict=False)
+        ]
     except ValueError as error:
         raise broken from error
-    n_names = len(empty.hashes)
-    sizes = {n_names, len(name_ends), *map(len, columns)} | ({len(crcs)} if columns else set())
-    if len(sizes) != 1:
+    if {len(name_ends), *map(len, columns)} != {len(empty.hashes)}:
         raise broken
-    record = empty._replace(names=_split(frame.fields[3], name_ends, broken), crcs=crcs)
+    record = empty._replace(names=_split(frame.fields[2], name_ends, broken))
     if frame.kind == DELETE:
         return record
-    starts, ends = columns
-    if n_names and (starts.min() < 0 or (starts > ends).any()):
+    starts, ends, crcs = columns
+    if (starts < 0).any() or (starts > ends).any():
         raise broken
-    return record._replace(starts=starts, ends=ends)
+    return record._replace(starts=starts, ends=ends, crcs=crcs)
 
 
 def _split(

@@ -95,20 +95,26 @@ def exists(directory: Path) -> StoreExistsError:
     )
 
 
-def replace_store(session: Session, header: IndexHeader) -> None:
+def replace_store(directory: Path, header: IndexHeader) -> None:
     """Put a new store without arrays in the place of one that is there.
 
     Processes that read the old one keep its content until they refresh;
     writers that have it open are told at their next step.
     """
-    with session.locked():
-        old = session.data_path
-        generation = session.header.generation + 1
-        header = replace(header, generation=generation, data_file=f"data.{generation}.bin")
-        _write_data(session.directory, header)
-        write_index(session.directory, header, no_columns())
-        session.settle()
-        files.unlink(old)
+    session = Session(directory)
+    try:
+        with session.locked():
+            old = session.data_path
+            generation = session.header.generation + 1
+            header = replace(header, generation=generation, data_file=f"data.{generation}.bin")
+            _write_data(directory, header)
+            # The new index must not reach the disk before the file it names.
+            files.sync_directory(directory)
+            write_index(directory, header, no_columns())
+            session.settle()
+            files.unlink(old)
+    finally:
+        session.release()
 
 
 def fresh_state(header: IndexHeader) -> JournalHeader:
@@ -127,7 +133,8 @@ def no_columns() -> Columns:
     """Return the columns of an index without arrays."""
     nothing = np.empty(0, np.int64)
     crcs = np.empty(0, np.uint32)
-    return Columns(nothing, nothing, crcs, crcs, nothing, np.empty(0, np.uint8))
+    raw = np.empty(0, np.uint8)
+    return Columns(nothing, nothing, crcs, raw, crcs, nothing, raw)
 
 
 def _write_data(directory: Path, header: IndexHeader) -> None:

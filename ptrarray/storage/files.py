@@ -10,6 +10,7 @@ import os
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +29,14 @@ def _naming(path: str) -> Iterator[None]:
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, path) from error
+
+
+class SyncError(OSError):
+    """What was written may never reach the disk.
+
+    The system may take it for written from now on, so waiting once more would
+    succeed and mean nothing.
+    """
 
 
 class File:
@@ -109,8 +118,10 @@ class File:
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
-        with _naming(self.path):
+        try:
             getattr(os, "fdatasync", os.fsync)(self.fd)
+        except OSError as error:
+            raise SyncError(error.errno, error.strerror, self.path) from error
 
     def truncate(self, nbytes: int) -> None:
         """Set the size of the file."""
@@ -123,10 +134,14 @@ class File:
         Never shrinks the file or touches what is in it on systems that have
         ``posix_fallocate``; elsewhere writes zeros.
         """
+        if not hasattr(os, "posix_fallocate"):
+            self.write_zeros(start_byte, nbytes)
+            return
         with _naming(self.path):
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(self.fd, start_byte, nbytes)
-                return
+            os.posix_fallocate(self.fd, start_byte, nbytes)
+
+    def write_zeros(self, start_byte: int, nbytes: int) -> None:
+        """Write so many zero bytes; none if it is not above zero."""
         for at in range(0, nbytes, len(_ZEROS)):
             self.pwrite(_ZEROS[: nbytes - at], start_byte + at)
 
@@ -179,12 +194,13 @@ def make_directory(path: str | Path) -> None:
 
 def sync_directory(path: str | Path) -> None:
     """Wait until names made, renamed or removed in a directory are on the disk."""
-    with File(path, os.O_RDONLY | os.O_DIRECTORY) as directory, _naming(directory.path):
-        os.fsync(directory.fd)
+    with File(path, os.O_RDONLY | os.O_DIRECTORY) as directory:
+        directory.sync()
 
 
+@cache
 def boot_id() -> bytes:
-    """Sixteen bytes that change when the machine starts anew.
+    """Return sixteen bytes that change when the machine starts anew.
 
     Where the system does not tell, always the same: then commits that were
     never flushed are trusted after a power cut, too.

@@ -19,7 +19,7 @@ from ptrarray.storage.files import File
 from ptrarray.storage.mapping import map_file
 
 FILE_NAME = "index.msgpack"
-_NEW_FILE_NAME = "index.msgpack.new"
+NEW_FILE_NAME = "index.msgpack.new"
 
 Int64s = npt.NDArray[np.int64]
 UInt32s = npt.NDArray[np.uint32]
@@ -39,6 +39,8 @@ class Index:
         Pointers in data order, views of the file.
     crcs : ndarray of uint32, shape (n_arrays,)
         CRC-32 of each array's bytes, a view of the file.
+    pointed : ndarray of uint8, shape (n_arrays,)
+        1 where `point` gave the name to rows that may have others, too.
     inode : int
         Tells this file from the one that replaces it.
     """
@@ -54,6 +56,7 @@ class Index:
         self.starts: Int64s = self.column("start").view(np.int64)
         self.ends: Int64s = self.column("end").view(np.int64)
         self.crcs: UInt32s = self.column("crc")
+        self.pointed = self._pointed()
         # memoryview items are ints, at a third of the cost of ndarray items.
         self._slots = memoryview(self.column("slot"))
         self._name_ends = memoryview(self.column("name_end"))
@@ -65,6 +68,11 @@ class Index:
         dtype = np.dtype(column.type)
         count = column.nbytes // dtype.itemsize
         return np.frombuffer(self._mapped, dtype, count, column.start_byte)
+
+    def _pointed(self) -> npt.NDArray[np.uint8]:
+        if "pointed" in self.columns:
+            return self.column("pointed")
+        return np.broadcast_to(np.uint8(0), (self.header.n_arrays,))
 
     def name(self, position: int) -> bytes:
         """Name of the array at a position."""
@@ -131,6 +139,7 @@ class Columns(NamedTuple):
     starts: Int64s
     ends: Int64s
     crcs: UInt32s
+    pointed: npt.NDArray[np.uint8]
     hashes: UInt32s
     name_ends: Int64s
     names: npt.NDArray[np.uint8]
@@ -149,6 +158,7 @@ def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
         Of all arrays.
     """
     n_arrays = len(columns.starts)
+    optional = {"pointed": _bytes(columns.pointed)} if columns.pointed.any() else {}
     pieces = layout.encode(
         replace(header, n_arrays=n_arrays, n_homes=table.count_homes(n_arrays)),
         {
@@ -158,9 +168,10 @@ def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
             "names": _bytes(columns.names),
             "crc": _bytes(columns.crcs),
             "slot": _bytes(table.build(columns.hashes)),
+            **optional,
         },
     )
-    new = directory / _NEW_FILE_NAME
+    new = directory / NEW_FILE_NAME
     files.unlink(new)  # what a killed checkpoint may have left
     with File(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
         at = 0

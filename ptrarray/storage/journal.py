@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Self
 
-from ptrarray.errors import CorruptStoreError
+from ptrarray.errors import ClosedStoreError, CorruptStoreError
 from ptrarray.format import journal as layout
 from ptrarray.format.index import corrupt
 from ptrarray.format.journal import Frame, JournalHeader
@@ -34,9 +34,9 @@ class Journal:
     """
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
+        self.directory = directory
         self._file = File(directory / FILE_NAME, os.O_RDWR if writable else os.O_RDONLY)
         self._lock = Lock(self._file)
-        self._boot_id = files.boot_id()
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +55,8 @@ class Journal:
 
     def held(self) -> AbstractContextManager[None]:
         """Hold the store's lock during a ``with`` block."""
+        if self._file.fd < 0:
+            raise ClosedStoreError(f"{self.directory} was closed here", path=str(self.directory))
         return self._lock.held()
 
     def read_header(self) -> JournalHeader:
@@ -85,7 +87,7 @@ class Journal:
             end += len(record)
         # Until this write, a torn append lies past the committed end, where
         # nobody looks and the next append overwrites it.
-        header = header._replace(committed_end=end, boot_id=self._boot_id)
+        header = header._replace(committed_end=end, boot_id=files.boot_id())
         self.write_header(header)
         return header
 
@@ -97,14 +99,15 @@ class Journal:
         self._file.sync()
         header = header._replace(synced_end=synced_end)
         # Only now that the first slot is on the disk may the second be at risk.
-        self._file.pwrite(header.encode(), layout.SLOT_NBYTES)
+        # It vouches for no more than what is on the disk.
+        self._file.pwrite(header._replace(committed_end=synced_end).encode(), layout.SLOT_NBYTES)
         self._file.sync()
         self.write_header(header)
         return header
 
     def reset(self, header: JournalHeader) -> None:
         """Begin a new generation without records. Under the lock."""
-        self.write_header(header._replace(boot_id=self._boot_id))
+        self.write_header(header._replace(boot_id=files.boot_id()))
         self._file.truncate(layout.RECORDS_START)
 
     def frames(self, header: JournalHeader, start_byte: int) -> Iterator[Frame]:
@@ -122,6 +125,12 @@ class Journal:
             what = f"ends at byte {start_byte + len(raw)}, before {header.committed_end}"
             raise corrupt(self.path, f"{what}: it is cut short")
         yield from layout.frames(raw, start_byte, header.seed, self.path)
+
+    def frames_until_damage(self, header: JournalHeader, start_byte: int) -> Iterator[Frame]:
+        """Yield records from `start_byte` on, up to the first that is damaged."""
+        raw = self._file.pread(min(header.committed_end, self._file.stat().st_size), start_byte)
+        with suppress(CorruptStoreError):
+            yield from layout.frames(raw, start_byte, header.seed, self.path)
 
     def frame_at(self, header: JournalHeader, start_byte: int) -> Frame:
         """Read the one record that begins at `start_byte`."""

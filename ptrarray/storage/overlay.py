@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.format.journal import ATTRS, PUT, Record
+from ptrarray.format.journal import ATTRS, DELETE, POINT, Record
 from ptrarray.names import hash_all
 from ptrarray.storage.index import Columns, Index
 
@@ -21,6 +22,7 @@ class Entry(NamedTuple):
     start: int
     end: int
     crc: int
+    pointed: int
 
 
 class Overlay:
@@ -67,9 +69,9 @@ class Overlay:
             self.attrs = record.attrs
             return
         values: Iterable[Entry | None] = [None] * len(record.names)
-        if record.kind == PUT:
+        if record.kind != DELETE:
             columns = (record.starts.tolist(), record.ends.tolist(), record.crcs.tolist())
-            values = map(Entry, *columns)
+            values = map(Entry, *columns, repeat(int(record.kind == POINT)))
             filled = record.ends[record.starts < record.ends]
             self.n_rows = max(self.n_rows, int(filled.max(initial=0)))
         changes = dict(zip(record.names, values, strict=True))
@@ -96,7 +98,7 @@ class Order:
     ----------
     removed : ndarray of int64
         Positions in the index that were deleted or replaced, rising.
-    names, starts, ends, crcs
+    names, starts, ends, crcs, pointed
         The overlay's arrays, sorted by start; ties in the order of commits.
     places : ndarray of int64
         How many arrays left in the index come before each of them.
@@ -115,6 +117,7 @@ class Order:
         self.starts: Int64s = starts[by_start]
         self.ends: Int64s = np.array([item[2] for item in there], np.int64)[by_start]
         self.crcs = np.array([item[3] for item in there], np.uint32)[by_start]
+        self.pointed = np.array([item[4] for item in there], np.uint8)[by_start]
         self._hashes = hashes[kept][by_start]
         before = np.searchsorted(index.starts, self.starts, side="right")
         self.places: Int64s = before - np.searchsorted(self.removed, before)
@@ -148,6 +151,7 @@ class Order:
             self.merged(index.starts, self.starts),
             self.merged(index.ends, self.ends),
             self.merged(index.crcs, self.crcs),
+            self.merged(index.pointed, self.pointed),
             self.merged(index.hashes(), self._hashes),
             np.cumsum(self.merged(lengths, added)),
             self._merged_names(index.column("names"), name_ends, lengths),

@@ -8,19 +8,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ptrarray.errors import DuplicateNameError, StoreError
 from ptrarray.format import journal as layout
-from ptrarray.format.index import IndexHeader, corrupt
-from ptrarray.format.journal import PUT, JournalHeader, Record
-from ptrarray.storage.files import File
-from ptrarray.storage.index import Index, index_inode, write_index
+from ptrarray.format.index import IndexHeader, corrupt, is_data_file
+from ptrarray.format.journal import DELETE, JournalHeader, Record
+from ptrarray.storage import files
+from ptrarray.storage.files import File, SyncError
+from ptrarray.storage.index import NEW_FILE_NAME, Columns, Index, index_inode, write_index
 from ptrarray.storage.journal import Journal
 from ptrarray.storage.mapping import row_nbytes
 from ptrarray.storage.overlay import Overlay
 from ptrarray.storage.recent import RecentNames
+from ptrarray.storage.recovery import surviving
 from ptrarray.storage.snapshot import Snapshot, not_found
 from ptrarray.storage.space import Space, belongs
 
@@ -39,6 +42,8 @@ class Session:
     ----------
     directory : Path
         The store.
+    durable : bool
+        Whether each commit waits until it is on the disk.
 
     Attributes
     ----------
@@ -57,14 +62,17 @@ class Session:
     width: int
     state: JournalHeader
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory = directory
         self.pid = os.getpid()
+        self._durable = durable
         self._store_id: bytes | None = None
+        self._sync_failure: OSError | None = None
         try:
             self._journal = Journal(directory, writable=True)
             with self._journal.held():
                 self._attach()
+                self._remove_leftovers()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_found(directory) from error
 
@@ -89,6 +97,14 @@ class Session:
     def locked(self) -> Iterator[None]:
         """Hold the store's lock, knowing all that is committed."""
         with self._journal.held():
+            if self._sync_failure is not None:
+                # The system may take what it could not write for written now.
+                raise StoreError(
+                    f"{self.path} could not be brought to the disk "
+                    f"({self._sync_failure.strerror}), and what was committed since the last "
+                    "flush may be lost at a power cut: open it anew",
+                    path=self.path,
+                ) from self._sync_failure
             self._look()
             yield
 
@@ -136,8 +152,7 @@ class Session:
         ):
             raise corrupt(self._journal.path, "does not belong to the index beside it")
         if state.generation == header.generation:
-            self._journal.write_header(state)  # the slots may differ after a power cut
-            return state
+            return self._recovered(state, header)
         state = JournalHeader(
             store_id=header.store_id,
             boot_id=state.boot_id,
@@ -148,6 +163,31 @@ class Session:
         )
         self._journal.reset(state)
         return state
+
+    def _recovered(self, state: JournalHeader, header: IndexHeader) -> JournalHeader:
+        """Take up a journal, after a power cut with those of its commits that survived."""
+        if state.boot_id == files.boot_id():
+            return state
+        state = surviving(self._journal, state, header)._replace(boot_id=files.boot_id())
+        with self._syncing():
+            # What survived was read from the disk just now.
+            return self._journal.sync(state, state.committed_end)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed processes began and nobody uses. Under the lock."""
+        for path in self.directory.iterdir():
+            is_ours = path.name == NEW_FILE_NAME or is_data_file(path.name)
+            if is_ours and path.name != self.header.data_file:
+                files.unlink(path)
+
+    @contextmanager
+    def _syncing(self) -> Iterator[None]:
+        """Let a failed sync be the last thing this session did."""
+        try:
+            yield
+        except SyncError as error:
+            self._sync_failure = error
+            raise
 
     def _note(self, state: JournalHeader, start_byte: int) -> None:
         """Take notice of the records from a byte of the journal on."""
@@ -207,7 +247,7 @@ class Session:
             if unknown:
                 frame = self._journal.frame_at(self.state, record_at)
                 told = set(layout.decode(frame, self._journal.path).names)
-                known.update((at, frame.kind == PUT) for at in unknown if names[at] in told)
+                known.update((at, frame.kind != DELETE) for at in unknown if names[at] in told)
         return known
 
     def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
@@ -240,6 +280,10 @@ class Session:
             at += len(record)
         if self._space is not None:
             self._space.note(self._records(self.state, before.committed_end))
+        if self._durable:
+            with self._syncing():
+                self.data.sync()
+                self.state = self._journal.sync(self.state, self.state.committed_end)
         if self.state.committed_end > _JOURNAL_LIMIT_NBYTES:
             self.checkpoint()
 
@@ -262,8 +306,10 @@ class Session:
         with self.locked():
             state, data = self.state, self.data
         # Commits of all processes up to here have written their rows before.
-        data.sync()
-        with self.locked():
+        with self._syncing():
+            data.sync()
+        with self.locked(), self._syncing():
+            # A checkpoint meanwhile has brought all of it to the disk.
             if self.state.generation == state.generation:
                 self.state = self._journal.sync(self.state, state.committed_end)
 
@@ -273,25 +319,44 @@ class Session:
             if self.state.committed_end == layout.RECORDS_START:
                 return
             # The index must not reach the disk before the rows it names.
-            self.data.sync()
+            with self._syncing():
+                self.data.sync()
             snapshot = self.snapshot()
-            header = replace(
-                self.header,
-                generation=self.header.generation + 1,
+            self.replace_index(
+                snapshot.overlay.order.columns(),
                 n_rows=snapshot.n_rows,
                 n_reserved=self.state.n_reserved,
                 attrs=snapshot.attrs,
             )
-            write_index(self.directory, header, snapshot.overlay.order.columns())
-            self._attach()
+
+    def replace_index(self, columns: Columns, **facts: Any) -> None:
+        """Put an index of the next generation in place, and begin a journal. Under the lock.
+
+        Parameters
+        ----------
+        columns : Columns
+            Of all arrays.
+        **facts
+            What is to change in the header.
+        """
+        header = replace(self.header, generation=self.header.generation + 1, **facts)
+        with self._syncing():
+            write_index(self.directory, header, columns)
+        self._attach()
 
     def close(self) -> None:
         """Checkpoint if the journal has outgrown the index, and close the files."""
         try:
+            if self._sync_failure is not None:
+                return
             with self.locked():
                 nbytes = self.state.committed_end - layout.RECORDS_START
                 if nbytes * _CHECKPOINT_PART > self.index.nbytes:
                     self.checkpoint()
         finally:
-            self._journal.close()
-            self.data.close()
+            self.release()
+
+    def release(self) -> None:
+        """Close the files."""
+        self._journal.close()
+        self.data.close()

@@ -19,6 +19,7 @@ from ptrarray.storage.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.index import Index, index_inode
 from ptrarray.storage.journal import Journal
 from ptrarray.storage.overlay import Overlay
+from ptrarray.storage.recovery import surviving
 
 Int64s = npt.NDArray[np.int64]
 
@@ -95,7 +96,8 @@ class Snapshot:
         if self.overlay.entries:
             in_overlay, position = self.overlay.order.locate(position)
             if in_overlay:
-                return self.overlay.order.names[position]
+                overlaid: bytes = self.overlay.order.names[position]
+                return overlaid
         return self.index.name(position)
 
     def names(self) -> Iterator[bytes]:
@@ -107,14 +109,14 @@ class Snapshot:
         """First rows, in data order: a view of the index, or a copy if it has an overlay."""
         if not self.overlay.entries:
             return self.index.starts
-        return self.overlay.order.merged(self.index.starts, self.overlay.order.starts)
+        return _read_only(self.overlay.order.merged(self.index.starts, self.overlay.order.starts))
 
     @cached_property
     def ends(self) -> Int64s:
         """Rows after the last ones, in data order; as `starts`."""
         if not self.overlay.entries:
             return self.index.ends
-        return self.overlay.order.merged(self.index.ends, self.overlay.order.ends)
+        return _read_only(self.overlay.order.merged(self.index.ends, self.overlay.order.ends))
 
     @property
     def crcs(self) -> npt.NDArray[np.uint32]:
@@ -122,6 +124,13 @@ class Snapshot:
         if not self.overlay.entries:
             return self.index.crcs
         return self.overlay.order.merged(self.index.crcs, self.overlay.order.crcs)
+
+    @property
+    def pointed(self) -> npt.NDArray[np.uint8]:
+        """1 where `point` gave the name to rows that may have others, too; as `starts`."""
+        if not self.overlay.entries:
+            return self.index.pointed
+        return self.overlay.order.merged(self.index.pointed, self.overlay.order.pointed)
 
     def refreshed(self) -> Snapshot:
         """Return what the store is now; itself if nothing changed."""
@@ -134,6 +143,11 @@ class Snapshot:
         if overlay is None or not is_current:
             return open_snapshot(self.directory)
         return self if overlay is self.overlay else Snapshot(self.directory, self.index, overlay)
+
+
+def _read_only(column: Int64s) -> Int64s:
+    column.flags.writeable = False
+    return column
 
 
 def open_snapshot(directory: Path) -> Snapshot:
@@ -187,6 +201,7 @@ def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None
         return None
     if header.store_id != index.header.store_id:
         raise corrupt(log.path, "belongs to another store")
+    header = surviving(log, header, index.header)
     overlay = known or Overlay(index, layout.RECORDS_START)
     if header.committed_end == overlay.end_byte:
         return overlay

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from ptrarray.errors import OverlapError
-from ptrarray.format.journal import PUT, Record
+from ptrarray.format.journal import POINT, PUT, Record
 from ptrarray.pointers import Runs, iter_runs
 from ptrarray.storage.files import Buffer, File
 from ptrarray.storage.index import Index
@@ -32,7 +32,7 @@ class Space:
     def note(self, records: Iterable[Record]) -> None:
         """Add the rows of arrays that were committed since."""
         for record in records:
-            if record.kind == PUT:
+            if record.kind in (PUT, POINT):
                 self._runs.add(record.starts, record.ends)
 
     def may_belong(self, start: int, end: int) -> bool:
@@ -85,7 +85,12 @@ class Claim:
         self.file.pwritev(buffers, self.start * self._width)
 
     def allocate(self) -> None:
-        """Have the disk set the rows aside, so that writing to a mapping cannot fail."""
-        nbytes = (self.end - self.start) * self._width
-        if nbytes:
-            self.file.allocate(self.start * self._width, nbytes)
+        """Have the disk set the rows aside, so that writing to a mapping cannot fail.
+
+        Clears what a writer that failed there may have left.
+        """
+        start_byte, end_byte = self.start * self._width, self.end * self._width
+        if start_byte < end_byte:
+            used_end = min(self.file.stat().st_size, end_byte)
+            self.file.write_zeros(start_byte, used_end - start_byte)
+            self.file.allocate(start_byte, end_byte - start_byte)

@@ -33,19 +33,24 @@ class State:
         self.snapshot = snapshot
         self.mapped = mapped  # may be longer: another process has gone on
         self.rows = mapped[: snapshot.n_rows]
-        self._is_checked = False
+        self._columns: tuple[Int64s, Int64s] | None = None
 
     def columns(self) -> tuple[Int64s, Int64s]:
-        """Return starts and ends of all arrays, checked once to lie in the flat array."""
-        starts, ends = self.snapshot.starts, self.snapshot.ends
-        if not self._is_checked:
-            inside = (starts >= 0) & (starts <= ends)
-            inside &= (ends <= len(self.rows)) | (starts == ends)
-            if not inside.all():
-                position = int(np.argmin(inside))
+        """Return starts and ends of all arrays, made sure once to lie in the flat array.
+
+        Empty arrays, which may lie past its end, are put there.
+        """
+        if self._columns is None:
+            starts, ends = self.snapshot.starts, self.snapshot.ends
+            beyond = ends > len(self.rows)
+            outside = (starts < 0) | (starts > ends) | (beyond & (starts != ends))
+            if outside.any():
+                position = int(np.argmax(outside))
                 self.snapshot.checked(int(starts[position]), int(ends[position]))
-            self._is_checked = True
-        return starts, ends
+            if beyond.any():
+                starts, ends = (np.minimum(column, len(self.rows)) for column in (starts, ends))
+            self._columns = starts, ends
+        return self._columns
 
 
 class Closed:

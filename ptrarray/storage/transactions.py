@@ -6,7 +6,6 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 
@@ -17,14 +16,13 @@ from ptrarray.format.attrs import checked
 from ptrarray.format.index import IndexHeader
 from ptrarray.names import hash_all
 from ptrarray.pointers import Runs
-from ptrarray.storage.files import File
+from ptrarray.storage.recovery import rows_crc
 from ptrarray.storage.session import Session
 from ptrarray.storage.space import Claim
 
 # Up to here, writing rows while holding the lock is cheaper than taking it twice.
 _SMALL_NBYTES = 1 << 16
 _FILE_LIMIT_NBYTES = 2**63
-_READ_NBYTES = 1 << 24
 
 
 def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -> tuple[int, int]:
@@ -74,7 +72,8 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
 def _commit_batch(session: Session, batch: Batch, start: int) -> None:
     bounds = batch.bounds(start)
     columns = (batch.names, batch.hashes, bounds, batch.crcs)
-    session.commit(list(layout.encode_put(*columns, session.state.seed)), bounds[-1])
+    n_reserved = bounds[-1] if batch.n_rows else 0
+    session.commit(list(layout.encode_put(*columns, session.state.seed)), n_reserved)
 
 
 def reserve(session: Session, n_rows: int) -> int:
@@ -96,11 +95,11 @@ def allocated(session: Session, name: bytes, n_rows: int, *, overwrite: bool) ->
     with claim, _given_back_on_error(session, claim, is_append=True):
         claim.allocate()
         yield claim
-        crc = _crc(session, claim.file, claim.start, claim.end)
+        crc = rows_crc(claim.file, claim.start, claim.end, session.width)
         with session.locked():
             if not overwrite:
                 session.check_new([name], hashes)
-            _commit_pointers(session, [name], [claim.start], [claim.end], [crc])
+            _commit_pointers(session, layout.PUT, [name], [claim.start], [claim.end], [crc])
 
 
 def point(session: Session, name: bytes, start: int, end: int, *, overwrite: bool) -> None:
@@ -118,8 +117,9 @@ def point(session: Session, name: bytes, start: int, end: int, *, overwrite: boo
             )
         if not overwrite:
             session.check_new([name], hash_all([name]))
-        crc = _crc(session, session.data, start, end)
-        _commit_pointers(session, [name], [start], [end], [crc])
+        with Claim(session.data_path, start, end, session.width, name.decode()) as claim:
+            crc = rows_crc(claim.file, start, end, session.width)
+        _commit_pointers(session, layout.POINT, [name], [start], [end], [crc])
 
 
 def delete(session: Session, names: list[bytes]) -> None:
@@ -173,17 +173,19 @@ def renew_checksums(
             )
         snapshot = session.snapshot()
         starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
+        pointed = snapshot.pointed
         touched = Runs()
         touched.add(*np.array(list(ranges), np.int64).reshape(-1, 2).T)
-        renewed = []
+        renewed: dict[int, list[tuple[bytes, int, int, int]]] = {}
         for position in np.flatnonzero(touched.overlaps_any(starts, ends)).tolist():
             start, end = int(starts[position]), int(ends[position])
-            crc = _crc(session, session.data, start, end)
+            crc = rows_crc(session.data, start, end, session.width)
             if crc != crcs[position]:
-                renewed.append((snapshot.name(position), start, end, crc))
-        if renewed:
-            names, *columns = map(list, zip(*renewed, strict=True))
-            _commit_pointers(session, names, *columns)
+                kind = layout.POINT if pointed[position] else layout.PUT
+                renewed.setdefault(kind, []).append((snapshot.name(position), start, end, crc))
+        for kind, entries in renewed.items():
+            names, *columns = map(list, zip(*entries, strict=True))
+            _commit_pointers(session, kind, names, *columns)
 
 
 def _claim(session: Session, n_rows: int, start: int | None, name: bytes) -> Claim:
@@ -235,20 +237,12 @@ def _end(session: Session, start: int, n_rows: int) -> int:
     return end
 
 
-def _crc(session: Session, file: File, start: int, end: int) -> int:
-    """CRC-32 of rows of the data file."""
-    crc, end_byte = 0, end * session.width
-    for at in range(start * session.width, end_byte, _READ_NBYTES):
-        crc = crc32(file.pread(min(_READ_NBYTES, end_byte - at), at), crc)
-    return crc
-
-
-def _commit_pointers(
-    session: Session, names: list[bytes], starts: list[int], ends: list[int], crcs: list[int]
-) -> None:
+def _commit_pointers(session: Session, kind: int, names: list[bytes], *columns: list[int]) -> None:
+    """Commit names with their starts, ends and checksums."""
     hashes = hash_all(names)
-    columns = (array("Q", starts), array("Q", ends), array("I", crcs))
-    record = layout.encode_pointers(names, hashes, *columns, session.state.seed)
+    starts, ends, crcs = columns
+    arrays = (array("Q", starts), array("Q", ends), array("I", crcs))
+    record = layout.encode_pointers(kind, names, hashes, *arrays, session.state.seed)
     session.commit([(hashes, record)], max(ends))
 
 

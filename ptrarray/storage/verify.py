@@ -41,7 +41,7 @@ class Damage(NamedTuple):
 
 def check(snapshot: Snapshot, rows: Rows, *, progress: bool = False) -> None:
     """Check everything, and raise `CorruptStoreError` with all the damage there is."""
-    damage = [*_damaged_columns(snapshot)]
+    damage = [*_damaged_journal(snapshot), *_damaged_columns(snapshot)]
     if not damage:
         damage.extend(_damaged_arrays(snapshot, rows, progress=progress))
     if damage:
@@ -51,6 +51,14 @@ def check(snapshot: Snapshot, rows: Rows, *, progress: bool = False) -> None:
             path=damage[0].file,
             damage=tuple(damage),
         )
+
+
+def _damaged_journal(snapshot: Snapshot) -> Iterator[Damage]:
+    """Read the journal once more, each record against its checksum."""
+    try:
+        snapshot.refreshed()
+    except CorruptStoreError as error:
+        yield Damage(error.path, str(error))
 
 
 def _damaged_columns(snapshot: Snapshot) -> Iterator[Damage]:
@@ -72,6 +80,17 @@ def _damaged_columns(snapshot: Snapshot) -> Iterator[Damage]:
     outside = (starts < 0) | (starts > ends) | ((ends > snapshot.n_rows) & (starts != ends))
     for position in np.flatnonzero(outside).tolist():
         yield _damage(snapshot, position, f"does not lie in its {snapshot.n_rows} rows")
+    yield from _overlapping(snapshot)
+
+
+def _overlapping(snapshot: Snapshot) -> Iterator[Damage]:
+    """Find arrays that run into rows of another one, though nobody pointed them there."""
+    starts, ends = snapshot.starts, snapshot.ends
+    own = np.flatnonzero((snapshot.pointed == 0) & (starts < ends))
+    if len(own):
+        reached = np.maximum.accumulate(ends[own])
+        for at in np.flatnonzero(starts[own][1:] < reached[:-1]).tolist():
+            yield _damage(snapshot, int(own[at + 1]), "runs into rows of the array before it")
 
 
 def _damaged_names(snapshot: Snapshot) -> Iterator[Damage]:

@@ -1,0 +1,273 @@
+"""The command line: parse arguments, call the library, print.
+
+Exit codes: 0 done, 1 it failed or damage was found, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptrarray.demo import run_demo
+from ptrarray.errors import CorruptStoreError, StoreError
+from ptrarray.reader import PointerArray
+from ptrarray.reader import open as open_store
+from ptrarray.upkeep import checkpoint
+
+_INTERRUPTED = 128 + 2
+_BROKEN_PIPE = 128 + 13
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    Examples
+    --------
+    >>> main(["ls", "corpus.ptr", "--long"])
+    0  3  utt1
+    3  5  utt2
+    5  6  utt3
+    0
+    """
+    options = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name outside the terminal's encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code: int = options.run(options)
+        print(end="", flush=True)  # unlike sys.stdout.flush, also where there is no stdout
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except (StoreError, OSError) as error:
+        return _complain(error)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ptrarray", description="A pointer-array database for variable-length numpy arrays."
+    )
+    # Not imported from the package, whose face is above this module.
+    release = sys.modules["ptrarray"].__version__
+    parser.add_argument("--version", action="version", version=f"%(prog)s {release}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    on_store = argparse.ArgumentParser(add_help=False)
+    on_store.add_argument("store", metavar="STORE", type=Path, help="the store's directory")
+    printing = argparse.ArgumentParser(add_help=False)
+    printing.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+    def add(name: str, run: Any, text: str, *parents: argparse.ArgumentParser) -> Any:
+        command = commands.add_parser(name, help=text, description=text, parents=parents)
+        command.set_defaults(run=run)
+        return command
+
+    demo = add("demo", _demo, "fill and read a store with Python's standard library", printing)
+    demo.add_argument("--processes", type=_at_least_one, help="number of worker processes")
+    demo.add_argument("--out", type=Path, metavar="DIR", help="keep the store in this folder")
+    add("info", _info, "show what a store holds", on_store, printing)
+    ls = add("ls", _ls, "list the names, in the order of their rows", on_store, printing)
+    ls.add_argument("pattern", metavar="PATTERN", nargs="?", help="shell pattern, as 'utt1*'")
+    ls.add_argument("--long", "-l", action="store_true", help="with start and end of each array")
+    get = add("get", _get, "print one array, or save it", on_store, printing)
+    get.add_argument("name", metavar="NAME", help="name of the array")
+    get.add_argument("--out", type=Path, metavar="FILE", help="save it as .npy file")
+    add("verify", _verify, "check every array against its checksum", on_store, printing)
+    add("checkpoint", _checkpoint, "fold the journal into the index", on_store, printing)
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+# The commands -------------------------------------------------------------------------------------
+
+
+def _demo(options: argparse.Namespace) -> int:
+    if options.json:
+        _print_json(run_demo(options.processes, options.out, say=lambda line: None))
+    else:
+        run_demo(options.processes, options.out, say=_print_now)
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    with open_store(options.store) as store:
+        facts = {
+            "path": str(options.store),
+            "arrays": len(store),
+            "rows": store.shape[0],
+            "dtype": _describe(store.dtype),
+            "row_shape": list(store.row_shape),
+            "nbytes": store.nbytes,
+            "attrs": dict(store.attrs),
+        }
+    if options.json:
+        _print_json(facts)
+        return 0
+    print(_printable(facts.pop("path")))
+    for fact, value in facts.items():
+        text = f"{value:,}" if isinstance(value, int) else _to_json(value)
+        print(f"  {fact.replace('_', ' '):<9}  {_printable(text)}")
+    return 0
+
+
+def _ls(options: argparse.Namespace) -> int:
+    with open_store(options.store) as store:
+        width = len(str(store.shape[0]))
+        for name, start, end in _list(store, options.pattern):
+            if options.json:
+                _print_json({"name": name, "start": start, "end": end})
+            elif options.long:
+                print(f"{start:>{width}}  {end:>{width}}  {_printable(name)}")
+            else:
+                print(_printable(name))
+    return 0
+
+
+def _list(store: PointerArray, pattern: str | None) -> Iterator[tuple[str, int, int]]:
+    for name, (start, end) in store.pointers.items():
+        if pattern is None or fnmatchcase(name, pattern):
+            yield name, start, end
+
+
+def _get(options: argparse.Namespace) -> int:
+    with open_store(options.store) as store:
+        array = store[options.name]
+        start, end = store.pointers[options.name]
+    facts = {"name": options.name, "dtype": _describe(array.dtype), "shape": list(array.shape)}
+    if options.out is not None:
+        with options.out.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        facts["out"] = str(options.out)
+    elif options.json:
+        facts["values"] = array.tolist()
+    if options.json:
+        _print_json({**facts, "start": start, "end": end})
+    elif options.out is not None:
+        print(_printable(f"{options.name}: {array.dtype} {array.shape} saved as {options.out}"))
+    else:
+        print(_printable(f"{options.name}: {array.dtype} {array.shape}, rows {start} to {end}"))
+        print(np.array2string(array))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    damage: Sequence[Any] = ()
+    n_arrays = 0
+    try:
+        with open_store(options.store) as store:
+            n_arrays = len(store)
+            store.verify(progress=sys.stderr.isatty() and not options.json)
+    except CorruptStoreError as error:
+        if not error.damage:
+            raise
+        damage = error.damage
+    if options.json:
+        keys = ("name", "start", "end", "file", "problem")
+        found = [{key: getattr(item, key) for key in keys} for item in damage]
+        _print_json({"path": str(options.store), "arrays": n_arrays, "damage": found})
+    elif damage:
+        _print_table(damage)
+    else:
+        print(_printable(f"{options.store}: {n_arrays:,} arrays, no damage"))
+    if damage:
+        places = "place" if len(damage) == 1 else "places"
+        return _complain(f"{options.store} is damaged in {len(damage):,} {places}")
+    return 0
+
+
+def _print_table(damage: Sequence[Any]) -> None:
+    rows = [("file", "start", "end", "name", "problem")]
+    for item in damage:
+        place = ("-" if fact is None else str(fact) for fact in (item.start, item.end, item.name))
+        rows.append((Path(item.file).name, *place, item.problem))
+    lines = [[_printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(line, widths, strict=True)
+        print("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
+
+
+def _checkpoint(options: argparse.Namespace) -> int:
+    checkpoint(options.store)
+    with open_store(options.store) as store:
+        n_arrays = len(store)
+    if options.json:
+        _print_json({"path": str(options.store), "arrays": n_arrays})
+    else:
+        print(_printable(f"{options.store}: {n_arrays:,} arrays in the index"))
+    return 0
+
+
+# Printing -----------------------------------------------------------------------------------------
+
+
+def _print_now(line: str) -> None:
+    print(line, flush=True)
+
+
+def _print_json(value: Any) -> None:
+    print(_to_json(value))
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(_plain(value), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON can hold it: complex as a pair, other strangers as text."""
+    match value:
+        case dict():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case complex():
+            return [_plain(value.real), _plain(value.imag)]
+        case bytes():
+            return value.decode("latin-1")
+    return str(value)
+
+
+def _describe(dtype: np.dtype[Any]) -> Any:
+    return dtype.str if dtype.names is None else dtype.descr
+
+
+def _printable(text: str) -> str:
+    r"""Escape what could move the cursor or break the line.
+
+    Examples
+    --------
+    >>> _printable("zwölf\n\x1b[31m")
+    'zwölf\\n\\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _complain(error: object) -> int:
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror is not None:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    print(f"ptrarray: {_printable(text)}", file=sys.stderr)
+    return 1

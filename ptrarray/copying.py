@@ -1,0 +1,153 @@
+"""Copy many ranges of rows end to end, and cut long lists of ranges into groups."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Int64s = npt.NDArray[np.int64]
+
+# How `gather` copies depends on the size of the ranges. Measured on two EPYC cores, numpy 2.4:
+# index arithmetic costs 10 ns a range and 1.6 ns a row (and what a row's bytes cost), joining
+# slices of a buffer 130 ns a range, assigning slices of an array 330 ns a range. Joining stays
+# below the other two from 64 rows of 4 bytes up to 8 kB a range.
+INDEX_BELOW_ROWS = 64
+JOIN_BELOW_NBYTES = 8 << 10
+# Rows indexed, and bytes joined, in one go when there are more. Twice as much stays below the
+# 128 kB from which malloc maps fresh pages for a request: their faults cost more than the copy.
+INDEX_ROWS = 1 << 13
+JOIN_NBYTES = 1 << 16
+# A result up to this size, joined in one go, is not copied again.
+JOIN_ALL_NBYTES = 1 << 20
+
+
+def cut(lengths: Int64s, limit: int) -> list[tuple[int, int]]:
+    """Cut a sequence of ranges into groups of bounded size.
+
+    Parameters
+    ----------
+    lengths : ndarray of int64, shape (n,)
+        Sizes of the ranges, in any unit.
+    limit : int
+        A range of this size or more is a group of its own; the ranges of any
+        other group have less than ``2 * limit`` together.
+
+    Returns
+    -------
+    list of (int, int)
+        Half-open, in order, from 0 to n without a gap.
+
+    Notes
+    -----
+    Time O(n) without a Python loop, memory O(n).
+
+    Examples
+    --------
+    >>> cut(np.array([3, 3, 3, 3, 50, 1]), limit=10)
+    [(0, 3), (3, 4), (4, 5), (5, 6)]
+    """
+    if not len(lengths):
+        return []
+    group = (np.cumsum(lengths) - 1) // limit
+    alone = lengths >= limit
+    edges = np.ones(len(lengths) + 1, np.bool_)
+    edges[1:-1] = (group[1:] != group[:-1]) | alone[1:] | alone[:-1]
+    return list(pairwise(np.flatnonzero(edges).tolist()))
+
+
+def copy_ranges(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    """Copy ranges of rows end to end into one new array.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n_rows, *row_shape)
+        Of any dtype without objects.
+    starts, ends : ndarray of int64, shape (n,)
+        Ranges within the rows, in any order.
+    offsets : ndarray of int64, shape (n + 1,)
+        Where each range begins in the result: the lengths, summed up from 0.
+
+    Returns
+    -------
+    ndarray, shape (offsets[-1], *row_shape)
+        Contiguous and writable.
+
+    Notes
+    -----
+    Chooses the fastest of four ways, which all give the same.
+
+    Examples
+    --------
+    >>> starts, ends, offsets = np.array([7, 0]), np.array([9, 2]), np.array([0, 2, 4])
+    >>> copy_ranges(np.arange(10), starts, ends, offsets)
+    array([7, 8, 0, 1])
+    """
+    n_rows = int(offsets[-1])
+    row_nbytes = rows.itemsize * math.prod(rows.shape[1:])
+    if not n_rows * row_nbytes:
+        return np.empty((n_rows, *rows.shape[1:]), rows.dtype)
+    if ends[-1] - starts[0] == n_rows and (ends[:-1] == starts[1:]).all():
+        return rows[starts[0] : ends[-1]].copy()
+    mean = n_rows / len(starts)
+    if mean < INDEX_BELOW_ROWS:
+        return _copy_by_index(rows, starts, ends, offsets)
+    if mean * row_nbytes < JOIN_BELOW_NBYTES and rows.flags.c_contiguous:
+        return _copy_by_join(rows, starts, ends, offsets)
+    return _copy_by_slice(rows, starts, ends, offsets)
+
+
+def _copy_by_index(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    """Copy many tiny ranges: the rows' numbers by arithmetic, then `take`."""
+    values = np.empty((int(offsets[-1]), *rows.shape[1:]), rows.dtype)
+    lengths, shifts = ends - starts, starts - offsets[:-1]
+    # `take` would first copy an array that is not contiguous or aligned, all of it.
+    takes = rows.flags.c_contiguous and rows.flags.aligned
+    few = len(values) < 2 * INDEX_ROWS
+    for low, high in [(0, len(starts))] if few else cut(lengths, INDEX_ROWS):
+        first, last = int(offsets[low]), int(offsets[high])
+        if high - low == 1:
+            values[first:last] = rows[starts[low] : ends[low]]
+            continue
+        index = np.repeat(shifts[low:high], lengths[low:high])
+        index += np.arange(first, last)
+        if takes:  # any mode but "raise", which buffers its output
+            rows.take(index, axis=0, out=values[first:last], mode="clip")
+        else:
+            values[first:last] = rows[index]
+    return values
+
+
+def _copy_by_join(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    """Copy ranges of middling size: slices of a buffer are cheaper than of an array."""
+    row_nbytes = rows.itemsize * math.prod(rows.shape[1:])
+    # Opaque rows, since some dtypes (dates, strings) refuse to be buffers.
+    opaque = np.dtype((np.void, row_nbytes))
+    buffer: Any = memoryview(cast(Any, rows.reshape(len(rows), -1).view(opaque).reshape(-1)))
+
+    def join(low: int, high: int) -> bytearray:
+        parts = zip(starts[low:high].tolist(), ends[low:high].tolist(), strict=True)
+        return bytearray().join([buffer[start:end] for start, end in parts])
+
+    shape = (int(offsets[-1]), *rows.shape[1:])
+    # Each slice is an object of some 200 bytes, so that empty ranges count too.
+    if shape[0] * row_nbytes + 64 * len(starts) <= JOIN_ALL_NBYTES:
+        return np.frombuffer(join(0, len(starts)), rows.dtype).reshape(shape)
+    values = np.empty(shape, rows.dtype)
+    for low, high in cut((ends - starts) * row_nbytes + 64, JOIN_NBYTES):
+        part = np.frombuffer(join(low, high), rows.dtype)
+        values[offsets[low] : offsets[high]] = part.reshape(-1, *shape[1:])
+    return values
+
+
+def _copy_by_slice(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    """Copy few big ranges: one assignment each."""
+    values = np.empty((int(offsets[-1]), *rows.shape[1:]), rows.dtype)
+    ranges = zip(starts.tolist(), ends.tolist(), pairwise(offsets.tolist()), strict=True)
+    for start, end, (first, last) in ranges:
+        values[first:last] = rows[start:end]
+    return values

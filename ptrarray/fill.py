@@ -1,0 +1,343 @@
+"""Run a function over tasks in many processes; each writes its arrays for itself.
+
+The parent cuts the tasks into chunks and keeps a few of them under way. A worker opens the store,
+computes a chunk's arrays, writes them and answers with counts: arrays never travel back.
+"""
+
+from __future__ import annotations
+
+import os
+import reprlib
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import islice
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import DTypeLike
+from tqdm.auto import tqdm
+
+from ptrarray.errors import BadInputError, DuplicateNameError, StoreNotFoundError, TaskError
+from ptrarray.reader import PointerArray
+from ptrarray.reader import open as open_store
+from ptrarray.worker import (
+    BATCH_NBYTES,
+    Failure,
+    Job,
+    Report,
+    Task,
+    become_worker,
+    summarize,
+    work,
+    work_packed,
+)
+from ptrarray.writer import append, create
+
+_CHUNK_SECONDS = 0.2
+_CHUNK_TASKS = 1024
+_CHUNKS_PER_WORKER = 2
+
+_Futures = dict[Future[Report], list[Task]]
+
+
+def fill(
+    path: str | os.PathLike[str],
+    function: Callable[[Any], Any],
+    tasks: Mapping[str, Any] | Iterable[Any],
+    *,
+    dtype: DTypeLike | None = None,
+    row_shape: tuple[int, ...] | int = (),
+    attrs: Mapping[str, Any] | None = None,
+    rows: int = 0,
+    processes: int | None = None,
+    progress: bool = True,
+    resume: bool = False,
+    executor: Executor | None = None,
+) -> int:
+    """Write what a function returns for every task, from many processes.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The store. It is created, or appended to if it is there.
+    function : callable
+        Called with one argument of `tasks`, in a worker process, so it must be importable there
+        (as for any process pool, a function at the top level of a module).
+    tasks : mapping or iterable
+        A mapping from name to argument: the function returns the array of that name. Or an
+        iterable of arguments, read as they are needed: the function returns a mapping from
+        name to array.
+    dtype, row_shape, attrs, rows
+        As for `create`. Without `dtype` the store must be there.
+    processes : int, optional
+        Number of worker processes; by default one for each core this process may use.
+    progress : bool
+        Show a bar with arrays/s and MB/s.
+    resume : bool
+        Skip the names that are there, to go on with a run that was interrupted.
+    executor : concurrent.futures.Executor, optional
+        Run in this one, which stays open, instead of in processes of its own.
+
+    Returns
+    -------
+    int
+        Number of arrays written.
+
+    Raises
+    ------
+    TaskError
+        A task failed, or a worker process died. Everything committed stays; the same call with
+        ``resume=True`` goes on from there.
+    DuplicateNameError
+        A name of the mapping is there already and `resume` is not set; nothing was started.
+    BadInputError
+        Another `dtype` or `row_shape` than the store's, no `dtype` for a new store, or
+        `processes` below one.
+
+    Notes
+    -----
+    Tasks travel in chunks of about 0.2 s of work, two a worker, and small arrays of a chunk are
+    committed together. Memory in a worker: 16 MB plus the arrays of one task. After Ctrl-C the
+    workers are ended at once; what was committed stays.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> tasks = {"three": 3, "none": 0, "two": 2}
+    >>> with ThreadPoolExecutor(2) as executor:  # np.arange is quick, and threads start faster
+    ...     ptrarray.fill("new.ptr", np.arange, tasks, dtype="i8", progress=False,
+    ...                   executor=executor)
+    3
+    """
+    place = str(Path(path).absolute())
+    n_workers = _count_workers(processes, executor)
+    _prepare(place, dtype, row_shape, attrs, rows)
+    with open_store(place) as store:
+        total = _count_new(store, tasks, resume) if isinstance(tasks, Mapping) else None
+        job = Job(place, function, resume)
+        under_way: _Futures = {}
+        with _pool(n_workers, executor, under_way) as pool:
+            run = _Run(job, _each_task(store, tasks, resume), pool, under_way)
+            n_arrays = run.finish(_CHUNKS_PER_WORKER * n_workers, total, progress)
+    with append(place) as writer:
+        writer.flush()
+    return n_arrays
+
+
+def _count_workers(processes: int | None, executor: Executor | None) -> int:
+    if processes is not None and processes < 1:
+        raise BadInputError(
+            f"processes is {processes}, expected at least 1", found=processes, expected=1
+        )
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return processes or getattr(executor, "_max_workers", None) or usable or 1
+
+
+def _prepare(
+    path: str,
+    dtype: DTypeLike | None,
+    row_shape: tuple[int, ...] | int,
+    attrs: Mapping[str, Any] | None,
+    rows: int,
+) -> None:
+    """Create the store, or see that the one that is there fits."""
+    if dtype is None:
+        try:
+            with append(path) as writer:
+                dtype, row_shape = writer.dtype, row_shape or writer.row_shape
+        except StoreNotFoundError as error:
+            raise BadInputError(
+                f"no store at {path} and no dtype to create one with", path=path
+            ) from error
+    create(path, dtype=dtype, row_shape=row_shape, rows=rows, attrs=attrs, mode="a").close()
+
+
+def _count_new(store: PointerArray, tasks: Mapping[str, Any], resume: bool) -> int:
+    """Count the names still to be written; without `resume` that must be all of them."""
+    there = [name for name in tasks if name in store] if len(store) else []
+    if there and not resume:
+        shown = ", ".join(map(repr, there[:3])) + (", ..." if len(there) > 3 else "")
+        raise DuplicateNameError(
+            f"{len(there)} of {len(tasks)} names are in {store.path} already: {shown}; "
+            "resume=True skips them",
+            path=store.path,
+            names=tuple(there),
+        )
+    return len(tasks) - len(there)
+
+
+def _each_task(
+    store: PointerArray, tasks: Mapping[str, Any] | Iterable[Any], resume: bool
+) -> Iterator[Task]:
+    if not isinstance(tasks, Mapping):
+        return (Task(None, argument) for argument in tasks)
+    return (Task(*item) for item in tasks.items() if not (resume and item[0] in store))
+
+
+@contextmanager
+def _pool(
+    n_workers: int, executor: Executor | None, under_way: _Futures
+) -> Generator[Executor, None, None]:
+    """Hand on the executor given, or one whose processes end with the block."""
+    with ExitStack() as stack:
+        if executor is not None:
+            stack.push(partial(_leave_theirs, under_way))
+            yield executor
+            return
+        own = ProcessPoolExecutor(n_workers, initializer=become_worker)
+        stack.push(partial(_leave_own, own))
+        yield own
+
+
+def _leave_theirs(under_way: _Futures, kind: type[BaseException] | None, *_: object) -> None:
+    """Cancel what has not begun; unless in a hurry, let the rest commit."""
+    running = [future for future in under_way if not future.cancel()]
+    if kind is None or issubclass(kind, Exception):
+        wait(running)
+
+
+def _leave_own(own: ProcessPoolExecutor, kind: type[BaseException] | None, *_: object) -> None:
+    if kind is not None and not issubclass(kind, Exception):
+        _end_processes(own)
+    try:
+        own.shutdown(wait=True, cancel_futures=True)
+    except BaseException:
+        _end_processes(own)
+        raise
+
+
+def _end_processes(own: ProcessPoolExecutor) -> None:
+    """After Ctrl-C: a writer may be killed at any time, so nobody waits for a long task."""
+    for process in list((own._processes or {}).values()):
+        process.terminate()
+
+
+class _Run:
+    """Keeps chunks under way until all tasks are done or one has failed."""
+
+    def __init__(
+        self, job: Job, tasks: Iterator[Task], executor: Executor, under_way: _Futures
+    ) -> None:
+        self._job = job
+        self._tasks = tasks
+        self._executor = executor
+        self._under_way = under_way
+        self._next_n_tasks = 1
+        self._n_arrays = 0
+        self._nbytes = 0
+
+    def finish(self, n_chunks: int, total: int | None, progress: bool) -> int:
+        """Run every task, `n_chunks` at a time, and return the number of arrays written."""
+        try:
+            # First the workers, then the bar: its thread should not be there in a fork.
+            self._refill(n_chunks)
+            with tqdm(total=total, unit=" arrays", disable=not progress) as bar:
+                while self._under_way:
+                    self._collect(bar)
+                    self._refill(n_chunks)
+        except BrokenExecutor as error:
+            self._under_way.clear()  # they are broken too, and not to be cancelled
+            raise self._broken(error) from error
+        return self._n_arrays
+
+    def _refill(self, n_chunks: int) -> None:
+        while len(self._under_way) < n_chunks:
+            chunk = _take_chunk(self._tasks, self._next_n_tasks)
+            if not chunk:
+                return
+            self._under_way[self._submit(chunk)] = chunk
+
+    def _submit(self, chunk: list[Task]) -> Future[Report]:
+        if not isinstance(self._executor, ProcessPoolExecutor):
+            return self._executor.submit(work, self._job, chunk)
+        # Packed here, because an executor whose own packing fails may hang when it is shut down
+        # (Python 3.11), and one whose unpacking fails is broken.
+        try:
+            packed = bytes(ForkingPickler.dumps((self._job, chunk)))
+        except Exception as error:
+            raise self._failed_whole(chunk, error, "not sent to a worker, ") from error
+        return self._executor.submit(work_packed, packed)
+
+    def _collect(self, bar: tqdm[Any]) -> None:
+        ended, _ = wait(self._under_way, return_when=FIRST_COMPLETED)
+        for future in [future for future in self._under_way if future in ended]:  # in order
+            chunk = self._under_way.pop(future)
+            report = self._result(future, chunk)
+            self._n_arrays += report.n_arrays
+            self._nbytes += report.nbytes
+            self._next_n_tasks = _fitting(report)
+            seconds = bar.format_dict["elapsed"]
+            bar.set_postfix_str(f"{self._nbytes / 1e6 / max(seconds, 1e-3):,.1f} MB/s", False)
+            bar.update(report.n_arrays)
+            if report.failure is not None:
+                raise self._failed(chunk, report.failure) from report.failure.error
+
+    def _result(self, future: Future[Report], chunk: list[Task]) -> Report:
+        try:
+            return future.result()
+        except BrokenExecutor:
+            raise
+        except Exception as error:
+            raise self._failed_whole(chunk, error) from error
+
+    def _failed_whole(self, chunk: list[Task], error: Exception, why: str = "") -> TaskError:
+        summary = why + summarize(error)
+        if len(chunk) > 1:
+            summary = f"{summary} (in one of {len(chunk)} tasks sent together)"
+        text = "".join(traceback.format_exception(error))
+        return self._failed(chunk, Failure(0, error, summary, text))
+
+    def _failed(self, chunk: list[Task], failure: Failure) -> TaskError:
+        label = chunk[failure.i_task].label
+        error = TaskError(
+            f"task {reprlib.repr(label)} of {self._job.path} failed: {failure.summary}; what was "
+            "committed stays, resume=True goes on from there",
+            path=self._job.path,
+            task=label,
+            worker_traceback=failure.worker_traceback,
+        )
+        error.add_note(f"where it failed:\n{failure.worker_traceback.rstrip()}")
+        return error
+
+    def _broken(self, error: BrokenExecutor) -> TaskError:
+        return TaskError(
+            f"a worker process filling {self._job.path} died (killed, out of memory, or of an error "
+            "that it printed); what was committed stays, resume=True goes on from there",
+            path=self._job.path,
+            task=None,
+            worker_traceback=summarize(error),
+        )
+
+
+def _take_chunk(tasks: Iterator[Task], n_tasks: int) -> list[Task]:
+    """Take tasks until there are enough, or their arguments large enough to send."""
+    chunk, nbytes = [], 0
+    for task in islice(tasks, n_tasks):
+        chunk.append(task)
+        nbytes += _nbytes(task.argument)
+        if nbytes >= BATCH_NBYTES:
+            break
+    return chunk
+
+
+def _nbytes(argument: Any) -> int:
+    if isinstance(argument, bytes | bytearray | str):
+        return len(argument)
+    return int(getattr(argument, "nbytes", 0))
+
+
+def _fitting(report: Report) -> int:
+    """Return the tasks of a chunk that would take `_CHUNK_SECONDS`, at most doubling."""
+    n_tasks = report.n_tasks * _CHUNK_SECONDS / max(report.seconds, 1e-6)
+    return max(1, min(int(n_tasks), 2 * report.n_tasks, _CHUNK_TASKS))

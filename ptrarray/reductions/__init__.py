@@ -1,0 +1,24 @@
+"""Reductions over the arrays of a store, without loading it: pure numpy.
+
+From the ground up:
+
+- `ptrarray.reductions.blocks`: walk rows in blocks of bounded size, on all cores
+- `ptrarray.reductions.whole`: one result for all living rows
+- `ptrarray.reductions.each`: one result for each array
+- `ptrarray.reductions.functions`: ``np.sum(store)`` and its like
+"""
+
+from ptrarray.reductions.each import mean_each, reduce_each, std_each
+from ptrarray.reductions.functions import array_function
+from ptrarray.reductions.whole import mean, reduce, std, var
+
+__all__ = [
+    "array_function",
+    "mean",
+    "mean_each",
+    "reduce",
+    "reduce_each",
+    "std",
+    "std_each",
+    "var",
+]

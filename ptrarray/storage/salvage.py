@@ -1,0 +1,151 @@
+"""Copying what is intact of a damaged store into a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ptrarray.errors import CorruptStoreError
+from ptrarray.format import journal as layout
+from ptrarray.names import hash_all
+from ptrarray.pointers import merge_runs
+from ptrarray.storage.compaction import copy_runs, moved
+from ptrarray.storage.create import create_store, new_header
+from ptrarray.storage.files import File
+from ptrarray.storage.index import Columns, Index
+from ptrarray.storage.journal import Journal
+from ptrarray.storage.overlay import Overlay
+from ptrarray.storage.recovery import rows_crc
+from ptrarray.storage.session import Session
+from ptrarray.storage.verify import Damage
+
+
+class _Found(NamedTuple):
+    """An array that a damaged store tells of."""
+
+    start: int
+    end: int
+    crc: int
+    pointed: int
+    name: bytes
+
+
+def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
+    """Copy what is intact into a new store; return what was left out."""
+    index = Index(damaged)  # without its header nothing can be made of the rest
+    header = index.header
+    left_out: list[Damage] = []
+    overlay = _overlay(damaged, index, left_out)
+    found = sorted(_arrays(index, overlay, left_out), key=lambda array: array.start)
+    attrs = header.attrs if overlay.attrs is None else overlay.attrs
+    create_store(to, new_header(header.dtype, header.row_shape, 0, attrs))
+    session = Session(to)
+    try:
+        with File(damaged / header.data_file) as source, session.locked():
+            bar = tqdm(found, unit=" arrays", disable=not progress)
+            kept = [array for array in bar if _is_intact(array, source, session, left_out)]
+            columns = _columns(kept)
+            runs = merge_runs(columns.starts, columns.ends)
+            copy_runs(source, session.data, runs, session.width, progress=progress)
+            session.data.sync()
+            columns = columns._replace(
+                starts=moved(columns.starts, runs), ends=moved(columns.ends, runs)
+            )
+            n_rows = int(np.sum(runs[1] - runs[0]))
+            session.replace_index(columns, n_rows=n_rows, n_reserved=n_rows)
+    finally:
+        session.close()
+    return left_out
+
+
+def _overlay(directory: Path, index: Index, left_out: list[Damage]) -> Overlay:
+    """Read the journal as far as it goes."""
+    overlay = Overlay(index, layout.RECORDS_START)
+    where = str(directory / "journal.msgpack")
+    try:
+        with Journal(directory, writable=False) as log:
+            state = log.read_header()
+            if (state.store_id, state.generation) != (
+                index.header.store_id,
+                index.header.generation,
+            ):
+                return overlay
+            end = layout.RECORDS_START
+            for frame in log.frames_until_damage(state, end):
+                overlay.extend([layout.decode(frame, where)], frame.end_byte)
+                end = frame.end_byte
+            if end < state.committed_end:
+                lost = f"is damaged at byte {end}: commits after that are left out"
+                left_out.append(Damage(where, lost))
+    except (CorruptStoreError, FileNotFoundError) as error:
+        left_out.append(Damage(where, f"cannot be read: {error}"))
+    return overlay
+
+
+def _arrays(index: Index, overlay: Overlay, left_out: list[Damage]) -> Iterator[_Found]:
+    """Yield every array whose name is intact."""
+    whole = {name for name in index.columns if _is_whole(index, name)}
+    for column in index.columns.keys() - whole:
+        left_out.append(Damage(index.path, f"has a damaged column {column!r}"))
+    hashes = index.hashes() if "slot" in whole else None
+    for position in range(index.header.n_arrays):
+        name = _name(index, position)
+        is_vouched_for = {"names", "name_end"} <= whole or (
+            hashes is not None and name is not None and crc32(name) == hashes[position]
+        )
+        if name is None or not is_vouched_for:
+            left_out.append(Damage(index.path, f"has a damaged name at position {position}"))
+        elif name not in overlay.entries:
+            start, end = int(index.starts[position]), int(index.ends[position])
+            crc = int(index.crcs[position])
+            if start == end and not {"start", "end"} <= whole:
+                crc = -1  # nothing vouches for an empty array
+            yield _Found(start, end, crc, int(index.pointed[position]), name)
+    for name, entry in overlay.entries.items():
+        if entry is not None:
+            yield _Found(*entry, name)
+
+
+def _is_whole(index: Index, column: str) -> bool:
+    return crc32(index.column(column)) == index.columns[column].crc
+
+
+def _name(index: Index, position: int) -> bytes | None:
+    try:
+        return index.name(position)
+    except CorruptStoreError:
+        return None
+
+
+def _is_intact(array: _Found, source: File, session: Session, left_out: list[Damage]) -> bool:
+    problem = None
+    n_bytes = source.stat().st_size
+    if not 0 <= array.start <= array.end:
+        problem = "has a damaged pointer"
+    elif array.start < array.end and array.end * session.width > n_bytes:
+        problem = f"does not lie in the {n_bytes} bytes of its file"
+    elif rows_crc(source, array.start, array.end, session.width) != array.crc:
+        problem = "does not match its checksum"
+    if problem is not None:
+        name = array.name.decode(errors="backslashreplace")
+        what = f"has array {name!r:.80}, rows {array.start} to {array.end}, that {problem}"
+        left_out.append(Damage(source.path, what, name, array.start, array.end))
+    return problem is None
+
+
+def _columns(arrays: list[_Found]) -> Columns:
+    names = [array.name for array in arrays]
+    return Columns(
+        np.array([array.start for array in arrays], np.int64),
+        np.array([array.end for array in arrays], np.int64),
+        np.array([array.crc for array in arrays], np.uint32),
+        np.array([array.pointed for array in arrays], np.uint8),
+        np.array(hash_all(names), np.uint32),
+        np.cumsum([len(name) for name in names], dtype=np.int64),
+        np.frombuffer(b"".join(names), np.uint8),
+    )
