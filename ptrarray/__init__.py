@@ -10,6 +10,8 @@ whole with numpy::
     store["utt1"], np.mean(store, axis=0)
 """
 
+import sys
+
 from ptrarray.errors import (
     BadInputError,
     ClosedStoreError,
@@ -31,6 +33,9 @@ from ptrarray.upkeep import checkpoint, compact, repair, verify
 from ptrarray.writer import PointerArrayWriter, append, create
 
 __version__ = "0.1.0"
+
+if sys.byteorder != "little":
+    raise ImportError("ptrarray needs a little-endian machine: its files are viewed in place")
 
 __all__ = [
     "BadInputError",

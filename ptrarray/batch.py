@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -68,16 +69,29 @@ def from_mapping(
             found=type(arrays).__name__,
             expected="a mapping",
         )
-    encoded = [naming.encode(name) for name in arrays]
-    buffers = [fit(name, value, dtype, row_shape) for name, value in arrays.items()]
+    encoded = naming.encode_all(list(arrays))
     _check_names_nbytes(encoded)
-    return Batch(
-        encoded,
-        naming.hash_all(encoded),
-        array("I", map(crc32, buffers)),
-        array("Q", accumulate(map(len, buffers), initial=0)),
-        buffers,
-    )
+    buffers, crcs = _fitted(arrays, dtype, row_shape)
+    offsets = array("Q", accumulate(map(len, buffers), initial=0))
+    return Batch(encoded, naming.hash_all(encoded), crcs, offsets, buffers)
+
+
+def _fitted(
+    arrays: Mapping[str, Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
+) -> tuple[list[npt.NDArray[Any]], array[int]]:
+    """Fit each array into the store, and compute its checksum."""
+    values = list(arrays.values())
+    if (
+        list(map(type, values)).count(np.ndarray) == len(values)
+        and [value.dtype for value in values].count(dtype) == len(values)
+        and [value.shape[1:] for value in values].count(row_shape) == len(values)
+        and 0 not in [value.ndim for value in values]
+    ):
+        # What fits need not be looked at one by one, unless crc32 finds it non-contiguous.
+        with suppress(ValueError):
+            return values, array("I", map(crc32, values))
+    fitted = [fit(name, value, dtype, row_shape) for name, value in arrays.items()]
+    return fitted, array("I", map(crc32, fitted))
 
 
 def from_ragged(
@@ -95,7 +109,7 @@ def from_ragged(
         For a name, values or offsets that the store cannot take, and for a
         name that is given twice.
     """
-    encoded = [naming.encode(name) for name in names]
+    encoded = naming.encode_all(list(names))
     _check_names_nbytes(encoded)
     _check_distinct(names)
     rows = fit("values", values, dtype, row_shape)

@@ -58,6 +58,10 @@ def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[
 
 
 def _as_array(name: str, value: npt.ArrayLike) -> Array:
+    if isinstance(value, (list, tuple)) and any(
+        isinstance(item, np.ma.MaskedArray) for item in value
+    ):
+        raise _unfit(name, "holds masked arrays, and the store keeps no masks", "masked", "plain")
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
@@ -72,21 +76,55 @@ def _as_array(name: str, value: npt.ArrayLike) -> Array:
 def _cast(name: str, array: Array, dtype: np.dtype[Any], *, is_literal: bool) -> Array:
     if is_literal and array.size == 0:  # [] is float64 to numpy, and nothing to the user
         return array.astype(dtype, casting="unsafe")
+    if dtype.names is not None and array.dtype.names == dtype.names:
+        return _cast_fields(name, array, dtype)
     if array.dtype.kind in "iu" and dtype.kind in "iu":
         return _cast_integers(name, array, dtype)
-    if array.dtype.names != dtype.names or not np.can_cast(array.dtype, dtype, "same_kind"):
+    is_text = array.dtype.kind in "SU"
+    if is_text != (dtype.kind in "SU") or not np.can_cast(array.dtype, dtype, "same_kind"):
         what = f"has dtype {array.dtype}, which cannot be cast to the store's {dtype}"
         raise _unfit(name, what, array.dtype, dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        cast = array.astype(dtype)
-        if array.dtype.kind in "fc" and dtype.kind in "fc":
-            kept = not np.any(np.isinf(cast) & ~np.isinf(array))
-        else:
-            kept = _equal(cast.astype(array.dtype, casting="unsafe"), array)
-    if not kept:
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            cast = array.astype(dtype)
+            is_kept = _is_kept(array, cast)
+    except (TypeError, ValueError) as error:
+        what = f"has dtype {array.dtype}, which cannot be cast to the store's {dtype}: {error}"
+        raise _unfit(name, what, array.dtype, dtype) from error
+    if not is_kept:
         what = f"has {array.dtype} values that the store's {dtype} would change"
         raise _unfit(name, what, array.dtype, dtype)
     return cast
+
+
+def _cast_fields(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
+    """Cast a structured array field by field, each under the same rules."""
+    assert dtype.names is not None
+    cast = np.zeros(array.shape, dtype)
+    for field in dtype.names:
+        inner, wanted = array[field], cast[field]
+        if inner.shape != wanted.shape:
+            what = f"has shape {inner.shape} in field {field!r}, the store wants {wanted.shape}"
+            raise _unfit(name, what, inner.shape, wanted.shape)
+        if inner.dtype != wanted.dtype:
+            inner = _cast(f"{name}[{field!r}]", inner, wanted.dtype, is_literal=False)
+        wanted[...] = inner
+    return cast
+
+
+def _is_kept(array: Array, cast: Array) -> bool:
+    """Tell whether a cast kept all values; floats may be rounded, not made infinite."""
+    kinds = array.dtype.kind, cast.dtype.kind
+    if kinds[0] in "fc" and kinds[1] in "fc":
+        return not np.any(np.isinf(cast) & ~np.isinf(array))
+    back = cast.astype(array.dtype, casting="unsafe")
+    if kinds[0] in "mM":
+        return bool(np.all((back == array) | (np.isnat(back) & np.isnat(array))))
+    if kinds[0] in "iu" and kinds[1] in "fc":
+        # Past the integers' limit, what comes back depends on the machine.
+        limit = float(2 ** (array.dtype.itemsize * 8 - (kinds[0] == "i")))
+        return bool(np.all((cast.real < limit) & (back == array)))
+    return bool(np.all(back == array))
 
 
 def _cast_integers(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
@@ -96,12 +134,6 @@ def _cast_integers(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
             what = f"holds values from {low} to {high}, which {dtype} cannot hold"
             raise _unfit(name, what, (low, high), dtype)
     return array.astype(dtype)
-
-
-def _equal(cast: Array, array: Array) -> bool:
-    if array.dtype.kind in "mM":
-        return bool(np.all((cast == array) | (np.isnat(cast) & np.isnat(array))))
-    return bool(np.all(cast == array))
 
 
 def _unfit(name: str, what: str, found: object, expected: object) -> BadInputError:

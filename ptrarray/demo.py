@@ -232,7 +232,7 @@ def measure_lines(store: PointerArray) -> tuple[NDArray[np.int64], int, str]:
     starts, ends = np.asarray(store.starts), np.asarray(store.ends)
     lines = np.searchsorted(newlines, ends) - np.searchsorted(newlines, starts)
     # A line begins where an array does or after a newline, and ends before the next such place.
-    edges = np.unique(np.concatenate([newlines, newlines + 1, starts, ends]))
+    edges = np.sort(np.concatenate([newlines, newlines + 1, starts, ends]), kind="stable")
     longest = int(np.diff(edges).argmax())
     i_array = int(np.searchsorted(ends, edges[longest], side="right"))
     return lines, int(edges[longest + 1] - edges[longest]), store.names[i_array]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -173,8 +174,8 @@ def decode(raw: bytes | memoryview, where: str) -> tuple[IndexHeader, dict[str, 
     try:
         header = _header(fields)
         columns = {
-            name: Column(str(kind), int(start), int(nbytes), int(crc))
-            for name, (kind, start, nbytes, crc) in fields["columns"].items()
+            name: Column(str(kind), *(_whole(name, number) for number in numbers))
+            for name, (kind, *numbers) in fields["columns"].items()
         }
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise corrupt(where, f"has a header that makes no sense: {error}") from error
@@ -218,14 +219,20 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
         raise TypeError(f"data file {data_file!r:.40}")
     if not isinstance(fields["attrs"], dict):
         raise TypeError("attrs are not a map")
+    dtype, n_rows = dtypes.decode(fields["dtype"]), _count(fields, "n_rows")
+    row_shape = tuple(_whole("row shape", length) for length in fields["row_shape"])
+    if dtypes.normalize(dtype, row_shape) != (dtype, row_shape):
+        raise ValueError(f"row shape {row_shape}")
+    if n_rows * math.prod(row_shape) * dtype.itemsize >= 2**63:
+        raise ValueError(f"n_rows {n_rows}")
     return IndexHeader(
         generation=_count(fields, "generation"),
         store_id=store_id,
         data_file=data_file,
-        dtype=dtypes.decode(fields["dtype"]),
-        row_shape=tuple(_count({"length": length}, "length") for length in fields["row_shape"]),
+        dtype=dtype,
+        row_shape=row_shape,
         n_arrays=_count(fields, "n_arrays"),
-        n_rows=_count(fields, "n_rows"),
+        n_rows=n_rows,
         n_reserved=_count(fields, "n_reserved"),
         n_homes=_count(fields, "n_homes"),
         attrs=fields["attrs"],
@@ -233,7 +240,10 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
 
 
 def _count(fields: dict[str, Any], name: str) -> int:
-    value = fields[name]
+    return _whole(name, fields[name])
+
+
+def _whole(name: str, value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError(f"{name} {value!r:.40}")
     return value

@@ -19,7 +19,7 @@ from ptrarray.format.index import corrupt
 MAGIC = b"ptrjrnl1"
 SLOT_NBYTES = 4096
 RECORDS_START = 2 * SLOT_NBYTES
-RECORD_LIMIT_NAMES = 2**22
+RECORD_LIMIT_NAMES = 2**22  # in one record, so that it fits in a msgpack bin
 
 PUT, DELETE, ATTRS, POINT = 1, 2, 3, 4
 
@@ -146,10 +146,8 @@ def encode_put(
 
     Each comes with the hashes of its names.
     """
-    for at in range(0, len(names), RECORD_LIMIT_NAMES):
-        part = slice(at, at + RECORD_LIMIT_NAMES)
+    for part, n_more in _parts(len(names)):
         columns = (hashes[part], bounds[:-1][part], bounds[1:][part], crcs[part])
-        n_more = (len(names) - 1 - at) // RECORD_LIMIT_NAMES
         yield hashes[part], encode_pointers(PUT, names[part], *columns, seed, n_more)
 
 
@@ -169,10 +167,20 @@ def encode_pointers(
     return _frame([kind, n_more, *named, *columns], seed)
 
 
-def encode_delete(names: list[bytes], hashes: array[int], seed: int) -> bytes:
-    """Return the record that deletes `names`."""
-    fields = [DELETE, 0, hashes.tobytes(), _name_ends(names).tobytes(), b"".join(names)]
-    return _frame(fields, seed)
+def encode_delete(
+    names: list[bytes], hashes: array[int], seed: int
+) -> Iterator[tuple[array[int], bytes]]:
+    """Yield the records that delete `names`, each with the hashes of its names."""
+    for part, n_more in _parts(len(names)):
+        some = names[part]
+        named = [hashes[part].tobytes(), _name_ends(some).tobytes(), b"".join(some)]
+        yield hashes[part], _frame([DELETE, n_more, *named], seed)
+
+
+def _parts(n_names: int) -> Iterator[tuple[slice, int]]:
+    """Yield the names that go into each record of a commit, and how many records follow."""
+    for at in range(0, n_names, RECORD_LIMIT_NAMES):
+        yield slice(at, at + RECORD_LIMIT_NAMES), (n_names - 1 - at) // RECORD_LIMIT_NAMES
 
 
 def encode_attrs(attrs: dict[str, Any], seed: int) -> bytes:

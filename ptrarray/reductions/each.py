@@ -62,9 +62,9 @@ def reduce_each(
     Notes
     -----
     Reads each range once and no row between them. Memory: the result and some
-    16 MB a thread (a ufunc that is not associative needs a large array's rows
-    only as a view). Sums of floats may differ from ``ufunc.reduce`` in the last
-    bits, as they are added in another order.
+    16 MB a thread. Sums of floats may differ from ``ufunc.reduce`` in the last
+    bits, as they are added in another order. ``power`` and ``arctan2`` of floats
+    are as wrong as numpy's own reductions on processors with AVX-512 (numpy 2.4).
 
     Examples
     --------

@@ -330,9 +330,7 @@ def _reduce_block(
     """Reduce a block, in the dtype, to a partial result of the wider type."""
     if axis is None or block.ndim == 1:
         line = block.reshape(-1)
-        # A cast is faster folded, too, and its sums are wide enough without being pairwise.
-        folds = ufunc in SLOW_IN_A_LINE or (dtype is not None and line.dtype != dtype)
-        if len(line) < FOLD_ELEMENTS or not folds:
+        if ufunc not in SLOW_IN_A_LINE or len(line) < FOLD_ELEMENTS:
             return _widened(np.asarray(ufunc.reduce(line, dtype=dtype)))
         shape, table = (), line[:, np.newaxis]
     elif not block.size:  # rows of no width

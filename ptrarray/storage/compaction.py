@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from tqdm.auto import tqdm
 
 from ptrarray.errors import StoreError
 from ptrarray.pointers import merge_runs
+from ptrarray.progress import bar
 from ptrarray.storage import files
 from ptrarray.storage.files import File
 from ptrarray.storage.lock import try_lock_range
@@ -74,13 +74,13 @@ def copy_runs(
     """Copy runs of rows end to end."""
     at = 0
     total = int(np.sum(runs[1] - runs[0])) * width
-    with tqdm(total=total, unit="B", unit_scale=True, disable=not progress) as bar:
+    with bar(total=total, unit="B", unit_scale=True, progress=progress) as counter:
         for start, end in zip(*(column.tolist() for column in runs), strict=True):
             bounds = [*range(start * width, end * width, _READ_NBYTES), end * width]
             for first, last in pairwise(bounds):
                 target.pwrite(source.pread(last - first, first), at)
                 at += last - first
-                bar.update(last - first)
+                counter.update(last - first)
 
 
 def moved(rows: Int64s, runs: tuple[Int64s, Int64s]) -> Int64s:

@@ -82,6 +82,11 @@ class Journal:
     def append(self, header: JournalHeader, records: Iterable[bytes]) -> JournalHeader:
         """Commit records: from the return on, every process sees them. Under the lock."""
         end = header.committed_end
+        if self._file.stat().st_size > end:
+            # A record that was never committed must not stand in for one that is, should
+            # a power cut take that before it is on the disk.
+            self._file.truncate(end)
+            self._file.sync()
         for record in records:
             self._file.pwrite(record, end)
             end += len(record)
@@ -104,6 +109,13 @@ class Journal:
         self._file.sync()
         self.write_header(header)
         return header
+
+    def recover(self, header: JournalHeader) -> JournalHeader:
+        """Take up a journal after a power cut, with what survived. Under the lock."""
+        self.write_header(header)
+        # What did not survive must not come back at the next power cut.
+        self._file.truncate(header.committed_end)
+        return self.sync(header, header.committed_end)
 
     def reset(self, header: JournalHeader) -> None:
         """Begin a new generation without records. Under the lock."""
@@ -128,7 +140,8 @@ class Journal:
 
     def frames_until_damage(self, header: JournalHeader, start_byte: int) -> Iterator[Frame]:
         """Yield records from `start_byte` on, up to the first that is damaged."""
-        raw = self._file.pread(min(header.committed_end, self._file.stat().st_size), start_byte)
+        end = min(header.committed_end, self._file.stat().st_size)
+        raw = self._file.pread(max(end - start_byte, 0), start_byte)
         with suppress(CorruptStoreError):
             yield from layout.frames(raw, start_byte, header.seed, self.path)
 

@@ -65,16 +65,18 @@ def map_rows(
         would kill the process.
     """
     width = row_nbytes(dtype, row_shape)
-    found = os.stat(path).st_size  # noqa: PTH116
-    if found < (start + n_rows) * width:
-        raise corrupt(
-            os.fspath(path),
-            f"has {found} bytes, {start + n_rows} rows of {width} bytes need "
-            f"{(start + n_rows) * width}: it is cut short",
-        )
+    nbytes = os.stat(path).st_size  # noqa: PTH116
     if not n_rows * width:
         rows = np.empty((n_rows, *row_shape), dtype)
         rows.flags.writeable = mode != "r"
         return rows
+    check_size(os.fspath(path), nbytes, start + n_rows, width)
     flat = np.memmap(path, np.uint8, mode, start * width, n_rows * width)
     return flat.view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
+
+
+def check_size(path: str, nbytes: int, n_rows: int, width: int) -> None:
+    """Raise `CorruptStoreError` if a data file of so many bytes cannot hold the rows."""
+    if nbytes < n_rows * width:
+        what = f"has {nbytes} bytes, {n_rows} rows of {width} bytes need {n_rows * width}"
+        raise corrupt(path, f"{what}: it is cut short")

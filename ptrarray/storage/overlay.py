@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +17,7 @@ from ptrarray.storage.index import Columns, Index
 Int64s = npt.NDArray[np.int64]
 
 
-class Entry(NamedTuple):
-    """What the journal says of one name that is there."""
-
-    start: int
-    end: int
-    crc: int
-    pointed: int
+_DELETED = -1
 
 
 class Overlay:
@@ -30,9 +25,11 @@ class Overlay:
 
     Attributes
     ----------
-    entries : dict of bytes to Entry or None
-        The last word on each name in the journal, in the order of commits;
-        None where it was deleted.
+    entries : dict of bytes to int
+        Where the columns below tell of a name, by the last word of the journal
+        on it, in the order of commits; negative where it was deleted.
+    starts, ends, crcs, pointed : array
+        One entry for each name in each record.
     attrs : dict or None
         The user's attrs, if the journal changed them.
     n_rows : int
@@ -44,7 +41,9 @@ class Overlay:
     def __init__(self, index: Index, end_byte: int) -> None:
         self._index = index
         self.end_byte = end_byte
-        self.entries: dict[bytes, Entry | None] = {}
+        self.entries: dict[bytes, int] = {}
+        self.starts, self.ends = array("q"), array("q")
+        self.crcs, self.pointed = array("I"), array("B")
         self.attrs: dict[str, Any] | None = None
         self.n_rows = index.header.n_rows
         self._order: Order | None = None
@@ -53,6 +52,8 @@ class Overlay:
         """Return a new overlay with more records applied."""
         overlay = Overlay(self._index, end_byte)
         overlay.entries = dict(self.entries)
+        overlay.starts, overlay.ends = self.starts[:], self.ends[:]
+        overlay.crcs, overlay.pointed = self.crcs[:], self.pointed[:]
         overlay.attrs, overlay.n_rows = self.attrs, self.n_rows
         overlay.extend(records, end_byte)
         return overlay
@@ -68,24 +69,35 @@ class Overlay:
         if record.kind == ATTRS:
             self.attrs = record.attrs
             return
-        values: Iterable[Entry | None] = [None] * len(record.names)
+        places: Iterable[int] = repeat(_DELETED)
         if record.kind != DELETE:
-            columns = (record.starts.tolist(), record.ends.tolist(), record.crcs.tolist())
-            values = map(Entry, *columns, repeat(int(record.kind == POINT)))
-            filled = record.ends[record.starts < record.ends]
-            self.n_rows = max(self.n_rows, int(filled.max(initial=0)))
-        changes = dict(zip(record.names, values, strict=True))
+            places = range(len(self.starts), len(self.starts) + len(record.names))
+            self._append(record)
+        changes = dict(zip(record.names, places, strict=False))
         # A dict keeps the place of a key that is set again; commits have an order.
         for name in changes.keys() & self.entries.keys():
             del self.entries[name]
         self.entries.update(changes)
+
+    def _append(self, record: Record) -> None:
+        self.starts.frombytes(record.starts.tobytes())
+        self.ends.frombytes(record.ends.tobytes())
+        self.crcs.frombytes(record.crcs.tobytes())
+        self.pointed.frombytes(bytes([record.kind == POINT]) * len(record.names))
+        filled = record.ends[record.starts < record.ends]
+        self.n_rows = max(self.n_rows, int(filled.max(initial=0)))
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name that the journal tells of; None if it was deleted."""
+        at = self.entries[name]
+        return None if at < 0 else (self.starts[at], self.ends[at])
 
     @property
     def order(self) -> Order:
         """Where everything is by position; made when it is first asked for."""
         order = self._order
         if order is None:
-            order = self._order = Order(self._index, self.entries)
+            order = self._order = Order(self._index, self)
         return order
 
 
@@ -104,21 +116,21 @@ class Order:
         How many arrays left in the index come before each of them.
     """
 
-    def __init__(self, index: Index, entries: dict[bytes, Entry | None]) -> None:
+    def __init__(self, index: Index, overlay: Overlay) -> None:
         self._index = index
-        hashes = np.array(hash_all(entries), np.uint32)
-        positions = index.find_many(list(entries), hashes)
+        names, places = list(overlay.entries), np.array(list(overlay.entries.values()), np.int64)
+        hashes = np.array(hash_all(names), np.uint32)
+        positions = index.find_many(names, hashes)
         self.removed: Int64s = np.sort(positions[positions >= 0])
-        there = [(name, *entry) for name, entry in entries.items() if entry is not None]
-        kept = np.array([entry is not None for entry in entries.values()], bool)
-        starts = np.array([item[1] for item in there], np.int64)
-        by_start = np.argsort(starts, kind="stable")
-        self.names = [there[at][0] for at in by_start.tolist()]
-        self.starts: Int64s = starts[by_start]
-        self.ends: Int64s = np.array([item[2] for item in there], np.int64)[by_start]
-        self.crcs = np.array([item[3] for item in there], np.uint32)[by_start]
-        self.pointed = np.array([item[4] for item in there], np.uint8)[by_start]
-        self._hashes = hashes[kept][by_start]
+        kept = np.flatnonzero(places >= 0)
+        starts = np.frombuffer(overlay.starts, np.int64)[places[kept]]
+        kept = kept[np.argsort(starts, kind="stable")]
+        self.names = [names[at] for at in kept.tolist()]
+        self.starts: Int64s = np.frombuffer(overlay.starts, np.int64)[places[kept]]
+        self.ends: Int64s = np.frombuffer(overlay.ends, np.int64)[places[kept]]
+        self.crcs = np.frombuffer(overlay.crcs, np.uint32)[places[kept]]
+        self.pointed = np.frombuffer(overlay.pointed, np.uint8)[places[kept]]
+        self._hashes = hashes[kept]
         before = np.searchsorted(index.starts, self.starts, side="right")
         self.places: Int64s = before - np.searchsorted(self.removed, before)
         # Position of each array of the overlay among all.

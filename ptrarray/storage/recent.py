@@ -26,27 +26,30 @@ class RecentNames:
         self._sorted: UInt64s = np.empty(0, np.uint64)
         self._view = memoryview(self._sorted)
         self._fresh: dict[int, list[int]] = {}
+        self._unsorted: list[UInt64s] = []
 
     def add(self, hashes: npt.NDArray[np.uint32] | Sequence[int], record_at: int) -> None:
         """Note the names of the record at a byte of the journal."""
         if len(hashes) == 1:  # one array a call: keep that cheap, and merge now and then
             self._fresh.setdefault(int(hashes[0]), []).append(record_at)
             if len(self._fresh) > max(_FRESH_LIMIT, len(self._sorted) // 32):
-                self._merge([])
+                self._merge()
         elif len(hashes):
             wide = np.asarray(hashes).astype(np.uint64)
-            self._merge([(wide << _SHIFT) | np.uint64(record_at)])
+            self._unsorted.append((wide << _SHIFT) | np.uint64(record_at))
 
-    def _merge(self, more: list[UInt64s]) -> None:
+    def _merge(self) -> None:
         fresh = [name_hash << 32 | at for name_hash, ats in self._fresh.items() for at in ats]
-        merged = np.concatenate([self._sorted, np.array(fresh, np.uint64), *more])
+        merged = np.concatenate([self._sorted, np.array(fresh, np.uint64), *self._unsorted])
         merged.sort(kind="stable")  # a merge, as most of it is sorted
-        self._sorted, self._fresh = merged, {}
+        self._sorted, self._fresh, self._unsorted = merged, {}, []
         self._view = memoryview(merged)
 
     def records(self, name_hash: int) -> list[int]:
         """Bytes of the records that tell of a name with this hash, the newest first."""
         found = []
+        if self._unsorted:
+            self._merge()
         view = self._view
         at = bisect_left(view, name_hash << 32)
         while at < len(view) and view[at] >> 32 == name_hash:
@@ -56,8 +59,8 @@ class RecentNames:
 
     def seen(self, hashes: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         """Return the indices of those `hashes` that some record tells of. Vectorised."""
-        if self._fresh:
-            self._merge([])
+        if self._fresh or self._unsorted:
+            self._merge()
         wanted = hashes.astype(np.uint64) << _SHIFT
         places = np.searchsorted(self._sorted, wanted)
         inside = np.flatnonzero(places < len(self._sorted))

@@ -7,7 +7,7 @@ from zlib import crc32
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import journal as layout
 from ptrarray.format.index import IndexHeader
-from ptrarray.format.journal import PUT, Frame, JournalHeader
+from ptrarray.format.journal import Frame, JournalHeader
 from ptrarray.storage import files
 from ptrarray.storage.files import File
 from ptrarray.storage.journal import Journal
@@ -55,8 +55,6 @@ def surviving(log: Journal, state: JournalHeader, header: IndexHeader) -> Journa
 def _is_intact(frame: Frame, where: str, data: File, width: int) -> bool:
     """Tell whether the rows of all arrays of a record match their checksums."""
     record = layout.decode(frame, where)
-    if frame.kind != PUT:
-        return True  # the rows of a point were there before
     columns = (record.starts.tolist(), record.ends.tolist(), record.crcs.tolist())
     return all(
         crc == rows_crc(data, start, end, width) for start, end, crc in zip(*columns, strict=True)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import journal as layout
@@ -47,8 +46,7 @@ def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
     session = Session(to)
     try:
         with File(damaged / header.data_file) as source, session.locked():
-            bar = tqdm(found, unit=" arrays", disable=not progress)
-            kept = [array for array in bar if _is_intact(array, source, session, left_out)]
+            kept = [array for array in found if _is_intact(array, source, session, left_out)]
             columns = _columns(kept)
             runs = merge_runs(columns.starts, columns.ends)
             copy_runs(source, session.data, runs, session.width, progress=progress)
@@ -106,9 +104,11 @@ def _arrays(index: Index, overlay: Overlay, left_out: list[Damage]) -> Iterator[
             if start == end and not {"start", "end"} <= whole:
                 crc = -1  # nothing vouches for an empty array
             yield _Found(start, end, crc, int(index.pointed[position]), name)
-    for name, entry in overlay.entries.items():
-        if entry is not None:
-            yield _Found(*entry, name)
+    columns = (overlay.starts, overlay.ends, overlay.crcs, overlay.pointed)
+    for name, at in overlay.entries.items():
+        if at >= 0:
+            start, end, crc, pointed = (column[at] for column in columns)
+            yield _Found(start, end, crc, pointed, name)
 
 
 def _is_whole(index: Index, column: str) -> bool:

@@ -20,7 +20,7 @@ from ptrarray.storage import files
 from ptrarray.storage.files import File, SyncError
 from ptrarray.storage.index import NEW_FILE_NAME, Columns, Index, index_inode, write_index
 from ptrarray.storage.journal import Journal
-from ptrarray.storage.mapping import row_nbytes
+from ptrarray.storage.mapping import check_size, row_nbytes
 from ptrarray.storage.overlay import Overlay
 from ptrarray.storage.recent import RecentNames
 from ptrarray.storage.recovery import surviving
@@ -132,12 +132,21 @@ class Session:
                 path=self.path,
             )
         self.index, self._store_id = index, index.header.store_id
-        self.data = File(self.data_path, os.O_RDWR)
         self.width = row_nbytes(index.header.dtype, index.header.row_shape)
+        self.data = self._open_data()
         self._recent = RecentNames()
         self._space: Space | None = None
         self._snapshot: Snapshot | None = None
         self._note(self.settle(), layout.RECORDS_START)
+
+    def _open_data(self) -> File:
+        try:
+            data = File(self.data_path, os.O_RDWR)
+        except FileNotFoundError as error:
+            raise corrupt(self.data_path, "is missing") from error
+        header = self.header
+        check_size(data.path, data.stat().st_size, header.n_rows, self.width)
+        return data
 
     def settle(self) -> JournalHeader:
         """Bring the journal up to the index that is in place. Under the lock.
@@ -170,8 +179,7 @@ class Session:
             return state
         state = surviving(self._journal, state, header)._replace(boot_id=files.boot_id())
         with self._syncing():
-            # What survived was read from the disk just now.
-            return self._journal.sync(state, state.committed_end)
+            return self._journal.recover(state)
 
     def _remove_leftovers(self) -> None:
         """Remove what killed processes began and nobody uses. Under the lock."""
@@ -293,13 +301,19 @@ class Session:
         self._journal.write_header(state)
         self.state = state
 
-    def belongs(self, start: int, end: int) -> bool:
-        """Tell whether any of these rows belongs to an array. Under the lock."""
+    def are_free(self, start: int, end: int) -> bool:
+        """Tell whether none of these rows belongs to an array. Under the lock."""
         if self._space is None:
             self._space = Space(self.index)
             self._space.note(self._records(self.state, layout.RECORDS_START))
-        # Deleted arrays are still in the runs; who runs into those looks closely.
-        return self._space.may_belong(start, end) and belongs(self.snapshot(), start, end)
+        if not self._space.may_belong(start, end):
+            return True
+        if belongs(self.snapshot(), start, end):
+            return False
+        # They belonged to an array that was deleted or replaced. Before they are
+        # written to, that must be on the disk, or a power cut could bring it back.
+        self.flush()
+        return True
 
     def flush(self) -> None:
         """Wait until all that is committed is on the disk."""

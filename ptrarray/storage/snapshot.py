@@ -67,10 +67,9 @@ class Snapshot:
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name, or None."""
-        entries = self.overlay.entries
-        if entries and name in entries:
-            entry = entries[name]
-            return entry and self.checked(entry.start, entry.end)
+        if name in self.overlay.entries:
+            pointer = self.overlay.find(name)
+            return pointer and self.checked(*pointer)
         position = self.index.find(name, crc32(name))
         if position < 0:
             return None

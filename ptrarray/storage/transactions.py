@@ -130,8 +130,8 @@ def delete(session: Session, names: list[bytes]) -> None:
             if snapshot.find(name) is None:
                 raise unknown(name.decode(), session.path)
         if names:
-            hashes = hash_all(names)
-            session.commit([(hashes, layout.encode_delete(names, hashes, session.state.seed))])
+            records = layout.encode_delete(names, hash_all(names), session.state.seed)
+            session.commit(list(records))
 
 
 def delete_all(session: Session) -> None:
@@ -193,7 +193,7 @@ def _claim(session: Session, n_rows: int, start: int | None, name: bytes) -> Cla
     text = name.decode()
     first = session.state.n_reserved if start is None else start
     end = _end(session, first, n_rows)
-    if start is not None and session.belongs(first, end):
+    if start is not None and not session.are_free(first, end):
         raise OverlapError(
             f"rows {first} to {end} for {text!r:.80} run into rows of an array that is in "
             f"{session.path}",
@@ -221,6 +221,7 @@ def _given_back_on_error(session: Session, claim: Claim, *, is_append: bool) -> 
         # What the caller needs to see is what failed first.
         with suppress(StoreError, OSError), session.locked():
             if is_append and session.state.n_reserved == claim.end:
+                claim.file.close()  # or the next one to take the rows would find them locked
                 session.set_reserved(claim.start)
         raise
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ptrarray.errors import CorruptStoreError
+from ptrarray.progress import bar
 from ptrarray.storage.mapping import Rows
 from ptrarray.storage.snapshot import Snapshot
 
@@ -120,10 +120,10 @@ def _damaged_arrays(snapshot: Snapshot, rows: Rows, *, progress: bool) -> Iterat
 
     with (
         ThreadPoolExecutor() as pool,
-        tqdm(total=len(starts), unit=" arrays", disable=not progress) as bar,
+        bar(total=len(starts), unit=" arrays", progress=progress) as counter,
     ):
         for n_checked, found in pool.map(damaged_in, range(0, len(starts), _BLOCK)):
-            bar.update(n_checked)
+            counter.update(n_checked)
             for position, actual in found:
                 problem = f"has CRC-32 {actual:08x}, its pointer says {crcs[position]:08x}"
                 yield _damage(snapshot, position, problem)

@@ -1,0 +1,28 @@
+"""A progress bar, or nothing in its place."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+from tqdm.auto import tqdm
+
+
+class Bar(Protocol):
+    """What counts."""
+
+    def update(self, n: float) -> Any:
+        """Add to what is done."""
+
+
+class _Nothing:
+    def update(self, n: float) -> None:
+        pass
+
+
+def bar(*, progress: bool, **options: Any) -> AbstractContextManager[Bar]:
+    """Return a `tqdm.auto.tqdm` with these options if there shall be one.
+
+    Even a disabled one starts a thread, which a later fork would leave behind.
+    """
+    return tqdm(**options) if progress else nullcontext(_Nothing())

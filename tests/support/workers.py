@@ -1,0 +1,86 @@
+"""Functions that tests run in other processes, importable under every start method."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+def ramp(n: int) -> Ints:
+    return np.arange(n)
+
+
+def pair(n: int) -> dict[str, Ints]:
+    return {f"{n}/up": np.arange(n), f"{n}/down": np.arange(n)[::-1]}
+
+
+def whole_or_part(n: int) -> dict[str, Ints]:
+    """Return the same name for tasks 2k and 2k + 1."""
+    return {f"n{n // 2}": np.arange(n)}
+
+
+def ramp_below_20(n: int) -> Ints:
+    if n >= 20:
+        raise ValueError(f"{n} is too much")
+    return ramp(n)
+
+
+class StubbornError(Exception):
+    """Can be pickled, not unpickled."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def raise_stubborn(n: int) -> Ints:
+    raise StubbornError("salt", "pepper")
+
+
+def leave(n: int) -> Ints:
+    raise SystemExit(n)
+
+
+def return_none(n: int) -> None:
+    return None
+
+
+def return_floats(n: int) -> NDArray[np.float64]:
+    return np.full(3, 0.5)
+
+
+def return_list(n: int) -> list[int]:
+    return [7] * n
+
+
+_BUFFER = np.zeros(100, np.int64)
+
+
+def ramp_in_one_buffer(n: int) -> Ints:
+    """Return what is overwritten by the next call."""
+    _BUFFER[:n] = np.arange(n)
+    return _BUFFER[:n]
+
+
+def die_once(task: tuple[int, str]) -> Ints:
+    """Kill this process if the marker file is not there yet."""
+    n, marker = task
+    if n == 10 and not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ramp(n)
+
+
+def block_from_4(n: int) -> Ints:
+    """Announce itself and then never return."""
+    if n >= 4:
+        # One system call, as two processes share the pipe.
+        os.write(1, f"blocked {os.getpid()}\n".encode())
+        while True:
+            signal.pause()
+    return ramp(n)

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray.cli import main
+from ptrarray.reader import open as open_store
+from ptrarray.writer import append, create
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "a.ptr"
+    with create(path, dtype="f4", row_shape=(2,), attrs={"rate": 16000}) as writer:
+        writer.write({"utt1": np.ones((3, 2)), "utt2": np.zeros((0, 2)), "zwölf": [[1, 2]]})
+    return path
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def run_json(run: Run, *arguments: object) -> Any:
+    code, out, errors = run(*arguments, "--json")
+    assert (code, errors) == (0, "")
+    return json.loads(out)
+
+
+def popen(*arguments: object, stdout: Any = subprocess.PIPE) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ptrarray", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+# Each command -------------------------------------------------------------------------------------
+
+
+def test_info(run: Run, path: Path) -> None:
+    code, out, errors = run("info", path)
+    assert (code, errors) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [
+        *("arrays", "rows", "dtype", "row", "nbytes", "attrs")
+    ]
+    assert run_json(run, "info", path) == {
+        "path": str(path),
+        "arrays": 3,
+        "rows": 4,
+        "dtype": "<f4",
+        "row_shape": [2],
+        "nbytes": 32,
+        "attrs": {"rate": 16000},
+    }
+
+
+def test_info_of_structured_dtype(run: Run, tmp_path: Path) -> None:
+    create(tmp_path / "s.ptr", dtype=[("x", "f4"), ("y", "u1", (2,))]).close()
+    facts = run_json(run, "info", tmp_path / "s.ptr")
+    assert facts["dtype"] == [["x", "<f4"], ["y", "|u1", [2]]]
+
+
+def test_ls(run: Run, path: Path) -> None:
+    assert run("ls", path) == (0, "utt1\nutt2\nzwölf\n", "")
+    assert run("ls", path, "utt*") == (0, "utt1\nutt2\n", "")
+    assert run("ls", path, "none") == (0, "", "")
+    assert run("ls", "--long", path, "u*") == (0, "0  3  utt1\n3  3  utt2\n", "")
+
+
+def test_ls_json_is_one_object_a_line(run: Run, path: Path) -> None:
+    code, out, _ = run("ls", path, "--json")
+    assert code == 0
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"name": "utt1", "start": 0, "end": 3},
+        {"name": "utt2", "start": 3, "end": 3},
+        {"name": "zwölf", "start": 3, "end": 4},
+    ]
+
+
+def test_names_cannot_command_the_terminal(run: Run, path: Path) -> None:
+    evil = "a\nb\x1b[2J\x9b\u202e"
+    with append(path) as writer:
+        writer[evil] = [[0, 0]]
+    assert run("ls", path, "a*") == (0, "a\\nb\\x1b[2J\\x9b\\u202e\n", "")
+    code, out, _ = run("get", path, evil)
+    assert code == 0
+    assert out.startswith("a\\nb\\x1b")
+    code, out, _ = run("ls", path, "a*", "--json")
+    assert json.loads(out)["name"] == evil
+    assert out.count("\n") == 1
+
+
+def test_get(run: Run, path: Path) -> None:
+    assert run("get", path, "zwölf") == (0, "zwölf: float32 (1, 2), rows 3 to 4\n[[1. 2.]]\n", "")
+    assert run_json(run, "get", path, "utt1") == {
+        "name": "utt1",
+        "dtype": "<f4",
+        "shape": [3, 2],
+        "start": 0,
+        "end": 3,
+        "values": [[1.0, 1.0]] * 3,
+    }
+
+
+def test_get_out(run: Run, path: Path, tmp_path: Path) -> None:
+    for name in ("utt1", "utt2"):
+        code, out, _ = run("get", path, name, "--out", tmp_path / "x")
+        assert code == 0
+        assert "saved as" in out
+        with open_store(path) as store:
+            np.testing.assert_array_equal(np.load(tmp_path / "x"), store[name])
+    assert run_json(run, "get", path, "utt1", "--out", tmp_path / "x")["shape"] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([1.5, np.nan, np.inf]), [1.5, None, None]),
+        (np.array([1 + 2j]), [[1, 2]]),
+        (np.array(["2001-01-01"], "M8[D]"), ["2001-01-01"]),
+        (np.array([b"a\xff"]), ["aÿ"]),
+        (np.array([(1, 2.5)], "i4,f4"), [[1, 2.5]]),
+        (np.array([True]), [True]),
+    ],
+)
+def test_get_json_of_any_dtype(run: Run, tmp_path: Path, values: Any, expected: Any) -> None:
+    with create(tmp_path / "v.ptr", dtype=values.dtype) as writer:
+        writer["v"] = values
+    assert run_json(run, "get", tmp_path / "v.ptr", "v")["values"] == expected
+    assert run("get", tmp_path / "v.ptr", "v")[0] == 0
+
+
+def test_verify(run: Run, path: Path) -> None:
+    assert run("verify", path) == (0, f"{path}: 3 arrays, no damage\n", "")
+    assert run_json(run, "verify", path) == {"path": str(path), "arrays": 3, "damage": []}
+
+
+def test_verify_finds_damage(run: Run, path: Path) -> None:
+    with (path / "data.bin").open("r+b") as file:
+        file.write(b"\xff")
+    code, out, errors = run("verify", path)
+    assert code == 1
+    assert out.splitlines()[0].split() == ["file", "start", "end", "name", "problem"]
+    assert out.splitlines()[1].split()[:4] == ["data.bin", "0", "3", "utt1"]
+    assert errors == f"ptrarray: {path} is damaged in 1 place\n"
+    code, out, _ = run("verify", path, "--json")
+    assert code == 1
+    (item,) = json.loads(out)["damage"]
+    assert (item["name"], item["start"], item["end"]) == ("utt1", 0, 3)
+
+
+def test_checkpoint(run: Run, path: Path) -> None:
+    assert run("checkpoint", path) == (0, f"{path}: 3 arrays in the index\n", "")
+    assert run_json(run, "checkpoint", path) == {"path": str(path), "arrays": 3}
+
+
+# Misuse -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments", [["info"], ["ls"], ["get", "x"], ["verify"], ["checkpoint"]], ids=lambda a: a[0]
+)
+def test_no_store(run: Run, tmp_path: Path, arguments: list[str]) -> None:
+    command, *rest = arguments
+    (tmp_path / "file").write_text("not a store")
+    for path in (tmp_path / "missing.ptr", tmp_path, tmp_path / "file"):
+        code, out, errors = run(command, path, *rest)
+        assert (code, out) == (1, "")
+        assert errors.startswith("ptrarray: ")
+        assert errors.count("\n") == 1
+        assert str(path) in errors
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_get_of_unknown_name(run: Run, path: Path) -> None:
+    for name in ("utt3", "", "\udcff", "a\nb"):
+        code, out, errors = run("get", path, name)
+        assert (code, out, errors.count("\n")) == (1, "", 1)
+        assert errors.startswith("ptrarray: ")
+
+
+def test_get_into_missing_folder(run: Run, path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "none" / "x.npy"
+    expected = f"ptrarray: {target}: No such file or directory\n"
+    assert run("get", path, "utt1", "--out", target) == (1, "", expected)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["paint"], ["ls"], ["get", "x.ptr"], ["ls", "a", "b", "c"], ["demo", "--processes", "0"]],
+    ids=" ".join,
+)
+def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: ptrarray")
+
+
+# As a process -------------------------------------------------------------------------------------
+
+
+def test_version() -> None:
+    with popen("--version") as process:
+        assert process.communicate() == (f"ptrarray {ptrarray.__version__}\n", "")
+    assert process.returncode == 0
+
+
+@pytest.fixture
+def long_path(tmp_path: Path) -> Path:
+    """A store whose listing does not fit into a pipe."""
+    path = tmp_path / "long.ptr"
+    names = [f"name {i:06}" for i in range(20_000)]
+    with create(path, dtype="u1") as writer:
+        writer.write_ragged(names, np.zeros(0, "u1"), np.zeros(len(names) + 1, np.int64))
+    return path
+
+
+def test_reader_that_goes_away(long_path: Path) -> None:
+    with popen("ls", long_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("name ")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_full_disk(path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    with full.open("w") as target, popen("ls", path, stdout=target) as process:
+        assert process.communicate()[1] == "ptrarray: No space left on device\n"
+    assert process.returncode == 1
+
+
+def test_interrupt(long_path: Path) -> None:
+    with popen("ls", long_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("name ")
+        process.send_signal(signal.SIGINT)  # it waits for the pipe to be read
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (128 + signal.SIGINT, "")
