@@ -210,10 +210,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     def _closed_error(self) -> ClosedStoreError:
         return ClosedStoreError(f"the writer of {self.path} was closed", path=self.path)
 
-    @contextmanager
-    def _named_in_errors(self) -> Iterator[None]:
+    def _encoded(self, name: str) -> bytes:
         try:
-            yield
+            return naming.encode(name)
         except BadInputError as error:
             raise error.at(self.path) from error
 
@@ -328,9 +327,11 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         (6, 9)
         """
         session = self._session
-        with self._named_in_errors():
+        try:
             batch = from_mapping(arrays, session.header.dtype, session.header.row_shape)
             first = _start(start)
+        except BadInputError as error:
+            raise error.at(self.path) from error
         return transactions.put(session, batch, first, overwrite=overwrite)
 
     def write_ragged(
@@ -362,9 +363,11 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         """
         session = self._session
         layout = (session.header.dtype, session.header.row_shape)
-        with self._named_in_errors():
+        try:
             batch = from_ragged(names, values, offsets, *layout)
             first = _start(start)
+        except BadInputError as error:
+            raise error.at(self.path) from error
         return transactions.put(session, batch, first, overwrite=overwrite)
 
     def __setitem__(self, name: str, array: npt.ArrayLike) -> None:
@@ -396,8 +399,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     writer.write({"last": [1]}), writer.write({"planned": [2, 3]}, start=start)
         ((16, 17), (6, 8))
         """
-        with self._named_in_errors():
-            count = _count("rows to reserve", n_rows)
+        count = _count("rows to reserve", n_rows, self.path)
         return transactions.reserve(self._session, count)
 
     @contextmanager
@@ -437,8 +439,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         array([1., 2., 3.], dtype=float32)
         """
         session = self._session
-        with self._named_in_errors():
-            raw, count = naming.encode(name), _count("rows", n_rows)
+        raw, count = self._encoded(name), _count("rows", n_rows, self.path)
         with transactions.allocated(session, raw, count, overwrite=overwrite) as claim:
             header = session.header
             rows = map_rows(
@@ -474,8 +475,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     writer["middle"]
         array([3., 4.], dtype=float32)
         """
-        with self._named_in_errors():
-            raw, bounds = naming.encode(name), (_integer("start", start), _integer("end", end))
+        raw, bounds = self._encoded(name), (_integer("start", start), _integer("end", end))
         transactions.point(self._session, raw, *bounds, overwrite=overwrite)
 
     def __delitem__(self, name: str) -> None:
@@ -619,10 +619,11 @@ def _integer(what: str, value: int) -> int:
         ) from None
 
 
-def _count(what: str, value: int) -> int:
+def _count(what: str, value: int, path: str | None = None) -> int:
     count = _integer(what, value)
     if count < 0:
-        raise BadInputError(f"{what} must not be negative: {count}", found=count, expected=">= 0")
+        problem = f"{what} must not be negative: {count}"
+        raise BadInputError(problem, path=path, found=count, expected=">= 0")
     return count
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 import warnings
@@ -77,6 +78,13 @@ def _refused_shape(row_shape: Any, why: str) -> BadInputError:
         found=str(row_shape)[:200],
         expected="a tuple of lengths",
     )
+
+
+def row_limit(dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> int:
+    """Return how many rows a file and numpy can hold at the most."""
+    # numpy counts lengths of zero as one when it looks whether an array is too big.
+    width = dtype.itemsize * math.prod(length for length in row_shape if length)
+    return (2**63 - 1) // width
 
 
 def encode(dtype: np.dtype[Any]) -> Descr:

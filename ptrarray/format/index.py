@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -223,7 +222,7 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
     row_shape = tuple(_whole("row shape", length) for length in fields["row_shape"])
     if dtypes.normalize(dtype, row_shape) != (dtype, row_shape):
         raise ValueError(f"row shape {row_shape}")
-    if n_rows * math.prod(row_shape) * dtype.itemsize >= 2**63:
+    if n_rows > dtypes.row_limit(dtype, row_shape):
         raise ValueError(f"n_rows {n_rows}")
     return IndexHeader(
         generation=_count(fields, "generation"),

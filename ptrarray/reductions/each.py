@@ -18,10 +18,12 @@ Int64s = npt.NDArray[np.int64]
 
 # Arrays of so many blocks are reduced one at a time, each on all cores.
 HUGE_BLOCKS = 4
-# Rows of this many elements, and arrays too, are reduced by one call each: reduceat goes through
-# a table column by column, at half the speed or less.
+# Arrays of long rows, and of that many elements, are reduced by one call each: reduceat goes
+# through a table column by column, at half the speed or less (0.6 ns a float32, not 0.25).
 WIDE_ELEMENTS = 64
-LONG_ELEMENTS = 8192
+LONG_ELEMENTS = 1 << 14
+# Of a single row, reduce gives the magnitude, but reduceat the row.
+CHANGE_A_SINGLE_ROW = frozenset((np.hypot, np.gcd))
 
 
 def reduce_each(
@@ -275,13 +277,18 @@ def _reduce_segments(segments: _Segments, ufunc: np.ufunc, dtype: npt.DTypeLike 
     values, at, lengths = segments
     columns = blocks.row_elements(values)
     is_long = len(values) * columns >= LONG_ELEMENTS * len(at)
-    if len(at) == 1 or (is_long and (values.ndim == 1 or columns >= WIDE_ELEMENTS)):
+    if len(at) == 1 or (is_long and columns >= WIDE_ELEMENTS):
         parts = [
             ufunc.reduce(values[start : start + length], axis=0, dtype=dtype)
             for start, length in zip(at.tolist(), lengths.tolist(), strict=True)
         ]
         return np.stack(parts)
-    return np.asarray(ufunc.reduceat(values, at, axis=0, dtype=dtype))
+    results: Array = ufunc.reduceat(values, at, axis=0, dtype=dtype)
+    single = at[lengths == 1] if ufunc in CHANGE_A_SINGLE_ROW else ()
+    if len(single):
+        rows = values[single][:, np.newaxis]
+        results[lengths == 1] = ufunc.reduce(rows, axis=1, dtype=dtype)
+    return results
 
 
 def _block_rows(rows: Array, working: np.dtype[Any]) -> int:

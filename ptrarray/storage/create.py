@@ -14,6 +14,7 @@ import numpy as np
 
 from ptrarray.errors import BadInputError, StoreExistsError
 from ptrarray.format import journal as layout
+from ptrarray.format.dtypes import row_limit
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.format.journal import JournalHeader
 from ptrarray.storage import files, journal
@@ -33,11 +34,12 @@ def new_header(
     BadInputError
         If so many rows do not fit in a file.
     """
-    if n_rows < 0 or n_rows * max(row_nbytes(dtype, row_shape), 1) >= 2**63:
+    limit = row_limit(dtype, row_shape)
+    if not 0 <= n_rows <= limit:
         raise BadInputError(
-            f"rows must be from 0 to what fits in a file, not {n_rows}",
+            f"rows must be from 0 to {limit}, which is what fits in a file, not {n_rows}",
             found=n_rows,
-            expected="rows that fit in a file",
+            expected=limit,
         )
     return IndexHeader(
         generation=1,

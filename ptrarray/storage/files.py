@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -18,17 +17,6 @@ Buffer = Any  # collections.abc.Buffer comes with Python 3.12
 
 IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow
 _ZEROS = bytes(1 << 20)
-
-
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Put the path into an OSError that came from a descriptor."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None or error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, path) from error
 
 
 class SyncError(OSError):
@@ -68,21 +56,27 @@ class File:
 
     def pread(self, nbytes: int, start_byte: int) -> bytes:
         """Read up to `nbytes`; fewer only at the end of the file."""
-        with _naming(self.path):
+        try:
             raw = os.pread(self.fd, nbytes, start_byte)
             while len(raw) < nbytes:
                 more = os.pread(self.fd, nbytes - len(raw), start_byte + len(raw))
                 if not more:
                     break
                 raw += more
+        except OSError as error:
+            raise self._named(error) from error
         return raw
+
+    def _named(self, error: OSError) -> OSError:
+        """Put the path into an error that came from a descriptor."""
+        return OSError(error.errno, error.strerror, self.path)
 
     def pwrite(self, raw: bytes, start_byte: int) -> None:
         """Write all of some bytes."""
         try:
             n_written = os.pwrite(self.fd, raw, start_byte)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, self.path) from error
+            raise self._named(error) from error
         if n_written < len(raw):
             self.pwritev([memoryview(raw)[n_written:]], start_byte + n_written)
 
@@ -101,9 +95,11 @@ class File:
         int
             Byte where they end.
         """
-        with _naming(self.path):
+        try:
             for at in range(0, len(buffers), IOV_MAX):
                 start_byte = self._pwritev_batch(buffers[at : at + IOV_MAX], start_byte)
+        except OSError as error:
+            raise self._named(error) from error
         return start_byte
 
     def _pwritev_batch(self, buffers: Sequence[Buffer], start_byte: int) -> int:
@@ -125,8 +121,10 @@ class File:
 
     def truncate(self, nbytes: int) -> None:
         """Set the size of the file."""
-        with _naming(self.path):
+        try:
             os.ftruncate(self.fd, nbytes)
+        except OSError as error:
+            raise self._named(error) from error
 
     def allocate(self, start_byte: int, nbytes: int) -> None:
         """Have the disk set bytes aside, and the file reach at least to their end.
@@ -137,8 +135,10 @@ class File:
         if not hasattr(os, "posix_fallocate"):
             self.write_zeros(start_byte, nbytes)
             return
-        with _naming(self.path):
+        try:
             os.posix_fallocate(self.fd, start_byte, nbytes)
+        except OSError as error:
+            raise self._named(error) from error
 
     def write_zeros(self, start_byte: int, nbytes: int) -> None:
         """Write so many zero bytes; none if it is not above zero."""
@@ -147,8 +147,10 @@ class File:
 
     def stat(self) -> os.stat_result:
         """Size, inode and the like."""
-        with _naming(self.path):
+        try:
             return os.fstat(self.fd)
+        except OSError as error:
+            raise self._named(error) from error
 
 
 def _rest(buffers: Sequence[Buffer], n_written: int) -> list[Buffer]:

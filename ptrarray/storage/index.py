@@ -128,9 +128,9 @@ class Index:
         return hashes
 
 
-def index_inode(directory: Path) -> int:
-    """Inode of the index that is in place now."""
-    return os.stat(directory / FILE_NAME).st_ino  # noqa: PTH116
+def index_inode(path: str | Path) -> int:
+    """Inode of the index that is in place now, at the path of its file."""
+    return os.stat(path).st_ino  # noqa: PTH116
 
 
 class Columns(NamedTuple):

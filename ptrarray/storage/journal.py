@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from ptrarray.errors import ClosedStoreError, CorruptStoreError
+from ptrarray.errors import CorruptStoreError
 from ptrarray.format import journal as layout
 from ptrarray.format.index import corrupt
 from ptrarray.format.journal import Frame, JournalHeader
@@ -31,12 +31,17 @@ class Journal:
         The store.
     writable : bool
         Whether records will be appended.
+
+    Attributes
+    ----------
+    lock : Lock
+        The store's lock.
     """
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
         self.directory = directory
         self._file = File(directory / FILE_NAME, os.O_RDWR if writable else os.O_RDONLY)
-        self._lock = Lock(self._file)
+        self.lock = Lock(self._file)
 
     def __enter__(self) -> Self:
         return self
@@ -53,11 +58,10 @@ class Journal:
         """Path of the file."""
         return self._file.path
 
-    def held(self) -> AbstractContextManager[None]:
-        """Hold the store's lock during a ``with`` block."""
-        if self._file.fd < 0:
-            raise ClosedStoreError(f"{self.directory} was closed here", path=str(self.directory))
-        return self._lock.held()
+    @property
+    def closed(self) -> bool:
+        """Whether the file was closed."""
+        return self._file.fd < 0
 
     def read_header(self) -> JournalHeader:
         """Read both header slots and join what they say."""

@@ -6,8 +6,6 @@ import errno
 import fcntl
 import struct
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import RLock
 
 from ptrarray.storage.files import File
@@ -23,6 +21,8 @@ if _SET_RANGE_LOCK is None:
 
 class Lock:
     """Exclusive lock on an open file, between threads and between processes.
+
+    Held during a ``with`` block.
 
     Parameters
     ----------
@@ -41,19 +41,23 @@ class Lock:
         self._thread_lock = RLock()
         self._depth = 0
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the lock during a ``with`` block."""
-        with self._thread_lock:
+    def __enter__(self) -> None:
+        self._thread_lock.acquire()
+        try:
             if not self._depth:
                 fcntl.flock(self._file.fd, fcntl.LOCK_EX)
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-                if not self._depth and self._file.fd >= 0:
-                    fcntl.flock(self._file.fd, fcntl.LOCK_UN)
+        except BaseException:
+            self._thread_lock.release()
+            raise
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        try:
+            if not self._depth and self._file.fd >= 0:
+                fcntl.flock(self._file.fd, fcntl.LOCK_UN)
+        finally:
+            self._thread_lock.release()
 
 
 def try_lock_range(file: File, start: int, end: int) -> bool:

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ptrarray.errors import DuplicateNameError, StoreError
+from ptrarray.errors import ClosedStoreError, DuplicateNameError, StoreError
 from ptrarray.format import journal as layout
+from ptrarray.format.dtypes import row_limit
 from ptrarray.format.index import IndexHeader, corrupt, is_data_file
 from ptrarray.format.journal import DELETE, JournalHeader, Record
 from ptrarray.storage import files
 from ptrarray.storage.files import File, SyncError
+from ptrarray.storage.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.index import NEW_FILE_NAME, Columns, Index, index_inode, write_index
 from ptrarray.storage.journal import Journal
 from ptrarray.storage.mapping import check_size, row_nbytes
@@ -55,22 +57,26 @@ class Session:
         The data file.
     width : int
         Bytes of one row.
+    row_limit : int
+        Rows that a file can hold at the most.
     """
 
     index: Index
     data: File
     width: int
+    row_limit: int
     state: JournalHeader
 
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory = directory
+        self._index_path = str(directory / INDEX_FILE)
         self.pid = os.getpid()
         self._durable = durable
         self._store_id: bytes | None = None
         self._sync_failure: OSError | None = None
         try:
             self._journal = Journal(directory, writable=True)
-            with self._journal.held():
+            with self._journal.lock:
                 self._attach()
                 self._remove_leftovers()
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -93,25 +99,39 @@ class Session:
 
     # the lock, and what others did ---------------------------------------------------------
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the store's lock, knowing all that is committed."""
-        with self._journal.held():
+    def locked(self) -> _Locked:
+        """Hold the store's lock during a ``with`` block, knowing all that is committed."""
+        return _Locked(self)
+
+    def lock(self) -> None:
+        """Take the store's lock, and learn what others committed."""
+        if self._journal.closed:
+            raise ClosedStoreError(f"{self.path} was closed here", path=self.path)
+        self._journal.lock.__enter__()
+        try:
             if self._sync_failure is not None:
-                # The system may take what it could not write for written now.
-                raise StoreError(
-                    f"{self.path} could not be brought to the disk "
-                    f"({self._sync_failure.strerror}), and what was committed since the last "
-                    "flush may be lost at a power cut: open it anew",
-                    path=self.path,
-                ) from self._sync_failure
+                raise self._not_on_disk(self._sync_failure)
             self._look()
-            yield
+        except BaseException:
+            self.unlock()
+            raise
+
+    def unlock(self) -> None:
+        """Let go of the store's lock."""
+        self._journal.lock.__exit__()
+
+    def _not_on_disk(self, failure: OSError) -> StoreError:
+        # The system may take what it could not write for written now.
+        return StoreError(
+            f"{self.path} could not be brought to the disk ({failure.strerror}), and what was "
+            "committed since the last flush may be lost at a power cut: open it anew",
+            path=self.path,
+        )
 
     def _look(self) -> None:
         """Learn what others committed since the last look."""
         try:
-            inode = index_inode(self.directory)
+            inode = index_inode(self._index_path)
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
         state = self._journal.read_live_header()
@@ -133,6 +153,7 @@ class Session:
             )
         self.index, self._store_id = index, index.header.store_id
         self.width = row_nbytes(index.header.dtype, index.header.row_shape)
+        self.row_limit = row_limit(index.header.dtype, index.header.row_shape)
         self.data = self._open_data()
         self._recent = RecentNames()
         self._space: Space | None = None
@@ -374,3 +395,18 @@ class Session:
         """Close the files."""
         self._journal.close()
         self.data.close()
+
+
+class _Locked:
+    """The ``with`` block of `Session.locked`; a class, as generators cost twice the time."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        self._session.lock()
+
+    def __exit__(self, *_: object) -> None:
+        self._session.unlock()

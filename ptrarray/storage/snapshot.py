@@ -136,7 +136,7 @@ class Snapshot:
         try:
             with Journal(self.directory, writable=False) as log:
                 overlay = _replay(log, self.index, self.overlay)
-            is_current = index_inode(self.directory) == self.index.inode
+            is_current = index_inode(self.index.path) == self.index.inode
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
         if overlay is None or not is_current:

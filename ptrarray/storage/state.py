@@ -78,7 +78,7 @@ def load(snapshot: Snapshot, mode: Mode, previous: State | Closed | None = None)
             )
             return State(snapshot, rows)
         except FileNotFoundError as error:
-            if index_inode(snapshot.directory) == snapshot.index.inode:
+            if index_inode(snapshot.index.path) == snapshot.index.inode:
                 raise corrupt(snapshot.data_path, "is missing") from error
             snapshot = open_snapshot(snapshot.directory)
 

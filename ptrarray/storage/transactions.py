@@ -22,7 +22,6 @@ from ptrarray.storage.space import Claim
 
 # Up to here, writing rows while holding the lock is cheaper than taking it twice.
 _SMALL_NBYTES = 1 << 16
-_FILE_LIMIT_NBYTES = 2**63
 
 
 def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -> tuple[int, int]:
@@ -228,12 +227,12 @@ def _given_back_on_error(session: Session, claim: Claim, *, is_append: bool) -> 
 
 def _end(session: Session, start: int, n_rows: int) -> int:
     end = start + n_rows
-    if end * max(session.width, 1) >= _FILE_LIMIT_NBYTES:
+    if end > session.row_limit:
         raise BadInputError(
             f"rows {start} to {end} of {session.width} bytes do not fit in a file: {session.path}",
             path=session.path,
             found=end,
-            expected=_FILE_LIMIT_NBYTES // max(session.width, 1),
+            expected=session.row_limit,
         )
     return end
 
