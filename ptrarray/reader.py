@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ptrarray import reductions
 from ptrarray.errors import BadInputError
+from ptrarray.names import encode_all
 from ptrarray.pointers import merge_runs
 from ptrarray.ragged import Ragged, gather
 from ptrarray.storage import transactions
@@ -21,7 +22,7 @@ from ptrarray.storage.snapshot import open_snapshot
 from ptrarray.storage.state import Closed, State, absolute, load
 from ptrarray.storage.transactions import unknown
 from ptrarray.storage.verify import check
-from ptrarray.views import Names, Pointers, encoded
+from ptrarray.views import Names, Pointers
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
@@ -119,6 +120,7 @@ class PointerArray(Mapping[str, Array]):
             )
         self._mode: Mode = mode
         self._handed_out: list[tuple[int, int]] = []
+        self._arrays: Arrays | None = None
         self._state: State | Closed = load(open_snapshot(self._path), mode)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -272,14 +274,25 @@ class PointerArray(Mapping[str, Array]):
         """
         state = self._state
         if isinstance(key, str):
-            start, end = self._pointer(state, key)
-            return self._rows(state, start, end)
+            try:
+                pointer = state.snapshot.find(key.encode())
+            except UnicodeEncodeError:
+                pointer = None
+            if pointer is None:
+                raise unknown(key, self.path)
+            start, end = pointer
+            if self._mode == "r+":
+                self._note(start, end)
+            return state.rows[start:end]
         self._note(0, len(state.rows))
         return state.rows[key]
 
     def _pointer(self, state: State | Closed, name: str) -> tuple[int, int]:
-        raw = encoded(name)
-        found = None if raw is None else state.snapshot.find(raw)
+        try:
+            raw = name.encode()
+        except (AttributeError, UnicodeEncodeError):  # nothing that could be a name
+            raise unknown(name, self.path) from None
+        found = state.snapshot.find(raw)
         if found is None:
             raise unknown(name, self.path)
         return found
@@ -324,10 +337,13 @@ class PointerArray(Mapping[str, Array]):
 
     def _walk(self, state: State | Closed) -> Iterator[Array]:
         starts, ends = state.columns()
+        rows, is_noted = state.rows, self._mode == "r+"
         for at in range(0, len(starts), _BLOCK):
             block = slice(at, at + _BLOCK)
             for start, end in zip(starts[block].tolist(), ends[block].tolist(), strict=True):
-                yield self._rows(state, start, end)
+                if is_noted:
+                    self._note(start, end)
+                yield rows[start:end]
 
     def take(self, names: Iterable[str]) -> Ragged:
         """Copy several arrays into one contiguous batch.
@@ -354,10 +370,15 @@ class PointerArray(Mapping[str, Array]):
         [array([6.], dtype=float32), array([1., 2., 3.], dtype=float32)]
         """
         state = self._state
-        pointers = [self._pointer(state, name) for name in _names(names)]
-        # An empty array may lie past the end.
-        bounds = np.minimum(np.array(pointers, np.int64).reshape(-1, 2), len(state.rows))
-        return gather(state.rows, bounds[:, 0], bounds[:, 1])
+        wanted = _listed(names)
+        encoded = encode_all(wanted)
+        pointers = state.snapshot.find_all(encoded).reshape(-1, 2)
+        starts, ends = pointers[:, 0], pointers[:, 1]
+        if len(wanted) and (starts.min() < 0 or ends.max() > len(state.rows)):
+            pointers = np.array([self._pointer(state, name) for name in wanted], np.int64)
+            # An empty array may lie past the end.
+            starts, ends = np.minimum(pointers, len(state.rows)).T
+        return gather(state.rows, starts, ends)
 
     @property
     def pointers(self) -> Pointers:
@@ -383,7 +404,9 @@ class PointerArray(Mapping[str, Array]):
         >>> store.arrays[[2, 0]]
         Ragged(2 arrays, 4 rows of float32)
         """
-        return Arrays(self)
+        if self._arrays is None or self._arrays.state is not self._state:
+            self._arrays = Arrays(self, self._state)
+        return self._arrays
 
     @property
     def names(self) -> Names:
@@ -538,12 +561,18 @@ class PointerArray(Mapping[str, Array]):
 class Arrays:
     """The arrays of a store by position, in data order."""
 
-    def __init__(self, store: PointerArray) -> None:
+    def __init__(self, store: PointerArray, state: State | Closed) -> None:
         self._store = store
-        self._state = store._state
+        self.state = state
+        self._rows = state.rows
+        # Where pointers can be looked up without further ado; else nothing.
+        is_plain = store.mode != "r+" and not state.snapshot.overlay.entries
+        index = state.snapshot.index
+        self._starts = index.start_items if is_plain else index.start_items[:0]
+        self._ends = index.end_items
 
     def __len__(self) -> int:
-        return len(self._state.snapshot)
+        return len(self.state.snapshot)
 
     @overload
     def __getitem__(self, key: int) -> Array: ...
@@ -556,7 +585,11 @@ class Arrays:
         ----------
         key : int, or slice, integer array or mask over positions
         """
-        snapshot = self._state.snapshot
+        if type(key) is int and 0 <= key < len(self._starts):
+            start, end = self._starts[key], self._ends[key]
+            if 0 <= start <= end <= len(self._rows):
+                return self._rows[start:end]
+        snapshot = self.state.snapshot
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             position = key + len(self) if key < 0 else key
             if not 0 <= position < len(self):
@@ -564,10 +597,10 @@ class Arrays:
                     f"position {key} is out of range for the {len(self)} arrays of "
                     f"{self._store.path}"
                 )
-            return self._store._rows(self._state, *snapshot.pointer(int(position)))
-        starts, ends = self._state.columns()
+            return self._store._rows(self.state, *snapshot.pointer(int(position)))
+        starts, ends = self.state.columns()
         index = key if isinstance(key, slice) else _positions(key)
-        return gather(self._state.rows, starts[index], ends[index])
+        return gather(self.state.rows, starts[index], ends[index])
 
     def __iter__(self) -> Iterator[Array]:
         return self._store.walk()
@@ -607,7 +640,7 @@ def _positions(key: npt.ArrayLike) -> npt.NDArray[Any]:
     return positions
 
 
-def _names(names: Iterable[str]) -> Iterable[str]:
+def _listed(names: Iterable[str]) -> list[str]:
     if isinstance(names, str):
         raise BadInputError(
             f"take wants several names, not the one name {names!r:.80}: put it in a list",
@@ -615,4 +648,4 @@ def _names(names: Iterable[str]) -> Iterable[str]:
             found="str",
             expected="an iterable of str",
         )
-    return names
+    return list(names)

@@ -17,6 +17,7 @@ Positions = npt.NDArray[np.int64]
 
 EMPTY = 0xFFFF_FFFF
 LOAD = 0.6
+_WINDOW = 8  # slots: those of one cache line
 
 
 def count_homes(n_names: int) -> int:
@@ -66,6 +67,21 @@ def build(hashes: Hashes) -> Slots:
 def home_slots(hashes: Hashes, n_homes: int) -> Positions:
     """Slot at which the search for each hash begins."""
     return ((hashes.astype(np.uint64) * np.uint64(n_homes)) >> np.uint64(32)).astype(np.int64)
+
+
+def nearest(table: Slots, n_homes: int, hashes: Hashes) -> Positions:
+    """Position of the first name with each hash within a few slots of its home.
+
+    One look at the table for all hashes together. Where no name is found, the
+    position is meaningless, so the caller has to compare names in any case.
+    """
+    pairs = table.reshape(-1).view(np.uint64)  # the hash in the lower half
+    slots = home_slots(hashes, n_homes)[:, None] + np.arange(_WINDOW)
+    entries = pairs.take(slots, mode="clip")
+    first = ((entries & np.uint64(EMPTY)) == hashes[:, None]).argmax(axis=1)
+    found = entries[np.arange(len(hashes)), first]
+    positions: Positions = (found >> np.uint64(32)).astype(np.int64)
+    return positions
 
 
 def candidates(table: Slots, n_homes: int, hashes: Hashes) -> tuple[Positions, Positions]:

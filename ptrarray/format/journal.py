@@ -23,7 +23,7 @@ RECORD_LIMIT_NAMES = 2**22  # in one record, so that it fits in a msgpack bin
 
 PUT, DELETE, ATTRS, POINT = 1, 2, 3, 4
 
-_SLOT = struct.Struct("<8s16s16sQQQQI")  # FORMAT.md, journal header
+_SLOT = struct.Struct("<8s16s16sQQQQQI")  # FORMAT.md, journal header
 _SLOT_PREFIX = b"\xc5" + (SLOT_NBYTES - 3).to_bytes(2, "big")
 _RECORD = struct.Struct(">BI")  # FORMAT.md, record frame: bin 32, length
 _BIN32 = 0xC6
@@ -48,6 +48,7 @@ class JournalHeader(NamedTuple):
     committed_end: int  # byte where the committed records end
     synced_end: int  # byte up to which they are known to be on the disk
     n_reserved: int  # rows reserved at the highest
+    next_generation: int = 0  # of an index that is being put in place, or was by a killed process
 
     def encode(self) -> bytes:
         """Bytes of a header slot, less its padding."""

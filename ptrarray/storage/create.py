@@ -112,6 +112,7 @@ def replace_store(directory: Path, header: IndexHeader) -> None:
             _write_data(directory, header)
             # The new index must not reach the disk before the file it names.
             files.sync_directory(directory)
+            session.announce()
             write_index(directory, header, no_columns())
             session.settle()
             files.unlink(old)

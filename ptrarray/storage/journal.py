@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -42,6 +44,8 @@ class Journal:
         self.directory = directory
         self._file = File(directory / FILE_NAME, os.O_RDWR if writable else os.O_RDONLY)
         self.lock = Lock(self._file)
+        self._live = self._map_live_slot() if writable else b""
+        self._nbytes = 0  # as of the last look
 
     def __enter__(self) -> Self:
         return self
@@ -52,6 +56,14 @@ class Journal:
     def close(self) -> None:
         """Close the file, which also drops the lock."""
         self._file.close()
+
+    def _map_live_slot(self) -> mmap.mmap | bytes:
+        # Of a file opened for it, because a mapping keeps its file open, even in the
+        # child of a fork, and with it would keep our lock.
+        with File(self.path) as file:
+            if file.stat().st_size < layout.RECORDS_START:
+                return b""
+            return mmap.mmap(file.fd, layout.SLOT_NBYTES, access=mmap.ACCESS_READ)
 
     @property
     def path(self) -> str:
@@ -74,10 +86,30 @@ class Journal:
                 if raw == self._file.pread(layout.RECORDS_START, 0):
                     raise
 
-    def read_live_header(self) -> JournalHeader:
-        """Read the slot that each commit rewrites. Under the lock."""
-        header = layout.decode_slot(self._file.pread(layout.LIVE_NBYTES, 0))
-        return header if header is not None else self.read_header()
+    def look(self) -> JournalHeader:
+        """Read the slot that each commit rewrites, at the price of an fstat. Under the lock.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the journal was removed.
+        """
+        stat = self._file.stat()
+        if not stat.st_nlink:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+        self._nbytes = stat.st_size
+        if stat.st_size >= layout.RECORDS_START:
+            header = layout.decode_slot(self._live[: layout.LIVE_NBYTES])
+            if header is not None:
+                return header
+        return self.read_header()
+
+    def is_in_place(self) -> bool:
+        """Tell whether the path still leads to this file."""
+        try:
+            return Path(self.path).stat().st_ino == self._file.stat().st_ino
+        except FileNotFoundError:
+            return False
 
     def write_header(self, header: JournalHeader) -> None:
         """Rewrite the slot that each commit rewrites. Under the lock."""
@@ -86,12 +118,14 @@ class Journal:
     def append(self, header: JournalHeader, records: Iterable[bytes]) -> JournalHeader:
         """Commit records: from the return on, every process sees them. Under the lock."""
         end = header.committed_end
-        if self._file.stat().st_size > end:
+        if self._nbytes > end:
             # A record that was never committed must not stand in for one that is, should
             # a power cut take that before it is on the disk.
             self._file.truncate(end)
             self._file.sync()
+            self._nbytes = end
         for record in records:
+            self._nbytes = max(self._nbytes, end + len(record))  # even if it fails half way
             self._file.pwrite(record, end)
             end += len(record)
         # Until this write, a torn append lies past the committed end, where
@@ -115,11 +149,18 @@ class Journal:
         return header
 
     def recover(self, header: JournalHeader) -> JournalHeader:
-        """Take up a journal after a power cut, with what survived. Under the lock."""
-        self.write_header(header)
-        # What did not survive must not come back at the next power cut.
+        """Take up a journal after a power cut, with what survived. Under the lock.
+
+        What did not survive must not come back at the next power cut, and
+        what did must not be lost then, so one slot is changed after the other.
+        """
+        header = header._replace(synced_end=header.committed_end)
         self._file.truncate(header.committed_end)
-        return self.sync(header, header.committed_end)
+        self._file.sync()
+        for slot_start in (layout.SLOT_NBYTES, 0):
+            self._file.pwrite(header.encode(), slot_start)
+            self._file.sync()
+        return header
 
     def reset(self, header: JournalHeader) -> None:
         """Begin a new generation without records. Under the lock."""

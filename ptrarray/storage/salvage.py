@@ -36,7 +36,7 @@ class _Found(NamedTuple):
 
 def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
     """Copy what is intact into a new store; return what was left out."""
-    index = Index(damaged)  # without its header nothing can be made of the rest
+    index = Index(damaged, checked=False)  # without its header nothing can be made of the rest
     header = index.header
     left_out: list[Damage] = []
     overlay = _overlay(damaged, index, left_out)

@@ -19,8 +19,7 @@ from ptrarray.format.index import IndexHeader, corrupt, is_data_file
 from ptrarray.format.journal import DELETE, JournalHeader, Record
 from ptrarray.storage import files
 from ptrarray.storage.files import File, SyncError
-from ptrarray.storage.index import FILE_NAME as INDEX_FILE
-from ptrarray.storage.index import NEW_FILE_NAME, Columns, Index, index_inode, write_index
+from ptrarray.storage.index import NEW_FILE_NAME, Columns, Index, write_index
 from ptrarray.storage.journal import Journal
 from ptrarray.storage.mapping import check_size, row_nbytes
 from ptrarray.storage.overlay import Overlay
@@ -69,7 +68,6 @@ class Session:
 
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory = directory
-        self._index_path = str(directory / INDEX_FILE)
         self.pid = os.getpid()
         self._durable = durable
         self._store_id: bytes | None = None
@@ -131,11 +129,11 @@ class Session:
     def _look(self) -> None:
         """Learn what others committed since the last look."""
         try:
-            inode = index_inode(self._index_path)
+            state = self._journal.look()
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
-        state = self._journal.read_live_header()
-        if inode != self.index.inode or state.generation != self.state.generation:
+        is_same = state.generation == self.state.generation and state.store_id == self._store_id
+        if not is_same or state.next_generation:
             self._attach()
         elif state.committed_end > self.state.committed_end:
             self._note(state, self.state.committed_end)
@@ -144,7 +142,12 @@ class Session:
 
     def _attach(self) -> None:
         """Take up the index that is in place, and bring the journal up to it."""
-        index = Index(self.directory)
+        try:
+            index = Index(self.directory)
+            if not self._journal.is_in_place():
+                raise FileNotFoundError
+        except FileNotFoundError as error:
+            raise not_found(self.directory) from error
         if self._store_id not in (None, index.header.store_id):
             raise StoreError(
                 f"{self.path} was replaced by another store since this writer opened it: "
@@ -197,6 +200,9 @@ class Session:
     def _recovered(self, state: JournalHeader, header: IndexHeader) -> JournalHeader:
         """Take up a journal, after a power cut with those of its commits that survived."""
         if state.boot_id == files.boot_id():
+            if state.next_generation:  # a checkpoint was killed before it put its index in place
+                state = state._replace(next_generation=0)
+                self._journal.write_header(state)
             return state
         state = surviving(self._journal, state, header)._replace(boot_id=files.boot_id())
         with self._syncing():
@@ -252,7 +258,7 @@ class Session:
         """
         wanted = np.frombuffer(hashes, np.uint32)
         if len(names) == 1:
-            is_there = self.index.header.n_arrays and self.index.find(names[0], hashes[0]) >= 0
+            is_there = self.index.header.n_arrays and self.index.find(names[0]) >= 0
             places = {0: bool(is_there)} if is_there else {}
             doubtful = [0] if self._recent.records(hashes[0]) else []
         else:
@@ -375,9 +381,24 @@ class Session:
             What is to change in the header.
         """
         header = replace(self.header, generation=self.header.generation + 1, **facts)
+        self.announce()
         with self._syncing():
             write_index(self.directory, header, columns)
         self._attach()
+
+    def announce(self) -> None:
+        """Tell the next writer to look for an index of the next generation. Under the lock.
+
+        Should this process be killed, or fail, before or after the index is in place,
+        that one settles it.
+        """
+        if not self._journal.is_in_place():
+            raise StoreError(
+                f"{self.path} was moved or replaced since this writer opened it: open it anew",
+                path=self.path,
+            )
+        generation = self.header.generation + 1
+        self._journal.write_header(self.state._replace(next_generation=generation))
 
     def close(self) -> None:
         """Checkpoint if the journal has outgrown the index, and close the files."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -46,11 +45,8 @@ class Snapshot:
         self.index = index
         self.overlay = overlay
         self.header: IndexHeader = index.header
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of the flat array: pre-sized, or committed at the highest."""
-        return self.overlay.n_rows
+        self.n_rows = overlay.n_rows  # pre-sized, or committed at the highest
+        self._overlaid = overlay.entries
 
     @property
     def data_path(self) -> str:
@@ -67,13 +63,24 @@ class Snapshot:
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name, or None."""
-        if name in self.overlay.entries:
+        if name in self._overlaid:
             pointer = self.overlay.find(name)
             return pointer and self.checked(*pointer)
-        position = self.index.find(name, crc32(name))
+        index = self.index
+        position = index.find(name)
         if position < 0:
             return None
-        return self.checked(int(self.index.starts[position]), int(self.index.ends[position]))
+        start, end = index.start_items[position], index.end_items[position]
+        return (start, end) if 0 <= start <= end <= self.n_rows else self.checked(start, end)
+
+    def find_all(self, names: Sequence[bytes]) -> Int64s:
+        """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
+        if self._overlaid:
+            return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
+        positions = self.index.find_all(names)
+        pointers = np.stack([self.index.starts[positions], self.index.ends[positions]], axis=1)
+        pointers[positions < 0] = -1
+        return pointers
 
     def checked(self, start: int, end: int) -> tuple[int, int]:
         """Pass a pointer on if it lies in the flat array."""
@@ -84,11 +91,13 @@ class Snapshot:
 
     def pointer(self, position: int) -> tuple[int, int]:
         """Pointer of the array at a position, ``0 <= position < len``."""
-        columns: Any = self.index
-        if self.overlay.entries:
-            in_overlay, position = self.overlay.order.locate(position)
-            columns = self.overlay.order if in_overlay else self.index
-        return self.checked(int(columns.starts[position]), int(columns.ends[position]))
+        if self._overlaid:
+            order = self.overlay.order
+            in_overlay, position = order.locate(position)
+            if in_overlay:
+                return self.checked(int(order.starts[position]), int(order.ends[position]))
+        index = self.index
+        return self.checked(index.start_items[position], index.end_items[position])
 
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
