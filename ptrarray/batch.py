@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -19,9 +18,10 @@ from ptrarray.casting import fit
 from ptrarray.errors import BadInputError
 
 NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
+_FEW = 4  # arrays that are fitted sooner one by one
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
     """Named arrays that will lie end to end.
 
@@ -29,24 +29,34 @@ class Batch:
     ----------
     names : list of bytes
         Encoded names.
-    hashes, crcs : array of uint32
-        CRC-32 of each name and of each array's bytes.
+    hashes : array of uint32
+        CRC-32 of each name.
     offsets : array of uint64, one more than names
         Array ``i`` takes rows ``offsets[i]`` to ``offsets[i + 1]`` of the batch.
     buffers : list of ndarray
         C-contiguous, in order; the callers' own arrays where they fit.
+    pieces : callable
+        Gives the bytes of each array.
     """
 
     names: list[bytes]
     hashes: array[int]
-    crcs: array[int]
     offsets: array[int]
     buffers: list[npt.NDArray[Any]]
+    pieces: Callable[[], Iterable[Any]]
+    _crcs: array[int] | None = None
 
     @property
     def n_rows(self) -> int:
         """Rows in all."""
         return self.offsets[-1]
+
+    @property
+    def crcs(self) -> array[int]:
+        """CRC-32 of each array's bytes, computed when it is first asked for."""
+        if self._crcs is None:
+            self._crcs = array("I", map(crc32, self.pieces()))
+        return self._crcs
 
     def bounds(self, start: int) -> array[int]:
         """Rows between the arrays when the batch begins at row `start`."""
@@ -71,27 +81,27 @@ def from_mapping(
         )
     encoded = naming.encode_all(list(arrays))
     _check_names_nbytes(encoded)
-    buffers, crcs = _fitted(arrays, dtype, row_shape)
+    buffers: list[Any] = list(arrays.values())
+    if len(buffers) <= _FEW or not _all_fit(buffers, dtype, row_shape):
+        buffers = [fit(name, value, dtype, row_shape) for name, value in arrays.items()]
     offsets = array("Q", accumulate(map(len, buffers), initial=0))
-    return Batch(encoded, naming.hash_all(encoded), crcs, offsets, buffers)
+    return Batch(encoded, naming.hash_all(encoded), offsets, buffers, lambda: buffers)
 
 
-def _fitted(
-    arrays: Mapping[str, Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
-) -> tuple[list[npt.NDArray[Any]], array[int]]:
-    """Fit each array into the store, and compute its checksum."""
-    values = list(arrays.values())
-    if (
-        list(map(type, values)).count(np.ndarray) == len(values)
-        and [value.dtype for value in values].count(dtype) == len(values)
-        and [value.shape[1:] for value in values].count(row_shape) == len(values)
-        and 0 not in [value.ndim for value in values]
-    ):
-        # What fits need not be looked at one by one, unless crc32 finds it non-contiguous.
-        with suppress(ValueError):
-            return values, array("I", map(crc32, values))
-    fitted = [fit(name, value, dtype, row_shape) for name, value in arrays.items()]
-    return fitted, array("I", map(crc32, fitted))
+def _all_fit(values: list[Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> bool:
+    """Tell whether `fit` would return each of the values as it is."""
+    n_values = len(values)
+    if list(map(type, values)).count(np.ndarray) < n_values:
+        return False
+    if row_shape:
+        fitting = [value.shape[1:] for value in values].count(row_shape)
+    else:
+        fitting = [value.ndim for value in values].count(1)
+    return (
+        fitting == n_values
+        and [value.dtype for value in values].count(dtype) == n_values
+        and all([value.flags.c_contiguous for value in values])  # noqa: C419 a list is faster
+    )
 
 
 def from_ragged(
@@ -116,13 +126,20 @@ def from_ragged(
     bounds = _checked_offsets(offsets, len(encoded), len(rows))
     used = rows[bounds[0] : bounds[-1]]
     relative = array("Q", (bounds - bounds[0]).astype(np.uint64).tobytes())
-    raw = memoryview(used.reshape(-1).view(np.uint8)) if used.size else memoryview(b"")
-    width = used.nbytes // len(used) if len(used) else 0
-    crcs = (crc32(raw[start * width : end * width]) for start, end in pairwise(relative))
-    return Batch(encoded, naming.hash_all(encoded), array("I", crcs), relative, [used])
+
+    def pieces() -> Iterator[memoryview]:
+        raw = memoryview(used.reshape(-1).view(np.uint8)) if used.size else memoryview(b"")
+        width = used.nbytes // max(len(used), 1)
+        bytes_at = [offset * width for offset in relative]
+        return (raw[start:end] for start, end in pairwise(bytes_at))
+
+    return Batch(encoded, naming.hash_all(encoded), relative, [used], pieces)
 
 
 def _check_names_nbytes(encoded: list[bytes]) -> None:
+    # A name has 64 KiB at the most, so few of them need not be counted.
+    if len(encoded) < 2**14:
+        return
     nbytes = sum(map(len, encoded))
     if nbytes > NAMES_LIMIT_NBYTES:
         raise BadInputError(

@@ -45,6 +45,14 @@ def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[
         ...
     ptrarray.errors.BadInputError: array 'ids' holds values from 1 to 70000, which uint16 cannot hold
     """
+    if (
+        type(value) is np.ndarray
+        and value.dtype == dtype
+        and value.shape[1:] == row_shape
+        and value.ndim
+        and value.flags.c_contiguous
+    ):
+        return value
     if isinstance(value, np.ma.MaskedArray):
         raise _unfit(name, "is a masked array, and the store keeps no masks", "masked", "plain")
     array = _as_array(name, value)

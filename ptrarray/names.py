@@ -53,7 +53,7 @@ def encode(name: str) -> bytes:
 
 def encode_all(names: Sequence[str]) -> list[bytes]:
     """Return the UTF-8 bytes of several names; `encode` one by one, but faster."""
-    if list(map(type, names)).count(str) == len(names):
+    if len(names) > 1 and list(map(type, names)).count(str) == len(names):
         try:
             encoded = list(map(str.encode, names))
         except UnicodeEncodeError:

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format.index import corrupt
 
+Column = Any  # an array or a memoryview of one
+
 MAGIC = b"ptrjrnl1"
 SLOT_NBYTES = 4096
 RECORDS_START = 2 * SLOT_NBYTES
@@ -142,30 +144,34 @@ class Frame(NamedTuple):
 
 def encode_put(
     names: list[bytes], hashes: array[int], bounds: array[int], crcs: array[int], seed: int
-) -> Iterator[tuple[array[int], bytes]]:
-    """Yield the records that give `names` the rows between consecutive `bounds`.
+) -> list[tuple[array[int], bytes]]:
+    """Return the records that give `names` the rows between consecutive `bounds`.
 
     Each comes with the hashes of its names.
     """
+    starts, ends = memoryview(bounds)[:-1], memoryview(bounds)[1:]
+    if len(names) <= RECORD_LIMIT_NAMES:
+        return [(hashes, encode_pointers(PUT, names, hashes, starts, ends, crcs, seed))]
+    records = []
     for part, n_more in _parts(len(names)):
-        columns = (hashes[part], bounds[:-1][part], bounds[1:][part], crcs[part])
-        yield hashes[part], encode_pointers(PUT, names[part], *columns, seed, n_more)
+        columns = (hashes[part], starts[part], ends[part], crcs[part])
+        records.append((hashes[part], encode_pointers(PUT, names[part], *columns, seed, n_more)))
+    return records
 
 
 def encode_pointers(
     kind: int,
     names: list[bytes],
     hashes: array[int],
-    starts: array[int],
-    ends: array[int],
+    starts: Column,
+    ends: Column,
     crcs: array[int],
     seed: int,
     n_more: int = 0,
 ) -> bytes:
     """Return the record of kind `PUT` or `POINT` that gives each name its rows."""
-    named = [hashes.tobytes(), _name_ends(names).tobytes(), b"".join(names)]
-    columns = [starts.tobytes(), ends.tobytes(), crcs.tobytes()]
-    return _frame([kind, n_more, *named, *columns], seed)
+    columns: list[Column] = [hashes, _name_ends(names), b"".join(names), starts, ends, crcs]
+    return _frame([kind, n_more, *(memoryview(column) for column in columns)], seed)
 
 
 def encode_delete(

@@ -46,6 +46,8 @@ class Journal:
         self.lock = Lock(self._file)
         self._live = self._map_live_slot() if writable else b""
         self._nbytes = 0  # as of the last look
+        self._written = b""  # the live slot as this process left it
+        self._header: JournalHeader
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +101,10 @@ class Journal:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
         self._nbytes = stat.st_size
         if stat.st_size >= layout.RECORDS_START:
-            header = layout.decode_slot(self._live[: layout.LIVE_NBYTES])
+            raw = self._live[: layout.LIVE_NBYTES]
+            if raw == self._written:  # nobody else was here
+                return self._header
+            header = layout.decode_slot(raw)
             if header is not None:
                 return header
         return self.read_header()
@@ -113,10 +118,17 @@ class Journal:
 
     def write_header(self, header: JournalHeader) -> None:
         """Rewrite the slot that each commit rewrites. Under the lock."""
-        self._file.pwrite(header.encode(), 0)
+        raw = header.encode()
+        self._file.pwrite(raw, 0)
+        self._written, self._header = raw, header
 
-    def append(self, header: JournalHeader, records: Iterable[bytes]) -> JournalHeader:
-        """Commit records: from the return on, every process sees them. Under the lock."""
+    def append(
+        self, header: JournalHeader, records: Iterable[bytes], n_reserved: int
+    ) -> JournalHeader:
+        """Commit records: from the return on, every process sees them. Under the lock.
+
+        Rows up to `n_reserved` become reserved with them.
+        """
         end = header.committed_end
         if self._nbytes > end:
             # A record that was never committed must not stand in for one that is, should
@@ -130,7 +142,14 @@ class Journal:
             end += len(record)
         # Until this write, a torn append lies past the committed end, where
         # nobody looks and the next append overwrites it.
-        header = header._replace(committed_end=end, boot_id=files.boot_id())
+        header = JournalHeader(
+            header.store_id,
+            files.boot_id(),
+            header.generation,
+            end,
+            header.synced_end,
+            max(n_reserved, header.n_reserved),
+        )
         self.write_header(header)
         return header
 

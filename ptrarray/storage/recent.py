@@ -47,15 +47,17 @@ class RecentNames:
 
     def records(self, name_hash: int) -> list[int]:
         """Bytes of the records that tell of a name with this hash, the newest first."""
-        found = []
         if self._unsorted:
             self._merge()
+        found = []
         view = self._view
         at = bisect_left(view, name_hash << 32)
         while at < len(view) and view[at] >> 32 == name_hash:
             found.append(view[at] & 0xFFFF_FFFF)
             at += 1
-        return sorted(found + self._fresh.get(name_hash, []), reverse=True)
+        if name_hash in self._fresh:
+            found += self._fresh[name_hash]
+        return sorted(found, reverse=True) if found else found
 
     def seen(self, hashes: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         """Return the indices of those `hashes` that some record tells of. Vectorised."""

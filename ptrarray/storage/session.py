@@ -12,7 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ptrarray.errors import ClosedStoreError, DuplicateNameError, StoreError
+from ptrarray.errors import (
+    ClosedStoreError,
+    CorruptStoreError,
+    DuplicateNameError,
+    StoreError,
+)
 from ptrarray.format import journal as layout
 from ptrarray.format.dtypes import row_limit
 from ptrarray.format.index import IndexHeader, corrupt, is_data_file
@@ -256,17 +261,17 @@ class Session:
         Looks names up in the index in one go; decodes a record of the journal
         only where one of its hashes is the same.
         """
-        wanted = np.frombuffer(hashes, np.uint32)
         if len(names) == 1:
-            is_there = self.index.header.n_arrays and self.index.find(names[0]) >= 0
-            places = {0: bool(is_there)} if is_there else {}
+            in_index = [0] if self.index.find(names[0]) >= 0 else []
             doubtful = [0] if self._recent.records(hashes[0]) else []
         else:
-            positions = self.index.find_many(names, wanted)
-            places = dict.fromkeys(np.flatnonzero(positions >= 0).tolist(), True)
+            wanted = np.frombuffer(hashes, np.uint32)
+            in_index = np.flatnonzero(self.index.find_many(names, wanted) >= 0).tolist()
             doubtful = self._recent.seen(wanted).tolist()
-        places.update(self._recorded(names, hashes, doubtful))
-        return [names[at] for at in sorted(places) if places[at]]
+        if not in_index and not doubtful:
+            return []
+        is_there = dict.fromkeys(in_index, True) | self._recorded(names, hashes, doubtful)
+        return [names[at] for at in sorted(is_there) if is_there[at]]
 
     def _recorded(
         self, names: Sequence[bytes], hashes: array[int], doubtful: list[int]
@@ -306,15 +311,20 @@ class Session:
         The rows they name must have been written, and the rows up to
         `n_reserved` become reserved with them.
         """
-        before = self.state
-        after = before._replace(n_reserved=max(before.n_reserved, n_reserved))
-        self.state = self._journal.append(after, [record for _, record in records])
-        at = before.committed_end
+        start_byte = at = self.state.committed_end
+        # A failed sync ends this session here, too.
+        try:
+            self.state = self._journal.append(
+                self.state, [record for _, record in records], n_reserved
+            )
+        except SyncError as error:
+            self._sync_failure = error
+            raise
         for hashes, record in records:
             self._recent.add(hashes, at)
             at += len(record)
         if self._space is not None:
-            self._space.note(self._records(self.state, before.committed_end))
+            self._space.note(self._records(self.state, start_byte))
         if self._durable:
             with self._syncing():
                 self.data.sync()
@@ -403,14 +413,20 @@ class Session:
     def close(self) -> None:
         """Checkpoint if the journal has outgrown the index, and close the files."""
         try:
-            if self._sync_failure is not None:
-                return
-            with self.locked():
-                nbytes = self.state.committed_end - layout.RECORDS_START
-                if nbytes * _CHECKPOINT_PART > self.index.nbytes:
-                    self.checkpoint()
+            if self._sync_failure is None:
+                self._checkpoint_if_grown()
+        except CorruptStoreError:
+            raise
+        except StoreError:
+            pass  # removed or replaced by now: not this one's to look after
         finally:
             self.release()
+
+    def _checkpoint_if_grown(self) -> None:
+        with self.locked():
+            nbytes = self.state.committed_end - layout.RECORDS_START
+            if nbytes * _CHECKPOINT_PART > self.index.nbytes:
+                self.checkpoint()
 
     def release(self) -> None:
         """Close the files."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -22,6 +23,8 @@ from ptrarray.storage.space import Claim
 
 # Up to here, writing rows while holding the lock is cheaper than taking it twice.
 _SMALL_NBYTES = 1 << 16
+# From here on, crc32 lets other threads run for long enough.
+_LARGE_NBYTES = 1 << 14
 
 
 def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -> tuple[int, int]:
@@ -49,10 +52,14 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
         Before a byte is written; the first also when another writer commits
         a name while the rows are being written.
     """
+    nbytes = batch.n_rows * session.width
+    # Large arrays are summed while they are written, others before the lock is taken.
+    if nbytes < _LARGE_NBYTES * len(batch.names):
+        _ = batch.crcs
     with session.locked():
         if not overwrite:
             session.check_new(batch.names, batch.hashes)
-        if start is None and batch.n_rows * session.width <= _SMALL_NBYTES:
+        if start is None and nbytes <= _SMALL_NBYTES:
             start = session.state.n_reserved
             end = _end(session, start, batch.n_rows)
             session.data.pwritev(batch.buffers, start * session.width)
@@ -60,7 +67,10 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
             return start, end
         claim = _claim(session, batch.n_rows, start, batch.names[0] if batch.names else b"")
     with claim, _given_back_on_error(session, claim, is_append=start is None):
-        claim.write(batch.buffers)
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(claim.write, batch.buffers)
+            _ = batch.crcs
+            writing.result()
         with session.locked():
             if not overwrite:
                 session.check_new(batch.names, batch.hashes)
@@ -72,7 +82,7 @@ def _commit_batch(session: Session, batch: Batch, start: int) -> None:
     bounds = batch.bounds(start)
     columns = (batch.names, batch.hashes, bounds, batch.crcs)
     n_reserved = bounds[-1] if batch.n_rows else 0
-    session.commit(list(layout.encode_put(*columns, session.state.seed)), n_reserved)
+    session.commit(layout.encode_put(*columns, session.state.seed), n_reserved)
 
 
 def reserve(session: Session, n_rows: int) -> int:
