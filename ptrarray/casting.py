@@ -84,7 +84,10 @@ def _as_array(name: str, value: npt.ArrayLike) -> Array:
 def _cast(name: str, array: Array, dtype: np.dtype[Any], *, is_literal: bool) -> Array:
     if is_literal and array.size == 0:  # [] is float64 to numpy, and nothing to the user
         return array.astype(dtype, casting="unsafe")
-    if dtype.names is not None and array.dtype.names == dtype.names:
+    if dtype.names != array.dtype.names:
+        what = f"has dtype {array.dtype}, which has not the fields of the store's {dtype}"
+        raise _unfit(name, what, array.dtype, dtype)
+    if dtype.names is not None:
         return _cast_fields(name, array, dtype)
     if array.dtype.kind in "iu" and dtype.kind in "iu":
         return _cast_integers(name, array, dtype)

@@ -22,7 +22,8 @@ from ptrarray.demo import run_demo
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
-from ptrarray.upkeep import checkpoint
+from ptrarray.storage.verify import Damage
+from ptrarray.upkeep import checkpoint, compact, repair, verify
 
 _INTERRUPTED = 128 + 2
 _BROKEN_PIPE = 128 + 13
@@ -86,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     get.add_argument("--out", type=Path, metavar="FILE", help="save it as .npy file")
     add("verify", _verify, "check every array against its checksum", on_store, printing)
     add("checkpoint", _checkpoint, "fold the journal into the index", on_store, printing)
+    add("compact", _compact, "rewrite the data file without holes", on_store, printing)
+    repair = add("repair", _repair, "copy what is intact into a new store", on_store, printing)
+    repair.add_argument("--to", type=Path, metavar="NEW", required=True, help="the new store")
     return parser
 
 
@@ -171,16 +175,13 @@ def _verify(options: argparse.Namespace) -> int:
     damage: Sequence[Any] = ()
     n_arrays = 0
     try:
+        verify(options.store, progress=_wants_bar(options))
         with open_store(options.store) as store:
             n_arrays = len(store)
-            store.verify(progress=sys.stderr.isatty() and not options.json)
     except CorruptStoreError as error:
-        if not error.damage:
-            raise
         damage = error.damage
     if options.json:
-        keys = ("name", "start", "end", "file", "problem")
-        found = [{key: getattr(item, key) for key in keys} for item in damage]
+        found = [_as_dict(item) for item in damage]
         _print_json({"path": str(options.store), "arrays": n_arrays, "damage": found})
     elif damage:
         _print_table(damage)
@@ -213,6 +214,41 @@ def _checkpoint(options: argparse.Namespace) -> int:
     else:
         print(_printable(f"{options.store}: {n_arrays:,} arrays in the index"))
     return 0
+
+
+def _compact(options: argparse.Namespace) -> int:
+    with open_store(options.store) as store:
+        before = store.nbytes
+    compact(options.store, progress=_wants_bar(options))
+    with open_store(options.store) as store:
+        after = store.nbytes
+    if options.json:
+        _print_json({"path": str(options.store), "nbytes_before": before, "nbytes": after})
+    else:
+        print(_printable(f"{options.store}: {before:,} bytes of rows before, {after:,} now"))
+    return 0
+
+
+def _repair(options: argparse.Namespace) -> int:
+    left_out = repair(options.store, options.to, progress=_wants_bar(options))
+    with open_store(options.to) as store:
+        n_arrays = len(store)
+    if options.json:
+        found = [_as_dict(item) for item in left_out]
+        _print_json({"path": str(options.to), "arrays": n_arrays, "left_out": found})
+    else:
+        if left_out:
+            _print_table(left_out)
+        print(_printable(f"{options.to}: {n_arrays:,} arrays, {len(left_out):,} left out"))
+    return 1 if left_out else 0
+
+
+def _wants_bar(options: argparse.Namespace) -> bool:
+    return sys.stderr.isatty() and not options.json
+
+
+def _as_dict(damage: Damage) -> dict[str, Any]:
+    return {key: getattr(damage, key) for key in ("name", "start", "end", "file", "problem")}
 
 
 # Printing -----------------------------------------------------------------------------------------

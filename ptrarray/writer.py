@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -210,9 +210,10 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     def _closed_error(self) -> ClosedStoreError:
         return ClosedStoreError(f"the writer of {self.path} was closed", path=self.path)
 
-    def _encoded(self, name: str) -> bytes:
+    def _checked(self, check: Callable[..., Any], *arguments: Any) -> Any:
+        """Name the store in the error of a check."""
         try:
-            return naming.encode(name)
+            return check(*arguments)
         except BadInputError as error:
             raise error.at(self.path) from error
 
@@ -327,11 +328,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         (6, 9)
         """
         session = self._session
-        try:
-            batch = from_mapping(arrays, session.header.dtype, session.header.row_shape)
-            first = _start(start)
-        except BadInputError as error:
-            raise error.at(self.path) from error
+        header = session.header
+        batch = self._checked(from_mapping, arrays, header.dtype, header.row_shape)
+        first = self._checked(_start, start)
         return transactions.put(session, batch, first, overwrite=overwrite)
 
     def write_ragged(
@@ -363,11 +362,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         """
         session = self._session
         layout = (session.header.dtype, session.header.row_shape)
-        try:
-            batch = from_ragged(names, values, offsets, *layout)
-            first = _start(start)
-        except BadInputError as error:
-            raise error.at(self.path) from error
+        batch = self._checked(from_ragged, names, values, offsets, *layout)
+        first = self._checked(_start, start)
         return transactions.put(session, batch, first, overwrite=overwrite)
 
     def __setitem__(self, name: str, array: npt.ArrayLike) -> None:
@@ -399,7 +395,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     writer.write({"last": [1]}), writer.write({"planned": [2, 3]}, start=start)
         ((16, 17), (6, 8))
         """
-        count = _count("rows to reserve", n_rows, self.path)
+        count = self._checked(_count, "rows to reserve", n_rows)
         return transactions.reserve(self._session, count)
 
     @contextmanager
@@ -439,7 +435,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         array([1., 2., 3.], dtype=float32)
         """
         session = self._session
-        raw, count = self._encoded(name), _count("rows", n_rows, self.path)
+        raw = self._checked(naming.encode, name)
+        count = self._checked(_count, "rows", n_rows)
         with transactions.allocated(session, raw, count, overwrite=overwrite) as claim:
             header = session.header
             rows = map_rows(
@@ -475,7 +472,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     writer["middle"]
         array([3., 4.], dtype=float32)
         """
-        raw, bounds = self._encoded(name), (_integer("start", start), _integer("end", end))
+        raw = self._checked(naming.encode, name)
+        bounds = self._checked(_integer, "start", start), self._checked(_integer, "end", end)
         transactions.point(self._session, raw, *bounds, overwrite=overwrite)
 
     def __delitem__(self, name: str) -> None:
@@ -619,11 +617,10 @@ def _integer(what: str, value: int) -> int:
         ) from None
 
 
-def _count(what: str, value: int, path: str | None = None) -> int:
+def _count(what: str, value: int) -> int:
     count = _integer(what, value)
     if count < 0:
-        problem = f"{what} must not be negative: {count}"
-        raise BadInputError(problem, path=path, found=count, expected=">= 0")
+        raise BadInputError(f"{what} must not be negative: {count}", found=count, expected=">= 0")
     return count
 
 

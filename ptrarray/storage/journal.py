@@ -175,8 +175,13 @@ class Journal:
         """
         header = header._replace(synced_end=header.committed_end)
         self._file.truncate(header.committed_end)
-        self._file.sync()
-        for slot_start in (layout.SLOT_NBYTES, 0):
+        live = layout.decode_slot(self._file.pread(layout.LIVE_NBYTES, 0))
+        is_needed = (
+            live is not None
+            and live.generation == header.generation
+            and live.committed_end >= header.committed_end
+        )
+        for slot_start in (layout.SLOT_NBYTES, 0) if is_needed else (0, layout.SLOT_NBYTES):
             self._file.pwrite(header.encode(), slot_start)
             self._file.sync()
         return header

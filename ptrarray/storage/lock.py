@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import struct
 import sys
 from threading import RLock
 
 from ptrarray.storage.files import File
 
+try:
+    import fcntl
+except ImportError as error:
+    raise ImportError("ptrarray needs a system with POSIX file locks: Linux or macOS") from error
+
 # Locks of open file descriptions: unlike POSIX record locks they are not lost
 # when the process closes another descriptor of the file, and conflict between
 # threads. The kernel drops them with the last descriptor, however a writer dies.
-_SET_RANGE_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+# Python may not name macOS's, which is 90.
+_SET_RANGE_LOCK: int = getattr(fcntl, "F_OFD_SETLK", 90 if sys.platform == "darwin" else -1)
 
-if _SET_RANGE_LOCK is None:
-    raise ImportError("ptrarray needs a POSIX system with file locks: Linux or macOS")
+if _SET_RANGE_LOCK < 0:
+    raise ImportError("ptrarray needs a system with POSIX file locks: Linux or macOS")
 
 
 class Lock:
@@ -71,7 +76,6 @@ def try_lock_range(file: File, start: int, end: int) -> bool:
     bool
         False if another open file has a lock there.
     """
-    assert _SET_RANGE_LOCK is not None
     if start == end:
         return True  # to the kernel, a length of zero means to the end of the file
     try:

@@ -1,0 +1,12 @@
+"""Hypothesis profiles: ``dev`` looks elsewhere each time, ``ci`` at the same cases each time."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# The disk decides how long a step takes, so no step has a deadline.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")

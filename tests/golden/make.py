@@ -1,0 +1,404 @@
+"""Write the golden stores anew: ``python -m tests.golden.make``.
+
+Writes ``tests/golden/v<format version>`` and ``tests/golden-bad``, with fixed ids in the place
+of random ones, so that a second run gives the same bytes. Run it only while the format version
+is not released; what a release wrote stays as it is, for every later release to read. The tests
+read these stores and never write them. What is in them is told in the READMEs beside them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from zlib import crc32
+
+import msgpack
+import numpy as np
+
+import ptrarray
+from ptrarray.format import journal as layout
+from ptrarray.format.index import VERSION
+
+FOLDER = Path(__file__).parent
+GOLDEN = FOLDER / f"v{VERSION}"
+BAD = FOLDER.parent / "golden-bad"
+
+Change = Callable[[Path], None]
+
+
+def main() -> None:
+    """Write all stores."""
+    for folder in (GOLDEN, BAD):
+        folder.mkdir(exist_ok=True)
+        for store in folder.glob("*.ptr"):
+            shutil.rmtree(store)
+    for store_name, write in GOOD_STORES.items():
+        write_store(GOLDEN / f"{store_name}.ptr", write)
+    for store_name, damage in BAD_STORES.items():
+        path = BAD / f"{store_name}.ptr"
+        write_store(path, _base)
+        damage(path)
+
+
+def write_store(path: Path, write: Change) -> None:
+    """Let `write` make a store with ids that are always the same."""
+    numbers = count(1)
+
+    def token_bytes(nbytes: int) -> bytes:
+        return bytes(range(next(numbers) * 16 % 256, 256))[:nbytes]
+
+    with (
+        patch("secrets.token_bytes", token_bytes),
+        patch("ptrarray.storage.files.boot_id", lambda: b"one golden boot!"),
+    ):
+        write(path)
+
+
+# Good ones ------------------------------------------------------------------------------------------
+
+
+def _example(path: Path) -> None:
+    """Make the store of FORMAT.md, section 4."""
+    with ptrarray.create(path, dtype="<u2", attrs={"rate": 8000}) as writer:
+        writer.write({"a": [1, 2, 3], "é": [4]})
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer["b"] = [5, 6]
+    writer.flush()
+    del writer["a"]
+
+
+def _plain(path: Path) -> None:
+    with ptrarray.create(path, dtype="<f4", attrs={"rate": 16000, "unit": "mV"}) as writer:
+        writer.write({"utt1": [1, 2, 3], "utt2": [4, 5], "utt3": [6]})
+    ptrarray.checkpoint(path)
+
+
+def _structured(path: Path) -> None:
+    dtype = np.dtype([("day", "<M8[D]"), ("xyz", ">f4", (3,))])
+    first = [[("2026-01-31", (1, 2, 3)), ("2026-02-01", (4, 5, 6))]]
+    second = [[("1969-12-31", (-1, 0, 1)), ("NaT", (0.5, 0.25, 0.125))]] * 2
+    with ptrarray.create(path, dtype=dtype, row_shape=(2,)) as writer:
+        writer.write({"one": np.array(first, dtype), "two": np.array(second, dtype)})
+    ptrarray.checkpoint(path)
+
+
+def _journal(path: Path) -> None:
+    with ptrarray.create(path, dtype="<f8", attrs={"n": 1}) as writer:
+        writer.write({"kept": [1, 2], "replaced": [3], "deleted": [4]})
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer.write({"new": [5, 6], "none": []})
+    writer["replaced"] = [7]
+    writer.flush()
+    del writer["deleted"]
+    writer.point("kept/1", 1, 2)
+    writer.attrs["n"] = 2
+
+
+def _changed(path: Path) -> None:
+    with ptrarray.create(path, dtype="<i4") as writer:
+        writer.write({"a": [1, 2], "b": [3], "c": [4, 5, 6]})
+        del writer["b"]
+        writer["a"] = [7]
+        writer.point("c/tail", 4, 6)
+        writer.point("all", 0, 7)
+        writer.attrs.update({"deep": {"list": [1, None, 2.5, b"\0"]}, "gone": True})
+        del writer.attrs["gone"]
+    ptrarray.checkpoint(path)
+
+
+def _planned(path: Path) -> None:
+    with ptrarray.create(path, dtype=">i2", rows=10) as writer:
+        writer.write({"late": [7, 8]}, start=6)
+        writer.write({"early": [1]}, start=1)
+        writer.reserve(3)
+        writer["after"] = [9]
+    ptrarray.checkpoint(path)
+
+
+def _empty(path: Path) -> None:
+    ptrarray.create(path, dtype="|V3", row_shape=(2, 2)).close()
+
+
+def _zero_length(path: Path) -> None:
+    with ptrarray.create(path, dtype="|S4") as writer:
+        writer.write({"none": [], "nothing": []})
+        writer.write({"far": []}, start=7)
+    ptrarray.checkpoint(path)
+
+
+def _zero_width(path: Path) -> None:
+    with ptrarray.create(path, dtype="|b1", row_shape=(0,)) as writer:
+        writer.write({"three": np.empty((3, 0), "?"), "two": np.empty((2, 0), "?")})
+    ptrarray.checkpoint(path)
+
+
+def _names(path: Path) -> None:
+    names = ["", "größe", "名前", "line\nbreak", "nul\0", "🎻", "plumless", "buckeroo", "x" * 300]
+    with ptrarray.create(path, dtype="|u1") as writer:
+        writer.write({name: [position] for position, name in enumerate(names)})
+    ptrarray.checkpoint(path)
+
+
+def _replaced(path: Path) -> None:
+    with ptrarray.create(path, dtype="<i8") as writer:
+        writer["old"] = [1, 2, 3]
+    with ptrarray.create(path, dtype="<c8", mode="w") as writer:
+        writer["new"] = [1 + 2j]
+
+
+def _killed_checkpoint(path: Path) -> None:
+    """Leave what a checkpoint killed after its rename leaves."""
+    with ptrarray.create(path, dtype="|i1") as writer:
+        writer["a"] = [1]
+    writer = ptrarray.append(path)
+    writer["b"] = [2]
+    old = (path / "journal.msgpack").read_bytes()
+    ptrarray.checkpoint(path)
+    (path / "journal.msgpack").write_bytes(old)
+
+
+def _killed_before_rename(path: Path) -> None:
+    """Leave what a checkpoint killed while it writes the new index leaves."""
+    with ptrarray.create(path, dtype="|i1") as writer:
+        writer["a"] = [1]
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer["b"] = [2]
+    log = path / "journal.msgpack"
+    header = layout.decode_slot(log.read_bytes())
+    assert header is not None
+    _overwrite(log, 0, header._replace(next_generation=header.generation + 1).encode())
+    (path / "index.msgpack.new").write_bytes((path / "index.msgpack").read_bytes()[:100])
+
+
+def _torn_append(path: Path) -> None:
+    """Leave what a writer killed in the middle of appending a record leaves."""
+    with ptrarray.create(path, dtype="|i1") as writer:
+        writer["a"] = [1]
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer["b"] = [2]
+    log = path / "journal.msgpack"
+    with log.open("ab") as file:
+        file.write(log.read_bytes()[layout.RECORDS_START :][:-7])
+
+
+def _torn_header(path: Path) -> None:
+    """Leave what a power cut during a commit may leave of the first header slot."""
+    with ptrarray.create(path, dtype="|i1") as writer:
+        writer["a"] = [1]
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer["b"] = [2]
+    writer.flush()
+    _overwrite(path / "journal.msgpack", 40, b"\xff" * 30)
+
+
+def _power_cut(path: Path) -> None:
+    """Leave commits of which the first was flushed, and the rows of the third are lost."""
+    with ptrarray.create(path, dtype="<i4") as writer:
+        writer["a"] = [1]
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer["flushed"] = [2]
+    writer.flush()
+    writer["survived"] = [3]
+    writer["lost"] = [4]
+    writer["after"] = [5]
+    _overwrite(path / "data.bin", 3 * 4, bytes(4))
+
+
+GOOD_STORES: dict[str, Change] = {
+    "example": _example,
+    "plain": _plain,
+    "structured": _structured,
+    "journal": _journal,
+    "changed": _changed,
+    "planned": _planned,
+    "empty": _empty,
+    "zero-length": _zero_length,
+    "zero-width": _zero_width,
+    "names": _names,
+    "replaced": _replaced,
+    "killed-checkpoint": _killed_checkpoint,
+    "killed-before-rename": _killed_before_rename,
+    "torn-append": _torn_append,
+    "torn-header": _torn_header,
+    "power-cut": _power_cut,
+}
+
+
+# Bad ones -------------------------------------------------------------------------------------------
+
+
+def _base(path: Path) -> None:
+    """Make the store that is then damaged: two arrays in the index, one in the journal."""
+    with ptrarray.create(path, dtype="<i2") as writer:
+        writer.write({"a": [1, 2, 3], "b": [4]})
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer["c"] = [5]
+    writer.flush()
+
+
+def _overwrite(file: Path, start_byte: int, raw: bytes) -> None:
+    content = bytearray(file.read_bytes())
+    content[start_byte : start_byte + len(raw)] = raw
+    file.write_bytes(content)
+
+
+def _bytes(file: str, start_byte: int, raw: bytes) -> Change:
+    return lambda path: _overwrite(path / file, start_byte, raw)
+
+
+def _cut(file: str, nbytes: int) -> Change:
+    def cut(path: Path) -> None:
+        (path / file).write_bytes((path / file).read_bytes()[:nbytes])
+
+    return cut
+
+
+def _without(file: str) -> Change:
+    return lambda path: (path / file).unlink()
+
+
+def _first(content: bytes) -> dict[str, Any]:
+    """Return the first object of a msgpack stream."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(content)
+    fields: dict[str, Any] = unpacker.unpack()
+    return fields
+
+
+def _header(**changes: object) -> Change:
+    """Change the header of the index, with the right checksum; `None` leaves a key out."""
+
+    def change(path: Path) -> None:
+        file = path / "index.msgpack"
+        content = file.read_bytes()
+        fields = {**_first(content), **changes}
+        _write_header(file, content, {k: v for k, v in fields.items() if v is not None})
+
+    return change
+
+
+def _write_header(file: Path, content: bytes, fields: dict[str, object]) -> None:
+    first = min(start for _, start, _, _ in _first(content)["columns"].values())
+    covered = msgpack.packb({**fields, "crc": 0xFFFF_FFFF})[:-5]
+    head = covered + b"\xce" + crc32(covered).to_bytes(4, "big")
+    file.write_bytes(head.ljust(first - 5, b"\xc0") + content[first - 5 :])
+
+
+def _column(name: str, **changes: object) -> Change:
+    """Change the place of a column, with the right checksum; without changes leave it out."""
+
+    def change(path: Path) -> None:
+        file = path / "index.msgpack"
+        content = file.read_bytes()
+        fields = _first(content)
+        place = dict(zip(("type", "start", "nbytes", "crc"), fields["columns"][name], strict=True))
+        if changes:
+            fields["columns"][name] = list((place | changes).values())
+        else:
+            del fields["columns"][name]
+        _write_header(file, content, fields)
+
+    return change
+
+
+def _column_bytes(name: str, start_byte: int, raw: bytes, *, honest: bool = False) -> Change:
+    """Change what is in a column, with the right checksum, or `honest` with the old one."""
+
+    def change(path: Path) -> None:
+        file = path / "index.msgpack"
+        _, start, nbytes, _ = _first(file.read_bytes())["columns"][name]
+        _overwrite(file, start + start_byte, raw)
+        if not honest:
+            content = file.read_bytes()[start : start + nbytes]
+            _column(name, crc=crc32(content))(path)
+
+    return change
+
+
+def _journal_header(**changes: Any) -> Change:
+    """Change both header slots of the journal, with the right checksum."""
+
+    def change(path: Path) -> None:
+        file = path / "journal.msgpack"
+        for at in (0, layout.SLOT_NBYTES):
+            header = layout.decode_slot(file.read_bytes()[at:])
+            assert header is not None
+            _overwrite(file, at, header._replace(**changes).encode())
+
+    return change
+
+
+def _zeros_committed(path: Path) -> None:
+    """Advance the committed end over zeros: the CRC-32 of nothing is zero, too."""
+    file = path / "journal.msgpack"
+    end = len(file.read_bytes())
+    file.write_bytes(file.read_bytes() + bytes(64))
+    _journal_header(committed_end=end + 64, synced_end=end + 64)(path)
+
+
+def _all(*changes: Change) -> Change:
+    def change(path: Path) -> None:
+        for each in changes:
+            each(path)
+
+    return change
+
+
+BAD_STORES: dict[str, Change] = {
+    "not-ours": _header(format="other"),
+    "not-msgpack": _bytes("index.msgpack", 0, b"\x93NUMPY\x01\x00"),
+    "newer-version": _header(version=VERSION + 1),
+    "header-damaged": _bytes("index.msgpack", 60, b"\xff"),
+    "header-cut": _cut("index.msgpack", 100),
+    "index-empty": _cut("index.msgpack", 0),
+    "index-cut": _cut("index.msgpack", 700),
+    "index-missing": _without("index.msgpack"),
+    "dtype-objects": _header(dtype="|O"),
+    "dtype-objects-nested": _header(dtype=[["a", "<i2"], ["b", [["c", "|O"]]]]),
+    "dtype-evaluated": _header(dtype="2i2, (3,)i2"),
+    "row-shape-negative": _header(row_shape=[-1]),
+    "row-shape-large": _header(row_shape=[2**62, 0]),
+    "row-shape-deep": _header(row_shape=[1] * 64),
+    "rows-too-many": _header(n_rows=2**62),
+    "rows-of-nothing": _header(row_shape=[0], n_rows=2**62),
+    "arrays-too-many": _header(n_arrays=2**61),
+    "attrs-list": _header(attrs=[1]),
+    "key-missing": _header(generation=None),
+    "data-file-outside": _header(data_file="../data.bin"),
+    "columns-overlapping": _column("end", start=512),
+    "column-unaligned": _column("end", start=577),
+    "column-negative": _column("names", nbytes=-64),
+    "column-missing": _column("crc"),
+    "column-type": _column("start", type="<f8"),
+    "column-damaged": _column_bytes("names", 0, b"x", honest=True),
+    "pointer-outside": _column_bytes("end", 0, b"\xff\xff"),
+    "pointer-reversed": _column_bytes("start", 8, b"\x09"),
+    "name-outside": _column_bytes("name_end", 0, b"\xff\xff"),
+    "table-outside": _column_bytes("slot", 0, b"\x00" * 40),
+    "data-cut": _cut("data.bin", 6),
+    "data-missing": _without("data.bin"),
+    "journal-missing": _without("journal.msgpack"),
+    "journal-other-store": _journal_header(store_id=b"0" * 16),
+    "journal-later": _journal_header(generation=99),
+    "journal-headless": _all(
+        _bytes("journal.msgpack", 20, b"\xff"), _bytes("journal.msgpack", 4096 + 20, b"\xff")
+    ),
+    "journal-cut": _cut("journal.msgpack", 8192 + 20),
+    "record-damaged": _bytes("journal.msgpack", 8192 + 30, b"\xff"),
+    "record-zeros": _zeros_committed,
+}
+
+
+if __name__ == "__main__":
+    main()

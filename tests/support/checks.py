@@ -1,0 +1,156 @@
+"""Checks that take a store, so that every kind of test asks the same of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ptrarray import PointerArray, PointerArrayWriter
+
+Array = NDArray[Any]
+
+
+def check_same(found: Array, expected: Array) -> None:
+    """Check that two arrays have the same dtype, shape and bytes."""
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    if _is_padded(found.dtype):  # numpy leaves padding behind when it copies
+        assert np.array_equal(found, expected)
+    else:
+        assert found.tobytes() == expected.tobytes()
+
+
+def _is_padded(dtype: np.dtype[Any]) -> bool:
+    fields = dtype.fields
+    return fields is not None and sum(f[0].itemsize for f in fields.values()) < dtype.itemsize
+
+
+def check_store(
+    store: PointerArray, expected: Mapping[str, Array], *, in_order: bool = False
+) -> None:
+    """Check that a reader is the same mapping as a dict of arrays, in every way to ask it.
+
+    With `in_order`, the order of `expected` is the data order to find; else
+    only that starts never decrease.
+    """
+    names = list(store)
+    assert sorted(names) == sorted(expected)
+    if in_order:
+        assert names == list(expected)
+    _check_mapping(store, names, expected)
+    _check_columns(store, names, expected)
+    _check_batches(store, names, expected)
+    store.verify()
+
+
+def _check_mapping(store: PointerArray, names: list[str], expected: Mapping[str, Array]) -> None:
+    assert len(store) == len(expected)
+    assert list(store.keys()) == names
+    for name, array in expected.items():
+        assert name in store
+        check_same(store[name], array)
+        found = store.get(name)
+        assert found is not None
+        check_same(found, array)
+    absent = "no such name" * 3
+    assert absent not in store
+    assert store.get(absent) is None
+    with pytest.raises(KeyError, match="no such name"):
+        store[absent]
+    for found_all in (dict(store.items()), dict(zip(names, store.values(), strict=True))):
+        assert list(found_all) == names
+        for name, found in found_all.items():
+            check_same(found, expected[name])
+
+
+def _check_columns(store: PointerArray, names: list[str], expected: Mapping[str, Array]) -> None:
+    assert list(store.names) == names
+    assert store.names[:] == names
+    assert len(store.names) == len(names)
+    for column in (store.starts, store.ends, store.lengths):
+        assert (column.dtype, column.shape) == (np.dtype("i8"), (len(names),))
+    assert np.all(np.diff(store.starts) >= 0)
+    assert store.lengths.tolist() == [len(expected[name]) for name in names]
+    bounds = list(zip(store.starts.tolist(), store.ends.tolist(), strict=True))
+    assert [store.pointers[name] for name in names] == bounds
+    assert dict(store.pointers) == dict(zip(names, bounds, strict=True))
+    for position, (name, (start, end)) in enumerate(zip(names, bounds, strict=True)):
+        assert store.names[position] == name
+        assert store.names[position - len(names)] == name
+        check_same(store.arrays[position], expected[name])
+        check_same(store.arrays[position - len(names)], expected[name])
+        if start < end:
+            check_same(store.rows[start:end], expected[name])
+            check_same(store[start:end], expected[name])
+
+
+def _check_batches(store: PointerArray, names: list[str], expected: Mapping[str, Array]) -> None:
+    assert len(store.arrays) == len(names)
+    backwards = names[::-1]
+    batches = {
+        "take": store.take(backwards),
+        "slice": store.arrays[::-1],
+        "positions": store.arrays[np.arange(len(names))[::-1]],
+    }
+    for batch in batches.values():
+        assert len(batch) == len(backwards)
+        for name, found in zip(backwards, batch.to_list(), strict=True):
+            check_same(found, expected[name])
+    everything = np.ones(len(names), np.bool_)
+    assert len(store.arrays[everything]) == len(names)
+
+
+def check_writer(writer: PointerArrayWriter, expected: Mapping[str, Array]) -> None:
+    """Check that a writer tells of the same arrays."""
+    assert len(writer) == len(expected)
+    assert sorted(writer) == sorted(expected)
+    assert sorted(writer.pointers) == sorted(expected)
+    for name, array in expected.items():
+        assert name in writer
+        check_same(writer[name], array)
+        start, end = writer.pointers[name]
+        assert end - start == len(array)
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """SHA-256 of each file below a directory, by its path in it."""
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+@contextmanager
+def unchanged(directory: Path) -> Iterator[None]:
+    """Check that a ``with`` block leaves each byte of a directory as it was."""
+    before = digests(directory)
+    yield
+    assert digests(directory) == before
+
+
+def open_descriptors() -> list[str]:
+    """What each open descriptor of this process leads to."""
+    folder = Path("/proc/self/fd") if Path("/proc/self/fd").exists() else Path("/dev/fd")
+    found = []
+    for entry in os.listdir(folder):  # noqa: PTH208 - iterdir would hold a descriptor itself
+        try:
+            found.append(os.readlink(folder / entry))  # noqa: PTH115
+        except OSError:  # the one that lists the folder
+            continue
+    return sorted(found)
+
+
+def root_base(array: Array) -> Any:
+    """Return the array at the bottom of a chain of views."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array

@@ -1,0 +1,270 @@
+"""A workload on one store that notes what its calls have promised, and the judge of what is left."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import ptrarray
+from ptrarray.storage import files
+from tests.support.power import KilledError, Recording, Site, materialise, read_tree, record
+
+Array = NDArray[Any]
+Content = dict[str, bytes] | None  # arrays by name, attrs under ATTRS; None: no store
+Tree = dict[str, bytes | None]
+
+ATTRS = "\0attrs"
+NAME = "store.ptr"
+
+
+class Mark(NamedTuple):
+    """So many commits had begun, returned or become durable when the log was so long."""
+
+    at: int
+    n_commits: int
+
+
+class Story:
+    """What a workload did to a store, and what it was promised.
+
+    Attributes
+    ----------
+    contents : list of Content
+        What the store holds after each number of commits.
+    """
+
+    def __init__(self, recording: Recording, before: Content = None) -> None:
+        self.recording = recording
+        self.path = recording.root / NAME
+        self.contents: list[Content] = [before]
+        self._begun = [Mark(0, 0)]
+        self._returned = [Mark(0, 0)]
+        self._durable = [Mark(0, 0)]
+
+    @property
+    def _at(self) -> int:
+        self.recording.note_mapped()
+        return len(self.recording.log)
+
+    def commit(self, action: Callable[[], Any], after: Content, *, durable: bool = False) -> Any:
+        """Make one commit, after which the store holds `after`."""
+        self.contents.append(after)
+        n_commits = len(self.contents) - 1
+        self._begun.append(Mark(self._at, n_commits))
+        result = action()
+        self._returned.append(Mark(self._at, n_commits))
+        if durable:
+            self.promise()
+        return result
+
+    def promise(self) -> None:
+        """Note that all commits so far are safe from a power cut."""
+        self._durable.append(Mark(self._at, len(self.contents) - 1))
+
+    # calls of the store --------------------------------------------------------------------
+
+    def create(self, **options: Any) -> ptrarray.PointerArrayWriter:
+        def action() -> ptrarray.PointerArrayWriter:
+            return ptrarray.create(self.path, **{"dtype": "i4", **options})
+
+        writer: ptrarray.PointerArrayWriter = self.commit(
+            action, with_attrs({}, options.get("attrs", {})), durable=True
+        )
+        return writer
+
+    def write(
+        self, writer: ptrarray.PointerArrayWriter, start: int | None = None, **arrays: Array
+    ) -> tuple[int, int]:
+        after = self.now | {name: array.tobytes() for name, array in arrays.items()}
+        rows: tuple[int, int] = self.commit(
+            lambda: writer.write(arrays, start=start, overwrite=True), after
+        )
+        return rows
+
+    def delete(self, writer: ptrarray.PointerArrayWriter, name: str) -> None:
+        after = {key: raw for key, raw in self.now.items() if key != name}
+        self.commit(lambda: writer.__delitem__(name), after)
+
+    def flush(self, writer: ptrarray.PointerArrayWriter) -> None:
+        writer.flush()
+        self.promise()
+
+    def close(self, writer: ptrarray.PointerArrayWriter) -> None:
+        """Close, which may checkpoint, and then is as good as a flush."""
+        before = (self.path / "index.msgpack").read_bytes()
+        writer.close()
+        if (self.path / "index.msgpack").read_bytes() != before:
+            self.promise()
+
+    def killed(self, action: Callable[[], Any], n_more: int) -> bool:
+        """Let a process be killed so many operations from now; tell whether it was.
+
+        What it committed, if anything, is found by looking.
+        """
+        recording = self.recording
+        recording.dies_at = len(recording.log) + n_more
+        self._begun.append(Mark(self._at, len(self.contents)))
+        with suppress(KilledError):
+            action()
+        was_killed, recording.dies_at, recording.is_dead = recording.is_dead, None, False
+        gc.collect()  # closes its files
+        self.contents.append(look(self.path))
+        self._returned.append(Mark(self._at, len(self.contents) - 1))
+        return was_killed
+
+    @property
+    def now(self) -> dict[str, bytes]:
+        return dict(self.contents[-1] or {})
+
+    # what was promised ---------------------------------------------------------------------
+
+    def durable(self, cut: int) -> range:
+        """Numbers of commits that may be there when the power is cut after `cut` operations."""
+        return range(_last(self._durable, cut), _last(self._begun, cut, before=True) + 1)
+
+    def returned(self, done: int, begun: int) -> range:
+        """Numbers of commits that may be there when all processes are killed.
+
+        Parameters
+        ----------
+        done, begun : int
+            Operations that were done whole, and that were begun.
+        """
+        return range(_last(self._returned, done), _last(self._begun, begun, before=True) + 1)
+
+
+def _last(marks: list[Mark], cut: int, *, before: bool = False) -> int:
+    return [mark.n_commits for mark in marks if mark.at < cut + (not before) or not mark.at][-1]
+
+
+def with_attrs(content: dict[str, bytes], attrs: Mapping[str, Any]) -> dict[str, bytes]:
+    return content | {ATTRS: repr(dict(attrs)).encode()}
+
+
+Workload = Callable[[Story], None]
+
+
+def tell(
+    workload: Workload,
+    root: Path,
+    *,
+    omit: Callable[[Site], bool] = lambda site: False,
+    before: Tree | None = None,
+    boot: int = 1,
+) -> Story:
+    """Record a workload, on what an earlier boot has left or on nothing."""
+    materialise(before or {}, root)
+    with booted(boot), repeatable(), record(root, omit) as recording:
+        story = Story(recording, look(root / NAME))
+        workload(story)
+    return story
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Let the same workload give the same bytes each time."""
+    rng = random.Random(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(secrets, "token_bytes", rng.randbytes)
+        patch.setattr(secrets, "token_hex", lambda n: rng.randbytes(n).hex())
+        yield
+
+
+# looking at what is left -------------------------------------------------------------------
+
+
+@contextmanager
+def booted(n: int) -> Iterator[None]:
+    """Let the machine have been started for the n-th time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "boot_id", lambda: n.to_bytes(16, "big"))
+        yield
+
+
+@contextmanager
+def without_syncs() -> Iterator[None]:
+    """Spare the disk what only a power cut could tell."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fsync", "fdatasync"):
+            if hasattr(os, name):
+                patch.setattr(os, name, lambda fd: None)
+        yield
+
+
+def look(path: Path) -> Content:
+    """Read all of a store that must be whole, changing nothing."""
+    before = read_tree(path.parent)
+    try:
+        store = ptrarray.open(path)
+    except ptrarray.StoreNotFoundError:
+        return None
+    content = {name: store[name].tobytes() for name in store}
+    content = with_attrs(content, store.attrs)
+    assert len(store) == len(content) - 1
+    ptrarray.verify(path)
+    assert read_tree(path.parent) == before, "a read changed a file"
+    return content
+
+
+def go_on(path: Path, content: Content, *, then_checkpoint: bool) -> None:
+    """Write to what is left as any program would, and look again."""
+    extra = np.arange(5, dtype=np.int32)
+    if content is None:
+        ptrarray.create(path, dtype="i4").close()
+        content = with_attrs({}, {})
+    with ptrarray.append(path) as writer:
+        writer["extra"] = extra
+        if then_checkpoint:
+            ptrarray.checkpoint(path)
+    expected = content | {"extra": extra.tobytes()}
+    found = look(path)
+    assert found == expected, f"after one more write: {difference(found, expected)}"
+
+
+def difference(found: Content, expected: Content) -> str:
+    if found is None or expected is None:
+        return f"found {found and 'a store'}, expected {expected and 'a store'}"
+    keys = sorted(found.keys() | expected.keys())
+    wrong = [key for key in keys if found.get(key) != expected.get(key)]
+    return f"differs in {wrong}, found {sorted(found)}, expected {sorted(expected)}"
+
+
+class Judge:
+    """Looks at each different state of a directory once.
+
+    Attributes
+    ----------
+    n_states : int
+        States that were looked at.
+    """
+
+    def __init__(self, place: Path, boot: int = 2) -> None:
+        self._place = place
+        self._boot = boot
+        self._known: dict[int, Content] = {}
+        self.n_states = 0
+
+    def content(self, tree: Tree) -> Content:
+        """Return what the store in a directory holds, having found it usable."""
+        key = hash(tuple(tree.items()))
+        if key not in self._known:
+            self.n_states += 1
+            target = self._place / f"state{self.n_states}"
+            materialise(tree, target)
+            with booted(self._boot), without_syncs():
+                content = look(target / NAME)
+                go_on(target / NAME, content, then_checkpoint=self.n_states % 2 == 0)
+            shutil.rmtree(target)
+            self._known[key] = content
+        return self._known[key]

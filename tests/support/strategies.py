@@ -1,0 +1,137 @@
+"""What hypothesis tries: dtypes, row shapes, names and arrays that a store must take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+PLAIN_DTYPES = (
+    "?",
+    *("i1", "u1", "<i2", ">i2", "<u4", ">u4", "<i8", ">u8"),
+    *("<f2", ">f4", "<f8", ">f8", "g"),
+    *("<c8", ">c16"),
+    *("<M8[s]", ">M8[ns]", "<m8[ms]", ">m8[D]"),
+    *("S5", "<U3", ">U3", "V7"),
+)
+STRUCTURED_DTYPES: tuple[Any, ...] = (
+    [("time", "<M8[s]"), ("xyz", ">f4", (3,)), ("label", "S3")],
+    [("inner", [("a", "?"), ("b", "<U2")]), ("größe", "<i8")],
+    np.dtype([("a", "i1"), ("b", "<f8")], align=True),
+)
+SUB_ARRAY_DTYPES: tuple[Any, ...] = (("<f4", (3,)), (">i2", (2, 2)))
+DTYPES = (*PLAIN_DTYPES, *STRUCTURED_DTYPES, *SUB_ARRAY_DTYPES)
+ROW_SHAPES = ((), (1,), (0,), (3,), (2, 3))
+STRANGE_NAMES = (
+    "",
+    " ",
+    "a/b\\c",
+    "two\nlines\r\n",
+    "nul\0inside",
+    "\0",
+    "größe",
+    "e\N{COMBINING ACUTE ACCENT}",
+    "\N{LATIN SMALL LETTER E WITH ACUTE}",
+    "日本語",
+    "\N{SNOWMAN}\N{PILE OF POO}",
+    "\N{RIGHT-TO-LEFT OVERRIDE}olleh",
+    "n" * 5000,
+    "ü" * 5000,
+    "0",
+    "-1",
+)
+
+
+def dtypes() -> st.SearchStrategy[Any]:
+    """Everything `numpy.dtype` takes and a store must."""
+    return st.sampled_from(DTYPES)
+
+
+def row_shapes() -> st.SearchStrategy[tuple[int, ...]]:
+    return st.sampled_from(ROW_SHAPES)
+
+
+def names() -> st.SearchStrategy[str]:
+    """A few short names that come again, strange ones, and any that UTF-8 can encode."""
+    return st.one_of(
+        st.sampled_from("abcdef"),
+        st.sampled_from(STRANGE_NAMES),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    )
+
+
+def filled(dtype: Any, shape: tuple[int, ...], seed: int) -> Array:
+    """Return an array of any dtype with values that depend on the seed.
+
+    Never NaN or NaT, so that equal bytes are equal values.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.subdtype is not None:
+        base, inner_shape = dtype.subdtype
+        return filled(base, (*shape, *inner_shape), seed)
+    result = np.zeros(shape, dtype)
+    if dtype.fields is not None:
+        for number, (name, (field, *_)) in enumerate(dtype.fields.items()):
+            result[name] = filled(field, shape, seed + number)
+        return result
+    numbers = np.random.default_rng(seed).integers(0, 100, shape)
+    match dtype.kind:
+        case "S" | "U":
+            result[...] = numbers.astype("U")
+        case "V":
+            result.view("u1").reshape(-1)[:] = np.resize(numbers, result.nbytes)
+        case "b":
+            result[...] = numbers % 2
+        case "c":
+            result[...] = numbers - 0.5j * numbers
+        case _:
+            result[...] = numbers.astype(dtype)
+    return result
+
+
+def in_c_order(array: Array) -> Array:
+    return array
+
+
+def strided(array: Array) -> Array:
+    """Return the same rows as every second one of an array twice as long."""
+    doubled = np.repeat(array, 2, axis=0)
+    return doubled[::2]
+
+
+def reversed_twice(array: Array) -> Array:
+    """Return the same rows with a negative stride."""
+    return array[::-1].copy()[::-1]
+
+
+def fortran(array: Array) -> Array:
+    return np.asfortranarray(array)
+
+
+def read_only(array: Array) -> Array:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def misaligned(array: Array) -> Array:
+    """Return the same rows at an odd address."""
+    raw = np.empty(array.nbytes + 1, np.uint8)[1:]
+    copy: Array = np.ndarray(array.shape, array.dtype, raw)
+    copy[...] = array
+    return copy
+
+
+MEMORY_LAYOUTS = (in_c_order, strided, reversed_twice, fortran, read_only, misaligned)
+
+
+@st.composite
+def arrays(draw: st.DrawFn, dtype: Any, row_shape: tuple[int, ...], max_length: int = 6) -> Array:
+    """Arrays of a store's dtype in every memory layout; length zero comes often."""
+    length = draw(st.one_of(st.just(0), st.integers(0, max_length)))
+    array = filled(dtype, (length, *row_shape), draw(st.integers(0, 2**16)))
+    return draw(st.sampled_from(MEMORY_LAYOUTS))(array)

@@ -1,0 +1,517 @@
+"""Each fast path gives what the plain path gives."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import ptrarray
+from ptrarray import BadInputError, DuplicateNameError, table
+from ptrarray.casting import fit
+from ptrarray.names import hash_all
+from ptrarray.storage.index import Index
+from ptrarray.storage.recent import RecentNames
+from tests.support import strategies
+from tests.support.checks import check_same, check_store, check_writer
+
+Array = NDArray[Any]
+
+# Words with the same CRC-32. It goes on from where it was, so chains of them collide, too.
+PAIRS = (("plumless", "buckeroo"), ("codding", "gnu"), ("exhibiters", "schlager"))
+COLLIDING = ["".join(words) for words in itertools.product(*PAIRS)]
+
+
+def test_the_colliding_names_collide() -> None:
+    assert len({crc32(name.encode()) for name in COLLIDING}) == 1
+    assert len(set(COLLIDING)) == 8
+
+
+# the name table -----------------------------------------------------------------------------------
+
+HASHES = st.lists(
+    st.one_of(st.sampled_from([0, 1, 7, 2**31, 2**32 - 1]), st.integers(0, 2**32 - 1)), max_size=60
+)
+
+
+@given(HASHES, HASHES)
+@example([2**32 - 1] * 20, [2**32 - 1, 2**32 - 2])
+@example([0] * 20, [0, 1])
+@example([], [5])
+def test_candidates_are_all_pairs_with_equal_hashes(there: list[int], wanted: list[int]) -> None:
+    slots = table.build(np.array(there, np.uint32))
+    n_homes = table.count_homes(len(there))
+    queries, positions = table.candidates(slots, n_homes, np.array(wanted, np.uint32))
+    expected = {(q, p) for q, h in enumerate(wanted) for p, other in enumerate(there) if h == other}
+    assert sorted(zip(queries.tolist(), positions.tolist(), strict=True)) == sorted(expected)
+
+
+@given(HASHES)
+def test_build_is_linear_probing(there: list[int]) -> None:
+    """Every hash is found from its home without an empty slot in between."""
+    slots = table.build(np.array(there, np.uint32)).tolist()
+    n_homes = table.count_homes(len(there))
+    for position, name_hash in enumerate(there):
+        at = name_hash * n_homes >> 32
+        while slots[at] != [name_hash, position]:
+            assert slots[at][1] != table.EMPTY
+            at += 1
+    assert sum(slot[1] != table.EMPTY for slot in slots) == len(there)
+    assert slots[-1][1] == table.EMPTY
+
+
+# names in the index -------------------------------------------------------------------------------
+
+
+def checkpointed(path: Path, names: Iterable[str]) -> Index:
+    """Make a store of empty arrays under the names, and return its index."""
+    with ptrarray.create(path, dtype="u1") as writer:
+        writer.write({name: [] for name in names})
+    ptrarray.checkpoint(path)
+    return Index(path)
+
+
+def check_finds(index: Index, there: Sequence[str], wanted: Sequence[str]) -> None:
+    """Check that one by one, many at once and a dict find the same positions."""
+    positions = {name.encode(): at for at, name in enumerate(there)}
+    encoded = [name.encode() for name in wanted]
+    expected = [positions.get(name, -1) for name in encoded]
+    assert [index.find(name) for name in encoded] == expected
+    assert index.find_many(encoded, np.array(hash_all(encoded), "u4")).tolist() == expected
+    assert index.find_all(encoded).tolist() == expected
+
+
+@given(
+    there=st.lists(st.one_of(strategies.names(), st.sampled_from(COLLIDING)), unique=True),
+    wanted=st.lists(st.one_of(strategies.names(), st.sampled_from(COLLIDING))),
+)
+def test_names_are_found_as_in_a_dict(
+    tmp_path_factory: pytest.TempPathFactory, there: list[str], wanted: list[str]
+) -> None:
+    index = checkpointed(tmp_path_factory.mktemp("names") / "names.ptr", there)
+    check_finds(index, there, wanted)
+    check_finds(index, there, there)
+    check_finds(index, there, COLLIDING)
+
+
+def test_many_names_are_found_as_in_a_dict(tmp_path: Path) -> None:
+    there = [*map(str, range(20_000)), *COLLIDING]
+    index = checkpointed(tmp_path / "names.ptr", there)
+    check_finds(index, there, there)
+    check_finds(index, there, [str(n) for n in range(19_000, 30_000)])
+    check_finds(index, there, ["absent", *there[:5], "absent", ""])
+
+
+# names with the same hash, anywhere ---------------------------------------------------------------
+
+SPLITS = list(itertools.product(["index", "journal", "absent"], repeat=4))
+
+
+@pytest.mark.parametrize("places", SPLITS, ids="-".join)
+def test_colliding_names_are_told_apart(tmp_path: Path, places: tuple[str, ...]) -> None:
+    path = tmp_path / "colliding.ptr"
+    split = dict(zip(COLLIDING, places, strict=False))
+    arrays = {name: np.array([at], "i4") for at, name in enumerate(split)}
+    expected = {name: arrays[name] for name, place in split.items() if place != "absent"}
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer.write({name: arrays[name] for name, place in split.items() if place == "index"})
+        ptrarray.checkpoint(path)
+        writer.write({name: arrays[name] for name, place in split.items() if place == "journal"})
+        check_writer(writer, expected)
+        with ptrarray.append(path) as other:
+            for opened in (writer, other):
+                check_duplicates(opened, split, arrays)
+        with ptrarray.open(path) as store:
+            check_store(store, expected)
+            for name in COLLIDING:
+                assert (name in store) == (name in expected)
+        for name in list(expected):
+            del writer[name], expected[name]
+            check_writer(writer, expected)
+
+
+def check_duplicates(
+    writer: ptrarray.PointerArrayWriter, split: dict[str, str], arrays: dict[str, Array]
+) -> None:
+    """Check that exactly the names that are there are refused, alone and together."""
+    there = {name for name, place in split.items() if place != "absent"}
+    for names in (*([name] for name in there), list(split)):
+        if there & set(names):
+            with pytest.raises(DuplicateNameError) as raised:
+                writer.write({name: arrays[name] for name in names})
+            assert set(raised.value.names) == there & set(names)
+
+
+def test_a_name_may_come_and_go_beside_one_with_its_hash(tmp_path: Path) -> None:
+    first, second = PAIRS[0]
+    with ptrarray.create(tmp_path / "a.ptr", dtype="i4") as writer:
+        for n in range(3):
+            writer.write({first: [n]})
+            writer.write({second: [10 + n]})
+            del writer[first]
+            assert second in writer
+            with pytest.raises(DuplicateNameError):
+                writer.write({second: [0]})
+            del writer[second]
+            if n == 1:
+                ptrarray.checkpoint(writer.path)
+        assert len(writer) == 0
+
+
+# names since the last checkpoint ------------------------------------------------------------------
+
+RECORDS = st.lists(st.lists(st.integers(0, 5) | st.integers(2**32 - 3, 2**32 - 1), max_size=4))
+
+
+@given(RECORDS, st.sets(st.integers(0, 12)))
+def test_recent_names_are_a_dict_of_lists(records: list[list[int]], looks: set[int]) -> None:
+    """Also when it is asked in between, which makes it sort what it has."""
+    recent, expected = RecentNames(), dict[int, list[int]]()
+    everything = np.array([*range(7), *range(2**32 - 4, 2**32)], np.uint32)
+    for number, hashes in enumerate(records):
+        recent.add(np.array(hashes, np.uint32), 8192 + number)
+        for name_hash in set(hashes):
+            expected.setdefault(name_hash, []).insert(0, 8192 + number)
+        if number in looks:
+            seen = recent.seen(everything)
+            assert everything[seen].tolist() == [h for h in everything.tolist() if h in expected]
+    for name_hash in everything.tolist():
+        found = list(dict.fromkeys(recent.records(name_hash)))
+        assert found == expected.get(name_hash, [])
+
+
+def test_recent_names_of_many_single_records() -> None:
+    recent = RecentNames()
+    hashes = [crc32(b"%d" % n) for n in range(20_000)]
+    for at, name_hash in enumerate(hashes):
+        recent.add([name_hash], at)
+        if at % 5000 == 0:
+            assert recent.records(name_hash)[0] == at
+    wanted = np.array([*hashes[::100], 5], np.uint32)
+    assert recent.seen(wanted).tolist() == list(range(200))
+    assert all(at in recent.records(hashes[at]) for at in range(0, 20_000, 100))
+
+
+# journal over index -------------------------------------------------------------------------------
+
+CHANGE = st.tuples(
+    st.sampled_from(["put", "put", "planned", "delete", "point", "checkpoint"]),
+    st.sampled_from([*"abcdefgh", *COLLIDING[:2]]),
+    st.integers(0, 3),
+    st.integers(0, 12),
+)
+
+
+@dataclass
+class Plain:
+    """Pointers in a dict, sorted when asked."""
+
+    pointers: dict[str, tuple[int, int]]
+
+    def put(self, name: str, start: int, end: int) -> None:
+        self.pointers.pop(name, None)
+        self.pointers[name] = (start, end)
+
+    def columns(self) -> list[tuple[str, int, int]]:
+        items = sorted(self.pointers.items(), key=lambda item: item[1][0])
+        return [(name, start, end) for name, (start, end) in items]
+
+
+def change(
+    writer: ptrarray.PointerArrayWriter, plain: Plain, what: tuple[str, str, int, int]
+) -> None:
+    """Make one change to a store and to a dict of pointers."""
+    kind, name, n_rows, start = what
+    array = np.arange(n_rows, dtype="u1")
+    if kind == "put":
+        plain.put(name, *writer.write({name: array}, overwrite=True))
+    elif kind == "planned":
+        try:
+            plain.put(name, *writer.write({name: array}, start=start, overwrite=True))
+        except ptrarray.OverlapError:
+            return
+    elif kind == "delete":
+        writer.pop(name, None)
+        plain.pointers.pop(name, None)
+    elif kind == "point" and plain.pointers:
+        first, end = next(iter(plain.pointers.values()))
+        if first < end:
+            writer.point(name, first, end, overwrite=True)
+            plain.put(name, first, end)
+    elif kind == "checkpoint":
+        ptrarray.checkpoint(writer.path)
+
+
+def columns(store: ptrarray.PointerArray) -> list[tuple[str, int, int]]:
+    starts, ends = store.starts.tolist(), store.ends.tolist()
+    return list(zip(store.names, starts, ends, strict=True))
+
+
+@given(st.lists(CHANGE, max_size=25))
+def test_a_journal_over_an_index_is_one_plain_sort(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, str, int, int]]
+) -> None:
+    """By column and by position; opened anew, refreshed step by step, and checkpointed."""
+    path = tmp_path_factory.mktemp("order") / "order.ptr"
+    plain = Plain({})
+    with ptrarray.create(path, dtype="u1") as writer, ptrarray.open(path) as following:
+        for number, what in enumerate(changes):
+            change(writer, plain, what)
+            if number % 3 == 0:
+                following.refresh()
+        following.refresh()
+        expected = plain.columns()
+        assert columns(following) == expected
+        with ptrarray.open(path) as store:
+            assert columns(store) == expected
+            for position, (name, start, end) in enumerate(expected):
+                assert store.names[position] == name
+                assert len(store.arrays[position]) == end - start
+                assert store.pointers[name] == (start, end)
+            store.verify()
+        ptrarray.checkpoint(path)
+        following.refresh()
+        assert columns(following) == expected
+        following.verify()
+
+
+@given(st.lists(st.sampled_from([*"abcdefgh", "absent", *COLLIDING[:3]]), max_size=12))
+def test_take_is_one_by_one(tmp_path_factory: pytest.TempPathFactory, wanted: list[str]) -> None:
+    path = tmp_path_factory.mktemp("take") / "take.ptr"
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer.write({name: [at] * (at % 4) for at, name in enumerate("abcdefgh")})
+        for _ in range(2):
+            with ptrarray.open(path) as store:
+                check_take(store, wanted)
+            writer.write({COLLIDING[0]: [1, 2], "c": [9], "a": []}, overwrite=True)
+            writer.pop("d", None)
+        ptrarray.checkpoint(path)
+        with ptrarray.open(path) as store:
+            check_take(store, wanted)
+
+
+def check_take(store: ptrarray.PointerArray, wanted: list[str]) -> None:
+    if any(name not in store for name in wanted):
+        with pytest.raises(KeyError):
+            store.take(wanted)
+        return
+    batch = store.take(wanted)
+    assert len(batch) == len(wanted)
+    for name, found in zip(wanted, batch, strict=True):
+        check_same(found, store[name])
+
+
+# ways to write ------------------------------------------------------------------------------------
+
+
+def write_at_once(writer: ptrarray.PointerArrayWriter, arrays: dict[str, Array]) -> None:
+    writer.write(arrays)
+
+
+def write_one_by_one(writer: ptrarray.PointerArrayWriter, arrays: dict[str, Array]) -> None:
+    for name, array in arrays.items():
+        writer[name] = array
+
+
+def write_claimed(writer: ptrarray.PointerArrayWriter, arrays: dict[str, Array]) -> None:
+    """Write outside the lock, as large batches are."""
+    writer.write(arrays, start=writer.reserve(sum(map(len, arrays.values()))))
+
+
+def write_claimed_one_by_one(writer: ptrarray.PointerArrayWriter, arrays: dict[str, Array]) -> None:
+    for name, array in arrays.items():
+        write_claimed(writer, {name: array})
+
+
+def write_ragged(writer: ptrarray.PointerArrayWriter, arrays: dict[str, Array]) -> None:
+    lengths = [len(array) for array in arrays.values()]
+    values = [np.empty((0, *writer.row_shape), writer.dtype), *arrays.values()]
+    writer.write_ragged(list(arrays), np.concatenate(values), np.cumsum([0, *lengths]))
+
+
+def write_allocated(writer: ptrarray.PointerArrayWriter, arrays: dict[str, Array]) -> None:
+    for name, array in arrays.items():
+        with writer.allocate(name, len(array)) as rows:
+            rows[...] = array
+
+
+def write_cast(writer: ptrarray.PointerArrayWriter, arrays: dict[str, Array]) -> None:
+    """Write in the other byte order, which is cast back."""
+    writer.write({name: a.astype(a.dtype.newbyteorder()) for name, a in arrays.items()})
+
+
+WAYS: tuple[Callable[[ptrarray.PointerArrayWriter, dict[str, Array]], None], ...] = (
+    write_at_once,
+    write_one_by_one,
+    write_claimed,
+    write_claimed_one_by_one,
+    write_ragged,
+    write_allocated,
+    write_cast,
+)
+
+
+def check_ways(folder: Path, dtype: Any, row_shape: Any, arrays: dict[str, Array]) -> None:
+    """Check that all ways to write leave the same rows and the same columns."""
+    found = set()
+    for way in WAYS:
+        path = folder / f"{way.__name__}.ptr"
+        with ptrarray.create(path, dtype=dtype, row_shape=row_shape) as writer:
+            way(writer, arrays)
+        ptrarray.checkpoint(path)
+        with ptrarray.open(path) as store:
+            check_store(store, arrays, in_order=True)
+        index = Index(path)
+        found.add(
+            (
+                (path / "data.bin").read_bytes(),
+                *(index.column(name).tobytes() for name in index.columns),
+            )
+        )
+    assert len(found) == 1
+
+
+@given(
+    data=st.data(),
+    dtype=st.sampled_from(strategies.PLAIN_DTYPES),
+    row_shape=strategies.row_shapes(),
+)
+def test_all_ways_to_write_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+    dtype: Any,
+    row_shape: tuple[int, ...],
+) -> None:
+    layout = (np.dtype(dtype), row_shape)
+    arrays = data.draw(st.dictionaries(strategies.names(), strategies.arrays(*layout), max_size=4))
+    check_ways(tmp_path_factory.mktemp("ways"), *layout, arrays)
+
+
+def test_all_ways_to_write_much_are_the_same(tmp_path: Path) -> None:
+    lengths = [10**5, 0, 1, 2**16 // 8, 2**16 // 8 + 1, 5]
+    arrays = {str(n): np.arange(n, dtype="<i8") for n in lengths}
+    check_ways(tmp_path, "<i8", (), arrays)
+
+
+# casting ------------------------------------------------------------------------------------------
+
+INTEGERS = ("i1", "u1", "<i2", ">u2", "i4", "u4", ">i8", "u8")
+FLOATS = ("<f2", ">f4", "f8")
+EDGES = st.sampled_from(
+    [0, 1, -1, *(sign * 2**bits + d for bits in (7, 8, 11, 15, 16, 24, 31, 32, 53, 63, 64)
+                 for sign in (1, -1) for d in (-1, 0, 1))]
+)  # fmt: skip
+
+
+def fits_integer(value: int, dtype: np.dtype[Any]) -> bool:
+    info = np.iinfo(dtype)
+    return int(info.min) <= value <= int(info.max)
+
+
+def cast_or_none(values: Array, dtype: Any) -> Array | None:
+    try:
+        return fit("a", values, np.dtype(dtype), ())
+    except BadInputError:
+        return None
+
+
+@given(
+    st.lists(EDGES | st.integers(-(2**63), 2**64 - 1), max_size=5),
+    st.sampled_from(INTEGERS),
+    st.sampled_from(INTEGERS),
+)
+def test_integers_into_integers(values: list[int], source: str, target: str) -> None:
+    values = [value for value in values if fits_integer(value, np.dtype(source))]
+    found = cast_or_none(np.array(values, source), target)
+    if all(fits_integer(value, np.dtype(target)) for value in values):
+        assert found is not None
+        assert found.dtype == np.dtype(target)
+        assert found.tolist() == values
+    else:
+        assert found is None
+
+
+def is_exact(value: int, dtype: np.dtype[Any]) -> bool:
+    """Tell whether a float of a dtype can be this integer."""
+    with np.errstate(over="ignore"):
+        as_float = float(dtype.type(value))
+    return np.isfinite(as_float) and int(as_float) == value
+
+
+@given(
+    st.lists(EDGES | st.integers(-(2**63), 2**64 - 1), max_size=5),
+    st.sampled_from(INTEGERS),
+    st.sampled_from(FLOATS),
+)
+def test_integers_into_floats(values: list[int], source: str, target: str) -> None:
+    values = [value for value in values if fits_integer(value, np.dtype(source))]
+    found = cast_or_none(np.array(values, source), target)
+    if all(is_exact(value, np.dtype(target)) for value in values):
+        assert found is not None
+        assert [int(value) for value in found.tolist()] == values
+    else:
+        assert found is None
+
+
+@given(st.lists(st.floats(), max_size=5), st.sampled_from(FLOATS), st.sampled_from(FLOATS))
+@example([65504.0, 65519.9], "f8", "<f2")
+@example([65520.0], "f8", "<f2")
+def test_floats_into_floats(values: list[float], source: str, target: str) -> None:
+    with np.errstate(over="ignore"):
+        array = np.array(values).astype(source)
+        expected = [np.dtype(target).type(value) for value in array.tolist()]
+    found = cast_or_none(array, target)
+    if any(np.isinf(e) and not np.isinf(v) for e, v in zip(expected, array, strict=True)):
+        assert found is None
+    else:
+        assert found is not None
+        assert np.array_equal(found, np.array(expected, target), equal_nan=True)
+
+
+UNITS = {"D": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+
+
+@given(
+    st.lists(EDGES | st.integers(-(2**62), 2**62) | st.integers(-48, 48), max_size=4),
+    st.sampled_from(list(UNITS)),
+    st.sampled_from(list(UNITS)),
+    st.sampled_from("mM"),
+)
+def test_times_into_times(values: list[int], source: str, target: str, kind: str) -> None:
+    values = [value for value in values if -(2**63) < value < 2**63]
+    array = np.array(values, "i8").view(f"{kind}8[{source}]")
+    ticks = [value * UNITS[source] for value in values]
+    found = cast_or_none(array, f"{kind}8[{target}]")
+    scaled = [tick // UNITS[target] for tick in ticks if tick % UNITS[target] == 0]
+    if len(scaled) == len(values) and all(-(2**63) < value < 2**63 for value in scaled):
+        assert found is not None
+        assert found.view("i8").tolist() == scaled
+    else:
+        assert found is None
+
+
+@pytest.mark.parametrize("source", [*INTEGERS, *FLOATS, "?", "c8", "c16", "S2", "U2", "M8[s]"])
+@pytest.mark.parametrize("target", [*INTEGERS, *FLOATS, "?", "c8", "c16", "S3", "U3", "M8[s]"])
+def test_an_empty_array_is_cast_as_a_full_one(source: str, target: str) -> None:
+    """Whether kinds go together does not depend on there being values."""
+    full = np.ones(1, source) if source[0] not in "SUM" else np.zeros(1, source)
+    assert (cast_or_none(full[:0], target) is None) == (cast_or_none(full, target) is None)
+
+
+@pytest.mark.parametrize("layout", strategies.MEMORY_LAYOUTS)
+@pytest.mark.parametrize("dtype", strategies.DTYPES, ids=repr)
+def test_what_fits_is_not_copied(dtype: Any, layout: Callable[[Array], Array]) -> None:
+    array = layout(strategies.filled(dtype, (4, 2), 1))
+    found = fit("a", array, array.dtype, array.shape[1:])
+    assert np.shares_memory(found, array) == array.flags.c_contiguous
+    assert found.flags.c_contiguous
+    assert np.array_equal(found, array)
