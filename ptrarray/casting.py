@@ -128,7 +128,8 @@ def _is_kept(array: Array, cast: Array) -> bool:
     kinds = array.dtype.kind, cast.dtype.kind
     if kinds[0] in "fc" and kinds[1] in "fc":
         return not np.any(np.isinf(cast) & ~np.isinf(array))
-    back = cast.astype(array.dtype, casting="unsafe")
+    is_real = kinds[1] == "c" and kinds[0] != "c"
+    back = (cast.real if is_real else cast).astype(array.dtype, casting="unsafe")
     if kinds[0] in "mM":
         return bool(np.all((back == array) | (np.isnat(back) & np.isnat(array))))
     if kinds[0] in "iu" and kinds[1] in "fc":

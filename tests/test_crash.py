@@ -34,9 +34,10 @@ from tests.support.story import (
     with_attrs,
 )
 
-NORMAL = Effort(exhaustive_ops=3, n_samples=4, n_special=2, n_around=0)
+NORMAL = Effort(exhaustive_ops=3, n_samples=3, n_special=1, n_around=0)
+QUICK = Effort(exhaustive_ops=2, n_samples=1, n_special=1, n_around=0)
 THOROUGH = Effort(exhaustive_ops=10, n_samples=400, n_special=100, n_around=4)
-N_SECOND_CUTS = 6  # states after a first power cut that are gone on from, for each workload
+N_SECOND_CUTS = 2  # states after a first power cut that are gone on from, for each workload
 LARGE = 20_000  # rows of 4 bytes: written outside the lock
 
 
@@ -272,7 +273,7 @@ def memory_directory() -> str | None:
 
 @pytest.fixture(scope="module")
 def judge(place: Path) -> Judge:
-    return Judge(place / "states")
+    return Judge(place / "states", boot=9)
 
 
 @each_workload
@@ -309,14 +310,14 @@ def go_on(story: Story) -> None:
 def test_second_power_cut(workload: Workload, place: Path, tmp_path: Path) -> None:
     first = told(workload)
     cuts = range(len(first.recording.log) * 3 // 4, len(first.recording.log) + 1)
-    states = [(cut, fates) for cut in cuts for fates in outcomes(first.recording, cut, NORMAL)]
+    states = [(cut, fates) for cut in cuts for fates in outcomes(first.recording, cut, QUICK)]
     judge = Judge(place / f"second-{workload.__name__}", boot=3)
     for at, (cut, fates) in enumerate(random.Random(1).sample(states, N_SECOND_CUTS)):
         tree = rebuild(first.recording, cut, fates)
         if not any(name.endswith("index.msgpack") for name in tree):
             continue  # the cut came before there was a store
         story = tell(go_on, tmp_path / f"world{at}", before=tree, boot=2)
-        problem = next(violations(story, judge, NORMAL), None)
+        problem = next(violations(story, judge, QUICK), None)
         assert problem is None, f"{problem}\nafter a first {describe(first, cut, fates)}"
 
 
@@ -414,7 +415,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("site", sites.values(), ids=sites.keys())
 
 
-def test_leaving_out_a_sync_is_noticed(site: Site, place: Path) -> None:
-    judge = Judge(place / f"without-{abs(hash(site))}", boot=3)
+def test_leaving_out_a_sync_is_noticed(site: Site, judge: Judge) -> None:
     stories = (teller(site) for teller in TELLERS if site in teller(None).recording.sites)
     assert any(next(violations(story, judge, NORMAL), None) for story in stories)

@@ -257,6 +257,21 @@ def test_a_script_that_forgets_close(path: Path, last_line: str) -> None:
         check_store(store, {"a": np.array([1, 2])})
 
 
+@pytest.mark.parametrize("n_rows", [3, 10**6])
+def test_a_script_that_writes_at_its_very_end(path: Path, n_rows: int) -> None:
+    script = (
+        "import atexit, numpy, ptrarray\n"
+        f"writer = ptrarray.append({str(path)!r})\n"
+        f"atexit.register(lambda: writer.write({{'a': numpy.arange({n_rows})}}))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    with ptrarray.open(path) as store:
+        check_store(store, {"a": np.arange(n_rows)})
+
+
 def test_rows_of_a_living_writer_cannot_be_taken(path: Path) -> None:
     with running(core_workers.hold_rows, path, 10) as (process, pipe), ptrarray.append(path) as w:
         assert receive(pipe) == "claimed"

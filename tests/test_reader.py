@@ -312,17 +312,17 @@ def test_ten_thousand_arrays_take_no_more_descriptors(tmp_path: Path) -> None:
     path = tmp_path / "many.ptr"
     with ptrarray.create(path, dtype="i4") as writer:
         writer.write({str(n): [n] for n in range(10_000)})
-    before = open_descriptors()
+    before = open_descriptors(path)
     store = ptrarray.open(path)
-    with_reader = open_descriptors()
+    with_reader = open_descriptors(path)
     held = [store[str(n)] for n in range(10_000)]
     held += list(store.values())
-    assert open_descriptors() == with_reader
+    assert open_descriptors(path) == with_reader
     assert len(with_reader) - len(before) <= 2
     assert sum(int(array[0]) for array in held) == 2 * sum(range(10_000))
     del held
     store.close()
-    assert open_descriptors() == before
+    assert open_descriptors(path) == before
 
 
 def test_a_read_changes_no_file(path: Path) -> None:
@@ -411,24 +411,24 @@ def test_refresh_step_by_step(path: Path, store: PointerArray) -> None:
     check_store(store, expected)
 
 
-def test_refresh_without_changes(store: PointerArray) -> None:
+def test_refresh_without_changes(path: Path, store: PointerArray) -> None:
     rows = store.rows
-    before = open_descriptors()
+    before = open_descriptors(path)
     for _ in range(100):
         store.refresh()
     assert np.shares_memory(store.rows, rows)
-    assert open_descriptors() == before
+    assert open_descriptors(path) == before
 
 
 def test_refresh_holds_one_mapping(path: Path, store: PointerArray) -> None:
-    before = open_descriptors()
+    before = open_descriptors(path)
     with ptrarray.append(path) as writer:
         for n in range(50):
             writer[str(n)] = [n]
             store.refresh()
         ptrarray.checkpoint(path)
         store.refresh()
-    assert open_descriptors() == before
+    assert open_descriptors(path) == before
 
 
 def test_iterators_keep_to_their_snapshot(path: Path, store: PointerArray) -> None:

@@ -703,10 +703,30 @@ def test_context_manager_closes_also_on_an_error(path: Path) -> None:
     check(path, {"a": [1]})
 
 
+def remove(path: Path) -> None:
+    for file in path.iterdir():
+        file.unlink()
+    path.rmdir()
+
+
+def replace(path: Path) -> None:
+    ptrarray.create(path, dtype="f8", mode="w").close()
+
+
+@pytest.mark.parametrize("lose", [remove, replace])
+def test_closing_a_writer_of_a_store_that_is_gone(path: Path, lose: Callable[[Path], None]) -> None:
+    """Nothing depends on it, so it neither fails nor hides what did."""
+    with pytest.raises(ZeroDivisionError), ptrarray.create(path, dtype="i4") as writer:  # noqa: PT012
+        writer.write({str(n): [n] for n in range(100)})
+        lose(path)
+        _ = 1 // 0
+    assert writer.closed
+
+
 def test_forgetting_close_loses_nothing_and_leaks_nothing(path: Path) -> None:
-    before = open_descriptors()
+    before = open_descriptors(path)
     ptrarray.create(path, dtype="i4")["a"] = [1]
-    assert open_descriptors() == before
+    assert open_descriptors(path) == before
     check(path, {"a": [1]})
 
 
@@ -800,13 +820,13 @@ def test_threads_read_while_others_replace(path: Path, writer: PointerArrayWrite
 
 def test_a_thousand_times_open_append_close(path: Path) -> None:
     ptrarray.create(path, dtype="i4").close()
-    before = open_descriptors()
+    before = open_descriptors(path)
     largest = 0
     for n in range(1000):
         with ptrarray.append(path) as writer:
             writer[f"name {n:04}"] = [n]
         largest = max(largest, (path / "journal.msgpack").stat().st_size)
-    assert open_descriptors() == before
+    assert open_descriptors(path) == before
     check(path, {f"name {n:04}": [n] for n in range(1000)})
     index_nbytes = (path / "index.msgpack").stat().st_size
     assert index_nbytes < 1000 * 80, "an index does not creep"

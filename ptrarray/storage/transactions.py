@@ -53,9 +53,9 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
         a name while the rows are being written.
     """
     nbytes = batch.n_rows * session.width
-    # Large arrays are summed while they are written, others before the lock is taken.
-    if nbytes < _LARGE_NBYTES * len(batch.names):
-        _ = batch.crcs
+    is_large = nbytes > max(_SMALL_NBYTES, _LARGE_NBYTES * len(batch.names))
+    if not is_large:
+        _ = batch.crcs  # before the lock is taken
     with session.locked():
         if not overwrite:
             session.check_new(batch.names, batch.hashes)
@@ -67,15 +67,27 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
             return start, end
         claim = _claim(session, batch.n_rows, start, batch.names[0] if batch.names else b"")
     with claim, _given_back_on_error(session, claim, is_append=start is None):
-        with ThreadPoolExecutor(1) as pool:
-            writing = pool.submit(claim.write, batch.buffers)
-            _ = batch.crcs
-            writing.result()
+        if is_large:
+            _write_and_sum(claim, batch)
+        else:
+            claim.write(batch.buffers)
         with session.locked():
             if not overwrite:
                 session.check_new(batch.names, batch.hashes)
             _commit_batch(session, batch, claim.start)
     return claim.start, claim.end
+
+
+def _write_and_sum(claim: Claim, batch: Batch) -> None:
+    """Write the rows in one thread while this one computes their checksums."""
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            writing = pool.submit(claim.write, batch.buffers)
+        except RuntimeError:  # no more threads: the interpreter is about to exit
+            claim.write(batch.buffers)
+            return
+        _ = batch.crcs
+        writing.result()
 
 
 def _commit_batch(session: Session, batch: Batch, start: int) -> None:

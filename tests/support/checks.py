@@ -137,16 +137,18 @@ def unchanged(directory: Path) -> Iterator[None]:
     assert digests(directory) == before
 
 
-def open_descriptors() -> list[str]:
-    """What each open descriptor of this process leads to."""
-    folder = Path("/proc/self/fd") if Path("/proc/self/fd").exists() else Path("/dev/fd")
+def open_descriptors(directory: Path) -> list[str]:
+    """Files in a directory that this process has open, once for each descriptor."""
+    folder = Path("/proc/self/fd")
+    if not folder.exists():
+        pytest.skip("only Linux tells what descriptors lead to")
     found = []
     for entry in os.listdir(folder):  # noqa: PTH208 - iterdir would hold a descriptor itself
         try:
             found.append(os.readlink(folder / entry))  # noqa: PTH115
         except OSError:  # the one that lists the folder
             continue
-    return sorted(found)
+    return sorted(target for target in found if target.startswith(f"{directory}/"))
 
 
 def root_base(array: Array) -> Any:

@@ -301,8 +301,17 @@ def _differences(known: bytes, found: bytes) -> Iterator[tuple[int, int]]:
 
 def read_tree(root: Path) -> dict[str, bytes | None]:
     """Contents of a directory by path; None for a directory."""
-    paths = sorted(root.rglob("*"))
-    return {str(p.relative_to(root)): None if p.is_dir() else p.read_bytes() for p in paths}
+    return dict(_entries(str(root), ""))
+
+
+def _entries(directory: str, prefix: str) -> Iterator[tuple[str, bytes | None]]:
+    for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield prefix + entry.name, None
+            yield from _entries(entry.path, f"{prefix}{entry.name}/")
+        else:
+            with File(entry.path) as file:
+                yield prefix + entry.name, file.pread(file.stat().st_size, 0)
 
 
 def _load(root: Path) -> tuple[Disk, dict[int, str]]:

@@ -212,7 +212,7 @@ def look(path: Path) -> Content:
     content = {name: store[name].tobytes() for name in store}
     content = with_attrs(content, store.attrs)
     assert len(store) == len(content) - 1
-    ptrarray.verify(path)
+    store.verify()
     assert read_tree(path.parent) == before, "a read changed a file"
     return content
 
