@@ -12,6 +12,7 @@ whole with numpy::
 
 import sys
 
+from ptrarray.creation import create
 from ptrarray.errors import (
     BadInputError,
     ClosedStoreError,
@@ -30,7 +31,7 @@ from ptrarray.ragged import Ragged
 from ptrarray.reader import PointerArray, open
 from ptrarray.storage.verify import Damage
 from ptrarray.upkeep import checkpoint, compact, repair, verify
-from ptrarray.writer import PointerArrayWriter, append, create
+from ptrarray.writer import PointerArrayWriter, append
 
 __version__ = "0.1.0"
 

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ptrarray.creation import create
 from ptrarray.errors import StoreError
 from ptrarray.fill import fill
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
 from ptrarray.worker import become_worker
-from ptrarray.writer import create
 
 _NEWLINE = 10
 _BLOCK_ROWS = 1 << 20

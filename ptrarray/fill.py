@@ -28,6 +28,7 @@ from typing import Any
 from numpy.typing import DTypeLike
 from tqdm.auto import tqdm
 
+from ptrarray.creation import create
 from ptrarray.errors import BadInputError, DuplicateNameError, StoreNotFoundError, TaskError
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
@@ -42,7 +43,7 @@ from ptrarray.worker import (
     work,
     work_packed,
 )
-from ptrarray.writer import append, create
+from ptrarray.writer import append
 
 _CHUNK_SECONDS = 0.2
 _CHUNK_TASKS = 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from types import MappingProxyType
 from typing import Any, Self, overload
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import reductions
+from ptrarray.arrays import Arrays, Items, Values
 from ptrarray.errors import BadInputError
 from ptrarray.names import encode_all
 from ptrarray.pointers import merge_runs
@@ -29,7 +30,6 @@ Int64s = npt.NDArray[np.int64]
 
 MODES = ("r", "r+", "c")
 
-_BLOCK = 1 << 16  # positions looked at in one go
 _NOTES_LIMIT = 1 << 12
 
 
@@ -319,11 +319,11 @@ class PointerArray(Mapping[str, Array]):
 
     def values(self) -> ValuesView[Array]:
         """Return the arrays in data order, as views."""
-        return _Values(self)
+        return Values(self, lambda: self.arrays)
 
     def items(self) -> ItemsView[str, Array]:
         """Return the pairs of name and array in data order, the arrays as views."""
-        return _Items(self)
+        return Items(self, lambda: self.arrays)
 
     def walk(self) -> Iterator[Array]:
         """Yield the arrays in data order, as views: from the front of the file to its end.
@@ -333,17 +333,7 @@ class PointerArray(Mapping[str, Array]):
         >>> [len(array) for array in store.walk()]
         [3, 2, 1]
         """
-        return self._walk(self._state)
-
-    def _walk(self, state: State | Closed) -> Iterator[Array]:
-        starts, ends = state.columns()
-        rows, is_noted = state.rows, self._mode == "r+"
-        for at in range(0, len(starts), _BLOCK):
-            block = slice(at, at + _BLOCK)
-            for start, end in zip(starts[block].tolist(), ends[block].tolist(), strict=True):
-                if is_noted:
-                    self._note(start, end)
-                yield rows[start:end]
+        return iter(self.arrays)
 
     def take(self, names: Iterable[str]) -> Ragged:
         """Copy several arrays into one contiguous batch.
@@ -405,7 +395,7 @@ class PointerArray(Mapping[str, Array]):
         Ragged(2 arrays, 4 rows of float32)
         """
         if self._arrays is None or self._arrays.state is not self._state:
-            self._arrays = Arrays(self, self._state)
+            self._arrays = Arrays(self._state, self._note if self._mode == "r+" else None)
         return self._arrays
 
     @property
@@ -558,86 +548,9 @@ class PointerArray(Mapping[str, Array]):
         check(state.snapshot, state.rows, progress=progress)
 
 
-class Arrays:
-    """The arrays of a store by position, in data order."""
-
-    def __init__(self, store: PointerArray, state: State | Closed) -> None:
-        self._store = store
-        self.state = state
-        self._rows = state.rows
-        # Where pointers can be looked up without further ado; else nothing.
-        is_plain = store.mode != "r+" and not state.snapshot.overlay.entries
-        index = state.snapshot.index
-        self._starts = index.start_items if is_plain else index.start_items[:0]
-        self._ends = index.end_items
-
-    def __len__(self) -> int:
-        return len(self.state.snapshot)
-
-    @overload
-    def __getitem__(self, key: int) -> Array: ...
-    @overload
-    def __getitem__(self, key: slice | Sequence[int] | Array) -> Ragged: ...
-    def __getitem__(self, key: Any) -> Any:
-        """Return one array as a view, or several as a `Ragged`, a copy.
-
-        Parameters
-        ----------
-        key : int, or slice, integer array or mask over positions
-        """
-        if type(key) is int and 0 <= key < len(self._starts):
-            start, end = self._starts[key], self._ends[key]
-            if 0 <= start <= end <= len(self._rows):
-                return self._rows[start:end]
-        snapshot = self.state.snapshot
-        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            position = key + len(self) if key < 0 else key
-            if not 0 <= position < len(self):
-                raise IndexError(
-                    f"position {key} is out of range for the {len(self)} arrays of "
-                    f"{self._store.path}"
-                )
-            return self._store._rows(self.state, *snapshot.pointer(int(position)))
-        starts, ends = self.state.columns()
-        index = key if isinstance(key, slice) else _positions(key)
-        return gather(self.state.rows, starts[index], ends[index])
-
-    def __iter__(self) -> Iterator[Array]:
-        return self._store.walk()
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} arrays of {self._store.path}>"
-
-
-class _Values(ValuesView[Array]):
-    _mapping: PointerArray
-
-    def __iter__(self) -> Iterator[Array]:
-        return self._mapping.walk()
-
-
-class _Items(ItemsView[str, Array]):
-    _mapping: PointerArray
-
-    def __iter__(self) -> Iterator[tuple[str, Array]]:
-        state = self._mapping._state
-        return zip(Names(state.snapshot), self._mapping._walk(state), strict=True)
-
-
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     starts, ends = merge_runs(*np.array(ranges, np.int64).reshape(-1, 2).T)
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
-
-
-def _positions(key: npt.ArrayLike) -> npt.NDArray[Any]:
-    positions = np.asarray(key)
-    if positions.size == 0 and positions.ndim == 1:
-        return positions.astype(np.int64)
-    if positions.ndim != 1 or positions.dtype.kind not in "iub":
-        raise IndexError(
-            f"arrays are indexed by an int, a slice, or a list or mask of positions, not {key!r:.80}"
-        )
-    return positions
 
 
 def _listed(names: Iterable[str]) -> list[str]:

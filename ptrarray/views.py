@@ -1,12 +1,14 @@
-"""Names and pointers of a store as a sequence and a mapping."""
+"""Names, pointers and attrs of a store as a sequence and mappings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, overload
 
 from ptrarray.pointers import Pointer
+from ptrarray.storage import transactions
+from ptrarray.storage.session import Session
 from ptrarray.storage.snapshot import Snapshot
 from ptrarray.storage.transactions import unknown
 
@@ -105,3 +107,38 @@ class Pointers(Mapping[str, Pointer]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} pointers of {self._catalog.directory}>"
+
+
+class Attrs(MutableMapping[str, Any]):
+    """The user's attrs of an open writer; each change is a commit."""
+
+    def __init__(self, session: Callable[[], Session]) -> None:
+        self._session = session
+
+    def _now(self) -> dict[str, Any]:
+        session = self._session()
+        with session.locked():
+            return session.snapshot().attrs
+
+    def __getitem__(self, key: str) -> Any:
+        return self._now()[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def __delitem__(self, key: str) -> None:
+        transactions.change_attrs(self._session(), lambda attrs: attrs.__delitem__(key))
+
+    def update(self, attrs: Any = (), /, **more: Any) -> None:
+        """Set several attrs in one commit, as `dict.update`."""
+        changes = dict(attrs, **more)
+        transactions.change_attrs(self._session(), lambda attrs: attrs.update(changes))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self._now()))
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def __repr__(self) -> str:
+        return repr(self._now())

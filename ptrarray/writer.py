@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,99 +12,17 @@ import numpy.typing as npt
 
 from ptrarray import names as naming
 from ptrarray.batch import from_mapping, from_ragged
-from ptrarray.errors import BadInputError, ClosedStoreError, StoreExistsError
-from ptrarray.format import dtypes
-from ptrarray.format.attrs import checked
-from ptrarray.format.index import IndexHeader
+from ptrarray.checks import count, integer
+from ptrarray.errors import BadInputError, ClosedStoreError
 from ptrarray.storage import transactions
-from ptrarray.storage.create import create_store, new_header, replace_store
 from ptrarray.storage.mapping import map_rows
 from ptrarray.storage.session import Session
-from ptrarray.storage.snapshot import FILE_NAMES, open_snapshot
+from ptrarray.storage.snapshot import open_snapshot
 from ptrarray.storage.state import State, absolute, load
 from ptrarray.storage.transactions import unknown
-from ptrarray.views import Pointers, encoded
+from ptrarray.views import Attrs, Pointers, encoded
 
 Array = npt.NDArray[Any]
-
-MODES = ("x", "w", "a")
-
-
-def create(
-    path: str | os.PathLike[str],
-    *,
-    dtype: npt.DTypeLike,
-    row_shape: tuple[int, ...] | int = (),
-    rows: int = 0,
-    attrs: Mapping[str, Any] | None = None,
-    mode: str = "x",
-    durable: bool = False,
-) -> PointerArrayWriter:
-    """Make a store and open it for writing.
-
-    Parameters
-    ----------
-    path : path-like
-        Where; by convention ends in ``.ptr``.
-    dtype : dtype
-        Of the elements: any of fixed width without Python objects.
-    row_shape : tuple of int
-        Shape of one row; an array has shape ``(length, *row_shape)``.
-    rows : int
-        Rows that the flat array has beforehand. They read as zeros, cost no
-        disk until written, and are for `PointerArrayWriter.write` with a
-        `start`; appending begins at row 0 all the same.
-    attrs : mapping, optional
-        What to keep with the store: see `PointerArrayWriter.attrs`.
-    mode : {'x', 'w', 'a'}
-        Where there is a store at `path`: ``"x"`` raises, ``"w"`` replaces it,
-        ``"a"`` appends to it.
-    durable : bool
-        Whether each commit waits until it is on the disk, as `flush` does.
-
-    Returns
-    -------
-    PointerArrayWriter
-
-    Raises
-    ------
-    StoreExistsError
-        If there is a store and the mode is ``"x"``, or anything else in any mode.
-    BadInputError
-        For a dtype or attrs that cannot be kept, or in mode ``"a"`` a
-        dtype, row shape or more rows than the store has.
-
-    Notes
-    -----
-    The store appears all at once, on the disk. Of processes racing to create
-    it in mode ``"a"``, one does, and all append. With ``"w"``, processes that
-    read the old store keep its content until they refresh.
-
-    Examples
-    --------
-    >>> with ptrarray.create("ids.ptr", dtype="i4") as writer:
-    ...     writer["first"] = [1, 2, 3]
-    >>> ptrarray.open("ids.ptr")["first"]
-    array([1, 2, 3], dtype=int32)
-    """
-    directory = absolute(path)
-    if mode not in MODES:
-        raise BadInputError(
-            f"mode {mode!r} is not one of {', '.join(map(repr, MODES))}",
-            path=str(directory),
-            found=mode,
-            expected=MODES,
-        )
-    header = new_header(*dtypes.normalize(dtype, row_shape), _integer("rows", rows), checked(attrs))
-    try:
-        create_store(directory, header)
-    except StoreExistsError:
-        if mode == "x" or not is_store(directory):
-            raise
-        if mode == "a":
-            return _append_same(directory, durable, header)
-        replace_store(directory, header)
-    return append(directory, durable)
 
 
 def append(path: str | os.PathLike[str], durable: bool = False) -> PointerArrayWriter:
@@ -269,7 +185,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     dict(writer.attrs)
         {'rate': 16000, 'speakers': 2}
         """
-        return Attrs(self)
+        return Attrs(lambda: self._session)
 
     # adding --------------------------------------------------------------------------------
 
@@ -330,7 +246,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         session = self._session
         header = session.header
         batch = self._checked(from_mapping, arrays, header.dtype, header.row_shape)
-        first = self._checked(_start, start)
+        first = None if start is None else self._checked(count, "start", start)
         return transactions.put(session, batch, first, overwrite=overwrite)
 
     def write_ragged(
@@ -363,7 +279,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         session = self._session
         layout = (session.header.dtype, session.header.row_shape)
         batch = self._checked(from_ragged, names, values, offsets, *layout)
-        first = self._checked(_start, start)
+        first = None if start is None else self._checked(count, "start", start)
         return transactions.put(session, batch, first, overwrite=overwrite)
 
     def __setitem__(self, name: str, array: npt.ArrayLike) -> None:
@@ -395,8 +311,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     writer.write({"last": [1]}), writer.write({"planned": [2, 3]}, start=start)
         ((16, 17), (6, 8))
         """
-        count = self._checked(_count, "rows to reserve", n_rows)
-        return transactions.reserve(self._session, count)
+        n_reserved = self._checked(count, "rows to reserve", n_rows)
+        return transactions.reserve(self._session, n_reserved)
 
     @contextmanager
     def allocate(self, name: str, n_rows: int, overwrite: bool = False) -> Iterator[Array]:
@@ -436,11 +352,11 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         """
         session = self._session
         raw = self._checked(naming.encode, name)
-        count = self._checked(_count, "rows", n_rows)
-        with transactions.allocated(session, raw, count, overwrite=overwrite) as claim:
+        length = self._checked(count, "rows", n_rows)
+        with transactions.allocated(session, raw, length, overwrite=overwrite) as claim:
             header = session.header
             rows = map_rows(
-                claim.file.path, header.dtype, header.row_shape, count, "r+", claim.start
+                claim.file.path, header.dtype, header.row_shape, length, "r+", claim.start
             )
             try:
                 yield rows
@@ -473,7 +389,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         array([3., 4.], dtype=float32)
         """
         raw = self._checked(naming.encode, name)
-        bounds = self._checked(_integer, "start", start), self._checked(_integer, "end", end)
+        bounds = self._checked(integer, "start", start), self._checked(integer, "end", end)
         transactions.point(self._session, raw, *bounds, overwrite=overwrite)
 
     def __delitem__(self, name: str) -> None:
@@ -532,97 +448,3 @@ class _Committed:
     def names(self) -> Iterator[bytes]:
         # A snapshot of its own, for writing goes on while names are taken from it.
         return open_snapshot(self._writer._session.directory).names()
-
-
-class Attrs(MutableMapping[str, Any]):
-    """The user's attrs of an open writer; each change is a commit."""
-
-    def __init__(self, writer: PointerArrayWriter) -> None:
-        self._writer = writer
-
-    def _now(self) -> dict[str, Any]:
-        session = self._writer._session
-        with session.locked():
-            return session.snapshot().attrs
-
-    def __getitem__(self, key: str) -> Any:
-        return self._now()[key]
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self.update({key: value})
-
-    def __delitem__(self, key: str) -> None:
-        transactions.change_attrs(self._writer._session, lambda attrs: attrs.__delitem__(key))
-
-    def update(self, attrs: Any = (), /, **more: Any) -> None:
-        """Set several attrs in one commit, as `dict.update`."""
-        changes = dict(attrs, **more)
-        transactions.change_attrs(self._writer._session, lambda attrs: attrs.update(changes))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict(self._now()))
-
-    def __len__(self) -> int:
-        return len(self._now())
-
-    def __repr__(self) -> str:
-        return repr(self._now())
-
-
-def is_store(directory: Path) -> bool:
-    """Tell whether a directory has the files of a store, damaged or not."""
-    return all((directory / name).is_file() for name in FILE_NAMES)
-
-
-def _append_same(directory: Path, durable: bool, header: IndexHeader) -> PointerArrayWriter:
-    writer = append(directory, durable)
-    try:
-        _check_same(writer, header)
-    except BaseException:
-        writer.close()
-        raise
-    return writer
-
-
-def _check_same(writer: PointerArrayWriter, wanted: IndexHeader) -> None:
-    found = writer._session.header
-    has, wants = (found.dtype, found.row_shape), (wanted.dtype, wanted.row_shape)
-    if has != wants:
-        raise BadInputError(
-            f"{writer.path} has rows of {has[0]} {has[1]}, not of {wants[0]} {wants[1]}",
-            path=writer.path,
-            found=has,
-            expected=wants,
-        )
-    n_rows = writer._session.snapshot().n_rows
-    if wanted.n_rows > n_rows:
-        raise BadInputError(
-            f"{writer.path} has {n_rows} rows; a store is sized only when it is made, "
-            f"and {wanted.n_rows} rows were asked for",
-            path=writer.path,
-            found=n_rows,
-            expected=wanted.n_rows,
-        )
-    missing = {key: value for key, value in wanted.attrs.items() if writer.attrs.get(key) != value}
-    if missing:
-        writer.attrs.update(missing)
-
-
-def _integer(what: str, value: int) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise BadInputError(
-            f"{what} must be an integer, not {value!r:.80}", found=repr(value), expected="int"
-        ) from None
-
-
-def _count(what: str, value: int) -> int:
-    count = _integer(what, value)
-    if count < 0:
-        raise BadInputError(f"{what} must not be negative: {count}", found=count, expected=">= 0")
-    return count
-
-
-def _start(start: int | None) -> int | None:
-    return None if start is None else _count("start", start)

@@ -14,8 +14,9 @@ import pytest
 
 import ptrarray
 from ptrarray.cli import main
+from ptrarray.creation import create
 from ptrarray.reader import open as open_store
-from ptrarray.writer import append, create
+from ptrarray.writer import append
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from ptrarray import fill as fill_is_public
+from ptrarray.creation import create
 from ptrarray.errors import BadInputError, DuplicateNameError, TaskError
 from ptrarray.fill import fill
 from ptrarray.reader import open as open_store
-from ptrarray.writer import PointerArrayWriter, append, create
+from ptrarray.writer import PointerArrayWriter, append
 from tests.support import workers
 
 

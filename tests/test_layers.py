@@ -14,13 +14,14 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # From the ground up; modules on one line do not know each other.
 RANKS = [
     {"errors"},
-    {"pointers", "progress", "table", "names", "casting", "copying"},
+    {"checks", "pointers", "progress", "table", "names", "casting", "copying"},
     {"ragged", "batch"},
     {"format", "reductions"},
     {"storage"},
     {"views"},
+    {"arrays"},
     {"reader", "writer"},
-    {"upkeep", "worker"},
+    {"creation", "upkeep", "worker"},
     {"fill"},
     {"demo"},
     {"cli"},

@@ -7,6 +7,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -451,6 +452,88 @@ def test_refresh_after_the_store_was_removed(path: Path, store: PointerArray) ->
     with pytest.raises(StoreNotFoundError, match="no such directory"):
         store.refresh()
     assert {name: array.tolist() for name, array in store.items()} == ARRAYS
+
+
+# changes in the middle of a read ------------------------------------------------------------------
+
+
+def append_and_checkpoint(path: Path) -> None:
+    with ptrarray.append(path) as writer:
+        writer["b"] = [7]
+        del writer["a"]
+        ptrarray.checkpoint(path)
+        writer.write({"new": [8], "newer": [9]})
+
+
+def checkpoint_and_fill_the_journal(path: Path) -> None:
+    """Put other records where the reader has seen that there are some."""
+    ptrarray.checkpoint(path)
+    with ptrarray.append(path) as writer:
+        writer.write({f"new {n}": [n] for n in range(50)})
+
+
+INTERFERING = {
+    "checkpoint": ptrarray.checkpoint,
+    "append": append_and_checkpoint,
+    "journal": checkpoint_and_fill_the_journal,
+    "compact": ptrarray.compact,
+    "mode w": replace,
+}
+
+
+def contents(store: PointerArray) -> dict[str, list[float]]:
+    return {name: array.tolist() for name, array in store.items()}
+
+
+@pytest.mark.parametrize("interfere", INTERFERING.values(), ids=INTERFERING)
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_change_before_any_system_call_of_a_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch, interfere: Callable[[Path], None], is_open: bool
+) -> None:
+    """An open or refresh sees the store as it was, or as it is by then."""
+    with ptrarray.append(path) as writer:
+        writer.write({"hole": [0] * 9})
+        del writer["hole"]
+        writer["late"] = [7]
+    for n_calls_before in itertools.count():
+        copy = path.with_name(f"{n_calls_before}.ptr")
+        shutil.copytree(path, copy)
+        with ptrarray.append(copy) as writer, ptrarray.open(copy) as store:
+            writer["latest"] = [1]
+            before = contents(ptrarray.open(copy))
+            calls = before_call(monkeypatch, n_calls_before, lambda copy=copy: interfere(copy))
+            with calls as interfered:
+                if is_open:
+                    store = ptrarray.open(copy)
+                else:
+                    store.refresh()
+            assert contents(store) in (before, contents(ptrarray.open(copy)))
+            store.verify()
+        if not interfered:
+            break
+    assert n_calls_before > 5
+
+
+@contextmanager
+def before_call(
+    monkeypatch: pytest.MonkeyPatch, n_calls_before: int, interfere: Callable[[], None]
+) -> Iterator[list[str]]:
+    """Do something before the system call after so many; list the call if there was one."""
+    names, interfered = itertools.count(), list[str]()
+
+    def interrupted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **more: Any) -> Any:
+            if not interfered and next(names) == n_calls_before:
+                interfered.append(call.__name__)
+                interfere()
+            return call(*arguments, **more)
+
+        return run
+
+    with monkeypatch.context() as patch:
+        for name in ("open", "pread", "stat", "fstat", "close"):
+            patch.setattr(f"ptrarray.storage.files.os.{name}", interrupted(getattr(os, name)))
+        yield interfered
 
 
 # modes --------------------------------------------------------------------------------------------

@@ -20,16 +20,15 @@ from ptrarray.errors import (
 )
 from ptrarray.format import journal as layout
 from ptrarray.format.dtypes import row_limit
-from ptrarray.format.index import IndexHeader, corrupt, is_data_file
+from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.journal import DELETE, JournalHeader, Record
-from ptrarray.storage import files
 from ptrarray.storage.files import File, SyncError
-from ptrarray.storage.index import NEW_FILE_NAME, Columns, Index, write_index
+from ptrarray.storage.index import Columns, Index, write_index
 from ptrarray.storage.journal import Journal
 from ptrarray.storage.mapping import check_size, row_nbytes
 from ptrarray.storage.overlay import Overlay
 from ptrarray.storage.recent import RecentNames
-from ptrarray.storage.recovery import surviving
+from ptrarray.storage.settle import remove_leftovers, settle
 from ptrarray.storage.snapshot import Snapshot, not_found
 from ptrarray.storage.space import Space, belongs
 
@@ -81,7 +80,7 @@ class Session:
             self._journal = Journal(directory, writable=True)
             with self._journal.lock:
                 self._attach()
-                self._remove_leftovers()
+                remove_leftovers(directory, self.header.data_file)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_found(directory) from error
 
@@ -178,47 +177,9 @@ class Session:
         return data
 
     def settle(self) -> JournalHeader:
-        """Bring the journal up to the index that is in place. Under the lock.
-
-        The second half of a checkpoint, which a killed one leaves to the next
-        writer.
-        """
-        header, state = Index(self.directory).header, self._journal.read_header()
-        is_same = state.store_id == header.store_id
-        if state.generation > header.generation or (
-            state.generation == header.generation and not is_same
-        ):
-            raise corrupt(self._journal.path, "does not belong to the index beside it")
-        if state.generation == header.generation:
-            return self._recovered(state, header)
-        state = JournalHeader(
-            store_id=header.store_id,
-            boot_id=state.boot_id,
-            generation=header.generation,
-            committed_end=layout.RECORDS_START,
-            synced_end=layout.RECORDS_START,
-            n_reserved=max(header.n_reserved, state.n_reserved if is_same else 0),
-        )
-        self._journal.reset(state)
-        return state
-
-    def _recovered(self, state: JournalHeader, header: IndexHeader) -> JournalHeader:
-        """Take up a journal, after a power cut with those of its commits that survived."""
-        if state.boot_id == files.boot_id():
-            if state.next_generation:  # a checkpoint was killed before it put its index in place
-                state = state._replace(next_generation=0)
-                self._journal.write_header(state)
-            return state
-        state = surviving(self._journal, state, header)._replace(boot_id=files.boot_id())
+        """Bring the journal up to the index that is in place. Under the lock."""
         with self._syncing():
-            return self._journal.recover(state)
-
-    def _remove_leftovers(self) -> None:
-        """Remove what killed processes began and nobody uses. Under the lock."""
-        for path in self.directory.iterdir():
-            is_ours = path.name == NEW_FILE_NAME or is_data_file(path.name)
-            if is_ours and path.name != self.header.data_file:
-                files.unlink(path)
+            return settle(self._journal, Index(self.directory).header)
 
     @contextmanager
     def _syncing(self) -> Iterator[None]:

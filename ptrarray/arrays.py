@@ -1,0 +1,125 @@
+"""The arrays of an open store by position, and one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.ragged import Ragged, gather
+from ptrarray.storage.state import Closed, State
+from ptrarray.views import Names
+
+Array = npt.NDArray[Any]
+Note = Callable[[int, int], None]  # told of rows that are handed out writable
+
+_BLOCK = 1 << 16  # positions looked at in one go
+
+
+def walk(state: State | Closed, note: Note | None) -> Iterator[Array]:
+    """Yield all arrays in data order, as views."""
+    starts, ends = state.columns()
+    rows = state.rows
+    for at in range(0, len(starts), _BLOCK):
+        block = slice(at, at + _BLOCK)
+        for start, end in zip(starts[block].tolist(), ends[block].tolist(), strict=True):
+            if note is not None:
+                note(start, end)
+            yield rows[start:end]
+
+
+class Arrays:
+    """The arrays of a store by position, in data order.
+
+    Parameters
+    ----------
+    state : State
+        What the reader stood on when it was asked.
+    note : callable or None
+        Told of rows that are handed out writable.
+    """
+
+    def __init__(self, state: State | Closed, note: Note | None) -> None:
+        self.state = state
+        self._note = note
+        self._rows = state.rows
+        # Where pointers can be looked up without further ado; else nothing.
+        is_plain = note is None and not state.snapshot.overlay.entries
+        index = state.snapshot.index
+        self._starts = index.start_items if is_plain else index.start_items[:0]
+        self._ends = index.end_items
+
+    def __len__(self) -> int:
+        return len(self.state.snapshot)
+
+    @overload
+    def __getitem__(self, key: int) -> Array: ...
+    @overload
+    def __getitem__(self, key: slice | Sequence[int] | Array) -> Ragged: ...
+    def __getitem__(self, key: Any) -> Any:
+        """Return one array as a view, or several as a `Ragged`, a copy.
+
+        Parameters
+        ----------
+        key : int, or slice, integer array or mask over positions
+        """
+        if type(key) is int and 0 <= key < len(self._starts):
+            start, end = self._starts[key], self._ends[key]
+            if 0 <= start <= end <= len(self._rows):
+                return self._rows[start:end]
+        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+            start, end = self.state.snapshot.pointer(self._position(int(key)))
+            if self._note is not None:
+                self._note(start, end)
+            return self._rows[start:end]
+        starts, ends = self.state.columns()
+        index = key if isinstance(key, slice) else _positions(key)
+        return gather(self._rows, starts[index], ends[index])
+
+    def _position(self, key: int) -> int:
+        position = key + len(self) if key < 0 else key
+        if not 0 <= position < len(self):
+            raise IndexError(f"position {key} is out of range for {self!r}")
+        return position
+
+    def __iter__(self) -> Iterator[Array]:
+        return walk(self.state, self._note)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} arrays of {self.state.snapshot.directory}>"
+
+
+def _positions(key: npt.ArrayLike) -> npt.NDArray[Any]:
+    positions = np.asarray(key)
+    if positions.size == 0 and positions.ndim == 1:
+        return positions.astype(np.int64)
+    if positions.ndim != 1 or positions.dtype.kind not in "iub":
+        raise IndexError(
+            f"arrays are indexed by an int, a slice, or a list or mask of positions, not {key!r:.80}"
+        )
+    return positions
+
+
+class Values(ValuesView[Array]):
+    """The arrays of a store in data order, read without looking up names."""
+
+    def __init__(self, store: Mapping[str, Array], arrays: Callable[[], Arrays]) -> None:
+        super().__init__(store)
+        self._arrays = arrays
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter(self._arrays())
+
+
+class Items(ItemsView[str, Array]):
+    """Pairs of name and array in data order, read without looking up names."""
+
+    def __init__(self, store: Mapping[str, Array], arrays: Callable[[], Arrays]) -> None:
+        super().__init__(store)
+        self._arrays = arrays
+
+    def __iter__(self) -> Iterator[tuple[str, Array]]:
+        arrays = self._arrays()
+        return zip(Names(arrays.state.snapshot), arrays, strict=True)

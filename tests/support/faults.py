@@ -1,0 +1,120 @@
+"""System calls that fail: the n-th one under the seam of I/O, once or for ever after."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptrarray.storage import files
+
+SHORT = -1  # in place of an errno: half of the bytes are written, without an error
+
+# What each call of the seam can fail with.
+CALLS: dict[str, tuple[int, ...]] = {
+    "open": (errno.EMFILE, errno.EACCES),
+    "pread": (errno.EIO,),
+    "pwrite": (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, SHORT),
+    "pwritev": (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, SHORT),
+    "fdatasync": (errno.EIO, errno.ENOSPC),
+    "fsync": (errno.EIO, errno.ENOSPC),
+    "ftruncate": (errno.EIO,),
+    "posix_fallocate": (errno.ENOSPC, errno.EDQUOT),
+    "fstat": (errno.EIO,),
+    "replace": (errno.EIO, errno.ENOSPC),
+    "unlink": (errno.EIO, errno.EACCES),
+    "make_directory": (errno.ENOSPC, errno.EACCES),
+}
+HARMLESS = {"close", "fspath", "register_at_fork"}
+SYNCS = {"fdatasync", "fsync"}
+
+
+@dataclass
+class Faults:
+    """Counts calls, and lets some fail.
+
+    Attributes
+    ----------
+    at : int or None
+        Which call from now on fails, counted from 1.
+    code : int
+        With which errno, or SHORT. Calls that cannot fail so are not counted.
+    is_lasting : bool
+        Whether all that follow fail, too.
+    """
+
+    at: int | None = None
+    code: int = errno.EIO
+    is_lasting: bool = False
+    n_calls: int = 0
+    n_failed: int = 0
+    has_failed_sync: bool = False
+
+    def arm(self, at: int, code: int, *, is_lasting: bool) -> None:
+        self.at, self.code, self.is_lasting = at, code, is_lasting
+        self.n_calls = self.n_failed = 0
+        self.has_failed_sync = False
+
+    def disarm(self) -> None:
+        self.at = None
+
+    def is_due(self, call: str) -> bool:
+        if self.at is None or self.code not in CALLS[call]:
+            return False
+        self.n_calls += 1
+        is_due = self.n_calls == self.at or (self.is_lasting and self.n_calls > self.at)
+        self.n_failed += is_due
+        self.has_failed_sync |= is_due and call in SYNCS
+        return is_due
+
+
+class FaultyOs:
+    """The module `os` as the seam sees it."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name in SYNCS:
+            real = _nothing  # waiting for the disk is not what is tested
+        return _failing(name, real, self._faults) if name in CALLS else real
+
+
+def _nothing(fd: int) -> None:
+    pass
+
+
+def _failing(name: str, real: Callable[..., Any], faults: Faults) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        if not faults.is_due(name):
+            return real(*args)
+        if faults.code == SHORT:
+            return _write_half(*args)
+        path = args[0] if isinstance(args[0], (str, Path)) else None
+        raise OSError(faults.code, os.strerror(faults.code), path and str(path))
+
+    return call
+
+
+def _write_half(fd: int, buffers: Any, start_byte: int) -> int:
+    listed = buffers if isinstance(buffers, list) else [buffers]
+    raw = b"".join(memoryview(buffer).tobytes() for buffer in listed)
+    return os.pwrite(fd, raw[: (len(raw) + 1) // 2], start_byte)
+
+
+@contextmanager
+def injected() -> Iterator[Faults]:
+    """Put failing calls under the seam during a ``with`` block; armed by the test."""
+    faults = Faults()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "os", FaultyOs(faults))
+        for name in ("unlink", "make_directory"):
+            patch.setattr(files, name, _failing(name, getattr(files, name), faults))
+        yield faults
