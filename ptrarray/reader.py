@@ -154,7 +154,7 @@ class PointerArray(Mapping[str, Array]):
         if self._handed_out:
             self.flush()
         snapshot = self._state.snapshot.refreshed()
-        self._state = load(snapshot, self._mode, self._state)
+        self._state, self._arrays = load(snapshot, self._mode, self._state), None
 
     def flush(self) -> None:
         """In mode ``r+``: put changes made through views on the disk, and renew checksums.
@@ -180,7 +180,7 @@ class PointerArray(Mapping[str, Array]):
             try:
                 self.flush()
             finally:
-                self._state = Closed(self.path)
+                self._state, self._arrays = Closed(self.path), None
 
     @property
     def closed(self) -> bool:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import multiprocessing
+import os
 import pickle
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -501,7 +505,7 @@ def test_a_change_before_any_system_call_of_a_read(
         with ptrarray.append(copy) as writer, ptrarray.open(copy) as store:
             writer["latest"] = [1]
             before = contents(ptrarray.open(copy))
-            calls = before_call(monkeypatch, n_calls_before, lambda copy=copy: interfere(copy))
+            calls = before_call(monkeypatch, n_calls_before, functools.partial(interfere, copy))
             with calls as interfered:
                 if is_open:
                     store = ptrarray.open(copy)

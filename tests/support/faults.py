@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,17 +47,22 @@ class Faults:
         With which errno, or SHORT. Calls that cannot fail so are not counted.
     is_lasting : bool
         Whether all that follow fail, too.
+    only : collection of str
+        Which calls are counted, and may fail.
     """
 
     at: int | None = None
     code: int = errno.EIO
     is_lasting: bool = False
+    only: Collection[str] = ()
     n_calls: int = 0
     n_failed: int = 0
     has_failed_sync: bool = False
 
-    def arm(self, at: int, code: int, *, is_lasting: bool) -> None:
-        self.at, self.code, self.is_lasting = at, code, is_lasting
+    def arm(
+        self, at: int, code: int, *, is_lasting: bool, only: Collection[str] = CALLS.keys()
+    ) -> None:
+        self.at, self.code, self.is_lasting, self.only = at, code, is_lasting, only
         self.n_calls = self.n_failed = 0
         self.has_failed_sync = False
 
@@ -65,7 +70,7 @@ class Faults:
         self.at = None
 
     def is_due(self, call: str) -> bool:
-        if self.at is None or self.code not in CALLS[call]:
+        if self.at is None or call not in self.only or self.code not in CALLS[call]:
             return False
         self.n_calls += 1
         is_due = self.n_calls == self.at or (self.is_lasting and self.n_calls > self.at)
