@@ -70,6 +70,8 @@ def check_array_refused(writer: PointerArrayWriter, value: Any, *parts: str) -> 
         lambda: writer.update(bad=value),
         lambda: writer.write({"good": good, "bad": value}),
         lambda: writer.write({"bad": value, "good": good}, start=100),
+        lambda: writer.write({**dict.fromkeys("abcdefgh", good), "bad": value}),
+        lambda: writer.write({"bad": value, **dict.fromkeys("abcdefgh", good)}),
     )
     for call in calls:
         with unchanged(Path(writer.path)), pytest.raises(BadInputError) as raised:
@@ -243,6 +245,8 @@ def test_names(path: Path, name: Any, found: str) -> None:
     calls: tuple[Callable[[], object], ...] = (
         lambda: writer.__setitem__(name, [1]),
         lambda: writer.write({"good": [1], name: [1]}),
+        lambda: writer.write({**{key: [1] for key in "abcdefgh"}, name: [1]}),
+        lambda: writer.write_ragged([*"abcdefgh", name], np.arange(9), np.arange(10)),
         lambda: writer.write_ragged(["good", name], [1, 2], [0, 1, 2]),
         lambda: writer.point(name, 0, 1),
         lambda: writer.allocate(name, 1).__enter__(),

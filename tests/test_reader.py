@@ -458,6 +458,25 @@ def test_refresh_after_the_store_was_removed(path: Path, store: PointerArray) ->
     assert {name: array.tolist() for name, array in store.items()} == ARRAYS
 
 
+@pytest.mark.parametrize("is_checkpointed", [True, False])
+def test_refresh_goes_over_to_a_store_made_anew(path: Path, is_checkpointed: bool) -> None:
+    """Also where its generation is the one of the store that was removed."""
+    old = path.with_name("old.ptr")
+    ptrarray.create(old, dtype="i4").close()
+    with ptrarray.append(old) as writer, ptrarray.open(old) as store:
+        writer["a"] = [1]
+        if is_checkpointed:
+            ptrarray.checkpoint(old)
+        store.refresh()
+        shutil.rmtree(old)
+        with ptrarray.create(old, dtype="f8") as making:
+            making["b"] = [0.5]
+            if is_checkpointed:
+                ptrarray.checkpoint(old)
+            store.refresh()
+            check_store(store, {"b": np.array([0.5])})
+
+
 # changes in the middle of a read ------------------------------------------------------------------
 
 

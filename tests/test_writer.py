@@ -8,6 +8,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -721,6 +722,53 @@ def test_closing_a_writer_of_a_store_that_is_gone(path: Path, lose: Callable[[Pa
         lose(path)
         _ = 1 // 0
     assert writer.closed
+
+
+@pytest.mark.parametrize("n_rows", [3, 10**5])
+@pytest.mark.parametrize("use", ["write", "start", "allocate", "point", "getitem", "checkpoint"])
+def test_a_writer_of_a_moved_store_leaves_the_one_in_its_place(
+    path: Path, use: str, n_rows: int
+) -> None:
+    """What it was opened on takes all of what it writes, or it fails."""
+    writer, moved = ptrarray.create(path, dtype="i4"), path.with_name("moved.ptr")
+    writer["a"] = np.ones(n_rows, "i4")
+    path.rename(moved)
+    with ptrarray.create(path, dtype="i4") as other:
+        other["b"] = np.full(2 * n_rows, 2, "i4")
+        with suppress(StoreError):
+            match use:
+                case "write":
+                    writer.write({"c": np.full(n_rows, 3, "i4")})
+                case "start":
+                    writer.write({"c": np.full(n_rows, 3, "i4")}, start=n_rows)
+                case "allocate":
+                    with writer.allocate("c", n_rows) as rows:
+                        rows[...] = 3
+                case "point":
+                    writer.point("c", 0, n_rows)
+                case "getitem":
+                    assert writer["a"].tolist() == [1] * n_rows
+                case "checkpoint":
+                    writer.close()
+    writer.close()
+    check(path, {"b": [2] * 2 * n_rows})
+    with ptrarray.open(moved) as store:
+        assert store["a"].tolist() == [1] * n_rows
+        assert sorted(store) in (["a"], ["a", "c"])
+        store.verify()
+
+
+def test_a_writer_of_a_removed_store_leaves_the_one_in_its_place(path: Path) -> None:
+    writer = ptrarray.create(path, dtype="i4")
+    writer["a"] = [1]
+    remove(path)
+    with ptrarray.create(path, dtype="i4") as other:
+        other["b"] = [2]
+        for n_rows in (1, 10**5):
+            with pytest.raises(StoreError):
+                writer["c"] = np.ones(n_rows, "i4")
+    writer.close()
+    check(path, {"b": [2]})
 
 
 def test_forgetting_close_loses_nothing_and_leaks_nothing(path: Path) -> None:

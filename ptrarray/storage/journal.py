@@ -100,7 +100,7 @@ class Journal:
         if not stat.st_nlink:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
         self._nbytes = stat.st_size
-        if stat.st_size >= layout.RECORDS_START:
+        if self._live and stat.st_size >= layout.RECORDS_START:
             raw = self._live[: layout.LIVE_NBYTES]
             if raw == self._written:  # nobody else was here
                 return self._header

@@ -1,0 +1,455 @@
+"""Ways to damage a store, and what may come of it: right data or a `CorruptStoreError`."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgpack
+import numpy as np
+
+import ptrarray
+from tests.support.power import materialise, read_tree
+from tests.support.story import NAME, Tree, booted, repeatable, without_syncs
+
+INDEX, JOURNAL, DATA = "index.msgpack", "journal.msgpack", "data.bin"
+FILES = (INDEX, JOURNAL, DATA)
+TIMEOUT_SECONDS = 20.0
+MEMORY_NBYTES = 1 << 30  # that a forged length may not ask for
+BOOT = 1
+
+ARRAYS = {
+    "": np.arange(2, dtype=np.int32),
+    "ä": np.arange(7, 3, -1, dtype=np.int32),
+    "name with a longer text": np.arange(9, dtype=np.int32),
+    "nothing": np.arange(0, dtype=np.int32),
+    "p": np.arange(9, dtype=np.int32)[3:6],
+}
+LATER = {"j1": np.arange(5, dtype=np.int32), "j2": np.arange(2, dtype=np.int32)}
+POINTED_LATER = {"q": np.arange(5, dtype=np.int32)[1:3]}
+EXPECTED = {name: array.tobytes() for name, array in (ARRAYS | LATER | POINTED_LATER).items()}
+
+
+@cache
+def prepared() -> Tree:
+    """Return the files of a small store with every kind of record, all of it on the disk."""
+    with TemporaryDirectory() as name, booted(BOOT), repeatable():
+        path = Path(name) / NAME
+        with ptrarray.create(path, dtype="i4", attrs={"rate": 8000}) as writer:
+            writer.write({key: array for key, array in ARRAYS.items() if key != "p"})
+            start, _ = writer.pointers["name with a longer text"]
+            writer.point("p", start + 3, start + 6)
+        ptrarray.checkpoint(path)
+        writer = ptrarray.append(path)
+        writer.write(LATER | {"gone": np.arange(3)})
+        start, _ = writer.pointers["j1"]
+        writer.point("q", start + 1, start + 3)
+        writer.attrs["unit"] = "mV"
+        del writer["gone"]
+        writer.flush()
+        return read_tree(Path(name))
+
+
+@cache
+def content(file: str) -> bytes:
+    """Return the bytes of one file of the small store."""
+    raw = prepared()[f"{NAME}/{file}"]
+    assert raw is not None
+    return raw
+
+
+def damaged(root: Path, file: str, raw: bytes) -> Path:
+    """Make the small store with other bytes in one file; return its path."""
+    materialise(prepared() | {f"{NAME}/{file}": raw}, root)
+    return root / NAME
+
+
+# guards ------------------------------------------------------------------------------------
+
+
+class TooLongError(BaseException):
+    """Something took longer than it may, whatever the file says."""
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Let what happens inside take bounded time and memory, and no real syncs."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TooLongError
+
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    handler = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, TIMEOUT_SECONDS)
+    resource.setrlimit(resource.RLIMIT_AS, (_mapped_nbytes() + MEMORY_NBYTES, limits[1]))
+    try:
+        with booted(BOOT), without_syncs():
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+
+
+def _mapped_nbytes() -> int:
+    statm = Path("/proc/self/statm")
+    pages = int(statm.read_text("ascii").split()[0]) if statm.exists() else 0
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+# reading -----------------------------------------------------------------------------------
+
+
+def by_name(store: ptrarray.PointerArray) -> object:
+    return {name: store[name].tobytes() for name in EXPECTED}
+
+
+def by_position(store: ptrarray.PointerArray) -> object:
+    return [store.arrays[position].tobytes() for position in range(len(store))]
+
+
+def taken(store: ptrarray.PointerArray) -> object:
+    return store.take(EXPECTED).values.tobytes()
+
+
+def taken_by_position(store: ptrarray.PointerArray) -> object:
+    return store.arrays[:].values.tobytes()
+
+
+def iterated(store: ptrarray.PointerArray) -> object:
+    return [(name, array.tobytes()) for name, array in store.items()]
+
+
+def reduced(store: ptrarray.PointerArray) -> object:
+    return int(np.sum(store)), store.reduce_each(np.add).tolist()
+
+
+def columns(store: ptrarray.PointerArray) -> object:
+    return store.names[:], store.starts.tolist(), store.ends.tolist(), dict(store.attrs)
+
+
+def missing(store: ptrarray.PointerArray) -> object:
+    return [name in store for name in ("not there", "gone", "j", "\0")]
+
+
+READS = (by_name, by_position, taken, taken_by_position, iterated, reduced, columns, missing)
+
+
+@cache
+def right(read: Callable[[ptrarray.PointerArray], object]) -> object:
+    with TemporaryDirectory() as name, booted(BOOT):
+        materialise(prepared(), Path(name) / "root")
+        with ptrarray.open(Path(name) / "root" / NAME) as store:
+            return read(store)
+
+
+class Outcome(NamedTuple):
+    """What a store with damage does: reads that were wrong, and the error of `verify`."""
+
+    wrong: list[str]
+    refusal: ptrarray.CorruptStoreError | None
+    n_refused: int
+
+
+def refused(call: Callable[[], object]) -> ptrarray.CorruptStoreError | None:
+    """Make a call that may only succeed or find the store corrupt, or gone."""
+    try:
+        call()
+    except ptrarray.CorruptStoreError as error:
+        assert error.path, error
+        return error
+    except ptrarray.StoreNotFoundError as error:
+        return ptrarray.CorruptStoreError(str(error), path=error.path)
+    return None
+
+
+def read_in_every_way(path: Path, errors: tuple[type[Exception], ...] = ()) -> Outcome:
+    """Read a store by everything there is; an error of no allowed kind is raised.
+
+    Parameters
+    ----------
+    path : Path
+        The store.
+    errors : tuple of exception types
+        Beside `CorruptStoreError`, what a read may raise; an unknown name
+        always may, and counts as wrong.
+    """
+    wrong: list[str] = []
+    n_refused = 0
+    for read in READS:
+
+        def call(read: Callable[[ptrarray.PointerArray], object] = read) -> None:
+            with ptrarray.open(path) as store:
+                try:
+                    if read(store) != right(read):
+                        wrong.append(read.__name__)
+                except (ptrarray.UnknownNameError, *errors):
+                    wrong.append(read.__name__)
+
+        n_refused += refused(call) is not None
+    return Outcome(wrong, refused(lambda: ptrarray.verify(path)), n_refused)
+
+
+NEW = np.arange(6, dtype=np.int32)
+
+
+def write_and_checkpoint(path: Path) -> bool:
+    """Write one more array and checkpoint; tell whether both were done."""
+
+    def call() -> None:
+        with ptrarray.append(path) as writer:
+            writer.write({"new": NEW}, overwrite=True)
+        ptrarray.checkpoint(path)
+        with ptrarray.open(path) as store:
+            assert store["new"].tobytes() == NEW.tobytes()
+
+    return refused(call) is None
+
+
+def check_damaged(path: Path, file: str | None = None) -> bool:
+    """Check that damage is found by `verify` or does no harm; tell whether it was found.
+
+    Parameters
+    ----------
+    path : Path
+        A store whose bytes differ from the small store's.
+    file : str, optional
+        The file that errors must name; any of the store by default.
+    """
+    before = read_tree(path.parent)
+    with guarded():
+        outcome = read_in_every_way(path)
+        assert read_tree(path.parent) == before, "a read changed a file"
+        if outcome.refusal is None:
+            assert not outcome.wrong, f"wrong data that verify passed: {outcome.wrong}"
+        else:
+            assert outcome.refusal.path.startswith(str(path / (file or ""))), outcome.refusal
+        if write_and_checkpoint(path):
+            again = read_in_every_way(path)
+            if outcome.refusal is None:
+                assert again.refusal is None, again.refusal
+            else:
+                assert again.refusal is not None, f"verify passes what it refused: {outcome}"
+    return outcome.refusal is not None
+
+
+def check_forged(path: Path) -> bool:
+    """Check that a store with forged fields is refused or read, and does no other harm."""
+    with guarded():
+        # A forged dtype or row shape may be one that cannot be summed.
+        outcome = read_in_every_way(path, (TypeError, ptrarray.BadInputError))
+        write_and_checkpoint_forged(path)
+        read_in_every_way(path, (TypeError, ptrarray.BadInputError))
+    return outcome.refusal is not None or outcome.n_refused > 0
+
+
+def write_and_checkpoint_forged(path: Path) -> None:
+    """Try to change a forged store, whose dtype, shape and free rows may be any."""
+
+    def call() -> None:
+        writer = ptrarray.append(path)
+        try:
+            rows = np.zeros((2, *writer.row_shape), writer.dtype)
+            writer.write({"new": rows}, overwrite=True)
+            ptrarray.checkpoint(path)
+            ptrarray.compact(path)
+        except (ptrarray.BadInputError, ptrarray.OverlapError, MemoryError):
+            pass
+        finally:
+            writer.close()
+
+    refused(call)
+
+
+# encoding, from the page that describes the format -------------------------------------------
+
+
+def unpack_index(raw: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Take an index apart: its header without the checksum, and its columns."""
+    header: dict[str, Any] = next(iter(_unpacker(raw)))
+    del header["crc"]
+    found = {
+        name: raw[start : start + nbytes]
+        for name, (_, start, nbytes, _) in header["columns"].items()
+    }
+    return header, found
+
+
+def _unpacker(raw: bytes) -> Any:
+    unpacker = msgpack.Unpacker(raw=False, max_buffer_size=len(raw) + 1)
+    unpacker.feed(raw)
+    return unpacker
+
+
+def pack_index(header: dict[str, Any], found: dict[str, bytes]) -> bytes:
+    """Put an index together, its checksum made to match whatever the header says."""
+    packed = msgpack.packb(header | {"crc": 0xFFFF_FFFF})[:-5]
+    raw = packed + b"\xce" + crc32(packed).to_bytes(4, "big")
+    for name, column in found.items():
+        start = header["columns"][name][1]
+        raw = raw.ljust(start - 5, b"\xc0") + b"\xc6" + len(column).to_bytes(4, "big") + column
+    return raw
+
+
+def lay_out(header: dict[str, Any], found: dict[str, bytes]) -> bytes:
+    """Put an index together with each column where there is room for it."""
+    at = 4096
+    for name, column in found.items():
+        kind = header["columns"][name][0]
+        header["columns"][name] = [kind, at, len(column), crc32(column)]
+        at += -(-(len(column) + 5) // 64) * 64
+    return pack_index(header, found)
+
+
+SLOT = {"store_id": (11, 16), "boot_id": (27, 16), "generation": (43, 8), "committed_end": (51, 8)}
+SLOT |= {"synced_end": (59, 8), "n_reserved": (67, 8), "next_generation": (75, 8)}
+SLOT_CRC_AT, SLOT_NBYTES, RECORDS_AT = 83, 4096, 8192
+
+
+def forge_slots(raw: bytes, slots: tuple[int, ...], **fields: int | bytes) -> bytes:
+    """Change fields of the journal's header slots, and their checksums."""
+    forged = bytearray(raw)
+    for slot in slots:
+        base = slot * SLOT_NBYTES
+        for name, value in fields.items():
+            at, nbytes = SLOT[name]
+            piece = value if isinstance(value, bytes) else value.to_bytes(nbytes, "little")
+            forged[base + at : base + at + nbytes] = piece
+        covered = bytes(forged[base + 3 : base + SLOT_CRC_AT])
+        forged[base + SLOT_CRC_AT : base + SLOT_CRC_AT + 4] = crc32(covered).to_bytes(4, "little")
+    return bytes(forged)
+
+
+def slot_field(raw: bytes, name: str) -> bytes:
+    at, nbytes = SLOT[name]
+    return raw[at : at + nbytes]
+
+
+def records(raw: bytes) -> list[list[Any]]:
+    """Return the bodies of a journal's records."""
+    bodies, at = [], RECORDS_AT
+    end = int.from_bytes(slot_field(raw, "committed_end"), "little")
+    while at < end:
+        nbytes = int.from_bytes(raw[at + 1 : at + 5], "big")
+        bodies.append(msgpack.unpackb(raw[at + 9 : at + 5 + nbytes]))
+        at += 5 + nbytes
+    return bodies
+
+
+def pack_journal(raw: bytes, bodies: list[Any]) -> bytes:
+    """Put other records into a journal, all of them committed and on the disk."""
+    seed = crc32(slot_field(raw, "store_id") + slot_field(raw, "generation"))
+    frames = b"".join(_frame(msgpack.packb(body), seed) for body in bodies)
+    end = RECORDS_AT + len(frames)
+    return forge_slots(raw[:RECORDS_AT] + frames, (0, 1), committed_end=end, synced_end=end)
+
+
+def _frame(body: bytes, seed: int) -> bytes:
+    nbytes = (4 + len(body)).to_bytes(4, "big")
+    return b"\xc6" + nbytes + crc32(body, seed).to_bytes(4, "little") + body
+
+
+def mended(file: str, raw: bytes) -> bytes:
+    """Recompute the checksums of a mutated file, where they can be found."""
+    try:
+        if file == JOURNAL:
+            return pack_journal(raw, records(raw)) if len(raw) > RECORDS_AT else raw
+        header, found = unpack_index(raw)
+        for name in found:
+            header["columns"][name][3] = crc32(found[name])
+        return pack_index(header, found)
+    except Exception:  # noqa: BLE001 - it is beyond mending
+        return raw
+
+
+# other kinds of damage ---------------------------------------------------------------------
+
+
+def other_store(root: Path) -> Path:
+    """Make a store like the small one that is another."""
+    path = root / "other.ptr"
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer.write({name: array + 1 for name, array in ARRAYS.items()})
+    ptrarray.checkpoint(path)
+    with ptrarray.append(path) as writer:
+        writer["j1"] = np.arange(5)
+    return path
+
+
+def truncate_to(share: float) -> Callable[[Path], None]:
+    return lambda file: os.truncate(file, int(file.stat().st_size * share))
+
+
+def truncate_one(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def append_bytes(raw: bytes) -> Callable[[Path], None]:
+    def action(file: Path) -> None:
+        with file.open("ab") as opened:
+            opened.write(raw)
+
+    return action
+
+
+def delete(file: Path) -> None:
+    file.unlink()
+
+
+def swap_store(file: Path) -> None:
+    shutil.copyfile(other_store(file.parent.parent) / file.name, file)
+
+
+def swap_name(file: Path) -> None:
+    """Put another file of the same store there."""
+    names = sorted(other.name for other in file.parent.iterdir())
+    shutil.copyfile(file.parent / names[names.index(file.name) - 1], file)
+
+
+def directory(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def link_outside(file: Path) -> None:
+    """Put a symbolic link there, to the same bytes elsewhere."""
+    outside = file.parent.parent / f"outside-{file.name}"
+    file.rename(outside)
+    file.symlink_to(outside)
+
+
+def link_to_itself(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file)
+
+
+def pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+ACTIONS: dict[str, Callable[[Path], None]] = {
+    "empty": truncate_to(0),
+    "half": truncate_to(0.5),
+    "less by one byte": truncate_one,
+    "deleted": delete,
+    "a zero more": append_bytes(b"\0"),
+    "zeros": append_bytes(bytes(5000)),
+    "junk": append_bytes(bytes(range(1, 256)) * 20),
+    "another store's": swap_store,
+    "another file": swap_name,
+    "directory": directory,
+    "link outside": link_outside,
+    "link to itself": link_to_itself,
+    "pipe": pipe,
+}
