@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -65,7 +66,8 @@ def compact(session: Session, *, progress: bool = False) -> None:
             n_reserved=n_rows,
             attrs=snapshot.attrs,
         )
-        files.unlink(old)
+        with suppress(OSError):  # the next writer removes it
+            files.unlink(old)
 
 
 def copy_runs(

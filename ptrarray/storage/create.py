@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,8 @@ def replace_store(directory: Path, header: IndexHeader) -> None:
             session.announce()
             write_index(directory, header, no_columns())
             session.settle()
-            files.unlink(old)
+            with suppress(OSError):  # the next writer removes it
+                files.unlink(old)
     finally:
         session.release()
 

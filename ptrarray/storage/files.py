@@ -189,6 +189,11 @@ def unlink(path: str | Path) -> None:
     Path(path).unlink(missing_ok=True)
 
 
+def stat(path: str) -> os.stat_result:
+    """Size, inode and the like of what is at a path."""
+    return os.stat(path)  # noqa: PTH116
+
+
 def make_directory(path: str | Path) -> None:
     """Make a new directory."""
     Path(path).mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from ptrarray.errors import CorruptStoreError
+from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format import journal as layout
 from ptrarray.format.index import corrupt
 from ptrarray.format.journal import Frame, JournalHeader
@@ -45,7 +44,9 @@ class Journal:
         self._file = File(directory / FILE_NAME, os.O_RDWR if writable else os.O_RDONLY)
         self.lock = Lock(self._file)
         self._live = self._map_live_slot() if writable else b""
-        self._nbytes = 0  # as of the last look
+        stat = self._file.stat()
+        self._identity = (stat.st_ino, stat.st_dev)
+        self._nbytes = stat.st_size  # as of the last look
         self._written = b""  # the live slot as this process left it
         self._header: JournalHeader
 
@@ -89,16 +90,21 @@ class Journal:
                     raise
 
     def look(self) -> JournalHeader:
-        """Read the slot that each commit rewrites, at the price of an fstat. Under the lock.
+        """Read the slot that each commit rewrites, at the price of one stat. Under the lock.
 
         Raises
         ------
         FileNotFoundError
-            If the journal was removed.
+            If the journal was removed, or moved with its store.
+        StoreError
+            If there is another one at the path.
         """
-        stat = self._file.stat()
-        if not stat.st_nlink:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+        stat = files.stat(self.path)
+        if (stat.st_ino, stat.st_dev) != self._identity:
+            raise StoreError(
+                f"{self.directory} was moved or replaced since this writer opened it: open it anew",
+                path=str(self.directory),
+            )
         self._nbytes = stat.st_size
         if self._live and stat.st_size >= layout.RECORDS_START:
             raw = self._live[: layout.LIVE_NBYTES]
@@ -108,13 +114,6 @@ class Journal:
             if header is not None:
                 return header
         return self.read_header()
-
-    def is_in_place(self) -> bool:
-        """Tell whether the path still leads to this file."""
-        try:
-            return Path(self.path).stat().st_ino == self._file.stat().st_ino
-        except FileNotFoundError:
-            return False
 
     def write_header(self, header: JournalHeader) -> None:
         """Rewrite the slot that each commit rewrites. Under the lock."""

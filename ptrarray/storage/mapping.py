@@ -71,7 +71,10 @@ def map_rows(
         rows.flags.writeable = mode != "r"
         return rows
     check_size(os.fspath(path), nbytes, start + n_rows, width)
-    flat = np.memmap(path, np.uint8, mode, start * width, n_rows * width)
+    try:
+        flat = np.memmap(path, np.uint8, mode, start * width, n_rows * width)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     return flat.view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
 
 

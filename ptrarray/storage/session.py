@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,8 +148,6 @@ class Session:
         """Take up the index that is in place, and bring the journal up to it."""
         try:
             index = Index(self.directory)
-            if not self._journal.is_in_place():
-                raise FileNotFoundError
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
         if self._store_id not in (None, index.header.store_id):
@@ -284,14 +282,19 @@ class Session:
         for hashes, record in records:
             self._recent.add(hashes, at)
             at += len(record)
+        # What fails from here on must not make the commit look as if it had failed.
         if self._space is not None:
-            self._space.note(self._records(self.state, start_byte))
+            try:
+                self._space.note(self._records(self.state, start_byte))
+            except OSError:
+                self._space = None  # made anew when it is needed
         if self._durable:
             with self._syncing():
                 self.data.sync()
                 self.state = self._journal.sync(self.state, self.state.committed_end)
         if self.state.committed_end > _JOURNAL_LIMIT_NBYTES:
-            self.checkpoint()
+            with suppress(OSError):  # the next commit tries again
+                self.checkpoint()
 
     def set_reserved(self, n_reserved: int) -> None:
         """Move the end of the reserved rows. Under the lock."""
@@ -363,11 +366,6 @@ class Session:
         Should this process be killed, or fail, before or after the index is in place,
         that one settles it.
         """
-        if not self._journal.is_in_place():
-            raise StoreError(
-                f"{self.path} was moved or replaced since this writer opened it: open it anew",
-                path=self.path,
-            )
         generation = self.header.generation + 1
         self._journal.write_header(self.state._replace(next_generation=generation))
 

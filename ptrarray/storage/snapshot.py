@@ -145,12 +145,21 @@ class Snapshot:
         try:
             with Journal(self.directory, writable=False) as log:
                 overlay = _replay(log, self.index, self.overlay)
-            is_current = index_inode(self.index.path) == self.index.inode
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
-        if overlay is None or not is_current:
+        except CorruptStoreError:
+            if self._is_in_place():
+                raise
+            overlay = None  # of another store by now
+        if overlay is None or not self._is_in_place():
             return open_snapshot(self.directory)
         return self if overlay is self.overlay else Snapshot(self.directory, self.index, overlay)
+
+    def _is_in_place(self) -> bool:
+        try:
+            return index_inode(self.index.path) == self.index.inode
+        except FileNotFoundError as error:
+            raise not_found(self.directory) from error
 
 
 def _read_only(column: Int64s) -> Int64s:
