@@ -249,7 +249,10 @@ def test_float32_blocks_are_combined_in_float64() -> None:
 @FEWER
 @given(data=st.data(), shuffled=st.booleans())
 def test_reduce_each(ufunc: np.ufunc, data: st.DataObject, shuffled: bool) -> None:
-    store = tamed(data.draw(stored(shortest=0 if ufunc.identity is not None else 1)), ufunc)
+    # In float16, numpy's loops round after each step or only at the end, depending on the shape.
+    dtypes = [dtype for dtype in NUMBERS if dtype != "f2" or ufunc not in IN_ORDER]
+    shortest = 0 if ufunc.identity is not None else 1
+    store = tamed(data.draw(stored(dtypes, shortest=shortest)), ufunc)
     if shuffled:
         order = np.random.default_rng(0).permutation(len(store.starts))
         store = store._replace(starts=store.starts[order], ends=store.ends[order])

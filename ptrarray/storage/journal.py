@@ -16,6 +16,7 @@ from ptrarray.format.journal import Frame, JournalHeader
 from ptrarray.storage import files
 from ptrarray.storage.files import File
 from ptrarray.storage.lock import Lock
+from ptrarray.storage.mapping import map_file
 
 FILE_NAME = "journal.msgpack"
 
@@ -64,9 +65,7 @@ class Journal:
         # Of a file opened for it, because a mapping keeps its file open, even in the
         # child of a fork, and with it would keep our lock.
         with File(self.path) as file:
-            if file.stat().st_size < layout.RECORDS_START:
-                return b""
-            return mmap.mmap(file.fd, layout.SLOT_NBYTES, access=mmap.ACCESS_READ)
+            return map_file(file, layout.SLOT_NBYTES)
 
     @property
     def path(self) -> str:

@@ -17,12 +17,15 @@ Rows = npt.NDArray[Any]
 Mode = Literal["r", "r+", "c"]
 
 
-def map_file(file: File) -> mmap.mmap | bytes:
-    """Map a whole file read-only; an empty one, which cannot be mapped, is ``b""``."""
-    if not file.stat().st_size:
+def map_file(file: File, nbytes: int = 0) -> mmap.mmap | bytes:
+    """Map the first bytes of a file read-only, or all of it.
+
+    What cannot be mapped, as there is nothing or too little, is ``b""``.
+    """
+    if file.stat().st_size < max(nbytes, 1):
         return b""
     try:
-        return mmap.mmap(file.fd, 0, access=mmap.ACCESS_READ)
+        return mmap.mmap(file.fd, nbytes, access=mmap.ACCESS_READ)
     except OSError as error:
         raise OSError(error.errno, error.strerror, file.path) from error
 

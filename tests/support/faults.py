@@ -27,6 +27,7 @@ CALLS: dict[str, tuple[int, ...]] = {
     "ftruncate": (errno.EIO,),
     "posix_fallocate": (errno.ENOSPC, errno.EDQUOT),
     "fstat": (errno.EIO,),
+    "stat": (errno.EIO, errno.EACCES),
     "replace": (errno.EIO, errno.ENOSPC),
     "unlink": (errno.EIO, errno.EACCES),
     "make_directory": (errno.ENOSPC, errno.EACCES),
