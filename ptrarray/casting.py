@@ -99,7 +99,7 @@ def _cast(name: str, array: Array, dtype: np.dtype[Any], *, is_literal: bool) ->
         with np.errstate(over="ignore", invalid="ignore"):
             cast = array.astype(dtype)
             is_kept = _is_kept(array, cast)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         what = f"has dtype {array.dtype}, which cannot be cast to the store's {dtype}: {error}"
         raise _unfit(name, what, array.dtype, dtype) from error
     if not is_kept:

@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ptrarray import (
     Pointer,
     PointerArray,
     PointerArrayWriter,
+    StoreError,
     StoreNotFoundError,
     UnknownNameError,
 )
@@ -367,6 +368,12 @@ def replace(path: Path) -> None:
         writer["other"] = [0.5]
 
 
+def compact_with_a_hole(path: Path) -> None:
+    with ptrarray.append(path) as writer:
+        del writer["a"]
+    ptrarray.compact(path)
+
+
 CHANGES = {"changes": change_all, "mode w": replace, "compact": ptrarray.compact}
 
 
@@ -495,6 +502,8 @@ def checkpoint_and_fill_the_journal(path: Path) -> None:
         writer.write({f"new {n}": [n] for n in range(50)})
 
 
+READING_CALLS = ("open", "pread", "stat", "fstat", "close")
+CHANGING_CALLS = ("open", "pwrite", "pwritev", "ftruncate", "replace")
 INTERFERING = {
     "checkpoint": ptrarray.checkpoint,
     "append": append_and_checkpoint,
@@ -524,7 +533,9 @@ def test_a_change_before_any_system_call_of_a_read(
         with ptrarray.append(copy) as writer, ptrarray.open(copy) as store:
             writer["latest"] = [1]
             before = contents(ptrarray.open(copy))
-            calls = before_call(monkeypatch, n_calls_before, functools.partial(interfere, copy))
+            calls = before_call(
+                monkeypatch, n_calls_before, functools.partial(interfere, copy), READING_CALLS
+            )
             with calls as interfered:
                 if is_open:
                     store = ptrarray.open(copy)
@@ -537,9 +548,44 @@ def test_a_change_before_any_system_call_of_a_read(
     assert n_calls_before > 5
 
 
+class KilledError(BaseException):
+    """What nobody catches, as nobody catches a SIGKILL."""
+
+
+def be_killed() -> None:
+    raise KilledError
+
+
+@pytest.mark.parametrize("change", INTERFERING.values(), ids=INTERFERING)
+def test_refresh_after_a_change_that_was_killed_before_any_system_call(
+    path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    """A reader that was open sees what a new one sees, and so does one after the next writer."""
+    for n_calls_before in itertools.count():
+        copy = path.with_name(f"{n_calls_before}.ptr")
+        shutil.copytree(path, copy)
+        with ptrarray.open(copy) as store:
+            before = contents(store)
+            killing = before_call(monkeypatch, n_calls_before, be_killed, CHANGING_CALLS)
+            with suppress(KilledError), killing as killed:
+                change(copy)
+            assert contents(store) == before
+            for _ in range(2):
+                store.refresh()
+                assert contents(store) == contents(ptrarray.open(copy))
+                store.verify()
+                ptrarray.append(copy).close()
+        if not killed:
+            break
+    assert n_calls_before > 5
+
+
 @contextmanager
 def before_call(
-    monkeypatch: pytest.MonkeyPatch, n_calls_before: int, interfere: Callable[[], None]
+    monkeypatch: pytest.MonkeyPatch,
+    n_calls_before: int,
+    interfere: Callable[[], None],
+    calls: Sequence[str],
 ) -> Iterator[list[str]]:
     """Do something before the system call after so many; list the call if there was one."""
     names, interfered = itertools.count(), list[str]()
@@ -554,7 +600,7 @@ def before_call(
         return run
 
     with monkeypatch.context() as patch:
-        for name in ("open", "pread", "stat", "fstat", "close"):
+        for name in calls:
             patch.setattr(f"ptrarray.storage.files.os.{name}", interrupted(getattr(os, name)))
         yield interfered
 
@@ -636,6 +682,29 @@ def test_mode_r_plus_leaves_an_array_replaced_meanwhile(path: Path) -> None:
             writer["b"] = [7]
     with ptrarray.open(path) as store:
         check_store(store, arrays(b=[7]))
+
+
+def test_mode_r_plus_renews_checksums_at_refresh(path: Path) -> None:
+    with ptrarray.open(path, mode="r+") as store:
+        store["b"][0] = 10
+        store.refresh()
+        store.verify()
+        ptrarray.verify(path)
+
+
+@pytest.mark.parametrize("lose", [replace, compact_with_a_hole])
+def test_mode_r_plus_tells_when_changes_are_lost(path: Path, lose: Callable[[Path], None]) -> None:
+    store = ptrarray.open(path, mode="r+")
+    view = store["b"]
+    lose(path)
+    view[0] = 10
+    with pytest.raises(StoreError, match="lost"):
+        store.refresh()
+    with pytest.raises(StoreError, match="lost"):
+        store.close()
+    assert store.closed
+    assert view.tolist() == [10, 2, 3]
+    ptrarray.verify(path)
 
 
 def test_mode_c_changes_memory_only(path: Path) -> None:

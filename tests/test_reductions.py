@@ -387,6 +387,13 @@ def test_array_function(
     assert_same(found, func(living, *args, **kwargs))
 
 
+def test_a_mask_is_not_dropped() -> None:
+    store = np.ma.MaskedArray(np.arange(4), [True] * 4), np.array([0]), np.array([4])
+    for function in (reductions.mean, reductions.var, reductions.mean_each, reductions.std_each):
+        with pytest.raises(BadInputError, match="rows with a mask"):
+            function(*store)
+
+
 def test_array_function_hands_on_dtype_and_ddof() -> None:
     store = np.arange(10, dtype="i4"), np.array([0]), np.array([10])
     for func, kwargs in (

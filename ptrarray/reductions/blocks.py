@@ -156,7 +156,7 @@ def over_runs(
     >>> over_runs(rows, starts, ends, summarise=np.sum, merge=np.add)
     np.int64(18)
     """
-    rows = np.asarray(rows)
+    rows = plain(rows)
     row_nbytes = rows.itemsize * row_elements(rows)
 
     def work(task: tuple[Int64s, Int64s]) -> Result:
@@ -205,6 +205,17 @@ def check_inside(n_rows: int, starts: Int64s, ends: Int64s) -> None:
             found=(start, end),
             expected=(0, n_rows),
         )
+
+
+def plain(rows: Array) -> Array:
+    """Return rows as an ndarray, whose slices are cheap; refuse to drop a mask."""
+    if isinstance(rows, np.ma.MaskedArray):
+        raise BadInputError(
+            "rows with a mask cannot be reduced in blocks; reduce the arrays one by one",
+            found=np.ma.MaskedArray,
+            expected=np.ndarray,
+        )
+    return np.asarray(rows)
 
 
 def row_elements(rows: Array) -> int:

@@ -64,7 +64,7 @@ def reduce_each(
     Notes
     -----
     Reads each range once and no row between them. Memory: the result and some
-    16 MB a thread. Sums of floats may differ from ``ufunc.reduce`` in the last
+    tens of MB a thread. Sums of floats may differ from ``ufunc.reduce`` in the last
     bits, as they are added in another order. ``power`` and ``arctan2`` of floats
     are as wrong as numpy's own reductions on processors with AVX-512 (numpy 2.4).
 
@@ -222,7 +222,7 @@ def _way_for_moments(
 
 def _each(rows: Array, starts: Array, ends: Array, dtype: np.dtype[Any], way: _Way) -> Array:
     """Compute the results block by block on threads, which write into one array."""
-    rows = np.asarray(rows)
+    rows = blocks.plain(rows)
     results = np.empty((len(starts), *rows.shape[1:]), dtype)
     huge: list[tuple[int, int, int]] = []
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -173,7 +174,8 @@ _OPEN: weakref.WeakSet[File] = weakref.WeakSet()
 
 def _close_all_in_child() -> None:
     for file in list(_OPEN):
-        file.close()
+        with suppress(OSError):  # one that cannot be closed must not keep the others open
+            file.close()
 
 
 os.register_at_fork(after_in_child=_close_all_in_child)

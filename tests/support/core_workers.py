@@ -111,10 +111,13 @@ def hold_rows(path: Path, n_rows: int, told: Connection) -> None:
 def hold_rows_beside_a_child(path: Path, told: Connection) -> None:
     """Claim rows, fork a child that does nothing, tell its pid, and wait."""
     with ptrarray.append(path).allocate("held", 10):
+        ready, running = os.pipe()
         pid = os.fork()
         if not pid:
+            os.write(running, b"!")
             while True:
                 signal.pause()
+        os.read(ready, 1)  # before it runs, it has not closed what it inherited
         told.send(pid)
         told.recv()
 

@@ -28,15 +28,22 @@ TIMEOUT_SECONDS = 20.0
 MEMORY_NBYTES = 1 << 30  # that a forged length may not ask for
 BOOT = 1
 
+
+
+def _ints(n: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    """Return numbers of which no byte is zero, as those that were never written are."""
+    return np.random.default_rng(n).integers(1, 128, (n, 4), np.uint8).view(np.int32).ravel()
+
+
 ARRAYS = {
-    "": np.arange(2, dtype=np.int32),
-    "ä": np.arange(7, 3, -1, dtype=np.int32),
-    "name with a longer text": np.arange(9, dtype=np.int32),
-    "nothing": np.arange(0, dtype=np.int32),
-    "p": np.arange(9, dtype=np.int32)[3:6],
+    "": _ints(2),
+    "ä": _ints(4),
+    "name with a longer text": _ints(9),
+    "nothing": _ints(0),
+    "p": _ints(9)[3:6],
 }
-LATER = {"j1": np.arange(5, dtype=np.int32), "j2": np.arange(2, dtype=np.int32)}
-POINTED_LATER = {"q": np.arange(5, dtype=np.int32)[1:3]}
+LATER = {"j1": _ints(5), "j2": _ints(3)}
+POINTED_LATER = {"q": _ints(5)[1:3]}
 EXPECTED = {name: array.tobytes() for name, array in (ARRAYS | LATER | POINTED_LATER).items()}
 
 
@@ -51,7 +58,7 @@ def prepared() -> Tree:
             writer.point("p", start + 3, start + 6)
         ptrarray.checkpoint(path)
         writer = ptrarray.append(path)
-        writer.write(LATER | {"gone": np.arange(3)})
+        writer.write({"gone": _ints(6)} | LATER)
         start, _ = writer.pointers["j1"]
         writer.point("q", start + 1, start + 3)
         writer.attrs["unit"] = "mV"

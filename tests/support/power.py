@@ -306,10 +306,10 @@ def read_tree(root: Path) -> dict[str, bytes | None]:
 
 def _entries(directory: str, prefix: str) -> Iterator[tuple[str, bytes | None]]:
     for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
-        if entry.is_dir():
+        if entry.is_dir(follow_symlinks=False):
             yield prefix + entry.name, None
             yield from _entries(entry.path, f"{prefix}{entry.name}/")
-        else:
+        elif entry.is_file(follow_symlinks=False):
             with File(entry.path) as file:
                 yield prefix + entry.name, file.pread(file.stat().st_size, 0)
 
