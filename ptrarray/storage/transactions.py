@@ -241,7 +241,9 @@ def _given_back_on_error(session: Session, claim: Claim, *, is_append: bool) -> 
     except BaseException:
         # What the caller needs to see is what failed first.
         with suppress(StoreError, OSError), session.locked():
-            if is_append and session.state.n_reserved == claim.end:
+            is_last = is_append and session.state.n_reserved == claim.end
+            # An interrupt may have come after the commit.
+            if is_last and session.are_free(claim.start, claim.end):
                 claim.file.close()  # or the next one to take the rows would find them locked
                 session.set_reserved(claim.start)
         raise

@@ -29,7 +29,6 @@ MEMORY_NBYTES = 1 << 30  # that a forged length may not ask for
 BOOT = 1
 
 
-
 def _ints(n: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
     """Return numbers of which no byte is zero, as those that were never written are."""
     return np.random.default_rng(n).integers(1, 128, (n, 4), np.uint8).view(np.int32).ravel()
