@@ -364,7 +364,7 @@ class PointerArray(Mapping[str, Array]):
         encoded = encode_all(wanted)
         pointers = state.snapshot.find_all(encoded).reshape(-1, 2)
         starts, ends = pointers[:, 0], pointers[:, 1]
-        if len(wanted) and (starts.min() < 0 or ends.max() > len(state.rows)):
+        if ((starts < 0) | (starts > ends) | (ends > len(state.rows))).any():
             pointers = np.array([self._pointer(state, name) for name in wanted], np.int64)
             # An empty array may lie past the end.
             starts, ends = np.minimum(pointers, len(state.rows)).T

@@ -10,3 +10,5 @@ from hypothesis import settings
 settings.register_profile("dev", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+collect_ignore = ["fuzz_atheris.py"]  # a program of its own, with a package of its own

@@ -37,7 +37,7 @@ def compact(session: Session, *, progress: bool = False) -> None:
     """
     with session.locked():
         old = session.data_path
-        snapshot = session.snapshot()
+        snapshot = session.sound_snapshot()
         with File(old, os.O_RDWR) as source:
             if not try_lock_range(source, 0, _EVERY_ROW):
                 raise StoreError(

@@ -10,9 +10,13 @@ import os
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from errno import ELOOP
 from functools import cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Self
+
+from ptrarray.errors import CorruptStoreError
 
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
 
@@ -39,10 +43,17 @@ class File:
         self.path = os.fspath(path)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             flags |= os.O_NOFOLLOW  # a link must not lead writes out of the store
-        self.fd = os.open(self.path, flags | os.O_CLOEXEC, 0o666)
+        try:
+            # Opening a pipe would wait for its other end.
+            self.fd = os.open(self.path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+        except OSError as error:
+            raise _explained(error, self.path) from error
         self._finalizer = weakref.finalize(self, os.close, self.fd)
         self._finalizer.atexit = False
         _OPEN.add(self)
+        if not flags & os.O_DIRECTORY and not S_ISREG(self.stat().st_mode):
+            self.close()
+            raise _not_a_file(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -192,8 +203,24 @@ def unlink(path: str | Path) -> None:
 
 
 def stat(path: str) -> os.stat_result:
-    """Size, inode and the like of what is at a path."""
-    return os.stat(path)  # noqa: PTH116
+    """Size, inode and the like of the file at a path."""
+    try:
+        result = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        raise _explained(error, path) from error
+    if not S_ISREG(result.st_mode):
+        raise _not_a_file(path)
+    return result
+
+
+def _explained(error: OSError, path: str) -> Exception:
+    """Tell what is no file of a store from what is one that cannot be opened."""
+    is_link = error.errno == ELOOP and not Path(path).exists()
+    return _not_a_file(path) if is_link or isinstance(error, IsADirectoryError) else error
+
+
+def _not_a_file(path: str) -> CorruptStoreError:
+    return CorruptStoreError(f"{path} is not a regular file", path=path)
 
 
 def make_directory(path: str | Path) -> None:

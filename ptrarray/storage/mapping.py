@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.format.index import corrupt
+from ptrarray.storage import files
 from ptrarray.storage.files import File
 
 Rows = npt.NDArray[Any]
@@ -68,7 +69,7 @@ def map_rows(
         would kill the process.
     """
     width = row_nbytes(dtype, row_shape)
-    nbytes = os.stat(path).st_size  # noqa: PTH116
+    nbytes = files.stat(os.fspath(path)).st_size
     if not n_rows * width:
         rows = np.empty((n_rows, *row_shape), dtype)
         rows.flags.writeable = mode != "r"

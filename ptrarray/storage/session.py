@@ -212,6 +212,19 @@ class Session:
                 self._snapshot = Snapshot(self.directory, self.index, overlay)
             return self._snapshot
 
+    def sound_snapshot(self) -> Snapshot:
+        """Return `snapshot` after a look at all of the index, as what is wrong must not be copied.
+
+        Raises
+        ------
+        CorruptStoreError
+            If a column does not match its checksum, or a pointer leads nowhere.
+        """
+        self.index.check()
+        snapshot = self.snapshot()
+        snapshot.check_pointers()
+        return snapshot
+
     # names ---------------------------------------------------------------------------------
 
     def existing(self, names: Sequence[bytes], hashes: array[int]) -> list[bytes]:
@@ -336,7 +349,7 @@ class Session:
             # The index must not reach the disk before the rows it names.
             with self._syncing():
                 self.data.sync()
-            snapshot = self.snapshot()
+            snapshot = self.sound_snapshot()
             self.replace_index(
                 snapshot.overlay.order.columns(),
                 n_rows=snapshot.n_rows,

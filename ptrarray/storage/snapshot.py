@@ -89,6 +89,19 @@ class Snapshot:
             return start, end
         raise corrupt(self.index.path, f"has a pointer to rows {start} to {end} of {self.n_rows}")
 
+    def check_pointers(self) -> None:
+        """Raise `CorruptStoreError` if a pointer does not lie in the flat array. O(names)."""
+        outside = self.outside()
+        if outside.any():
+            position = int(np.argmax(outside))
+            self.checked(int(self.starts[position]), int(self.ends[position]))
+
+    def outside(self) -> npt.NDArray[np.bool_]:
+        """Tell for each array whether its pointer leads out of the flat array."""
+        starts, ends = self.starts, self.ends
+        beyond: npt.NDArray[np.bool_] = (ends > self.n_rows) & (starts != ends)
+        return beyond | (starts < 0) | (starts > ends)
+
     def pointer(self, position: int) -> tuple[int, int]:
         """Pointer of the array at a position, ``0 <= position < len``."""
         if self._overlaid:

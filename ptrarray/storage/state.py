@@ -41,13 +41,9 @@ class State:
         Empty arrays, which may lie past its end, are put there.
         """
         if self._columns is None:
+            self.snapshot.check_pointers()
             starts, ends = self.snapshot.starts, self.snapshot.ends
-            beyond = ends > len(self.rows)
-            outside = (starts < 0) | (starts > ends) | (beyond & (starts != ends))
-            if outside.any():
-                position = int(np.argmax(outside))
-                self.snapshot.checked(int(starts[position]), int(ends[position]))
-            if beyond.any():
+            if (ends > len(self.rows)).any():
                 starts, ends = (np.minimum(column, len(self.rows)) for column in (starts, ends))
             self._columns = starts, ends
         return self._columns

@@ -73,9 +73,7 @@ def _damaged_columns(snapshot: Snapshot) -> Iterator[Damage]:
         yield from _damaged_names(snapshot)
     except CorruptStoreError as error:
         yield Damage(error.path, str(error))
-    starts, ends = snapshot.starts, snapshot.ends
-    outside = (starts < 0) | (starts > ends) | ((ends > snapshot.n_rows) & (starts != ends))
-    for position in np.flatnonzero(outside).tolist():
+    for position in np.flatnonzero(snapshot.outside()).tolist():
         yield _damage(snapshot, position, f"does not lie in its {snapshot.n_rows} rows")
     yield from _overlapping(snapshot)
 

@@ -1,0 +1,452 @@
+"""Damaged and forged stores: right data or a `CorruptStoreError`, whatever was done to the files."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ptrarray
+from ptrarray.storage import index as index_storage
+from tests.support import damage
+from tests.support.damage import ACTIONS, DATA, FILES, INDEX, JOURNAL
+from tests.support.power import materialise
+from tests.support.story import NAME
+
+CORPUS = Path(__file__).parent / "corpus"
+N_FUZZED = 150  # examples of each fuzzer in the normal run
+N_PARTS = 8  # the bytes of a file are shared out over so many tests
+
+
+@pytest.fixture(params=["small", "large"])
+def index_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Treat the index as a small one, checked when opened, and as a large one, which is not."""
+    if request.param == "large":
+        monkeypatch.setattr(index_storage, "CHECKED_NBYTES", -1)
+    return str(request.param)
+
+
+# what happens to files ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_damaged_file(action: str, file: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    materialise(damage.prepared(), root)
+    ACTIONS[action](root / NAME / file)
+    is_found = damage.check_damaged(root / NAME)
+    assert is_found != (action in ("a zero more", "zeros", "junk"))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_link_to_a_file_elsewhere(file: str, tmp_path: Path) -> None:
+    """It may be read, but never leads writes out of the store."""
+    root = tmp_path / "root"
+    materialise(damage.prepared(), root)
+    outside = tmp_path / "outside"
+    (root / NAME / file).rename(outside)
+    (root / NAME / file).symlink_to(outside)
+    with damage.guarded():
+        assert damage.read_in_every_way(root / NAME) == damage.Outcome([], None, 0)
+        with suppress(OSError, ptrarray.CorruptStoreError):
+            damage.write_and_checkpoint(root / NAME)
+        with suppress(OSError, ptrarray.CorruptStoreError):
+            ptrarray.compact(root / NAME)
+    assert outside.read_bytes() == damage.content(file)
+
+
+def test_all_files_of_another_store(tmp_path: Path) -> None:
+    """Files that fit together are a store, only not the one it was."""
+    materialise(damage.prepared(), tmp_path / "root")
+    other = damage.other_store(tmp_path)
+    for file in FILES:
+        shutil.copyfile(other / file, tmp_path / "root" / NAME / file)
+    with ptrarray.open(tmp_path / "root" / NAME) as store:
+        store.verify()
+        assert "j2" not in store
+
+
+# every byte --------------------------------------------------------------------------------
+
+
+def positions(file: str) -> list[int]:
+    """Return the bytes of a file, less most of what only fills up the journal's header slots."""
+    return [
+        at
+        for at in range(len(damage.content(file)))
+        if file != JOURNAL or at % 4096 < 96 or at >= damage.RECORDS_AT or not at % 509
+    ]
+
+
+CHANGES: list[Callable[[int, int], int]] = [
+    lambda byte, at: byte ^ (1 << at % 8),
+    lambda byte, at: 0xFF if byte != 0xFF else 0xFE,
+    lambda byte, at: 0 if byte else 1,
+]
+
+
+def check_byte(root: Path, file: str, at: int, byte: int) -> bool:
+    raw = bytearray(damage.content(file))
+    raw[at] = byte
+    path = damage.damaged(root, file, bytes(raw))
+    try:
+        return damage.check_damaged(path, file)
+    except BaseException as error:
+        error.add_note(f"byte {at} of {file} was {damage.content(file)[at]}, is {byte}")
+        raise
+    finally:
+        shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("part", range(N_PARTS))
+@pytest.mark.parametrize("file", FILES)
+def test_every_byte(file: str, part: int, tmp_path: Path) -> None:
+    for at in positions(file)[part::N_PARTS]:
+        change = CHANGES[at // N_PARTS % len(CHANGES)]
+        check_byte(tmp_path / "root", file, at, change(damage.content(file)[at], at))
+
+
+@pytest.mark.parametrize("part", range(N_PARTS))
+def test_every_byte_of_an_index_that_is_not_checked_when_opened(
+    part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_storage, "CHECKED_NBYTES", -1)
+    n_header = min(start for _, start, *_ in index_columns().values())
+    for at in positions(INDEX)[n_header:][part::N_PARTS]:
+        byte = damage.content(INDEX)[at]
+        check_byte(tmp_path / "root", INDEX, at, byte ^ (1 << at % 8))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("file", FILES)
+def test_every_bit(file: str, index_kind: str, tmp_path: Path) -> None:
+    for at in positions(file):
+        byte = damage.content(file)[at]
+        for other in {*(byte ^ 1 << bit for bit in range(8)), 0, 0xFF} - {byte}:
+            check_byte(tmp_path / "root", file, at, other)
+
+
+def index_columns() -> dict[str, Any]:
+    columns: dict[str, Any] = damage.unpack_index(damage.content(INDEX))[0]["columns"]
+    return columns
+
+
+def test_damaged_rows_are_told_by_name(tmp_path: Path) -> None:
+    """Each array with a wrong byte is reported, with its rows."""
+    materialise(damage.prepared(), tmp_path / "root")
+    path = tmp_path / "root" / NAME
+    with ptrarray.open(path) as store:
+        pointers = dict(store.pointers)
+    raw = bytearray((path / DATA).read_bytes())
+    for name in ("ä", "j1"):
+        raw[pointers[name].start * 4 + 5] ^= 0x40
+    (path / DATA).write_bytes(raw)
+    with pytest.raises(ptrarray.CorruptStoreError) as caught:
+        ptrarray.verify(path)
+    found = {item.name: (item.start, item.end) for item in caught.value.damage}
+    # The pointed name shares the damaged row of the array it points into.
+    assert found == {name: tuple(pointers[name]) for name in ("ä", "j1", "q")}
+    assert {item.file for item in caught.value.damage} == {str(path / DATA)}
+
+
+# forged fields -----------------------------------------------------------------------------
+
+NUMBERS = (0, 1, -1, 2, 7, 2**31, 2**32 - 1, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
+OTHERS: tuple[Any, ...] = (
+    None,
+    True,
+    1.5,
+    float("nan"),
+    "",
+    "x",
+    "../data.bin",
+    b"",
+    b"x" * 16,
+    [],
+    [1],
+    {},
+    {"x": 1},
+)
+VALUES = (
+    *NUMBERS,
+    *OTHERS,
+    "O",
+    "|O",
+    "<f4",
+    "f4,f4",
+    "<M8[s]",
+    [["a", "<f4"]],
+    [["a", "|O"]],
+    [-1],
+)
+HEADER_FIELDS: tuple[str, ...] = (
+    *("format", "version", "generation", "store_id", "data_file", "dtype", "row_shape"),
+    *("n_arrays", "n_rows", "n_reserved", "n_homes", "attrs", "columns"),
+)
+
+
+def repack(header: dict[str, Any], columns: dict[str, bytes]) -> bytes:
+    """Pack a forged index; where a value moves the columns, with them moved."""
+    try:
+        first = min(start for _, start, *_ in index_columns().values())
+        raw = damage.pack_index(header, columns)
+        if raw[first - 5 : first - 4] == b"\xc6":
+            return raw
+        return damage.lay_out(header, columns)
+    except (TypeError, KeyError, AttributeError):
+        return damage.pack_index(header, {})
+
+
+def check_forged_file(root: Path, file: str, raw: bytes, note: object) -> bool:
+    path = damage.damaged(root, file, raw)
+    try:
+        return damage.check_forged(path)
+    except BaseException as error:
+        error.add_note(f"forged {file}: {note}")
+        raise
+    finally:
+        shutil.rmtree(root)
+
+
+def test_the_encoder_gives_what_the_package_wrote() -> None:
+    raw = damage.content(INDEX)
+    assert damage.pack_index(*damage.unpack_index(raw)) == raw
+    raw = damage.content(JOURNAL)
+    assert damage.pack_journal(raw, damage.records(raw)) == raw
+
+
+@pytest.mark.parametrize("field", HEADER_FIELDS)
+def test_forged_header_field(field: str, index_kind: str, tmp_path: Path) -> None:
+    for value in VALUES:
+        header, columns = damage.unpack_index(damage.content(INDEX))
+        header[field] = value
+        check_forged_file(tmp_path / "root", INDEX, repack(header, columns), (field, value))
+
+
+@pytest.mark.parametrize("field", HEADER_FIELDS)
+def test_missing_header_field(field: str, tmp_path: Path) -> None:
+    header, columns = damage.unpack_index(damage.content(INDEX))
+    del header[field]
+    raw = damage.pack_index(header, columns if field != "columns" else {})
+    assert check_forged_file(tmp_path / "root", INDEX, raw, field)
+
+
+@pytest.mark.parametrize("at", range(4), ids=["type", "start_byte", "nbytes", "crc"])
+@pytest.mark.parametrize("name", index_columns())
+def test_forged_column_entry(name: str, at: int, index_kind: str, tmp_path: Path) -> None:
+    for value in VALUES:
+        header, columns = damage.unpack_index(damage.content(INDEX))
+        raw = damage.pack_index(header, columns)
+        header["columns"][name][at] = value
+        first = min(start for _, start, *_ in index_columns().values())
+        forged = damage.pack_index(header, {}).ljust(first - 5, b"\xc0") + raw[first - 5 :]
+        check_forged_file(tmp_path / "root", INDEX, forged, (name, at, value))
+
+
+@pytest.mark.parametrize("name", index_columns())
+def test_forged_column(name: str, index_kind: str, tmp_path: Path) -> None:
+    """Items that make no sense, under checksums that match."""
+    kind = np.dtype(index_columns()[name][0])
+    for value in NUMBERS:
+        for at in (0, 1, -1):
+            header, columns = damage.unpack_index(damage.content(INDEX))
+            items = np.frombuffer(columns[name], kind).copy()
+            items[at] = value % 256**kind.itemsize
+            columns[name] = items.tobytes()
+            header["columns"][name][3] = crc32(columns[name])
+            raw = damage.pack_index(header, columns)
+            check_forged_file(tmp_path / "root", INDEX, raw, (name, at, value))
+
+
+def test_table_without_an_empty_slot(index_kind: str, tmp_path: Path) -> None:
+    """A search in it must end all the same."""
+    for fill in (b"\0" * 8, b"\xff" * 4 + b"\0" * 4, b"\xff" * 8):
+        header, columns = damage.unpack_index(damage.content(INDEX))
+        columns["slot"] = fill * (len(columns["slot"]) // 8)
+        header["columns"]["slot"][3] = crc32(columns["slot"])
+        raw = damage.pack_index(header, columns)
+        check_forged_file(tmp_path / "root", INDEX, raw, fill)
+
+
+@pytest.mark.parametrize("slots", [(0,), (1,), (0, 1)], ids=str)
+@pytest.mark.parametrize("field", damage.SLOT)
+def test_forged_journal_header(field: str, slots: tuple[int, ...], tmp_path: Path) -> None:
+    nbytes = damage.SLOT[field][1]
+    ends = [damage.RECORDS_AT + n for n in (-1, 0, 1, 5, 9)] + [len(damage.content(JOURNAL)) + 1]
+    for value in [n for n in (*NUMBERS, *ends) if n >= 0]:
+        forged = value if nbytes == 8 else value.to_bytes(16, "little")
+        raw = damage.forge_slots(damage.content(JOURNAL), slots, **{field: forged})
+        check_forged_file(tmp_path / "root", JOURNAL, raw, (field, value))
+
+
+def forged_bodies() -> Iterator[tuple[object, list[Any]]]:
+    """Yield records that make no sense, with what was changed in them."""
+    original = damage.records(damage.content(JOURNAL))
+    for at, body in enumerate(original):
+        yield f"{at} nested", [*original[:at], [body], *original[at + 1 :]]
+        for field, value in enumerate(body):
+            for other in (*VALUES, *other_columns(value)):
+                changed = [*body[:field], other, *body[field + 1 :]]
+                yield (at, field, other), [*original[:at], changed, *original[at + 1 :]]
+            yield (
+                (at, field, "gone"),
+                [
+                    *original[:at],
+                    body[:field] + body[field + 1 :],
+                    *original[at + 1 :],
+                ],
+            )
+    wholes: list[Any] = [[], {}, None, 1, "x", b"", [[]] * 3]
+    for whole in wholes:
+        yield whole, [*original, whole]
+
+
+def other_columns(value: object) -> list[bytes]:
+    """Return columns near to a good one: longer, shorter, with extreme items."""
+    if not isinstance(value, bytes):
+        return []
+    edges = [b"\xff" * 8, b"\0" * 8, b"\xff" * 7 + b"\x7f", b"\xff" * 4]
+    return [value + b"\0", value[:-1], value * 2, *(e + value[len(e) :] for e in edges)]
+
+
+@pytest.mark.parametrize("part", range(N_PARTS))
+def test_forged_records(part: int, tmp_path: Path) -> None:
+    for note, bodies in list(forged_bodies())[part::N_PARTS]:
+        raw = damage.pack_journal(damage.content(JOURNAL), bodies)
+        check_forged_file(tmp_path / "root", JOURNAL, raw, note)
+
+
+@pytest.mark.parametrize("file", [INDEX, JOURNAL])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        b"\xdf\xff\xff\xff\xff",  # a map of four billion pairs
+        b"\xdd\xff\xff\xff\xff",  # an array of as many
+        b"\xdb\xff\xff\xff\xff",  # a str of as many bytes
+        b"\xc6\xff\xff\xff\xff",
+        b"\xc9\xff\xff\xff\xff\x05",  # an ext
+        b"\xdf\x00\xff\xff\xff",
+        b"\x91" * 100_000,  # nested
+        b"\x81\xa1x" * 100_000,
+        b"\x81\xa6format\xa8ptrarray" + b"\x81" * 100,
+        b"\xc0" * 5000,
+        b"\x81\xc4\x00\x01",  # a key that is bytes
+        b"\x81\xa1\xff\x01",  # no UTF-8
+        b"\xc1",
+    ],
+    ids=lambda prefix: prefix[:5].hex(),
+)
+def test_forged_msgpack(file: str, prefix: bytes, tmp_path: Path) -> None:
+    raw = damage.content(file)
+    forged = [prefix, prefix + raw, prefix + raw[len(prefix) :]]
+    if file == JOURNAL:  # either header slot is enough
+        forged[2] = forged[2][:4096] + prefix + raw[4096 + len(prefix) :]
+    for other in forged:
+        assert check_forged_file(tmp_path / "root", file, other, prefix[:9])
+
+
+def test_deeply_nested_record(tmp_path: Path) -> None:
+    raw = damage.content(JOURNAL)
+    seed = crc32(damage.slot_field(raw, "store_id") + damage.slot_field(raw, "generation"))
+    for body in (b"\x93\x03\x00" + b"\x81\xa1x" * 5000, b"\x91" * 10**5, b"\xdd\xff\xff\xff\xff"):
+        frame = damage._frame(body, seed)
+        end = damage.RECORDS_AT + len(frame)
+        forged = raw[: damage.RECORDS_AT] + frame
+        forged = damage.forge_slots(forged, (0, 1), committed_end=end, synced_end=end)
+        assert check_forged_file(tmp_path / "root", JOURNAL, forged, body[:9])
+
+
+# fuzzing -----------------------------------------------------------------------------------
+
+Mutation = tuple[str, int, bytes]
+mutations = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "insert", "cut", "copy"]),
+        st.integers(0, 10_000),
+        st.binary(min_size=1, max_size=9),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def mutated(raw: bytes, steps: list[Mutation]) -> bytes:
+    for kind, at, piece in steps:
+        place = at % (len(raw) + 1)
+        # Most of a journal is padding: look elsewhere.
+        if len(raw) > damage.RECORDS_AT and place % 4096 >= 96 and place < damage.RECORDS_AT:
+            place = damage.RECORDS_AT + place % (len(raw) - damage.RECORDS_AT)
+        rest = raw[place:]
+        if kind == "put":
+            raw = raw[:place] + piece + rest[len(piece) :]
+        elif kind == "insert":
+            raw = raw[:place] + piece + rest
+        elif kind == "cut":
+            raw = raw[:place] + rest[piece[0] :]
+        else:
+            raw = raw[:place] + raw[at % 97 : at % 97 + piece[0]] + rest
+    return raw
+
+
+@pytest.mark.parametrize("file", [INDEX, JOURNAL])
+@settings(max_examples=N_FUZZED)
+@given(steps=mutations)
+def test_mutations(file: str, steps: list[Mutation], tmp_path_factory: Any) -> None:
+    raw = mutated(damage.content(file), steps)
+    root = tmp_path_factory.mktemp("fuzz") / "root"
+    path = damage.damaged(root, file, raw)
+    damage.check_damaged(path)
+    shutil.rmtree(root.parent)
+
+
+@pytest.mark.parametrize("file", [INDEX, JOURNAL])
+@settings(max_examples=N_FUZZED)
+@given(steps=mutations)
+def test_mutations_under_good_checksums(
+    file: str, steps: list[Mutation], tmp_path_factory: Any
+) -> None:
+    raw = damage.mended(file, mutated(damage.content(file), steps))
+    root = tmp_path_factory.mktemp("fuzz") / "root"
+    check_forged_file(root, file, raw, steps)
+    shutil.rmtree(root.parent)
+
+
+def corpus(file: str) -> list[Path]:
+    return sorted((CORPUS / file).iterdir())
+
+
+@pytest.mark.parametrize("file", [INDEX, JOURNAL])
+def test_corpus(file: str, index_kind: str, tmp_path: Path) -> None:
+    """Files that once did harm, and files that nearly make sense."""
+    for entry in corpus(file):
+        check_forged_file(tmp_path / "root", file, entry.read_bytes(), entry.name)
+    assert len(corpus(file)) >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("file", [INDEX, JOURNAL])
+def test_coverage_guided(file: str, tmp_path: Path) -> None:
+    pytest.importorskip("atheris")
+    command = [
+        sys.executable,
+        "-m",
+        "tests.fuzz_atheris",
+        file,
+        str(tmp_path),
+        "-max_total_time=60",
+    ]
+    done = subprocess.run(command, cwd=CORPUS.parent.parent, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
