@@ -1,90 +1,194 @@
-"""What runs in the processes that `tests/test_kills.py` kills, one function a role."""
+"""Processes that work on one store until they are killed, and what they can have left behind.
+
+Each writer goes through a sequence of changes that follows from its number and the seed, so that
+what its part of the store holds after any of them can be told without asking it. Most changes
+write the number of the change along, in the same commit; the others tell by what they change.
+"""
 
 from __future__ import annotations
 
 import os
 import random
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
-from zlib import crc32
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 import ptrarray
 
-LENGTHS = (0, 1, 5, 300, 20_000)  # the last is beyond what is written under the lock
+Ints = NDArray[np.int64]
+Part = dict[int, int]  # which change each of a writer's names was written by
+
+N_NAMES = 12
+N_LARGE = 10_000  # rows of 8 bytes: written outside the lock
+N_VIEWS = 20
 
 
-def content(name: str, version: int) -> NDArray[np.int64]:
-    """Return the array that a name has in a version; tells its version where it is not empty."""
-    rng = random.Random(crc32(f"{name} {version}".encode()))
-    array = np.full(rng.choice(LENGTHS), rng.randrange(2**40), np.int64)
-    array[:1] = version
-    return array
+class Change(NamedTuple):
+    """The k-th change of a writer: names that it writes, or one that it deletes."""
+
+    kind: str
+    names: tuple[int, ...]
 
 
-def acknowledge(log: int, line: str) -> None:
-    os.write(log, f"{line}\n".encode())
+def change(seed: int, who: int, k: int) -> Change:
+    rng = random.Random(f"{seed}/{who}/{k}")
+    kind = rng.choices(["write", "large", "planned", "delete", "allocate"], [9, 2, 2, 3, 1])[0]
+    n_names = rng.randint(1, 4) if kind == "write" else 1
+    return Change(kind, tuple(rng.sample(range(N_NAMES), n_names)))
 
 
-def write(path: Path, log_path: Path, number: int, version: int) -> None:
-    """Write, replace and delete names of one's own for ever, and tell what has returned."""
-    rng = random.Random(number * 1_000_003 + version)
-    log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def is_silent(kind: str) -> bool:
+    """Tell whether a change does not write its number."""
+    return kind in ("delete", "allocate")
+
+
+def after(part: Part, k: int, done: Change) -> Part:
+    """Return what a writer's part holds after one more change."""
+    if done.kind == "delete":
+        return {name: at for name, at in part.items() if name not in done.names}
+    return part | dict.fromkeys(done.names, k)
+
+
+def content(who: int, name: int, k: int) -> Ints:
+    rng = random.Random(f"{who}/{name}/{k}")
+    return np.full(rng.choice([0, 1, 7, rng.randrange(60)]), 1000 * k + who)
+
+
+def large(who: int, k: int) -> Ints:
+    return np.arange(N_LARGE) + 1000 * k + who
+
+
+def array_of(seed: int, who: int, name: int, k: int) -> Ints:
+    """Return what a writer wrote under a name at its k-th change."""
+    kind = change(seed, who, k).kind
+    return large(who, k) if kind in ("large", "allocate") else content(who, name, k)
+
+
+# telling a store's state -------------------------------------------------------------------
+
+
+class Parts:
+    """What the parts of all writers hold after each of their changes."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._known: dict[int, list[Part]] = {}
+
+    def after(self, who: int, k: int) -> Part:
+        known = self._known.setdefault(who, [{}])
+        while len(known) <= k:
+            number = len(known)
+            known.append(after(known[-1], number, change(self._seed, who, number)))
+        return known[k]
+
+    def find(self, store: ptrarray.PointerArray, who: int, at_least: int) -> int:
+        """Return after how many changes a writer's part is; raise if it is no such state."""
+        told = store.get(str(who))
+        k = 0 if told is None else int(told[0])
+        names = {n for n in range(N_NAMES) if f"{who}/{n}" in store}
+        while not (k >= at_least and self._is_after(store, who, k, names)):
+            k += 1
+            if not is_silent(change(self._seed, who, k).kind):
+                raise AssertionError(
+                    f"writer {who} told of {told} changes, {at_least} were seen before; "
+                    f"the names {sorted(names)} are those of no state that it had"
+                )
+        return k
+
+    def _is_after(self, store: ptrarray.PointerArray, who: int, k: int, names: set[int]) -> bool:
+        part = self.after(who, k)
+        return part.keys() == names and all(
+            np.array_equal(store[f"{who}/{name}"], array_of(self._seed, who, name, at))
+            for name, at in part.items()
+        )
+
+
+# processes ---------------------------------------------------------------------------------
+
+
+def write_until_killed(path: Path, seed: int, who: int, log: Path) -> NoReturn:
+    """Go on where a killed writer of this number was, and log each change when it has returned."""
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     writer = ptrarray.append(path)
+    with ptrarray.open(path) as store:
+        k = Parts(seed).find(store, who, acknowledged(log))
     while True:
-        version += 1
-        name = f"{number}/{rng.randrange(8)}"
-        acknowledge(log, f"begin {name} {version}")
-        kind = rng.random()
-        if kind < 0.2 and name in writer:
-            del writer[name]
-            acknowledge(log, f"gone {name} {version}")
-            continue
-        array = content(name, version)
-        if kind < 0.3:
-            with writer.allocate(name, len(array), overwrite=True) as rows:
-                rows[:] = array
-        else:
-            writer[name] = array
-        acknowledge(log, f"there {name} {version}")
-        if kind > 0.98:
+        k += 1
+        make_change(writer, who, k, change(seed, who, k))
+        os.write(fd, f"{k}\n".encode())
+        if k % 10 == 0:
             writer.flush()
+        if k % 40 == 0:
+            writer.close()
+            writer = ptrarray.append(path)
 
 
-def checkpoint(path: Path, log_path: Path, number: int, version: int) -> None:
-    """Checkpoint for ever."""
-    log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def make_change(writer: ptrarray.PointerArrayWriter, who: int, k: int, todo: Change) -> None:
+    arrays = {f"{who}/{name}": content(who, name, k) for name in todo.names}
+    match todo.kind:
+        case "delete":
+            for name in arrays.keys() & set(writer):
+                del writer[name]
+        case "allocate":
+            for name in arrays:
+                with writer.allocate(name, N_LARGE, overwrite=True) as rows:
+                    rows[...] = large(who, k)
+        case "planned":
+            arrays[str(who)] = np.array([k])
+            start = writer.reserve(sum(map(len, arrays.values())))
+            plan(writer, arrays, start)
+        case kind:
+            if kind == "large":
+                arrays = dict.fromkeys(arrays, large(who, k))
+            writer.write(arrays | {str(who): np.array([k])}, overwrite=True)
+
+
+def plan(writer: ptrarray.PointerArrayWriter, arrays: dict[str, Ints], start: int) -> None:
+    """Write to reserved rows, unless a compaction has given them to others."""
+    try:
+        writer.write(arrays, start=start, overwrite=True)
+    except ptrarray.OverlapError:
+        writer.write(arrays, overwrite=True)
+
+
+def acknowledged(log: Path) -> int:
+    """Return the last change that a writer's log tells of as returned."""
+    lines = log.read_text("ascii").splitlines() if log.exists() else []
+    return int(lines[-1]) if lines else 0
+
+
+def checkpoint_until_killed(path: Path) -> NoReturn:
     while True:
         ptrarray.checkpoint(path)
-        acknowledge(log, "done")
 
 
-def compact(path: Path, log_path: Path, number: int, version: int) -> None:
-    """Compact for ever, unless a writer is filling rows at that moment."""
-    log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def compact_until_killed(path: Path) -> NoReturn:
     while True:
-        with suppress(ptrarray.StoreError):
+        try:
             ptrarray.compact(path)
-        acknowledge(log, "done")
+        except ptrarray.CorruptStoreError:
+            raise
+        except ptrarray.StoreError:  # a writer is filling rows: try again
+            continue
 
 
-def read(path: Path, log_path: Path, number: int, version: int) -> None:
-    """Refresh for ever; every state seen is whole, and none goes back."""
-    log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    newest: dict[str, int] = {}
+def read_until_killed(path: Path, seed: int, n_writers: int) -> NoReturn:
+    """Refresh, and check that each state that is seen existed and came after the one before."""
+    parts, seen = Parts(seed), [0] * n_writers
     store = ptrarray.open(path)
+    views: list[tuple[Ints, Ints]] = []
     while True:
         store.refresh()
-        seen: dict[str, int] = {}
-        for name, array in store.items():
-            if not len(array):
-                continue
-            if not np.array_equal(array, content(name, int(array[0]))):
-                acknowledge(log, f"wrong {name}")
-            if int(array[0]) < newest.get(name, 0):
-                acknowledge(log, f"back {name}")
-            seen[name] = int(array[0])
-        newest |= seen
-        acknowledge(log, "done")
+        for who in range(n_writers):
+            seen[who] = parts.find(store, who, seen[who])
+        for view, copy in views:
+            assert np.array_equal(view, copy), "a view has changed"
+        views = [(store[name], store[name].copy()) for name in some_names(store)]
+
+
+def some_names(store: ptrarray.PointerArray) -> Iterator[str]:
+    for position in range(min(len(store), N_VIEWS)):
+        yield store.names[position]
