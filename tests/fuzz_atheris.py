@@ -2,7 +2,7 @@
 
 Run with atheris installed: ``python -m tests.fuzz_atheris FILE NEW_CORPUS [-max_total_time=1800]``,
 where FILE is ``index.msgpack`` or ``journal.msgpack``, and NEW_CORPUS a directory for what it
-finds worth keeping on the way. What does harm is written to ``tests/corpus``, where the tests
+finds worth keeping on the way. What does harm is written to ``tests/corpus/fuzz``, where the tests
 replay it.
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 import ptrarray
 
 SEEDS = Path(__file__).parent.parent / "golden" / "v1"
-CORPUS = Path(__file__).parent.parent / "corpus"
+CORPUS = Path(__file__).parent.parent / "corpus" / "fuzz"
 FILES = ("index.msgpack", "journal.msgpack")
 STORES = ("changed.ptr", "structured.ptr")
 
