@@ -49,7 +49,10 @@ def main() -> None:
             raise
 
     options = [f"-max_total_time={seconds}", "-max_len=20000", "-timeout=20", "-rss_limit_mb=4096"]
-    atheris.Setup([sys.argv[0], *options, "-print_final_stats=1", f"-artifact_prefix={folder}/", str(begin)], one_input)
+    atheris.Setup(
+        [sys.argv[0], *options, "-print_final_stats=1", f"-artifact_prefix={folder}/", str(begin)],
+        one_input,
+    )
     atheris.Fuzz()
 
 
