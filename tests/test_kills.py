@@ -71,6 +71,11 @@ class Crew:
                 process.join()
         assert codes == [None] * len(codes), "somebody ended by itself"
 
+    def wait_for_a_change_of_each(self) -> None:
+        """Wait until all writers have begun; the test's timeout says for how long."""
+        while not all(map(kill_workers.acknowledged, self._logs)):
+            time.sleep(0.01)
+
     def _started(self, role: Role) -> BaseProcess:
         process: BaseProcess = self._context.Process(target=role.target, args=role.arguments)
         process.start()
@@ -113,6 +118,7 @@ def kill_at_random(folder: Path, seed: int, n_kills: int) -> tuple[Crew, list[in
     crew = Crew(folder, seed)
     ptrarray.create(crew.path, dtype="i8").close()
     with crew.at_work():
+        crew.wait_for_a_change_of_each()
         for n in range(n_kills):
             time.sleep(rng.uniform(0, LONGEST_LIFE_SECONDS))  # the moment is what is random
             crew.kill(rng.randrange(N_WRITERS + 3))
