@@ -12,6 +12,7 @@ from ptrarray.storage import files
 from ptrarray.storage.files import File
 from ptrarray.storage.journal import Journal
 from ptrarray.storage.mapping import row_nbytes
+from ptrarray.storage.place import open_part
 
 _READ_NBYTES = 1 << 24
 
@@ -40,7 +41,7 @@ def surviving(log: Journal, state: JournalHeader, header: IndexHeader) -> Journa
         return state
     end = start = state.synced_end
     try:
-        with File(log.directory / header.data_file) as data:
+        with open_part(log.directory, header.data_file)[0] as data:
             width = row_nbytes(header.dtype, header.row_shape)
             for frame in log.frames_until_damage(state, start):
                 if not _is_intact(frame, log.path, data, width):

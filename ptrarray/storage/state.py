@@ -13,6 +13,7 @@ from ptrarray.errors import ClosedStoreError
 from ptrarray.format.index import corrupt
 from ptrarray.storage.index import index_inode
 from ptrarray.storage.mapping import Mode, Rows, map_rows
+from ptrarray.storage.place import span_of, why_not
 from ptrarray.storage.snapshot import Snapshot, open_snapshot
 
 Int64s = npt.NDArray[np.int64]
@@ -68,15 +69,23 @@ def load(snapshot: Snapshot, mode: Mode, previous: State | Closed | None = None)
         header = snapshot.header
         if isinstance(previous, State) and _can_go_on(previous, snapshot):
             return State(snapshot, previous.mapped)
+        pack, path = snapshot.index.pack, snapshot.data_path
+        if pack is not None and mode == "r+":
+            raise why_not(snapshot.directory)
+        span = None if pack is None else span_of(pack, header.data_file, path)
+        layout = (header.dtype, header.row_shape, snapshot.n_rows)
         try:
-            rows = map_rows(
-                snapshot.data_path, header.dtype, header.row_shape, snapshot.n_rows, mode
-            )
-            return State(snapshot, rows)
+            rows = map_rows(path, *layout, mode, span=span)
+            if pack is None or _is_in_place(snapshot):
+                return State(snapshot, rows)
         except FileNotFoundError as error:
-            if index_inode(snapshot.index.path) == snapshot.index.inode:
-                raise corrupt(snapshot.data_path, "is missing") from error
-            snapshot = open_snapshot(snapshot.directory)
+            if _is_in_place(snapshot):
+                raise corrupt(path, "is missing") from error
+        snapshot = open_snapshot(snapshot.directory)
+
+
+def _is_in_place(snapshot: Snapshot) -> bool:
+    return index_inode(snapshot.index.path) == snapshot.index.inode
 
 
 def _can_go_on(previous: State, snapshot: Snapshot) -> bool:
