@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,8 @@ def _new_file(target: Path, *, overwrite: bool) -> Iterator[Write]:
             file.sync()
         _put_in_place(new, target, overwrite=overwrite)
     except BaseException:
-        files.unlink(new)
+        with suppress(OSError):
+            files.unlink(new)
         raise
     files.sync_directory(target.parent)
 
@@ -208,7 +209,8 @@ def _put_in_place(new: Path, target: Path, *, overwrite: bool) -> None:
             if os.path.lexists(target):
                 raise _exists(target) from None
         else:
-            files.unlink(new)
+            with suppress(OSError):  # it has its name
+                files.unlink(new)
             return
     files.replace(new, target)
 
