@@ -14,7 +14,6 @@ import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,14 @@ import ptrarray
 from ptrarray import (
     BadInputError,
     CorruptStoreError,
-    PointerArrayWriter,
+    PointerArray,
     StoreError,
     StoreExistsError,
     StoreNotFoundError,
     compressors,
 )
 from ptrarray.cli import main
+from ptrarray.storage import files
 from tests.support.checks import check_store, digests, open_descriptors, root_base, unchanged
 from tests.support.faults import CALLS, injected
 from tests.support.story import without_syncs
@@ -190,7 +190,7 @@ def test_socket_and_pipe(
     near, far = os.pipe()
     pairs = [
         (ours.makefile("wb", buffering), theirs.makefile("rb", buffering)),
-        (open(far, "wb", buffering), open(near, "rb", buffering)),  # noqa: PTH123
+        (os.fdopen(far, "wb", buffering), os.fdopen(near, "rb", buffering)),
     ]
     for at, (sink, source) in enumerate(pairs):
         with source, sink:
@@ -254,15 +254,8 @@ def test_archive_by_another_program(
     if kind == tarfile.USTAR_FORMAT and len(arcname) > 100:
         pytest.skip("a name too long for it")
     with tarfile.open(tmp_path / "own.tar", "w", format=kind) as archive:
-        archive.add(path, arcname or "x", recursive=bool(arcname))
-        for file in () if arcname else path.iterdir():
-            archive.add(file, file.name)
-        if not arcname:
-            archive.members = []
-    if not arcname:  # files at the top, and no directory
-        with tarfile.open(tmp_path / "own.tar", "w", format=kind) as archive:
-            for file in path.iterdir():
-                archive.add(file, file.name)
+        for file in path.iterdir() if not arcname else [path]:
+            archive.add(file, arcname or file.name)
     check_same_store(tmp_path / "own.tar", arrays)
     ptrarray.unpack(tmp_path / "own.tar", tmp_path / "b.ptr")
     check_same_store(tmp_path / "b.ptr", arrays)
@@ -295,7 +288,7 @@ def test_same_content_same_bytes(path: Path, tmp_path: Path) -> None:
     ptrarray.compact(path)
     assert packed(path) == raw
     assert packed(tmp_path / "a.tar") == raw, "a pack of the pack"
-    make(tmp_path / "again" / NAME) if (tmp_path / "again").mkdir() else None
+    (tmp_path / "again").mkdir()
     make(tmp_path / "again" / NAME)
     assert packed(tmp_path / "again" / NAME) == raw
     for compression in COMPRESSIONS:
@@ -313,7 +306,7 @@ def test_store_with_nothing_in_it(tmp_path: Path, n_arrays: int) -> None:
     ptrarray.unpack(tmp_path / "e.tar", tmp_path / "f.ptr")
     for place in ("e.tar", "f.ptr"):
         with ptrarray.open(tmp_path / place) as store:
-            assert (len(store), store.shape, store.dtype) == (n_arrays, (0, 0), "M8[s]")
+            assert (len(store), store.shape, store.dtype.str) == (n_arrays, (0, 0), "<M8[s]")
             store.verify()
 
 
@@ -337,6 +330,87 @@ def test_large_arrays_go_in_pieces(tmp_path: Path) -> None:
         store.verify()
         for name, array in arrays.items():
             assert np.array_equal(store[name], array)
+
+
+def assorted(kind: str) -> dict[str, Any]:
+    """Return arrays for a layout, as they are to be read back."""
+    rng = np.random.default_rng(1)
+    flat = {f"f{i}": rng.integers(1, 9, (i, 2), np.int16) for i in range(9)}
+    if kind == "rows":
+        return flat
+    shaped = {f"s{i}": rng.integers(1, 9, (2,) * i, np.int16) for i in range(4)}
+    shaped["fortran"] = np.asfortranarray(rng.integers(1, 9, (3, 4), np.int16))
+    if kind == "shaped":
+        return flat | shaped
+    mixed = {"f8": rng.random(7), "text": np.array(["ä", "bcd"]), "scalar": np.array(1 + 2j)}
+    return flat | shaped | mixed | {"fields": np.zeros(3, [("x", "f4"), ("y", ">i8", (2,))])}
+
+
+def hidden(array: Array) -> Any:
+    """Mask a part of an array."""
+    if array.dtype.names is not None:
+        return array
+    mask = np.resize([True, False, False], array.shape)
+    return np.ma.MaskedArray(array, mask, hard_mask=True)
+
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "rows": {"dtype": "i2", "row_shape": (2,)},
+    "shaped": {"dtype": "i2", "row_shape": None},
+    "mixed": {},
+}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_layouts_masks_and_metadata(tmp_path: Path, kind: str, masked: bool) -> None:
+    arrays = assorted(kind)
+    if masked:
+        arrays |= {name: hidden(arrays[name]) for name in list(arrays)[2::2]}
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path, **LAYOUTS[kind], masked=masked) as writer:
+        for i, (name, array) in enumerate(arrays.items()):
+            gone = np.full((40 + i, 2), 7, "i2")
+            writer.write({f"gone {i}": np.ma.MaskedArray(gone, True) if masked else gone})
+            writer.write({name: array}, meta={name: {"at": [name, 1.5]}})
+        writer.point("again", *writer.pointers["f5"])
+        for i in range(len(arrays)):
+            del writer[f"gone {i}"]
+    raw = packed(path)
+    (tmp_path / "a.tar").write_bytes(raw)
+    ptrarray.unpack(tmp_path / "a.tar", tmp_path / "b.ptr")
+    ptrarray.compact(path)
+    assert packed(path) == raw
+    files = {"data.bin", "index.msgpack", "journal.msgpack"} | ({"mask.bin"} if masked else set())
+    assert {file.name for file in (tmp_path / "b.ptr").iterdir()} == files
+    with ptrarray.open(path) as original:
+        for place in ("a.tar", "b.ptr"):
+            with ptrarray.open(tmp_path / place) as store:
+                check_same_arrays(store, original, arrays)
+
+
+def check_same_arrays(store: PointerArray, original: PointerArray, arrays: dict[str, Any]) -> None:
+    """Check that a pack holds what a compacted store does."""
+    store.verify()
+    assert (store.layout, store.masked) == (original.layout, original.masked)
+    assert (store.dtype, store.nbytes) == (original.dtype, original.nbytes)
+    assert list(store) == list(original)
+    assert dict(store.pointers) == dict(original.pointers)
+    assert store.meta["again"] == {}
+    for name, array in arrays.items():
+        assert store.meta[name] == {"at": [name, 1.5]}
+        check_equal(store[name], array, masked=store.masked)
+        assert store[name].ctypes.data % 64 == 0 or store.layout != "mixed"
+
+
+def check_equal(found: Any, expected: Any, *, masked: bool) -> None:
+    assert isinstance(found, np.ma.MaskedArray) == masked
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    assert np.array_equal(np.ma.getdata(found), np.ma.getdata(expected))
+    assert np.array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(expected))
+    if isinstance(expected, np.ma.MaskedArray):
+        assert found.hardmask == expected.hardmask
+        assert found.fill_value == expected.fill_value
 
 
 # read in place -----------------------------------------------------------------------------
@@ -371,7 +445,7 @@ def test_joblib_ships_it_by_reference(path: Path, tmp_path: Path) -> None:
     rows = ptrarray.open(tmp_path / "a.tar").rows
     reducer = joblib._memmapping_reducer
     base = reducer._get_backing_memmap(rows)
-    assert base.filename == tmp_path / "a.tar"
+    assert base.filename == str(tmp_path / "a.tar")
     rebuild, arguments = reducer._reduce_memmap_backed(rows, base)
     assert np.array_equal(rebuild(*arguments), rows)
 
@@ -442,7 +516,7 @@ class Interrupted:
         self.raw += piece
 
 
-@pytest.mark.parametrize("at", range(0, 30, 4))
+@pytest.mark.parametrize("at", range(0, 24, 4))
 def test_writers_go_on(path: Path, arrays: dict[str, Array], tmp_path: Path, at: int) -> None:
     def change() -> None:
         with ptrarray.append(path) as writer:
@@ -532,6 +606,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "folder"
 
 
+Change = Callable[[list[tarfile.TarInfo]], object]
+
+
 def archive_of(
     path: Path, change: Callable[[list[tarfile.TarInfo]], object], **options: Any
 ) -> bytes:
@@ -555,21 +632,31 @@ def archive_of(
     return buffer.getvalue()
 
 
-def set_member(at: int, **facts: Any) -> Callable[[list[tarfile.TarInfo]], object]:
-    return lambda members: [setattr(members[at], key, value) for key, value in facts.items()]
-
-
-def extra(name: str, **facts: Any) -> Callable[[list[tarfile.TarInfo]], object]:
+def set_member(at: int, **facts: Any) -> Change:
     def change(members: list[tarfile.TarInfo]) -> None:
-        member = tarfile.TarInfo(name)
         for key, value in facts.items():
-            setattr(member, key, value)
-        members.append(member)
+            setattr(members[at], key, value)
 
     return change
 
 
-HOSTILE: dict[str, Callable[[list[tarfile.TarInfo]], object]] = {
+def extra(name: str, **facts: Any) -> Change:
+    def change(members: list[tarfile.TarInfo]) -> None:
+        members.append(tarfile.TarInfo(name))
+        set_member(-1, **facts)(members)
+
+    return change
+
+
+def below(folder: str) -> Change:
+    def change(members: list[tarfile.TarInfo]) -> None:
+        for member in members:
+            member.name = folder + member.name
+
+    return change
+
+
+HOSTILE: dict[str, Change] = {
     "no index": lambda members: members.pop(0),
     "no journal": lambda members: members.pop(1),
     "no data": lambda members: members.pop(2),
@@ -579,9 +666,9 @@ HOSTILE: dict[str, Callable[[list[tarfile.TarInfo]], object]] = {
     "something else": extra(f"{NAME}/setup.py"),
     "another directory": extra("other/data.bin"),
     "a directory below": extra(f"{NAME}/below/data.bin"),
-    "outside": lambda members: [setattr(m, "name", f"../{m.name}") for m in members],
-    "outside and back": lambda members: [setattr(m, "name", f"a/../{m.name}") for m in members],
-    "absolute": lambda members: [setattr(m, "name", f"/tmp/{m.name}") for m in members],
+    "outside": below("../"),
+    "outside and back": below("a/../"),
+    "absolute": below("/tmp/"),
     "file outside": extra("../../etc/passwd"),
     "link": set_member(2, type=tarfile.SYMTYPE, linkname="/etc/passwd", size=0),
     "hard link": set_member(2, type=tarfile.LNKTYPE, linkname=f"{NAME}/index.msgpack", size=0),
@@ -706,11 +793,11 @@ def test_flips_of_a_compressed_one(
 
 @pytest.mark.parametrize("compression", ["gz", "bz2", "xz", "zst"])
 def test_stream_that_never_ends(path: Path, tmp_path: Path, compression: str) -> None:
-    """A few bytes that grow to gigabytes behind the archive are not waited for."""
+    """A few bytes that grow without end behind the archive are not waited for."""
     compressor = compressors.named(compression).compressor()
     raw = compressor.compress(packed(path))
-    zeros = bytes(1 << 24)
-    for _ in range(20):
+    zeros = bytes(1 << 20)
+    for _ in range(16):
         raw += compressor.compress(zeros)
     with pytest.raises(CorruptStoreError, match="goes on behind the end"):
         ptrarray.unpack(io.BytesIO(raw + compressor.flush()), tmp_path / "b.ptr")
@@ -740,13 +827,13 @@ def test_target_that_is_there(path: Path, tmp_path: Path) -> None:
 
 
 def test_target_that_comes_meanwhile(path: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    real = ptrarray.storage.files.link  # type: ignore[attr-defined]
+    real = files.link
 
     def link(new: Path, target: Path) -> None:
         target.write_text("precious")
         real(new, target)
 
-    monkeypatch.setattr("ptrarray.storage.files.link", link)
+    monkeypatch.setattr(files, "link", link)
     with pytest.raises(StoreExistsError):
         ptrarray.pack(path, tmp_path / "a.tar")
     assert (tmp_path / "a.tar").read_text() == "precious"
@@ -786,11 +873,12 @@ def test_bad_sources(path: Path, tmp_path: Path) -> None:
 
 
 def test_handle_without_waiting(path: Path) -> None:
+    with ptrarray.append(path) as writer:  # more than a pipe holds
+        writer["long"] = np.zeros((1 << 18, 3))
     near, far = os.pipe()
     os.set_blocking(far, False)
-    with open(far, "wb", 0) as sink, open(near, "rb"), pytest.raises(BlockingIOError):  # noqa: PTH123
-        for _ in range(100):
-            ptrarray.pack(path, sink)
+    with os.fdopen(far, "wb", 0) as sink, os.fdopen(near, "rb"), pytest.raises(BlockingIOError):
+        ptrarray.pack(path, sink)
 
 
 def test_zstd_that_is_missing(path: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -799,28 +887,27 @@ def test_zstd_that_is_missing(path: Path, tmp_path: Path, monkeypatch: Any) -> N
 
     raw = packed(path, "zst")
     monkeypatch.setattr(compressors, "import_module", missing)
-    for call in (
-        lambda: ptrarray.pack(path, tmp_path / "a.zst"),
-        lambda: ptrarray.unpack(io.BytesIO(raw), tmp_path / "b.ptr"),
-    ):
-        with unchanged(tmp_path), pytest.raises(ImportError, match=r"ptrarray\[zstd\]"):
-            call()
+    with unchanged(tmp_path), pytest.raises(ImportError, match=r"ptrarray\[zstd\]"):
+        ptrarray.pack(path, tmp_path / "a.zst")
+    with unchanged(tmp_path), pytest.raises(ImportError, match=r"ptrarray\[zstd\]"):
+        ptrarray.unpack(io.BytesIO(raw), tmp_path / "b.ptr")
     assert main(["pack", str(path), str(tmp_path / "a.zst")]) == 1
 
 
 def test_zstd_of_the_package(path: Path, monkeypatch: Any) -> None:
-    """What Python 3.14 has built in is tried first; both read each other's streams."""
-    pytest.importorskip("zstandard")
+    """Python 3.14 has its own, which is tried first; both read each other's streams."""
+    zstandard = pytest.importorskip("zstandard")
     raw = packed(path, "zst")
-    monkeypatch.setattr(
-        compressors,
-        "import_module",
-        lambda name: (
-            import_module("zstandard") if name == "zstandard" else import_module("no such module")
-        ),
-    )
+
+    def only_package(name: str) -> Any:
+        if name != "zstandard":
+            raise ModuleNotFoundError(name)
+        return zstandard
+
+    monkeypatch.setattr(compressors, "import_module", only_package)
     inflater = compressors.Inflater(compressors.named("zst"))
     assert b"".join(inflater.feed(raw)) == packed(path)
+    assert packed(path, "zst").startswith(compressors.named("zst").magic)
 
 
 def each_failure(only: str, call: Callable[[], object], cleanup: Callable[[], object]) -> int:
@@ -912,7 +999,7 @@ def test_command_line(path: Path, arrays: dict[str, Array], tmp_path: Path, caps
     assert run("pack", path, tmp_path / "b", "--compression", "bz2") == 0
     assert (tmp_path / "b").read_bytes().startswith(b"BZh")
     assert run("pack", path, tmp_path / "a.tar") == 1
-    assert "--overwrite" in capsys.readouterr().err
+    assert "overwrite" in capsys.readouterr().err
     assert run("pack", path, tmp_path / "a.tar", "--overwrite") == 0
     assert run("unpack", tmp_path / "b", tmp_path / "b.ptr") == 0
     assert run("verify", tmp_path / "a.tar") == 0
@@ -937,7 +1024,6 @@ def test_command_line_in_a_pipe(path: Path, arrays: dict[str, Array], tmp_path: 
 def test_writer_of_an_unpacked_store(path: Path, tmp_path: Path) -> None:
     raw = packed(path)
     ptrarray.unpack(io.BytesIO(raw), tmp_path / "b.ptr")
-    writer: PointerArrayWriter
     with ptrarray.append(tmp_path / "b.ptr") as writer:
         n_rows = max(end for _, end in writer.pointers.values())
         assert writer.write({"new": np.ones((2, 3))}) == (n_rows, n_rows + 2)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ptrarray.errors import CorruptStoreError
-from ptrarray.format.index import is_data_file
+from ptrarray.format.index import is_data_file, is_mask_file
 
 BLOCK_NBYTES = 512
 RECORD_NBYTES = 20 * BLOCK_NBYTES  # what an archive is padded to
 MAGIC = b"ustar"
 MAGIC_AT = 257
-INDEX, JOURNAL = "index.msgpack", "journal.msgpack"
+INDEX, JOURNAL, DATA, MASK = "index.msgpack", "journal.msgpack", "data.bin", "mask.bin"
 
 _END = bytes(2 * BLOCK_NBYTES)
 _EXTENDED_LIMIT = 4  # headers that add to the next one
@@ -126,8 +126,11 @@ def _is_expected(info: tarfile.TarInfo, name: str, found: dict[str, Member]) -> 
     if info.isdir():
         return not found and not info.size
     is_file = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
-    is_data = is_data_file(name) and not any(map(is_data_file, found))
-    return is_file and name not in found and (name in (INDEX, JOURNAL) or is_data)
+    is_new = any(
+        is_such(name) and not any(map(is_such, found))
+        for is_such in (INDEX.__eq__, JOURNAL.__eq__, is_data_file, is_mask_file)
+    )
+    return is_file and is_new
 
 
 def _is_outside(folder: str) -> bool:

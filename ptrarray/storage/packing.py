@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import numpy as np
+import numpy.typing as npt
 
 from ptrarray.copying import cut
 from ptrarray.errors import CorruptStoreError, StoreError
@@ -16,16 +16,16 @@ from ptrarray.format import index as index_format
 from ptrarray.format import journal as journal_format
 from ptrarray.format import tar
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
-from ptrarray.pointers import merge_runs
 from ptrarray.progress import bar
-from ptrarray.storage.compaction import moved
+from ptrarray.storage.compaction import living_runs, moved_columns
 from ptrarray.storage.create import fresh_state
 from ptrarray.storage.index import Columns, column_bytes
-from ptrarray.storage.mapping import row_nbytes
-from ptrarray.storage.snapshot import open_snapshot
+from ptrarray.storage.mapping import Rows
+from ptrarray.storage.snapshot import Snapshot, open_snapshot
 from ptrarray.storage.state import State
 from ptrarray.storage.verify import Damage
 
+Int64s = npt.NDArray[np.int64]
 Write = Callable[[Any], None]
 
 _PIECE_NBYTES = 1 << 22
@@ -77,29 +77,31 @@ def _members(state: State) -> list[_Member]:
     snapshot = state.snapshot
     snapshot.index.check()  # what is wrong must not be copied
     snapshot.check_pointers()
-    columns = snapshot.overlay.order.columns()
-    runs = merge_runs(columns.starts, columns.ends)
-    starts, ends = moved(columns.starts, runs), moved(columns.ends, runs)
+    runs = living_runs(state.layout, snapshot.starts, snapshot.ends)
     n_rows = int(np.sum(runs[1] - runs[0]))
     header, index = _index(
         replace(
             snapshot.header,
             generation=1,
-            data_file="data.bin",
+            data_file=tar.DATA,
+            mask_file=tar.MASK if state.layout.masked else None,
             n_rows=n_rows,
             n_reserved=n_rows,
             attrs=snapshot.attrs,
         ),
-        columns._replace(starts=starts, ends=ends),
+        moved_columns(snapshot.overlay.order.columns(), runs),
     )
     # With all on the disk, nobody asks on which machine.
     journal = journal_format.encode_fresh(fresh_state(header)._replace(boot_id=bytes(16)))
-    data_nbytes = n_rows * row_nbytes(header.dtype, header.row_shape)
-    return [
+    members = [
         _Member(tar.INDEX, sum(map(len, index)), iter(index)),
         _Member(tar.JOURNAL, len(journal), iter([journal])),
-        _Member(header.data_file, data_nbytes, _living(state)),
+        _Member(tar.DATA, n_rows * state.layout.width, _living(state)),
     ]
+    if state.mask is not None:
+        width = state.layout.mask_width
+        members.append(_Member(tar.MASK, n_rows * width, _pieces(state.mask, width, runs)))
+    return members
 
 
 def _index(header: IndexHeader, columns: Columns) -> tuple[IndexHeader, list[Any]]:
@@ -116,41 +118,45 @@ def _index(header: IndexHeader, columns: Columns) -> tuple[IndexHeader, list[Any
 
 def _living(state: State) -> Iterator[memoryview]:
     """Yield the rows of all arrays, each once, in order, when their arrays were checked."""
-    width = row_nbytes(state.rows.dtype, state.rows.shape[1:])
-    if not state.rows.nbytes:
-        return
-    raw = memoryview(state.rows.reshape(-1).view(np.uint8))
-    starts, ends = state.snapshot.starts, state.snapshot.ends
+    layout, snapshot = state.layout, state.snapshot
+    starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
     reach = 0
-    for low, high in cut((ends - starts) * width, _PIECE_NBYTES):
-        for position in range(low, high):
-            _check(state, raw, position, width)
-        runs = merge_runs(starts[low:high], ends[low:high])
-        for start, end in zip(*(column.tolist() for column in runs), strict=True):
-            for at in range(max(start, reach) * width, end * width, _PIECE_NBYTES):
-                yield raw[at : min(at + _PIECE_NBYTES, end * width)]
-            reach = max(reach, end)
+    for low, high in cut((ends - starts) * layout.width, _PIECE_NBYTES):
+        columns = (starts[low:high].tolist(), ends[low:high].tolist(), crcs[low:high].tolist())
+        for position, (start, end, crc) in enumerate(zip(*columns, strict=True), low):
+            found = state.crc(start, end, position)
+            if found != crc:
+                problem = f"CRC-32 {found:08x}, its pointer says {crc:08x}"
+                raise _changed(snapshot, position, problem)
+        firsts, lasts = living_runs(layout, starts[low:high], ends[low:high])
+        yield from _pieces(state.data, layout.width, (np.maximum(firsts, reach), lasts))
+        reach = int(max(reach, lasts.max(initial=0)))
 
 
-def _check(state: State, raw: memoryview, position: int, width: int) -> None:
-    """Compare an array with its checksum."""
-    snapshot = state.snapshot
-    start, end, crc = (
-        int(column[position]) for column in (snapshot.starts, snapshot.ends, snapshot.crcs)
-    )
-    found = crc32(raw[start * width : end * width])
-    if found == crc:
+def _pieces(rows: Rows, width: int, runs: tuple[Int64s, Int64s]) -> Iterator[memoryview]:
+    """Yield the bytes of runs of rows."""
+    if not rows.nbytes:
         return
-    raw_name = snapshot.name(position)
+    raw = memoryview(rows.reshape(-1).view(np.uint8))
+    for start, end in zip(*(column.tolist() for column in runs), strict=True):
+        for at in range(start * width, end * width, _PIECE_NBYTES):
+            yield raw[at : min(at + _PIECE_NBYTES, end * width)]
+        # The last run may be raised to where an array could begin, past the rows there are.
+        yield memoryview(bytes(max(0, (end - max(start, len(rows))) * width)))
+
+
+def _changed(snapshot: Snapshot, position: int, problem: str) -> StoreError:
+    """Return the error for an array that does not match its checksum."""
+    raw_name, path = snapshot.name(position), snapshot.data_path
     name = raw_name.decode(errors="backslashreplace")
-    what = f"has array {name!r:.80}, rows {start} to {end}, with CRC-32 {found:08x}, not {crc:08x}"
-    path = snapshot.data_path
-    if open_snapshot(snapshot.directory).find(raw_name) != (start, end):
-        # A writer may put other arrays at the rows of one that was deleted.
-        raise StoreError(
-            f"{path} {what}: it was deleted or replaced and its rows written anew while the "
-            "store was packed: pack it again",
-            path=path,
-        )
-    damage = Damage(path, what, name, start, end)
-    raise CorruptStoreError(f"{path} {what}", path=path, damage=(damage,))
+    start, end = snapshot.pointer(position)
+    what = f"has array {name!r:.80}, rows {start} to {end}, that has {problem}"
+    if open_snapshot(snapshot.directory).find(raw_name) == (start, end):
+        damage = Damage(path, what, name, start, end)
+        return CorruptStoreError(f"{path} {what}", path=path, damage=(damage,))
+    # A writer may put other arrays at the rows of one that was deleted.
+    return StoreError(
+        f"{path} {what}: it was deleted or replaced and its rows written anew while the "
+        "store was packed: pack it again",
+        path=path,
+    )

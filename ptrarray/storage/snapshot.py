@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format import journal as layout
+from ptrarray.format import metadata
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.storage import journal
 from ptrarray.storage.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.index import Index, index_inode
 from ptrarray.storage.journal import Journal
 from ptrarray.storage.overlay import Overlay
-from ptrarray.storage.place import why_not
+from ptrarray.storage.place import Span, span_of, why_not
 from ptrarray.storage.recovery import surviving
 
 Int64s = npt.NDArray[np.int64]
@@ -51,9 +52,15 @@ class Snapshot:
 
     @property
     def data_path(self) -> str:
-        """Path of the data file, or of the pack."""
-        in_pack = self.index.pack is not None
-        return str(self.directory if in_pack else self.directory / self.header.data_file)
+        """Path of the data file, or of the pack it is in."""
+        return self.place_of(self.header.data_file)[0]
+
+    def place_of(self, name: str) -> tuple[str, Span | None]:
+        """Path of a file of the store; if it is in a pack, of that, and where in it."""
+        pack = self.index.pack
+        if pack is None:
+            return str(self.directory / name), None
+        return self.index.path, span_of(pack, name, self.index.path)
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -74,6 +81,54 @@ class Snapshot:
             return None
         start, end = index.start_items[position], index.end_items[position]
         return (start, end) if 0 <= start <= end <= self.n_rows else self.checked(start, end)
+
+    def locate(self, name: bytes) -> int | None:
+        """Where a name is told of: a position in the index, or ``~entry`` of the overlay."""
+        if name in self._overlaid:
+            entry = self._overlaid[name]
+            return None if entry < 0 else ~entry
+        position = self.index.find(name)
+        return None if position < 0 else position
+
+    def locate_all(self, names: Iterable[bytes]) -> Iterator[int]:
+        """Yield where each of several names, all there, is told of."""
+        for name in names:
+            place = self.locate(name)
+            assert place is not None
+            yield place
+
+    def located(self, position: int) -> int:
+        """Return as `locate` where the array at a position in data order is told of."""
+        if not self._overlaid:
+            return position
+        order = self.overlay.order
+        in_overlay, position = order.locate(position)
+        return ~int(order.entries[position]) if in_overlay else position
+
+    def pointer_at(self, place: int) -> tuple[int, int]:
+        """Pointer of what was located."""
+        overlay, index = self.overlay, self.index
+        if place < 0:
+            return self.checked(overlay.starts[~place], overlay.ends[~place])
+        return self.checked(index.start_items[place], index.end_items[place])
+
+    def info_at(self, place: int) -> bytes:
+        """How what was located differs from plain rows."""
+        return self.overlay.infos.get(~place, b"") if place < 0 else self.index.info(place)
+
+    def meta_at(self, place: int) -> bytes:
+        """Metadata of what was located, packed."""
+        return self.overlay.metas.get(~place, b"") if place < 0 else self.index.meta(place)
+
+    def meta(self, name: bytes) -> dict[str, Any] | None:
+        """Metadata of a name, or None if it is not there."""
+        place = self.locate(name)
+        if place is None:
+            return None
+        try:
+            return metadata.decode(self.meta_at(place))
+        except ValueError as error:
+            raise corrupt(self.index.path, f"has for {name[:80]!r} {error}") from error
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
@@ -106,13 +161,7 @@ class Snapshot:
 
     def pointer(self, position: int) -> tuple[int, int]:
         """Pointer of the array at a position, ``0 <= position < len``."""
-        if self._overlaid:
-            order = self.overlay.order
-            in_overlay, position = order.locate(position)
-            if in_overlay:
-                return self.checked(int(order.starts[position]), int(order.ends[position]))
-        index = self.index
-        return self.checked(index.start_items[position], index.end_items[position])
+        return self.pointer_at(self.located(position))
 
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""

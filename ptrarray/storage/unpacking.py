@@ -96,8 +96,7 @@ def _write_members(source: Source, building: Path, counter: Bar) -> None:
 def _check(building: Path, where: str) -> None:
     """Look at every byte of a store that came from elsewhere."""
     try:
-        state = load(open_snapshot(building), "r")
-        check(state.snapshot, state.rows)
+        check(load(open_snapshot(building), "r"))
     except CorruptStoreError as error:
         # Nobody can look at the files that the error tells of.
         text = str(error).replace(f"{building}{os.sep}", "").replace(str(building), "its store")
