@@ -1029,3 +1029,17 @@ def test_writer_of_an_unpacked_store(path: Path, tmp_path: Path) -> None:
         assert writer.write({"new": np.ones((2, 3))}) == (n_rows, n_rows + 2)
     ptrarray.verify(tmp_path / "b.ptr")
     assert packed(tmp_path / "b.ptr") != raw
+
+
+def test_unpacked_twice_at_one_place(path: Path, tmp_path: Path) -> None:
+    """Stores made of one pack have one id; a reader must not mix them."""
+    raw, place = packed(path), tmp_path / "b.ptr"
+    stores = []
+    for value in (1, 2):
+        ptrarray.unpack(io.BytesIO(raw), place)
+        with ptrarray.append(place) as writer:
+            writer["new"] = np.full((3, 3), value)
+        stores.append(ptrarray.open(place))
+        stores[0].refresh()
+        assert stores[0]["new"][0, 0] == value
+        place.rename(tmp_path / f"moved {value}")
