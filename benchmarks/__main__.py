@@ -39,7 +39,7 @@ def measure(arguments: list[str]) -> None:
         "--folder", type=Path, help="where stores are made; on a disk, not in memory"
     )
     options = parser.parse_args(arguments)
-    measures = chosen(options.measures)
+    measures = chosen(options.measures, options.workload)
     able, missing = _loaded(options.peers)
     with tempfile.TemporaryDirectory(prefix="benchmarks-", dir=options.folder) as folder:
         case = Case(options.workload, options.n, Path(folder))

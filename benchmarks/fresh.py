@@ -17,7 +17,6 @@ from benchmarks.engines import Engine, load
 from benchmarks.system import anonymous_kib, peak_kib, private_kib, resident_kib, settle, timed
 from benchmarks.workloads import WORKLOADS, Array, Layout, lookups, names_of
 
-N_LOOKUPS = 100_000
 GROUP = 1_000  # arrays that are alive at a time
 N_TAKE = 256
 
@@ -33,7 +32,7 @@ def checksum(arrays: list[Array], value: int = 0) -> int:
 
 def reader(engine: Engine, path: Path, prefix: str, layout: Layout, n_arrays: int) -> Step:
     """Open, look up, tell memory in between; then time lookups."""
-    numbers = lookups(n_arrays, N_LOOKUPS)
+    numbers = lookups(n_arrays, engine.n_lookups)
     names = names_of(prefix, numbers)
     by_name = engine.can("get")
     keys: list[Any] = names if by_name else numbers
@@ -70,7 +69,8 @@ def _each_us(get: Callable[..., Any], store: Any, keys: list[Any]) -> float:
 
 def cold(engine: Engine, path: Path, prefix: str, layout: Layout, n_arrays: int) -> Step:
     """Open, and take a batch."""
-    names = names_of(prefix, lookups(n_arrays, N_TAKE))
+    numbers = lookups(n_arrays, N_TAKE)
+    names = names_of(prefix, numbers) if engine.can("get") else numbers
     open_s, store = timed(engine.open, path, layout)
     take_s, (values, offsets) = timed(engine.take, store, names)
     yield {

@@ -67,17 +67,24 @@ class Fresh:
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
+    def ask(self) -> None:
+        """Let it go one step further."""
+        if self._process.stdin:
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+
     def answer(self) -> dict[str, Any]:
-        """Let it go one step further, and return what it tells."""
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("a fresh process has pipes")
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        """Return what it tells of the step it was asked for."""
+        line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             raise RuntimeError(f"{' '.join(self._process.args)} ended {self._process.wait()}")
         result: dict[str, Any] = json.loads(line)
         return result
+
+    def asked(self) -> dict[str, Any]:
+        """Let it go one step further, and return what it tells."""
+        self.ask()
+        return self.answer()
 
     def end(self) -> None:
         """Close its pipes, on which it ends."""
@@ -87,6 +94,6 @@ class Fresh:
 def in_fresh(*arguments: Any) -> dict[str, Any]:
     """Return the one answer of a fresh process."""
     process = Fresh(*arguments)
-    result = process.answer()
+    result = process.asked()
     process.end()
     return result

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from time import perf_counter
 from typing import Any
 
 from benchmarks.case import Case
 from benchmarks.engines import Engine
-from benchmarks.measures import Measure, fresh, read, write
+from benchmarks.measures import Measure, fill, fresh, read, upkeep, write
+from benchmarks.workloads import WORKLOADS
 
-ALL = [*write.MEASURES, *fresh.MEASURES, *read.MEASURES]
+KINDS = {
+    "write": write.MEASURES,
+    "fresh": fresh.MEASURES,
+    "read": read.MEASURES,
+    "upkeep": upkeep.MEASURES,
+    "fill": fill.MEASURES,
+}
+ALL = [measure for measures in KINDS.values() for measure in measures]
 
 
-def chosen(keys: list[str]) -> list[Measure]:
-    """Return the measures that give one of these figures, or all."""
+def chosen(keys: list[str], workload: str) -> list[Measure]:
+    """Return the measures that give one of these figures, or those of the workload."""
+    if not keys:
+        return [measure for kind in WORKLOADS[workload].kinds for measure in KINDS[kind]]
     known = {figure.key for measure in ALL for figure in measure.figures}
     if unknown := set(keys) - known:
         raise SystemExit(f"no measure {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    return [
-        measure
-        for measure in ALL
-        if not keys or any(figure.key in keys for figure in measure.figures)
-    ]
+    return [measure for measure in ALL if any(figure.key in keys for figure in measure.figures)]
 
 
 def figures(
@@ -37,18 +44,20 @@ def _entries(
 ) -> Iterator[dict[str, Any]]:
     able = [engine for engine in engines if engine.can(*measure.needs)]
     rounds: dict[str, list[tuple[float | None, ...]]] = {engine.name: [] for engine in able}
+    start = perf_counter()
     if measure.fresh:
         case.close_readers()
-    for i_round in range(-1, repeat):  # the first is for warming up
+    # The first round is for warming up, which a fresh process is not.
+    for i_round in range(0 if measure.fresh else -1, repeat):
         shift = i_round % max(len(able), 1)
         for engine in able[shift:] + able[:shift]:
-            _progress(
-                f"{case.workload} {measure.figures[0].key} {i_round + 1}/{repeat} {engine.name}"
-            )
             values = measure.run(engine, case)
             if i_round >= 0:
                 rounds[engine.name].append(values)
-    _progress("")
+    print(
+        f"{case.workload}: {measure.figures[0].title}, {perf_counter() - start:.1f} s",
+        file=sys.stderr,
+    )
     for i_figure, figure in enumerate(measure.figures):
         for engine in able:
             values = [each[i_figure] for each in rounds[engine.name]]
@@ -57,11 +66,6 @@ def _entries(
                     "figure": figure.key,
                     "peer": engine.name,
                     "rounds": values,
-                    "cap": case.capped(engine.cap(measure.kind)),
+                    "cap": case.cap(engine, measure.kind),
                     "note": engine.note(figure.key),
                 }
-
-
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

@@ -109,6 +109,13 @@ def lookups(n_arrays: int, n_lookups: int, seed: int = SEED) -> list[int]:
     return np.random.default_rng(seed).integers(0, n_arrays, n_lookups).tolist()
 
 
+def concatenated(arrays: list[Array]) -> tuple[Array, Int64s]:
+    """Return a batch as most peers make one: copied end to end, with offsets."""
+    offsets = np.zeros(len(arrays) + 1, np.int64)
+    np.cumsum([len(array) for array in arrays], out=offsets[1:])
+    return np.concatenate(arrays), offsets
+
+
 def _source(lengths: Int64s, values: Callable[[int], Array], prefix: str) -> Source:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
@@ -144,15 +151,18 @@ def names(n_arrays: int) -> Source:
 
 
 class Workload(NamedTuple):
-    """A kind of arrays, and how many there are unless told."""
+    """A kind of arrays; unless told, how many there are and which kinds of measures are taken."""
 
     make: Callable[[int], Source]
     n_arrays: int
+    kinds: tuple[str, ...]
 
+
+_MOST = ("write", "fresh", "read", "upkeep")
 
 WORKLOADS = {
-    "tokens": Workload(tokens, 1_000_000),
-    "speech": Workload(speech, 20_000),
-    "tiny": Workload(tiny, 2_000_000),
-    "names": Workload(names, 10_000_000),
+    "tokens": Workload(tokens, 1_000_000, _MOST),
+    "speech": Workload(speech, 20_000, (*_MOST, "fill")),
+    "tiny": Workload(tiny, 2_000_000, _MOST),
+    "names": Workload(names, 10_000_000, ("fresh",)),
 }

@@ -60,6 +60,12 @@ def close(writer: Writer) -> None:
     writer.close()
 
 
+def fill(path: Path, function: Any, tasks: dict[str, Any], n_processes: int) -> None:
+    """Compute arrays in worker processes, which write them."""
+    layout = {"dtype": "f4", "row_shape": (80,)}
+    ptrarray.fill(path, function, tasks, **layout, processes=n_processes, progress=False)
+
+
 def open(path: Path, layout: Layout) -> Store:
     """Open for reading."""
     return ptrarray.open(path)
@@ -129,3 +135,8 @@ def checkpoint(path: Path) -> None:
 def verify(path: Path) -> None:
     """Compare everything with its checksums."""
     ptrarray.verify(path)
+
+
+def index_nbytes(path: Path) -> int:
+    """Return the size of the index."""
+    return (path / "index.msgpack").stat().st_size

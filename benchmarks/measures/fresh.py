@@ -8,45 +8,47 @@ from typing import Any
 import numpy as np
 
 from benchmarks.case import Case, expect
-from benchmarks.engines import Engine
-from benchmarks.fresh import N_LOOKUPS, N_TAKE, checksum
+from benchmarks.engines import N_LOOKUPS, Engine
+from benchmarks.fresh import N_TAKE, checksum
 from benchmarks.measures import Figure, Measure
 from benchmarks.processes import Fresh, in_fresh
 from benchmarks.system import drop_cache
-from benchmarks.workloads import lookups
+from benchmarks.workloads import Source, lookups
 
 N_READERS = 4
 
 
-def _arguments(task: str, engine: Engine, case: Case) -> tuple[Any, ...]:
-    return task, engine.name, case.store(engine), case.workload, len(case.stored(engine))
+def _arguments(task: str, engine: Engine, case: Case, kind: str = "store") -> tuple[Any, ...]:
+    n_arrays = len(case.stored(engine, kind))
+    return task, engine.name, case.store(engine, kind), case.workload, n_arrays
 
 
-def _check_lookups(answer: dict[str, Any], engine: Engine, case: Case) -> None:
-    source = case.stored(engine)
-    arrays = [source[number] for number in lookups(len(source), N_LOOKUPS)]
+def _check_lookups(answer: dict[str, Any], engine: Engine, source: Source) -> None:
+    arrays = [source[number] for number in lookups(len(source), engine.n_lookups)]
     expect(answer["checksum"] == checksum(arrays), f"what {engine.name} finds")
 
 
 def reader(engine: Engine, case: Case) -> tuple[float | None, ...]:
     """Open a store in one process."""
     process = Fresh(*_arguments("reader", engine, case))
-    answer = process.answer()
+    answer = process.asked()
     if case.once(engine, "reader"):
-        _check_lookups(answer, engine, case)
-    answer |= process.answer() | process.answer()
+        _check_lookups(answer, engine, case.stored(engine))
+    answer |= process.asked() | process.asked()
     process.end()
     return tuple(answer[figure.key] for figure in READER)
 
 
 def readers(engine: Engine, case: Case) -> tuple[float | None, ...]:
     """Open a store in several processes that live at the same time; return the mean of each."""
-    processes = [Fresh(*_arguments("reader", engine, case)) for _ in range(N_READERS)]
+    arguments = _arguments("reader", engine, case, "readers")
+    processes = [Fresh(*arguments) for _ in range(N_READERS)]
     for process in processes:
-        answer = process.answer()
+        process.ask()
+    answers = [process.answer() for process in processes]
     if case.once(engine, "readers"):
-        _check_lookups(answer, engine, case)
-    private = [process.answer()["private"] for process in processes]
+        _check_lookups(answers[0], engine, case.stored(engine, "readers"))
+    private = [process.asked()["private"] for process in processes]
     for process in processes:
         process.end()
     return (sum(private) / N_READERS,)
@@ -86,6 +88,7 @@ MEASURES = [
         ),
         (),
         readers,
+        kind="readers",
         fresh=True,
     ),
     Measure(

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Case, expect
+from benchmarks.case import Case, expect, keys_of
 from benchmarks.engines import Engine
 from benchmarks.fresh import N_TAKE
 from benchmarks.measures import Figure, one
 from benchmarks.system import settle, timed
-from benchmarks.workloads import Array, Source, lookups, names_of
+from benchmarks.workloads import Array, Source, lookups
 
 N_SLICES = 100_000
 SLICE_ROWS = 256
@@ -84,21 +84,22 @@ def slices(engine: Engine, case: Case) -> float:
 def take(engine: Engine, case: Case) -> float:
     """Gather random batches."""
     source, store = case.stored(engine), case.reader(engine)
-    numbers = lookups(len(source), N_TAKE * N_BATCHES)
+    n_batches = min(N_BATCHES, max(engine.n_lookups // N_TAKE, 1))
+    numbers = lookups(len(source), N_TAKE * n_batches)
     batches = [numbers[at : at + N_TAKE] for at in range(0, len(numbers), N_TAKE)]
-    names = [names_of(source.prefix, batch) for batch in batches]
+    keys = [keys_of(engine, source, batch) for batch in batches]
     if case.once(engine, "take"):
-        values, offsets = engine.take(store, names[0])
+        values, offsets = engine.take(store, keys[0])
         wanted = [source[number] for number in batches[0]]
         expect(np.array_equal(values, np.concatenate(wanted)), f"a batch of {engine.name}")
         expect(np.diff(offsets).tolist() == list(map(len, wanted)), f"offsets of {engine.name}")
     settle()
 
     def run() -> None:
-        for batch in names:
+        for batch in keys:
             engine.take(store, batch)
 
-    return timed(run)[0] / N_BATCHES * 1e6
+    return timed(run)[0] / n_batches * 1e6
 
 
 def whole(function: Callable[[Any], Any], engine: Engine, case: Case) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from benchmarks.case import Case, check, discard
 from benchmarks.engines import Engine
@@ -32,15 +34,22 @@ def write(
     if engine.can("finish"):
         seconds += timed(engine.finish, handle)[0]
     if durable:
-        seconds += timed(engine.sync, handle)[0] if engine.can("sync") else 0
-        seconds += timed(sync_files, path)[0]
-    elif engine.can("close"):
+        seconds += timed(_until_durable, engine, handle, path)[0]
+    if engine.can("close"):
         engine.close(handle)
-    if engine.can("complete"):
-        engine.complete(path, source)
-    check(engine, path, source)
+    if case.once(engine, f"{function} {n_processes} {durable}"):
+        if engine.can("complete"):
+            engine.complete(path, source)
+        check(engine, path, source)
     discard(path)
     return seconds / len(source) * 1e6
+
+
+def _until_durable(engine: Engine, handle: Any, path: Path) -> None:
+    if engine.can("sync"):
+        engine.sync(handle)
+    else:
+        sync_files(path)
 
 
 def _source(function: str, engine: Engine, case: Case) -> Source:
