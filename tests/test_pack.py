@@ -36,6 +36,7 @@ from ptrarray.storage import files
 from tests.support.checks import check_store, digests, open_descriptors, root_base, unchanged
 from tests.support.faults import CALLS, injected
 from tests.support.story import without_syncs
+from tests.test_format_doc import tables
 
 Array = NDArray[Any]
 COMPRESSIONS = (None, "gz", "bz2", "xz", "zst")
@@ -1043,3 +1044,11 @@ def test_unpacked_twice_at_one_place(path: Path, tmp_path: Path) -> None:
         stores[0].refresh()
         assert stores[0]["new"][0, 0] == value
         place.rename(tmp_path / f"moved {value}")
+
+
+def test_format_page_tells_the_members(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "FORMAT.md").read_text(encoding="utf-8")
+    with ptrarray.create(tmp_path / "NAME", dtype="i1", masked=True) as writer:
+        writer["a"] = [1]
+    with tarfile.open(fileobj=io.BytesIO(packed(tmp_path / "NAME"))) as archive:
+        assert archive.getnames() == [member for member, _ in tables(page)["12. Packs"]]
