@@ -14,8 +14,10 @@ import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -262,6 +264,16 @@ def test_archive_by_another_program(
     check_same_store(tmp_path / "b.ptr", arrays)
 
 
+def test_archive_that_was_never_flushed(
+    path: Path, arrays: dict[str, Array], tmp_path: Path, monkeypatch: Any
+) -> None:
+    """On another machine, what the journal tells of is looked at as after a power cut."""
+    with tarfile.open(tmp_path / "own.tar", "w") as archive:
+        archive.add(path, NAME)
+    monkeypatch.setattr(files, "boot_id", lambda: b"another machine!")
+    check_same_store(tmp_path / "own.tar", arrays)
+
+
 @pytest.mark.parametrize("compression", ["gz", "bz2", "xz", "zst"])
 def test_compressed_in_several_streams(
     path: Path, arrays: dict[str, Array], tmp_path: Path, compression: str
@@ -279,8 +291,9 @@ def test_compressed_in_several_streams(
 # what is in it -----------------------------------------------------------------------------
 
 
-def test_same_content_same_bytes(path: Path, tmp_path: Path) -> None:
+def test_same_content_same_bytes(path: Path, tmp_path: Path, monkeypatch: Any) -> None:
     raw = packed(path)
+    monkeypatch.setattr(files, "boot_id", lambda: b"on another day !")
     assert len(raw) % RECORD == 0
     ptrarray.pack(path, tmp_path / "a.tar")
     assert (tmp_path / "a.tar").read_bytes() == raw
@@ -472,6 +485,29 @@ def test_replaced_while_it_is_read(path: Path, arrays: dict[str, Array], tmp_pat
     assert len(ptrarray.open(tmp_path / "a.tar")) == 3
 
 
+@pytest.mark.parametrize("call", ["snapshot.Journal", "state.map_rows"])
+def test_replaced_while_it_is_opened(
+    path: Path, tmp_path: Path, monkeypatch: Any, call: str
+) -> None:
+    """The parts of a pack that was opened are never those of the one put in its place."""
+    small = make(tmp_path / "small.ptr", 1)
+    ptrarray.pack(path, tmp_path / "a.tar")
+    module, name = call.split(".")
+    real = getattr(import_module(f"ptrarray.storage.{module}"), name)
+    calls = []
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        calls.append(name)
+        if len(calls) == 1:
+            ptrarray.pack(tmp_path / "small.ptr", tmp_path / "b.tar")
+            (tmp_path / "b.tar").replace(tmp_path / "a.tar")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(f"ptrarray.storage.{call}", late)
+    check_same_store(tmp_path / "a.tar", small)
+    assert len(calls) > 1
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -584,7 +620,9 @@ def test_damaged_index_is_not_shipped(tmp_path: Path) -> None:
 # hostile and damaged archives ----------------------------------------------------------------
 
 
-def check_refused(raw: bytes, folder: Path, *, in_place: bool = True) -> None:
+def check_refused(
+    raw: bytes, folder: Path, *, in_place: bool = True, why: str | None = None
+) -> None:
     """Check that bytes are taken for no pack, in place or as a stream, and leave nothing."""
     (folder / "bad.tar").write_bytes(raw)
     before = digests(folder.parent)
@@ -595,7 +633,7 @@ def check_refused(raw: bytes, folder: Path, *, in_place: bool = True) -> None:
     with pytest.raises(CorruptStoreError):
         ptrarray.unpack(io.BytesIO(raw), folder / "out.ptr")
     if in_place:
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreError, match=why):
             ptrarray.verify(folder / "bad.tar")
     assert digests(folder.parent) == before
     assert [file.name for file in folder.iterdir()] == ["bad.tar"]
@@ -666,6 +704,7 @@ HOSTILE: dict[str, Change] = {
     "two data files": extra(f"{NAME}/data.7.bin"),
     "something else": extra(f"{NAME}/setup.py"),
     "another directory": extra("other/data.bin"),
+    "two directories": set_member(1, name="other/journal.msgpack"),
     "a directory below": extra(f"{NAME}/below/data.bin"),
     "outside": below("../"),
     "outside and back": below("a/../"),
@@ -700,17 +739,20 @@ def test_hostile_archive(path: Path, folder: Path, kind: str) -> None:
         {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
         {"path": "x" * 70_000},
     ],
-    ids=str,
+    ids=lambda headers: str(headers)[:30],
 )
 def test_hostile_extended_header(path: Path, folder: Path, headers: dict[str, str]) -> None:
     change = set_member(2, pax_headers=headers)
     check_refused(archive_of(path, change, format=tarfile.PAX_FORMAT), folder)
 
 
-def test_extended_headers_without_end(folder: Path) -> None:
+def test_extended_headers_without_end(path: Path, folder: Path) -> None:
     info = tarfile.TarInfo("x")
     info.type = tarfile.XHDTYPE
-    check_refused(info.tobuf() * 50, folder)
+    check_refused(info.tobuf() * 5 + packed(path), folder)
+    (folder / "good.tar").write_bytes(info.tobuf() * 4 + packed(path))
+    ptrarray.verify(folder / "good.tar")
+    (folder / "good.tar").unlink()
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 2**40
     check_refused(info.tobuf(tarfile.GNU_FORMAT) + bytes(5000), folder)
     info.type, info.size = tarfile.XHDTYPE, 512
@@ -741,7 +783,7 @@ def test_every_cut(path: Path, folder: Path) -> None:
             with pytest.raises(CorruptStoreError):
                 ptrarray.unpack(io.BytesIO(raw[:at]), folder / "out.ptr")
             continue
-        check_refused(raw[:at], folder)
+        check_refused(raw[:at], folder, why=f"has {at} bytes, at least .* are needed")
     for at in range(end, len(raw), 512):
         (folder / "bad.tar").write_bytes(raw[:at])
         ptrarray.unpack(folder / "bad.tar", folder / "out.ptr")
@@ -802,6 +844,23 @@ def test_stream_that_never_ends(path: Path, tmp_path: Path, compression: str) ->
         raw += compressor.compress(zeros)
     with pytest.raises(CorruptStoreError, match="goes on behind the end"):
         ptrarray.unpack(io.BytesIO(raw + compressor.flush()), tmp_path / "b.ptr")
+
+
+@pytest.mark.parametrize("compression", ["gz", "bz2", "xz", "zst"])
+def test_a_few_bytes_grow_bit_by_bit(compression: str) -> None:
+    codec = compressors.named(compression)
+    compressor = codec.compressor()
+    raw = compressor.compress(bytes(64 << 20)) + compressor.flush()
+    sizes = [len(piece) for piece in compressors.Inflater(codec).feed(raw)]
+    assert (sum(sizes), max(sizes) <= 32 << 20) == (64 << 20, True)
+
+
+def test_xz_that_asks_for_memory(path: Path, folder: Path) -> None:
+    raw = bytearray(packed(path, "xz"))
+    nbytes = (raw[12] + 1) * 4  # of the block's header
+    raw[raw.index(b"\x21\x01", 12) + 2] = 40  # a dictionary of 4 GiB
+    raw[12 + nbytes - 4 : 12 + nbytes] = crc32(raw[12 : 12 + nbytes - 4]).to_bytes(4, "little")
+    check_refused(bytes(raw), folder, in_place=False, why="emory")
 
 
 def test_not_a_tar(folder: Path) -> None:
