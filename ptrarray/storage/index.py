@@ -89,6 +89,15 @@ class Index:
             if found != column.crc:
                 self._fail(f"a column {name!r} with CRC-32 {found:08x}, not {column.crc:08x}")
 
+    def check_items(self) -> None:
+        """Raise `CorruptStoreError` if names, infos or metadata do not lie in their columns."""
+        names = RaggedColumn(self.column("name_end").view(np.int64), self.column("names"))
+        for what, column in (("name", names), ("info", self.infos), ("meta", self.metas)):
+            if column is not None and len(column.ends):
+                ends = column.ends
+                if ends[0] < 0 or (ends[1:] < ends[:-1]).any() or ends[-1] > len(column.joined):
+                    self._fail(f"{what} ends that fall, or lead out of the column")
+
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return one column as a read-only view of the file."""
         column = self.columns[name]

@@ -153,9 +153,7 @@ class Snapshot:
 
     def outside(self) -> npt.NDArray[np.bool_]:
         """Tell for each array whether its pointer leads out of the flat array."""
-        starts, ends = self.starts, self.ends
-        beyond: npt.NDArray[np.bool_] = (ends > self.n_rows) & (starts != ends)
-        return beyond | (starts < 0) | (starts > ends)
+        return outside(self.starts, self.ends, self.n_rows)
 
     def pointer(self, position: int) -> tuple[int, int]:
         """Pointer of the array at a position, ``0 <= position < len``."""
@@ -222,6 +220,13 @@ class Snapshot:
             return index_inode(self.index.path) == self.index.inode
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
+
+
+def outside(starts: Int64s, ends: Int64s, n_rows: int) -> npt.NDArray[np.bool_]:
+    """Tell of each pointer whether it leads out of so many rows."""
+    # An empty array may have been written past the rows there are.
+    beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
+    return beyond | (starts < 0) | (starts > ends)
 
 
 def _read_only(column: Int64s) -> Int64s:
