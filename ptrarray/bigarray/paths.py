@@ -29,7 +29,9 @@ def open_store(path: StrPath, mode: Mode = "r") -> PointerArray:
     """Open a store for reading; tell who has a file of bigarray there how to convert it."""
     directory = absolute(path)
     _check_converted(directory)
-    return open(directory, mode)
+    store = open(directory, mode)
+    _check_layout(store)
+    return store
 
 
 def open_writer(
@@ -66,7 +68,7 @@ def check_same(
     writer: PointerArrayWriter, shape: Shape | None, dtype: npt.DTypeLike | None
 ) -> None:
     """Raise `BadInputError` if a store is not of the dtype and row shape asked for."""
-    has = writer.dtype, writer.row_shape
+    has = writer.dtype, _check_layout(writer)
     row_shape = has[1] if shape is None else _split(shape)[1]
     wants = dtypes.normalize(has[0] if dtype is None else dtype, row_shape)
     if has != wants:
@@ -76,6 +78,19 @@ def check_same(
             found=has,
             expected=wants,
         )
+
+
+def _check_layout(store: PointerArray | PointerArrayWriter) -> tuple[int, ...]:
+    """Return the shape of a row; raise `BadInputError` if a store has none, or masks."""
+    if store.row_shape is None or store.masked:
+        raise BadInputError(
+            f"{store.path} has masks, or arrays of shapes of their own, which bigarray has not: "
+            "use ptrarray.open and ptrarray.append",
+            path=store.path,
+            found=(store.layout, store.masked),
+            expected=("rows", False),
+        )
+    return store.row_shape
 
 
 def _split(shape: Shape) -> tuple[int, tuple[int, ...]]:

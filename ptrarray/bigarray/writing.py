@@ -128,7 +128,8 @@ class MmapArrayWriter:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the flat array as of now, whoever wrote to it."""
-        return (self._core._session.snapshot().n_rows, *self._core.row_shape)
+        session = self._core._session
+        return (session.snapshot().n_rows, *session.layout.row_shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -178,7 +179,7 @@ class MmapArrayWriter:
         other; a process that is killed meanwhile leaves some of them new.
         """
         given = [arrays] if isinstance(arrays, np.ndarray) else list(arrays)
-        layout = self._core.dtype, self._core.row_shape
+        layout = self._core.dtype, self.shape[1:]
         fitted = [fit(f"arrays[{i}]", array, *layout) for i, array in enumerate(given)]
         fitted = [array for array in fitted if len(array)]
         first = self._first(start_position)

@@ -22,7 +22,6 @@ from ptrarray.convert.bigarray_header import (
 from ptrarray.convert.bigarray_index import RefusedIndexError, read_index
 from ptrarray.creation import is_store
 from ptrarray.errors import BadInputError, CorruptStoreError
-from ptrarray.format.dtypes import row_limit
 from ptrarray.storage.create import create_store, exists, new_header, replace_store
 from ptrarray.storage.files import File
 from ptrarray.storage.index import Columns
@@ -119,9 +118,9 @@ def from_bigarray(
         def fill(data: File) -> Columns:
             nbytes = header.end_byte - header.start_byte
             transfer(file, header.start_byte, data, nbytes, progress=progress)
-            return plan.columns(data, nbytes // max(header.n_rows, 1))
+            return plan.columns(data, header.layout.width)
 
-        facts = new_header(header.dtype, header.row_shape, header.n_rows, {})
+        facts = new_header(header.layout, header.n_rows, {})
         facts = replace(facts, n_reserved=int(plan.ends.max(initial=0)))
         (replace_store if is_there else create_store)(directory, facts, fill)
     return Report([name.decode() for name in plan.names], plan.failures)
@@ -131,8 +130,8 @@ def _read(file: File) -> tuple[OldHeader, list[tuple[Any, Any]]]:
     """Return the header of a file, and the items of its index."""
     try:
         header = read_header(file.pread(HEADER_NBYTES, 0))
-        if header.n_rows > row_limit(header.dtype, header.row_shape):
-            raise RefusedHeaderError(f"has the shape {(header.n_rows, *header.row_shape)}")
+        if header.n_rows > header.layout.row_limit:
+            raise RefusedHeaderError(f"has {header.n_rows} rows, more than a file can hold")
     except RefusedHeaderError as error:
         raise _corrupt(file, f"is not a file of bigarray: it {error}") from error
     nbytes = file.stat().st_size

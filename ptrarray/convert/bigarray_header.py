@@ -18,6 +18,7 @@ import numpy as np
 from ptrarray.bigarray.paths import MAGIC
 from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes
+from ptrarray.format.layouts import ROWS, Layout
 
 # The rows begin at the first multiple of the item size from here on.
 HEADER_NBYTES = 502
@@ -37,19 +38,16 @@ class OldHeader(NamedTuple):
 
     Attributes
     ----------
-    dtype : numpy.dtype
-        Of the elements.
+    layout : Layout
+        The dtype and the shape of a row.
     n_rows : int
         Rows there are.
-    row_shape : tuple of int
-        Shape of one row.
     start_byte, end_byte : int
         Where the rows lie in the file.
     """
 
-    dtype: np.dtype[Any]
+    layout: Layout
     n_rows: int
-    row_shape: tuple[int, ...]
     start_byte: int
     end_byte: int
 
@@ -77,7 +75,7 @@ def read_header(raw: bytes) -> OldHeader:
         raise RefusedHeaderError(f"has the shape {shape}")
     start_byte = -(-HEADER_NBYTES // dtype.itemsize) * dtype.itemsize
     end_byte = start_byte + math.prod(shape) * dtype.itemsize
-    return OldHeader(dtype, shape[0], shape[1:], start_byte, end_byte)
+    return OldHeader(Layout(ROWS, dtype, shape[1:], masked=False), shape[0], start_byte, end_byte)
 
 
 def _dtype(text: str) -> np.dtype[Any]:
