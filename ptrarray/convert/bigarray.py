@@ -120,8 +120,9 @@ def from_bigarray(
             transfer(file, header.start_byte, data, nbytes, progress=progress)
             return plan.columns(data, header.layout.width)
 
-        facts = new_header(header.layout, header.n_rows, {})
-        facts = replace(facts, n_reserved=int(plan.ends.max(initial=0)))
+        # Rows of names that failed are kept from being written over.
+        n_reserved = header.n_rows if plan.failures else int(plan.ends.max(initial=0))
+        facts = replace(new_header(header.layout, header.n_rows, {}), n_reserved=n_reserved)
         (replace_store if is_there else create_store)(directory, facts, fill)
     return Report([name.decode() for name in plan.names], plan.failures)
 
@@ -148,8 +149,7 @@ def _read(file: File) -> tuple[OldHeader, list[tuple[Any, Any]]]:
         try:
             return header, read_index(raw[end_byte - size : end_byte])
         except RefusedIndexError as error:
-            what = "nothing is run here, only dict, str, int and tuple are read"
-            raise _corrupt(file, f"has an index that {error}: {what}") from error
+            raise _corrupt(file, f"has an index that cannot be converted: it {error}") from error
 
 
 def _corrupt(file: File, what: str) -> CorruptStoreError:

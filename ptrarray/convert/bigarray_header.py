@@ -30,7 +30,7 @@ _FLAG_REF = 0x80
 
 
 class RefusedHeaderError(ValueError):
-    """A header is not one of bigarray; the message says what is wrong with it."""
+    """A header is not one of bigarray; the message goes on from "it"."""
 
 
 class OldHeader(NamedTuple):

@@ -16,7 +16,7 @@ _INTEGER_NBYTES = 16  # longer ones would take for ever to print
 
 
 class RefusedIndexError(ValueError):
-    """An index is no dict of names and pointers; the message says what it does instead."""
+    """An index is no dict of names and pointers; the message goes on from "it"."""
 
 
 class _Pairs(list[tuple[Any, Any]]):
@@ -87,7 +87,7 @@ class _Machine:
     def long(self, nbytes: int) -> int:
         """Return the next bytes as an integer."""
         if nbytes > _INTEGER_NBYTES:
-            raise RefusedIndexError(f"has an integer of {nbytes} bytes")
+            raise RefusedIndexError(f"holds an integer of {nbytes} bytes")
         return int.from_bytes(self.take(nbytes), "little", signed=True)
 
     def text(self, nbytes: int) -> str:
@@ -111,7 +111,7 @@ class _Machine:
         """Return items as a tuple of plain values."""
         # A few bytes can make tuples in tuples that take for ever to print.
         if not all(isinstance(item, _ATOMS) for item in items):
-            raise RefusedIndexError("has a tuple of more than plain values")
+            raise RefusedIndexError("holds a tuple of more than plain values")
         return tuple(items)
 
     def set_items(self, items: list[Any]) -> None:
@@ -142,9 +142,12 @@ class _Machine:
             names = [name.decode("latin-1") for name in names]
         elif code == _STACK_GLOBAL:
             names = [name for name in self.stack[-2:] if isinstance(name, str)]
+        only = "only dict, str, int and tuple are read"
         if not names:
-            raise RefusedIndexError(f"has the instruction {code:#04x} at byte {self.at - 1}")
-        raise RefusedIndexError(f"calls for {'.'.join(names)!r:.200}")
+            raise RefusedIndexError(
+                f"holds the instruction {code:#04x} at byte {self.at - 1}: {only}"
+            )
+        raise RefusedIndexError(f"calls for {'.'.join(names)!r:.200}, which is not run: {only}")
 
 
 _STOP, _STACK_GLOBAL, _GLOBAL = ord("."), 0x93, b"ci"

@@ -160,11 +160,12 @@ class File:
         The system copies where it can, so that the bytes do not pass through
         this process.
         """
-        try:
-            return _copy_file_range(source.fd, self.fd, nbytes, source_start, start_byte)
-        except OSError as error:
-            if error.errno not in _CANNOT_COPY:
-                raise self._named(error) from error
+        if hasattr(os, "copy_file_range"):  # macOS has none
+            try:
+                return os.copy_file_range(source.fd, self.fd, nbytes, source_start, start_byte)
+            except OSError as error:
+                if error.errno not in _CANNOT_COPY:
+                    raise self._named(error) from error
         raw = source.pread(min(nbytes, _COPY_NBYTES), source_start)
         self.pwrite(raw, start_byte)
         return len(raw)
@@ -191,14 +192,6 @@ class File:
             return os.fstat(self.fd)
         except OSError as error:
             raise self._named(error) from error
-
-
-def _copy_file_range(
-    source: int, target: int, nbytes: int, source_start: int, target_start: int
-) -> int:
-    if not hasattr(os, "copy_file_range"):  # macOS
-        raise OSError(ENOSYS, os.strerror(ENOSYS))
-    return os.copy_file_range(source, target, nbytes, source_start, target_start)
 
 
 def _rest(buffers: Sequence[Buffer], n_written: int) -> list[Buffer]:

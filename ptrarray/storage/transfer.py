@@ -18,20 +18,22 @@ def transfer(source: File, source_start: int, target: File, nbytes: int, *, prog
         If the source ends before, as another process cut it short.
     """
     end = source_start + nbytes
+    at = source_start
     with bar(total=nbytes, unit="B", unit_scale=True, progress=progress) as counter:
-        at = source_start
         while at < end:
             first, last = source.data_from(at, end)
-            counter.update(first - at)  # a hole stays one
-            at = first
-            while at < last:
-                n_copied = target.copy_from(
-                    source, at, at - source_start, min(last - at, _STEP_NBYTES)
-                )
-                if not n_copied:
-                    raise CorruptStoreError(
-                        f"{source.path} ended at byte {at} while it was read, not at {end}",
-                        path=source.path,
-                    )
-                at += n_copied
-                counter.update(n_copied)
+            n_copied = 0
+            if first < last:
+                wanted = min(last - first, _STEP_NBYTES)
+                n_copied = target.copy_from(source, first, first - source_start, wanted)
+            if first + n_copied == at:
+                break
+            counter.update(first + n_copied - at)
+            at = first + n_copied
+    # Past the end of a file the system tells of holes, too.
+    n_there = source.stat().st_size
+    if n_there < end:
+        raise CorruptStoreError(
+            f"{source.path} ended at byte {n_there} while it was read, not at {end}",
+            path=source.path,
+        )
