@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy.typing as npt
 
@@ -98,11 +99,9 @@ def _split(shape: Shape) -> tuple[int, tuple[int, ...]]:
     lengths = list(shape) if isinstance(shape, Iterable) else [shape]
     if not lengths:
         raise BadInputError("a flat array has at least one dimension", found=(), expected="(n,)")
-    n_rows, *row_shape = (
-        0 if length is None else integer(f"shape[{axis}]", length)
-        for axis, length in enumerate(lengths)
-    )
-    return max(n_rows, 0), tuple(row_shape)
+    n_rows = 0 if lengths[0] is None else integer("shape[0]", lengths[0])
+    row_shape: list[Any] = lengths[1:]
+    return max(n_rows, 0), tuple(integer("a length in shape", length) for length in row_shape)
 
 
 def _check_converted(path: Path) -> None:

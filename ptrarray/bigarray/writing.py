@@ -194,8 +194,8 @@ class MmapArrayWriter:
     def _first(self, start_position: int | None) -> int | None:
         if start_position is None:
             return None
-        if isinstance(start_position, float) and start_position.is_integer():
-            start_position = int(start_position)
+        if isinstance(start_position, (float, np.floating)) and start_position.is_integer():
+            start_position = int(start_position)  # as n / 2 may give
         first = integer("start_position", start_position)
         n_rows = self.shape[0]
         if first < -n_rows:
