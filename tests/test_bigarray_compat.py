@@ -18,7 +18,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -326,8 +328,9 @@ def test_rows_of_another_shape(path: Path) -> None:
     with MmapArrayWriter(path) as flat:
         with pytest.raises(BadInputError, match=r"'arrays\[1\]' has shape"):
             flat.write([good, bad])
-        with pytest.raises(BadInputError):
-            flat.write([1.0, 2.0])
+        for wrong in (5, None, "abc", [1.0, 2.0], {"a": good}, [[1.0, 2.0, 3.0]]):
+            with pytest.raises(BadInputError):
+                flat.write(wrong)  # type: ignore[arg-type]
         assert flat.shape == (0, 3)
 
 
@@ -556,6 +559,18 @@ def test_what_is_made_of_an_array(path: Path) -> None:
     assert type(root) is np.memmap, "so joblib ships it by its file"
 
 
+def test_threads_that_open_the_same_path_at_once(path: Path) -> None:
+    barrier = threading.Barrier(8)
+
+    def write(n: int) -> None:
+        barrier.wait()
+        PointerArrayWriter(path, (0,), "i8").write({f"n{n}": workers.ramp(n)})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    check(path, {f"n{n}": workers.ramp(n) for n in range(8)})
+
+
 def test_paths_of_any_kind(path: Path) -> None:
     with PointerArrayWriter(path, (0,), "i8") as writer:
         assert PointerArrayWriter(str(path)) is writer
@@ -571,6 +586,7 @@ def test_indices_cannot_be_changed(path: Path) -> None:
                 indices["a"] = (0, 1)  # type: ignore[index]
             with pytest.raises(TypeError):
                 del indices["a"]  # type: ignore[attr-defined]
+            assert pickle.loads(pickle.dumps(indices)) == {"a": (0, 1)} == indices
     with pytest.raises(KeyError):
         PointerArray(path)["b"]
 
@@ -622,8 +638,8 @@ def test_a_writer_that_could_not_be_made(path: Path) -> None:
     ):
         for remove_exist in (False, True):
             with pytest.raises(BadInputError):
-                PointerArrayWriter(path, remove_exist=remove_exist, **arguments)  # type: ignore[arg-type]
-    for shape in ((0, None), (0, -1), "ab", (1.5,)):
+                PointerArrayWriter(path, remove_exist=remove_exist, **arguments)
+    for shape in list[Any]([(0, None), (0, -1), "ab", (1.5,)]):
         with pytest.raises(BadInputError):
             PointerArrayWriter(path, shape, "f4")
     assert not path.exists()

@@ -96,12 +96,16 @@ def _check_layout(store: PointerArray | PointerArrayWriter) -> tuple[int, ...]:
 
 def _split(shape: Shape) -> tuple[int, tuple[int, ...]]:
     """Return the rows that a shape asks for, and the shape of a row."""
-    lengths = list(shape) if isinstance(shape, Iterable) else [shape]
+    lengths: list[Any]
+    try:
+        lengths = list(shape)  # type: ignore[arg-type] # which is how to find out
+    except TypeError:
+        lengths = [shape]
     if not lengths:
         raise BadInputError("a flat array has at least one dimension", found=(), expected="(n,)")
     n_rows = 0 if lengths[0] is None else integer("shape[0]", lengths[0])
-    row_shape: list[Any] = lengths[1:]
-    return max(n_rows, 0), tuple(integer("a length in shape", length) for length in row_shape)
+    row_shape = (integer("a length in shape", length) for length in lengths[1:])
+    return max(n_rows, 0), tuple(row_shape)
 
 
 def _check_converted(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
@@ -29,8 +30,8 @@ Array = npt.NDArray[Any]
 
 Writer = TypeVar("Writer", bound="MmapArrayWriter")
 
-# Rows without a name are arrays with one that begins like this.
-UNNAMED = "rows/"
+# Rows without a name are arrays with one that is drawn.
+_UNNAMED = re.compile("rows/[0-9a-f]{16}")
 
 
 class MmapArrayWriter:
@@ -97,7 +98,7 @@ class MmapArrayWriter:
             return
         self._writer = open_writer(path, shape, dtype, remove_exist=remove_exist)
         replaced = _OPEN.get((type(self), self.path))
-        if replaced is not None:
+        if remove_exist and replaced is not None:
             replaced.close()
         _OPEN[type(self), self.path] = self
 
@@ -178,12 +179,19 @@ class MmapArrayWriter:
         Rows that are there without a name are replaced, one array after the
         other; a process that is killed meanwhile leaves some of them new.
         """
+        if not isinstance(arrays, Iterable) or isinstance(arrays, (str, bytes, Mapping)):
+            raise BadInputError(
+                f"arrays must be an array or several, not {type(arrays).__name__}: {self.path}",
+                path=self.path,
+                found=type(arrays).__name__,
+                expected="an ndarray, or an iterable of arrays",
+            )
         given = [arrays] if isinstance(arrays, np.ndarray) else list(arrays)
         layout = self._core.dtype, self.shape[1:]
         fitted = [fit(f"arrays[{i}]", array, *layout) for i, array in enumerate(given)]
         fitted = [array for array in fitted if len(array)]
         first = self._first(start_position)
-        named = {UNNAMED + secrets.token_hex(8): array for array in fitted}
+        named = {_drawn_name(): array for array in fitted}
         try:
             self._core.write(named, start=first)
         except OverlapError:
@@ -213,7 +221,7 @@ class MmapArrayWriter:
         with open_store(self.path, "r+") as store:  # renews the checksums when it closes
             positions = np.flatnonzero((store.starts < end) & (store.ends > start)).tolist()
             touched = {store.names[at]: store.pointers[store.names[at]] for at in positions}
-            named = [name for name in touched if not name.startswith(UNNAMED)]
+            named = [name for name in touched if not _UNNAMED.fullmatch(name)]
             if named:
                 raise OverlapError(
                     f"rows {start} to {end} run into those of array {named[0]!r:.80} in "
@@ -224,7 +232,7 @@ class MmapArrayWriter:
                     end=end,
                 )
             for gap, gap_end in _gaps(touched.values(), start, end):
-                name = UNNAMED + secrets.token_hex(8)
+                name = _drawn_name()
                 self._core.write({name: rows[gap - start : gap_end - start]}, start=gap)
             for name, (there, there_end) in touched.items():
                 low, high = max(start, there), min(end, there_end)
@@ -321,6 +329,10 @@ def _unpickled(kind: type[Writer], writer: core.PointerArrayWriter) -> Writer:
     made = object.__new__(kind)
     made._writer = writer
     return made
+
+
+def _drawn_name() -> str:
+    return f"rows/{secrets.token_hex(8)}"
 
 
 def _gaps(pointers: Iterable[tuple[int, int]], start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import names as naming
-from ptrarray.bigarray.writing import UNNAMED
 from ptrarray.convert.bigarray_header import (
     HEADER_NBYTES,
     OldHeader,
@@ -30,6 +29,7 @@ from ptrarray.storage.state import absolute
 from ptrarray.storage.transfer import transfer
 
 MODES = ("x", "w")
+_UNNAMED = "rows/0000000000000000"  # as `MmapArrayWriter` has for rows without a name
 _SIZE_NBYTES = 8  # at the end of the file: bytes of the index before them
 
 Int64s = npt.NDArray[np.int64]
@@ -139,7 +139,7 @@ def _read(file: File) -> tuple[OldHeader, list[tuple[Any, Any]]]:
     if nbytes < header.end_byte:
         raise _corrupt(file, f"is cut short: its rows end at byte {header.end_byte} of {nbytes}")
     if nbytes == header.end_byte:
-        return header, [(UNNAMED + 16 * "0", (0, header.n_rows))]
+        return header, [(_UNNAMED, (0, header.n_rows))]
     size = int.from_bytes(file.pread(_SIZE_NBYTES, nbytes - _SIZE_NBYTES), "big")
     end_byte = nbytes - _SIZE_NBYTES
     if size > end_byte - header.end_byte:
