@@ -10,7 +10,7 @@ import os
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from errno import ELOOP
+from errno import EINVAL, ELOOP, ENOSYS, ENXIO, EOPNOTSUPP, EPERM, EXDEV
 from functools import cache
 from pathlib import Path
 from stat import S_ISREG
@@ -22,6 +22,8 @@ Buffer = Any  # collections.abc.Buffer comes with Python 3.12
 
 IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow
 _ZEROS = bytes(1 << 20)
+_COPY_NBYTES = 1 << 24
+_CANNOT_COPY = {EINVAL, ENOSYS, EOPNOTSUPP, EPERM, EXDEV}  # by itself, from one file to another
 
 
 class SyncError(OSError):
@@ -165,6 +167,33 @@ class File:
             os.posix_fallocate(self.fd, start_byte, nbytes)
         except OSError as error:
             raise self._named(error) from error
+
+    def copy_from(self, source: File, source_start: int, start_byte: int, nbytes: int) -> int:
+        """Copy up to `nbytes` of another file; return how many, 0 only at its end.
+
+        The system copies where it can, so that the bytes do not pass through
+        this process.
+        """
+        if hasattr(os, "copy_file_range"):  # macOS has none
+            try:
+                return os.copy_file_range(source.fd, self.fd, nbytes, source_start, start_byte)
+            except OSError as error:
+                if error.errno not in _CANNOT_COPY:
+                    raise self._named(error) from error
+        raw = source.pread(min(nbytes, _COPY_NBYTES), source_start)
+        self.pwrite(raw, start_byte)
+        return len(raw)
+
+    def data_from(self, start_byte: int, end_byte: int) -> tuple[int, int]:
+        """Return the first run of bytes that are no hole; all where the system does not tell."""
+        try:
+            first = os.lseek(self.fd, start_byte, os.SEEK_DATA)
+            last = os.lseek(self.fd, first, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == ENXIO:  # nothing but a hole up to the end
+                return end_byte, end_byte
+            return start_byte, end_byte
+        return min(first, end_byte), min(last, end_byte)
 
     def write_zeros(self, start_byte: int, nbytes: int) -> None:
         """Write so many zero bytes; none if it is not above zero."""

@@ -22,6 +22,8 @@ CALLS: dict[str, tuple[int, ...]] = {
     "pread": (errno.EIO,),
     "pwrite": (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, SHORT),
     "pwritev": (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, SHORT),
+    "copy_file_range": (errno.ENOSPC, errno.EIO),
+    "lseek": (errno.EIO,),
     "fdatasync": (errno.EIO, errno.ENOSPC),
     "fsync": (errno.EIO, errno.ENOSPC),
     "ftruncate": (errno.EIO,),
