@@ -26,6 +26,7 @@ from ptrarray.errors import (
     UnknownNameError,
 )
 from ptrarray.fill import fill
+from ptrarray.nested import dump, load
 from ptrarray.pointers import Pointer
 from ptrarray.ragged import Ragged
 from ptrarray.reader import PointerArray, open
@@ -58,7 +59,9 @@ __all__ = [
     "checkpoint",
     "compact",
     "create",
+    "dump",
     "fill",
+    "load",
     "open",
     "repair",
     "verify",

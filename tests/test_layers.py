@@ -23,14 +23,14 @@ RANKS = [
     {"arrays"},
     {"reader", "writer"},
     {"creation", "upkeep", "worker"},
-    {"fill"},
+    {"fill", "nested"},
     {"demo"},
     {"cli"},
     {"__init__"},
     {"__main__"},
 ]
 # Packages whose modules may import each other, without a cycle.
-PACKAGES = ("format", "reductions", "storage")
+PACKAGES = ("format", "reductions", "storage", "nested")
 FOREIGN = {"numpy", "msgpack", "tqdm"} | set(sys.stdlib_module_names)
 RANK = {module: i for i, modules in enumerate(RANKS) for module in modules}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -90,7 +90,7 @@ class _Decoder:
         # Records have the same few keys again and again.
         self._keys: dict[str, str] = {}
         self._openers: dict[str, Callable[..., Any]] = {
-            "list": self._list, "run": self._run, "record": self._record, "tuple": self._tuple, "dict": self._dict, "parts": self._parts,
+            "text": self._text, "list": self._list, "run": self._run, "record": self._record, "tuple": self._tuple, "dict": self._dict, "parts": self._parts,
             "set": self._set, "frozenset": self._frozenset, "ref": self._ref,
             "array": self._array, "masked array": self._masked_array, "large": self._large,
             **DECODERS,
@@ -275,6 +275,12 @@ class _Decoder:
 
     # arrays, and what is there already -----------------------------------------------------
 
+    def _text(self, value: str | bytes) -> str | bytes:
+        if type(value) not in (str, bytes):
+            raise TypeError("neither str nor bytes")
+        self._numbered.append(value)
+        return value
+
     def _ref(self, number: int) -> Any:
         if type(number) is not int or number < 0:
             raise ValueError("not a number that was given")
@@ -295,10 +301,12 @@ class _Decoder:
         self._numbered.append(array)
         return array
 
-    def _masked_array(self, name: str) -> Array:
+    def _masked_array(self, name: str, has_mask: bool) -> Array:
         array = self._named(name)
         if not isinstance(array, np.ma.MaskedArray):
             raise TypeError("the array has no mask")
+        if not has_mask:
+            array.shrink_mask()
         self._numbered.append(array)
         return array
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Never
+from typing import Any, Never
 
 import numpy as np
 import numpy.typing as npt
@@ -13,30 +13,25 @@ from ptrarray.format import dtypes
 from ptrarray.nested import leaves
 from ptrarray.nested.parts import Items, Parts
 from ptrarray.nested.paths import Names, Step, array_name, expression, shown
-from ptrarray.nested.tokens import KEY_DEPTH_LIMIT, LARGE, RUN_LENGTH, TokenWriter, plain_weight
+from ptrarray.nested.tokens import (
+    KEY_DEPTH_LIMIT,
+    LARGE,
+    RUN_LENGTH,
+    SMALL,
+    TokenWriter,
+    plain_weight,
+)
+
+Content = npt.NDArray[Any] | str
 
 _ARRAYS = (np.ndarray, np.memmap, np.ma.MaskedArray)
 _KEPT = (
     "dicts, lists, tuples, sets, str, bytes, numbers, bool, None, dates and times, "
     "numpy arrays and scalars, pandas Series, DataFrames and indexes are kept"
 )
+_CHANGED = "changed while it was being dumped"
 _FEW = 4  # values that are sooner put one by one
 _OPEN = -1  # the number of something that can be referred to only when it is complete
-
-
-class Skeleton(NamedTuple):
-    """An object without its arrays.
-
-    Attributes
-    ----------
-    pages : list of bytes
-        The tokens, see `ptrarray.nested.tokens`.
-    arrays : dict
-        What is to be written under each name. A str stands for its UTF-8 bytes.
-    """
-
-    pages: list[bytes]
-    arrays: dict[str, npt.NDArray[Any] | str]
 
 
 class _Frame(Step):
@@ -50,21 +45,28 @@ class _Frame(Step):
         self.values: Iterator[Any] = iter(())
 
 
-def encode(obj: Any, take_apart: Callable[[Any], Parts | None] = lambda _: None) -> Skeleton:
+def encode(
+    obj: Any,
+    put_page: Callable[[bytes], object],
+    take_apart: Callable[[Any], Parts | None] = lambda _: None,
+) -> dict[str, Content]:
     """Take an object to pieces.
 
     Parameters
     ----------
     obj : object
         Anything that is built of what `ptrarray.dump` keeps.
+    put_page : callable
+        Is given the skeleton, page by page; see `ptrarray.nested.tokens`.
     take_apart : callable
         Gives the `Parts` of an object of another library, or None. May raise
         `BadInputError` with a message that goes on from what the object is called.
 
     Returns
     -------
-    Skeleton
-        Its arrays are the object's own, not copies.
+    dict
+        From name to what is to be written under it: arrays of the object
+        itself, not copies. A str stands for its UTF-8 bytes.
 
     Raises
     ------
@@ -73,15 +75,15 @@ def encode(obj: Any, take_apart: Callable[[Any], Parts | None] = lambda _: None)
 
     Examples
     --------
-    >>> skeleton = encode({"a": [np.zeros(3)]})
-    >>> list(skeleton.arrays)
+    >>> pages = []
+    >>> list(encode({"a": [np.zeros(3)]}, pages.append))
     ['/a/0']
-    >>> encode({"a": [object()]})
+    >>> encode({"a": [object()]}, pages.append)
     Traceback (most recent call last):
         ...
     ptrarray.errors.BadInputError: obj['a'][0] is a builtins.object; dicts, lists, tuples, ...
     """
-    return _Encoder(take_apart).run(obj)
+    return _Encoder(put_page, take_apart).run(obj)
 
 
 def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -91,11 +93,13 @@ def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 class _Encoder:
-    def __init__(self, take_apart: Callable[[Any], Parts | None]) -> None:
+    def __init__(
+        self, put_page: Callable[[bytes], object], take_apart: Callable[[Any], Parts | None]
+    ) -> None:
         self._take_apart = take_apart
-        self._writer = TokenWriter()
+        self._writer = TokenWriter(put_page)
         self._names = Names()
-        self._arrays: dict[str, npt.NDArray[Any] | str] = {}
+        self._arrays: dict[str, Content] = {}
         self._stack: list[_Frame] = []
         self._numbers: dict[int, int] = {}
         # What was made on the way must not give its id to something else.
@@ -115,15 +119,17 @@ class _Encoder:
             frozenset: self._set, Items: self._items, **dict.fromkeys(_ARRAYS, self._array),
         }  # fmt: skip
 
-    def run(self, obj: Any) -> Skeleton:
+    def run(self, obj: Any) -> dict[str, Content]:
         try:
             self._value(obj)
             while self._stack:
                 self._go_on(self._stack[-1])
-        except RuntimeError as error:  # of iterating over what another thread changes
-            raise self._refused(f"changed while it was being dumped: {error}") from error
+        except RuntimeError as error:  # of a dict or set, when another thread changes it
+            if "changed size" not in str(error):
+                raise
+            raise self._refused(f"{_CHANGED}: {error}") from error
         self._writer.close()
-        return Skeleton(self._writer.pages, self._arrays)
+        return self._arrays
 
     def _go_on(self, frame: _Frame) -> None:
         """Encode values of a container until one of them is a container itself, or all are done."""
@@ -165,8 +171,11 @@ class _Encoder:
     def _text(self, value: str | bytes) -> None:
         if len(value) > LARGE:
             self._large(value)
-        else:
+        elif len(value) <= SMALL or self._is_hashed:
             self._writer.put_sized(value, len(value))
+        elif not self._known(value):
+            self._number(value)
+            self._writer.put_sized(["text", value], len(value))
 
     def _leaf(self, value: Any) -> None:
         try:
@@ -212,7 +221,7 @@ class _Encoder:
         self._numbers[id(value)] = len(self._numbered)
         self._numbered.append(value)
 
-    def _named(self, content: npt.NDArray[Any] | str) -> str:
+    def _named(self, content: Content) -> str:
         name = self._names.unique(array_name(self._stack))
         self._arrays[name] = content
         return name
@@ -223,9 +232,11 @@ class _Encoder:
         if value.dtype not in self._checked_dtypes:
             self._check_dtype(value.dtype)
         self._number(value)
-        is_masked = isinstance(value, np.ma.MaskedArray)
-        array = value if is_masked else np.asarray(value)
-        self._writer.put(["masked array" if is_masked else "array", self._named(array)])
+        if isinstance(value, np.ma.MaskedArray):
+            has_mask = value.mask is not np.ma.nomask
+            self._writer.put(["masked array", self._named(value), has_mask])
+        else:
+            self._writer.put(["array", self._named(np.asarray(value))])
 
     def _check_dtype(self, dtype: np.dtype[Any]) -> None:
         try:
@@ -289,7 +300,7 @@ class _Encoder:
                 index += 1
                 yield value
         if index != items.length:
-            raise RuntimeError(f"{items.length} values became {index}")
+            raise self._refused(f"{_CHANGED}: {items.length} values became {index}")
 
     def _attributes(self, frame: _Frame, attributes: Mapping[str, Any]) -> Iterator[Any]:
         for frame.at, value in attributes.items():

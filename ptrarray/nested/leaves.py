@@ -70,7 +70,7 @@ def numpy_token(value: np.generic) -> Token:
     """Return the token of a scalar of any dtype but void."""
     # Their dtype has no width if they are empty, and zeros at their end get lost.
     if isinstance(value, np.str_):
-        return ["numpy str", str(value)]
+        return ["numpy str", str.__str__(value)]
     if isinstance(value, np.bytes_):
         return ["numpy bytes", bytes(value)]
     return ["numpy", value.dtype.str, value.tobytes()]
@@ -98,6 +98,15 @@ def _to_complex(real: float, imag: float) -> complex:
     if type(real) is not float or type(imag) is not float:
         raise ValueError("parts of a complex are not float")
     return complex(real, imag)
+
+
+# These classes take less and other arguments, too: the states that pickle gives them.
+def _to_date(year: int, month: int, day: int) -> date:
+    return date(year, month, day)
+
+
+def _to_timedelta(days: int, seconds: int, microseconds: int) -> timedelta:
+    return timedelta(days, seconds, microseconds)
 
 
 def _to_time(hour: int, minute: int, second: int, micro: int, fold: int, zone: Any) -> time:
@@ -163,10 +172,10 @@ def int_bytes(value: int) -> bytes:
 DECODERS: dict[str, Callable[..., Any]] = {
     "int": _checked(bytes, _to_int),
     "complex": _to_complex,
-    "date": date,
+    "date": _to_date,
     "time": _to_time,
     "datetime": _to_datetime,
-    "timedelta": timedelta,
+    "timedelta": _to_timedelta,
     "numpy": _to_numpy_scalar,
     "numpy str": _checked(str, np.str_),
     "numpy bytes": _checked(bytes, np.bytes_),
@@ -190,7 +199,7 @@ def large(value: Any) -> tuple[str, Array | str]:
     """
     match value:
         case np.str_():
-            return "numpy str", str(value)
+            return "numpy str", str.__str__(value)
         case np.bytes_():
             return "numpy bytes", np.frombuffer(value, np.uint8)
         case str():

@@ -86,7 +86,8 @@ def _frame(frame: Any) -> Parts:
 
 def _columns(frame: Any) -> Any:
     """Return the one array that a frame lies in, or else its columns."""
-    contents = [_content(frame.iloc[:, position]) for position in range(frame.shape[1])]
+    bare = type(frame)(frame, copy=False)  # without attrs, which pandas copies with each column
+    contents = [_content(bare.iloc[:, position]) for position in range(frame.shape[1])]
     whole = _whole(contents) if len(frame) else None
     if whole is not None:
         return whole

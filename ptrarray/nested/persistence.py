@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -16,25 +15,23 @@ import numpy.typing as npt
 from ptrarray.creation import create, is_store
 from ptrarray.errors import BadInputError, CorruptStoreError, UnknownNameError
 from ptrarray.nested.decoder import decode
-from ptrarray.nested.encoder import Skeleton, encode
+from ptrarray.nested.encoder import encode
 from ptrarray.nested.pandas_apart import take_apart
 from ptrarray.nested.pandas_together import put_together
 from ptrarray.nested.tokens import malformed, read_tokens
+from ptrarray.nested.writing import Pages, write_arrays
 from ptrarray.reader import PointerArray, open
-from ptrarray.storage.create import exists, place
+from ptrarray.storage.create import exists
 from ptrarray.storage.mapping import Mode
+from ptrarray.storage.placement import place
 from ptrarray.storage.state import absolute
 from ptrarray.upkeep import checkpoint
-from ptrarray.writer import PointerArrayWriter
 
 MODES = ("x", "w")
 VERSION = 1
 ATTR = "ptrarray.dump"
 # Names of arrays in the object begin with a slash.
 SKELETON = "skeleton"
-
-_PIECE_NBYTES = 1 << 24
-_BATCH_LENGTH = 4096
 
 
 def dump(obj: Any, path: str | os.PathLike[str], *, mode: str = "x") -> None:
@@ -90,10 +87,10 @@ def dump(obj: Any, path: str | os.PathLike[str], *, mode: str = "x") -> None:
     ptrarray.errors.BadInputError: obj['layers'][0] is a ...
     """
     directory = _target(path, mode)
-    skeleton = encode(obj, take_apart)
+    pages = Pages(lambda put: encode(obj, put, take_apart))
     building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
     try:
-        _write(building, skeleton)
+        _write(building, pages)
         place(building, directory, replace=mode == "w")
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -121,66 +118,13 @@ def _target(path: str | os.PathLike[str], mode: str) -> Path:
     return directory
 
 
-def _write(path: Path, skeleton: Skeleton) -> None:
-    pages, arrays = skeleton
-    crc = 0
-    for page in pages:
-        crc = crc32(page, crc)
-    n_bytes = sum(map(len, pages))
-    attrs = {ATTR: {"version": VERSION, "nbytes": n_bytes, "crc32": crc}}
-    masked = any(isinstance(content, np.ma.MaskedArray) for content in arrays.values())
+def _write(path: Path, pages: Pages) -> None:
+    attrs = {ATTR: {"version": VERSION, "nbytes": pages.nbytes, "crc32": pages.crc}}
+    masked = any(isinstance(content, np.ma.MaskedArray) for content in pages.arrays.values())
     with create(path, attrs=attrs, masked=masked) as writer:
-        _write_arrays(writer, arrays)
-        _write_pieces(writer, SKELETON, n_bytes, iter(pages))
+        write_arrays(writer, pages.arrays)
+        pages.write(writer, SKELETON)
     checkpoint(path)
-
-
-def _write_arrays(
-    writer: PointerArrayWriter, arrays: dict[str, npt.NDArray[Any] | str]
-) -> None:
-    """Write small arrays many at a time, large ones as they are, or in pieces."""
-    batch: dict[str, npt.NDArray[Any]] = {}
-    n_bytes = 0
-    for name, content in arrays.items():
-        if isinstance(content, str):
-            size = sum(map(len, _encoded(content)))
-            _write_pieces(writer, name, size, _encoded(content))
-        elif content.nbytes > _PIECE_NBYTES and not _is_written_in_place(content):
-            _write_strided(writer, name, content)
-        else:
-            batch[name] = content
-            n_bytes += content.nbytes
-        if n_bytes > _PIECE_NBYTES or len(batch) == _BATCH_LENGTH:
-            writer.write(batch)
-            batch, n_bytes = {}, 0
-    writer.write(batch)
-
-
-def _is_written_in_place(array: npt.NDArray[Any]) -> bool:
-    is_masked = isinstance(array, np.ma.MaskedArray)
-    return is_masked or array.flags.c_contiguous or array.flags.f_contiguous
-
-
-def _encoded(text: str) -> Iterator[bytes]:
-    for at in range(0, len(text), _PIECE_NBYTES // 4):
-        yield text[at : at + _PIECE_NBYTES // 4].encode("utf-8", "surrogatepass")
-
-
-def _write_pieces(
-    writer: PointerArrayWriter, name: str, n_bytes: int, pieces: Iterator[bytes]
-) -> None:
-    """Write bytes that come in pieces as one array."""
-    with writer.allocate(name, n_bytes, dtype=np.uint8) as room:
-        rows, at = np.ma.getdata(room), 0
-        for piece in pieces:
-            rows[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
-            at += len(piece)
-
-
-def _write_strided(writer: PointerArrayWriter, name: str, array: npt.NDArray[Any]) -> None:
-    """Write an array whose elements do not lie end to end, without laying them so in memory."""
-    with writer.allocate(name, array.shape, dtype=array.dtype) as room:
-        np.ma.getdata(room)[...] = array
 
 
 def load(path: str | os.PathLike[str], mode: Mode = "r") -> Any:

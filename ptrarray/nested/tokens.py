@@ -7,7 +7,7 @@ serve to pack and unpack many tokens in one go.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import msgpack
@@ -20,6 +20,9 @@ PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
 # From here on a str, bytes or int is kept as an array of its own.
 LARGE = 1 << 16
+
+# Up to here a str or bytes is written wherever it is; if longer, once.
+SMALL = 256
 
 # Values that go into one token, if they are plain: more makes nothing faster.
 RUN_LENGTH = 512
@@ -53,21 +56,24 @@ def plain_weight(values: Collection[Any]) -> int:
         if min(ints) < -(2**63) or max(ints) >= 2**64:
             return -1
     if str in kinds or bytes in kinds:
-        weight += sum([len(value) for value in values if type(value) in (str, bytes)])
-    return weight if weight <= LARGE else -1
+        lengths = [len(value) for value in values if type(value) in (str, bytes)]
+        if max(lengths) > SMALL:
+            return -1
+        weight += sum(lengths)
+    return weight
 
 
 class TokenWriter:
-    """Collects tokens into packed pages.
+    """Packs tokens into pages.
 
-    Attributes
+    Parameters
     ----------
-    pages : list of bytes
-        What is packed so far; everything after `close`.
+    put_page : callable
+        Is given each page, the last one at `close`.
     """
 
-    def __init__(self) -> None:
-        self.pages: list[bytes] = []
+    def __init__(self, put_page: Callable[[bytes], object]) -> None:
+        self._put_page = put_page
         self._tokens: list[Any] = []
         self._weight = 0
         # File names may hold lone surrogates.
@@ -89,7 +95,7 @@ class TokenWriter:
     def close(self) -> None:
         """Pack what is left."""
         if self._tokens:
-            self.pages.append(self._packer.pack(self._tokens))
+            self._put_page(self._packer.pack(self._tokens))
             self._tokens, self._weight = [], 0
 
 

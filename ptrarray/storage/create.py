@@ -74,14 +74,21 @@ def create_store(directory: Path, header: IndexHeader) -> None:
             file.pwrite(layout.encode_fresh(fresh_state(header)), 0)
             file.sync()
         write_index(building, header, no_columns())
-        _move(building, directory)
+        move(building, directory)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
     files.sync_directory(directory.parent)
 
 
-def _move(building: Path, directory: Path) -> None:
+def move(building: Path, directory: Path) -> None:
+    """Rename a store that was built beside its place to where it belongs.
+
+    Raises
+    ------
+    StoreExistsError
+        If anything is there but an empty directory.
+    """
     try:
         files.replace(building, directory)
     except OSError as error:

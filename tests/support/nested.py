@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import struct
-from datetime import datetime, time, timedelta, timezone
+import tracemalloc
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,8 +15,15 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import ptrarray
+from ptrarray.nested.decoder import decode
+from ptrarray.nested.encoder import encode
+from ptrarray.nested.pandas_apart import take_apart
+from ptrarray.nested.pandas_together import put_together
+from ptrarray.nested.tokens import read_tokens
 from tests.support.strategies import MEMORY_LAYOUTS, PLAIN_DTYPES, STRUCTURED_DTYPES, filled
 
+MEBI = 2**20
 SHARED = (list, dict, tuple, set, frozenset, np.ndarray)
 
 
@@ -26,7 +37,7 @@ def assert_same(one: Any, other: Any) -> None:
     left = [(one, other, "obj")]
     while left:
         a, b, where = left.pop()
-        if isinstance(a, SHARED) and a != ():
+        if isinstance(a, SHARED) and not (type(a) is tuple and not a):
             if id(a) in partners or id(b) in back:
                 assert partners.get(id(a)) == id(b), f"{where} is not the same object"
                 assert back.get(id(b)) == id(a), f"{where} is the same object as another"
@@ -35,13 +46,13 @@ def assert_same(one: Any, other: Any) -> None:
         assert type(a) is type(b), where
         if isinstance(a, list | tuple):
             assert len(a) == len(b), where
-            short = where[-80:]
-            left += [(x, y, f"{short}[{i}]") for i, (x, y) in enumerate(zip(a, b, strict=True))]
+            places = map(f"{where[-80:]}[{{}}]".format, range(len(a)))
+            left += zip(a, b, places, strict=True)
         elif isinstance(a, dict):
             assert list(map(canonical, a)) == list(map(canonical, b)), where
             values = zip(a, a.values(), b.values(), strict=True)
-            left += [(x, y, f"{where[-80:]}[{key!r:.20}]") for key, x, y in values]
-        elif isinstance(a, np.ndarray):
+            left += [(x, y, f"{where[-80:]}[{type(key).__name__}]") for key, x, y in values]
+        elif isinstance(a, np.ndarray) and a is not np.ma.masked:
             assert_same_array(a, b, where)
         else:
             assert canonical(a) == canonical(b), where
@@ -50,24 +61,32 @@ def assert_same(one: Any, other: Any) -> None:
 def assert_same_array(a: NDArray[Any], b: NDArray[Any], where: str) -> None:
     assert (a.dtype, a.shape) == (b.dtype, b.shape), where
     assert a.flags.f_contiguous == b.flags.f_contiguous or not a.flags.forc, where
-    assert np.ma.getdata(a).tobytes() == np.ma.getdata(b).tobytes(), where
+    assert bits(np.ma.getdata(a)) == bits(np.ma.getdata(b)), where
     if isinstance(a, np.ma.MaskedArray):
         assert isinstance(b, np.ma.MaskedArray)
         assert (a.mask is np.ma.nomask) == (b.mask is np.ma.nomask), where
         assert np.ma.getmaskarray(a).tobytes() == np.ma.getmaskarray(b).tobytes(), where
-        assert np.asarray(a.fill_value).tobytes() == np.asarray(b.fill_value).tobytes(), where
+        assert str(a.fill_value) == str(b.fill_value), where
         assert a.hardmask == b.hardmask, where
+
+
+def bits(array: NDArray[Any]) -> Any:
+    """Return the bytes of all elements, but not what lies between fields."""
+    if array.dtype.names is None:
+        return array.tobytes()
+    return [bits(array[name]) for name in array.dtype.names]
 
 
 def canonical(value: Any) -> Any:
     """Return what is equal for the same values only: True is not 1, -0.0 not 0.0, NaN itself."""
+    if isinstance(value, tuple | set | frozenset):
+        inner = map(canonical, value)
+        return type(value), tuple(inner) if type(value) is tuple else frozenset(inner)
     match value:
-        case tuple():
-            return (type(value), *map(canonical, value))
-        case set() | frozenset():
-            return type(value), frozenset(map(canonical, value))
         case np.str_() | np.bytes_():
-            return type(value), str(value), len(value)
+            return type(value), *value
+        case np.ndarray():  # numpy.ma.masked
+            return id(value)
         case np.generic():
             return value.dtype, value.tobytes()
         case float():
@@ -79,11 +98,50 @@ def canonical(value: Any) -> Any:
     return type(value), value
 
 
+def through_codec(obj: Any) -> Any:
+    """Encode and decode, with a dict in place of the store."""
+    raw, arrays = encoded(obj)
+
+    def array(name: str) -> Any:
+        content = arrays[name]
+        if isinstance(content, str):
+            return np.frombuffer(content.encode("utf-8", "surrogatepass"), np.uint8)
+        return content.copy(order="K")
+
+    return decode(read_tokens(raw, "dict"), array, put_together, "dict")
+
+
+def encoded(obj: Any) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """Return the skeleton as bytes that may be changed, and what lies in arrays."""
+    pages: list[bytes] = []
+    arrays = encode(obj, pages.append, take_apart)
+    return np.frombuffer(bytearray().join(pages), np.uint8), arrays
+
+
+def through_store(obj: Any, path: Path) -> Any:
+    """Dump, look whether only that was done, and load."""
+    ptrarray.dump(obj, path)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    ptrarray.verify(path)
+    return ptrarray.load(path)
+
+
+def peak_nbytes(call: Callable[[], object]) -> int:
+    """Return how much more memory Python and numpy had at one moment than before."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 # What hypothesis builds objects of ----------------------------------------------------------------
 
 ZONES = (
     None,
-    timezone.utc,
+    UTC,
     timezone(timedelta(hours=-5, minutes=30)),
     timezone(timedelta(seconds=1, microseconds=1), "odd"),
     ZoneInfo("Europe/Paris"),
