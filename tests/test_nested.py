@@ -237,7 +237,7 @@ class Rude:
         ([np.zeros(2, [("a", "O")])], r"obj\[0\] is an array.* Python objects"),
         ([np.array(["a"], np.dtypes.StringDType())], r"obj\[0\] is an array"),
         ([np.array([[1]]).view(np.matrix)], "plain ndarray"),
-        ([np.rec.array([(1, 2)])], "plain ndarray"),
+        ([np.zeros(1, "i4,i4").view(np.recarray)], "plain ndarray"),
         ([np.ma.masked_array(np.array([None]))], "Python objects"),
         ([dt.datetime(2020, 1, 1, tzinfo=type("Zone", (dt.tzinfo,), {})())], "the time zone"),
         ([{"in": Rude()}, 1], r"obj\[0\]\['in'\]"),

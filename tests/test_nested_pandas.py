@@ -191,8 +191,12 @@ def test_a_frame_that_contains_itself_is_refused() -> None:
         through_codec(frame)
 
 
-ARRAYS = {"/a": np.arange(3.0), "/b": np.arange(6.0).reshape(3, 2), "/e": np.zeros(0), "/c": np.int8(
-    [0, 1, 7]), "/u": np.array(["a", "b", "c"])}  # fmt: skip
+ARRAYS = {
+    "/a": np.arange(3.0),
+    "/b": np.arange(6.0).reshape(3, 2),
+    "/c": np.array([0, 1, 7], "i1"),
+    "/e": np.zeros(0),
+}
 RANGE = [["parts", "RangeIndex", "start", "stop", "step", "name"], 0, 3, 1, None]
 BOMB = [["parts", "RangeIndex", "start", "stop", "step", "name"], 0, 2**50, 1, None]
 SERIES_OF = ["parts", "Series", "values", "index", "name"]
