@@ -23,14 +23,14 @@ RANKS = [
     {"arrays"},
     {"reader", "writer"},
     {"creation", "upkeep", "packs", "worker"},
-    {"fill", "bigarray"},
+    {"fill", "bigarray", "nested"},
     {"demo", "convert"},
     {"cli"},
     {"__init__"},
     {"__main__"},
 ]
 # Packages whose modules may import each other, without a cycle.
-PACKAGES = ("format", "reductions", "storage", "bigarray", "convert")
+PACKAGES = ("format", "reductions", "storage", "bigarray", "nested", "convert")
 FOREIGN = {"numpy", "msgpack", "tqdm"} | set(sys.stdlib_module_names)
 RANK = {module: i for i, modules in enumerate(RANKS) for module in modules}
 FILES = sorted(PACKAGE.rglob("*.py"))
