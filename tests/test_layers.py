@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # From the ground up; modules on one line do not know each other.
 RANKS = [
     {"errors"},
-    {"checks", "pointers", "progress", "table", "names", "casting", "copying"},
+    {"checks", "pointers", "progress", "table", "names", "casting", "copying", "indexing"},
     {"ragged", "batch"},
     {"format", "reductions"},
     {"storage"},

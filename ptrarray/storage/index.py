@@ -18,7 +18,7 @@ from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.names import hash_all
 from ptrarray.storage import files
 from ptrarray.storage.files import File
-from ptrarray.storage.mapping import map_file
+from ptrarray.storage.mapping import Backend, map_file
 
 FILE_NAME = "index.msgpack"
 NEW_FILE_NAME = "index.msgpack.new"
@@ -30,7 +30,7 @@ UInt32s = npt.NDArray[np.uint32]
 
 
 class Index:
-    """An index file, mapped.
+    """An index file, mapped, or read whole with the backend ``pread``.
 
     Opening reads its header, and checks the columns of a small one; every
     access after that checks what it finds, so that a damaged file is an error
@@ -50,11 +50,13 @@ class Index:
         Tells this file from the one that replaces it.
     """
 
-    def __init__(self, directory: Path, *, checked: bool = True) -> None:
+    def __init__(self, directory: Path, *, checked: bool = True, backend: Backend = "mmap") -> None:
         with File(directory / FILE_NAME) as file:
             self.path = file.path
             self.inode = file.stat().st_ino
-            self._mapped = map_file(file)
+            self.backend = backend
+            is_mapped = backend == "mmap"
+            self._mapped = map_file(file) if is_mapped else file.pread(file.stat().st_size, 0)
         raw = memoryview(self._mapped)
         self.header, self.columns = layout.decode(raw, self.path)
         if checked and len(raw) <= CHECKED_NBYTES:

@@ -13,6 +13,7 @@ from ptrarray.errors import ClosedStoreError
 from ptrarray.format.index import corrupt
 from ptrarray.storage.index import index_inode
 from ptrarray.storage.mapping import Mode, Rows, map_rows
+from ptrarray.storage.pread import head, open_rows
 from ptrarray.storage.snapshot import Snapshot, open_snapshot
 
 Int64s = npt.NDArray[np.int64]
@@ -26,13 +27,13 @@ class State:
     snapshot : Snapshot
         Names and pointers.
     rows : ndarray, shape (n_rows, *row_shape)
-        The flat array, mapped.
+        The flat array, mapped, or a `PreadRows` in its place.
     """
 
     def __init__(self, snapshot: Snapshot, mapped: Rows) -> None:
         self.snapshot = snapshot
         self.mapped = mapped  # may be longer: another process has gone on
-        self.rows = mapped[: snapshot.n_rows]
+        self.rows = head(mapped, snapshot.n_rows)
         self._columns: tuple[Int64s, Int64s] | None = None
 
     def columns(self) -> tuple[Int64s, Int64s]:
@@ -69,14 +70,13 @@ def load(snapshot: Snapshot, mode: Mode, previous: State | Closed | None = None)
         if isinstance(previous, State) and _can_go_on(previous, snapshot):
             return State(snapshot, previous.mapped)
         try:
-            rows = map_rows(
-                snapshot.data_path, header.dtype, header.row_shape, snapshot.n_rows, mode
-            )
-            return State(snapshot, rows)
+            layout = snapshot.data_path, header.dtype, header.row_shape, snapshot.n_rows
+            is_mapped = snapshot.index.backend == "mmap"
+            return State(snapshot, map_rows(*layout, mode) if is_mapped else open_rows(*layout))
         except FileNotFoundError as error:
             if index_inode(snapshot.index.path) == snapshot.index.inode:
                 raise corrupt(snapshot.data_path, "is missing") from error
-            snapshot = open_snapshot(snapshot.directory)
+            snapshot = open_snapshot(snapshot.directory, snapshot.index.backend)
 
 
 def _can_go_on(previous: State, snapshot: Snapshot) -> bool:

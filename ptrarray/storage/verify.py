@@ -12,6 +12,7 @@ import numpy as np
 from ptrarray.errors import CorruptStoreError
 from ptrarray.progress import bar
 from ptrarray.storage.mapping import Rows
+from ptrarray.storage.pread import checksums
 from ptrarray.storage.snapshot import Snapshot
 
 _BLOCK = 1 << 10  # arrays a thread checks in one go
@@ -99,8 +100,7 @@ def _damaged_names(snapshot: Snapshot) -> Iterator[Damage]:
 
 def _damaged_arrays(snapshot: Snapshot, rows: Rows, *, progress: bool) -> Iterator[Damage]:
     """Find arrays whose bytes do not match their checksum, read on all cores."""
-    width = rows.nbytes // len(rows) if len(rows) else 0
-    raw = memoryview(rows.reshape(-1).view(np.uint8).data) if width else memoryview(b"")
+    checksum = checksums(rows)
     starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
 
     def damaged_in(first: int) -> tuple[int, list[tuple[int, int]]]:
@@ -108,7 +108,7 @@ def _damaged_arrays(snapshot: Snapshot, rows: Rows, *, progress: bool) -> Iterat
         columns = (starts[block].tolist(), ends[block].tolist(), crcs[block].tolist())
         found = []
         for at, (start, end, crc) in enumerate(zip(*columns, strict=True), first):
-            actual = crc32(raw[start * width : end * width])
+            actual = checksum(start, end)
             if actual != crc:
                 found.append((at, actual))
         return len(columns[0]), found

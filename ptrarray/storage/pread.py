@@ -1,0 +1,200 @@
+"""Rows that are read when asked for: what takes the place of a mapping of the data file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.copying import copy_ranges, cut
+from ptrarray.format.index import corrupt
+from ptrarray.indexing import split_index
+from ptrarray.storage.files import File
+from ptrarray.storage.mapping import Rows, check_size, row_nbytes
+
+Array = npt.NDArray[Any]
+Int64s = npt.NDArray[np.int64]
+
+# Ranges closer together than this are read in one go. A system call costs about as much as
+# copying 4 kB from the page cache; to a server on the network, far more is cheaper than asking
+# twice.
+GAP_NBYTES = 16 << 10
+# Ranges read in one go are copied apart from a buffer of this size, or twice.
+BUFFER_NBYTES = 1 << 20
+
+
+class PreadRows:
+    """The flat array of a data file that is not mapped. Never changes.
+
+    Answers what readers ask of an ndarray of rows; what it hands out are
+    writable copies. Holds one descriptor, which threads and children of a fork
+    share: reading at a place moves no offset.
+
+    Parameters
+    ----------
+    file : File
+        The data file, open in children of a fork, too.
+    dtype, row_shape
+        What the rows are.
+    n_rows : int
+        How many there are; the file is at least that long.
+    start_byte : int
+        Where they begin in the file.
+    """
+
+    def __init__(
+        self, file: File, dtype: np.dtype[Any], shape: tuple[int, ...], start_byte: int = 0
+    ) -> None:
+        self.file = file
+        self.dtype = dtype
+        self.shape = shape
+        self.ndim = len(shape)
+        self.itemsize = dtype.itemsize
+        self.size = math.prod(shape)
+        self.nbytes = self.size * self.itemsize
+        self._row_nbytes = math.prod(shape[1:]) * self.itemsize
+        self._start_byte = start_byte
+        # Of no size in memory; numpy's own errors for what is no index of such an array.
+        self._like = np.broadcast_to(np.zeros((), dtype if dtype.names else np.bool_), shape)
+
+    def head(self, n_rows: int) -> PreadRows:
+        """Return the first rows, of the same file."""
+        return PreadRows(self.file, self.dtype, (n_rows, *self.shape[1:]), self._start_byte)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return what numpy gives for this index, read from the file."""
+        if type(key) is slice and key.step is None:
+            start, end, _ = key.indices(self.shape[0])
+            return self.read(start, max(start, end))
+        self._like[key]
+        rows, key = split_index(key, self.shape)
+        if isinstance(rows, range) and rows.step == 1:
+            return self.read(rows.start, max(rows.start, rows.stop))[key]
+        return self._read_rows(np.asarray(rows, np.int64))[key]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        """Read all rows."""
+        if copy is False:
+            raise ValueError(f"rows of {self.file.path} are read, which is a copy: copy=False")
+        return np.asarray(self.read(0, len(self)), dtype)
+
+    def read(self, start: int, end: int) -> Array:
+        """Read rows ``start <= row < end``, which have to be there."""
+        rows = np.empty((end - start, *self.shape[1:]), self.dtype)
+        self._read_into(rows, start)
+        return rows
+
+    def _read_into(self, rows: Array, start: int) -> None:
+        """Fill contiguous rows with those from `start` on.
+
+        Raises
+        ------
+        CorruptStoreError
+            If the file ends before. Of a mapping this would kill the process.
+        """
+        if not rows.nbytes:
+            return
+        at = self._start_byte + start * self._row_nbytes
+        n_read = self.file.preadv(memoryview(rows.reshape(-1).view(np.uint8)), at)
+        if n_read < rows.nbytes:
+            what = f"ends at byte {at + n_read}, rows {start} to {start + len(rows)} are not there"
+            raise corrupt(self.file.path, f"{what}: it was cut short since it was opened")
+
+    def _read_rows(self, rows: Int64s) -> Array:
+        """Read single rows, rising."""
+        edges = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # where runs begin
+        starts = rows[edges]
+        lengths = np.diff(edges, append=len(rows))
+        return self.copy_ranges(starts, starts + lengths, np.append(edges, len(rows)))
+
+    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+        """Read ranges of rows end to end, as `ptrarray.copying.copy_ranges` copies them.
+
+        Reads in the order of the file, and neighbours in one go.
+        """
+        values = np.empty((int(offsets[-1]), *self.shape[1:]), self.dtype)
+        if not values.nbytes:
+            return values
+        if ends[-1] - starts[0] == len(values) and (ends[:-1] == starts[1:]).all():
+            self._read_into(values, int(starts[0]))
+            return values
+        is_rising = bool((starts[:-1] <= starts[1:]).all())
+        order = np.arange(len(starts)) if is_rising else np.argsort(starts, kind="stable")
+        for low, high in self._groups(starts[order], ends[order]):
+            group = order[low:high]
+            first = int(starts[group[0]])
+            if high - low == 1:
+                at = int(offsets[group[0]])
+                self._read_into(values[at : at + int(ends[group[0]]) - first], first)
+                continue
+            block = self.read(first, int(ends[group].max()))
+            if is_rising:
+                part = slice(int(offsets[low]), int(offsets[high]))
+                within = starts[low:high] - first, ends[low:high] - first
+                values[part] = copy_ranges(block, *within, offsets[low : high + 1] - offsets[low])
+                continue
+            for start, end, at in zip(
+                *(c[group].tolist() for c in (starts, ends, offsets)), strict=True
+            ):
+                values[at : at + end - start] = block[start - first : end - first]
+        return values
+
+    def _groups(self, starts: Int64s, ends: Int64s) -> list[tuple[int, int]]:
+        """Cut sorted ranges into groups that are read in one go."""
+        reach = np.maximum.accumulate(ends)
+        gaps = np.maximum(starts[1:] - reach[:-1], 0)
+        # What a group reads: its rows and the gaps between them.
+        spans = ends - starts
+        spans[1:] += np.where(gaps * self._row_nbytes < GAP_NBYTES, gaps, 0)
+        cuts = [low for low, _ in cut(spans * self._row_nbytes, BUFFER_NBYTES)]
+        far = 1 + np.flatnonzero(gaps * self._row_nbytes >= GAP_NBYTES)
+        edges = np.union1d(cuts, far).tolist()
+        return list(zip(edges, [*edges[1:], len(starts)], strict=True))
+
+    def advise(self, start: int, end: int) -> None:
+        """Tell the system that rows will be read soon."""
+        at = self._start_byte + start * self._row_nbytes
+        self.file.advise(at, (end - start) * self._row_nbytes)
+
+
+def open_rows(path: str, dtype: np.dtype[Any], row_shape: tuple[int, ...], n_rows: int) -> Rows:
+    """Open a data file to read rows of it, as `map_rows` maps them.
+
+    Raises
+    ------
+    CorruptStoreError
+        If the file is shorter.
+    """
+    file = File(path, kept_in_child=True)
+    check_size(path, file.stat().st_size, n_rows, row_nbytes(dtype, row_shape))
+    return cast(Rows, PreadRows(file, dtype, (n_rows, *row_shape)))
+
+
+def head(rows: Rows, n_rows: int) -> Rows:
+    """Return the first rows, without reading any."""
+    return cast(Rows, rows.head(n_rows)) if isinstance(rows, PreadRows) else rows[:n_rows]
+
+
+def checksums(rows: Rows) -> Callable[[int, int], int]:
+    """Return what computes the CRC-32 of rows from a start to an end."""
+    width = rows.nbytes // len(rows) if len(rows) else 0
+    if isinstance(rows, PreadRows):
+        return partial(_checksum_read, rows, max(1, BUFFER_NBYTES // max(1, width)))
+    raw = memoryview(rows.reshape(-1).view(np.uint8).data) if width else memoryview(b"")
+    return lambda start, end: crc32(raw[start * width : end * width])
+
+
+def _checksum_read(rows: PreadRows, block_rows: int, start: int, end: int) -> int:
+    checksum = 0
+    for at in range(start, end, block_rows):
+        block = rows.read(at, min(at + block_rows, end))
+        checksum = crc32(block.reshape(-1).view(np.uint8), checksum)
+    return checksum
