@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,53 @@ def test_special_indices(tmp_path: Path, key: Any) -> None:
 @pytest.mark.parametrize("key", ["x", ["y", "x"], [], 0, -1, [1, 0], slice(None, None, -1)])
 def test_indices_of_records(tmp_path: Path, key: Any) -> None:
     check_index(tmp_path, np.array([(1, 0.5), (2, 1.5)], [("x", "i4"), ("y", "f8")]), key)
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of a masked store of twelve rows in two arrays, with a hole between them."""
+    path = tmp_path_factory.mktemp("masked") / "masked.ptr"
+    rows: Any = np.arange(12).reshape(4, 3)
+    rows = np.ma.MaskedArray(rows, rows % 5 == 2)
+    with ptrarray.create(path, dtype="i4", row_shape=(3,), masked=True) as writer:
+        writer.write({"a": rows[:2], "hole": rows[2:3], "b": rows[3:]})
+        del writer["hole"]
+    return path
+
+
+@pytest.mark.parametrize("key", KEYS, ids=repr)
+def test_special_indices_of_masked_rows(masked: Path, key: Any) -> None:
+    with ptrarray.open(masked) as mapped, read(masked) as store:
+        try:
+            wanted = mapped.rows[key]
+        except Exception as error:  # noqa: BLE001 - whatever numpy raises
+            with pytest.raises(type(error)):
+                store._state.rows[key]
+            return
+        found = store._state.rows[key]
+        assert type(found) is type(wanted)
+        assert np.ma.getmaskarray(found).tolist() == np.ma.getmaskarray(wanted).tolist()
+        check_same(np.ma.getdata(found), np.ma.getdata(wanted))
+
+
+def test_masked_arrays_are_read(masked: Path) -> None:
+    with ptrarray.open(masked) as mapped, read(masked) as store:
+        asked: list[Any] = [lambda s: s["a"], lambda s: s.take(["b", "a"]).values, lambda s: s.rows]
+        for ask in asked:
+            found, wanted = ask(store), ask(mapped)
+            assert np.ma.getmaskarray(found).tolist() == np.ma.getmaskarray(wanted).tolist()
+            check_same(np.ma.getdata(found), np.ma.getdata(wanted))
+            found[...] = np.ma.masked
+        store.verify()
+
+
+def test_masked_rows_are_two_files_open_and_none_mapped(masked: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(masked, tmp_path / "copy.ptr"))
+    with read(path) as store:
+        held = [store["a"], store.rows, store.take(["b"])]
+        assert not mapped_files(path)
+        assert open_descriptors(path) == [str(path / "data.bin"), str(path / "mask.bin")]
+        del held
 
 
 def check_index(folder: Path, expected: Array, key: Any) -> None:

@@ -32,18 +32,12 @@ from ptrarray import (
     UnknownNameError,
 )
 from tests.support import core_workers
+from tests.support.backends import all_modes, mapped
 from tests.support.checks import check_store, open_descriptors, root_base, unchanged
 
 Array = NDArray[Any]
 
 pytestmark = pytest.mark.usefixtures("backend")
-# What is about views on a mapping, or changes through them.
-mapped = pytest.mark.parametrize("backend", ["mmap"], indirect=True)
-all_modes = pytest.mark.parametrize(
-    ("backend", "mode"),
-    [("mmap", "r"), ("mmap", "r+"), ("mmap", "c"), ("pread", "r"), ("pread", "c")],
-    indirect=["backend"],
-)
 
 ARRAYS = {"b": [1, 2, 3], "": [], "a": [4, 5], "größe\n\0": [6]}
 

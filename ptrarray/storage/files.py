@@ -83,7 +83,7 @@ class File:
             raise self._named(error) from error
         return raw
 
-    def preadv(self, buffer: memoryview, start_byte: int) -> int:
+    def preadv(self, buffer: Buffer, start_byte: int) -> int:
         """Read into a buffer of bytes until it is full; less only at the end of the file.
 
         Returns
@@ -91,12 +91,10 @@ class File:
         int
             Bytes read.
         """
-        n_read = 0
         try:
-            while n_read < len(buffer):  # the system may stop at 2 GiB
+            n_read = n_more = os.preadv(self.fd, [buffer], start_byte)
+            while n_more and n_read < len(buffer):  # the system stops at 2 GiB, or at a signal
                 n_more = os.preadv(self.fd, [buffer[n_read:]], start_byte + n_read)
-                if not n_more:
-                    break
                 n_read += n_more
         except OSError as error:
             raise self._named(error) from error

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 from zlib import crc32
 
@@ -15,7 +13,7 @@ from ptrarray.copying import copy_ranges, cut
 from ptrarray.format.index import corrupt
 from ptrarray.indexing import split_index
 from ptrarray.storage.files import File
-from ptrarray.storage.mapping import Rows, check_size, row_nbytes
+from ptrarray.storage.mapping import Rows, check_size
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
@@ -74,11 +72,13 @@ class PreadRows:
         if type(key) is slice and key.step is None:
             start, end, _ = key.indices(self.shape[0])
             return self.read(start, max(start, end))
+        rows, key = self.split(key)
+        return self.read_rows(rows)[key]
+
+    def split(self, key: Any) -> tuple[range | Int64s, Any]:
+        """Return the rows that an index asks for, and the index into those."""
         self._like[key]
-        rows, key = split_index(key, self.shape)
-        if isinstance(rows, range) and rows.step == 1:
-            return self.read(rows.start, max(rows.start, rows.stop))[key]
-        return self._read_rows(np.asarray(rows, np.int64))[key]
+        return split_index(key, self.shape)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Read all rows."""
@@ -88,28 +88,41 @@ class PreadRows:
 
     def read(self, start: int, end: int) -> Array:
         """Read rows ``start <= row < end``, which have to be there."""
-        rows = np.empty((end - start, *self.shape[1:]), self.dtype)
-        self._read_into(rows, start)
-        return rows
+        raw = np.empty((end - start) * self._row_nbytes, np.uint8)
+        if not len(raw):
+            return np.empty((end - start, *self.shape[1:]), self.dtype)
+        self._read_bytes(raw, start)
+        rows = raw.view(self.dtype)
+        return rows if self.ndim == 1 else rows.reshape(-1, *self.shape[1:])
 
-    def _read_into(self, rows: Array, start: int) -> None:
-        """Fill contiguous rows with those from `start` on.
+    def _read_bytes(self, raw: Array, start: int) -> None:
+        """Fill a buffer with the bytes of the rows from `start` on.
 
         Raises
         ------
         CorruptStoreError
             If the file ends before. Of a mapping this would kill the process.
         """
-        if not rows.nbytes:
-            return
         at = self._start_byte + start * self._row_nbytes
-        n_read = self.file.preadv(memoryview(rows.reshape(-1).view(np.uint8)), at)
-        if n_read < rows.nbytes:
-            what = f"ends at byte {at + n_read}, rows {start} to {start + len(rows)} are not there"
+        n_read = self.file.preadv(raw, at)
+        if n_read < len(raw):
+            what = f"ends at byte {at + n_read}, rows up to byte {at + len(raw)} are wanted"
             raise corrupt(self.file.path, f"{what}: it was cut short since it was opened")
 
-    def _read_rows(self, rows: Int64s) -> Array:
+    def crc32(self, start: int, end: int) -> int:
+        """CRC-32 of rows, read block by block."""
+        checksum = 0
+        block_rows = max(1, BUFFER_NBYTES // max(1, self._row_nbytes))
+        for at in range(start, end, block_rows):
+            block = self.read(at, min(at + block_rows, end))
+            checksum = crc32(block.reshape(-1).view(np.uint8), checksum)
+        return checksum
+
+    def read_rows(self, wanted: range | Int64s) -> Array:
         """Read single rows, rising."""
+        if isinstance(wanted, range) and wanted.step == 1:
+            return self.read(wanted.start, max(wanted.start, wanted.stop))
+        rows = np.asarray(wanted, np.int64)
         edges = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # where runs begin
         starts = rows[edges]
         lengths = np.diff(edges, append=len(rows))
@@ -123,8 +136,9 @@ class PreadRows:
         values = np.empty((int(offsets[-1]), *self.shape[1:]), self.dtype)
         if not values.nbytes:
             return values
+        raw, width = values.reshape(-1).view(np.uint8), self._row_nbytes
         if ends[-1] - starts[0] == len(values) and (ends[:-1] == starts[1:]).all():
-            self._read_into(values, int(starts[0]))
+            self._read_bytes(raw, int(starts[0]))
             return values
         is_rising = bool((starts[:-1] <= starts[1:]).all())
         order = np.arange(len(starts)) if is_rising else np.argsort(starts, kind="stable")
@@ -133,7 +147,7 @@ class PreadRows:
             first = int(starts[group[0]])
             if high - low == 1:
                 at = int(offsets[group[0]])
-                self._read_into(values[at : at + int(ends[group[0]]) - first], first)
+                self._read_bytes(raw[at * width : int(offsets[group[0] + 1]) * width], first)
                 continue
             block = self.read(first, int(ends[group].max()))
             if is_rising:
@@ -141,10 +155,9 @@ class PreadRows:
                 within = starts[low:high] - first, ends[low:high] - first
                 values[part] = copy_ranges(block, *within, offsets[low : high + 1] - offsets[low])
                 continue
-            for start, end, at in zip(
-                *(c[group].tolist() for c in (starts, ends, offsets)), strict=True
-            ):
-                values[at : at + end - start] = block[start - first : end - first]
+            ranges = (column[group].tolist() for column in (starts - first, ends - first, offsets))
+            for start, end, at in zip(*ranges, strict=True):
+                values[at : at + end - start] = block[start:end]
         return values
 
     def _groups(self, starts: Int64s, ends: Int64s) -> list[tuple[int, int]]:
@@ -174,7 +187,7 @@ def open_rows(path: str, dtype: np.dtype[Any], row_shape: tuple[int, ...], n_row
         If the file is shorter.
     """
     file = File(path, kept_in_child=True)
-    check_size(path, file.stat().st_size, n_rows, row_nbytes(dtype, row_shape))
+    check_size(path, file.stat().st_size, n_rows, dtype.itemsize * math.prod(row_shape))
     return cast(Rows, PreadRows(file, dtype, (n_rows, *row_shape)))
 
 
@@ -183,18 +196,31 @@ def head(rows: Rows, n_rows: int) -> Rows:
     return cast(Rows, rows.head(n_rows)) if isinstance(rows, PreadRows) else rows[:n_rows]
 
 
-def checksums(rows: Rows) -> Callable[[int, int], int]:
-    """Return what computes the CRC-32 of rows from a start to an end."""
-    width = rows.nbytes // len(rows) if len(rows) else 0
-    if isinstance(rows, PreadRows):
-        return partial(_checksum_read, rows, max(1, BUFFER_NBYTES // max(1, width)))
-    raw = memoryview(rows.reshape(-1).view(np.uint8).data) if width else memoryview(b"")
-    return lambda start, end: crc32(raw[start * width : end * width])
+def masked_rows(data: PreadRows, mask: Rows, dtype: np.dtype[Any]) -> Rows:
+    """Return the rows with their masks, which are bytes of another file."""
+    assert isinstance(mask, PreadRows)
+    return cast(Rows, MaskedPreadRows(data, PreadRows(mask.file, dtype, data.shape)))
 
 
-def _checksum_read(rows: PreadRows, block_rows: int, start: int, end: int) -> int:
-    checksum = 0
-    for at in range(start, end, block_rows):
-        block = rows.read(at, min(at + block_rows, end))
-        checksum = crc32(block.reshape(-1).view(np.uint8), checksum)
-    return checksum
+class MaskedPreadRows:
+    """As `PreadRows`, of a data file with a mask file: hands out masked arrays."""
+
+    masked = True
+
+    def __init__(self, data: PreadRows, mask: PreadRows) -> None:
+        self._data, self._mask = data, mask
+        self.dtype, self.shape, self.ndim = data.dtype, data.shape, data.ndim
+        self.itemsize, self.size, self.nbytes = data.itemsize, data.size, data.nbytes
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return what numpy gives for this index of a masked array, read from the files."""
+        rows, key = self._data.split(key)
+        return np.ma.MaskedArray(self._data.read_rows(rows), self._mask.read_rows(rows))[key]
+
+    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+        """Read ranges of rows end to end."""
+        columns = starts, ends, offsets
+        return np.ma.MaskedArray(self._data.copy_ranges(*columns), self._mask.copy_ranges(*columns))

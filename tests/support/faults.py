@@ -116,7 +116,7 @@ def _write_half(fd: int, buffers: Any, start_byte: int) -> int:
     return os.pwrite(fd, raw[: (len(raw) + 1) // 2], start_byte)
 
 
-def _read_half(fd: int, buffers: list[memoryview], start_byte: int) -> int:
+def _read_half(fd: int, buffers: list[Any], start_byte: int) -> int:
     (buffer,) = buffers
     return os.preadv(fd, [buffer[: (len(buffer) + 1) // 2]], start_byte)
 
