@@ -212,7 +212,7 @@ def plain(rows: Array) -> Array:
 
     Rows that are read, not mapped, stay what they are.
     """
-    if isinstance(rows, np.ma.MaskedArray) or getattr(rows, "masked", False):
+    if isinstance(rows, np.ma.MaskedArray):
         raise BadInputError(
             "rows with a mask cannot be reduced in blocks; reduce the arrays one by one",
             found=np.ma.MaskedArray,

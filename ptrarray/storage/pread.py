@@ -64,6 +64,10 @@ class PreadRows:
         """Return the first rows, of the same file."""
         return PreadRows(self.file, self.dtype, (n_rows, *self.shape[1:]), self._start_byte)
 
+    def viewed(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Rows:
+        """Return the bytes of the file as rows of another dtype."""
+        return cast(Rows, PreadRows(self.file, dtype, shape, self._start_byte))
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -196,16 +200,8 @@ def head(rows: Rows, n_rows: int) -> Rows:
     return cast(Rows, rows.head(n_rows)) if isinstance(rows, PreadRows) else rows[:n_rows]
 
 
-def masked_rows(data: PreadRows, mask: Rows, dtype: np.dtype[Any]) -> Rows:
-    """Return the rows with their masks, which are bytes of another file."""
-    assert isinstance(mask, PreadRows)
-    return cast(Rows, MaskedPreadRows(data, PreadRows(mask.file, dtype, data.shape)))
-
-
 class MaskedPreadRows:
     """As `PreadRows`, of a data file with a mask file: hands out masked arrays."""
-
-    masked = True
 
     def __init__(self, data: PreadRows, mask: PreadRows) -> None:
         self._data, self._mask = data, mask
@@ -224,3 +220,10 @@ class MaskedPreadRows:
         """Read ranges of rows end to end."""
         columns = starts, ends, offsets
         return np.ma.MaskedArray(self._data.copy_ranges(*columns), self._mask.copy_ranges(*columns))
+
+
+def masked_rows(data: Rows, mask: Rows) -> Rows:
+    """Return the flat array with its mask."""
+    if isinstance(data, PreadRows) and isinstance(mask, PreadRows):
+        return cast(Rows, MaskedPreadRows(data, mask))
+    return cast(Rows, np.ma.MaskedArray(data, mask))
