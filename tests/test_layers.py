@@ -14,7 +14,10 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # From the ground up; modules on one line do not know each other.
 RANKS = [
     {"errors"},
-    {"checks", "pointers", "progress", "table", "names", "casting", "copying", "compressors"},
+    {
+        *("checks", "pointers", "progress", "table", "names", "casting", "copying"),
+        *("compressors", "indexing"),
+    },
     {"ragged", "streams"},
     {"format", "reductions"},
     {"batch"},
