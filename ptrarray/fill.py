@@ -123,18 +123,18 @@ def fill(
     """
     place = str(Path(path).absolute())
     n_workers = count_workers(processes, executor)
-    _prepare(place, dtype, row_shape, {"attrs": attrs, "rows": rows, "masked": masked})
+    prepare(place, dtype, row_shape, {"attrs": attrs, "rows": rows, "masked": masked})
     with open_store(place) as store:
         total = _count_new(store, tasks, resume) if isinstance(tasks, Mapping) else None
         job = FillJob(place, function, resume)
         each_task = _each_task(store, tasks, resume)
-        n_arrays = run(job, each_task, n_workers, executor, total=total, progress=progress)
+        n_arrays = run_job(job, each_task, n_workers, executor, total=total, progress=progress)
     with append(place) as writer:
         writer.flush()
     return n_arrays
 
 
-def run(
+def run_job(
     job: Job,
     tasks: Iterator[Task],
     n_workers: int,
@@ -189,7 +189,7 @@ def count_workers(processes: int | None, executor: Executor | None) -> int:
     return processes or getattr(executor, "_max_workers", None) or usable or 1
 
 
-def _prepare(
+def prepare(
     path: str,
     dtype: DTypeLike | None,
     row_shape: tuple[int, ...] | int | None,

@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 RANKS = [
     {"errors"},
     {"checks", "pointers", "progress", "table", "names", "casting", "copying"},
-    {"ragged"},
+    {"pandas_index"},
+    {"ragged", "pandas_bridge"},
     {"format", "reductions"},
     {"batch"},
     {"storage"},
@@ -24,13 +25,13 @@ RANKS = [
     {"reader", "writer"},
     {"creation", "upkeep", "worker"},
     {"fill"},
-    {"demo"},
+    {"demo", "convert"},
     {"cli"},
     {"__init__"},
     {"__main__"},
 ]
 # Packages whose modules may import each other, without a cycle.
-PACKAGES = ("format", "reductions", "storage")
+PACKAGES = ("format", "reductions", "storage", "convert", "cli")
 FOREIGN = {"numpy", "msgpack", "tqdm"} | set(sys.stdlib_module_names)
 RANK = {module: i for i, modules in enumerate(RANKS) for module in modules}
 FILES = sorted(PACKAGE.rglob("*.py"))
