@@ -14,8 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # From the ground up; modules on one line do not know each other.
 RANKS = [
     {"errors"},
-    {"checks", "pointers", "progress", "table", "names", "casting", "copying"},
-    {"pandas_index"},
+    {"checks", "pointers", "progress", "table", "names", "casting", "copying", "pandas_index"},
     {"ragged", "pandas_bridge"},
     {"format", "reductions"},
     {"batch"},
