@@ -7,12 +7,13 @@ kind    further keys
 ======= ==========================================================================================
 range   start, stop, step
 dates   first, unit, count, freq, zone: so many dates from the first on; costs no array
-array   zone; the array is under the suffix ""
+array   zone, freq; the array is under the suffix ""
 text    dtype; the array is msgpack under the suffix "", a list of str, numbers or nil
 multi   levels: a description and, under the suffix "/i", an array for each; names
 ======= ==========================================================================================
 
-Each may have a name, as `label` keeps it.
+Each may have a name, as `label` keeps it. A frequency that no text tells, as that of a calendar of one's
+own, is not kept.
 """
 
 from __future__ import annotations
@@ -68,10 +69,8 @@ def describe(index: Any) -> tuple[dict[str, Any] | None, dict[str, Array]]:
             return None, {}
     elif isinstance(index, pd.MultiIndex):
         spec, arrays = _describe_levels(index)
-    elif getattr(index, "freq", None) is not None and (dates := _dates(index)) is not None:
-        spec = dates
-    elif isinstance(index, pd.DatetimeIndex) and index.tz is not None:
-        spec, arrays = {"kind": "array", "zone": zone(index.tz)}, {"": np.asarray(utc_of(index))}
+    elif isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
+        spec, arrays = _describe_times(index)
     elif isinstance(index.dtype, np.dtype) and index.dtype.kind in "biufcmM":
         spec, arrays = {"kind": "array"}, {"": index.to_numpy()}
     else:
@@ -91,12 +90,34 @@ def _describe_levels(index: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     return {"kind": "multi", "levels": levels, "count": len(index)}, arrays
 
 
-def _dates(index: Any) -> dict[str, Any] | None:
-    """Describe dates by their frequency, if that gives the very same dates."""
-    pd = import_pandas()
-    if not isinstance(index, pd.DatetimeIndex) or not len(index):
+def _describe_times(index: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Describe dates by their frequency, if that gives the very same dates, else as an array."""
+    tz = getattr(index, "tz", None)
+    if index.freq is not None and hasattr(index, "tz") and len(index):
+        dates = _dates(index)
+        made = _or_none(lambda: _make_dates(dates))
+        if made is not None and made.equals(index) and made.freq == index.freq:
+            return dates, {}
+    spec: dict[str, Any] = {"kind": "array"}
+    if tz is not None:
+        spec["zone"] = zone(tz)
+    if index.freq is not None:
+        made = _or_none(lambda: type(index)(index, freq=index.freqstr))
+        if made is not None and made.freq == index.freq:
+            spec["freq"] = index.freqstr
+    return spec, {"": np.asarray(index if tz is None else utc_of(index))}
+
+
+def _or_none(make: Callable[[], Any]) -> Any:
+    """Return an index, or None if text does not tell its frequency."""
+    try:
+        return make()
+    except ValueError:
         return None
-    spec = {
+
+
+def _dates(index: Any) -> dict[str, Any]:
+    return {
         "kind": "dates",
         "first": int(np.asarray(utc_of(index[:1])).view("i8")[0]),
         "unit": index.unit,
@@ -104,8 +125,6 @@ def _dates(index: Any) -> dict[str, Any] | None:
         "freq": index.freqstr,
         "zone": None if index.tz is None else zone(index.tz),
     }
-    made = _make_dates(spec)
-    return spec if made.equals(index) and made.freq == index.freq else None
 
 
 def _make_dates(spec: Mapping[str, Any]) -> Any:
@@ -163,7 +182,10 @@ def restored(spec: Mapping[str, Any] | None, fetch: Callable[[str], Array]) -> A
         case "dates":
             return _make_dates(spec).rename(name)
         case "array":
-            return pd.Index(in_zone(fetch(""), spec.get("zone")), name=name, copy=False)
+            index = pd.Index(in_zone(fetch(""), spec.get("zone")), name=name, copy=False)
+            if "freq" in spec:
+                index.freq = spec["freq"]
+            return index
         case "text":
             return _restored_text(fetch(""), spec["dtype"], name)
         case "multi":

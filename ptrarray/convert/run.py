@@ -203,6 +203,7 @@ def run(
             writer.flush()
         if verify:  # from the disk, where a source that is removed must be
             progress.run(Comparison(job, verify == "remove"), named, n_workers)
+    progress.report.failures.sort()  # by file, whichever worker was first
     return progress.report
 
 
