@@ -256,7 +256,7 @@ def test_one_dtype_and_any_shape(folder: Path, store: Path) -> None:
 def test_another_layout_than_the_store_has(folder: Path, store: Path) -> None:
     ramps(folder, 1)
     ptrarray.create(store, dtype="f4").close()
-    with pytest.raises(BadInputError, match="has rows of float32 .*, not"):
+    with pytest.raises(BadInputError, match="has rows of float32"):
         run(folder, store, dtype="f8")
     assert run(folder, store).ok  # into what is there
     assert content(store)["n1"].dtype == "f4"

@@ -23,6 +23,8 @@ from ptrarray.errors import BadInputError
 SUFFIXES = (".joblib", ".jl", ".pkl", ".pickle")
 
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
+# What the unpickler in Python raises, which trusts its input more than the one in C.
+_DAMAGED = (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError)
 _BLOCK_NBYTES = 1 << 24
 
 
@@ -72,7 +74,9 @@ def read(path: str) -> Any:
     with open_plain(path) as file:
         try:
             return rebuild(_InertUnpickler(file).load())
-        except (pickle.UnpicklingError, EOFError) as error:
+        except BadInputError:
+            raise
+        except _DAMAGED as error:
             raise BadInputError(f"it is no file of joblib, or a damaged one: {error}") from error
 
 

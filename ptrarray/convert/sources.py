@@ -16,7 +16,8 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 _FIELDS = ("stem", "unquoted", "name", "parent", "path", "index", "key")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".z", ".lz4")
-_KEY = "\0"  # in no file name, so it can stand for the key until that is known
+# What no name of a file or array holds, so it can stand for the key until that is known.
+_KEY = "\udfff"
 
 
 class Source(NamedTuple):
@@ -27,7 +28,7 @@ class Source(NamedTuple):
     path : str
         The file.
     pattern : str
-        Their name, with a NUL for the key of each.
+        Their name, with a lone surrogate for the key of each.
     """
 
     path: str
@@ -38,7 +39,7 @@ class Source(NamedTuple):
 
         Examples
         --------
-        >>> Source("a/x.pkl", "x").name("mean"), Source("a/x.npz", chr(0)).name("mean")
+        >>> Source("a/x.pkl", "x").name("mean"), Source("a/x.npz", chr(0xDFFF)).name("mean")
         ('x/mean', 'mean')
         """
         if _KEY in self.pattern:
