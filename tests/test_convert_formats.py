@@ -144,6 +144,18 @@ def test_npz_goes_on(folder: Path, store: Path) -> None:
     check(store, {"a": np.array([9]), "b": np.arange(4)})
 
 
+def test_two_members_of_one_name(folder: Path, store: Path) -> None:
+    """Both wait to be committed when the second comes."""
+    with zipfile.ZipFile(folder / "x.npz", "w") as archive:
+        archive.writestr("a.npy", npy(np.array([0])))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.npy", npy(np.array([1])))
+    report = run(convert.from_npz, folder, store)
+    assert report.converted == 1
+    assert "was there first" in only_problem(report)
+    check(store, {"a": np.array([0])})
+
+
 def test_npz_that_is_none(folder: Path, store: Path) -> None:
     (folder / "x.npz").write_bytes(b"PK noise")
     assert "no .npz file" in only_problem(run(convert.from_npz, folder, store))

@@ -75,6 +75,8 @@ _OFFSET_NAMES = [
     "BYearEnd",
 ]
 
+_TYPES = ("object", "list", "dict", "tuple", "int", "long", "float", "bool", "str")
+
 # (module, name) as a pickle has them, to the word that `rebuild` knows the record by.
 ALLOWED: dict[tuple[str, str], str] = {
     ("numpy", "dtype"): "dtype",
@@ -100,9 +102,9 @@ ALLOWED: dict[tuple[str, str], str] = {
         (module, name): kind
         for module in ("builtins", "__builtin__")
         for name, kind in (
-            *(("object", "type"), ("list", "type"), ("dict", "type"), ("int", "type")),
-            *(("float", "type"), ("str", "type"), ("getattr", "getattr"), ("slice", "slice")),
-            *(("range", "range"), ("xrange", "range"), ("complex", "complex")),
+            *((word, "type") for word in _TYPES),
+            *(("getattr", "getattr"), ("slice", "slice"), ("complex", "complex")),
+            *(("range", "range"), ("xrange", "range")),
             *(("set", "list"), ("frozenset", "list"), ("bytearray", "bytes"), ("bytes", "bytes")),
         )
     },

@@ -100,14 +100,14 @@ def _of_npz(path: str) -> Iterator[Member]:
     except zipfile.BadZipFile as error:
         raise BadInputError(f"it is no .npz file: {error}") from error
     with archive:
-        for member in archive.namelist():
-            if not member.endswith("/"):
-                key = member.removesuffix(".npy")
+        for member in archive.infolist():
+            if not member.is_dir():
+                key = member.filename.removesuffix(".npy")
                 yield Member(key, partial(_read_member, archive, member))
 
 
-def _read_member(archive: zipfile.ZipFile, member: str) -> Any:
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
     with archive.open(member) as file:
-        if not member.endswith(".npy"):
+        if not member.filename.endswith(".npy"):
             raise BadInputError("it is no .npy file")
         return read_stream(file)
