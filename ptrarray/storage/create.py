@@ -74,14 +74,15 @@ def create_store(directory: Path, header: IndexHeader) -> None:
             file.pwrite(layout.encode_fresh(fresh_state(header)), 0)
             file.sync()
         write_index(building, header, no_columns())
-        _move(building, directory)
+        put_in_place(building, directory)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
     files.sync_directory(directory.parent)
 
 
-def _move(building: Path, directory: Path) -> None:
+def put_in_place(building: Path, directory: Path) -> None:
+    """Rename a directory to a path where there is nothing yet."""
     try:
         files.replace(building, directory)
     except OSError as error:

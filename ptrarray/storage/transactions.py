@@ -18,7 +18,7 @@ from ptrarray.format.index import IndexHeader
 from ptrarray.names import hash_all
 from ptrarray.pointers import Runs
 from ptrarray.storage.recovery import rows_crc
-from ptrarray.storage.session import Session
+from ptrarray.storage.session import Expected, Session
 from ptrarray.storage.space import Claim
 
 # Up to here, writing rows while holding the lock is cheaper than taking it twice.
@@ -53,6 +53,7 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
         a name while the rows are being written.
     """
     nbytes = batch.n_rows * session.width
+    session.expect(Expected(batch.names, batch.hashes, nbytes, overwrite))
     is_large = nbytes > max(_SMALL_NBYTES, _LARGE_NBYTES * len(batch.names))
     if not is_large:
         _ = batch.crcs  # before the lock is taken
@@ -109,6 +110,7 @@ def reserve(session: Session, n_rows: int) -> int:
 def allocated(session: Session, name: bytes, n_rows: int, *, overwrite: bool) -> Iterator[Claim]:
     """Claim rows for a ``with`` block to fill; commit them when it ends well."""
     hashes = hash_all([name])
+    session.expect(Expected([name], hashes, n_rows * session.width, overwrite))
     with session.locked():
         if not overwrite:
             session.check_new([name], hashes)
@@ -125,6 +127,8 @@ def allocated(session: Session, name: bytes, n_rows: int, *, overwrite: bool) ->
 
 def point(session: Session, name: bytes, start: int, end: int, *, overwrite: bool) -> None:
     """Give rows that exist one more name."""
+    hashes = hash_all([name])
+    session.expect(Expected([name], hashes, 0, overwrite))
     with session.locked():
         n_rows = session.snapshot().n_rows
         if not 0 <= start <= end <= n_rows:
@@ -137,7 +141,7 @@ def point(session: Session, name: bytes, start: int, end: int, *, overwrite: boo
                 expected=n_rows,
             )
         if not overwrite:
-            session.check_new([name], hash_all([name]))
+            session.check_new([name], hashes)
         with Claim(session.data_path, start, end, session.width, name.decode()) as claim:
             crc = rows_crc(claim.file, start, end, session.width)
         _commit_pointers(session, layout.POINT, [name], [start], [end], [crc])
