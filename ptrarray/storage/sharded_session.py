@@ -248,9 +248,10 @@ class Shards:
     def fits(self, expected: Expected) -> bool:
         """Tell whether the last shard has room for what is to be written. Under the lock."""
         session = self.last.session
-        names_nbytes = sum(map(len, expected.names)) + _ENTRY_NBYTES * len(expected.names)
-        nbytes = used_nbytes(session) + expected.nbytes + names_nbytes
-        if nbytes <= self.marker.header.shard_nbytes:
+        layout = session.layout
+        nbytes = sum(map(len, expected.names)) + _ENTRY_NBYTES * len(expected.names)
+        nbytes += layout.aligned(expected.n_rows) * (layout.width + layout.mask_width)
+        if used_nbytes(session) + nbytes <= self.marker.header.shard_nbytes:
             return True
         return not session.state.n_reserved and not len(session.snapshot())
 
@@ -365,8 +366,9 @@ class Shards:
 
 def used_nbytes(session: Session) -> int:
     """Bytes that a shard has on the disk, or will have when claimed rows are written."""
+    width = session.layout.width + session.layout.mask_width
     records_nbytes = session.state.committed_end - layout.RECORDS_START
-    return session.state.n_reserved * session.width + session.index.nbytes + records_nbytes
+    return session.state.n_reserved * width + session.index.nbytes + records_nbytes
 
 
 def is_flushed(directory: Path) -> bool:
