@@ -10,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.chained import ChainedRows
 from ptrarray.copying import copy_ranges
 from ptrarray.errors import BadInputError
 
@@ -209,12 +210,12 @@ class Ragged:
         return np.ma.MaskedArray(padded, hidden), mask
 
 
-def gather(rows: Array, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
+def gather(rows: Array | ChainedRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     """Copy ranges of rows end to end into one `Ragged`.
 
     Parameters
     ----------
-    rows : ndarray, shape (n_rows, *row_shape)
+    rows : ndarray or ChainedRows, shape (n_rows, *row_shape)
         Of any dtype without objects; may be memory-mapped.
     starts, ends : array_like of int, shape (n,)
         Array ``i`` of the result is ``rows[starts[i]:ends[i]]``. In any order;
@@ -241,10 +242,12 @@ def gather(rows: Array, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     [array([7, 8]), array([0, 1]), array([], dtype=int64)]
     """
     if isinstance(rows, np.ma.MaskedArray):
-        batch = gather(np.ma.getdata(rows), starts, ends)
-        mask = gather(np.ma.getmaskarray(rows), starts, ends).values
-        return _ragged(np.ma.MaskedArray(batch.values, mask), batch.offsets)
-    rows = np.asarray(rows)
+        return _masked(np.ma.getdata(rows), np.ma.getmaskarray(rows), starts, ends)
+    if isinstance(rows, ChainedRows):
+        if rows.is_masked:
+            return _masked(rows.data, rows.mask, starts, ends)
+    else:
+        rows = np.asarray(rows)
     starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
     lengths = ends - starts
     # One pass: the sign bit is set if any of the three is negative somewhere.
@@ -252,7 +255,21 @@ def gather(rows: Array, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
         raise _outside(len(rows), starts, ends)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
+    if isinstance(rows, ChainedRows):
+        return _ragged(rows.copy_ranges(starts, ends, offsets), offsets)
     return _ragged(copy_ranges(rows, starts, ends, offsets), offsets)
+
+
+def _masked(
+    data: Array | ChainedRows,
+    mask: Array | ChainedRows,
+    starts: npt.ArrayLike,
+    ends: npt.ArrayLike,
+) -> Ragged:
+    batch = gather(data, starts, ends)
+    return _ragged(
+        np.ma.MaskedArray(batch.values, gather(mask, starts, ends).values), batch.offsets
+    )
 
 
 def _ragged(values: Array, offsets: Int64s) -> Ragged:

@@ -20,10 +20,10 @@ from ptrarray.ragged import Ragged
 from ptrarray.storage import transactions
 from ptrarray.storage.mapping import Mode
 from ptrarray.storage.session import Session
-from ptrarray.storage.snapshot import open_snapshot
-from ptrarray.storage.state import Closed, State, absolute, load
+from ptrarray.storage.sharded_state import ShardedState, divided, open_state, parts_of, refreshed
+from ptrarray.storage.sharded_verify import check_any
+from ptrarray.storage.state import Closed, State, absolute
 from ptrarray.storage.transactions import unknown
-from ptrarray.storage.verify import check
 from ptrarray.views import Meta, Names, Pointers
 
 Array = npt.NDArray[Any]
@@ -60,7 +60,7 @@ def open(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
     -----
     Takes the same time and memory for ten names as for a hundred million: it
     maps the index and the data file, and reads what was committed since the
-    last checkpoint. Changes no file.
+    last checkpoint. Changes no file. Of a store of shards, that for each.
 
     Examples
     --------
@@ -122,7 +122,7 @@ class PointerArray(Mapping[str, Array]):
         self._mode: Mode = mode
         self._handed_out: list[tuple[int, int]] = []
         self._arrays: Arrays | None = None
-        self._state: State | Closed = load(open_snapshot(self._path), mode)
+        self._state: State | ShardedState | Closed = open_state(self._path, mode)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.path, self._mode)
@@ -154,8 +154,7 @@ class PointerArray(Mapping[str, Array]):
         """
         if self._handed_out:
             self.flush()
-        snapshot = self._state.snapshot.refreshed()
-        self._state, self._arrays = load(snapshot, self._mode, self._state), None
+        self._state, self._arrays = refreshed(self._state, self._mode), None
 
     def flush(self) -> None:
         """In mode ``r+``: put changes made through views on the disk, and renew checksums.
@@ -163,17 +162,18 @@ class PointerArray(Mapping[str, Array]):
         Does nothing in the other modes. A writer is not kept from replacing
         or deleting an array meanwhile; then its own checksum stands.
         """
-        snapshot = self._state.snapshot
+        state = self._state
         if self._mode != "r+" or not self._handed_out:
             return
-        session = Session(self._path)
-        try:
-            transactions.renew_checksums(session, snapshot.header, self._handed_out)
-            session.flush()
-        finally:
-            session.close()
-        # Views stay in their owners' hands, who may go on writing to them.
         self._handed_out = _merged(self._handed_out)
+        for part, ranges in divided(state, self._handed_out):
+            session = Session(part.snapshot.directory)
+            try:
+                transactions.renew_checksums(session, part.snapshot.header, ranges)
+                session.flush()
+            finally:
+                session.close()
+        # Views stay in their owners' hands, who may go on writing to them.
 
     def close(self) -> None:
         """Let go of the store. Views handed out stay valid. In mode ``r+`` flushes first."""
@@ -246,6 +246,24 @@ class PointerArray(Mapping[str, Array]):
         return self._state.data.nbytes
 
     @property
+    def shards(self) -> list[str]:
+        """Paths of the stores that this one consists of: its shards, or itself.
+
+        Each opens alone, too, and can be copied or backed up by itself.
+
+        Examples
+        --------
+        >>> len(store.shards)
+        1
+        """
+        return [str(part.snapshot.directory) for part in parts_of(self._state)]
+
+    @property
+    def shard_nbytes(self) -> int | None:
+        """Bytes that a shard has at the most; None for a store without shards."""
+        return self._state.snapshot.shard_nbytes
+
+    @property
     def attrs(self) -> Mapping[str, Any]:
         """What the user keeps with the store; read-only here.
 
@@ -303,12 +321,12 @@ class PointerArray(Mapping[str, Array]):
         self._note(0, len(state.rows))
         return state.rows[key]
 
-    def _shaped(self, state: State | Closed, name: str) -> Array:
+    def _shaped(self, state: State | ShardedState | Closed, name: str) -> Array:
         place = state.snapshot.locate(name.encode())
         assert place is not None  # found a moment ago in a snapshot that never changes
         return state.array_at(place)
 
-    def _pointer(self, state: State | Closed, name: str) -> tuple[int, int]:
+    def _pointer(self, state: State | ShardedState | Closed, name: str) -> tuple[int, int]:
         try:
             raw = name.encode()
         except (AttributeError, UnicodeEncodeError):  # nothing that could be a name
@@ -318,7 +336,7 @@ class PointerArray(Mapping[str, Array]):
             raise unknown(name, self.path)
         return found
 
-    def _rows(self, state: State | Closed, start: int, end: int) -> Array:
+    def _rows(self, state: State | ShardedState | Closed, start: int, end: int) -> Array:
         self._note(start, end)
         return state.rows[start:end]
 
@@ -591,7 +609,7 @@ class PointerArray(Mapping[str, Array]):
 
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
-        check(self._state, progress=progress)
+        check_any(self._state, progress=progress)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

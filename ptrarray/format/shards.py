@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgpack
-import numpy as np
 
 from ptrarray.format import dtypes
 from ptrarray.format.index import HEADER_LIMIT_NBYTES, STORE_ID_NBYTES, corrupt
+from ptrarray.format.layouts import KINDS, Layout
 
 FORMAT = "ptrarray-shards"
 VERSION = 1
@@ -36,17 +36,14 @@ class ShardsHeader:
         Raised when the store is replaced; part of the names of its shards.
     shard_nbytes : int
         Size that no shard exceeds, unless one call writes more.
-    dtype : dtype
-        Of the elements.
-    row_shape : tuple of int
-        Shape of one row.
+    layout : Layout
+        What the arrays are made of.
     """
 
     store_id: bytes
     generation: int
     shard_nbytes: int
-    dtype: np.dtype[Any]
-    row_shape: tuple[int, ...]
+    layout: Layout
 
 
 def shard_name(generation: int, number: int) -> str:
@@ -76,8 +73,10 @@ def encode(header: ShardsHeader) -> bytes:
             "store_id": header.store_id,
             "generation": header.generation,
             "shard_nbytes": header.shard_nbytes,
-            "dtype": dtypes.encode(header.dtype),
-            "row_shape": header.row_shape,
+            "layout": header.layout.kind,
+            "masked": header.layout.masked,
+            "dtype": dtypes.encode(header.layout.dtype),
+            "row_shape": header.layout.row_shape,
             "crc": 0xFFFF_FFFF,
         }
     )
@@ -127,17 +126,22 @@ def _header(fields: dict[str, Any]) -> ShardsHeader:
     store_id = fields["store_id"]
     if not isinstance(store_id, bytes) or len(store_id) != STORE_ID_NBYTES:
         raise TypeError(f"store id {store_id!r:.40}")
-    dtype = dtypes.decode(fields["dtype"])
-    row_shape = tuple(fields["row_shape"])
-    if dtypes.normalize(dtype, row_shape) != (dtype, row_shape):
-        raise ValueError(f"row shape {row_shape}")
     return ShardsHeader(
         store_id=store_id,
         generation=_positive(fields, "generation"),
         shard_nbytes=_positive(fields, "shard_nbytes"),
-        dtype=dtype,
-        row_shape=row_shape,
+        layout=_layout(fields),
     )
+
+
+def _layout(fields: dict[str, Any]) -> Layout:
+    kind, masked = fields["layout"], fields["masked"]
+    if kind not in KINDS or type(masked) is not bool:
+        raise ValueError(f"layout {kind!r:.40}, masked {masked!r:.40}")
+    dtype, row_shape = dtypes.decode(fields["dtype"]), tuple(fields["row_shape"])
+    if dtypes.normalize(dtype, row_shape) != (dtype, row_shape):
+        raise ValueError(f"row shape {row_shape}")
+    return Layout(kind, dtype, row_shape, masked)
 
 
 def _positive(fields: Mapping[str, Any], name: str) -> int:

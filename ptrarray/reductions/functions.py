@@ -12,6 +12,7 @@ import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ptrarray.errors import BadInputError
+from ptrarray.reductions.blocks import Rows
 from ptrarray.reductions.whole import mean, reduce, std, var
 
 Array = npt.NDArray[Any]
@@ -34,7 +35,7 @@ FUNCTIONS: Mapping[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...]
 
 def array_function(
     func: Callable[..., Any],
-    rows: Array,
+    rows: Rows,
     starts: Array,
     ends: Array,
     args: Sequence[Any],

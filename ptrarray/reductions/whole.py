@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
-from ptrarray.reductions.blocks import over_runs
+from ptrarray.reductions.blocks import Rows, over_runs, row_elements
 
 Array = npt.NDArray[Any]
 
@@ -54,7 +54,7 @@ VARIANCE_NBYTES = 1 << 20
 
 
 def reduce(
-    rows: Array,
+    rows: Rows,
     starts: Array,
     ends: Array,
     ufunc: np.ufunc,
@@ -125,7 +125,7 @@ def reduce(
 
 
 def mean(
-    rows: Array,
+    rows: Rows,
     starts: Array,
     ends: Array,
     axis: int | None = None,
@@ -175,7 +175,7 @@ def mean(
 
 
 def var(
-    rows: Array,
+    rows: Rows,
     starts: Array,
     ends: Array,
     axis: int | None = None,
@@ -219,7 +219,7 @@ def var(
 
 
 def std(
-    rows: Array,
+    rows: Rows,
     starts: Array,
     ends: Array,
     axis: int | None = None,
@@ -248,7 +248,7 @@ class _Moments(NamedTuple):
 
 
 def _variance(
-    rows: Array,
+    rows: Rows,
     starts: Array,
     ends: Array,
     axis: int | None,
@@ -269,7 +269,7 @@ def _variance(
 
     moments = None
     empty = np.zeros((0, *rows.shape[1:]), rows.dtype)
-    if axis == 0 or math.prod(rows.shape[1:]):
+    if axis == 0 or row_elements(rows):
         moments = over_runs(
             rows, starts, ends, summarise=summarise, merge=merge, block_nbytes=VARIANCE_NBYTES
         )

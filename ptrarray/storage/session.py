@@ -283,11 +283,36 @@ class Session:
         if there:
             raise already_there(there, len(names), self.path)
 
-    def expect(self, batch: Expected) -> None:
-        """Hear what is about to be written, before the lock is taken.
+    # what a store of shards does otherwise --------------------------------------------------
 
-        Of no interest to a single store; a store of shards chooses the shard by it.
-        """
+    first_row = 0  # of this shard in the store
+    shard_nbytes: int | None = None  # that it has at the most
+
+    def for_call(self) -> Session:
+        """Return what one call of a writer works on."""
+        return self
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name as of now, or None."""
+        return self.snapshot().find(name)
+
+    def expect(self, expected: Expected) -> None:
+        """Hear what is about to be written, before the lock is taken."""
+
+    def check_plannable(self) -> None:
+        """Raise `BadInputError` if callers must not choose rows."""
+
+    def first_shard(self) -> Session:
+        """Return the shard that has the user's attrs. Under the lock."""
+        return self
+
+    def having(self, names: list[bytes]) -> list[tuple[Session, list[bytes]]]:
+        """Return which shards have which of the names, all there. Under the lock."""
+        return [(self, names)] if names else []
+
+    def at_rows(self, start: int, end: int) -> tuple[Session, int]:
+        """Return the shard that has the rows, and its first row. Under the lock."""
+        return self, 0
 
     # changes -------------------------------------------------------------------------------
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock as ThreadLock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -18,12 +19,11 @@ from ptrarray.format import journal as layout
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.shards import Notes, Replaced, decode_notes, without_notes
 from ptrarray.names import hash_all
-from ptrarray.storage import transactions
-from ptrarray.storage.create import create_store
+from ptrarray.storage.create import create_store, new_header
 from ptrarray.storage.journal import Journal
 from ptrarray.storage.session import Expected, Locked, Session, already_there
 from ptrarray.storage.sharded_snapshot import Finder, ShardedSnapshot, is_in
-from ptrarray.storage.shards import Marker, next_index, remove_leftovers
+from ptrarray.storage.shards import Marker, is_sharded, remove_leftovers
 from ptrarray.storage.snapshot import Snapshot, open_snapshot
 
 _ATTEMPTS = 100
@@ -33,6 +33,7 @@ _REPLACED_NBYTES = 2**22  # of such names in one call
 _OPEN_LIMIT = 4  # older shards that are kept open for writing
 _ENTRY_NBYTES = 45  # of index or journal, for each array, besides its name
 
+Committed = tuple[Sequence[int], bytes]  # a record, and the hashes of its names
 Found = dict[int, list[bytes]]  # names by the number of the shard that has them
 
 
@@ -211,17 +212,27 @@ class Shards:
         found: Found = {}
         wanted = np.frombuffer(hashes, np.uint32)
         for number, known in enumerate(self._older):
-            there = np.flatnonzero(is_in(known, names, wanted)) if number != but else ()
-            if len(there):
-                now = self.reread(number)  # it may have been deleted since
-                found[number] = [names[at] for at in there.tolist() if now.find(names[at]) is not None]
+            if number == but:
+                continue
+            there = np.flatnonzero(is_in(known, names, wanted)).tolist()
+            if there:
+                now = self.reread(number)  # they may have been deleted since
+                found[number] = [names[at] for at in there if now.find(names[at]) is not None]
         return {number: some for number, some in found.items() if some}
 
-    def which(self, name: bytes) -> int:
-        """Return the number of the shard that has the array of a name, or -1. Under the lock."""
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name, or None. Under the lock."""
         found = self.where([name], hash_all([name])).keys()
-        outdated = {old for old, new, replaced in self.notes.replaced if replaced == name}
-        return max(found - outdated or found, default=-1)
+        outdated = {old for old, new, other in self.notes.replaced if other == name}
+        if not found:
+            return None
+        number = max(found - outdated or found)
+        snapshot = self._older[number] if number < self.last.number else None
+        pointer = (snapshot or self.last.session.snapshot()).find(name)
+        if pointer is None:
+            return None
+        first_row = self.rows_before(number)
+        return pointer[0] + first_row, pointer[1] + first_row
 
     def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
@@ -235,13 +246,17 @@ class Shards:
         self.read_older()
         return ShardedSnapshot(self.marker, [*self._older, self.last.session.snapshot()])
 
-    def older(self, number: int) -> Snapshot:
-        """Return an older shard as it was last read."""
-        return self._older[number]
-
     def rows_before(self, number: int) -> int:
         """Rows of all shards before one, as they were last read."""
         return sum(shard.n_rows for shard in self._older[:number])
+
+    def shard_of_row(self, row: int) -> tuple[int, int, int]:
+        """Return the number of the shard that has a row, and its first and last row. Under the lock."""
+        self.read_older()
+        bounds = [*map(self.rows_before, range(self.last.number + 1))]
+        number = bisect_right(bounds, row) - 1
+        n_rows = (*self._older, self.last.session.snapshot())[number].n_rows
+        return number, bounds[number], bounds[number] + n_rows
 
     # shards --------------------------------------------------------------------------------
 
@@ -264,7 +279,7 @@ class Shards:
         remove_leftovers(self.marker)
         number, session = self.last
         first = self.reread(0) if number else session
-        header = next_index(session.header, without_notes(first.attrs))
+        header = new_header(session.layout, 0, without_notes(first.attrs))
         create_store(self.marker.shard(number + 1), header)
 
     def open_shard(self, number: int) -> Session:
@@ -283,7 +298,13 @@ class Shards:
         session.commit([self.noting(notes)])
         self.noted(notes)
 
-    def noting(self, notes: Notes, n_more: int = 0) -> tuple[Sequence[int], bytes]:
+    def announce_change(self) -> None:
+        """Have all writers read older shards again. Under the lock."""
+        if self.last.number:
+            self.note(self.notes._replace(changed=self.notes.changed + 1))
+            self.read_older()
+
+    def noting(self, notes: Notes, n_more: int = 0) -> Committed:
         """Return the record that puts notes into the last shard's attrs."""
         session = self.last.session
         attrs = without_notes(session.attrs) | notes.encode()
@@ -309,34 +330,29 @@ class Shards:
                 doomed.setdefault(old, []).append(name)
         for number, names in doomed.items():
             session = self.open_shard(number)
-            transactions.delete(session, list(dict.fromkeys(names)))
+            with session.locked():
+                some = list(dict.fromkeys(names))
+                session.commit(list(layout.encode_delete(some, hash_all(some), session.state.seed)))
             session.flush()
         self.note(self.notes._replace(replaced=()))
+
+    def settle_if(self, names: Sequence[bytes]) -> None:
+        """Settle if an outdated array has one of the names. Under the lock."""
+        if self.notes.replaced:
+            wanted = set(names)
+            if any(replaced.name in wanted for replaced in self.notes.replaced):
+                self.settle()
 
     def _has(self, number: int, name: bytes) -> bool:
         session = self.open_shard(number)
         with session.locked():
             return bool(session.existing([name], hash_all([name])))
 
-    # changes -------------------------------------------------------------------------------
+    # the store as a whole ------------------------------------------------------------------
 
-    def delete(self, name: bytes) -> None:
-        """Delete a name, wherever it is."""
-        with self.locked():
-            found = self.where([name], hash_all([name]))
-            if not found:
-                raise transactions.unknown(name.decode(), self.path)
-            # The array that is to be seen goes last, or an outdated one could come back.
-            visible = self.which(name)
-            for number in sorted(found, key=lambda number: (number == visible, number)):
-                transactions.delete(self.open_shard(number), [name])
-
-    def clear(self) -> None:
-        """Delete every name there is, shard by shard."""
-        with self.locked():
-            self.settle()
-            for number in range(self.last.number + 1):
-                transactions.delete_all(self.open_shard(number))
+    def for_call(self) -> Session:
+        """Return what one call of a writer works on."""
+        return cast(Session, Room(self))
 
     def flush(self) -> None:
         """Wait until all that is committed is on the disk."""
@@ -360,8 +376,13 @@ class Shards:
         except StoreError:
             pass  # removed or replaced by now: not this one's to look after
         finally:
-            for session in (*self._used, self.last.session):
+            for session in {self.last.session, *self._sessions.values()}:
                 session.close()
+
+    def release(self) -> None:
+        """Close the files."""
+        for session in {self.last.session, *self._sessions.values()}:
+            session.release()
 
 
 def used_nbytes(session: Session) -> int:
@@ -379,11 +400,12 @@ def is_flushed(directory: Path) -> bool:
 
 
 class Room:
-    """Takes the place of a session for one call: that of the shard the call writes to.
+    """Takes the place of a `Session` for one call of a writer, and chooses the shard.
 
     Transactions lock, look for names and commit through it. The lock is the
-    store's, names are looked for in all shards, and rows are those of one
-    shard, chosen when the lock is first taken.
+    store's, and names are looked for in all shards. What is said to be written
+    goes to the last shard, after another is made if it has no room; it is
+    chosen when the lock is taken next.
 
     Parameters
     ----------
@@ -401,16 +423,24 @@ class Room:
     def __init__(self, shards: Shards, number: int = -1) -> None:
         self._shards = shards
         self._session = shards.open_shard(number) if number >= 0 else None
-        self._expected = Expected((), array("I"), 0, False)
+        self._expected: Expected | None = None
         self.number = number
-        self.pid = shards.pid
+        self.directory = shards.directory
         self.path = shards.path
+        self.pid = shards.pid
 
     def __getattr__(self, name: str) -> Any:
+        # What else a session has is that of the shard, or the same in all shards.
         return getattr(self._session or self._shards.last.session, name)
 
+    def for_call(self) -> Room:
+        """Return what one call works on."""
+        return self
+
+    # the lock ------------------------------------------------------------------------------
+
     def expect(self, expected: Expected) -> None:
-        """Hear what is about to be written."""
+        """Hear what is about to be written, before the lock is taken."""
         self._expected = expected
 
     def locked(self) -> Locked:
@@ -418,76 +448,137 @@ class Room:
         return Locked(self)
 
     def lock(self) -> None:
-        """Take the store's lock, and that of the shard; first choose it."""
+        """Take the store's lock, and that of the shard; choose it if there is something to write."""
         shards = self._shards
-        if self._session is None:
-            self.number, self._session = self._choose()
+        if self._session is None and self._expected is not None:
+            self.number, self._session = self._choose(self._expected)
             return
         shards.lock()
+        if self._session is None or self.number == shards.last.number:
+            return
         try:
-            if self.number != shards.last.number:
-                self._session.lock()
+            self._session.lock()
         except BaseException:
             shards.unlock()
             raise
 
-    def _choose(self) -> Last:
+    def _choose(self, expected: Expected) -> Last:
         """Take the store's lock, and return the last shard with room for what is expected."""
         shards = self._shards
         while True:
             shards.lock()
             try:
                 last = shards.last
-                if shards.fits(self._expected):
+                if shards.fits(expected):
                     return last
                 shards.add_shard()
             except BaseException:
                 shards.unlock()
                 raise
             shards.unlock()
-            with suppress(StoreError, OSError):  # it is full, and others will open it
+            with suppress(StoreError, OSError):  # it is full; what fails here will be seen later
                 last.session.checkpoint_if_grown()
 
     def unlock(self) -> None:
         """Let go of both locks."""
-        assert self._session is not None
-        if self.number != self._shards.last.number:
+        if self._session is not None and self.number != self._shards.last.number:
             self._session.unlock()
         self._shards.unlock()
+
+    # what is there -------------------------------------------------------------------------
+
+    @property
+    def shard_nbytes(self) -> int | None:
+        """Bytes that a shard has at the most."""
+        return self._shards.marker.header.shard_nbytes
+
+    @property
+    def first_row(self) -> int:
+        """First row of the shard in the store."""
+        return self._shards.rows_before(self.number)
+
+    def snapshot(self) -> ShardedSnapshot:
+        """Return all that is committed now, in all shards."""
+        with self._shards.locked():
+            return self._shards.snapshot()
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name as of now, or None."""
+        with self._shards.locked():
+            return self._shards.find(name)
 
     def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
         """Raise `DuplicateNameError` if any of the names is there, in any shard."""
         self._shards.check_new(names, hashes)
 
-    def commit(self, records: Sequence[tuple[Sequence[int], bytes]], n_reserved: int = 0) -> None:
+    def check_plannable(self) -> None:
+        """Raise `BadInputError`, since shards choose their own rows."""
+        raise BadInputError(
+            f"{self.path} is split into shards, which choose their own rows: leave out `start`, "
+            "and use `allocate` instead of `reserve`",
+            path=self.path,
+            expected="no rows of the caller's choosing",
+        )
+
+    # shards --------------------------------------------------------------------------------
+
+    def first_shard(self) -> Session:
+        """Return the shard that has the user's attrs. Under the lock."""
+        return self._shards.open_shard(0)
+
+    def having(self, names: list[bytes]) -> list[tuple[Session, list[bytes]]]:
+        """Return which shards have which of the names. Under the lock.
+
+        A shard that has an array that is seen comes after those that have outdated ones of
+        that name, or these could be seen if the first was deleted and the others not.
+        """
+        self._shards.settle_if(names)
+        found = self._shards.where(names, hash_all(names))
+        return [(self._shards.open_shard(number), some) for number, some in sorted(found.items())]
+
+    def at_rows(self, start: int, end: int) -> tuple[Session, int]:
+        """Return the shard that has the rows, and its first row. Under the lock."""
+        number, first_row, last_row = self._shards.shard_of_row(start)
+        if end > last_row:
+            raise BadInputError(
+                f"rows {start} to {end} of {self.path} are not in one shard: one ends at {last_row}",
+                path=self.path,
+                found=(start, end),
+                expected=(first_row, last_row),
+            )
+        return cast(Session, Room(self._shards, number)), first_row
+
+    # changes -------------------------------------------------------------------------------
+
+    def commit(self, records: Sequence[Committed], n_reserved: int = 0) -> None:
         """Commit records to the shard, and note what they replace in others."""
-        assert self._session is not None
         shards, session = self._shards, self._session
+        assert session is not None
         replaced = self._replaced()
         if self.number != shards.last.number:
-            # Made while this call was writing its rows, or these are rows of an older shard.
-            notes = Notes(shards.notes.changed + 1, (*shards.notes.replaced, *replaced))
-            shards.note(notes)
+            # There was another shard made while this call wrote its rows, or these are rows
+            # of an older one. That a name comes must be told before it is there.
+            changed = shards.notes.changed + 1
+            shards.note(Notes(changed, (*shards.notes.replaced, *replaced)))
             session.commit(records, n_reserved)
             shards.reread(self.number)
         elif replaced:
+            # In one commit, or there could be two arrays of a name after a kill.
             notes = shards.notes._replace(replaced=(*shards.notes.replaced, *replaced))
             session.commit([shards.noting(notes, len(records)), *records], n_reserved)
             shards.noted(notes)
         else:
             session.commit(records, n_reserved)
         if len(shards.notes.replaced) > _REPLACED_LIMIT:
-            with suppress(OSError):  # it is committed; the next one tries again
+            with suppress(OSError):  # all is committed; the next call tries again
                 shards.settle()
 
     def _replaced(self) -> list[Replaced]:
         """Return which of the names expected are in other shards."""
         shards, expected = self._shards, self._expected
-        if not expected.overwrite or not shards.last.number:
+        if expected is None or not expected.overwrite or not shards.last.number:
             return []
-        names = set(expected.names)
-        if any(replaced.name in names for replaced in shards.notes.replaced):
-            shards.settle()
+        shards.settle_if(expected.names)
         found = shards.where(expected.names, expected.hashes, but=self.number)
         if sum(len(name) for some in found.values() for name in some) > _REPLACED_NBYTES:
             raise BadInputError(
@@ -499,3 +590,10 @@ class Room:
         return [
             Replaced(number, self.number, name) for number, some in found.items() for name in some
         ]
+
+
+def open_session(directory: Path, *, durable: bool = False) -> Session | Shards:
+    """Open a store or a store of shards for writing."""
+    if is_sharded(directory):
+        return Shards(directory, durable=durable)
+    return Session(directory, durable=durable)

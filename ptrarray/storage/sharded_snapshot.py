@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate, chain
 from pathlib import Path
@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError, StoreNotFoundError
 from ptrarray.format import journal as layout
-from ptrarray.format.shards import Notes, decode_notes, without_notes
+from ptrarray.format.index import corrupt
+from ptrarray.format.layouts import Layout
+from ptrarray.format.shards import Notes, decode_notes
 from ptrarray.names import hash_all
 from ptrarray.storage.shards import Marker
 from ptrarray.storage.snapshot import Snapshot, open_snapshot
@@ -129,8 +131,18 @@ class ShardedSnapshot:
             without(one, outdated[number]) if number in outdated else one
             for number, one in enumerate(found)
         )
+        for shard in self.shards:
+            self._check_layout(shard)
         self.first_rows = [0, *accumulate(shard.n_rows for shard in self.shards)]
         self.first_positions = [0, *accumulate(map(len, self.shards))]
+
+    def _check_layout(self, shard: Snapshot) -> None:
+        found, wanted = shard.header.layout, self.marker.header.layout
+        if found != wanted:
+            raise corrupt(
+                str(shard.directory),
+                f"has {found.describe()}, not {wanted.describe()} as the store of which it is a shard",
+            )
 
     def _outdated(self) -> dict[int, list[bytes]]:
         """Names of which another shard has the array now, by the shard that has the old one."""
@@ -153,12 +165,27 @@ class ShardedSnapshot:
         """Numbers of the shards that have the names, or -1."""
         return self._finder.which_all(names)
 
-    def shard_at(self, position: int) -> tuple[int, int]:
-        """Return the number of the shard that has the array at a position, and its position there."""
-        number = bisect_right(self.first_positions, position) - 1
-        return number, position - self.first_positions[number]
+    def _divided(self, place: int) -> tuple[Snapshot, int, int]:
+        """Return the shard that a place is in, its first row, and the place in it."""
+        # Places of shards are numbers of either sign, and so are these.
+        place, number = divmod(place, len(self.shards))
+        return self.shards[number], self.first_rows[number], place
+
+    def number_of(self, place: int) -> int:
+        """Return the number of the shard that a place is in."""
+        return place % len(self.shards)
 
     # what a snapshot tells -----------------------------------------------------------------
+
+    @property
+    def layout(self) -> Layout:
+        """What the arrays are made of."""
+        return self.marker.header.layout
+
+    @property
+    def shard_nbytes(self) -> int | None:
+        """Bytes that a shard has at the most."""
+        return self.marker.header.shard_nbytes
 
     @property
     def n_rows(self) -> int:
@@ -168,7 +195,7 @@ class ShardedSnapshot:
     @property
     def attrs(self) -> dict[str, Any]:
         """The user's attrs, which the first shard keeps."""
-        return without_notes(self.shards[0].attrs)
+        return self.shards[0].attrs
 
     def __len__(self) -> int:
         return self.first_positions[-1]
@@ -177,26 +204,87 @@ class ShardedSnapshot:
         """Pointer of a name, or None."""
         number = self.which(name)
         found = None if number < 0 else self.shards[number].find(name)
-        return None if found is None else self._moved(number, found)
-
-    def pointer(self, position: int) -> tuple[int, int]:
-        """Pointer of the array at a position, ``0 <= position < len``."""
-        number, position = self.shard_at(position)
-        return self._moved(number, self.shards[number].pointer(position))
-
-    def _moved(self, number: int, pointer: tuple[int, int]) -> tuple[int, int]:
-        start, end = pointer
+        if found is None:
+            return None
         first_row = self.first_rows[number]
+        return found[0] + first_row, found[1] + first_row
+
+    def find_all(self, names: Sequence[bytes]) -> Int64s:
+        """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
+        pointers = np.full((len(names), 2), -1, np.int64)
+        numbers = self.which_all(names)
+        for number in np.unique(numbers[numbers >= 0]).tolist():
+            at = np.flatnonzero(numbers == number)
+            some = [names[position] for position in at.tolist()]
+            pointers[at] = self.shards[number].find_all(some) + self.first_rows[number]
+        return pointers
+
+    def locate(self, name: bytes) -> int | None:
+        """Where a name is told of: a number that only `pointer_at` and its like understand."""
+        number = self.which(name)
+        place = None if number < 0 else self.shards[number].locate(name)
+        return None if place is None else place * len(self.shards) + number
+
+    def locate_all(self, names: Iterable[bytes]) -> Iterator[int]:
+        """Yield where each of several names, all there, is told of."""
+        for name in names:
+            place = self.locate(name)
+            assert place is not None
+            yield place
+
+    def located(self, position: int) -> int:
+        """Return as `locate` where the array at a position is told of."""
+        number = bisect_right(self.first_positions, position) - 1
+        place = self.shards[number].located(position - self.first_positions[number])
+        return place * len(self.shards) + number
+
+    def pointer_at(self, place: int) -> tuple[int, int]:
+        """Pointer of what was located."""
+        shard, first_row, place = self._divided(place)
+        start, end = shard.pointer_at(place)
         return start + first_row, end + first_row
+
+    def info_at(self, place: int) -> bytes:
+        """How what was located differs from plain rows."""
+        shard, _, place = self._divided(place)
+        return shard.info_at(place)
+
+    def meta(self, name: bytes) -> dict[str, Any] | None:
+        """Metadata of a name, or None if it is not there."""
+        number = self.which(name)
+        return None if number < 0 else self.shards[number].meta(name)
+
+    def item_columns(self) -> tuple[memoryview, memoryview]:
+        """Return starts and ends as memoryviews, if there is only one shard; else empty."""
+        starts, ends = self.shards[0].item_columns()
+        return (starts, ends) if len(self.shards) == 1 else (starts[:0], ends[:0])
 
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
-        number, position = self.shard_at(position)
-        return self.shards[number].name(position)
+        number = bisect_right(self.first_positions, position) - 1
+        return self.shards[number].name(position - self.first_positions[number])
 
     def names(self) -> Iterator[bytes]:
         """Yield all names, shard by shard in data order."""
         return chain.from_iterable(shard.names() for shard in self.shards)
+
+    @cached_property
+    def starts(self) -> Int64s:
+        """First rows, shard by shard in data order: a view of the only shard's, or a copy."""
+        return self._joined([shard.starts for shard in self.shards])
+
+    @cached_property
+    def ends(self) -> Int64s:
+        """Rows after the last ones; as `starts`."""
+        return self._joined([shard.ends for shard in self.shards])
+
+    def _joined(self, columns: list[Int64s]) -> Int64s:
+        if len(columns) == 1:
+            return columns[0]
+        moved = [column + row for column, row in zip(columns, self.first_rows, strict=False)]
+        joined = np.concatenate(moved)
+        joined.flags.writeable = False
+        return joined
 
     # later ---------------------------------------------------------------------------------
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ptrarray.errors import StoreError, StoreNotFoundError
-from ptrarray.format import shards as layout
+from ptrarray.format import shards as marks
 from ptrarray.format.index import HEADER_LIMIT_NBYTES, STORE_ID_NBYTES, IndexHeader, corrupt
+from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import ShardsHeader
 from ptrarray.storage import files
 from ptrarray.storage.create import create_store, exists, put_in_place
@@ -32,7 +31,7 @@ class Marker:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.path = str(directory / layout.FILE_NAME)
+        self.path = str(directory / marks.FILE_NAME)
         try:
             with File(self.path) as file:
                 stat = file.stat()
@@ -41,10 +40,10 @@ class Marker:
                 self._mapped = map_file(file)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreNotFoundError(
-                f"no store at {directory}: it has no {layout.FILE_NAME}", path=str(directory)
+                f"no store at {directory}: it has no {marks.FILE_NAME}", path=str(directory)
             ) from error
         self._identity = (stat.st_ino, stat.st_dev)
-        self.header: ShardsHeader = layout.decode(raw, self.path)
+        self.header: ShardsHeader = marks.decode(raw, self.path)
 
     def is_in_place(self) -> bool:
         """Tell whether the store has still this marker, and was not replaced."""
@@ -56,7 +55,7 @@ class Marker:
 
     def shard(self, number: int) -> Path:
         """Path of a shard."""
-        return self.directory / layout.shard_name(self.header.generation, number)
+        return self.directory / marks.shard_name(self.header.generation, number)
 
     def has_shard(self, number: int) -> bool:
         """Tell whether there is a shard of this number."""
@@ -71,7 +70,7 @@ class Marker:
             If there are none.
         """
         generation = self.header.generation
-        found = map(layout.shard_number, os.listdir(self.directory))  # noqa: PTH208
+        found = map(marks.shard_number, os.listdir(self.directory))  # noqa: PTH208
         numbers = [key[1] for key in found if key is not None and key[0] == generation]
         if not numbers:
             raise self.missing(0)
@@ -86,31 +85,16 @@ class Marker:
 
 def is_sharded(directory: Path) -> bool:
     """Tell whether there is a store of shards, damaged or not."""
-    return (directory / layout.FILE_NAME).is_file()
+    return (directory / marks.FILE_NAME).is_file()
 
 
-def new_marker(index: IndexHeader, shard_nbytes: int, generation: int = 1) -> ShardsHeader:
-    """Return the facts of a new store of shards like `index`."""
+def new_marker(layout: Layout, shard_nbytes: int, generation: int = 1) -> ShardsHeader:
+    """Return the facts of a new store of shards."""
     return ShardsHeader(
         store_id=secrets.token_bytes(STORE_ID_NBYTES),
         generation=generation,
         shard_nbytes=shard_nbytes,
-        dtype=index.dtype,
-        row_shape=index.row_shape,
-    )
-
-
-def next_index(header: IndexHeader, attrs: dict[str, Any]) -> IndexHeader:
-    """Return the facts of an empty shard for the same kind of arrays."""
-    return replace(
-        header,
-        generation=1,
-        store_id=secrets.token_bytes(STORE_ID_NBYTES),
-        data_file="data.bin",
-        n_arrays=0,
-        n_rows=0,
-        n_reserved=0,
-        attrs=attrs,
+        layout=layout,
     )
 
 
@@ -127,7 +111,7 @@ def create_shards(directory: Path, header: ShardsHeader, index: IndexHeader) -> 
     building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
     files.make_directory(building)
     try:
-        create_store(building / layout.shard_name(header.generation, 0), index)
+        create_store(building / marks.shard_name(header.generation, 0), index)
         write_marker(building, header)
         put_in_place(building, directory)
     except BaseException:
@@ -138,12 +122,12 @@ def create_shards(directory: Path, header: ShardsHeader, index: IndexHeader) -> 
 
 def write_marker(directory: Path, header: ShardsHeader) -> None:
     """Put a marker in place, atomically, and on the disk."""
-    new = directory / layout.NEW_FILE_NAME
+    new = directory / marks.NEW_FILE_NAME
     files.unlink(new)  # what a killed process may have left
     with File(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
-        file.pwrite(layout.encode(header), 0)
+        file.pwrite(marks.encode(header), 0)
         file.sync()
-    files.replace(new, directory / layout.FILE_NAME)
+    files.replace(new, directory / marks.FILE_NAME)
     files.sync_directory(directory)
 
 
@@ -152,9 +136,9 @@ def remove_leftovers(marker: Marker) -> None:
 
     Under the lock of the last shard.
     """
-    files.unlink(marker.directory / layout.NEW_FILE_NAME)
+    files.unlink(marker.directory / marks.NEW_FILE_NAME)
     for path in marker.directory.iterdir():
-        key = layout.shard_number(path.name)
+        key = marks.shard_number(path.name)
         is_begun = path.name.startswith(".shard") and path.name.endswith(".new")
         if is_begun or (key is not None and key[0] != marker.header.generation):
             shutil.rmtree(path, ignore_errors=True)
