@@ -33,6 +33,12 @@ _REPLACED_NBYTES = 2**22  # of such names in one call
 _OPEN_LIMIT = 4  # older shards that are kept open for writing
 _ENTRY_NBYTES = 45  # of index or journal, for each array, besides its name
 
+# What transactions find in a session that is the shard's, or the same in all shards.
+_OF_THE_SHARD = frozenset(
+    ("are_free", "check_open", "content", "data", "header", "layout", "row_limit")
+    + ("set_reserved", "state", "width")
+)
+
 Committed = tuple[Sequence[int], bytes]  # a record, and the hashes of its names
 Found = dict[int, list[bytes]]  # names by the number of the shard that has them
 
@@ -430,12 +436,17 @@ class Room:
         self.pid = shards.pid
 
     def __getattr__(self, name: str) -> Any:
-        # What else a session has is that of the shard, or the same in all shards.
+        if name not in _OF_THE_SHARD:
+            raise AttributeError(f"a store of shards has no {name!r}")
         return getattr(self._session or self._shards.last.session, name)
 
-    def for_call(self) -> Room:
-        """Return what one call works on."""
-        return self
+    def flush(self) -> None:
+        """Wait until all that is committed is on the disk."""
+        self._shards.flush()
+
+    def close(self) -> None:
+        """Close the store."""
+        self._shards.close()
 
     # the lock ------------------------------------------------------------------------------
 
