@@ -209,7 +209,15 @@ class ChainedRows:
         return copy[(slice(None), *rest)] if rest else copy
 
     def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
-        """Copy ranges of rows end to end, as `ptrarray.copying.copy_ranges` does."""
+        """Copy ranges of rows end to end, as `ptrarray.copying.copy_ranges` does.
+
+        `ptrarray.ragged.gather` asks for it.
+        """
+        if self.is_masked:
+            data, mask = (
+                rows.copy_ranges(starts, ends, offsets) for rows in (self.data, self.mask)
+            )
+            return np.ma.MaskedArray(data, mask)
         numbers = np.searchsorted(self.first_rows[1:-1], starts, side="right")
         first_rows = np.array(self.first_rows, np.int64)
         if (ends > first_rows[numbers + 1]).any():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.chained import ChainedRows
 from ptrarray.copying import copy_ranges
 from ptrarray.errors import BadInputError
 
@@ -210,12 +210,12 @@ class Ragged:
         return np.ma.MaskedArray(padded, hidden), mask
 
 
-def gather(rows: Array | ChainedRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
+def gather(rows: Array, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     """Copy ranges of rows end to end into one `Ragged`.
 
     Parameters
     ----------
-    rows : ndarray or ChainedRows, shape (n_rows, *row_shape)
+    rows : ndarray, shape (n_rows, *row_shape)
         Of any dtype without objects; may be memory-mapped.
     starts, ends : array_like of int, shape (n,)
         Array ``i`` of the result is ``rows[starts[i]:ends[i]]``. In any order;
@@ -242,12 +242,14 @@ def gather(rows: Array | ChainedRows, starts: npt.ArrayLike, ends: npt.ArrayLike
     [array([7, 8]), array([0, 1]), array([], dtype=int64)]
     """
     if isinstance(rows, np.ma.MaskedArray):
-        return _masked(np.ma.getdata(rows), np.ma.getmaskarray(rows), starts, ends)
-    if isinstance(rows, ChainedRows):
-        if rows.is_masked:
-            return _masked(rows.data, rows.mask, starts, ends)
-    else:
+        batch = gather(np.ma.getdata(rows), starts, ends)
+        mask = gather(np.ma.getmaskarray(rows), starts, ends).values
+        return _ragged(np.ma.MaskedArray(batch.values, mask), batch.offsets)
+    # Rows that are read, not mapped, have a way of their own to read many ranges.
+    copy = getattr(rows, "copy_ranges", None)
+    if copy is None:
         rows = np.asarray(rows)
+        copy = partial(copy_ranges, rows)
     starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
     lengths = ends - starts
     # One pass: the sign bit is set if any of the three is negative somewhere.
@@ -255,21 +257,7 @@ def gather(rows: Array | ChainedRows, starts: npt.ArrayLike, ends: npt.ArrayLike
         raise _outside(len(rows), starts, ends)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    if isinstance(rows, ChainedRows):
-        return _ragged(rows.copy_ranges(starts, ends, offsets), offsets)
-    return _ragged(copy_ranges(rows, starts, ends, offsets), offsets)
-
-
-def _masked(
-    data: Array | ChainedRows,
-    mask: Array | ChainedRows,
-    starts: npt.ArrayLike,
-    ends: npt.ArrayLike,
-) -> Ragged:
-    batch = gather(data, starts, ends)
-    return _ragged(
-        np.ma.MaskedArray(batch.values, gather(mask, starts, ends).values), batch.offsets
-    )
+    return _ragged(copy(starts, ends, offsets), offsets)
 
 
 def _ragged(values: Array, offsets: Int64s) -> Ragged:

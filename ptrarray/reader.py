@@ -500,7 +500,7 @@ class PointerArray(Mapping[str, Array]):
     ) -> Any:
         return reductions.array_function(func, *self._reducible(), args, kwargs)
 
-    def _reducible(self) -> tuple[Array, Int64s, Int64s]:
+    def _reducible(self) -> tuple[Any, Int64s, Int64s]:
         """Return what a reduction works on: the flat array and the ranges of all arrays."""
         state = self._state
         if state.layout.kind == MIXED:
@@ -510,7 +510,8 @@ class PointerArray(Mapping[str, Array]):
                 found="a mixed store",
                 expected="a store of one dtype",
             )
-        return state.rows, *state.columns()
+        rows = reductions.MaskedRows(*state.parts()) if state.layout.masked else state.rows
+        return rows, *state.columns()
 
     def reduce(
         self, ufunc: np.ufunc, *, axis: int | None = 0, dtype: npt.DTypeLike | None = None
@@ -569,7 +570,7 @@ class PointerArray(Mapping[str, Array]):
         array([6., 9., 6.], dtype=float32)
         """
         try:
-            return reductions.reduce_each(*self._reducible(), ufunc, dtype)
+            results: Array = reductions.reduce_each(*self._reducible(), ufunc, dtype)
         except BadInputError as error:
             position = getattr(error, "position", None)
             if position is None:
@@ -581,6 +582,7 @@ class PointerArray(Mapping[str, Array]):
                 path=self.path,
                 name=name,
             ) from error
+        return results
 
     def mean_each(self) -> Array:
         """Return the mean of each array, shape ``(n_arrays, *row_shape)``; nan for empty ones.
@@ -590,7 +592,8 @@ class PointerArray(Mapping[str, Array]):
         >>> store.mean_each()
         array([2. , 4.5, 6. ], dtype=float32)
         """
-        return reductions.mean_each(*self._reducible())
+        means: Array = reductions.mean_each(*self._reducible())
+        return means
 
     def std_each(self, ddof: int = 0) -> Array:
         """Return the standard deviation of each array, as `mean_each` the mean.
@@ -605,7 +608,8 @@ class PointerArray(Mapping[str, Array]):
         >>> store.std_each()[1:]
         array([0.5, 0. ], dtype=float32)
         """
-        return reductions.std_each(*self._reducible(), ddof=ddof)
+        deviations: Array = reductions.std_each(*self._reducible(), ddof=ddof)
+        return deviations
 
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""

@@ -19,14 +19,12 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.chained import ChainedRows
 from ptrarray.copying import cut
 from ptrarray.errors import BadInputError
 from ptrarray.pointers import iter_runs
 from ptrarray.ragged import gather
 
 Array = npt.NDArray[Any]
-Rows = Array | ChainedRows
 Int64s = npt.NDArray[np.int64]
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -124,7 +122,7 @@ def fold(parts: Iterable[Result], merge: Callable[[Result, Result], Result]) -> 
 
 
 def over_runs(
-    rows: Rows,
+    rows: Array,
     starts: Array,
     ends: Array,
     *,
@@ -209,18 +207,21 @@ def check_inside(n_rows: int, starts: Int64s, ends: Int64s) -> None:
         )
 
 
-def plain(rows: Rows) -> Rows:
-    """Return rows whose slices are cheap; refuse to drop a mask."""
-    if isinstance(rows, np.ma.MaskedArray) or (isinstance(rows, ChainedRows) and rows.is_masked):
+def plain(rows: Array) -> Array:
+    """Return rows as an ndarray, whose slices are cheap; refuse to drop a mask.
+
+    Rows that are read, not mapped, stay what they are.
+    """
+    if isinstance(rows, np.ma.MaskedArray):
         raise BadInputError(
             "rows with a mask cannot be reduced in blocks; reduce the arrays one by one",
             found=np.ma.MaskedArray,
             expected=np.ndarray,
         )
-    return rows if isinstance(rows, ChainedRows) else np.asarray(rows)
+    return rows if hasattr(rows, "copy_ranges") else np.asarray(rows)
 
 
-def row_elements(rows: Rows) -> int:
+def row_elements(rows: Array) -> int:
     """Return the number of elements in a row; 0 for rows of no width."""
     return math.prod(rows.shape[1:])
 

@@ -12,7 +12,6 @@ from ptrarray.copying import cut
 from ptrarray.errors import BadInputError
 from ptrarray.ragged import gather
 from ptrarray.reductions import blocks, whole
-from ptrarray.reductions.blocks import Rows
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
@@ -28,7 +27,7 @@ CHANGE_A_SINGLE_ROW = frozenset((np.hypot, np.gcd))
 
 
 def reduce_each(
-    rows: Rows,
+    rows: Array,
     starts: Array,
     ends: Array,
     ufunc: np.ufunc,
@@ -106,7 +105,7 @@ def reduce_each(
     return _each(rows, starts, ends, result, way)
 
 
-def mean_each(rows: Rows, starts: Array, ends: Array) -> Array:
+def mean_each(rows: Array, starts: Array, ends: Array) -> Array:
     """Return the mean of each array over its rows.
 
     Parameters
@@ -142,7 +141,7 @@ def mean_each(rows: Rows, starts: Array, ends: Array) -> Array:
     return _each(rows, starts, ends, result, _way_for_moments(rows, working, compute, huge))
 
 
-def std_each(rows: Rows, starts: Array, ends: Array, ddof: float = 0) -> Array:
+def std_each(rows: Array, starts: Array, ends: Array, ddof: float = 0) -> Array:
     """Return the standard deviation of each array over its rows.
 
     Parameters
@@ -210,7 +209,7 @@ class _Way(NamedTuple):
 
 
 def _way_for_moments(
-    rows: Rows,
+    rows: Array,
     working: np.dtype[Any],
     compute: Callable[[_Segments], Array],
     huge: Callable[[int, int], Array],
@@ -221,7 +220,7 @@ def _way_for_moments(
     return _Way(compute, huge, empty, _block_rows(rows, working))
 
 
-def _each(rows: Rows, starts: Array, ends: Array, dtype: np.dtype[Any], way: _Way) -> Array:
+def _each(rows: Array, starts: Array, ends: Array, dtype: np.dtype[Any], way: _Way) -> Array:
     """Compute the results block by block on threads, which write into one array."""
     rows = blocks.plain(rows)
     results = np.empty((len(starts), *rows.shape[1:]), dtype)
@@ -248,7 +247,7 @@ def _each(rows: Rows, starts: Array, ends: Array, dtype: np.dtype[Any], way: _Wa
 
 
 def _filled(
-    rows: Rows, starts: Array, ends: Array, results: Array, way: _Way
+    rows: Array, starts: Array, ends: Array, results: Array, way: _Way
 ) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
     """Yield position, start and end of arrays that hold rows; give the others their result."""
     for first in range(0, len(starts), blocks.POINTERS):
@@ -265,7 +264,7 @@ def _filled(
         yield first + np.flatnonzero(filled), chunk_starts[filled], chunk_ends[filled]
 
 
-def _segments(rows: Rows, starts: Int64s, ends: Int64s) -> _Segments:
+def _segments(rows: Array, starts: Int64s, ends: Int64s) -> _Segments:
     """View ranges that lie end to end; copy any others so that they do."""
     if (ends[:-1] == starts[1:]).all():
         return _Segments(rows[starts[0] : ends[-1]], starts - starts[0], ends - starts)
@@ -292,7 +291,7 @@ def _reduce_segments(segments: _Segments, ufunc: np.ufunc, dtype: npt.DTypeLike 
     return results
 
 
-def _block_rows(rows: Rows, working: np.dtype[Any]) -> int:
+def _block_rows(rows: Array, working: np.dtype[Any]) -> int:
     """Return the rows of a block: as many as fit, also when cast to what is worked in."""
     itemsize = max(rows.itemsize, working.itemsize)
     return blocks.rows_in(blocks.BLOCK_NBYTES, itemsize * blocks.row_elements(rows))

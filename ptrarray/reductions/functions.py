@@ -12,8 +12,7 @@ import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ptrarray.errors import BadInputError
-from ptrarray.reductions.blocks import Rows
-from ptrarray.reductions.whole import mean, reduce, std, var
+from ptrarray.reductions.either import mean, reduce, std, var
 
 Array = npt.NDArray[Any]
 
@@ -35,7 +34,7 @@ FUNCTIONS: Mapping[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...]
 
 def array_function(
     func: Callable[..., Any],
-    rows: Rows,
+    rows: Array,
     starts: Array,
     ends: Array,
     args: Sequence[Any],

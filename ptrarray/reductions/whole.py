@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
-from ptrarray.reductions.blocks import Rows, over_runs, row_elements
+from ptrarray.reductions.blocks import over_runs
 
 Array = npt.NDArray[Any]
 
@@ -54,7 +54,7 @@ VARIANCE_NBYTES = 1 << 20
 
 
 def reduce(
-    rows: Rows,
+    rows: Array,
     starts: Array,
     ends: Array,
     ufunc: np.ufunc,
@@ -108,7 +108,7 @@ def reduce(
     >>> reduce(rows, starts, ends, np.maximum, axis=None)
     np.int64(7)
     """
-    _check_ufunc(ufunc)
+    check_ufunc(ufunc)
     _check_axis(axis)
     # numpy's dtype for the result, or its error for a dtype that the ufunc does not take.
     result = ufunc.reduce(np.zeros(1, rows.dtype), dtype=dtype, keepdims=True).dtype
@@ -125,7 +125,7 @@ def reduce(
 
 
 def mean(
-    rows: Rows,
+    rows: Array,
     starts: Array,
     ends: Array,
     axis: int | None = None,
@@ -175,7 +175,7 @@ def mean(
 
 
 def var(
-    rows: Rows,
+    rows: Array,
     starts: Array,
     ends: Array,
     axis: int | None = None,
@@ -219,7 +219,7 @@ def var(
 
 
 def std(
-    rows: Rows,
+    rows: Array,
     starts: Array,
     ends: Array,
     axis: int | None = None,
@@ -248,7 +248,7 @@ class _Moments(NamedTuple):
 
 
 def _variance(
-    rows: Rows,
+    rows: Array,
     starts: Array,
     ends: Array,
     axis: int | None,
@@ -269,7 +269,7 @@ def _variance(
 
     moments = None
     empty = np.zeros((0, *rows.shape[1:]), rows.dtype)
-    if axis == 0 or row_elements(rows):
+    if axis == 0 or math.prod(rows.shape[1:]):
         moments = over_runs(
             rows, starts, ends, summarise=summarise, merge=merge, block_nbytes=VARIANCE_NBYTES
         )
@@ -361,7 +361,8 @@ def loop_type(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     return None if dtype.kind in "mM" else dtype
 
 
-def _check_ufunc(ufunc: np.ufunc) -> None:
+def check_ufunc(ufunc: np.ufunc) -> None:
+    """Raise `BadInputError` for a ufunc whose results of blocks cannot be combined."""
     if ufunc not in COMBINABLE:
         names = ", ".join(sorted(works.__name__ for works in COMBINABLE))
         raise BadInputError(

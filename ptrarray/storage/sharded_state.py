@@ -53,6 +53,10 @@ class ShardedState:
         place, number = divmod(place, len(self.shards))
         return self.shards[number].array_at(place)
 
+    def parts(self) -> tuple[Any, Any]:
+        """Return data and mask of the flat array, in a store with masks that is not mixed."""
+        return self.data, _chained([shard.parts()[1] for shard in self.shards])
+
     def columns(self) -> tuple[Int64s, Int64s]:
         """Return starts and ends of all arrays, made sure once to lie in the flat array."""
         if self._columns is None:

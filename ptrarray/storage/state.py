@@ -60,12 +60,16 @@ class State:
 
     def _rows(self) -> Rows:
         """Return the flat array; masked where each element has a mask of its own."""
-        layout, data = self.layout, self.data
-        if self.mask is None or layout.kind == MIXED:
-            return data
-        mask = self.mask[: len(data) * layout.mask_width].view(layout.mask_dtype)
-        masked: Rows = np.ma.MaskedArray(data, mask.reshape(data.shape))
+        if self.mask is None or self.layout.kind == MIXED:
+            return self.data
+        masked: Rows = np.ma.MaskedArray(*self.parts())
         return masked
+
+    def parts(self) -> tuple[Rows, Rows]:
+        """Return data and mask of the flat array, in a store with masks that is not mixed."""
+        assert self.mask is not None
+        mask = self.mask[: len(self.data) * self.layout.mask_width].view(self.layout.mask_dtype)
+        return self.data, mask.reshape(self.data.shape)
 
     def array_at(self, place: int) -> Rows:
         """Return the array that a snapshot has located, a view."""

@@ -1,0 +1,141 @@
+"""A workload under way: its source, and the stores that the peers made of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.engines import Engine
+from benchmarks.processes import apart
+from benchmarks.workloads import WORKLOADS, Source, lookups, names_of
+
+N_SAMPLE = 200
+
+
+class Case:
+    """Source, folder, and each peer's stores to read from, made when first asked for."""
+
+    def __init__(self, workload: str, n_arrays: int | None, folder: Path) -> None:
+        self.workload = workload
+        make, usual, _ = WORKLOADS[workload]
+        self.source: Source = make(n_arrays or usual)
+        self.folder = folder
+        self.serial = count()  # makes names that were not there before
+        self._readers: dict[str, tuple[Engine, Any]] = {}
+        self._firsts: dict[int, Source] = {len(self.source): self.source}
+        self._once: set[tuple[str, str]] = set()
+
+    def cap(self, engine: Engine, kind: str) -> int | None:
+        """Return how many arrays a peer takes, if that is less than there are."""
+        cap = engine.cap(kind)
+        return cap if cap and cap < len(self.source) else None
+
+    def first(self, n_arrays: int | None) -> Source:
+        """Return the first so many arrays, the same object each time."""
+        n_arrays = min(n_arrays or len(self.source), len(self.source))
+        if n_arrays not in self._firsts:
+            self._firsts[n_arrays] = self.source.part(0, n_arrays)
+        return self._firsts[n_arrays]
+
+    def stored(self, engine: Engine, kind: str = "store") -> Source:
+        """Return the arrays that are in a peer's store: fewer for one that takes no more."""
+        return self.first(self.cap(engine, kind))
+
+    def store(self, engine: Engine, kind: str = "store") -> Path:
+        """Return a peer's store, made and checked if it is not there."""
+        source = self.stored(engine, kind)
+        purpose = "upkeep" if kind == "upkeep" else "read"
+        path = self.folder / f"{engine.name}-{purpose}-{len(source)}.store"
+        if not path.exists():
+            apart(_make, engine, path, source)
+            check(engine, path, source)
+        return path
+
+    def scratch(self, engine: Engine) -> Path:
+        """Return a path where there is nothing."""
+        path = self.folder / f"{engine.name}.scratch"
+        discard(path)
+        return path
+
+    def reader(self, engine: Engine) -> Any:
+        """Return a peer's store, open; the same one until `close_readers`."""
+        if engine.name not in self._readers:
+            store = engine.open(self.store(engine), self.source.layout)
+            self._readers[engine.name] = engine, store
+        return self._readers[engine.name][1]
+
+    def close_readers(self) -> None:
+        """Let go of all stores, so that nothing of theirs is mapped."""
+        while self._readers:
+            shut(*self._readers.popitem()[1])
+
+    def once(self, engine: Engine, figure: str) -> bool:
+        """Tell whether this is the first time, when answers are checked in full."""
+        key = (engine.name, figure)
+        new = key not in self._once
+        self._once.add(key)
+        return new
+
+
+def keys_of(engine: Engine, source: Source, numbers: Iterable[int]) -> list[Any]:
+    """Return what a peer finds arrays by: names, or positions if it has no names."""
+    return names_of(source.prefix, numbers) if engine.can("get") else list(numbers)
+
+
+@contextmanager
+def opened(engine: Engine, path: Path, source: Source) -> Iterator[Any]:
+    """Open a store for a moment."""
+    store = engine.open(path, source.layout)
+    try:
+        yield store
+    finally:
+        shut(engine, store)
+
+
+def shut(engine: Engine, store: Any) -> None:
+    """Close a store that was opened for reading."""
+    if engine.can("shut"):
+        engine.shut(store)
+
+
+def check(engine: Engine, path: Path, source: Source) -> None:
+    """Compare some arrays of a store with their source."""
+    numbers = [0, len(source) - 1, *lookups(len(source), N_SAMPLE)]
+    find = engine.get if engine.can("get") else engine.at
+    with opened(engine, path, source) as store:
+        arrays = find(store, keys_of(engine, source, numbers))
+        for number, array in zip(numbers, arrays, strict=True):
+            expect(np.array_equal(array, source[number]), f"array {number} of {path}")
+        del array, arrays
+
+
+def expect(right: bool, what: str) -> None:
+    """Stop a measurement whose answer is wrong."""
+    if not right:
+        raise AssertionError(f"{what} is not what was written")
+
+
+def discard(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _make(engine: Engine, path: Path, source: Source) -> None:
+    if engine.can("make"):
+        engine.make(path, source)
+        return
+    handle = engine.create(path, source)
+    engine.write(handle, source)
+    if engine.can("finish"):
+        engine.finish(handle)
+    if engine.can("close"):
+        engine.close(handle)

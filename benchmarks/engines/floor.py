@@ -1,0 +1,168 @@
+"""The least the machine allows: `pwritev`, one mapping, and a dict of pointers made beforehand.
+
+It keeps no names while it writes, checks nothing and survives nothing. Its
+dict is pickled beside the data, and opening loads it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zlib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.workloads import Array, Int64s, Layout, Source, concatenated
+
+PACKAGE = "numpy"
+PARALLEL = True
+CAPS = {"readers": 1_000_000}  # four dicts of ten million names are 10 GB
+NOTES = {
+    "write": "the floor writes no names",
+    "open": "the floor loads its pickled dict",
+    "write_ragged": "the floor is one `pwrite` of the whole buffer",
+    "sums_each": "the floor is `numpy.add.reduceat` alone",
+    "verify": "the floor is `zlib.crc32` of the data file",
+}
+IOV_MAX = os.sysconf("SC_IOV_MAX")
+PWRITE_MOST = 1 << 30  # one call takes at most 2 GiB
+
+
+class Opened(NamedTuple):
+    """A mapping, and where its arrays are, by name and by position."""
+
+    rows: Array
+    pointers: dict[str, tuple[int, int]]
+    starts: list[int]
+    ends: list[int]
+    firsts: Int64s  # the starts once more, as `reduceat` wants them
+
+
+def make(path: Path, source: Source) -> None:
+    """Write the rows, and a pickled dict of pointers."""
+    fd = create(path, source)
+    write_ragged(fd, source)
+    os.close(fd)
+    complete(path, source)
+
+
+def complete(path: Path, source: Source) -> None:
+    """Pickle the dict of pointers."""
+    bounds = list(pairwise(source.offsets.tolist()))
+    with _pointers(path).open("wb") as file:
+        pickle.dump(dict(zip(source.names, bounds, strict=True)), file, protocol=5)
+
+
+def create(path: Path, source: Source) -> int:
+    """Make the data file."""
+    path.mkdir()
+    return os.open(path / "data.bin", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+
+
+def write(fd: int, part: Source) -> None:
+    """Write arrays from where they are, as many a call as the system takes."""
+    at = part.first_row * part.layout.row_nbytes
+    for batch in part.batches:
+        arrays = list(batch.values())
+        for first in range(0, len(arrays), IOV_MAX):
+            at += _pwritev(fd, arrays[first : first + IOV_MAX], at)
+
+
+def _pwritev(fd: int, arrays: list[Array], at: int) -> int:
+    written = os.pwritev(fd, arrays, at)
+    wanted = sum(array.nbytes for array in arrays)
+    if written != wanted:
+        raise OSError(f"wrote {written} of {wanted} bytes")
+    return written
+
+
+def write_each(fd: int, part: Source) -> None:
+    """Write one array a call."""
+    at = part.first_row * part.layout.row_nbytes
+    for batch in part.batches:
+        for array in batch.values():
+            at += os.pwrite(fd, array, at)
+
+
+def write_ragged(fd: int, part: Source) -> None:
+    """Write the whole buffer."""
+    at = part.first_row * part.layout.row_nbytes
+    raw = memoryview(part.values.reshape(-1)).cast("B")
+    for first in range(0, len(raw), PWRITE_MOST):
+        at += os.pwrite(fd, raw[first : first + PWRITE_MOST], at)
+
+
+def sync(fd: int) -> None:
+    """Wait for the disk."""
+    os.fsync(fd)
+
+
+def close(fd: int) -> None:
+    """Close the file."""
+    os.close(fd)
+
+
+def open(path: Path, layout: Layout) -> Opened:
+    """Load the dict and map the file."""
+    with _pointers(path).open("rb") as file:
+        pointers = pickle.load(file)
+    mapped = np.memmap(path / "data.bin", layout.dtype, "r")
+    rows = np.asarray(mapped).reshape(-1, *layout.row_shape)
+    starts, ends = map(list, zip(*pointers.values(), strict=True))
+    return Opened(rows, pointers, starts, ends, np.array(starts))
+
+
+def get(store: Opened, names: list[str]) -> list[Array]:
+    """Ask the dict, slice the mapping."""
+    rows, pointers = store.rows, store.pointers
+    arrays = []
+    for name in names:
+        start, end = pointers[name]
+        arrays.append(rows[start:end])
+    return arrays
+
+
+def at(store: Opened, positions: list[int]) -> list[Array]:
+    """Ask two lists, slice the mapping."""
+    rows, starts, ends = store.rows, store.starts, store.ends
+    return [rows[starts[position] : ends[position]] for position in positions]
+
+
+def walk(store: Opened) -> Iterator[Array]:
+    """Slice the mapping from front to back."""
+    rows = store.rows
+    return (rows[start:end] for start, end in zip(store.starts, store.ends, strict=True))
+
+
+def slices(store: Opened, starts: list[int], n_rows: int) -> list[Array]:
+    """Slice the mapping."""
+    rows = store.rows
+    return [rows[start : start + n_rows] for start in starts]
+
+
+def take(store: Opened, names: list[str]) -> tuple[Array, Int64s]:
+    """Ask the dict for each, and concatenate once."""
+    return concatenated(get(store, names))
+
+
+def whole(store: Opened, function: Any) -> Any:
+    """Let numpy reduce the flat array."""
+    return function(store.rows)
+
+
+def each(store: Opened) -> Array:
+    """Let numpy reduce the runs; they are end to end and none is empty."""
+    return np.add.reduceat(store.rows, store.firsts)
+
+
+def verify(path: Path) -> None:
+    """Read every byte once."""
+    zlib.crc32(np.memmap(path / "data.bin", np.uint8, "r"))
+
+
+def _pointers(path: Path) -> Path:
+    return path / "pointers.pickle"

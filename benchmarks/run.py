@@ -1,0 +1,71 @@
+"""Take the figures: peers in turns, in rotated order, round by round."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Any
+
+from benchmarks.case import Case
+from benchmarks.engines import Engine
+from benchmarks.measures import Measure, fill, fresh, read, upkeep, write
+from benchmarks.workloads import WORKLOADS
+
+KINDS = {
+    "write": write.MEASURES,
+    "fresh": fresh.MEASURES,
+    "read": read.MEASURES,
+    "upkeep": upkeep.MEASURES,
+    "fill": fill.MEASURES,
+}
+ALL = [measure for measures in KINDS.values() for measure in measures]
+
+
+def chosen(keys: list[str], workload: str) -> list[Measure]:
+    """Return the measures that give one of these figures, or those of the workload."""
+    if not keys:
+        return [measure for kind in WORKLOADS[workload].kinds for measure in KINDS[kind]]
+    known = {figure.key for measure in ALL for figure in measure.figures}
+    if unknown := set(keys) - known:
+        raise SystemExit(f"no measure {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    return [measure for measure in ALL if any(figure.key in keys for figure in measure.figures)]
+
+
+def figures(
+    measures: list[Measure], engines: list[Engine], case: Case, repeat: int
+) -> list[dict[str, Any]]:
+    """Return what was measured, one entry a figure and peer."""
+    return [entry for measure in measures for entry in _entries(measure, engines, case, repeat)]
+
+
+def _entries(
+    measure: Measure, engines: list[Engine], case: Case, repeat: int
+) -> Iterator[dict[str, Any]]:
+    able = [engine for engine in engines if engine.can(*measure.needs)]
+    rounds: dict[str, list[tuple[float | None, ...]]] = {engine.name: [] for engine in able}
+    start = perf_counter()
+    if measure.fresh:
+        case.close_readers()
+    # The first round is for warming up, which a fresh process is not.
+    for i_round in range(0 if measure.fresh else -1, repeat):
+        shift = i_round % max(len(able), 1)
+        for engine in able[shift:] + able[:shift]:
+            values = measure.run(engine, case)
+            if i_round >= 0:
+                rounds[engine.name].append(values)
+    print(
+        f"{case.workload}: {measure.figures[0].title}, {perf_counter() - start:.1f} s",
+        file=sys.stderr,
+    )
+    for i_figure, figure in enumerate(measure.figures):
+        for engine in able:
+            values = [each[i_figure] for each in rounds[engine.name]]
+            if None not in values:
+                yield {
+                    "figure": figure.key,
+                    "peer": engine.name,
+                    "rounds": values,
+                    "cap": case.cap(engine, measure.kind),
+                    "note": engine.note(figure.key),
+                }
