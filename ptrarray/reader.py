@@ -162,11 +162,10 @@ class PointerArray(Mapping[str, Array]):
         Does nothing in the other modes. A writer is not kept from replacing
         or deleting an array meanwhile; then its own checksum stands.
         """
-        state = self._state
-        if self._mode != "r+" or not self._handed_out:
+        parts = divided(self._state, self._handed_out)
+        if self._mode != "r+" or not parts:
             return
-        self._handed_out = _merged(self._handed_out)
-        for part, ranges in divided(state, self._handed_out):
+        for part, ranges in parts:
             session = Session(part.snapshot.directory)
             try:
                 transactions.renew_checksums(session, part.snapshot.header, ranges)
@@ -174,6 +173,7 @@ class PointerArray(Mapping[str, Array]):
             finally:
                 session.close()
         # Views stay in their owners' hands, who may go on writing to them.
+        self._handed_out = _merged(self._handed_out)
 
     def close(self) -> None:
         """Let go of the store. Views handed out stay valid. In mode ``r+`` flushes first."""

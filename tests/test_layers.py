@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 RANKS = [
     {"errors"},
     {"checks", "pointers", "progress", "table", "names", "casting", "copying"},
-    {"ragged"},
+    {"ragged", "chained", "sizes"},
     {"format", "reductions"},
     {"batch"},
     {"storage"},

@@ -22,9 +22,9 @@ from ptrarray.names import hash_all
 from ptrarray.storage.create import create_store, new_header
 from ptrarray.storage.journal import Journal
 from ptrarray.storage.session import Expected, Locked, Session, already_there
-from ptrarray.storage.sharded_snapshot import Finder, ShardedSnapshot, is_in
+from ptrarray.storage.sharded_snapshot import Finder, ShardedSnapshot, is_in, read_shard
 from ptrarray.storage.shards import Marker, is_sharded, remove_leftovers
-from ptrarray.storage.snapshot import Snapshot, open_snapshot
+from ptrarray.storage.snapshot import Snapshot
 
 _ATTEMPTS = 100
 # Names that may be in two shards, until the older copies are deleted and all is flushed.
@@ -35,8 +35,18 @@ _ENTRY_NBYTES = 45  # of index or journal, for each array, besides its name
 
 # What transactions find in a session that is the shard's, or the same in all shards.
 _OF_THE_SHARD = frozenset(
-    ("are_free", "check_open", "content", "data", "header", "layout", "row_limit")
-    + ("set_reserved", "state", "width")
+    [
+        "are_free",
+        "check_open",
+        "content",
+        "data",
+        "header",
+        "layout",
+        "row_limit",
+        "set_reserved",
+        "state",
+        "width",
+    ]
 )
 
 Committed = tuple[Sequence[int], bytes]  # a record, and the hashes of its names
@@ -184,18 +194,14 @@ class Shards:
 
     def read_older(self) -> None:
         """Read all shards but the last as they are now. Under the lock."""
-        known = self._older
         self._older = [
-            known[number].refreshed()
-            if number < len(known)
-            else open_snapshot(self.marker.shard(number))
-            for number in range(self.last.number)
+            read_shard(self.marker, number, self._older) for number in range(self.last.number)
         ]
         self._finder = Finder(self._older)
 
     def reread(self, number: int) -> Snapshot:
         """Read one older shard as it is now. Under the lock."""
-        snapshot = self._older[number].refreshed()
+        snapshot = read_shard(self.marker, number, self._older)
         if snapshot is not self._older[number]:
             self._older = [*self._older[:number], snapshot, *self._older[number + 1 :]]
             self._finder = Finder(self._older)
@@ -282,6 +288,8 @@ class Shards:
         It begins with the user's attrs as they are now, since it may be opened alone.
         """
         self.settle()
+        # Of what is added, nothing is lost at a power cut before something that came later.
+        self.last.session.flush()
         remove_leftovers(self.marker)
         number, session = self.last
         first = self.reread(0) if number else session
@@ -476,19 +484,28 @@ class Room:
     def _choose(self, expected: Expected) -> Last:
         """Take the store's lock, and return the last shard with room for what is expected."""
         shards = self._shards
+        flushed = None
         while True:
             shards.lock()
+            last = shards.last
             try:
-                last = shards.last
                 if shards.fits(expected):
                     return last
-                shards.add_shard()
+                if last is flushed:
+                    shards.add_shard()
             except BaseException:
                 shards.unlock()
                 raise
             shards.unlock()
-            with suppress(StoreError, OSError):  # it is full; what fails here will be seen later
-                last.session.checkpoint_if_grown()
+            if last is flushed:
+                with suppress(
+                    StoreError, OSError
+                ):  # it is full; what fails is seen when it is used
+                    last.session.checkpoint_if_grown()
+            else:
+                # Most of it without the lock, so that others wait only for what is left.
+                last.session.flush()
+                flushed = last
 
     def unlock(self) -> None:
         """Let go of both locks."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError, StoreNotFoundError
 from ptrarray.format import journal as layout
-from ptrarray.format.index import corrupt
+from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
 from ptrarray.names import hash_all
@@ -176,6 +176,11 @@ class ShardedSnapshot:
         return place % len(self.shards)
 
     # what a snapshot tells -----------------------------------------------------------------
+
+    @property
+    def header(self) -> IndexHeader:
+        """Facts of the first shard."""
+        return self.shards[0].header
 
     @property
     def layout(self) -> Layout:
@@ -342,7 +347,7 @@ def _collected(marker: Marker, known: Sequence[Snapshot]) -> list[Snapshot]:
     """
     found = _read_all(marker, known, len(known) or marker.count())
     for _ in range(_SETTLED_ATTEMPTS):
-        again = [_read(marker, number, found) for number in range(len(found) - 1)]
+        again = [read_shard(marker, number, found) for number in range(len(found) - 1)]
         if all(map(_is_same, again, found)):
             break
         found = _read_all(marker, [*again, found[-1]], len(found))
@@ -352,11 +357,12 @@ def _collected(marker: Marker, known: Sequence[Snapshot]) -> list[Snapshot]:
 def _read_all(marker: Marker, known: Sequence[Snapshot], n_shards: int) -> list[Snapshot]:
     found: list[Snapshot] = []
     while len(found) < n_shards or marker.has_shard(len(found)):
-        found.append(_read(marker, len(found), known))
+        found.append(read_shard(marker, len(found), known))
     return found
 
 
-def _read(marker: Marker, number: int, known: Sequence[Snapshot]) -> Snapshot:
+def read_shard(marker: Marker, number: int, known: Sequence[Snapshot]) -> Snapshot:
+    """Read a shard as it is now, going on from what is known of it, if anything."""
     try:
         if number < len(known):
             return known[number].refreshed()
