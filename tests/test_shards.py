@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from tests.support.checks import (
     root_base,
     unchanged,
 )
+from tests.support.story import without_syncs
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -54,6 +55,13 @@ def ramps(n_arrays: int, seed: int = 0) -> Arrays:
 def fill_one_by_one(writer: PointerArrayWriter, arrays: Arrays) -> None:
     for name, array in arrays.items():
         writer.write({name: array})
+
+
+@pytest.fixture(autouse=True)
+def _no_syncs() -> Iterator[None]:
+    """Spare the disk what only a power cut could tell."""
+    with without_syncs():
+        yield
 
 
 @pytest.fixture
