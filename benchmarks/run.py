@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import perf_counter
 from typing import Any
 
 from benchmarks.case import Case
 from benchmarks.engines import Engine
-from benchmarks.measures import Measure, fill, fresh, read, upkeep, write
+from benchmarks.measures import Measure, fill, fresh, read, size, upkeep, write
 from benchmarks.workloads import WORKLOADS
 
 KINDS = {
@@ -17,8 +17,10 @@ KINDS = {
     "fresh": fresh.MEASURES,
     "read": read.MEASURES,
     "upkeep": upkeep.MEASURES,
+    "size": size.MEASURES,
     "fill": fill.MEASURES,
 }
+READER = fresh.MEASURES[0]
 ALL = [measure for measures in KINDS.values() for measure in measures]
 
 
@@ -39,11 +41,25 @@ def figures(
     return [entry for measure in measures for entry in _entries(measure, engines, case, repeat)]
 
 
+def figures_at(
+    numbers: Iterable[int], engines: list[Engine], case: Case, repeat: int
+) -> list[dict[str, Any]]:
+    """Return what readers cost at fewer arrays than there are."""
+    found = []
+    for n_arrays in numbers:
+        if n_arrays < len(case.source):
+            folder = case.folder / str(n_arrays)
+            folder.mkdir()
+            taken = figures([READER], engines, Case(case.workload, n_arrays, folder), repeat)
+            found.append({"n_arrays": n_arrays, "figures": taken})
+    return found
+
+
 def _entries(
     measure: Measure, engines: list[Engine], case: Case, repeat: int
 ) -> Iterator[dict[str, Any]]:
     able = [engine for engine in engines if engine.can(*measure.needs)]
-    rounds: dict[str, list[tuple[float | None, ...]]] = {engine.name: [] for engine in able}
+    rounds: dict[str, list[list[float | None]]] = {engine.name: [] for engine in able}
     start = perf_counter()
     if measure.fresh:
         case.close_readers()
@@ -51,7 +67,10 @@ def _entries(
     for i_round in range(0 if measure.fresh else -1, repeat):
         shift = i_round % max(len(able), 1)
         for engine in able[shift:] + able[:shift]:
-            values = measure.run(engine, case)
+            values = [
+                value if value is None else float(f"{value:.6g}")
+                for value in measure.run(engine, case)
+            ]
             if i_round >= 0:
                 rounds[engine.name].append(values)
     print(
@@ -66,6 +85,6 @@ def _entries(
                     "figure": figure.key,
                     "peer": engine.name,
                     "rounds": values,
-                    "cap": case.cap(engine, measure.kind),
+                    "n_arrays": len(case.stored(engine, measure.kind)),
                     "note": engine.note(figure.key),
                 }

@@ -10,7 +10,6 @@ import numpy as np
 
 from benchmarks.workloads import Array, Int64s, Layout, Source, concatenated
 
-PACKAGE = "numpy"
 CAPS = {"all": 20_000}
 N_LOOKUPS = 10_000
 NOTES = {"lookups_rss": "npz was asked for 10,000"}
