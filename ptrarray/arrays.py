@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.errors import BadInputError
+from ptrarray.format.layouts import ROWS
 from ptrarray.ragged import Ragged, gather
 from ptrarray.storage.state import Closed, State
 from ptrarray.views import Names
 
 Array = npt.NDArray[Any]
+Int64s = npt.NDArray[np.int64]
 Note = Callable[[int, int], None]  # told of rows that are handed out writable
 
 _BLOCK = 1 << 16  # positions looked at in one go
@@ -21,6 +24,9 @@ _BLOCK = 1 << 16  # positions looked at in one go
 def walk(state: State | Closed, note: Note | None) -> Iterator[Array]:
     """Yield all arrays in data order, as views."""
     starts, ends = state.columns()
+    if not state.is_plain:
+        yield from _walk_shaped(state, note)
+        return
     rows = state.rows
     for at in range(0, len(starts), _BLOCK):
         block = slice(at, at + _BLOCK)
@@ -28,6 +34,54 @@ def walk(state: State | Closed, note: Note | None) -> Iterator[Array]:
             if note is not None:
                 note(start, end)
             yield rows[start:end]
+
+
+def _walk_shaped(state: State | Closed, note: Note | None) -> Iterator[Array]:
+    snapshot = state.snapshot
+    for position in range(len(snapshot)):
+        place = snapshot.located(position)
+        if note is not None:
+            note(*snapshot.pointer_at(place))
+        yield state.array_at(place)
+
+
+def joined(
+    state: State | Closed, starts: Int64s, ends: Int64s, places: Callable[[], Iterable[int]]
+) -> Ragged:
+    """Copy arrays into one contiguous batch.
+
+    Parameters
+    ----------
+    state : State
+        What they are of.
+    starts, ends : ndarray of int64
+        Their rows.
+    places : callable
+        Gives where the snapshot located each of them.
+
+    Raises
+    ------
+    BadInputError
+        If they are not of one dtype and one shape but for the first axis.
+    """
+    if state.layout.kind == ROWS:
+        return gather(state.rows, starts, ends)
+    arrays = [state.array_at(place) for place in places()]
+    kinds = {(array.dtype, array.shape[1:]) for array in arrays}
+    if len(kinds) > 1 or not all(array.ndim for array in arrays):
+        found = ", ".join(sorted({f"{array.dtype} {array.shape}" for array in arrays})[:4])
+        raise BadInputError(
+            f"arrays of {state.snapshot.directory} cannot be laid end to end, which needs one dtype "
+            f"and one shape but for the first axis: {found}; read them one by one",
+            path=str(state.snapshot.directory),
+            found=found,
+            expected="one dtype and one shape of rows",
+        )
+    if not arrays:
+        return gather(state.rows, starts, ends)
+    concatenate = np.ma.concatenate if state.layout.masked else np.concatenate
+    offsets = np.cumsum([0, *map(len, arrays)])
+    return Ragged(concatenate(arrays), offsets)
 
 
 class Arrays:
@@ -46,7 +100,7 @@ class Arrays:
         self._note = note
         self._rows = state.rows
         # Where pointers can be looked up without further ado; else nothing.
-        is_plain = note is None and not state.snapshot.overlay.entries
+        is_plain = state.is_plain and note is None and not state.snapshot.overlay.entries
         index = state.snapshot.index
         self._starts = index.start_items if is_plain else index.start_items[:0]
         self._ends = index.end_items
@@ -70,13 +124,19 @@ class Arrays:
             if 0 <= start <= end <= len(self._rows):
                 return self._rows[start:end]
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            start, end = self.state.snapshot.pointer(self._position(int(key)))
+            snapshot = self.state.snapshot
+            place = snapshot.located(self._position(int(key)))
             if self._note is not None:
-                self._note(start, end)
-            return self._rows[start:end]
+                self._note(*snapshot.pointer_at(place))
+            return self.state.array_at(place)
         starts, ends = self.state.columns()
         index = key if isinstance(key, slice) else _positions(key)
-        return gather(self._rows, starts[index], ends[index])
+
+        def places() -> Iterable[int]:
+            chosen = np.arange(len(starts))[index].tolist()
+            return map(self.state.snapshot.located, chosen)
+
+        return joined(self.state, starts[index], ends[index], places)
 
     def _position(self, key: int) -> int:
         position = key + len(self) if key < 0 else key

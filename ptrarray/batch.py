@@ -6,7 +6,9 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, pairwise
+from operator import add
 from typing import Any
 from zlib import crc32
 
@@ -14,16 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import names as naming
-from ptrarray.casting import fit
+from ptrarray.casting import Fitted, fit, fit_masked, fit_shaped
 from ptrarray.errors import BadInputError
+from ptrarray.format import dtypes, infos, metadata
+from ptrarray.format.journal import Pointed
+from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout
 
 NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
 _FEW = 4  # arrays that are fitted sooner one by one
+_ZEROS = np.zeros(ALIGNMENT_NBYTES, np.uint8)
 
 
 @dataclass(slots=True)
 class Batch:
-    """Named arrays that will lie end to end.
+    """Named arrays that will lie end to end, but for gaps where they must be aligned.
 
     Attributes
     ----------
@@ -32,11 +38,20 @@ class Batch:
     hashes : array of uint32
         CRC-32 of each name.
     offsets : array of uint64, one more than names
-        Array ``i`` takes rows ``offsets[i]`` to ``offsets[i + 1]`` of the batch.
+        Array ``i`` begins at row ``offsets[i]`` of the batch, and its room ends at
+        ``offsets[i + 1]``.
     buffers : list of ndarray
-        C-contiguous, in order; the callers' own arrays where they fit.
+        C-contiguous, in order, gaps as zeros; the callers' own arrays where they fit.
     pieces : callable
         Gives the bytes of each array.
+    lengths : array of uint64 or None
+        Rows of each array where there may be gaps; None where there are none.
+    masks : list of ndarray or None
+        Mask of each array, as bytes; None in a store that keeps no masks.
+    has_masks : bool
+        Whether anything is masked.
+    infos, metas : list of bytes or None
+        Of each array; None where none has one.
     """
 
     names: list[bytes]
@@ -44,6 +59,11 @@ class Batch:
     offsets: array[int]
     buffers: list[npt.NDArray[Any]]
     pieces: Callable[[], Iterable[Any]]
+    lengths: array[int] | None = None
+    masks: list[npt.NDArray[np.uint8]] | None = None
+    has_masks: bool = False
+    infos: list[bytes] | None = None
+    metas: list[bytes] | None = None
     _crcs: array[int] | None = None
 
     @property
@@ -53,25 +73,34 @@ class Batch:
 
     @property
     def crcs(self) -> array[int]:
-        """CRC-32 of each array's bytes, computed when it is first asked for."""
+        """CRC-32 of each array's bytes and mask, computed when it is first asked for."""
         if self._crcs is None:
-            self._crcs = array("I", map(crc32, self.pieces()))
+            crcs: Iterable[int] = map(crc32, self.pieces())
+            if self.masks is not None:
+                crcs = map(crc32, self.masks, crcs)
+            self._crcs = array("I", crcs)
         return self._crcs
 
-    def bounds(self, start: int) -> array[int]:
-        """Rows between the arrays when the batch begins at row `start`."""
-        return array("Q", [start + offset for offset in self.offsets])
+    def pointed(self, start: int) -> Pointed:
+        """Return what the journal is told when the batch begins at row `start`."""
+        bounds = array("Q", [start + offset for offset in self.offsets])
+        starts, ends = memoryview(bounds)[:-1], memoryview(bounds)[1:]
+        if self.lengths is not None:
+            ends = memoryview(array("Q", map(add, starts, self.lengths)))
+        return Pointed(self.names, self.hashes, starts, ends, self.crcs, self.infos, self.metas)
 
 
 def from_mapping(
-    arrays: Mapping[str, npt.ArrayLike], dtype: np.dtype[Any], row_shape: tuple[int, ...]
+    arrays: Mapping[str, npt.ArrayLike],
+    layout: Layout,
+    meta: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Batch:
     """Make arrays ready that are given by name.
 
     Raises
     ------
     BadInputError
-        For a name or array that the store cannot take.
+        For a name, array or metadata that the store cannot take.
     """
     if not isinstance(arrays, Mapping):
         raise BadInputError(
@@ -81,11 +110,96 @@ def from_mapping(
         )
     encoded = naming.encode_all(list(arrays))
     _check_names_nbytes(encoded)
+    metas = metadata.encode_all(list(arrays), meta)
+    if not layout.is_plain:
+        return _from_fitted(arrays, encoded, metas, layout)
+    dtype, row_shape = layout.dtype, layout.row_shape
     buffers: list[Any] = list(arrays.values())
     if len(buffers) <= _FEW or not _all_fit(buffers, dtype, row_shape):
         buffers = [fit(name, value, dtype, row_shape) for name, value in arrays.items()]
     offsets = array("Q", accumulate(map(len, buffers), initial=0))
-    return Batch(encoded, naming.hash_all(encoded), offsets, buffers, lambda: buffers)
+    hashes = naming.hash_all(encoded)
+    return Batch(encoded, hashes, offsets, buffers, lambda: buffers, metas=metas)
+
+
+def _from_fitted(
+    arrays: Mapping[str, npt.ArrayLike],
+    encoded: list[bytes],
+    metas: list[bytes] | None,
+    layout: Layout,
+) -> Batch:
+    """Make arrays ready that have shapes, dtypes or masks of their own."""
+    row_shape = layout.row_shape if layout.kind == ROWS else None
+    dtype = None if layout.kind == MIXED else layout.dtype
+    if layout.masked:
+        fitted = [fit_masked(name, value, dtype, row_shape) for name, value in arrays.items()]
+    else:
+        fitted = [fit_shaped(name, value, dtype) for name, value in arrays.items()]
+    pieces = [_bytes_of(part.elements) for part in fitted]
+    packed = [_info(name, part, layout) for name, part in zip(arrays, fitted, strict=True)]
+    lengths = array("Q", [_n_rows(part, layout) for part in fitted])
+    rooms = map(layout.aligned, lengths)
+    offsets = array("Q", accumulate(rooms, initial=0))
+    buffers = pieces
+    if layout.kind == MIXED:
+        gaps = ((-length) % layout.alignment for length in lengths)
+        buffers = [buffer for pair in zip(pieces, gaps, strict=True) for buffer in _padded(*pair)]
+    return Batch(
+        encoded,
+        naming.hash_all(encoded),
+        offsets,
+        buffers,
+        lambda: pieces,
+        lengths,
+        [_mask_of(part) for part in fitted] if layout.masked else None,
+        any(part.mask is not None for part in fitted),
+        packed if any(packed) else None,
+        metas,
+    )
+
+
+def _mask_of(part: Fitted) -> npt.NDArray[np.uint8]:
+    if part.mask is not None:
+        return _bytes_of(part.mask)
+    element = np.dtype(np.ma.make_mask_descr(part.elements.dtype))
+    return np.zeros(part.elements.size * element.itemsize, np.uint8)
+
+
+def _bytes_of(elements: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return elements.reshape(-1).view(np.uint8)
+
+
+def _padded(piece: npt.NDArray[Any], gap: int) -> list[npt.NDArray[Any]]:
+    return [piece, _ZEROS[:gap]] if gap else [piece]
+
+
+def _n_rows(part: Fitted, layout: Layout) -> int:
+    if layout.kind == ROWS:
+        return len(part.elements)
+    return part.elements.nbytes if layout.kind == MIXED else part.elements.size
+
+
+def _info(name: str, part: Fitted, layout: Layout) -> bytes:
+    has_shape = layout.kind != ROWS and len(part.shape) != 1
+    own_dtype = layout.kind == MIXED and part.elements.dtype != layout.dtype
+    try:
+        return infos.encode(
+            infos.Info(
+                _described(part.elements.dtype) if own_dtype else None,
+                part.shape if has_shape else None,
+                part.is_fortran,
+                part.fill_value,
+                part.is_hard,
+            )
+        )
+    except BadInputError as error:
+        raise BadInputError(f"array {name!r:.80}: {error}", name=name, **error.facts) from error
+
+
+@lru_cache(maxsize=256)
+def _described(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return a dtype as it will be read back, or say why it cannot be kept."""
+    return dtypes.normalize(dtype)[0]
 
 
 def _all_fit(values: list[Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> bool:
@@ -108,8 +222,8 @@ def from_ragged(
     names: Sequence[str],
     values: npt.ArrayLike,
     offsets: npt.ArrayLike,
-    dtype: np.dtype[Any],
-    row_shape: tuple[int, ...],
+    layout: Layout,
+    meta: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Batch:
     """Make arrays ready that lie end to end already.
 
@@ -122,7 +236,9 @@ def from_ragged(
     encoded = naming.encode_all(list(names))
     _check_names_nbytes(encoded)
     _check_distinct(names)
-    rows = fit("values", values, dtype, row_shape)
+    if not layout.is_plain:
+        return from_mapping(_cut(names, values, offsets), layout, meta)
+    rows = fit("values", values, layout.dtype, layout.row_shape)
     bounds = _checked_offsets(offsets, len(encoded), len(rows))
     used = rows[bounds[0] : bounds[-1]]
     relative = array("Q", (bounds - bounds[0]).astype(np.uint64).tobytes())
@@ -133,7 +249,19 @@ def from_ragged(
         bytes_at = [offset * width for offset in relative]
         return (raw[start:end] for start, end in pairwise(bytes_at))
 
-    return Batch(encoded, naming.hash_all(encoded), relative, [used], pieces)
+    metas = metadata.encode_all(list(names), meta)
+    return Batch(encoded, naming.hash_all(encoded), relative, [used], pieces, metas=metas)
+
+
+def _cut(
+    names: Sequence[str], values: npt.ArrayLike, offsets: npt.ArrayLike
+) -> dict[str, npt.ArrayLike]:
+    """Cut values into one array for each name, views."""
+    rows = values if isinstance(values, np.ndarray) else np.asarray(values)
+    if rows.ndim == 0:
+        raise BadInputError("values are a scalar; expected rows", found=0, expected=1)
+    bounds = _checked_offsets(offsets, len(names), len(rows)).tolist()
+    return {name: rows[i:j] for name, (i, j) in zip(names, pairwise(bounds), strict=True)}
 
 
 def _check_names_nbytes(encoded: list[bytes]) -> None:

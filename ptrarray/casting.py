@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,112 @@ def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[
     if array.dtype != dtype:
         array = _cast(name, array, dtype, is_literal=not isinstance(value, np.ndarray))
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+class Fitted(NamedTuple):
+    """One array made ready: its elements as they will lie on the disk.
+
+    Attributes
+    ----------
+    elements : ndarray
+        C-contiguous; along one axis unless the store has rows.
+    shape : tuple of int
+        Of the array itself.
+    is_fortran : bool
+        Whether the elements are in Fortran order.
+    mask : ndarray or None
+        As `elements`; None without a mask.
+    fill_value : bytes or None
+        An element; None for numpy's default.
+    is_hard : bool
+        Whether the mask is hard.
+    """
+
+    elements: Array
+    shape: tuple[int, ...]
+    is_fortran: bool = False
+    mask: Array | None = None
+    fill_value: bytes | None = None
+    is_hard: bool = False
+
+
+def fit_shaped(name: str, value: npt.ArrayLike, dtype: np.dtype[Any] | None) -> Fitted:
+    """Return an array of any shape as its elements in the order they have in memory.
+
+    Parameters
+    ----------
+    name, value
+        As for `fit`.
+    dtype : numpy.dtype or None
+        None keeps the array's own.
+
+    Raises
+    ------
+    BadInputError
+        As `fit`.
+
+    Examples
+    --------
+    >>> fitted = fit_shaped("eye", np.eye(2, dtype="i4", order="F"), None)
+    >>> fitted.elements, fitted.shape, fitted.is_fortran
+    (array([1, 0, 0, 1], dtype=int32), (2, 2), True)
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise _unfit(name, "is a masked array, and the store keeps no masks", "masked", "plain")
+    array = _as_array(name, value)
+    if dtype is not None and array.dtype != dtype:
+        array = _cast(name, array, dtype, is_literal=not isinstance(value, np.ndarray))
+    is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    lying = array.T if is_fortran else array
+    return Fitted(np.ascontiguousarray(lying).reshape(-1), array.shape, is_fortran)
+
+
+def fit_masked(
+    name: str, value: npt.ArrayLike, dtype: np.dtype[Any] | None, row_shape: tuple[int, ...] | None
+) -> Fitted:
+    """Return an array that may be masked: what is under the mask is kept, too.
+
+    Parameters
+    ----------
+    name, value
+        As for `fit`.
+    dtype : numpy.dtype or None
+        None keeps the array's own.
+    row_shape : tuple of int or None
+        None keeps the array's own shape.
+
+    Raises
+    ------
+    BadInputError
+        As `fit`.
+    """
+    data = np.ma.getdata(value) if isinstance(value, np.ma.MaskedArray) else value
+    if row_shape is None:
+        fitted = fit_shaped(name, data, dtype)
+    else:
+        assert dtype is not None
+        rows = fit(name, data, dtype, row_shape)
+        fitted = Fitted(rows, rows.shape)
+    if not isinstance(value, np.ma.MaskedArray):
+        return fitted
+    mask = None
+    if value.mask is not np.ma.nomask:
+        lying = np.ma.getmaskarray(value)
+        lying = lying.T if fitted.is_fortran else lying
+        mask = np.ascontiguousarray(lying).reshape(-1)
+    return fitted._replace(
+        mask=mask,
+        fill_value=_fill_value(value, fitted.elements.dtype),
+        is_hard=bool(value.hardmask),
+    )
+
+
+def _fill_value(value: np.ma.MaskedArray[Any, Any], dtype: np.dtype[Any]) -> bytes | None:
+    own = np.asarray(value.fill_value)
+    # As lists, for NaT is not equal to itself, and int8 has a default of 999999.
+    if own.tolist() == np.asarray(np.ma.default_fill_value(value)).tolist():
+        return None
+    return own.astype(dtype).tobytes()
 
 
 def _as_array(name: str, value: npt.ArrayLike) -> Array:

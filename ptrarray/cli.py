@@ -117,7 +117,9 @@ def _info(options: argparse.Namespace) -> int:
             "arrays": len(store),
             "rows": store.shape[0],
             "dtype": _describe(store.dtype),
-            "row_shape": list(store.row_shape),
+            "row_shape": None if store.row_shape is None else list(store.row_shape),
+            **({} if store.layout == "rows" else {"layout": store.layout}),
+            **({"masked": True} if store.masked else {}),
             "nbytes": store.nbytes,
             "attrs": dict(store.attrs),
         }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ptrarray.checks import integer
@@ -14,6 +15,7 @@ from ptrarray.errors import BadInputError, StoreExistsError
 from ptrarray.format import dtypes
 from ptrarray.format.attrs import checked
 from ptrarray.format.index import IndexHeader
+from ptrarray.format.layouts import MIXED, ROWS, SHAPED, Layout
 from ptrarray.storage.create import create_store, new_header, replace_store
 from ptrarray.storage.snapshot import FILE_NAMES
 from ptrarray.storage.state import absolute
@@ -25,12 +27,13 @@ MODES = ("x", "w", "a")
 def create(
     path: str | os.PathLike[str],
     *,
-    dtype: npt.DTypeLike,
-    row_shape: tuple[int, ...] | int = (),
+    dtype: npt.DTypeLike | None = None,
+    row_shape: tuple[int, ...] | int | None = (),
     rows: int = 0,
     attrs: Mapping[str, Any] | None = None,
     mode: str = "x",
     durable: bool = False,
+    masked: bool = False,
 ) -> PointerArrayWriter:
     """Make a store and open it for writing.
 
@@ -38,10 +41,12 @@ def create(
     ----------
     path : path-like
         Where; by convention ends in ``.ptr``.
-    dtype : dtype
-        Of the elements: any of fixed width without Python objects.
-    row_shape : tuple of int
-        Shape of one row; an array has shape ``(length, *row_shape)``.
+    dtype : dtype, optional
+        Of the elements: any of fixed width without Python objects. Left out,
+        each array keeps its own dtype and shape (a *mixed* store).
+    row_shape : tuple of int or None
+        Shape of one row; an array has shape ``(length, *row_shape)``. None:
+        each array keeps its own shape (a *shaped* store).
     rows : int
         Rows that the flat array has beforehand. They read as zeros, cost no
         disk until written, and are for `PointerArrayWriter.write` with a
@@ -53,6 +58,9 @@ def create(
         ``"a"`` appends to it.
     durable : bool
         Whether each commit waits until it is on the disk, as `flush` does.
+    masked : bool
+        Whether to keep a mask beside the data: arrays are read back as
+        `numpy.ma.MaskedArray`, with what is under the mask.
 
     Returns
     -------
@@ -64,7 +72,7 @@ def create(
         If there is a store and the mode is ``"x"``, or anything else in any mode.
     BadInputError
         For a dtype or attrs that cannot be kept, or in mode ``"a"`` a
-        dtype, row shape or more rows than the store has.
+        layout or more rows than the store does not have.
 
     Notes
     -----
@@ -78,6 +86,11 @@ def create(
     ...     writer["first"] = [1, 2, 3]
     >>> ptrarray.open("ids.ptr")["first"]
     array([1, 2, 3], dtype=int32)
+    >>> with ptrarray.create("any.ptr") as writer:
+    ...     writer["image"] = np.zeros((2, 2), "u1")
+    ...     writer["pi"] = 3.25
+    ...     writer["image"].shape, writer["pi"]
+    ((2, 2), array(3.25))
     """
     directory = absolute(path)
     if mode not in MODES:
@@ -87,7 +100,8 @@ def create(
             found=mode,
             expected=MODES,
         )
-    header = new_header(*dtypes.normalize(dtype, row_shape), integer("rows", rows), checked(attrs))
+    layout = _layout(dtype, row_shape, masked=bool(masked))
+    header = new_header(layout, integer("rows", rows), checked(attrs))
     try:
         create_store(directory, header)
     except StoreExistsError:
@@ -97,6 +111,31 @@ def create(
             return _append_same(directory, durable, header)
         replace_store(directory, header)
     return append(directory, durable)
+
+
+def _layout(
+    dtype: npt.DTypeLike | None, row_shape: tuple[int, ...] | int | None, *, masked: bool
+) -> Layout:
+    """Return the layout that is asked for by what is given."""
+    if dtype is None:
+        if row_shape not in ((), None):
+            raise BadInputError(
+                f"row shape {row_shape!r} without a dtype: name the dtype, or leave out both for "
+                "arrays of any dtype and shape",
+                found=row_shape,
+                expected="a dtype",
+            )
+        return Layout(MIXED, np.dtype(np.uint8), (), masked)
+    if row_shape is not None:
+        return Layout(ROWS, *dtypes.normalize(dtype, row_shape), masked)
+    normal, inner_shape = dtypes.normalize(dtype)
+    if inner_shape:
+        raise BadInputError(
+            f"dtype {dtype!r} is of sub-arrays, and row_shape=None leaves shapes to the arrays",
+            found=inner_shape,
+            expected=(),
+        )
+    return Layout(SHAPED, normal, (), masked)
 
 
 def is_store(directory: Path) -> bool:
@@ -116,13 +155,12 @@ def _append_same(directory: Path, durable: bool, header: IndexHeader) -> Pointer
 
 def _check_same(writer: PointerArrayWriter, wanted: IndexHeader) -> None:
     found = writer._session.header
-    has, wants = (found.dtype, found.row_shape), (wanted.dtype, wanted.row_shape)
-    if has != wants:
+    if found.layout != wanted.layout:
         raise BadInputError(
-            f"{writer.path} has rows of {has[0]} {has[1]}, not of {wants[0]} {wants[1]}",
+            f"{writer.path} has {found.layout.describe()}, not {wanted.layout.describe()}",
             path=writer.path,
-            found=has,
-            expected=wants,
+            found=found.layout,
+            expected=wanted.layout,
         )
     n_rows = writer._session.snapshot().n_rows
     if wanted.n_rows > n_rows:

@@ -18,7 +18,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import islice
 from multiprocessing.reduction import ForkingPickler
@@ -58,9 +58,10 @@ def fill(
     tasks: Mapping[str, Any] | Iterable[Any],
     *,
     dtype: DTypeLike | None = None,
-    row_shape: tuple[int, ...] | int = (),
+    row_shape: tuple[int, ...] | int | None = (),
     attrs: Mapping[str, Any] | None = None,
     rows: int = 0,
+    masked: bool = False,
     processes: int | None = None,
     progress: bool = True,
     resume: bool = False,
@@ -79,8 +80,8 @@ def fill(
         A mapping from name to argument: the function returns the array of that name. Or an
         iterable of arguments, read as they are needed: the function returns a mapping from
         name to array.
-    dtype, row_shape, attrs, rows
-        As for `create`. Without `dtype` the store must be there.
+    dtype, row_shape, attrs, rows, masked
+        As for `create`. Without `dtype`, a store that is there is taken as it is.
     processes : int, optional
         Number of worker processes; by default one for each core this process may use.
     progress : bool
@@ -103,8 +104,7 @@ def fill(
     DuplicateNameError
         A name of the mapping is there already and `resume` is not set; nothing was started.
     BadInputError
-        Another `dtype` or `row_shape` than the store's, no `dtype` for a new store, or
-        `processes` below one.
+        Another `dtype` or `row_shape` than the store's, or `processes` below one.
 
     Notes
     -----
@@ -123,7 +123,7 @@ def fill(
     """
     place = str(Path(path).absolute())
     n_workers = _count_workers(processes, executor)
-    _prepare(place, dtype, row_shape, attrs, rows)
+    _prepare(place, dtype, row_shape, {"attrs": attrs, "rows": rows, "masked": masked})
     with open_store(place) as store:
         total = _count_new(store, tasks, resume) if isinstance(tasks, Mapping) else None
         job = Job(place, function, resume)
@@ -148,20 +148,16 @@ def _count_workers(processes: int | None, executor: Executor | None) -> int:
 def _prepare(
     path: str,
     dtype: DTypeLike | None,
-    row_shape: tuple[int, ...] | int,
-    attrs: Mapping[str, Any] | None,
-    rows: int,
+    row_shape: tuple[int, ...] | int | None,
+    others: dict[str, Any],
 ) -> None:
     """Create the store, or see that the one that is there fits."""
     if dtype is None:
-        try:
-            with append(path) as writer:
+        with suppress(StoreNotFoundError), append(path) as writer:
+            others["masked"] = others["masked"] or writer.masked
+            if writer.layout != "mixed":
                 dtype, row_shape = writer.dtype, row_shape or writer.row_shape
-        except StoreNotFoundError as error:
-            raise BadInputError(
-                f"no store at {path} and no dtype to create one with", path=path
-            ) from error
-    create(path, dtype=dtype, row_shape=row_shape, rows=rows, attrs=attrs, mode="a").close()
+    create(path, dtype=dtype, row_shape=row_shape, mode="a", **others).close()
 
 
 def _count_new(store: PointerArray, tasks: Mapping[str, Any], resume: bool) -> int:

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import reductions
-from ptrarray.arrays import Arrays, Items, Values
+from ptrarray.arrays import Arrays, Items, Values, joined
 from ptrarray.errors import BadInputError
+from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.names import encode_all
 from ptrarray.pointers import merge_runs
-from ptrarray.ragged import Ragged, gather
+from ptrarray.ragged import Ragged
 from ptrarray.storage import transactions
 from ptrarray.storage.mapping import Mode
 from ptrarray.storage.session import Session
@@ -23,7 +24,7 @@ from ptrarray.storage.snapshot import open_snapshot
 from ptrarray.storage.state import Closed, State, absolute, load
 from ptrarray.storage.transactions import unknown
 from ptrarray.storage.verify import check
-from ptrarray.views import Names, Pointers
+from ptrarray.views import Meta, Names, Pointers
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
@@ -137,7 +138,7 @@ class PointerArray(Mapping[str, Array]):
             return f"<PointerArray {self.path!r}, closed>"
         return (
             f"<PointerArray {self.path!r}, mode {self._mode!r}: {len(self)} arrays, "
-            f"{self.shape[0]} rows of {self.dtype} {self.row_shape}>"
+            f"{self.shape[0]} {self._state.layout.describe()}>"
         )
 
     def refresh(self) -> None:
@@ -201,33 +202,48 @@ class PointerArray(Mapping[str, Array]):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the elements."""
-        return self._state.rows.dtype
+        """Type of the elements of the flat array; uint8 in a mixed store."""
+        return self._state.data.dtype
 
     @property
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one row; ``()`` for scalars."""
-        return self._state.rows.shape[1:]
+    def row_shape(self) -> tuple[int, ...] | None:
+        """Shape of one row, ``()`` for scalars; None if each array has its own shape."""
+        layout = self._state.layout
+        return layout.row_shape if layout.kind == ROWS else None
+
+    @property
+    def layout(self) -> Kind:
+        """What `create` was asked for.
+
+        ``"rows"``: one dtype and row shape; ``"shaped"``: one dtype, each
+        array its own shape; ``"mixed"``: each array its own dtype and shape.
+        """
+        return self._state.layout.kind
+
+    @property
+    def masked(self) -> bool:
+        """Whether the store keeps masks: its arrays are `numpy.ma.MaskedArray`."""
+        return self._state.layout.masked
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the flat array, ``(n_rows, *row_shape)``."""
-        return self._state.rows.shape
+        return self._state.data.shape
 
     @property
     def ndim(self) -> int:
         """Number of dimensions of the flat array."""
-        return self._state.rows.ndim
+        return self._state.data.ndim
 
     @property
     def size(self) -> int:
         """Number of elements of the flat array."""
-        return self._state.rows.size
+        return self._state.data.size
 
     @property
     def nbytes(self) -> int:
         """Bytes of the flat array, holes and pre-sized rows included."""
-        return self._state.rows.nbytes
+        return self._state.data.nbytes
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -283,9 +299,14 @@ class PointerArray(Mapping[str, Array]):
             start, end = pointer
             if self._mode == "r+":
                 self._note(start, end)
-            return state.rows[start:end]
+            return state.rows[start:end] if state.is_plain else self._shaped(state, key)
         self._note(0, len(state.rows))
         return state.rows[key]
+
+    def _shaped(self, state: State | Closed, name: str) -> Array:
+        place = state.snapshot.locate(name.encode())
+        assert place is not None  # found a moment ago in a snapshot that never changes
+        return state.array_at(place)
 
     def _pointer(self, state: State | Closed, name: str) -> tuple[int, int]:
         try:
@@ -353,6 +374,9 @@ class PointerArray(Mapping[str, Array]):
         ------
         UnknownNameError
             A `KeyError`: no array has one of the names.
+        BadInputError
+            If each array has its own shape or dtype, and theirs cannot be laid
+            end to end.
 
         Examples
         --------
@@ -364,11 +388,27 @@ class PointerArray(Mapping[str, Array]):
         encoded = encode_all(wanted)
         pointers = state.snapshot.find_all(encoded).reshape(-1, 2)
         starts, ends = pointers[:, 0], pointers[:, 1]
-        if ((starts < 0) | (starts > ends) | (ends > len(state.rows))).any():
+        if ((starts < 0) | (starts > ends) | (ends > len(state.data))).any():
             pointers = np.array([self._pointer(state, name) for name in wanted], np.int64)
             # An empty array may lie past the end.
-            starts, ends = np.minimum(pointers, len(state.rows)).T
-        return gather(state.rows, starts, ends)
+            starts, ends = np.minimum(pointers, len(state.data)).T
+        return joined(state, starts, ends, lambda: state.snapshot.locate_all(encoded))
+
+    @property
+    def meta(self) -> Meta:
+        """Mapping from name to the metadata that was written with the array.
+
+        Each is a new dict, empty for an array that was given none.
+
+        Examples
+        --------
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     _ = writer.write({"utt4": [7]}, meta={"utt4": {"speaker": "Ann"}})
+        >>> store.refresh()
+        >>> store.meta["utt4"], store.meta["utt1"]
+        ({'speaker': 'Ann'}, {})
+        """
+        return Meta(self._state.snapshot)
 
     @property
     def pointers(self) -> Pointers:
@@ -440,8 +480,20 @@ class PointerArray(Mapping[str, Array]):
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: dict[str, Any]
     ) -> Any:
+        return reductions.array_function(func, *self._reducible(), args, kwargs)
+
+    def _reducible(self) -> tuple[Any, Int64s, Int64s]:
+        """Return what a reduction works on: the flat array and the ranges of all arrays."""
         state = self._state
-        return reductions.array_function(func, state.rows, *state.columns(), args, kwargs)
+        if state.layout.kind == MIXED:
+            raise BadInputError(
+                f"{self.path} keeps arrays of any dtype: reduce them one by one",
+                path=self.path,
+                found="a mixed store",
+                expected="a store of one dtype",
+            )
+        rows = reductions.MaskedRows(*state.parts()) if state.layout.masked else state.rows
+        return rows, *state.columns()
 
     def reduce(
         self, ufunc: np.ufunc, *, axis: int | None = 0, dtype: npt.DTypeLike | None = None
@@ -472,8 +524,7 @@ class PointerArray(Mapping[str, Array]):
         >>> store.reduce(np.maximum)
         np.float32(6.0)
         """
-        state = self._state
-        return reductions.reduce(state.rows, *state.columns(), ufunc, axis=axis, dtype=dtype)
+        return reductions.reduce(*self._reducible(), ufunc, axis=axis, dtype=dtype)
 
     def reduce_each(self, ufunc: np.ufunc, dtype: npt.DTypeLike | None = None) -> Array:
         """Reduce each array to one result, without a Python loop.
@@ -500,9 +551,8 @@ class PointerArray(Mapping[str, Array]):
         >>> store.reduce_each(np.add)
         array([6., 9., 6.], dtype=float32)
         """
-        state = self._state
         try:
-            return reductions.reduce_each(state.rows, *state.columns(), ufunc, dtype)
+            results: Array = reductions.reduce_each(*self._reducible(), ufunc, dtype)
         except BadInputError as error:
             position = getattr(error, "position", None)
             if position is None:
@@ -514,6 +564,7 @@ class PointerArray(Mapping[str, Array]):
                 path=self.path,
                 name=name,
             ) from error
+        return results
 
     def mean_each(self) -> Array:
         """Return the mean of each array, shape ``(n_arrays, *row_shape)``; nan for empty ones.
@@ -523,8 +574,8 @@ class PointerArray(Mapping[str, Array]):
         >>> store.mean_each()
         array([2. , 4.5, 6. ], dtype=float32)
         """
-        state = self._state
-        return reductions.mean_each(state.rows, *state.columns())
+        means: Array = reductions.mean_each(*self._reducible())
+        return means
 
     def std_each(self, ddof: int = 0) -> Array:
         """Return the standard deviation of each array, as `mean_each` the mean.
@@ -539,13 +590,12 @@ class PointerArray(Mapping[str, Array]):
         >>> store.std_each()[1:]
         array([0.5, 0. ], dtype=float32)
         """
-        state = self._state
-        return reductions.std_each(state.rows, *state.columns(), ddof=ddof)
+        deviations: Array = reductions.std_each(*self._reducible(), ddof=ddof)
+        return deviations
 
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
-        state = self._state
-        check(state.snapshot, state.rows, progress=progress)
+        check(self._state, progress=progress)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from pathlib import Path
 from typing import Any, Protocol, overload
 
+from ptrarray.format import metadata
 from ptrarray.pointers import Pointer
 from ptrarray.storage import transactions
 from ptrarray.storage.session import Session
@@ -33,6 +34,9 @@ class Catalog(Protocol):
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name, or None."""
+
+    def meta(self, name: bytes) -> dict[str, Any] | None:
+        """Metadata of a name, or None."""
 
     def __len__(self) -> int: ...
 
@@ -107,6 +111,61 @@ class Pointers(Mapping[str, Pointer]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} pointers of {self._catalog.directory}>"
+
+
+class Meta(Mapping[str, dict[str, Any]]):
+    """Name to metadata, in data order.
+
+    Examples
+    --------
+    >>> store.meta["utt2"]
+    {}
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        raw = encoded(name)
+        found = None if raw is None else self._catalog.meta(raw)
+        if found is None:
+            raise unknown(name, str(self._catalog.directory))
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        raw = encoded(name)
+        return raw is not None and self._catalog.find(raw) is not None
+
+    def __len__(self) -> int:
+        return len(self._catalog)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(decoded, self._catalog.names())
+
+    def __repr__(self) -> str:
+        return f"<metadata of {len(self)} arrays of {self._catalog.directory}>"
+
+
+class MetaOfWriter(Meta):
+    """Name to metadata, as committed now; what is assigned is a commit.
+
+    Examples
+    --------
+    >>> with ptrarray.append("corpus.ptr") as writer:
+    ...     writer.meta["utt1"] = {"speaker": "Ann"}
+    ...     writer.meta["utt1"]
+    {'speaker': 'Ann'}
+    """
+
+    def __init__(self, catalog: Catalog, session: Callable[[], Session]) -> None:
+        super().__init__(catalog)
+        self._session = session
+
+    def __setitem__(self, name: str, meta: Mapping[str, Any]) -> None:
+        raw = encoded(name)
+        if raw is None:
+            raise unknown(name, str(self._catalog.directory))
+        transactions.set_meta(self._session(), raw, metadata.encode(name, meta))
 
 
 class Attrs(MutableMapping[str, Any]):

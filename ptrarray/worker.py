@@ -14,10 +14,13 @@ from contextlib import suppress
 from multiprocessing import connection
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
+from ptrarray.batch import from_mapping
 from ptrarray.casting import fit
 from ptrarray.errors import BadInputError, DuplicateNameError
+from ptrarray.format.layouts import Layout
 from ptrarray.writer import PointerArrayWriter, append
 
 BATCH_NBYTES = 1 << 24
@@ -138,13 +141,17 @@ class _Batch:
 
     def fit(self, values: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         """Return the values as arrays that the store takes."""
-        dtype, row_shape = self._writer.dtype, self._writer.row_shape
+        layout = self._writer._session.layout
         for name, value in values.items():
             if not (isinstance(value, list | tuple) or hasattr(value, "__array__")):
                 found = type(value).__name__
                 what = f"the function returned {found} for {name!r}, expected an array"
                 raise BadInputError(what, name=name, found=found, expected="array")
-        return {name: fit(name, value, dtype, row_shape) for name, value in values.items()}
+        if layout.is_plain:
+            kind = layout.dtype, layout.row_shape
+            return {name: fit(name, value, *kind) for name, value in values.items()}
+        # Of other layouts a batch of one says whether it fits; what is kept is the array itself.
+        return {name: _checked(name, value, layout) for name, value in values.items()}
 
     def add(self, i_task: int, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the arrays of a task, and write if that makes enough."""
@@ -153,7 +160,7 @@ class _Batch:
             self.write()
         if nbytes <= BATCH_NBYTES:
             # The function may use its buffer again before these are written.
-            arrays = {name: array.copy() for name, array in arrays.items()}
+            arrays = {name: array.copy(order="K") for name, array in arrays.items()}
         self._waiting[i_task] = arrays
         self._names.update(arrays)
         self._waiting_nbytes += nbytes
@@ -189,6 +196,12 @@ class _Batch:
             self.n_arrays += len(arrays)
             self.nbytes += sum(array.nbytes for array in arrays.values())
             return
+
+
+def _checked(name: str, value: Any, layout: Layout) -> NDArray[Any]:
+    array: NDArray[Any] = np.asanyarray(value)
+    from_mapping({name: array}, layout)
+    return array
 
 
 def _describe(failed: _TaskFailed) -> Failure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -14,13 +14,14 @@ from ptrarray import names as naming
 from ptrarray.batch import from_mapping, from_ragged
 from ptrarray.checks import count, integer
 from ptrarray.errors import BadInputError, ClosedStoreError
+from ptrarray.format.layouts import ROWS, Kind
 from ptrarray.storage import transactions
-from ptrarray.storage.mapping import map_rows
+from ptrarray.storage.allocation import allocated
 from ptrarray.storage.session import Session
 from ptrarray.storage.snapshot import open_snapshot
 from ptrarray.storage.state import State, absolute, load
 from ptrarray.storage.transactions import unknown
-from ptrarray.views import Attrs, Pointers, encoded
+from ptrarray.views import Attrs, MetaOfWriter, Pointers, encoded
 
 Array = npt.NDArray[Any]
 
@@ -110,7 +111,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{self.dtype} {self.row_shape}"
+        state = "closed" if self._closed else self._session.layout.describe()
         return f"<PointerArrayWriter {self.path!r}, {state}>"
 
     @property
@@ -163,13 +164,24 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the elements."""
-        return self._session.header.dtype
+        """Type of the elements of the flat array; uint8 in a mixed store."""
+        return self._session.layout.dtype
 
     @property
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one row; ``()`` for scalars."""
-        return self._session.header.row_shape
+    def row_shape(self) -> tuple[int, ...] | None:
+        """Shape of one row, ``()`` for scalars; None if each array has its own shape."""
+        layout = self._session.layout
+        return layout.row_shape if layout.kind == ROWS else None
+
+    @property
+    def layout(self) -> Kind:
+        """What `create` was asked for; as of a reader."""
+        return self._session.layout.kind
+
+    @property
+    def masked(self) -> bool:
+        """Whether the store keeps masks."""
+        return self._session.layout.masked
 
     @property
     def attrs(self) -> Attrs:
@@ -194,20 +206,25 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         arrays: Mapping[str, npt.ArrayLike],
         start: int | None = None,
         overwrite: bool = False,
+        meta: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> tuple[int, int]:
         """Write arrays end to end, in one reservation and one commit.
 
         Parameters
         ----------
         arrays : mapping from str to array_like of shape (length, *row_shape)
-            Cast as numpy's ``same_kind`` allows, and integers to integers of
+            Of any shape in a shaped store, of any dtype and shape in a mixed
+            one. Masked arrays only into a store with masks. Cast as numpy's ``same_kind`` allows, and integers to integers of
             any width, where no value changes. C-contiguous arrays of the
             store's dtype are written from where they are, not copied.
         start : int, optional
             First row they take. By default the next free one.
         overwrite : bool
             Whether names may be there already. The rows of an array that is
-            replaced become a hole.
+            replaced become a hole, and its metadata goes.
+        meta : mapping from str to mapping, optional
+            Metadata of some of the arrays, as `attrs` takes it; read back by
+            ``store.meta[name]``.
 
         Returns
         -------
@@ -244,8 +261,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         (6, 9)
         """
         session = self._session
-        header = session.header
-        batch = self._checked(from_mapping, arrays, header.dtype, header.row_shape)
+        batch = self._checked(from_mapping, arrays, session.layout, meta)
         first = None if start is None else self._checked(count, "start", start)
         return transactions.put(session, batch, first, overwrite=overwrite)
 
@@ -256,6 +272,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         offsets: npt.ArrayLike,
         start: int | None = None,
         overwrite: bool = False,
+        meta: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> tuple[int, int]:
         """Write arrays that lie end to end already, as one buffer.
 
@@ -267,7 +284,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
             Rows of all arrays.
         offsets : array_like of int, one more than names
             Array ``i`` is ``values[offsets[i]:offsets[i + 1]]``; never decrease.
-        start, overwrite
+        start, overwrite, meta
             As for `write`; so are what is returned and raised.
 
         Examples
@@ -277,8 +294,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         (6, 9)
         """
         session = self._session
-        layout = (session.header.dtype, session.header.row_shape)
-        batch = self._checked(from_ragged, names, values, offsets, *layout)
+        batch = self._checked(from_ragged, names, values, offsets, session.layout, meta)
         first = None if start is None else self._checked(count, "start", start)
         return transactions.put(session, batch, first, overwrite=overwrite)
 
@@ -315,7 +331,13 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         return transactions.reserve(self._session, n_reserved)
 
     @contextmanager
-    def allocate(self, name: str, n_rows: int, overwrite: bool = False) -> Iterator[Array]:
+    def allocate(
+        self,
+        name: str,
+        n_rows: int | tuple[int, ...],
+        overwrite: bool = False,
+        dtype: npt.DTypeLike | None = None,
+    ) -> Iterator[Array]:
         """Hand out new rows to be filled in place, and commit them as an array.
 
         Parameters
@@ -323,15 +345,19 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         name : str
             Name of the array, there from when the ``with`` block ends; if it
             raises, there never was one.
-        n_rows : int
-            Rows of the array. It may be larger than memory.
+        n_rows : int or tuple of int
+            Rows of the array; its shape in a store where each array has its
+            own. It may be larger than memory.
         overwrite : bool
             As for `write`.
+        dtype : dtype, optional
+            Of the array, in a mixed store.
 
         Yields
         ------
         ndarray, shape (n_rows, *row_shape)
-            Writable, mapped, zeros at first; read-only after the block.
+            Writable, mapped, zeros at first; read-only after the block. In a
+            store with masks a `numpy.ma.MaskedArray` with nothing masked.
 
         Raises
         ------
@@ -352,16 +378,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         """
         session = self._session
         raw = self._checked(naming.encode, name)
-        length = self._checked(count, "rows", n_rows)
-        with transactions.allocated(session, raw, length, overwrite=overwrite) as claim:
-            header = session.header
-            rows = map_rows(
-                claim.file.path, header.dtype, header.row_shape, length, "r+", claim.start
-            )
-            try:
-                yield rows
-            finally:
-                rows.flags.writeable = False
+        room = allocated(session, raw, n_rows, dtype, overwrite=overwrite)
+        with ExitStack() as stack:
+            yield self._checked(stack.enter_context, room)
 
     # names ---------------------------------------------------------------------------------
 
@@ -411,7 +430,11 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         with session.locked():
             start, end = self.pointers[name]
             state = self._state = load(session.snapshot(), "r", state)
-        return state.rows[start:end]
+        if state.is_plain:
+            return state.rows[start:end]
+        place = state.snapshot.locate(name.encode())
+        assert place is not None  # its pointer was found under the same lock
+        return state.array_at(place)
 
     def __contains__(self, name: object) -> bool:
         return name in self.pointers
@@ -427,6 +450,14 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         """Mapping from name to `Pointer`, always as committed now."""
         return Pointers(_Committed(self))
 
+    @property
+    def meta(self) -> MetaOfWriter:
+        """Mapping from name to metadata, always as committed now.
+
+        ``writer.meta[name] = {...}`` replaces that of an array that is there.
+        """
+        return MetaOfWriter(_Committed(self), lambda: self._session)
+
 
 class _Committed:
     """What is committed, asked for anew each time, as other threads go on writing."""
@@ -439,6 +470,11 @@ class _Committed:
         session = self._writer._session
         with session.locked():
             return session.snapshot().find(name)
+
+    def meta(self, name: bytes) -> dict[str, Any] | None:
+        session = self._writer._session
+        with session.locked():
+            return session.snapshot().meta(name)
 
     def __len__(self) -> int:
         session = self._writer._session

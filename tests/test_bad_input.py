@@ -535,7 +535,7 @@ FURTHER_DTYPES: tuple[Any, ...] = (
 @pytest.mark.parametrize("dtype", [*strategies.DTYPES, *FURTHER_DTYPES], ids=repr)
 def test_all_dtypes(path: Path, dtype: Any, row_shape: tuple[int, ...]) -> None:
     with ptrarray.create(path, dtype=dtype, row_shape=row_shape) as writer:
-        layout = (writer.dtype, (3, *writer.row_shape))
+        layout = (writer.dtype, (3, *(writer.row_shape or ())))
         assert writer.dtype == np.dtype(dtype).base
         arrays = {name: strategies.filled(*layout, seed) for seed, name in enumerate("abcde")}
         writer["a"] = arrays["a"]
@@ -554,7 +554,7 @@ def test_any_arrays_under_any_names(
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "any.ptr"
     with ptrarray.create(path, dtype=layout[0], row_shape=layout[1]) as writer:
-        layout = (writer.dtype, writer.row_shape)
+        layout = (writer.dtype, writer.row_shape or ())
         arrays = data.draw(st.dictionaries(strategies.names(), strategies.arrays(*layout)))
         writer.write(arrays)
     with ptrarray.open(path) as store:

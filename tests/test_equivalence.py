@@ -334,7 +334,7 @@ def write_claimed_one_by_one(writer: ptrarray.PointerArrayWriter, arrays: dict[s
 
 def write_ragged(writer: ptrarray.PointerArrayWriter, arrays: dict[str, Array]) -> None:
     lengths = [len(array) for array in arrays.values()]
-    values = [np.empty((0, *writer.row_shape), writer.dtype), *arrays.values()]
+    values = [np.empty((0, *(writer.row_shape or ())), writer.dtype), *arrays.values()]
     writer.write_ragged(list(arrays), np.concatenate(values), np.cumsum([0, *lengths]))
 
 

@@ -151,10 +151,21 @@ def test_refuses_another_row_shape_without_dtype(path: Path) -> None:
         fill(path, workers.ramp, ramps(3), row_shape=(3,))
 
 
-def test_refuses_a_new_store_without_dtype(path: Path) -> None:
-    with pytest.raises(BadInputError, match="no dtype"):
-        fill(path, workers.ramp, ramps(3))
-    assert not path.exists()
+def test_a_new_store_without_dtype_keeps_that_of_each_array(path: Path) -> None:
+    assert fill(path, workers.ramp, ramps(3)) == 3
+    with open_store(path) as store:
+        assert store.layout == "mixed"
+        assert {name: array.dtype for name, array in store.items()} == dict.fromkeys(
+            ramps(3), workers.ramp(1).dtype
+        )
+
+
+@pytest.mark.parametrize("row_shape", [(), None])
+def test_goes_on_with_a_store_of_any_layout(path: Path, row_shape: Any) -> None:
+    create(path, dtype="i8", row_shape=row_shape, masked=True).close()
+    assert fill(path, workers.ramp, ramps(3)) == 3
+    with open_store(path) as store:
+        assert (len(store), store.masked, store.row_shape) == (3, True, row_shape)
 
 
 def test_refuses_no_processes(path: Path) -> None:

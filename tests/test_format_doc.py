@@ -17,7 +17,7 @@ import pytest
 
 import ptrarray
 from ptrarray import batch, names, table
-from ptrarray.format import attrs, index, journal
+from ptrarray.format import attrs, index, infos, journal
 from ptrarray.storage import session
 from tests.golden import make
 from tests.test_layers import PACKAGE, PACKAGES, RANKS, imports, parse
@@ -196,7 +196,34 @@ def test_header_map() -> None:
     assert {key: meaning for key, _, meaning in documented}["version"].endswith(
         f"`{index.VERSION}`"
     )
-    assert set(index.IndexHeader.__dataclass_fields__) == fields.keys() - NOT_FACTS
+    optional = [key for key, _, _ in tables(TEXT)["Optional keys of the header"]]
+    assert optional == ["layout", "mask_file"]
+    facts = set(index.IndexHeader.__dataclass_fields__) - {"kind"} | {"layout"}
+    assert facts == (fields.keys() - NOT_FACTS) | set(optional)
+
+
+def test_optional_header_keys(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.ptr"
+    ptrarray.create(path, masked=True).close()
+    fields = unpack_first((path / "index.msgpack").read_bytes())
+    assert (fields["layout"], fields["mask_file"]) == ("mixed", "mask.bin")
+    assert (fields["dtype"], fields["row_shape"]) == ("|u1", [])
+
+
+def test_info_map(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.ptr"
+    masked = np.ma.MaskedArray(np.eye(2, 3, order="F"), False, fill_value=7, hard_mask=True)
+    with ptrarray.create(path, masked=True) as writer:
+        writer["a"] = masked.astype("f4", order="F")
+    ptrarray.checkpoint(path)
+    raw = (path / "index.msgpack").read_bytes()
+    _, start_byte, nbytes, _ = unpack_first(raw)["columns"]["info"]
+    found = msgpack.unpackb(raw[start_byte : start_byte + nbytes])
+    documented = {key: kind for key, kind, _ in tables(TEXT)["Info of an array"]}
+    assert found.keys() == documented.keys()
+    kinds = MSGPACK_TYPES | {"bool": bool}
+    for key, value in found.items():
+        assert type(value) in [kinds[kind] for kind in documented[key].split(" or ")]
 
 
 def unpack_first(raw: bytes) -> dict[str, Any]:
@@ -228,19 +255,26 @@ TOLD: dict[str, Any] = {
     "starts": [4, 5],
     "ends": [9, 5],
     "crcs": [6, 7],
+    "info_ends": [0, 2],
+    "infos": list(b"de"),
+    "meta_ends": [1, 1],
+    "metas": list(b"f"),
 }
+EXTRAS = ("info_ends", "infos", "meta_ends", "metas")  # only where an array has any
 
 
-def encoded(kind: str) -> bytes:
+def encoded(kind: str, *, with_extras: bool = False) -> bytes:
     told = [b"a", b"bc"], array("I", TOLD["hashes"])
     columns = array("Q", TOLD["starts"]), array("Q", TOLD["ends"]), array("I", TOLD["crcs"])
+    extras: Any = ([b"", b"de"], [b"f", b""]) if with_extras else ()
     match kind:
         case "attrs":
             return journal.encode_attrs({"rate": 1}, 0)
         case "delete":
             ((_, record),) = journal.encode_delete(*told, 0)
             return record
-    return journal.encode_pointers(KINDS[kind], *told, *columns, 0, n_more=3)
+    pointed = journal.Pointed(*told, *columns, *extras)
+    return journal.encode_pointers(KINDS[kind], pointed, 0, n_more=3)
 
 
 def test_bodies_of_records() -> None:
@@ -257,6 +291,10 @@ def test_bodies_of_records() -> None:
                 assert found == {"rate": 1}
             else:
                 assert np.frombuffer(found, types[field]).tolist() == TOLD[field]
+    for name in ("put", "point"):
+        fields = msgpack.unpackb(encoded(name, with_extras=True)[9:])[-4:]
+        for field, found in zip(EXTRAS, fields, strict=True):
+            assert np.frombuffer(found, types[field]).tolist() == TOLD[field]
 
 
 def iter_of_length(rows: list[Row], n_cells: int) -> Iterator[Any]:
@@ -270,7 +308,8 @@ LIMITS = {
     "name": names.NAME_LIMIT_NBYTES,
     "one column of the index": index.COLUMN_LIMIT_NBYTES,
     "header of the index": index.HEADER_LIMIT_NBYTES,
-    "attrs": attrs.LIMIT_NBYTES,
+    "attrs, and metadata of one array": attrs.LIMIT_NBYTES,
+    "info of one array": infos.LIMIT_NBYTES,
     "names in one record": journal.RECORD_LIMIT_NAMES,
     "names in one call": batch.NAMES_LIMIT_NBYTES,
     "journal before it is folded in": session._JOURNAL_LIMIT_NBYTES,

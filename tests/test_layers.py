@@ -15,8 +15,9 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 RANKS = [
     {"errors"},
     {"checks", "pointers", "progress", "table", "names", "casting", "copying"},
-    {"ragged", "batch"},
+    {"ragged"},
     {"format", "reductions"},
+    {"batch"},
     {"storage"},
     {"views"},
     {"arrays"},

@@ -102,7 +102,7 @@ class StoreMachine(RuleBasedStateMachine):
     def create(self, layout: tuple[Any, tuple[int, ...]], n_rows: int) -> None:
         dtype, row_shape = layout
         writer = ptrarray.create(self.path, dtype=dtype, row_shape=row_shape, rows=n_rows)
-        self.model = Model(writer.dtype, writer.row_shape, n_rows)
+        self.model = Model(writer.dtype, writer.row_shape or (), n_rows)
         self.writers = [writer, ptrarray.append(self.path)]
         self.reserved: list[tuple[int, int]] = []
         self.begin_reading()

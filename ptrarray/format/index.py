@@ -14,6 +14,7 @@ import numpy as np
 
 from ptrarray.errors import BadInputError, CorruptStoreError
 from ptrarray.format import dtypes
+from ptrarray.format.layouts import KINDS, ROWS, Kind, Layout
 
 FORMAT = "ptrarray"
 VERSION = 1
@@ -34,12 +35,17 @@ COLUMN_TYPES = {
 # Left out where it would say no everywhere.
 OPTIONAL_COLUMN_TYPES = {
     "pointed": "|u1",  # 1 where a name was given to rows by `point`, and may share them
+    "info_end": "<u8",  # where each array's info ends in `info`
+    "info": "|u1",  # how an array differs from plain rows: see `ptrarray.format.infos`
+    "meta_end": "<u8",  # where each array's metadata ends in `meta`
+    "meta": "|u1",  # the user's metadata of each array, a msgpack map or nothing
 }
 
 _ALL_TYPES = COLUMN_TYPES | OPTIONAL_COLUMN_TYPES
 _NIL = b"\xc0"
 _UINT32 = b"\xce"
 _DATA_FILE = re.compile(r"data(\.\d{1,20})?\.bin", re.ASCII)
+_MASK_FILE = re.compile(r"mask(\.\d{1,20})?\.bin", re.ASCII)
 
 
 class Column(NamedTuple):
@@ -65,6 +71,13 @@ class IndexHeader:
     n_reserved: int  # rows reserved at the highest: where the next append goes
     n_homes: int  # home slots of the name table
     attrs: dict[str, Any] = field(default_factory=dict)
+    kind: Kind = ROWS
+    mask_file: str | None = None  # of a store that keeps masks
+
+    @property
+    def layout(self) -> Layout:
+        """What an array of the store is made of."""
+        return Layout(self.kind, self.dtype, self.row_shape, self.mask_file is not None)
 
 
 def encode(header: IndexHeader, columns: dict[str, bytes | memoryview]) -> Iterator[Any]:
@@ -122,6 +135,9 @@ def _layout(sizes: dict[str, int], crcs: dict[str, int], start_byte: int) -> dic
 
 
 def _encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
+    unusual: dict[str, Any] = {} if header.kind == ROWS else {"layout": header.kind}
+    if header.mask_file is not None:
+        unusual["mask_file"] = header.mask_file
     packed: bytes = msgpack.packb(
         {
             "format": FORMAT,
@@ -131,6 +147,7 @@ def _encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
             "data_file": header.data_file,
             "dtype": dtypes.encode(header.dtype),
             "row_shape": header.row_shape,
+            **unusual,
             "n_arrays": header.n_arrays,
             "n_rows": header.n_rows,
             "n_reserved": header.n_reserved,
@@ -218,24 +235,36 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
         raise TypeError(f"data file {data_file!r:.40}")
     if not isinstance(fields["attrs"], dict):
         raise TypeError("attrs are not a map")
-    dtype, n_rows = dtypes.decode(fields["dtype"]), _count(fields, "n_rows")
-    row_shape = tuple(_whole("row shape", length) for length in fields["row_shape"])
-    if dtypes.normalize(dtype, row_shape) != (dtype, row_shape):
-        raise ValueError(f"row shape {row_shape}")
-    if n_rows > dtypes.row_limit(dtype, row_shape):
+    layout, n_rows = _decoded_layout(fields), _count(fields, "n_rows")
+    if n_rows > layout.row_limit:
         raise ValueError(f"n_rows {n_rows}")
     return IndexHeader(
         generation=_count(fields, "generation"),
         store_id=store_id,
         data_file=data_file,
-        dtype=dtype,
-        row_shape=row_shape,
+        dtype=layout.dtype,
+        row_shape=layout.row_shape,
         n_arrays=_count(fields, "n_arrays"),
         n_rows=n_rows,
         n_reserved=_count(fields, "n_reserved"),
         n_homes=_count(fields, "n_homes"),
         attrs=fields["attrs"],
+        kind=layout.kind,
+        mask_file=fields.get("mask_file"),
     )
+
+
+def _decoded_layout(fields: dict[str, Any]) -> Layout:
+    dtype, kind = dtypes.decode(fields["dtype"]), fields.get("layout", ROWS)
+    row_shape = tuple(_whole("row shape", length) for length in fields["row_shape"])
+    if dtypes.normalize(dtype, row_shape) != (dtype, row_shape):
+        raise ValueError(f"row shape {row_shape}")
+    if kind not in KINDS or (kind != ROWS and row_shape):
+        raise ValueError(f"layout {kind!r:.40} with row shape {row_shape}")
+    mask_file = fields.get("mask_file")
+    if mask_file is not None and not is_mask_file(mask_file):
+        raise TypeError(f"mask file {mask_file!r:.40}")
+    return Layout(kind, dtype, row_shape, mask_file is not None)
 
 
 def _count(fields: dict[str, Any], name: str) -> int:
@@ -253,6 +282,7 @@ def _check_columns(
 ) -> None:
     """Check that the columns there are fit the header, the file and each other."""
     widths = {"start": 8, "end": 8, "name_end": 8, "crc": 4, "pointed": 1}
+    widths |= {"info_end": 8, "meta_end": 8}
     for name, kind in _ALL_TYPES.items():
         column = columns.get(name)
         if column is None and name in OPTIONAL_COLUMN_TYPES:
@@ -266,6 +296,9 @@ def _check_columns(
                 f"has {column.nbytes} bytes in column {name!r}, "
                 f"{header.n_arrays} arrays need {needed}",
             )
+    for name in ("info", "meta"):
+        if (name in columns) != (f"{name}_end" in columns):
+            raise corrupt(where, f"has only one of the columns {name!r} and '{name}_end'")
     n_slots, rest = divmod(columns["slot"].nbytes, 8)
     if rest or n_slots <= header.n_homes:
         raise corrupt(where, f"has {columns['slot'].nbytes} bytes in column 'slot'")
@@ -287,6 +320,11 @@ def _check_places(columns: dict[str, Column], file_nbytes: int, where: str) -> N
 def is_data_file(name: str) -> bool:
     """Tell whether a file name is one that data files have."""
     return _DATA_FILE.fullmatch(name) is not None
+
+
+def is_mask_file(name: object) -> bool:
+    """Tell whether a file name is one that mask files have."""
+    return isinstance(name, str) and _MASK_FILE.fullmatch(name) is not None
 
 
 def corrupt(where: str, what: str) -> CorruptStoreError:

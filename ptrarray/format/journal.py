@@ -29,12 +29,13 @@ _SLOT = struct.Struct("<8s16s16sQQQQQI")  # FORMAT.md, journal header
 _SLOT_PREFIX = b"\xc5" + (SLOT_NBYTES - 3).to_bytes(2, "big")
 _RECORD = struct.Struct(">BI")  # FORMAT.md, record frame: bin 32, length
 _BIN32 = 0xC6
-_POINTER_FIELDS = [bytes] * 6  # hashes, name ends, names, starts, ends, CRCs
-_FIELD_TYPES = {
+# Hashes, name ends, names, starts, ends, CRCs; info ends, infos, meta ends, metas if there are any.
+_POINTER_FIELDS: tuple[list[type], ...] = ([bytes] * 6, [bytes] * 10)
+_FIELD_TYPES: dict[int, tuple[list[type], ...]] = {
     PUT: _POINTER_FIELDS,
     POINT: _POINTER_FIELDS,
-    DELETE: [bytes] * 3,  # hashes, name ends, names
-    ATTRS: [dict],
+    DELETE: ([bytes] * 3,),  # hashes, name ends, names
+    ATTRS: ([dict],),
 }
 _CRC_NBYTES = 4
 LIVE_NBYTES = len(_SLOT_PREFIX) + _SLOT.size
@@ -125,6 +126,8 @@ class Record(NamedTuple):
     ends: npt.NDArray[np.int64]
     crcs: npt.NDArray[np.uint32]
     attrs: dict[str, Any]
+    infos: list[bytes] | None = None  # of each array, if any has one
+    metas: list[bytes] | None = None
 
 
 class Frame(NamedTuple):
@@ -142,35 +145,44 @@ class Frame(NamedTuple):
         return np.frombuffer(raw, "<u4")
 
 
-def encode_put(
-    names: list[bytes], hashes: array[int], bounds: array[int], crcs: array[int], seed: int
-) -> list[tuple[array[int], bytes]]:
-    """Return the records that give `names` the rows between consecutive `bounds`.
+class Pointed(NamedTuple):
+    """Names and what a record gives to each: one entry an array in every column."""
+
+    names: list[bytes]
+    hashes: array[int]
+    starts: Column  # of 64-bit numbers, as the next
+    ends: Column
+    crcs: array[int]
+    infos: list[bytes] | None = None  # None where none has one
+    metas: list[bytes] | None = None
+
+    def part(self, some: slice) -> Pointed:
+        """Return some of the entries."""
+        columns: list[Any] = [None if column is None else column[some] for column in self]
+        return Pointed(*columns)
+
+
+def encode_put(pointed: Pointed, seed: int) -> list[tuple[array[int], bytes]]:
+    """Return the records that give names rows written for them.
 
     Each comes with the hashes of its names.
     """
-    starts, ends = memoryview(bounds)[:-1], memoryview(bounds)[1:]
-    if len(names) <= RECORD_LIMIT_NAMES:
-        return [(hashes, encode_pointers(PUT, names, hashes, starts, ends, crcs, seed))]
+    if len(pointed.names) <= RECORD_LIMIT_NAMES:
+        return [(pointed.hashes, encode_pointers(PUT, pointed, seed))]
     records = []
-    for part, n_more in _parts(len(names)):
-        columns = (hashes[part], starts[part], ends[part], crcs[part])
-        records.append((hashes[part], encode_pointers(PUT, names[part], *columns, seed, n_more)))
+    for some, n_more in _parts(len(pointed.names)):
+        part = pointed.part(some)
+        records.append((part.hashes, encode_pointers(PUT, part, seed, n_more)))
     return records
 
 
-def encode_pointers(
-    kind: int,
-    names: list[bytes],
-    hashes: array[int],
-    starts: Column,
-    ends: Column,
-    crcs: array[int],
-    seed: int,
-    n_more: int = 0,
-) -> bytes:
+def encode_pointers(kind: int, pointed: Pointed, seed: int, n_more: int = 0) -> bytes:
     """Return the record of kind `PUT` or `POINT` that gives each name its rows."""
-    columns: list[Column] = [hashes, _name_ends(names), b"".join(names), starts, ends, crcs]
+    names, hashes, starts, ends, crcs, infos, metas = pointed
+    columns: list[Column] = [hashes, _ends(names), b"".join(names), starts, ends, crcs]
+    if infos or metas:
+        for extras in (infos or [b""] * len(names), metas or [b""] * len(names)):
+            columns += [_ends(extras), b"".join(extras)]
     return _frame([kind, n_more, *(memoryview(column) for column in columns)], seed)
 
 
@@ -180,7 +192,7 @@ def encode_delete(
     """Yield the records that delete `names`, each with the hashes of its names."""
     for part, n_more in _parts(len(names)):
         some = names[part]
-        named = [hashes[part].tobytes(), _name_ends(some).tobytes(), b"".join(some)]
+        named = [hashes[part].tobytes(), _ends(some).tobytes(), b"".join(some)]
         yield hashes[part], _frame([DELETE, n_more, *named], seed)
 
 
@@ -195,8 +207,8 @@ def encode_attrs(attrs: dict[str, Any], seed: int) -> bytes:
     return _frame([ATTRS, 0, attrs], seed)
 
 
-def _name_ends(names: list[bytes]) -> array[int]:
-    return array("Q", accumulate(map(len, names)))
+def _ends(items: list[bytes]) -> array[int]:
+    return array("Q", accumulate(map(len, items)))
 
 
 def _frame(fields: list[Any], seed: int) -> bytes:
@@ -241,8 +253,8 @@ def frame_nbytes(prefix: bytes, start_byte: int, where: str) -> int:
 def _unpack(body: memoryview, broken: CorruptStoreError) -> tuple[int, int, list[Any]]:
     try:
         kind, n_more, *fields = msgpack.unpackb(body, raw=False, strict_map_key=True)
-        wanted = _FIELD_TYPES[kind]
-        if type(n_more) is not int or [type(value) for value in fields] != wanted:
+        types = [type(value) for value in fields]
+        if type(n_more) is not int or types not in _FIELD_TYPES[kind]:
             raise broken
         if kind != ATTRS and len(fields[0]) % 4:
             raise broken
@@ -258,30 +270,38 @@ def decode(frame: Frame, where: str) -> Record:
     if frame.kind == ATTRS:
         return empty._replace(attrs=frame.fields[0])
     broken = corrupt(where, f"has a record at byte {frame.start_byte} that makes no sense")
+    n_names = len(empty.hashes)
     try:
-        name_ends = np.frombuffer(frame.fields[1], "<i8")
         columns: list[npt.NDArray[Any]] = [
             np.frombuffer(field, kind)
-            for field, kind in zip(frame.fields[3:], ("<i8", "<i8", "<u4"), strict=False)
+            for field, kind in zip(frame.fields[3:6], ("<i8", "<i8", "<u4"), strict=False)
         ]
+        if any(len(column) != n_names for column in columns):
+            raise ValueError("columns of different lengths")
+        record = empty._replace(names=_split(frame.fields[1], frame.fields[2], n_names))
+        if frame.kind == DELETE:
+            return record
+        starts, ends, crcs = columns
+        if (starts < 0).any() or (starts > ends).any():
+            raise ValueError("a range that ends before it begins")
+        record = record._replace(starts=starts, ends=ends, crcs=crcs)
+        if len(frame.fields) > 6:
+            info_ends, infos, meta_ends, metas = frame.fields[6:]
+            record = record._replace(
+                infos=_split(info_ends, infos, n_names), metas=_split(meta_ends, metas, n_names)
+            )
     except ValueError as error:
         raise broken from error
-    if {len(name_ends), *map(len, columns)} != {len(empty.hashes)}:
-        raise broken
-    record = empty._replace(names=_split(frame.fields[2], name_ends, broken))
-    if frame.kind == DELETE:
-        return record
-    starts, ends, crcs = columns
-    if (starts < 0).any() or (starts > ends).any():
-        raise broken
-    return record._replace(starts=starts, ends=ends, crcs=crcs)
+    return record
 
 
-def _split(
-    names: bytes, name_ends: npt.NDArray[np.int64], broken: CorruptStoreError
-) -> list[bytes]:
-    if not len(name_ends):
+def _split(raw_ends: bytes, joined: bytes, n_items: int) -> list[bytes]:
+    """Split what lies end to end; raises ValueError if it does not fit together."""
+    ends = np.frombuffer(raw_ends, "<i8")
+    if len(ends) != n_items:
+        raise ValueError(f"{len(ends)} ends for {n_items} items")
+    if not n_items:
         return []
-    if name_ends[0] < 0 or (np.diff(name_ends) < 0).any() or name_ends[-1] != len(names):
-        raise broken
-    return [names[start:end] for start, end in pairwise([0, *name_ends.tolist()])]
+    if ends[0] < 0 or (np.diff(ends) < 0).any() or ends[-1] != len(joined):
+        raise ValueError(f"ends that do not fit {len(joined)} bytes")
+    return [joined[start:end] for start, end in pairwise([0, *ends.tolist()])]

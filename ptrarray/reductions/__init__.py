@@ -5,14 +5,17 @@ From the ground up:
 - `ptrarray.reductions.blocks`: walk rows in blocks of bounded size, on all cores
 - `ptrarray.reductions.whole`: one result for all living rows
 - `ptrarray.reductions.each`: one result for each array
+- `ptrarray.reductions.masked`: both, without what is masked
+- `ptrarray.reductions.either`: each of them, for rows with or without a mask
 - `ptrarray.reductions.functions`: ``np.sum(store)`` and its like
 """
 
-from ptrarray.reductions.each import mean_each, reduce_each, std_each
+from ptrarray.reductions.either import mean, mean_each, reduce, reduce_each, std, std_each, var
 from ptrarray.reductions.functions import array_function
-from ptrarray.reductions.whole import mean, reduce, std, var
+from ptrarray.reductions.masked import MaskedRows
 
 __all__ = [
+    "MaskedRows",
     "array_function",
     "mean",
     "mean_each",

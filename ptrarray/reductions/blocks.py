@@ -208,14 +208,17 @@ def check_inside(n_rows: int, starts: Int64s, ends: Int64s) -> None:
 
 
 def plain(rows: Array) -> Array:
-    """Return rows as an ndarray, whose slices are cheap; refuse to drop a mask."""
+    """Return rows as an ndarray, whose slices are cheap; refuse to drop a mask.
+
+    Rows that are read, not mapped, stay what they are.
+    """
     if isinstance(rows, np.ma.MaskedArray):
         raise BadInputError(
             "rows with a mask cannot be reduced in blocks; reduce the arrays one by one",
             found=np.ma.MaskedArray,
             expected=np.ndarray,
         )
-    return np.asarray(rows)
+    return rows if hasattr(rows, "copy_ranges") else np.asarray(rows)
 
 
 def row_elements(rows: Array) -> int:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ptrarray.errors import BadInputError
-from ptrarray.reductions.whole import mean, reduce, std, var
+from ptrarray.reductions.either import mean, reduce, std, var
 
 Array = npt.NDArray[Any]
 

@@ -108,7 +108,7 @@ def reduce(
     >>> reduce(rows, starts, ends, np.maximum, axis=None)
     np.int64(7)
     """
-    _check_ufunc(ufunc)
+    check_ufunc(ufunc)
     _check_axis(axis)
     # numpy's dtype for the result, or its error for a dtype that the ufunc does not take.
     result = ufunc.reduce(np.zeros(1, rows.dtype), dtype=dtype, keepdims=True).dtype
@@ -361,7 +361,8 @@ def loop_type(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     return None if dtype.kind in "mM" else dtype
 
 
-def _check_ufunc(ufunc: np.ufunc) -> None:
+def check_ufunc(ufunc: np.ufunc) -> None:
+    """Raise `BadInputError` for a ufunc whose results of blocks cannot be combined."""
     if ufunc not in COMBINABLE:
         names = ", ".join(sorted(works.__name__ for works in COMBINABLE))
         raise BadInputError(

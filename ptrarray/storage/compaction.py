@@ -10,12 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import StoreError
+from ptrarray.format.layouts import Layout
 from ptrarray.pointers import merge_runs
 from ptrarray.progress import bar
 from ptrarray.storage import files
+from ptrarray.storage.content import Content
+from ptrarray.storage.create import renamed
 from ptrarray.storage.files import File
+from ptrarray.storage.index import Columns
 from ptrarray.storage.lock import try_lock_range
 from ptrarray.storage.session import Session
+from ptrarray.storage.settle import remove_leftovers
 
 Int64s = npt.NDArray[np.int64]
 
@@ -36,53 +41,78 @@ def compact(session: Session, *, progress: bool = False) -> None:
         If a living writer has claimed rows. Nothing was done.
     """
     with session.locked():
-        old = session.data_path
         snapshot = session.sound_snapshot()
-        with File(old, os.O_RDWR) as source:
+        with File(session.data.path, os.O_RDWR) as source:
             if not try_lock_range(source, 0, _EVERY_ROW):
                 raise StoreError(
                     f"{session.path} cannot be compacted while a writer is filling rows: "
                     "try again when it has committed them",
                     path=session.path,
                 )
-            runs = merge_runs(snapshot.starts, snapshot.ends)
-            new = f"data.{session.header.generation + 1}.bin"
-            with File(session.directory / new, os.O_RDWR | os.O_CREAT | os.O_EXCL) as target:
-                try:
-                    copy_runs(source, target, runs, session.width, progress=progress)
+            runs = living_runs(session.layout, snapshot.starts, snapshot.ends)
+            header = renamed(session.header, session.header.generation + 1)
+            names = [header.data_file] + ([header.mask_file] if header.mask_file else [])
+            try:
+                for name in names:  # a killed compaction may have left it
+                    files.unlink(session.directory / name)
+                    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+                    File(session.directory / name, flags).close()
+                with Content(session.directory, header, os.O_RDWR) as target:
+                    copy_runs(session.content, target, runs, progress=progress)
                     target.sync()
-                    # The new index must not reach the disk before the file it names.
-                    files.sync_directory(session.directory)
-                except BaseException:
-                    files.unlink(target.path)
-                    raise
-        columns = snapshot.overlay.order.columns()
-        starts, ends = moved(columns.starts, runs), moved(columns.ends, runs)
+                # The new index must not reach the disk before the files it names.
+                files.sync_directory(session.directory)
+            except BaseException:
+                for name in names:
+                    files.unlink(session.directory / name)
+                raise
         n_rows = int(np.sum(runs[1] - runs[0]))
         session.replace_index(
-            columns._replace(starts=starts, ends=ends),
-            data_file=new,
+            moved_columns(snapshot.overlay.order.columns(), runs),
+            data_file=header.data_file,
+            mask_file=header.mask_file,
             n_rows=n_rows,
             n_reserved=n_rows,
             attrs=snapshot.attrs,
         )
-        with suppress(OSError):  # the next writer removes it
-            files.unlink(old)
+        with suppress(OSError):  # the next writer removes them
+            remove_leftovers(session.directory, header)
+
+
+def living_runs(layout: Layout, starts: Int64s, ends: Int64s) -> tuple[Int64s, Int64s]:
+    """Unite the rows of all arrays into runs that can be moved end to end.
+
+    Each begins and ends where an array may begin, so that arrays stay aligned.
+    """
+    return merge_runs(starts - starts % layout.alignment, layout.aligned(ends))
 
 
 def copy_runs(
-    source: File, target: File, runs: tuple[Int64s, Int64s], width: int, *, progress: bool
+    source: Content, target: Content, runs: tuple[Int64s, Int64s], *, progress: bool
 ) -> None:
-    """Copy runs of rows end to end."""
-    at = 0
-    total = int(np.sum(runs[1] - runs[0])) * width
+    """Copy runs of rows, and their masks, end to end."""
+    pairs = [(source.data, target.data, source.layout.width)]
+    if source.mask is not None and target.mask is not None:
+        pairs.append((source.mask, target.mask, source.layout.mask_width))
+    n_rows = int(np.sum(runs[1] - runs[0]))
+    total = n_rows * sum(width for *_, width in pairs)
     with bar(total=total, unit="B", unit_scale=True, progress=progress) as counter:
-        for start, end in zip(*(column.tolist() for column in runs), strict=True):
-            bounds = [*range(start * width, end * width, _READ_NBYTES), end * width]
-            for first, last in pairwise(bounds):
-                target.pwrite(source.pread(last - first, first), at)
-                at += last - first
-                counter.update(last - first)
+        for old, new, width in pairs:
+            at = 0
+            for start, end in zip(*(column.tolist() for column in runs), strict=True):
+                bounds = [*range(start * width, end * width, _READ_NBYTES), end * width]
+                for first, last in pairwise(bounds):
+                    raw = old.pread(last - first, first)
+                    if raw.count(0) < len(raw):  # what is all zero may stay a hole
+                        new.pwrite(raw, at)
+                    at += last - first
+                    counter.update(last - first)
+            new.truncate(n_rows * width)
+
+
+def moved_columns(columns: Columns, runs: tuple[Int64s, Int64s]) -> Columns:
+    """Return the columns of an index after its runs were moved end to end."""
+    return columns._replace(starts=moved(columns.starts, runs), ends=moved(columns.ends, runs))
 
 
 def moved(rows: Int64s, runs: tuple[Int64s, Int64s]) -> Int64s:

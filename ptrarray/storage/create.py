@@ -15,19 +15,17 @@ import numpy as np
 
 from ptrarray.errors import BadInputError, StoreExistsError
 from ptrarray.format import journal as layout
-from ptrarray.format.dtypes import row_limit
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.format.journal import JournalHeader
+from ptrarray.format.layouts import Layout
 from ptrarray.storage import files, journal
 from ptrarray.storage.files import File
 from ptrarray.storage.index import Columns, write_index
-from ptrarray.storage.mapping import row_nbytes
 from ptrarray.storage.session import Session
+from ptrarray.storage.settle import remove_leftovers
 
 
-def new_header(
-    dtype: np.dtype[Any], row_shape: tuple[int, ...], n_rows: int, attrs: dict[str, Any]
-) -> IndexHeader:
+def new_header(layout: Layout, n_rows: int, attrs: dict[str, Any]) -> IndexHeader:
     """Return the facts of a new store without arrays.
 
     Raises
@@ -35,7 +33,7 @@ def new_header(
     BadInputError
         If so many rows do not fit in a file.
     """
-    limit = row_limit(dtype, row_shape)
+    limit = layout.row_limit
     if not 0 <= n_rows <= limit:
         raise BadInputError(
             f"rows must be from 0 to {limit}, which is what fits in a file, not {n_rows}",
@@ -46,13 +44,15 @@ def new_header(
         generation=1,
         store_id=secrets.token_bytes(STORE_ID_NBYTES),
         data_file="data.bin",
-        dtype=dtype,
-        row_shape=row_shape,
+        dtype=layout.dtype,
+        row_shape=layout.row_shape,
         n_arrays=0,
         n_rows=n_rows,
         n_reserved=0,
         n_homes=0,
         attrs=attrs,
+        kind=layout.kind,
+        mask_file="mask.bin" if layout.masked else None,
     )
 
 
@@ -107,19 +107,24 @@ def replace_store(directory: Path, header: IndexHeader) -> None:
     session = Session(directory)
     try:
         with session.locked():
-            old = session.data_path
-            generation = session.header.generation + 1
-            header = replace(header, generation=generation, data_file=f"data.{generation}.bin")
+            header = renamed(header, session.header.generation + 1)
             _write_data(directory, header)
             # The new index must not reach the disk before the file it names.
             files.sync_directory(directory)
             session.announce()
             write_index(directory, header, no_columns())
             session.settle()
-            with suppress(OSError):  # the next writer removes it
-                files.unlink(old)
+            with suppress(OSError):  # the next writer removes them
+                remove_leftovers(directory, header)
     finally:
         session.release()
+
+
+def renamed(header: IndexHeader, generation: int) -> IndexHeader:
+    """Return the header of a generation that has files of its own."""
+    mask_file = None if header.mask_file is None else f"mask.{generation}.bin"
+    data_file = f"data.{generation}.bin"
+    return replace(header, generation=generation, data_file=data_file, mask_file=mask_file)
 
 
 def fresh_state(header: IndexHeader) -> JournalHeader:
@@ -143,9 +148,14 @@ def no_columns() -> Columns:
 
 
 def _write_data(directory: Path, header: IndexHeader) -> None:
-    """Make the data file: a hole as long as the rows asked for."""
-    path = directory / header.data_file
-    files.unlink(path)  # what a killed process may have left
-    with File(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as file:
-        file.truncate(header.n_rows * row_nbytes(header.dtype, header.row_shape))
-        file.sync()
+    """Make the data file, and the mask file: holes as long as the rows asked for."""
+    layout = header.layout
+    wanted = [(header.data_file, layout.width)]
+    if header.mask_file is not None:
+        wanted.append((header.mask_file, layout.mask_width))
+    for name, width in wanted:
+        path = directory / name
+        files.unlink(path)  # what a killed process may have left
+        with File(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as file:
+            file.truncate(header.n_rows * width)
+            file.sync()

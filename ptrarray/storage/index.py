@@ -72,6 +72,8 @@ class Index:
         self._slots = memoryview(self.column("slot"))
         self._name_ends = memoryview(self.column("name_end"))
         self._names = memoryview(self.column("names"))
+        self.infos = self._ragged("info")
+        self.metas = self._ragged("meta")
 
     def check(self) -> None:
         """Compare every column with its checksum.
@@ -98,6 +100,28 @@ class Index:
         if "pointed" in self.columns:
             return self.column("pointed")
         return np.broadcast_to(np.uint8(0), (self.header.n_arrays,))
+
+    def _ragged(self, name: str) -> RaggedColumn | None:
+        """Return a column of items of different lengths; None where nothing is kept."""
+        if name not in self.columns:
+            return None
+        return RaggedColumn(self.column(f"{name}_end").view(np.int64), self.column(name))
+
+    def info(self, position: int) -> bytes:
+        """How the array at a position differs from plain rows."""
+        return self._item("info", self.infos, position)
+
+    def meta(self, position: int) -> bytes:
+        """Metadata of the array at a position, packed."""
+        return self._item("meta", self.metas, position)
+
+    def _item(self, what: str, column: RaggedColumn | None, position: int) -> bytes:
+        if column is None:
+            return b""
+        try:
+            return column.item(position)
+        except ValueError as error:
+            self._fail(f"{what} {position} {error}")
 
     def name(self, position: int) -> bytes:
         """Name of the array at a position."""
@@ -187,6 +211,20 @@ def index_inode(path: str | Path) -> int:
     return os.stat(path).st_ino  # noqa: PTH116
 
 
+class RaggedColumn(NamedTuple):
+    """Items of bytes end to end: one for each array, in data order."""
+
+    ends: Int64s
+    joined: npt.NDArray[np.uint8]
+
+    def item(self, position: int) -> bytes:
+        """Return one item; raises ValueError if it does not lie within the column."""
+        start, end = int(self.ends[position - 1]) if position else 0, int(self.ends[position])
+        if not 0 <= start <= end <= len(self.joined):
+            raise ValueError(f"at bytes {start} to {end} of {len(self.joined)}")
+        return self.joined[start:end].tobytes()
+
+
 class Columns(NamedTuple):
     """What an index is made of: one entry an array, in data order."""
 
@@ -197,6 +235,8 @@ class Columns(NamedTuple):
     hashes: UInt32s
     name_ends: Int64s
     names: npt.NDArray[np.uint8]
+    infos: RaggedColumn | None = None
+    metas: RaggedColumn | None = None
 
 
 def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
@@ -213,6 +253,9 @@ def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
     """
     n_arrays = len(columns.starts)
     optional = {"pointed": _bytes(columns.pointed)} if columns.pointed.any() else {}
+    for name, column in (("info", columns.infos), ("meta", columns.metas)):
+        if column is not None and len(column.joined):
+            optional |= {f"{name}_end": _bytes(column.ends), name: _bytes(column.joined)}
     pieces = layout.encode(
         replace(header, n_arrays=n_arrays, n_homes=table.count_homes(n_arrays)),
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from pathlib import Path
@@ -29,14 +30,6 @@ def map_file(file: File, nbytes: int = 0) -> mmap.mmap | bytes:
         return mmap.mmap(file.fd, nbytes, access=mmap.ACCESS_READ)
     except OSError as error:
         raise OSError(error.errno, error.strerror, file.path) from error
-
-
-def row_nbytes(dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> int:
-    """Bytes of one row; zero if the row shape has a zero in it."""
-    nbytes = dtype.itemsize
-    for length in row_shape:
-        nbytes *= length
-    return nbytes
 
 
 def map_rows(
@@ -68,7 +61,7 @@ def map_rows(
         If the file is shorter. Touching a mapping past the end of its file
         would kill the process.
     """
-    width = row_nbytes(dtype, row_shape)
+    width = dtype.itemsize * math.prod(row_shape)
     nbytes = files.stat(os.fspath(path)).st_size
     if not n_rows * width:
         rows = np.empty((n_rows, *row_shape), dtype)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ptrarray.format.journal import ATTRS, DELETE, POINT, Record
 from ptrarray.names import hash_all
-from ptrarray.storage.index import Columns, Index
+from ptrarray.storage.index import Columns, Index, RaggedColumn
 
 Int64s = npt.NDArray[np.int64]
 
@@ -30,6 +30,8 @@ class Overlay:
         on it, in the order of commits; negative where it was deleted.
     starts, ends, crcs, pointed : array
         One entry for each name in each record.
+    infos, metas : dict of int to bytes
+        Of the entries that have any.
     attrs : dict or None
         The user's attrs, if the journal changed them.
     n_rows : int
@@ -44,6 +46,8 @@ class Overlay:
         self.entries: dict[bytes, int] = {}
         self.starts, self.ends = array("q"), array("q")
         self.crcs, self.pointed = array("I"), array("B")
+        self.infos: dict[int, bytes] = {}
+        self.metas: dict[int, bytes] = {}
         self.attrs: dict[str, Any] | None = None
         self.n_rows = index.header.n_rows
         self._order: Order | None = None
@@ -54,6 +58,7 @@ class Overlay:
         overlay.entries = dict(self.entries)
         overlay.starts, overlay.ends = self.starts[:], self.ends[:]
         overlay.crcs, overlay.pointed = self.crcs[:], self.pointed[:]
+        overlay.infos, overlay.metas = dict(self.infos), dict(self.metas)
         overlay.attrs, overlay.n_rows = self.attrs, self.n_rows
         overlay.extend(records, end_byte)
         return overlay
@@ -80,6 +85,10 @@ class Overlay:
         self.entries.update(changes)
 
     def _append(self, record: Record) -> None:
+        for extras, items in ((self.infos, record.infos), (self.metas, record.metas)):
+            if items is not None:
+                numbered = enumerate(items, len(self.starts))
+                extras.update((at, item) for at, item in numbered if item)
         self.starts.frombytes(record.starts.tobytes())
         self.ends.frombytes(record.ends.tobytes())
         self.crcs.frombytes(record.crcs.tobytes())
@@ -112,12 +121,16 @@ class Order:
         Positions in the index that were deleted or replaced, rising.
     names, starts, ends, crcs, pointed
         The overlay's arrays, sorted by start; ties in the order of commits.
+    entries : ndarray of int64
+        Where the overlay's columns tell of each of them.
     places : ndarray of int64
         How many arrays left in the index come before each of them.
     """
 
     def __init__(self, index: Index, overlay: Overlay) -> None:
         self._index = index
+        # Not the overlay itself: the two would keep each other, and the mapping, alive.
+        self._infos, self._metas = overlay.infos, overlay.metas
         names, places = list(overlay.entries), np.array(list(overlay.entries.values()), np.int64)
         hashes = np.array(hash_all(names), np.uint32)
         positions = index.find_many(names, hashes)
@@ -126,6 +139,7 @@ class Order:
         starts = np.frombuffer(overlay.starts, np.int64)[places[kept]]
         kept = kept[np.argsort(starts, kind="stable")]
         self.names = [names[at] for at in kept.tolist()]
+        self.entries: Int64s = places[kept]
         self.starts: Int64s = np.frombuffer(overlay.starts, np.int64)[places[kept]]
         self.ends: Int64s = np.frombuffer(overlay.ends, np.int64)[places[kept]]
         self.crcs = np.frombuffer(overlay.crcs, np.uint32)[places[kept]]
@@ -156,34 +170,44 @@ class Order:
     def columns(self) -> Columns:
         """Copy everything into the columns of a new index."""
         index = self._index
-        name_ends = index.column("name_end").view(np.int64)
-        lengths = np.diff(name_ends, prepend=0)
-        added = np.array([len(name) for name in self.names], np.int64)
+        names = RaggedColumn(index.column("name_end").view(np.int64), index.column("names"))
         return Columns(
             self.merged(index.starts, self.starts),
             self.merged(index.ends, self.ends),
             self.merged(index.crcs, self.crcs),
             self.merged(index.pointed, self.pointed),
             self.merged(index.hashes(), self._hashes),
-            np.cumsum(self.merged(lengths, added)),
-            self._merged_names(index.column("names"), name_ends, lengths),
+            *self._merged_items(names, self.names),
+            self._merged_extras(index.infos, self._infos),
+            self._merged_extras(index.metas, self._metas),
         )
 
-    def _merged_names(
-        self, names: npt.NDArray[np.uint8], name_ends: Int64s, lengths: Int64s
-    ) -> npt.NDArray[np.uint8]:
-        """Bytes of all names in order: `merged` for items of different lengths."""
-        gone = np.zeros(len(names), bool)
+    def _merged_extras(
+        self, column: RaggedColumn | None, overlaid: dict[int, bytes]
+    ) -> RaggedColumn | None:
+        """Merge what only some arrays have; None if none has it."""
+        if column is None and not overlaid:
+            return None
+        if column is None:
+            nothing = np.empty(0, np.uint8)
+            column = RaggedColumn(np.zeros(len(self._index.starts), np.int64), nothing)
+        return self._merged_items(column, [overlaid.get(at, b"") for at in self.entries.tolist()])
+
+    def _merged_items(self, column: RaggedColumn, added: list[bytes]) -> RaggedColumn:
+        """Merge items of different lengths."""
+        lengths = np.diff(column.ends, prepend=0)
+        gone = np.zeros(len(column.joined), bool)
         for position in self.removed.tolist():
-            gone[name_ends[position] - lengths[position] : name_ends[position]] = True
-        kept = names[~gone]
+            gone[column.ends[position] - lengths[position] : column.ends[position]] = True
+        kept = column.joined[~gone]
         kept_ends = np.cumsum(np.delete(lengths, self.removed))
         first_bytes = np.concatenate([[0], kept_ends])[self.places]
         pieces: list[Any] = []
         at = 0
-        for first_byte, name in zip(first_bytes.tolist(), self.names, strict=True):
+        for first_byte, item in zip(first_bytes.tolist(), added, strict=True):
             if first_byte > at:
                 pieces.append(kept[at:first_byte])
                 at = first_byte
-            pieces.append(name)
-        return np.frombuffer(b"".join([*pieces, kept[at:]]), np.uint8)
+            pieces.append(item)
+        ends = np.cumsum(self.merged(lengths, np.array(list(map(len, added)), np.int64)))
+        return RaggedColumn(ends, np.frombuffer(b"".join([*pieces, kept[at:]]), np.uint8))

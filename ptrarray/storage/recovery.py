@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from zlib import crc32
+from contextlib import suppress
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import journal as layout
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import Frame, JournalHeader
 from ptrarray.storage import files
-from ptrarray.storage.files import File
+from ptrarray.storage.content import Content
 from ptrarray.storage.journal import Journal
-from ptrarray.storage.mapping import row_nbytes
-
-_READ_NBYTES = 1 << 24
 
 
 def surviving(log: Journal, state: JournalHeader, header: IndexHeader) -> JournalHeader:
@@ -39,41 +36,23 @@ def surviving(log: Journal, state: JournalHeader, header: IndexHeader) -> Journa
     if state.boot_id == files.boot_id() or state.committed_end <= state.synced_end:
         return state
     end = start = state.synced_end
-    try:
-        with File(log.directory / header.data_file) as data:
-            width = row_nbytes(header.dtype, header.row_shape)
-            for frame in log.frames_until_damage(state, start):
-                if not _is_intact(frame, log.path, data, width):
-                    break
-                if not frame.n_more:
-                    end = frame.end_byte
-    except CorruptStoreError:
-        pass  # a record that makes no sense ends what survived, too
+    with (
+        Content(log.directory, header) as content,
+        suppress(CorruptStoreError),  # a record that makes no sense ends what survived, too
+    ):
+        for frame in log.frames_until_damage(state, start):
+            if not _is_intact(frame, log.path, content):
+                break
+            if not frame.n_more:
+                end = frame.end_byte
     return state._replace(committed_end=end)
 
 
-def _is_intact(frame: Frame, where: str, data: File, width: int) -> bool:
+def _is_intact(frame: Frame, where: str, content: Content) -> bool:
     """Tell whether the rows of all arrays of a record match their checksums."""
     record = layout.decode(frame, where)
-    columns = (record.starts.tolist(), record.ends.tolist(), record.crcs.tolist())
+    found = record.infos or [b""] * len(record.starts)
+    columns = (record.starts.tolist(), record.ends.tolist(), found, record.crcs.tolist())
     return all(
-        crc == rows_crc(data, start, end, width) for start, end, crc in zip(*columns, strict=True)
+        content.crc(start, end, info) == crc for start, end, info, crc in zip(*columns, strict=True)
     )
-
-
-def rows_crc(data: File, start: int, end: int, width: int) -> int:
-    """CRC-32 of rows of a data file, as far as it goes.
-
-    Parameters
-    ----------
-    data : File
-        The data file.
-    start, end : int
-        Range of rows.
-    width : int
-        Bytes of one row.
-    """
-    crc, end_byte = 0, end * width
-    for at in range(start * width, end_byte, _READ_NBYTES):
-        crc = crc32(data.pread(min(_READ_NBYTES, end_byte - at), at), crc)
-    return crc

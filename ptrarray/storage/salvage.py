@@ -12,14 +12,12 @@ import numpy as np
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import journal as layout
 from ptrarray.names import hash_all
-from ptrarray.pointers import merge_runs
-from ptrarray.storage.compaction import copy_runs, moved
+from ptrarray.storage.compaction import copy_runs, living_runs, moved_columns
+from ptrarray.storage.content import Content
 from ptrarray.storage.create import create_store, new_header
-from ptrarray.storage.files import File
-from ptrarray.storage.index import Columns, Index
+from ptrarray.storage.index import Columns, Index, RaggedColumn
 from ptrarray.storage.journal import Journal
 from ptrarray.storage.overlay import Overlay
-from ptrarray.storage.recovery import rows_crc
 from ptrarray.storage.session import Session
 from ptrarray.storage.verify import Damage
 
@@ -32,6 +30,8 @@ class _Found(NamedTuple):
     crc: int
     pointed: int
     name: bytes
+    info: bytes
+    meta: bytes
 
 
 def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
@@ -42,20 +42,17 @@ def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
     overlay = _overlay(damaged, index, left_out)
     found = sorted(_arrays(index, overlay, left_out), key=lambda array: array.start)
     attrs = header.attrs if overlay.attrs is None else overlay.attrs
-    create_store(to, new_header(header.dtype, header.row_shape, 0, attrs))
+    create_store(to, new_header(header.layout, 0, attrs))
     session = Session(to)
     try:
-        with File(damaged / header.data_file) as source, session.locked():
-            kept = [array for array in found if _is_intact(array, source, session, left_out)]
+        with Content(damaged, header) as source, session.locked():
+            kept = [array for array in found if _is_intact(array, source, left_out)]
             columns = _columns(kept)
-            runs = merge_runs(columns.starts, columns.ends)
-            copy_runs(source, session.data, runs, session.width, progress=progress)
-            session.data.sync()
-            columns = columns._replace(
-                starts=moved(columns.starts, runs), ends=moved(columns.ends, runs)
-            )
+            runs = living_runs(session.layout, columns.starts, columns.ends)
+            copy_runs(source, session.content, runs, progress=progress)
+            session.content.sync()
             n_rows = int(np.sum(runs[1] - runs[0]))
-            session.replace_index(columns, n_rows=n_rows, n_reserved=n_rows)
+            session.replace_index(moved_columns(columns, runs), n_rows=n_rows, n_reserved=n_rows)
     finally:
         session.close()
     return left_out
@@ -99,16 +96,24 @@ def _arrays(index: Index, overlay: Overlay, left_out: list[Damage]) -> Iterator[
         if name is None or not is_vouched_for:
             left_out.append(Damage(index.path, f"has a damaged name at position {position}"))
         elif name not in overlay.entries:
-            start, end = int(index.starts[position]), int(index.ends[position])
-            crc = int(index.crcs[position])
-            if start == end and not {"start", "end"} <= whole:
-                crc = -1  # nothing vouches for an empty array
-            yield _Found(start, end, crc, int(index.pointed[position]), name)
+            yield _indexed(index, position, name, whole)
     columns = (overlay.starts, overlay.ends, overlay.crcs, overlay.pointed)
     for name, at in overlay.entries.items():
         if at >= 0:
             start, end, crc, pointed = (column[at] for column in columns)
-            yield _Found(start, end, crc, pointed, name)
+            extras = overlay.infos.get(at, b""), overlay.metas.get(at, b"")
+            yield _Found(start, end, crc, pointed, name, *extras)
+
+
+def _indexed(index: Index, position: int, name: bytes, whole: set[str]) -> _Found:
+    start, end = int(index.starts[position]), int(index.ends[position])
+    crc = int(index.crcs[position])
+    is_doubtful = start == end and not {"start", "end"} <= whole
+    # Nothing vouches for an empty array then; and without its info an array is only bytes.
+    if is_doubtful or (index.infos is not None and not {"info", "info_end"} <= whole):
+        return _Found(start, end, -1, 0, name, b"", b"")
+    meta = index.meta(position) if {"meta", "meta_end"} <= whole else b""
+    return _Found(start, end, crc, int(index.pointed[position]), name, index.info(position), meta)
 
 
 def _is_whole(index: Index, column: str) -> bool:
@@ -122,19 +127,19 @@ def _name(index: Index, position: int) -> bytes | None:
         return None
 
 
-def _is_intact(array: _Found, source: File, session: Session, left_out: list[Damage]) -> bool:
+def _is_intact(array: _Found, source: Content, left_out: list[Damage]) -> bool:
     problem = None
-    n_bytes = source.stat().st_size
+    n_bytes = source.data.stat().st_size
     if not 0 <= array.start <= array.end:
         problem = "has a damaged pointer"
-    elif array.start < array.end and array.end * session.width > n_bytes:
+    elif array.start < array.end and array.end * source.layout.width > n_bytes:
         problem = f"does not lie in the {n_bytes} bytes of its file"
-    elif rows_crc(source, array.start, array.end, session.width) != array.crc:
+    elif source.crc(array.start, array.end, array.info) != array.crc:
         problem = "does not match its checksum"
     if problem is not None:
         name = array.name.decode(errors="backslashreplace")
         what = f"has array {name!r:.80}, rows {array.start} to {array.end}, that {problem}"
-        left_out.append(Damage(source.path, what, name, array.start, array.end))
+        left_out.append(Damage(source.data.path, what, name, array.start, array.end))
     return problem is None
 
 
@@ -148,4 +153,11 @@ def _columns(arrays: list[_Found]) -> Columns:
         np.array(hash_all(names), np.uint32),
         np.cumsum([len(name) for name in names], dtype=np.int64),
         np.frombuffer(b"".join(names), np.uint8),
+        _ragged([array.info for array in arrays]),
+        _ragged([array.meta for array in arrays]),
     )
+
+
+def _ragged(items: list[bytes]) -> RaggedColumn:
+    ends = np.cumsum([len(item) for item in items], dtype=np.int64)
+    return RaggedColumn(ends, np.frombuffer(b"".join(items), np.uint8))

@@ -19,13 +19,13 @@ from ptrarray.errors import (
     StoreError,
 )
 from ptrarray.format import journal as layout
-from ptrarray.format.dtypes import row_limit
-from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import DELETE, JournalHeader, Record
+from ptrarray.format.layouts import Layout
+from ptrarray.storage.content import Content
 from ptrarray.storage.files import File, SyncError
 from ptrarray.storage.index import Columns, Index, write_index
 from ptrarray.storage.journal import Journal
-from ptrarray.storage.mapping import check_size, row_nbytes
 from ptrarray.storage.overlay import Overlay
 from ptrarray.storage.recent import RecentNames
 from ptrarray.storage.settle import remove_leftovers, settle
@@ -56,8 +56,10 @@ class Session:
         The index as of the last look.
     state : JournalHeader
         The journal's header as of the last look.
-    data : File
-        The data file.
+    content : Content
+        The data file, and the mask file if there is one.
+    layout : Layout
+        What its arrays are made of.
     width : int
         Bytes of one row.
     row_limit : int
@@ -65,7 +67,8 @@ class Session:
     """
 
     index: Index
-    data: File
+    content: Content
+    layout: Layout
     width: int
     row_limit: int
     state: JournalHeader
@@ -80,7 +83,7 @@ class Session:
             self._journal = Journal(directory, writable=True)
             with self._journal.lock:
                 self._attach()
-                remove_leftovers(directory, self.header.data_file)
+                remove_leftovers(directory, self.header)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_found(directory) from error
 
@@ -95,9 +98,9 @@ class Session:
         return self.index.header
 
     @property
-    def data_path(self) -> str:
-        """Path of the data file."""
-        return str(self.directory / self.header.data_file)
+    def data(self) -> File:
+        """The data file."""
+        return self.content.data
 
     # the lock, and what others did ---------------------------------------------------------
 
@@ -107,8 +110,7 @@ class Session:
 
     def lock(self) -> None:
         """Take the store's lock, and learn what others committed."""
-        if self._journal.closed:
-            raise ClosedStoreError(f"{self.path} was closed here", path=self.path)
+        self.check_open()
         self._journal.lock.__enter__()
         try:
             if self._sync_failure is not None:
@@ -117,6 +119,11 @@ class Session:
         except BaseException:
             self.unlock()
             raise
+
+    def check_open(self) -> None:
+        """Raise `ClosedStoreError` if `close` was called."""
+        if self._journal.closed:
+            raise ClosedStoreError(f"{self.path} was closed here", path=self.path)
 
     def unlock(self) -> None:
         """Let go of the store's lock."""
@@ -157,22 +164,14 @@ class Session:
                 path=self.path,
             )
         self.index, self._store_id = index, index.header.store_id
-        self.width = row_nbytes(index.header.dtype, index.header.row_shape)
-        self.row_limit = row_limit(index.header.dtype, index.header.row_shape)
-        self.data = self._open_data()
+        self.layout = index.header.layout
+        self.width, self.row_limit = self.layout.width, self.layout.row_limit
+        self.content = Content(self.directory, index.header, os.O_RDWR)
+        self.content.check_size(index.header.n_rows)
         self._recent = RecentNames()
         self._space: Space | None = None
         self._snapshot: Snapshot | None = None
         self._note(self.settle(), layout.RECORDS_START)
-
-    def _open_data(self) -> File:
-        try:
-            data = File(self.data_path, os.O_RDWR)
-        except FileNotFoundError as error:
-            raise corrupt(self.data_path, "is missing") from error
-        header = self.header
-        check_size(data.path, data.stat().st_size, header.n_rows, self.width)
-        return data
 
     def settle(self) -> JournalHeader:
         """Bring the journal up to the index that is in place. Under the lock."""
@@ -303,7 +302,7 @@ class Session:
                 self._space = None  # made anew when it is needed
         if self._durable:
             with self._syncing():
-                self.data.sync()
+                self.content.sync()
                 self.state = self._journal.sync(self.state, self.state.committed_end)
         if self.state.committed_end > _JOURNAL_LIMIT_NBYTES:
             with suppress(OSError):  # the next commit tries again
@@ -332,10 +331,10 @@ class Session:
     def flush(self) -> None:
         """Wait until all that is committed is on the disk."""
         with self.locked():
-            state, data = self.state, self.data
+            state, content = self.state, self.content
         # Commits of all processes up to here have written their rows before.
         with self._syncing():
-            data.sync()
+            content.sync()
         with self.locked(), self._syncing():
             # A checkpoint meanwhile has brought all of it to the disk.
             if self.state.generation == state.generation:
@@ -348,7 +347,7 @@ class Session:
                 return
             # The index must not reach the disk before the rows it names.
             with self._syncing():
-                self.data.sync()
+                self.content.sync()
             snapshot = self.sound_snapshot()
             self.replace_index(
                 snapshot.overlay.order.columns(),
@@ -403,7 +402,7 @@ class Session:
     def release(self) -> None:
         """Close the files."""
         self._journal.close()
-        self.data.close()
+        self.content.close()
 
 
 class _Locked:

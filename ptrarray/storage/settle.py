@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ptrarray.format import journal as layout
-from ptrarray.format.index import IndexHeader, corrupt, is_data_file
+from ptrarray.format.index import IndexHeader, corrupt, is_data_file, is_mask_file
 from ptrarray.format.journal import JournalHeader
 from ptrarray.storage import files
 from ptrarray.storage.index import NEW_FILE_NAME
@@ -54,9 +54,11 @@ def _recovered(journal: Journal, state: JournalHeader, header: IndexHeader) -> J
     return journal.recover(state._replace(boot_id=files.boot_id(), next_generation=0))
 
 
-def remove_leftovers(directory: Path, data_file: str) -> None:
+def remove_leftovers(directory: Path, header: IndexHeader) -> None:
     """Remove what killed processes began and nobody uses. Under the lock."""
+    in_use = (header.data_file, header.mask_file)
     for path in directory.iterdir():
-        is_ours = path.name == NEW_FILE_NAME or is_data_file(path.name)
-        if is_ours and path.name != data_file:
+        name = path.name
+        is_ours = name == NEW_FILE_NAME or is_data_file(name) or is_mask_file(name)
+        if is_ours and name not in in_use:
             files.unlink(path)

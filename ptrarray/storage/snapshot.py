@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format import journal as layout
+from ptrarray.format import metadata
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.storage import journal
 from ptrarray.storage.index import FILE_NAME as INDEX_FILE
@@ -54,6 +55,12 @@ class Snapshot:
         return str(self.directory / self.header.data_file)
 
     @property
+    def mask_path(self) -> str | None:
+        """Path of the mask file; None without masks."""
+        mask_file = self.header.mask_file
+        return None if mask_file is None else str(self.directory / mask_file)
+
+    @property
     def attrs(self) -> dict[str, Any]:
         """The user's attrs."""
         return self.header.attrs if self.overlay.attrs is None else self.overlay.attrs
@@ -72,6 +79,54 @@ class Snapshot:
             return None
         start, end = index.start_items[position], index.end_items[position]
         return (start, end) if 0 <= start <= end <= self.n_rows else self.checked(start, end)
+
+    def locate(self, name: bytes) -> int | None:
+        """Where a name is told of: a position in the index, or ``~entry`` of the overlay."""
+        if name in self._overlaid:
+            entry = self._overlaid[name]
+            return None if entry < 0 else ~entry
+        position = self.index.find(name)
+        return None if position < 0 else position
+
+    def locate_all(self, names: Iterable[bytes]) -> Iterator[int]:
+        """Yield where each of several names, all there, is told of."""
+        for name in names:
+            place = self.locate(name)
+            assert place is not None
+            yield place
+
+    def located(self, position: int) -> int:
+        """Return as `locate` where the array at a position in data order is told of."""
+        if not self._overlaid:
+            return position
+        order = self.overlay.order
+        in_overlay, position = order.locate(position)
+        return ~int(order.entries[position]) if in_overlay else position
+
+    def pointer_at(self, place: int) -> tuple[int, int]:
+        """Pointer of what was located."""
+        overlay, index = self.overlay, self.index
+        if place < 0:
+            return self.checked(overlay.starts[~place], overlay.ends[~place])
+        return self.checked(index.start_items[place], index.end_items[place])
+
+    def info_at(self, place: int) -> bytes:
+        """How what was located differs from plain rows."""
+        return self.overlay.infos.get(~place, b"") if place < 0 else self.index.info(place)
+
+    def meta_at(self, place: int) -> bytes:
+        """Metadata of what was located, packed."""
+        return self.overlay.metas.get(~place, b"") if place < 0 else self.index.meta(place)
+
+    def meta(self, name: bytes) -> dict[str, Any] | None:
+        """Metadata of a name, or None if it is not there."""
+        place = self.locate(name)
+        if place is None:
+            return None
+        try:
+            return metadata.decode(self.meta_at(place))
+        except ValueError as error:
+            raise corrupt(self.index.path, f"has for {name[:80]!r} {error}") from error
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
@@ -104,13 +159,7 @@ class Snapshot:
 
     def pointer(self, position: int) -> tuple[int, int]:
         """Pointer of the array at a position, ``0 <= position < len``."""
-        if self._overlaid:
-            order = self.overlay.order
-            in_overlay, position = order.locate(position)
-            if in_overlay:
-                return self.checked(int(order.starts[position]), int(order.ends[position]))
-        index = self.index
-        return self.checked(index.start_items[position], index.end_items[position])
+        return self.pointer_at(self.located(position))
 
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""

@@ -8,10 +8,12 @@ from typing import Self
 
 import numpy as np
 
+from ptrarray.batch import Batch
 from ptrarray.errors import OverlapError
 from ptrarray.format.journal import POINT, PUT, Record
 from ptrarray.pointers import Runs, iter_runs
-from ptrarray.storage.files import Buffer, File
+from ptrarray.storage.content import Content, clear
+from ptrarray.storage.files import File
 from ptrarray.storage.index import Index
 from ptrarray.storage.lock import try_lock_range
 from ptrarray.storage.snapshot import Snapshot
@@ -58,17 +60,17 @@ class Claim:
         If a living writer has claimed some of the rows.
     """
 
-    def __init__(self, data_path: str, start: int, end: int, width: int, name: str) -> None:
-        self.file = File(data_path, os.O_RDWR)
+    def __init__(self, content: Content, start: int, end: int, name: str) -> None:
+        self.file = File(content.data.path, os.O_RDWR)
         self.start = start
         self.end = end
-        self._width = width
+        self._content = content
         if not try_lock_range(self.file, start, end):
             self.file.close()
             raise OverlapError(
-                f"rows {start} to {end} for {name!r:.80} in {data_path} are being written by "
+                f"rows {start} to {end} for {name!r:.80} in {self.file.path} are being written by "
                 "another writer",
-                path=data_path,
+                path=self.file.path,
                 name=name,
                 start=start,
                 end=end,
@@ -80,17 +82,16 @@ class Claim:
     def __exit__(self, *_: object) -> None:
         self.file.close()
 
-    def write(self, buffers: list[Buffer]) -> None:
-        """Write all of the rows."""
-        self.file.pwritev(buffers, self.start * self._width)
+    def write(self, batch: Batch) -> None:
+        """Write all of the rows, and their masks."""
+        self.file.pwritev(batch.buffers, self.start * self._content.layout.width)
+        self._content.write_masks(batch, self.start)
 
     def allocate(self) -> None:
         """Have the disk set the rows aside, so that writing to a mapping cannot fail.
 
         Clears what a writer that failed there may have left.
         """
-        start_byte, end_byte = self.start * self._width, self.end * self._width
-        if start_byte < end_byte:
-            used_end = min(self.file.stat().st_size, end_byte)
-            self.file.write_zeros(start_byte, used_end - start_byte)
-            self.file.allocate(start_byte, end_byte - start_byte)
+        width = self._content.layout.width
+        clear(self.file, self.start * width, self.end * width)
+        self._content.clear_masks(self.start, self.end)

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, NamedTuple, Never
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import ClosedStoreError
+from ptrarray.format import infos
 from ptrarray.format.index import corrupt
+from ptrarray.format.layouts import MIXED
 from ptrarray.storage.index import index_inode
 from ptrarray.storage.mapping import Mode, Rows, map_rows
 from ptrarray.storage.snapshot import Snapshot, open_snapshot
 
 Int64s = npt.NDArray[np.int64]
+
+_NOTHING = memoryview(b"")
+
+
+class Mapped(NamedTuple):
+    """The files of a store as memory."""
+
+    data: Rows
+    mask: npt.NDArray[np.uint8] | None
 
 
 class State:
@@ -25,15 +38,73 @@ class State:
     ----------
     snapshot : Snapshot
         Names and pointers.
-    rows : ndarray, shape (n_rows, *row_shape)
-        The flat array, mapped.
+    layout : Layout
+        What its arrays are made of.
+    is_plain : bool
+        Whether an array is nothing but a slice of `rows`.
+    data : ndarray, shape (n_rows, *row_shape)
+        The flat array, mapped, without its mask.
+    mask : ndarray of uint8 or None
+        Bytes of the mask file, mapped.
     """
 
-    def __init__(self, snapshot: Snapshot, mapped: Rows) -> None:
+    def __init__(self, snapshot: Snapshot, mapped: Mapped) -> None:
         self.snapshot = snapshot
+        self.layout = snapshot.header.layout
+        self.is_plain = self.layout.is_plain
         self.mapped = mapped  # may be longer: another process has gone on
-        self.rows = mapped[: snapshot.n_rows]
+        self.data = mapped.data[: snapshot.n_rows]
+        self.mask = mapped.mask
+        self.rows = self._rows()
         self._columns: tuple[Int64s, Int64s] | None = None
+
+    def _rows(self) -> Rows:
+        """Return the flat array; masked where each element has a mask of its own."""
+        if self.mask is None or self.layout.kind == MIXED:
+            return self.data
+        masked: Rows = np.ma.MaskedArray(*self.parts())
+        return masked
+
+    def parts(self) -> tuple[Rows, Rows]:
+        """Return data and mask of the flat array, in a store with masks that is not mixed."""
+        assert self.mask is not None
+        mask = self.mask[: len(self.data) * self.layout.mask_width].view(self.layout.mask_dtype)
+        return self.data, mask.reshape(self.data.shape)
+
+    def array_at(self, place: int) -> Rows:
+        """Return the array that a snapshot has located, a view."""
+        start, end = self.snapshot.pointer_at(place)
+        if self.is_plain:
+            return self.data[start:end]
+        info = self.snapshot.info_at(place)
+        try:
+            mask = self._mask(start, end, info)
+            array: Rows = infos.view(self.layout, self.data[start:end], mask, info)
+        except ValueError as error:
+            path = self.snapshot.index.path
+            raise corrupt(path, f"has for rows {start} to {end} {error}") from error
+        return array
+
+    def _mask(self, start: int, end: int, info: bytes) -> Rows | None:
+        if self.mask is None:
+            return None
+        first = start * self.layout.mask_width
+        return self.mask[first : first + infos.mask_nbytes(self.layout, end - start, info)]
+
+    def crc(self, start: int, end: int, position: int) -> int:
+        """CRC-32 of the rows of the array at a position, and of its mask."""
+        width = self.layout.width
+        crc = crc32(self._bytes[start * width : end * width])
+        if self.mask is None:
+            return crc
+        info = self.snapshot.info_at(self.snapshot.located(position))
+        mask = self._mask(start, end, info)
+        assert mask is not None
+        return crc32(mask, crc)
+
+    @cached_property
+    def _bytes(self) -> memoryview:
+        return memoryview(self.data.reshape(-1).view(np.uint8)) if self.data.size else _NOTHING
 
     def columns(self) -> tuple[Int64s, Int64s]:
         """Return starts and ends of all arrays, made sure once to lie in the flat array.
@@ -43,8 +114,8 @@ class State:
         if self._columns is None:
             self.snapshot.check_pointers()
             starts, ends = self.snapshot.starts, self.snapshot.ends
-            if (ends > len(self.rows)).any():
-                starts, ends = (np.minimum(column, len(self.rows)) for column in (starts, ends))
+            if (ends > len(self.data)).any():
+                starts, ends = (np.minimum(column, len(self.data)) for column in (starts, ends))
             self._columns = starts, ends
         return self._columns
 
@@ -65,24 +136,30 @@ def load(snapshot: Snapshot, mode: Mode, previous: State | Closed | None = None)
     Takes a later snapshot where the data file was replaced meanwhile.
     """
     while True:
-        header = snapshot.header
         if isinstance(previous, State) and _can_go_on(previous, snapshot):
             return State(snapshot, previous.mapped)
         try:
-            rows = map_rows(
-                snapshot.data_path, header.dtype, header.row_shape, snapshot.n_rows, mode
-            )
-            return State(snapshot, rows)
+            return State(snapshot, _map(snapshot, mode))
         except FileNotFoundError as error:
             if index_inode(snapshot.index.path) == snapshot.index.inode:
-                raise corrupt(snapshot.data_path, "is missing") from error
+                raise corrupt(str(error.filename), "is missing") from error
             snapshot = open_snapshot(snapshot.directory)
+
+
+def _map(snapshot: Snapshot, mode: Mode) -> Mapped:
+    layout, n_rows = snapshot.header.layout, snapshot.n_rows
+    data = map_rows(snapshot.data_path, layout.dtype, layout.row_shape, n_rows, mode)
+    mask = None
+    if snapshot.mask_path is not None:
+        byte = np.dtype(np.uint8)
+        mask = map_rows(snapshot.mask_path, byte, (), n_rows * layout.mask_width, mode)
+    return Mapped(data, mask)
 
 
 def _can_go_on(previous: State, snapshot: Snapshot) -> bool:
     old, new = previous.snapshot.header, snapshot.header
     is_same_file = (old.store_id, old.data_file) == (new.store_id, new.data_file)
-    return is_same_file and snapshot.n_rows <= len(previous.mapped)
+    return is_same_file and snapshot.n_rows <= len(previous.mapped.data)
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from ptrarray.format.attrs import checked
 from ptrarray.format.index import IndexHeader
 from ptrarray.names import hash_all
 from ptrarray.pointers import Runs
-from ptrarray.storage.recovery import rows_crc
 from ptrarray.storage.session import Session
+from ptrarray.storage.snapshot import Snapshot
 from ptrarray.storage.space import Claim
 
 # Up to here, writing rows while holding the lock is cheaper than taking it twice.
@@ -63,6 +63,7 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
             start = session.state.n_reserved
             end = _end(session, start, batch.n_rows)
             session.data.pwritev(batch.buffers, start * session.width)
+            session.content.write_masks(batch, start)
             _commit_batch(session, batch, start)
             return start, end
         claim = _claim(session, batch.n_rows, start, batch.names[0] if batch.names else b"")
@@ -70,7 +71,7 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
         if is_large:
             _write_and_sum(claim, batch)
         else:
-            claim.write(batch.buffers)
+            claim.write(batch)
         with session.locked():
             if not overwrite:
                 session.check_new(batch.names, batch.hashes)
@@ -82,45 +83,49 @@ def _write_and_sum(claim: Claim, batch: Batch) -> None:
     """Write the rows in one thread while this one computes their checksums."""
     with ThreadPoolExecutor(1) as pool:
         try:
-            writing = pool.submit(claim.write, batch.buffers)
+            writing = pool.submit(claim.write, batch)
         except RuntimeError:  # no more threads: the interpreter is about to exit
-            claim.write(batch.buffers)
+            claim.write(batch)
             return
         _ = batch.crcs
         writing.result()
 
 
 def _commit_batch(session: Session, batch: Batch, start: int) -> None:
-    bounds = batch.bounds(start)
-    columns = (batch.names, batch.hashes, bounds, batch.crcs)
-    n_reserved = bounds[-1] if batch.n_rows else 0
-    session.commit(layout.encode_put(*columns, session.state.seed), n_reserved)
+    end = start + batch.n_rows if batch.n_rows else 0
+    session.content.cover(end)
+    session.commit(layout.encode_put(batch.pointed(start), session.state.seed), end)
 
 
 def reserve(session: Session, n_rows: int) -> int:
     """Take rows for somebody to fill later; return the first."""
     with session.locked():
         start = session.state.n_reserved
-        session.set_reserved(_end(session, start, n_rows))
+        session.set_reserved(_end(session, start, session.layout.aligned(n_rows)))
     return start
 
 
 @contextmanager
-def allocated(session: Session, name: bytes, n_rows: int, *, overwrite: bool) -> Iterator[Claim]:
+def allocated(
+    session: Session, name: bytes, n_rows: int, info: bytes = b"", *, overwrite: bool
+) -> Iterator[Claim]:
     """Claim rows for a ``with`` block to fill; commit them when it ends well."""
     hashes = hash_all([name])
     with session.locked():
         if not overwrite:
             session.check_new([name], hashes)
-        claim = _claim(session, n_rows, None, name)
+        claim = _claim(session, session.layout.aligned(n_rows), None, name)
     with claim, _given_back_on_error(session, claim, is_append=True):
         claim.allocate()
         yield claim
-        crc = rows_crc(claim.file, claim.start, claim.end, session.width)
+        session.check_open()
+        end = claim.start + n_rows
+        crc = session.content.crc(claim.start, end, info)
         with session.locked():
             if not overwrite:
                 session.check_new([name], hashes)
-            _commit_pointers(session, layout.PUT, [name], [claim.start], [claim.end], [crc])
+            entry = _Entry(name, claim.start, end, crc, info)
+            _commit_entries(session, layout.PUT, [entry], claim.end)
 
 
 def point(session: Session, name: bytes, start: int, end: int, *, overwrite: bool) -> None:
@@ -138,9 +143,9 @@ def point(session: Session, name: bytes, start: int, end: int, *, overwrite: boo
             )
         if not overwrite:
             session.check_new([name], hash_all([name]))
-        with Claim(session.data_path, start, end, session.width, name.decode()) as claim:
-            crc = rows_crc(claim.file, start, end, session.width)
-        _commit_pointers(session, layout.POINT, [name], [start], [end], [crc])
+        with Claim(session.content, start, end, name.decode()):
+            crc = session.content.crc(start, end)
+        _commit_entries(session, layout.POINT, [_Entry(name, start, end, crc)])
 
 
 def delete(session: Session, names: list[bytes]) -> None:
@@ -194,25 +199,62 @@ def renew_checksums(
             )
         snapshot = session.snapshot()
         starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
-        pointed = snapshot.pointed
         touched = Runs()
         touched.add(*np.array(list(ranges), np.int64).reshape(-1, 2).T)
-        renewed: dict[int, list[tuple[bytes, int, int, int]]] = {}
+        renewed: dict[int, list[_Entry]] = {}
         for position in np.flatnonzero(touched.overlaps_any(starts, ends)).tolist():
-            start, end = int(starts[position]), int(ends[position])
-            crc = rows_crc(session.data, start, end, session.width)
+            kind, entry = _entry(snapshot, snapshot.located(position), snapshot.name(position))
+            crc = session.content.crc(entry.start, entry.end, entry.info)
             if crc != crcs[position]:
-                kind = layout.POINT if pointed[position] else layout.PUT
-                renewed.setdefault(kind, []).append((snapshot.name(position), start, end, crc))
+                renewed.setdefault(kind, []).append(entry._replace(crc=crc))
         for kind, entries in renewed.items():
-            names, *columns = map(list, zip(*entries, strict=True))
-            _commit_pointers(session, kind, names, *columns)
+            _commit_entries(session, kind, entries)
+
+
+def set_meta(session: Session, name: bytes, meta: bytes) -> None:
+    """Replace the metadata of an array."""
+    with session.locked():
+        snapshot = session.snapshot()
+        place = snapshot.locate(name)
+        if place is None:
+            raise unknown(name.decode(), session.path)
+        kind, entry = _entry(snapshot, place, name)
+        _commit_entries(session, kind, [entry._replace(meta=meta)])
+
+
+class _Entry(NamedTuple):
+    """What is committed of one array."""
+
+    name: bytes
+    start: int
+    end: int
+    crc: int
+    info: bytes = b""
+    meta: bytes = b""
+
+
+def _entry(snapshot: Snapshot, place: int, name: bytes) -> tuple[int, _Entry]:
+    """Return an array as it was committed, and the kind of record that tells of it."""
+    overlay, index = snapshot.overlay, snapshot.index
+    crcs, pointed = (overlay.crcs, overlay.pointed) if place < 0 else (index.crcs, index.pointed)
+    at = ~place if place < 0 else place
+    kind = layout.POINT if pointed[at] else layout.PUT
+    extras = snapshot.info_at(place), snapshot.meta_at(place)
+    return kind, _Entry(name, *snapshot.pointer_at(place), int(crcs[at]), *extras)
 
 
 def _claim(session: Session, n_rows: int, start: int | None, name: bytes) -> Claim:
     """Reserve rows and keep other writers off them. Under the lock."""
     text = name.decode()
     first = session.state.n_reserved if start is None else start
+    if first % session.layout.alignment:
+        raise BadInputError(
+            f"start {first} is no multiple of {session.layout.alignment}, where arrays of "
+            f"{session.path} may begin",
+            path=session.path,
+            found=first,
+            expected=session.layout.alignment,
+        )
     end = _end(session, first, n_rows)
     if start is not None and not session.are_free(first, end):
         raise OverlapError(
@@ -223,7 +265,7 @@ def _claim(session: Session, n_rows: int, start: int | None, name: bytes) -> Cla
             start=first,
             end=end,
         )
-    claim = Claim(session.data_path, first, end, session.width, text)
+    claim = Claim(session.content, first, end, text)
     try:
         if end > session.state.n_reserved:
             session.set_reserved(end)
@@ -261,13 +303,19 @@ def _end(session: Session, start: int, n_rows: int) -> int:
     return end
 
 
-def _commit_pointers(session: Session, kind: int, names: list[bytes], *columns: list[int]) -> None:
-    """Commit names with their starts, ends and checksums."""
-    hashes = hash_all(names)
-    starts, ends, crcs = columns
-    arrays = (array("Q", starts), array("Q", ends), array("I", crcs))
-    record = layout.encode_pointers(kind, names, hashes, *arrays, session.state.seed)
-    session.commit([(hashes, record)], max(ends))
+def _commit_entries(
+    session: Session, kind: int, entries: list[_Entry], n_reserved: int = 0
+) -> None:
+    """Commit arrays one by one as they are told of."""
+    names, starts, ends, crcs, infos, metas = map(list, zip(*entries, strict=True))
+    pointed = layout.Pointed(
+        names, hash_all(names), array("Q", starts), array("Q", ends), array("I", crcs)
+    )
+    pointed = pointed._replace(
+        infos=infos if any(infos) else None, metas=metas if any(metas) else None
+    )
+    record = layout.encode_pointers(kind, pointed, session.state.seed)
+    session.commit([(pointed.hashes, record)], max(*ends, n_reserved))
 
 
 def unknown(name: object, path: str) -> UnknownNameError:

@@ -10,9 +10,10 @@ from zlib import crc32
 import numpy as np
 
 from ptrarray.errors import CorruptStoreError
+from ptrarray.format import metadata
 from ptrarray.progress import bar
-from ptrarray.storage.mapping import Rows
 from ptrarray.storage.snapshot import Snapshot
+from ptrarray.storage.state import Closed, State
 
 _BLOCK = 1 << 10  # arrays a thread checks in one go
 
@@ -39,11 +40,14 @@ class Damage(NamedTuple):
     end: int | None = None
 
 
-def check(snapshot: Snapshot, rows: Rows, *, progress: bool = False) -> None:
+def check(state: State | Closed, *, progress: bool = False) -> None:
     """Check everything, and raise `CorruptStoreError` with all the damage there is."""
+    snapshot = state.snapshot
     damage = [*_damaged_journal(snapshot), *_damaged_columns(snapshot)]
     if not damage:
-        damage.extend(_damaged_arrays(snapshot, rows, progress=progress))
+        damage.extend(_damaged_infos(state))
+    if not damage:
+        damage.extend(_damaged_arrays(state, progress=progress))
     if damage:
         raise CorruptStoreError(
             f"{snapshot.directory} is damaged in {len(damage)} places, the first: "
@@ -97,10 +101,24 @@ def _damaged_names(snapshot: Snapshot) -> Iterator[Damage]:
             yield Damage(index.path, f"does not find name {name[:80]!r} at position {position}")
 
 
-def _damaged_arrays(snapshot: Snapshot, rows: Rows, *, progress: bool) -> Iterator[Damage]:
+def _damaged_infos(state: State | Closed) -> Iterator[Damage]:
+    """Find arrays whose dtype, shape or metadata makes no sense."""
+    snapshot = state.snapshot
+    index, overlay = snapshot.index, snapshot.overlay
+    if index.infos is None and index.metas is None and not (overlay.infos or overlay.metas):
+        return
+    for position in range(len(snapshot)):
+        place = snapshot.located(position)
+        try:
+            state.array_at(place)
+            metadata.decode(snapshot.meta_at(place))
+        except ValueError as error:
+            yield _damage(snapshot, position, f"cannot be read: {error}")
+
+
+def _damaged_arrays(state: State | Closed, *, progress: bool) -> Iterator[Damage]:
     """Find arrays whose bytes do not match their checksum, read on all cores."""
-    width = rows.nbytes // len(rows) if len(rows) else 0
-    raw = memoryview(rows.reshape(-1).view(np.uint8).data) if width else memoryview(b"")
+    snapshot = state.snapshot
     starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
 
     def damaged_in(first: int) -> tuple[int, list[tuple[int, int]]]:
@@ -108,7 +126,7 @@ def _damaged_arrays(snapshot: Snapshot, rows: Rows, *, progress: bool) -> Iterat
         columns = (starts[block].tolist(), ends[block].tolist(), crcs[block].tolist())
         found = []
         for at, (start, end, crc) in enumerate(zip(*columns, strict=True), first):
-            actual = crc32(raw[start * width : end * width])
+            actual = state.crc(start, end, at)
             if actual != crc:
                 found.append((at, actual))
         return len(columns[0]), found

@@ -265,7 +265,7 @@ def write_and_checkpoint_forged(path: Path) -> None:
     def call() -> None:
         writer = ptrarray.append(path)
         try:
-            rows = np.zeros((2, *writer.row_shape), writer.dtype)
+            rows = np.zeros((2, *(writer.row_shape or ())), writer.dtype)
             writer.write({"new": rows}, overwrite=True)
             ptrarray.checkpoint(path)
             ptrarray.compact(path)

@@ -32,7 +32,9 @@ def attempt(raw: bytes, store: Path) -> None:
     with suppress(ptrarray.StoreError):
         ptrarray.verify(store)
     with suppress(ptrarray.StoreError), ptrarray.append(store) as writer:
-        writer.write({"\0fuzz": np.empty((0, *writer.row_shape), writer.dtype)}, overwrite=True)
+        writer.write(
+            {"\0fuzz": np.empty((0, *(writer.row_shape or ())), writer.dtype)}, overwrite=True
+        )
 
 
 def _read(store: ptrarray.PointerArray) -> None:

@@ -1,0 +1,171 @@
+"""How an array differs from plain rows: dtype, shape, order and mask, a msgpack map or nothing."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgpack
+import numpy as np
+
+from ptrarray.errors import BadInputError
+from ptrarray.format import dtypes
+from ptrarray.format.layouts import MIXED, ROWS, Layout
+
+LIMIT_NBYTES = 2**16  # of one info
+
+
+class Info(NamedTuple):
+    """What is kept of one array beside its pointer.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype or None
+        Only in a mixed store; None: uint8.
+    shape : tuple of int or None
+        None: one axis, or the rows that the pointer tells of.
+    is_fortran : bool
+        Whether the elements lie in Fortran order.
+    fill_value : bytes or None
+        Of a masked array, as an element of its dtype; None: numpy's default.
+    is_hard : bool
+        Whether a masked array has a hard mask.
+    """
+
+    dtype: np.dtype[Any] | None = None
+    shape: tuple[int, ...] | None = None
+    is_fortran: bool = False
+    fill_value: bytes | None = None
+    is_hard: bool = False
+
+
+def encode(info: Info) -> bytes:
+    """Return the bytes of an info: none if it says nothing.
+
+    Raises
+    ------
+    BadInputError
+        If it is larger than 64 KiB, as with thousands of fields.
+
+    Examples
+    --------
+    >>> decode(encode(Info(np.dtype("f4"), (2, 3))))
+    Info(dtype=dtype('float32'), shape=(2, 3), is_fortran=False, fill_value=None, is_hard=False)
+    >>> encode(Info())
+    b''
+    """
+    fields: dict[str, Any] = {}
+    if info.dtype is not None:
+        fields["dtype"] = dtypes.encode(info.dtype)
+    if info.shape is not None:
+        fields["shape"] = info.shape
+    if info.is_fortran:
+        fields["order"] = "F"
+    if info.fill_value is not None:
+        fields["fill_value"] = info.fill_value
+    if info.is_hard:
+        fields["hard_mask"] = True
+    packed: bytes = msgpack.packb(fields) if fields else b""
+    if len(packed) > LIMIT_NBYTES:
+        raise BadInputError(
+            f"dtype, shape and fill value take {len(packed)} bytes, at most {LIMIT_NBYTES} are kept",
+            found=len(packed),
+            expected=LIMIT_NBYTES,
+        )
+    return packed
+
+
+@lru_cache(maxsize=1024)
+def decode(raw: bytes) -> Info:
+    """Return what the bytes of an info say.
+
+    Raises
+    ------
+    ValueError
+        If they make no sense.
+    """
+    if not raw:
+        return Info()
+    try:
+        fields = msgpack.unpackb(raw, raw=False, strict_map_key=True)
+        dtype, shape = fields.get("dtype"), fields.get("shape")
+        fill_value, order = fields.get("fill_value"), fields.get("order", "C")
+        if order not in ("C", "F") or not isinstance(fill_value, bytes | None):
+            raise ValueError("order or fill value")
+        return Info(
+            None if dtype is None else dtypes.decode(dtype),
+            None if shape is None else tuple(map(_length, shape)),
+            order == "F",
+            fill_value,
+            fields.get("hard_mask") is True,
+        )
+    except (TypeError, AttributeError, ValueError, msgpack.UnpackException) as error:
+        raise ValueError(f"an info that makes no sense: {error}") from error
+
+
+def _length(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"length {value!r:.40}")
+    return value
+
+
+def mask_nbytes(layout: Layout, n_rows: int, raw: bytes) -> int:
+    """Bytes of the mask of an array of so many rows; zero without masks.
+
+    Raises
+    ------
+    ValueError
+        If its info makes no sense.
+    """
+    if layout.kind != MIXED or not layout.masked:
+        return n_rows * layout.mask_width
+    return _mixed_mask_nbytes(decode(raw).dtype or layout.dtype, n_rows)
+
+
+@lru_cache(maxsize=256)
+def _mixed_mask_nbytes(dtype: np.dtype[Any], n_rows: int) -> int:
+    return n_rows // dtype.itemsize * np.dtype(np.ma.make_mask_descr(dtype)).itemsize
+
+
+def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
+    """Return an array on its rows and its mask, no copy.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the store.
+    rows : ndarray, shape (length, *row_shape)
+        What the pointer tells of.
+    mask : ndarray of uint8, shape (mask bytes,), or None
+        Its mask.
+    raw : bytes
+        Its info.
+
+    Returns
+    -------
+    ndarray or numpy.ma.MaskedArray
+
+    Raises
+    ------
+    ValueError
+        If the info does not fit the rows.
+    """
+    info = decode(raw)
+    dtype, shape = layout.dtype, info.shape
+    order: Any = "F" if info.is_fortran else "C"
+    if layout.kind != ROWS:
+        if info.dtype is not None and layout.kind == MIXED:
+            dtype = info.dtype
+            rows = rows.view(dtype)
+        if shape is not None:
+            if math.prod(shape) != rows.size:
+                raise ValueError(f"shape {shape} for {rows.size} elements")
+            rows = rows.reshape(shape, order=order)
+    if mask is None:
+        return rows
+    mask = mask.view(np.ma.make_mask_descr(dtype)).reshape(rows.shape, order=order)
+    fill_value = None
+    if info.fill_value is not None:
+        fill_value = np.frombuffer(info.fill_value, dtype, 1)[0]
+    return np.ma.MaskedArray(rows, mask, fill_value=fill_value, hard_mask=info.is_hard)

@@ -1,0 +1,92 @@
+"""The three layouts: what an array of a store is made of, and where it may begin."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.format import dtypes
+
+Kind = Literal["rows", "shaped", "mixed"]
+
+ROWS: Kind = "rows"  # one dtype and row shape
+SHAPED: Kind = "shaped"  # one dtype, each array its own shape
+MIXED: Kind = "mixed"  # each array its own dtype and shape
+KINDS = (ROWS, SHAPED, MIXED)
+
+# In a mixed store each array begins at a multiple of this, so that views are aligned.
+ALIGNMENT_NBYTES = 64
+
+Int64s = npt.NDArray[np.int64]
+
+
+class Layout(NamedTuple):
+    """What an array of a store is made of.
+
+    Attributes
+    ----------
+    kind : {'rows', 'shaped', 'mixed'}
+        Which of the three layouts.
+    dtype : numpy.dtype
+        Of the flat array: uint8 in a mixed store.
+    row_shape : tuple of int
+        Shape of one row of the flat array: ``()`` but for ``rows``.
+    masked : bool
+        Whether a mask lies beside the data.
+
+    Examples
+    --------
+    >>> Layout("rows", np.dtype("f4"), (80,), masked=False).width
+    320
+    """
+
+    kind: Kind
+    dtype: np.dtype[Any]
+    row_shape: tuple[int, ...]
+    masked: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether an array is nothing but its rows."""
+        return self.kind == ROWS and not self.masked
+
+    @property
+    def width(self) -> int:
+        """Bytes of one row; zero if the row shape has a zero in it."""
+        return self.dtype.itemsize * math.prod(self.row_shape)
+
+    @property
+    def mask_dtype(self) -> np.dtype[Any]:
+        """Type of a mask's elements: bool, or one for each field."""
+        return np.dtype(np.ma.make_mask_descr(self.dtype))
+
+    @property
+    def mask_width(self) -> int:
+        """Bytes of one row's mask; zero without masks."""
+        return self.mask_dtype.itemsize * math.prod(self.row_shape) if self.masked else 0
+
+    @property
+    def alignment(self) -> int:
+        """Rows of which each array's start is a multiple."""
+        return ALIGNMENT_NBYTES if self.kind == MIXED else 1
+
+    @property
+    def row_limit(self) -> int:
+        """Rows that a file can hold at the most."""
+        return dtypes.row_limit(self.dtype, self.row_shape)
+
+    def aligned(self, n_rows: Any) -> Any:
+        """Return row numbers raised to where an array may begin."""
+        return -(-n_rows // self.alignment) * self.alignment
+
+    def describe(self) -> str:
+        """Return what the store holds, for messages."""
+        what = {
+            ROWS: f"rows of {self.dtype} {self.row_shape}",
+            SHAPED: f"elements of {self.dtype} in arrays of any shape",
+            MIXED: "bytes in arrays of any dtype and shape",
+        }[self.kind]
+        return f"{what}, with masks" if self.masked else what

@@ -1,0 +1,88 @@
+"""The user's metadata of arrays: msgpack maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgpack
+
+from ptrarray.errors import BadInputError
+from ptrarray.format.attrs import checked
+
+
+def encode(name: str, meta: Mapping[str, Any]) -> bytes:
+    """Return the metadata of one array as it is kept: nothing if it is empty.
+
+    Raises
+    ------
+    BadInputError
+        If it is not a mapping from str to what msgpack keeps.
+
+    Examples
+    --------
+    >>> decode(encode("a", {"speaker": 7}))
+    {'speaker': 7}
+    """
+    if not isinstance(meta, Mapping):
+        raise BadInputError(
+            f"metadata of array {name!r:.80} must be a mapping, not {type(meta).__name__}",
+            name=name,
+            found=type(meta).__name__,
+            expected="a mapping",
+        )
+    try:
+        packed: bytes = msgpack.packb(checked(meta)) if meta else b""
+    except BadInputError as error:
+        raise BadInputError(
+            f"metadata of array {name!r:.80}: {error}", name=name, **error.facts
+        ) from error
+    return packed
+
+
+def encode_all(
+    names: Sequence[str], meta: Mapping[str, Mapping[str, Any]] | None
+) -> list[bytes] | None:
+    """Return the metadata of each name; None if none has any.
+
+    Raises
+    ------
+    BadInputError
+        Also if there is metadata for a name that is not among them.
+    """
+    if meta is None:
+        return None
+    if not isinstance(meta, Mapping):
+        raise BadInputError(
+            f"meta must be a mapping from name to metadata, not {type(meta).__name__}",
+            found=type(meta).__name__,
+            expected="a mapping",
+        )
+    strangers = meta.keys() - set(names)
+    if strangers:
+        stranger = min(strangers, key=str)
+        raise BadInputError(
+            f"meta has {stranger!r:.80}, which is none of the arrays that are written",
+            name=stranger,
+        )
+    packed = [encode(name, meta[name]) if name in meta else b"" for name in names]
+    return packed if any(packed) else None
+
+
+def decode(raw: bytes) -> dict[str, Any]:
+    """Return metadata read from a store.
+
+    Raises
+    ------
+    ValueError
+        If it makes no sense.
+    """
+    if not raw:
+        return {}
+    try:
+        meta = msgpack.unpackb(raw, raw=False, strict_map_key=True)
+        if not isinstance(meta, dict):
+            raise TypeError(f"a {type(meta).__name__} and not a map")
+    except (TypeError, msgpack.UnpackException, RecursionError) as error:
+        raise ValueError(f"metadata that makes no sense: {error}") from error
+    return meta

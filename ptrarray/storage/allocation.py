@@ -1,0 +1,75 @@
+"""Room for an array that is filled in place: claimed, mapped, and committed at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.checks import count
+from ptrarray.errors import BadInputError
+from ptrarray.format import dtypes, infos
+from ptrarray.format.layouts import MIXED, ROWS, Layout
+from ptrarray.storage import transactions
+from ptrarray.storage.mapping import map_rows
+from ptrarray.storage.session import Session
+
+Array = npt.NDArray[Any]
+Shape = int | tuple[int, ...]
+
+
+@contextmanager
+def allocated(
+    session: Session, name: bytes, shape: Shape, dtype: npt.DTypeLike | None, *, overwrite: bool
+) -> Iterator[Array]:
+    """Hand out a writable view of new rows for a ``with`` block; commit them when it ends well."""
+    layout = session.layout
+    n_rows, info = _asked(layout, shape, dtype)
+    packed = infos.encode(info)
+    with transactions.allocated(session, name, n_rows, packed, overwrite=overwrite) as claim:
+        path, mask_file = claim.file.path, session.content.mask
+        rows = map_rows(path, layout.dtype, layout.row_shape, n_rows, "r+", claim.start)
+        mask = None
+        if mask_file is not None:
+            width = layout.mask_width
+            n_bytes = infos.mask_nbytes(layout, n_rows, packed)
+            byte = np.dtype(np.uint8)
+            mask = map_rows(mask_file.path, byte, (), n_bytes, "r+", claim.start * width)
+        array = infos.view(layout, rows, mask, packed)
+        try:
+            yield array
+        finally:
+            array.flags.writeable = False
+            if isinstance(array, np.ma.MaskedArray):
+                np.ma.getmaskarray(array).flags.writeable = False
+
+
+def _asked(layout: Layout, shape: Shape, dtype: npt.DTypeLike | None) -> tuple[int, infos.Info]:
+    """Return how many rows an array takes, and its info."""
+    if dtype is not None and layout.kind != MIXED:
+        raise BadInputError(
+            f"the store has {layout.describe()}: leave out the dtype",
+            found=str(dtype),
+            expected=layout.dtype,
+        )
+    if layout.kind == ROWS:
+        return count("rows", shape), infos.Info()  # type: ignore[arg-type]
+    lengths = shape if isinstance(shape, tuple) else (shape,)
+    lengths = tuple(count("shape", length) for length in lengths)
+    own = None if len(lengths) == 1 else lengths
+    if layout.kind != MIXED:
+        return math.prod(lengths), infos.Info(shape=own)
+    if dtype is None:
+        raise BadInputError(
+            "the store keeps arrays of any dtype: name the one to allocate", expected="a dtype"
+        )
+    kept, inner = dtypes.normalize(dtype)
+    lengths += inner
+    own = None if len(lengths) == 1 else lengths
+    return math.prod(lengths) * kept.itemsize, infos.Info(
+        None if kept == layout.dtype else kept, own
+    )

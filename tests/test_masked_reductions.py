@@ -1,0 +1,142 @@
+"""Reductions of a store with masks equal those of numpy.ma on its arrays laid end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray import BadInputError
+
+ma: Any = np.ma  # most of which has no types
+
+FUNCTIONS = [np.sum, np.max, np.min, np.mean, np.std, np.var, np.any, np.all]
+LENGTHS = [5, 0, 1, 40, 7, 3]
+ALL_MASKED = 5
+
+
+def random_arrays(dtype: str, row_shape: tuple[int, ...], *, share: float = 0.4) -> dict[str, Any]:
+    rng = np.random.default_rng(7)
+    arrays = {}
+    for n, length in enumerate(LENGTHS):
+        shape = (length, *row_shape)
+        mask = rng.random(shape) < (1 if n == ALL_MASKED else share)
+        arrays[f"a{n}"] = ma.MaskedArray(rng.integers(0, 50, shape).astype(dtype), mask)
+    return arrays
+
+
+def stored(path: Path, arrays: dict[str, Any], dtype: str, row_shape: Any) -> ptrarray.PointerArray:
+    with ptrarray.create(path, dtype=dtype, row_shape=row_shape, masked=True) as writer:
+        writer.write(arrays)
+    return ptrarray.open(path)
+
+
+def agree(found: Any, wanted: Any) -> bool:
+    same_mask = np.array_equal(ma.getmaskarray(found), ma.getmaskarray(wanted))
+    return same_mask and bool(ma.allclose(found, wanted, rtol=1e-4))
+
+
+@pytest.mark.parametrize("row_shape", [(), (3,), (2, 2)])
+@pytest.mark.parametrize("dtype", ["f4", "i4", ">f8", "u1", "c8", "?"])
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_whole(
+    tmp_path: Path, function: Callable[..., Any], dtype: str, row_shape: tuple[int, ...]
+) -> None:
+    if dtype == "?" and function in (np.std, np.var):
+        pytest.skip("numpy.ma does not subtract bools")
+    arrays = random_arrays(dtype, row_shape)
+    whole = ma.concatenate(list(arrays.values()))
+    with stored(tmp_path / "s.ptr", arrays, dtype, row_shape) as store:
+        for axis in (None, 0):
+            wanted = getattr(ma, function.__name__)(whole, axis=axis)
+            assert agree(function(store, axis=axis), wanted), axis
+
+
+@pytest.mark.parametrize("row_shape", [(), (3,)])
+def test_a_column_that_is_masked_everywhere(tmp_path: Path, row_shape: tuple[int, ...]) -> None:
+    arrays = random_arrays("f8", row_shape)
+    for array in arrays.values():
+        array[..., :1] = ma.masked
+        if not row_shape:
+            array[:] = ma.masked
+    whole = ma.concatenate(list(arrays.values()))
+    with stored(tmp_path / "s.ptr", arrays, "f8", row_shape) as store:
+        for function in (np.sum, np.max, np.mean, np.std):
+            wanted = getattr(ma, function.__name__)(whole, axis=0)
+            assert agree(function(store, axis=0), wanted)
+
+
+@pytest.mark.parametrize("row_shape", [(), (3,)])
+@pytest.mark.parametrize("dtype", ["f4", "i4", "u1"])
+def test_each(tmp_path: Path, dtype: str, row_shape: tuple[int, ...]) -> None:
+    arrays = random_arrays(dtype, row_shape)
+    with stored(tmp_path / "s.ptr", arrays, dtype, row_shape) as store:
+        found = {
+            "sum": store.reduce_each(np.add),
+            "mean": store.mean_each(),
+            "std": store.std_each(),
+        }
+        for name, results in found.items():
+            for result, array in zip(results, arrays.values(), strict=True):
+                if len(array):
+                    assert agree(result, getattr(ma, name)(array, axis=0)), name
+        nothing = list(arrays).index("a1")
+        assert not np.any(found["sum"][nothing])
+        assert ma.getmaskarray(found["mean"][nothing]).all()
+
+
+def test_each_without_an_identity(tmp_path: Path) -> None:
+    arrays = {n: a for n, a in random_arrays("i4", ()).items() if len(a)}
+    with stored(tmp_path / "s.ptr", arrays, "i4", ()) as store:
+        for ufunc, name in ((np.maximum, "max"), (np.minimum, "min")):
+            wanted = [getattr(ma, name)(array) for array in arrays.values()]
+            for found, value in zip(store.reduce_each(ufunc), wanted, strict=True):
+                assert agree(found, value)
+
+
+def test_dates(tmp_path: Path) -> None:
+    days = np.array(["2020-01-05", "2020-01-01", "2020-01-09"], "M8[D]")
+    arrays = {"a": ma.MaskedArray(days, [0, 0, 1])}
+    with stored(tmp_path / "s.ptr", arrays, "M8[D]", ()) as store:
+        assert (np.max(store), np.min(store)) == (days[0], days[1])
+
+
+def test_plain_arrays_reduce_as_without_masks(tmp_path: Path) -> None:
+    arrays = {name: array.data for name, array in random_arrays("f4", (3,)).items()}
+    with stored(tmp_path / "s.ptr", arrays, "f4", (3,)) as store:
+        whole = np.concatenate(list(arrays.values()))
+        assert np.allclose(np.mean(store, axis=0), whole.mean(axis=0))
+        assert np.max(store) == whole.max()
+
+
+def test_shaped_store(tmp_path: Path) -> None:
+    arrays = {"a": ma.MaskedArray(np.ones((2, 2)), np.eye(2)), "b": np.ones(3)}
+    with stored(tmp_path / "s.ptr", arrays, "f8", None) as store:
+        assert np.sum(store) == 5
+        assert store.reduce_each(np.add).tolist() == [2, 3]
+
+
+def test_what_cannot_leave_out_anything_is_refused(tmp_path: Path) -> None:
+    with stored(tmp_path / "s.ptr", {"a": ma.MaskedArray([1, 2], [0, 1])}, "i4", ()) as store:
+        with pytest.raises(BadInputError, match="subtract"):
+            store.reduce_each(np.subtract)
+        with pytest.raises(BadInputError, match="power"):
+            store.reduce(np.power)
+
+
+def test_blocks_are_put_together(tmp_path: Path) -> None:
+    """Arrays and blocks of several threads, with masks, give what one call of numpy does."""
+    rng = np.random.default_rng(3)
+    arrays = {
+        str(n): ma.MaskedArray(rng.random((length, 16)), rng.random((length, 16)) < 0.3)
+        for n, length in enumerate([200_000, 3, 1000])
+    }
+    whole = ma.concatenate(list(arrays.values()))
+    with stored(tmp_path / "s.ptr", arrays, "f8", (16,)) as store:
+        assert agree(np.mean(store, axis=0), whole.mean(axis=0))
+        assert agree(np.std(store), whole.std())
+        assert agree(store.std_each(), ma.stack([a.std(axis=0) for a in arrays.values()]))
