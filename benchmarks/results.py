@@ -63,8 +63,8 @@ def _by_figure(entries: Iterable[Entry]) -> dict[str, dict[str, Entry]]:
 
 def ratio(theirs: Entry, ours: Entry) -> float | None:
     """Return the median of the ratios within a round; None where ours is nothing."""
-    pairs = list(zip(theirs["rounds"], ours["rounds"], strict=True))
-    return median(a / b for a, b in pairs) if all(b > 0 for _, b in pairs) else None
+    pairs: list[tuple[float, float]] = list(zip(theirs["rounds"], ours["rounds"], strict=True))
+    return median([a / b for a, b in pairs]) if all(b > 0 for _, b in pairs) else None
 
 
 def number(value: float) -> str:

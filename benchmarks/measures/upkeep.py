@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.case import Case, check, discard, expect, opened
+from benchmarks.case import Case, check, discard, expect, opened, shut
 from benchmarks.engines import Engine
 from benchmarks.measures import Figure, Measure, one
 from benchmarks.processes import in_fresh
@@ -37,8 +37,7 @@ def append(engine: Engine, case: Case) -> float:
     if engine.can("get") or case.once(engine, "append"):  # positions move on with each round
         expect(np.array_equal(arrays[0], wanted), f"what was appended to {path}")
     del arrays
-    if engine.can("shut"):
-        engine.shut(store)
+    shut(engine, store)
     return (append_s + open_s + find_s) / len(part) * 1e6
 
 
