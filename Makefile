@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+REPEAT ?= 3
 STAMP := $(VENV)/.installed
 
 .PHONY: help demo test check bench format clean
@@ -34,10 +35,10 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	$(BIN)/python -m benchmarks --workload tokens --repeat 3 --out benchmarks/results
-	$(BIN)/python -m benchmarks --workload speech --repeat 3 --out benchmarks/results
-	$(BIN)/python -m benchmarks --workload tiny --repeat 3 --out benchmarks/results
-	$(BIN)/python -m benchmarks --workload names --repeat 3 --out benchmarks/results
+	$(BIN)/python -m benchmarks --workload tokens --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks --workload speech --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks --workload tiny --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks --workload names --repeat $(REPEAT) --out benchmarks/results
 	$(BIN)/python -m benchmarks report benchmarks/results --markdown benchmarks/RESULTS.md
 
 format: $(STAMP)

@@ -12,8 +12,9 @@ from time import perf_counter
 
 from benchmarks import engines, report
 from benchmarks.case import Case
+from benchmarks.measures import fresh
 from benchmarks.results import Result
-from benchmarks.run import READER, chosen, figures, figures_at
+from benchmarks.run import chosen, figures, figures_at
 from benchmarks.system import commit, machine
 from benchmarks.workloads import WORKLOADS
 
@@ -49,7 +50,7 @@ def measure(arguments: list[str]) -> None:
             "repeat": options.repeat,
             "figures": figures(measures, able, case, options.repeat),
         }
-        numbers = workload.fewer if READER in measures else ()
+        numbers = workload.fewer if fresh.READER in measures else ()
         facts["fewer"] = figures_at(numbers, able, case, options.repeat)
     result = Result(facts | {"minutes": (perf_counter() - start) / 60})
     print(report.markdown(result))

@@ -14,13 +14,13 @@ from benchmarks.workloads import WORKLOADS
 
 KINDS = {
     "write": write.MEASURES,
-    "fresh": fresh.MEASURES,
+    "fresh": [fresh.READER, fresh.READERS],
+    "cold": [fresh.COLD],
     "read": read.MEASURES,
     "upkeep": upkeep.MEASURES,
     "size": size.MEASURES,
     "fill": fill.MEASURES,
 }
-READER = fresh.MEASURES[0]
 ALL = [measure for measures in KINDS.values() for measure in measures]
 
 
@@ -50,7 +50,7 @@ def figures_at(
         if n_arrays < len(case.source):
             folder = case.folder / str(n_arrays)
             folder.mkdir()
-            taken = figures([READER], engines, Case(case.workload, n_arrays, folder), repeat)
+            taken = figures([fresh.READER], engines, Case(case.workload, n_arrays, folder), repeat)
             found.append({"n_arrays": n_arrays, "figures": taken})
     return found
 
@@ -61,10 +61,11 @@ def _entries(
     able = [engine for engine in engines if engine.can(*measure.needs)]
     rounds: dict[str, list[list[float | None]]] = {engine.name: [] for engine in able}
     start = perf_counter()
+    n_rounds = min(repeat, measure.rounds or repeat)
     if measure.fresh:
         case.close_readers()
     # The first round is for warming up, which a fresh process is not.
-    for i_round in range(0 if measure.fresh else -1, repeat):
+    for i_round in range(0 if measure.fresh else -1, n_rounds):
         shift = i_round % max(len(able), 1)
         for engine in able[shift:] + able[:shift]:
             values = [

@@ -161,12 +161,17 @@ class Workload(NamedTuple):
     fewer: tuple[int, ...] = ()  # other numbers of arrays at which readers are measured
 
 
-_MOST = ("write", "fresh", "read", "upkeep", "size")
+_MOST = ("write", "fresh", "cold", "read", "upkeep", "size")
 
 WORKLOADS = {
     "tokens": Workload(tokens, 1_000_000, _MOST),
     "speech": Workload(speech, 20_000, (*_MOST, "fill")),
-    "tiny": Workload(tiny, 2_000_000, _MOST),
+    "tiny": Workload(
+        tiny,
+        2_000_000,
+        ("write", "fresh", "read", "size"),
+        peers=("floor", "ptrarray", "bigarray", "lmdb", "pyarrow"),
+    ),
     "names": Workload(
         names,
         10_000_000,

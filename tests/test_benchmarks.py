@@ -144,7 +144,7 @@ def test_a_wrong_answer_stops_the_run(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(engine.module, "whole", lambda store, function: 0)
     monkeypatch.setattr(engine.module, "take", lambda store, names: (np.zeros(1), np.zeros(2)))
     monkeypatch.setattr(engine.module, "walk", lambda store: iter([case.source[1]]))
-    for key in ("sum", "take", "iterate", "read_all"):
+    for key in ("sum", "take", "read_all"):
         (measure,) = (each for each in ALL if each.figures[0].key == key)
         with pytest.raises(AssertionError, match="is not what was written"):
             measure.run(engine, case)

@@ -26,6 +26,10 @@ NOTES = {
     "write": "the floor writes no names",
     "open": "the floor loads its pickled dict",
     "write_ragged": "the floor is one `pwrite` of the whole buffer",
+    "lookup": "the floor asks a dict and slices the mapping",
+    "position": "the floor asks two lists and slices the mapping",
+    "take": "the floor looks up in a loop and calls `numpy.concatenate` once",
+    "sum": "the floor is `numpy.sum` of the flat array",
     "sums_each": "the floor is `numpy.add.reduceat` alone",
     "verify": "the floor is `zlib.crc32` of the data file",
 }

@@ -30,6 +30,7 @@ class Measure(NamedTuple):
     needs: tuple[str, ...]
     run: Run
     kind: str = "store"  # which cap on the number of arrays holds
+    rounds: int | None = None  # so many at most, for what comes out the same each time
     fresh: bool = False  # needs no round to warm up, and no store open in this process
 
 
