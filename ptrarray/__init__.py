@@ -12,6 +12,7 @@ whole with numpy::
 
 import sys
 
+from ptrarray import convert
 from ptrarray.creation import create
 from ptrarray.errors import (
     BadInputError,
@@ -27,6 +28,7 @@ from ptrarray.errors import (
 )
 from ptrarray.fill import fill
 from ptrarray.nested import dump, load
+from ptrarray.packs import pack, unpack
 from ptrarray.pointers import Pointer
 from ptrarray.ragged import Ragged
 from ptrarray.reader import PointerArray, open
@@ -58,11 +60,14 @@ __all__ = [
     "append",
     "checkpoint",
     "compact",
+    "convert",
     "create",
     "dump",
     "fill",
     "load",
     "open",
+    "pack",
     "repair",
+    "unpack",
     "verify",
 ]

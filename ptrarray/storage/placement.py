@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ptrarray.errors import StoreExistsError
 from ptrarray.storage import files
-from ptrarray.storage.create import move, renamed
+from ptrarray.storage.create import put_in_place, renamed
 from ptrarray.storage.index import write_index
 from ptrarray.storage.session import Session
 from ptrarray.storage.settle import remove_leftovers
@@ -35,7 +35,7 @@ def place(building: Path, directory: Path, *, replace: bool) -> None:
         If anything is there that is not to be replaced.
     """
     try:
-        move(building, directory)
+        put_in_place(building, directory)
     except StoreExistsError:
         if not replace:
             raise
