@@ -27,6 +27,8 @@ from ptrarray.errors import (
     UnknownNameError,
 )
 from ptrarray.fill import fill
+from ptrarray.nested import dump, load
+from ptrarray.packs import pack, unpack
 from ptrarray.pointers import Pointer
 from ptrarray.ragged import Ragged
 from ptrarray.reader import PointerArray, open
@@ -60,8 +62,12 @@ __all__ = [
     "compact",
     "convert",
     "create",
+    "dump",
     "fill",
+    "load",
     "open",
+    "pack",
     "repair",
+    "unpack",
     "verify",
 ]

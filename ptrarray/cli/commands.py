@@ -25,8 +25,10 @@ from ptrarray.cli.printing import (
     printable,
     to_json,
 )
+from ptrarray.compressors import CODECS
 from ptrarray.demo import run_demo
 from ptrarray.errors import CorruptStoreError, StoreError
+from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
 from ptrarray.storage.verify import Damage
@@ -95,10 +97,23 @@ def _parser() -> argparse.ArgumentParser:
     add("verify", _verify, "check every array against its checksum", on_store, printing)
     add("checkpoint", _checkpoint, "fold the journal into the index", on_store, printing)
     add("compact", _compact, "rewrite the data file without holes", on_store, printing)
+    _add_packs(add, on_store)
     repair = add("repair", _repair, "copy what is intact into a new store", on_store, printing)
     repair.add_argument("--to", type=Path, metavar="NEW", required=True, help="the new store")
     convert.add_commands(commands, on_store, printing)
     return parser
+
+
+def _add_packs(add: Any, on_store: argparse.ArgumentParser) -> None:
+    pack = add("pack", _pack, "write the store as one file, a tar archive", on_store)
+    pack.add_argument("target", metavar="TARGET", help="the file to make, or - for stdout")
+    pack.add_argument(
+        "--compression", choices=tuple(CODECS), help="by default as TARGET's extension says"
+    )
+    pack.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    unpack = add("unpack", _unpack, "make a store of a pack, or of a tar archive of a store")
+    unpack.add_argument("source", metavar="SOURCE", help="the pack, or - for stdin")
+    unpack.add_argument("directory", metavar="DIR", type=Path, help="the store to make")
 
 
 def _at_least_one(text: str) -> int:
@@ -128,6 +143,7 @@ def _info(options: argparse.Namespace) -> int:
             "row_shape": None if store.row_shape is None else list(store.row_shape),
             **({} if store.layout == "rows" else {"layout": store.layout}),
             **({"masked": True} if store.masked else {}),
+            **_shards(store),
             "nbytes": store.nbytes,
             "attrs": dict(store.attrs),
         }
@@ -139,6 +155,12 @@ def _info(options: argparse.Namespace) -> int:
         text = f"{value:,}" if isinstance(value, int) else to_json(value)
         print(f"  {fact.replace('_', ' '):<9}  {printable(text)}")
     return 0
+
+
+def _shards(store: PointerArray) -> dict[str, Any]:
+    if store.shard_nbytes is None:
+        return {}
+    return {"shards": len(store.shards), "shard_nbytes": store.shard_nbytes}
 
 
 def _ls(options: argparse.Namespace) -> int:
@@ -253,8 +275,22 @@ def _repair(options: argparse.Namespace) -> int:
     return 1 if left_out else 0
 
 
+def _pack(options: argparse.Namespace) -> int:
+    target = sys.stdout.buffer if options.target == "-" else Path(options.target)
+    if options.target == "-" and sys.stdout.isatty():
+        return complain("a pack is not for a terminal: redirect stdout, or name a file")
+    pack(options.store, target, options.compression, _wants_bar(options), options.overwrite)
+    return 0
+
+
+def _unpack(options: argparse.Namespace) -> int:
+    source = sys.stdin.buffer if options.source == "-" else Path(options.source)
+    unpack(source, options.directory, _wants_bar(options))
+    return 0
+
+
 def _wants_bar(options: argparse.Namespace) -> bool:
-    return sys.stderr.isatty() and not options.json
+    return sys.stderr.isatty() and not getattr(options, "json", False)
 
 
 def _as_dict(damage: Damage) -> dict[str, Any]:

@@ -6,6 +6,7 @@ told there, file by file; all else is. An import can be run again, and does what
 Memory: one file or array of a file at a time in each process, and 16 MB.
 """
 
+from ptrarray.convert.bigarray import from_bigarray
 from ptrarray.convert.export import to_h5, to_npy, to_npz, to_pickles
 from ptrarray.convert.h5 import from_h5
 from ptrarray.convert.joblib import from_joblib
@@ -19,6 +20,7 @@ from ptrarray.pandas_bridge import to_frame, to_pandas, to_series
 __all__ = [
     "Failure",
     "Report",
+    "from_bigarray",
     "from_h5",
     "from_joblib",
     "from_mmappickle",

@@ -40,9 +40,7 @@ def encode(name: str, meta: Mapping[str, Any]) -> bytes:
     return packed
 
 
-def encode_all(
-    names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]
-) -> list[bytes] | None:
+def encode_all(names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]) -> list[bytes] | None:
     """Return the metadata of each name; None if none has any.
 
     Raises
