@@ -182,6 +182,10 @@ def test_a_name_that_is_there_twice(old: Path, new: Path) -> None:
     old.write_bytes(file_of(raw=twice))
     assert from_bigarray(old, new).names == ["a"]
     assert ptrarray.open(new).pointers["a"] == (1, 2), "the last word counts, as in the pickle"
+    twice = pickle.dumps({"a": (0, 1), "b": (1, 9)}, 2).replace(b"\x01\0\0\0b", b"\x01\0\0\0a")
+    old.write_bytes(file_of(raw=twice))
+    report = from_bigarray(old, new, mode="w")
+    assert (report.names, list(report.failures)) == ([], ["a"])
 
 
 def test_a_long_name(old: Path, new: Path) -> None:
@@ -288,6 +292,17 @@ def test_a_full_disk(is_there: bool, code: int, old: Path, new: Path) -> None:
     check(new, converted)
 
 
+def test_a_disk_that_is_full_leaves_nothing_beside_the_store(old: Path, new: Path) -> None:
+    old.write_bytes(file_of(index={"a": (0, 3)}))
+    ptrarray.create(new, dtype="i4").close()
+    before = sorted(new.iterdir())
+    with injected() as faults:
+        faults.arm(1, errno.ENOSPC, is_lasting=True, only=["copy_file_range"])
+        with pytest.raises(OSError, match="No space left"):
+            from_bigarray(old, new, mode="w")
+    assert sorted(new.iterdir()) == before
+
+
 # how the rows are copied --------------------------------------------------------------------------
 
 
@@ -322,6 +337,17 @@ def test_holes_stay_holes(old: Path, new: Path) -> None:
     from_bigarray(old, new)
     assert (new / "data.bin").stat().st_blocks * 512 < 6 * 2**20
     check(new, {"hole": np.zeros(2**19, np.int64), "rows": rows})
+
+
+def test_a_hole_at_the_end_stays_one(old: Path, new: Path) -> None:
+    n_rows = 2**19
+    old.write_bytes(header(marshal.dumps(["int64", (n_rows,)])).ljust(504, b"\0") + bytes([7]))
+    os.truncate(old, 504 + 8 * n_rows)
+    if old.stat().st_blocks * 512 > 2**20:
+        pytest.skip("this file system has no holes")
+    from_bigarray(old, new)
+    assert (new / "data.bin").stat().st_blocks * 512 < 2**20
+    check(new, {UNNAMED: np.array([7] + [0] * (n_rows - 1))})
 
 
 @pytest.mark.parametrize("code", [errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, None])
@@ -384,6 +410,14 @@ def test_an_index_is_what_pickle_reads(index: dict[Any, Any], protocol: int) -> 
 @given(st.dictionaries(st.text(max_size=300), pairs, max_size=20))
 def test_an_index_of_protocol_2_is_what_pickle_reads(index: dict[Any, Any]) -> None:
     assert read_index(memoryview(pickle.dumps(index, 2))) == list(index.items())
+
+
+@pytest.mark.parametrize("code", [b"\x85", b"\x86", b"\x87", b"t", b"s", b"u", b"h\x07", b"q\0"])
+def test_an_index_that_takes_what_is_not_there(code: bytes) -> None:
+    with pytest.raises(RefusedIndexError):
+        read_index(memoryview(b"\x80\x04" + code + b"K\x01}."))
+    with pytest.raises(RefusedIndexError):
+        read_index(memoryview(b"\x80\x04}\x8c\x01a\x87K\x01s."))
 
 
 @given(st.binary(max_size=60))
