@@ -26,6 +26,7 @@ from ptrarray.errors import (
     UnknownNameError,
 )
 from ptrarray.fill import fill
+from ptrarray.packs import pack, unpack
 from ptrarray.pointers import Pointer
 from ptrarray.ragged import Ragged
 from ptrarray.reader import PointerArray, open
@@ -60,6 +61,8 @@ __all__ = [
     "create",
     "fill",
     "open",
+    "pack",
     "repair",
+    "unpack",
     "verify",
 ]

@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from ptrarray.compressors import CODECS
 from ptrarray.demo import run_demo
 from ptrarray.errors import CorruptStoreError, StoreError
+from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
 from ptrarray.storage.verify import Damage
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _BROKEN_PIPE
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except (StoreError, OSError) as error:
+    except (StoreError, OSError, ImportError) as error:
         return _complain(error)
     return code
 
@@ -88,9 +90,22 @@ def _parser() -> argparse.ArgumentParser:
     add("verify", _verify, "check every array against its checksum", on_store, printing)
     add("checkpoint", _checkpoint, "fold the journal into the index", on_store, printing)
     add("compact", _compact, "rewrite the data file without holes", on_store, printing)
+    _add_packs(add, on_store)
     repair = add("repair", _repair, "copy what is intact into a new store", on_store, printing)
     repair.add_argument("--to", type=Path, metavar="NEW", required=True, help="the new store")
     return parser
+
+
+def _add_packs(add: Any, on_store: argparse.ArgumentParser) -> None:
+    pack = add("pack", _pack, "write the store as one file, a tar archive", on_store)
+    pack.add_argument("target", metavar="TARGET", help="the file to make, or - for stdout")
+    pack.add_argument(
+        "--compression", choices=tuple(CODECS), help="by default as TARGET's extension says"
+    )
+    pack.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    unpack = add("unpack", _unpack, "make a store of a pack, or of a tar archive of a store")
+    unpack.add_argument("source", metavar="SOURCE", help="the pack, or - for stdin")
+    unpack.add_argument("directory", metavar="DIR", type=Path, help="the store to make")
 
 
 def _at_least_one(text: str) -> int:
@@ -245,8 +260,22 @@ def _repair(options: argparse.Namespace) -> int:
     return 1 if left_out else 0
 
 
+def _pack(options: argparse.Namespace) -> int:
+    target = sys.stdout.buffer if options.target == "-" else Path(options.target)
+    if options.target == "-" and sys.stdout.isatty():
+        return _complain("a pack is not for a terminal: redirect stdout, or name a file")
+    pack(options.store, target, options.compression, _wants_bar(options), options.overwrite)
+    return 0
+
+
+def _unpack(options: argparse.Namespace) -> int:
+    source = sys.stdin.buffer if options.source == "-" else Path(options.source)
+    unpack(source, options.directory, _wants_bar(options))
+    return 0
+
+
 def _wants_bar(options: argparse.Namespace) -> bool:
-    return sys.stderr.isatty() and not options.json
+    return sys.stderr.isatty() and not getattr(options, "json", False)
 
 
 def _as_dict(damage: Damage) -> dict[str, Any]:

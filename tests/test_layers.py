@@ -14,15 +14,15 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # From the ground up; modules on one line do not know each other.
 RANKS = [
     {"errors"},
-    {"checks", "pointers", "progress", "table", "names", "casting", "copying"},
-    {"ragged"},
+    {"checks", "pointers", "progress", "table", "names", "casting", "copying", "compressors"},
+    {"ragged", "streams"},
     {"format", "reductions"},
     {"batch"},
     {"storage"},
     {"views"},
     {"arrays"},
     {"reader", "writer"},
-    {"creation", "upkeep", "worker"},
+    {"creation", "upkeep", "packs", "worker"},
     {"fill", "bigarray"},
     {"demo", "convert"},
     {"cli"},

@@ -87,14 +87,21 @@ def create_store(directory: Path, header: IndexHeader, fill: Fill | None = None)
             file.pwrite(layout.encode_fresh(fresh_state(header)), 0)
             file.sync()
         write_index(building, header, columns)
-        _move(building, directory)
+        put_in_place(building, directory)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
     files.sync_directory(directory.parent)
 
 
-def _move(building: Path, directory: Path) -> None:
+def put_in_place(building: Path, directory: Path) -> None:
+    """Give a store that was made beside its place its name.
+
+    Raises
+    ------
+    StoreExistsError
+        If something is there by now.
+    """
     try:
         files.replace(building, directory)
     except OSError as error:

@@ -56,6 +56,17 @@ class File:
         if not flags & os.O_DIRECTORY and not S_ISREG(self.stat().st_mode):
             self.close()
             raise _not_a_file(self.path)
+        self.start_byte = 0
+        self._nbytes: int | None = None
+
+    def narrow(self, start_byte: int, nbytes: int) -> None:
+        """Be only a part of the file from now on, for reading: bytes count from its start."""
+        self.start_byte, self._nbytes = start_byte, nbytes
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the file, or of the part of it that this is."""
+        return self.stat().st_size if self._nbytes is None else self._nbytes
 
     def __enter__(self) -> Self:
         return self
@@ -70,6 +81,9 @@ class File:
 
     def pread(self, nbytes: int, start_byte: int) -> bytes:
         """Read up to `nbytes`; fewer only at the end of the file."""
+        if self._nbytes is not None:
+            nbytes = max(0, min(nbytes, self._nbytes - start_byte))
+            start_byte += self.start_byte
         try:
             raw = os.pread(self.fd, nbytes, start_byte)
             while len(raw) < nbytes:
@@ -224,6 +238,11 @@ os.register_at_fork(after_in_child=_close_all_in_child)
 def replace(source: str | Path, target: str | Path) -> None:
     """Rename a file or directory, atomically taking the target's place."""
     os.replace(source, target)  # noqa: PTH105
+
+
+def link(source: str | Path, target: str | Path) -> None:
+    """Give a file one more name, where there is nothing."""
+    os.link(source, target)
 
 
 def unlink(path: str | Path) -> None:

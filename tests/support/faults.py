@@ -31,6 +31,7 @@ CALLS: dict[str, tuple[int, ...]] = {
     "fstat": (errno.EIO,),
     "stat": (errno.EIO, errno.EACCES),
     "replace": (errno.EIO, errno.ENOSPC),
+    "link": (errno.EIO, errno.EPERM),
     "unlink": (errno.EIO, errno.EACCES),
     "make_directory": (errno.ENOSPC, errno.EACCES),
 }
