@@ -26,6 +26,7 @@ from ptrarray.errors import (
     UnknownNameError,
 )
 from ptrarray.fill import fill
+from ptrarray.nested import dump, load
 from ptrarray.packs import pack, unpack
 from ptrarray.pointers import Pointer
 from ptrarray.ragged import Ragged
@@ -59,7 +60,9 @@ __all__ = [
     "checkpoint",
     "compact",
     "create",
+    "dump",
     "fill",
+    "load",
     "open",
     "pack",
     "repair",

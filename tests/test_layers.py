@@ -14,7 +14,10 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # From the ground up; modules on one line do not know each other.
 RANKS = [
     {"errors"},
-    {"checks", "pointers", "progress", "table", "names", "casting", "copying", "compressors"},
+    {
+        *("checks", "pointers", "progress", "table", "names", "casting", "copying"),
+        *("compressors", "indexing"),
+    },
     {"ragged", "streams"},
     {"format", "reductions"},
     {"batch"},
@@ -23,14 +26,14 @@ RANKS = [
     {"arrays"},
     {"reader", "writer"},
     {"creation", "upkeep", "packs", "worker"},
-    {"fill", "bigarray"},
+    {"fill", "bigarray", "nested"},
     {"demo", "convert"},
     {"cli"},
     {"__init__"},
     {"__main__"},
 ]
 # Packages whose modules may import each other, without a cycle.
-PACKAGES = ("format", "reductions", "storage", "bigarray", "convert")
+PACKAGES = ("format", "reductions", "storage", "bigarray", "nested", "convert")
 FOREIGN = {"numpy", "msgpack", "tqdm"} | set(sys.stdlib_module_names)
 RANK = {module: i for i, modules in enumerate(RANKS) for module in modules}
 FILES = sorted(PACKAGE.rglob("*.py"))

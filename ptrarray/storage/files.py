@@ -38,10 +38,13 @@ class File:
     """An open file, closed when it is forgotten, and in children of a fork.
 
     A lock belongs to the open file. Were a forked child to keep it open, a
-    lock would outlive the process that took it.
+    lock would outlive the process that took it. With `kept_in_child` it stays
+    open there, which is for files that are only read and never locked.
     """
 
-    def __init__(self, path: str | Path, flags: int = os.O_RDONLY) -> None:
+    def __init__(
+        self, path: str | Path, flags: int = os.O_RDONLY, *, kept_in_child: bool = False
+    ) -> None:
         self.path = os.fspath(path)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             flags |= os.O_NOFOLLOW  # a link must not lead writes out of the store
@@ -52,7 +55,8 @@ class File:
             raise _explained(error, self.path) from error
         self._finalizer = weakref.finalize(self, os.close, self.fd)
         self._finalizer.atexit = False
-        _OPEN.add(self)
+        if not kept_in_child:
+            _OPEN.add(self)
         if not flags & os.O_DIRECTORY and not S_ISREG(self.stat().st_mode):
             self.close()
             raise _not_a_file(self.path)
@@ -94,6 +98,29 @@ class File:
         except OSError as error:
             raise self._named(error) from error
         return raw
+
+    def preadv(self, buffer: Buffer, start_byte: int) -> int:
+        """Read into a buffer of bytes until it is full; less only at the end of the file.
+
+        Returns
+        -------
+        int
+            Bytes read.
+        """
+        try:
+            n_read = n_more = os.preadv(self.fd, [buffer], start_byte)
+            while n_more and n_read < len(buffer):  # the system stops at 2 GiB, or at a signal
+                n_more = os.preadv(self.fd, [buffer[n_read:]], start_byte + n_read)
+                n_read += n_more
+        except OSError as error:
+            raise self._named(error) from error
+        return n_read
+
+    def advise(self, start_byte: int, nbytes: int) -> None:
+        """Tell the system that bytes will be read soon; it may begin to, and does not wait."""
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            with suppress(OSError):  # advice is all it is
+                os.posix_fadvise(self.fd, start_byte, nbytes, os.POSIX_FADV_WILLNEED)
 
     def _named(self, error: OSError) -> OSError:
         """Put the path into an error that came from a descriptor."""

@@ -18,7 +18,7 @@ from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.names import hash_all
 from ptrarray.storage import files
 from ptrarray.storage.files import File
-from ptrarray.storage.mapping import map_file
+from ptrarray.storage.mapping import Backend, map_file
 from ptrarray.storage.place import open_part
 
 FILE_NAME = "index.msgpack"
@@ -31,7 +31,7 @@ UInt32s = npt.NDArray[np.uint32]
 
 
 class Index:
-    """An index file, mapped.
+    """An index file, mapped, or read whole with the backend ``pread``.
 
     Opening reads its header, and checks the columns of a small one; every
     access after that checks what it finds, so that a damaged file is an error
@@ -53,13 +53,15 @@ class Index:
         The pack it lies in, if it does.
     """
 
-    def __init__(self, directory: Path, *, checked: bool = True) -> None:
+    def __init__(self, directory: Path, *, checked: bool = True, backend: Backend = "mmap") -> None:
         file, self.pack = open_part(directory, FILE_NAME)
         with file:
             self.path = file.path
             self.inode = file.stat().st_ino
-            self._mapped = map_file(file)
-            self._base = file.start_byte
+            self.backend = backend
+            is_mapped = backend == "mmap"
+            self._mapped = map_file(file) if is_mapped else file.pread(file.nbytes, 0)
+            self._base = file.start_byte if is_mapped else 0
         raw = memoryview(self._mapped)[self._base :]
         self.header, self.columns = layout.decode(raw, self.path)
         if checked and len(raw) <= CHECKED_NBYTES:

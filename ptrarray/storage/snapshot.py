@@ -18,6 +18,7 @@ from ptrarray.storage import journal
 from ptrarray.storage.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.index import Index, index_inode
 from ptrarray.storage.journal import Journal
+from ptrarray.storage.mapping import Backend
 from ptrarray.storage.overlay import Overlay
 from ptrarray.storage.place import Span, span_of, why_not
 from ptrarray.storage.recovery import surviving
@@ -216,7 +217,7 @@ class Snapshot:
                 raise
             overlay = None  # of another store by now
         if overlay is None or not self._is_in_place():
-            return open_snapshot(self.directory)
+            return open_snapshot(self.directory, self.index.backend)
         return self if overlay is self.overlay else Snapshot(self.directory, self.index, overlay)
 
     def _is_in_place(self) -> bool:
@@ -238,7 +239,7 @@ def _read_only(column: Int64s) -> Int64s:
     return column
 
 
-def open_snapshot(directory: Path) -> Snapshot:
+def open_snapshot(directory: Path, backend: Backend = "mmap") -> Snapshot:
     """Read the state of a store that other processes may be changing.
 
     Raises
@@ -251,7 +252,7 @@ def open_snapshot(directory: Path) -> Snapshot:
     previous_inode = None
     for _ in range(_ATTEMPTS):
         try:
-            index = Index(directory)
+            index = Index(directory, backend=backend)
             with Journal(directory, writable=False) as log:
                 if index.pack is not None and log.inode != index.inode:
                     continue  # another pack was put in place of this one
