@@ -714,6 +714,14 @@ def test_stores_of_this_package(path: Path) -> None:
     assert read_mmaparray_header(path, return_header_size=True) == ("float32", (2, 2), 0)
 
 
+def test_a_pack(path: Path) -> None:
+    PointerArrayWriter(path, (0,), "i8").write({"a": [1, 2]}).close()
+    pack = path.with_suffix(".tar")
+    ptrarray.pack(path, pack)
+    x = PointerArray(pack)
+    assert (x["a"].tolist(), x.filesize) == ([1, 2], pack.stat().st_size)
+
+
 # the page for who comes from bigarray -------------------------------------------------------------
 
 
