@@ -12,6 +12,7 @@ whole with numpy::
 
 import sys
 
+from ptrarray import convert
 from ptrarray.creation import create
 from ptrarray.errors import (
     BadInputError,
@@ -59,6 +60,7 @@ __all__ = [
     "append",
     "checkpoint",
     "compact",
+    "convert",
     "create",
     "dump",
     "fill",

@@ -16,9 +16,9 @@ RANKS = [
     {"errors"},
     {
         *("checks", "pointers", "progress", "table", "names", "casting", "copying"),
-        *("compressors", "indexing"),
+        *("compressors", "indexing", "pandas_index"),
     },
-    {"ragged", "streams"},
+    {"ragged", "streams", "pandas_bridge"},
     {"format", "reductions"},
     {"batch"},
     {"storage"},
@@ -33,7 +33,7 @@ RANKS = [
     {"__main__"},
 ]
 # Packages whose modules may import each other, without a cycle.
-PACKAGES = ("format", "reductions", "storage", "bigarray", "nested", "convert")
+PACKAGES = ("format", "reductions", "storage", "bigarray", "nested", "convert", "cli")
 FOREIGN = {"numpy", "msgpack", "tqdm"} | set(sys.stdlib_module_names)
 RANK = {module: i for i, modules in enumerate(RANKS) for module in modules}
 FILES = sorted(PACKAGE.rglob("*.py"))
