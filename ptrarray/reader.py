@@ -18,7 +18,7 @@ from ptrarray.names import encode_all
 from ptrarray.pointers import merge_runs
 from ptrarray.ragged import Ragged
 from ptrarray.storage import transactions
-from ptrarray.storage.mapping import Mode
+from ptrarray.storage.mapping import Backend, Mode
 from ptrarray.storage.session import Session
 from ptrarray.storage.sharded_state import ShardedState, divided, open_state, parts_of, refreshed
 from ptrarray.storage.sharded_verify import check_any
@@ -30,11 +30,12 @@ Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
 
 MODES = ("r", "r+", "c")
+BACKENDS = ("mmap", "pread")
 
 _NOTES_LIMIT = 1 << 12
 
 
-def open(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
+def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mmap") -> PointerArray:
     """Open a store for reading.
 
     Parameters
@@ -44,6 +45,11 @@ def open(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
     mode : {'r', 'r+', 'c'}
         As for `numpy.memmap`: ``"r"`` hands out read-only views, ``"r+"``
         views that change the store, ``"c"`` views that change in memory only.
+    backend : {'mmap', 'pread'}
+        ``"mmap"`` hands out views on a mapping. ``"pread"`` reads what is
+        asked for, and hands out writable copies: for network and parallel
+        file systems, where mapping is slow or limited. Then `mode` may be
+        ``"r"`` or ``"c"``, which are the same.
 
     Returns
     -------
@@ -62,12 +68,19 @@ def open(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
     maps the index and the data file, and reads what was committed since the
     last checkpoint. Changes no file. Of a store of shards, that for each.
 
+    With the backend ``"pread"`` nothing is mapped. The index is read whole, so
+    that opening and memory cost some 45 bytes a name and the names; each
+    array that is asked for is one read of the file, and ``store.rows``,
+    ``np.asarray(store)`` and the like are copies of everything. Reductions and
+    `verify` read block by block. A file that is cut short meanwhile is a
+    `CorruptStoreError`, where touching a mapping would kill the process.
+
     Examples
     --------
     >>> ptrarray.open("corpus.ptr")["utt2"]
     array([4., 5.], dtype=float32)
     """
-    return PointerArray(path, mode)
+    return PointerArray(path, mode, backend)
 
 
 class PointerArray(Mapping[str, Array]):
@@ -84,12 +97,13 @@ class PointerArray(Mapping[str, Array]):
 
     Parameters
     ----------
-    path, mode
+    path, mode, backend
         As for `open`.
 
     Notes
     -----
-    Arrays handed out are plain ndarrays on one memory mapping, not copies.
+    Arrays handed out are plain ndarrays on one memory mapping, not copies
+    (but see ``backend="pread"`` of `open`).
     They stay valid after `refresh` and `close`. A reader pickles to its path,
     so another process opens the store as it is by then. It may be used by
     several threads and after a fork.
@@ -110,22 +124,19 @@ class PointerArray(Mapping[str, Array]):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    def __init__(self, path: str | os.PathLike[str], mode: Mode = "r") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mmap"
+    ) -> None:
         self._path = absolute(path)
-        if mode not in MODES:
-            raise BadInputError(
-                f"mode {mode!r} is not one of {', '.join(map(repr, MODES))}",
-                path=self.path,
-                found=mode,
-                expected=MODES,
-            )
+        _check_options(self.path, mode, backend)
         self._mode: Mode = mode
+        self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
         self._arrays: Arrays | None = None
-        self._state: State | ShardedState | Closed = open_state(self._path, mode)
+        self._state: State | ShardedState | Closed = open_state(self._path, mode, backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open, (self.path, self._mode)
+        return open, (self.path, self._mode, self._backend)
 
     def __enter__(self) -> Self:
         return self
@@ -199,6 +210,11 @@ class PointerArray(Mapping[str, Array]):
     def mode(self) -> Mode:
         """Mode it was opened with."""
         return self._mode
+
+    @property
+    def backend(self) -> Backend:
+        """Backend it was opened with."""
+        return self._backend
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -493,7 +509,11 @@ class PointerArray(Mapping[str, Array]):
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Return `rows` to numpy; a view unless `dtype` or `copy` ask for a copy."""
-        return np.array(self.rows, dtype=dtype, copy=copy)
+        if self._backend == "mmap":
+            return np.array(self.rows, dtype=dtype, copy=copy)
+        if copy is False:
+            raise ValueError(f"reading {self.path} copies, which copy=False forbids")
+        return np.asarray(self.rows, dtype)
 
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: dict[str, Any]
@@ -619,6 +639,25 @@ class PointerArray(Mapping[str, Array]):
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     starts, ends = merge_runs(*np.array(ranges, np.int64).reshape(-1, 2).T)
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _check_options(path: str, mode: str, backend: str) -> None:
+    for name, found, known in (("mode", mode, MODES), ("backend", backend, BACKENDS)):
+        if found not in known:
+            raise BadInputError(
+                f"{name} {found!r} is not one of {', '.join(map(repr, known))}",
+                path=path,
+                found=found,
+                expected=known,
+            )
+    if (mode, backend) == ("r+", "pread"):
+        raise BadInputError(
+            f"mode 'r+' changes {path} through views on its mapping, and backend 'pread' maps "
+            "nothing: use backend 'mmap', or write with append()",
+            path=path,
+            found=backend,
+            expected="mmap",
+        )
 
 
 def _listed(names: Iterable[str]) -> list[str]:

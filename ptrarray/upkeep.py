@@ -8,6 +8,7 @@ from ptrarray.errors import CorruptStoreError
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
 from ptrarray.storage import sharded_upkeep
+from ptrarray.storage.place import why_not
 from ptrarray.storage.snapshot import not_found
 from ptrarray.storage.state import absolute
 from ptrarray.storage.verify import Damage
@@ -163,6 +164,8 @@ def repair(
     >>> len(ptrarray.open("repaired.ptr"))
     3
     """
+    if absolute(path).is_file():
+        raise why_not(absolute(path))
     try:
         return sharded_upkeep.repair(absolute(path), absolute(to), progress=progress)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -19,6 +19,7 @@ from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
 from ptrarray.names import hash_all
+from ptrarray.storage.mapping import Backend
 from ptrarray.storage.shards import Marker
 from ptrarray.storage.snapshot import Snapshot, open_snapshot
 from ptrarray.table import EMPTY
@@ -126,6 +127,7 @@ class ShardedSnapshot:
         self.marker = marker
         self.directory: Path = marker.directory
         self.found = tuple(found)
+        self.backend = found[0].index.backend
         outdated = self._outdated()
         self.shards = tuple(
             without(one, outdated[number]) if number in outdated else one
@@ -296,13 +298,13 @@ class ShardedSnapshot:
     def refreshed(self) -> ShardedSnapshot:
         """Return what the store is now; itself if nothing changed."""
         if not self.marker.is_in_place():
-            return open_shards(self.directory)
+            return open_shards(self.directory, self.backend)
         try:
-            found = _collected(self.marker, self.found)
+            found = _collected(self.marker, self.found, self.backend)
         except CorruptStoreError:
             if self.marker.is_in_place():
                 raise
-            return open_shards(self.directory)
+            return open_shards(self.directory, self.backend)
         is_same = len(found) == len(self.found) and all(map(_is_same, found, self.found))
         return self if is_same else ShardedSnapshot(self.marker, found)
 
@@ -318,7 +320,7 @@ def notes_of(found: Sequence[Snapshot]) -> Notes:
     return decode_notes(found[-1].attrs, str(found[-1].directory))
 
 
-def open_shards(directory: Path) -> ShardedSnapshot:
+def open_shards(directory: Path, backend: Backend = "mmap") -> ShardedSnapshot:
     """Read the state of a store of shards that other processes may be changing.
 
     Raises
@@ -331,41 +333,45 @@ def open_shards(directory: Path) -> ShardedSnapshot:
     for _ in range(_ATTEMPTS):
         marker = Marker(directory)
         try:
-            return ShardedSnapshot(marker, _collected(marker, ()))
+            return ShardedSnapshot(marker, _collected(marker, (), backend))
         except CorruptStoreError:
             if marker.is_in_place():
                 raise
     raise CorruptStoreError(f"{directory} is replaced again and again", path=str(directory))
 
 
-def _collected(marker: Marker, known: Sequence[Snapshot]) -> list[Snapshot]:
+def _collected(marker: Marker, known: Sequence[Snapshot], backend: Backend) -> list[Snapshot]:
     """Read every shard, going on from what is known of it.
 
     From the first to the last, since arrays only move to later shards; and until none but the
     last, which was read at one moment, has changed since it was read: then all are as they
     were at that moment.
     """
-    found = _read_all(marker, known, len(known) or marker.count())
+    found = _read_all(marker, known, len(known) or marker.count(), backend)
     for _ in range(_SETTLED_ATTEMPTS):
-        again = [read_shard(marker, number, found) for number in range(len(found) - 1)]
+        again = [read_shard(marker, number, found, backend) for number in range(len(found) - 1)]
         if all(map(_is_same, again, found)):
             break
-        found = _read_all(marker, [*again, found[-1]], len(found))
+        found = _read_all(marker, [*again, found[-1]], len(found), backend)
     return found
 
 
-def _read_all(marker: Marker, known: Sequence[Snapshot], n_shards: int) -> list[Snapshot]:
+def _read_all(
+    marker: Marker, known: Sequence[Snapshot], n_shards: int, backend: Backend
+) -> list[Snapshot]:
     found: list[Snapshot] = []
     while len(found) < n_shards or marker.has_shard(len(found)):
-        found.append(read_shard(marker, len(found), known))
+        found.append(read_shard(marker, len(found), known, backend))
     return found
 
 
-def read_shard(marker: Marker, number: int, known: Sequence[Snapshot]) -> Snapshot:
+def read_shard(
+    marker: Marker, number: int, known: Sequence[Snapshot], backend: Backend = "mmap"
+) -> Snapshot:
     """Read a shard as it is now, going on from what is known of it, if anything."""
     try:
         if number < len(known):
             return known[number].refreshed()
-        return open_snapshot(marker.shard(number))
+        return open_snapshot(marker.shard(number), backend)
     except StoreNotFoundError as error:
         raise marker.missing(number) from error

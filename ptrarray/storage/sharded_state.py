@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ptrarray.chained import ChainedRows
 from ptrarray.format.index import corrupt
-from ptrarray.storage.mapping import Mode, Rows
+from ptrarray.storage.mapping import Backend, Mode, Rows
 from ptrarray.storage.sharded_snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.shards import is_sharded
 from ptrarray.storage.snapshot import Snapshot, open_snapshot
@@ -73,11 +73,11 @@ def _chained(parts: list[Rows]) -> Any:
     return parts[0] if len(parts) == 1 else ChainedRows(parts)
 
 
-def open_state(directory: Path, mode: Mode) -> State | ShardedState:
+def open_state(directory: Path, mode: Mode, backend: Backend = "mmap") -> State | ShardedState:
     """Open a store or a store of shards for reading."""
     if is_sharded(directory):
-        return _load_shards(open_shards(directory), mode, ())
-    return load(open_snapshot(directory), mode)
+        return _load_shards(open_shards(directory, backend), mode, ())
+    return load(open_snapshot(directory, backend), mode)
 
 
 def open_any(directory: Path) -> Snapshot | ShardedSnapshot:
