@@ -7,15 +7,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks import engines, report, targets
 from benchmarks.case import Case, check, make
-from benchmarks.measures import read, upkeep, write
+from benchmarks.measures import Figure, one, read, upkeep, write
 from benchmarks.results import FIGURES, Result
-from benchmarks.run import ALL
+from benchmarks.run import ALL, figures
 from benchmarks.workloads import WORKLOADS
 
 ROOT = Path(__file__).parent.parent
@@ -172,7 +174,55 @@ def test_unknown_words_are_refused() -> None:
     assert "no measure speed" in done.stderr
 
 
-@pytest.mark.parametrize(("at_least", "at_most", "said"), [(2, 0, "missed by 50%"), (0, 1, "met")])
-def test_verdicts(at_least: float, at_most: float, said: str) -> None:
-    target = targets.Target("tokens", "write", "", at_least=at_least, at_most=at_most)
-    assert targets.verdict(target, 1) == said
+def engine_of(name: str, **functions: Any) -> engines.Engine:
+    module = ModuleType(name)
+    vars(module).update(functions)
+    return engines.Engine(name, module)
+
+
+def test_peers_take_turns_after_a_round_to_warm_up(tmp_path: Path) -> None:
+    case = Case("tokens", 10, tmp_path)
+    turns: list[str] = []
+    peers = [engine_of(name, look=None) for name in "abc"]
+
+    def look(engine: engines.Engine, case: Case) -> float:
+        turns.append(engine.name)
+        return len(turns)
+
+    measure = one(Figure("write", "", ""), ("look",), look)
+    taken = figures([measure], [*peers, engine_of("unable")], case, repeat=2)
+    assert "".join(turns) == "cab" + "abc" + "bca"
+    assert {entry["peer"]: entry["rounds"] for entry in taken} == {
+        "a": [4, 9],
+        "b": [5, 7],
+        "c": [6, 8],
+    }
+
+
+def result_of(**rounds: list[float]) -> Result:
+    entries = [
+        {"figure": "write", "peer": peer, "rounds": each, "n_arrays": 5, "note": ""}
+        for peer, each in rounds.items()
+    ]
+    versions = dict.fromkeys(rounds, "1")
+    facts = {"workload": "tokens", "n_arrays": 5, "versions": versions, "fewer": []}
+    return Result(facts | {"figures": entries})
+
+
+@pytest.mark.parametrize(
+    ("target", "reached", "said"),
+    [
+        (targets.faster("tokens", "write", 0.6, "floor"), "0.5", "missed by 17%"),
+        (targets.faster("tokens", "write", 1, targets.ALL_PEERS), "1.5", "met"),
+        (targets.cheaper("tokens", "write", 1.4, "floor"), "2", "missed by 43%"),
+        (targets.bounded("tokens", "write", 20), "20", "met"),
+    ],
+)
+def test_a_target_is_compared_within_rounds(
+    target: targets.Target, reached: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The second round was three times as slow for all: medians of all would mix the rounds.
+    result = result_of(floor=[5, 30, 8], ptrarray=[10, 60, 20], lmdb=[30, 90, 60], npz=[15, 90, 30])
+    monkeypatch.setattr(targets, "TARGETS", [target])
+    row = targets.table([result]).splitlines()[-1]
+    assert row.endswith(f"| {reached} | {said} |")
