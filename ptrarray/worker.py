@@ -147,14 +147,19 @@ def _by_name(result: Any) -> Mapping[str, Any]:
     )
 
 
+def batch_limit_nbytes(writer: PointerArrayWriter) -> int:
+    """Return the bytes after which waiting arrays should be committed."""
+    shard_nbytes = writer._session.shard_nbytes or BATCH_NBYTES * _SHARD_PART
+    return min(BATCH_NBYTES, shard_nbytes // _SHARD_PART)
+
+
 class _Batch:
     """Arrays that wait to be committed together."""
 
     def __init__(self, writer: PointerArrayWriter, resume: bool) -> None:
         self._writer = writer
         self._resume = resume
-        shard_nbytes = writer._session.shard_nbytes or BATCH_NBYTES * _SHARD_PART
-        self._limit_nbytes = min(BATCH_NBYTES, shard_nbytes // _SHARD_PART)
+        self._limit_nbytes = batch_limit_nbytes(writer)
         self._waiting: dict[int, dict[str, NDArray[Any]]] = {}
         self._names: set[str] = set()
         self._waiting_nbytes = 0

@@ -158,7 +158,8 @@ class ShardsMachine(RuleBasedStateMachine):
 
     # the store as a whole ------------------------------------------------------------------
 
-    @rule(who=WHO, how=st.sampled_from(["close", "drop", "pickle"]))
+    @precondition(lambda self: not self.filling)
+    @rule(who=WHO, how=st.sampled_from(["close", "drop"]))
     def reopen_writer(self, who: int, how: str) -> None:
         """Open a writer anew; one that is dropped leaves what a killed one would."""
         old = self.writers[who]

@@ -60,6 +60,7 @@ def _add_import(kinds: Any, kind: str, text: str, printing: Any) -> None:
     add("--dtype", help="one dtype for all arrays; by default each keeps its own")
     add("--row-shape", type=_row_shape, default=(), metavar="N,N", help="of rows, or 'any'")
     add("--masked", action="store_true", default=None, help="the store keeps masks")
+    add("--shard-size", metavar="SIZE", help="split the store into shards of about that, as 200MB")
     add("--no-resume", action="store_true", help="names that are there are failures")
     if kind in _OF_PICKLES:
         add("--drop-index", action="store_true", help="do not keep the index of Series and frames")
@@ -89,6 +90,7 @@ def _import(options: argparse.Namespace) -> int:
         "processes": options.processes,
         "dtype": options.dtype,
         "row_shape": options.row_shape,
+        "shard_size": options.shard_size,
         "resume": not options.no_resume,
         "progress": sys.stderr.isatty() and not options.json,
     }
