@@ -18,7 +18,7 @@ from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.names import hash_all
 from ptrarray.storage import files
 from ptrarray.storage.files import File
-from ptrarray.storage.mapping import map_file
+from ptrarray.storage.mapping import Backend, map_file
 from ptrarray.storage.place import open_part
 
 FILE_NAME = "index.msgpack"
@@ -31,7 +31,7 @@ UInt32s = npt.NDArray[np.uint32]
 
 
 class Index:
-    """An index file, mapped.
+    """An index file, mapped, or read whole with the backend ``pread``.
 
     Opening reads its header, and checks the columns of a small one; every
     access after that checks what it finds, so that a damaged file is an error
@@ -53,13 +53,15 @@ class Index:
         The pack it lies in, if it does.
     """
 
-    def __init__(self, directory: Path, *, checked: bool = True) -> None:
+    def __init__(self, directory: Path, *, checked: bool = True, backend: Backend = "mmap") -> None:
         file, self.pack = open_part(directory, FILE_NAME)
         with file:
             self.path = file.path
             self.inode = file.stat().st_ino
-            self._mapped = map_file(file)
-            self._base = file.start_byte
+            self.backend = backend
+            is_mapped = backend == "mmap"
+            self._mapped = map_file(file) if is_mapped else file.pread(file.nbytes, 0)
+            self._base = file.start_byte if is_mapped else 0
         raw = memoryview(self._mapped)[self._base :]
         self.header, self.columns = layout.decode(raw, self.path)
         if checked and len(raw) <= CHECKED_NBYTES:
@@ -93,6 +95,15 @@ class Index:
             found = crc32(raw[column.start_byte : column.start_byte + column.nbytes])
             if found != column.crc:
                 self._fail(f"a column {name!r} with CRC-32 {found:08x}, not {column.crc:08x}")
+
+    def check_items(self) -> None:
+        """Raise `CorruptStoreError` if names, infos or metadata do not lie in their columns."""
+        names = RaggedColumn(self.column("name_end").view(np.int64), self.column("names"))
+        for what, column in (("name", names), ("info", self.infos), ("meta", self.metas)):
+            if column is not None and len(column.ends):
+                ends = column.ends
+                if ends[0] < 0 or (ends[1:] < ends[:-1]).any() or ends[-1] > len(column.joined):
+                    self._fail(f"{what} ends that fall, or lead out of the column")
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return one column as a read-only view of the file."""

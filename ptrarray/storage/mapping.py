@@ -17,6 +17,7 @@ from ptrarray.storage.files import File
 
 Rows = npt.NDArray[Any]
 Mode = Literal["r", "r+", "c"]
+Backend = Literal["mmap", "pread"]
 
 
 def map_file(file: File, nbytes: int = 0) -> mmap.mmap | bytes:

@@ -18,6 +18,7 @@ from ptrarray.storage import journal
 from ptrarray.storage.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.index import Index, index_inode
 from ptrarray.storage.journal import Journal
+from ptrarray.storage.mapping import Backend
 from ptrarray.storage.overlay import Overlay
 from ptrarray.storage.place import Span, span_of, why_not
 from ptrarray.storage.recovery import surviving
@@ -49,6 +50,8 @@ class Snapshot:
         self.header: IndexHeader = index.header
         self.n_rows = overlay.n_rows  # pre-sized, or committed at the highest
         self._overlaid = overlay.entries
+
+    shard_nbytes: int | None = None  # that a shard of it has at the most
 
     @property
     def data_path(self) -> str:
@@ -155,9 +158,7 @@ class Snapshot:
 
     def outside(self) -> npt.NDArray[np.bool_]:
         """Tell for each array whether its pointer leads out of the flat array."""
-        starts, ends = self.starts, self.ends
-        beyond: npt.NDArray[np.bool_] = (ends > self.n_rows) & (starts != ends)
-        return beyond | (starts < 0) | (starts > ends)
+        return outside(self.starts, self.ends, self.n_rows)
 
     def pointer(self, position: int) -> tuple[int, int]:
         """Pointer of the array at a position, ``0 <= position < len``."""
@@ -190,6 +191,13 @@ class Snapshot:
             return self.index.ends
         return _read_only(self.overlay.order.merged(self.index.ends, self.overlay.order.ends))
 
+    def item_columns(self) -> tuple[memoryview, memoryview]:
+        """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
+        index = self.index
+        if self.overlay.entries:
+            return index.start_items[:0], index.end_items[:0]
+        return index.start_items, index.end_items
+
     @property
     def crcs(self) -> npt.NDArray[np.uint32]:
         """CRC-32 of each array's bytes, in data order; as `starts`."""
@@ -218,7 +226,7 @@ class Snapshot:
                 raise
             overlay = None  # of another store by now
         if overlay is None or not self._is_in_place():
-            return open_snapshot(self.directory)
+            return open_snapshot(self.directory, self.index.backend)
         return self if overlay is self.overlay else Snapshot(self.directory, self.index, overlay)
 
     def _is_in_place(self) -> bool:
@@ -228,12 +236,19 @@ class Snapshot:
             raise not_found(self.directory) from error
 
 
+def outside(starts: Int64s, ends: Int64s, n_rows: int) -> npt.NDArray[np.bool_]:
+    """Tell of each pointer whether it leads out of so many rows."""
+    # An empty array may have been written past the rows there are.
+    beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
+    return beyond | (starts < 0) | (starts > ends)
+
+
 def _read_only(column: Int64s) -> Int64s:
     column.flags.writeable = False
     return column
 
 
-def open_snapshot(directory: Path) -> Snapshot:
+def open_snapshot(directory: Path, backend: Backend = "mmap") -> Snapshot:
     """Read the state of a store that other processes may be changing.
 
     Raises
@@ -246,7 +261,7 @@ def open_snapshot(directory: Path) -> Snapshot:
     previous_inode = None
     for _ in range(_ATTEMPTS):
         try:
-            index = Index(directory)
+            index = Index(directory, backend=backend)
             with Journal(directory, writable=False) as log:
                 if index.pack is not None and log.inode != index.inode:
                     continue  # another pack was put in place of this one
