@@ -19,6 +19,7 @@ from tests.support.power import (
     Effort,
     Fate,
     Fates,
+    Resize,
     Site,
     Write,
     outcomes,
@@ -391,6 +392,13 @@ def test_second_power_cut(workload: Workload, place: Path, tmp_path: Path) -> No
         assert problem is None, f"{problem}\nafter a first {describe(first, cut, fates)}"
 
 
+@pytest.mark.parametrize("is_torn", [False, True], ids=["lost commit", "torn reset"])
+def test_power_cut_after_one_that_left_old_records(is_torn: bool, place: Path) -> None:
+    story = told_after_a_torn_reset() if is_torn else told_after_a_cut()
+    judge = Judge(place / f"after-{is_torn}", boot=3)
+    assert next(violations(story, judge, NORMAL), None) is None
+
+
 # processes are killed ----------------------------------------------------------------------
 
 
@@ -462,9 +470,22 @@ def told_after_a_cut(omitted: Site | None = None) -> Story:
         return tell(go_on, root, omit=lambda site: site == omitted, before=tree, boot=2)
 
 
+@cache
+def told_after_a_torn_reset(omitted: Site | None = None) -> Story:
+    """Record what is done to a store whose journal lost its header, but not what was behind."""
+    first = told(checkpoint).recording
+    resets = [at for at, op in enumerate(first.log) if isinstance(op, Resize)]
+    # Of the new generation's first commit, rows and record are there.
+    tree = rebuild(first, resets[-1] + 3, {resets[-1] - 1: Fate("head", 43)})
+    with TemporaryDirectory(dir=memory_directory()) as name:
+        root = Path(name) / "world"
+        return tell(go_on, root, omit=lambda site: site == omitted, before=tree, boot=2)
+
+
 TELLERS: list[Callable[[Site | None], Story]] = [
     *(partial(told, workload) for workload in (*WORKLOADS, killed_in_delete)),
     told_after_a_cut,
+    told_after_a_torn_reset,
 ]
 
 
