@@ -39,7 +39,7 @@ def from_pickles(
     A file may hold an array, a number, a pandas Series or DataFrame of
     numbers, a list or dict of those, or several pickles one after another.
     A Series is read back by ``store.series(name)``, a DataFrame by
-    ``store.frame(name)``.
+    `to_frame`.
 
     Parameters
     ----------
