@@ -212,6 +212,8 @@ class Room:
             # of an older one. That a name comes must be told before it is there.
             changed = shards.notes.changed + 1
             shards.note(Notes(changed, (*shards.notes.replaced, *replaced)))
+            if replaced:  # the note must not be lost at a power cut when the array is not
+                shards.last.session.flush()
             session.commit(records, n_reserved)
             shards.reread(self.number)
         elif replaced:
