@@ -289,10 +289,6 @@ class Session:
     first_row = 0  # of this shard in the store
     shard_nbytes: int | None = None  # that it has at the most
 
-    def for_call(self) -> Session:
-        """Return what one call of a writer works on."""
-        return self
-
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name as of now, or None."""
         return self.snapshot().find(name)
