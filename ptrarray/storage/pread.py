@@ -56,17 +56,21 @@ class PreadRows:
         self.size = math.prod(shape)
         self.nbytes = self.size * self.itemsize
         self._row_nbytes = math.prod(shape[1:]) * self.itemsize
-        self._start_byte = start_byte
+        self.start_byte = start_byte
         # Of no size in memory; numpy's own errors for what is no index of such an array.
         self._like = np.broadcast_to(np.zeros((), dtype if dtype.names else np.bool_), shape)
 
     def head(self, n_rows: int) -> PreadRows:
         """Return the first rows, of the same file."""
-        return PreadRows(self.file, self.dtype, (n_rows, *self.shape[1:]), self._start_byte)
+        return PreadRows(self.file, self.dtype, (n_rows, *self.shape[1:]), self.start_byte)
 
     def viewed(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Rows:
         """Return the bytes of the file as rows of another dtype."""
-        return cast(Rows, PreadRows(self.file, dtype, shape, self._start_byte))
+        return cast(Rows, PreadRows(self.file, dtype, shape, self.start_byte))
+
+    def touch(self, byte: int) -> object:
+        """Read one byte of the file."""
+        return self.file.pread(1, byte)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -107,7 +111,7 @@ class PreadRows:
         CorruptStoreError
             If the file ends before. Of a mapping this would kill the process.
         """
-        at = self._start_byte + start * self._row_nbytes
+        at = self.start_byte + start * self._row_nbytes
         n_read = self.file.preadv(raw, at)
         if n_read < len(raw):
             what = f"ends at byte {at + n_read}, rows up to byte {at + len(raw)} are wanted"
@@ -175,11 +179,6 @@ class PreadRows:
         far = 1 + np.flatnonzero(gaps * self._row_nbytes >= GAP_NBYTES)
         edges = np.union1d(cuts, far).tolist()
         return list(zip(edges, [*edges[1:], len(starts)], strict=True))
-
-    def advise(self, start: int, end: int) -> None:
-        """Tell the system that rows will be read soon."""
-        at = self._start_byte + start * self._row_nbytes
-        self.file.advise(at, (end - start) * self._row_nbytes)
 
 
 def open_rows(path: str, dtype: np.dtype[Any], row_shape: tuple[int, ...], n_rows: int) -> Rows:
