@@ -110,7 +110,7 @@ def from_mapping(
         )
     encoded = naming.encode_all(list(arrays))
     _check_names_nbytes(encoded)
-    metas = metadata.encode_all(list(arrays), meta)
+    metas = None if meta is None else metadata.encode_all(list(arrays), meta)
     if not layout.is_plain:
         return _from_fitted(arrays, encoded, metas, layout)
     dtype, row_shape = layout.dtype, layout.row_shape
@@ -249,7 +249,7 @@ def from_ragged(
         bytes_at = [offset * width for offset in relative]
         return (raw[start:end] for start, end in pairwise(bytes_at))
 
-    metas = metadata.encode_all(list(names), meta)
+    metas = None if meta is None else metadata.encode_all(list(names), meta)
     return Batch(encoded, naming.hash_all(encoded), relative, [used], pieces, metas=metas)
 
 

@@ -165,8 +165,9 @@ def fit_masked(
 
 def _fill_value(value: np.ma.MaskedArray[Any, Any], dtype: np.dtype[Any]) -> bytes | None:
     own = np.asarray(value.fill_value)
-    # As lists, for NaT is not equal to itself, and int8 has a default of 999999.
-    if own.tolist() == np.asarray(np.ma.default_fill_value(value)).tolist():
+    # As text, for NaT is not equal to itself, int8 has a default of 999999, and fields
+    # may be arrays.
+    if repr(own.tolist()) == repr(np.asarray(np.ma.default_fill_value(value)).tolist()):
         return None
     return own.astype(dtype).tobytes()
 

@@ -8,6 +8,7 @@ from ptrarray.errors import CorruptStoreError
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
 from ptrarray.storage import compaction
+from ptrarray.storage.place import why_not
 from ptrarray.storage.salvage import salvage
 from ptrarray.storage.session import Session
 from ptrarray.storage.snapshot import not_found
@@ -167,6 +168,8 @@ def repair(
     >>> len(ptrarray.open("repaired.ptr"))
     3
     """
+    if absolute(path).is_file():
+        raise why_not(absolute(path))
     try:
         return salvage(absolute(path), absolute(to), progress=progress)
     except (FileNotFoundError, NotADirectoryError) as error:

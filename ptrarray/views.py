@@ -81,7 +81,7 @@ class Names(Sequence[str]):
 
 
 class Pointers(Mapping[str, Pointer]):
-    """Name to `Pointer`, in data order.
+    """Name to `Pointer`, in data order. Pickled, it becomes a dict.
 
     Examples
     --------
@@ -108,6 +108,9 @@ class Pointers(Mapping[str, Pointer]):
 
     def __iter__(self) -> Iterator[str]:
         return map(decoded, self._catalog.names())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
 
     def __repr__(self) -> str:
         return f"<{len(self)} pointers of {self._catalog.directory}>"

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing import connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +38,27 @@ class Task(NamedTuple):
         return self.argument if self.name is None else self.name
 
 
-class Job(NamedTuple):
-    """What every chunk needs besides its tasks."""
+class Job(Protocol):
+    """What every chunk needs besides its tasks, and what is to be done with them."""
+
+    @property
+    def path(self) -> str:
+        """The store."""
+
+    def run(self, chunk: list[Task]) -> Report:
+        """Do a chunk of tasks, in a worker."""
+
+
+class FillJob(NamedTuple):
+    """The job of `fill`: call a function for each task."""
 
     path: str
     function: Callable[[Any], Any]
     resume: bool
+
+    def run(self, chunk: list[Task]) -> Report:
+        """Compute the arrays of a chunk and write them."""
+        return work(self, chunk)
 
 
 class Failure(NamedTuple):
@@ -63,6 +78,7 @@ class Report(NamedTuple):
     nbytes: int
     seconds: float
     failure: Failure | None
+    more: Any = None  # what only this kind of job knows
 
 
 def become_worker() -> None:
@@ -85,7 +101,7 @@ class _TaskFailed(Exception):
         self.i_task = i_task
 
 
-def work(job: Job, chunk: list[Task]) -> Report:
+def work(job: FillJob, chunk: list[Task]) -> Report:
     """Compute the arrays of a chunk and write them, up to the first task that fails."""
     began = time.perf_counter()
     failure = None
@@ -102,11 +118,13 @@ def work(job: Job, chunk: list[Task]) -> Report:
 
 
 def work_packed(packed: bytes) -> Report:
-    """Do the `work` for a pickled job and chunk."""
-    return work(*pickle.loads(packed))
+    """Run a pickled job on its chunk."""
+    job, chunk = pickle.loads(packed)
+    report: Report = job.run(chunk)
+    return report
 
 
-def _compute(job: Job, i_task: int, task: Task, batch: _Batch) -> None:
+def _compute(job: FillJob, i_task: int, task: Task, batch: _Batch) -> None:
     try:
         result = job.function(task.argument)
         arrays = batch.fit(_by_name(result) if task.name is None else {task.name: result})

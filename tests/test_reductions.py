@@ -160,12 +160,13 @@ def test_reduce_in_another_dtype(store: Stored, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["S3", "V4", [("a", "i4")], "M8[s]"])
 def test_numpys_errors_for_dtypes_pass_through(dtype: Any) -> None:
     store = Stored(np.zeros(4, dtype), np.array([0]), np.array([4]))
-    for operation in (
+    operations: tuple[Operation, ...] = (
         lambda: reductions.reduce(*store, np.multiply),
         lambda: reductions.reduce_each(*store, np.multiply),
         lambda: reductions.std(*store),
         lambda: reductions.std_each(*store),
-    ):
+    )
+    for operation in operations:
         with pytest.raises(TypeError):
             operation()
 

@@ -109,7 +109,7 @@ def prefetch_cold(source: Source, starts: Int64s, ends: Int64s) -> None:
 
     Costs a microsecond or two if they are.
     """
-    if len(starts) < MIN_RANGES:
+    if len(starts) < MIN_RANGES or (ends[:-1] == starts[1:]).all():  # one run is read in one go
         return
     sample = starts[:: -(-len(starts) // N_TOUCHED)].tolist()
     if any(is_cold(source, start) for start in sample):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, cast
 from zlib import crc32
 
@@ -181,8 +182,14 @@ class PreadRows:
         return list(zip(edges, [*edges[1:], len(starts)], strict=True))
 
 
-def open_rows(path: str, dtype: np.dtype[Any], row_shape: tuple[int, ...], n_rows: int) -> Rows:
-    """Open a data file to read rows of it, as `map_rows` maps them.
+def open_rows(
+    path: str | Path,
+    dtype: np.dtype[Any],
+    row_shape: tuple[int, ...],
+    n_rows: int,
+    span: tuple[int, int] | None = None,
+) -> Rows:
+    """Open a data file, or a part of one, to read rows of it, as `map_rows` maps them.
 
     Raises
     ------
@@ -190,8 +197,9 @@ def open_rows(path: str, dtype: np.dtype[Any], row_shape: tuple[int, ...], n_row
         If the file is shorter.
     """
     file = File(path, kept_in_child=True)
-    check_size(path, file.stat().st_size, n_rows, dtype.itemsize * math.prod(row_shape))
-    return cast(Rows, PreadRows(file, dtype, (n_rows, *row_shape)))
+    first_byte, nbytes = span or (0, file.as_opened.st_size)
+    check_size(file.path, nbytes, n_rows, dtype.itemsize * math.prod(row_shape))
+    return cast(Rows, PreadRows(file, dtype, (n_rows, *row_shape), first_byte))
 
 
 def head(rows: Rows, n_rows: int) -> Rows:

@@ -19,17 +19,18 @@ from ptrarray.errors import (
     StoreError,
 )
 from ptrarray.format import journal as layout
-from ptrarray.format.index import IndexHeader
+from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.journal import DELETE, JournalHeader, Record
 from ptrarray.format.layouts import Layout
 from ptrarray.storage.content import Content
 from ptrarray.storage.files import File, SyncError
+from ptrarray.storage.folding import fold
 from ptrarray.storage.index import Columns, Index, write_index
 from ptrarray.storage.journal import Journal
 from ptrarray.storage.overlay import Overlay
 from ptrarray.storage.recent import RecentNames
 from ptrarray.storage.settle import remove_leftovers, settle
-from ptrarray.storage.snapshot import Snapshot, not_found
+from ptrarray.storage.snapshot import Snapshot, not_found, outside
 from ptrarray.storage.space import Space, belongs
 
 # close() folds the journal when it has outgrown one part in so many of the index.
@@ -348,13 +349,29 @@ class Session:
             # The index must not reach the disk before the rows it names.
             with self._syncing():
                 self.content.sync()
-            snapshot = self.sound_snapshot()
-            self.replace_index(
-                snapshot.overlay.order.columns(),
-                n_rows=snapshot.n_rows,
-                n_reserved=self.state.n_reserved,
-                attrs=snapshot.attrs,
-            )
+            self.index.check()
+            columns, facts = self._folded()
+            is_wrong = outside(columns.starts, columns.ends, facts["n_rows"])
+            if is_wrong.any():
+                at = int(np.argmax(is_wrong))
+                start, end = int(columns.starts[at]), int(columns.ends[at])
+                what = f"has a pointer to rows {start} to {end} of {facts['n_rows']}"
+                raise corrupt(self.index.path, what)
+            self.replace_index(columns, n_reserved=self.state.n_reserved, **facts)
+
+    def _folded(self) -> tuple[Columns, dict[str, Any]]:
+        """Fold the journal into the columns of the index, and rows and attrs. Under the lock."""
+        told, attrs, n_rows = [], self.header.attrs, self.header.n_rows
+        for frame in self._journal.frames(self.state, layout.RECORDS_START):
+            if frame.kind == layout.ATTRS:
+                attrs = frame.fields[0]
+                continue
+            columns = layout.decode_columns(frame, self._journal.path)
+            filled = columns.ends[columns.starts < columns.ends]
+            n_rows = max(n_rows, int(filled.max(initial=0)))
+            told.append((frame.kind, columns))
+        self._snapshot = None  # to have room for the columns
+        return fold(self.index, told), {"n_rows": n_rows, "attrs": attrs}
 
     def replace_index(self, columns: Columns, **facts: Any) -> None:
         """Put an index of the next generation in place, and begin a journal. Under the lock.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Never
@@ -15,9 +16,11 @@ from ptrarray.errors import ClosedStoreError
 from ptrarray.format import infos
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED
+from ptrarray.storage import files
 from ptrarray.storage.advice import Source, source_of
 from ptrarray.storage.index import index_inode
 from ptrarray.storage.mapping import Mode, Rows, map_rows
+from ptrarray.storage.place import why_not
 from ptrarray.storage.pread import PreadRows, head, masked_rows, open_rows
 from ptrarray.storage.snapshot import Snapshot, open_snapshot
 
@@ -31,6 +34,7 @@ class Mapped(NamedTuple):
 
     data: Rows
     mask: npt.NDArray[np.uint8] | None
+    inode: int  # of the data file
 
 
 class State:
@@ -154,28 +158,47 @@ def load(snapshot: Snapshot, mode: Mode, previous: State | Closed | None = None)
     while True:
         if isinstance(previous, State) and _can_go_on(previous, snapshot):
             return State(snapshot, previous.mapped)
+        is_packed = snapshot.index.pack is not None
+        if is_packed and mode == "r+":
+            raise why_not(snapshot.directory)
         try:
-            return State(snapshot, _map(snapshot, mode))
+            mapped = _map(snapshot, mode)
+            if not is_packed or _is_in_place(snapshot):
+                return State(snapshot, mapped)
         except FileNotFoundError as error:
-            if index_inode(snapshot.index.path) == snapshot.index.inode:
+            if _is_in_place(snapshot):
                 raise corrupt(str(error.filename), "is missing") from error
-            snapshot = open_snapshot(snapshot.directory, snapshot.index.backend)
+        snapshot = open_snapshot(snapshot.directory, snapshot.index.backend)
+
+
+def _is_in_place(snapshot: Snapshot) -> bool:
+    return index_inode(snapshot.index.path) == snapshot.index.inode
 
 
 def _map(snapshot: Snapshot, mode: Mode) -> Mapped:
     layout, n_rows = snapshot.header.layout, snapshot.n_rows
     opened = partial(map_rows, mode=mode) if snapshot.index.backend == "mmap" else open_rows
-    data = opened(snapshot.data_path, layout.dtype, layout.row_shape, n_rows)
+    path, span = snapshot.place_of(snapshot.header.data_file)
+    inode = files.stat(path).st_ino
+    data = opened(path, layout.dtype, layout.row_shape, n_rows, span=span)
     mask = None
-    if snapshot.mask_path is not None:
-        mask = opened(snapshot.mask_path, np.dtype(np.uint8), (), n_rows * layout.mask_width)
-    return Mapped(data, mask)
+    if snapshot.header.mask_file is not None:
+        path, span = snapshot.place_of(snapshot.header.mask_file)
+        mask = opened(path, np.dtype(np.uint8), (), n_rows * layout.mask_width, span=span)
+    return Mapped(data, mask, inode)
 
 
 def _can_go_on(previous: State, snapshot: Snapshot) -> bool:
+    if snapshot is previous.snapshot:
+        return True
     old, new = previous.snapshot.header, snapshot.header
     is_same_file = (old.store_id, old.data_file) == (new.store_id, new.data_file)
-    return is_same_file and snapshot.n_rows <= len(previous.mapped.data)
+    if not is_same_file or snapshot.n_rows > len(previous.mapped.data):
+        return False
+    # A store that was copied, or unpacked twice, has the same id as the other.
+    with suppress(FileNotFoundError):
+        return files.stat(snapshot.data_path).st_ino == previous.mapped.inode
+    return False
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

@@ -23,6 +23,8 @@ CALLS: dict[str, tuple[int, ...]] = {
     "preadv": (errno.EIO, errno.EINTR, SHORT),
     "pwrite": (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, SHORT),
     "pwritev": (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, SHORT),
+    "copy_file_range": (errno.ENOSPC, errno.EIO),
+    "lseek": (errno.EIO,),
     "fdatasync": (errno.EIO, errno.ENOSPC),
     "fsync": (errno.EIO, errno.ENOSPC),
     "ftruncate": (errno.EIO,),
@@ -30,6 +32,7 @@ CALLS: dict[str, tuple[int, ...]] = {
     "fstat": (errno.EIO,),
     "stat": (errno.EIO, errno.EACCES),
     "replace": (errno.EIO, errno.ENOSPC),
+    "link": (errno.EIO, errno.EPERM),
     "unlink": (errno.EIO, errno.EACCES),
     "make_directory": (errno.ENOSPC, errno.EACCES),
 }
