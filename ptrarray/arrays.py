@@ -14,6 +14,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import ROWS
 from ptrarray.ragged import Ragged, gather
 from ptrarray.storage.advice import is_cold, prefetch, prefetch_cold
+from ptrarray.storage.sharded_state import ShardedState
 from ptrarray.storage.state import Closed, State
 from ptrarray.views import Names
 
@@ -28,16 +29,18 @@ _WINDOW_NBYTES = 32 << 20
 _READ_NBYTES = 256 << 10
 
 
-def walk(state: State | Closed, note: Note | None, *, ahead: bool = False) -> Iterator[Array]:
+def walk(
+    state: State | ShardedState | Closed, note: Note | None, *, ahead: bool = False
+) -> Iterator[Array]:
     """Yield all arrays in data order, as views; with `ahead` have the system fetch them first."""
     starts, ends = state.columns()
     blocks = _windows(state, starts, ends) if ahead else _blocks(len(starts))
     if not state.is_plain:
         yield from _walk_shaped(state, note, blocks)
         return
-    rows = state.rows
+    rows, is_mapped = state.rows, state.snapshot.backend == "mmap"
     for block in blocks:
-        if not isinstance(rows, np.ndarray):
+        if not is_mapped:
             yield from _read(rows, starts[block], ends[block])
             continue
         for start, end in zip(starts[block].tolist(), ends[block].tolist(), strict=True):
@@ -52,7 +55,7 @@ def _blocks(n_arrays: int) -> Iterator[slice]:
         yield slice(at, min(at + _BLOCK, n_arrays))
 
 
-def _windows(state: State | Closed, starts: Int64s, ends: Int64s) -> Iterator[slice]:
+def _windows(state: State | ShardedState | Closed, starts: Int64s, ends: Int64s) -> Iterator[slice]:
     """Do the same, and have the system fetch the rows of each if they seem not to be in memory."""
     window_rows = max(1, _WINDOW_NBYTES // max(1, state.layout.width))
     at = 0
@@ -60,10 +63,9 @@ def _windows(state: State | Closed, starts: Int64s, ends: Int64s) -> Iterator[sl
         end = int(np.searchsorted(starts, starts[at] + window_rows))
         block = slice(at, min(max(at + 1, end), at + _BLOCK))
         first, last = starts[at : at + 1], ends[block].max(keepdims=True)
-        for source in state.sources:
-            # The system is fetching the first rows by itself, as the ones before were read.
-            if is_cold(source, int(last[0]) - 1):
-                prefetch(source, first, last, 2 * _WINDOW_NBYTES)  # the last may reach beyond
+        # The system is fetching the first rows by itself, as the ones before were read.
+        if is_cold(state.sources, int(last[0]) - 1):
+            prefetch(state.sources, first, last, 2 * _WINDOW_NBYTES)  # the last may reach beyond
         yield block
         at = block.stop
 
@@ -76,7 +78,7 @@ def _read(rows: Any, starts: Int64s, ends: Int64s) -> Iterator[Array]:
 
 
 def _walk_shaped(
-    state: State | Closed, note: Note | None, blocks: Iterable[slice]
+    state: State | ShardedState | Closed, note: Note | None, blocks: Iterable[slice]
 ) -> Iterator[Array]:
     snapshot = state.snapshot
     for position in chain.from_iterable(range(block.start, block.stop) for block in blocks):
@@ -87,7 +89,10 @@ def _walk_shaped(
 
 
 def joined(
-    state: State | Closed, starts: Int64s, ends: Int64s, places: Callable[[], Iterable[int]]
+    state: State | ShardedState | Closed,
+    starts: Int64s,
+    ends: Int64s,
+    places: Callable[[], Iterable[int]],
 ) -> Ragged:
     """Copy arrays into one contiguous batch.
 
@@ -105,8 +110,7 @@ def joined(
     BadInputError
         If they are not of one dtype and one shape but for the first axis.
     """
-    for source in state.sources:
-        prefetch_cold(source, starts, ends)
+    prefetch_cold(state.sources, starts, ends)
     if state.layout.kind == ROWS:
         return gather(state.rows, starts, ends)
     arrays = [state.array_at(place) for place in places()]
@@ -138,15 +142,13 @@ class Arrays:
         Told of rows that are handed out writable.
     """
 
-    def __init__(self, state: State | Closed, note: Note | None) -> None:
+    def __init__(self, state: State | ShardedState | Closed, note: Note | None) -> None:
         self.state = state
         self._note = note
         self._rows = state.rows
         # Where pointers can be looked up without further ado; else nothing.
-        is_plain = state.is_plain and note is None and not state.snapshot.overlay.entries
-        index = state.snapshot.index
-        self._starts = index.start_items if is_plain else index.start_items[:0]
-        self._ends = index.end_items
+        starts, self._ends = state.snapshot.item_columns()
+        self._starts = starts if state.is_plain and note is None else starts[:0]
 
     def __len__(self) -> int:
         return len(self.state.snapshot)

@@ -62,6 +62,7 @@ def fill(
     attrs: Mapping[str, Any] | None = None,
     rows: int = 0,
     masked: bool = False,
+    shard_size: str | int | None = None,
     processes: int | None = None,
     progress: bool = True,
     resume: bool = False,
@@ -80,7 +81,7 @@ def fill(
         A mapping from name to argument: the function returns the array of that name. Or an
         iterable of arguments, read as they are needed: the function returns a mapping from
         name to array.
-    dtype, row_shape, attrs, rows, masked
+    dtype, row_shape, attrs, rows, masked, shard_size
         As for `create`. Without `dtype`, a store that is there is taken as it is.
     processes : int, optional
         Number of worker processes; by default one for each core this process may use.
@@ -123,7 +124,8 @@ def fill(
     """
     place = str(Path(path).absolute())
     n_workers = count_workers(processes, executor)
-    prepare(place, dtype, row_shape, {"attrs": attrs, "rows": rows, "masked": masked})
+    others = {"attrs": attrs, "rows": rows, "masked": masked, "shard_size": shard_size}
+    prepare(place, dtype, row_shape, others)
     with open_store(place) as store:
         total = _count_new(store, tasks, resume) if isinstance(tasks, Mapping) else None
         job = FillJob(place, function, resume)

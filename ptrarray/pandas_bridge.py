@@ -214,7 +214,8 @@ def to_series(store: Store, name: str) -> Any:
 
     Notes
     -----
-    Most of the time goes into pandas' own constructors, some 20 µs.
+    Most of the time goes into pandas' own constructors: 15 µs for a range as
+    index, 30 for an array, 50 to 80 for dates of a frequency.
 
     Examples
     --------

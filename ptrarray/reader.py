@@ -21,10 +21,10 @@ from ptrarray.storage import transactions
 from ptrarray.storage.advice import prefetch
 from ptrarray.storage.mapping import Backend, Mode
 from ptrarray.storage.session import Session
-from ptrarray.storage.snapshot import open_snapshot
-from ptrarray.storage.state import Closed, State, absolute, load
+from ptrarray.storage.sharded_state import ShardedState, divided, open_state, parts_of, refreshed
+from ptrarray.storage.sharded_verify import check_any
+from ptrarray.storage.state import Closed, State, absolute
 from ptrarray.storage.transactions import unknown
-from ptrarray.storage.verify import check
 from ptrarray.views import Meta, Names, Pointers
 
 Array = npt.NDArray[Any]
@@ -67,7 +67,7 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     -----
     Takes the same time and memory for ten names as for a hundred million: it
     maps the index and the data file, and reads what was committed since the
-    last checkpoint. Changes no file.
+    last checkpoint. Changes no file. Of a store of shards, that for each.
 
     With the backend ``"pread"`` nothing is mapped. The index is read whole, so
     that opening and memory cost some 45 bytes a name and the names; each
@@ -134,7 +134,7 @@ class PointerArray(Mapping[str, Array]):
         self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
         self._arrays: Arrays | None = None
-        self._state: State | Closed = load(open_snapshot(self._path, backend), mode)
+        self._state: State | ShardedState | Closed = open_state(self._path, mode, backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.path, self._mode, self._backend)
@@ -166,8 +166,7 @@ class PointerArray(Mapping[str, Array]):
         """
         if self._handed_out:
             self.flush()
-        snapshot = self._state.snapshot.refreshed()
-        self._state, self._arrays = load(snapshot, self._mode, self._state), None
+        self._state, self._arrays = refreshed(self._state, self._mode), None
 
     def flush(self) -> None:
         """In mode ``r+``: put changes made through views on the disk, and renew checksums.
@@ -175,15 +174,16 @@ class PointerArray(Mapping[str, Array]):
         Does nothing in the other modes. A writer is not kept from replacing
         or deleting an array meanwhile; then its own checksum stands.
         """
-        snapshot = self._state.snapshot
-        if self._mode != "r+" or not self._handed_out:
+        parts = divided(self._state, self._handed_out)
+        if self._mode != "r+" or not parts:
             return
-        session = Session(self._path)
-        try:
-            transactions.renew_checksums(session, snapshot.header, self._handed_out)
-            session.flush()
-        finally:
-            session.close()
+        for part, ranges in parts:
+            session = Session(part.snapshot.directory)
+            try:
+                transactions.renew_checksums(session, part.snapshot.header, ranges)
+                session.flush()
+            finally:
+                session.close()
         # Views stay in their owners' hands, who may go on writing to them.
         self._handed_out = _merged(self._handed_out)
 
@@ -263,6 +263,24 @@ class PointerArray(Mapping[str, Array]):
         return self._state.data.nbytes
 
     @property
+    def shards(self) -> list[str]:
+        """Paths of the stores that this one consists of: its shards, or itself.
+
+        Each opens alone, too, and can be copied or backed up by itself.
+
+        Examples
+        --------
+        >>> len(store.shards)
+        1
+        """
+        return [str(part.snapshot.directory) for part in parts_of(self._state)]
+
+    @property
+    def shard_nbytes(self) -> int | None:
+        """Bytes that a shard has at the most; None for a store without shards."""
+        return self._state.snapshot.shard_nbytes
+
+    @property
     def attrs(self) -> Mapping[str, Any]:
         """What the user keeps with the store; read-only here.
 
@@ -320,12 +338,12 @@ class PointerArray(Mapping[str, Array]):
         self._note(0, len(state.rows))
         return state.rows[key]
 
-    def _shaped(self, state: State | Closed, name: str) -> Array:
+    def _shaped(self, state: State | ShardedState | Closed, name: str) -> Array:
         place = state.snapshot.locate(name.encode())
         assert place is not None  # found a moment ago in a snapshot that never changes
         return state.array_at(place)
 
-    def _pointer(self, state: State | Closed, name: str) -> tuple[int, int]:
+    def _pointer(self, state: State | ShardedState | Closed, name: str) -> tuple[int, int]:
         try:
             raw = name.encode()
         except (AttributeError, UnicodeEncodeError):  # nothing that could be a name
@@ -335,7 +353,7 @@ class PointerArray(Mapping[str, Array]):
             raise unknown(name, self.path)
         return found
 
-    def _rows(self, state: State | Closed, start: int, end: int) -> Array:
+    def _rows(self, state: State | ShardedState | Closed, start: int, end: int) -> Array:
         self._note(start, end)
         return state.rows[start:end]
 
@@ -442,11 +460,10 @@ class PointerArray(Mapping[str, Array]):
         state = self._state
         wanted = _listed(names, "prefetch")
         starts, ends = self._pointers(state, wanted, encode_all(wanted))
-        for source in state.sources:
-            prefetch(source, starts, ends)
+        prefetch(state.sources, starts, ends)
 
     def _pointers(
-        self, state: State | Closed, names: list[str], encoded: list[bytes]
+        self, state: State | ShardedState | Closed, names: list[str], encoded: list[bytes]
     ) -> tuple[Int64s, Int64s]:
         """Return starts and ends of several names, made sure to lie in the flat array."""
         pointers = state.snapshot.find_all(encoded).reshape(-1, 2)
@@ -662,7 +679,7 @@ class PointerArray(Mapping[str, Array]):
 
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
-        check(self._state, progress=progress)
+        check_any(self._state, progress=progress)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

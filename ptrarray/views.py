@@ -10,6 +10,7 @@ from ptrarray.format import metadata
 from ptrarray.pointers import Pointer
 from ptrarray.storage import transactions
 from ptrarray.storage.session import Session
+from ptrarray.storage.sharded_snapshot import ShardedSnapshot
 from ptrarray.storage.snapshot import Snapshot
 from ptrarray.storage.transactions import unknown
 
@@ -53,7 +54,7 @@ class Names(Sequence[str]):
     ('utt1', 'utt3', 3)
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot | ShardedSnapshot) -> None:
         self._snapshot = snapshot
 
     def __len__(self) -> int:

@@ -24,6 +24,8 @@ from ptrarray.format.layouts import Layout
 from ptrarray.writer import PointerArrayWriter, append
 
 BATCH_NBYTES = 1 << 24
+# A batch goes to one shard whole. By such a part of one, shards come out even.
+_SHARD_PART = 8
 
 
 class Task(NamedTuple):
@@ -145,12 +147,19 @@ def _by_name(result: Any) -> Mapping[str, Any]:
     )
 
 
+def batch_limit_nbytes(writer: PointerArrayWriter) -> int:
+    """Return the bytes after which waiting arrays should be committed."""
+    shard_nbytes = writer._session.shard_nbytes or BATCH_NBYTES * _SHARD_PART
+    return min(BATCH_NBYTES, shard_nbytes // _SHARD_PART)
+
+
 class _Batch:
     """Arrays that wait to be committed together."""
 
     def __init__(self, writer: PointerArrayWriter, resume: bool) -> None:
         self._writer = writer
         self._resume = resume
+        self._limit_nbytes = batch_limit_nbytes(writer)
         self._waiting: dict[int, dict[str, NDArray[Any]]] = {}
         self._names: set[str] = set()
         self._waiting_nbytes = 0
@@ -174,15 +183,15 @@ class _Batch:
     def add(self, i_task: int, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the arrays of a task, and write if that makes enough."""
         nbytes = sum(array.nbytes for array in arrays.values())
-        if not self._names.isdisjoint(arrays) or self._waiting_nbytes + nbytes > BATCH_NBYTES:
+        if not self._names.isdisjoint(arrays) or self._waiting_nbytes + nbytes > self._limit_nbytes:
             self.write()
-        if nbytes <= BATCH_NBYTES:
+        if nbytes <= self._limit_nbytes:
             # The function may use its buffer again before these are written.
             arrays = {name: array.copy(order="K") for name, array in arrays.items()}
         self._waiting[i_task] = arrays
         self._names.update(arrays)
         self._waiting_nbytes += nbytes
-        if nbytes > BATCH_NBYTES:
+        if nbytes > self._limit_nbytes:
             self.write()
 
     def write(self) -> None:

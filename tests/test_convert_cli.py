@@ -12,7 +12,7 @@ import pytest
 
 import ptrarray
 from ptrarray.cli import main
-from ptrarray.convert import Failure, Report
+from tests.support.bigarray_files import FOLDER
 from tests.support.convert_workers import Traitor, dump
 
 Run = Callable[..., tuple[int, str, str]]
@@ -191,26 +191,20 @@ def test_many_failures_are_counted(run: Run, folder: Path, store: Path) -> None:
     assert errors.splitlines()[-1] == "ptrarray: and 30 more, which --json lists"
 
 
-@pytest.mark.parametrize(
-    ("report", "code"),
-    [
-        (Report(converted=2), 0),
-        (Report(failures=[Failure("a", "why")]), 1),
-        (None, 0),
-    ],
-)
-def test_bigarray_is_handed_on(
-    run: Run, store: Path, report: Any, code: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "code", "n_arrays"), [("planned", 0, 7), ("troubled", 1, 2)])
+def test_a_file_of_bigarray(
+    run: Run, store: Path, tmp_path: Path, name: str, code: int, n_arrays: int
 ) -> None:
-    asked = []
+    old = FOLDER / name
+    found, out, err = run("import", "bigarray", old, store)
+    assert (found, out.startswith(f"{store}: {n_arrays} converted")) == (code, True)
+    assert ("under: its rows 8 to 12 overlap" in err) == (name == "troubled")
+    assert len(ptrarray.open(store)) == n_arrays
+    found, out, _ = run("import", "bigarray", old, tmp_path / "json.ptr", "--json")
+    assert (found, json.loads(out)["converted"]) == (code, n_arrays)
+    assert run("import", "bigarray", old, store)[0] == 1, "nothing is replaced"
 
-    class Module:
-        @staticmethod
-        def from_bigarray(old: Path, new: Path, *, progress: bool) -> Any:
-            asked.append((old, new, progress))
-            return report
 
-    monkeypatch.setattr("ptrarray.cli.convert.importlib.import_module", lambda name: Module)
-    assert run("import", "bigarray", "old.mm", store)[0] == code
-    assert run("import", "bigarray", "old.mm", store, "--json")[0] == code
-    assert asked == [(Path("old.mm"), store, False)] * 2
+def test_a_hostile_file_of_bigarray(run: Run, store: Path) -> None:
+    code, _, err = run("import", "bigarray", FOLDER / "bad-call", store)
+    assert (code, "posix.mkdir', which is not run" in err, store.exists()) == (1, True, False)

@@ -114,6 +114,17 @@ def test_an_open_store_and_an_empty_one(tmp_path: Path, out: Path, kind: str) ->
     assert out.with_name("y").exists()
 
 
+@kinds
+def test_a_store_of_shards(tmp_path: Path, out: Path, kind: str) -> None:
+    arrays = {f"n{i}": np.full(10_000, i) for i in range(20)}
+    store = tmp_path / "s.ptr"
+    with ptrarray.create(store, shard_size="500KB") as writer:
+        for name, array in arrays.items():
+            writer[name] = array
+    assert export(kind, store, out) == Report(converted=20)
+    same(back(kind, out), arrays)
+
+
 def test_files_as_their_owners_read_them(tmp_path: Path, out: Path) -> None:
     store = made(tmp_path / "s.ptr", {"a/b": np.arange(3)})
     export("npz", store, out.with_suffix(".npz"))

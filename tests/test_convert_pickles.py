@@ -297,6 +297,16 @@ def test_functions_of_the_user(folder: Path, store: Path) -> None:
     assert content(place)["a"].tobytes() == (folder / "a.pkl").read_bytes()
 
 
+def test_shards(folder: Path, store: Path) -> None:
+    """Millions of small files become few of about one size."""
+    for i in range(40):
+        dump(folder / f"{i}.pkl", np.full(10_000, i))
+    assert run(folder, store, shard_size="1MB", processes=2, executor=None).converted == 40
+    assert run(folder, store, processes=2, executor=None).skipped == 40
+    assert 3 <= len(list(store.rglob("data*.bin"))) <= 6
+    check(store, {str(i): np.full(10_000, i) for i in range(40)})
+
+
 def test_unknown_options_are_refused(folder: Path, store: Path) -> None:
     ramps(folder, 1)
     with pytest.raises(TypeError, match="unexpected keyword argument 'proceses'"):

@@ -18,7 +18,7 @@ RANKS = [
         *("checks", "pointers", "progress", "table", "names", "casting", "copying"),
         *("compressors", "indexing", "pandas_index"),
     },
-    {"ragged", "streams", "pandas_bridge"},
+    {"ragged", "streams", "pandas_bridge", "chained", "sizes"},
     {"format", "reductions"},
     {"batch"},
     {"storage"},

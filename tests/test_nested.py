@@ -304,8 +304,9 @@ def test_names_of_arrays_speak(path: Path) -> None:
 
 @given(st.lists(st.sampled_from(["a", "a#2", "a#2#2", "a#3", "b"])))
 def test_names_are_unique(names: list[str]) -> None:
-    unique = Names()
-    given_out = [unique.unique(name) for name in names]
+    unique, given_out = Names(), list[str]()
+    for name in names:
+        given_out.append(unique.unique(name, given_out))
     assert len(set(given_out)) == len(names)
     assert all(mine.startswith(name) for mine, name in zip(given_out, names, strict=True))
 

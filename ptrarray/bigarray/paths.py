@@ -146,8 +146,10 @@ def _size(path: Path) -> int:
 
 
 def filesize(path: str) -> int:
-    """Bytes of all files of a store."""
-    return sum(file.stat().st_size for file in Path(path).iterdir())
+    """Bytes of all files of a store, or of its pack."""
+    place = Path(path)
+    found = place.iterdir() if place.is_dir() else [place]
+    return sum(file.stat().st_size for file in found)
 
 
 def read_mmaparray_header(

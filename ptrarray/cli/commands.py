@@ -143,6 +143,7 @@ def _info(options: argparse.Namespace) -> int:
             "row_shape": None if store.row_shape is None else list(store.row_shape),
             **({} if store.layout == "rows" else {"layout": store.layout}),
             **({"masked": True} if store.masked else {}),
+            **_shards(store),
             "nbytes": store.nbytes,
             "attrs": dict(store.attrs),
         }
@@ -154,6 +155,12 @@ def _info(options: argparse.Namespace) -> int:
         text = f"{value:,}" if isinstance(value, int) else to_json(value)
         print(f"  {fact.replace('_', ' '):<9}  {printable(text)}")
     return 0
+
+
+def _shards(store: PointerArray) -> dict[str, Any]:
+    if store.shard_nbytes is None:
+        return {}
+    return {"shards": len(store.shards), "shard_nbytes": store.shard_nbytes}
 
 
 def _ls(options: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ def add_commands(commands: Any, on_store: Any, printing: Any) -> None:
     )
     for kind, about in _IMPORTS.items():
         _add_import(kinds, kind, f"import {about}", printing)
-    text = "import a PointerArray of bigarray"
+    text = "import a PointerArray or MmapArray of bigarray"
     old = kinds.add_parser("bigarray", help=text, description=text, parents=[printing])
     old.add_argument("old", metavar="OLD", type=Path, help="bigarray's file")
     old.add_argument("store", metavar="NEW", type=Path, help="the new store")
@@ -61,6 +60,7 @@ def _add_import(kinds: Any, kind: str, text: str, printing: Any) -> None:
     add("--dtype", help="one dtype for all arrays; by default each keeps its own")
     add("--row-shape", type=_row_shape, default=(), metavar="N,N", help="of rows, or 'any'")
     add("--masked", action="store_true", default=None, help="the store keeps masks")
+    add("--shard-size", metavar="SIZE", help="split the store into shards of about that, as 200MB")
     add("--no-resume", action="store_true", help="names that are there are failures")
     if kind in _OF_PICKLES:
         add("--drop-index", action="store_true", help="do not keep the index of Series and frames")
@@ -90,6 +90,7 @@ def _import(options: argparse.Namespace) -> int:
         "processes": options.processes,
         "dtype": options.dtype,
         "row_shape": options.row_shape,
+        "shard_size": options.shard_size,
         "resume": not options.no_resume,
         "progress": sys.stderr.isatty() and not options.json,
     }
@@ -104,12 +105,8 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _import_bigarray(options: argparse.Namespace) -> int:
-    try:
-        bigarray = importlib.import_module("ptrarray.convert.bigarray")
-    except ImportError as error:
-        raise BadInputError("this version does not import files of bigarray") from error
     progress = sys.stderr.isatty() and not options.json
-    report = bigarray.from_bigarray(options.old, options.store, progress=progress)
+    report = convert.from_bigarray(options.old, options.store, progress=progress)
     return _tell(report, options.store, options)
 
 
@@ -123,10 +120,7 @@ def _export(options: argparse.Namespace) -> int:
     return _tell(report, options.out, options)
 
 
-def _tell(report: Any, target: Path, options: argparse.Namespace) -> int:
-    if not isinstance(report, convert.Report):  # of a converter that cannot fail in part
-        print_json({"path": str(target)}) if options.json else print(printable(str(target)))
-        return 0
+def _tell(report: convert.Report, target: Path, options: argparse.Namespace) -> int:
     if options.json:
         facts = {key: getattr(report, key) for key in ("converted", "skipped", "removed", "notes")}
         failures = [failure._asdict() for failure in report.failures]

@@ -19,6 +19,7 @@ from ptrarray.convert.bigarray_header import (
     read_header,
 )
 from ptrarray.convert.bigarray_index import RefusedIndexError, read_index
+from ptrarray.convert.report import Failure, Report
 from ptrarray.creation import is_store
 from ptrarray.errors import BadInputError, CorruptStoreError
 from ptrarray.storage.create import create_store, exists, new_header, replace_store
@@ -33,21 +34,6 @@ _UNNAMED = "rows/0000000000000000"  # as `MmapArrayWriter` has for rows without 
 _SIZE_NBYTES = 8  # at the end of the file: bytes of the index before them
 
 Int64s = npt.NDArray[np.int64]
-
-
-class Report(NamedTuple):
-    """What came of a file.
-
-    Attributes
-    ----------
-    names : list of str
-        What was converted, in data order.
-    failures : dict of str to str
-        What was not, and why: by name, or by what stands in its place.
-    """
-
-    names: list[str]
-    failures: dict[str, str]
 
 
 def from_bigarray(
@@ -73,9 +59,9 @@ def from_bigarray(
     Returns
     -------
     Report
-        ``names`` that were converted, and ``failures``: name to reason. Names
-        that are no str, pointers out of the rows, and names that have rows in
-        common fail; the rows are in the store all the same.
+        How many arrays there are, and the failures: names that are no str,
+        pointers out of the rows, and names that have rows in common. Their
+        rows are in the store all the same.
 
     Raises
     ------
@@ -96,9 +82,16 @@ def from_bigarray(
 
     Examples
     --------
+    >>> from marshal import dumps
+    >>> meta = dumps(["float32", (3, 2)])  # as bigarray writes it, with no index
+    >>> start = b"mmapdata%8d" % len(meta) + meta
+    >>> with open("old", "wb") as file:
+    ...     _ = file.write(start.ljust(504) + np.arange(6, dtype="f4").tobytes())
     >>> from ptrarray.convert.bigarray import from_bigarray
-    >>> from_bigarray("old", "new.ptr").failures  # doctest: +SKIP
-    {}
+    >>> print(from_bigarray("old", "new.ptr"))
+    1 converted
+    >>> ptrarray.open("new.ptr").rows.tolist()
+    [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
     """
     directory = absolute(new)
     if mode not in MODES:
@@ -113,6 +106,10 @@ def from_bigarray(
         raise exists(directory)
     with File(absolute(old)) as file:
         header, items = _read(file)
+        notes = []
+        if items is None:
+            items = [(_UNNAMED, (0, header.n_rows))]
+            notes = [f"it has no index: its rows are one array, {_UNNAMED!r}"]
         plan = _planned(items, header.n_rows)
 
         def fill(data: File) -> Columns:
@@ -124,11 +121,12 @@ def from_bigarray(
         n_reserved = header.n_rows if plan.failures else int(plan.ends.max(initial=0))
         facts = replace(new_header(header.layout, header.n_rows, {}), n_reserved=n_reserved)
         (replace_store if is_there else create_store)(directory, facts, fill)
-    return Report([name.decode() for name in plan.names], plan.failures)
+    failures = [Failure(*failure) for failure in plan.failures.items()]
+    return Report(converted=len(plan.names), failures=failures, notes=notes)
 
 
-def _read(file: File) -> tuple[OldHeader, list[tuple[Any, Any]]]:
-    """Return the header of a file, and the items of its index."""
+def _read(file: File) -> tuple[OldHeader, list[tuple[Any, Any]] | None]:
+    """Return the header of a file, and the items of its index; None if it has no index."""
     try:
         header = read_header(file.pread(HEADER_NBYTES, 0))
         if header.n_rows > header.layout.row_limit:
@@ -139,7 +137,7 @@ def _read(file: File) -> tuple[OldHeader, list[tuple[Any, Any]]]:
     if nbytes < header.end_byte:
         raise _corrupt(file, f"is cut short: its rows end at byte {header.end_byte} of {nbytes}")
     if nbytes == header.end_byte:
-        return header, [(_UNNAMED, (0, header.n_rows))]
+        return header, None
     size = int.from_bytes(file.pread(_SIZE_NBYTES, nbytes - _SIZE_NBYTES), "big")
     end_byte = nbytes - _SIZE_NBYTES
     if size > end_byte - header.end_byte:

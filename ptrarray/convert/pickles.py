@@ -62,7 +62,7 @@ def from_pickles(
         importable in a worker.
     keep_index : bool
         Whether the index of Series and DataFrames is kept.
-    dtype, row_shape, masked, attrs
+    dtype, row_shape, masked, attrs, shard_size
         As for `ptrarray.create`. By default each array keeps its own dtype and
         shape.
     processes, executor

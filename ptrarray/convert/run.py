@@ -72,6 +72,7 @@ class Options(TypedDict, total=False):
     row_shape: tuple[int, ...] | int | None
     masked: bool
     attrs: Mapping[str, Any] | None
+    shard_size: str | int | None
     processes: int | None
     executor: Executor | None
     progress: bool
@@ -191,7 +192,8 @@ def run(
     n_workers = count_workers(options.get("processes"), options.get("executor"))
     files = sources.find(paths, kind.suffixes)
     named = sources.name_all(files, options.get("name") or _default_template(kind, len(files)))
-    others = {"rows": 0, "attrs": options.get("attrs"), "masked": options.get("masked", False)}
+    others: dict[str, Any] = {"rows": 0, "masked": options.get("masked", False)}
+    others |= {key: options.get(key) for key in ("attrs", "shard_size")}
     prepare(place, options.get("dtype"), options.get("row_shape", ()), others)
     keep_index = options.get("keep_index", True)
     job = Conversion(place, kind.members, options.get("convert"), keep_index)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ptrarray.convert.report import Failure
 from ptrarray.errors import BadInputError, DuplicateNameError
 from ptrarray.reader import PointerArray
-from ptrarray.worker import BATCH_NBYTES
+from ptrarray.worker import batch_limit_nbytes
 from ptrarray.writer import PointerArrayWriter
 
 Array = npt.NDArray[Any]
@@ -78,6 +78,7 @@ class Sink:
         self._waiting: list[Named] = []
         self._names: set[str] = set()
         self._nbytes = 0
+        self._limit_nbytes = batch_limit_nbytes(writer)
 
     def add(self, entry: Named) -> None:
         """Take an entry, and write if that makes enough."""
@@ -91,7 +92,7 @@ class Sink:
         self._waiting.append(entry)
         self._names.update(entry.arrays)
         self._nbytes += entry.nbytes
-        if self._nbytes >= BATCH_NBYTES or len(self._waiting) >= _BATCH_ARRAYS:
+        if self._nbytes >= self._limit_nbytes or len(self._waiting) >= _BATCH_ARRAYS:
             self.write()
 
     def write(self) -> None:

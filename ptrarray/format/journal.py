@@ -202,9 +202,14 @@ def _parts(n_names: int) -> Iterator[tuple[slice, int]]:
         yield slice(at, at + RECORD_LIMIT_NAMES), (n_names - 1 - at) // RECORD_LIMIT_NAMES
 
 
-def encode_attrs(attrs: dict[str, Any], seed: int) -> bytes:
+def encode_attrs(attrs: dict[str, Any], seed: int, n_more: int = 0) -> bytes:
     """Return the record that replaces the user's attrs."""
-    return _frame([ATTRS, 0, attrs], seed)
+    return _frame([ATTRS, n_more, attrs], seed)
+
+
+def kind_of(record: bytes) -> int:
+    """Kind of a record that was encoded here."""
+    return record[_RECORD.size + _CRC_NBYTES + 1]  # after the array's own byte
 
 
 def _ends(items: list[bytes]) -> array[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ Array = npt.NDArray[Any]
 PutTogether = Callable[[Parts], Any]
 
 _NOT_YET = object()
+_UNHASHABLE = (TypeError, ValueError, OverflowError)
 _KEYS_LIMIT = 1 << 12
 
 
@@ -226,18 +226,16 @@ class _Decoder:
         key = self._hashable(0)
         if type(key) is str and len(self._keys) < _KEYS_LIMIT:
             key = self._keys.setdefault(key, key)
-        with self._hashing():
+        try:
             is_there = key in frame.values
+        except _UNHASHABLE as error:
+            raise self._unhashable(error) from error
         if is_there:
             raise self._malformed(f"has the key {shown(key)} twice in a dict")
         frame.key = key
 
-    @contextmanager
-    def _hashing(self) -> Iterator[None]:
-        try:
-            yield
-        except (TypeError, ValueError, OverflowError) as error:
-            raise self._malformed(f"has a key or member without a hash: {error}") from error
+    def _unhashable(self, error: Exception) -> CorruptStoreError:
+        return self._malformed(f"has a key or member without a hash: {error}")
 
     def _hashable(self, depth: int) -> Any:
         """Read a key or member with all that is in it."""
@@ -257,8 +255,10 @@ class _Decoder:
         if type(length) is not int or length < 0:
             raise self._malformed(f"has a length of {length!r:.80}")
         values = [self._hashable(depth) for _ in range(length)]
-        with self._hashing():
+        try:
             members = kind(values)
+        except _UNHASHABLE as error:
+            raise self._unhashable(error) from error
         if len(members) != length:
             raise self._malformed("has a member twice in a set")
         return members

@@ -222,7 +222,7 @@ class _Encoder:
         self._numbered.append(value)
 
     def _named(self, content: Content) -> str:
-        name = self._names.unique(array_name(self._stack))
+        name = self._names.unique(array_name(self._stack), self._arrays)
         self._arrays[name] = content
         return name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 _KEY_LIMIT = 60  # characters shown of a key
@@ -100,20 +100,17 @@ class Names:
     Examples
     --------
     >>> names = Names()
-    >>> names.unique("/a"), names.unique("/a"), names.unique("/b")
-    ('/a', '/a#2', '/b')
+    >>> names.unique("/a", taken={}), names.unique("/a", taken={"/a"})
+    ('/a', '/a#2')
     """
 
-    def __init__(self, taken: Iterable[str] = ()) -> None:
-        self._counts = dict.fromkeys(taken, 1)
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}  # of names that were asked for again
 
-    def unique(self, name: str) -> str:
-        """Return a name, numbered if it was given before."""
-        count = self._counts.get(name, 0) + 1
+    def unique(self, name: str, taken: Container[str]) -> str:
+        """Return a name that is not taken: this one, or numbered."""
         result = name
-        while result in self._counts:
-            result = f"{name}#{max(count, 2)}"
-            count += 1
-        self._counts[name] = count
-        self._counts.setdefault(result, 1)
+        while result in taken:
+            count = self._counts[name] = self._counts.get(name, 1) + 1
+            result = f"{name}#{count}"
         return result

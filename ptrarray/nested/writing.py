@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from zlib import crc32
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.nested.encoder import Content
+from ptrarray.storage.allocation import streamed
 from ptrarray.writer import PointerArrayWriter
 
 _PIECE_NBYTES = 1 << 24
@@ -62,35 +63,26 @@ class Pages:
         BadInputError
             If pages are made again, and differ.
         """
-        with writer.allocate(name, self.nbytes, dtype=np.uint8) as room:
-            rows = np.ma.getdata(room)
+        with streamed(writer._session, name.encode(), self.nbytes, np.uint8) as put:
             if self.nbytes <= self._limit_nbytes:
-                _fill(rows, self._kept)
+                for page in self._kept:
+                    put(memoryview(page))
             else:
-                self._fill_again(rows)
+                self._encode_again(put)
 
-    def _fill_again(self, rows: npt.NDArray[np.uint8]) -> None:
-        at = crc = 0
+    def _encode_again(self, put: Callable[[memoryview], None]) -> None:
+        crc = 0
 
-        def put(page: bytes) -> None:
-            nonlocal at, crc
-            at, crc = at + len(page), crc32(page, crc)
-            if at <= self.nbytes:
-                _fill(rows[at - len(page) :], [page])
+        def put_page(page: bytes) -> None:
+            nonlocal crc
+            crc = crc32(page, crc)
+            put(memoryview(page))
 
-        self._encode(put)
-        if (at, crc) != (self.nbytes, self.crc):
+        self._encode(put_page)
+        if crc != self.crc:
             raise BadInputError(
-                "obj changed while it was being dumped", found=at, expected=self.nbytes
+                "obj changed while it was being dumped", found=crc, expected=self.crc
             )
-
-
-def _fill(rows: npt.NDArray[np.uint8], pieces: Iterable[bytes]) -> None:
-    """Put bytes into the first of some rows."""
-    at = 0
-    for piece in pieces:
-        rows[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
-        at += len(piece)
 
 
 def write_arrays(writer: PointerArrayWriter, arrays: Mapping[str, Content]) -> None:
@@ -120,8 +112,9 @@ def _lies_end_to_end(array: npt.NDArray[Any]) -> bool:
 def _write_text(writer: PointerArrayWriter, name: str, text: str) -> None:
     """Write the UTF-8 bytes of a str without having all of them in memory."""
     n_bytes = sum(map(len, _encoded(text)))
-    with writer.allocate(name, n_bytes, dtype=np.uint8) as room:
-        _fill(np.ma.getdata(room), _encoded(text))
+    with streamed(writer._session, name.encode(), n_bytes, np.uint8) as put:
+        for piece in _encoded(text):
+            put(memoryview(piece))
 
 
 def _encoded(text: str) -> Iterator[bytes]:
@@ -131,5 +124,8 @@ def _encoded(text: str) -> Iterator[bytes]:
 
 
 def _write_strided(writer: PointerArrayWriter, name: str, array: npt.NDArray[Any]) -> None:
-    with writer.allocate(name, array.shape, dtype=array.dtype) as room:
-        np.ma.getdata(room)[...] = array
+    with streamed(writer._session, name.encode(), array.shape, array.dtype) as put:
+        n_elements = _PIECE_NBYTES // array.itemsize + 1
+        flags: Any = ["external_loop", "buffered", "zerosize_ok"]
+        for piece in np.nditer(array, flags, buffersize=n_elements, order="C"):
+            put(np.ascontiguousarray(piece))

@@ -7,7 +7,7 @@ nothing but the time; where a system takes none, nothing is told.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
@@ -38,8 +38,8 @@ class Source(NamedTuple):
 
     Attributes
     ----------
-    n_rows, row_nbytes : int
-        How many rows there are, and the bytes of one.
+    first_row, n_rows, row_nbytes : int
+        Which rows of the store it has, and the bytes of one.
     first_byte : int
         Of the first row, counted from the start of a page.
     touch : callable
@@ -48,6 +48,7 @@ class Source(NamedTuple):
         Told of a first byte, at the start of a page, and a number of bytes.
     """
 
+    first_row: int
     n_rows: int
     row_nbytes: int
     first_byte: int
@@ -61,7 +62,7 @@ def source_of(rows: Rows | PreadRows) -> Source | None:
         return None
     row_nbytes = rows.nbytes // len(rows)
     if isinstance(rows, PreadRows):
-        return Source(len(rows), row_nbytes, rows.start_byte, rows.touch, rows.file.advise)
+        return Source(0, len(rows), row_nbytes, rows.start_byte, rows.touch, rows.file.advise)
     root: Any = rows
     while isinstance(root.base, np.ndarray):
         root = root.base
@@ -75,25 +76,36 @@ def source_of(rows: Rows | PreadRows) -> Source | None:
     def advise(start_byte: int, nbytes: int) -> None:
         mapped.madvise(mmap.MADV_WILLNEED, start_byte, nbytes)
 
-    return Source(len(rows), row_nbytes, first_byte, mapped.__getitem__, advise)
+    return Source(0, len(rows), row_nbytes, first_byte, mapped.__getitem__, advise)
 
 
-def prefetch(source: Source, starts: Int64s, ends: Int64s, limit_nbytes: int = 0) -> None:
+def prefetch(
+    sources: Iterable[Source], starts: Int64s, ends: Int64s, limit_nbytes: int = 0
+) -> None:
     """Have the system fetch ranges of rows, without waiting for them.
 
     Parameters
     ----------
-    source : Source
+    sources : iterable of Source
         Where the rows lie.
     starts, ends : ndarray of int64
         Ranges of rows, in any order.
     limit_nbytes : int
-        What is past so many bytes, in the order of the file, is left out.
+        What is past so many bytes of a file, in its order, is left out.
     """
-    first = source.first_byte + starts * source.row_nbytes
-    last = source.first_byte + ends * source.row_nbytes
-    is_filled = first < last
-    pages = merge_runs(first[is_filled] // PAGE_NBYTES, -(-last[is_filled] // PAGE_NBYTES))
+    for source in sources:
+        first, last = (
+            source.first_byte
+            + source.row_nbytes * np.clip(rows - source.first_row, 0, source.n_rows)
+            for rows in (starts, ends)
+        )
+        filled = first < last
+        if filled.any():
+            _prefetch_bytes(source, first[filled], last[filled], limit_nbytes)
+
+
+def _prefetch_bytes(source: Source, first: Int64s, last: Int64s, limit_nbytes: int) -> None:
+    pages = merge_runs(first // PAGE_NBYTES, -(-last // PAGE_NBYTES))
     n_left = limit_nbytes // PAGE_NBYTES if limit_nbytes else int((pages[1] - pages[0]).sum())
     for start, end in zip(*(column.tolist() for column in pages), strict=True):
         end = min(end, start + n_left)
@@ -104,24 +116,28 @@ def prefetch(source: Source, starts: Int64s, ends: Int64s, limit_nbytes: int = 0
             return
 
 
-def prefetch_cold(source: Source, starts: Int64s, ends: Int64s) -> None:
+def prefetch_cold(sources: Sequence[Source], starts: Int64s, ends: Int64s) -> None:
     """`prefetch` a batch of ranges if some of them seem not to be in memory.
 
-    Costs a microsecond or two if they are.
+    Costs a few microseconds if they are.
     """
     if len(starts) < MIN_RANGES or (ends[:-1] == starts[1:]).all():  # one run is read in one go
         return
     sample = starts[:: -(-len(starts) // N_TOUCHED)].tolist()
-    if any(is_cold(source, start) for start in sample):
-        prefetch(source, starts, ends, BATCH_NBYTES)
+    if any(is_cold(sources, start) for start in sample):
+        prefetch(sources, starts, ends, BATCH_NBYTES)
 
 
-def is_cold(source: Source, row: int) -> bool:
+def is_cold(sources: Iterable[Source], row: int) -> bool:
     """Tell by the time that touching a row takes whether it had to be fetched.
 
     A process that was interrupted meanwhile errs, which costs some advice and nothing else.
     """
-    before = perf_counter_ns()
-    row = min(max(row, 0), source.n_rows - 1)  # an empty array may lie at the very end
-    source.touch(source.first_byte + row * source.row_nbytes)
-    return perf_counter_ns() - before > SLOW_NANOSECONDS
+    for source in sources:
+        local = row - source.first_row
+        if 0 <= local < source.n_rows:  # an empty array may lie at the very end
+            before = perf_counter_ns()
+            source.touch(source.first_byte + local * source.row_nbytes)
+            if perf_counter_ns() - before > SLOW_NANOSECONDS:
+                return True
+    return False

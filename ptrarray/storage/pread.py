@@ -196,7 +196,8 @@ def open_rows(
     CorruptStoreError
         If the file is shorter.
     """
-    file = File(path, kept_in_child=True)
+    file = File(path)
+    file.keep_in_child()
     first_byte, nbytes = span or (0, file.as_opened.st_size)
     check_size(file.path, nbytes, n_rows, dtype.itemsize * math.prod(row_shape))
     return cast(Rows, PreadRows(file, dtype, (n_rows, *row_shape), first_byte))
@@ -211,22 +212,22 @@ class MaskedPreadRows:
     """As `PreadRows`, of a data file with a mask file: hands out masked arrays."""
 
     def __init__(self, data: PreadRows, mask: PreadRows) -> None:
-        self._data, self._mask = data, mask
+        self.data, self.mask = data, mask
         self.dtype, self.shape, self.ndim = data.dtype, data.shape, data.ndim
         self.itemsize, self.size, self.nbytes = data.itemsize, data.size, data.nbytes
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def __getitem__(self, key: Any) -> Any:
         """Return what numpy gives for this index of a masked array, read from the files."""
-        rows, key = self._data.split(key)
-        return np.ma.MaskedArray(self._data.read_rows(rows), self._mask.read_rows(rows))[key]
+        rows, key = self.data.split(key)
+        return np.ma.MaskedArray(self.data.read_rows(rows), self.mask.read_rows(rows))[key]
 
     def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
         """Read ranges of rows end to end."""
         columns = starts, ends, offsets
-        return np.ma.MaskedArray(self._data.copy_ranges(*columns), self._mask.copy_ranges(*columns))
+        return np.ma.MaskedArray(self.data.copy_ranges(*columns), self.mask.copy_ranges(*columns))
 
 
 def masked_rows(data: Rows, mask: Rows) -> Rows:

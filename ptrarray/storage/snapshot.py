@@ -51,6 +51,8 @@ class Snapshot:
         self.n_rows = overlay.n_rows  # pre-sized, or committed at the highest
         self._overlaid = overlay.entries
 
+    shard_nbytes: int | None = None  # that a shard of it has at the most
+
     @property
     def data_path(self) -> str:
         """Path of the data file, or of the pack it is in."""
@@ -62,6 +64,11 @@ class Snapshot:
         if pack is None:
             return str(self.directory / name), None
         return self.index.path, span_of(pack, name, self.index.path)
+
+    @property
+    def backend(self) -> Backend:
+        """How its files are read."""
+        return self.index.backend
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -188,6 +195,13 @@ class Snapshot:
         if not self.overlay.entries:
             return self.index.ends
         return _read_only(self.overlay.order.merged(self.index.ends, self.overlay.order.ends))
+
+    def item_columns(self) -> tuple[memoryview, memoryview]:
+        """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
+        index = self.index
+        if self.overlay.entries:
+            return index.start_items[:0], index.end_items[:0]
+        return index.start_items, index.end_items
 
     @property
     def crcs(self) -> npt.NDArray[np.uint32]:
