@@ -25,7 +25,7 @@ demo: $(STAMP)
 	$(BIN)/ptrarray demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: $(STAMP)
 	$(BIN)/ruff format --check

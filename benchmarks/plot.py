@@ -6,9 +6,14 @@ from html import escape
 from math import ceil, floor, log10
 from statistics import median
 
-from benchmarks.results import FIGURES, Result
+from benchmarks.results import Result
 
-PANELS = ("open", "lookup", "lookups_rss")
+PANELS = {
+    "open": "open to the first array, ms",
+    "lookup": "lookup by name, µs",
+    "lookups_rss": "memory of its own, KiB",
+}
+LABELS = {"floor": "dict of offsets"}  # which is what the floor has for names
 COLORS = ("#777777", "#0b6e4f", "#c1440e", "#2f5fb3", "#8e4fa8", "#b8860b")
 WIDTH, HEIGHT = 300, 260  # of a panel, its labels included
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 40
@@ -24,7 +29,7 @@ def svg(result: Result) -> str:
         for i_panel, figure in enumerate(PANELS)
     ]
     legend = [
-        f'<text x="{LEFT + i_peer * 110}" y="{HEIGHT + 18}" fill="{color}">&#9679; {escape(peer)}</text>'
+        f'<text x="{LEFT + i_peer * 110}" y="{HEIGHT + 18}" fill="{color}">&#9679; {escape(LABELS.get(peer, peer))}</text>'
         for i_peer, (peer, color) in enumerate(colors.items())
     ]
     size = f"0 0 {len(PANELS) * WIDTH} {HEIGHT + 30}"
@@ -71,8 +76,8 @@ def _panel(result: Result, figure: str, colors: dict[str, str]) -> str:
         return ""
     x = Axis([point[0] for point in points], LEFT, WIDTH - RIGHT)
     y = Axis([point[1] for point in points], HEIGHT - BOTTOM, TOP)
-    title = f"{FIGURES[figure].title}, {FIGURES[figure].unit}"
-    parts = [_text(LEFT, TOP - 16, title, "start"), *_grid(x, y)]
+    parts = [_text(LEFT, TOP - 16, PANELS[figure], "start"), *_grid(x, y)]
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "names", "middle"))
     for peer, places in drawn.items():
         where = " ".join(f"{x.at(n_names)},{y.at(value)}" for n_names, value in places)
         parts.append(

@@ -21,6 +21,10 @@ from ptrarray.streams import compressing, reader_of, writer_to
 
 Write = Callable[[Any], None]
 
+_PATHS = (str, bytes, os.PathLike)
+_SHORT = {"tgz": "gz", "tbz2": "bz2", "txz": "xz", "tzst": "zst"}
+_UNKNOWN = {"z", "lz4", "lzma", "zip", "7z"}
+
 
 def pack(
     path: str | os.PathLike[str],
@@ -83,13 +87,13 @@ def pack(
     array([4., 5.], dtype=float32)
     """
     store = absolute(path)
-    if hasattr(target, "write"):
-        write, codec = writer_to(target), _codec(compression)
-        _pack(store, write, codec, progress=progress)
+    codec = None if compression is None else named(compression)
+    if not isinstance(target, _PATHS):
+        _pack(store, writer_to(target), codec, progress=progress)
         return
-    file = _path("target", "write to", target)
+    file = absolute(os.fsdecode(target))
+    codec = codec or _codec_of(file)
     with _new_file(file, overwrite=overwrite) as write:
-        codec = _codec(compression) or _codec_of(file)
         _pack(store, write, codec, progress=progress)
 
 
@@ -133,36 +137,28 @@ def unpack(source: Any, directory: str | os.PathLike[str], progress: bool = Fals
     3
     """
     place = absolute(directory)
-    if hasattr(source, "read"):
+    if not isinstance(source, _PATHS):
         name = getattr(source, "name", None)
         where = name if isinstance(name, str) else f"<{type(source).__name__}>"
         unpack_store(reader_of(source, where), place, progress=progress)
         return
-    path = _path("source", "read from", source)
+    path = absolute(os.fsdecode(source))
     with path.open("rb") as file:
         unpack_store(reader_of(file, str(path)), place, progress=progress)
 
 
-def _path(what: str, use: str, value: Any) -> Path:
-    try:
-        return absolute(value)
-    except TypeError:
-        raise BadInputError(
-            f"{what} is of type {type(value).__name__}, not a path or a binary handle to {use}",
-            found=type(value).__name__,
-            expected="path or binary handle",
-        ) from None
-
-
-def _codec(compression: str | None) -> Codec | None:
-    return None if compression is None else named(compression)
-
-
 def _codec_of(file: Path) -> Codec | None:
     """Return what the extension of a file promises."""
-    short = {".tgz": "gz", ".tbz2": "bz2", ".txz": "xz", ".tzst": "zst"}
-    suffix = file.suffix.lower()
-    return CODECS.get(short.get(suffix, suffix[1:]))
+    extension = file.suffix.lower()[1:]
+    if extension in _UNKNOWN:
+        raise BadInputError(
+            f"{file} promises a compression that packs do not have: choose one of "
+            f"{', '.join(map(repr, CODECS))}, or another extension",
+            path=str(file),
+            found=extension,
+            expected=tuple(CODECS),
+        )
+    return CODECS.get(_SHORT.get(extension, extension))
 
 
 def _pack(store: Path, write: Write, codec: Codec | None, *, progress: bool) -> None:
@@ -216,5 +212,5 @@ def _put_in_place(new: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def _exists(target: Path) -> StoreExistsError:
-    what = "is a directory" if target.is_dir() else "exists: pack with overwrite=True"
-    return StoreExistsError(f"{target} {what}, or choose another path", path=str(target))
+    what = "is a directory:" if target.is_dir() else "exists: pack with overwrite=True, or"
+    return StoreExistsError(f"{target} {what} choose another path", path=str(target))

@@ -15,6 +15,7 @@ from ptrarray.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.names import encode_all
+from ptrarray.pandas_bridge import to_series
 from ptrarray.pointers import merge_runs
 from ptrarray.ragged import Ragged
 from ptrarray.storage import transactions
@@ -489,6 +490,21 @@ class PointerArray(Mapping[str, Array]):
         ({'speaker': 'Ann'}, {})
         """
         return Meta(self._state.snapshot)
+
+    def series(self, name: str) -> Any:
+        """Return an array as a pandas Series on the store's memory.
+
+        With the index, name and dtype that `ptrarray.convert.from_pickles` and
+        its like kept; see `ptrarray.convert.to_series`.
+
+        Examples
+        --------
+        >>> store.series("utt2")
+        0    4.0
+        1    5.0
+        dtype: float32
+        """
+        return to_series(self, name)
 
     @property
     def pointers(self) -> Pointers:

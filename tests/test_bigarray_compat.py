@@ -722,6 +722,21 @@ def test_a_pack(path: Path) -> None:
     assert (x["a"].tolist(), x.filesize) == ([1, 2], pack.stat().st_size)
 
 
+def test_shards(path: Path) -> None:
+    ptrarray.create(path, dtype="i8", shard_size=1000).close()
+    expected = {f"n{n}": np.full(100, n) for n in range(5)}
+    with PointerArrayWriter(path) as writer:
+        for name, array in expected.items():
+            writer.write({name: array})
+        with pytest.raises(BadInputError, match="split into shards"):
+            writer.write({"planned": [1]}, start_position=3)
+        assert writer.shape == (500,)
+    check(path, expected)
+    x = MmapArray(path)
+    sizes = [file.stat().st_size for file in path.rglob("*") if file.is_file()]
+    assert (int(np.sum(x)), x.filesize) == (1000, sum(sizes))
+
+
 # the page for who comes from bigarray -------------------------------------------------------------
 
 

@@ -252,6 +252,11 @@ def test_anything_else_at_the_path(mode: str, old: Path, new: Path) -> None:
     new.mkdir()
     with pytest.raises(StoreExistsError):
         from_bigarray(old, new, mode=mode)
+    new.rmdir()
+    ptrarray.create(new, dtype="i4", shard_size=1000).close()
+    with pytest.raises(StoreExistsError):
+        from_bigarray(old, new, mode=mode)
+    check(new, {})
     assert old.read_bytes() == (FOLDER / "named").read_bytes()
 
 

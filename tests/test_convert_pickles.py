@@ -402,6 +402,14 @@ def test_untrusted_files_run_nothing(folder: Path, store: Path, tmp_path: Path) 
     assert canary.exists()
 
 
+def test_what_is_refused_of_a_file_leaves_the_rest(folder: Path, store: Path) -> None:
+    dump(folder / "x.pkl", {"a": np.arange(3), "model": Traitor(folder / "canary")})
+    (failure,) = run(folder, store).failures
+    assert failure.source == f"{folder / 'x.pkl'}:model"
+    assert "it uses tests.support.convert_workers._betray" in failure.problem
+    check(store, {"x/a": np.arange(3)})
+
+
 def test_a_full_disk_ends_the_import(
     folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

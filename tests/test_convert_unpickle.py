@@ -8,6 +8,7 @@ import struct
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from datetime import timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from ptrarray.convert.inert import ALLOWED, InertUnpickler, Record, stand_in
 from ptrarray.convert.pickles import read
-from ptrarray.convert.rebuild import rebuild
+from ptrarray.convert.rebuild import Unreadable, rebuild
 from ptrarray.errors import BadInputError
 from tests.pickles import make
 
@@ -221,6 +222,44 @@ def test_gadgets_are_refused_by_name(gadget: tuple[str, str], protocol: int) -> 
     assert caught.value.found == ".".join(gadget)
 
 
+class Model:
+    """A class of the user's."""
+
+    def __init__(self) -> None:
+        self.weights = [1.0]
+
+
+class Table(dict[str, int]):
+    """A dict of the user's."""
+
+
+class Rows(list[int]):
+    """A list of the user's."""
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_what_is_refused_of_a_container_leaves_the_rest(protocol: int) -> None:
+    strangers = [Model(), Table(a=1), Rows([1]), timedelta, partial(max, 1), Path("x")]
+    array = np.arange(3)
+    found = loads(pickle.dumps({"a": array, "deep": [(array, *strangers)]}, protocol))
+    assert found["a"].tolist() == [0, 1, 2]
+    first, *rest = found["deep"][0]
+    assert first.tolist() == [0, 1, 2]
+    problems = [item.problem.split(",")[0] for item in rest if isinstance(item, Unreadable)]
+    here = __name__
+    assert problems[:3] == [f"it uses {here}.{kind}" for kind in ("Model", "Table", "Rows")]
+    assert len(problems) + 1 == len(strangers)  # a type on the list is nothing
+    assert rest[3] is None
+
+
+def test_a_value_that_is_shared_a_billion_times() -> None:
+    value: Any = [np.arange(3)]
+    for _ in range(40):
+        value = [value, value]
+    found = loads(pickle.dumps(value))
+    assert found[0] is found[1]
+
+
 def test_what_a_gadget_would_do_is_not_done(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     raw = call("posix", "system", f"touch {canary}")
@@ -367,7 +406,7 @@ def test_masks_must_be_as_long_as_the_data() -> None:
 def in_itself() -> Any:
     value: list[Any] = []
     value.append(value)
-    return value
+    return stand_in("builtins", "frozenset")(value)
 
 
 def deep() -> Any:
@@ -381,6 +420,14 @@ def deep() -> Any:
 def test_what_cannot_be_walked(value: Callable[[], Any]) -> None:
     with pytest.raises(BadInputError, match=r"contains itself|too deeply"):
         rebuild(value())
+
+
+def test_a_list_in_itself_leaves_the_rest() -> None:
+    value: list[Any] = [1]
+    value.append(value)
+    one, itself = loads(pickle.dumps(value))
+    assert one == 1
+    assert itself.problem == "it contains itself"
 
 
 @pytest.mark.parametrize("stop", range(1, 300, 7))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tests.support.power import (
     Effort,
     Fate,
     Fates,
+    Resize,
     Site,
     Write,
     outcomes,
@@ -25,16 +27,20 @@ from tests.support.power import (
 )
 from tests.support.story import (
     ATTRS,
+    NAME,
     Judge,
     Story,
     Tree,
     Workload,
     difference,
+    essence,
     tell,
     with_attrs,
 )
 
-NORMAL = Effort(exhaustive_ops=3, n_samples=3, n_special=1, n_around=0)
+Masked = np.ma.MaskedArray[Any, np.dtype[np.float64]]
+
+NORMAL = Effort(exhaustive_ops=5, n_samples=3, n_special=1, n_around=0)
 QUICK = Effort(exhaustive_ops=2, n_samples=1, n_special=1, n_around=0)
 THOROUGH = Effort(exhaustive_ops=10, n_samples=400, n_special=100, n_around=4)
 N_SECOND_CUTS = 2  # states after a first power cut that are gone on from, for each workload
@@ -109,11 +115,13 @@ def checkpoint(story: Story) -> None:
 
 def close_and_reopen(story: Story) -> None:
     writer = story.create()
-    story.write(writer, None, **{f"n{i}": ints(2, i) for i in range(40)})
+    many: Any = {f"n{i}": ints(2, i) for i in range(40)}
+    story.write(writer, None, **many)
     story.close(writer)
     for name in ("x", "y"):
         writer = ptrarray.append(story.path)
-        story.write(writer, None, **{name: ints(3)})
+        one: Any = {name: ints(3)}
+        story.write(writer, None, **one)
         story.close(writer)
 
 
@@ -204,6 +212,67 @@ def compact(story: Story) -> None:
     story.write(writer, b=ints(7))
 
 
+# arrays of any dtype and shape, their masks and metadata
+
+
+def hidden(shape: tuple[int, ...], seed: int = 0) -> Masked:
+    """Return numbers of which no two neighbours are both masked, or both not."""
+    data = np.random.default_rng([*shape, seed]).random(shape)
+    is_masked = np.arange(data.size).reshape(shape) % 2 == seed % 2
+    return np.ma.MaskedArray(data, is_masked, fill_value=-1.0 - seed)
+
+
+def masked(story: Story) -> None:
+    """Let rows, masks and metadata each be what a power cut takes, with commits flushed and not."""
+    writer = story.create(dtype=None, masked=True, rows=640)
+    whole = hidden((3, 5))
+    story.write(writer, a=whole, b=np.asfortranarray(whole), meta={"a": {"k": 1}})
+    story.flush(writer)
+    story.write(writer, c=hidden((9,), 1), d=ints(3), meta={"d": {"k": 2}})
+    story.set_meta(writer, "a", {"k": [3]})
+    story.write(writer, b=hidden((70,), 1), meta={"b": {"k": 4}})
+
+
+def masked_reuse(story: Story) -> None:
+    """Write where another mask was."""
+    writer = story.create(dtype=None, masked=True)
+    start, _ = story.write(writer, a=hidden((40,)))
+    story.flush(writer)
+    story.write(writer, b=hidden((3,)), meta={"b": {"k": 1}})
+    story.delete(writer, "a")
+    story.write(writer, start=start, c=np.zeros(20), meta={"c": {"k": 2}})
+    ptrarray.checkpoint(story.path)
+    story.promise()
+
+
+def masked_large(story: Story) -> None:
+    """Write rows and masks outside the lock, and through a mapping."""
+    writer = story.create(dtype="f8", row_shape=None, masked=True)
+    story.write(writer, a=hidden((100, 90)))
+    story.flush(writer)
+    story.write(writer, b=np.zeros((100, 90)), c=hidden((2, 2), 1), meta={"c": {"k": 1}})
+    rows = hidden((20, 40), 1)
+
+    def fill() -> None:
+        with writer.allocate("d", rows.shape) as mapped:
+            mapped[...] = rows.data
+            mapped[rows.mask] = np.ma.masked
+
+    story.commit(fill, story.now | {"d": essence(np.ma.MaskedArray(rows.data, rows.mask), {})})
+
+
+def masked_compact(story: Story) -> None:
+    """Two writers, one of which waits for the disk at each commit; then all is moved."""
+    writer = story.create(durable=True, dtype=None, masked=True)
+    careless = ptrarray.append(story.path)
+    story.write(careless, a=hidden((30,)), b=hidden((4, 3)), meta={"b": {"k": 1}})
+    story.delete(writer, "a")
+    story.promise()
+    ptrarray.compact(story.path)
+    story.promise()
+    story.write(careless, b=np.zeros(3), d=hidden((6,)), meta={"d": {"k": 2}})
+
+
 WORKLOADS: list[Workload] = [
     make,
     write_small,
@@ -219,6 +288,10 @@ WORKLOADS: list[Workload] = [
     two_writers,
     durable,
     compact,
+    masked,
+    masked_reuse,
+    masked_large,
+    masked_compact,
 ]
 each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: w.__name__)
 
@@ -314,11 +387,18 @@ def test_second_power_cut(workload: Workload, place: Path, tmp_path: Path) -> No
     judge = Judge(place / f"second-{workload.__name__}", boot=3)
     for at, (cut, fates) in enumerate(random.Random(1).sample(states, N_SECOND_CUTS)):
         tree = rebuild(first.recording, cut, fates)
-        if not any(name.endswith("index.msgpack") for name in tree):
+        if f"{NAME}/index.msgpack" not in tree:
             continue  # the cut came before there was a store
         story = tell(go_on, tmp_path / f"world{at}", before=tree, boot=2)
         problem = next(violations(story, judge, QUICK), None)
         assert problem is None, f"{problem}\nafter a first {describe(first, cut, fates)}"
+
+
+@pytest.mark.parametrize("is_torn", [False, True], ids=["lost commit", "torn reset"])
+def test_power_cut_after_one_that_left_old_records(is_torn: bool, place: Path) -> None:
+    story = told_after_a_torn_reset() if is_torn else told_after_a_cut()
+    judge = Judge(place / f"after-{is_torn}", boot=3)
+    assert next(violations(story, judge, NORMAL), None) is None
 
 
 # processes are killed ----------------------------------------------------------------------
@@ -392,9 +472,22 @@ def told_after_a_cut(omitted: Site | None = None) -> Story:
         return tell(go_on, root, omit=lambda site: site == omitted, before=tree, boot=2)
 
 
+@cache
+def told_after_a_torn_reset(omitted: Site | None = None) -> Story:
+    """Record what is done to a store whose journal lost its header, but not what was behind."""
+    first = told(checkpoint).recording
+    resets = [at for at, op in enumerate(first.log) if isinstance(op, Resize)]
+    # Of the new generation's first commit, rows and record are there.
+    tree = rebuild(first, resets[-1] + 3, {resets[-1] - 1: Fate("head", 43)})
+    with TemporaryDirectory(dir=memory_directory()) as name:
+        root = Path(name) / "world"
+        return tell(go_on, root, omit=lambda site: site == omitted, before=tree, boot=2)
+
+
 TELLERS: list[Callable[[Site | None], Story]] = [
     *(partial(told, workload) for workload in (*WORKLOADS, killed_in_delete)),
     told_after_a_cut,
+    told_after_a_torn_reset,
 ]
 
 
@@ -403,7 +496,7 @@ def sync_sites() -> dict[str, Site]:
     sites = sorted({site for teller in TELLERS for site in teller(None).recording.sites})
     ids: dict[str, Site] = {}
     for site in sites:
-        label = " < ".join([f"{site.module}.{site.function}", *site.callers])
+        label = " < ".join([f"{site.file} {site.module}.{site.function}", *site.callers])
         same = sum(known.rpartition("#")[0] == label for known in ids)
         ids[f"{label}#{same + 1}"] = site
     return ids

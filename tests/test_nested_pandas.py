@@ -257,7 +257,7 @@ def test_without_pandas(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forge(path, RANGE)
     assert len(ptrarray.load(path)) == 3
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match="install pandas"):
+    with pytest.raises(ImportError, match="pip install pandas"):
         ptrarray.load(path)
     forge(path, [["list", 2], 1, 2])
     assert ptrarray.load(path) == [1, 2]

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -155,7 +156,8 @@ def replace_the_store(story: Story) -> None:
 def durable(story: Story) -> None:
     writer = story.create(shard_size=SHARD_NBYTES, durable=True)
     for n, name in enumerate("abcab"):
-        story.write(writer, None, **{name: ints(70, n)})
+        one: Any = {name: ints(70, n)}
+        story.write(writer, None, **one)
         story.promise()
     story.delete(writer, "c")
     story.promise()

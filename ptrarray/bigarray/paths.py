@@ -146,10 +146,10 @@ def _size(path: Path) -> int:
 
 
 def filesize(path: str) -> int:
-    """Bytes of all files of a store, or of its pack."""
+    """Bytes of all files of a store and its shards, or of its pack."""
     place = Path(path)
-    found = place.iterdir() if place.is_dir() else [place]
-    return sum(file.stat().st_size for file in found)
+    files = [place] if place.is_file() else filter(Path.is_file, place.rglob("*"))
+    return sum(file.stat().st_size for file in files)
 
 
 def read_mmaparray_header(

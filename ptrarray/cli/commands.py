@@ -284,6 +284,8 @@ def _pack(options: argparse.Namespace) -> int:
 
 
 def _unpack(options: argparse.Namespace) -> int:
+    if options.source == "-" and sys.stdin.isatty():
+        return complain("no pack comes from a terminal: redirect stdin, or name a file")
     source = sys.stdin.buffer if options.source == "-" else Path(options.source)
     unpack(source, options.directory, _wants_bar(options))
     return 0

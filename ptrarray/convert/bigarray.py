@@ -26,6 +26,7 @@ from ptrarray.storage.create import create_store, exists, new_header, replace_st
 from ptrarray.storage.files import File
 from ptrarray.storage.index import Columns
 from ptrarray.storage.mapping import map_file
+from ptrarray.storage.shards import is_sharded
 from ptrarray.storage.state import absolute
 from ptrarray.storage.transfer import transfer
 
@@ -52,7 +53,8 @@ def from_bigarray(
     new : path-like
         Where the store goes.
     mode : {'x', 'w'}
-        Where there is a store at `new`: ``"x"`` raises, ``"w"`` replaces it.
+        Where there is a store at `new`: ``"x"`` raises, ``"w"`` replaces it,
+        unless it has shards.
     progress : bool
         Whether to show a bar.
 
@@ -102,7 +104,8 @@ def from_bigarray(
             expected=MODES,
         )
     is_there = os.path.lexists(directory)
-    if is_there and not (mode == "w" and is_store(directory)):
+    is_replaceable = mode == "w" and is_store(directory) and not is_sharded(directory)
+    if is_there and not is_replaceable:
         raise exists(directory)
     with File(absolute(old)) as file:
         header, items = _read(file)

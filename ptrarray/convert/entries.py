@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import pandas_bridge
+from ptrarray.convert.rebuild import Unreadable
 from ptrarray.errors import BadInputError
 
 Array = npt.NDArray[Any]
@@ -91,6 +92,8 @@ def _of_mapping(value: Mapping[Any, Any], key: str, keep_index: bool) -> Iterato
 
 
 def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
+    if isinstance(value, Unreadable):
+        raise BadInputError(value.problem)
     if pandas_bridge.is_pandas(value):
         described = pandas_bridge.describe(value, index=keep_index)
         return Entry(key, described.values, described.companions, {"pandas": described.about})

@@ -1,16 +1,14 @@
 """Unpickling with nothing to call: what a pickle names becomes a record of its arguments.
 
-A pickle is a program that names functions and calls them. Here every name it may use, exact and
-from a list, stands for a class that keeps what it is called with and does nothing else; any other
-name is refused. What came of it is then read by `ptrarray.convert.rebuild`, as data.
+A pickle is a program that names functions and calls them. Here every name stands for a class that
+keeps what it is called with and does nothing else. What came of it is then read as data by
+`ptrarray.convert.rebuild`, which takes records of names that are on a list and refuses others.
 """
 
 from __future__ import annotations
 
 import pickle
 from typing import Any, Protocol, Self
-
-from ptrarray.errors import BadInputError
 
 _OFFSETS = "pandas._libs.tslibs.offsets"
 _PANDAS = {
@@ -83,6 +81,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("numpy", "ndarray"): "type",
     ("numpy", "memmap"): "type",
     ("numpy", "matrix"): "type",
+    ("numpy", "record"): "record",
+    ("numpy.rec", "recarray"): "type",
+    ("numpy", "recarray"): "type",
+    ("numpy.core.records", "recarray"): "type",
     ("numpy.ma", "MaskedArray"): "type",
     ("numpy.ma.core", "MaskedArray"): "type",
     ("numpy.ma.core", "_mareconstruct"): "masked",
@@ -182,6 +184,27 @@ class Pairs(dict[Any, Any]):
         """Take no attributes."""
 
 
+class Stranger(Record):
+    """What stands for a name that is not on the list: it takes anything, and is refused later.
+
+    So the rest of what is in the file can still be read.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **named: Any) -> Stranger:
+        """Take arguments, as if it were a function."""
+        return self
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Take an item, as if it were a dict."""
+
+    def append(self, item: Any) -> None:
+        """Take an item, as if it were a list."""
+
+    extend = add = append
+
+
 def _stand_in(kind: str, name: str) -> type:
     if kind == "pairs":
         return Pairs
@@ -193,32 +216,19 @@ _STAND_INS = {place: _stand_in(kind, place[1]) for place, kind in ALLOWED.items(
 
 
 def stand_in(module: str, name: str) -> type:
-    """Return the class that stands for a name, or refuse it.
-
-    Raises
-    ------
-    BadInputError
-        For a name that is not on the list.
+    """Return the class that stands for a name.
 
     Examples
     --------
     >>> stand_in("numpy", "dtype")("f4").args
     ('f4',)
-    >>> stand_in("os", "system")
-    Traceback (most recent call last):
-        ...
-    ptrarray.errors.BadInputError: it uses os.system, which is not on the list of what is read \
-without trust; if you trust whoever wrote it, pass trust=True (--trust-pickle)
+    >>> issubclass(stand_in("os", "system"), Stranger)
+    True
     """
-    try:
-        return _STAND_INS[module, name]
-    except KeyError:
-        raise BadInputError(
-            f"it uses {module}.{name}, which is not on the list of what is read without trust; "
-            "if you trust whoever wrote it, pass trust=True (--trust-pickle)",
-            found=f"{module}.{name}",
-            expected="numpy, pandas or a builtin container",
-        ) from None
+    known = _STAND_INS.get((module, name))
+    if known is not None:
+        return known
+    return type(name, (Stranger,), {"__slots__": (), "kind": "", "name": f"{module}.{name}"})
 
 
 class InertUnpickler(pickle.Unpickler):

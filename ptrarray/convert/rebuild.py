@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.convert import rebuild_pandas
-from ptrarray.convert.inert import Builder, Record
+from ptrarray.convert.inert import Builder, Record, Stranger
 from ptrarray.errors import BadInputError
 
 Array = npt.NDArray[Any]
@@ -24,6 +24,13 @@ Array = npt.NDArray[Any]
 _SPEC = re.compile(r"[biufcmMSUVO][0-9]{0,9}")
 _UNIT = re.compile(r"[a-zA-Z]{1,2}")
 _MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError)
+
+
+class Unreadable:
+    """Stands for what cannot be read of a container, so that the rest of it can."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
 
 
 def rebuild(value: Any) -> Any:
@@ -34,11 +41,17 @@ def rebuild(value: Any) -> Any:
     value
         As `InertUnpickler` returns it.
 
+    Returns
+    -------
+    object
+        In dicts, lists and tuples `Unreadable` for what is refused of them.
+
     Raises
     ------
     BadInputError
-        For a record that no numpy or pandas would have written, for a value
-        that contains itself, and for one that is nested too deeply.
+        If there is nothing else: for a name that is not on the list, a record
+        that no numpy or pandas would have written, a value that contains
+        itself, and one that is nested too deeply.
 
     Examples
     --------
@@ -49,7 +62,7 @@ def rebuild(value: Any) -> Any:
     {'a': array([0., 1., 2.]), 'b': [1, 2.5]}
     """
     try:
-        return Rebuilder().build(value)
+        return Rebuilder().build_each(value)
     except RecursionError:
         raise BadInputError("it is nested too deeply") from None
 
@@ -60,22 +73,50 @@ class Rebuilder:
     def __init__(self) -> None:
         # With what was built from it, for an id is only good as long as its object lives.
         self._done: dict[int, tuple[Any, Any]] = {}
+        self._done_each: dict[int, tuple[Any, Any]] = {}
         self._under_way: set[int] = set()
+
+    def build_each(self, value: Any) -> Any:
+        """Return the value without records, and without what is refused of a container."""
+        if isinstance(value, dict | list | tuple):
+            return self._once(value, self._done_each, self._build_each)
+        return self.build(value)
+
+    def _build_each(self, value: Any) -> Any:
+        match value:
+            case dict():
+                return {self.build(key): self._or_unreadable(item) for key, item in value.items()}
+            case list():
+                return [self._or_unreadable(item) for item in value]
+        return tuple(self._or_unreadable(item) for item in value)
+
+    def _or_unreadable(self, value: Any) -> Any:
+        try:
+            return self.build_each(value)
+        except BadInputError as error:
+            return Unreadable(str(error))
 
     def build(self, value: Any) -> Any:
         """Return the value without records; the same object for the same record."""
-        if not isinstance(value, Record | dict | list | tuple | set | frozenset):
-            # A type is a stand-in that nothing called, and nobody needs.
-            return None if isinstance(value, type) else value
+        if isinstance(value, Record | dict | list | tuple | set | frozenset):
+            return self._once(value, self._done, self._build)
+        # A type is a stand-in that nothing called, and nobody needs.
+        return None if isinstance(value, type) else value
+
+    def _once(
+        self, value: Any, done: dict[int, tuple[Any, Any]], make: Callable[[Any], Any]
+    ) -> Any:
         key = id(value)
-        if key in self._done:
-            return self._done[key][1]
+        if key in done:
+            return done[key][1]
         if key in self._under_way:
             raise BadInputError("it contains itself")
         self._under_way.add(key)
-        built = self._build(value)
-        self._done[key] = value, built
-        self._under_way.discard(key)
+        try:
+            built = make(value)
+        finally:
+            self._under_way.discard(key)
+        done[key] = value, built
         return built
 
     def _build(self, value: Any) -> Any:
@@ -86,6 +127,13 @@ class Rebuilder:
                 return [self.build(item) for item in value]
             case tuple():
                 return tuple(self.build(item) for item in value)
+        if isinstance(value, Stranger):
+            raise BadInputError(
+                f"it uses {value.name}, which is not on the list of what is read without trust; "
+                "if you trust whoever wrote it, pass trust=True (--trust-pickle)",
+                found=value.name,
+                expected="numpy, pandas or a builtin container",
+            )
         maker = MAKERS.get(value.kind)
         if maker is None:
             raise BadInputError(f"it has a {value.name} where none can be")
@@ -102,6 +150,8 @@ class Rebuilder:
 
 def _dtype(to: Builder, record: Record) -> np.dtype[Any]:
     spec = record.args[0]
+    if getattr(spec, "kind", "") == "record":  # of a recarray, which becomes a plain one
+        spec = "V"
     if not isinstance(spec, str) or not _SPEC.fullmatch(spec):
         raise BadInputError(f"it has an array of {spec!r:.40}, which is no plain dtype")
     if record.state is None:

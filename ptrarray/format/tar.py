@@ -158,7 +158,7 @@ def _headers(read: Read, where: str) -> Iterator[tarfile.TarInfo]:
             if any(key.startswith("GNU.sparse") for key in extended):
                 raise ValueError("a sparse file")
         except (tarfile.TarError, ValueError) as error:
-            raise _corrupt(where, f"has a header that makes no sense: {error}") from error
+            raise _corrupt(where, f"is no tar archive, or a damaged one: {error}") from error
         extended, n_extended = {}, 0
         yield info
     raise _corrupt(where, "has more extended headers than any tar program writes")

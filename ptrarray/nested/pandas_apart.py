@@ -6,7 +6,6 @@ imported only when there is something of it.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,16 +15,9 @@ import numpy.typing as npt
 from ptrarray.errors import BadInputError
 from ptrarray.nested.parts import Items, Parts
 from ptrarray.nested.tokens import RUN_LENGTH
+from ptrarray.pandas_index import import_pandas
 
 Array = npt.NDArray[Any]
-
-
-def import_pandas() -> Any:
-    """Import pandas, or say what needs it."""
-    try:
-        return importlib.import_module("pandas")
-    except ImportError as error:
-        raise ImportError("the object has pandas objects in it: install pandas") from error
 
 
 def take_apart(value: Any) -> Parts | None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ptrarray.nested.pandas_apart import NULLABLE, import_pandas
+from ptrarray.nested.pandas_apart import NULLABLE
 from ptrarray.nested.parts import Parts
+from ptrarray.pandas_index import import_pandas
 
 
 def put_together(parts: Parts) -> Any:

@@ -60,6 +60,13 @@ class Content:
         if self.mask is not None:
             check_size(self.mask.path, self.mask.stat().st_size, n_rows, self.layout.mask_width)
 
+    def holds(self, start: int, end: int) -> bool:
+        """Tell whether the files reach to the end of these rows."""
+        if start == end:
+            return True
+        files = [(self.data, self.layout.width), (self.mask, self.layout.mask_width)]
+        return all(file is None or end * width <= file.stat().st_size for file, width in files)
+
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
         self.data.sync()

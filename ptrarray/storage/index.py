@@ -281,9 +281,7 @@ def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
     new = directory / NEW_FILE_NAME
     files.unlink(new)  # what a killed checkpoint may have left
     with File(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
-        at = 0
-        for piece in pieces:
-            at = file.pwritev([memoryview(piece)], at)
+        file.pwritev([memoryview(piece) for piece in pieces], 0)
         # The rename must not reach the disk before what it names.
         file.sync()
     files.replace(new, directory / FILE_NAME)

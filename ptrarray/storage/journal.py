@@ -195,8 +195,13 @@ class Journal:
 
     def reset(self, header: JournalHeader) -> None:
         """Begin a new generation without records. Under the lock."""
-        self.write_header(header._replace(boot_id=files.boot_id()))
+        boot_id = files.boot_id()
+        self.write_header(header._replace(boot_id=boot_id))
         self._file.truncate(layout.RECORDS_START)
+        if header.boot_id != boot_id:
+            # A power cut may have taken the first slot and left records of this generation:
+            # the next one must not stand in for what is committed now.
+            self._file.sync()
 
     def frames(self, header: JournalHeader, start_byte: int) -> Iterator[Frame]:
         """Yield the committed records from `start_byte` on.

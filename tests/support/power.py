@@ -191,12 +191,13 @@ def _boundaries(op: Write, unit: int) -> range:
 
 
 class Site(NamedTuple):
-    """Where in the package a sync was asked for, and on behalf of which functions."""
+    """Where in the package a sync was asked for, of what, and on behalf of which functions."""
 
     module: str
     function: str
     line: int
     callers: tuple[str, ...]
+    file: str  # "data", "mask", "index", "journal"; nothing for a directory
 
     def __str__(self) -> str:
         return f"{self.module}.{self.function}:{self.line} < {' < '.join(self.callers)}"
@@ -250,7 +251,7 @@ class Recording:
             raise KilledError
 
     def note_mapped(self) -> None:
-        """Log as writes what changed through a mapping of a data file since the last operation."""
+        """Log as writes what changed through a mapping since the last operation."""
         self.check_alive()
         for path, known in self.now.tree().items():
             if known is None:
@@ -258,7 +259,8 @@ class Recording:
             # The seam is called before or after the system: sizes may differ, mapped bytes not.
             found = (self.root / path).read_bytes() if (self.root / path).is_file() else known
             for start, end in _differences(known, found):
-                assert Path(path).name.startswith("data"), f"{path} was written beside the seam"
+                is_mapped = Path(path).name.startswith(("data", "mask"))
+                assert is_mapped, f"{path} was written beside the seam"
                 op = Write(self.node(self.root / path), start, found[start:end])
                 self.log.append(op)
                 self.now.apply(op)
@@ -440,7 +442,8 @@ def _patch_syncs(
 ) -> None:
     def asked(node: int) -> None:
         recording.note_mapped()
-        site = _site(sys._getframe(2))
+        role = recording.roles.get(node, "")
+        site = _site(sys._getframe(2), "" if node in recording.now.names else role.split(".")[0])
         recording.sites[site] = None
         if not omit(site):
             recording.add(Sync(node))
@@ -455,7 +458,7 @@ def _patch_syncs(
     patch.setattr(files, "sync_directory", sync_directory)
 
 
-def _site(frame: FrameType | None) -> Site:
+def _site(frame: FrameType | None, file: str) -> Site:
     """Describe the package's part of a stack."""
     calls = []
     while frame is not None:
@@ -465,7 +468,7 @@ def _site(frame: FrameType | None) -> Site:
         frame = frame.f_back
     module, function, innermost = calls[0]
     callers = tuple(f"{module}.{name}" for module, name, _ in calls[1:])
-    return Site(module, function, innermost.f_lineno, callers)
+    return Site(module, function, innermost.f_lineno, callers, file)
 
 
 # cutting the power -------------------------------------------------------------------------

@@ -24,6 +24,8 @@ Array = NDArray[Any]
 Content = dict[str, bytes] | None  # arrays by name, attrs under ATTRS; None: no store
 Tree = dict[str, bytes | None]
 
+Meta = Mapping[str, Any]
+
 ATTRS = "\0attrs"
 NAME = "store.ptr"
 
@@ -84,13 +86,25 @@ class Story:
         return writer
 
     def write(
-        self, writer: ptrarray.PointerArrayWriter, start: int | None = None, **arrays: Array
+        self,
+        writer: ptrarray.PointerArrayWriter,
+        start: int | None = None,
+        *,
+        meta: Mapping[str, Meta] | None = None,
+        **arrays: Array,
     ) -> tuple[int, int]:
-        after = self.now | {name: array.tobytes() for name, array in arrays.items()}
+        metas = meta or {}
+        if writer.layout != "mixed":
+            arrays = {name: array.astype(writer.dtype) for name, array in arrays.items()}
+        after = self.now | {n: essence(array, metas.get(n, {})) for n, array in arrays.items()}
         rows: tuple[int, int] = self.commit(
-            lambda: writer.write(arrays, start=start, overwrite=True), after
+            lambda: writer.write(arrays, start=start, overwrite=True, meta=meta), after
         )
         return rows
+
+    def set_meta(self, writer: ptrarray.PointerArrayWriter, name: str, meta: Meta) -> None:
+        after = self.now | {name: essence(writer[name], meta)}
+        self.commit(lambda: writer.meta.__setitem__(name, meta), after)
 
     def delete(self, writer: ptrarray.PointerArrayWriter, name: str) -> None:
         after = {key: raw for key, raw in self.now.items() if key != name}
@@ -146,6 +160,21 @@ class Story:
 
 def _last(marks: list[Mark], cut: int, *, before: bool = False) -> int:
     return [mark.n_commits for mark in marks if mark.at < cut + (not before) or not mark.at][-1]
+
+
+def essence(array: Array, meta: Meta) -> bytes:
+    """Return all that a store keeps of an array, mask and metadata as well.
+
+    Of plain numbers along one axis, which most workloads write, that is their bytes.
+    """
+    masked = np.ma.asanyarray(array)
+    data, mask = masked.data, np.ma.getmaskarray(masked)
+    is_masked = bool(mask.view("?").any()) or masked.hardmask
+    if data.dtype == np.int32 and data.ndim == 1 and not (is_masked or meta):
+        return data.tobytes()
+    fill_value = np.asarray(masked.fill_value).tolist()
+    facts = data.dtype.descr, data.shape, data.flags.fnc, masked.hardmask, fill_value, dict(meta)
+    return repr((facts, data.tobytes(), mask.tobytes())).encode()
 
 
 def with_attrs(content: dict[str, bytes], attrs: Mapping[str, Any]) -> dict[str, bytes]:
@@ -209,7 +238,7 @@ def look(path: Path) -> Content:
         store = ptrarray.open(path)
     except ptrarray.StoreNotFoundError:
         return None
-    content = {name: store[name].tobytes() for name in store}
+    content = {name: essence(store[name], store.meta[name]) for name in store}
     content = with_attrs(content, store.attrs)
     assert len(store) == len(content) - 1
     store.verify()
@@ -219,15 +248,15 @@ def look(path: Path) -> Content:
 
 def go_on(path: Path, content: Content, *, then_checkpoint: bool) -> None:
     """Write to what is left as any program would, and look again."""
-    extra = np.arange(5, dtype=np.int32)
     if content is None:
         ptrarray.create(path, dtype="i4").close()
         content = with_attrs({}, {})
     with ptrarray.append(path) as writer:
+        extra = np.arange(5, dtype=np.int32 if writer.layout == "mixed" else writer.dtype)
         writer["extra"] = extra
         if then_checkpoint:
             ptrarray.checkpoint(path)
-    expected = content | {"extra": extra.tobytes()}
+    expected = content | {"extra": essence(extra, {})}
     found = look(path)
     assert found == expected, f"after one more write: {difference(found, expected)}"
 
