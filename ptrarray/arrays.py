@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from itertools import chain
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.copying import cut
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import ROWS
 from ptrarray.ragged import Ragged, gather
+from ptrarray.storage.advice import is_cold, prefetch, prefetch_cold
 from ptrarray.storage.sharded_state import ShardedState
 from ptrarray.storage.state import Closed, State
 from ptrarray.views import Names
@@ -20,26 +23,65 @@ Int64s = npt.NDArray[np.int64]
 Note = Callable[[int, int], None]  # told of rows that are handed out writable
 
 _BLOCK = 1 << 16  # positions looked at in one go
+# Rows that the system is told to fetch in one go, and that are read in one go where nothing is
+# mapped. Of the latter, an array that is kept keeps all.
+_WINDOW_NBYTES = 32 << 20
+_READ_NBYTES = 256 << 10
 
 
-def walk(state: State | ShardedState | Closed, note: Note | None) -> Iterator[Array]:
-    """Yield all arrays in data order, as views."""
+def walk(
+    state: State | ShardedState | Closed, note: Note | None, *, ahead: bool = False
+) -> Iterator[Array]:
+    """Yield all arrays in data order, as views; with `ahead` have the system fetch them first."""
     starts, ends = state.columns()
+    blocks = _windows(state, starts, ends) if ahead else _blocks(len(starts))
     if not state.is_plain:
-        yield from _walk_shaped(state, note)
+        yield from _walk_shaped(state, note, blocks)
         return
-    rows = state.rows
-    for at in range(0, len(starts), _BLOCK):
-        block = slice(at, at + _BLOCK)
+    rows, is_mapped = state.rows, state.snapshot.backend == "mmap"
+    for block in blocks:
+        if not is_mapped:
+            yield from _read(rows, starts[block], ends[block])
+            continue
         for start, end in zip(starts[block].tolist(), ends[block].tolist(), strict=True):
             if note is not None:
                 note(start, end)
             yield rows[start:end]
 
 
-def _walk_shaped(state: State | ShardedState | Closed, note: Note | None) -> Iterator[Array]:
+def _blocks(n_arrays: int) -> Iterator[slice]:
+    """Cut positions into those looked at in one go."""
+    for at in range(0, n_arrays, _BLOCK):
+        yield slice(at, min(at + _BLOCK, n_arrays))
+
+
+def _windows(state: State | ShardedState | Closed, starts: Int64s, ends: Int64s) -> Iterator[slice]:
+    """Do the same, and have the system fetch the rows of each if they seem not to be in memory."""
+    window_rows = max(1, _WINDOW_NBYTES // max(1, state.layout.width))
+    at = 0
+    while at < len(starts):
+        end = int(np.searchsorted(starts, starts[at] + window_rows))
+        block = slice(at, min(max(at + 1, end), at + _BLOCK))
+        first, last = starts[at : at + 1], ends[block].max(keepdims=True)
+        # The system is fetching the first rows by itself, as the ones before were read.
+        if is_cold(state.sources, int(last[0]) - 1):
+            prefetch(state.sources, first, last, 2 * _WINDOW_NBYTES)  # the last may reach beyond
+        yield block
+        at = block.stop
+
+
+def _read(rows: Any, starts: Int64s, ends: Int64s) -> Iterator[Array]:
+    """Read arrays that are not mapped, many small ones in one go."""
+    row_nbytes = rows.nbytes // max(1, len(rows))
+    for low, high in cut((ends - starts) * row_nbytes, _READ_NBYTES):
+        yield from gather(rows, starts[low:high], ends[low:high])
+
+
+def _walk_shaped(
+    state: State | ShardedState | Closed, note: Note | None, blocks: Iterable[slice]
+) -> Iterator[Array]:
     snapshot = state.snapshot
-    for position in range(len(snapshot)):
+    for position in chain.from_iterable(range(block.start, block.stop) for block in blocks):
         place = snapshot.located(position)
         if note is not None:
             note(*snapshot.pointer_at(place))
@@ -68,6 +110,7 @@ def joined(
     BadInputError
         If they are not of one dtype and one shape but for the first axis.
     """
+    prefetch_cold(state.sources, starts, ends)
     if state.layout.kind == ROWS:
         return gather(state.rows, starts, ends)
     arrays = [state.array_at(place) for place in places()]

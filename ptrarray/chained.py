@@ -53,7 +53,7 @@ class ChainedRows:
         self.first_rows = [0, *accumulate(map(len, self.parts))]
         self.dtype: np.dtype[Any] = self.parts[0].dtype
         self.shape: tuple[int, ...] = (self.first_rows[-1], *self.parts[0].shape[1:])
-        self.is_masked = isinstance(self.parts[0], np.ma.MaskedArray)
+        self.is_masked = hasattr(self.parts[0], "mask")
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -84,12 +84,18 @@ class ChainedRows:
     @cached_property
     def data(self) -> ChainedRows:
         """The rows without their mask."""
-        return ChainedRows([np.ma.getdata(part) for part in self.parts])
+        return ChainedRows([part.data for part in self._masked_parts()])
 
     @cached_property
     def mask(self) -> ChainedRows:
         """The mask of masked rows."""
-        return ChainedRows([np.ma.getmaskarray(part) for part in self.parts])
+        return ChainedRows([part.mask for part in self._masked_parts()])
+
+    def _masked_parts(self) -> Iterator[Any]:
+        """Yield the parts as what has data and a mask of the same shape."""
+        for part in self.parts:
+            is_read = not isinstance(part, np.ma.MaskedArray)
+            yield part if is_read else np.ma.MaskedArray(part, np.ma.getmaskarray(part))
 
     def __getitem__(self, key: Any) -> Any:
         """Index as numpy does: a view where all is in one part, else a copy that is read-only.

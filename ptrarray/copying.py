@@ -79,7 +79,9 @@ def copy_ranges(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> A
 
     Notes
     -----
-    Chooses the fastest of four ways, which all give the same.
+    Chooses the fastest of four ways, which all give the same. Rows that do not
+    lie in memory, or not in one piece, have a way of their own: a method of the
+    same name.
 
     Examples
     --------
@@ -87,6 +89,9 @@ def copy_ranges(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> A
     >>> copy_ranges(np.arange(10), starts, ends, offsets)
     array([7, 8, 0, 1])
     """
+    if hasattr(rows, "copy_ranges"):
+        copied: Array = rows.copy_ranges(starts, ends, offsets)
+        return copied
     n_rows = int(offsets[-1])
     row_nbytes = rows.itemsize * math.prod(rows.shape[1:])
     if not n_rows * row_nbytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 from typing import Any, overload
 
@@ -245,11 +244,8 @@ def gather(rows: Array, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
         batch = gather(np.ma.getdata(rows), starts, ends)
         mask = gather(np.ma.getmaskarray(rows), starts, ends).values
         return _ragged(np.ma.MaskedArray(batch.values, mask), batch.offsets)
-    # Rows that are read, not mapped, have a way of their own to read many ranges.
-    copy = getattr(rows, "copy_ranges", None)
-    if copy is None:
+    if not hasattr(rows, "copy_ranges"):  # not in memory, or not in one piece
         rows = np.asarray(rows)
-        copy = partial(copy_ranges, rows)
     starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
     lengths = ends - starts
     # One pass: the sign bit is set if any of the three is negative somewhere.
@@ -257,7 +253,7 @@ def gather(rows: Array, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
         raise _outside(len(rows), starts, ends)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    return _ragged(copy(starts, ends, offsets), offsets)
+    return _ragged(copy_ranges(rows, starts, ends, offsets), offsets)
 
 
 def _ragged(values: Array, offsets: Int64s) -> Ragged:

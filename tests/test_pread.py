@@ -27,6 +27,7 @@ from ptrarray.storage.pread import open_rows
 from tests.support.checks import check_same, open_descriptors
 
 Array = NDArray[Any]
+ma: Any = np.ma  # most of which has no types
 
 
 def read(path: Path | str) -> PointerArray:
@@ -112,7 +113,7 @@ def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of a masked store of twelve rows in two arrays, with a hole between them."""
     path = tmp_path_factory.mktemp("masked") / "masked.ptr"
     rows: Any = np.arange(12).reshape(4, 3)
-    rows = np.ma.MaskedArray(rows, rows % 5 == 2)
+    rows = ma.MaskedArray(rows, rows % 5 == 2)
     with ptrarray.create(path, dtype="i4", row_shape=(3,), masked=True) as writer:
         writer.write({"a": rows[:2], "hole": rows[2:3], "b": rows[3:]})
         del writer["hole"]
@@ -130,8 +131,8 @@ def test_special_indices_of_masked_rows(masked: Path, key: Any) -> None:
             return
         found = store._state.rows[key]
         assert type(found) is type(wanted)
-        assert np.ma.getmaskarray(found).tolist() == np.ma.getmaskarray(wanted).tolist()
-        check_same(np.ma.getdata(found), np.ma.getdata(wanted))
+        assert ma.getmaskarray(found).tolist() == ma.getmaskarray(wanted).tolist()
+        check_same(ma.getdata(found), ma.getdata(wanted))
 
 
 def test_masked_arrays_are_read(masked: Path) -> None:
@@ -139,18 +140,51 @@ def test_masked_arrays_are_read(masked: Path) -> None:
         asked: list[Any] = [lambda s: s["a"], lambda s: s.take(["b", "a"]).values, lambda s: s.rows]
         for ask in asked:
             found, wanted = ask(store), ask(mapped)
-            assert np.ma.getmaskarray(found).tolist() == np.ma.getmaskarray(wanted).tolist()
-            check_same(np.ma.getdata(found), np.ma.getdata(wanted))
-            found[...] = np.ma.masked
+            assert ma.getmaskarray(found).tolist() == ma.getmaskarray(wanted).tolist()
+            check_same(ma.getdata(found), ma.getdata(wanted))
+            found[...] = ma.masked
         store.verify()
 
 
-def test_masked_rows_are_two_files_open_and_none_mapped(masked: Path, tmp_path: Path) -> None:
+def test_masked_rows_are_read_from_two_files(masked: Path, tmp_path: Path) -> None:
     path = Path(shutil.copytree(masked, tmp_path / "copy.ptr"))
     with read(path) as store:
         held = [store["a"], store.rows, store.take(["b"])]
         assert not mapped_files(path)
-        assert open_descriptors(path) == [str(path / "data.bin"), str(path / "mask.bin")]
+        assert [Path(name).stem for name in open_descriptors(path)] == ["data", "index", "mask"]
+        del held
+
+
+@pytest.mark.parametrize("options", [{"dtype": "i4"}, {"dtype": "i4", "masked": True}, {}])
+def test_shards_are_read(tmp_path: Path, options: Any) -> None:
+    path = tmp_path / "shards.ptr"
+    arrays = {f"a{n}": np.arange(n * 17 % 90, dtype="i4") for n in range(60)}
+    with ptrarray.create(path, shard_size=4000, **options) as writer:
+        for name, array in arrays.items():
+            writer[name] = ma.MaskedArray(array, array % 5 == 3) if "masked" in options else array
+    with read(path) as store, ptrarray.open(path) as mapped:
+        assert len(store.shards) > 2
+        asked: list[Any] = [
+            lambda s: s.take(list(arrays)[::-1]).values,
+            lambda s: s.rows[:],
+            lambda s: s.rows[::-3],
+            lambda s: s.rows[[5, -1, 700]],
+            lambda s: ma.concatenate(list(s.walk())),
+            lambda s: ma.concatenate(list(s.values())),
+            lambda s: s["a31"],
+        ]
+        if options:
+            asked.append(np.sum)
+        for ask in asked:
+            found, wanted = ask(store), ask(mapped)
+            assert ma.getmaskarray(found).tolist() == ma.getmaskarray(wanted).tolist()
+            check_same(np.asarray(ma.getdata(found)), np.asarray(ma.getdata(wanted)))
+        store.verify()
+    del found, wanted
+    with read(path) as store:
+        held = [store["a31"], *store.walk()]
+        assert not mapped_files(path)
+        assert len(open_descriptors(path)) == 1 + len(store.shards) * (2 + store.masked)
         del held
 
 
@@ -319,13 +353,13 @@ def mapped_files(folder: Path) -> list[str]:
     return [line for line in maps.read_text().splitlines() if f" {folder}/" in line]
 
 
-def test_maps_nothing_and_holds_one_descriptor(path: Path) -> None:
+def test_maps_nothing_and_holds_two_descriptors(path: Path) -> None:
     with read(path) as store, ptrarray.append(path) as writer:
         writer.close()
         held = [*store.values(), store.rows, store.take(["a7"]), np.sum(store)]
         store.refresh()
         assert not mapped_files(path)
-        assert open_descriptors(path) == [str(path / "data.bin")]
+        assert open_descriptors(path) == [str(path / "data.bin"), str(path / "index.msgpack")]
         iterator = store.walk()
     assert len(next(iterator)) == 2  # goes on, as with a mapping
     del iterator, held
@@ -416,6 +450,17 @@ def test_in_another_process(path: Path, method: Any) -> None:
             assert results.get(timeout=60) == expected
             process.join()
         check_same(store["a7"], np.frombuffer(expected["a7"], "f4").reshape(-1, 3))
+
+
+def test_no_later_index_gets_the_inode_of_the_one_that_was_read(path: Path) -> None:
+    """File systems give the inode of a removed file to the next one."""
+    with read(path):
+        ours = (path / "index.msgpack").stat().st_ino
+        for n in range(4):
+            with ptrarray.append(path) as writer:
+                writer[f"new{n}"] = np.ones((1, 3))
+            ptrarray.checkpoint(path)
+            assert (path / "index.msgpack").stat().st_ino != ours
 
 
 def test_pickles_with_its_backend(path: Path) -> None:

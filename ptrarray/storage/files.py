@@ -38,13 +38,15 @@ class File:
     """An open file, closed when it is forgotten, and in children of a fork.
 
     A lock belongs to the open file. Were a forked child to keep it open, a
-    lock would outlive the process that took it. With `kept_in_child` it stays
-    open there, which is for files that are only read and never locked.
+    lock would outlive the process that took it.
+
+    Attributes
+    ----------
+    as_opened : os.stat_result
+        Size, inode and the like when it was opened; not of a directory.
     """
 
-    def __init__(
-        self, path: str | Path, flags: int = os.O_RDONLY, *, kept_in_child: bool = False
-    ) -> None:
+    def __init__(self, path: str | Path, flags: int = os.O_RDONLY) -> None:
         self.path = os.fspath(path)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             flags |= os.O_NOFOLLOW  # a link must not lead writes out of the store
@@ -55,13 +57,18 @@ class File:
             raise _explained(error, self.path) from error
         self._finalizer = weakref.finalize(self, os.close, self.fd)
         self._finalizer.atexit = False
-        if not kept_in_child:
-            _OPEN.add(self)
-        if not flags & os.O_DIRECTORY and not S_ISREG(self.stat().st_mode):
-            self.close()
-            raise _not_a_file(self.path)
+        _OPEN.add(self)
+        if not flags & os.O_DIRECTORY:
+            self.as_opened = self.stat()
+            if not S_ISREG(self.as_opened.st_mode):
+                self.close()
+                raise _not_a_file(self.path)
         self.start_byte = 0
         self._nbytes: int | None = None
+
+    def keep_in_child(self) -> None:
+        """Stay open in children of a fork: for files that are only read, and never locked."""
+        _OPEN.discard(self)
 
     def narrow(self, start_byte: int, nbytes: int) -> None:
         """Be only a part of the file from now on, for reading: bytes count from its start."""

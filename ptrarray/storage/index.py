@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -55,13 +56,10 @@ class Index:
 
     def __init__(self, directory: Path, *, checked: bool = True, backend: Backend = "mmap") -> None:
         file, self.pack = open_part(directory, FILE_NAME)
-        with file:
-            self.path = file.path
-            self.inode = file.stat().st_ino
-            self.backend = backend
-            is_mapped = backend == "mmap"
-            self._mapped = map_file(file) if is_mapped else file.pread(file.nbytes, 0)
-            self._base = file.start_byte if is_mapped else 0
+        self.path = file.path
+        self.inode = file.as_opened.st_ino
+        self.backend = backend
+        self._mapped, self._base, self._file = _content(file, backend)
         raw = memoryview(self._mapped)[self._base :]
         self.header, self.columns = layout.decode(raw, self.path)
         if checked and len(raw) <= CHECKED_NBYTES:
@@ -220,6 +218,18 @@ class Index:
         hashes = np.empty(len(full), np.uint32)
         hashes[full[:, 1]] = full[:, 0]
         return hashes
+
+
+def _content(file: File, backend: Backend) -> tuple[mmap.mmap | bytes, int, File | None]:
+    """Return the bytes of an index, where it begins in them, and what keeps the file open.
+
+    While a file is mapped or open, no other one gets its inode.
+    """
+    if backend == "mmap":
+        with file:
+            return map_file(file), file.start_byte, None
+    file.keep_in_child()
+    return file.pread(file.nbytes, 0), 0, file
 
 
 def index_inode(path: str | Path) -> int:

@@ -49,7 +49,7 @@ class Journal:
             self._file, _ = open_part(directory, FILE_NAME)
         self.lock = Lock(self._file)
         self._live = self._map_live_slot() if writable else b""
-        stat = self._file.stat()
+        stat = self._file.as_opened
         self._identity = (stat.st_ino, stat.st_dev)
         self._nbytes = stat.st_size  # as of the last look
         self._written = b""  # the live slot as this process left it

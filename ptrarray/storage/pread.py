@@ -57,17 +57,21 @@ class PreadRows:
         self.size = math.prod(shape)
         self.nbytes = self.size * self.itemsize
         self._row_nbytes = math.prod(shape[1:]) * self.itemsize
-        self._start_byte = start_byte
+        self.start_byte = start_byte
         # Of no size in memory; numpy's own errors for what is no index of such an array.
         self._like = np.broadcast_to(np.zeros((), dtype if dtype.names else np.bool_), shape)
 
     def head(self, n_rows: int) -> PreadRows:
         """Return the first rows, of the same file."""
-        return PreadRows(self.file, self.dtype, (n_rows, *self.shape[1:]), self._start_byte)
+        return PreadRows(self.file, self.dtype, (n_rows, *self.shape[1:]), self.start_byte)
 
     def viewed(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Rows:
         """Return the bytes of the file as rows of another dtype."""
-        return cast(Rows, PreadRows(self.file, dtype, shape, self._start_byte))
+        return cast(Rows, PreadRows(self.file, dtype, shape, self.start_byte))
+
+    def touch(self, byte: int) -> object:
+        """Read one byte of the file."""
+        return self.file.pread(1, byte)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -108,7 +112,7 @@ class PreadRows:
         CorruptStoreError
             If the file ends before. Of a mapping this would kill the process.
         """
-        at = self._start_byte + start * self._row_nbytes
+        at = self.start_byte + start * self._row_nbytes
         n_read = self.file.preadv(raw, at)
         if n_read < len(raw):
             what = f"ends at byte {at + n_read}, rows up to byte {at + len(raw)} are wanted"
@@ -177,11 +181,6 @@ class PreadRows:
         edges = np.union1d(cuts, far).tolist()
         return list(zip(edges, [*edges[1:], len(starts)], strict=True))
 
-    def advise(self, start: int, end: int) -> None:
-        """Tell the system that rows will be read soon."""
-        at = self._start_byte + start * self._row_nbytes
-        self.file.advise(at, (end - start) * self._row_nbytes)
-
 
 def open_rows(
     path: str | Path,
@@ -197,8 +196,9 @@ def open_rows(
     CorruptStoreError
         If the file is shorter.
     """
-    file = File(path, kept_in_child=True)
-    first_byte, nbytes = span or (0, file.stat().st_size)
+    file = File(path)
+    file.keep_in_child()
+    first_byte, nbytes = span or (0, file.as_opened.st_size)
     check_size(file.path, nbytes, n_rows, dtype.itemsize * math.prod(row_shape))
     return cast(Rows, PreadRows(file, dtype, (n_rows, *row_shape), first_byte))
 
@@ -212,22 +212,22 @@ class MaskedPreadRows:
     """As `PreadRows`, of a data file with a mask file: hands out masked arrays."""
 
     def __init__(self, data: PreadRows, mask: PreadRows) -> None:
-        self._data, self._mask = data, mask
+        self.data, self.mask = data, mask
         self.dtype, self.shape, self.ndim = data.dtype, data.shape, data.ndim
         self.itemsize, self.size, self.nbytes = data.itemsize, data.size, data.nbytes
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def __getitem__(self, key: Any) -> Any:
         """Return what numpy gives for this index of a masked array, read from the files."""
-        rows, key = self._data.split(key)
-        return np.ma.MaskedArray(self._data.read_rows(rows), self._mask.read_rows(rows))[key]
+        rows, key = self.data.split(key)
+        return np.ma.MaskedArray(self.data.read_rows(rows), self.mask.read_rows(rows))[key]
 
     def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
         """Read ranges of rows end to end."""
         columns = starts, ends, offsets
-        return np.ma.MaskedArray(self._data.copy_ranges(*columns), self._mask.copy_ranges(*columns))
+        return np.ma.MaskedArray(self.data.copy_ranges(*columns), self.mask.copy_ranges(*columns))
 
 
 def masked_rows(data: Rows, mask: Rows) -> Rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from ptrarray.chained import ChainedRows
 from ptrarray.format.index import corrupt
+from ptrarray.storage.advice import Source
 from ptrarray.storage.mapping import Backend, Mode, Rows
 from ptrarray.storage.sharded_snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.shards import is_sharded
@@ -56,6 +58,15 @@ class ShardedState:
     def parts(self) -> tuple[Any, Any]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
         return self.data, _chained([shard.parts()[1] for shard in self.shards])
+
+    @cached_property
+    def sources(self) -> list[Source]:
+        """The files that arrays are read from, to tell the system what comes."""
+        return [
+            source._replace(first_row=first_row)
+            for shard, first_row in zip(self.shards, self.snapshot.first_rows, strict=False)
+            for source in shard.sources
+        ]
 
     def columns(self) -> tuple[Int64s, Int64s]:
         """Return starts and ends of all arrays, made sure once to lie in the flat array."""

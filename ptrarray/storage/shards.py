@@ -15,7 +15,6 @@ from ptrarray.format.shards import ShardsHeader
 from ptrarray.storage import files
 from ptrarray.storage.create import create_store, exists, put_in_place
 from ptrarray.storage.files import File
-from ptrarray.storage.mapping import map_file
 
 
 class Marker:
@@ -33,16 +32,16 @@ class Marker:
         self.directory = directory
         self.path = str(directory / marks.FILE_NAME)
         try:
-            with File(self.path) as file:
-                stat = file.stat()
-                raw = file.pread(min(stat.st_size, HEADER_LIMIT_NBYTES), 0)
-                # While a file is mapped, no other one gets its inode.
-                self._mapped = map_file(file)
+            # While a file is open, no other one gets its inode.
+            self._file = File(self.path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreNotFoundError(
                 f"no store at {directory}: it has no {marks.FILE_NAME}", path=str(directory)
             ) from error
+        self._file.keep_in_child()
+        stat = self._file.as_opened
         self._identity = (stat.st_ino, stat.st_dev)
+        raw = self._file.pread(min(stat.st_size, HEADER_LIMIT_NBYTES), 0)
         self.header: ShardsHeader = marks.decode(raw, self.path)
 
     def is_in_place(self) -> bool:

@@ -66,6 +66,11 @@ class Snapshot:
         return self.index.path, span_of(pack, name, self.index.path)
 
     @property
+    def backend(self) -> Backend:
+        """How its files are read."""
+        return self.index.backend
+
+    @property
     def attrs(self) -> dict[str, Any]:
         """The user's attrs."""
         return self.header.attrs if self.overlay.attrs is None else self.overlay.attrs

@@ -17,6 +17,7 @@ from ptrarray.format import infos
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED
 from ptrarray.storage import files
+from ptrarray.storage.advice import Source, source_of
 from ptrarray.storage.index import index_inode
 from ptrarray.storage.mapping import Mode, Rows, map_rows
 from ptrarray.storage.place import why_not
@@ -111,6 +112,15 @@ class State:
         mask = self._mask(start, end, info)
         assert mask is not None
         return crc32(mask, crc)
+
+    @cached_property
+    def sources(self) -> list[Source]:
+        """The files that arrays are read from, to tell the system what comes."""
+        data = source_of(self.data)
+        mask = None if self.mask is None else source_of(self.mask)
+        if mask is not None:  # counted in rows of the data, too
+            mask = mask._replace(n_rows=len(self.data), row_nbytes=self.layout.mask_width)
+        return [source for source in (data, mask) if source is not None]
 
     @cached_property
     def _bytes(self) -> memoryview:
