@@ -2,14 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+REPEAT ?= 3
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check bench format clean
 
 help:
 	@echo "make demo    fill and read a store with Python's own standard library"
 	@echo "make test    run the tests, with the examples in docstrings and README"
 	@echo "make check   formatting, lint, types, then the tests"
+	@echo "make bench   measure beside other stores (half an hour), write benchmarks/RESULTS.md"
 	@echo "make format  reformat the sources"
 	@echo "make clean   remove the virtual environment and the caches"
 
@@ -23,13 +25,21 @@ demo: $(STAMP)
 	$(BIN)/ptrarray demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory test
+
+bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m benchmarks --workload tokens --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks --workload speech --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks --workload tiny --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks --workload names --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks report benchmarks/results --markdown benchmarks/RESULTS.md
 
 format: $(STAMP)
 	$(BIN)/ruff format

@@ -23,8 +23,8 @@ class Case:
 
     def __init__(self, workload: str, n_arrays: int | None, folder: Path) -> None:
         self.workload = workload
-        make, usual, _ = WORKLOADS[workload]
-        self.source: Source = make(n_arrays or usual)
+        kind = WORKLOADS[workload]
+        self.source: Source = kind.make(n_arrays or kind.n_arrays)
         self.folder = folder
         self.serial = count()  # makes names that were not there before
         self._readers: dict[str, tuple[Engine, Any]] = {}
@@ -47,13 +47,16 @@ class Case:
         """Return the arrays that are in a peer's store: fewer for one that takes no more."""
         return self.first(self.cap(engine, kind))
 
+    def path(self, engine: Engine, kind: str = "store") -> Path:
+        """Return where a peer's store is, or will be: one to read from, one to change."""
+        purpose = "change" if kind == "upkeep" else "read"
+        return self.folder / f"{engine.name}-{purpose}-{len(self.stored(engine, kind))}.store"
+
     def store(self, engine: Engine, kind: str = "store") -> Path:
-        """Return a peer's store, made and checked if it is not there."""
-        source = self.stored(engine, kind)
-        purpose = "upkeep" if kind == "upkeep" else "read"
-        path = self.folder / f"{engine.name}-{purpose}-{len(source)}.store"
+        """Return where a peer's store is, made and checked if it was not there."""
+        path, source = self.path(engine, kind), self.stored(engine, kind)
         if not path.exists():
-            apart(_make, engine, path, source)
+            apart(make, engine, path, source)  # as the memory this takes is not given back
             check(engine, path, source)
         return path
 
@@ -104,6 +107,19 @@ def shut(engine: Engine, store: Any) -> None:
         engine.shut(store)
 
 
+def make(engine: Engine, path: Path, source: Source) -> None:
+    """Make a store to read from, the way the peer makes one."""
+    if engine.can("make"):
+        engine.make(path, source)
+        return
+    handle = engine.create(path, source)
+    engine.write(handle, source)
+    if engine.can("finish"):
+        engine.finish(handle)
+    if engine.can("close"):
+        engine.close(handle)
+
+
 def check(engine: Engine, path: Path, source: Source) -> None:
     """Compare some arrays of a store with their source."""
     numbers = [0, len(source) - 1, *lookups(len(source), N_SAMPLE)]
@@ -127,15 +143,3 @@ def discard(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _make(engine: Engine, path: Path, source: Source) -> None:
-    if engine.can("make"):
-        engine.make(path, source)
-        return
-    handle = engine.create(path, source)
-    engine.write(handle, source)
-    if engine.can("finish"):
-        engine.finish(handle)
-    if engine.can("close"):
-        engine.close(handle)

@@ -39,7 +39,7 @@ def together(work: Callable[[Source], None], parts: list[Source]) -> float:
         process.start()
     for _, ours in pipes:
         ours.close()  # so that a worker that dies is an end of file
-    times = [theirs.recv() for theirs, _ in pipes]
+    times: list[tuple[float, float]] = [theirs.recv() for theirs, _ in pipes]
     for process in processes:
         process.join()
     return max(end for _, end in times) - min(start for start, _ in times)
@@ -62,9 +62,9 @@ class Fresh:
     """A process that has imported a peer and done nothing yet: see `benchmarks.fresh`."""
 
     def __init__(self, *arguments: Any) -> None:
-        command = [sys.executable, "-m", "benchmarks.fresh", *map(str, arguments)]
+        self._command = [sys.executable, "-m", "benchmarks.fresh", *map(str, arguments)]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            self._command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def ask(self) -> None:
@@ -77,7 +77,7 @@ class Fresh:
         """Return what it tells of the step it was asked for."""
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            raise RuntimeError(f"{' '.join(self._process.args)} ended {self._process.wait()}")
+            raise RuntimeError(f"{' '.join(self._command)} ended {self._process.wait()}")
         result: dict[str, Any] = json.loads(line)
         return result
 

@@ -3,86 +3,103 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import Any
 
-from benchmarks.measures import Figure
-from benchmarks.run import ALL
+from benchmarks import plot, targets
+from benchmarks.results import FIGURES, OURS, Entry, Result, grid, number, ratio
 
-OURS = "ptrarray"
 DASH = "\N{EN DASH}"  # a peer has no way to do this
-RATIOS = f"""Each peer's cost in units of {OURS}'s, so that above 1 {OURS} is the better one.
-Medians of the ratios within a round:"""
-FIGURES: dict[str, Figure] = {figure.key: figure for measure in ALL for figure in measure.figures}
 
-Result = dict[str, Any]
-Entry = dict[str, Any]
+INTRODUCTION = f"""# Results
+
+Nothing stands here that was not run; the commands are named. `make bench` runs them all and writes this page.
+
+Every figure is a cost, so that less is better: the median of the rounds, with the smallest and the largest. In each
+round the peers take turns, in an order that moves on by one. Every answer was compared with the arrays that were
+written. "{DASH}" stands where a peer has no sensible way to do something, and "at 20,000 arrays" where more would take
+it hours or break it.
+
+"floor" is the least the machine allows: `pwritev`, one mapping, and a dict of pointers made beforehand; no checksum,
+and nothing survives a crash. Nobody waits for the disk unless it is said. What was written is readable by other
+processes at the end of each measure. Files are in the page cache unless it is said that they are not.
+"""
+
+RATIOS = f"""Each peer's cost in units of {OURS}'s, so that above 1 {OURS} is the better one;
+medians of the ratios within a round:"""
+
+
+def page(results: list[Result], plot_name: str) -> str:
+    """Return the whole report of several workloads."""
+    parts = [INTRODUCTION.strip(), "## Targets", targets.table(results), "## Figures"]
+    for result in results:
+        parts.append(markdown(result))
+        if result.fewer:
+            parts.append(f"![cost against the number of names]({plot_name})")
+    return "\n\n".join(parts).rstrip() + "\n"
 
 
 def markdown(result: Result) -> str:
     """Return all that is to be said about one workload."""
-    parts = [
-        heading(result),
-        table(result),
-        RATIOS,
-        ratios(result),
-        notes(result),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    parts = [heading(result), table(result), ratios(result), fewer(result), notes(result)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def heading(result: Result) -> str:
     """Tell what was run where."""
-    machine = result["machine"]
-    versions = ", ".join(f"{peer} {number}" for peer, number in result["versions"].items())
+    facts, machine = result.facts, result.facts["machine"]
+    versions = ", ".join(f"{peer} {number}".strip() for peer, number in facts["versions"].items())
     where = (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"{machine['system']}; Python {machine['python']}, numpy {machine['numpy']}; {versions}. "
-        f"Median of {result['repeat']} rounds, with the smallest and the largest; less is better."
+        f"{facts['repeat']} rounds, {facts['minutes']:.1f} minutes."
     )
     lines = [
-        f"### {result['workload']}: {result['n_arrays']:,} arrays, {result['nbytes'] / 1e6:,.0f} MB",
-        "",
-        f"`{result['command']}` at {result['commit']}",
-        "",
+        f"### {result.workload}: {result.n_arrays:,} arrays, {facts['nbytes'] / 1e6:,.0f} MB",
+        f"`{facts['command']}` at {facts['commit']}",
         where,
-        *(f"Not measured: {reason}." for reason in result["missing"].values()),
+        *(f"Not measured: {reason}." for reason in facts["missing"].values()),
     ]
-    return "\n".join(lines)
-
-
-def entries(result: Result) -> dict[str, dict[str, Entry]]:
-    """Return the entries by figure and peer, figures in the order they are listed."""
-    found: dict[str, dict[str, Entry]] = {key: {} for key in FIGURES}
-    for entry in result["figures"]:
-        found[entry["figure"]][entry["peer"]] = entry
-    return {key: peers for key, peers in found.items() if peers}
+    return "\n\n".join(lines)
 
 
 def table(result: Result) -> str:
     """Return medians with min and max."""
-    peers = list(result["versions"])
+    common = {peer: _common_n(result, peer) for peer in result.peers}
+    head = [peer + _at(common[peer], result.n_arrays) for peer in result.peers]
     rows = []
-    for key, by_peer in entries(result).items():
-        cells = [_cell(by_peer[peer]) if peer in by_peer else DASH for peer in peers]
+    for key, by_peer in result.figures.items():
+        cells = [
+            _cell(by_peer[peer], common[peer] or result.n_arrays) if peer in by_peer else DASH
+            for peer in result.peers
+        ]
         rows.append([FIGURES[key].title, FIGURES[key].unit, *cells])
-    return _grid(["", "unit", *peers], rows)
+    return grid(["", "unit", *head], rows)
 
 
-def _cell(entry: Entry) -> str:
+def _common_n(result: Result, peer: str) -> int | None:
+    """Return the number of arrays of all of a peer's figures, if it is one."""
+    counts = {by_peer[peer]["n_arrays"] for by_peer in result.figures.values() if peer in by_peer}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _at(n_arrays: int | None, usual: int) -> str:
+    return f", at {n_arrays:,} arrays" if n_arrays and n_arrays != usual else ""
+
+
+def _cell(entry: Entry, usual: int) -> str:
     low, middle, high = min(entry["rounds"]), median(entry["rounds"]), max(entry["rounds"])
-    at = f" at {entry['cap']:,} arrays" if entry["cap"] else ""
-    return f"{number(middle)} ({number(low)} to {number(high)}){at}"
+    spread = f"{number(middle)} ({number(low)} to {number(high)})"
+    return spread + _at(entry["n_arrays"], usual)
 
 
 def ratios(result: Result) -> str:
     """Return each peer's cost by ours."""
-    peers = [peer for peer in result["versions"] if peer != OURS]
+    peers = [peer for peer in result.peers if peer != OURS]
     rows = []
-    for key, by_peer in entries(result).items():
-        if OURS in by_peer:
+    for key, by_peer in result.figures.items():
+        if OURS in by_peer and len(by_peer) > 1:
             cells = [_ratio(by_peer.get(peer), by_peer[OURS]) for peer in peers]
             rows.append([FIGURES[key].title, *cells])
-    return _grid(["", *peers], rows) if peers and rows else ""
+    return f"{RATIOS}\n\n{grid(['', *peers], rows)}" if rows else ""
 
 
 def _ratio(theirs: Entry | None, ours: Entry) -> str:
@@ -90,17 +107,24 @@ def _ratio(theirs: Entry | None, ours: Entry) -> str:
     return DASH if value is None else number(value)
 
 
-def ratio(theirs: Entry, ours: Entry) -> float | None:
-    """Return the median of the ratios within a round; None where ours is nothing."""
-    pairs = list(zip(theirs["rounds"], ours["rounds"], strict=True))
-    return median(a / b for a, b in pairs) if all(b > 0 for _, b in pairs) else None
+def fewer(result: Result) -> str:
+    """Return what readers cost at several numbers of names."""
+    rows = []
+    for key in next(iter(result.fewer.values()), {}):
+        for n_arrays, figures in result.fewer.items():
+            by_peer = figures.get(key, {})
+            cells = [
+                _cell(by_peer[peer], n_arrays) if peer in by_peer else DASH for peer in result.peers
+            ]
+            rows.append([FIGURES[key].title, FIGURES[key].unit, f"{n_arrays:,}", *cells])
+    return grid(["", "unit", "names", *result.peers], rows) if rows else ""
 
 
 def notes(result: Result) -> str:
     """Return what has to be said about single figures."""
     lines = [
         f"- {FIGURES[entry['figure']].title}: {entry['note']}."
-        for entry in result["figures"]
+        for entry in result.facts["figures"]
         if entry["note"]
     ]
     return "\n".join(lines)
@@ -108,23 +132,17 @@ def notes(result: Result) -> str:
 
 def comparison(before: Result, after: Result) -> str:
     """Return how the medians of two results stand to each other."""
-    old, new = entries(before), entries(after)
     rows = []
-    for key in old.keys() & new.keys():
-        for peer in old[key].keys() & new[key].keys():
-            medians = [median(each[key][peer]["rounds"]) for each in (old, new)]
-            change = f"{medians[1] / medians[0]:.2f}" if medians[0] else DASH
-            rows.append((key, peer, FIGURES[key].unit, *map(number, medians), change))
-    order = {key: position for position, key in enumerate(FIGURES)}
-    rows.sort(key=lambda row: (order[row[0]], row[1]))
-    return _grid(["figure", "peer", "unit", "before", "after", "after / before"], rows)
+    for key, by_peer in after.figures.items():
+        for peer, entry in by_peer.items():
+            if old := before.entry(key, peer):
+                medians = [median(each["rounds"]) for each in (old, entry)]
+                change = f"{medians[1] / medians[0]:.2f}" if medians[0] else DASH
+                rows.append([key, peer, FIGURES[key].unit, *map(number, medians), change])
+    return grid(["figure", "peer", "unit", "before", "after", "after / before"], rows)
 
 
-def number(value: float) -> str:
-    """Return three digits of a number."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _grid(head: list[str], rows: list[Any]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
-    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+def drawing(results: list[Result]) -> str | None:
+    """Return a plot as SVG, if there is something to draw."""
+    found = [result for result in results if result.fewer]
+    return plot.svg(found[0]) if found else None

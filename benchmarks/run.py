@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import perf_counter
 from typing import Any
 
 from benchmarks.case import Case
 from benchmarks.engines import Engine
-from benchmarks.measures import Measure, fill, fresh, read, upkeep, write
+from benchmarks.measures import Measure, fill, fresh, read, size, upkeep, write
 from benchmarks.workloads import WORKLOADS
 
 KINDS = {
     "write": write.MEASURES,
-    "fresh": fresh.MEASURES,
+    "fresh": [fresh.READER, fresh.READERS],
+    "cold": [fresh.COLD],
     "read": read.MEASURES,
     "upkeep": upkeep.MEASURES,
+    "size": size.MEASURES,
     "fill": fill.MEASURES,
 }
 ALL = [measure for measures in KINDS.values() for measure in measures]
@@ -39,19 +41,37 @@ def figures(
     return [entry for measure in measures for entry in _entries(measure, engines, case, repeat)]
 
 
+def figures_at(
+    numbers: Iterable[int], engines: list[Engine], case: Case, repeat: int
+) -> list[dict[str, Any]]:
+    """Return what readers cost at fewer arrays than there are."""
+    found = []
+    for n_arrays in numbers:
+        if n_arrays < len(case.source):
+            folder = case.folder / str(n_arrays)
+            folder.mkdir()
+            taken = figures([fresh.READER], engines, Case(case.workload, n_arrays, folder), repeat)
+            found.append({"n_arrays": n_arrays, "figures": taken})
+    return found
+
+
 def _entries(
     measure: Measure, engines: list[Engine], case: Case, repeat: int
 ) -> Iterator[dict[str, Any]]:
     able = [engine for engine in engines if engine.can(*measure.needs)]
-    rounds: dict[str, list[tuple[float | None, ...]]] = {engine.name: [] for engine in able}
+    rounds: dict[str, list[list[float | None]]] = {engine.name: [] for engine in able}
     start = perf_counter()
+    n_rounds = min(repeat, measure.rounds or repeat)
     if measure.fresh:
         case.close_readers()
     # The first round is for warming up, which a fresh process is not.
-    for i_round in range(0 if measure.fresh else -1, repeat):
+    for i_round in range(0 if measure.fresh else -1, n_rounds):
         shift = i_round % max(len(able), 1)
         for engine in able[shift:] + able[:shift]:
-            values = measure.run(engine, case)
+            values = [
+                value if value is None else float(f"{value:.6g}")
+                for value in measure.run(engine, case)
+            ]
             if i_round >= 0:
                 rounds[engine.name].append(values)
     print(
@@ -66,6 +86,6 @@ def _entries(
                     "figure": figure.key,
                     "peer": engine.name,
                     "rounds": values,
-                    "cap": case.cap(engine, measure.kind),
+                    "n_arrays": len(case.stored(engine, measure.kind)),
                     "note": engine.note(figure.key),
                 }

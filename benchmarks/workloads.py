@@ -106,7 +106,8 @@ def names_of(prefix: str, numbers: Any) -> list[str]:
 
 def lookups(n_arrays: int, n_lookups: int, seed: int = SEED) -> list[int]:
     """Return numbers of arrays to look up, in random order."""
-    return np.random.default_rng(seed).integers(0, n_arrays, n_lookups).tolist()
+    numbers: list[int] = np.random.default_rng(seed).integers(0, n_arrays, n_lookups).tolist()
+    return numbers
 
 
 def concatenated(arrays: list[Array]) -> tuple[Array, Int64s]:
@@ -126,8 +127,8 @@ def tokens(n_arrays: int) -> Source:
     """Token ids of documents: int32, lengths lognormal with mean 100."""
     rng = np.random.default_rng(SEED)
     sigma = 1.0
-    lengths = rng.lognormal(np.log(100) - sigma**2 / 2, sigma, n_arrays)
-    lengths = np.maximum(lengths.round().astype(np.int64), 1)
+    drawn = rng.lognormal(np.log(100) - sigma**2 / 2, sigma, n_arrays)
+    lengths = np.maximum(drawn.round().astype(np.int64), 1)
     return _source(lengths, lambda n: rng.integers(0, 32_000, n, np.int32), "doc")
 
 
@@ -151,18 +152,31 @@ def names(n_arrays: int) -> Source:
 
 
 class Workload(NamedTuple):
-    """A kind of arrays; unless told, how many there are and which kinds of measures are taken."""
+    """A kind of arrays; unless told, how many there are, what is measured and of whom."""
 
     make: Callable[[int], Source]
     n_arrays: int
     kinds: tuple[str, ...]
+    peers: tuple[str, ...] = ()  # all if empty
+    fewer: tuple[int, ...] = ()  # other numbers of arrays at which readers are measured
 
 
-_MOST = ("write", "fresh", "read", "upkeep")
+_MOST = ("write", "fresh", "cold", "read", "upkeep", "size")
 
 WORKLOADS = {
     "tokens": Workload(tokens, 1_000_000, _MOST),
     "speech": Workload(speech, 20_000, (*_MOST, "fill")),
-    "tiny": Workload(tiny, 2_000_000, _MOST),
-    "names": Workload(names, 10_000_000, ("fresh",)),
+    "tiny": Workload(
+        tiny,
+        2_000_000,
+        ("write", "fresh", "read", "size"),
+        peers=("floor", "ptrarray", "bigarray", "lmdb", "pyarrow"),
+    ),
+    "names": Workload(
+        names,
+        10_000_000,
+        ("fresh", "size"),
+        peers=("floor", "ptrarray", "bigarray", "lmdb"),
+        fewer=(10, 1_000, 100_000, 1_000_000),
+    ),
 }

@@ -12,6 +12,7 @@ whole with numpy::
 
 import sys
 
+from ptrarray import convert
 from ptrarray.creation import create
 from ptrarray.errors import (
     BadInputError,
@@ -26,6 +27,8 @@ from ptrarray.errors import (
     UnknownNameError,
 )
 from ptrarray.fill import fill
+from ptrarray.nested import dump, load
+from ptrarray.packs import pack, unpack
 from ptrarray.pointers import Pointer
 from ptrarray.ragged import Ragged
 from ptrarray.reader import PointerArray, open
@@ -57,9 +60,14 @@ __all__ = [
     "append",
     "checkpoint",
     "compact",
+    "convert",
     "create",
+    "dump",
     "fill",
+    "load",
     "open",
+    "pack",
     "repair",
+    "unpack",
     "verify",
 ]

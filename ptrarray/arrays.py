@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import ROWS
 from ptrarray.ragged import Ragged, gather
+from ptrarray.storage.sharded_state import ShardedState
 from ptrarray.storage.state import Closed, State
 from ptrarray.views import Names
 
@@ -21,7 +22,7 @@ Note = Callable[[int, int], None]  # told of rows that are handed out writable
 _BLOCK = 1 << 16  # positions looked at in one go
 
 
-def walk(state: State | Closed, note: Note | None) -> Iterator[Array]:
+def walk(state: State | ShardedState | Closed, note: Note | None) -> Iterator[Array]:
     """Yield all arrays in data order, as views."""
     starts, ends = state.columns()
     if not state.is_plain:
@@ -36,7 +37,7 @@ def walk(state: State | Closed, note: Note | None) -> Iterator[Array]:
             yield rows[start:end]
 
 
-def _walk_shaped(state: State | Closed, note: Note | None) -> Iterator[Array]:
+def _walk_shaped(state: State | ShardedState | Closed, note: Note | None) -> Iterator[Array]:
     snapshot = state.snapshot
     for position in range(len(snapshot)):
         place = snapshot.located(position)
@@ -46,7 +47,10 @@ def _walk_shaped(state: State | Closed, note: Note | None) -> Iterator[Array]:
 
 
 def joined(
-    state: State | Closed, starts: Int64s, ends: Int64s, places: Callable[[], Iterable[int]]
+    state: State | ShardedState | Closed,
+    starts: Int64s,
+    ends: Int64s,
+    places: Callable[[], Iterable[int]],
 ) -> Ragged:
     """Copy arrays into one contiguous batch.
 
@@ -95,15 +99,13 @@ class Arrays:
         Told of rows that are handed out writable.
     """
 
-    def __init__(self, state: State | Closed, note: Note | None) -> None:
+    def __init__(self, state: State | ShardedState | Closed, note: Note | None) -> None:
         self.state = state
         self._note = note
         self._rows = state.rows
         # Where pointers can be looked up without further ado; else nothing.
-        is_plain = state.is_plain and note is None and not state.snapshot.overlay.entries
-        index = state.snapshot.index
-        self._starts = index.start_items if is_plain else index.start_items[:0]
-        self._ends = index.end_items
+        starts, self._ends = state.snapshot.item_columns()
+        self._starts = starts if state.is_plain and note is None else starts[:0]
 
     def __len__(self) -> int:
         return len(self.state.snapshot)

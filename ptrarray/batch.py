@@ -110,7 +110,7 @@ def from_mapping(
         )
     encoded = naming.encode_all(list(arrays))
     _check_names_nbytes(encoded)
-    metas = metadata.encode_all(list(arrays), meta)
+    metas = None if meta is None else metadata.encode_all(list(arrays), meta)
     _check_nbytes("metadata", metas)
     if not layout.is_plain:
         return _from_fitted(arrays, encoded, metas, layout)
@@ -251,7 +251,7 @@ def from_ragged(
         bytes_at = [offset * width for offset in relative]
         return (raw[start:end] for start, end in pairwise(bytes_at))
 
-    metas = metadata.encode_all(list(names), meta)
+    metas = None if meta is None else metadata.encode_all(list(names), meta)
     _check_nbytes("metadata", metas)
     return Batch(encoded, naming.hash_all(encoded), relative, [used], pieces, metas=metas)
 

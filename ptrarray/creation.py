@@ -16,7 +16,10 @@ from ptrarray.format import dtypes
 from ptrarray.format.attrs import checked
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.layouts import MIXED, ROWS, SHAPED, Layout, mask_itemsize
-from ptrarray.storage.create import create_store, new_header, replace_store
+from ptrarray.sizes import nbytes
+from ptrarray.storage.create import new_header
+from ptrarray.storage.replacing import create_any, replace_any
+from ptrarray.storage.shards import is_sharded
 from ptrarray.storage.snapshot import FILE_NAMES
 from ptrarray.storage.state import absolute
 from ptrarray.writer import PointerArrayWriter, append
@@ -34,6 +37,7 @@ def create(
     mode: str = "x",
     durable: bool = False,
     masked: bool = False,
+    shard_size: str | int | None = None,
 ) -> PointerArrayWriter:
     """Make a store and open it for writing.
 
@@ -61,6 +65,12 @@ def create(
     masked : bool
         Whether to keep a mask beside the data: arrays are read back as
         `numpy.ma.MaskedArray`, with what is under the mask.
+    shard_size : str or int, optional
+        Split the store as it grows into shards of at most this size: bytes, or
+        a number with a unit, as ``"200MB"``. Each is a store of its own, to be
+        copied or backed up; together they open as one. What one call writes
+        goes to one shard, so only a larger call makes a larger shard. Shards
+        choose their own rows: no `rows`, `start` or `reserve`.
 
     Returns
     -------
@@ -102,15 +112,27 @@ def create(
         )
     layout = _layout(dtype, row_shape, masked=bool(masked))
     header = new_header(layout, integer("rows", rows), checked(attrs))
+    shard_nbytes = None if shard_size is None else _shard_nbytes(shard_size, header)
     try:
-        create_store(directory, header)
+        create_any(directory, header, shard_nbytes)
     except StoreExistsError:
         if mode == "x" or not is_store(directory):
             raise
         if mode == "a":
-            return _append_same(directory, durable, header)
-        replace_store(directory, header)
+            return _append_same(directory, durable, header, shard_nbytes)
+        replace_any(directory, header, shard_nbytes)
     return append(directory, durable)
+
+
+def _shard_nbytes(shard_size: str | int, header: IndexHeader) -> int:
+    if header.n_rows:
+        raise BadInputError(
+            f"{header.n_rows} rows beforehand in a store of shards, which choose their own rows: "
+            "leave out `rows` or `shard_size`",
+            found=header.n_rows,
+            expected=0,
+        )
+    return nbytes("shard_size", shard_size)
 
 
 def _layout(
@@ -142,17 +164,33 @@ def _layout(
 
 def is_store(directory: Path) -> bool:
     """Tell whether a directory has the files of a store, damaged or not."""
-    return all((directory / name).is_file() for name in FILE_NAMES)
+    return is_sharded(directory) or all((directory / name).is_file() for name in FILE_NAMES)
 
 
-def _append_same(directory: Path, durable: bool, header: IndexHeader) -> PointerArrayWriter:
+def _append_same(
+    directory: Path, durable: bool, header: IndexHeader, shard_nbytes: int | None
+) -> PointerArrayWriter:
     writer = append(directory, durable)
     try:
+        if shard_nbytes is not None:
+            _check_shards(writer, shard_nbytes)
         _check_same(writer, header)
     except BaseException:
         writer.close()
         raise
     return writer
+
+
+def _check_shards(writer: PointerArrayWriter, wanted: int) -> None:
+    found = writer._session.shard_nbytes
+    if found != wanted:
+        what = "is not split into shards" if found is None else f"has shards of {found} bytes"
+        raise BadInputError(
+            f"{writer.path} {what}, and shards of {wanted} bytes were asked for",
+            path=writer.path,
+            found=found,
+            expected=wanted,
+        )
 
 
 def _check_same(writer: PointerArrayWriter, wanted: IndexHeader) -> None:

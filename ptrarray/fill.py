@@ -35,12 +35,12 @@ from ptrarray.reader import open as open_store
 from ptrarray.worker import (
     BATCH_NBYTES,
     Failure,
+    FillJob,
     Job,
     Report,
     Task,
     become_worker,
     summarize,
-    work,
     work_packed,
 )
 from ptrarray.writer import append
@@ -62,6 +62,7 @@ def fill(
     attrs: Mapping[str, Any] | None = None,
     rows: int = 0,
     masked: bool = False,
+    shard_size: str | int | None = None,
     processes: int | None = None,
     progress: bool = True,
     resume: bool = False,
@@ -80,7 +81,7 @@ def fill(
         A mapping from name to argument: the function returns the array of that name. Or an
         iterable of arguments, read as they are needed: the function returns a mapping from
         name to array.
-    dtype, row_shape, attrs, rows, masked
+    dtype, row_shape, attrs, rows, masked, shard_size
         As for `create`. Without `dtype`, a store that is there is taken as it is.
     processes : int, optional
         Number of worker processes; by default one for each core this process may use.
@@ -122,21 +123,66 @@ def fill(
     3
     """
     place = str(Path(path).absolute())
-    n_workers = _count_workers(processes, executor)
-    _prepare(place, dtype, row_shape, {"attrs": attrs, "rows": rows, "masked": masked})
+    n_workers = count_workers(processes, executor)
+    others = {"attrs": attrs, "rows": rows, "masked": masked, "shard_size": shard_size}
+    prepare(place, dtype, row_shape, others)
     with open_store(place) as store:
         total = _count_new(store, tasks, resume) if isinstance(tasks, Mapping) else None
-        job = Job(place, function, resume)
-        under_way: _Futures = {}
-        with _pool(n_workers, executor, under_way) as pool:
-            run = _Run(job, _each_task(store, tasks, resume), pool, under_way)
-            n_arrays = run.finish(_CHUNKS_PER_WORKER * n_workers, total, progress)
+        job = FillJob(place, function, resume)
+        each_task = _each_task(store, tasks, resume)
+        n_arrays = run_job(job, each_task, n_workers, executor, total=total, progress=progress)
     with append(place) as writer:
         writer.flush()
     return n_arrays
 
 
-def _count_workers(processes: int | None, executor: Executor | None) -> int:
+def run_job(
+    job: Job,
+    tasks: Iterator[Task],
+    n_workers: int,
+    executor: Executor | None,
+    *,
+    total: int | None,
+    progress: bool,
+    unit: str = "arrays",
+    seen: Callable[[Report], None] | None = None,
+) -> int:
+    """Run a job on tasks in worker processes, and return the number of arrays written.
+
+    Parameters
+    ----------
+    job, tasks
+        What to do with what, in chunks.
+    n_workers, executor
+        As `count_workers` says, and as for `fill`.
+    total, progress, unit
+        For the bar, which counts arrays if that is the unit, else tasks.
+    seen : callable, optional
+        Called with the report of each chunk as it ends.
+
+    Raises
+    ------
+    TaskError
+        As `fill` does.
+    """
+    under_way: _Futures = {}
+    with _pool(n_workers, executor, under_way) as pool:
+        running = _Run(job, tasks, pool, under_way)
+        # First the workers, then the bar: its thread should not be there in a fork.
+        running.refill(_CHUNKS_PER_WORKER * n_workers)
+        with tqdm(total=total, unit=f" {unit}", disable=not progress) as bar:
+
+            def advance(report: Report) -> None:
+                if seen is not None:
+                    seen(report)
+                running.show(bar)
+                bar.update(report.n_arrays if unit == "arrays" else report.n_tasks)
+
+            return running.finish(_CHUNKS_PER_WORKER * n_workers, advance)
+
+
+def count_workers(processes: int | None, executor: Executor | None) -> int:
+    """Return the number asked for, or that of the cores this process may use."""
     if processes is not None and processes < 1:
         raise BadInputError(
             f"processes is {processes}, expected at least 1", found=processes, expected=1
@@ -145,7 +191,7 @@ def _count_workers(processes: int | None, executor: Executor | None) -> int:
     return processes or getattr(executor, "_max_workers", None) or usable or 1
 
 
-def _prepare(
+def prepare(
     path: str,
     dtype: DTypeLike | None,
     row_shape: tuple[int, ...] | int | None,
@@ -234,30 +280,32 @@ class _Run:
         self._n_arrays = 0
         self._nbytes = 0
 
-    def finish(self, n_chunks: int, total: int | None, progress: bool) -> int:
+    def finish(self, n_chunks: int, advance: Callable[[Report], None]) -> int:
         """Run every task, `n_chunks` at a time, and return the number of arrays written."""
-        try:
-            # First the workers, then the bar: its thread should not be there in a fork.
-            self._refill(n_chunks)
-            with tqdm(total=total, unit=" arrays", disable=not progress) as bar:
-                while self._under_way:
-                    self._collect(bar)
-                    self._refill(n_chunks)
-        except BrokenExecutor as error:
-            self._under_way.clear()  # they are broken too, and not to be cancelled
-            raise self._broken(error) from error
+        while self._under_way:
+            self._collect(advance)
+            self.refill(n_chunks)
         return self._n_arrays
 
-    def _refill(self, n_chunks: int) -> None:
+    def refill(self, n_chunks: int) -> None:
+        """Submit chunks until so many are under way."""
         while len(self._under_way) < n_chunks:
             chunk = _take_chunk(self._tasks, self._next_n_tasks)
             if not chunk:
                 return
-            self._under_way[self._submit(chunk)] = chunk
+            try:
+                self._under_way[self._submit(chunk)] = chunk
+            except BrokenExecutor as error:
+                raise self._broken(error) from error
+
+    def show(self, bar: tqdm[Any]) -> None:
+        """Show the rate beside the bar."""
+        seconds = bar.format_dict["elapsed"]
+        bar.set_postfix_str(f"{self._nbytes / 1e6 / max(seconds, 1e-3):,.1f} MB/s", False)
 
     def _submit(self, chunk: list[Task]) -> Future[Report]:
         if not isinstance(self._executor, ProcessPoolExecutor):
-            return self._executor.submit(work, self._job, chunk)
+            return self._executor.submit(self._job.run, chunk)
         # Packed here, because an executor whose own packing fails may hang when it is shut down
         # (Python 3.11), and one whose unpacking fails is broken.
         try:
@@ -266,7 +314,7 @@ class _Run:
             raise self._failed_whole(chunk, error, "not sent to a worker, ") from error
         return self._executor.submit(work_packed, packed)
 
-    def _collect(self, bar: tqdm[Any]) -> None:
+    def _collect(self, advance: Callable[[Report], None]) -> None:
         ended, _ = wait(self._under_way, return_when=FIRST_COMPLETED)
         for future in [future for future in self._under_way if future in ended]:  # in order
             chunk = self._under_way.pop(future)
@@ -274,17 +322,15 @@ class _Run:
             self._n_arrays += report.n_arrays
             self._nbytes += report.nbytes
             self._next_n_tasks = _fitting(report)
-            seconds = bar.format_dict["elapsed"]
-            bar.set_postfix_str(f"{self._nbytes / 1e6 / max(seconds, 1e-3):,.1f} MB/s", False)
-            bar.update(report.n_arrays)
+            advance(report)
             if report.failure is not None:
                 raise self._failed(chunk, report.failure) from report.failure.error
 
     def _result(self, future: Future[Report], chunk: list[Task]) -> Report:
         try:
             return future.result()
-        except BrokenExecutor:
-            raise
+        except BrokenExecutor as error:
+            raise self._broken(error) from error
         except Exception as error:
             raise self._failed_whole(chunk, error) from error
 
@@ -308,6 +354,7 @@ class _Run:
         return error
 
     def _broken(self, error: BrokenExecutor) -> TaskError:
+        self._under_way.clear()  # they are broken too, and not to be cancelled
         return TaskError(
             f"a worker process filling {self._job.path} died (killed, out of memory, or of an error "
             "that it printed); what was committed stays, resume=True goes on from there",

@@ -15,26 +15,28 @@ from ptrarray.arrays import Arrays, Items, Values, joined
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.names import encode_all
+from ptrarray.pandas_bridge import to_series
 from ptrarray.pointers import merge_runs
 from ptrarray.ragged import Ragged
 from ptrarray.storage import transactions
-from ptrarray.storage.mapping import Mode
+from ptrarray.storage.mapping import Backend, Mode
 from ptrarray.storage.session import Session
-from ptrarray.storage.snapshot import open_snapshot
-from ptrarray.storage.state import Closed, State, absolute, load
+from ptrarray.storage.sharded_state import ShardedState, divided, open_state, parts_of, refreshed
+from ptrarray.storage.sharded_verify import check_any
+from ptrarray.storage.state import Closed, State, absolute
 from ptrarray.storage.transactions import unknown
-from ptrarray.storage.verify import check
 from ptrarray.views import Meta, Names, Pointers
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
 
 MODES = ("r", "r+", "c")
+BACKENDS = ("mmap", "pread")
 
 _NOTES_LIMIT = 1 << 12
 
 
-def open(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
+def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mmap") -> PointerArray:
     """Open a store for reading.
 
     Parameters
@@ -44,6 +46,11 @@ def open(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
     mode : {'r', 'r+', 'c'}
         As for `numpy.memmap`: ``"r"`` hands out read-only views, ``"r+"``
         views that change the store, ``"c"`` views that change in memory only.
+    backend : {'mmap', 'pread'}
+        ``"mmap"`` hands out views on a mapping. ``"pread"`` reads what is
+        asked for, and hands out writable copies: for network and parallel
+        file systems, where mapping is slow or limited. Then `mode` may be
+        ``"r"`` or ``"c"``, which are the same.
 
     Returns
     -------
@@ -60,14 +67,21 @@ def open(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
     -----
     Takes the same time and memory for ten names as for a hundred million: it
     maps the index and the data file, and reads what was committed since the
-    last checkpoint. Changes no file.
+    last checkpoint. Changes no file. Of a store of shards, that for each.
+
+    With the backend ``"pread"`` nothing is mapped. The index is read whole, so
+    that opening and memory cost some 45 bytes a name and the names; each
+    array that is asked for is one read of the file, and ``store.rows``,
+    ``np.asarray(store)`` and the like are copies of everything. Reductions and
+    `verify` read block by block. A file that is cut short meanwhile is a
+    `CorruptStoreError`, where touching a mapping would kill the process.
 
     Examples
     --------
     >>> ptrarray.open("corpus.ptr")["utt2"]
     array([4., 5.], dtype=float32)
     """
-    return PointerArray(path, mode)
+    return PointerArray(path, mode, backend)
 
 
 class PointerArray(Mapping[str, Array]):
@@ -84,12 +98,13 @@ class PointerArray(Mapping[str, Array]):
 
     Parameters
     ----------
-    path, mode
+    path, mode, backend
         As for `open`.
 
     Notes
     -----
-    Arrays handed out are plain ndarrays on one memory mapping, not copies.
+    Arrays handed out are plain ndarrays on one memory mapping, not copies
+    (but see ``backend="pread"`` of `open`).
     They stay valid after `refresh` and `close`. A reader pickles to its path,
     so another process opens the store as it is by then. It may be used by
     several threads and after a fork.
@@ -110,22 +125,19 @@ class PointerArray(Mapping[str, Array]):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    def __init__(self, path: str | os.PathLike[str], mode: Mode = "r") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mmap"
+    ) -> None:
         self._path = absolute(path)
-        if mode not in MODES:
-            raise BadInputError(
-                f"mode {mode!r} is not one of {', '.join(map(repr, MODES))}",
-                path=self.path,
-                found=mode,
-                expected=MODES,
-            )
+        _check_options(self.path, mode, backend)
         self._mode: Mode = mode
+        self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
         self._arrays: Arrays | None = None
-        self._state: State | Closed = load(open_snapshot(self._path), mode)
+        self._state: State | ShardedState | Closed = open_state(self._path, mode, backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open, (self.path, self._mode)
+        return open, (self.path, self._mode, self._backend)
 
     def __enter__(self) -> Self:
         return self
@@ -154,8 +166,7 @@ class PointerArray(Mapping[str, Array]):
         """
         if self._handed_out:
             self.flush()
-        snapshot = self._state.snapshot.refreshed()
-        self._state, self._arrays = load(snapshot, self._mode, self._state), None
+        self._state, self._arrays = refreshed(self._state, self._mode), None
 
     def flush(self) -> None:
         """In mode ``r+``: put changes made through views on the disk, and renew checksums.
@@ -163,15 +174,16 @@ class PointerArray(Mapping[str, Array]):
         Does nothing in the other modes. A writer is not kept from replacing
         or deleting an array meanwhile; then its own checksum stands.
         """
-        snapshot = self._state.snapshot
-        if self._mode != "r+" or not self._handed_out:
+        parts = divided(self._state, self._handed_out)
+        if self._mode != "r+" or not parts:
             return
-        session = Session(self._path)
-        try:
-            transactions.renew_checksums(session, snapshot.header, self._handed_out)
-            session.flush()
-        finally:
-            session.close()
+        for part, ranges in parts:
+            session = Session(part.snapshot.directory)
+            try:
+                transactions.renew_checksums(session, part.snapshot.header, ranges)
+                session.flush()
+            finally:
+                session.close()
         # Views stay in their owners' hands, who may go on writing to them.
         self._handed_out = _merged(self._handed_out)
 
@@ -199,6 +211,11 @@ class PointerArray(Mapping[str, Array]):
     def mode(self) -> Mode:
         """Mode it was opened with."""
         return self._mode
+
+    @property
+    def backend(self) -> Backend:
+        """Backend it was opened with."""
+        return self._backend
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -244,6 +261,24 @@ class PointerArray(Mapping[str, Array]):
     def nbytes(self) -> int:
         """Bytes of the flat array, holes and pre-sized rows included."""
         return self._state.data.nbytes
+
+    @property
+    def shards(self) -> list[str]:
+        """Paths of the stores that this one consists of: its shards, or itself.
+
+        Each opens alone, too, and can be copied or backed up by itself.
+
+        Examples
+        --------
+        >>> len(store.shards)
+        1
+        """
+        return [str(part.snapshot.directory) for part in parts_of(self._state)]
+
+    @property
+    def shard_nbytes(self) -> int | None:
+        """Bytes that a shard has at the most; None for a store without shards."""
+        return self._state.snapshot.shard_nbytes
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -303,12 +338,12 @@ class PointerArray(Mapping[str, Array]):
         self._note(0, len(state.rows))
         return state.rows[key]
 
-    def _shaped(self, state: State | Closed, name: str) -> Array:
+    def _shaped(self, state: State | ShardedState | Closed, name: str) -> Array:
         place = state.snapshot.locate(name.encode())
         assert place is not None  # found a moment ago in a snapshot that never changes
         return state.array_at(place)
 
-    def _pointer(self, state: State | Closed, name: str) -> tuple[int, int]:
+    def _pointer(self, state: State | ShardedState | Closed, name: str) -> tuple[int, int]:
         try:
             raw = name.encode()
         except (AttributeError, UnicodeEncodeError):  # nothing that could be a name
@@ -318,7 +353,7 @@ class PointerArray(Mapping[str, Array]):
             raise unknown(name, self.path)
         return found
 
-    def _rows(self, state: State | Closed, start: int, end: int) -> Array:
+    def _rows(self, state: State | ShardedState | Closed, start: int, end: int) -> Array:
         self._note(start, end)
         return state.rows[start:end]
 
@@ -410,6 +445,21 @@ class PointerArray(Mapping[str, Array]):
         """
         return Meta(self._state.snapshot)
 
+    def series(self, name: str) -> Any:
+        """Return an array as a pandas Series on the store's memory.
+
+        With the index, name and dtype that `ptrarray.convert.from_pickles` and
+        its like kept; see `ptrarray.convert.to_series`.
+
+        Examples
+        --------
+        >>> store.series("utt2")
+        0    4.0
+        1    5.0
+        dtype: float32
+        """
+        return to_series(self, name)
+
     @property
     def pointers(self) -> Pointers:
         """Mapping from name to `Pointer`.
@@ -475,7 +525,11 @@ class PointerArray(Mapping[str, Array]):
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Return `rows` to numpy; a view unless `dtype` or `copy` ask for a copy."""
-        return np.array(self.rows, dtype=dtype, copy=copy)
+        if self._backend == "mmap":
+            return np.array(self.rows, dtype=dtype, copy=copy)
+        if copy is False:
+            raise ValueError(f"reading {self.path} copies, which copy=False forbids")
+        return np.asarray(self.rows, dtype)
 
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: dict[str, Any]
@@ -595,12 +649,31 @@ class PointerArray(Mapping[str, Array]):
 
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
-        check(self._state, progress=progress)
+        check_any(self._state, progress=progress)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     starts, ends = merge_runs(*np.array(ranges, np.int64).reshape(-1, 2).T)
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _check_options(path: str, mode: str, backend: str) -> None:
+    for name, found, known in (("mode", mode, MODES), ("backend", backend, BACKENDS)):
+        if found not in known:
+            raise BadInputError(
+                f"{name} {found!r} is not one of {', '.join(map(repr, known))}",
+                path=path,
+                found=found,
+                expected=known,
+            )
+    if (mode, backend) == ("r+", "pread"):
+        raise BadInputError(
+            f"mode 'r+' changes {path} through views on its mapping, and backend 'pread' maps "
+            "nothing: use backend 'mmap', or write with append()",
+            path=path,
+            found=backend,
+            expected="mmap",
+        )
 
 
 def _listed(names: Iterable[str]) -> list[str]:

@@ -7,9 +7,8 @@ import os
 from ptrarray.errors import CorruptStoreError
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
-from ptrarray.storage import compaction
-from ptrarray.storage.salvage import salvage
-from ptrarray.storage.session import Session
+from ptrarray.storage import sharded_upkeep
+from ptrarray.storage.place import why_not
 from ptrarray.storage.snapshot import not_found
 from ptrarray.storage.state import absolute
 from ptrarray.storage.verify import Damage
@@ -29,17 +28,14 @@ def checkpoint(path: str | os.PathLike[str]) -> None:
     Notes
     -----
     Time and memory grow with the number of names, not with the rows. Killed
-    anywhere in the middle, the store is as before or checkpointed.
+    anywhere in the middle, the store is as before or checkpointed. Of a store
+    of shards, each in turn.
 
     Examples
     --------
     >>> ptrarray.checkpoint("corpus.ptr")
     """
-    session = Session(absolute(path))
-    try:
-        session.checkpoint()
-    finally:
-        session.close()
+    sharded_upkeep.checkpoint(absolute(path))
 
 
 def compact(path: str | os.PathLike[str], progress: bool = False) -> None:
@@ -72,6 +68,8 @@ def compact(path: str | os.PathLike[str], progress: bool = False) -> None:
     It refuses rather than waits for a writer that is filling rows, because
     that writer may be a process that takes hours for one array.
 
+    Of a store of shards, each in turn: they get smaller, not fewer.
+
     Examples
     --------
     >>> with ptrarray.append("corpus.ptr") as writer:
@@ -80,11 +78,7 @@ def compact(path: str | os.PathLike[str], progress: bool = False) -> None:
     >>> ptrarray.open("corpus.ptr").rows
     array([4., 5., 6.], dtype=float32)
     """
-    session = Session(absolute(path))
-    try:
-        compaction.compact(session, progress=progress)
-    finally:
-        session.close()
+    sharded_upkeep.compact(absolute(path), progress=progress)
 
 
 def verify(store: str | os.PathLike[str] | PointerArray, progress: bool = False) -> None:
@@ -160,6 +154,9 @@ def repair(
     them. No writer must have the damaged store open. Memory grows with the
     number of names.
 
+    A shard of which nothing can be read, or that is missing, becomes an empty
+    one.
+
     Examples
     --------
     >>> ptrarray.repair("corpus.ptr", "repaired.ptr")
@@ -167,7 +164,9 @@ def repair(
     >>> len(ptrarray.open("repaired.ptr"))
     3
     """
+    if absolute(path).is_file():
+        raise why_not(absolute(path))
     try:
-        return salvage(absolute(path), absolute(to), progress=progress)
+        return sharded_upkeep.repair(absolute(path), absolute(to), progress=progress)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise not_found(absolute(path)) from error

@@ -10,6 +10,7 @@ from ptrarray.format import metadata
 from ptrarray.pointers import Pointer
 from ptrarray.storage import transactions
 from ptrarray.storage.session import Session
+from ptrarray.storage.sharded_snapshot import ShardedSnapshot
 from ptrarray.storage.snapshot import Snapshot
 from ptrarray.storage.transactions import unknown
 
@@ -53,7 +54,7 @@ class Names(Sequence[str]):
     ('utt1', 'utt3', 3)
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot | ShardedSnapshot) -> None:
         self._snapshot = snapshot
 
     def __len__(self) -> int:
@@ -81,7 +82,7 @@ class Names(Sequence[str]):
 
 
 class Pointers(Mapping[str, Pointer]):
-    """Name to `Pointer`, in data order.
+    """Name to `Pointer`, in data order. Pickled, it becomes a dict.
 
     Examples
     --------
@@ -108,6 +109,9 @@ class Pointers(Mapping[str, Pointer]):
 
     def __iter__(self) -> Iterator[str]:
         return map(decoded, self._catalog.names())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
 
     def __repr__(self) -> str:
         return f"<{len(self)} pointers of {self._catalog.directory}>"

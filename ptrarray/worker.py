@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing import connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from ptrarray.format.layouts import Layout
 from ptrarray.writer import PointerArrayWriter, append
 
 BATCH_NBYTES = 1 << 24
+# A batch goes to one shard whole. By such a part of one, shards come out even.
+_SHARD_PART = 8
 
 
 class Task(NamedTuple):
@@ -38,12 +40,27 @@ class Task(NamedTuple):
         return self.argument if self.name is None else self.name
 
 
-class Job(NamedTuple):
-    """What every chunk needs besides its tasks."""
+class Job(Protocol):
+    """What every chunk needs besides its tasks, and what is to be done with them."""
+
+    @property
+    def path(self) -> str:
+        """The store."""
+
+    def run(self, chunk: list[Task]) -> Report:
+        """Do a chunk of tasks, in a worker."""
+
+
+class FillJob(NamedTuple):
+    """The job of `fill`: call a function for each task."""
 
     path: str
     function: Callable[[Any], Any]
     resume: bool
+
+    def run(self, chunk: list[Task]) -> Report:
+        """Compute the arrays of a chunk and write them."""
+        return work(self, chunk)
 
 
 class Failure(NamedTuple):
@@ -63,6 +80,7 @@ class Report(NamedTuple):
     nbytes: int
     seconds: float
     failure: Failure | None
+    more: Any = None  # what only this kind of job knows
 
 
 def become_worker() -> None:
@@ -85,7 +103,7 @@ class _TaskFailed(Exception):
         self.i_task = i_task
 
 
-def work(job: Job, chunk: list[Task]) -> Report:
+def work(job: FillJob, chunk: list[Task]) -> Report:
     """Compute the arrays of a chunk and write them, up to the first task that fails."""
     began = time.perf_counter()
     failure = None
@@ -102,11 +120,13 @@ def work(job: Job, chunk: list[Task]) -> Report:
 
 
 def work_packed(packed: bytes) -> Report:
-    """Do the `work` for a pickled job and chunk."""
-    return work(*pickle.loads(packed))
+    """Run a pickled job on its chunk."""
+    job, chunk = pickle.loads(packed)
+    report: Report = job.run(chunk)
+    return report
 
 
-def _compute(job: Job, i_task: int, task: Task, batch: _Batch) -> None:
+def _compute(job: FillJob, i_task: int, task: Task, batch: _Batch) -> None:
     try:
         result = job.function(task.argument)
         arrays = batch.fit(_by_name(result) if task.name is None else {task.name: result})
@@ -127,12 +147,19 @@ def _by_name(result: Any) -> Mapping[str, Any]:
     )
 
 
+def batch_limit_nbytes(writer: PointerArrayWriter) -> int:
+    """Return the bytes after which waiting arrays should be committed."""
+    shard_nbytes = writer._session.shard_nbytes or BATCH_NBYTES * _SHARD_PART
+    return min(BATCH_NBYTES, shard_nbytes // _SHARD_PART)
+
+
 class _Batch:
     """Arrays that wait to be committed together."""
 
     def __init__(self, writer: PointerArrayWriter, resume: bool) -> None:
         self._writer = writer
         self._resume = resume
+        self._limit_nbytes = batch_limit_nbytes(writer)
         self._waiting: dict[int, dict[str, NDArray[Any]]] = {}
         self._names: set[str] = set()
         self._waiting_nbytes = 0
@@ -156,15 +183,15 @@ class _Batch:
     def add(self, i_task: int, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the arrays of a task, and write if that makes enough."""
         nbytes = sum(array.nbytes for array in arrays.values())
-        if not self._names.isdisjoint(arrays) or self._waiting_nbytes + nbytes > BATCH_NBYTES:
+        if not self._names.isdisjoint(arrays) or self._waiting_nbytes + nbytes > self._limit_nbytes:
             self.write()
-        if nbytes <= BATCH_NBYTES:
+        if nbytes <= self._limit_nbytes:
             # The function may use its buffer again before these are written.
             arrays = {name: array.copy(order="K") for name, array in arrays.items()}
         self._waiting[i_task] = arrays
         self._names.update(arrays)
         self._waiting_nbytes += nbytes
-        if nbytes > BATCH_NBYTES:
+        if nbytes > self._limit_nbytes:
             self.write()
 
     def write(self) -> None:

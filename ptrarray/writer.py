@@ -18,8 +18,9 @@ from ptrarray.format.layouts import ROWS, Kind
 from ptrarray.storage import transactions
 from ptrarray.storage.allocation import allocated
 from ptrarray.storage.session import Session
-from ptrarray.storage.snapshot import open_snapshot
-from ptrarray.storage.state import State, absolute, load
+from ptrarray.storage.sharded_session import Shards, open_session
+from ptrarray.storage.sharded_state import ShardedState, load_any, open_any
+from ptrarray.storage.state import State, absolute
 from ptrarray.storage.transactions import unknown
 from ptrarray.views import Attrs, MetaOfWriter, Pointers, encoded
 
@@ -96,8 +97,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         self._path = absolute(path)
         self._durable = durable
         self._closed = False
-        self._opened: Session | None = Session(self._path, durable=durable)
-        self._state: State | None = None
+        self._opened: Session | Shards | None = open_session(self._path, durable=durable)
+        self._state: State | ShardedState | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._closed:
@@ -120,9 +121,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         if session is None:
             raise self._closed_error()
         if session.pid != os.getpid():  # inherited by a fork, which closed the files
-            session = self._opened = Session(self._path, durable=self._durable)
+            session = self._opened = open_session(self._path, durable=self._durable)
             self._state = None
-        return session
+        return session.for_call()
 
     def _closed_error(self) -> ClosedStoreError:
         return ClosedStoreError(f"the writer of {self.path} was closed", path=self.path)
@@ -429,7 +430,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         session, state = self._session, self._state
         with session.locked():
             start, end = self.pointers[name]
-            state = self._state = load(session.snapshot(), "r", state)
+            state = self._state = load_any(session.snapshot(), "r", state)
         if state.is_plain:
             return state.rows[start:end]
         place = state.snapshot.locate(name.encode())
@@ -469,7 +470,7 @@ class _Committed:
     def find(self, name: bytes) -> tuple[int, int] | None:
         session = self._writer._session
         with session.locked():
-            return session.snapshot().find(name)
+            return session.find(name)
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         session = self._writer._session
@@ -483,4 +484,4 @@ class _Committed:
 
     def names(self) -> Iterator[bytes]:
         # A snapshot of its own, for writing goes on while names are taken from it.
-        return open_snapshot(self._writer._session.directory).names()
+        return open_any(self._writer._session.directory).names()

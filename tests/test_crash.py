@@ -115,11 +115,13 @@ def checkpoint(story: Story) -> None:
 
 def close_and_reopen(story: Story) -> None:
     writer = story.create()
-    story.write(writer, None, None, **{f"n{i}": ints(2, i) for i in range(40)})
+    many: Any = {f"n{i}": ints(2, i) for i in range(40)}
+    story.write(writer, None, **many)
     story.close(writer)
     for name in ("x", "y"):
         writer = ptrarray.append(story.path)
-        story.write(writer, None, None, **{name: ints(3)})
+        one: Any = {name: ints(3)}
+        story.write(writer, None, **one)
         story.close(writer)
 
 

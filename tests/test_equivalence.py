@@ -18,9 +18,13 @@ from numpy.typing import NDArray
 import ptrarray
 from ptrarray import BadInputError, DuplicateNameError, table
 from ptrarray.casting import fit
+from ptrarray.format import journal
 from ptrarray.names import hash_all
+from ptrarray.storage.folding import fold
 from ptrarray.storage.index import Index
+from ptrarray.storage.journal import Journal
 from ptrarray.storage.recent import RecentNames
+from ptrarray.storage.session import Session
 from tests.support import strategies
 from tests.support.checks import check_same, check_store, check_writer
 
@@ -515,3 +519,55 @@ def test_what_fits_is_not_copied(dtype: Any, layout: Callable[[Array], Array]) -
     assert np.shares_memory(found, array) == array.flags.c_contiguous
     assert found.flags.c_contiguous
     assert np.array_equal(found, array)
+
+
+# A checkpoint folds the journal in without an overlay --------------------------------------------------
+
+
+NAMES = [*COLLIDING, "a", "größe", ""]
+
+
+def change_at_random(writer: ptrarray.PointerArrayWriter, rng: np.random.Generator) -> None:
+    """Make one change of any kind, often to names that are there."""
+    name = str(rng.choice(NAMES))
+    match rng.integers(6):
+        case 0 if name in writer:
+            del writer[name]
+        case 1 if name in writer:
+            writer.meta[name] = {"n": int(rng.integers(9))}
+        case 2:
+            writer.point(name, 0, int(rng.integers(2)), overwrite=True)
+        case 3:
+            writer.attrs["n"] = int(rng.integers(9))
+        case 4:
+            arrays = {str(n): np.arange(rng.integers(4)) for n in rng.permutation(NAMES)[:5]}
+            writer.write(arrays, overwrite=True, meta={name: {"x": 1} for name in list(arrays)[:2]})
+        case _:
+            writer[name] = np.ones((2, int(rng.integers(3))))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_folding_a_journal_in(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    writer = ptrarray.create(tmp_path / "a.ptr")
+    writer["first"] = np.zeros(64, np.uint8)
+    for _ in range(rng.integers(20)):
+        change_at_random(writer, rng)
+    ptrarray.checkpoint(tmp_path / "a.ptr")
+    for _ in range(rng.integers(30)):
+        change_at_random(writer, rng)
+    session = Session(tmp_path / "a.ptr")
+    with session.locked(), Journal(tmp_path / "a.ptr", writable=False) as log:
+        told = [
+            (frame.kind, journal.decode_columns(frame, log.path))
+            for frame in log.frames(session.state, journal.RECORDS_START)
+            if frame.kind != journal.ATTRS
+        ]
+        plain = session.snapshot().overlay.order.columns()
+        for column, folded in zip(plain, fold(session.index, told), strict=True):
+            assert type(column) is type(folded)
+            parts: Any = column if isinstance(column, tuple) else (column,)
+            others: Any = folded if isinstance(folded, tuple) else (folded,)
+            assert all(np.array_equal(*pair) for pair in zip(parts, others, strict=True))
+    session.release()
+    writer.close()

@@ -236,6 +236,7 @@ def golden(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Expected]]:
     assert contents(path) == before, "a test wrote to a golden store"
 
 
+@pytest.mark.usefixtures("backend")
 def test_reads_right(golden: tuple[Path, Expected]) -> None:
     path, expected = golden
     with ptrarray.open(path) as store:
@@ -311,6 +312,7 @@ def test_journal_is_a_msgpack_stream(golden: tuple[Path, Expected]) -> None:
 # Stores to refuse -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("name", REFUSED)
 def test_refuses(name: str) -> None:
     when, error, message = REFUSED[name]

@@ -14,23 +14,26 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # From the ground up; modules on one line do not know each other.
 RANKS = [
     {"errors"},
-    {"checks", "pointers", "progress", "table", "names", "casting", "copying"},
-    {"ragged"},
+    {
+        *("checks", "pointers", "progress", "table", "names", "casting", "copying"),
+        *("compressors", "indexing", "pandas_index"),
+    },
+    {"ragged", "streams", "pandas_bridge", "chained", "sizes"},
     {"format", "reductions"},
     {"batch"},
     {"storage"},
     {"views"},
     {"arrays"},
     {"reader", "writer"},
-    {"creation", "upkeep", "worker"},
-    {"fill"},
-    {"demo"},
+    {"creation", "upkeep", "packs", "worker"},
+    {"fill", "bigarray", "nested"},
+    {"demo", "convert"},
     {"cli"},
     {"__init__"},
     {"__main__"},
 ]
 # Packages whose modules may import each other, without a cycle.
-PACKAGES = ("format", "reductions", "storage")
+PACKAGES = ("format", "reductions", "storage", "bigarray", "nested", "convert", "cli")
 FOREIGN = {"numpy", "msgpack", "tqdm"} | set(sys.stdlib_module_names)
 RANK = {module: i for i, modules in enumerate(RANKS) for module in modules}
 FILES = sorted(PACKAGE.rglob("*.py"))

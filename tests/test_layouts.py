@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 import ptrarray
 from ptrarray import BadInputError, OverlapError, PointerArray, UnknownNameError
+from tests.support.backends import mapped
 
 Array = NDArray[Any]
 ma: Any = np.ma  # most of which has no types
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 SHAPES: dict[str, Array] = {
     "0-d": np.array(7.5),
@@ -104,6 +107,7 @@ def test_mixed_round_trip(tmp_path: Path, settled: Callable[[Path], Path], maske
         store.verify()
 
 
+@mapped
 def test_views_are_aligned_and_on_the_mapping(tmp_path: Path) -> None:
     path = filled(tmp_path / "s.ptr", KINDS)
     with ptrarray.open(path) as store:
@@ -122,6 +126,7 @@ def test_every_way_to_an_array_gives_the_same(tmp_path: Path) -> None:
         assert [array.shape for array in store.walk()] == [a.shape for a in store.values()]
 
 
+@mapped
 def test_modes(tmp_path: Path) -> None:
     path = filled(tmp_path / "s.ptr", {"a": np.ones((2, 2), "f4")})
     with ptrarray.open(path, "c") as store:
@@ -319,6 +324,7 @@ def test_masked_rows(tmp_path: Path) -> None:
         assert padded[1].count() == 2
 
 
+@mapped
 def test_masked_reads_are_views(tmp_path: Path) -> None:
     path = filled(tmp_path / "s.ptr", MASKED, dtype="f8", masked=True)
     with ptrarray.open(path) as store:
@@ -331,6 +337,7 @@ def test_masked_reads_are_views(tmp_path: Path) -> None:
             array[0] = ma.masked
 
 
+@mapped
 def test_changing_masks_in_place(tmp_path: Path) -> None:
     path = filled(tmp_path / "s.ptr", MASKED, dtype="f8", masked=True)
     with ptrarray.open(path, "r+") as store:

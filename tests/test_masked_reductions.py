@@ -12,6 +12,8 @@ import pytest
 import ptrarray
 from ptrarray import BadInputError
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 ma: Any = np.ma  # most of which has no types
 
 FUNCTIONS = [np.sum, np.max, np.min, np.mean, np.std, np.var, np.any, np.all]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import tempfile
 from dataclasses import dataclass, field
@@ -94,6 +95,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "model.ptr"
         self.views: list[tuple[int, int, Array, bytes]] = []
+        self.backends: Any = itertools.cycle(["mmap", "pread"])
 
     @initialize(
         layout=st.tuples(strategies.dtypes(), strategies.row_shapes()),
@@ -116,7 +118,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def begin_reading(self) -> None:
         """Open the reader that stays behind, and note what it should go on telling."""
-        self.readers = [ptrarray.open(self.path)]
+        self.readers = [ptrarray.open(self.path, backend=next(self.backends))]
         self.read = self.model.in_order()
         self.read_attrs = dict(self.model.attrs)
 
@@ -366,7 +368,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def store_is_the_model(self) -> None:
-        with ptrarray.open(self.path) as store:
+        with ptrarray.open(self.path, backend=next(self.backends)) as store:
             check_store(store, self.model.in_order(), in_order=True)
             assert store.shape == (self.model.n_rows, *self.model.row_shape)
             assert dict(store.attrs) == self.model.attrs

@@ -32,9 +32,12 @@ from ptrarray import (
     UnknownNameError,
 )
 from tests.support import core_workers
+from tests.support.backends import all_modes, mapped
 from tests.support.checks import check_store, open_descriptors, root_base, unchanged
 
 Array = NDArray[Any]
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 ARRAYS = {"b": [1, 2, 3], "": [], "a": [4, 5], "größe\n\0": [6]}
 
@@ -74,8 +77,9 @@ def test_is_a_mapping(store: PointerArray) -> None:
     assert len(store.items()) == len(store.values()) == 4
 
 
-def test_properties(store: PointerArray, path: Path) -> None:
+def test_properties(store: PointerArray, path: Path, backend: str) -> None:
     assert (store.path, store.mode, store.closed) == (str(path), "r", False)
+    assert store.backend == backend
     assert (store.dtype, store.row_shape) == (np.dtype("i4"), ())
     assert (store.shape, store.ndim, store.size, store.nbytes) == ((6,), 1, 6, 24)
     assert dict(store.attrs) == {"rate": 16000}
@@ -197,6 +201,7 @@ def test_rows_with_a_row_shape(tmp_path: Path) -> None:
         assert np.array_equal(store["b"], expected[1:])
 
 
+@mapped
 def test_array_protocol(store: PointerArray) -> None:
     view = np.asarray(store)
     assert type(view) is np.ndarray
@@ -293,6 +298,7 @@ def handed_out(store: PointerArray) -> dict[str, Array]:
     }
 
 
+@mapped
 def test_views_are_plain_arrays_on_a_memmap(store: PointerArray, path: Path) -> None:
     for array in handed_out(store).values():
         assert type(array) is np.ndarray
@@ -302,10 +308,12 @@ def test_views_are_plain_arrays_on_a_memmap(store: PointerArray, path: Path) -> 
         assert np.shares_memory(array, store.rows)
 
 
+@mapped
 def test_rows_begin_at_a_multiple_of_64_bytes(store: PointerArray) -> None:
     assert store.rows.ctypes.data % 64 == 0
 
 
+@mapped
 def test_views_are_read_only(store: PointerArray) -> None:
     for array in handed_out(store).values():
         with pytest.raises(ValueError, match="read-only"):
@@ -423,6 +431,7 @@ def test_refresh_step_by_step(path: Path, store: PointerArray) -> None:
     check_store(store, expected)
 
 
+@mapped
 def test_refresh_without_changes(path: Path, store: PointerArray) -> None:
     rows = store.rows
     before = open_descriptors(path)
@@ -608,6 +617,7 @@ def before_call(
 # modes --------------------------------------------------------------------------------------------
 
 
+@mapped
 def test_mode_r_plus_changes_the_store(path: Path) -> None:
     with ptrarray.open(path, mode="r+") as store:
         store["b"][0] = 10
@@ -638,6 +648,7 @@ CHANGING: dict[str, Callable[[PointerArray], Array]] = {
 }
 
 
+@mapped
 @pytest.mark.parametrize("look", CHANGING.values(), ids=CHANGING)
 @pytest.mark.parametrize("is_checkpointed", [True, False])
 def test_mode_r_plus_renews_checksums_at_close(
@@ -655,6 +666,7 @@ def test_mode_r_plus_renews_checksums_at_close(
         check_store(store, expected)
 
 
+@mapped
 def test_mode_r_plus_renews_what_is_changed_after_a_flush(path: Path) -> None:
     with ptrarray.open(path, mode="r+") as store:
         view = store["b"]
@@ -666,6 +678,7 @@ def test_mode_r_plus_renews_what_is_changed_after_a_flush(path: Path) -> None:
         check_store(store, arrays(b=[10, 20, 3]))
 
 
+@mapped
 def test_mode_r_plus_without_a_change_commits_nothing(path: Path) -> None:
     before = len(ptrarray.open(path))
     with ptrarray.open(path, mode="r+") as store:
@@ -675,6 +688,7 @@ def test_mode_r_plus_without_a_change_commits_nothing(path: Path) -> None:
         assert len(store) == before
 
 
+@mapped
 def test_mode_r_plus_leaves_an_array_replaced_meanwhile(path: Path) -> None:
     with ptrarray.open(path, mode="r+") as store:
         store["b"][0] = 10
@@ -684,6 +698,7 @@ def test_mode_r_plus_leaves_an_array_replaced_meanwhile(path: Path) -> None:
         check_store(store, arrays(b=[7]))
 
 
+@mapped
 def test_mode_r_plus_renews_checksums_at_refresh(path: Path) -> None:
     with ptrarray.open(path, mode="r+") as store:
         store["b"][0] = 10
@@ -692,6 +707,7 @@ def test_mode_r_plus_renews_checksums_at_refresh(path: Path) -> None:
         ptrarray.verify(path)
 
 
+@mapped
 @pytest.mark.parametrize("lose", [replace, compact_with_a_hole])
 def test_mode_r_plus_tells_when_changes_are_lost(path: Path, lose: Callable[[Path], None]) -> None:
     store = ptrarray.open(path, mode="r+")
@@ -707,6 +723,7 @@ def test_mode_r_plus_tells_when_changes_are_lost(path: Path, lose: Callable[[Pat
     ptrarray.verify(path)
 
 
+@mapped
 def test_mode_c_changes_memory_only(path: Path) -> None:
     with unchanged(path), ptrarray.open(path, mode="c") as store:
         store["b"][0] = 10
@@ -722,15 +739,15 @@ def test_unknown_modes(path: Path, mode: Any) -> None:
         ptrarray.open(path, mode=mode)
 
 
-@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+@all_modes
 @pytest.mark.parametrize("rows", [0, 3])
-def test_empty_stores_in_all_modes(tmp_path: Path, mode: Any, rows: int) -> None:
+def test_empty_stores_in_all_modes(tmp_path: Path, backend: str, mode: Any, rows: int) -> None:
     path = tmp_path / "empty.ptr"
     ptrarray.create(path, dtype="f4", row_shape=2, rows=rows).close()
     with unchanged(path), ptrarray.open(path, mode=mode) as store:
         check_store(store, {})
         assert store.rows.tolist() == [[0, 0]] * rows
-        assert store[:].flags.writeable == (mode != "r")
+        assert store[:].flags.writeable == (mode != "r" or backend == "pread")
 
 
 # close --------------------------------------------------------------------------------------------
@@ -801,15 +818,15 @@ def test_context_manager_closes(path: Path) -> None:
 # elsewhere ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["r", "r+", "c"])
-def test_pickle(path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any) -> None:
+@all_modes
+def test_pickle(path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, mode: Any) -> None:
     monkeypatch.chdir(path.parent)
     with ptrarray.open(path.name, mode=mode) as store:
         raw = pickle.dumps(store)
         monkeypatch.chdir("/")
         assert len(raw) < 2000
         with pickle.loads(raw) as copy:
-            assert (copy.path, copy.mode) == (str(path), mode)
+            assert (copy.path, copy.mode, copy.backend) == (str(path), mode, backend)
             check_store(copy, arrays())
 
 
@@ -831,6 +848,7 @@ def test_used_after_a_fork(path: Path, store: PointerArray) -> None:
     check_store(store, arrays())
 
 
+@mapped
 def test_joblib_ships_views_by_reference(path: Path) -> None:
     joblib = pytest.importorskip("joblib")
     with ptrarray.append(path) as writer:

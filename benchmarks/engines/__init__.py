@@ -4,7 +4,7 @@ A measure asks for functions by name, and a peer without one shows a dash in
 the tables. What a function returns is compared with the source.
 
 ===================================  ==========================================================
-`PACKAGE`                            distribution whose version is told
+`PACKAGE`                            distribution whose version is told, if not numpy
 `CAPS`                               most arrays, by `Measure.kind` or ``"all"``
 `N_LOOKUPS`                          how many lookups, where 100,000 would take minutes
 `NOTES`                              words under the table, by figure
@@ -97,7 +97,9 @@ class Engine:
 
     @property
     def version(self) -> str:
-        """Version of the package."""
+        """Version of the package, if it has one of its own."""
+        if not hasattr(self.module, "PACKAGE"):
+            return ""
         try:
             return version(self.module.PACKAGE)
         except PackageNotFoundError:

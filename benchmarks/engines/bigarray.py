@@ -15,7 +15,7 @@ from benchmarks.workloads import Array, Int64s, Layout, Source, concatenated
 PACKAGE = "bigarray"
 PARALLEL = True
 # Its names live in a manager process while it writes, which is asked for each of them at the end.
-CAPS = {"write": 20_000, "write_each": 20_000, "upkeep": 20_000, "readers": 1_000_000}
+CAPS = {"write": 20_000, "write_each": 5_000, "upkeep": 20_000, "readers": 1_000_000}
 NOTES = {"write": "bigarray's `flush()`, without which nothing can be read, waits for the disk"}
 
 

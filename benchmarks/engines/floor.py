@@ -10,21 +10,26 @@ import os
 import pickle
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from benchmarks.workloads import Array, Int64s, Layout, Source, concatenated
 
-PACKAGE = "numpy"
 PARALLEL = True
 CAPS = {"readers": 1_000_000}  # four dicts of ten million names are 10 GB
 NOTES = {
     "write": "the floor writes no names",
     "open": "the floor loads its pickled dict",
     "write_ragged": "the floor is one `pwrite` of the whole buffer",
+    "lookup": "the floor asks a dict and slices the mapping",
+    "position": "the floor asks two lists and slices the mapping",
+    "take": "the floor looks up in a loop and calls `numpy.concatenate` once",
+    "sum": "the floor is `numpy.sum` of the flat array",
     "sums_each": "the floor is `numpy.add.reduceat` alone",
     "verify": "the floor is `zlib.crc32` of the data file",
 }
@@ -32,14 +37,27 @@ IOV_MAX = os.sysconf("SC_IOV_MAX")
 PWRITE_MOST = 1 << 30  # one call takes at most 2 GiB
 
 
-class Opened(NamedTuple):
+@dataclass(frozen=True)
+class Opened:
     """A mapping, and where its arrays are, by name and by position."""
 
     rows: Array
     pointers: dict[str, tuple[int, int]]
-    starts: list[int]
-    ends: list[int]
-    firsts: Int64s  # the starts once more, as `reduceat` wants them
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """First rows by position."""
+        return [start for start, _ in self.pointers.values()]
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """Rows after the last by position."""
+        return [end for _, end in self.pointers.values()]
+
+    @cached_property
+    def offsets(self) -> Int64s:
+        """First rows, as `reduceat` wants them."""
+        return np.array(self.starts)
 
 
 def make(path: Path, source: Source) -> None:
@@ -112,18 +130,13 @@ def open(path: Path, layout: Layout) -> Opened:
         pointers = pickle.load(file)
     mapped = np.memmap(path / "data.bin", layout.dtype, "r")
     rows = np.asarray(mapped).reshape(-1, *layout.row_shape)
-    starts, ends = map(list, zip(*pointers.values(), strict=True))
-    return Opened(rows, pointers, starts, ends, np.array(starts))
+    return Opened(rows, pointers)
 
 
 def get(store: Opened, names: list[str]) -> list[Array]:
     """Ask the dict, slice the mapping."""
     rows, pointers = store.rows, store.pointers
-    arrays = []
-    for name in names:
-        start, end = pointers[name]
-        arrays.append(rows[start:end])
-    return arrays
+    return [rows[slice(*pointers[name])] for name in names]
 
 
 def at(store: Opened, positions: list[int]) -> list[Array]:
@@ -156,7 +169,7 @@ def whole(store: Opened, function: Any) -> Any:
 
 def each(store: Opened) -> Array:
     """Let numpy reduce the runs; they are end to end and none is empty."""
-    return np.add.reduceat(store.rows, store.firsts)
+    return np.add.reduceat(store.rows, store.offsets)
 
 
 def verify(path: Path) -> None:

@@ -10,9 +10,9 @@ import h5py
 from benchmarks.workloads import Array, Int64s, Layout, Source, concatenated
 
 PACKAGE = "h5py"
-CAPS = {"all": 20_000}
-N_LOOKUPS = 10_000
-NOTES = {"lookups_rss": "h5py was asked for 10,000"}
+CAPS = {"all": 10_000}
+N_LOOKUPS = 2_000
+NOTES = {"lookups_rss": "h5py was asked for 2,000"}
 
 
 def create(path: Path, source: Source) -> h5py.File:

@@ -62,7 +62,7 @@ def close(writer: Writer) -> None:
 
 def fill(path: Path, function: Any, tasks: dict[str, Any], n_processes: int) -> None:
     """Compute arrays in worker processes, which write them."""
-    layout = {"dtype": "f4", "row_shape": (80,)}
+    layout: dict[str, Any] = {"dtype": "f4", "row_shape": (80,)}
     ptrarray.fill(path, function, tasks, **layout, processes=n_processes, progress=False)
 
 

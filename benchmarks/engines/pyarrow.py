@@ -16,6 +16,8 @@ PACKAGE = "pyarrow"
 NOTES = {"take": "pyarrow has no search by name and is asked by position"}
 REDUCE = {"sum": pc.sum, "mean": pc.mean, "max": pc.max}
 
+pa.array([0]).to_numpy()  # imports pandas where it is installed; no import is timed here
+
 
 class Opened(NamedTuple):
     """The column of lists, and the shape of a row."""

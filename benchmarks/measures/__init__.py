@@ -30,7 +30,8 @@ class Measure(NamedTuple):
     needs: tuple[str, ...]
     run: Run
     kind: str = "store"  # which cap on the number of arrays holds
-    fresh: bool = False  # no store may be open in this process
+    rounds: int | None = None  # so many at most, for what comes out the same each time
+    fresh: bool = False  # needs no round to warm up, and no store open in this process
 
 
 def one(figure: Figure, needs: tuple[str, ...], run: Any, kind: str = "store") -> Measure:

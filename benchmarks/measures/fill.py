@@ -22,7 +22,8 @@ def features(seed: int) -> Array:
     signal = np.random.default_rng(seed).standard_normal(N_SAMPLES)
     frames = signal.reshape(N_ROWS, -1)
     power = np.abs(np.fft.rfft(frames * np.hanning(frames.shape[1]))[:, :80]) ** 2
-    return np.log1p(power).astype(np.float32)
+    rows: Array = np.log1p(power).astype(np.float32)
+    return rows
 
 
 def fill(n_processes: int, engine: Engine, case: Case) -> float:

@@ -36,7 +36,7 @@ def reader(engine: Engine, case: Case) -> tuple[float | None, ...]:
         _check_lookups(answer, engine, case.stored(engine))
     answer |= process.asked() | process.asked()
     process.end()
-    return tuple(answer[figure.key] for figure in READER)
+    return tuple(answer[figure.key] for figure in READER.figures)
 
 
 def readers(engine: Engine, case: Case) -> tuple[float | None, ...]:
@@ -67,37 +67,35 @@ def cold(engine: Engine, case: Case) -> tuple[float | None, ...]:
     return answer["open_cold"], answer["take_cold"]
 
 
-READER = (
-    Figure("open", "open in a fresh process, to the first array", "ms"),
-    Figure("open_rss", "memory of its own after that", "KiB"),
-    Figure("lookups_rss", f"memory of its own after {N_LOOKUPS:,} lookups", "KiB"),
-    Figure("private", "memory no other process has mapped, one reader", "KiB"),
-    Figure("lookup", "lookup by name", "µs"),
-    Figure("position", "lookup by position", "µs"),
+READER = Measure(
+    (
+        Figure("open", "open in a fresh process, to the first array", "ms"),
+        Figure("open_rss", "memory of its own after that", "KiB"),
+        Figure("lookups_rss", f"memory of its own after {N_LOOKUPS:,} lookups", "KiB"),
+        Figure("private", "memory only it has mapped, file pages included", "KiB"),
+        Figure("lookup", "lookup by name", "µs"),
+        Figure("position", "lookup by position", "µs"),
+    ),
+    (),
+    reader,
+    fresh=True,
 )
 
-MEASURES = [
-    Measure(READER, (), reader, fresh=True),
-    Measure(
-        (
-            Figure(
-                "private_4",
-                f"memory no other process has mapped, each of {N_READERS} readers",
-                "KiB",
-            ),
-        ),
-        (),
-        readers,
-        kind="readers",
-        fresh=True,
+READERS = Measure(
+    (Figure("private_4", f"the same of each of {N_READERS} readers at once", "KiB"),),
+    (),
+    readers,
+    kind="readers",
+    rounds=1,
+    fresh=True,
+)
+
+COLD = Measure(
+    (
+        Figure("open_cold", "open with a cold page cache", "ms"),
+        Figure("take_cold", f"then a batch of {N_TAKE} random names", "ms"),
     ),
-    Measure(
-        (
-            Figure("open_cold", "open with a cold page cache", "ms"),
-            Figure("take_cold", f"then a batch of {N_TAKE} random names", "ms"),
-        ),
-        ("take",),
-        cold,
-        fresh=True,
-    ),
-]
+    ("take",),
+    cold,
+    fresh=True,
+)

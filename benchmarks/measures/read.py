@@ -25,7 +25,7 @@ GROUP = 1_000
 def iterate(engine: Engine, case: Case) -> float:
     """Ask for all arrays, one after the other, and look at none."""
     source, store = case.stored(engine), case.reader(engine)
-    if case.once(engine, "iterate"):
+    if case.once(engine, "walk"):
         _check_all(engine, source, store)
     settle()
     return timed(lambda: deque(engine.walk(store), maxlen=0))[0] / len(source) * 1e6
@@ -34,7 +34,7 @@ def iterate(engine: Engine, case: Case) -> float:
 def read_all(engine: Engine, case: Case) -> float:
     """Copy the bytes of all arrays, one after the other, to one place."""
     source, store = case.stored(engine), case.reader(engine)
-    if case.once(engine, "read_all"):
+    if case.once(engine, "walk"):
         _check_all(engine, source, store)
     room = np.empty_like(source.values, shape=(_longest(source), *source.layout.row_shape))
     settle()

@@ -1,14 +1,16 @@
-"""Looking after a store that is there: append, delete, compact, checkpoint, verify, size."""
+"""Looking after a store that is there: append, delete, compact, checkpoint, verify."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from benchmarks.case import Case, check, discard, expect, opened
+from benchmarks.case import Case, check, discard, expect, opened, shut
 from benchmarks.engines import Engine
 from benchmarks.measures import Figure, Measure, one
 from benchmarks.processes import in_fresh
-from benchmarks.system import disk_nbytes, settle, timed
+from benchmarks.system import settle, timed
 from benchmarks.workloads import BATCH, Source
 
 SHARE = 100  # one in so many arrays is appended, or deleted
@@ -35,8 +37,7 @@ def append(engine: Engine, case: Case) -> float:
     if engine.can("get") or case.once(engine, "append"):  # positions move on with each round
         expect(np.array_equal(arrays[0], wanted), f"what was appended to {path}")
     del arrays
-    if engine.can("shut"):
-        engine.shut(store)
+    shut(engine, store)
     return (append_s + open_s + find_s) / len(part) * 1e6
 
 
@@ -52,7 +53,7 @@ def delete(engine: Engine, case: Case) -> float:
     return seconds / len(part) * 1e6
 
 
-def _finds(engine: Engine, path: str, part: Source) -> bool:
+def _finds(engine: Engine, path: Path, part: Source) -> bool:
     with opened(engine, path, part) as store:
         try:
             engine.get(store, part.names[:1])
@@ -100,13 +101,6 @@ def verify(engine: Engine, case: Case) -> float:
     return seconds * 1e3 / (source.values.nbytes / 1e9)
 
 
-def size(engine: Engine, case: Case) -> float:
-    """Return bytes on the disk that are neither rows nor names, a name."""
-    source = case.stored(engine)
-    names_nbytes = sum(len(name) for chunk in source.chunks() for name in chunk.names)
-    return (disk_nbytes(case.store(engine)) - source.values.nbytes - names_nbytes) / len(source)
-
-
 MEASURES = [
     one(
         Figure("append", "append 1 % and open to the first of it", "µs/array"),
@@ -129,7 +123,7 @@ MEASURES = [
         ("checkpoint",),
         checkpoint,
         kind="upkeep",
+        fresh=True,
     ),
     one(Figure("verify", "verify", "ms/GB"), ("verify",), verify),
-    one(Figure("size", "disk beyond rows and names", "B/name"), (), size),
 ]

@@ -202,9 +202,14 @@ def _parts(n_names: int) -> Iterator[tuple[slice, int]]:
         yield slice(at, at + RECORD_LIMIT_NAMES), (n_names - 1 - at) // RECORD_LIMIT_NAMES
 
 
-def encode_attrs(attrs: dict[str, Any], seed: int) -> bytes:
+def encode_attrs(attrs: dict[str, Any], seed: int, n_more: int = 0) -> bytes:
     """Return the record that replaces the user's attrs."""
-    return _frame([ATTRS, 0, attrs], seed)
+    return _frame([ATTRS, n_more, attrs], seed)
+
+
+def kind_of(record: bytes) -> int:
+    """Kind of a record that was encoded here."""
+    return record[_RECORD.size + _CRC_NBYTES + 1]  # after the array's own byte
 
 
 def _ends(items: list[bytes]) -> array[int]:
@@ -263,45 +268,70 @@ def _unpack(body: memoryview, broken: CorruptStoreError) -> tuple[int, int, list
     return kind, n_more, fields
 
 
+class Told(NamedTuple):
+    """The columns of a record as they are: items end to end, and where each ends."""
+
+    hashes: npt.NDArray[np.uint32]
+    names: Items
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    crcs: npt.NDArray[np.uint32]
+    infos: Items | None = None
+    metas: Items | None = None
+
+
+class Items(NamedTuple):
+    """Items of bytes end to end."""
+
+    ends: npt.NDArray[np.int64]
+    joined: bytes
+
+    def split(self) -> list[bytes]:
+        """Return the items one by one."""
+        return [self.joined[i:j] for i, j in pairwise([0, *self.ends.tolist()])]
+
+
 def decode(frame: Frame, where: str) -> Record:
-    """Decode the columns of a record, and check that they fit together."""
-    nothing = np.empty(0, np.int64)
-    empty = Record(frame.kind, frame.hashes(), [], nothing, nothing, nothing.astype("u4"), {})
+    """Decode a record, and check that its columns fit together."""
     if frame.kind == ATTRS:
-        return empty._replace(attrs=frame.fields[0])
-    broken = corrupt(where, f"has a record at byte {frame.start_byte} that makes no sense")
-    n_names = len(empty.hashes)
+        nothing = np.empty(0, np.int64)
+        empty = nothing.astype(np.uint32)
+        return Record(ATTRS, empty, [], nothing, nothing, empty, frame.fields[0])
+    told = decode_columns(frame, where)
+    infos, metas = (None if items is None else items.split() for items in told[5:])
+    names = told.names.split()
+    return Record(frame.kind, told.hashes, names, *told[2:5], {}, infos, metas)
+
+
+def decode_columns(frame: Frame, where: str) -> Told:
+    """Decode the columns of a record of names, and check that they fit together."""
+    hashes, fields = frame.hashes(), frame.fields
     try:
-        columns: list[npt.NDArray[Any]] = [
-            np.frombuffer(field, kind)
-            for field, kind in zip(frame.fields[3:6], ("<i8", "<i8", "<u4"), strict=False)
-        ]
-        if any(len(column) != n_names for column in columns):
-            raise ValueError("columns of different lengths")
-        record = empty._replace(names=_split(frame.fields[1], frame.fields[2], n_names))
+        names = _items(fields[1], fields[2], len(hashes))
         if frame.kind == DELETE:
-            return record
-        starts, ends, crcs = columns
+            nothing = np.empty(0, np.int64)
+            return Told(hashes, names, nothing, nothing, nothing.astype(np.uint32))
+        starts, ends = np.frombuffer(fields[3], "<i8"), np.frombuffer(fields[4], "<i8")
+        crcs = np.frombuffer(fields[5], "<u4")
+        if {len(starts), len(ends), len(crcs)} != {len(hashes)}:
+            raise ValueError("columns of different lengths")
         if (starts < 0).any() or (starts > ends).any():
             raise ValueError("a range that ends before it begins")
-        record = record._replace(starts=starts, ends=ends, crcs=crcs)
-        if len(frame.fields) > 6:
-            info_ends, infos, meta_ends, metas = frame.fields[6:]
-            record = record._replace(
-                infos=_split(info_ends, infos, n_names), metas=_split(meta_ends, metas, n_names)
-            )
+        told = Told(hashes, names, starts, ends, crcs)
+        if len(fields) > 6:
+            infos = _items(fields[6], fields[7], len(hashes))
+            told = told._replace(infos=infos, metas=_items(fields[8], fields[9], len(hashes)))
     except ValueError as error:
-        raise broken from error
-    return record
+        what = f"has a record at byte {frame.start_byte} that makes no sense"
+        raise corrupt(where, what) from error
+    return told
 
 
-def _split(raw_ends: bytes, joined: bytes, n_items: int) -> list[bytes]:
-    """Split what lies end to end; raises ValueError if it does not fit together."""
+def _items(raw_ends: bytes, joined: bytes, n_items: int) -> Items:
+    """Check that items fit together."""
     ends = np.frombuffer(raw_ends, "<i8")
     if len(ends) != n_items:
         raise ValueError(f"{len(ends)} ends for {n_items} items")
-    if not n_items:
-        return []
-    if ends[0] < 0 or (np.diff(ends) < 0).any() or ends[-1] != len(joined):
+    if n_items and (ends[0] < 0 or (ends[1:] < ends[:-1]).any() or ends[-1] != len(joined)):
         raise ValueError(f"ends that do not fit {len(joined)} bytes")
-    return [joined[start:end] for start, end in pairwise([0, *ends.tolist()])]
+    return Items(ends, joined)

@@ -40,9 +40,7 @@ def encode(name: str, meta: Mapping[str, Any]) -> bytes:
     return packed
 
 
-def encode_all(
-    names: Sequence[str], meta: Mapping[str, Mapping[str, Any]] | None
-) -> list[bytes] | None:
+def encode_all(names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]) -> list[bytes] | None:
     """Return the metadata of each name; None if none has any.
 
     Raises
@@ -50,8 +48,6 @@ def encode_all(
     BadInputError
         Also if there is metadata for a name that is not among them.
     """
-    if meta is None:
-        return None
     if not isinstance(meta, Mapping):
         raise BadInputError(
             f"meta must be a mapping from name to metadata, not {type(meta).__name__}",

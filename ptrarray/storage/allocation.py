@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.format import infos
 from ptrarray.format.layouts import MIXED, ROWS, Layout
 from ptrarray.storage import transactions
+from ptrarray.storage.files import Buffer
 from ptrarray.storage.mapping import map_rows
 from ptrarray.storage.session import Session
 
@@ -46,6 +47,38 @@ def allocated(
             array.flags.writeable = False
             if isinstance(array, np.ma.MaskedArray):
                 np.ma.getmaskarray(array).flags.writeable = False
+
+
+@contextmanager
+def streamed(
+    session: Session, name: bytes, shape: Shape, dtype: npt.DTypeLike
+) -> Iterator[Callable[[Buffer], None]]:
+    """Hand out a function that is given an array piece by piece; commit it when all is there.
+
+    For what is too large to lie in memory in C order, and need not be mapped.
+    Nothing in it is masked.
+    """
+    n_rows, info = _asked(session.layout, shape, dtype)
+    packed = infos.encode(info)
+    with transactions.allocated(session, name, n_rows, packed, overwrite=False) as claim:
+        at = claim.start * session.layout.width
+        end = at + n_rows * session.layout.width
+
+        def put(piece: Buffer) -> None:
+            nonlocal at
+            if at + piece.nbytes > end:
+                raise _wrong_size(name, at + piece.nbytes - end)
+            at = claim.file.pwritev([piece], at)
+
+        yield put
+        if at != end:
+            raise _wrong_size(name, at - end)
+
+
+def _wrong_size(name: bytes, n_bytes: int) -> BadInputError:
+    what = f"{abs(n_bytes)} bytes too {'many' if n_bytes > 0 else 'few'}"
+    text = name.decode()
+    return BadInputError(f"array {text!r:.80} was given {what}", name=text, found=n_bytes)
 
 
 def _asked(layout: Layout, shape: Shape, dtype: npt.DTypeLike | None) -> tuple[int, infos.Info]:

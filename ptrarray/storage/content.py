@@ -13,6 +13,7 @@ from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.layouts import MIXED
 from ptrarray.storage.files import File
 from ptrarray.storage.mapping import check_size
+from ptrarray.storage.place import open_part
 
 _READ_NBYTES = 1 << 24
 
@@ -124,7 +125,7 @@ def clear(file: File, start_byte: int, end_byte: int) -> None:
 
 def _opened(path: Path, flags: int) -> File:
     try:
-        return File(path, flags)
+        return open_part(path.parent, path.name)[0] if flags == os.O_RDONLY else File(path, flags)
     except FileNotFoundError as error:
         raise corrupt(str(path), "is missing") from error
 

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from ptrarray.storage.files import File
 from ptrarray.storage.index import Columns, write_index
 from ptrarray.storage.session import Session
 from ptrarray.storage.settle import remove_leftovers
+
+Fill = Callable[[File], Columns]
 
 
 def new_header(layout: Layout, n_rows: int, attrs: dict[str, Any]) -> IndexHeader:
@@ -56,8 +59,18 @@ def new_header(layout: Layout, n_rows: int, attrs: dict[str, Any]) -> IndexHeade
     )
 
 
-def create_store(directory: Path, header: IndexHeader) -> None:
+def create_store(directory: Path, header: IndexHeader, fill: Fill | None = None) -> None:
     """Make a new store, on the disk; it appears at its path all at once.
+
+    Parameters
+    ----------
+    directory : Path
+        Where.
+    header : IndexHeader
+        Its facts.
+    fill : callable, optional
+        Given the data file, open and sized, writes the rows of a store that
+        is to begin with some, and returns the columns of its index.
 
     Raises
     ------
@@ -69,19 +82,26 @@ def create_store(directory: Path, header: IndexHeader) -> None:
     building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
     files.make_directory(building)
     try:
-        _write_data(building, header)
+        columns = _write_data(building, header, fill)
         with File(building / journal.FILE_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
             file.pwrite(layout.encode_fresh(fresh_state(header)), 0)
             file.sync()
-        write_index(building, header, no_columns())
-        _move(building, directory)
+        write_index(building, header, columns)
+        put_in_place(building, directory)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
     files.sync_directory(directory.parent)
 
 
-def _move(building: Path, directory: Path) -> None:
+def put_in_place(building: Path, directory: Path) -> None:
+    """Give a store that was made beside its place its name.
+
+    Raises
+    ------
+    StoreExistsError
+        If something is there by now.
+    """
     try:
         files.replace(building, directory)
     except OSError as error:
@@ -98,8 +118,8 @@ def exists(directory: Path) -> StoreExistsError:
     )
 
 
-def replace_store(directory: Path, header: IndexHeader) -> None:
-    """Put a new store without arrays in the place of one that is there.
+def replace_store(directory: Path, header: IndexHeader, fill: Fill | None = None) -> None:
+    """Put a new store in the place of one that is there, in one step; else as `create_store`.
 
     Processes that read the old one keep its content until they refresh;
     writers that have it open are told at their next step.
@@ -108,11 +128,16 @@ def replace_store(directory: Path, header: IndexHeader) -> None:
     try:
         with session.locked():
             header = renamed(header, session.header.generation + 1)
-            _write_data(directory, header)
+            try:
+                columns = _write_data(directory, header, fill)
+            except BaseException:
+                with suppress(OSError):  # the next writer removes them
+                    remove_leftovers(directory, session.header)
+                raise
             # The new index must not reach the disk before the file it names.
             files.sync_directory(directory)
             session.announce()
-            write_index(directory, header, no_columns())
+            write_index(directory, header, columns)
             session.settle()
             with suppress(OSError):  # the next writer removes them
                 remove_leftovers(directory, header)
@@ -147,8 +172,8 @@ def no_columns() -> Columns:
     return Columns(nothing, nothing, crcs, raw, crcs, nothing, raw)
 
 
-def _write_data(directory: Path, header: IndexHeader) -> None:
-    """Make the data file, and the mask file: holes as long as the rows asked for."""
+def _write_data(directory: Path, header: IndexHeader, fill: Fill | None) -> Columns:
+    """Make the data file, and the mask file: holes as long as the rows asked for, and filled."""
     layout = header.layout
     wanted = [(header.data_file, layout.width)]
     if header.mask_file is not None:
@@ -159,3 +184,9 @@ def _write_data(directory: Path, header: IndexHeader) -> None:
         with File(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as file:
             file.truncate(header.n_rows * width)
             file.sync()
+    if fill is None:
+        return no_columns()
+    with File(directory / header.data_file, os.O_RDWR) as file:
+        columns = fill(file)
+        file.sync()
+    return columns

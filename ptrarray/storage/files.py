@@ -10,7 +10,7 @@ import os
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from errno import ELOOP
+from errno import EINVAL, ELOOP, ENOSYS, ENXIO, EOPNOTSUPP, EPERM, EXDEV
 from functools import cache
 from pathlib import Path
 from stat import S_ISREG
@@ -22,6 +22,8 @@ Buffer = Any  # collections.abc.Buffer comes with Python 3.12
 
 IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow
 _ZEROS = bytes(1 << 20)
+_COPY_NBYTES = 1 << 24
+_CANNOT_COPY = {EINVAL, ENOSYS, EOPNOTSUPP, EPERM, EXDEV}  # by itself, from one file to another
 
 
 class SyncError(OSError):
@@ -36,10 +38,13 @@ class File:
     """An open file, closed when it is forgotten, and in children of a fork.
 
     A lock belongs to the open file. Were a forked child to keep it open, a
-    lock would outlive the process that took it.
+    lock would outlive the process that took it. With `kept_in_child` it stays
+    open there, which is for files that are only read and never locked.
     """
 
-    def __init__(self, path: str | Path, flags: int = os.O_RDONLY) -> None:
+    def __init__(
+        self, path: str | Path, flags: int = os.O_RDONLY, *, kept_in_child: bool = False
+    ) -> None:
         self.path = os.fspath(path)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             flags |= os.O_NOFOLLOW  # a link must not lead writes out of the store
@@ -50,10 +55,22 @@ class File:
             raise _explained(error, self.path) from error
         self._finalizer = weakref.finalize(self, os.close, self.fd)
         self._finalizer.atexit = False
-        _OPEN.add(self)
+        if not kept_in_child:
+            _OPEN.add(self)
         if not flags & os.O_DIRECTORY and not S_ISREG(self.stat().st_mode):
             self.close()
             raise _not_a_file(self.path)
+        self.start_byte = 0
+        self._nbytes: int | None = None
+
+    def narrow(self, start_byte: int, nbytes: int) -> None:
+        """Be only a part of the file from now on, for reading: bytes count from its start."""
+        self.start_byte, self._nbytes = start_byte, nbytes
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the file, or of the part of it that this is."""
+        return self.stat().st_size if self._nbytes is None else self._nbytes
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +85,9 @@ class File:
 
     def pread(self, nbytes: int, start_byte: int) -> bytes:
         """Read up to `nbytes`; fewer only at the end of the file."""
+        if self._nbytes is not None:
+            nbytes = max(0, min(nbytes, self._nbytes - start_byte))
+            start_byte += self.start_byte
         try:
             raw = os.pread(self.fd, nbytes, start_byte)
             while len(raw) < nbytes:
@@ -78,6 +98,29 @@ class File:
         except OSError as error:
             raise self._named(error) from error
         return raw
+
+    def preadv(self, buffer: Buffer, start_byte: int) -> int:
+        """Read into a buffer of bytes until it is full; less only at the end of the file.
+
+        Returns
+        -------
+        int
+            Bytes read.
+        """
+        try:
+            n_read = n_more = os.preadv(self.fd, [buffer], start_byte)
+            while n_more and n_read < len(buffer):  # the system stops at 2 GiB, or at a signal
+                n_more = os.preadv(self.fd, [buffer[n_read:]], start_byte + n_read)
+                n_read += n_more
+        except OSError as error:
+            raise self._named(error) from error
+        return n_read
+
+    def advise(self, start_byte: int, nbytes: int) -> None:
+        """Tell the system that bytes will be read soon; it may begin to, and does not wait."""
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            with suppress(OSError):  # advice is all it is
+                os.posix_fadvise(self.fd, start_byte, nbytes, os.POSIX_FADV_WILLNEED)
 
     def _named(self, error: OSError) -> OSError:
         """Put the path into an error that came from a descriptor."""
@@ -152,6 +195,33 @@ class File:
         except OSError as error:
             raise self._named(error) from error
 
+    def copy_from(self, source: File, source_start: int, start_byte: int, nbytes: int) -> int:
+        """Copy up to `nbytes` of another file; return how many, 0 only at its end.
+
+        The system copies where it can, so that the bytes do not pass through
+        this process.
+        """
+        if hasattr(os, "copy_file_range"):  # macOS has none
+            try:
+                return os.copy_file_range(source.fd, self.fd, nbytes, source_start, start_byte)
+            except OSError as error:
+                if error.errno not in _CANNOT_COPY:
+                    raise self._named(error) from error
+        raw = source.pread(min(nbytes, _COPY_NBYTES), source_start)
+        self.pwrite(raw, start_byte)
+        return len(raw)
+
+    def data_from(self, start_byte: int, end_byte: int) -> tuple[int, int]:
+        """Return the first run of bytes that are no hole; all where the system does not tell."""
+        try:
+            first = os.lseek(self.fd, start_byte, os.SEEK_DATA)
+            last = os.lseek(self.fd, first, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == ENXIO:  # nothing but a hole up to the end
+                return end_byte, end_byte
+            return start_byte, end_byte
+        return min(first, end_byte), min(last, end_byte)
+
     def write_zeros(self, start_byte: int, nbytes: int) -> None:
         """Write so many zero bytes; none if it is not above zero."""
         for at in range(0, nbytes, len(_ZEROS)):
@@ -195,6 +265,11 @@ os.register_at_fork(after_in_child=_close_all_in_child)
 def replace(source: str | Path, target: str | Path) -> None:
     """Rename a file or directory, atomically taking the target's place."""
     os.replace(source, target)  # noqa: PTH105
+
+
+def link(source: str | Path, target: str | Path) -> None:
+    """Give a file one more name, where there is nothing."""
+    os.link(source, target)
 
 
 def unlink(path: str | Path) -> None:

@@ -18,7 +18,8 @@ from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.names import hash_all
 from ptrarray.storage import files
 from ptrarray.storage.files import File
-from ptrarray.storage.mapping import map_file
+from ptrarray.storage.mapping import Backend, map_file
+from ptrarray.storage.place import open_part
 
 FILE_NAME = "index.msgpack"
 NEW_FILE_NAME = "index.msgpack.new"
@@ -30,7 +31,7 @@ UInt32s = npt.NDArray[np.uint32]
 
 
 class Index:
-    """An index file, mapped.
+    """An index file, mapped, or read whole with the backend ``pread``.
 
     Opening reads its header, and checks the columns of a small one; every
     access after that checks what it finds, so that a damaged file is an error
@@ -48,20 +49,26 @@ class Index:
         1 where `point` gave the name to rows that may have others, too.
     inode : int
         Tells this file from the one that replaces it.
+    pack : Pack or None
+        The pack it lies in, if it does.
     """
 
-    def __init__(self, directory: Path, *, checked: bool = True) -> None:
-        with File(directory / FILE_NAME) as file:
+    def __init__(self, directory: Path, *, checked: bool = True, backend: Backend = "mmap") -> None:
+        file, self.pack = open_part(directory, FILE_NAME)
+        with file:
             self.path = file.path
             self.inode = file.stat().st_ino
-            self._mapped = map_file(file)
-        raw = memoryview(self._mapped)
+            self.backend = backend
+            is_mapped = backend == "mmap"
+            self._mapped = map_file(file) if is_mapped else file.pread(file.nbytes, 0)
+            self._base = file.start_byte if is_mapped else 0
+        raw = memoryview(self._mapped)[self._base :]
         self.header, self.columns = layout.decode(raw, self.path)
         if checked and len(raw) <= CHECKED_NBYTES:
             self.check()
         self.nbytes = len(raw)
         self._n_homes = self.header.n_homes
-        self._names_at = self.columns["names"].start_byte
+        self._names_at = self._base + self.columns["names"].start_byte
         self.starts: Int64s = self.column("start").view(np.int64)
         self.ends: Int64s = self.column("end").view(np.int64)
         self.crcs: UInt32s = self.column("crc")
@@ -83,18 +90,27 @@ class Index:
         CorruptStoreError
             At the first one that differs.
         """
-        raw = memoryview(self._mapped)
+        raw = memoryview(self._mapped)[self._base :]
         for name, column in self.columns.items():
             found = crc32(raw[column.start_byte : column.start_byte + column.nbytes])
             if found != column.crc:
                 self._fail(f"a column {name!r} with CRC-32 {found:08x}, not {column.crc:08x}")
+
+    def check_items(self) -> None:
+        """Raise `CorruptStoreError` if names, infos or metadata do not lie in their columns."""
+        names = RaggedColumn(self.column("name_end").view(np.int64), self.column("names"))
+        for what, column in (("name", names), ("info", self.infos), ("meta", self.metas)):
+            if column is not None and len(column.ends):
+                ends = column.ends
+                if ends[0] < 0 or (ends[1:] < ends[:-1]).any() or ends[-1] > len(column.joined):
+                    self._fail(f"{what} ends that fall, or lead out of the column")
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return one column as a read-only view of the file."""
         column = self.columns[name]
         dtype = np.dtype(column.type)
         count = column.nbytes // dtype.itemsize
-        return np.frombuffer(self._mapped, dtype, count, column.start_byte)
+        return np.frombuffer(self._mapped, dtype, count, self._base + column.start_byte)
 
     def _pointed(self) -> npt.NDArray[np.uint8]:
         if "pointed" in self.columns:
@@ -251,23 +267,7 @@ def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
     columns : Columns
         Of all arrays.
     """
-    n_arrays = len(columns.starts)
-    optional = {"pointed": _bytes(columns.pointed)} if columns.pointed.any() else {}
-    for name, column in (("info", columns.infos), ("meta", columns.metas)):
-        if column is not None and len(column.joined):
-            optional |= {f"{name}_end": _bytes(column.ends), name: _bytes(column.joined)}
-    pieces = layout.encode(
-        replace(header, n_arrays=n_arrays, n_homes=table.count_homes(n_arrays)),
-        {
-            "start": _bytes(columns.starts),
-            "end": _bytes(columns.ends),
-            "name_end": _bytes(columns.name_ends),
-            "names": _bytes(columns.names),
-            "crc": _bytes(columns.crcs),
-            "slot": _bytes(table.build(columns.hashes)),
-            **optional,
-        },
-    )
+    pieces = layout.encode(*column_bytes(header, columns))
     new = directory / NEW_FILE_NAME
     files.unlink(new)  # what a killed checkpoint may have left
     with File(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
@@ -276,6 +276,26 @@ def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
         file.sync()
     files.replace(new, directory / FILE_NAME)
     files.sync_directory(directory)
+
+
+def column_bytes(
+    header: IndexHeader, columns: Columns
+) -> tuple[IndexHeader, dict[str, bytes | memoryview]]:
+    """Return what an index is encoded from: its header, filled in, and its columns by name."""
+    n_arrays = len(columns.starts)
+    optional = {"pointed": _bytes(columns.pointed)} if columns.pointed.any() else {}
+    for name, column in (("info", columns.infos), ("meta", columns.metas)):
+        if column is not None and len(column.joined):
+            optional |= {f"{name}_end": _bytes(column.ends), name: _bytes(column.joined)}
+    return replace(header, n_arrays=n_arrays, n_homes=table.count_homes(n_arrays)), {
+        "start": _bytes(columns.starts),
+        "end": _bytes(columns.ends),
+        "name_end": _bytes(columns.name_ends),
+        "names": _bytes(columns.names),
+        "crc": _bytes(columns.crcs),
+        "slot": _bytes(table.build(columns.hashes)),
+        **optional,
+    }
 
 
 def _bytes(column: npt.NDArray[Any]) -> memoryview:

@@ -17,6 +17,7 @@ from ptrarray.storage import files
 from ptrarray.storage.files import File
 from ptrarray.storage.lock import Lock
 from ptrarray.storage.mapping import map_file
+from ptrarray.storage.place import open_part
 
 FILE_NAME = "journal.msgpack"
 
@@ -42,7 +43,10 @@ class Journal:
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
         self.directory = directory
-        self._file = File(directory / FILE_NAME, os.O_RDWR if writable else os.O_RDONLY)
+        if writable:
+            self._file = File(directory / FILE_NAME, os.O_RDWR)
+        else:
+            self._file, _ = open_part(directory, FILE_NAME)
         self.lock = Lock(self._file)
         self._live = self._map_live_slot() if writable else b""
         stat = self._file.stat()
@@ -71,6 +75,11 @@ class Journal:
     def path(self) -> str:
         """Path of the file."""
         return self._file.path
+
+    @property
+    def inode(self) -> int:
+        """Inode of the file."""
+        return self._identity[0]
 
     @property
     def closed(self) -> bool:
@@ -204,7 +213,7 @@ class Journal:
             meanwhile, which the header then tells.
         """
         nbytes = header.committed_end - start_byte
-        raw = self._file.pread(min(nbytes, self._file.stat().st_size), start_byte)
+        raw = self._file.pread(min(nbytes, self._file.nbytes), start_byte)
         if len(raw) < nbytes:
             what = f"ends at byte {start_byte + len(raw)}, before {header.committed_end}"
             raise corrupt(self.path, f"{what}: it is cut short")
@@ -212,7 +221,7 @@ class Journal:
 
     def frames_until_damage(self, header: JournalHeader, start_byte: int) -> Iterator[Frame]:
         """Yield records from `start_byte` on, up to the first that is damaged."""
-        end = min(header.committed_end, self._file.stat().st_size)
+        end = min(header.committed_end, self._file.nbytes)
         raw = self._file.pread(max(end - start_byte, 0), start_byte)
         with suppress(CorruptStoreError):
             yield from layout.frames(raw, start_byte, header.seed, self.path)

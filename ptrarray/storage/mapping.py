@@ -17,15 +17,19 @@ from ptrarray.storage.files import File
 
 Rows = npt.NDArray[Any]
 Mode = Literal["r", "r+", "c"]
+Backend = Literal["mmap", "pread"]
 
 
 def map_file(file: File, nbytes: int = 0) -> mmap.mmap | bytes:
     """Map the first bytes of a file read-only, or all of it.
 
-    What cannot be mapped, as there is nothing or too little, is ``b""``.
+    What cannot be mapped, as there is nothing or too little, is ``b""``. Of a
+    part of a file, this maps what is before it, too.
     """
-    if file.stat().st_size < max(nbytes, 1):
+    if file.nbytes < max(nbytes, 1):
         return b""
+    if file.start_byte:
+        nbytes = file.start_byte + (nbytes or file.nbytes)
     try:
         return mmap.mmap(file.fd, nbytes, access=mmap.ACCESS_READ)
     except OSError as error:
@@ -39,6 +43,7 @@ def map_rows(
     n_rows: int,
     mode: Mode = "r",
     start: int = 0,
+    span: tuple[int, int] | None = None,
 ) -> Rows:
     """Map rows of a data file.
 
@@ -48,6 +53,9 @@ def map_rows(
         As for `numpy.memmap`: read-only, writable, writable in memory only.
     start : int
         First row to map.
+    span : (int, int), optional
+        First byte and size of the part of the file that has the rows, if it
+        is not all of it.
 
     Returns
     -------
@@ -62,14 +70,14 @@ def map_rows(
         would kill the process.
     """
     width = dtype.itemsize * math.prod(row_shape)
-    nbytes = files.stat(os.fspath(path)).st_size
+    first_byte, nbytes = span or (0, files.stat(os.fspath(path)).st_size)
     if not n_rows * width:
         rows = np.empty((n_rows, *row_shape), dtype)
         rows.flags.writeable = mode != "r"
         return rows
     check_size(os.fspath(path), nbytes, start + n_rows, width)
     try:
-        flat = np.memmap(path, np.uint8, mode, start * width, n_rows * width)
+        flat = np.memmap(path, np.uint8, mode, first_byte + start * width, n_rows * width)
     except OSError as error:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     return flat.view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)

@@ -195,19 +195,14 @@ class Order:
 
     def _merged_items(self, column: RaggedColumn, added: list[bytes]) -> RaggedColumn:
         """Merge items of different lengths."""
-        lengths = np.diff(column.ends, prepend=0)
-        gone = np.zeros(len(column.joined), bool)
-        for position in self.removed.tolist():
-            gone[column.ends[position] - lengths[position] : column.ends[position]] = True
-        kept = column.joined[~gone]
-        kept_ends = np.cumsum(np.delete(lengths, self.removed))
-        first_bytes = np.concatenate([[0], kept_ends])[self.places]
-        pieces: list[Any] = []
-        at = 0
-        for first_byte, item in zip(first_bytes.tolist(), added, strict=True):
-            if first_byte > at:
-                pieces.append(kept[at:first_byte])
-                at = first_byte
-            pieces.append(item)
-        ends = np.cumsum(self.merged(lengths, np.array(list(map(len, added)), np.int64)))
-        return RaggedColumn(ends, np.frombuffer(b"".join([*pieces, kept[at:]]), np.uint8))
+        old = np.diff(column.ends, prepend=0)
+        new = np.fromiter(map(len, added), np.int64, len(added))
+        is_gone = np.zeros(len(old), np.bool_)
+        is_gone[self.removed] = True
+        is_new = np.insert(np.zeros(len(old) - len(self.removed), np.bool_), self.places, True)
+        lengths = self.merged(old, new)
+        from_added = np.repeat(is_new, lengths)
+        joined = np.empty(len(from_added), np.uint8)
+        joined[from_added] = np.frombuffer(b"".join(added), np.uint8)
+        joined[~from_added] = column.joined[~np.repeat(is_gone, old)]
+        return RaggedColumn(np.cumsum(lengths), joined)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,17 +20,18 @@ from ptrarray.errors import (
     StoreError,
 )
 from ptrarray.format import journal as layout
-from ptrarray.format.index import IndexHeader
-from ptrarray.format.journal import DELETE, JournalHeader, Record
+from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.format.journal import ATTRS, DELETE, JournalHeader, Record
 from ptrarray.format.layouts import Layout
 from ptrarray.storage.content import Content
 from ptrarray.storage.files import File, SyncError
+from ptrarray.storage.folding import fold
 from ptrarray.storage.index import Columns, Index, write_index
 from ptrarray.storage.journal import Journal
 from ptrarray.storage.overlay import Overlay
 from ptrarray.storage.recent import RecentNames
 from ptrarray.storage.settle import remove_leftovers, settle
-from ptrarray.storage.snapshot import Snapshot, not_found
+from ptrarray.storage.snapshot import Snapshot, not_found, outside
 from ptrarray.storage.space import Space, belongs
 
 # close() folds the journal when it has outgrown one part in so many of the index.
@@ -105,9 +106,9 @@ class Session:
 
     # the lock, and what others did ---------------------------------------------------------
 
-    def locked(self) -> _Locked:
+    def locked(self) -> Locked:
         """Hold the store's lock during a ``with`` block, knowing all that is committed."""
-        return _Locked(self)
+        return Locked(self)
 
     def lock(self) -> None:
         """Take the store's lock, and learn what others committed."""
@@ -170,6 +171,7 @@ class Session:
         self.content = Content(self.directory, index.header, os.O_RDWR)
         self.content.check_size(index.header.n_rows)
         self._recent = RecentNames()
+        self._attrs_at = 0  # byte of the record that last told of attrs
         self._space: Space | None = None
         self._snapshot: Snapshot | None = None
         self._note(self.settle(), layout.RECORDS_START)
@@ -192,6 +194,8 @@ class Session:
         """Take notice of the records from a byte of the journal on."""
         for frame in self._journal.frames(state, start_byte):
             self._recent.add(frame.hashes(), frame.start_byte)
+            if frame.kind == ATTRS:
+                self._attrs_at = frame.start_byte
         if self._space is not None:
             self._space.note(self._records(state, start_byte))
         self.state = state
@@ -211,6 +215,19 @@ class Session:
                 overlay.extend(list(self._records(self.state, overlay.end_byte)), end)
                 self._snapshot = Snapshot(self.directory, self.index, overlay)
             return self._snapshot
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The attrs as of now, read without the names. Under the lock."""
+        if not self._attrs_at:
+            return self.header.attrs
+        frame = self._journal.frame_at(self.state, self._attrs_at)
+        return layout.decode(frame, self._journal.path).attrs
+
+    @property
+    def attrs_version(self) -> tuple[int, int]:
+        """Two numbers that change whenever the attrs do. Under the lock."""
+        return self.header.generation, self._attrs_at
 
     def sound_snapshot(self) -> Snapshot:
         """Return `snapshot` after a look at all of the index, as what is wrong must not be copied.
@@ -266,14 +283,38 @@ class Session:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
         there = self.existing(names, hashes)
         if there:
-            texts = tuple(name.decode() for name in there)
-            some = ", ".join(repr(text)[:80] for text in texts[:3]) + ", …" * (len(texts) > 3)
-            raise DuplicateNameError(
-                f"{len(texts)} of {len(names)} names are in {self.path} already: {some}; "
-                "overwrite=True replaces them",
-                path=self.path,
-                names=texts,
-            )
+            raise already_there(there, len(names), self.path)
+
+    # what a store of shards does otherwise --------------------------------------------------
+
+    first_row = 0  # of this shard in the store
+    shard_nbytes: int | None = None  # that it has at the most
+
+    def for_call(self) -> Session:
+        """Return what one call of a writer works on."""
+        return self
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name as of now, or None."""
+        return self.snapshot().find(name)
+
+    def expect(self, expected: Expected) -> None:
+        """Hear what is about to be written, before the lock is taken."""
+
+    def check_plannable(self) -> None:
+        """Raise `BadInputError` if callers must not choose rows."""
+
+    def first_shard(self) -> Session:
+        """Return the shard that has the user's attrs. Under the lock."""
+        return self
+
+    def having(self, names: list[bytes]) -> list[tuple[Session, list[bytes]]]:
+        """Return which shards have which of the names, all there. Under the lock."""
+        return [(self, names)] if names else []
+
+    def at_rows(self, start: int, end: int) -> tuple[Session, int]:
+        """Return the shard that has the rows, and its first row. Under the lock."""
+        return self, 0
 
     # changes -------------------------------------------------------------------------------
 
@@ -294,6 +335,8 @@ class Session:
             raise
         for hashes, record in records:
             self._recent.add(hashes, at)
+            if layout.kind_of(record) == ATTRS:
+                self._attrs_at = at
             at += len(record)
         # What fails from here on must not make the commit look as if it had failed.
         if self._space is not None:
@@ -350,13 +393,29 @@ class Session:
             # The index must not reach the disk before the rows it names.
             with self._syncing():
                 self.content.sync()
-            snapshot = self.sound_snapshot()
-            self.replace_index(
-                snapshot.overlay.order.columns(),
-                n_rows=snapshot.n_rows,
-                n_reserved=self.state.n_reserved,
-                attrs=snapshot.attrs,
-            )
+            self.index.check()
+            columns, facts = self._folded()
+            is_wrong = outside(columns.starts, columns.ends, facts["n_rows"])
+            if is_wrong.any():
+                at = int(np.argmax(is_wrong))
+                start, end = int(columns.starts[at]), int(columns.ends[at])
+                what = f"has a pointer to rows {start} to {end} of {facts['n_rows']}"
+                raise corrupt(self.index.path, what)
+            self.replace_index(columns, n_reserved=self.state.n_reserved, **facts)
+
+    def _folded(self) -> tuple[Columns, dict[str, Any]]:
+        """Fold the journal into the columns of the index, and rows and attrs. Under the lock."""
+        told, attrs, n_rows = [], self.header.attrs, self.header.n_rows
+        for frame in self._journal.frames(self.state, layout.RECORDS_START):
+            if frame.kind == layout.ATTRS:
+                attrs = frame.fields[0]
+                continue
+            columns = layout.decode_columns(frame, self._journal.path)
+            filled = columns.ends[columns.starts < columns.ends]
+            n_rows = max(n_rows, int(filled.max(initial=0)))
+            told.append((frame.kind, columns))
+        self._snapshot = None  # to have room for the columns
+        return fold(self.index, told), {"n_rows": n_rows, "attrs": attrs}
 
     def replace_index(self, columns: Columns, **facts: Any) -> None:
         """Put an index of the next generation in place, and begin a journal. Under the lock.
@@ -387,7 +446,7 @@ class Session:
         """Checkpoint if the journal has outgrown the index, and close the files."""
         try:
             if self._sync_failure is None:
-                self._checkpoint_if_grown()
+                self.checkpoint_if_grown()
         except CorruptStoreError:
             raise
         except StoreError:
@@ -395,7 +454,8 @@ class Session:
         finally:
             self.release()
 
-    def _checkpoint_if_grown(self) -> None:
+    def checkpoint_if_grown(self) -> None:
+        """Checkpoint if the journal has outgrown a part of the index."""
         with self.locked():
             nbytes = self.state.committed_end - layout.RECORDS_START
             if nbytes * _CHECKPOINT_PART > self.index.nbytes:
@@ -407,12 +467,54 @@ class Session:
         self.content.close()
 
 
-class _Locked:
+class Expected(NamedTuple):
+    """What is about to be written.
+
+    Attributes
+    ----------
+    names : sequence of bytes
+        Encoded names.
+    hashes : array of uint32
+        CRC-32 of each name.
+    n_rows : int
+        Rows they take together.
+    overwrite : bool
+        Whether names may be there already.
+    """
+
+    names: Sequence[bytes]
+    hashes: array[int]
+    n_rows: int
+    overwrite: bool
+
+
+def already_there(names: Sequence[bytes], n_asked: int, path: str) -> DuplicateNameError:
+    """Return the error for names that are there already."""
+    texts = tuple(name.decode() for name in names)
+    some = ", ".join(repr(text)[:80] for text in texts[:3]) + ", …" * (len(texts) > 3)
+    return DuplicateNameError(
+        f"{len(texts)} of {n_asked} names are in {path} already: {some}; overwrite=True replaces them",
+        path=path,
+        names=texts,
+    )
+
+
+class Lockable(Protocol):
+    """What can be locked."""
+
+    def lock(self) -> None:
+        """Take the lock."""
+
+    def unlock(self) -> None:
+        """Let go of it."""
+
+
+class Locked:
     """The ``with`` block of `Session.locked`; a class, as generators cost twice the time."""
 
     __slots__ = ("_session",)
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Lockable) -> None:
         self._session = session
 
     def __enter__(self) -> None:

@@ -18,7 +18,9 @@ from ptrarray.storage import journal
 from ptrarray.storage.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.index import Index, index_inode
 from ptrarray.storage.journal import Journal
+from ptrarray.storage.mapping import Backend
 from ptrarray.storage.overlay import Overlay
+from ptrarray.storage.place import Span, span_of, why_not
 from ptrarray.storage.recovery import surviving
 
 Int64s = npt.NDArray[np.int64]
@@ -49,16 +51,19 @@ class Snapshot:
         self.n_rows = overlay.n_rows  # pre-sized, or committed at the highest
         self._overlaid = overlay.entries
 
-    @property
-    def data_path(self) -> str:
-        """Path of the data file."""
-        return str(self.directory / self.header.data_file)
+    shard_nbytes: int | None = None  # that a shard of it has at the most
 
     @property
-    def mask_path(self) -> str | None:
-        """Path of the mask file; None without masks."""
-        mask_file = self.header.mask_file
-        return None if mask_file is None else str(self.directory / mask_file)
+    def data_path(self) -> str:
+        """Path of the data file, or of the pack it is in."""
+        return self.place_of(self.header.data_file)[0]
+
+    def place_of(self, name: str) -> tuple[str, Span | None]:
+        """Path of a file of the store; if it is in a pack, of that, and where in it."""
+        pack = self.index.pack
+        if pack is None:
+            return str(self.directory / name), None
+        return self.index.path, span_of(pack, name, self.index.path)
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -153,9 +158,7 @@ class Snapshot:
 
     def outside(self) -> npt.NDArray[np.bool_]:
         """Tell for each array whether its pointer leads out of the flat array."""
-        starts, ends = self.starts, self.ends
-        beyond: npt.NDArray[np.bool_] = (ends > self.n_rows) & (starts != ends)
-        return beyond | (starts < 0) | (starts > ends)
+        return outside(self.starts, self.ends, self.n_rows)
 
     def pointer(self, position: int) -> tuple[int, int]:
         """Pointer of the array at a position, ``0 <= position < len``."""
@@ -188,6 +191,13 @@ class Snapshot:
             return self.index.ends
         return _read_only(self.overlay.order.merged(self.index.ends, self.overlay.order.ends))
 
+    def item_columns(self) -> tuple[memoryview, memoryview]:
+        """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
+        index = self.index
+        if self.overlay.entries:
+            return index.start_items[:0], index.end_items[:0]
+        return index.start_items, index.end_items
+
     @property
     def crcs(self) -> npt.NDArray[np.uint32]:
         """CRC-32 of each array's bytes, in data order; as `starts`."""
@@ -203,7 +213,9 @@ class Snapshot:
         return self.overlay.order.merged(self.index.pointed, self.overlay.order.pointed)
 
     def refreshed(self) -> Snapshot:
-        """Return what the store is now; itself if nothing changed."""
+        """Return what the store is now; itself if nothing changed, as nothing does in a pack."""
+        if self.index.pack is not None:
+            return self
         try:
             with Journal(self.directory, writable=False) as log:
                 overlay = _replay(log, self.index, self.overlay)
@@ -214,7 +226,7 @@ class Snapshot:
                 raise
             overlay = None  # of another store by now
         if overlay is None or not self._is_in_place():
-            return open_snapshot(self.directory)
+            return open_snapshot(self.directory, self.index.backend)
         return self if overlay is self.overlay else Snapshot(self.directory, self.index, overlay)
 
     def _is_in_place(self) -> bool:
@@ -224,12 +236,19 @@ class Snapshot:
             raise not_found(self.directory) from error
 
 
+def outside(starts: Int64s, ends: Int64s, n_rows: int) -> npt.NDArray[np.bool_]:
+    """Tell of each pointer whether it leads out of so many rows."""
+    # An empty array may have been written past the rows there are.
+    beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
+    return beyond | (starts < 0) | (starts > ends)
+
+
 def _read_only(column: Int64s) -> Int64s:
     column.flags.writeable = False
     return column
 
 
-def open_snapshot(directory: Path) -> Snapshot:
+def open_snapshot(directory: Path, backend: Backend = "mmap") -> Snapshot:
     """Read the state of a store that other processes may be changing.
 
     Raises
@@ -242,8 +261,10 @@ def open_snapshot(directory: Path) -> Snapshot:
     previous_inode = None
     for _ in range(_ATTEMPTS):
         try:
-            index = Index(directory)
+            index = Index(directory, backend=backend)
             with Journal(directory, writable=False) as log:
+                if index.pack is not None and log.inode != index.inode:
+                    continue  # another pack was put in place of this one
                 overlay = _replay(log, index, None)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_found(directory) from error
@@ -259,6 +280,8 @@ def open_snapshot(directory: Path) -> Snapshot:
 
 def not_found(directory: Path) -> StoreError:
     """Return the error for a path where a file of a store was not found."""
+    if directory.is_file():
+        return why_not(directory)
     missing = [name for name in FILE_NAMES if not (directory / name).exists()]
     if len(missing) == 1:
         return corrupt(str(directory / missing[0]), "is missing")

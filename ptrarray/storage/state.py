@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Never
 from zlib import crc32
@@ -15,8 +16,11 @@ from ptrarray.errors import ClosedStoreError
 from ptrarray.format import infos
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED
+from ptrarray.storage import files
 from ptrarray.storage.index import index_inode
 from ptrarray.storage.mapping import Mode, Rows, map_rows
+from ptrarray.storage.place import why_not
+from ptrarray.storage.pread import PreadRows, head, masked_rows, open_rows
 from ptrarray.storage.snapshot import Snapshot, open_snapshot
 
 Int64s = npt.NDArray[np.int64]
@@ -29,6 +33,7 @@ class Mapped(NamedTuple):
 
     data: Rows
     mask: npt.NDArray[np.uint8] | None
+    inode: int  # of the data file
 
 
 class State:
@@ -43,9 +48,9 @@ class State:
     is_plain : bool
         Whether an array is nothing but a slice of `rows`.
     data : ndarray, shape (n_rows, *row_shape)
-        The flat array, mapped, without its mask.
+        The flat array, mapped, without its mask; a `PreadRows` with the backend ``pread``.
     mask : ndarray of uint8 or None
-        Bytes of the mask file, mapped.
+        Bytes of the mask file, the same.
     """
 
     def __init__(self, snapshot: Snapshot, mapped: Mapped) -> None:
@@ -53,7 +58,7 @@ class State:
         self.layout = snapshot.header.layout
         self.is_plain = self.layout.is_plain
         self.mapped = mapped  # may be longer: another process has gone on
-        self.data = mapped.data[: snapshot.n_rows]
+        self.data = head(mapped.data, snapshot.n_rows)
         self.mask = mapped.mask
         self.rows = self._rows()
         self._columns: tuple[Int64s, Int64s] | None = None
@@ -62,12 +67,14 @@ class State:
         """Return the flat array; masked where each element has a mask of its own."""
         if self.mask is None or self.layout.kind == MIXED:
             return self.data
-        masked: Rows = np.ma.MaskedArray(*self.parts())
+        masked: Rows = masked_rows(*self.parts())
         return masked
 
     def parts(self) -> tuple[Rows, Rows]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
         assert self.mask is not None
+        if isinstance(self.mask, PreadRows):
+            return self.data, self.mask.viewed(self.layout.mask_dtype, self.data.shape)
         mask = self.mask[: len(self.data) * self.layout.mask_width].view(self.layout.mask_dtype)
         return self.data, mask.reshape(self.data.shape)
 
@@ -94,7 +101,10 @@ class State:
     def crc(self, start: int, end: int, position: int) -> int:
         """CRC-32 of the rows of the array at a position, and of its mask."""
         width = self.layout.width
-        crc = crc32(self._bytes[start * width : end * width])
+        if isinstance(self.data, PreadRows):
+            crc = self.data.crc32(start, end)
+        else:
+            crc = crc32(self._bytes[start * width : end * width])
         if self.mask is None:
             return crc
         info = self.snapshot.info_at(self.snapshot.located(position))
@@ -138,28 +148,47 @@ def load(snapshot: Snapshot, mode: Mode, previous: State | Closed | None = None)
     while True:
         if isinstance(previous, State) and _can_go_on(previous, snapshot):
             return State(snapshot, previous.mapped)
+        is_packed = snapshot.index.pack is not None
+        if is_packed and mode == "r+":
+            raise why_not(snapshot.directory)
         try:
-            return State(snapshot, _map(snapshot, mode))
+            mapped = _map(snapshot, mode)
+            if not is_packed or _is_in_place(snapshot):
+                return State(snapshot, mapped)
         except FileNotFoundError as error:
-            if index_inode(snapshot.index.path) == snapshot.index.inode:
+            if _is_in_place(snapshot):
                 raise corrupt(str(error.filename), "is missing") from error
-            snapshot = open_snapshot(snapshot.directory)
+        snapshot = open_snapshot(snapshot.directory, snapshot.index.backend)
+
+
+def _is_in_place(snapshot: Snapshot) -> bool:
+    return index_inode(snapshot.index.path) == snapshot.index.inode
 
 
 def _map(snapshot: Snapshot, mode: Mode) -> Mapped:
     layout, n_rows = snapshot.header.layout, snapshot.n_rows
-    data = map_rows(snapshot.data_path, layout.dtype, layout.row_shape, n_rows, mode)
+    opened = partial(map_rows, mode=mode) if snapshot.index.backend == "mmap" else open_rows
+    path, span = snapshot.place_of(snapshot.header.data_file)
+    inode = files.stat(path).st_ino
+    data = opened(path, layout.dtype, layout.row_shape, n_rows, span=span)
     mask = None
-    if snapshot.mask_path is not None:
-        byte = np.dtype(np.uint8)
-        mask = map_rows(snapshot.mask_path, byte, (), n_rows * layout.mask_width, mode)
-    return Mapped(data, mask)
+    if snapshot.header.mask_file is not None:
+        path, span = snapshot.place_of(snapshot.header.mask_file)
+        mask = opened(path, np.dtype(np.uint8), (), n_rows * layout.mask_width, span=span)
+    return Mapped(data, mask, inode)
 
 
 def _can_go_on(previous: State, snapshot: Snapshot) -> bool:
+    if snapshot is previous.snapshot:
+        return True
     old, new = previous.snapshot.header, snapshot.header
     is_same_file = (old.store_id, old.data_file) == (new.store_id, new.data_file)
-    return is_same_file and snapshot.n_rows <= len(previous.mapped.data)
+    if not is_same_file or snapshot.n_rows > len(previous.mapped.data):
+        return False
+    # A store that was copied, or unpacked twice, has the same id as the other.
+    with suppress(FileNotFoundError):
+        return files.stat(snapshot.data_path).st_ino == previous.mapped.inode
+    return False
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

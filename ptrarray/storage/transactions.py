@@ -17,7 +17,7 @@ from ptrarray.format.attrs import checked
 from ptrarray.format.index import IndexHeader
 from ptrarray.names import hash_all
 from ptrarray.pointers import Runs
-from ptrarray.storage.session import Session
+from ptrarray.storage.session import Expected, Session
 from ptrarray.storage.snapshot import Snapshot
 from ptrarray.storage.space import Claim
 
@@ -53,9 +53,12 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
         a name while the rows are being written.
     """
     nbytes = batch.n_rows * session.width
+    session.expect(Expected(batch.names, batch.hashes, batch.n_rows, overwrite))
     is_large = nbytes > max(_SMALL_NBYTES, _LARGE_NBYTES * len(batch.names))
     if not is_large:
         _ = batch.crcs  # before the lock is taken
+    if start is not None:
+        session.check_plannable()
     with session.locked():
         if not overwrite:
             session.check_new(batch.names, batch.hashes)
@@ -65,7 +68,7 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
             session.data.pwritev(batch.buffers, start * session.width)
             session.content.write_masks(batch, start)
             _commit_batch(session, batch, start)
-            return start, end
+            return start + session.first_row, end + session.first_row
         claim = _claim(session, batch.n_rows, start, batch.names[0] if batch.names else b"")
     with claim, _given_back_on_error(session, claim, is_append=start is None):
         if is_large:
@@ -76,7 +79,7 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
             if not overwrite:
                 session.check_new(batch.names, batch.hashes)
             _commit_batch(session, batch, claim.start)
-    return claim.start, claim.end
+    return claim.start + session.first_row, claim.end + session.first_row
 
 
 def _write_and_sum(claim: Claim, batch: Batch) -> None:
@@ -99,6 +102,7 @@ def _commit_batch(session: Session, batch: Batch, start: int) -> None:
 
 def reserve(session: Session, n_rows: int) -> int:
     """Take rows for somebody to fill later; return the first."""
+    session.check_plannable()
     with session.locked():
         start = session.state.n_reserved
         session.set_reserved(_end(session, start, session.layout.aligned(n_rows)))
@@ -111,6 +115,7 @@ def allocated(
 ) -> Iterator[Claim]:
     """Claim rows for a ``with`` block to fill; commit them when it ends well."""
     hashes = hash_all([name])
+    session.expect(Expected([name], hashes, n_rows, overwrite))
     with session.locked():
         if not overwrite:
             session.check_new([name], hashes)
@@ -130,6 +135,7 @@ def allocated(
 
 def point(session: Session, name: bytes, start: int, end: int, *, overwrite: bool) -> None:
     """Give rows that exist one more name."""
+    hashes = hash_all([name])
     with session.locked():
         n_rows = session.snapshot().n_rows
         if not 0 <= start <= end <= n_rows:
@@ -141,11 +147,15 @@ def point(session: Session, name: bytes, start: int, end: int, *, overwrite: boo
                 found=(start, end),
                 expected=n_rows,
             )
-        if not overwrite:
-            session.check_new([name], hash_all([name]))
-        with Claim(session.content, start, end, name.decode()):
-            crc = session.content.crc(start, end)
-        _commit_entries(session, layout.POINT, [_Entry(name, start, end, crc)])
+        shard, first_row = session.at_rows(start, end)
+        shard.expect(Expected([name], hashes, 0, overwrite))
+        start, end = start - first_row, end - first_row
+        with shard.locked():
+            if not overwrite:
+                shard.check_new([name], hashes)
+            with Claim(shard.content, start, end, name.decode()):
+                crc = shard.content.crc(start, end)
+            _commit_entries(shard, layout.POINT, [_Entry(name, start, end, crc)])
 
 
 def delete(session: Session, names: list[bytes]) -> None:
@@ -155,9 +165,10 @@ def delete(session: Session, names: list[bytes]) -> None:
         for name in names:
             if snapshot.find(name) is None:
                 raise unknown(name.decode(), session.path)
-        if names:
-            records = layout.encode_delete(names, hash_all(names), session.state.seed)
-            session.commit(list(records))
+        for shard, some in session.having(names):
+            with shard.locked():
+                records = layout.encode_delete(some, hash_all(some), shard.state.seed)
+                shard.commit(list(records))
 
 
 def delete_all(session: Session) -> None:
@@ -169,9 +180,11 @@ def delete_all(session: Session) -> None:
 def change_attrs(session: Session, change: Callable[[dict[str, Any]], None]) -> None:
     """Let `change` change a copy of the user's attrs, and commit what they are then."""
     with session.locked():
-        attrs = dict(session.snapshot().attrs)
-        change(attrs)
-        session.commit([((), layout.encode_attrs(checked(attrs), session.state.seed))])
+        shard = session.first_shard()
+        with shard.locked():
+            attrs = dict(shard.snapshot().attrs)
+            change(attrs)
+            shard.commit([((), layout.encode_attrs(checked(attrs), shard.state.seed))])
 
 
 def renew_checksums(
@@ -214,12 +227,15 @@ def renew_checksums(
 def set_meta(session: Session, name: bytes, meta: bytes) -> None:
     """Replace the metadata of an array."""
     with session.locked():
-        snapshot = session.snapshot()
-        place = snapshot.locate(name)
-        if place is None:
-            raise unknown(name.decode(), session.path)
-        kind, entry = _entry(snapshot, place, name)
-        _commit_entries(session, kind, [entry._replace(meta=meta)])
+        having = session.having([name])
+        shard = having[-1][0] if having else session
+        with shard.locked():
+            snapshot = shard.snapshot()
+            place = snapshot.locate(name)
+            if place is None:
+                raise unknown(name.decode(), session.path)
+            kind, entry = _entry(snapshot, place, name)
+            _commit_entries(shard, kind, [entry._replace(meta=meta)])
 
 
 class _Entry(NamedTuple):

@@ -49,12 +49,17 @@ def check(state: State | Closed, *, progress: bool = False) -> None:
     if not damage:
         damage.extend(_damaged_arrays(state, progress=progress))
     if damage:
-        raise CorruptStoreError(
-            f"{snapshot.directory} is damaged in {len(damage)} places, the first: "
-            f"{damage[0].file} {damage[0].problem}",
-            path=damage[0].file,
-            damage=tuple(damage),
-        )
+        raise damaged(str(snapshot.directory), damage)
+
+
+def damaged(path: str, damage: list[Damage]) -> CorruptStoreError:
+    """Return the error for a store with all that is wrong with it."""
+    return CorruptStoreError(
+        f"{path} is damaged in {len(damage)} places, the first: "
+        f"{damage[0].file} {damage[0].problem}",
+        path=damage[0].file,
+        damage=tuple(damage),
+    )
 
 
 def _damaged_journal(snapshot: Snapshot) -> Iterator[Damage]:

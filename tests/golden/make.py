@@ -26,6 +26,7 @@ from ptrarray.format.index import VERSION
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER / f"v{VERSION}"
 BAD = FOLDER.parent / "golden-bad"
+SHARDS = FOLDER.parent / "golden-shards"
 
 Change = Callable[[Path], None]
 
@@ -38,6 +39,10 @@ def main() -> None:
             shutil.rmtree(store)
     for store_name, write in GOOD_STORES.items():
         write_store(GOLDEN / f"{store_name}.ptr", write)
+    SHARDS.mkdir(exist_ok=True)
+    for store_name, write in SHARDED_STORES.items():
+        shutil.rmtree(SHARDS / f"{store_name}.ptr", ignore_errors=True)
+        write_store(SHARDS / f"{store_name}.ptr", write)
     for store_name, damage in BAD_STORES.items():
         path = BAD / f"{store_name}.ptr"
         write_store(path, _base)
@@ -57,6 +62,33 @@ def write_store(path: Path, write: Change) -> None:
     ):
         write(path)
 
+
+# Stores of shards -----------------------------------------------------------------------------------
+
+
+def _three_shards(path: Path) -> None:
+    """Leave two names noted as replaced, and one in an older shard that was filled meanwhile."""
+    writer = ptrarray.create(path, dtype="<u2", shard_size=1200, attrs={"rate": 8000})
+    writer.write({"a": [1, 2, 3], "é": [4], "kept": range(60)})
+    with writer.allocate("late", 2) as rows:
+        writer.write({"b": range(100, 150)})
+        writer.write({"c": range(200, 250)})
+        rows[...] = [7, 8]
+    writer["a"] = [5, 6]
+    writer["b"] = [9]
+    del writer["kept"]
+
+
+def _replaced_shards(path: Path) -> None:
+    ptrarray.create(path, dtype="<f4", shard_size="1kB").close()
+    with ptrarray.create(path, dtype="<f8", row_shape=(2,), shard_size="1kB", mode="w") as writer:
+        writer.write({"a": [[1, 2], [3, 4]]})
+
+
+SHARDED_STORES: dict[str, Change] = {
+    "three": _three_shards,
+    "replaced": _replaced_shards,
+}
 
 # Good ones ------------------------------------------------------------------------------------------
 

@@ -14,14 +14,17 @@ import pytest
 
 from ptrarray.storage import files
 
-SHORT = -1  # in place of an errno: half of the bytes are written, without an error
+SHORT = -1  # in place of an errno: half of the bytes are written or read, without an error
 
 # What each call of the seam can fail with.
 CALLS: dict[str, tuple[int, ...]] = {
     "open": (errno.EMFILE, errno.EACCES),
     "pread": (errno.EIO,),
+    "preadv": (errno.EIO, errno.EINTR, SHORT),
     "pwrite": (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, SHORT),
     "pwritev": (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, SHORT),
+    "copy_file_range": (errno.ENOSPC, errno.EIO),
+    "lseek": (errno.EIO,),
     "fdatasync": (errno.EIO, errno.ENOSPC),
     "fsync": (errno.EIO, errno.ENOSPC),
     "ftruncate": (errno.EIO,),
@@ -29,10 +32,11 @@ CALLS: dict[str, tuple[int, ...]] = {
     "fstat": (errno.EIO,),
     "stat": (errno.EIO, errno.EACCES),
     "replace": (errno.EIO, errno.ENOSPC),
+    "link": (errno.EIO, errno.EPERM),
     "unlink": (errno.EIO, errno.EACCES),
     "make_directory": (errno.ENOSPC, errno.EACCES),
 }
-HARMLESS = {"close", "fspath", "register_at_fork"}
+HARMLESS = {"close", "fspath", "posix_fadvise", "register_at_fork"}
 SYNCS = {"fdatasync", "fsync"}
 
 
@@ -102,7 +106,7 @@ def _failing(name: str, real: Callable[..., Any], faults: Faults) -> Callable[..
         if not faults.is_due(name):
             return real(*args)
         if faults.code == SHORT:
-            return _write_half(*args)
+            return _read_half(*args) if name == "preadv" else _write_half(*args)
         path = args[0] if isinstance(args[0], (str, Path)) else None
         raise OSError(faults.code, os.strerror(faults.code), path and str(path))
 
@@ -113,6 +117,11 @@ def _write_half(fd: int, buffers: Any, start_byte: int) -> int:
     listed = buffers if isinstance(buffers, list) else [buffers]
     raw = b"".join(memoryview(buffer).tobytes() for buffer in listed)
     return os.pwrite(fd, raw[: (len(raw) + 1) // 2], start_byte)
+
+
+def _read_half(fd: int, buffers: list[Any], start_byte: int) -> int:
+    (buffer,) = buffers
+    return os.preadv(fd, [buffer[: (len(buffer) + 1) // 2]], start_byte)
 
 
 @contextmanager

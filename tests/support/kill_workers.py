@@ -137,20 +137,19 @@ def make_change(writer: ptrarray.PointerArrayWriter, who: int, k: int, todo: Cha
                 with writer.allocate(name, N_LARGE, overwrite=True) as rows:
                     rows[...] = large(who, k)
         case "planned":
-            arrays[str(who)] = np.array([k])
-            start = writer.reserve(sum(map(len, arrays.values())))
-            plan(writer, arrays, start)
+            plan(writer, arrays | {str(who): np.array([k])})
         case kind:
             if kind == "large":
                 arrays = dict.fromkeys(arrays, large(who, k))
             writer.write(arrays | {str(who): np.array([k])}, overwrite=True)
 
 
-def plan(writer: ptrarray.PointerArrayWriter, arrays: dict[str, Ints], start: int) -> None:
-    """Write to reserved rows, unless a compaction has given them to others."""
+def plan(writer: ptrarray.PointerArrayWriter, arrays: dict[str, Ints]) -> None:
+    """Write to reserved rows, unless a compaction has given them to others, or shards choose."""
     try:
+        start = writer.reserve(sum(map(len, arrays.values())))
         writer.write(arrays, start=start, overwrite=True)
-    except ptrarray.OverlapError:
+    except (ptrarray.OverlapError, ptrarray.BadInputError):
         writer.write(arrays, overwrite=True)
 
 

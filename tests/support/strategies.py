@@ -83,7 +83,7 @@ def filled(dtype: Any, shape: tuple[int, ...], seed: int) -> Array:
         case "S" | "U":
             result[...] = numbers.astype("U")
         case "V":
-            result.view("u1").reshape(-1)[:] = np.resize(numbers, result.nbytes)
+            result.reshape(-1).view("u1")[:] = np.resize(numbers, result.nbytes)
         case "b":
             result[...] = numbers % 2
         case "c":

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,8 +16,19 @@ from typing import Any
 
 import numpy as np
 
+from ptrarray.cli import convert
+from ptrarray.cli.printing import (
+    complain,
+    describe,
+    print_json,
+    print_now,
+    printable,
+    to_json,
+)
+from ptrarray.compressors import CODECS
 from ptrarray.demo import run_demo
 from ptrarray.errors import CorruptStoreError, StoreError
+from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
 from ptrarray.storage.verify import Damage
@@ -52,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _BROKEN_PIPE
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except (StoreError, OSError) as error:
-        return _complain(error)
+    except (StoreError, OSError, ImportError) as error:
+        return complain(error)
     return code
 
 
@@ -88,9 +97,23 @@ def _parser() -> argparse.ArgumentParser:
     add("verify", _verify, "check every array against its checksum", on_store, printing)
     add("checkpoint", _checkpoint, "fold the journal into the index", on_store, printing)
     add("compact", _compact, "rewrite the data file without holes", on_store, printing)
+    _add_packs(add, on_store)
     repair = add("repair", _repair, "copy what is intact into a new store", on_store, printing)
     repair.add_argument("--to", type=Path, metavar="NEW", required=True, help="the new store")
+    convert.add_commands(commands, on_store, printing)
     return parser
+
+
+def _add_packs(add: Any, on_store: argparse.ArgumentParser) -> None:
+    pack = add("pack", _pack, "write the store as one file, a tar archive", on_store)
+    pack.add_argument("target", metavar="TARGET", help="the file to make, or - for stdout")
+    pack.add_argument(
+        "--compression", choices=tuple(CODECS), help="by default as TARGET's extension says"
+    )
+    pack.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    unpack = add("unpack", _unpack, "make a store of a pack, or of a tar archive of a store")
+    unpack.add_argument("source", metavar="SOURCE", help="the pack, or - for stdin")
+    unpack.add_argument("directory", metavar="DIR", type=Path, help="the store to make")
 
 
 def _at_least_one(text: str) -> int:
@@ -104,9 +127,9 @@ def _at_least_one(text: str) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     if options.json:
-        _print_json(run_demo(options.processes, options.out, say=lambda line: None))
+        print_json(run_demo(options.processes, options.out, say=lambda line: None))
     else:
-        run_demo(options.processes, options.out, say=_print_now)
+        run_demo(options.processes, options.out, say=print_now)
     return 0
 
 
@@ -116,21 +139,28 @@ def _info(options: argparse.Namespace) -> int:
             "path": str(options.store),
             "arrays": len(store),
             "rows": store.shape[0],
-            "dtype": _describe(store.dtype),
+            "dtype": describe(store.dtype),
             "row_shape": None if store.row_shape is None else list(store.row_shape),
             **({} if store.layout == "rows" else {"layout": store.layout}),
             **({"masked": True} if store.masked else {}),
+            **_shards(store),
             "nbytes": store.nbytes,
             "attrs": dict(store.attrs),
         }
     if options.json:
-        _print_json(facts)
+        print_json(facts)
         return 0
-    print(_printable(facts.pop("path")))
+    print(printable(facts.pop("path")))
     for fact, value in facts.items():
-        text = f"{value:,}" if isinstance(value, int) else _to_json(value)
-        print(f"  {fact.replace('_', ' '):<9}  {_printable(text)}")
+        text = f"{value:,}" if isinstance(value, int) else to_json(value)
+        print(f"  {fact.replace('_', ' '):<9}  {printable(text)}")
     return 0
+
+
+def _shards(store: PointerArray) -> dict[str, Any]:
+    if store.shard_nbytes is None:
+        return {}
+    return {"shards": len(store.shards), "shard_nbytes": store.shard_nbytes}
 
 
 def _ls(options: argparse.Namespace) -> int:
@@ -138,11 +168,11 @@ def _ls(options: argparse.Namespace) -> int:
         width = len(str(store.shape[0]))
         for name, start, end in _list(store, options.pattern):
             if options.json:
-                _print_json({"name": name, "start": start, "end": end})
+                print_json({"name": name, "start": start, "end": end})
             elif options.long:
-                print(f"{start:>{width}}  {end:>{width}}  {_printable(name)}")
+                print(f"{start:>{width}}  {end:>{width}}  {printable(name)}")
             else:
-                print(_printable(name))
+                print(printable(name))
     return 0
 
 
@@ -156,7 +186,7 @@ def _get(options: argparse.Namespace) -> int:
     with open_store(options.store) as store:
         array = store[options.name]
         start, end = store.pointers[options.name]
-    facts = {"name": options.name, "dtype": _describe(array.dtype), "shape": list(array.shape)}
+    facts = {"name": options.name, "dtype": describe(array.dtype), "shape": list(array.shape)}
     if options.out is not None:
         with options.out.open("wb") as file:
             np.save(file, array, allow_pickle=False)
@@ -164,11 +194,11 @@ def _get(options: argparse.Namespace) -> int:
     elif options.json:
         facts["values"] = array.tolist()
     if options.json:
-        _print_json({**facts, "start": start, "end": end})
+        print_json({**facts, "start": start, "end": end})
     elif options.out is not None:
-        print(_printable(f"{options.name}: {array.dtype} {array.shape} saved as {options.out}"))
+        print(printable(f"{options.name}: {array.dtype} {array.shape} saved as {options.out}"))
     else:
-        print(_printable(f"{options.name}: {array.dtype} {array.shape}, rows {start} to {end}"))
+        print(printable(f"{options.name}: {array.dtype} {array.shape}, rows {start} to {end}"))
         print(np.array2string(array))
     return 0
 
@@ -184,14 +214,14 @@ def _verify(options: argparse.Namespace) -> int:
         damage = error.damage
     if options.json:
         found = [_as_dict(item) for item in damage]
-        _print_json({"path": str(options.store), "arrays": n_arrays, "damage": found})
+        print_json({"path": str(options.store), "arrays": n_arrays, "damage": found})
     elif damage:
         _print_table(damage)
     else:
-        print(_printable(f"{options.store}: {n_arrays:,} arrays, no damage"))
+        print(printable(f"{options.store}: {n_arrays:,} arrays, no damage"))
     if damage:
         places = "place" if len(damage) == 1 else "places"
-        return _complain(f"{options.store} is damaged in {len(damage):,} {places}")
+        return complain(f"{options.store} is damaged in {len(damage):,} {places}")
     return 0
 
 
@@ -200,7 +230,7 @@ def _print_table(damage: Sequence[Any]) -> None:
     for item in damage:
         place = ("-" if fact is None else str(fact) for fact in (item.start, item.end, item.name))
         rows.append((Path(item.file).name, *place, item.problem))
-    lines = [[_printable(cell) for cell in row] for row in rows]
+    lines = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = zip(line, widths, strict=True)
@@ -212,9 +242,9 @@ def _checkpoint(options: argparse.Namespace) -> int:
     with open_store(options.store) as store:
         n_arrays = len(store)
     if options.json:
-        _print_json({"path": str(options.store), "arrays": n_arrays})
+        print_json({"path": str(options.store), "arrays": n_arrays})
     else:
-        print(_printable(f"{options.store}: {n_arrays:,} arrays in the index"))
+        print(printable(f"{options.store}: {n_arrays:,} arrays in the index"))
     return 0
 
 
@@ -225,9 +255,9 @@ def _compact(options: argparse.Namespace) -> int:
     with open_store(options.store) as store:
         after = store.nbytes
     if options.json:
-        _print_json({"path": str(options.store), "nbytes_before": before, "nbytes": after})
+        print_json({"path": str(options.store), "nbytes_before": before, "nbytes": after})
     else:
-        print(_printable(f"{options.store}: {before:,} bytes of rows before, {after:,} now"))
+        print(printable(f"{options.store}: {before:,} bytes of rows before, {after:,} now"))
     return 0
 
 
@@ -237,75 +267,33 @@ def _repair(options: argparse.Namespace) -> int:
         n_arrays = len(store)
     if options.json:
         found = [_as_dict(item) for item in left_out]
-        _print_json({"path": str(options.to), "arrays": n_arrays, "left_out": found})
+        print_json({"path": str(options.to), "arrays": n_arrays, "left_out": found})
     else:
         if left_out:
             _print_table(left_out)
-        print(_printable(f"{options.to}: {n_arrays:,} arrays, {len(left_out):,} left out"))
+        print(printable(f"{options.to}: {n_arrays:,} arrays, {len(left_out):,} left out"))
     return 1 if left_out else 0
 
 
+def _pack(options: argparse.Namespace) -> int:
+    target = sys.stdout.buffer if options.target == "-" else Path(options.target)
+    if options.target == "-" and sys.stdout.isatty():
+        return complain("a pack is not for a terminal: redirect stdout, or name a file")
+    pack(options.store, target, options.compression, _wants_bar(options), options.overwrite)
+    return 0
+
+
+def _unpack(options: argparse.Namespace) -> int:
+    if options.source == "-" and sys.stdin.isatty():
+        return complain("no pack comes from a terminal: redirect stdin, or name a file")
+    source = sys.stdin.buffer if options.source == "-" else Path(options.source)
+    unpack(source, options.directory, _wants_bar(options))
+    return 0
+
+
 def _wants_bar(options: argparse.Namespace) -> bool:
-    return sys.stderr.isatty() and not options.json
+    return sys.stderr.isatty() and not getattr(options, "json", False)
 
 
 def _as_dict(damage: Damage) -> dict[str, Any]:
     return {key: getattr(damage, key) for key in ("name", "start", "end", "file", "problem")}
-
-
-# Printing -----------------------------------------------------------------------------------------
-
-
-def _print_now(line: str) -> None:
-    print(line, flush=True)
-
-
-def _print_json(value: Any) -> None:
-    print(_to_json(value))
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(_plain(value), allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    """Return the value as JSON can hold it: complex as a pair, other strangers as text."""
-    match value:
-        case dict():
-            return {str(key): _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if math.isfinite(value) else None
-        case complex():
-            return [_plain(value.real), _plain(value.imag)]
-        case bytes():
-            return value.decode("latin-1")
-    return str(value)
-
-
-def _describe(dtype: np.dtype[Any]) -> Any:
-    return dtype.str if dtype.names is None else dtype.descr
-
-
-def _printable(text: str) -> str:
-    r"""Escape what could move the cursor or break the line.
-
-    Examples
-    --------
-    >>> _printable("zwölf\n\x1b[31m")
-    'zwölf\\n\\x1b[31m'
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _complain(error: object) -> int:
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror is not None:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    print(f"ptrarray: {_printable(text)}", file=sys.stderr)
-    return 1

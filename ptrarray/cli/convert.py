@@ -1,0 +1,136 @@
+"""The commands ``import`` and ``export``: arguments and printing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ptrarray import convert
+from ptrarray.cli.printing import complain, print_json, printable
+from ptrarray.errors import BadInputError
+
+_IMPORTS = {
+    "pickles": "pickles of arrays, pandas Series, DataFrames, and dicts of those",
+    "npy": ".npy files, one array each",
+    "npz": "the arrays of .npz files",
+    "joblib": "files of joblib.dump",
+    "mmappickle": "the entries of mmappickle's dicts",
+    "tar": "pickles and .npy files in tar archives, compressed or not",
+    "h5": "the data sets of HDF5 files",
+}
+_OF_PICKLES = ("pickles", "joblib", "mmappickle", "tar")
+_EXPORTS = {
+    "npz": convert.to_npz,
+    "npy": convert.to_npy,
+    "pickles": convert.to_pickles,
+    "h5": convert.to_h5,
+}
+_SHOWN_FAILURES = 20
+
+
+def add_commands(commands: Any, on_store: Any, printing: Any) -> None:
+    """Add ``import`` and ``export`` to the parser."""
+    text = "write what files of others hold into a store; run again, it does what is missing"
+    kinds = commands.add_parser("import", help=text, description=text).add_subparsers(
+        metavar="KIND", required=True
+    )
+    for kind, about in _IMPORTS.items():
+        _add_import(kinds, kind, f"import {about}", printing)
+    text = "import a PointerArray or MmapArray of bigarray"
+    old = kinds.add_parser("bigarray", help=text, description=text, parents=[printing])
+    old.add_argument("old", metavar="OLD", type=Path, help="bigarray's file")
+    old.add_argument("store", metavar="NEW", type=Path, help="the new store")
+    old.set_defaults(run=_import_bigarray)
+    text = "write the arrays of a store into files of others"
+    out = commands.add_parser("export", help=text, description=text, parents=[on_store, printing])
+    out.add_argument("--to", required=True, choices=_EXPORTS, help="kind of files")
+    out.add_argument("out", metavar="OUT", type=Path, help="file or folder, not there yet")
+    out.add_argument("--flat", action="store_true", help="h5: all arrays in one data set")
+    out.set_defaults(run=_export)
+
+
+def _add_import(kinds: Any, kind: str, text: str, printing: Any) -> None:
+    add = kinds.add_parser(kind, help=text, description=text, parents=[printing]).add_argument
+    add("sources", metavar="SOURCE", nargs="+", help="file, folder or pattern")
+    add("store", metavar="STORE", type=Path, help="the store; created if it is not there")
+    add("--name", metavar="TEMPLATE", help="of the names, as '{stem}', '{parent}/{stem}', '{key}'")
+    add("--processes", type=int, metavar="N", help="number of worker processes")
+    add("--dtype", help="one dtype for all arrays; by default each keeps its own")
+    add("--row-shape", type=_row_shape, default=(), metavar="N,N", help="of rows, or 'any'")
+    add("--masked", action="store_true", default=None, help="the store keeps masks")
+    add("--shard-size", metavar="SIZE", help="split the store into shards of about that, as 200MB")
+    add("--no-resume", action="store_true", help="names that are there are failures")
+    if kind in _OF_PICKLES:
+        add("--drop-index", action="store_true", help="do not keep the index of Series and frames")
+        text = "let the files run any code: only if you trust whoever wrote them"
+        add("--trust-pickle", action="store_true", help=text)
+    if kind == "pickles":
+        add("--verify", action="store_true", help="compare the files with the store afterwards")
+        text = "verify, and remove each file that is in the store as it is"
+        add("--remove-source", action="store_true", help=text)
+    kinds.choices[kind].set_defaults(run=_import, kind=kind)
+
+
+def _row_shape(text: str) -> tuple[int, ...] | None:
+    if text == "any":
+        return None
+    try:
+        return tuple(int(length) for length in text.strip("(),").split(",") if length)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no row shape: expected numbers as 80 or 4,4, or 'any'"
+        ) from None
+
+
+def _import(options: argparse.Namespace) -> int:
+    given: dict[str, Any] = {
+        "name": options.name,
+        "processes": options.processes,
+        "dtype": options.dtype,
+        "row_shape": options.row_shape,
+        "shard_size": options.shard_size,
+        "resume": not options.no_resume,
+        "progress": sys.stderr.isatty() and not options.json,
+    }
+    if options.masked is not None:
+        given["masked"] = options.masked
+    if options.kind in _OF_PICKLES:
+        given |= {"trust": options.trust_pickle, "keep_index": not options.drop_index}
+    if options.kind == "pickles":
+        given |= {"verify": options.verify, "remove_source": options.remove_source}
+    function = getattr(convert, f"from_{options.kind}")
+    return _tell(function(options.sources, options.store, **given), options.store, options)
+
+
+def _import_bigarray(options: argparse.Namespace) -> int:
+    progress = sys.stderr.isatty() and not options.json
+    report = convert.from_bigarray(options.old, options.store, progress=progress)
+    return _tell(report, options.store, options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    given = {"progress": sys.stderr.isatty() and not options.json}
+    if options.flat:
+        if options.to != "h5":
+            raise BadInputError(f"--flat is for h5, not for {options.to}")
+        given["flat"] = True
+    report = _EXPORTS[options.to](options.store, options.out, **given)
+    return _tell(report, options.out, options)
+
+
+def _tell(report: convert.Report, target: Path, options: argparse.Namespace) -> int:
+    if options.json:
+        facts = {key: getattr(report, key) for key in ("converted", "skipped", "removed", "notes")}
+        failures = [failure._asdict() for failure in report.failures]
+        print_json({"path": str(target), **facts, "failures": failures})
+        return 0 if report.ok else 1
+    for source, problem in report.failures[:_SHOWN_FAILURES]:
+        complain(f"{source}: {problem}")
+    if len(report.failures) > _SHOWN_FAILURES:
+        complain(f"and {len(report.failures) - _SHOWN_FAILURES:,} more, which --json lists")
+    for note in report.notes:
+        print(printable(f"note: {note}"))
+    print(printable(f"{target}: {report}"))
+    return 0 if report.ok else 1

@@ -1,0 +1,70 @@
+"""What the command line prints: lines, JSON, complaints."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def print_now(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    print(to_json(value))
+
+
+def to_json(value: Any) -> str:
+    """Return a value as JSON."""
+    return json.dumps(_plain(value), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON can hold it: complex as a pair, other strangers as text."""
+    match value:
+        case dict():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case complex():
+            return [_plain(value.real), _plain(value.imag)]
+        case bytes():
+            return value.decode("latin-1")
+    return str(value)
+
+
+def describe(dtype: np.dtype[Any]) -> Any:
+    """Return a dtype as JSON can hold it."""
+    return dtype.str if dtype.names is None else dtype.descr
+
+
+def printable(text: str) -> str:
+    r"""Escape what could move the cursor or break the line.
+
+    Examples
+    --------
+    >>> printable("zwölf\n\x1b[31m")
+    'zwölf\\n\\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def complain(error: object) -> int:
+    """Print an error, and return the exit code."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror is not None:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    print(f"ptrarray: {printable(text)}", file=sys.stderr)
+    return 1

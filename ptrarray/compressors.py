@@ -1,0 +1,185 @@
+"""Compressors by name: gzip, bzip2, xz and zstd, each as objects that are fed piece by piece."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+from ptrarray.errors import BadInputError
+
+# What one piece of input may grow to. Hostile input grows a millionfold, so where the
+# decompressor cannot be told a limit the pieces are small instead.
+_LIMIT_NBYTES = 1 << 20
+_XZ_MEMORY_NBYTES = 1 << 29  # `xz -9` asks for an eighth of that
+MAGIC_NBYTES = 6
+
+
+class Compressor(Protocol):
+    """Takes bytes, gives compressed ones."""
+
+    def compress(self, data: Any, /) -> bytes:
+        """Take some bytes."""
+
+    def flush(self) -> bytes:
+        """End the stream."""
+
+
+class Codec(NamedTuple):
+    """One way to compress.
+
+    Attributes
+    ----------
+    name : str
+        What a caller says; also the extension of a file.
+    magic : bytes
+        What every stream begins with.
+    compressor, decompressor : callable
+        Make an object for one stream.
+    piece_nbytes : int
+        Input to be given to the decompressor in one go.
+    limits : tuple of int
+        What to tell it beside the input: the most to give back.
+    """
+
+    name: str
+    magic: bytes
+    compressor: Callable[[], Compressor]
+    decompressor: Callable[[], Any]
+    piece_nbytes: int = 1 << 16
+    limits: tuple[int, ...] = (_LIMIT_NBYTES,)
+
+
+def _zstd_compressor() -> Any:
+    module, is_builtin = _zstd()
+    return module.ZstdCompressor() if is_builtin else module.ZstdCompressor().compressobj()
+
+
+def _zstd_decompressor() -> Any:
+    module, is_builtin = _zstd()
+    return module.ZstdDecompressor() if is_builtin else module.ZstdDecompressor().decompressobj()
+
+
+def _zstd() -> tuple[Any, bool]:
+    """Return Python's own module, from 3.14 on, or the package that does the same."""
+    for module in ("compression.zstd", "zstandard"):
+        try:
+            return import_module(module), module != "zstandard"
+        except ModuleNotFoundError:
+            continue
+    raise ImportError("zstd needs Python 3.14 or: pip install 'ptrarray[zstd]'")
+
+
+CODECS = {
+    codec.name: codec
+    for codec in (
+        Codec(
+            "gz",
+            b"\x1f\x8b\x08",
+            lambda: zlib.compressobj(wbits=zlib.MAX_WBITS | 16),
+            lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16),
+            1 << 14,
+            (),
+        ),
+        Codec("bz2", b"BZh", bz2.BZ2Compressor, bz2.BZ2Decompressor),
+        Codec(
+            "xz",
+            b"\xfd7zXZ\0",
+            lzma.LZMACompressor,
+            lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_NBYTES),
+        ),
+        Codec("zst", b"\x28\xb5\x2f\xfd", _zstd_compressor, _zstd_decompressor, 1 << 10, ()),
+    )
+}
+
+
+def named(compression: str) -> Codec:
+    """Return the codec of this name.
+
+    Raises
+    ------
+    BadInputError
+        If there is none.
+
+    Examples
+    --------
+    >>> named("bz2").magic
+    b'BZh'
+    """
+    try:
+        return CODECS[compression]
+    except (KeyError, TypeError):
+        known = ", ".join(map(repr, CODECS))
+        raise BadInputError(
+            f"compression {compression!r} is not None or one of {known}",
+            found=compression,
+            expected=(None, *CODECS),
+        ) from None
+
+
+def recognised(head: bytes) -> Codec | None:
+    """Return the codec whose streams begin like this, if there is one.
+
+    Examples
+    --------
+    >>> recognised(b"BZh91AY").name
+    'bz2'
+    """
+    return next((codec for codec in CODECS.values() if head.startswith(codec.magic)), None)
+
+
+class Inflater:
+    """One compressed stream, fed piece by piece.
+
+    Attributes
+    ----------
+    is_done : bool
+        Whether its end has come.
+    unused : bytes
+        What was fed past the end.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._decompressor = codec.decompressor()
+        self.is_done = False
+        self.unused = b""
+
+    def feed(self, raw: bytes) -> Iterator[bytes]:
+        """Yield what some bytes of the stream decompress to, in pieces of bounded size.
+
+        Raises
+        ------
+        ValueError
+            If they are not what the compressor makes.
+
+        Examples
+        --------
+        >>> inflater = Inflater(named("bz2"))
+        >>> b"".join(inflater.feed(bz2.compress(b"rows") + b"more"))
+        b'rows'
+        >>> inflater.is_done, inflater.unused
+        (True, b'more')
+        """
+        nbytes = self._codec.piece_nbytes
+        for at in range(0, len(raw), nbytes):
+            yield self._inflate(raw, at, at + nbytes)
+            while not (self.is_done or getattr(self._decompressor, "needs_input", True)):
+                yield self._inflate(raw, at + nbytes, at + nbytes)
+            if self.is_done:
+                return
+
+    def _inflate(self, raw: bytes, first: int, last: int) -> bytes:
+        try:
+            inflated: bytes = self._decompressor.decompress(raw[first:last], *self._codec.limits)
+        except MemoryError:
+            raise
+        except Exception as error:  # each module has its own, and they do no more than this
+            raise ValueError(f"cannot be decompressed as {self._codec.name}: {error}") from error
+        self.is_done = self._decompressor.eof
+        if self.is_done:
+            self.unused = self._decompressor.unused_data + raw[last:]
+        return inflated

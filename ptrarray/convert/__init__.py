@@ -1,0 +1,38 @@
+"""Importing from the files of others, and exporting to them.
+
+Each function reads or writes one kind of files and returns a `Report`. What cannot be converted is
+told there, file by file; all else is. An import can be run again, and does what is missing.
+
+Memory: one file or array of a file at a time in each process, and 16 MB.
+"""
+
+from ptrarray.convert.bigarray import from_bigarray
+from ptrarray.convert.export import to_h5, to_npy, to_npz, to_pickles
+from ptrarray.convert.h5 import from_h5
+from ptrarray.convert.joblib import from_joblib
+from ptrarray.convert.mmappickle import from_mmappickle
+from ptrarray.convert.npy import from_npy, from_npz
+from ptrarray.convert.pickles import from_pickles
+from ptrarray.convert.report import Failure, Report
+from ptrarray.convert.tar import from_tar
+from ptrarray.pandas_bridge import to_frame, to_pandas, to_series
+
+__all__ = [
+    "Failure",
+    "Report",
+    "from_bigarray",
+    "from_h5",
+    "from_joblib",
+    "from_mmappickle",
+    "from_npy",
+    "from_npz",
+    "from_pickles",
+    "from_tar",
+    "to_frame",
+    "to_h5",
+    "to_npy",
+    "to_npz",
+    "to_pandas",
+    "to_pickles",
+    "to_series",
+]

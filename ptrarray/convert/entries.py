@@ -1,0 +1,111 @@
+"""Values of files as what a store takes: arrays, what goes with them, and under which keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray import pandas_bridge
+from ptrarray.convert.rebuild import Unreadable
+from ptrarray.errors import BadInputError
+
+Array = npt.NDArray[Any]
+
+
+class Entry(NamedTuple):
+    """One value of a file.
+
+    Attributes
+    ----------
+    key : str
+        Where in the file it was; empty if it is all there is.
+    values : ndarray
+        What lies under its name.
+    companions : dict from str to ndarray
+        What lies under its name with the key behind it.
+    meta : dict
+        Its metadata.
+    """
+
+    key: str
+    values: Array
+    companions: dict[str, Array]
+    meta: dict[str, Any]
+
+
+class Refused(NamedTuple):
+    """One value of a file that is not for a store."""
+
+    key: str
+    problem: str
+
+
+def entries(value: Any, key: str = "", *, keep_index: bool = True) -> Iterator[Entry | Refused]:
+    """Yield the arrays in a value.
+
+    Parameters
+    ----------
+    value
+        An array, a number, a list of numbers, a Series, a DataFrame, or a
+        mapping or list of those, nested to any depth.
+    key : str
+        Of the value itself.
+    keep_index : bool
+        Whether Series and DataFrames are to be read back as such.
+
+    Examples
+    --------
+    >>> [(entry.key, entry.values) for entry in entries({"a": 1.5, "b": {"c": [1, 2]}})]
+    [('a', array(1.5)), ('b/c', array([1, 2]))]
+    >>> list(entries({"a": "text"}))
+    [Refused(key='a', problem='a str is no array')]
+    """
+    try:
+        if isinstance(value, Mapping):
+            yield from _of_mapping(value, key, keep_index)
+        elif isinstance(value, list | tuple) and not _is_numbers(value):
+            yield from _of_mapping(dict(enumerate(value)), key, keep_index)
+        else:
+            yield _of_value(value, key, keep_index)
+    except BadInputError as error:
+        yield Refused(key, str(error))
+    except RecursionError:
+        yield Refused(key, "it is nested too deeply, or contains itself")
+
+
+def _of_mapping(value: Mapping[Any, Any], key: str, keep_index: bool) -> Iterator[Entry | Refused]:
+    if not value:
+        yield Refused(key, f"an empty {type(value).__name__} holds no array")
+    seen: set[str] = set()
+    for own, item in value.items():
+        inner = f"{key}/{own}" if key else str(own)
+        if not isinstance(own, str | int | np.integer) or isinstance(own, bool) or not inner:
+            yield Refused(inner, f"the key {own!r:.80} is no name: only text and integers are")
+        elif inner in seen:  # 1 and "1"
+            yield Refused(inner, f"two keys are written as {inner!r:.80}")
+        else:
+            seen.add(inner)
+            yield from entries(item, inner, keep_index=keep_index)
+
+
+def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
+    if isinstance(value, Unreadable):
+        raise BadInputError(value.problem)
+    if pandas_bridge.is_pandas(value):
+        described = pandas_bridge.describe(value, index=keep_index)
+        return Entry(key, described.values, described.companions, {"pandas": described.about})
+    is_number = isinstance(value, bool | int | float | complex | np.generic)
+    if not isinstance(value, np.ndarray | list | tuple) and not is_number:
+        raise BadInputError(f"a {type(value).__name__} is no array")
+    array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    if array.dtype.hasobject:
+        what = "a number too large for numpy" if isinstance(value, int) else "Python objects"
+        raise BadInputError(f"it holds {what}")
+    return Entry(key, array, {}, {})
+
+
+def _is_numbers(values: list[Any] | tuple[Any, ...]) -> bool:
+    return bool(values) and all(isinstance(item, bool | int | float | complex) for item in values)

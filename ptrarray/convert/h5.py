@@ -1,0 +1,140 @@
+"""Files of HDF5: data sets by name, or many arrays end to end in one."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Unpack
+
+import msgpack
+import numpy as np
+
+from ptrarray.convert.escape import unescape
+from ptrarray.convert.report import Report
+from ptrarray.convert.run import Kind, Member, Options, run
+from ptrarray.convert.sources import Paths
+from ptrarray.errors import BadInputError
+
+SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
+LAYOUT = "ptrarray"  # an attribute of files that `to_h5` wrote
+META = "ptrarray_meta"
+
+
+def import_h5py() -> Any:
+    """Return h5py.
+
+    Raises
+    ------
+    ImportError
+        That says how to install it.
+    """
+    try:
+        return importlib.import_module("h5py")
+    except ImportError as error:
+        raise ImportError("files of HDF5 need h5py: pip install h5py") from error
+
+
+def from_h5(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Options]) -> Report:
+    """Import the data sets of HDF5 files, with their attributes as metadata.
+
+    Parameters
+    ----------
+    paths, store, **options
+        As for `from_pickles`. Names are by default the paths of the data sets,
+        or with several files ``"{stem}/{key}"``.
+
+    Returns
+    -------
+    Report
+
+    Notes
+    -----
+    Of variable-length data sets each element becomes an array (``key/0``, …).
+    A flat file of `to_h5` becomes the arrays that it was made from. Links to
+    other files are not followed.
+
+    Examples
+    --------
+    >>> import h5py
+    >>> with h5py.File("run.h5", "w") as file:
+    ...     file["speed/mean"] = np.arange(3)
+    >>> print(ptrarray.convert.from_h5("run.h5", "any.ptr", progress=False))
+    1 converted
+    >>> list(ptrarray.open("any.ptr"))
+    ['speed/mean']
+    """
+    import_h5py()
+    return run(Kind(_members, SUFFIXES, many=True), paths, store, options)
+
+
+def _members(path: str) -> Iterator[Member]:
+    h5py = import_h5py()
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise BadInputError(f"it cannot be opened as HDF5: {error}") from error
+    with file:
+        if file.attrs.get(LAYOUT) == "flat":
+            yield from _of_flat(file)
+        else:
+            yield from _of_group(file, "", h5py, set())
+
+
+def _of_flat(file: Any) -> Iterator[Member]:
+    rows, starts, ends = file["rows"], file["starts"][()], file["ends"][()]
+    for i, name in enumerate(file["names"].asstr()[()]):
+        yield Member(str(name), partial(rows.__getitem__, slice(starts[i], ends[i])))
+
+
+def _of_group(group: Any, path: str, h5py: Any, above: set[int]) -> Iterator[Member]:
+    address = h5py.h5o.get_info(group.id).addr
+    if address in above:  # a group may be linked from below
+        return
+    is_escaped = group.file.attrs.get(LAYOUT) == "named"
+    for key in group:
+        link = group.get(key, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            continue  # soft ones show what is there anyway, external ones another file
+        item = group[key]
+        whole = f"{path}/{key}" if path else key
+        if isinstance(item, h5py.Group):
+            yield from _of_group(item, whole, h5py, above | {address})
+        elif isinstance(item, h5py.Dataset):
+            name = unescape(whole) if is_escaped else whole
+            yield Member(name, partial(_read, item, h5py), _meta_of(item))
+
+
+def _read(item: Any, h5py: Any) -> Any:
+    if item.is_virtual or item.external:
+        raise BadInputError("its values are in other files")
+    if item.shape is None:
+        raise BadInputError("it is empty, without a shape")
+    inner = h5py.check_vlen_dtype(item.dtype)
+    if isinstance(inner, np.dtype) and item.ndim == 1:
+        return dict(enumerate(item[()]))
+    if item.dtype.hasobject:
+        raise BadInputError(f"it holds {_described(item.dtype, h5py)}")
+    return item[()]
+
+
+def _described(dtype: Any, h5py: Any) -> str:
+    return "text of variable length" if h5py.check_string_dtype(dtype) else "Python objects"
+
+
+def _meta_of(item: Any) -> dict[str, Any]:
+    """Return the attributes that metadata can hold."""
+    if META in item.attrs:
+        meta: dict[str, Any] = json.loads(item.attrs[META])
+        return meta
+    found = {}
+    for key, value in item.attrs.items():
+        plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+        try:
+            msgpack.packb(plain)
+        except (TypeError, ValueError, OverflowError):
+            continue
+        found[key] = plain
+    return found

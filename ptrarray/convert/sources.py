@@ -1,0 +1,203 @@
+"""The files to import, and the names that their arrays get."""
+
+from __future__ import annotations
+
+import glob
+import os
+import string
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ptrarray.convert.escape import unescape
+from ptrarray.errors import BadInputError
+
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+_FIELDS = ("stem", "unquoted", "name", "parent", "path", "index", "key")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".z", ".lz4")
+# What no name of a file or array holds, so it can stand for the key until that is known.
+_KEY = "\udfff"
+
+
+class Source(NamedTuple):
+    """A file, and what its arrays are called.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    pattern : str
+        Their name, with a lone surrogate for the key of each.
+    """
+
+    path: str
+    pattern: str
+
+    def name(self, key: str) -> str:
+        """Return the name of what the file has under a key; under "" the file is one value.
+
+        Examples
+        --------
+        >>> Source("a/x.pkl", "x").name("mean"), Source("a/x.npz", chr(0xDFFF)).name("mean")
+        ('x/mean', 'mean')
+        """
+        if _KEY in self.pattern:
+            whole = self.pattern.replace(_KEY, key)
+            return whole if key else whole.rstrip("/")
+        return f"{self.pattern}/{key}" if key else self.pattern
+
+    @property
+    def whole(self) -> str:
+        """The name if the file is one value."""
+        return self.name("")
+
+
+def find(paths: Paths, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return files, each with its path below the folder that was given.
+
+    Parameters
+    ----------
+    paths : path-like or iterable of path-like
+        Files; folders, for all files below them that have one of the suffixes
+        and are not hidden; patterns as of a shell. In this order, those of a
+        folder or pattern sorted.
+    suffixes : tuple of str
+        In lower case.
+
+    Raises
+    ------
+    BadInputError
+        If there are none.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    found = [pair for path in given for pair in _expand(os.fspath(path), suffixes)]
+    if not found:
+        what = ", ".join(f"*{suffix}" for suffix in suffixes)
+        raise BadInputError(
+            f"no files to import in {', '.join(map(str, given[:3])) or 'no paths'}: expected {what}, "
+            "or name the files or a pattern, as 'folder/*.dat'",
+            found=[str(path) for path in given[:3]],
+            expected=suffixes,
+        )
+    return found
+
+
+def _expand(path: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if Path(path).is_dir():
+        for folder, folders, files in os.walk(path):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for file in sorted(files):
+                if not file.startswith(".") and bare(file) != file and _fits(file, suffixes):
+                    whole = str(Path(folder, file))
+                    yield whole, os.path.relpath(whole, path)
+    elif glob.has_magic(path) and not Path(path).exists():
+        # As a shell takes it, from where we are.
+        for match in sorted(glob.glob(path, recursive=True)):  # noqa: PTH207
+            if Path(match).is_file():
+                yield match, match
+    else:
+        yield path, path
+
+
+def _fits(file: str, suffixes: tuple[str, ...]) -> bool:
+    lower = file.lower()
+    squeezed = next((lower[: -len(end)] for end in _COMPRESSED if lower.endswith(end)), lower)
+    return lower.endswith(suffixes) or squeezed.endswith(suffixes)
+
+
+def bare(path: str) -> str:
+    """Return a path without its suffix, and without that of a compressor behind it.
+
+    Examples
+    --------
+    >>> bare("a.b/x.pkl.gz"), bare("x")
+    ('a.b/x', 'x')
+    """
+    root, suffix = os.path.splitext(path)  # noqa: PTH122 that of a Path would normalize it
+    if suffix.lower() in _COMPRESSED:
+        root, _ = os.path.splitext(root)  # noqa: PTH122
+    return root
+
+
+def name_all(files: list[tuple[str, str]], template: str) -> list[Source]:
+    """Return the files with names from a template.
+
+    Parameters
+    ----------
+    files : list of pairs
+        As from `find`.
+    template : str
+        Text with fields in braces, formatted as by `str.format`: ``stem`` (the
+        file's name without suffixes), ``unquoted`` (the same as `to_npy` and
+        `to_pickles` were given it), ``name`` (with suffixes), ``parent`` (the
+        folder's name), ``path`` (below the folder given, without suffixes),
+        ``index`` (from 0), ``key`` (of a value in the file; without this field
+        it follows behind a slash).
+
+    Raises
+    ------
+    BadInputError
+        For a template with other fields, and for two files of one name.
+
+    Examples
+    --------
+    >>> name_all([("in/a/x.pkl", "a/x.pkl")], "{parent}-{stem}")
+    [Source(path='in/a/x.pkl', pattern='a-x')]
+    """
+    _check_fields(template)
+    sources = [
+        Source(path, _format(template, path, below, index))
+        for index, (path, below) in enumerate(files)
+    ]
+    _check_distinct(sources)
+    return sources
+
+
+def _check_fields(template: str) -> None:
+    try:
+        fields = [
+            field for _, field, _, _ in string.Formatter().parse(template) if field is not None
+        ]
+    except ValueError as error:
+        raise BadInputError(f"name template {template!r}: {error}", found=template) from error
+    strangers = [field for field in fields if field not in _FIELDS]
+    if strangers:
+        raise BadInputError(
+            f"name template {template!r} has the field {strangers[0]!r}, expected "
+            f"{', '.join(_FIELDS)}",
+            found=strangers[0],
+            expected=_FIELDS,
+        )
+
+
+def _format(template: str, path: str, below: str, index: int) -> str:
+    try:
+        return template.format(
+            stem=bare(Path(path).name),
+            unquoted=unescape(bare(Path(path).name)),
+            name=Path(path).name,
+            parent=Path(path).absolute().parent.name,
+            path=Path(bare(below)).as_posix(),
+            index=index,
+            key=_KEY,
+        )
+    except (ValueError, KeyError, IndexError) as error:
+        raise BadInputError(f"name template {template!r}: {error}", found=template) from error
+
+
+def _check_distinct(sources: list[Source]) -> None:
+    """Files of one name would be one array; of those named by their keys nobody knows yet."""
+    seen: dict[str, str] = {}
+    for source in sources:
+        if source.pattern == _KEY:
+            continue
+        other = seen.setdefault(source.pattern, source.path)
+        if other is not source.path:
+            shown = source.pattern.replace(_KEY, "KEY")
+            raise BadInputError(
+                f"both {other} and {source.path} would be named {shown!r}: name them "
+                "otherwise, as with name='{parent}/{stem}' or '{path}'",
+                name=shown,
+                found=(other, source.path),
+            )

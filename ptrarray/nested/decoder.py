@@ -1,0 +1,331 @@
+"""A skeleton back into an object; whatever is in the skeleton, this ends, and in an object or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.errors import CorruptStoreError
+from ptrarray.nested.leaves import DECODERS, LARGE_DECODERS
+from ptrarray.nested.parts import Parts
+from ptrarray.nested.paths import shown
+from ptrarray.nested.tokens import KEY_DEPTH_LIMIT, PLAIN, malformed
+
+Array = npt.NDArray[Any]
+PutTogether = Callable[[Parts], Any]
+
+_NOT_YET = object()
+_UNHASHABLE = (TypeError, ValueError, OverflowError)
+_KEYS_LIMIT = 1 << 12
+
+
+class _Frame:
+    """A container whose values are being decoded.
+
+    Attributes
+    ----------
+    n_left : int
+        Values that are still to come.
+    values : list or dict
+        Where they go.
+    key : object
+        Of the next value, in a dict.
+    finish : callable, optional
+        Makes of the values what could not be made before they were there.
+    """
+
+    __slots__ = ("finish", "key", "n_left", "values")
+
+    def __init__(
+        self, n_left: int, values: Any, finish: Callable[[list[Any]], Any] | None = None
+    ) -> None:
+        self.n_left = n_left
+        self.values = values
+        self.finish = finish
+        self.key: Any = None
+
+
+def decode(
+    tokens: Iterator[Any], arrays: Callable[[str], Array], put_together: PutTogether, path: str
+) -> Any:
+    """Put an object together again.
+
+    Parameters
+    ----------
+    tokens : iterator
+        Of the skeleton, see `ptrarray.nested.tokens`.
+    arrays : callable
+        Gives the array of a name, or raises `CorruptStoreError`.
+    put_together : callable
+        Makes an object of its `Parts`; may raise any exception for parts that do not fit.
+    path : str
+        The store, for messages.
+
+    Raises
+    ------
+    CorruptStoreError
+        For tokens that no encoder writes.
+    """
+    return _Decoder(tokens, arrays, put_together, path).run()
+
+
+class _Decoder:
+    def __init__(
+        self,
+        tokens: Iterator[Any],
+        arrays: Callable[[str], Array],
+        put_together: PutTogether,
+        path: str,
+    ) -> None:
+        self._tokens = tokens
+        self._arrays = arrays
+        self._put_together = put_together
+        self._path = path
+        self._stack: list[_Frame] = []
+        self._numbered: list[Any] = []
+        self._used: set[str] = set()
+        # Records have the same few keys again and again.
+        self._keys: dict[str, str] = {}
+        self._openers: dict[str, Callable[..., Any]] = {
+            "text": self._text, "list": self._list, "run": self._run, "record": self._record, "tuple": self._tuple, "dict": self._dict, "parts": self._parts,
+            "set": self._set, "frozenset": self._frozenset, "ref": self._ref,
+            "array": self._array, "masked array": self._masked_array, "large": self._large,
+            **DECODERS,
+        }  # fmt: skip
+        self._key_makers: dict[str, Callable[..., Any]] = {**DECODERS, "large": self._large_key}
+
+    def run(self) -> Any:
+        stack, openers = self._stack, self._openers
+        result: Any = _NOT_YET
+        for token in self._tokens:
+            if result is not _NOT_YET:
+                raise self._malformed("goes on after the end of the object")
+            value = token if type(token) in PLAIN else self._apply(openers, token)
+            if value is _NOT_YET:
+                continue
+            result = self._deliver(value) if stack else value
+        if result is _NOT_YET:
+            raise self._malformed("ends before the object does")
+        return result
+
+    def _malformed(self, what: str) -> CorruptStoreError:
+        return malformed(self._path, what)
+
+    def _apply(self, operations: dict[str, Callable[..., Any]], token: Any) -> Any:
+        """Carry out an operation."""
+        try:
+            name, *arguments = token
+            return operations[name](*arguments)
+        except CorruptStoreError:
+            raise
+        except (ValueError, TypeError, OverflowError, LookupError) as error:
+            what = f"has {token!r:.80}, which cannot be read: {error!r:.200}"
+            raise self._malformed(what) from error
+
+    def _deliver(self, value: Any) -> Any:
+        """Put a value where it belongs, and all that is complete with it.
+
+        Returns the whole object when it is.
+        """
+        while self._stack:
+            frame = self._stack[-1]
+            if type(frame.values) is dict:
+                frame.values[frame.key] = value
+            else:
+                frame.values.append(value)
+            frame.n_left -= 1
+            if frame.n_left:
+                if type(frame.values) is dict:
+                    self._next_key(frame)
+                return _NOT_YET
+            self._stack.pop()
+            value = frame.values if frame.finish is None else self._finished(frame)
+        return value
+
+    def _finished(self, frame: _Frame) -> Any:
+        assert frame.finish is not None
+        value = frame.finish(frame.values)
+        self._numbered.append(value)
+        return value
+
+    # containers ----------------------------------------------------------------------------
+
+    def _list(self, length: int) -> Any:
+        values: list[Any] = []
+        self._numbered.append(values)
+        return self._open(_Frame(_length(length), values), values)
+
+    def _dict(self, length: int) -> Any:
+        values: dict[Any, Any] = {}
+        self._numbered.append(values)
+        frame = _Frame(_length(length), values)
+        if frame.n_left:
+            self._next_key(frame)
+        return self._open(frame, values)
+
+    def _record(self, *entries: Any) -> dict[str, Any]:
+        """Make a dict of nothing but plain values."""
+        keys, values = list(entries[::2]), entries[1::2]
+        _check_plain(values)
+        if set(map(type, keys)) != {str}:
+            raise ValueError("keys that are not str")
+        if len(self._keys) < _KEYS_LIMIT:
+            keys = [self._keys.setdefault(key, key) for key in keys]
+        record = dict(zip(keys, values, strict=True))
+        if len(record) < len(keys):
+            raise ValueError("a key that is there twice")
+        self._numbered.append(record)
+        return record
+
+    def _run(self, *values: Any) -> Any:
+        """Add plain values to the list or tuple that is being made."""
+        frame = self._stack[-1]
+        _check_plain(values)
+        if type(frame.values) is not list or len(values) > frame.n_left:
+            raise ValueError("more values than there should be")
+        frame.values.extend(values)
+        frame.n_left -= len(values)
+        if frame.n_left:
+            return _NOT_YET
+        self._stack.pop()
+        return frame.values if frame.finish is None else self._finished(frame)
+
+    def _open(self, frame: _Frame, if_empty: Any) -> Any:
+        if not frame.n_left:
+            return if_empty
+        self._stack.append(frame)
+        return _NOT_YET
+
+    def _tuple(self, length: int) -> Any:
+        frame = _Frame(_length(length), [], tuple)
+        return self._open(frame, ()) if frame.n_left else self._finished(frame)
+
+    def _parts(self, kind: str, *names: str) -> Any:
+        def finish(values: list[Any]) -> Any:
+            return self._of_parts(Parts(kind, dict(zip(names, values, strict=True))))
+
+        if type(kind) is not str or not names or len(set(names)) < len(names):
+            raise ValueError("not a kind and the names of its attributes")
+        return self._open(_Frame(len(names), [], finish), None)
+
+    def _of_parts(self, parts: Parts) -> Any:
+        try:
+            return self._put_together(parts)
+        except (CorruptStoreError, ImportError, MemoryError):
+            raise
+        except Exception as error:  # whatever another library says to what does not fit
+            what = f"has a {parts.kind!r:.80} that cannot be put together: {error!r:.200}"
+            raise self._malformed(what) from error
+
+    # what is hashed ------------------------------------------------------------------------
+
+    def _next_key(self, frame: _Frame) -> None:
+        key = self._hashable(0)
+        if type(key) is str and len(self._keys) < _KEYS_LIMIT:
+            key = self._keys.setdefault(key, key)
+        try:
+            is_there = key in frame.values
+        except _UNHASHABLE as error:
+            raise self._unhashable(error) from error
+        if is_there:
+            raise self._malformed(f"has the key {shown(key)} twice in a dict")
+        frame.key = key
+
+    def _unhashable(self, error: Exception) -> CorruptStoreError:
+        return self._malformed(f"has a key or member without a hash: {error}")
+
+    def _hashable(self, depth: int) -> Any:
+        """Read a key or member with all that is in it."""
+        token = next(self._tokens, _NOT_YET)
+        if type(token) in PLAIN:
+            return token
+        if token is _NOT_YET:
+            raise self._malformed("ends before the object does")
+        if type(token) is list and len(token) == 2 and token[0] in ("tuple", "frozenset"):
+            if depth == KEY_DEPTH_LIMIT:
+                raise self._malformed(f"has keys nested more than {KEY_DEPTH_LIMIT} deep")
+            kind = tuple if token[0] == "tuple" else frozenset
+            return self._members(kind, token[1], depth + 1)
+        return self._apply(self._key_makers, token)
+
+    def _members(self, kind: Callable[[Any], Any], length: Any, depth: int) -> Any:
+        if type(length) is not int or length < 0:
+            raise self._malformed(f"has a length of {length!r:.80}")
+        values = [self._hashable(depth) for _ in range(length)]
+        try:
+            members = kind(values)
+        except _UNHASHABLE as error:
+            raise self._unhashable(error) from error
+        if len(members) != length:
+            raise self._malformed("has a member twice in a set")
+        return members
+
+    def _set(self, length: int) -> set[Any]:
+        members: set[Any] = self._members(set, length, 0)
+        self._numbered.append(members)
+        return members
+
+    def _frozenset(self, length: int) -> frozenset[Any]:
+        members: frozenset[Any] = self._members(frozenset, length, 0)
+        self._numbered.append(members)
+        return members
+
+    # arrays, and what is there already -----------------------------------------------------
+
+    def _text(self, value: str | bytes) -> str | bytes:
+        if type(value) not in (str, bytes):
+            raise TypeError("neither str nor bytes")
+        self._numbered.append(value)
+        return value
+
+    def _ref(self, number: int) -> Any:
+        if type(number) is not int or number < 0:
+            raise ValueError("not a number that was given")
+        return self._numbered[number]
+
+    def _named(self, name: str) -> Array:
+        # Each array is the content of one thing. So a small skeleton cannot
+        # ask for a large text a million times.
+        if type(name) is not str or name in self._used:
+            raise ValueError("not the name of an array that is not yet used")
+        self._used.add(name)
+        return self._arrays(name)
+
+    def _array(self, name: str) -> Array:
+        array = self._named(name)
+        if isinstance(array, np.ma.MaskedArray):
+            array = array.data
+        self._numbered.append(array)
+        return array
+
+    def _masked_array(self, name: str, has_mask: bool) -> Array:
+        array = self._named(name)
+        if not isinstance(array, np.ma.MaskedArray):
+            raise TypeError("the array has no mask")
+        if not has_mask:
+            array.shrink_mask()
+        self._numbered.append(array)
+        return array
+
+    def _large(self, kind: str, name: str) -> Any:
+        value = self._large_key(kind, name)
+        self._numbered.append(value)
+        return value
+
+    def _large_key(self, kind: str, name: str) -> Any:
+        array = self._named(name)
+        return LARGE_DECODERS[kind](array.data if isinstance(array, np.ma.MaskedArray) else array)
+
+
+def _check_plain(values: Sequence[Any]) -> None:
+    if not values or not PLAIN.issuperset(map(type, values)):
+        raise ValueError("values that are not plain")
+
+
+def _length(length: Any) -> int:
+    if type(length) is not int or length < 0:
+        raise ValueError("not a length")
+    return length

@@ -1,0 +1,204 @@
+"""`dump` and `load`: a nested object as a store of its arrays, with the rest in one of them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.creation import create, is_store
+from ptrarray.errors import BadInputError, CorruptStoreError, UnknownNameError
+from ptrarray.nested.decoder import decode
+from ptrarray.nested.encoder import encode
+from ptrarray.nested.pandas_apart import take_apart
+from ptrarray.nested.pandas_together import put_together
+from ptrarray.nested.tokens import malformed, read_tokens
+from ptrarray.nested.writing import Pages, write_arrays
+from ptrarray.reader import PointerArray, open
+from ptrarray.storage.create import exists
+from ptrarray.storage.mapping import Mode
+from ptrarray.storage.placement import place
+from ptrarray.storage.state import absolute
+from ptrarray.upkeep import checkpoint
+
+MODES = ("x", "w")
+VERSION = 1
+ATTR = "ptrarray.dump"
+# Names of arrays in the object begin with a slash.
+SKELETON = "skeleton"
+
+
+def dump(obj: Any, path: str | os.PathLike[str], *, mode: str = "x") -> None:
+    """Write a nested object to a store, its arrays from where they are.
+
+    Parameters
+    ----------
+    obj : object
+        Any nesting of dict, list, tuple, set, frozenset, str, bytes, int,
+        float, complex, bool, None, datetime, date, time, timedelta, numpy
+        scalars and arrays (of any dtype but object, masked too), pandas
+        Series, DataFrames and indexes. Not instances of classes derived from
+        those, nor of any others: nothing is pickled.
+    path : path-like
+        Where; by convention ends in ``.ptr``.
+    mode : {'x', 'w'}
+        Where there is a store at `path`: ``"x"`` raises, ``"w"`` replaces it
+        in one step; who reads the old one keeps it.
+
+    Raises
+    ------
+    BadInputError
+        For anything that is not kept, naming where it is in the object.
+    StoreExistsError
+        If there is a store and the mode is ``"x"``, or anything else in any mode.
+
+    In each case, and if the disk is full, nothing is written.
+
+    Notes
+    -----
+    What is in the object twice is written once, and comes back as one: lists,
+    dicts, sets, arrays and the rest, also where they contain themselves. Of
+    keys and members of sets only the values are kept.
+
+    Takes little memory beside the object's own: some bytes for each value
+    that is not in an array. Arrays that are not contiguous are written in
+    pieces; only masked ones are copied, one at a time. When `dump` returns,
+    everything is on the disk.
+
+    The arrays are in the store by their place in the object, for any program
+    to read: ``ptrarray.open(path)["/layers/0/weights"]``.
+
+    Examples
+    --------
+    >>> model = {"name": "tiny", "layers": [{"weights": np.eye(2)}, None]}
+    >>> ptrarray.dump(model, "model.ptr")
+    >>> ptrarray.load("model.ptr")
+    {'name': 'tiny', 'layers': [{'weights': array([[1., 0.],
+           [0., 1.]])}, None]}
+    >>> ptrarray.dump({"layers": [open]}, "other.ptr")
+    Traceback (most recent call last):
+        ...
+    ptrarray.errors.BadInputError: obj['layers'][0] is a ...
+    """
+    directory = _target(path, mode)
+    pages = Pages(lambda put: encode(obj, put, take_apart))
+    building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
+    try:
+        _write(building, pages)
+        place(building, directory, replace=mode == "w")
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _target(path: str | os.PathLike[str], mode: str) -> Path:
+    """Return where to write, if that is possible."""
+    if not isinstance(path, str | os.PathLike):
+        raise BadInputError(
+            f"dump writes to a path, not to a {type(path).__name__}; pack a store that was "
+            "dumped to send it anywhere else",
+            found=type(path).__name__,
+            expected="a path",
+        )
+    directory = absolute(path)
+    if mode not in MODES:
+        raise BadInputError(
+            f"mode {mode!r} is not one of {', '.join(map(repr, MODES))}",
+            path=str(directory),
+            found=mode,
+            expected=MODES,
+        )
+    if os.path.lexists(directory) and not (mode == "w" and is_store(directory)):
+        raise exists(directory)
+    return directory
+
+
+def _write(path: Path, pages: Pages) -> None:
+    attrs = {ATTR: {"version": VERSION, "nbytes": pages.nbytes, "crc32": pages.crc}}
+    masked = any(isinstance(content, np.ma.MaskedArray) for content in pages.arrays.values())
+    with create(path, attrs=attrs, masked=masked) as writer:
+        write_arrays(writer, pages.arrays)
+        pages.write(writer, SKELETON)
+    checkpoint(path)
+
+
+def load(path: str | os.PathLike[str], mode: Mode = "r") -> Any:
+    """Return the object that `dump` wrote; its arrays are views on the store.
+
+    Parameters
+    ----------
+    path : path-like
+        The store.
+    mode : {'r', 'r+', 'c'}
+        As for `open`: whether arrays are read-only, change the store, or
+        change in memory only.
+
+    Returns
+    -------
+    object
+        Everything in memory but the arrays, which are read when they are used.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no store at `path`.
+    BadInputError
+        If `dump` did not write it.
+    CorruptStoreError
+        If it is damaged, or of a newer version. Loading never runs code from the store.
+    ImportError
+        If pandas objects are in it and pandas is missing.
+
+    Notes
+    -----
+    Any number of arrays take one mapping and at most one file descriptor.
+    Changes through mode ``"r+"`` are in the store at once, their checksums
+    only after ``with ptrarray.open(path, "r+") as store: store.rows``.
+
+    Examples
+    --------
+    >>> ptrarray.dump([1, np.arange(3)], "object.ptr")
+    >>> number, array = ptrarray.load("object.ptr")
+    >>> array.flags.writeable
+    False
+    """
+    store = open(path, mode)
+    where = store.path
+    tokens = read_tokens(_skeleton(store), where)
+
+    def array(name: str) -> npt.NDArray[Any]:
+        try:
+            return store[name]
+        except UnknownNameError as error:
+            raise malformed(where, f"asks for {name!r:.80}, which is not there") from error
+
+    return decode(tokens, array, put_together, where)
+
+
+def _skeleton(store: PointerArray) -> npt.NDArray[np.uint8]:
+    """Return the skeleton, made sure to be what was written."""
+    facts = store.attrs.get(ATTR)
+    if facts is None:
+        raise BadInputError(
+            f"{store.path} is a store, but dump did not write it: use ptrarray.open",
+            path=store.path,
+            found="no skeleton",
+            expected="a store that dump wrote",
+        )
+    if not isinstance(facts, dict) or facts.get("version") != VERSION:
+        version = facts.get("version") if isinstance(facts, dict) else facts
+        what = f"{store.path} was dumped in version {version!r:.40}, this knows {VERSION}"
+        raise CorruptStoreError(what, path=store.path)
+    try:
+        raw = np.ma.getdata(store[SKELETON])
+    except UnknownNameError as error:
+        raise malformed(store.path, "is missing") from error
+    is_bytes = raw.dtype == np.uint8 and raw.ndim == 1
+    if not is_bytes or raw.nbytes != facts.get("nbytes") or crc32(raw) != facts.get("crc32"):
+        raise malformed(store.path, "is not what was written: its checksum is wrong")
+    return raw

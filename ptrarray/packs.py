@@ -1,0 +1,222 @@
+"""One file to ship: a store as a tar archive, and a store made of one again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ptrarray.compressors import CODECS, Codec, named
+from ptrarray.errors import BadInputError, StoreExistsError
+from ptrarray.storage import files
+from ptrarray.storage.files import File
+from ptrarray.storage.packing import write_pack
+from ptrarray.storage.shards import is_sharded
+from ptrarray.storage.snapshot import open_snapshot
+from ptrarray.storage.state import absolute, load
+from ptrarray.storage.unpacking import unpack_store
+from ptrarray.streams import compressing, reader_of, writer_to
+
+Write = Callable[[Any], None]
+
+_PATHS = (str, bytes, os.PathLike)
+_SHORT = {"tgz": "gz", "tbz2": "bz2", "txz": "xz", "tzst": "zst"}
+_UNKNOWN = {"z", "lz4", "lzma", "zip", "7z"}
+
+
+def pack(
+    path: str | os.PathLike[str],
+    target: Any,
+    compression: str | None = None,
+    progress: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Write a store as one file, without its holes: a tar archive.
+
+    Parameters
+    ----------
+    path : path-like
+        The store, or a pack. Of a store that is split into shards, a shard.
+    target : path-like or binary handle
+        Where the pack goes. Of a handle only ``write`` is used, so it may be
+        a pipe or what a socket's ``makefile("wb")`` gives; it is neither
+        flushed nor closed.
+    compression : {None, 'gz', 'bz2', 'xz', 'zst'}
+        None compresses a path by its extension (``.tar.gz``, ``.tgz``, …),
+        and nothing else. ``'zst'`` needs Python 3.14 or the extra
+        ``ptrarray[zstd]``.
+    progress : bool
+        Whether to show a bar.
+    overwrite : bool
+        Whether a file that is at the path is replaced.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no store at `path`.
+    StoreExistsError
+        If there is something at the target's path: with `overwrite`, if that
+        is a directory.
+    CorruptStoreError
+        If an array does not match its checksum. A file is then not made; to a
+        handle, a part of the pack was written that nothing takes for whole.
+    StoreError
+        If rows of an array changed under it, as a writer may do to arrays
+        that were deleted meanwhile.
+
+    Notes
+    -----
+    The pack is the store at one moment, as `open` sees it; writers go on
+    meanwhile. A file appears at its path all at once, on the disk. Time is
+    that of reading the living rows, checking and writing them; memory grows
+    with the number of names, as for a checkpoint. Nothing is written to disk
+    but the pack.
+
+    What is in the pack depends only on what is in the store: packed twice,
+    it is the same to the byte (compressed, by the same version of a library).
+
+    Without compression `open` reads the pack where it is, as fast as the
+    store. `unpack` or any ``tar`` program makes a store of it again.
+
+    Examples
+    --------
+    >>> ptrarray.pack("corpus.ptr", "corpus.tar")
+    >>> ptrarray.open("corpus.tar")["utt2"]
+    array([4., 5.], dtype=float32)
+    """
+    store = absolute(path)
+    codec = None if compression is None else named(compression)
+    if not isinstance(target, _PATHS):
+        _pack(store, writer_to(target), codec, progress=progress)
+        return
+    file = absolute(os.fsdecode(target))
+    codec = codec or _codec_of(file)
+    with _new_file(file, overwrite=overwrite) as write:
+        _pack(store, write, codec, progress=progress)
+
+
+def unpack(source: Any, directory: str | os.PathLike[str], progress: bool = False) -> None:
+    """Make a store of a pack.
+
+    Parameters
+    ----------
+    source : path-like or binary handle
+        The pack, compressed or not. Of a handle ``read`` is used, from where
+        it stands, and no seeking.
+    directory : path-like
+        Where the store goes; there must be nothing.
+    progress : bool
+        Whether to show a bar.
+
+    Raises
+    ------
+    StoreExistsError
+        If there is something at `directory`.
+    CorruptStoreError
+        If the source is no pack, or one that is damaged or cut short.
+
+    Notes
+    -----
+    The store appears all at once, on the disk, after every byte was compared
+    with its checksum; if not, nothing is left. Of a tar archive nothing is
+    accepted but the files of one store in one directory, each once, and
+    nothing is written elsewhere.
+
+    Of a handle exactly the pack is read, so that several may follow each
+    other: an archive ends with two blocks of 512 zeros, padded to a multiple
+    of 10240 bytes from its start. A compressed one in a handle that can
+    neither peek nor seek is read up to 64 KiB too far.
+
+    Examples
+    --------
+    >>> ptrarray.pack("corpus.ptr", "corpus.tar.xz")
+    >>> ptrarray.unpack("corpus.tar.xz", "copy.ptr")
+    >>> len(ptrarray.open("copy.ptr"))
+    3
+    """
+    place = absolute(directory)
+    if not isinstance(source, _PATHS):
+        name = getattr(source, "name", None)
+        where = name if isinstance(name, str) else f"<{type(source).__name__}>"
+        unpack_store(reader_of(source, where), place, progress=progress)
+        return
+    path = absolute(os.fsdecode(source))
+    with path.open("rb") as file:
+        unpack_store(reader_of(file, str(path)), place, progress=progress)
+
+
+def _codec_of(file: Path) -> Codec | None:
+    """Return what the extension of a file promises."""
+    extension = file.suffix.lower()[1:]
+    if extension in _UNKNOWN:
+        raise BadInputError(
+            f"{file} promises a compression that packs do not have: choose one of "
+            f"{', '.join(map(repr, CODECS))}, or another extension",
+            path=str(file),
+            found=extension,
+            expected=tuple(CODECS),
+        )
+    return CODECS.get(_SHORT.get(extension, extension))
+
+
+def _pack(store: Path, write: Write, codec: Codec | None, *, progress: bool) -> None:
+    if is_sharded(store):
+        raise BadInputError(
+            f"{store} is split into shards: pack each of them, as {store / 'shard-00000.ptr'}",
+            path=str(store),
+        )
+    state = load(open_snapshot(store), "r")
+    if codec is None:
+        write_pack(state, write, progress=progress)
+        return
+    write_compressed, finish = compressing(codec, write)
+    write_pack(state, write_compressed, progress=progress)
+    finish()
+
+
+@contextmanager
+def _new_file(target: Path, *, overwrite: bool) -> Iterator[Write]:
+    """Hand out what writes a file that appears at its path when the block ends."""
+    if target.is_dir() or (os.path.lexists(target) and not overwrite):
+        raise _exists(target)
+    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.new")
+    at = 0
+
+    def write(buffer: Any) -> None:
+        nonlocal at
+        at = file.pwritev([memoryview(buffer)], at)
+
+    try:
+        with File(new, os.O_RDWR | os.O_CREAT | os.O_EXCL) as file:
+            yield write
+            file.sync()
+        _put_in_place(new, target, overwrite=overwrite)
+    except BaseException:
+        with suppress(OSError):
+            files.unlink(new)
+        raise
+    files.sync_directory(target.parent)
+
+
+def _put_in_place(new: Path, target: Path, *, overwrite: bool) -> None:
+    if not overwrite:
+        try:
+            files.link(new, target)  # which a rename cannot do: fail if something is there
+        except FileExistsError:
+            raise _exists(target) from None
+        except OSError:  # a file system without links
+            if os.path.lexists(target):
+                raise _exists(target) from None
+        else:
+            with suppress(OSError):  # it has its name
+                files.unlink(new)
+            return
+    files.replace(new, target)
+
+
+def _exists(target: Path) -> StoreExistsError:
+    what = "is a directory:" if target.is_dir() else "exists: pack with overwrite=True, or"
+    return StoreExistsError(f"{target} {what} choose another path", path=str(target))

@@ -1,0 +1,627 @@
+"""What a writing process holds of a store of shards: the last shard, and what the others have."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock as ThreadLock
+from typing import Any, NamedTuple, cast
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from ptrarray.errors import BadInputError, CorruptStoreError, StoreError, StoreNotFoundError
+from ptrarray.format import journal as layout
+from ptrarray.format.index import IndexHeader
+from ptrarray.format.shards import Notes, Replaced, decode_notes, without_notes
+from ptrarray.names import hash_all
+from ptrarray.storage.create import create_store, new_header
+from ptrarray.storage.journal import Journal
+from ptrarray.storage.session import Expected, Locked, Session, already_there
+from ptrarray.storage.sharded_snapshot import Finder, ShardedSnapshot, is_in, read_shard
+from ptrarray.storage.shards import Marker, is_sharded, remove_leftovers
+from ptrarray.storage.snapshot import Snapshot
+
+_ATTEMPTS = 100
+# Names that may be in two shards, until the older copies are deleted and all is flushed.
+_REPLACED_LIMIT = 64
+_REPLACED_NBYTES = 2**22  # of such names in one call
+_OPEN_LIMIT = 4  # older shards that are kept open for writing
+_ENTRY_NBYTES = 45  # of index or journal, for each array, besides its name
+
+# What transactions find in a session that is the shard's, or the same in all shards.
+_OF_THE_SHARD = frozenset(
+    [
+        "are_free",
+        "check_open",
+        "content",
+        "data",
+        "header",
+        "layout",
+        "row_limit",
+        "set_reserved",
+        "state",
+        "width",
+    ]
+)
+
+Committed = tuple[Sequence[int], bytes]  # a record, and the hashes of its names
+Found = dict[int, list[bytes]]  # names by the number of the shard that has them
+
+
+class Last(NamedTuple):
+    """The last shard, open for writing."""
+
+    number: int
+    session: Session
+
+
+class Shards:
+    """A store of shards opened for writing by this process.
+
+    The lock of the last shard is the lock of the store: whoever holds it, and
+    sees that there is no later shard, may add names, and nobody else may. So
+    what was once read of an older shard can only tell of too many names,
+    unless the last shard's notes say that one was added there.
+
+    Parameters
+    ----------
+    directory : Path
+        The store.
+    durable : bool
+        Whether each commit waits until it is on the disk.
+
+    Attributes
+    ----------
+    marker : Marker
+        The store's marker.
+    last : Last
+        The last shard, as far as is known; for certain under the lock.
+    notes : Notes
+        What the last shard notes about the others, as of the last look.
+    """
+
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+        self.directory = directory
+        self.pid = os.getpid()
+        self._durable = durable
+        self._mutex = ThreadLock()
+        # At most one session a shard, as two would wait for each other's lock.
+        self._sessions: WeakValueDictionary[int, Session] = WeakValueDictionary()
+        self._used: list[Session] = []  # of older shards, kept for the next call
+        self._begin_with_last()
+        self.notes = Notes()
+        self._notes_version: tuple[int, int] | None = None
+        self._older: list[Snapshot] = []
+        self._finder = Finder(())
+
+    def _begin_with_last(self) -> None:
+        for _ in range(_ATTEMPTS):
+            self.marker = Marker(self.directory)
+            try:
+                self.last = self._open_from(self.marker.count() - 1)
+                return
+            except (StoreNotFoundError, CorruptStoreError):
+                if self.marker.is_in_place():
+                    raise
+        raise StoreError(f"{self.path} is replaced again and again", path=self.path)
+
+    def _open_from(self, number: int) -> Last:
+        """Open the last shard; at least this one is there."""
+        while self.marker.has_shard(number + 1):
+            number += 1
+        return Last(number, self._open_shard(number))
+
+    def _open_shard(self, number: int) -> Session:
+        session = self._sessions.get(number)
+        if session is None:
+            session = Session(self.marker.shard(number), durable=self._durable)
+            self._sessions[number] = session
+        return session
+
+    @property
+    def path(self) -> str:
+        """The store's path, for messages."""
+        return str(self.directory)
+
+    @property
+    def header(self) -> IndexHeader:
+        """Facts that all shards share."""
+        return self.last.session.header
+
+    # the lock ------------------------------------------------------------------------------
+
+    def locked(self) -> Locked:
+        """Hold the store's lock during a ``with`` block, knowing all that is committed."""
+        return Locked(self)
+
+    def lock(self) -> None:
+        """Take the store's lock, and learn what others committed."""
+        while True:
+            last = self.last
+            self._lock_shard(last.session)
+            try:
+                if last is self.last and not self.marker.has_shard(last.number + 1):
+                    self._look()
+                    return
+            except BaseException:
+                last.session.unlock()
+                raise
+            # Not while holding the lock of an older shard, which a writer that has the last
+            # one's may wait for.
+            last.session.unlock()
+            self._move_on(last)
+
+    def _lock_shard(self, session: Session) -> None:
+        try:
+            session.lock()
+        except StoreNotFoundError:
+            self._check_in_place()
+            raise
+
+    def unlock(self) -> None:
+        """Let go of the store's lock."""
+        self.last.session.unlock()
+
+    def _move_on(self, last: Last) -> None:
+        """Go on with a later shard, unless another thread has."""
+        with self._mutex:
+            if self.last is last:
+                self.last, self._notes_version = self._open_from(last.number + 1), None
+
+    def _check_in_place(self) -> None:
+        if not self.marker.is_in_place():
+            raise StoreError(
+                f"{self.path} was replaced by another store, moved or removed since this writer "
+                "opened it: open it anew",
+                path=self.path,
+            )
+
+    def _look(self) -> None:
+        """Learn what others noted about older shards since the last look. Under the lock."""
+        self._check_in_place()
+        number, session = self.last
+        if not number or session.attrs_version == self._notes_version:
+            return
+        notes = decode_notes(session.attrs, session.path)
+        if self._notes_version is None or notes.changed != self.notes.changed:
+            self.read_older()
+        self.notes, self._notes_version = notes, session.attrs_version
+
+    def read_older(self) -> None:
+        """Read all shards but the last as they are now. Under the lock."""
+        self._older = [
+            read_shard(self.marker, number, self._older) for number in range(self.last.number)
+        ]
+        self._finder = Finder(self._older)
+
+    def reread(self, number: int) -> Snapshot:
+        """Read one older shard as it is now. Under the lock."""
+        snapshot = read_shard(self.marker, number, self._older)
+        if snapshot is not self._older[number]:
+            self._older = [*self._older[:number], snapshot, *self._older[number + 1 :]]
+            self._finder = Finder(self._older)
+        return snapshot
+
+    # what is there -------------------------------------------------------------------------
+
+    def where(self, names: Sequence[bytes], hashes: array[int], but: int = -1) -> Found:
+        """Shards that have some of the names, and which; one may be left out. Under the lock."""
+        found = self._where_older(names, hashes, but) if self.last.number else {}
+        if but != self.last.number:
+            there = self.last.session.existing(names, hashes)
+            if there:
+                found[self.last.number] = there
+        return found
+
+    def _where_older(self, names: Sequence[bytes], hashes: array[int], but: int) -> Found:
+        if len(names) == 1 and self._finder.which(names[0]) < 0:
+            return {}
+        found: Found = {}
+        wanted = np.frombuffer(hashes, np.uint32)
+        for number, known in enumerate(self._older):
+            if number == but:
+                continue
+            there = np.flatnonzero(is_in(known, names, wanted)).tolist()
+            if there:
+                now = self.reread(number)  # they may have been deleted since
+                found[number] = [names[at] for at in there if now.find(names[at]) is not None]
+        return {number: some for number, some in found.items() if some}
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name, or None. Under the lock."""
+        found = self.where([name], hash_all([name])).keys()
+        outdated = {old for old, new, other in self.notes.replaced if other == name}
+        if not found:
+            return None
+        number = max(found - outdated or found)
+        snapshot = self._older[number] if number < self.last.number else None
+        pointer = (snapshot or self.last.session.snapshot()).find(name)
+        if pointer is None:
+            return None
+        first_row = self.rows_before(number)
+        return pointer[0] + first_row, pointer[1] + first_row
+
+    def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
+        """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
+        found = self.where(names, hashes)
+        if found:
+            there = {name for some in found.values() for name in some}
+            raise already_there([name for name in names if name in there], len(names), self.path)
+
+    def snapshot(self) -> ShardedSnapshot:
+        """Return all that is committed now. Under the lock; good until the next change."""
+        self.read_older()
+        return ShardedSnapshot(self.marker, [*self._older, self.last.session.snapshot()])
+
+    def rows_before(self, number: int) -> int:
+        """Rows of all shards before one, as they were last read."""
+        return sum(shard.n_rows for shard in self._older[:number])
+
+    def shard_of_row(self, row: int) -> tuple[int, int, int]:
+        """Return the number of the shard that has a row, and its first and last row. Under the lock."""
+        self.read_older()
+        bounds = [*map(self.rows_before, range(self.last.number + 1))]
+        number = bisect_right(bounds, row) - 1
+        n_rows = (*self._older, self.last.session.snapshot())[number].n_rows
+        return number, bounds[number], bounds[number] + n_rows
+
+    # shards --------------------------------------------------------------------------------
+
+    def fits(self, expected: Expected) -> bool:
+        """Tell whether the last shard has room for what is to be written. Under the lock."""
+        session = self.last.session
+        layout = session.layout
+        nbytes = sum(map(len, expected.names)) + _ENTRY_NBYTES * len(expected.names)
+        nbytes += layout.aligned(expected.n_rows) * (layout.width + layout.mask_width)
+        if used_nbytes(session) + nbytes <= self.marker.header.shard_nbytes:
+            return True
+        return not session.state.n_reserved and not len(session.snapshot())
+
+    def add_shard(self) -> None:
+        """Make the next shard, which is the last from then on. Under the lock.
+
+        It begins with the user's attrs as they are now, since it may be opened alone.
+        """
+        self.settle()
+        # Of what is added, nothing is lost at a power cut before something that came later.
+        self.last.session.flush()
+        remove_leftovers(self.marker)
+        number, session = self.last
+        first = self.reread(0) if number else session
+        header = new_header(session.layout, 0, without_notes(first.attrs))
+        create_store(self.marker.shard(number + 1), header)
+
+    def open_shard(self, number: int) -> Session:
+        """Return a shard open for writing. Under the lock."""
+        session = self._open_shard(number)
+        if session is not self.last.session:
+            others = [used for used in self._used if used is not session]
+            self._used = [*others, session][-_OPEN_LIMIT:]
+        return session
+
+    # notes ---------------------------------------------------------------------------------
+
+    def note(self, notes: Notes) -> None:
+        """Put notes into the last shard's attrs. Under the lock."""
+        session = self.last.session
+        session.commit([self.noting(notes)])
+        self.noted(notes)
+
+    def announce_change(self) -> None:
+        """Have all writers read older shards again. Under the lock."""
+        if self.last.number:
+            self.note(self.notes._replace(changed=self.notes.changed + 1))
+            self.read_older()
+
+    def noting(self, notes: Notes, n_more: int = 0) -> Committed:
+        """Return the record that puts notes into the last shard's attrs."""
+        session = self.last.session
+        attrs = without_notes(session.attrs) | notes.encode()
+        return (), layout.encode_attrs(attrs, session.state.seed, n_more)
+
+    def noted(self, notes: Notes) -> None:
+        """Take notice of notes that were committed here."""
+        self.notes, self._notes_version = notes, self.last.session.attrs_version
+
+    def settle(self) -> None:
+        """Delete arrays that were replaced by ones in other shards. Under the lock.
+
+        A deletion must not reach the disk before what took its place, nor the
+        end of the note before the deletion.
+        """
+        if not self.notes.replaced:
+            return
+        for number in sorted({replaced.new for replaced in self.notes.replaced}):
+            self.open_shard(number).flush()
+        doomed: Found = {}
+        for old, new, name in self.notes.replaced:
+            if self._has(old, name) and self._has(new, name):
+                doomed.setdefault(old, []).append(name)
+        for number, names in doomed.items():
+            session = self.open_shard(number)
+            with session.locked():
+                some = list(dict.fromkeys(names))
+                session.commit(list(layout.encode_delete(some, hash_all(some), session.state.seed)))
+            session.flush()
+        self.note(self.notes._replace(replaced=()))
+
+    def settle_if(self, names: Sequence[bytes]) -> None:
+        """Settle if an outdated array has one of the names. Under the lock."""
+        if self.notes.replaced:
+            wanted = set(names)
+            if any(replaced.name in wanted for replaced in self.notes.replaced):
+                self.settle()
+
+    def _has(self, number: int, name: bytes) -> bool:
+        session = self.open_shard(number)
+        with session.locked():
+            return bool(session.existing([name], hash_all([name])))
+
+    # the store as a whole ------------------------------------------------------------------
+
+    def for_call(self) -> Session:
+        """Return what one call of a writer works on."""
+        return cast(Session, Room(self))
+
+    def flush(self) -> None:
+        """Wait until all that is committed is on the disk."""
+        with self.locked():
+            self.settle()
+            number, session = self.last
+        for older in range(number):
+            if not is_flushed(self.marker.shard(older)):
+                with self.locked():
+                    self.open_shard(older).flush()
+        session.flush()
+
+    def close(self) -> None:
+        """Settle what this process has begun, fold grown journals, and close the files."""
+        try:
+            if self.notes.replaced:
+                with self.locked():
+                    self.settle()
+        except CorruptStoreError:
+            raise
+        except StoreError:
+            pass  # removed or replaced by now: not this one's to look after
+        finally:
+            for session in {self.last.session, *self._sessions.values()}:
+                session.close()
+
+    def release(self) -> None:
+        """Close the files."""
+        for session in {self.last.session, *self._sessions.values()}:
+            session.release()
+
+
+def used_nbytes(session: Session) -> int:
+    """Bytes that a shard has on the disk, or will have when claimed rows are written."""
+    width = session.layout.width + session.layout.mask_width
+    records_nbytes = session.state.committed_end - layout.RECORDS_START
+    return session.state.n_reserved * width + session.index.nbytes + records_nbytes
+
+
+def is_flushed(directory: Path) -> bool:
+    """Tell whether all commits of a shard are known to be on the disk."""
+    with Journal(directory, writable=False) as journal:
+        state = journal.read_header()
+    return state.synced_end >= state.committed_end
+
+
+class Room:
+    """Takes the place of a `Session` for one call of a writer, and chooses the shard.
+
+    Transactions lock, look for names and commit through it. The lock is the
+    store's, and names are looked for in all shards. What is said to be written
+    goes to the last shard, after another is made if it has no room; it is
+    chosen when the lock is taken next.
+
+    Parameters
+    ----------
+    shards : Shards
+        The store.
+    number : int, optional
+        The shard, if it is not to be chosen. Then under the lock.
+
+    Attributes
+    ----------
+    number : int
+        The shard; -1 until it is chosen.
+    """
+
+    def __init__(self, shards: Shards, number: int = -1) -> None:
+        self._shards = shards
+        self._session = shards.open_shard(number) if number >= 0 else None
+        self._expected: Expected | None = None
+        self.number = number
+        self.directory = shards.directory
+        self.path = shards.path
+        self.pid = shards.pid
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _OF_THE_SHARD:
+            raise AttributeError(f"a store of shards has no {name!r}")
+        return getattr(self._session or self._shards.last.session, name)
+
+    def flush(self) -> None:
+        """Wait until all that is committed is on the disk."""
+        self._shards.flush()
+
+    def close(self) -> None:
+        """Close the store."""
+        self._shards.close()
+
+    # the lock ------------------------------------------------------------------------------
+
+    def expect(self, expected: Expected) -> None:
+        """Hear what is about to be written, before the lock is taken."""
+        self._expected = expected
+
+    def locked(self) -> Locked:
+        """Hold the store's lock, and that of the shard, during a ``with`` block."""
+        return Locked(self)
+
+    def lock(self) -> None:
+        """Take the store's lock, and that of the shard; choose it if there is something to write."""
+        shards = self._shards
+        if self._session is None and self._expected is not None:
+            self.number, self._session = self._choose(self._expected)
+            return
+        shards.lock()
+        if self._session is None or self.number == shards.last.number:
+            return
+        try:
+            self._session.lock()
+        except BaseException:
+            shards.unlock()
+            raise
+
+    def _choose(self, expected: Expected) -> Last:
+        """Take the store's lock, and return the last shard with room for what is expected."""
+        shards = self._shards
+        flushed = None
+        while True:
+            shards.lock()
+            last = shards.last
+            try:
+                if shards.fits(expected):
+                    return last
+                if last is flushed:
+                    shards.add_shard()
+            except BaseException:
+                shards.unlock()
+                raise
+            shards.unlock()
+            if last is flushed:
+                with suppress(
+                    StoreError, OSError
+                ):  # it is full; what fails is seen when it is used
+                    last.session.checkpoint_if_grown()
+            else:
+                # Most of it without the lock, so that others wait only for what is left.
+                last.session.flush()
+                flushed = last
+
+    def unlock(self) -> None:
+        """Let go of both locks."""
+        if self._session is not None and self.number != self._shards.last.number:
+            self._session.unlock()
+        self._shards.unlock()
+
+    # what is there -------------------------------------------------------------------------
+
+    @property
+    def shard_nbytes(self) -> int | None:
+        """Bytes that a shard has at the most."""
+        return self._shards.marker.header.shard_nbytes
+
+    @property
+    def first_row(self) -> int:
+        """First row of the shard in the store."""
+        return self._shards.rows_before(self.number)
+
+    def snapshot(self) -> ShardedSnapshot:
+        """Return all that is committed now, in all shards."""
+        with self._shards.locked():
+            return self._shards.snapshot()
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name as of now, or None."""
+        with self._shards.locked():
+            return self._shards.find(name)
+
+    def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
+        """Raise `DuplicateNameError` if any of the names is there, in any shard."""
+        self._shards.check_new(names, hashes)
+
+    def check_plannable(self) -> None:
+        """Raise `BadInputError`, since shards choose their own rows."""
+        raise BadInputError(
+            f"{self.path} is split into shards, which choose their own rows: leave out `start`, "
+            "and use `allocate` instead of `reserve`",
+            path=self.path,
+            expected="no rows of the caller's choosing",
+        )
+
+    # shards --------------------------------------------------------------------------------
+
+    def first_shard(self) -> Session:
+        """Return the shard that has the user's attrs. Under the lock."""
+        return self._shards.open_shard(0)
+
+    def having(self, names: list[bytes]) -> list[tuple[Session, list[bytes]]]:
+        """Return which shards have which of the names. Under the lock.
+
+        A shard that has an array that is seen comes after those that have outdated ones of
+        that name, or these could be seen if the first was deleted and the others not.
+        """
+        self._shards.settle_if(names)
+        found = self._shards.where(names, hash_all(names))
+        return [(self._shards.open_shard(number), some) for number, some in sorted(found.items())]
+
+    def at_rows(self, start: int, end: int) -> tuple[Session, int]:
+        """Return the shard that has the rows, and its first row. Under the lock."""
+        number, first_row, last_row = self._shards.shard_of_row(start)
+        if end > last_row:
+            raise BadInputError(
+                f"rows {start} to {end} of {self.path} are not in one shard: one ends at {last_row}",
+                path=self.path,
+                found=(start, end),
+                expected=(first_row, last_row),
+            )
+        return cast(Session, Room(self._shards, number)), first_row
+
+    # changes -------------------------------------------------------------------------------
+
+    def commit(self, records: Sequence[Committed], n_reserved: int = 0) -> None:
+        """Commit records to the shard, and note what they replace in others."""
+        shards, session = self._shards, self._session
+        assert session is not None
+        replaced = self._replaced()
+        if self.number != shards.last.number:
+            # There was another shard made while this call wrote its rows, or these are rows
+            # of an older one. That a name comes must be told before it is there.
+            changed = shards.notes.changed + 1
+            shards.note(Notes(changed, (*shards.notes.replaced, *replaced)))
+            session.commit(records, n_reserved)
+            shards.reread(self.number)
+        elif replaced:
+            # In one commit, or there could be two arrays of a name after a kill.
+            notes = shards.notes._replace(replaced=(*shards.notes.replaced, *replaced))
+            session.commit([shards.noting(notes, len(records)), *records], n_reserved)
+            shards.noted(notes)
+        else:
+            session.commit(records, n_reserved)
+        if len(shards.notes.replaced) > _REPLACED_LIMIT:
+            with suppress(OSError):  # all is committed; the next call tries again
+                shards.settle()
+
+    def _replaced(self) -> list[Replaced]:
+        """Return which of the names expected are in other shards."""
+        shards, expected = self._shards, self._expected
+        if expected is None or not expected.overwrite or not shards.last.number:
+            return []
+        shards.settle_if(expected.names)
+        found = shards.where(expected.names, expected.hashes, but=self.number)
+        if sum(len(name) for some in found.values() for name in some) > _REPLACED_NBYTES:
+            raise BadInputError(
+                f"names of more than {_REPLACED_NBYTES} bytes are in other shards of {self.path}, "
+                "too many to be replaced in one call: use several",
+                path=self.path,
+                expected=_REPLACED_NBYTES,
+            )
+        return [
+            Replaced(number, self.number, name) for number, some in found.items() for name in some
+        ]
+
+
+def open_session(directory: Path, *, durable: bool = False) -> Session | Shards:
+    """Open a store or a store of shards for writing."""
+    if is_sharded(directory):
+        return Shards(directory, durable=durable)
+    return Session(directory, durable=durable)

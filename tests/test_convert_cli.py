@@ -1,0 +1,210 @@
+"""The commands ``import`` and ``export``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray.cli import main
+from tests.support.bigarray_files import FOLDER
+from tests.support.convert_workers import Traitor, dump
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "s.ptr"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    dump(tmp_path / "in" / "a.pkl", np.arange(3))
+    return tmp_path / "in"
+
+
+def names(store: Path) -> list[str]:
+    with ptrarray.open(store) as opened:
+        return sorted(opened)
+
+
+def test_import_pickles(run: Run, folder: Path, store: Path) -> None:
+    assert run("import", "pickles", folder, store) == (0, f"{store}: 1 converted\n", "")
+    dump(folder / "b.pkl", "text")
+    code, out, errors = run("import", "pickles", folder, store, "--processes", "1")
+    assert (code, out) == (1, f"{store}: 0 converted, 1 skipped, 1 failed\n")
+    assert errors == f"ptrarray: {folder / 'b.pkl'}: a str is no array\n"
+    code, out, _ = run("import", "pickles", folder, store, "--json", "--no-resume")
+    assert code == 1
+    assert json.loads(out) == {
+        "path": str(store),
+        "converted": 0,
+        "skipped": 0,
+        "removed": 0,
+        "notes": [],
+        "failures": [
+            {
+                "source": str(folder / "a.pkl"),
+                "problem": "'a' is in the store already; resume=True skips it",
+            },
+            {"source": str(folder / "b.pkl"), "problem": "a str is no array"},
+        ],
+    }
+
+
+def test_several_sources_and_a_template(run: Run, folder: Path, store: Path) -> None:
+    more = dump(folder.parent / "more" / "a.pkl", 1.5)
+    code, _, errors = run("import", "pickles", folder, more, store)
+    assert code == 1
+    assert "would be named 'a'" in errors
+    assert not store.exists()
+    assert run("import", "pickles", folder, more, store, "--name", "{parent}/{stem}")[0] == 0
+    assert names(store) == ["in/a", "more/a"]
+
+
+def test_one_dtype(run: Run, folder: Path, store: Path) -> None:
+    dump(folder / "a.pkl", np.eye(3))
+    assert run("import", "pickles", folder, store, "--dtype", "f4", "--row-shape", "3")[0] == 0
+    with ptrarray.open(store) as opened:
+        assert (opened.dtype, opened.row_shape) == (np.dtype("f4"), (3,))
+    place = store.with_name("b.ptr")
+    assert run("import", "pickles", folder, place, "--dtype", "f4", "--row-shape", "any")[0] == 0
+    assert ptrarray.open(place).layout == "shaped"
+    place = store.with_name("c.ptr")
+    code, _, errors = run("import", "pickles", folder, place, "--dtype", "q9")
+    assert (code, place.exists()) == (1, False)
+    assert "q9" in errors
+    for wrong in ("x", "3;4", "-"):
+        with pytest.raises(SystemExit):
+            run("import", "pickles", folder, place, "--dtype", "f4", "--row-shape", wrong)
+
+
+def test_trust_has_to_be_said(run: Run, folder: Path, store: Path, tmp_path: Path) -> None:
+    dump(folder / "a.pkl", Traitor(tmp_path / "canary"))
+    code, _, errors = run("import", "pickles", folder, store)
+    assert code == 1
+    assert "--trust-pickle" in errors
+    assert not (tmp_path / "canary").exists()
+    assert run("import", "pickles", folder, store, "--trust-pickle")[0] == 0
+    assert (tmp_path / "canary").exists()
+
+
+def test_masks(run: Run, folder: Path, store: Path) -> None:
+    dump(folder / "a.pkl", np.ma.MaskedArray([1], [True]))
+    code, _, errors = run("import", "pickles", folder, store)
+    assert code == 1
+    assert "--masked" in errors
+    assert run("import", "pickles", folder, store.with_name("m.ptr"), "--masked")[0] == 0
+
+
+def test_drop_index(run: Run, folder: Path, store: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    dump(folder / "a.pkl", pd.Series([1.5], index=["k"]))
+    code, _, errors = run("import", "pickles", folder, store, "--dtype", "f8")
+    assert code == 1
+    assert "--drop-index" in errors
+    assert run("import", "pickles", folder, store, "--dtype", "f8", "--drop-index")[0] == 0
+
+
+def test_remove_source(run: Run, folder: Path, store: Path) -> None:
+    code, out, _ = run("import", "pickles", folder, store, "--verify")
+    assert (code, out) == (0, f"{store}: 1 converted\n")
+    code, out, _ = run("import", "pickles", folder, store, "--remove-source")
+    assert (code, out) == (0, f"{store}: 0 converted, 1 skipped, 1 sources removed\n")
+    assert list(folder.iterdir()) == []
+
+
+def test_no_sources(run: Run, store: Path, tmp_path: Path) -> None:
+    code, _, errors = run("import", "npy", tmp_path, store)
+    assert code == 1
+    assert errors.startswith("ptrarray: no files to import in")
+    assert not store.exists()
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "pickles", "h5"])
+def test_export_and_import(run: Run, folder: Path, store: Path, kind: str) -> None:
+    if kind == "h5":
+        pytest.importorskip("h5py")
+    run("import", "pickles", folder, store)
+    out = store.with_name("out")
+    code, text, _ = run("export", store, "--to", kind, out)
+    assert (code, text) == (0, f"{out}: 1 converted\n")
+    assert run("import", kind, out, store.with_name("b.ptr"))[0] == 0
+    assert names(store.with_name("b.ptr")) == ["a"]
+    code, _, errors = run("export", store, "--to", kind, out)
+    assert (code, errors) == (
+        1,
+        f"ptrarray: {out}: there is something already, and it is not replaced\n",
+    )
+
+
+def test_export_tells_what_is_not_kept(run: Run, store: Path) -> None:
+    with ptrarray.create(store) as writer:
+        writer.write({"a": [1], "x" * 300: [2]}, meta={"a": {"k": 1}})
+    out = store.with_name("out")
+    code, text, errors = run("export", store, "--to", "npy", out)
+    assert code == 1
+    assert text.splitlines() == [
+        "note: metadata of 1 arrays is not kept in npy files",
+        f"{out}: 1 converted, 1 failed",
+    ]
+    assert errors.startswith(f"ptrarray: {'x' * 300}: ")
+
+
+def test_flat_is_for_h5(run: Run, store: Path) -> None:
+    pytest.importorskip("h5py")
+    with ptrarray.create(store, dtype="f4") as writer:
+        writer["a"] = [1]
+    assert run("export", store, "--to", "npz", store.with_name("o"), "--flat")[0] == 1
+    assert run("export", store, "--to", "h5", store.with_name("o"), "--flat")[0] == 0
+
+
+def test_what_is_missing_to_install(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr("ptrarray.convert.h5.importlib.import_module", absent)
+    code, _, errors = run("import", "h5", "x.h5", store)
+    assert (code, errors) == (1, "ptrarray: files of HDF5 need h5py: pip install h5py\n")
+
+
+def test_many_failures_are_counted(run: Run, folder: Path, store: Path) -> None:
+    dump(folder / "a.pkl", {f"k{i}": None for i in range(50)})
+    code, _, errors = run("import", "pickles", folder, store)
+    assert code == 1
+    assert len(errors.splitlines()) == 21
+    assert errors.splitlines()[-1] == "ptrarray: and 30 more, which --json lists"
+
+
+@pytest.mark.parametrize(("name", "code", "n_arrays"), [("planned", 0, 7), ("troubled", 1, 2)])
+def test_a_file_of_bigarray(
+    run: Run, store: Path, tmp_path: Path, name: str, code: int, n_arrays: int
+) -> None:
+    old = FOLDER / name
+    found, out, err = run("import", "bigarray", old, store)
+    assert (found, out.startswith(f"{store}: {n_arrays} converted")) == (code, True)
+    assert ("under: its rows 8 to 12 overlap" in err) == (name == "troubled")
+    assert len(ptrarray.open(store)) == n_arrays
+    found, out, _ = run("import", "bigarray", old, tmp_path / "json.ptr", "--json")
+    assert (found, json.loads(out)["converted"]) == (code, n_arrays)
+    assert run("import", "bigarray", old, store)[0] == 1, "nothing is replaced"
+
+
+def test_a_hostile_file_of_bigarray(run: Run, store: Path) -> None:
+    code, _, err = run("import", "bigarray", FOLDER / "bad-call", store)
+    assert (code, "posix.mkdir', which is not run" in err, store.exists()) == (1, True, False)

@@ -1,0 +1,86 @@
+"""docs/SKELETON.md says what the code does, and docs/coming-from/joblib.md what happens."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray.nested import pandas_together, persistence, tokens
+from ptrarray.nested.decoder import _Decoder
+from ptrarray.nested.leaves import LARGE_DECODERS
+from tests.support.nested import assert_same
+
+DOCS = Path(__file__).parent.parent / "docs"
+SKELETON = (DOCS / "SKELETON.md").read_text(encoding="utf-8")
+JOBLIB = (DOCS / "coming-from" / "joblib.md").read_text(encoding="utf-8")
+
+
+def first_cells(head: str) -> list[str]:
+    """Return what is set as code in the first column of a table."""
+    body = re.search(rf"^\| {head} \|.*\n\|[-|]+\n((?:\|.*\n)+)", SKELETON, re.MULTILINE)
+    assert body
+    rows = body[1].splitlines()
+    return [word for row in rows for word in re.findall(r"`([^`]+)`", row.split("|")[1])]
+
+
+def test_every_operation_is_told() -> None:
+    decoder = _Decoder(iter(()), lambda _: np.zeros(0), lambda _: None, "")
+    assert sorted(first_cells("operation")) == sorted(decoder._openers)
+
+
+def test_every_kind_of_parts_is_told() -> None:
+    assert sorted(first_cells("parts")) == sorted(pandas_together._MAKERS)
+
+
+def test_every_kind_of_large_value_is_told() -> None:
+    row = next(line for line in SKELETON.splitlines() if line.startswith("| `large`"))
+    assert set(re.findall(r"`([^`]+)`", row)) == {"large", *LARGE_DECODERS}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"`ptrarray.dump` is a\nmap: `version` ({persistence.VERSION})",
+        f"at most {tokens.PAGE_LENGTH} *tokens*",
+        f"at most {tokens.LARGE:,} characters",
+        f"of more than {tokens.SMALL} is",
+        f"at\nmost {tokens.KEY_DEPTH_LIMIT} deep",
+    ],
+)
+def test_limits_are_told(said: str) -> None:
+    assert said in SKELETON
+
+
+def test_the_page_for_users_of_joblib_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", JOBLIB, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 4
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks), encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    command = [sys.executable, "-W", "error", str(script)]
+    environment = {"PYTHONPATH": str(DOCS.parent)}
+    subprocess.run(command, cwd=tmp_path / "folder", env=environment, check=True)
+
+
+def test_gives_back_what_joblib_does(tmp_path: Path) -> None:
+    joblib = pytest.importorskip("joblib")
+    array = np.arange(3)
+    obj: Any = {"a": [array, (1, {1, 2.5})], ("k", None): {"text": "ü", "raw": b"\0"}}
+    obj["self"] = [obj]
+    theirs, ours = tmp_path / "object.joblib", tmp_path / "object.ptr"
+    joblib.dump(obj, theirs)
+    ptrarray.dump(obj, ours)
+    assert_same(joblib.load(theirs), ptrarray.load(ours))
+    joblib.dump([array, array], theirs)
+    ptrarray.dump([array, array], ours, mode="w")
+    one, other = joblib.load(theirs)
+    assert one is not other
+    one, other = ptrarray.load(ours)
+    assert one is other

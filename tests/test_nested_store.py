@@ -1,0 +1,307 @@
+"""`dump` and `load` as seen from the store: modes, readers, failures, memory, descriptors."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray import BadInputError, StoreExistsError, StoreNotFoundError
+from ptrarray.nested.tokens import LARGE
+from ptrarray.storage.files import File
+from ptrarray.storage.snapshot import open_snapshot
+from tests.support.checks import digests, open_descriptors, unchanged
+from tests.support.faults import CALLS, SHORT, injected
+from tests.support.nested import MEBI, assert_same, peak_nbytes
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "object.ptr"
+
+
+# modes, and who reads meanwhile -------------------------------------------------------------------
+
+
+def test_x_refuses_and_w_replaces_only_stores(path: Path) -> None:
+    ptrarray.dump([1], path)
+    with unchanged(path), pytest.raises(StoreExistsError, match="exists"):
+        ptrarray.dump([2], path)
+    ptrarray.dump([2], path, mode="w")
+    assert ptrarray.load(path) == [2]
+    for taken in (path.with_name("file"), path.with_name("folder")):
+        taken.mkdir() if taken.name == "folder" else taken.write_text("mine")
+        for mode in ("x", "w"):
+            with pytest.raises(StoreExistsError):
+                ptrarray.dump([1], taken, mode=mode)
+    assert path.with_name("file").read_text() == "mine"
+    ptrarray.dump([3], path.with_name("new.ptr"), mode="w")
+    assert ptrarray.load(path.with_name("new.ptr")) == [3]
+
+
+@pytest.mark.parametrize("mode", ["a", "r", "", None])
+def test_other_modes_are_refused(path: Path, mode: Any) -> None:
+    with pytest.raises(BadInputError, match="mode"):
+        ptrarray.dump([1], path, mode=mode)
+    ptrarray.dump([1], path)
+    with pytest.raises(BadInputError, match="mode"):
+        ptrarray.load(path, "w")  # type: ignore[arg-type]
+
+
+def test_a_handle_is_refused_with_what_to_do(path: Path) -> None:
+    with path.open("wb") as file, pytest.raises(BadInputError, match="pack"):
+        ptrarray.dump([1], file)  # type: ignore[arg-type]
+
+
+def test_dump_over_live_memmap(path: Path) -> None:
+    """joblib: `dump(load(f, 'r'), f)` killed the process with SIGBUS."""
+    expected = [np.arange(10**5), np.ma.masked_array([1, 2], [False, True])]
+    ptrarray.dump(expected, path)
+    loaded = ptrarray.load(path)
+    for _ in range(2):
+        ptrarray.dump(loaded, path, mode="w")
+        assert_same(expected, loaded)
+        assert_same(expected, ptrarray.load(path))
+    ptrarray.dump([np.zeros(3)], path, mode="w")  # without masks
+    assert_same(expected, loaded)
+    assert sorted(file.suffix for file in path.iterdir()) == [".bin", ".msgpack", ".msgpack"]
+
+
+def test_open_readers_and_writers_of_a_replaced_store(path: Path) -> None:
+    ptrarray.dump({"a": np.arange(3)}, path)
+    with ptrarray.open(path) as store, ptrarray.append(path) as writer:
+        ptrarray.dump({"b": np.arange(4)}, path, mode="w")
+        assert store["/a"].tolist() == [0, 1, 2]
+        store.refresh()
+        assert set(store) == {"/b", "skeleton"}
+        assert set(writer) == {"/b", "skeleton"}
+
+
+def test_modes_of_load(path: Path) -> None:
+    obj = {"a": np.arange(3), "m": np.ma.masked_array([1, 2], [False, True])}
+    ptrarray.dump(obj, path)
+    loaded = ptrarray.load(path)
+    assert type(loaded["a"]) is np.ndarray
+    assert isinstance(memmap_below(loaded["a"]), np.memmap)
+    for read_only in (loaded["a"], loaded["m"]):
+        with pytest.raises(ValueError, match="read-only"):
+            read_only[0] = 1
+    before = digests(path)
+    private = ptrarray.load(path, "c")
+    private["a"][0] = private["m"][0] = 7
+    assert digests(path) == before
+    shared = ptrarray.load(path, "r+")
+    shared["a"][0] = 7
+    shared["m"].data[0] = 8
+    assert loaded["a"].tolist() == [7, 1, 2]
+    assert ptrarray.load(path)["m"].tolist() == [8, None]
+    with ptrarray.open(path, "r+") as store:
+        store.rows  # noqa: B018 hands all rows out, so that closing renews all checksums
+    ptrarray.verify(path)
+
+
+def memmap_below(array: Any) -> Any:
+    while type(array) is not np.memmap and array is not None:
+        array = array.base
+    return array
+
+
+def test_is_on_the_disk_when_it_returns(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    original = File.sync
+
+    def sync(self: Any) -> None:
+        synced.append(Path(self.path).name)
+        original(self)
+
+    monkeypatch.setattr(File, "sync", sync)
+    ptrarray.dump([np.arange(10)], path)
+    assert {"data.bin", "journal.msgpack"} <= set(synced)
+    assert not open_snapshot(path).overlay.entries  # checkpointed
+
+
+# errors leave nothing -----------------------------------------------------------------------------
+
+READING = {"open", "pread", "stat", "fstat"}
+OLD = {"old": np.arange(5)}
+NEW = {"a": np.arange(10), "t": "x" * (LARGE + 1), "m": np.ma.masked_array([1], [True])}
+
+
+@pytest.mark.parametrize(
+    ("code", "is_lasting"),
+    [(errno.EIO, False), (errno.ENOSPC, True), (SHORT, False)],
+    ids=["once", "for ever", "short"],
+)
+@pytest.mark.parametrize("mode", ["x", "w"])
+def test_failing_call(tmp_path: Path, mode: str, code: int, is_lasting: bool) -> None:
+    """The n-th system call fails: what is there is the old object, the new one, or nothing."""
+    old = tmp_path / "old.ptr"
+    ptrarray.dump(OLD, old)
+    with injected() as faults:
+        for n in range(1, 1000):
+            path = tmp_path / str(n) / "object.ptr"
+            path.parent.mkdir()
+            if mode == "w":
+                shutil.copytree(old, path)
+            faults.arm(n, code, is_lasting=is_lasting, only=CALLS.keys() - READING)
+            error = failure(lambda: ptrarray.dump(NEW, path, mode=mode))  # noqa: B023
+            faults.disarm()
+            if error is None:
+                assert_same(NEW, ptrarray.load(path))
+            else:
+                assert str(path.parent) in str(error.filename)
+                check_old_or_new(path, mode)
+            if not faults.n_failed:
+                break
+    assert n > 10
+
+
+def failure(call: Callable[[], object]) -> OSError | None:
+    try:
+        call()
+    except OSError as error:
+        return error
+    return None
+
+
+def check_old_or_new(path: Path, mode: str) -> None:
+    """Look that an object is there whole, and nothing beside it."""
+    if path.exists():
+        found = ptrarray.load(path)
+        assert_same(OLD if "old" in found else NEW, found)
+        ptrarray.dump(NEW, path, mode="w")  # the next one finds nothing in its way
+        assert_same(NEW, ptrarray.load(path))
+        assert len(list(path.iterdir())) == 4
+    assert [file.name for file in path.parent.iterdir()] == [path.name] * path.exists()
+    assert path.exists() or mode == "x"
+
+
+def test_no_such_folder(path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        ptrarray.dump([1], path / "deeper" / "object.ptr")
+    with pytest.raises(StoreNotFoundError):
+        ptrarray.load(path)
+
+
+# memory and descriptors ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: np.zeros(64 * MEBI, "u1"),
+        lambda: np.zeros((64, MEBI), "u1").T,
+        lambda: np.zeros((2, 64 * MEBI), "u1")[:, ::2],
+        lambda: np.ma.masked_array(np.zeros(64 * MEBI, "u1"), np.zeros(64 * MEBI, "?")),
+        lambda: "ü" * 32 * MEBI,
+        lambda: b"x" * 64 * MEBI,
+        lambda: [np.zeros((2, MEBI), "u1")[:, ::2] for _ in range(64)],
+        lambda: ["x" * 60_000 + str(i) for i in range(1000)],
+        lambda: ["x" * 60_000 + str(i) for i in range(100)] * 10,
+        lambda: list(range(2**63, 2**63 + 3 * MEBI)),
+    ],
+    ids=["plain", "fortran", "strided", "masked", "str", "bytes", "many", "strings", "again", "int"],
+)  # fmt: skip
+def test_memory_beside_the_object(path: Path, make: Callable[[], Any]) -> None:
+    obj = {"a": [make()]}
+    assert peak_nbytes(lambda: ptrarray.dump(obj, path)) < 40 * MEBI
+    if isinstance(obj["a"][0], np.ndarray):
+        assert peak_nbytes(lambda: ptrarray.load(path)) < 2 * MEBI
+
+
+RSS_SCRIPT = """
+import resource, sys
+import numpy as np, ptrarray
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+rng = np.random.default_rng(0)
+obj = {"layers": [{"weights": rng.random(2**22), "bias": rng.random(100)} for _ in range(6)],
+       "vocabulary": {str(i): i for i in range(10_000)}}
+ptrarray.dump([1], sys.argv[1] + ".first")
+before = peak()
+ptrarray.dump(obj, sys.argv[1])
+print(peak() - before)
+del obj
+obj = ptrarray.load(sys.argv[1])
+print(peak() - before)
+"""
+
+
+def test_memory_of_the_process(path: Path) -> None:
+    """An object of 192 MiB takes a few more to be dumped."""
+    command = [sys.executable, "-c", RSS_SCRIPT, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    dumped, loaded = map(int, done.stdout.split())
+    assert dumped < 24 * MEBI
+    assert loaded < 24 * MEBI
+
+
+def test_many_arrays_take_one_descriptor(path: Path) -> None:
+    """joblib: 10,000 arrays were 10,004 descriptors, and 70,000 too many."""
+    values = np.arange(70_000)
+    obj = {str(i): values[i : i + 2] for i in range(len(values))}
+    ptrarray.dump(obj, path)
+    loaded = ptrarray.load(path)
+    gc.collect()
+    assert len(open_descriptors(path)) <= 1
+    assert list(loaded) == list(obj)
+    assert all(map(np.array_equal, loaded.values(), obj.values()))
+    del loaded
+    gc.collect()
+    assert open_descriptors(path) == []
+
+
+def test_joblib_ships_arrays_by_reference(path: Path) -> None:
+    joblib = pytest.importorskip("joblib")
+    ptrarray.dump({"a": np.arange(300_000)}, path)
+    loaded = ptrarray.load(path)
+    files = joblib.Parallel(2)(joblib.delayed(file_below)(loaded["a"]) for _ in range(2))
+    assert set(files) == {str(path / "data.bin")}
+
+
+def file_below(array: Any) -> str:
+    return str(memmap_below(array).filename)
+
+
+def test_threads_may_load_and_dump_at_once(path: Path) -> None:
+    obj = {"a": [np.arange(1000), {"b": (1, 2)}]}
+    ptrarray.dump(obj, path)
+    problems: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for _ in range(3):
+                assert_same(obj, ptrarray.load(path))
+                ptrarray.dump(obj, path.with_name(f"{number}.ptr"), mode="w")
+        except BaseException as error:  # noqa: BLE001 shown below
+            problems.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+
+
+def test_compacting_and_repairing_keep_the_object(path: Path) -> None:
+    obj = {"a": np.arange(10), "b": [np.ones((2, 2), order="F"), "text"]}
+    ptrarray.dump(obj, path)
+    with ptrarray.append(path) as writer:  # one's own arrays beside those of the object
+        writer["mine"] = np.zeros(1000)
+        del writer["mine"]
+        writer["skeleton of mine"] = [1]
+    ptrarray.compact(path)
+    assert_same(obj, ptrarray.load(path))
+    copy = path.with_name("copy.ptr")
+    ptrarray.repair(path, copy)
+    assert_same(obj, ptrarray.load(copy))

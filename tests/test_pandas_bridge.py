@@ -1,0 +1,226 @@
+"""Series and DataFrames in a store, and back on its memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray import pandas_bridge
+from ptrarray.convert import to_frame, to_pandas, to_series
+from ptrarray.errors import BadInputError, UnknownNameError
+from tests.pickles import make
+
+pd = pytest.importorskip("pandas")
+
+
+def kept(path: Path, value: Any, **settings: Any) -> Any:
+    """Write a value to a store, and return the store."""
+    described = pandas_bridge.describe(value)
+    with ptrarray.create(path, **settings) as writer:
+        arrays = {"x": described.values}
+        arrays |= {f"x{end}": array for end, array in described.companions.items()}
+        writer.write(arrays, meta={"x": {"pandas": described.about}})
+    return ptrarray.open(path)
+
+
+def check(found: Any, expected: Any) -> None:
+    kind = "series" if isinstance(expected, pd.Series) else "frame"
+    getattr(pd.testing, f"assert_{kind}_equal")(found, expected)
+    assert found.attrs == expected.attrs
+
+
+VALUES = [1.5, -2.5]
+MORE = {
+    "empty": pd.Series([], dtype="f4"),
+    "empty of text": pd.Series([], index=pd.Index([], dtype="object"), dtype="f4"),
+    "range of steps": pd.Series(VALUES, index=pd.RangeIndex(10, 0, -5, name="t")),
+    "named range": pd.Series(VALUES, index=pd.RangeIndex(2, name="t")),
+    "range of none": pd.Series([], index=pd.RangeIndex(5, 5), dtype="i1"),
+    "bool": pd.Series([True, False]),
+    "complex": pd.Series([1 + 2j]),
+    "half": pd.Series(VALUES, dtype="f2"),
+    "unsigned": pd.Series([1, 2], dtype="u4"),
+    "nanoseconds": pd.Series(VALUES, index=pd.date_range("2020", periods=2, freq="h", unit="ns")),
+    "seconds": pd.Series(VALUES, index=pd.date_range("2020", periods=2, unit="s")),
+    "summer time": pd.Series(
+        np.arange(4.0), index=pd.date_range("2020-03-27", periods=4, freq="D", tz="Europe/Berlin")
+    ),
+    "hours over summer time": pd.Series(
+        np.arange(48.0), index=pd.date_range("2020-10-24", periods=48, freq="h", tz="Europe/Berlin")
+    ),
+    "one date": pd.Series([1.0], index=pd.date_range("2020", periods=1)),
+    "no dates": pd.Series([], index=pd.date_range("2020", periods=0), dtype="f8"),
+    "backwards": pd.Series(VALUES, index=pd.date_range("2020", periods=2, freq="-1D")),
+    "NaT in the index": pd.Series(VALUES, index=pd.DatetimeIndex(["2020", None])),
+    "named dates": pd.Series(VALUES, index=pd.date_range("2020", periods=2, name="when")),
+    "minus offset": pd.Series(VALUES, index=pd.DatetimeIndex(["2020", "2022"]).tz_localize(-5400)),
+    "durations as index": pd.Series(VALUES, index=pd.to_timedelta(["1s", "3s"])),
+    "regular durations": pd.Series(VALUES, index=pd.timedelta_range("1s", periods=2)),
+    "objects as index": pd.Series([1.0, 2.0, 3.0], index=pd.Index(["a", 2, None], dtype=object)),
+    "three levels": pd.Series(
+        [1.0, 2.0],
+        index=pd.MultiIndex.from_arrays(
+            [[0, 1], ["a", "b"], pd.date_range("2020", periods=2, tz="UTC")],
+            names=["i", None, ("a", 1)],
+        ),
+    ),
+    "levels with none": pd.Series(VALUES, index=pd.MultiIndex.from_tuples([(1, None), (2, "b")])),
+    "nullable without null": pd.Series([1, 2], dtype="UInt8"),
+    "nullable bool": pd.Series([True, None], dtype="boolean"),
+    "nullable float": pd.Series([1.5, None], dtype="Float32"),
+    "named by an int": pd.Series(VALUES, name=7),
+    "named by numpy": pd.Series(VALUES, name=np.int64(7)),
+    "with attrs": pd.Series(VALUES),
+    "frame without columns": pd.DataFrame(index=[5, 6]),
+    "frame without rows": pd.DataFrame({"a": np.array([], "i2"), "b": np.array([], "f4")}),
+    "frame of rows": pd.DataFrame(np.arange(6.0).reshape(2, 3), columns=[5, 6, 7]),
+    "same column twice": pd.DataFrame([[1, 2.5]], columns=["a", "a"]).astype({"a": "f4"}),
+    "two columns of one name": pd.concat(
+        [pd.Series([1]), pd.Series([2.5])], axis=1, keys=["a", "a"]
+    ),
+    "column levels": pd.DataFrame(
+        np.eye(2), columns=pd.MultiIndex.from_tuples([("a", 1), ("a", 2)])
+    ),
+    "columns of dates": pd.DataFrame(np.eye(2), columns=pd.date_range("2020", periods=2)),
+    "nullable columns": pd.DataFrame({"a": pd.array([1, None], "Int16"), "b": [True, False]}),
+    "columns with a name": pd.DataFrame(np.eye(2), columns=pd.Index(["a", "b"], name="side")),
+}
+MORE["with attrs"].attrs = {"unit": "m", "nested": {"a": [1]}}
+
+
+@pytest.mark.parametrize("key", [*make.objects(), *MORE])
+def test_round_trip(tmp_path: Path, key: str) -> None:
+    expected = {**make.objects(), **MORE}[key]
+    with kept(tmp_path / "s.ptr", expected) as store:
+        check(to_pandas(store, "x"), expected)
+        companions = pandas_bridge.companions_of(store.meta["x"]["pandas"])
+        # A mask that is not needed is not written.
+        assert {name for name in store if name != "x"} <= {f"x{end}" for end in companions}
+        store.verify()
+
+
+def test_views_and_not_copies(tmp_path: Path) -> None:
+    index = pd.Index([10, 20])
+    with kept(tmp_path / "s.ptr", pd.Series(VALUES, index=index)) as store:
+        series = to_series(store, "x")
+        assert np.shares_memory(series.to_numpy(), store["x"])
+        assert np.shares_memory(series.index.to_numpy(), store["x/.index"])
+    for value in (pd.DataFrame(np.eye(3)), MORE["nullable columns"]):
+        with kept(tmp_path / f"{len(value)}.ptr", value) as store:
+            column = to_frame(store, "x").iloc[:, -1].to_numpy()
+            assert np.shares_memory(column, store["x"])
+
+
+def test_dates_that_a_frequency_does_not_tell(tmp_path: Path) -> None:
+    """A calendar of one's own: the dates are kept, the calendar is not."""
+    holidays = pd.offsets.CustomBusinessDay(holidays=["2020-01-02"])
+    expected = pd.Series(VALUES, index=pd.date_range("2020-01-01", periods=2, freq=holidays))
+    with kept(tmp_path / "s.ptr", expected) as store:
+        found = to_series(store, "x")
+    pd.testing.assert_series_equal(found, expected, check_freq=False)
+    assert found.index.freq is None
+
+
+def test_what_costs_nothing(tmp_path: Path) -> None:
+    """Ranges, and dates of a frequency, are no array."""
+    for key in ("plain", "months"):
+        assert pandas_bridge.describe(make.objects()[key]).companions == {}
+    assert pandas_bridge.describe(pd.Series(VALUES)).about == {"kind": "series"}
+
+
+def test_any_array_is_a_series_or_a_frame(tmp_path: Path) -> None:
+    with ptrarray.create(tmp_path / "s.ptr") as writer:
+        writer.write({"a": [1, 2], "b": np.eye(2), "c": np.array([(1, 2.5)], "i4,f8"), "d": 1.5})
+    with ptrarray.open(tmp_path / "s.ptr") as store:
+        check(to_series(store, "a"), pd.Series([1, 2]))
+        check(to_frame(store, "b"), pd.DataFrame(np.eye(2)))
+        assert to_frame(store, "c")["f1"].tolist() == [2.5]
+        assert to_pandas(store, "d") == 1.5
+        for function, name in (
+            (to_series, "b"),
+            (to_series, "d"),
+            (to_frame, "a"),
+            (to_frame, "d"),
+        ):
+            with pytest.raises(BadInputError, match=r"use to_(frame|series)"):
+                function(store, name)
+        with pytest.raises(UnknownNameError):
+            to_series(store, "none")
+
+
+def test_a_series_is_no_frame_and_a_frame_no_series(tmp_path: Path) -> None:
+    with (
+        kept(tmp_path / "a.ptr", pd.DataFrame({"a": [1]})) as s,
+        pytest.raises(BadInputError, match=r"array 'x' is frame, not a Series: use to_frame"),
+    ):
+        to_series(s, "x")
+    with (
+        kept(tmp_path / "b.ptr", pd.Series(VALUES)) as s,
+        pytest.raises(BadInputError, match=r"array 'x' is series, not a DataFrame: use to_series"),
+    ):
+        to_frame(s, "x")
+
+
+def test_masked_values_are_not_shown_as_values(tmp_path: Path) -> None:
+    with ptrarray.create(tmp_path / "s.ptr", masked=True) as writer:
+        writer["x"] = np.ma.MaskedArray([1, 2], [False, True])
+        writer["y"] = [1, 2]
+    with ptrarray.open(tmp_path / "s.ptr") as store:
+        check(to_series(store, "y"), pd.Series([1, 2]))
+        with pytest.raises(BadInputError, match="has masked values"):
+            to_series(store, "x")
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (pd.Series(["a", "b"]), "the Series has dtype (str|object)"),
+        (pd.Series([1, "b"]), "the Series has dtype object"),
+        (pd.Series(["a", "b"], dtype="category"), "the Series has dtype category"),
+        (pd.Series(VALUES, index=pd.CategoricalIndex(["a", "b"])), "CategoricalIndex of category"),
+        (pd.Series(VALUES, index=pd.interval_range(0, 2)), "IntervalIndex of interval"),
+        (pd.Series(VALUES, index=pd.period_range("2020", periods=2)), "PeriodIndex of period"),
+        (
+            pd.Series(VALUES, index=pd.Index([(1,), object()], dtype=object)),
+            "index of Python objects",
+        ),
+        (pd.Series(VALUES, name=pd.Timestamp("2020")), "the Series is named"),
+        (pd.Series(VALUES, index=pd.Index([1, 2], name=frozenset())), "the index is named"),
+        (pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), "column 'b' has dtype (str|object)"),
+        (pd.DataFrame({"a": [object()]}), "column 'a' has dtype object"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_refuses(value: Any, problem: str) -> None:
+    with pytest.raises(BadInputError, match=problem):
+        pandas_bridge.describe(value)
+
+
+def test_refuses_attrs_of_objects() -> None:
+    series = pd.Series(VALUES)
+    series.attrs = {"a": object()}
+    with pytest.raises(BadInputError, match="attrs cannot be kept"):
+        pandas_bridge.describe(series)
+
+
+def test_an_index_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    about = {"kind": "series", "index": {"kind": "spiral"}}
+    with ptrarray.create(tmp_path / "s.ptr") as writer:
+        writer.write({"x": [1, 2]}, meta={"x": {"pandas": about}})
+    with pytest.raises(BadInputError, match="'spiral' is not known to this version"):
+        to_series(ptrarray.open(tmp_path / "s.ptr"), "x")
+
+
+def test_without_pandas_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr("ptrarray.pandas_index.importlib.import_module", absent)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        to_series({"x": np.zeros(2)}, "x")  # type: ignore[arg-type]

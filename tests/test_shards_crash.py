@@ -1,0 +1,245 @@
+"""The power is cut, or every process killed, after each step of what is done to shards."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+import ptrarray
+from tests.support.power import Fate, Write, outcomes, rebuild
+from tests.support.story import Judge, Story, Workload, tell, with_attrs
+from tests.test_crash import (
+    NORMAL,
+    describe,
+    ints,
+    memory_directory,
+    verdict,
+    violations,
+)
+
+LARGE = 20_000  # rows of 4 bytes: written outside the lock
+SHARD_NBYTES = 500
+N_STATES = 40  # of each workload, in the normal run
+KILL_EVERY = 7  # operations, in the normal run
+
+
+def roll_over(story: Story) -> None:
+    writer = story.create(shard_size=SHARD_NBYTES, attrs={"rate": 1})
+    story.write(writer, a=ints(60))
+    story.write(writer, b=ints(3), c=ints(0))
+    story.write(writer, d=ints(90))
+    story.write(writer, e=ints(2))
+    story.flush(writer)
+    story.write(writer, f=ints(100))
+    story.write(writer, g=ints(1))
+
+
+def roll_over_large(story: Story) -> None:
+    writer = story.create(shard_size=SHARD_NBYTES)
+    story.write(writer, a=ints(LARGE))
+    story.write(writer, b=ints(LARGE, 1))
+    story.write(writer, c=ints(2))
+
+
+def replace_in_older(story: Story) -> None:
+    """What is replaced is there once, whatever is lost: the new array, or the one that was flushed."""
+    writer = story.create(shard_size=SHARD_NBYTES)
+    story.write(writer, a=ints(60), b=ints(5))
+    story.write(writer, c=ints(90))
+    story.flush(writer)
+    story.write(writer, a=ints(3, 1))
+    story.write(writer, d=ints(2))
+    story.write(writer, b=ints(4, 1))
+    story.write(writer, a=ints(5, 2))
+    story.flush(writer)
+    story.write(writer, b=ints(1, 2))
+
+
+def replace_and_roll_over(story: Story) -> None:
+    writer = story.create(shard_size=SHARD_NBYTES)
+    story.write(writer, a=ints(80))
+    story.write(writer, b=ints(80))
+    story.write(writer, a=ints(4, 1))
+    story.write(writer, c=ints(80))
+    story.write(writer, b=ints(4, 1))
+    writer.close()
+    story.promise()
+
+
+def delete_in_older(story: Story) -> None:
+    """Flushed one by one, since shards are only flushed together."""
+    writer = story.create(shard_size=SHARD_NBYTES)
+    story.write(writer, a=ints(60), b=ints(5))
+    story.write(writer, c=ints(90))
+    story.flush(writer)
+    story.delete(writer, "a")
+    story.flush(writer)
+    story.write(writer, b=ints(4, 1))
+    story.flush(writer)
+    story.delete(writer, "b")
+    story.flush(writer)
+    story.write(writer, a=ints(1, 1))
+
+
+def fill_while_others_roll_over(story: Story) -> None:
+    writer = story.create(shard_size=SHARD_NBYTES)
+    other = ptrarray.append(story.path)
+    story.write(writer, a=ints(3))
+    block = writer.allocate("b", 40, overwrite=True)
+    block.__enter__()[...] = rows = ints(40)
+    story.write(other, c=ints(90))
+    story.write(other, d=ints(90))
+    story.flush(other)
+    story.commit(lambda: block.__exit__(None, None, None), story.now | {"b": rows.tobytes()})
+    story.flush(writer)
+
+
+def fill_what_others_replace(story: Story) -> None:
+    """An array that comes to an older shard replaces one that came to a newer one meanwhile."""
+    writer = story.create(shard_size=SHARD_NBYTES)
+    other = ptrarray.append(story.path)
+    story.write(writer, a=ints(3))
+    block = writer.allocate("a", 10, overwrite=True)
+    block.__enter__()[...] = rows = ints(10, 1)
+    story.write(other, c=ints(90))
+    story.write(other, a=ints(2, 2))
+    story.flush(other)
+    story.commit(lambda: block.__exit__(None, None, None), story.now | {"a": rows.tobytes()})
+    story.write(other, d=ints(1))
+    story.flush(writer)
+    story.write(other, a=ints(2, 3))
+
+
+def points_and_attrs(story: Story) -> None:
+    writer = story.create(shard_size=SHARD_NBYTES)
+    rows = ints(60)
+    story.write(writer, a=rows)
+    story.write(writer, b=ints(90))
+    story.flush(writer)
+    story.commit(lambda: writer.point("p", 2, 5), story.now | {"p": rows[2:5].tobytes()})
+    story.flush(writer)
+    after = with_attrs(story.now, {"k": [1, 2]})
+    story.commit(lambda: writer.attrs.update(k=[1, 2]), after)
+    story.flush(writer)
+    story.write(writer, c=ints(90))
+
+
+def checkpoint_and_compact(story: Story) -> None:
+    writer = story.create(shard_size=SHARD_NBYTES)
+    story.write(writer, a=ints(60))
+    story.write(writer, b=ints(90))
+    story.write(writer, a=ints(3, 1))
+    ptrarray.checkpoint(story.path)
+    story.promise()
+    story.delete(writer, "b")
+    ptrarray.compact(story.path)
+    story.promise()
+    story.write(writer, c=ints(3))
+
+
+def replace_the_store(story: Story) -> None:
+    writer = story.create(shard_size=SHARD_NBYTES)
+    story.write(writer, a=ints(60))
+    story.write(writer, b=ints(90))
+    story.flush(writer)
+    writer.close()
+    writer = story.create(shard_size=SHARD_NBYTES, mode="w")
+    story.write(writer, c=ints(90))
+    story.write(writer, d=ints(90))
+
+
+def durable(story: Story) -> None:
+    writer = story.create(shard_size=SHARD_NBYTES, durable=True)
+    for n, name in enumerate("abcab"):
+        one: Any = {name: ints(70, n)}
+        story.write(writer, None, **one)
+        story.promise()
+    story.delete(writer, "c")
+    story.promise()
+
+
+WORKLOADS: list[Workload] = [
+    roll_over,
+    roll_over_large,
+    replace_in_older,
+    replace_and_roll_over,
+    delete_in_older,
+    fill_while_others_roll_over,
+    fill_what_others_replace,
+    points_and_attrs,
+    checkpoint_and_compact,
+    replace_the_store,
+    durable,
+]
+each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: w.__name__)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    with TemporaryDirectory(dir=memory_directory()) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def judge(place: Path) -> Judge:
+    return Judge(place / "states", boot=9)
+
+
+def some_violations(story: Story, judge: Judge, n_states: int) -> Iterator[str]:
+    """Look at some of the states that a power cut can leave, and yield what breaks a promise."""
+    rng = random.Random(1)
+    n_ops = len(story.recording.log)
+    for cut in rng.choices(range(n_ops + 1), k=n_states):
+        fates = rng.choice(list(outcomes(story.recording, cut, NORMAL)))
+        tree = rebuild(story.recording, cut, fates)
+        problem = verdict(story, judge, tree, story.durable(cut))
+        if problem:
+            yield f"{problem}\n{describe(story, cut, fates)}"
+
+
+@each_workload
+def test_power_cut(workload: Workload, judge: Judge, place: Path) -> None:
+    story = tell(workload, place / workload.__name__)
+    assert len(ptrarray.open(story.path).shards) > 1
+    assert next(some_violations(story, judge, N_STATES), None) is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@each_workload
+def test_power_cut_thoroughly(workload: Workload, judge: Judge, place: Path) -> None:
+    story = tell(workload, place / f"thoroughly-{workload.__name__}")
+    assert next(violations(story, judge, NORMAL), None) is None
+
+
+def killed_after(story: Story, judge: Judge, cut: int) -> None:
+    """Check what is left if all processes are killed after so many operations, or in the last."""
+    lasts = [op for op in story.recording.log[:cut][-1:] if isinstance(op, Write)]
+    for fates in [{}, *({cut - 1: Fate("head", len(op.raw) // 2)} for op in lasts)]:
+        tree = rebuild(story.recording, cut, fates)
+        # What was torn has not returned, but its commit had begun.
+        problem = verdict(story, judge, tree, story.returned(cut - len(fates), cut))
+        assert problem is None, f"{problem}\n{describe(story, cut, fates)}"
+
+
+@each_workload
+def test_kill_between_operations(workload: Workload, place: Path) -> None:
+    story = tell(workload, place / f"kills-{workload.__name__}")
+    judge = Judge(place / f"killed-{workload.__name__}", boot=1)
+    for cut in range(0, len(story.recording.log) + 1, KILL_EVERY):
+        killed_after(story, judge, cut)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@each_workload
+def test_kill_between_any_two_operations(workload: Workload, place: Path) -> None:
+    story = tell(workload, place / f"any-{workload.__name__}")
+    judge = Judge(place / f"any-killed-{workload.__name__}", boot=1)
+    for cut in range(len(story.recording.log) + 1):
+        killed_after(story, judge, cut)
