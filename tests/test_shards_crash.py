@@ -113,6 +113,7 @@ def fill_what_others_replace(story: Story) -> None:
     story.write(other, d=ints(1))
     story.flush(writer)
     story.write(other, a=ints(2, 3))
+    story.delete(writer, "a")
 
 
 def points_and_attrs(story: Story) -> None:
