@@ -69,7 +69,13 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     -----
     Takes the same time and memory for ten names as for a hundred million: it
     maps the index and the data file, and reads what was committed since the
-    last checkpoint. Changes no file. Of a store of shards, that for each.
+    last checkpoint. Changes no file.
+
+    Of a store of shards, all that for each, and twice what tells of commits,
+    so that all are as at one moment; a name is looked for in each, some 0.25
+    microseconds a shard. Python keeps a descriptor for each mapping: two a
+    shard, three with masks, one with ``backend="pread"``. For more shards than
+    ``ulimit -n`` allows, raise that.
 
     With the backend ``"pread"`` nothing is mapped. The index is read whole, so
     that opening and memory cost some 45 bytes a name and the names; each
