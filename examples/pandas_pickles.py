@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 import ptrarray
-from ptrarray import convert
 
 N_FILES = 1000
 
@@ -30,11 +29,11 @@ if __name__ == "__main__":
             measure(i).to_pickle(pickles / f"{i}.pkl")
 
         for _ in range(2):
-            print(convert.from_pickles(pickles, path, processes=2, progress=False))
+            print(ptrarray.convert.from_pickles(pickles, path, processes=2, progress=False))
 
         with ptrarray.open(path) as store:
             total = sum(array.sum() for array in store.walk())  # ndarrays, no copies
-            series = convert.to_series(store, "471")  # index, name and dtype as they were
+            series = store.series("471")  # index, name and dtype as they were
             print(f"{len(store)} Series, sum {total:.1f}; {series.name}: {len(series)} values")
             pd.testing.assert_series_equal(series, measure(471))
             assert np.isclose(total, sum(measure(i).sum() for i in range(N_FILES)))

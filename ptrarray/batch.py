@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import names as naming
-from ptrarray.casting import Fitted, fit, fit_masked, fit_shaped
+from ptrarray.casting import Fitted, as_array, fit, fit_masked, fit_shaped
 from ptrarray.errors import BadInputError
-from ptrarray.format import dtypes, infos, metadata
+from ptrarray.format import infos, metadata
 from ptrarray.format.journal import Pointed
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout
 
@@ -111,6 +111,7 @@ def from_mapping(
     encoded = naming.encode_all(list(arrays))
     _check_names_nbytes(encoded)
     metas = None if meta is None else metadata.encode_all(list(arrays), meta)
+    _check_nbytes("metadata", metas)
     if not layout.is_plain:
         return _from_fitted(arrays, encoded, metas, layout)
     dtype, row_shape = layout.dtype, layout.row_shape
@@ -137,6 +138,7 @@ def _from_fitted(
         fitted = [fit_shaped(name, value, dtype) for name, value in arrays.items()]
     pieces = [_bytes_of(part.elements) for part in fitted]
     packed = [_info(name, part, layout) for name, part in zip(arrays, fitted, strict=True)]
+    _check_nbytes("dtypes and shapes", packed)
     lengths = array("Q", [_n_rows(part, layout) for part in fitted])
     rooms = map(layout.aligned, lengths)
     offsets = array("Q", accumulate(rooms, initial=0))
@@ -185,7 +187,7 @@ def _info(name: str, part: Fitted, layout: Layout) -> bytes:
     try:
         return infos.encode(
             infos.Info(
-                _described(part.elements.dtype) if own_dtype else None,
+                _described(part.elements.dtype, layout) if own_dtype else None,
                 part.shape if has_shape else None,
                 part.is_fortran,
                 part.fill_value,
@@ -197,9 +199,9 @@ def _info(name: str, part: Fitted, layout: Layout) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _described(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def _described(dtype: np.dtype[Any], layout: Layout) -> np.dtype[Any]:
     """Return a dtype as it will be read back, or say why it cannot be kept."""
-    return dtypes.normalize(dtype)[0]
+    return infos.kept(dtype, layout)[0]
 
 
 def _all_fit(values: list[Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> bool:
@@ -250,6 +252,7 @@ def from_ragged(
         return (raw[start:end] for start, end in pairwise(bytes_at))
 
     metas = None if meta is None else metadata.encode_all(list(names), meta)
+    _check_nbytes("metadata", metas)
     return Batch(encoded, naming.hash_all(encoded), relative, [used], pieces, metas=metas)
 
 
@@ -257,7 +260,7 @@ def _cut(
     names: Sequence[str], values: npt.ArrayLike, offsets: npt.ArrayLike
 ) -> dict[str, npt.ArrayLike]:
     """Cut values into one array for each name, views."""
-    rows = values if isinstance(values, np.ndarray) else np.asarray(values)
+    rows = values if isinstance(values, np.ndarray) else as_array("values", values)
     if rows.ndim == 0:
         raise BadInputError("values are a scalar; expected rows", found=0, expected=1)
     bounds = _checked_offsets(offsets, len(names), len(rows)).tolist()
@@ -266,12 +269,16 @@ def _cut(
 
 def _check_names_nbytes(encoded: list[bytes]) -> None:
     # A name has 64 KiB at the most, so few of them need not be counted.
-    if len(encoded) < 2**14:
-        return
-    nbytes = sum(map(len, encoded))
+    if len(encoded) >= 2**14:
+        _check_nbytes("names", encoded)
+
+
+def _check_nbytes(what: str, items: list[bytes] | None) -> None:
+    """Check that there is room for what goes into one record of the journal."""
+    nbytes = sum(map(len, items or ()))
     if nbytes > NAMES_LIMIT_NBYTES:
         raise BadInputError(
-            f"the names have {nbytes} bytes together, at most {NAMES_LIMIT_NBYTES} can be "
+            f"the {what} have {nbytes} bytes together, at most {NAMES_LIMIT_NBYTES} can be "
             "written in one call: use several",
             found=nbytes,
             expected=NAMES_LIMIT_NBYTES,

@@ -11,6 +11,8 @@ from ptrarray.errors import BadInputError
 
 Array = npt.NDArray[Any]
 
+MAX_NDIM = 64  # of numpy
+
 
 def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> Array:
     """Return `value` as a C-contiguous array of rows, or say why it cannot be one.
@@ -55,7 +57,7 @@ def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[
         return value
     if isinstance(value, np.ma.MaskedArray):
         raise _unfit(name, "is a masked array, and the store keeps no masks", "masked", "plain")
-    array = _as_array(name, value)
+    array = as_array(name, value)
     if array.ndim == 0 or array.shape[1:] != row_shape:
         wanted = f"(n, {', '.join(map(str, row_shape))})" if row_shape else "(n,)"
         what = f"has shape {array.shape}, the store wants {wanted}"
@@ -115,7 +117,7 @@ def fit_shaped(name: str, value: npt.ArrayLike, dtype: np.dtype[Any] | None) -> 
     """
     if isinstance(value, np.ma.MaskedArray):
         raise _unfit(name, "is a masked array, and the store keeps no masks", "masked", "plain")
-    array = _as_array(name, value)
+    array = as_array(name, value)
     if dtype is not None and array.dtype != dtype:
         array = _cast(name, array, dtype, is_literal=not isinstance(value, np.ndarray))
     is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
@@ -142,6 +144,8 @@ def fit_masked(
     BadInputError
         As `fit`.
     """
+    if value is np.ma.masked:  # a constant, of which nothing can be asked
+        value = np.ma.MaskedArray(0.0, True)
     data = np.ma.getdata(value) if isinstance(value, np.ma.MaskedArray) else value
     if row_shape is None:
         fitted = fit_shaped(name, data, dtype)
@@ -158,25 +162,39 @@ def fit_masked(
         mask = np.ascontiguousarray(lying).reshape(-1)
     return fitted._replace(
         mask=mask,
-        fill_value=_fill_value(value, fitted.elements.dtype),
+        fill_value=_fill_value(name, value, fitted.elements.dtype),
         is_hard=bool(value.hardmask),
     )
 
 
-def _fill_value(value: np.ma.MaskedArray[Any, Any], dtype: np.dtype[Any]) -> bytes | None:
+def _fill_value(
+    name: str, value: np.ma.MaskedArray[Any, Any], dtype: np.dtype[Any]
+) -> bytes | None:
     own = np.asarray(value.fill_value)
-    # As text, for NaT is not equal to itself, int8 has a default of 999999, and fields
-    # may be arrays.
-    if repr(own.tolist()) == repr(np.asarray(np.ma.default_fill_value(value)).tolist()):
-        return None
-    return own.astype(dtype).tobytes()
+    default = np.asarray(np.ma.default_fill_value(value))
+    with np.errstate(over="ignore"):
+        # As bytes, for NaT is not equal to itself; int8 has a default of 999999, which is int64.
+        if own.tobytes() == default.astype(own.dtype).tobytes():
+            return None
+    if own.dtype != dtype:
+        own = _cast(f"{name}.fill_value", own, dtype, is_literal=False)
+    return own.tobytes()
 
 
-def _as_array(name: str, value: npt.ArrayLike) -> Array:
-    if isinstance(value, (list, tuple)) and any(
-        isinstance(item, np.ma.MaskedArray) for item in value
-    ):
-        raise _unfit(name, "holds masked arrays, and the store keeps no masks", "masked", "plain")
+def _holds_masked(value: object, depth: int = 0) -> bool:
+    """Tell whether lists hold masked arrays, whose masks numpy would drop."""
+    if not isinstance(value, list | tuple) or depth > MAX_NDIM:
+        return False
+    return any(
+        isinstance(item, np.ma.MaskedArray) or _holds_masked(item, depth + 1) for item in value
+    )
+
+
+def as_array(name: str, value: npt.ArrayLike) -> Array:
+    """Return what numpy makes of a value, unless that drops a mask or is of Python objects."""
+    if _holds_masked(value):
+        what = "is a list that holds masked arrays, of which numpy drops the masks: join them first"
+        raise _unfit(name, what, "masked", "plain")
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:

@@ -15,7 +15,7 @@ from ptrarray.errors import BadInputError, StoreExistsError
 from ptrarray.format import dtypes
 from ptrarray.format.attrs import checked
 from ptrarray.format.index import IndexHeader
-from ptrarray.format.layouts import MIXED, ROWS, SHAPED, Layout
+from ptrarray.format.layouts import MIXED, ROWS, SHAPED, Layout, mask_itemsize
 from ptrarray.sizes import nbytes
 from ptrarray.storage.create import new_header
 from ptrarray.storage.replacing import create_any, replace_any
@@ -148,9 +148,11 @@ def _layout(
                 expected="a dtype",
             )
         return Layout(MIXED, np.dtype(np.uint8), (), masked)
+    normal, inner_shape = dtypes.normalize(dtype, () if row_shape is None else row_shape)
+    if masked:
+        mask_itemsize(normal)
     if row_shape is not None:
-        return Layout(ROWS, *dtypes.normalize(dtype, row_shape), masked)
-    normal, inner_shape = dtypes.normalize(dtype)
+        return Layout(ROWS, normal, inner_shape, masked)
     if inner_shape:
         raise BadInputError(
             f"dtype {dtype!r} is of sub-arrays, and row_shape=None leaves shapes to the arrays",

@@ -14,6 +14,7 @@ from ptrarray.errors import BadInputError, StoreExistsError
 from ptrarray.storage import files
 from ptrarray.storage.files import File
 from ptrarray.storage.packing import write_pack
+from ptrarray.storage.shards import is_sharded
 from ptrarray.storage.snapshot import open_snapshot
 from ptrarray.storage.state import absolute, load
 from ptrarray.storage.unpacking import unpack_store
@@ -38,7 +39,7 @@ def pack(
     Parameters
     ----------
     path : path-like
-        The store, or a pack.
+        The store, or a pack. Of a store that is split into shards, a shard.
     target : path-like or binary handle
         Where the pack goes. Of a handle only ``write`` is used, so it may be
         a pipe or what a socket's ``makefile("wb")`` gives; it is neither
@@ -162,6 +163,11 @@ def _codec_of(file: Path) -> Codec | None:
 
 
 def _pack(store: Path, write: Write, codec: Codec | None, *, progress: bool) -> None:
+    if is_sharded(store):
+        raise BadInputError(
+            f"{store} is split into shards: pack each of them, as {store / 'shard-00000.ptr'}",
+            path=str(store),
+        )
     state = load(open_snapshot(store), "r")
     if codec is None:
         write_pack(state, write, progress=progress)

@@ -17,8 +17,9 @@ from ptrarray.errors import BadInputError, ClosedStoreError
 from ptrarray.format.layouts import ROWS, Kind
 from ptrarray.storage import transactions
 from ptrarray.storage.allocation import allocated
+from ptrarray.storage.room import for_call, open_session
 from ptrarray.storage.session import Session
-from ptrarray.storage.sharded_session import Shards, open_session
+from ptrarray.storage.sharded_session import Shards
 from ptrarray.storage.sharded_state import ShardedState, load_any, open_any
 from ptrarray.storage.state import State, absolute
 from ptrarray.storage.transactions import unknown
@@ -123,7 +124,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         if session.pid != os.getpid():  # inherited by a fork, which closed the files
             session = self._opened = open_session(self._path, durable=self._durable)
             self._state = None
-        return session.for_call()
+        return for_call(session)
 
     def _closed_error(self) -> ClosedStoreError:
         return ClosedStoreError(f"the writer of {self.path} was closed", path=self.path)

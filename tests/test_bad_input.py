@@ -203,7 +203,7 @@ def test_nan_and_nat_stay(path: Path) -> None:
     ids=["masked", "no mask", "another shape", "in a list"],
 )
 def test_masked_arrays(path: Path, value: Any) -> None:
-    check_array_refused(make(path), value, "masked", "keeps no masks")
+    check_array_refused(make(path), value, "masked", "masks")
 
 
 @pytest.mark.parametrize(

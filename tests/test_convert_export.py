@@ -276,6 +276,12 @@ def test_nothing_is_replaced(tmp_path: Path, out: Path, kind: str, taken: str) -
 
 
 @kinds
+def test_no_folder(tmp_path: Path, out: Path, kind: str) -> None:
+    with pytest.raises(FileNotFoundError, match="no such folder to write in"):
+        export(kind, made(tmp_path / "s.ptr", {"a": [1]}), out / "x")
+
+
+@kinds
 def test_no_store(tmp_path: Path, out: Path, kind: str) -> None:
     with pytest.raises(StoreNotFoundError):
         export(kind, tmp_path / "none.ptr", out)

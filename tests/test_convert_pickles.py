@@ -176,7 +176,7 @@ def test_keys_that_collide_are_told(folder: Path, store: Path) -> None:
     report = run(folder, store, name="{key}", processes=1, executor=None)
     assert report.converted == 2
     assert [failure.problem for failure in report.failures] == [
-        "'k' was there first, from another file: give names that differ",
+        "'k' was there first, from another file or import: give names that differ",
         "two keys are written as '1'",
     ]
     check(store, {"k": np.array(1), "1": np.array(1)})
@@ -386,6 +386,14 @@ def test_a_function_that_raises(folder: Path, store: Path) -> None:
     report = run(folder, store, convert=refuse_threes)
     assert report.failures == [Failure(str(folder / "n3.pkl"), "RuntimeError: three")]
     assert sorted(content(store)) == ["n2", "n4"]
+
+
+def test_what_trusted_files_raise_is_told_as_it_is(folder: Path, store: Path) -> None:
+    (folder / "x.pkl").write_bytes(b"\x80\x02ctests.support.convert_workers\nGone\n)R.")
+    (failure,) = run(folder, store, trust=True).failures
+    assert failure.problem.startswith("AttributeError: Can't get attribute 'Gone'")
+    (failure,) = run(folder, store).failures
+    assert "it uses tests.support.convert_workers.Gone" in failure.problem
 
 
 def test_untrusted_files_run_nothing(folder: Path, store: Path, tmp_path: Path) -> None:

@@ -127,6 +127,8 @@ HOSTILE: dict[str, Any] = {
     "a huge str": b"\x91\xdb\xff\xff\xff\xff",
     "bad utf-8": b"\x91\xa1\xff",
     "arrays in arrays": b"\x91" * 5000,
+    "large arrays in arrays": b"\xdd\x00\x0f\xff\xff" * 500,
+    "half a page too many": msgpack.packb([1]) + b"\x92\x01",
     "huge arrays in arrays": b"\xdd\x00\x00\x04\x00" * 5000,
 }
 

@@ -35,18 +35,46 @@ def path(tmp_path: Path) -> Path:
 
 def test_x_refuses_and_w_replaces_only_stores(path: Path) -> None:
     ptrarray.dump([1], path)
-    with unchanged(path), pytest.raises(StoreExistsError, match="exists"):
+    with unchanged(path), pytest.raises(StoreExistsError, match="mode='w' to replace it"):
         ptrarray.dump([2], path)
     ptrarray.dump([2], path, mode="w")
     assert ptrarray.load(path) == [2]
     for taken in (path.with_name("file"), path.with_name("folder")):
         taken.mkdir() if taken.name == "folder" else taken.write_text("mine")
         for mode in ("x", "w"):
-            with pytest.raises(StoreExistsError):
+            with pytest.raises(StoreExistsError, match="not a store"):
                 ptrarray.dump([1], taken, mode=mode)
     assert path.with_name("file").read_text() == "mine"
     ptrarray.dump([3], path.with_name("new.ptr"), mode="w")
     assert ptrarray.load(path.with_name("new.ptr")) == [3]
+
+
+def test_a_link_leads_to_where_the_store_is(path: Path, tmp_path: Path) -> None:
+    """The new store is built beside the old one, which may be on another disk than the link."""
+    real = tmp_path / "real" / "object.ptr"
+    real.parent.mkdir()
+    ptrarray.dump([1], real)
+    path.symlink_to(real)
+    ptrarray.dump([2], path, mode="w")
+    assert path.is_symlink()
+    assert ptrarray.load(real) == [2]
+    for folder in (tmp_path, real.parent):
+        assert not list(folder.glob(".*"))
+
+
+def test_a_pack_can_be_loaded(path: Path, tmp_path: Path) -> None:
+    obj = {"a": np.arange(5), "m": np.ma.masked_array([1, 2], [False, True])}
+    ptrarray.dump(obj, path)
+    ptrarray.pack(path, tmp_path / "object.tar")
+    assert_same(obj, ptrarray.load(tmp_path / "object.tar"))
+
+
+def test_an_array_that_no_store_keeps_is_told_by_its_place(path: Path) -> None:
+    many = np.dtype([(f"field {i}", "f4") for i in range(5000)])
+    with pytest.raises(BadInputError, match=rf"array '/a/0': dtype.*\(for {path}\)") as caught:
+        ptrarray.dump({"a": [np.zeros(1, many)]}, path)
+    assert caught.value.path == str(path)
+    assert list(path.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", ["a", "r", "", None])

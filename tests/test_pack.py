@@ -491,6 +491,30 @@ def test_joblib_ships_it_by_reference(path: Path, tmp_path: Path) -> None:
     assert np.array_equal(rebuild(*arguments), rows)
 
 
+def test_read_not_mapped(path: Path, arrays: dict[str, Array], tmp_path: Path) -> None:
+    ptrarray.pack(path, tmp_path / "a.tar")
+    with ptrarray.open(tmp_path / "a.tar", backend="pread") as store:
+        check_store(store, arrays, in_order=True)
+        store.refresh()
+        assert store["later"][0, 0] == 7
+
+
+def test_shards_are_packed_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.ptr"
+    arrays = {f"{i}": np.arange(100) for i in range(9)}
+    with ptrarray.create(path, dtype="i4", shard_size=1000) as writer:
+        for name, array in arrays.items():
+            writer[name] = array
+    with unchanged(tmp_path), pytest.raises(BadInputError, match="shard-00000"):
+        ptrarray.pack(path, tmp_path / "a.tar")
+    found: list[str] = []
+    for shard in sorted(path.glob("shard-*")):
+        ptrarray.pack(shard, tmp_path / "shard.tar", overwrite=True)
+        with ptrarray.open(tmp_path / "shard.tar") as store:
+            found += store
+    assert sorted(found) == sorted(arrays)
+
+
 def test_mode_c(path: Path, tmp_path: Path) -> None:
     ptrarray.pack(path, tmp_path / "a.tar")
     with unchanged(tmp_path), ptrarray.open(tmp_path / "a.tar", "c") as store:

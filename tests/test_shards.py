@@ -28,7 +28,7 @@ from ptrarray import (
     UnknownNameError,
 )
 from ptrarray.cli import main
-from ptrarray.storage.sharded_snapshot import Finder
+from ptrarray.storage.shard_finder import Finder
 from tests.support.checks import (
     check_same,
     check_store,
@@ -872,7 +872,7 @@ def test_a_damaged_name_table_is_told(path: Path, writer: PointerArrayWriter) ->
     number, slots, n_homes, entries = finder._newest_first[0]
     finder._newest_first[0] = (number, slots[:0], n_homes, entries)
     with pytest.raises(IndexError):
-        finder.which(b"n0")
+        finder.find(b"n0")
 
 
 # fill and the command line -----------------------------------------------------------------------

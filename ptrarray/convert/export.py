@@ -346,6 +346,8 @@ def _new_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
 
 def _free(out: str | os.PathLike[str]) -> Path:
     path = Path(out).absolute()
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder to write in", str(path.parent))
     if os.path.lexists(path):
         raise FileExistsError(
             errno.EEXIST, "there is something already, and it is not replaced", str(path)

@@ -228,7 +228,7 @@ def stand_in(module: str, name: str) -> type:
     known = _STAND_INS.get((module, name))
     if known is not None:
         return known
-    return type(name, (Stranger,), {"__slots__": (), "kind": "", "name": f"{module}.{name}"})
+    return type("Stranger", (Stranger,), {"__slots__": (), "name": f"{module}.{name}"})
 
 
 class InertUnpickler(pickle.Unpickler):

@@ -14,6 +14,7 @@ import numpy as np
 
 from ptrarray.convert.files import Readable, open_plain
 from ptrarray.convert.inert import Record, stand_in
+from ptrarray.convert.pickles import DAMAGED
 from ptrarray.convert.rebuild import rebuild
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Kind, Member, Options, run
@@ -23,8 +24,6 @@ from ptrarray.errors import BadInputError
 SUFFIXES = (".joblib", ".jl", ".pkl", ".pickle")
 
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
-# What the unpickler in Python raises, which trusts its input more than the one in C.
-_DAMAGED = (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError)
 _BLOCK_NBYTES = 1 << 24
 
 
@@ -76,7 +75,7 @@ def read(path: str) -> Any:
             return rebuild(_InertUnpickler(file).load())
         except BadInputError:
             raise
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise BadInputError(f"it is no file of joblib, or a damaged one: {error}") from error
 
 

@@ -16,6 +16,11 @@ from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.errors import BadInputError
 
+# What unpicklers raise for input that makes no sense.
+DAMAGED = (
+    *(pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError),
+    OverflowError,
+)
 SUFFIXES = (".pkl", ".pickle", ".pck", ".pkl2", ".p")
 
 
@@ -34,7 +39,7 @@ def from_pickles(
     A file may hold an array, a number, a pandas Series or DataFrame of
     numbers, a list or dict of those, or several pickles one after another.
     A Series is read back by ``store.series(name)``, a DataFrame by
-    ``store.frame(name)``.
+    `to_frame`.
 
     Parameters
     ----------
@@ -141,11 +146,12 @@ def unpickled(file: Readable, *, trust: bool) -> Iterator[Any]:
     numbers what it remembers from the first pickle on, and what a later one
     means by a number is something of the first.
     """
+    # With trust, other errors are those of what the file calls.
+    damaged = (pickle.UnpicklingError, EOFError) if trust else DAMAGED
+    kind = pickle.Unpickler if trust else InertUnpickler
     while file.peek(1):
         try:
-            if trust:
-                yield pickle.Unpickler(file).load()
-            else:
-                yield rebuild(InertUnpickler(file).load())
-        except (pickle.UnpicklingError, EOFError) as error:
+            value = kind(file).load()
+        except damaged as error:
             raise BadInputError(f"it is no pickle, or a damaged one: {error}") from error
+        yield value if trust else rebuild(value)

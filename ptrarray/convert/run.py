@@ -267,7 +267,9 @@ class _Progress:
 
     def _add_there(self, label: str, name: str) -> None:
         if name not in self._before:
-            problem = f"{name!r} was there first, from another file: give names that differ"
+            problem = (
+                f"{name!r} was there first, from another file or import: give names that differ"
+            )
         elif self._resume:
             self.report.skipped += 1
             return

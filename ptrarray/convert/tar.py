@@ -64,7 +64,8 @@ def _members(trust: bool, path: str) -> Iterator[Member]:
                     yield Member(bare(info.name), partial(_read, archive, info, trust))
                 seen.clear()  # which it keeps, for looking up by name
     except (tarfile.TarError, EOFError) as error:
-        raise BadInputError(f"it is no tar archive, or a damaged one: {error}") from error
+        reason = str(error).split(":", 1)[0]  # and what each compressor says, in lines
+        raise BadInputError(f"it is no tar archive, or a damaged one: {reason}") from error
 
 
 def _read(archive: tarfile.TarFile, info: tarfile.TarInfo, trust: bool) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,12 +33,13 @@ def checked(attrs: Mapping[str, Any] | None) -> dict[str, Any]:
         if not all(isinstance(key, str) for key in plain):
             raise TypeError("keys must be str")
         packed = msgpack.packb(plain)
-        result: dict[str, Any] = msgpack.unpackb(packed, strict_map_key=True)
+        # Nested as deep as in a record or an index, for what is too deep there cannot be read.
+        nested = msgpack.unpackb(b"\x91\x91" + packed, strict_map_key=True)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadInputError(
-            f"attrs cannot be kept: {error}; use None, bool, int, float, str, bytes, "
+            f"attrs cannot be kept: {str(error) or 'nested too deep'}; use None, bool, int, float, str, bytes, "
             "and lists and dicts of those",
-            found=repr(attrs)[:200],
+            found=reprlib.repr(attrs),
             expected="a mapping that msgpack keeps",
         ) from error
     if len(packed) > LIMIT_NBYTES:
@@ -46,4 +48,5 @@ def checked(attrs: Mapping[str, Any] | None) -> dict[str, Any]:
             found=len(packed),
             expected=LIMIT_NBYTES,
         )
+    result: dict[str, Any] = nested[0][0]
     return result

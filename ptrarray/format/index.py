@@ -14,7 +14,7 @@ import numpy as np
 
 from ptrarray.errors import BadInputError, CorruptStoreError
 from ptrarray.format import dtypes
-from ptrarray.format.layouts import KINDS, ROWS, Kind, Layout
+from ptrarray.format.layouts import KINDS, MIXED, ROWS, Kind, Layout, mask_itemsize
 
 FORMAT = "ptrarray"
 VERSION = 1
@@ -261,10 +261,14 @@ def _decoded_layout(fields: dict[str, Any]) -> Layout:
         raise ValueError(f"row shape {row_shape}")
     if kind not in KINDS or (kind != ROWS and row_shape):
         raise ValueError(f"layout {kind!r:.40} with row shape {row_shape}")
-    mask_file = fields.get("mask_file")
-    if mask_file is not None and not is_mask_file(mask_file):
-        raise TypeError(f"mask file {mask_file!r:.40}")
-    return Layout(kind, dtype, row_shape, mask_file is not None)
+    if kind == MIXED and dtype != np.uint8:
+        raise ValueError(f"layout {kind!r} with dtype {dtype}")
+    masked = "mask_file" in fields
+    if masked and not is_mask_file(fields["mask_file"]):
+        raise TypeError(f"mask file {fields['mask_file']!r:.40}")
+    if masked:
+        mask_itemsize(dtype)
+    return Layout(kind, dtype, row_shape, masked)
 
 
 def _count(fields: dict[str, Any], name: str) -> int:

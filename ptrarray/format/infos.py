@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
+import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes
-from ptrarray.format.layouts import MIXED, ROWS, Layout
+from ptrarray.format.layouts import MIXED, ROWS, Layout, mask_itemsize
 
 LIMIT_NBYTES = 2**16  # of one info
 
@@ -76,6 +77,21 @@ def encode(info: Info) -> bytes:
     return packed
 
 
+def kept(dtype: npt.DTypeLike, layout: Layout) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Return a dtype as it will be read back, and the shape of its sub-array.
+
+    Raises
+    ------
+    BadInputError
+        If it is not one that a store may have, or this one keeps masks and
+        cannot keep its.
+    """
+    dtype, shape = dtypes.normalize(dtype)
+    if layout.masked:
+        mask_itemsize(dtype)
+    return dtype, shape
+
+
 @lru_cache(maxsize=1024)
 def decode(raw: bytes) -> Info:
     """Return what the bytes of an info say.
@@ -87,12 +103,14 @@ def decode(raw: bytes) -> Info:
     """
     if not raw:
         return Info()
+    if len(raw) > LIMIT_NBYTES:
+        raise ValueError(f"an info of {len(raw)} bytes")
     try:
         fields = msgpack.unpackb(raw, raw=False, strict_map_key=True)
         dtype, shape = fields.get("dtype"), fields.get("shape")
         fill_value, order = fields.get("fill_value"), fields.get("order", "C")
         if order not in ("C", "F") or not isinstance(fill_value, bytes | None):
-            raise ValueError("order or fill value")
+            raise ValueError(f"order {order!r:.40} or fill value {fill_value!r:.40}")
         return Info(
             None if dtype is None else dtypes.decode(dtype),
             None if shape is None else tuple(map(_length, shape)),
@@ -125,7 +143,7 @@ def mask_nbytes(layout: Layout, n_rows: int, raw: bytes) -> int:
 
 @lru_cache(maxsize=256)
 def _mixed_mask_nbytes(dtype: np.dtype[Any], n_rows: int) -> int:
-    return n_rows // dtype.itemsize * np.dtype(np.ma.make_mask_descr(dtype)).itemsize
+    return n_rows // dtype.itemsize * mask_itemsize(dtype)
 
 
 def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
@@ -153,7 +171,7 @@ def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
     """
     info = decode(raw)
     dtype, shape = layout.dtype, info.shape
-    order: Any = "F" if info.is_fortran else "C"
+    order: Any = "F" if info.is_fortran and layout.kind != ROWS else "C"
     if layout.kind != ROWS:
         if info.dtype is not None and layout.kind == MIXED:
             dtype = info.dtype
@@ -167,5 +185,5 @@ def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
     mask = mask.view(np.ma.make_mask_descr(dtype)).reshape(rows.shape, order=order)
     fill_value = None
     if info.fill_value is not None:
-        fill_value = np.frombuffer(info.fill_value, dtype, 1)[0]
+        (fill_value,) = np.frombuffer(info.fill_value, dtype)
     return np.ma.MaskedArray(rows, mask, fill_value=fill_value, hard_mask=info.is_hard)

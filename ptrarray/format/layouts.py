@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes
 
 Kind = Literal["rows", "shaped", "mixed"]
@@ -21,6 +22,30 @@ KINDS = (ROWS, SHAPED, MIXED)
 ALIGNMENT_NBYTES = 64
 
 Int64s = npt.NDArray[np.int64]
+
+
+def mask_itemsize(dtype: np.dtype[Any]) -> int:
+    """Bytes of the mask of one element: one, or one for each field.
+
+    Raises
+    ------
+    BadInputError
+        If they are none, or more than the element has: there would be no room
+        for them beside it.
+
+    Examples
+    --------
+    >>> mask_itemsize(np.dtype("f8")), mask_itemsize(np.dtype("i4,(2,)f8"))
+    (1, 3)
+    """
+    nbytes = np.dtype(np.ma.make_mask_descr(dtype)).itemsize
+    if not 0 < nbytes <= dtype.itemsize:
+        raise BadInputError(
+            f"dtype {dtype!r:.200} has no fields, or some without width: no masks of them can be kept",
+            found=str(dtype)[:200],
+            expected="fields of one byte or more",
+        )
+    return nbytes
 
 
 class Layout(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 
 from ptrarray.errors import BadInputError
-from ptrarray.format.attrs import checked
+from ptrarray.format.attrs import LIMIT_NBYTES, checked
 
 
 def encode(name: str, meta: Mapping[str, Any]) -> bytes:
@@ -75,10 +75,14 @@ def decode(raw: bytes) -> dict[str, Any]:
     """
     if not raw:
         return {}
+    if len(raw) > LIMIT_NBYTES:
+        raise ValueError(f"metadata of {len(raw)} bytes")
     try:
         meta = msgpack.unpackb(raw, raw=False, strict_map_key=True)
         if not isinstance(meta, dict):
             raise TypeError(f"a {type(meta).__name__} and not a map")
-    except (TypeError, msgpack.UnpackException, RecursionError) as error:
+        if not all(isinstance(key, str) for key in meta):
+            raise TypeError("keys that are no str")
+    except (TypeError, ValueError, msgpack.UnpackException, RecursionError) as error:
         raise ValueError(f"metadata that makes no sense: {error}") from error
     return meta

@@ -300,7 +300,9 @@ class _Encoder:
                 index += 1
                 yield value
         if index != items.length:
-            raise self._refused(f"{_CHANGED}: {items.length} values became {index}")
+            where = expression(self._stack[:-1])
+            what = f"{where} {_CHANGED}: {items.length} values became {index}"
+            raise BadInputError(what, name=where, found=index, expected=items.length)
 
     def _attributes(self, frame: _Frame, attributes: Mapping[str, Any]) -> Iterator[Any]:
         for frame.at, value in attributes.items():

@@ -108,11 +108,11 @@ def _categorical(pandas: Any, codes: Any, categories: Any, ordered: Any) -> Any:
 def _strings(pandas: Any, values: Any, storage: Any, na_value: Any) -> Any:
     if type(values) is not list or not {str, type(None)}.issuperset(map(type, values)):
         raise TypeError("values that are not str")
-    missing = pandas.NA if na_value == "NA" else np.nan
+    missing = {} if na_value == "NA" else {"na_value": np.nan}  # pandas 2 takes no na_value
     try:
-        dtype = pandas.StringDtype(storage, missing)
+        dtype = pandas.StringDtype(storage, **missing)
     except ImportError:  # pyarrow is missing here
-        dtype = pandas.StringDtype("python", missing)
+        dtype = pandas.StringDtype("python", **missing)
     return pandas.array(values, dtype=dtype)
 
 

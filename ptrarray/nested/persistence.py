@@ -13,7 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.creation import create, is_store
-from ptrarray.errors import BadInputError, CorruptStoreError, UnknownNameError
+from ptrarray.errors import (
+    BadInputError,
+    CorruptStoreError,
+    StoreExistsError,
+    UnknownNameError,
+)
 from ptrarray.nested.decoder import decode
 from ptrarray.nested.encoder import encode
 from ptrarray.nested.pandas_apart import take_apart
@@ -21,7 +26,6 @@ from ptrarray.nested.pandas_together import put_together
 from ptrarray.nested.tokens import malformed, read_tokens
 from ptrarray.nested.writing import Pages, write_arrays
 from ptrarray.reader import PointerArray, open
-from ptrarray.storage.create import exists
 from ptrarray.storage.mapping import Mode
 from ptrarray.storage.placement import place
 from ptrarray.storage.state import absolute
@@ -92,13 +96,16 @@ def dump(obj: Any, path: str | os.PathLike[str], *, mode: str = "x") -> None:
     try:
         _write(building, pages)
         place(building, directory, replace=mode == "w")
+    except BadInputError as error:  # an array that no store can keep
+        what = str(error).replace(str(building), str(directory))
+        raise BadInputError(what, **{**error.facts, "path": str(directory)}) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
 def _target(path: str | os.PathLike[str], mode: str) -> Path:
     """Return where to write, if that is possible."""
-    if not isinstance(path, str | os.PathLike):
+    if not isinstance(path, str | bytes | os.PathLike):
         raise BadInputError(
             f"dump writes to a path, not to a {type(path).__name__}; pack a store that was "
             "dumped to send it anywhere else",
@@ -113,9 +120,15 @@ def _target(path: str | os.PathLike[str], mode: str) -> Path:
             found=mode,
             expected=MODES,
         )
-    if os.path.lexists(directory) and not (mode == "w" and is_store(directory)):
-        raise exists(directory)
-    return directory
+    if not os.path.lexists(directory):
+        return directory
+    if not is_store(directory):
+        what = f"{directory} exists and is not a store: choose another path"
+        raise StoreExistsError(what, path=str(directory))
+    if mode == "x":
+        what = f"{directory} exists: dump with mode='w' to replace it, or choose another path"
+        raise StoreExistsError(what, path=str(directory))
+    return directory.resolve()  # through a link, to build on the same file system
 
 
 def _write(path: Path, pages: Pages) -> None:
@@ -133,7 +146,7 @@ def load(path: str | os.PathLike[str], mode: Mode = "r") -> Any:
     Parameters
     ----------
     path : path-like
-        The store.
+        The store, or a pack of it that is not compressed.
     mode : {'r', 'r+', 'c'}
         As for `open`: whether arrays are read-only, change the store, or
         change in memory only.

@@ -124,12 +124,13 @@ def read_tokens(raw: UInt8s, path: str) -> Iterator[Any]:
         max_map_len=0,
         max_ext_len=0,
     )
-    whole = memoryview(raw)
+    whole, end_byte = memoryview(raw), 0
     for start_byte in range(0, len(whole), _FEED_NBYTES):
         for page in _fed(unpacker, whole[start_byte : start_byte + _FEED_NBYTES], path):
+            end_byte = unpacker.tell()  # later it counts part of a page, too
             yield from page
-    if unpacker.tell() != len(whole):
-        raise malformed(path, f"is cut short after byte {unpacker.tell()} of {len(whole)}")
+    if end_byte != len(whole):
+        raise malformed(path, f"is cut short after byte {end_byte} of {len(whole)}")
 
 
 def _fed(unpacker: msgpack.Unpacker, raw: memoryview, path: str) -> Iterator[list[Any]]:

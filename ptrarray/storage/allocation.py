@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ptrarray.checks import count
 from ptrarray.errors import BadInputError
-from ptrarray.format import dtypes, infos
+from ptrarray.format import infos
 from ptrarray.format.layouts import MIXED, ROWS, Layout
 from ptrarray.storage import transactions
 from ptrarray.storage.files import Buffer
@@ -92,7 +92,7 @@ def _asked(layout: Layout, shape: Shape, dtype: npt.DTypeLike | None) -> tuple[i
     if layout.kind == ROWS:
         return count("rows", shape), infos.Info()  # type: ignore[arg-type]
     lengths = shape if isinstance(shape, tuple) else (shape,)
-    lengths = tuple(count("shape", length) for length in lengths)
+    lengths = _checked(tuple(count("shape", length) for length in lengths), layout.dtype)
     own = None if len(lengths) == 1 else lengths
     if layout.kind != MIXED:
         return math.prod(lengths), infos.Info(shape=own)
@@ -100,9 +100,20 @@ def _asked(layout: Layout, shape: Shape, dtype: npt.DTypeLike | None) -> tuple[i
         raise BadInputError(
             "the store keeps arrays of any dtype: name the one to allocate", expected="a dtype"
         )
-    kept, inner = dtypes.normalize(dtype)
-    lengths += inner
+    kept, inner = infos.kept(dtype, layout)
+    lengths = _checked(lengths + inner, kept)
     own = None if len(lengths) == 1 else lengths
     return math.prod(lengths) * kept.itemsize, infos.Info(
         None if kept == layout.dtype else kept, own
     )
+
+
+def _checked(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Return a shape that numpy can have arrays of."""
+    try:
+        np.broadcast_to(np.zeros((), dtype), shape)  # takes no memory
+    except ValueError as error:
+        raise BadInputError(
+            f"shape {shape!r:.200}: {error}", found=str(shape)[:200], expected="a shape of an array"
+        ) from error
+    return shape

@@ -84,7 +84,8 @@ def living_runs(layout: Layout, starts: Int64s, ends: Int64s) -> tuple[Int64s, I
 
     Each begins and ends where an array may begin, so that arrays stay aligned.
     """
-    return merge_runs(starts - starts % layout.alignment, layout.aligned(ends))
+    firsts = starts - starts % layout.alignment
+    return merge_runs(firsts, np.where(starts < ends, layout.aligned(ends), firsts))
 
 
 def copy_runs(

@@ -131,6 +131,6 @@ def _opened(path: Path, flags: int) -> File:
 
 
 def _file_crc(file: File, start_byte: int, end_byte: int, crc: int) -> int:
-    for at in range(start_byte, end_byte, _READ_NBYTES):
+    for at in range(start_byte, min(end_byte, file.stat().st_size), _READ_NBYTES):
         crc = crc32(file.pread(min(_READ_NBYTES, end_byte - at), at), crc)
     return crc

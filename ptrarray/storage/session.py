@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ptrarray.errors import (
+    BadInputError,
     ClosedStoreError,
     CorruptStoreError,
     DuplicateNameError,
@@ -289,10 +290,6 @@ class Session:
     first_row = 0  # of this shard in the store
     shard_nbytes: int | None = None  # that it has at the most
 
-    def for_call(self) -> Session:
-        """Return what one call of a writer works on."""
-        return self
-
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name as of now, or None."""
         return self.snapshot().find(name)
@@ -348,7 +345,8 @@ class Session:
                 self.content.sync()
                 self.state = self._journal.sync(self.state, self.state.committed_end)
         if self.state.committed_end > _JOURNAL_LIMIT_NBYTES:
-            with suppress(OSError):  # the next commit tries again
+            # The next commit tries again; what is too large for an index stays here.
+            with suppress(OSError, BadInputError):
                 self.checkpoint()
 
     def set_reserved(self, n_reserved: int) -> None:

@@ -8,98 +8,24 @@ from functools import cached_property
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError, StoreNotFoundError
-from ptrarray.format import journal as layout
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
-from ptrarray.names import hash_all
 from ptrarray.storage.mapping import Backend
+from ptrarray.storage.shard_finder import Finder, without
 from ptrarray.storage.shards import Marker
 from ptrarray.storage.snapshot import Snapshot, open_snapshot
-from ptrarray.table import EMPTY
 
 Int64s = npt.NDArray[np.int64]
 
 _ATTEMPTS = 100
 # Older shards seldom change, so all of one moment are seldom missed twice.
 _SETTLED_ATTEMPTS = 10
-
-
-class Finder:
-    """Which of several snapshots has a name: the last that does.
-
-    Hashes the name once, and probes all their name tables.
-    """
-
-    def __init__(self, snapshots: Sequence[Snapshot]) -> None:
-        self._snapshots = snapshots
-        tables = [
-            (number, memoryview(one.index.column("slot")), one.header.n_homes, one.overlay.entries)
-            for number, one in enumerate(snapshots)
-        ]
-        self._newest_first = tables[::-1]
-
-    def which(self, name: bytes) -> int:
-        """Return the number of the snapshot that has a name, or -1."""
-        name_hash = crc32(name)
-        number = -1
-        try:
-            for number, slots, n_homes, entries in self._newest_first:
-                at = (name_hash * n_homes >> 32) * 2
-                # Hashes never fall along a run of full slots.
-                while slots[at] < name_hash and slots[at + 1] != EMPTY:
-                    at += 2
-                is_likely = slots[at] == name_hash or name in entries
-                if is_likely and self._snapshots[number].find(name) is not None:
-                    return number
-        except IndexError:
-            self._snapshots[number].find(name)  # which names the damaged file
-            raise
-        return -1
-
-    def which_all(self, names: Sequence[bytes]) -> Int64s:
-        """Numbers of the snapshots that have the names, or -1."""
-        numbers = np.full(len(names), -1, np.int64)
-        hashes = np.frombuffer(hash_all(names), np.uint32)
-        left = np.arange(len(names))
-        for number, *_ in self._newest_first:
-            asked = [names[at] for at in left.tolist()]
-            there = is_in(self._snapshots[number], asked, hashes[left])
-            numbers[left[there]] = number
-            left = left[~there]
-            if not len(left):
-                break
-        return numbers
-
-
-def is_in(
-    snapshot: Snapshot, names: Sequence[bytes], hashes: npt.NDArray[np.uint32]
-) -> npt.NDArray[np.bool_]:
-    """Tell for each name whether a snapshot has it. Vectorised but for names that are there."""
-    there: npt.NDArray[np.bool_] = snapshot.index.find_many(names, hashes) >= 0
-    if snapshot.overlay.entries:
-        told = snapshot.overlay.entries.keys() & set(names)
-        for at, name in enumerate(names) if told else ():
-            if name in told:
-                there[at] = snapshot.find(name) is not None
-    return there
-
-
-def without(snapshot: Snapshot, names: Sequence[bytes]) -> Snapshot:
-    """Return a snapshot in which names are deleted."""
-    overlay = snapshot.overlay
-    where = str(snapshot.directory)
-    records = []
-    for _, raw in layout.encode_delete(list(names), hash_all(names), 0):
-        records += [layout.decode(frame, where) for frame in layout.frames(raw, 0, 0, where)]
-    overlay = overlay.extended(records, overlay.end_byte)
-    return Snapshot(snapshot.directory, snapshot.index, overlay)
 
 
 class ShardedSnapshot:
@@ -159,23 +85,11 @@ class ShardedSnapshot:
     def _finder(self) -> Finder:
         return Finder(self.shards)
 
-    def which(self, name: bytes) -> int:
-        """Return the number of the shard that has a name, or -1."""
-        return self._finder.which(name)
-
-    def which_all(self, names: Sequence[bytes]) -> Int64s:
-        """Numbers of the shards that have the names, or -1."""
-        return self._finder.which_all(names)
-
     def _divided(self, place: int) -> tuple[Snapshot, int, int]:
         """Return the shard that a place is in, its first row, and the place in it."""
         # Places of shards are numbers of either sign, and so are these.
         place, number = divmod(place, len(self.shards))
         return self.shards[number], self.first_rows[number], place
-
-    def number_of(self, place: int) -> int:
-        """Return the number of the shard that a place is in."""
-        return place % len(self.shards)
 
     # what a snapshot tells -----------------------------------------------------------------
 
@@ -209,26 +123,25 @@ class ShardedSnapshot:
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name, or None."""
-        number = self.which(name)
-        found = None if number < 0 else self.shards[number].find(name)
-        if found is None:
+        hit = self._finder.find(name)
+        if hit is None:
             return None
+        number, (start, end) = hit
         first_row = self.first_rows[number]
-        return found[0] + first_row, found[1] + first_row
+        return start + first_row, end + first_row
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
-        pointers = np.full((len(names), 2), -1, np.int64)
-        numbers = self.which_all(names)
-        for number in np.unique(numbers[numbers >= 0]).tolist():
-            at = np.flatnonzero(numbers == number)
-            some = [names[position] for position in at.tolist()]
-            pointers[at] = self.shards[number].find_all(some) + self.first_rows[number]
-        return pointers
+        return self._finder.pointers(names, self.first_rows)
+
+    def number_of(self, name: bytes) -> int:
+        """Return the number of the shard that has a name, or -1."""
+        hit = self._finder.find(name)
+        return -1 if hit is None else hit[0]
 
     def locate(self, name: bytes) -> int | None:
         """Where a name is told of: a number that only `pointer_at` and its like understand."""
-        number = self.which(name)
+        number = self.number_of(name)
         place = None if number < 0 else self.shards[number].locate(name)
         return None if place is None else place * len(self.shards) + number
 
@@ -258,7 +171,7 @@ class ShardedSnapshot:
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
-        number = self.which(name)
+        number = self.number_of(name)
         return None if number < 0 else self.shards[number].meta(name)
 
     def item_columns(self) -> tuple[memoryview, memoryview]:

@@ -39,7 +39,7 @@ def _doubled(snapshot: ShardedSnapshot) -> Iterator[Damage]:
     for number, shard in enumerate(snapshot.shards):
         for position in np.flatnonzero(np.isin(hashes[number], doubtful)).tolist():
             name = shard.name(position)
-            newest = snapshot.which(name)
+            newest = snapshot.number_of(name)
             if newest != number:
                 start, end = shard.pointer_at(shard.located(position))
                 text = name.decode(errors="backslashreplace")

@@ -283,7 +283,7 @@ def _claim(session: Session, n_rows: int, start: int | None, name: bytes) -> Cla
         )
     claim = Claim(session.content, first, end, text)
     try:
-        if end > session.state.n_reserved:
+        if n_rows and end > session.state.n_reserved:
             session.set_reserved(end)
     except BaseException:
         claim.file.close()
@@ -331,7 +331,9 @@ def _commit_entries(
         infos=infos if any(infos) else None, metas=metas if any(metas) else None
     )
     record = layout.encode_pointers(kind, pointed, session.state.seed)
-    session.commit([(pointed.hashes, record)], max(*ends, n_reserved))
+    # Arrays without rows may lie anywhere, and take none.
+    last = max((end for start, end in zip(starts, ends, strict=True) if start < end), default=0)
+    session.commit([(pointed.hashes, record)], max(session.layout.aligned(last), n_reserved))
 
 
 def unknown(name: object, path: str) -> UnknownNameError:

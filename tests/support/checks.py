@@ -19,13 +19,32 @@ Array = NDArray[Any]
 
 
 def check_same(found: Array, expected: Array) -> None:
-    """Check that two arrays have the same dtype, shape and bytes."""
+    """Check that two arrays have the same dtype, shape and bytes, and masks if either has."""
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
+    if isinstance(expected, np.ma.MaskedArray) or isinstance(found, np.ma.MaskedArray):
+        _check_same_masks(found, np.ma.asanyarray(expected))
+        found, expected = np.ma.getdata(found), np.ma.getdata(expected)
     if _is_padded(found.dtype):  # numpy leaves padding behind when it copies
         assert np.array_equal(found, expected)
     else:
         assert found.tobytes() == expected.tobytes()
+
+
+def _check_same_masks(found: Any, expected: Any) -> None:
+    """Check mask, fill value and hardness."""
+    assert isinstance(found, np.ma.MaskedArray)
+    assert np.ma.getmaskarray(found).tobytes() == np.ma.getmaskarray(expected).tobytes()
+    assert found.hardmask == expected.hardmask
+    values = [np.asarray(array.fill_value) for array in (found, expected)]
+    assert values[0].dtype == values[1].dtype
+    assert values[0].tobytes() == values[1].tobytes()
+
+
+def check_same_order(found: Array, expected: Array) -> None:
+    """Check that an array was read in Fortran order if it was written in that, else in C order."""
+    if found.ndim > 1 and found.size:
+        assert found.flags.fnc == expected.flags.fnc
 
 
 def _is_padded(dtype: np.dtype[Any]) -> bool:

@@ -89,7 +89,6 @@ class Story:
         self,
         writer: ptrarray.PointerArrayWriter,
         start: int | None = None,
-        *,
         meta: Mapping[str, Meta] | None = None,
         **arrays: Array,
     ) -> tuple[int, int]:
