@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -77,8 +78,30 @@ class Names(Sequence[str]):
         raw = encoded(name)
         return raw is not None and self._snapshot.find(raw) is not None
 
+    def newest(self, n_names: int) -> list[str]:
+        """Return the names that were committed last, the newest first.
+
+        The order of commits is known since the last checkpoint; those before
+        are taken to have been committed in the order of their rows.
+
+        Examples
+        --------
+        >>> store.names.newest(2)
+        ['utt3', 'utt2']
+        """
+        return list(map(decoded, islice(_newest_first(self._snapshot), n_names)))
+
     def __repr__(self) -> str:
         return f"<{len(self)} names of {self._snapshot.directory}>"
+
+
+def _newest_first(snapshot: Snapshot | ShardedSnapshot) -> Iterator[bytes]:
+    shards = snapshot.shards if isinstance(snapshot, ShardedSnapshot) else (snapshot,)
+    for shard in reversed(shards):  # arrays are added to the last one
+        told, index = shard.overlay.entries, shard.index
+        yield from (name for name, entry in reversed(told.items()) if entry >= 0)
+        names = map(index.name, reversed(range(index.header.n_arrays)))
+        yield from (name for name in names if name not in told)
 
 
 class Pointers(Mapping[str, Pointer]):

@@ -25,7 +25,7 @@ RANKS = [
     {"views"},
     {"arrays"},
     {"reader", "writer"},
-    {"creation", "upkeep", "packs", "worker"},
+    {"creation", "upkeep", "packs", "watch", "worker"},
     {"fill", "bigarray", "nested"},
     {"demo", "convert"},
     {"cli"},

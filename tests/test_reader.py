@@ -493,6 +493,36 @@ def test_refresh_goes_over_to_a_store_made_anew(path: Path, is_checkpointed: boo
             check_store(store, {"b": np.array([0.5])})
 
 
+def test_a_header_that_is_half_rewritten_is_read_again(
+    path: Path, store: PointerArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second slot is whole then, but older: it must not pass for the state of the store."""
+    with ptrarray.append(path) as writer:
+        writer["latest"] = [1]
+        writer.flush()
+        writer["later still"] = [2]
+    n_torn = 0
+
+    def torn(fd: int, n_bytes: int, start_byte: int) -> bytes:
+        nonlocal n_torn
+        raw = pread(fd, n_bytes, start_byte)
+        if start_byte or n_bytes != 8192 or n_torn % 3 == 2:
+            n_torn += not start_byte and n_bytes == 8192
+            return raw
+        n_torn += 1
+        return raw[:40] + b"\xff" * 20 + raw[60:]
+
+    pread = os.pread
+    monkeypatch.setattr("ptrarray.storage.files.os.pread", torn)
+    store.refresh()
+    assert store["later still"].tolist() == [2]
+    with ptrarray.open(path) as other:
+        assert list(other) == list(store)
+    store.refresh()
+    assert len(store) == 6
+    assert n_torn >= 9  # each time twice in vain
+
+
 # changes in the middle of a read ------------------------------------------------------------------
 
 

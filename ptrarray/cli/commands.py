@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ptrarray.cli import convert
+from ptrarray.cli import convert, watch
 from ptrarray.cli.printing import (
     complain,
     describe,
@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     repair = add("repair", _repair, "copy what is intact into a new store", on_store, printing)
     repair.add_argument("--to", type=Path, metavar="NEW", required=True, help="the new store")
     convert.add_commands(commands, on_store, printing)
+    watch.add_command(commands, on_store, printing)
     return parser
 
 

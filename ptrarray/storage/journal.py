@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,10 @@ from ptrarray.storage.mapping import map_file
 from ptrarray.storage.place import open_part
 
 FILE_NAME = "journal.msgpack"
+
+# A slot that is not whole is read again, for its writer may have been interrupted in the middle.
+_ATTEMPTS = 5
+_PAUSE_SECONDS = 0.001
 
 
 class Journal:
@@ -87,15 +92,17 @@ class Journal:
         return self._file.fd < 0
 
     def read_header(self) -> JournalHeader:
-        """Read both header slots and join what they say."""
-        while True:
+        """Read both header slots and join what they say.
+
+        A reader holds no lock, and may read the first slot while it is
+        rewritten. The second is whole then, but tells of fewer commits.
+        """
+        for _ in range(_ATTEMPTS):
             raw = self._file.pread(layout.RECORDS_START, 0)
-            try:
-                return layout.decode_header(raw, self.path)
-            except CorruptStoreError:
-                # A reader holds no lock, and may have read a slot while it was rewritten.
-                if raw == self._file.pread(layout.RECORDS_START, 0):
-                    raise
+            if layout.decode_slot(raw[: layout.SLOT_NBYTES]) is not None:
+                break
+            time.sleep(_PAUSE_SECONDS)
+        return layout.decode_header(raw, self.path)
 
     def look(self) -> JournalHeader:
         """Read the slot that each commit rewrites, at the price of one stat. Under the lock.
@@ -213,6 +220,9 @@ class Journal:
             meanwhile, which the header then tells.
         """
         nbytes = header.committed_end - start_byte
+        if nbytes < 0:
+            what = f"ends at byte {header.committed_end}, and has ended at {start_byte}"
+            raise corrupt(self.path, f"{what}: it was put back to an earlier state")
         raw = self._file.pread(min(nbytes, self._file.nbytes), start_byte)
         if len(raw) < nbytes:
             what = f"ends at byte {start_byte + len(raw)}, before {header.committed_end}"

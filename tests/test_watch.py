@@ -1,0 +1,325 @@
+"""Watching a store that grows: what is told, that it is told in time, and what it looks like."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ptrarray
+from ptrarray import StoreNotFoundError
+from ptrarray.cli import main
+from ptrarray.watch import Look, clipped, looks, rates
+
+PATIENCE = 60  # seconds, for what takes a moment
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "lapse.ptr"
+    ptrarray.create(path, dtype="f4", row_shape=(4, 4)).close()
+    return path
+
+
+def append_frames(path: Path, n_frames: int) -> None:
+    with ptrarray.append(path) as writer:
+        for n in range(n_frames):
+            writer[f"frame{n}"] = np.full((1, 4, 4), n, "f4")
+
+
+# the newest names ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"shard_size": 100}])
+def test_newest_are_those_committed_last(tmp_path: Path, options: Any) -> None:
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path, dtype="f8", **options) as writer, ptrarray.open(path) as store:
+        for name in "abcd":
+            writer[name] = np.ones(5)
+
+        def newest(n: int) -> list[str]:
+            store.refresh()
+            return store.names.newest(n)
+
+        assert newest(3) == ["d", "c", "b"]
+        ptrarray.checkpoint(path)
+        assert newest(3) == ["d", "c", "b"]
+        writer.write({"e": np.ones(5)})
+        if not options:  # in an earlier shard it is earlier
+            writer["a"] = np.ones(5)
+            assert newest(3) == ["a", "e", "d"]
+            del writer["a"]
+        assert newest(2) == ["e", "d"]
+        del writer["d"]
+        assert newest(0) == []
+        assert sorted(newest(10)) == sorted(store)
+        assert newest(10)[:2] == ["e", "c"]
+
+
+# looks --------------------------------------------------------------------------------------------
+
+
+def counts(look: Look | None) -> tuple[int, int, int]:
+    assert look is not None
+    return look.n_arrays, look.n_rows, look.nbytes
+
+
+def test_looks_follow_whatever_happens(path: Path) -> None:
+    watching = looks(path, 0.001, n_names=2)
+    assert counts(next(watching)) == (0, 0, 0)
+    append_frames(path, 3)
+    look = next(watching)
+    assert counts(look) == (3, 3, 3 * 64)
+    assert look is not None
+    assert look.newest == ["frame2", "frame1"]
+    assert look.seconds > 0
+    with ptrarray.append(path) as writer:
+        del writer["frame0"]
+    ptrarray.compact(path)
+    assert counts(next(watching)) == (2, 2, 2 * 64)
+    with ptrarray.create(path, dtype="u1", mode="w") as writer:
+        writer["other"] = [1, 2, 3]
+    assert counts(next(watching)) == (1, 3, 3)
+    shutil.rmtree(path)
+    with pytest.raises(StoreNotFoundError):
+        next(watching)
+
+
+def test_looks_wait(tmp_path: Path) -> None:
+    path = tmp_path / "later.ptr"
+    watching = looks(path, 0.001, waits=True)
+    assert next(watching) is None
+    assert next(watching) is None
+    ptrarray.create(path, dtype="u1").close()
+    assert counts(next(watching)) == (0, 0, 0)  # empty, but there
+    shutil.rmtree(path)
+    assert next(watching) is None
+    with ptrarray.create(path, dtype="u1") as writer:
+        writer["a"] = [1]
+    assert counts(next(watching)) == (1, 1, 1)
+    watching.close()  # type: ignore[attr-defined]
+
+
+def test_no_rate_before_time_has_passed() -> None:
+    look = Look(1.0, 5, 5, 5, [])
+    assert rates(look, look) == (0, 0)
+    fewer = Look(3.0, 1, 0, 0, [])
+    assert rates(look, fewer).arrays == -2
+
+
+@given(st.text(max_size=30), st.integers(1, 20))
+def test_clipped_fits(text: str, width: int) -> None:
+    found = clipped(text, width)
+    assert found == text or (found.endswith("…") and text.startswith(found[:-1]))
+    assert clipped(found, width) == found  # it fits
+
+
+# the command --------------------------------------------------------------------------------------
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "ptrarray", "watch", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "COLUMNS": ""}
+
+
+@contextmanager
+def watched(*arguments: object, stdout: Any) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        command(*arguments), env=environment(), stdout=stdout, stderr=subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def interrupted(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=PATIENCE)
+    return process.returncode, errors
+
+
+@contextmanager
+def writing(path: Path, n_frames: int) -> Iterator[None]:
+    process = multiprocessing.get_context("spawn").Process(
+        target=append_frames, args=(path, n_frames)
+    )
+    process.start()
+    yield
+    process.join()
+    assert process.exitcode == 0
+
+
+def test_a_line_a_look_into_a_pipe(path: Path) -> None:
+    with watched(path, "--interval", 0.02, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b" 0 arrays  0 rows" in process.stdout.readline()  # it is looking
+        with writing(path, 300):
+            for line in process.stdout:
+                if b" 300 arrays" in line:
+                    break
+        assert b"newest: frame299, frame298, frame297" in line
+        assert b"\x1b" not in line
+        assert interrupted(process) == (0, b"")
+
+
+def test_json_lines(path: Path) -> None:
+    with watched(path, "--interval", 0.02, "--json", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        found = [json.loads(process.stdout.readline())]
+        with writing(path, 40):
+            while found[-1]["arrays"] < 40:
+                found.append(json.loads(process.stdout.readline()))
+        assert found[0]["arrays"] == 0
+        assert found[-1]["newest"][0] == "frame39"
+        assert found[-1]["nbytes"] == 40 * 64
+        for column in ("seconds", "arrays", "rows", "nbytes"):
+            values = [look[column] for look in found]
+            assert values == sorted(values)
+        assert interrupted(process) == (0, b"")
+
+
+class Terminal:
+    """The other end of a terminal, and what is on its screen."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = pty.openpty()
+        self.raw = ""
+
+    def read_until(self, is_there: Callable[[list[str]], bool]) -> list[str]:
+        while not is_there(self.screen()):
+            ready, _, _ = select.select([self.ours], [], [], PATIENCE)
+            assert ready, f"not shown: {self.screen()}"
+            self.raw += os.read(self.ours, 1 << 16).decode()
+        return self.screen()
+
+    def screen(self) -> list[str]:
+        """Return the lines that the output leaves on a screen."""
+        lines, at = [""], 0
+        for token in re.findall(r"\x1b\[\d*[A-Z]|\r\n|[^\x1b\r\n]+|.", self.raw):
+            if token == "\r\n":
+                at += 1
+                lines += [""] * (at + 1 - len(lines))
+            elif token.endswith("F") and token.startswith("\x1b"):
+                at -= int(token[2:-1])
+            elif token == "\x1b[J":
+                lines[at:] = [""]
+            elif token != "\x1b[K":
+                lines[at] = token  # each line is written whole, and clears what is right of it
+        return lines
+
+    def close(self) -> None:
+        os.close(self.ours)
+        os.close(self.theirs)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    opened = Terminal()
+    yield opened
+    opened.close()
+
+
+def shows(*wanted: str) -> Callable[[list[str]], bool]:
+    return lambda screen: all(any(text in line for line in screen) for text in wanted)
+
+
+def test_in_place_in_a_terminal(path: Path, terminal: Terminal) -> None:
+    with watched(path, "--interval", 0.02, stdout=terminal.theirs) as process:
+        first = terminal.read_until(shows("newest  -"))
+        assert first[0].startswith(str(path)[:40])
+        with writing(path, 200):
+            screen = terminal.read_until(shows("newest  frame199, frame198"))
+        assert len(screen) == len(first) == 7  # over each other; the last is where the prompt goes
+        assert "200" in screen[2]
+        assert screen[-1] == ""
+        assert interrupted(process) == (0, b"")
+
+
+def test_a_terminal_shows_no_name_as_it_is(path: Path, terminal: Terminal) -> None:
+    with ptrarray.append(path) as writer:
+        writer["\x1b[2J\nred"] = np.ones((1, 4, 4))
+        writer["long " * 100] = np.ones((1, 4, 4))
+    with watched(path, "--once", stdout=terminal.theirs) as process:
+        screen = terminal.read_until(shows("newest"))
+        assert process.wait(PATIENCE) == 0
+    assert r"\x1b[2J\nred" in screen[5]
+    assert "…" in screen[5]
+    assert all(len(line) < 80 for line in screen)
+
+
+def test_waits_in_a_terminal(tmp_path: Path, terminal: Terminal) -> None:
+    path = tmp_path / "later.ptr"
+    with watched(path, "--interval", 0.02, "--wait", stdout=terminal.theirs) as process:
+        assert terminal.read_until(shows("waiting"))[1:] == [""]
+        ptrarray.create(path, dtype="f4", row_shape=(4, 4)).close()
+        assert "waiting" not in str(terminal.read_until(shows("newest")))
+        shutil.rmtree(path)
+        screen = terminal.read_until(shows("waiting"))
+        assert "newest" not in str(screen)
+        assert interrupted(process) == (0, b"")
+
+
+def test_once(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    append_frames(path, 2)
+    assert main(["watch", str(path), "--once", "--names", "1"]) == 0
+    out, errors = capsys.readouterr()
+    assert (out.count("\n"), errors) == (1, "")
+    assert out.endswith("2 arrays  2 rows  0.0 MB  0.0 arrays/s  0.0 MB/s  newest: frame1\n")
+    assert main(["watch", str(path), "--once", "--json", "--names", "0"]) == 0
+    assert json.loads(capsys.readouterr().out)["newest"] == []
+
+
+def test_a_store_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["watch", str(tmp_path / "absent.ptr")]) == 1
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert "no store at" in errors
+
+
+def test_a_store_that_is_removed(path: Path) -> None:
+    with watched(path, "--interval", 0.02, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        shutil.rmtree(path)
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 1
+        assert b"no store at" in errors
+
+
+@pytest.mark.parametrize(
+    "option", ["--interval=0", "--interval=-1", "--interval=nan", "--interval=x", "--names=-1"]
+)
+def test_wrong_usage(path: Path, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["watch", str(path), option])
+    assert raised.value.code == 2
+    assert option.split("=")[0] in capsys.readouterr().err
+
+
+def test_a_pipe_that_nobody_reads_any_more(path: Path) -> None:
+    with watched(path, "--interval", 0.02, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(PATIENCE) == 128 + 13
