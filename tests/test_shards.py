@@ -716,6 +716,22 @@ def test_replacing_a_store(path: Path, writer: PointerArrayWriter, arrays: Array
         assert shards_of(path) == ["shard.3-00000.ptr"]
 
 
+def test_replaced_by_a_process_that_was_killed_then(
+    path: Path, writer: PointerArrayWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old shards are there still, and nothing may be lost in them."""
+    monkeypatch.setattr("ptrarray.storage.replacing.remove_leftovers", lambda marker: None)
+    ptrarray.create(path, dtype="i4", shard_size="1kB", mode="w").close()
+    assert len(shards_of(path)) > 4
+    with pytest.raises(StoreError, match="replaced"):
+        writer.write({"x": [1]})
+    monkeypatch.undo()
+    with ptrarray.append(path) as new:
+        fill_one_by_one(new, ramps(20))
+    assert all(name.startswith("shard.2-") for name in shards_of(path))
+    check_store(ptrarray.open(path), ramps(20))
+
+
 def test_create_in_each_mode(path: Path, writer: PointerArrayWriter, tmp_path: Path) -> None:
     options: dict[str, Any] = {"dtype": "i4", "shard_size": SHARD_NBYTES}
     with pytest.raises(StoreExistsError):
