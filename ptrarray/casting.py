@@ -11,7 +11,7 @@ from ptrarray.errors import BadInputError
 
 Array = npt.NDArray[Any]
 
-MAX_NDIM = 64  # of numpy
+_MAX_DEPTH = 64  # of lists that numpy makes an array of
 
 
 def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> Array:
@@ -183,7 +183,7 @@ def _fill_value(
 
 def _holds_masked(value: object, depth: int = 0) -> bool:
     """Tell whether lists hold masked arrays, whose masks numpy would drop."""
-    if not isinstance(value, list | tuple) or depth > MAX_NDIM:
+    if not isinstance(value, list | tuple) or depth > _MAX_DEPTH:
         return False
     return any(
         isinstance(item, np.ma.MaskedArray) or _holds_masked(item, depth + 1) for item in value

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ptrarray import reductions
 from ptrarray.arrays import Arrays, Items, Values, joined, walk
+from ptrarray.chained import ChainedRows
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.names import encode_all
@@ -68,7 +69,13 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     -----
     Takes the same time and memory for ten names as for a hundred million: it
     maps the index and the data file, and reads what was committed since the
-    last checkpoint. Changes no file. Of a store of shards, that for each.
+    last checkpoint. Changes no file.
+
+    Of a store of shards, all that for each, and twice what tells of commits,
+    so that all are as at one moment; a name is looked for in each, some 0.25
+    microseconds a shard. Python keeps a descriptor for each mapping: two a
+    shard, three with masks, one with ``backend="pread"``. For more shards than
+    ``ulimit -n`` allows, raise that.
 
     With the backend ``"pread"`` nothing is mapped. The index is read whole, so
     that opening and memory cost some 45 bytes a name and the names; each
@@ -310,7 +317,8 @@ class PointerArray(Mapping[str, Array]):
         -------
         ndarray
             For a name, shape ``(length, *row_shape)``, a view; for rows what
-            numpy gives: a view for ints and slices, else a copy.
+            numpy gives: a view for ints and slices, else a copy. Of several
+            shards, a slice across them is a copy that is read-only.
 
         Raises
         ------
@@ -543,7 +551,8 @@ class PointerArray(Mapping[str, Array]):
     def starts(self) -> Int64s:
         """First row of each array, int64, in data order; a read-only view of the index.
 
-        With commits since the last checkpoint, a copy that is made once.
+        With commits since the last checkpoint, or of several shards, a copy
+        that is made once.
         """
         return self._state.snapshot.starts
 
@@ -565,16 +574,21 @@ class PointerArray(Mapping[str, Array]):
 
         Holes are in it: rows that were deleted, replaced, or pre-sized and
         not written; the last read as zeros.
+
+        Of several shards, a read-only copy of everything, made each time: ask
+        for slices of the store instead. Shards are numbered through, so that
+        compacting one moves the rows of all after it.
         """
         state = self._state
         return self._rows(state, 0, len(state.rows))
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Return `rows` to numpy; a view unless `dtype` or `copy` ask for a copy."""
-        if self._backend == "mmap":
-            return np.array(self.rows, dtype=dtype, copy=copy)
-        if copy is False:
+        is_joined = isinstance(self._state.rows, ChainedRows)
+        if copy is False and (is_joined or self._backend != "mmap"):
             raise ValueError(f"reading {self.path} copies, which copy=False forbids")
+        if is_joined or self._backend == "mmap":
+            return np.array(self.rows, dtype=dtype, copy=copy)
         return np.asarray(self.rows, dtype)
 
     def __array_function__(

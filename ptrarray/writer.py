@@ -81,6 +81,13 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     fork (noticed and reopened), or between threads. Each call costs a few
     system calls; many arrays in one `write` are much faster than one by one.
 
+    A store of shards (see `create`) chooses rows by itself, so that `start`
+    and `reserve` are errors. What one call writes goes to one shard. Looking
+    whether a name is new costs some 0.2 microseconds a shard, reading an array
+    or `len` by a writer some 40 microseconds a shard; deleting names of several
+    shards is a commit of each. The first call to find the last shard full
+    waits until that is on the disk.
+
     Examples
     --------
     >>> writer = ptrarray.append("corpus.ptr")

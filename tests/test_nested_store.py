@@ -236,9 +236,8 @@ def test_no_such_folder(path: Path) -> None:
         lambda: [np.zeros((2, MEBI), "u1")[:, ::2] for _ in range(64)],
         lambda: ["x" * 60_000 + str(i) for i in range(1000)],
         lambda: ["x" * 60_000 + str(i) for i in range(100)] * 10,
-        lambda: list(range(2**63, 2**63 + 3 * MEBI)),
     ],
-    ids=["plain", "fortran", "strided", "masked", "str", "bytes", "many", "strings", "again", "int"],
+    ids=["plain", "fortran", "strided", "masked", "str", "bytes", "many", "strings", "again"],
 )  # fmt: skip
 def test_memory_beside_the_object(path: Path, make: Callable[[], Any]) -> None:
     obj = {"a": [make()]}

@@ -94,7 +94,7 @@ KEYS = [
     *((2, slice(None, None, -1)), ([1, 1], None, 0), (True, 1), (0, True), ([3, 0], ..., [0, 1])),
     *(np.arange(4) > 1, np.arange(12).reshape(4, 3) % 5 == 0, np.array([3, 0], "u1"), (..., None)),
     *(4, -5, [4], 1.5, [1.5], "a", ["a"], (0, 0, 0), [True], ([0], [0, 1, 2], [0]), (..., ...)),
-    *((0, 3), {1}, object(), [[0, 1], [2]], np.zeros((4, 2), bool), slice("a")),
+    *((0, 3), {1}, NotImplemented, [[0, 1], [2]], np.zeros((4, 2), bool), slice("a")),
 ]  # fmt: skip
 
 

@@ -348,6 +348,11 @@ def test_a_view_in_one_shard_and_a_copy_across(path: Path, writer: PointerArrayW
     assert not np.shares_memory(across, store[border : border + 5])
     assert not across.flags.writeable
     assert isinstance(root_base(store["n0"]), np.memmap)
+    with pytest.raises(ValueError, match="copies"):
+        np.asarray(store, copy=False)
+    whole = np.array(store)
+    whole[...] = 0
+    assert store[5] != 0
 
 
 def test_every_check_of_a_store(path: Path, writer: PointerArrayWriter, arrays: Arrays) -> None:
@@ -586,9 +591,9 @@ def test_allocated_rows(path: Path, writer: PointerArrayWriter, arrays: Arrays) 
         assert len(shards_of(path)) >= n_shards + 2  # it is not in the last shard any more
         with pytest.raises(DuplicateNameError):
             writer.write({"n0": []})
-    other = ptrarray.append(path)
-    with pytest.raises(DuplicateNameError):
-        other.write({"large": [1]})
+    for one in (writer, ptrarray.append(path)):
+        with pytest.raises(DuplicateNameError):
+            one.write({"large": [1]})
     with writer.allocate("n1", 2, overwrite=True) as rows:
         rows[...] = 5
     expected = arrays | {"large": np.arange(3000, dtype="i4"), "n1": np.full(2, 5, "i4")}
@@ -619,6 +624,25 @@ def test_a_name_that_comes_while_rows_are_filled(
     check_writer(writer, expected)
     writer.flush()
     check_store(ptrarray.open(path), expected)
+
+
+def test_an_array_that_was_replaced_comes_back_to_its_shard(path: Path) -> None:
+    """Two notes that tell each of the other's array that it is outdated would hide both."""
+    with ptrarray.create(path, dtype="i4", shard_size="20kB") as writer:
+        other = ptrarray.append(path)
+        writer.write({"x": [1]})
+        with writer.allocate("x", 3, overwrite=True) as rows:
+            rows[...] = 9
+            other.write({"m": np.zeros(4990, "i4")})
+            other.write({"x": [2]}, overwrite=True)
+            check_same(ptrarray.open(path)["x"], np.array([2], "i4"))
+        expected = {"m": np.zeros(4990, "i4"), "x": np.full(3, 9, "i4")}
+        check_store(ptrarray.open(path), expected)
+        check_writer(other, expected)
+        with ptrarray.open(path / shards_of(path)[0]) as first:
+            check_same(first["x"], expected["x"])
+        del other["x"]
+        check_store(ptrarray.open(path), {"m": expected["m"]})
 
 
 def test_a_duplicate_that_comes_while_rows_are_filled(

@@ -24,8 +24,8 @@ from tests.test_crash import (
 
 LARGE = 20_000  # rows of 4 bytes: written outside the lock
 SHARD_NBYTES = 500
-N_STATES = 40  # of each workload, in the normal run
-KILL_EVERY = 7  # operations, in the normal run
+N_STATES = 20  # of each workload, in the normal run
+KILL_EVERY = 13  # operations, in the normal run
 
 
 def roll_over(story: Story) -> None:
@@ -113,6 +113,7 @@ def fill_what_others_replace(story: Story) -> None:
     story.write(other, d=ints(1))
     story.flush(writer)
     story.write(other, a=ints(2, 3))
+    story.delete(writer, "a")
 
 
 def points_and_attrs(story: Story) -> None:

@@ -234,7 +234,7 @@ class ShardsMachine(RuleBasedStateMachine):
 
 
 TestShardsModel = ShardsMachine.TestCase
-TestShardsModel.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestShardsModel.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
 
 
 @pytest.mark.slow

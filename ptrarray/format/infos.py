@@ -15,6 +15,7 @@ from ptrarray.format import dtypes
 from ptrarray.format.layouts import MIXED, ROWS, Layout, mask_itemsize
 
 LIMIT_NBYTES = 2**16  # of one info
+MAX_NDIM = 64  # of numpy
 
 
 class Info(NamedTuple):
@@ -113,7 +114,7 @@ def decode(raw: bytes) -> Info:
             raise ValueError(f"order {order!r:.40} or fill value {fill_value!r:.40}")
         return Info(
             None if dtype is None else dtypes.decode(dtype),
-            None if shape is None else tuple(map(_length, shape)),
+            None if shape is None else _shape(shape),
             order == "F",
             fill_value,
             fields.get("hard_mask") is True,
@@ -122,10 +123,23 @@ def decode(raw: bytes) -> Info:
         raise ValueError(f"an info that makes no sense: {error}") from error
 
 
-def _length(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError(f"length {value!r:.40}")
-    return value
+def _shape(shape: Any) -> tuple[int, ...]:
+    is_one = isinstance(shape, list) and len(shape) <= MAX_NDIM
+    if not is_one or not all(type(length) is int and 0 <= length < 2**63 for length in shape):
+        raise ValueError(f"shape {shape!r:.80}")
+    return tuple(shape)
+
+
+def check(layout: Layout, n_rows: int, raw: bytes) -> None:
+    """Raise ValueError if an info makes no sense, or not for so many rows."""
+    info = decode(raw)
+    if layout.kind != ROWS:
+        dtype = info.dtype if info.dtype is not None and layout.kind == MIXED else layout.dtype
+        n_elements, rest = divmod(n_rows * layout.width, dtype.itemsize)
+        if rest or (info.shape is not None and math.prod(info.shape) != n_elements):
+            raise ValueError(f"shape {info.shape} of {dtype!r:.200} for {n_rows} rows")
+        if layout.masked:
+            mask_itemsize(dtype)
 
 
 def mask_nbytes(layout: Layout, n_rows: int, raw: bytes) -> int:
@@ -170,16 +184,15 @@ def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
         If the info does not fit the rows.
     """
     info = decode(raw)
-    dtype, shape = layout.dtype, info.shape
+    check(layout, len(rows), raw)
+    dtype = layout.dtype
     order: Any = "F" if info.is_fortran and layout.kind != ROWS else "C"
     if layout.kind != ROWS:
         if info.dtype is not None and layout.kind == MIXED:
             dtype = info.dtype
             rows = rows.view(dtype)
-        if shape is not None:
-            if math.prod(shape) != rows.size:
-                raise ValueError(f"shape {shape} for {rows.size} elements")
-            rows = rows.reshape(shape, order=order)
+        if info.shape is not None:
+            rows = rows.reshape(info.shape, order=order)
     if mask is None:
         return rows
     mask = mask.view(np.ma.make_mask_descr(dtype)).reshape(rows.shape, order=order)

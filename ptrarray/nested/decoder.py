@@ -207,7 +207,7 @@ class _Decoder:
         def finish(values: list[Any]) -> Any:
             return self._of_parts(Parts(kind, dict(zip(names, values, strict=True))))
 
-        if type(kind) is not str or not names or len(set(names)) < len(names):
+        if set(map(type, (kind, *names))) != {str} or not 0 < len(set(names)) == len(names):
             raise ValueError("not a kind and the names of its attributes")
         return self._open(_Frame(len(names), [], finish), None)
 

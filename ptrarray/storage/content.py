@@ -56,16 +56,16 @@ class Content:
 
     def check_size(self, n_rows: int) -> None:
         """Raise `CorruptStoreError` if a file is too short for so many rows."""
-        check_size(self.data.path, self.data.stat().st_size, n_rows, self.layout.width)
+        check_size(self.data.path, self.data.nbytes, n_rows, self.layout.width)
         if self.mask is not None:
-            check_size(self.mask.path, self.mask.stat().st_size, n_rows, self.layout.mask_width)
+            check_size(self.mask.path, self.mask.nbytes, n_rows, self.layout.mask_width)
 
     def holds(self, start: int, end: int) -> bool:
         """Tell whether the files reach to the end of these rows."""
         if start == end:
             return True
         files = [(self.data, self.layout.width), (self.mask, self.layout.mask_width)]
-        return all(file is None or end * width <= file.stat().st_size for file, width in files)
+        return all(file is None or end * width <= file.nbytes for file, width in files)
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
@@ -131,6 +131,6 @@ def _opened(path: Path, flags: int) -> File:
 
 
 def _file_crc(file: File, start_byte: int, end_byte: int, crc: int) -> int:
-    for at in range(start_byte, min(end_byte, file.stat().st_size), _READ_NBYTES):
+    for at in range(start_byte, min(end_byte, file.nbytes), _READ_NBYTES):
         crc = crc32(file.pread(min(_READ_NBYTES, end_byte - at), at), crc)
     return crc

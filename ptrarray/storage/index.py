@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import table
+from ptrarray.format import attrs, infos
 from ptrarray.format import index as layout
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.names import hash_all
@@ -123,17 +124,17 @@ class Index:
 
     def info(self, position: int) -> bytes:
         """How the array at a position differs from plain rows."""
-        return self._item("info", self.infos, position)
+        return self._item("info", self.infos, position, infos.LIMIT_NBYTES)
 
     def meta(self, position: int) -> bytes:
         """Metadata of the array at a position, packed."""
-        return self._item("meta", self.metas, position)
+        return self._item("meta", self.metas, position, attrs.LIMIT_NBYTES)
 
-    def _item(self, what: str, column: RaggedColumn | None, position: int) -> bytes:
+    def _item(self, what: str, column: RaggedColumn | None, position: int, limit: int) -> bytes:
         if column is None:
             return b""
         try:
-            return column.item(position)
+            return column.item(position, limit)
         except ValueError as error:
             self._fail(f"{what} {position} {error}")
 
@@ -243,11 +244,13 @@ class RaggedColumn(NamedTuple):
     ends: Int64s
     joined: npt.NDArray[np.uint8]
 
-    def item(self, position: int) -> bytes:
-        """Return one item; raises ValueError if it does not lie within the column."""
+    def item(self, position: int, limit: int = 2**63) -> bytes:
+        """Return one item; raises ValueError if it does not lie within the column, or is larger."""
         start, end = int(self.ends[position - 1]) if position else 0, int(self.ends[position])
         if not 0 <= start <= end <= len(self.joined):
             raise ValueError(f"at bytes {start} to {end} of {len(self.joined)}")
+        if end - start > limit:
+            raise ValueError(f"of {end - start} bytes, more than {limit}")
         return self.joined[start:end].tobytes()
 
 

@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from ptrarray.errors import CorruptStoreError
+from ptrarray.format import infos, metadata
 from ptrarray.format import journal as layout
 from ptrarray.names import hash_all
 from ptrarray.storage.compaction import copy_runs, living_runs, moved_columns
@@ -112,8 +113,12 @@ def _indexed(index: Index, position: int, name: bytes, whole: set[str]) -> _Foun
     # Nothing vouches for an empty array then; and without its info an array is only bytes.
     if is_doubtful or (index.infos is not None and not {"info", "info_end"} <= whole):
         return _Found(start, end, -1, 0, name, b"", b"")
-    meta = index.meta(position) if {"meta", "meta_end"} <= whole else b""
-    return _Found(start, end, crc, int(index.pointed[position]), name, index.info(position), meta)
+    try:
+        info = index.info(position)
+        meta = index.meta(position) if {"meta", "meta_end"} <= whole else b""
+    except CorruptStoreError:
+        return _Found(start, end, -1, 0, name, b"", b"")
+    return _Found(start, end, crc, int(index.pointed[position]), name, info, meta)
 
 
 def _is_whole(index: Index, column: str) -> bool:
@@ -128,19 +133,28 @@ def _name(index: Index, position: int) -> bytes | None:
 
 
 def _is_intact(array: _Found, source: Content, left_out: list[Damage]) -> bool:
-    problem = None
-    n_bytes = source.data.stat().st_size
-    if not 0 <= array.start <= array.end:
-        problem = "has a damaged pointer"
-    elif array.start < array.end and array.end * source.layout.width > n_bytes:
-        problem = f"does not lie in the {n_bytes} bytes of its file"
-    elif source.crc(array.start, array.end, array.info) != array.crc:
-        problem = "does not match its checksum"
+    problem = _problem(array, source)
     if problem is not None:
         name = array.name.decode(errors="backslashreplace")
         what = f"has array {name!r:.80}, rows {array.start} to {array.end}, that {problem}"
         left_out.append(Damage(source.data.path, what, name, array.start, array.end))
     return problem is None
+
+
+def _problem(array: _Found, source: Content) -> str | None:
+    """Say why an array cannot be copied; None if it can."""
+    n_bytes = source.data.nbytes
+    if not 0 <= array.start <= array.end:
+        return "has a damaged pointer"
+    if array.start < array.end and array.end * source.layout.width > n_bytes:
+        return f"does not lie in the {n_bytes} bytes of its file"
+    try:
+        infos.check(source.layout, array.end - array.start, array.info)
+        metadata.decode(array.meta)
+    except ValueError as error:
+        return f"has {error}"
+    is_same = source.crc(array.start, array.end, array.info) == array.crc
+    return None if is_same else "does not match its checksum"
 
 
 def _columns(arrays: list[_Found]) -> Columns:
