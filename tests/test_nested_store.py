@@ -17,12 +17,14 @@ import pytest
 
 import ptrarray
 from ptrarray import BadInputError, StoreExistsError, StoreNotFoundError
+from ptrarray.nested.encoder import encode
 from ptrarray.nested.tokens import LARGE
+from ptrarray.nested.writing import Pages
 from ptrarray.storage.files import File
 from ptrarray.storage.snapshot import open_snapshot
 from tests.support.checks import digests, open_descriptors, unchanged
 from tests.support.faults import CALLS, SHORT, injected
-from tests.support.nested import MEBI, assert_same, peak_nbytes
+from tests.support.nested import MEBI, assert_same, encoded, peak_nbytes
 
 
 @pytest.fixture
@@ -270,6 +272,20 @@ def test_memory_of_the_process(path: Path) -> None:
     dumped, loaded = map(int, done.stdout.split())
     assert dumped < 24 * MEBI
     assert loaded < 24 * MEBI
+
+
+def test_a_skeleton_too_large_to_be_kept_is_made_again(path: Path) -> None:
+    obj: list[Any] = [str(n) for n in range(5000)]
+    pages = Pages(lambda put: encode(obj, put), limit_nbytes=100)
+    with ptrarray.create(path) as writer:
+        pages.write(writer, "skeleton")
+        kept = b"".join(encoded(obj)[0])
+        assert writer["skeleton"].tobytes() == kept
+        for number in ("other", "longer than before"):
+            obj[-1] = number[: len("4999")] if number == "other" else number
+            with pytest.raises(BadInputError, match=r"changed|too many"):
+                pages.write(writer, number)
+        assert list(writer) == ["skeleton"]
 
 
 def test_many_arrays_take_one_descriptor(path: Path) -> None:
