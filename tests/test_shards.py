@@ -662,6 +662,8 @@ def test_a_duplicate_that_comes_while_rows_are_filled(
 
 def test_checkpoint_and_compact(path: Path, writer: PointerArrayWriter, arrays: Arrays) -> None:
     other = ptrarray.append(path)
+    other.write({"early": [1]})  # it knows how many rows older shards have
+    arrays["early"] = np.array([1], "i4")
     reader = ptrarray.open(path)
     for number in range(3):
         name = first_of(path, number)
@@ -679,7 +681,7 @@ def test_checkpoint_and_compact(path: Path, writer: PointerArrayWriter, arrays: 
     start, end = other.write({"new": [1, 2, 3]})
     store.refresh()
     assert store.pointers["new"] == (start, end)
-    assert len(reader) == 60
+    assert len(reader) == 61
     ptrarray.verify(path)
     ptrarray.verify(store)
 
@@ -712,6 +714,22 @@ def test_replacing_a_store(path: Path, writer: PointerArrayWriter, arrays: Array
     assert len(reader) == 20
     with ptrarray.create(path, dtype="f8", shard_size="1kB", mode="w"):
         assert shards_of(path) == ["shard.3-00000.ptr"]
+
+
+def test_replaced_by_a_process_that_was_killed_then(
+    path: Path, writer: PointerArrayWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old shards are there still, and nothing may be lost in them."""
+    monkeypatch.setattr("ptrarray.storage.replacing.remove_leftovers", lambda marker: None)
+    ptrarray.create(path, dtype="i4", shard_size="1kB", mode="w").close()
+    assert len(shards_of(path)) > 4
+    with pytest.raises(StoreError, match="replaced"):
+        writer.write({"x": [1]})
+    monkeypatch.undo()
+    with ptrarray.append(path) as new:
+        fill_one_by_one(new, ramps(20))
+    assert all(name.startswith("shard.2-") for name in shards_of(path))
+    check_store(ptrarray.open(path), ramps(20))
 
 
 def test_create_in_each_mode(path: Path, writer: PointerArrayWriter, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ class Room:
         """Take the store's lock, and that of the shard; choose it if there is something to write."""
         shards = self._shards
         if self._session is None and self._expected is not None:
-            self.number, self._session = self._choose(self._expected)
+            self.number, self._session, _ = self._choose(self._expected)
             return
         shards.lock()
         if self._session is None or self.number == shards.last.number:

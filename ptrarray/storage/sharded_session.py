@@ -39,6 +39,7 @@ class Last(NamedTuple):
 
     number: int
     session: Session
+    next_path: str  # where there is nothing as long as it is the last
 
 
 class Shards:
@@ -95,7 +96,7 @@ class Shards:
         """Open the last shard; at least this one is there."""
         while self.marker.has_shard(number + 1):
             number += 1
-        return Last(number, self._open_shard(number))
+        return Last(number, self._open_shard(number), str(self.marker.shard(number + 1)))
 
     def _open_shard(self, number: int) -> Session:
         session = self._sessions.get(number)
@@ -126,7 +127,7 @@ class Shards:
             last = self.last
             self._lock_shard(last.session)
             try:
-                if last is self.last and not self.marker.has_shard(last.number + 1):
+                if last is self.last and not os.path.lexists(last.next_path):
                     self._look()
                     return
             except BaseException:
@@ -165,7 +166,7 @@ class Shards:
     def _look(self) -> None:
         """Learn what others noted about older shards since the last look. Under the lock."""
         self._check_in_place()
-        number, session = self.last
+        number, session, _ = self.last
         if not number or session.attrs_version == self._notes_version:
             return
         notes = decode_notes(session.attrs, session.path)
@@ -278,7 +279,7 @@ class Shards:
         # Of what is added, nothing is lost at a power cut before something that came later.
         self.last.session.flush()
         remove_leftovers(self.marker)
-        number, session = self.last
+        number, session, _ = self.last
         first = self.reread(0) if number else session
         header = new_header(session.layout, 0, without_notes(first.attrs))
         create_store(self.marker.shard(number + 1), header)
@@ -355,7 +356,7 @@ class Shards:
         """Wait until all that is committed is on the disk."""
         with self.locked():
             self.settle()
-            number, session = self.last
+            number, session, _ = self.last
         for older in range(number):
             if not is_flushed(self.marker.shard(older)):
                 with self.locked():
