@@ -157,7 +157,8 @@ class PointerArray(Mapping[str, Array]):
         if self.closed:
             return f"<PointerArray {self.path!r}, closed>"
         return (
-            f"<PointerArray {self.path!r}, mode {self._mode!r}: {len(self)} arrays, "
+            f"<PointerArray {self.path!r}, mode {self._mode!r}, backend {self._backend!r}: "
+            f"{len(self)} arrays, "
             f"{self.shape[0]} {self._state.layout.describe()}>"
         )
 
