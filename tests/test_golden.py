@@ -247,7 +247,7 @@ class Expected(NamedTuple):
 
     def array(self, values: Any) -> npt.NDArray[Any]:
         """Return an array of the page, which tells dtype and shape itself if it is one."""
-        array: npt.NDArray[Any] = np.asanyarray(values)
+        array: npt.NDArray[Any] = values
         if not isinstance(values, np.ndarray):
             dtype, row_shape = np.dtype(self.facts["dtype"]), self.facts["row_shape"] or ()
             array = np.array(values, dtype).reshape(len(values), *row_shape)
