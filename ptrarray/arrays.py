@@ -34,11 +34,13 @@ def walk(
 ) -> Iterator[Array]:
     """Yield all arrays in data order, as views; with `ahead` have the system fetch them first."""
     starts, ends = state.columns()
-    blocks = _windows(state, starts, ends) if ahead else _blocks(len(starts))
+    is_mapped = state.snapshot.backend == "mmap"
+    # Reading one after the other, the system needs to be told of a mapping only.
+    blocks = _windows(state, starts, ends) if ahead and is_mapped else _blocks(len(starts))
     if not state.is_plain:
         yield from _walk_shaped(state, note, blocks)
         return
-    rows, is_mapped = state.rows, state.snapshot.backend == "mmap"
+    rows = state.rows
     for block in blocks:
         if not is_mapped:
             yield from _read(rows, starts[block], ends[block])

@@ -22,6 +22,7 @@ from ptrarray.storage import advice, files, state
 from ptrarray.storage.advice import PAGE_NBYTES, Source, prefetch, source_of
 from ptrarray.storage.mapping import map_rows
 from ptrarray.storage.pread import open_rows
+from tests.support.backends import mapped
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -224,6 +225,7 @@ def test_a_warm_batch_costs_four_looks(
         assert touched == []
 
 
+@mapped
 def test_walk_fetches_window_by_window(
     path: Path, monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:
@@ -242,6 +244,7 @@ def test_walk_fetches_window_by_window(
         assert [a.shape for a in found] == [a.shape for a in expected]
 
 
+@mapped
 def test_walk_leaves_a_disk_that_reads_far_ahead_alone(
     path: Path, monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:
