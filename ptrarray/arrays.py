@@ -132,9 +132,14 @@ def joined(
         )
     if not arrays:
         return gather(state.rows, starts, ends)
-    concatenate = np.ma.concatenate if state.layout.masked else np.concatenate
     offsets = np.cumsum([0, *map(len, arrays)])
-    return Ragged(concatenate(arrays), offsets)
+    # By itself, numpy makes big-endian numbers native and leaves out padding.
+    values = np.empty((int(offsets[-1]), *arrays[0].shape[1:]), arrays[0].dtype)
+    np.concatenate([np.ma.getdata(array) for array in arrays], out=values)
+    if state.layout.masked:
+        masks = [np.ma.getmaskarray(array) for array in arrays]
+        values = np.ma.MaskedArray(values, np.concatenate(masks))
+    return Ragged(values, offsets)
 
 
 class Arrays:

@@ -169,11 +169,15 @@ def test_memory_beside_the_object(path: Path, make: Callable[[], Any]) -> None:
 
 def test_dumping_what_was_loaded_copies_nothing(path: Path) -> None:
     """Columns that were loaded lie in one mapping, but not in one array."""
-    frame = pd.DataFrame({i: np.full(MEBI, float(i)) for i in range(8)})
-    ptrarray.dump([frame], path)
-    (loaded,) = ptrarray.load(path)
-    assert peak_nbytes(lambda: ptrarray.dump([loaded], path, mode="w")) < 20 * MEBI
-    assert_equal(frame, ptrarray.load(path)[0])
+    for length in (MEBI, MEBI + 1):  # end to end, and with gaps in between
+        columns = {i: np.full(length, float(i)) for i in range(8)}
+        frame = pd.DataFrame(columns, copy=False)
+        ptrarray.dump([frame], path, mode="w")
+        (loaded,) = ptrarray.load(path)
+        assert peak_nbytes(lambda: ptrarray.dump([loaded], path, mode="w")) < 20 * MEBI  # noqa: B023
+        assert_equal(frame, ptrarray.load(path)[0])
+        with ptrarray.open(path) as store:
+            assert ("/0/0" in store) == (length > MEBI)
 
 
 def test_what_is_shared_stays_shared() -> None:

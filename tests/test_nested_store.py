@@ -16,13 +16,17 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray import BadInputError, StoreExistsError, StoreNotFoundError
+from ptrarray import BadInputError, StoreError, StoreExistsError, StoreNotFoundError
+from ptrarray.nested.encoder import encode
 from ptrarray.nested.tokens import LARGE
+from ptrarray.nested.writing import Pages
+from ptrarray.storage.allocation import streamed
 from ptrarray.storage.files import File
+from ptrarray.storage.index import write_index
 from ptrarray.storage.snapshot import open_snapshot
 from tests.support.checks import digests, open_descriptors, unchanged
 from tests.support.faults import CALLS, SHORT, injected
-from tests.support.nested import MEBI, assert_same, peak_nbytes
+from tests.support.nested import MEBI, assert_same, encoded, peak_nbytes
 
 
 @pytest.fixture
@@ -113,6 +117,28 @@ def test_open_readers_and_writers_of_a_replaced_store(path: Path) -> None:
         store.refresh()
         assert set(store) == {"/b", "skeleton"}
         assert set(writer) == {"/b", "skeleton"}
+
+
+def test_a_writer_is_told_though_the_dump_was_killed_at_its_last_step(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new index is in place, but the journal is still that of the old store."""
+
+    def write_and_die(*arguments: Any) -> None:
+        write_index(*arguments)
+        raise KeyboardInterrupt
+
+    ptrarray.dump({"old": np.arange(3)}, path)
+    with ptrarray.append(path) as writer:
+        monkeypatch.setattr("ptrarray.storage.placement.write_index", write_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            ptrarray.dump({"new": np.arange(4)}, path, mode="w")
+        monkeypatch.undo()
+        with pytest.raises(StoreError, match="replaced by another"):
+            writer["mine"] = np.arange(5)
+    assert_same({"new": np.arange(4)}, ptrarray.load(path))
+    ptrarray.dump([1], path, mode="w")
+    assert ptrarray.load(path) == [1]
 
 
 def test_modes_of_load(path: Path) -> None:
@@ -270,6 +296,35 @@ def test_memory_of_the_process(path: Path) -> None:
     dumped, loaded = map(int, done.stdout.split())
     assert dumped < 24 * MEBI
     assert loaded < 24 * MEBI
+
+
+def test_a_skeleton_too_large_to_be_kept_is_made_again(path: Path) -> None:
+    obj: list[Any] = [str(n) for n in range(5000)]
+    pages = Pages(lambda put: encode(obj, put), limit_nbytes=100)
+    with ptrarray.create(path) as writer:
+        pages.write(writer, "skeleton")
+        kept = b"".join(encoded(obj)[0])
+        assert writer["skeleton"].tobytes() == kept
+        for number in ("other", "longer than before"):
+            obj[-1] = number[: len("4999")] if number == "other" else number
+            with pytest.raises(BadInputError, match=r"changed|too many"):
+                pages.write(writer, number)
+        assert list(writer) == ["skeleton"]
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "message"), [(3, "1 bytes too few"), (99, "95 bytes too many")]
+)
+def test_an_array_given_piece_by_piece_has_its_size(path: Path, n_bytes: int, message: str) -> None:
+    with ptrarray.create(path) as writer:
+        stream = streamed(writer._session, b"a", (2, 2), "u1")
+        with pytest.raises(BadInputError, match=message), stream as put:
+            list(map(put, [np.zeros(2, "u1"), np.zeros(n_bytes - 2, "u1")]))
+        assert (path / "data.bin").stat().st_size <= 64
+        assert list(writer) == []
+        with streamed(writer._session, b"a", (2, 2), "u1") as put:
+            put(memoryview(b"\1\2\3\4"))
+        assert writer["a"].tolist() == [[1, 2], [3, 4]]
 
 
 def test_many_arrays_take_one_descriptor(path: Path) -> None:

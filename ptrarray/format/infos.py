@@ -199,4 +199,7 @@ def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
     fill_value = None
     if info.fill_value is not None:
         (fill_value,) = np.frombuffer(info.fill_value, dtype)
-    return np.ma.MaskedArray(rows, mask, fill_value=fill_value, hard_mask=info.is_hard)
+    # To keep a mask means to copy it where there are fields.
+    return np.ma.MaskedArray(
+        rows, mask, keep_mask=False, fill_value=fill_value, hard_mask=info.is_hard
+    )

@@ -235,4 +235,5 @@ def masked_rows(data: Rows, mask: Rows) -> Rows:
     """Return the flat array with its mask."""
     if isinstance(data, PreadRows) and isinstance(mask, PreadRows):
         return cast(Rows, MaskedPreadRows(data, mask))
-    return cast(Rows, np.ma.MaskedArray(data, mask))
+    # To keep a mask means to copy it where there are fields.
+    return cast(Rows, np.ma.MaskedArray(data, mask, keep_mask=False))

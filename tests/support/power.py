@@ -56,12 +56,16 @@ class Link(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A name given to something else; what had it before is gone."""
+    """A name given to something else; what had it before is gone.
+
+    Between directories, with `old_parent`, in both or in none.
+    """
 
     node: int
     parent: int
     name: str
     old_name: str
+    old_parent: int | None = None
 
 
 class Unlink(NamedTuple):
@@ -125,7 +129,8 @@ class Disk:
     def _rename(self, op: Link | Move | Unlink) -> None:
         names = self.names[op.parent]
         if isinstance(op, Move):
-            names.pop(op.old_name, None)
+            source = names if op.old_parent is None else self.names[op.old_parent]
+            source.pop(op.old_name, None)
         if isinstance(op, Unlink):
             names.pop(op.name, None)
         else:
@@ -415,11 +420,13 @@ def _patch_names(patch: pytest.MonkeyPatch, recording: Recording) -> None:
     real_make_directory = files.make_directory
 
     def replace(source: str | Path, target: str | Path) -> None:
-        assert Path(source).parent == Path(target).parent, "a rename between directories"
         recording.note_mapped()
         real_replace(source, target)
         node, parent = recording.node(source), recording.node(Path(target).parent)
-        recording.add(Move(node, parent, Path(target).name, Path(source).name))
+        old_parent = recording.node(Path(source).parent)
+        is_same = old_parent == parent
+        names = (Path(target).name, Path(source).name)
+        recording.add(Move(node, parent, *names, None if is_same else old_parent))
 
     def unlink(path: str | Path) -> None:
         recording.note_mapped()
