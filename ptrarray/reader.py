@@ -157,7 +157,8 @@ class PointerArray(Mapping[str, Array]):
         if self.closed:
             return f"<PointerArray {self.path!r}, closed>"
         return (
-            f"<PointerArray {self.path!r}, mode {self._mode!r}: {len(self)} arrays, "
+            f"<PointerArray {self.path!r}, mode {self._mode!r}, backend {self._backend!r}: "
+            f"{len(self)} arrays, "
             f"{self.shape[0]} {self._state.layout.describe()}>"
         )
 
@@ -394,7 +395,8 @@ class PointerArray(Mapping[str, Array]):
         """Yield the arrays in data order, as views: from the front of the file to its end.
 
         For reading all of it: unlike `values`, has the system fetch what seems
-        not to be in memory some 32 MB at a time.
+        not to be in memory some 32 MB at a time, where the disk reads little
+        ahead by itself.
 
         Examples
         --------

@@ -34,11 +34,10 @@ from tests.support.story import (
     Workload,
     difference,
     essence,
+    hidden,
     tell,
     with_attrs,
 )
-
-Masked = np.ma.MaskedArray[Any, np.dtype[np.float64]]
 
 NORMAL = Effort(exhaustive_ops=5, n_samples=3, n_special=1, n_around=0)
 QUICK = Effort(exhaustive_ops=2, n_samples=1, n_special=1, n_around=0)
@@ -213,13 +212,6 @@ def compact(story: Story) -> None:
 
 
 # arrays of any dtype and shape, their masks and metadata
-
-
-def hidden(shape: tuple[int, ...], seed: int = 0) -> Masked:
-    """Return numbers of which no two neighbours are both masked, or both not."""
-    data = np.random.default_rng([*shape, seed]).random(shape)
-    is_masked = np.arange(data.size).reshape(shape) % 2 == seed % 2
-    return np.ma.MaskedArray(data, is_masked, fill_value=-1.0 - seed)
 
 
 def masked(story: Story) -> None:

@@ -19,13 +19,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import ptrarray
 from ptrarray.storage import files
 from tests.support.faults import CALLS, HARMLESS, SHORT, SYNCS, Faults, injected
 from tests.support.power import materialise, read_tree
-from tests.support.story import Content, Tree, look, with_attrs
+from tests.support.story import Content, Tree, essence, hidden, look, with_attrs
 
+Array = NDArray[Any]
 Writer = ptrarray.PointerArrayWriter
 CODES = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EACCES, errno.EINTR, SHORT)
 NOBODY = 65534
@@ -37,16 +39,20 @@ def ints(n: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
 
 
 A, B, C, D, LARGE = ints(3), ints(40), ints(5), ints(6), ints(20_000)
+HIDDEN = hidden((5, 4))
+LARGE_HIDDEN = hidden((100, 90), 1)
+META = {"speaker": "Ann"}
 BEFORE = with_attrs({"a": A.tobytes(), "b": B.tobytes(), "c": C.tobytes()}, {"k": 1})
 
 
 @cache
-def prepared() -> Tree:
+def prepared(masked: bool = False) -> Tree:
     """Return the files of a store with an index, a journal and a hole."""
+    asked: dict[str, Any] = {"masked": True} if masked else {"dtype": "i4"}
     with TemporaryDirectory() as name:
         path = Path(name) / "store.ptr"
-        with ptrarray.create(path, dtype="i4", rows=200, attrs={"k": 1}) as writer:
-            writer.write({"a": A, "gone": B})
+        with ptrarray.create(path, rows=200, attrs={"k": 1}, **asked) as writer:
+            writer.write({"a": A, "gone": HIDDEN if masked else B}, meta={"gone": {"k": 1}})
         ptrarray.checkpoint(path)
         writer = ptrarray.append(path)
         writer.write({"b": B, "c": C})
@@ -63,6 +69,7 @@ class Step(NamedTuple):
     call: Callable[[Writer], object]
     after: Content = BEFORE
     is_one: bool = True
+    masked: bool = False  # on a mixed store with masks
 
 
 def allocate(writer: Writer) -> None:
@@ -106,9 +113,39 @@ STEPS = {
 }
 
 
+def allocate_hidden(writer: Writer) -> None:
+    with writer.allocate("d", HIDDEN.shape, dtype="f8") as rows:
+        rows[...] = np.ma.MaskedArray(HIDDEN.data, HIDDEN.mask)
+
+
+def write_hidden(writer: Writer, array: Array, start: int | None = None) -> None:
+    writer.write({"d": array}, start=start, meta={"d": META})
+
+
+def with_d(array: Array) -> Content:
+    return BEFORE | {"d": essence(array, META)}
+
+
+# What goes on beside the data of a masked store; what is as in others, `STEPS` has.
+MASKED_STEPS = {
+    "write": Step(lambda w: write_hidden(w, HIDDEN), with_d(HIDDEN)),
+    "write_large": Step(lambda w: write_hidden(w, LARGE_HIDDEN), with_d(LARGE_HIDDEN)),
+    "write_plain": Step(lambda w: write_hidden(w, LARGE), with_d(LARGE)),
+    "reuse": Step(lambda w: write_hidden(w, np.zeros(3), 64), with_d(np.zeros(3))),
+    "meta": Step(lambda w: w.meta.__setitem__("a", META), BEFORE | {"a": essence(A, META)}),
+    "allocate": Step(
+        allocate_hidden,
+        BEFORE | {"d": essence(np.ma.MaskedArray(HIDDEN.data, HIDDEN.mask), {})},
+    ),
+    "flush": Step(lambda w: w.flush()),
+    "checkpoint": Step(lambda w: ptrarray.checkpoint(w.path)),
+    "compact": Step(lambda w: ptrarray.compact(w.path)),
+}
+
+
 @contextmanager
-def opened(root: Path) -> Iterator[Writer]:
-    materialise(prepared(), root)
+def opened(root: Path, *, masked: bool = False) -> Iterator[Writer]:
+    materialise(prepared(masked), root)
     writer = ptrarray.append(root / "store.ptr")
     try:
         yield writer
@@ -132,15 +169,32 @@ def n_descriptors() -> int:
 @pytest.mark.parametrize("code", CODES, ids=lambda code: errno.errorcode.get(code, "short"))
 @pytest.mark.parametrize("name", STEPS)
 def test_failing_call(name: str, code: int, is_lasting: bool, tmp_path: Path) -> None:
+    check_failing(STEPS[name], code, tmp_path, is_lasting=is_lasting)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_lasting"),
+    [(errno.EIO, False), (errno.ENOSPC, True), (errno.EMFILE, False), (SHORT, True)],
+    ids=["disk", "no room for ever", "descriptors", "short"],
+)
+@pytest.mark.parametrize("name", MASKED_STEPS)
+def test_failing_call_on_masked_arrays(
+    name: str, code: int, is_lasting: bool, tmp_path: Path
+) -> None:
+    check_failing(MASKED_STEPS[name]._replace(masked=True), code, tmp_path, is_lasting=is_lasting)
+
+
+def check_failing(step: Step, code: int, folder: Path, *, is_lasting: bool) -> None:
+    """Let the n-th system call of a step fail, for each n."""
     n_before = n_descriptors()
     for n in range(1, N_LIMIT):
-        with injected() as faults, opened(tmp_path / str(n)) as writer:
+        with injected() as faults, opened(folder / str(n), masked=step.masked) as writer:
             faults.arm(n, code, is_lasting=is_lasting)
-            error = caught(STEPS[name].call, writer)
+            error = caught(step.call, writer)
             faults.disarm()
-            check_after(STEPS[name], error, faults, writer)
+            check_after(step, error, faults, writer)
             path = Path(writer.path)
-        check_clean(path, STEPS[name].after)
+        check_clean(path, step.after)
         if not faults.n_failed:
             break
     assert n < N_LIMIT - 1
@@ -192,8 +246,9 @@ def check_clean(path: Path, content: Content) -> None:
     """Check that nothing is left over when the next writer has been there."""
     ptrarray.append(path).close()
     assert look(path) == content
-    index = ptrarray.open(path)._state.snapshot.header.data_file
-    assert {p.name for p in path.iterdir()} == {index, "index.msgpack", "journal.msgpack"}
+    header = ptrarray.open(path)._state.snapshot.header
+    in_use = {header.data_file, header.mask_file} - {None}
+    assert {p.name for p in path.iterdir()} == in_use | {"index.msgpack", "journal.msgpack"}
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 

@@ -20,6 +20,7 @@ import pytest
 
 import ptrarray
 from ptrarray.format.index import VERSION
+from tests.support.checks import check_same, check_same_order
 
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER / "golden"
@@ -29,11 +30,22 @@ BAD = FOLDER / "golden-bad"
 # An independent reader ------------------------------------------------------------------------------
 
 
+class Told(NamedTuple):
+    """What an index or a record tells of an array."""
+
+    start: int
+    end: int
+    crc: int
+    info: bytes
+    meta: bytes
+
+
 class Found(NamedTuple):
     start: int
     end: int
     crc: int
-    rows: npt.NDArray[Any]
+    array: npt.NDArray[Any]
+    meta: dict[str, Any]
 
 
 class Reader:
@@ -48,20 +60,32 @@ class Reader:
         self.dtype = np.dtype(_tupled(self.header["dtype"]))
         self.row_shape = tuple(self.header["row_shape"])
         self.attrs, self.n_rows = self.header["attrs"], self.header["n_rows"]
-        starts, ends, crcs = (self.column(name).tolist() for name in ("start", "end", "crc"))
-        bounds = [0, *self.column("name_end").tolist()]
-        names = [bytes(self.column("names")[a:b]) for a, b in pairwise(bounds)]
-        self.pointers = dict(zip(names, zip(starts, ends, crcs, strict=True), strict=True))
-        width = self.dtype.itemsize * int(np.prod(self.row_shape, dtype=int))
+        self.layout = self.header.get("layout", "rows")
+        numbers = [self.column(name).tolist() for name in ("start", "end", "crc")]
+        extras = [
+            self.items(name) if name in self.header["columns"] else [b""] * self.header["n_arrays"]
+            for name in ("info", "meta")
+        ]
+        told = map(Told, *numbers, *extras)
+        self.pointers = dict(zip(self.items("names", "name_end"), told, strict=True))
+        n_items = int(np.prod(self.row_shape, dtype=int))
         self.data = memoryview((path / self.header["data_file"]).read_bytes())
+        self.mask = None
+        if "mask_file" in self.header:
+            self.mask = memoryview((path / self.header["mask_file"]).read_bytes())
         self.in_index = list(self.pointers)
-        self.width = width
+        self.width = self.dtype.itemsize * n_items
+        self.mask_width = mask_dtype(self.dtype).itemsize * n_items
         self.replay((path / "journal.msgpack").read_bytes())
 
     def column(self, name: str) -> npt.NDArray[Any]:
         kind, start, nbytes, crc = self.header["columns"][name]
         assert crc32(self.raw[start : start + nbytes]) == crc
         return np.frombuffer(self.raw, kind, nbytes // np.dtype(kind).itemsize, start)
+
+    def items(self, name: str, ends: str = "") -> list[bytes]:
+        bounds = [0, *self.column(ends or f"{name}_end").tolist()]
+        return [bytes(self.column(name)[a:b]) for a, b in pairwise(bounds)]
 
     def find(self, name: bytes) -> int:
         """Position of a name in the index, or -1, by the name table."""
@@ -107,7 +131,7 @@ class Reader:
                 self.pointers.pop(name, None)
             self.pointers.update(pointers)
             self.n_rows = max(
-                self.n_rows, *(end for start, end, _ in pointers.values() if start < end), 0
+                self.n_rows, *(end for start, end, *_ in pointers.values() if start < end), 0
             )
 
     def names_of(self, fields: list[Any]) -> list[bytes]:
@@ -116,25 +140,89 @@ class Reader:
         assert [crc32(name) for name in names] == np.frombuffer(fields[0], "<u4").tolist()
         return names
 
-    def pointers_of(self, fields: list[Any]) -> dict[bytes, tuple[int, int, int]]:
-        types = zip(fields[3:], ("<u8", "<u8", "<u4"), strict=True)
+    def pointers_of(self, fields: list[Any]) -> dict[bytes, Told]:
+        names = self.names_of(fields)
+        types = zip(fields[3:6], ("<u8", "<u8", "<u4"), strict=True)
         values = [np.frombuffer(field, kind).tolist() for field, kind in types]
-        return dict(zip(self.names_of(fields), zip(*values, strict=True), strict=True))
+        extras = [[b""] * len(names)] * 2
+        if len(fields) > 6:
+            bounds = [[0, *np.frombuffer(fields[at], "<u8").tolist()] for at in (6, 8)]
+            joined = fields[7], fields[9]
+            extras = [
+                [raw[a:b] for a, b in pairwise(ends)]
+                for raw, ends in zip(joined, bounds, strict=True)
+            ]
+        return dict(zip(names, map(Told, *values, *extras), strict=True))
 
-    def is_intact(self, pointer: tuple[int, int, int]) -> bool:
-        start, end, crc = pointer
-        return crc32(self.data[start * self.width : end * self.width]) == crc
+    def is_intact(self, told: Told) -> bool:
+        if told.start < told.end:
+            mask_end = told.end * (0 if self.mask is None else self.mask_width)
+            if told.end * self.width > len(self.data) or mask_end > len(self.mask or b""):
+                return False
+        return self.crc(told) == told.crc
 
-    def rows(self, start: int, end: int) -> npt.NDArray[Any]:
-        if start == end or not self.width:
-            return np.empty((end - start, *self.row_shape), self.dtype)
-        raw = self.data[start * self.width : end * self.width]
-        return np.frombuffer(raw, self.dtype).reshape(end - start, *self.row_shape)
+    def crc(self, told: Told) -> int:
+        crc = crc32(self.data[told.start * self.width : told.end * self.width])
+        return crc32(self.mask_of(told), crc)
+
+    def dtype_of(self, told: Told) -> np.dtype[Any]:
+        info = msgpack.unpackb(told.info) if told.info and self.layout == "mixed" else {}
+        dtype: np.dtype[Any] = self.dtype
+        return np.dtype(_tupled(info["dtype"])) if "dtype" in info else dtype
+
+    def mask_of(self, told: Told) -> bytes:
+        if self.mask is None:
+            return b""
+        nbytes = (told.end - told.start) * self.mask_width
+        if self.layout == "mixed":
+            dtype = self.dtype_of(told)
+            nbytes = (told.end - told.start) // dtype.itemsize * mask_dtype(dtype).itemsize
+        first = told.start * self.mask_width
+        return bytes(self.mask[first : first + nbytes])
+
+    def array(self, told: Told) -> npt.NDArray[Any]:
+        info = msgpack.unpackb(told.info) if told.info else {}
+        dtype, shape = self.dtype_of(told), (told.end - told.start, *self.row_shape)
+        if self.layout == "mixed":
+            shape = (shape[0] // dtype.itemsize,)
+        order: Any = "C"
+        if self.layout != "rows":
+            shape, order = tuple(info.get("shape", shape)), info.get("order", "C")
+        raw = self.data[told.start * self.width : told.end * self.width]
+        array: npt.NDArray[Any] = np.ndarray(shape, dtype, bytes(raw), order=order)
+        if self.mask is None:
+            return array
+        kind = mask_dtype(dtype)
+        mask: Any = np.ndarray(shape, kind, self.mask_of(told), order=order)
+        masked = np.ma.MaskedArray(array, mask, hard_mask=info.get("hard_mask", False))
+        if "fill_value" in info:
+            masked.fill_value = np.frombuffer(info["fill_value"], dtype)[0]
+        return masked
+
+    def rows(self) -> npt.NDArray[Any]:
+        told = Told(0, self.n_rows, 0, b"", b"")
+        found = self.array(told)
+        return np.ma.getdata(found) if self.layout == "mixed" else found
 
     def arrays(self) -> dict[str, Found]:
         """Everything in data order."""
         in_order = sorted(self.pointers.items(), key=lambda item: item[1][0])
-        return {n.decode(): Found(*p, self.rows(p[0], p[1])) for n, p in in_order}
+        return {
+            n.decode(): Found(
+                *told[:3], self.array(told), msgpack.unpackb(told.meta) if told.meta else {}
+            )
+            for n, told in in_order
+        }
+
+
+def mask_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """One byte an element, or one for each field at any depth."""
+    if dtype.subdtype is not None:
+        inner, shape = dtype.subdtype
+        return np.dtype((mask_dtype(inner), shape))
+    if dtype.names is None:
+        return np.dtype(np.bool_)
+    return np.dtype([(name, mask_dtype(dtype[name])) for name in dtype.names])
 
 
 def _tupled(descr: Any) -> Any:
@@ -146,20 +234,44 @@ def _tupled(descr: Any) -> Any:
 # What is expected -----------------------------------------------------------------------------------
 
 
+class Wanted(NamedTuple):
+    start: int
+    end: int
+    array: npt.NDArray[Any]
+    meta: dict[str, Any]
+
+
 class Expected(NamedTuple):
     facts: dict[str, Any]
-    arrays: dict[str, tuple[int, int, npt.NDArray[Any]]]
+    arrays: dict[str, Wanted]
 
     def array(self, values: Any) -> npt.NDArray[Any]:
-        dtype, row_shape = np.dtype(self.facts["dtype"]), self.facts["row_shape"]
-        return np.array(values, dtype).reshape(len(values), *row_shape)
+        """Return an array of the page, which tells dtype and shape itself if it is one."""
+        array: npt.NDArray[Any] = values
+        if not isinstance(values, np.ndarray):
+            dtype, row_shape = np.dtype(self.facts["dtype"]), self.facts["row_shape"] or ()
+            array = np.array(values, dtype).reshape(len(values), *row_shape)
+        return np.ma.asanyarray(array) if self.facts.get("masked", False) else array
+
+    @property
+    def rows(self) -> npt.NDArray[Any]:
+        """The flat array, which in a mixed store is told as text of hexadecimal digits."""
+        found = self.facts["rows"]
+        return np.frombuffer(found, "|u1") if isinstance(found, bytes) else self.array(found)
 
 
 def value_of(source: str) -> Any:
     """Value of a literal; sums and products, too."""
+    words = {
+        "dict": dict,
+        "array": np.array,
+        "fortran": np.asfortranarray,
+        "masked": np.ma.MaskedArray,
+        "true": True,
+        "hexadecimal": bytes.fromhex,
+    }
     return eval(
-        compile(ast.parse(source, mode="eval"), "README.md", "eval"),
-        {"__builtins__": {"dict": dict}},
+        compile(ast.parse(source, mode="eval"), "README.md", "eval"), {"__builtins__": words}
     )
 
 
@@ -176,9 +288,10 @@ def expected_stores() -> dict[str, Expected]:
     for section in text.split("\n## ")[1:]:
         facts = value_of(f"dict({', '.join(re.findall(r'^    (.*)$', section, re.MULTILINE))})")
         expected = Expected(facts, {})
-        for name, start, end, values in table(section):
+        for name, start, end, values, *meta in table(section):
             array = expected.array(value_of(values))
-            expected.arrays[value_of(name)] = (int(start), int(end), array)
+            metas = value_of(meta[0]) if meta else {}
+            expected.arrays[value_of(name)] = Wanted(int(start), int(end), array, metas)
         stores[section.split("\n")[0]] = expected
     return stores
 
@@ -200,12 +313,22 @@ def contents(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
-def same_bytes(array: npt.NDArray[Any], expected: npt.NDArray[Any]) -> bool:
-    return (array.dtype, array.shape, array.tobytes()) == (
-        expected.dtype,
-        expected.shape,
-        expected.tobytes(),
-    )
+def check_same_array(array: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
+    check_same(array, expected)
+    check_same_order(array, expected)
+
+
+def crc_of(array: npt.NDArray[Any]) -> int:
+    """CRC-32 of an array as it lies, and of its mask."""
+    order: Any = "F" if array.flags.fnc else "C"
+    crc = crc32(np.ma.getdata(array).tobytes(order))
+    if not isinstance(array, np.ma.MaskedArray):
+        return crc
+    return crc32(np.ma.getmaskarray(array).tobytes(order), crc)
+
+
+def layout_of(expected: Expected) -> tuple[str, bool]:
+    return expected.facts.get("layout", "rows"), expected.facts.get("masked", False)
 
 
 # The lists are whole --------------------------------------------------------------------------------
@@ -217,12 +340,12 @@ def test_every_readable_version_has_golden_stores() -> None:
 
 def test_every_golden_store_is_there_and_described() -> None:
     assert stores_in(GOLDEN / "v1") == set(EXPECTED)
-    assert len(EXPECTED) >= 15
+    assert len(EXPECTED) >= 20
 
 
 def test_every_bad_store_is_there_and_described() -> None:
     assert stores_in(BAD) == set(REFUSED)
-    assert len(REFUSED) >= 35
+    assert len(REFUSED) >= 75
 
 
 # Golden stores --------------------------------------------------------------------------------------
@@ -241,11 +364,13 @@ def test_reads_right(golden: tuple[Path, Expected]) -> None:
     path, expected = golden
     with ptrarray.open(path) as store:
         assert list(store) == list(expected.arrays)
-        assert dict(store.pointers) == {n: (s, e) for n, (s, e, _) in expected.arrays.items()}
-        for position, (name, (_, _, array)) in enumerate(expected.arrays.items()):
-            assert same_bytes(store[name], array)
-            assert same_bytes(store.arrays[position], array)
-        assert same_bytes(store.rows, expected.array(expected.facts["rows"]))
+        assert dict(store.pointers) == {n: (s, e) for n, (s, e, *_) in expected.arrays.items()}
+        for position, (name, (_, _, array, meta)) in enumerate(expected.arrays.items()):
+            check_same_array(store[name], array)
+            check_same_array(store.arrays[position], array)
+            assert store.meta[name] == meta
+        check_same_array(store.rows[:], expected.rows)
+        assert (store.layout, store.masked) == layout_of(expected)
         assert dict(store.attrs) == expected.facts["attrs"]
         assert "no such name" not in store
         store.verify()
@@ -257,11 +382,12 @@ def test_reads_right_without_this_package(golden: tuple[Path, Expected]) -> None
     arrays = store.arrays()
     assert list(arrays) == list(expected.arrays)
     for name, found in arrays.items():
-        start, end, array = expected.arrays[name]
-        assert (found.start, found.end) == (start, end)
-        assert same_bytes(found.rows, array)
-        assert found.crc == crc32(array.tobytes())
-    assert same_bytes(store.rows(0, store.n_rows), expected.array(expected.facts["rows"]))
+        start, end, array, meta = expected.arrays[name]
+        assert (found.start, found.end, found.meta) == (start, end, meta)
+        check_same_array(found.array, array)
+        assert found.crc == crc_of(array)
+    check_same_array(store.rows(), expected.rows)
+    assert (store.layout, store.mask is not None) == layout_of(expected)
     assert store.attrs == expected.facts["attrs"]
 
 
@@ -278,12 +404,15 @@ def test_can_be_written_to(golden: tuple[Path, Expected], tmp_path: Path) -> Non
     shutil.copytree(path, copy)
     with ptrarray.append(copy) as writer:
         assert list(writer) == list(expected.arrays)
-        start, end = writer.write({"one more": expected.array([])})
+        empty = np.empty((0, *(writer.row_shape or ())), writer.dtype)
+        start, end = writer.write({"one more": empty})
         assert start == end
     ptrarray.checkpoint(copy)
     with ptrarray.open(copy) as store:
         assert set(store) == {*expected.arrays, "one more"}
-        assert all(same_bytes(store[name], a) for name, (_, _, a) in expected.arrays.items())
+        for name, (_, _, array, meta) in expected.arrays.items():
+            check_same_array(store[name], array)
+            assert store.meta[name] == meta
         store.verify()
 
 
@@ -333,5 +462,6 @@ def test_those_refused_on_reading_open() -> None:
 def read_all(path: Path) -> None:
     with ptrarray.open(path) as store:
         assert list(store.items())
+        assert list(store.meta.values())
         assert [name in store for name in store]
         assert "no such name" not in store

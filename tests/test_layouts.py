@@ -349,6 +349,34 @@ def test_changing_masks_in_place(tmp_path: Path) -> None:
         assert store["none"].tolist() == [44, 5]
 
 
+@mapped
+@pytest.mark.parametrize("layout", [{"row_shape": ()}, {"row_shape": None}, {}], ids=str)
+def test_masks_of_fields_are_views_that_can_be_changed(
+    layout: dict[str, Any], tmp_path: Path
+) -> None:
+    path, dtype = tmp_path / "s.ptr", np.dtype("i4,(2,)f8")
+    kind = layout | ({"dtype": dtype} if layout else {})
+    with ptrarray.create(path, masked=True, **kind) as writer:
+        writer["a"] = np.zeros(3, dtype)
+        with writer.allocate("b", 2, dtype=None if layout else dtype) as rows:
+            rows[1] = ma.masked
+    with ptrarray.open(path, "r+") as store:
+        store["a"]["f1"][2, 1] = ma.masked
+        if layout:
+            assert np.shares_memory(ma.getmaskarray(store.rows), ma.getmaskarray(store["a"]))
+    ptrarray.verify(path)
+    with ptrarray.open(path) as store:
+        masks = {name: ma.getmaskarray(store[name]) for name in store}
+        assert [masks["a"][field].tolist() for field in ("f0", "f1")] == [
+            [False] * 3,
+            [[False, False], [False, False], [False, True]],
+        ]
+        assert [masks["b"][field].tolist() for field in ("f0", "f1")] == [
+            [False, True],
+            [[False, False], [True, True]],
+        ]
+
+
 def test_a_store_without_masked_elements_has_a_mask_file_that_takes_no_room(tmp_path: Path) -> None:
     path = tmp_path / "s.ptr"
     with ptrarray.create(path, dtype="u1", masked=True) as writer:

@@ -354,3 +354,28 @@ def test_arrays_without_rows_keep_no_rows_when_compacting(tmp_path: Path) -> Non
     with ptrarray.open(path) as store:
         assert store.shape == (64,)
         store.verify()
+
+
+def test_rows_that_compaction_gave_back_are_the_next_to_be_taken(tmp_path: Path) -> None:
+    path = tmp_path / "s.ptr"
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer.write({"gone": np.arange(1000), "kept": [1, 2]})
+        writer.reserve(50)
+        del writer["gone"]
+        ptrarray.compact(path)
+        assert writer.write({"next": [3]}) == (2, 3)
+    with ptrarray.append(path) as writer:
+        assert writer.write({"last": [4]}) == (3, 4)
+
+
+def test_batches_keep_a_dtype_as_it_is(tmp_path: Path) -> None:
+    """Of big-endian numbers and padded records numpy makes others when it concatenates."""
+    padded = np.zeros(2, np.dtype([("a", "i1"), ("b", ">f8")], align=True))
+    with ptrarray.create(tmp_path / "s.ptr", masked=True) as writer:
+        writer.write(
+            {"a": padded, "b": padded, "c": np.ones((2, 3), ">i4"), "d": np.zeros((0, 3), ">i4")}
+        )
+    with ptrarray.open(tmp_path / "s.ptr") as store:
+        assert store.take(["b", "a"]).values.dtype == padded.dtype
+        batch = store.take(["c", "d", "c"])
+        assert (batch.values.dtype, batch.values.shape) == (np.dtype(">i4"), (4, 3))

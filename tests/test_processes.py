@@ -23,8 +23,8 @@ import pytest
 import ptrarray
 from ptrarray import OverlapError
 from tests.support import core_workers
-from tests.support.checks import check_store
-from tests.support.core_workers import content
+from tests.support.checks import check_same, check_store
+from tests.support.core_workers import content, strange, strange_meta
 
 METHODS = ("fork", "forkserver", "spawn")
 TIMEOUT_SECONDS = 60
@@ -103,6 +103,43 @@ def test_four_processes_append_and_nothing_is_lost(path: Path, context: Any) -> 
     with ptrarray.open(path) as store:
         assert store.shape[0] == sum(map(len, expected.values())), "rows follow without a hole"
         check_store(store, expected)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_four_processes_append_masked_arrays_of_any_kind(method: str, tmp_path: Path) -> None:
+    path, n_arrays = tmp_path / "strange.ptr", 40
+    with ptrarray.create(path, masked=True) as writer:
+        writer["shared"] = np.ma.MaskedArray([1, 2, 3], [False, True, False])
+    context: Any = multiprocessing.get_context(method)
+    barrier = context.Barrier(4)
+    arguments = [(path, who, n_arrays, barrier) for who in range(4)]
+    check_ended_well(*[start(context, core_workers.append_strange, *args) for args in arguments])
+    with ptrarray.open(path) as store:
+        assert len(store) == 4 * (n_arrays + 1) + 1
+        assert all(start % 64 == 0 for start in store.starts)
+        for who in range(4):
+            assert store[f"{who}/large"].tolist() == np.full((90, 100), who).tolist()
+            for n in range(n_arrays):
+                check_same(store[f"{who}/{n}"], np.ma.asanyarray(strange(who, n)))
+                assert store.meta[f"{who}/{n}"] == strange_meta(who, n)
+        assert store.meta["shared"] in [{"who": who, "n": n_arrays - 1} for who in range(4)]
+        store.verify()
+
+
+def test_masks_are_changed_in_place_while_others_write(tmp_path: Path) -> None:
+    path = tmp_path / "strange.ptr"
+    with ptrarray.create(path, masked=True) as writer:
+        writer.write({"shared": np.zeros(3)}, meta={"shared": {"k": 1}})
+        with running(core_workers.change_in_place, path) as (process, pipe):
+            for n in range(20):
+                assert receive(pipe) == n
+                writer[f"other {n}"] = strange(1, n)
+            check_ended_well(process)
+        found = writer["shared"]
+        check_same(np.ma.getmaskarray(found), np.array([False, True, True]))
+        assert np.ma.getdata(found).tolist() == [18, 16, 14]
+        assert writer.meta["shared"] == {"k": 1}
+    ptrarray.verify(path)
 
 
 def test_pickled_writers_in_a_pool(path: Path, context: Any) -> None:

@@ -42,7 +42,7 @@ def read_shards(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for one in shards:
         assert one.header["dtype"] == marker["dtype"]
-        arrays |= {name: found.rows for name, found in one.arrays().items()}
+        arrays |= {name: found.array for name, found in one.arrays().items()}
     return arrays, shards[0].attrs
 
 

@@ -240,6 +240,6 @@ TestShardsModel.settings = settings(max_examples=12, stateful_step_count=25, dea
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_shards_model_thoroughly() -> None:
-    from_now_on = settings(max_examples=1000, stateful_step_count=40, deadline=None)
+    from_now_on = settings(max_examples=300, stateful_step_count=40, deadline=None)
     case = type("Thorough", (ShardsMachine.TestCase,), {"settings": from_now_on})
     case("runTest").runTest()

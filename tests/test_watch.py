@@ -274,7 +274,7 @@ def test_waits_in_a_terminal(tmp_path: Path, terminal: Terminal) -> None:
         assert terminal.read_until(shows("waiting"))[1:] == [""]
         ptrarray.create(path, dtype="f4", row_shape=(4, 4)).close()
         assert "waiting" not in str(terminal.read_until(shows("newest")))
-        shutil.rmtree(path)
+        path.rename(path.with_name("elsewhere.ptr"))
         screen = terminal.read_until(shows("waiting"))
         assert "newest" not in str(screen)
         assert interrupted(process) == (0, b"")
@@ -301,7 +301,7 @@ def test_a_store_that_is_removed(path: Path) -> None:
     with watched(path, "--interval", 0.02, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        shutil.rmtree(path)
+        path.rename(path.with_name("elsewhere.ptr"))
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 1
         assert b"no store at" in errors

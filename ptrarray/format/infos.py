@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes
-from ptrarray.format.layouts import MIXED, ROWS, Layout, mask_itemsize
+from ptrarray.format.layouts import MIXED, ROWS, Layout, mask_dtype, mask_itemsize
 
 LIMIT_NBYTES = 2**16  # of one info
 MAX_NDIM = 64  # of numpy
@@ -133,8 +133,13 @@ def _shape(shape: Any) -> tuple[int, ...]:
 def check(layout: Layout, n_rows: int, raw: bytes) -> None:
     """Raise ValueError if an info makes no sense, or not for so many rows."""
     info = decode(raw)
+    dtype = layout.dtype
+    if info.dtype is not None and layout.kind == MIXED:
+        dtype = info.dtype
+    fill_value = info.fill_value
+    if layout.masked and fill_value is not None and len(fill_value) != dtype.itemsize:
+        raise ValueError(f"a fill value of {len(fill_value)} bytes for {dtype!r:.200}")
     if layout.kind != ROWS:
-        dtype = info.dtype if info.dtype is not None and layout.kind == MIXED else layout.dtype
         n_elements, rest = divmod(n_rows * layout.width, dtype.itemsize)
         if rest or (info.shape is not None and math.prod(info.shape) != n_elements):
             raise ValueError(f"shape {info.shape} of {dtype!r:.200} for {n_rows} rows")
@@ -195,8 +200,11 @@ def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
             rows = rows.reshape(info.shape, order=order)
     if mask is None:
         return rows
-    mask = mask.view(np.ma.make_mask_descr(dtype)).reshape(rows.shape, order=order)
+    mask = mask.view(mask_dtype(dtype)).reshape(rows.shape, order=order)
     fill_value = None
     if info.fill_value is not None:
-        (fill_value,) = np.frombuffer(info.fill_value, dtype)
-    return np.ma.MaskedArray(rows, mask, fill_value=fill_value, hard_mask=info.is_hard)
+        fill_value = np.frombuffer(info.fill_value, dtype)[0]
+    # To keep a mask means to copy it where there are fields.
+    return np.ma.MaskedArray(
+        rows, mask, keep_mask=False, fill_value=fill_value, hard_mask=info.is_hard
+    )

@@ -115,7 +115,8 @@ class PreadRows:
         at = self.start_byte + start * self._row_nbytes
         n_read = self.file.preadv(raw, at)
         if n_read < len(raw):
-            what = f"ends at byte {at + n_read}, rows up to byte {at + len(raw)} are wanted"
+            n_there = self.file.stat().st_size
+            what = f"has {n_there} bytes, rows up to byte {at + len(raw)} are wanted"
             raise corrupt(self.file.path, f"{what}: it was cut short since it was opened")
 
     def crc32(self, start: int, end: int) -> int:
@@ -234,4 +235,5 @@ def masked_rows(data: Rows, mask: Rows) -> Rows:
     """Return the flat array with its mask."""
     if isinstance(data, PreadRows) and isinstance(mask, PreadRows):
         return cast(Rows, MaskedPreadRows(data, mask))
-    return cast(Rows, np.ma.MaskedArray(data, mask))
+    # To keep a mask means to copy it where there are fields.
+    return cast(Rows, np.ma.MaskedArray(data, mask, keep_mask=False))

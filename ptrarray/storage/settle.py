@@ -38,7 +38,7 @@ def settle(journal: Journal, header: IndexHeader) -> JournalHeader:
         generation=header.generation,
         committed_end=layout.RECORDS_START,
         synced_end=layout.RECORDS_START,
-        n_reserved=max(header.n_reserved, state.n_reserved if is_same else 0),
+        n_reserved=header.n_reserved,
     )
     journal.reset(state)
     return state

@@ -133,8 +133,9 @@ class Snapshot:
         place = self.locate(name)
         if place is None:
             return None
+        raw = self.meta_at(place)
         try:
-            return metadata.decode(self.meta_at(place))
+            return metadata.decode(raw)
         except ValueError as error:
             raise corrupt(self.index.path, f"has for {name[:80]!r} {error}") from error
 

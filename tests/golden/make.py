@@ -43,10 +43,11 @@ def main() -> None:
     for store_name, write in SHARDED_STORES.items():
         shutil.rmtree(SHARDS / f"{store_name}.ptr", ignore_errors=True)
         write_store(SHARDS / f"{store_name}.ptr", write)
-    for store_name, damage in BAD_STORES.items():
-        path = BAD / f"{store_name}.ptr"
-        write_store(path, _base)
-        damage(path)
+    for base, stores in ((_base, BAD_STORES), (_masked_base, BAD_MASKED_STORES)):
+        for store_name, damage in stores.items():
+            path = BAD / f"{store_name}.ptr"
+            write_store(path, base)
+            damage(path)
 
 
 def write_store(path: Path, write: Change) -> None:
@@ -246,6 +247,101 @@ def _power_cut(path: Path) -> None:
     _overwrite(path / "data.bin", 3 * 4, bytes(4))
 
 
+# Arrays of any shape and dtype, masks and metadata
+
+
+def _shaped(path: Path) -> None:
+    with ptrarray.create(path, dtype=">f4", row_shape=None, attrs={"of": "images"}) as writer:
+        grid = np.arange(6).reshape(2, 3)
+        writer.write(
+            {"C": grid, "Fortran": np.asfortranarray(grid), "0-d": 7, "none": np.ones((0, 4))}
+        )
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer.write({"cube": np.arange(8).reshape(2, 2, 2), "1-d": [8, 9]})
+    del writer["C"]
+    writer.flush()
+
+
+def _mixed(path: Path) -> None:
+    fields = np.array([(1, (2, 3)), (4, (5, 6))], [("n", "<i2"), ("xy", ">f8", (2,))])
+    with ptrarray.create(path) as writer:
+        writer.write({"bytes": np.arange(70, dtype="|u1"), "grid": np.eye(2, dtype="<f8")})
+        writer.write(
+            {"fields": fields, "text": np.array(["a", "ö"], "<U2"), "pi": np.float64(3.25)}
+        )
+        start, _ = writer.pointers["grid"]
+        writer.point("first of the grid", start, start + 8)
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer.write({"Fortran": np.asfortranarray(np.arange(6, dtype="<i4").reshape(2, 3))})
+    writer["pi"] = np.array([3, 14], "<M8[D]")
+    writer.flush()
+
+
+def _masked(path: Path) -> None:
+    """Keep masks of rows, in the index, in the journal, and of rows that nobody wrote."""
+    masked: Any = np.ma.MaskedArray
+    with ptrarray.create(path, dtype="<i2", row_shape=(2,), masked=True, rows=6) as writer:
+        writer.write({"some": masked([[1, 2], [3, 4]], [[0, 1], [1, 0]]), "plain": [[5, 6]]})
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer.write({"late": masked([[7, 8]], True, fill_value=-1)}, start=4)
+    writer.flush()
+
+
+def _masked_mixed(path: Path) -> None:
+    """Keep masks of any array, with what is under them, and metadata."""
+    masked: Any = np.ma.MaskedArray
+    with ptrarray.create(path, masked=True) as writer:
+        grid = masked(np.arange(6.0).reshape(2, 3), np.eye(2, 3), fill_value=-1)
+        turned = masked(np.asfortranarray(grid.data), np.asfortranarray(grid.mask), hard_mask=True)
+        writer.write({"grid": grid, "turned": turned, "plain": np.ones(2, "<i2")})
+        fields = masked([(1, (2.0, 3.0))], [(1, (0, 1))], [("n", "<i4"), ("xy", "<f4", (2,))])
+        writer.write(
+            {"fields": fields, "0-d": masked(5.0, True)}, meta={"fields": {"of": "points"}}
+        )
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer.write({"late": masked([b"ab", b"c"], [0, 1], "|S2")}, meta={"late": {"n": [1, None]}})
+    writer.meta["grid"] = {"made": "later"}
+    writer.flush()
+
+
+def _masked_power_cut(path: Path) -> None:
+    """Leave commits of which the mask of the second is lost, and where a third's does not reach."""
+    masked: Any = np.ma.MaskedArray
+    with ptrarray.create(path, masked=True) as writer:
+        writer["a"] = masked([1.0, 2.0], [0, 1])
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer["flushed"] = masked([3.0, 4.0], [1, 0])
+    writer.flush()
+    writer["survived"] = masked([5.0, 6.0], [1, 1])
+    writer["too short"] = masked([7.0, 8.0], [0, 1])
+    writer["after"] = masked([9.0], [0])
+    mask = (path / "mask.bin").read_bytes()
+    (path / "mask.bin").write_bytes(mask[: 3 * 64 + 2])  # whole, but for the room behind it
+
+
+def _metadata(path: Path) -> None:
+    """Keep metadata in the index, and change it in the journal."""
+    with ptrarray.create(path, dtype="<f4") as writer:
+        writer.write(
+            {"a": [1, 2], "b": [3], "c": []},
+            meta={
+                "a": {"speaker": "Ann", "größe": {"x": [1, 2.5, None, True, b"\0"]}},
+                "c": {"k": 1},
+            },
+        )
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer.meta["b"] = {"speaker": "Bob"}
+    writer["a"] = [4]
+    writer.write({"d": [5]}, meta={"d": {"n": 2**63}})
+    writer.flush()
+
+
 GOOD_STORES: dict[str, Change] = {
     "example": _example,
     "plain": _plain,
@@ -263,6 +359,12 @@ GOOD_STORES: dict[str, Change] = {
     "torn-append": _torn_append,
     "torn-header": _torn_header,
     "power-cut": _power_cut,
+    "shaped": _shaped,
+    "mixed": _mixed,
+    "masked": _masked,
+    "masked-mixed": _masked_mixed,
+    "masked-power-cut": _masked_power_cut,
+    "metadata": _metadata,
 }
 
 
@@ -277,6 +379,14 @@ def _base(path: Path) -> None:
     writer = ptrarray.append(path)
     writer["c"] = [5]
     writer.flush()
+
+
+def _masked_base(path: Path) -> None:
+    """Make one of arrays with infos, masks and metadata, all in the index."""
+    with ptrarray.create(path, masked=True) as writer:
+        grid = np.ma.MaskedArray(np.arange(6, dtype="<i2").reshape(2, 3), np.eye(2, 3) == 1)
+        writer.write({"a": grid, "b": np.ones(2, "<f4")}, meta={"a": {"k": 1}})
+    ptrarray.checkpoint(path)
 
 
 def _overwrite(file: Path, start_byte: int, raw: bytes) -> None:
@@ -322,8 +432,10 @@ def _header(**changes: object) -> Change:
 
 def _write_header(file: Path, content: bytes, fields: dict[str, object]) -> None:
     first = min(start for _, start, _, _ in _first(content)["columns"].values())
+    fields.pop("crc")  # which comes last, after keys that are added
     covered = msgpack.packb({**fields, "crc": 0xFFFF_FFFF})[:-5]
     head = covered + b"\xce" + crc32(covered).to_bytes(4, "big")
+    assert len(head) <= first - 5
     file.write_bytes(head.ljust(first - 5, b"\xc0") + content[first - 5 :])
 
 
@@ -356,6 +468,37 @@ def _column_bytes(name: str, start_byte: int, raw: bytes, *, honest: bool = Fals
             _column(name, crc=crc32(content))(path)
 
     return change
+
+
+def _item(column: str, item: bytes) -> Change:
+    """Put another item in the place of the first array's, with columns that fit it."""
+
+    def change(path: Path) -> None:
+        file = path / "index.msgpack"
+        content = file.read_bytes()
+        fields = _first(content)
+        found = {n: content[at : at + size] for n, (_, at, size, _) in fields["columns"].items()}
+        ends = np.frombuffer(found[f"{column}_end"], "<u8")
+        found[column] = item + found[column][ends[0] :]
+        found[f"{column}_end"] = (ends + len(item) - ends[0]).tobytes()
+        at, body = 2048, b""
+        for name, raw in found.items():
+            fields["columns"][name] = [fields["columns"][name][0], at, len(raw), crc32(raw)]
+            body = body.ljust(at - 2048, b"\xc0") + b"\xc6" + len(raw).to_bytes(4, "big") + raw
+            at += -(-(len(raw) + 5) // 64) * 64
+        covered = msgpack.packb({**fields, "crc": 0xFFFF_FFFF})[:-5]
+        head = covered + b"\xce" + crc32(covered).to_bytes(4, "big")
+        file.write_bytes(head.ljust(2043, b"\xc0") + body)
+
+    return change
+
+
+def _info(**fields: object) -> Change:
+    return _item("info", msgpack.packb(fields))
+
+
+def _meta(meta: object) -> Change:
+    return _item("meta", msgpack.packb(meta))
 
 
 def _journal_header(**changes: Any) -> Change:
@@ -429,6 +572,54 @@ BAD_STORES: dict[str, Change] = {
     "journal-cut": _cut("journal.msgpack", 8192 + 20),
     "record-damaged": _bytes("journal.msgpack", 8192 + 30, b"\xff"),
     "record-zeros": _zeros_committed,
+    "layout-unknown": _header(layout="other"),
+    "layout-mixed-of-ints": _header(layout="mixed"),
+    "layout-shaped-rows": _header(layout="shaped", row_shape=[2]),
+}
+
+_NESTED: Any = "<i2"
+for _ in range(20):
+    _NESTED = [["x", _NESTED]]
+
+BAD_MASKED_STORES: dict[str, Change] = {
+    "mask-outside": _header(mask_file="../mask.bin"),
+    "mask-is-data": _header(mask_file="data.bin"),
+    "mask-of-nothing": _header(layout="shaped", dtype=[["", "|V4"]]),
+    "mask-missing": _without("mask.bin"),
+    "mask-cut": _cut("mask.bin", 40),
+    "info-alone": _column("info_end"),
+    "info-end-alone": _column("info"),
+    "meta-alone": _column("meta_end"),
+    "info-end-short": _column("info_end", nbytes=8),
+    "meta-end-long": _column("meta_end", nbytes=24),
+    "info-outside": _column_bytes("info_end", 0, b"\xff\xff"),
+    "meta-outside": _column_bytes("meta_end", 8, b"\xff\xff"),
+    "info-no-map": _item("info", msgpack.packb([1])),
+    "info-empty-msgpack": _item("info", b"\xc1"),
+    "info-large": _info(shape=[12], more=bytes(2**16)),
+    "info-objects": _info(dtype="|O", shape=[2, 3]),
+    "info-objects-nested": _info(dtype=[["a", [["b", "|O"]]]]),
+    "info-nested": _info(dtype=_NESTED),
+    "info-no-width": _info(dtype="|S0"),
+    "info-mask-wider": _info(dtype=[["a", "|u1"], ["b", "|S0"]], shape=[12]),
+    "info-dtype-too-wide": _info(dtype="<f8"),
+    "info-shape-other": _info(dtype="<i2", shape=[2, 2]),
+    "info-shape-huge": _info(dtype="<i2", shape=[2**62, 2**62, 2**62]),
+    "info-shape-of-nothing": _info(dtype="<i2", shape=[0, 2**62, 2**62]),
+    "info-shape-negative": _info(dtype="<i2", shape=[-2, -3]),
+    "info-shape-deep": _info(dtype="<i2", shape=[2, 3] + [1] * 63),
+    "info-shape-text": _info(dtype="<i2", shape="23"),
+    "info-order": _info(dtype="<i2", shape=[2, 3], order="Q"),
+    "info-fill-value-short": _info(dtype="<i2", shape=[2, 3], fill_value=b"\0"),
+    "info-fill-value-long": _info(dtype="<i2", shape=[2, 3], fill_value=b"\0" * 4),
+    "info-fill-value-text": _info(dtype="<i2", shape=[2, 3], fill_value="ab"),
+    "meta-list": _meta([1, 2]),
+    "meta-keys": _meta({1: 2}),
+    "meta-bytes-keys": _meta({b"k": 2}),
+    "meta-cut": _item("meta", b"\x82\xa1k\x01"),
+    "meta-two": _item("meta", b"\x80\x80"),
+    "meta-nested": _item("meta", b"\x81\xa1k" * 5000 + b"\x01"),
+    "meta-endless": _item("meta", b"\x81\xa1k" + b"\xdd\xff\xff\xff\xff" * 100),
 }
 
 

@@ -72,6 +72,45 @@ def create_and_append(path: Path, who: int, barrier: Barrier) -> None:
         writer[str(who)] = [who]
 
 
+# arrays of any shape and dtype, with masks and metadata --------------------------------------------
+
+
+def strange(who: int, n: int) -> Any:
+    """Return what worker `who` writes as its n-th array, masked or not."""
+    shape = ((n % 5,), (2, n % 3 + 1), (), (2, 1, 3))[n % 4]
+    size = int(np.prod(shape))
+    array = (np.arange(size) + 1000 * who + n).reshape(shape).astype(("<f8", ">i4", "<c8")[n % 3])
+    array = np.asfortranarray(array) if n % 2 else array
+    if n % 5 == 0:
+        return array
+    return np.ma.MaskedArray(array, np.arange(size).reshape(shape) % 2 == who % 2, fill_value=n)
+
+
+def strange_meta(who: int, n: int) -> dict[str, Any]:
+    return {} if n % 3 == 0 else {"who": who, "n": [n]}
+
+
+def append_strange(path: Path, who: int, n_arrays: int, barrier: Barrier) -> None:
+    """Append arrays one by one, a large one among them, and say something of a shared one."""
+    barrier.wait()
+    with ptrarray.append(path) as writer:
+        for n in range(n_arrays):
+            name = f"{who}/{n}"
+            writer.write({name: strange(who, n)}, meta={name: strange_meta(who, n)})
+            writer.meta["shared"] = {"who": who, "n": n}
+        writer[f"{who}/large"] = np.full((90, 100), who, "f8")
+
+
+def change_in_place(path: Path, told: Connection) -> None:
+    """Change an array and its mask through the mapping, over and over, and flush."""
+    with ptrarray.open(path, "r+") as store:
+        array: Any = store["shared"]
+        for n in range(20):
+            array[n % 3] = np.ma.masked if n % 2 else n
+            store.flush()
+            told.send(n)
+
+
 # writers that die ---------------------------------------------------------------------------------
 
 

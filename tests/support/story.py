@@ -21,6 +21,7 @@ from ptrarray.storage import files
 from tests.support.power import KilledError, Recording, Site, materialise, read_tree, record
 
 Array = NDArray[Any]
+Masked = np.ma.MaskedArray[Any, np.dtype[np.float64]]
 Content = dict[str, bytes] | None  # arrays by name, attrs under ATTRS; None: no store
 Tree = dict[str, bytes | None]
 
@@ -159,6 +160,13 @@ class Story:
 
 def _last(marks: list[Mark], cut: int, *, before: bool = False) -> int:
     return [mark.n_commits for mark in marks if mark.at < cut + (not before) or not mark.at][-1]
+
+
+def hidden(shape: tuple[int, ...], seed: int = 0) -> Masked:
+    """Return numbers of which no two neighbours are both masked, or both not."""
+    data = np.random.default_rng([*shape, seed]).random(shape)
+    is_masked = np.arange(data.size).reshape(shape) % 2 == seed % 2
+    return np.ma.MaskedArray(data, is_masked, fill_value=-1.0 - seed)
 
 
 def essence(array: Array, meta: Meta) -> bytes:

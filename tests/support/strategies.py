@@ -135,3 +135,38 @@ def arrays(draw: st.DrawFn, dtype: Any, row_shape: tuple[int, ...], max_length: 
     length = draw(st.one_of(st.just(0), st.integers(0, max_length)))
     array = filled(dtype, (length, *row_shape), draw(st.integers(0, 2**16)))
     return draw(st.sampled_from(MEMORY_LAYOUTS))(array)
+
+
+# of any shape and dtype, and masked ----------------------------------------------------------
+
+SHAPES = ((), (0,), (1,), (5,), (2, 3), (0, 4), (3, 0), (2, 1, 3), (1,) * 6)
+FILL_DTYPES = (*PLAIN_DTYPES, *STRUCTURED_DTYPES)
+
+
+def hidden(array: Array, seed: int) -> Array:
+    """Return an array masked here and there, in each field by itself, some with more to keep."""
+    rng = np.random.default_rng(seed)
+    descr = np.dtype(np.ma.make_mask_descr(array.dtype))
+    raw = rng.integers(0, 2, array.size * descr.itemsize).astype(np.bool_)
+    mask: Any = raw.view(descr).reshape(array.shape)
+    if array.flags.fnc and seed % 2:
+        mask = np.asfortranarray(mask)
+    masked: Any = np.ma.MaskedArray(array, mask, hard_mask=seed % 3 == 0)
+    if seed % 5 < 2:
+        masked.fill_value = filled(array.dtype, (), seed)[()]
+    return masked  # type: ignore[no-any-return]
+
+
+@st.composite
+def maybe_hidden(draw: st.DrawFn, array: Array, masked: bool) -> Array:
+    """Mask some of the arrays for a store that keeps masks."""
+    return hidden(array, draw(st.integers(0, 999))) if masked and draw(st.booleans()) else array
+
+
+@st.composite
+def shaped_arrays(draw: st.DrawFn, dtype: Any) -> Array:
+    """Arrays of any shape in every memory layout; of one dtype, or of any if that is None."""
+    dtype = np.dtype(draw(st.sampled_from(FILL_DTYPES)) if dtype is None else dtype)
+    array = filled(dtype, draw(st.sampled_from(SHAPES)), draw(st.integers(0, 2**16)))
+    layouts = MEMORY_LAYOUTS if array.ndim else (in_c_order, read_only)
+    return draw(st.sampled_from(layouts))(array)
