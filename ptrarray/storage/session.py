@@ -349,6 +349,12 @@ class Session:
             with suppress(OSError, BadInputError):
                 self.checkpoint()
 
+    @property
+    def next_row(self) -> int:
+        """Where the next append goes. Under the lock."""
+        next_row: int = self.layout.aligned(self.state.n_reserved)
+        return next_row
+
     def set_reserved(self, n_reserved: int) -> None:
         """Move the end of the reserved rows. Under the lock."""
         state = self.state._replace(n_reserved=n_reserved)

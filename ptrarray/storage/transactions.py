@@ -63,7 +63,7 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
         if not overwrite:
             session.check_new(batch.names, batch.hashes)
         if start is None and nbytes <= _SMALL_NBYTES:
-            start = session.state.n_reserved
+            start = session.next_row
             end = _end(session, start, batch.n_rows)
             session.data.pwritev(batch.buffers, start * session.width)
             session.content.write_masks(batch, start)
@@ -104,7 +104,7 @@ def reserve(session: Session, n_rows: int) -> int:
     """Take rows for somebody to fill later; return the first."""
     session.check_plannable()
     with session.locked():
-        start = session.state.n_reserved
+        start = session.next_row
         session.set_reserved(_end(session, start, session.layout.aligned(n_rows)))
     return start
 
@@ -262,7 +262,7 @@ def _entry(snapshot: Snapshot, place: int, name: bytes) -> tuple[int, _Entry]:
 def _claim(session: Session, n_rows: int, start: int | None, name: bytes) -> Claim:
     """Reserve rows and keep other writers off them. Under the lock."""
     text = name.decode()
-    first = session.state.n_reserved if start is None else start
+    first = session.next_row if start is None else start
     if first % session.layout.alignment:
         raise BadInputError(
             f"start {first} is no multiple of {session.layout.alignment}, where arrays of "
