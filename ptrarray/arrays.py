@@ -13,7 +13,7 @@ from ptrarray.copying import cut
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import ROWS
 from ptrarray.ragged import Ragged, gather
-from ptrarray.storage.advice import is_cold, prefetch, prefetch_cold
+from ptrarray.storage.advice import is_cold, prefetch, prefetch_cold, reads_little_ahead
 from ptrarray.storage.sharded_state import ShardedState
 from ptrarray.storage.state import Closed, State
 from ptrarray.views import Names
@@ -34,11 +34,13 @@ def walk(
 ) -> Iterator[Array]:
     """Yield all arrays in data order, as views; with `ahead` have the system fetch them first."""
     starts, ends = state.columns()
-    blocks = _windows(state, starts, ends) if ahead else _blocks(len(starts))
+    is_mapped = state.snapshot.backend == "mmap"
+    # Reading one after the other, the system needs to be told of a mapping only.
+    blocks = _windows(state, starts, ends) if ahead and is_mapped else _blocks(len(starts))
     if not state.is_plain:
         yield from _walk_shaped(state, note, blocks)
         return
-    rows, is_mapped = state.rows, state.snapshot.backend == "mmap"
+    rows = state.rows
     for block in blocks:
         if not is_mapped:
             yield from _read(rows, starts[block], ends[block])
@@ -56,18 +58,22 @@ def _blocks(n_arrays: int) -> Iterator[slice]:
 
 
 def _windows(state: State | ShardedState | Closed, starts: Int64s, ends: Int64s) -> Iterator[slice]:
-    """Do the same, and have the system fetch the rows of each if they seem not to be in memory."""
+    """Do the same; before each, have the system fetch the next one's rows if they seem cold."""
     window_rows = max(1, _WINDOW_NBYTES // max(1, state.layout.width))
-    at = 0
-    while at < len(starts):
+    sources = state.sources
+    block = slice(0, 0)
+    while block.stop < len(starts):
+        at, before = block.stop, block
         end = int(np.searchsorted(starts, starts[at] + window_rows))
         block = slice(at, min(max(at + 1, end), at + _BLOCK))
         first, last = starts[at : at + 1], ends[block].max(keepdims=True)
         # The system is fetching the first rows by itself, as the ones before were read.
-        if is_cold(state.sources, int(last[0]) - 1):
-            prefetch(state.sources, first, last, 2 * _WINDOW_NBYTES)  # the last may reach beyond
-        yield block
-        at = block.stop
+        if is_cold(sources, int(last[0]) - 1):
+            if not reads_little_ahead(state.snapshot.directory):
+                sources = []  # of a disk that advice only disturbs
+            prefetch(sources, first, last, 2 * _WINDOW_NBYTES)  # the last may reach beyond
+        yield before
+    yield block
 
 
 def _read(rows: Any, starts: Int64s, ends: Int64s) -> Iterator[Array]:

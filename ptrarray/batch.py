@@ -20,7 +20,7 @@ from ptrarray.casting import Fitted, as_array, fit, fit_masked, fit_shaped
 from ptrarray.errors import BadInputError
 from ptrarray.format import infos, metadata
 from ptrarray.format.journal import Pointed
-from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout
+from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_dtype
 
 NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
 _FEW = 4  # arrays that are fitted sooner one by one
@@ -163,7 +163,7 @@ def _from_fitted(
 def _mask_of(part: Fitted) -> npt.NDArray[np.uint8]:
     if part.mask is not None:
         return _bytes_of(part.mask)
-    element = np.dtype(np.ma.make_mask_descr(part.elements.dtype))
+    element = mask_dtype(part.elements.dtype)
     return np.zeros(part.elements.size * element.itemsize, np.uint8)
 
 

@@ -395,7 +395,8 @@ class PointerArray(Mapping[str, Array]):
         """Yield the arrays in data order, as views: from the front of the file to its end.
 
         For reading all of it: unlike `values`, has the system fetch what seems
-        not to be in memory some 32 MB at a time.
+        not to be in memory some 32 MB at a time, where the disk reads little
+        ahead by itself.
 
         Examples
         --------

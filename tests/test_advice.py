@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 import ptrarray
 from ptrarray import BadInputError, ClosedStoreError, UnknownNameError, arrays
-from ptrarray.storage import advice, state
+from ptrarray.storage import advice, files, state
 from ptrarray.storage.advice import PAGE_NBYTES, Source, prefetch, source_of
 from ptrarray.storage.mapping import map_rows
 from ptrarray.storage.pread import open_rows
+from tests.support.backends import mapped
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -82,6 +83,7 @@ def seem(monkeypatch: pytest.MonkeyPatch, *, cold: bool) -> list[int]:
     advice_is_cold = advice.is_cold
     monkeypatch.setattr(advice, "is_cold", is_cold)
     monkeypatch.setattr(arrays, "is_cold", is_cold)
+    monkeypatch.setattr(arrays, "reads_little_ahead", lambda path: True)
     return touched
 
 
@@ -223,6 +225,7 @@ def test_a_warm_batch_costs_four_looks(
         assert touched == []
 
 
+@mapped
 def test_walk_fetches_window_by_window(
     path: Path, monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:
@@ -239,6 +242,28 @@ def test_walk_fetches_window_by_window(
         assert len(found) == len(expected) == N_NAMES + 1
         assert all(np.ma.allequal(a, b) for a, b in zip(found, expected, strict=True))
         assert [a.shape for a in found] == [a.shape for a in expected]
+
+
+@mapped
+def test_walk_leaves_a_disk_that_reads_far_ahead_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    seem(monkeypatch, cold=True)
+    monkeypatch.setattr(arrays, "reads_little_ahead", advice.reads_little_ahead)
+    monkeypatch.setattr(files, "read_ahead_nbytes", lambda path: 8 << 20)
+    with ptrarray.open(path) as store:
+        assert len(list(store.walk())) == N_NAMES + 1
+        assert not any(told.values())
+        monkeypatch.setattr(files, "read_ahead_nbytes", lambda path: 128 << 10)
+        assert len(list(store.walk())) == N_NAMES + 1
+        assert any(told.values())
+
+
+def test_how_far_a_disk_reads_ahead(tmp_path: Path) -> None:
+    found = files.read_ahead_nbytes(tmp_path)
+    assert found >= 0
+    assert found % 1024 == 0
+    assert not advice.reads_little_ahead(tmp_path / "absent")
 
 
 def test_walk_with_shared_and_nested_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

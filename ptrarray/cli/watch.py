@@ -91,7 +91,7 @@ class _Screen:
         if self._is_waiting or self._as_json:
             return
         self._is_waiting = True
-        text = f"{printable(self._title)}: waiting for a store"
+        text = f"waiting for a store at {printable(self._title)}"  # a long path may be cut off
         if self._is_terminal:
             self._draw([text])
         else:

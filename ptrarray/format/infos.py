@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes
-from ptrarray.format.layouts import MIXED, ROWS, Layout, mask_itemsize
+from ptrarray.format.layouts import MIXED, ROWS, Layout, mask_dtype, mask_itemsize
 
 LIMIT_NBYTES = 2**16  # of one info
 MAX_NDIM = 64  # of numpy
@@ -200,7 +200,7 @@ def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
             rows = rows.reshape(info.shape, order=order)
     if mask is None:
         return rows
-    mask = mask.view(np.ma.make_mask_descr(dtype)).reshape(rows.shape, order=order)
+    mask = mask.view(mask_dtype(dtype)).reshape(rows.shape, order=order)
     fill_value = None
     if info.fill_value is not None:
         fill_value = np.frombuffer(info.fill_value, dtype)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +25,12 @@ ALIGNMENT_NBYTES = 64
 Int64s = npt.NDArray[np.int64]
 
 
+@lru_cache(maxsize=256)
+def mask_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of a mask's elements: bool, or one for each field."""
+    return np.dtype(np.ma.make_mask_descr(dtype))
+
+
 def mask_itemsize(dtype: np.dtype[Any]) -> int:
     """Bytes of the mask of one element: one, or one for each field.
 
@@ -38,7 +45,7 @@ def mask_itemsize(dtype: np.dtype[Any]) -> int:
     >>> mask_itemsize(np.dtype("f8")), mask_itemsize(np.dtype("i4,(2,)f8"))
     (1, 3)
     """
-    nbytes = np.dtype(np.ma.make_mask_descr(dtype)).itemsize
+    nbytes = mask_dtype(dtype).itemsize
     if not 0 < nbytes <= dtype.itemsize:
         raise BadInputError(
             f"dtype {dtype!r:.200} has no fields, or some without width: no masks of them can be kept",
@@ -86,7 +93,7 @@ class Layout(NamedTuple):
     @property
     def mask_dtype(self) -> np.dtype[Any]:
         """Type of a mask's elements: bool, or one for each field."""
-        return np.dtype(np.ma.make_mask_descr(self.dtype))
+        return mask_dtype(self.dtype)
 
     @property
     def mask_width(self) -> int:

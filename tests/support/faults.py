@@ -36,7 +36,7 @@ CALLS: dict[str, tuple[int, ...]] = {
     "unlink": (errno.EIO, errno.EACCES),
     "make_directory": (errno.ENOSPC, errno.EACCES),
 }
-HARMLESS = {"close", "fspath", "posix_fadvise", "register_at_fork"}
+HARMLESS = {"close", "fspath", "major", "minor", "posix_fadvise", "register_at_fork"}
 SYNCS = {"fdatasync", "fsync"}
 
 
