@@ -8,7 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -20,9 +20,11 @@ import numpy as np
 
 import ptrarray
 from tests.support.power import materialise, read_tree
-from tests.support.story import NAME, Tree, booted, repeatable, without_syncs
+from tests.support.story import NAME, Tree, booted, essence, repeatable, without_syncs
 
-INDEX, JOURNAL, DATA = "index.msgpack", "journal.msgpack", "data.bin"
+Read = Callable[[ptrarray.PointerArray], object]
+
+INDEX, JOURNAL, DATA, MASK = "index.msgpack", "journal.msgpack", "data.bin", "mask.bin"
 FILES = (INDEX, JOURNAL, DATA)
 TIMEOUT_SECONDS = 20.0
 MEMORY_NBYTES = 1 << 30  # that a forged length may not ask for
@@ -46,37 +48,67 @@ POINTED_LATER = {"q": _ints(5)[1:3]}
 EXPECTED = {name: array.tobytes() for name, array in (ARRAYS | LATER | POINTED_LATER).items()}
 
 
+def _write_plain(path: Path) -> None:
+    """Make a small store with every kind of record, all of it on the disk."""
+    with ptrarray.create(path, dtype="i4", attrs={"rate": 8000}) as writer:
+        writer.write({key: array for key, array in ARRAYS.items() if key != "p"})
+        start, _ = writer.pointers["name with a longer text"]
+        writer.point("p", start + 3, start + 6)
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    writer.write({"gone": _ints(6)} | LATER)
+    start, _ = writer.pointers["j1"]
+    writer.point("q", start + 1, start + 3)
+    writer.attrs["unit"] = "mV"
+    del writer["gone"]
+    writer.flush()
+
+
+def _write_masked(path: Path) -> None:
+    """Make a small store of arrays with dtypes, shapes, masks and metadata of their own."""
+    masked: Any = np.ma.MaskedArray
+    with ptrarray.create(path, masked=True) as writer:
+        grid = _ints(6).astype("<i2").reshape(2, 3)
+        turned = masked(np.asfortranarray(grid), np.asfortranarray(np.eye(2, 3)), fill_value=-7)
+        fields = masked([(b"ab", (1, 2))], [(1, (0, 1))], [("s", "S2"), ("xy", "<f4", (2,))])
+        arrays = {"turned": turned, "fields": fields, "nothing": np.ones((0, 2)), "plain": _ints(3)}
+        writer.write(arrays, meta={"turned": {"speaker": "Ann"}, "plain": {"größe": [1, None]}})
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    late = masked(_ints(5), [0, 1, 1, 0, 1], hard_mask=True)
+    writer.write({"late": late, "gone": grid, "pi": np.float64(3.25)}, meta={"late": {"k": [1.5]}})
+    writer.meta["fields"] = {"of": "points"}
+    del writer["gone"]
+    writer.flush()
+
+
+class Sample(NamedTuple):
+    """A small store to be damaged, and what is read of it."""
+
+    write: Callable[[Path], None]
+    reads: tuple[Read, ...]
+
+
 @cache
-def prepared() -> Tree:
-    """Return the files of a small store with every kind of record, all of it on the disk."""
+def prepared(sample: Sample | None = None) -> Tree:
+    """Return the files of a small store, the plain one by default."""
     with TemporaryDirectory() as name, booted(BOOT), repeatable():
         path = Path(name) / NAME
-        with ptrarray.create(path, dtype="i4", attrs={"rate": 8000}) as writer:
-            writer.write({key: array for key, array in ARRAYS.items() if key != "p"})
-            start, _ = writer.pointers["name with a longer text"]
-            writer.point("p", start + 3, start + 6)
-        ptrarray.checkpoint(path)
-        writer = ptrarray.append(path)
-        writer.write({"gone": _ints(6)} | LATER)
-        start, _ = writer.pointers["j1"]
-        writer.point("q", start + 1, start + 3)
-        writer.attrs["unit"] = "mV"
-        del writer["gone"]
-        writer.flush()
+        (sample or PLAIN).write(path)
         return read_tree(Path(name))
 
 
 @cache
-def content(file: str) -> bytes:
-    """Return the bytes of one file of the small store."""
-    raw = prepared()[f"{NAME}/{file}"]
+def content(file: str, sample: Sample | None = None) -> bytes:
+    """Return the bytes of one file of a small store."""
+    raw = prepared(sample)[f"{NAME}/{file}"]
     assert raw is not None
     return raw
 
 
-def damaged(root: Path, file: str, raw: bytes) -> Path:
-    """Make the small store with other bytes in one file; return its path."""
-    materialise(prepared() | {f"{NAME}/{file}": raw}, root)
+def damaged(root: Path, file: str, raw: bytes, sample: Sample | None = None) -> Path:
+    """Make a small store with other bytes in one file; return its path."""
+    materialise(prepared(sample) | {f"{NAME}/{file}": raw}, root)
     return root / NAME
 
 
@@ -148,13 +180,29 @@ def missing(store: ptrarray.PointerArray) -> object:
     return [name in store for name in ("not there", "gone", "j", "\0")]
 
 
-READS = (by_name, by_position, taken, taken_by_position, iterated, reduced, columns, missing)
+def whole(store: ptrarray.PointerArray) -> object:
+    return {name: essence(store[name], store.meta[name]) for name in store}
+
+
+def walked(store: ptrarray.PointerArray) -> object:
+    return [(name, essence(array, {})) for name, array in store.items()]
+
+
+def metas(store: ptrarray.PointerArray) -> object:
+    return list(store.meta.items())
+
+
+PLAIN = Sample(
+    _write_plain,
+    (by_name, by_position, taken, taken_by_position, iterated, reduced, columns, missing),
+)
+MASKED = Sample(_write_masked, (whole, walked, columns, missing, metas))
 
 
 @cache
-def right(read: Callable[[ptrarray.PointerArray], object]) -> object:
+def right(read: Read, sample: Sample) -> object:
     with TemporaryDirectory() as name, booted(BOOT):
-        materialise(prepared(), Path(name) / "root")
+        materialise(prepared(sample), Path(name) / "root")
         with ptrarray.open(Path(name) / "root" / NAME) as store:
             return read(store)
 
@@ -178,7 +226,9 @@ def refused(call: Callable[[], object]) -> ptrarray.CorruptStoreError | None:
     return None
 
 
-def read_in_every_way(path: Path, errors: tuple[type[Exception], ...] = ()) -> Outcome:
+def read_in_every_way(
+    path: Path, errors: tuple[type[Exception], ...] = (), sample: Sample = PLAIN
+) -> Outcome:
     """Read a store by everything there is; an error of no allowed kind is raised.
 
     Parameters
@@ -188,21 +238,28 @@ def read_in_every_way(path: Path, errors: tuple[type[Exception], ...] = ()) -> O
     errors : tuple of exception types
         Beside `CorruptStoreError`, what a read may raise; an unknown name
         always may, and counts as wrong.
+    sample : Sample
+        What it was.
     """
     wrong: list[str] = []
     wrong_kinds: tuple[type[BaseException], ...] = (ptrarray.UnknownNameError, *errors)
     n_refused = 0
-    for read in READS:
 
-        def call(read: Callable[[ptrarray.PointerArray], object] = read) -> None:
-            with ptrarray.open(path) as store:
-                try:
-                    if read(store) != right(read):
-                        wrong.append(read.__name__)
-                except wrong_kinds:
-                    wrong.append(read.__name__)
+    def try_read(read: Read, store: ptrarray.PointerArray) -> None:
+        try:
+            if read(store) != right(read, sample):
+                wrong.append(read.__name__)
+        except wrong_kinds:
+            wrong.append(read.__name__)
 
-        n_refused += refused(call) is not None
+    def try_all() -> None:
+        nonlocal n_refused
+        with ptrarray.open(path) as store:
+            for read in sample.reads:
+                n_refused += refused(partial(try_read, read, store)) is not None
+
+    if refused(try_all) is not None:
+        n_refused = len(sample.reads)
     return Outcome(wrong, refused(lambda: ptrarray.verify(path)), n_refused)
 
 
@@ -217,12 +274,14 @@ def write_and_checkpoint(path: Path) -> bool:
             writer.write({"new": NEW}, overwrite=True)
         ptrarray.checkpoint(path)
         with ptrarray.open(path) as store:
-            assert store["new"].tobytes() == NEW.tobytes()
+            assert np.ma.getdata(store["new"]).tobytes() == NEW.tobytes()
 
     return refused(call) is None
 
 
-def check_damaged(path: Path, file: str | None = None) -> bool:
+def check_damaged(
+    path: Path, file: str | None = None, sample: Sample = PLAIN, *, then_write: bool = True
+) -> bool:
     """Check that damage is found by `verify` or does no harm; tell whether it was found.
 
     Parameters
@@ -231,17 +290,21 @@ def check_damaged(path: Path, file: str | None = None) -> bool:
         A store whose bytes differ from the small store's.
     file : str, optional
         The file that errors must name; any of the store by default.
+    sample : Sample
+        What it was.
+    then_write : bool
+        Whether to write to it, too.
     """
     before = read_tree(path.parent)
     with guarded():
-        outcome = read_in_every_way(path)
+        outcome = read_in_every_way(path, sample=sample)
         assert read_tree(path.parent) == before, "a read changed a file"
         if outcome.refusal is None:
             assert not outcome.wrong, f"wrong data that verify passed: {outcome.wrong}"
         else:
             assert outcome.refusal.path.startswith(str(path / (file or ""))), outcome.refusal
-        if write_and_checkpoint(path):
-            again = read_in_every_way(path)
+        if then_write and write_and_checkpoint(path):
+            again = read_in_every_way(path, sample=sample)
             if outcome.refusal is None:
                 assert again.refusal is None, again.refusal
             else:
@@ -249,14 +312,25 @@ def check_damaged(path: Path, file: str | None = None) -> bool:
     return outcome.refusal is not None
 
 
-def check_forged(path: Path) -> bool:
+def check_forged(path: Path, sample: Sample = PLAIN) -> bool:
     """Check that a store with forged fields is refused or read, and does no other harm."""
+    # A forged dtype or row shape may be one that cannot be summed.
+    errors = (TypeError, ptrarray.BadInputError)
     with guarded():
-        # A forged dtype or row shape may be one that cannot be summed.
-        outcome = read_in_every_way(path, (TypeError, ptrarray.BadInputError))
+        outcome = read_in_every_way(path, errors, sample)
+        if sample is not PLAIN:
+            check_repaired(path)
         write_and_checkpoint_forged(path)
-        read_in_every_way(path, (TypeError, ptrarray.BadInputError))
+        read_in_every_way(path, errors, sample)
     return outcome.refusal is not None or outcome.n_refused > 0
+
+
+def check_repaired(path: Path) -> None:
+    """Check that what `repair` makes of a store is sound."""
+    repaired = path.with_name("repaired.ptr")
+    if refused(lambda: ptrarray.repair(path, repaired)) is None:
+        ptrarray.verify(repaired)
+    shutil.rmtree(repaired, ignore_errors=True)
 
 
 def write_and_checkpoint_forged(path: Path) -> None:
@@ -363,6 +437,26 @@ def pack_journal(raw: bytes, bodies: list[Any]) -> bytes:
 def _frame(body: bytes, seed: int) -> bytes:
     nbytes = (4 + len(body)).to_bytes(4, "big")
     return b"\xc6" + nbytes + crc32(body, seed).to_bytes(4, "little") + body
+
+
+def with_item(raw: bytes, column: str, item: bytes) -> bytes:
+    """Put another info or metadata in the place of the first array's, in an index or a journal."""
+    if raw[:1] != b"\xc5":
+        header, found = unpack_index(raw)
+        found[column], found[f"{column}_end"] = _replaced(
+            found[column], found[f"{column}_end"], item
+        )
+        return lay_out(header, found)
+    bodies = records(raw)
+    at = 9 if column == "info" else 11  # in the body of a put
+    put = next(body for body in bodies if len(body) > 8)
+    put[at], put[at - 1] = _replaced(put[at], put[at - 1], item)
+    return pack_journal(raw, bodies)
+
+
+def _replaced(joined: bytes, raw_ends: bytes, item: bytes) -> tuple[bytes, bytes]:
+    ends = np.frombuffer(raw_ends, "<i8")
+    return item + joined[ends[0] :], (ends + len(item) - ends[0]).tobytes()
 
 
 def mended(file: str, raw: bytes) -> bytes:

@@ -13,7 +13,7 @@ import ptrarray
 SEEDS = Path(__file__).parent.parent / "golden" / "v1"
 CORPUS = Path(__file__).parent.parent / "corpus" / "fuzz"
 FILES = ("index.msgpack", "journal.msgpack")
-STORES = ("changed.ptr", "structured.ptr")
+STORES = ("changed.ptr", "structured.ptr", "masked-mixed.ptr", "metadata.ptr")
 
 
 def attempt(raw: bytes, store: Path) -> None:
@@ -23,7 +23,7 @@ def attempt(raw: bytes, store: Path) -> None:
     error of ours: anything else that is raised is a bug.
     """
     choice = raw[0] if raw else 0
-    name, seed = FILES[choice & 1], STORES[choice >> 1 & 1]
+    name, seed = FILES[choice & 1], STORES[choice >> 1 & 3]
     shutil.rmtree(store, ignore_errors=True)
     shutil.copytree(SEEDS / seed, store)
     (store / name).write_bytes(raw[1:])
@@ -32,9 +32,8 @@ def attempt(raw: bytes, store: Path) -> None:
     with suppress(ptrarray.StoreError):
         ptrarray.verify(store)
     with suppress(ptrarray.StoreError), ptrarray.append(store) as writer:
-        writer.write(
-            {"\0fuzz": np.empty((0, *(writer.row_shape or ())), writer.dtype)}, overwrite=True
-        )
+        empty = np.empty((0, *(writer.row_shape or ())), writer.dtype)
+        writer.write({"\0fuzz": empty}, overwrite=True, meta={"\0fuzz": {"k": 1}})
 
 
 def _read(store: ptrarray.PointerArray) -> None:
@@ -42,6 +41,8 @@ def _read(store: ptrarray.PointerArray) -> None:
     for name in names:
         with suppress(ptrarray.StoreError):
             store[name]
+        with suppress(ptrarray.StoreError):
+            store.meta[name]
     with suppress(ptrarray.StoreError):
         store.take(names)
     for array in store.values():
