@@ -30,6 +30,7 @@ _OF_THE_SHARD = frozenset(
         "header",
         "layout",
         "row_limit",
+        "next_row",
         "set_reserved",
         "state",
         "width",
