@@ -64,7 +64,17 @@ def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[
         raise _unfit(name, what, array.shape, (None, *row_shape))
     if array.dtype != dtype:
         array = _cast(name, array, dtype, is_literal=not isinstance(value, np.ndarray))
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    return array if array.flags.c_contiguous else clean_copy(array)
+
+
+def clean_copy(array: Array) -> Array:
+    """Copy an array into C order, with zeros between the fields of structured dtypes.
+
+    There numpy copies nothing, so that what was in memory before would get into a store.
+    """
+    copy = np.zeros(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 class Fitted(NamedTuple):
@@ -122,7 +132,8 @@ def fit_shaped(name: str, value: npt.ArrayLike, dtype: np.dtype[Any] | None) -> 
         array = _cast(name, array, dtype, is_literal=not isinstance(value, np.ndarray))
     is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     lying = array.T if is_fortran else array
-    return Fitted(np.ascontiguousarray(lying).reshape(-1), array.shape, is_fortran)
+    lying = lying if lying.flags.c_contiguous else clean_copy(lying)
+    return Fitted(lying.reshape(-1), array.shape, is_fortran)
 
 
 def fit_masked(

@@ -494,3 +494,18 @@ def test_unused_metadata_costs_nothing(tmp_path: Path) -> None:
         ptrarray.checkpoint(path)
     sizes = [(path / "index.msgpack").stat().st_size for path in paths]
     assert sizes[0] == sizes[1]
+
+
+PADDED = np.dtype({"names": ["a", "b"], "formats": ["i1", "f8"], "offsets": [0, 8], "itemsize": 16})
+
+
+@pytest.mark.parametrize("given", [{"dtype": PADDED}, {"dtype": PADDED, "row_shape": None}, {}])
+def test_what_was_in_memory_does_not_get_into_padding(tmp_path: Path, given: Any) -> None:
+    strided = np.frombuffer(b"\xff" * 1600, PADDED)[::2]
+    with ptrarray.create(tmp_path / "a.ptr", **given) as writer:
+        for n in range(20):
+            used_before = np.full(800, 0xEE, np.uint8)
+            del used_before  # whose memory comes next
+            writer[f"a{n}"] = strided
+    raw = np.fromfile(tmp_path / "a.ptr" / "data.bin", np.uint8).reshape(-1, 16)
+    assert not raw[:, 1:8].any()

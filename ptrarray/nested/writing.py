@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.casting import clean_copy
+from ptrarray.checksum import crc32
 from ptrarray.errors import BadInputError
 from ptrarray.nested.encoder import Content
 from ptrarray.storage.allocation import streamed
@@ -128,4 +129,4 @@ def _write_strided(writer: PointerArrayWriter, name: str, array: npt.NDArray[Any
         n_elements = _PIECE_NBYTES // array.itemsize + 1
         flags: Any = ["external_loop", "buffered", "zerosize_ok"]
         for piece in np.nditer(array, flags, buffersize=n_elements, order="C"):
-            put(np.ascontiguousarray(piece))
+            put(clean_copy(np.asarray(piece)))
