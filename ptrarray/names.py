@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from zlib import crc32
 
+from ptrarray.checksum import crc32
 from ptrarray.errors import BadInputError
 
 NAME_LIMIT_NBYTES = 64 * 1024
@@ -59,7 +59,7 @@ def encode_all(names: Sequence[str]) -> list[bytes]:
         except UnicodeEncodeError:
             pass  # encode() says which
         else:
-            if max(map(len, encoded), default=0) <= NAME_LIMIT_NBYTES:
+            if max(map(len, encoded)) <= NAME_LIMIT_NBYTES:
                 return encoded
     return [encode(name) for name in names]
 

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray import names as naming
+from ptrarray.checksum import crc32
 from ptrarray.convert.bigarray_header import (
     HEADER_NBYTES,
     OldHeader,

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import msgpack
 import numpy as np
 
+from ptrarray.checksum import crc32
 from ptrarray.errors import BadInputError, CorruptStoreError
 from ptrarray.format import dtypes
 from ptrarray.format.layouts import KINDS, MIXED, ROWS, Kind, Layout, mask_itemsize

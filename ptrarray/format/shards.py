@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import msgpack
 
+from ptrarray.checksum import crc32
 from ptrarray.format import dtypes
 from ptrarray.format.index import HEADER_LIMIT_NBYTES, STORE_ID_NBYTES, corrupt
 from ptrarray.format.layouts import KINDS, Layout

@@ -7,11 +7,11 @@ import secrets
 import shutil
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.checksum import crc32
 from ptrarray.creation import create, is_store
 from ptrarray.errors import (
     BadInputError,

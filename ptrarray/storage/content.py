@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Self
-from zlib import crc32
 
 from ptrarray.batch import Batch
+from ptrarray.checksum import crc32
 from ptrarray.format import infos
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.layouts import MIXED
-from ptrarray.storage.files import File
+from ptrarray.storage.files import IOV_MAX, File
 from ptrarray.storage.mapping import check_size
 from ptrarray.storage.place import open_part
 
@@ -86,10 +86,19 @@ class Content:
             raise corrupt(self.mask.path, f"has at byte {first} {error}") from error
         return _file_crc(self.mask, first, first + n_bytes, crc)
 
-    def write_masks(self, batch: Batch, start: int) -> None:
-        """Write the masks of arrays that begin at row `start`, before they are committed."""
-        if self.mask is None or batch.masks is None:
-            return
+    def write(self, data: File, batch: Batch, start: int) -> None:
+        """Write arrays that begin at row `start`, and their masks, before they are committed.
+
+        `data` is the data file, or the same as a claim has opened it.
+        """
+        width = self.layout.width
+        data.pwritev(batch.buffers, start * width, batch.sizes(IOV_MAX, width))
+        if self.mask is not None and batch.masks is not None:
+            self._write_masks(batch, start)
+
+    def _write_masks(self, batch: Batch, start: int) -> None:
+        assert self.mask is not None
+        assert batch.masks is not None
         first = start * self.layout.mask_width
         if not batch.has_masks and self.mask.stat().st_size <= first:
             return  # a hole in the file says the same

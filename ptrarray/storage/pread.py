@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from typing import Any, cast
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.checksum import crc32
 from ptrarray.copying import copy_ranges, cut
 from ptrarray.format.index import corrupt
 from ptrarray.indexing import split_index

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-from zlib import crc32
 
 import numpy as np
 
+from ptrarray.checksum import crc32
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import infos, metadata
 from ptrarray.format import journal as layout

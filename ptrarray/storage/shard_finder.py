@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.checksum import crc32
 from ptrarray.format import journal as layout
 from ptrarray.names import hash_all
 from ptrarray.storage.snapshot import Snapshot

@@ -7,11 +7,11 @@ from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Never
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.checksum import crc32
 from ptrarray.errors import ClosedStoreError
 from ptrarray.format import infos
 from ptrarray.format.index import corrupt
