@@ -10,16 +10,17 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from operator import add
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray import names as naming
+from ptrarray import table
 from ptrarray.casting import Fitted, as_array, fit, fit_masked, fit_shaped
+from ptrarray.checksum import crc32
 from ptrarray.errors import BadInputError
 from ptrarray.format import infos, metadata
-from ptrarray.format.journal import Pointed
+from ptrarray.format.journal import Pointed, encode_put, encode_put_one
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_dtype
 
 NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
@@ -81,12 +82,31 @@ class Batch:
             self._crcs = array("I", crcs)
         return self._crcs
 
-    def pointed(self, start: int) -> Pointed:
+    def sizes(self, n_buffers: int, row_nbytes: int) -> list[int] | None:
+        """Bytes of every so many buffers together, or None where they must be looked at."""
+        if 0 < len(self.buffers) <= n_buffers:
+            return [self.n_rows * row_nbytes]
+        if self.lengths is not None or len(self.buffers) != len(self.names):
+            return None
+        bounds = [*self.offsets[:-1:n_buffers], self.n_rows]
+        return [(end - start) * row_nbytes for start, end in pairwise(bounds)]
+
+    def records(self, start: int, seed: int) -> list[tuple[array[int], bytes]]:
+        """Return the journal's records when the batch begins at row `start`, with their hashes."""
+        has_extras = self.lengths is not None or self.metas is not None
+        if len(self.names) != 1 or has_extras:
+            return encode_put(self._pointed(start), seed)
+        (name,), (name_hash,), (crc,) = self.names, self.hashes, self.crcs
+        end = start + self.n_rows
+        return [(self.hashes, encode_put_one(name, name_hash, start, end, crc, seed))]
+
+    def _pointed(self, start: int) -> Pointed:
         """Return what the journal is told when the batch begins at row `start`."""
-        bounds = array("Q", [start + offset for offset in self.offsets])
-        starts, ends = memoryview(bounds)[:-1], memoryview(bounds)[1:]
+        shifted = np.frombuffer(self.offsets, np.uint64) + np.uint64(start)
+        bounds = array("Q", shifted.tobytes())
+        starts, ends = bounds[:-1], bounds[1:]
         if self.lengths is not None:
-            ends = memoryview(array("Q", map(add, starts, self.lengths)))
+            ends = array("Q", map(add, starts, self.lengths))
         return Pointed(self.names, self.hashes, starts, ends, self.crcs, self.infos, self.metas)
 
 
@@ -237,23 +257,25 @@ def from_ragged(
     """
     encoded = naming.encode_all(list(names))
     _check_names_nbytes(encoded)
-    _check_distinct(names)
+    hashes = naming.hash_all(encoded)
+    _check_distinct(names, hashes)
     if not layout.is_plain:
         return from_mapping(_cut(names, values, offsets), layout, meta)
     rows = fit("values", values, layout.dtype, layout.row_shape)
     bounds = _checked_offsets(offsets, len(encoded), len(rows))
     used = rows[bounds[0] : bounds[-1]]
-    relative = array("Q", (bounds - bounds[0]).astype(np.uint64).tobytes())
+    relative = (bounds - bounds[0]).astype(np.uint64)
 
     def pieces() -> Iterator[memoryview]:
         raw = memoryview(used.reshape(-1).view(np.uint8)) if used.size else memoryview(b"")
         width = used.nbytes // max(len(used), 1)
-        bytes_at = [offset * width for offset in relative]
-        return (raw[start:end] for start, end in pairwise(bytes_at))
+        bytes_at = (relative * np.uint64(width)).tolist()
+        return map(raw.__getitem__, map(slice, bytes_at, bytes_at[1:]))
 
     metas = None if meta is None else metadata.encode_all(list(names), meta)
     _check_nbytes("metadata", metas)
-    return Batch(encoded, naming.hash_all(encoded), relative, [used], pieces, metas=metas)
+    offsets_of = array("Q", relative.tobytes())
+    return Batch(encoded, hashes, offsets_of, [used], pieces, metas=metas)
 
 
 def _cut(
@@ -285,8 +307,11 @@ def _check_nbytes(what: str, items: list[bytes] | None) -> None:
         )
 
 
-def _check_distinct(names: Sequence[str]) -> None:
-    if len(set(names)) < len(names):
+def _check_distinct(names: Sequence[str], hashes: array[int]) -> None:
+    by_hash = np.frombuffer(hashes, np.uint32)
+    order = table.argsort(by_hash)
+    is_same = by_hash[order[1:]] == by_hash[order[:-1]]
+    if is_same.any() and len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
         raise BadInputError(f"name {twice!r:.80} is given twice", name=twice)
 

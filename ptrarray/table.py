@@ -25,6 +25,26 @@ def count_homes(n_names: int) -> int:
     return int(n_names / LOAD) + 1
 
 
+def argsort(hashes: Hashes) -> Positions:
+    """Order of hashes, equal ones in the order they have.
+
+    Notes
+    -----
+    Sorts by the lower halves, then by the upper ones, for numpy sorts numbers
+    of 16 bits by radix. From some thousand hashes on, two to five times as
+    fast as one sort of the whole.
+
+    Examples
+    --------
+    >>> argsort(np.array([2**31, 7, 9, 7], np.uint32))
+    array([1, 3, 2, 0])
+    """
+    by_lower = np.argsort(hashes.astype(np.uint16), kind="stable")
+    upper = (hashes >> np.uint32(16)).astype(np.uint16)
+    order: Positions = by_lower[np.argsort(upper[by_lower], kind="stable")]
+    return order
+
+
 def build(hashes: Hashes) -> Slots:
     """Lay the hashes of all names out for linear probing.
 
@@ -53,7 +73,7 @@ def build(hashes: Hashes) -> Slots:
           dtype=uint32)
     """
     n_homes = count_homes(len(hashes))
-    order = np.argsort(hashes, kind="stable")
+    order = argsort(hashes)
     ranks = np.arange(len(hashes), dtype=np.int64)
     slots = np.maximum.accumulate(home_slots(hashes[order], n_homes) - ranks) + ranks
     n_slots = max(n_homes, int(slots[-1]) + 1 if len(slots) else 0) + 1

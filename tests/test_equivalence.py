@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
+from array import array as column_of
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import ptrarray
-from ptrarray import BadInputError, DuplicateNameError, table
+from ptrarray import BadInputError, DuplicateNameError, checksum, table
 from ptrarray.casting import fit
 from ptrarray.format import journal
 from ptrarray.names import hash_all
@@ -45,6 +48,12 @@ def test_the_colliding_names_collide() -> None:
 HASHES = st.lists(
     st.one_of(st.sampled_from([0, 1, 7, 2**31, 2**32 - 1]), st.integers(0, 2**32 - 1)), max_size=60
 )
+
+
+@given(HASHES | st.integers(0, 2**16).map(lambda n: [h % 1000 * 65_539 for h in range(n)]))
+def test_argsort_is_numpys(hashes: list[int]) -> None:
+    column = np.array(hashes, np.uint32)
+    assert table.argsort(column).tolist() == np.argsort(column, kind="stable").tolist()
 
 
 @given(HASHES, HASHES)
@@ -169,6 +178,87 @@ def test_a_name_may_come_and_go_beside_one_with_its_hash(tmp_path: Path) -> None
             if n == 1:
                 ptrarray.checkpoint(writer.path)
         assert len(writer) == 0
+
+
+# verifying names ----------------------------------------------------------------------------------
+
+
+def test_names_are_found_as_one_by_one(tmp_path: Path) -> None:
+    """Also where a name is there twice, or cannot be found from its home slot."""
+    names = [*COLLIDING, *(f"n{n}" for n in range(500))]
+    index = checkpointed(tmp_path / "names.ptr", names)
+    encoded = index.split_names(0, len(names))
+    assert encoded == [index.name(at) for at in range(len(names))]
+    assert encoded == [name.encode() for name in names]
+    assert index.split_names(7, 9) == encoded[7:9]
+    hashes = np.array(hash_all(encoded), np.uint32)
+    positions = np.arange(len(names))
+    assert index.are_found(encoded, hashes, positions).all()
+    swapped = positions.copy()
+    swapped[[2, 3, 100, 200]] = swapped[[3, 2, 200, 100]]
+    wrong = np.flatnonzero(~index.are_found(encoded, hashes, swapped))
+    assert wrong.tolist() == [2, 3, 100, 200]
+    twice = [*encoded[:1], *encoded[:1], *encoded[2:]]
+    one_by_one = [index.find(name) == at for at, name in enumerate(twice)]
+    again = np.array(hash_all(twice), np.uint32)
+    assert index.are_found(twice, again, positions).tolist() == one_by_one
+    assert one_by_one.count(False) == 1
+
+
+# one array a call ---------------------------------------------------------------------------------
+
+
+@given(
+    st.binary(max_size=300) | st.integers(250, 260).map(bytes),
+    *[st.sampled_from([0, 1, 255, 2**31, 2**32 - 1])] * 2,
+    *[st.sampled_from([0, 1, 2**32, 2**62])] * 2,
+)
+def test_the_record_of_one_array(name: bytes, name_hash: int, crc: int, at: int, more: int) -> None:
+    ints, longs = column_of("I", [name_hash]), column_of("Q", [at])
+    pointed = journal.Pointed(
+        [name], ints, longs, column_of("Q", [at + more]), column_of("I", [crc])
+    )
+    ((_, plain),) = journal.encode_put(pointed, seed=77)
+    assert journal.encode_put_one(name, name_hash, at, at + more, crc, seed=77) == plain
+
+
+# checksums ----------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=200), st.integers(0, 2**32 - 1))
+def test_checksums_are_zlibs(raw: bytes, crc: int) -> None:
+    assert checksum.crc32(raw) == crc32(raw)
+    assert checksum.crc32(memoryview(raw), crc) == crc32(raw, crc)
+
+
+def test_checksums_of_large_arrays_are_zlibs() -> None:
+    rows = np.random.default_rng(5).random((300, 777), np.float32)
+    assert checksum.crc32(rows) == crc32(rows)
+    assert checksum.crc32(rows[1:], 9) == crc32(rows[1:], 9)
+    with pytest.raises(ValueError, match="contiguous"):
+        checksum.crc32(rows[:, ::2])
+
+
+WITHOUT = """
+import sys
+sys.modules["isal"] = None  # as if it were not installed
+import zlib, numpy, ptrarray
+from ptrarray import checksum
+assert checksum.crc32 is zlib.crc32
+ptrarray.verify("fast.ptr")
+with ptrarray.create("plain.ptr", dtype="f4", row_shape=(3,)) as writer:
+    writer.write({f"a{n}": numpy.ones((n, 3)) for n in range(2000)})
+"""
+
+
+def test_stores_are_the_same_without_the_faster_checksum(tmp_path: Path) -> None:
+    arrays = {f"a{n}": np.ones((n, 3), np.float32) for n in range(2000)}
+    with ptrarray.create(tmp_path / "fast.ptr", dtype="f4", row_shape=(3,)) as writer:
+        writer.write(arrays)
+    subprocess.run([sys.executable, "-c", WITHOUT], cwd=tmp_path, check=True)
+    ptrarray.verify(tmp_path / "plain.ptr")
+    with ptrarray.open(tmp_path / "plain.ptr") as store:
+        check_store(store, arrays)
 
 
 # names since the last checkpoint ------------------------------------------------------------------

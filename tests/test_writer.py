@@ -28,6 +28,7 @@ from ptrarray import (
     StoreNotFoundError,
     UnknownNameError,
 )
+from ptrarray.storage.files import File
 from tests.support.checks import (
     check_same,
     check_store,
@@ -552,6 +553,29 @@ def test_allocate_a_name_committed_meanwhile(path: Path, writer: PointerArrayWri
     ):
         other["a"] = [1]
     check(path, {"a": [1]})
+
+
+@pytest.mark.parametrize("given", [{}, {"shard_size": "1MB"}, {"shard_size": "250kB"}], ids=str)
+@pytest.mark.parametrize("n_others", [1, 3])
+def test_write_a_name_committed_meanwhile(
+    path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], n_others: int
+) -> None:
+    """Another writer comes first while rows are written, in this shard or by making another."""
+    large, write = np.zeros(50_000, "i4"), File.pwritev
+
+    def write_late(*arguments: Any) -> int:
+        monkeypatch.undo()
+        for n in range(n_others):
+            other.write({f"before{n}": large} if n < n_others - 1 else {"b": [1]})
+        return write(*arguments)
+
+    with ptrarray.create(path, dtype="i4", **given) as writer, ptrarray.append(path) as other:
+        monkeypatch.setattr(File, "pwritev", write_late)
+        with pytest.raises(DuplicateNameError):
+            writer.write({"a": large, "b": large})
+        assert "a" not in writer
+        assert writer["b"].tolist() == [1]
+        assert len(writer) == n_others
 
 
 def test_closing_in_an_allocate_block(path: Path, writer: PointerArrayWriter) -> None:

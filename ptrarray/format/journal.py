@@ -7,16 +7,13 @@ from array import array
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import msgpack
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import CorruptStoreError
+from ptrarray.checksum import crc32
 from ptrarray.format.index import corrupt
-
-Column = Any  # an array or a memoryview of one
 
 MAGIC = b"ptrjrnl1"
 SLOT_NBYTES = 4096
@@ -28,6 +25,7 @@ PUT, DELETE, ATTRS, POINT = 1, 2, 3, 4
 _SLOT = struct.Struct("<8s16s16sQQQQQI")  # FORMAT.md, journal header
 _SLOT_PREFIX = b"\xc5" + (SLOT_NBYTES - 3).to_bytes(2, "big")
 _RECORD = struct.Struct(">BI")  # FORMAT.md, record frame: bin 32, length
+_FRAME = struct.Struct(">BI4s")  # the same, and the CRC
 _BIN32 = 0xC6
 # Hashes, name ends, names, starts, ends, CRCs; info ends, infos, meta ends, metas if there are any.
 _POINTER_FIELDS: tuple[list[type], ...] = ([bytes] * 6, [bytes] * 10)
@@ -38,6 +36,10 @@ _FIELD_TYPES: dict[int, tuple[list[type], ...]] = {
     ATTRS: ([dict],),
 }
 _CRC_NBYTES = 4
+# The fields of one name before and after the name itself, as msgpack packs them.
+_BEFORE_NAME = struct.Struct("<3B 2BI 2BQ 2B")
+_AFTER_NAME = struct.Struct("<2BQ 2BQ 2BI")
+_FIXARRAY, _BIN8, _BIN8_LIMIT = 0x90, 0xC4, 256
 LIVE_NBYTES = len(_SLOT_PREFIX) + _SLOT.size
 FRAME_PREFIX_NBYTES = _RECORD.size
 
@@ -150,8 +152,8 @@ class Pointed(NamedTuple):
 
     names: list[bytes]
     hashes: array[int]
-    starts: Column  # of 64-bit numbers, as the next
-    ends: Column
+    starts: array[int]  # of 64-bit numbers, as the next
+    ends: array[int]
     crcs: array[int]
     infos: list[bytes] | None = None  # None where none has one
     metas: list[bytes] | None = None
@@ -179,11 +181,26 @@ def encode_put(pointed: Pointed, seed: int) -> list[tuple[array[int], bytes]]:
 def encode_pointers(kind: int, pointed: Pointed, seed: int, n_more: int = 0) -> bytes:
     """Return the record of kind `PUT` or `POINT` that gives each name its rows."""
     names, hashes, starts, ends, crcs, infos, metas = pointed
-    columns: list[Column] = [hashes, _ends(names), b"".join(names), starts, ends, crcs]
+    fields = [kind, n_more, hashes.tobytes(), _ends(names), b"".join(names)]
+    fields += [starts.tobytes(), ends.tobytes(), crcs.tobytes()]
     if infos or metas:
         for extras in (infos or [b""] * len(names), metas or [b""] * len(names)):
-            columns += [_ends(extras), b"".join(extras)]
-    return _frame([kind, n_more, *(memoryview(column) for column in columns)], seed)
+            fields += [_ends(extras), b"".join(extras)]
+    return _frame(fields, seed)
+
+
+def encode_put_one(name: bytes, name_hash: int, start: int, end: int, crc: int, seed: int) -> bytes:
+    """Return the record of kind `PUT` for one array that has neither info nor metadata.
+
+    The same as `encode_put` gives, in a quarter of the time.
+    """
+    if len(name) >= _BIN8_LIMIT:
+        columns = array("I", [name_hash]), array("Q", [start]), array("Q", [end]), array("I", [crc])
+        return encode_pointers(PUT, Pointed([name], *columns), seed)
+    hash_and_end = _BIN8, 4, name_hash, _BIN8, 8, len(name)
+    before = _BEFORE_NAME.pack(_FIXARRAY + 8, PUT, 0, *hash_and_end, _BIN8, len(name))
+    after = _AFTER_NAME.pack(_BIN8, 8, start, _BIN8, 8, end, _BIN8, 4, crc)
+    return _framed(before + name + after, seed)
 
 
 def encode_delete(
@@ -192,7 +209,7 @@ def encode_delete(
     """Yield the records that delete `names`, each with the hashes of its names."""
     for part, n_more in _parts(len(names)):
         some = names[part]
-        named = [hashes[part].tobytes(), _ends(some).tobytes(), b"".join(some)]
+        named = [hashes[part].tobytes(), _ends(some), b"".join(some)]
         yield hashes[part], _frame([DELETE, n_more, *named], seed)
 
 
@@ -212,12 +229,15 @@ def kind_of(record: bytes) -> int:
     return record[_RECORD.size + _CRC_NBYTES + 1]  # after the array's own byte
 
 
-def _ends(items: list[bytes]) -> array[int]:
-    return array("Q", accumulate(map(len, items)))
+def _ends(items: list[bytes]) -> bytes:
+    return array("Q", accumulate(map(len, items))).tobytes()
 
 
 def _frame(fields: list[Any], seed: int) -> bytes:
-    body: bytes = msgpack.packb(fields)
+    return _framed(msgpack.packb(fields), seed)
+
+
+def _framed(body: bytes, seed: int) -> bytes:
     crc = crc32(body, seed).to_bytes(_CRC_NBYTES, "little")
     return _RECORD.pack(_BIN32, _CRC_NBYTES + len(body)) + crc + body
 
@@ -232,20 +252,18 @@ def frames(raw: bytes, start_byte: int, seed: int, where: str) -> Iterator[Frame
         before has been yielded.
     """
     at, view = 0, memoryview(raw)
-    while at < len(raw):
-        broken = corrupt(where, f"has a damaged record at byte {start_byte + at}")
-        if len(raw) - at < _RECORD.size + _CRC_NBYTES:
-            raise broken
-        kind, nbytes = _RECORD.unpack_from(raw, at)
-        body_at, end = at + _RECORD.size + _CRC_NBYTES, at + _RECORD.size + nbytes
-        if kind != _BIN32 or end > len(raw) or end <= body_at:
-            raise broken
-        crc = int.from_bytes(view[body_at - _CRC_NBYTES : body_at], "little")
-        body = view[body_at:end]
-        if crc32(body, seed) != crc:
-            raise broken
-        yield Frame(start_byte + at, start_byte + end, *_unpack(body, broken))
-        at = end
+    try:
+        while at < len(raw):
+            kind, nbytes, crc = _FRAME.unpack_from(raw, at)
+            body_at, end = at + _FRAME.size, at + _RECORD.size + nbytes
+            body = view[body_at:end]
+            if kind != _BIN32 or end > len(raw) or crc32(body, seed).to_bytes(4, "little") != crc:
+                raise ValueError("a checksum that does not match")
+            yield Frame(start_byte + at, start_byte + end, *_unpack(body))
+            at = end
+    except (struct.error, ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
+        what = f"has a damaged record at byte {start_byte + at}"
+        raise corrupt(where, what) from error
 
 
 def frame_nbytes(prefix: bytes, start_byte: int, where: str) -> int:
@@ -255,16 +273,12 @@ def frame_nbytes(prefix: bytes, start_byte: int, where: str) -> int:
     return _RECORD.size + int(_RECORD.unpack(prefix)[1])
 
 
-def _unpack(body: memoryview, broken: CorruptStoreError) -> tuple[int, int, list[Any]]:
-    try:
-        kind, n_more, *fields = msgpack.unpackb(body, raw=False, strict_map_key=True)
-        types = [type(value) for value in fields]
-        if type(n_more) is not int or types not in _FIELD_TYPES[kind]:
-            raise broken
-        if kind != ATTRS and len(fields[0]) % 4:
-            raise broken
-    except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
-        raise broken from error
+def _unpack(body: memoryview) -> tuple[int, int, list[Any]]:
+    kind, n_more, *fields = msgpack.unpackb(body, raw=False, strict_map_key=True)
+    if type(n_more) is not int or list(map(type, fields)) not in _FIELD_TYPES[kind]:
+        raise ValueError("fields of other types")
+    if kind != ATTRS and len(fields[0]) % 4:
+        raise ValueError("a column of hashes that is cut")
     return kind, n_more, fields
 
 

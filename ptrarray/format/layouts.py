@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,8 @@ def mask_itemsize(dtype: np.dtype[Any]) -> int:
     return nbytes
 
 
-class Layout(NamedTuple):
+@dataclass(frozen=True)
+class Layout:
     """What an array of a store is made of.
 
     Attributes
@@ -80,12 +82,12 @@ class Layout(NamedTuple):
     row_shape: tuple[int, ...]
     masked: bool
 
-    @property
+    @cached_property
     def is_plain(self) -> bool:
         """Whether an array is nothing but its rows."""
         return self.kind == ROWS and not self.masked
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Bytes of one row; zero if the row shape has a zero in it."""
         return self.dtype.itemsize * math.prod(self.row_shape)
@@ -100,7 +102,7 @@ class Layout(NamedTuple):
         """Bytes of one row's mask; zero without masks."""
         return self.mask_dtype.itemsize * math.prod(self.row_shape) if self.masked else 0
 
-    @property
+    @cached_property
     def alignment(self) -> int:
         """Rows of which each array's start is a multiple."""
         return ALIGNMENT_NBYTES if self.kind == MIXED else 1

@@ -142,7 +142,9 @@ class File:
         if n_written < len(raw):
             self.pwritev([memoryview(raw)[n_written:]], start_byte + n_written)
 
-    def pwritev(self, buffers: Sequence[Buffer], start_byte: int) -> int:
+    def pwritev(
+        self, buffers: Sequence[Buffer], start_byte: int, sizes: Sequence[int] | None = None
+    ) -> int:
         """Write all of the buffers end to end, straight from where they are.
 
         Parameters
@@ -151,27 +153,27 @@ class File:
             Of any type.
         start_byte : int
             Where the first one goes.
+        sizes : sequence of int, optional
+            Bytes of each `IOV_MAX` buffers together, of a caller who knows.
 
         Returns
         -------
         int
             Byte where they end.
         """
+        if sizes is None:
+            nbytes = [buffer.nbytes for buffer in buffers]
+            sizes = [sum(nbytes[at : at + IOV_MAX]) for at in range(0, len(buffers), IOV_MAX)]
         try:
-            for at in range(0, len(buffers), IOV_MAX):
-                start_byte = self._pwritev_batch(buffers[at : at + IOV_MAX], start_byte)
+            for at, size in zip(range(0, len(buffers), IOV_MAX), sizes, strict=True):
+                some, end_byte = buffers[at : at + IOV_MAX], start_byte + size
+                while start_byte < end_byte:
+                    n_written = os.pwritev(self.fd, some, start_byte)
+                    start_byte += n_written
+                    if start_byte < end_byte:
+                        some = _rest(some, n_written)
         except OSError as error:
             raise self._named(error) from error
-        return start_byte
-
-    def _pwritev_batch(self, buffers: Sequence[Buffer], start_byte: int) -> int:
-        left = sum([buffer.nbytes for buffer in buffers])
-        while left:
-            n_written = os.pwritev(self.fd, buffers, start_byte)
-            start_byte += n_written
-            left -= n_written
-            if left:
-                buffers = _rest(buffers, n_written)
         return start_byte
 
     def sync(self) -> None:

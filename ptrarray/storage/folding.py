@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray import table
 from ptrarray.copying import copy_ranges
 from ptrarray.format.journal import DELETE, POINT, Items, Told
 from ptrarray.storage.index import Columns, Index, RaggedColumn
@@ -148,7 +149,7 @@ def _extras(parts: list[tuple[Items | None, int]]) -> RaggedColumn | None:
 def _last_words(entries: _Entries) -> Int64s:
     """Return the last entry of each name, in the order of commits."""
     hashes = entries.hashes
-    order = np.argsort(hashes, kind="stable")
+    order = table.argsort(hashes)
     same = hashes[order[1:]] == hashes[order[:-1]]
     if not same.any():
         return np.arange(len(hashes))

@@ -6,14 +6,15 @@ import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray import table
+from ptrarray.checksum import crc32
 from ptrarray.format import attrs, infos
 from ptrarray.format import index as layout
 from ptrarray.format.index import IndexHeader, corrupt
@@ -163,7 +164,7 @@ class Index:
                     return -1
                 at += 2
         except IndexError:
-            self._fail("a name table that leads out of the file")
+            self._fail_table()
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Position of each name, or -1; for names of which most are there.
@@ -193,22 +194,48 @@ class Index:
         positions = np.full(len(names), -1, np.int64)
         if not self.header.n_arrays:
             return positions
-        slots = self.column("slot").reshape(-1, 2)
         try:
-            pairs = table.candidates(slots, self.header.n_homes, hashes)
+            pairs = self._candidates(hashes)
             for query, position in zip(*(column.tolist() for column in pairs), strict=True):
                 if self.name(position) == names[query]:
                     positions[query] = position
         except IndexError:
-            self._fail("a name table that leads out of the file")
+            self._fail_table()
         return positions
+
+    def are_found(
+        self, names: Sequence[bytes], hashes: UInt32s, positions: Int64s
+    ) -> npt.NDArray[np.bool_]:
+        """Tell whether `find` leads from each name to its position. Vectorised."""
+        try:
+            queries, found = self._candidates(hashes)
+        except IndexError:
+            self._fail_table()
+        is_found = np.zeros(len(names), np.bool_)
+        is_found[queries[found == positions[queries]]] = True
+        # Another name may have the hash, or the same name be there twice.
+        for query in np.flatnonzero(np.bincount(queries, minlength=len(names)) > 1).tolist():
+            is_found[query] = self.find(names[query]) == positions[query]
+        return is_found
+
+    def _candidates(self, hashes: UInt32s) -> tuple[Int64s, Int64s]:
+        slots = self.column("slot").reshape(-1, 2)
+        return table.candidates(slots, self.header.n_homes, hashes)
+
+    def _fail_table(self) -> NoReturn:
+        self._fail("a name table that leads out of the file")
 
     def _fail(self, what: str) -> NoReturn:
         raise corrupt(self.path, f"is damaged: it has {what}")
 
     def split_names(self, first: int, last: int) -> list[bytes]:
         """Names of the arrays at positions ``first <= p < last``."""
-        return [self.name(position) for position in range(first, last)]
+        ends = self.column("name_end").view(np.int64)[max(0, first - 1) : last]
+        bounds = ends if first else np.concatenate([[0], ends])
+        if bounds[0] < 0 or (bounds[1:] < bounds[:-1]).any() or bounds[-1] > len(self._names):
+            self._fail(f"names {first} to {last} at bytes {bounds[0]} to {bounds[-1]}")
+        joined = self._names[bounds[0] : bounds[-1]].tobytes()
+        return [joined[i:j] for i, j in pairwise((bounds - bounds[0]).tolist())]
 
     def hashes(self) -> UInt32s:
         """Hash of the name at each position, read back from the name table."""

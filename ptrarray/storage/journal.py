@@ -25,6 +25,7 @@ FILE_NAME = "journal.msgpack"
 # A slot that is not whole is read again, for its writer may have been interrupted in the middle.
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.001
+_READ_NBYTES = 1 << 16
 
 
 class Journal:
@@ -223,7 +224,9 @@ class Journal:
         if nbytes < 0:
             what = f"ends at byte {header.committed_end}, and has ended at {start_byte}"
             raise corrupt(self.path, f"{what}: it was put back to an earlier state")
-        raw = self._file.pread(min(nbytes, self._file.nbytes), start_byte)
+        # A header that asks for more than there is must not make room for it.
+        is_small = nbytes <= _READ_NBYTES
+        raw = self._file.pread(nbytes if is_small else min(nbytes, self._file.nbytes), start_byte)
         if len(raw) < nbytes:
             what = f"ends at byte {start_byte + len(raw)}, before {header.committed_end}"
             raise corrupt(self.path, f"{what}: it is cut short")

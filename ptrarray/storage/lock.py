@@ -46,6 +46,11 @@ class Lock:
         self._thread_lock = RLock()
         self._depth = 0
 
+    @property
+    def is_nested(self) -> bool:
+        """Whether the thread that holds it has taken it more than once."""
+        return self._depth > 1
+
     def __enter__(self) -> None:
         self._thread_lock.acquire()
         try:

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray import table
+
 UInt64s = npt.NDArray[np.uint64]
 
 _SHIFT = np.uint64(32)
 _FRESH_LIMIT = 4096
+_GROWTH = 4
 
 
 class RecentNames:
@@ -20,52 +23,65 @@ class RecentNames:
     A writer looks here for duplicates. It keeps neither names nor pointers:
     where a hash is found, the record tells the rest. Each entry is one
     integer, the hash above the byte of the journal where the record begins.
+
+    Notes
+    -----
+    Entries are in sorted runs, each at least `_GROWTH` times as long as the
+    next, so that adding n of them costs O(n log n) in all; as in a
+    log-structured merge tree (O'Neil et al., 1996).
     """
 
     def __init__(self) -> None:
-        self._sorted: UInt64s = np.empty(0, np.uint64)
-        self._view = memoryview(self._sorted)
+        self._runs: list[memoryview] = []
         self._fresh: dict[int, list[int]] = {}
-        self._unsorted: list[UInt64s] = []
 
     def add(self, hashes: npt.NDArray[np.uint32] | Sequence[int], record_at: int) -> None:
         """Note the names of the record at a byte of the journal."""
-        if len(hashes) == 1:  # one array a call: keep that cheap, and merge now and then
+        if len(hashes) == 1:  # one array a call: keep that cheap, and sort now and then
             self._fresh.setdefault(int(hashes[0]), []).append(record_at)
-            if len(self._fresh) > max(_FRESH_LIMIT, len(self._sorted) // 32):
-                self._merge()
+            if len(self._fresh) > _FRESH_LIMIT:
+                self._sort_fresh()
         elif len(hashes):
-            wide = np.asarray(hashes).astype(np.uint64)
-            self._unsorted.append((wide << _SHIFT) | np.uint64(record_at))
+            _, wide = _sorted(np.asarray(hashes, np.uint32))
+            self._add_run(wide | np.uint64(record_at))
 
-    def _merge(self) -> None:
+    def _sort_fresh(self) -> None:
         fresh = [name_hash << 32 | at for name_hash, ats in self._fresh.items() for at in ats]
-        merged = np.concatenate([self._sorted, np.array(fresh, np.uint64), *self._unsorted])
-        merged.sort(kind="stable")  # a merge, as most of it is sorted
-        self._sorted, self._fresh, self._unsorted = merged, {}, []
-        self._view = memoryview(merged)
+        self._fresh = {}
+        self._add_run(np.sort(np.array(fresh, np.uint64)))
+
+    def _add_run(self, run: UInt64s) -> None:
+        while self._runs and len(self._runs[-1]) < _GROWTH * len(run):
+            run = np.concatenate([self._runs.pop(), run])
+            run.sort(kind="stable")  # a merge, as both parts are sorted
+        self._runs.append(memoryview(run))
 
     def records(self, name_hash: int) -> list[int]:
         """Bytes of the records that tell of a name with this hash, the newest first."""
-        if self._unsorted:
-            self._merge()
-        found = []
-        view = self._view
-        at = bisect_left(view, name_hash << 32)
-        while at < len(view) and view[at] >> 32 == name_hash:
-            found.append(view[at] & 0xFFFF_FFFF)
-            at += 1
-        if name_hash in self._fresh:
-            found += self._fresh[name_hash]
-        return sorted(found, reverse=True) if found else found
+        found = list(self._fresh.get(name_hash, ()))
+        for run in self._runs:
+            at = bisect_left(run, name_hash << 32)
+            while at < len(run) and run[at] >> 32 == name_hash:
+                found.append(run[at] & 0xFFFF_FFFF)
+                at += 1
+        return sorted(found, reverse=True)
 
     def seen(self, hashes: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         """Return the indices of those `hashes` that some record tells of. Vectorised."""
-        if self._fresh or self._unsorted:
-            self._merge()
-        wanted = hashes.astype(np.uint64) << _SHIFT
-        places = np.searchsorted(self._sorted, wanted)
-        inside = np.flatnonzero(places < len(self._sorted))
-        same = self._sorted[places[inside]] >> _SHIFT == hashes[inside]
-        found: npt.NDArray[np.int64] = inside[same]
-        return found
+        if self._fresh:
+            self._sort_fresh()
+        is_seen = np.zeros(len(hashes), np.bool_)
+        if self._runs:
+            order, wanted = _sorted(hashes)  # so that searches walk through memory
+            for run in map(np.asarray, self._runs):
+                places = np.searchsorted(run, wanted)
+                inside = np.searchsorted(places, len(run))  # places rise
+                same = run[places[:inside]] >> _SHIFT == wanted[:inside] >> _SHIFT
+                is_seen[order[:inside][same]] = True
+        return np.flatnonzero(is_seen)
+
+
+def _sorted(hashes: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.int64], UInt64s]:
+    """Return the order of hashes, and in it the lowest entry of each."""
+    order = table.argsort(hashes)
+    return order, hashes[order].astype(np.uint64) << _SHIFT

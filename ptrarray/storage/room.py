@@ -160,6 +160,11 @@ class Room:
         with self._shards.locked():
             return self._shards.find(name)
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Numbers that change with every commit. Under the lock."""
+        return self._shards.version
+
     def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
         """Raise `DuplicateNameError` if any of the names is there, in any shard."""
         self._shards.check_new(names, hashes)

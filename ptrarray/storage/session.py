@@ -117,7 +117,8 @@ class Session:
         try:
             if self._sync_failure is not None:
                 raise self._not_on_disk(self._sync_failure)
-            self._look()
+            if not self._journal.lock.is_nested:  # or nothing can have changed
+                self._look()
         except BaseException:
             self.unlock()
             raise
@@ -145,6 +146,8 @@ class Session:
             state = self._journal.look()
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
+        if state is self.state and not state.next_generation:
+            return
         is_same = state.generation == self.state.generation and state.store_id == self._store_id
         if not is_same or state.next_generation:
             self._attach()
@@ -278,6 +281,11 @@ class Session:
                 told = set(layout.decode(frame, self._journal.path).names)
                 known.update((at, frame.kind != DELETE) for at in unknown if names[at] in told)
         return known
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Numbers that change with every commit. Under the lock."""
+        return self.state.generation, self.state.committed_end
 
     def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""

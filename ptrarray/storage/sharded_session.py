@@ -234,6 +234,12 @@ class Shards:
         first_row = self.rows_before(number)
         return pointer[0] + first_row, pointer[1] + first_row
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Numbers that change with every commit to any shard. Under the lock."""
+        # Those to older shards are noted in the last one.
+        return self.last.number, *self.last.session.version
+
     def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
         found = self.where(names, hashes)

@@ -84,8 +84,7 @@ class Claim:
 
     def write(self, batch: Batch) -> None:
         """Write all of the rows, and their masks."""
-        self.file.pwritev(batch.buffers, self.start * self._content.layout.width)
-        self._content.write_masks(batch, self.start)
+        self._content.write(self.file, batch, self.start)
 
     def allocate(self) -> None:
         """Have the disk set the rows aside, so that writing to a mapping cannot fail.

@@ -65,18 +65,18 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
         if start is None and nbytes <= _SMALL_NBYTES:
             start = session.next_row
             end = _end(session, start, batch.n_rows)
-            session.data.pwritev(batch.buffers, start * session.width)
-            session.content.write_masks(batch, start)
+            session.content.write(session.data, batch, start)
             _commit_batch(session, batch, start)
             return start + session.first_row, end + session.first_row
         claim = _claim(session, batch.n_rows, start, batch.names[0] if batch.names else b"")
+        checked_version = session.version
     with claim, _given_back_on_error(session, claim, is_append=start is None):
         if is_large:
             _write_and_sum(claim, batch)
         else:
             claim.write(batch)
         with session.locked():
-            if not overwrite:
+            if not overwrite and session.version != checked_version:
                 session.check_new(batch.names, batch.hashes)
             _commit_batch(session, batch, claim.start)
     return claim.start + session.first_row, claim.end + session.first_row
@@ -97,7 +97,7 @@ def _write_and_sum(claim: Claim, batch: Batch) -> None:
 def _commit_batch(session: Session, batch: Batch, start: int) -> None:
     end = start + batch.n_rows if batch.n_rows else 0
     session.content.cover(end)
-    session.commit(layout.encode_put(batch.pointed(start), session.state.seed), end)
+    session.commit(batch.records(start, session.state.seed), end)
 
 
 def reserve(session: Session, n_rows: int) -> int:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
-from zlib import crc32
 
 import numpy as np
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import metadata
+from ptrarray.names import hash_all
 from ptrarray.progress import bar
 from ptrarray.storage.snapshot import Snapshot
 from ptrarray.storage.state import Closed, State
 
 _BLOCK = 1 << 10  # arrays a thread checks in one go
+_NAMES = 1 << 16  # names looked up in one go
 
 
 class Damage(NamedTuple):
@@ -100,10 +101,14 @@ def _overlapping(snapshot: Snapshot) -> Iterator[Damage]:
 def _damaged_names(snapshot: Snapshot) -> Iterator[Damage]:
     index = snapshot.index
     hashes = index.hashes()
-    for position in range(index.header.n_arrays):
-        name = index.name(position)
-        if crc32(name) != hashes[position] or index.find(name) != position:
-            yield Damage(index.path, f"does not find name {name[:80]!r} at position {position}")
+    for first in range(0, len(hashes), _NAMES):
+        names = index.split_names(first, min(first + _NAMES, len(hashes)))
+        positions = np.arange(first, first + len(names))
+        actual = np.frombuffer(hash_all(names), np.uint32)
+        is_right = (actual == hashes[positions]) & index.are_found(names, actual, positions)
+        for position in positions[~is_right].tolist():
+            name = names[position - first][:80]
+            yield Damage(index.path, f"does not find name {name!r} at position {position}")
 
 
 def _damaged_infos(state: State | Closed) -> Iterator[Damage]:

@@ -376,9 +376,9 @@ def _patch_writes(patch: pytest.MonkeyPatch, recording: Recording) -> None:
             real_pwrite(self, raw, start_byte)
         recording.add(Write(self.node, start_byte, bytes(raw)))
 
-    def pwritev(self: Any, buffers: Sequence[Any], start_byte: int) -> int:
+    def pwritev(self: Any, buffers: Sequence[Any], start_byte: int, *sizes: Any) -> int:
         recording.note_mapped()
-        end = real_pwritev(self, buffers, start_byte)
+        end = real_pwritev(self, buffers, start_byte, *sizes)
         if end > start_byte:
             raw = b"".join(buffer.tobytes() for buffer in buffers)
             recording.add(Write(self.node, start_byte, raw))
