@@ -22,7 +22,8 @@ Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
 Note = Callable[[int, int], None]  # told of rows that are handed out writable
 
-_BLOCK = 1 << 16  # positions looked at in one go
+_BLOCK = 1 << 12  # positions looked at in one go
+_WINDOW = 1 << 16  # at the most
 # Rows that the system is told to fetch in one go, and that are read in one go where nothing is
 # mapped. Of the latter, an array that is kept keeps all.
 _WINDOW_NBYTES = 32 << 20
@@ -36,7 +37,9 @@ def walk(
     starts, ends = state.columns()
     is_mapped = state.snapshot.backend == "mmap"
     # Reading one after the other, the system needs to be told of a mapping only.
-    blocks = _windows(state, starts, ends) if ahead and is_mapped else _blocks(len(starts))
+    whole = slice(0, len(starts))
+    windows = _windows(state, starts, ends) if ahead and is_mapped else [whole]
+    blocks = chain.from_iterable(map(_blocks, windows))
     if not state.is_plain:
         yield from _walk_shaped(state, note, blocks)
         return
@@ -45,16 +48,20 @@ def walk(
         if not is_mapped:
             yield from _read(rows, starts[block], ends[block])
             continue
-        for start, end in zip(starts[block].tolist(), ends[block].tolist(), strict=True):
-            if note is not None:
+        pairs = zip(starts[block].tolist(), ends[block].tolist(), strict=True)
+        if note is None:
+            for start, end in pairs:
+                yield rows[start:end]
+        else:
+            for start, end in pairs:
                 note(start, end)
-            yield rows[start:end]
+                yield rows[start:end]
 
 
-def _blocks(n_arrays: int) -> Iterator[slice]:
+def _blocks(window: slice) -> Iterator[slice]:
     """Cut positions into those looked at in one go."""
-    for at in range(0, n_arrays, _BLOCK):
-        yield slice(at, min(at + _BLOCK, n_arrays))
+    for at in range(window.start, window.stop, _BLOCK):
+        yield slice(at, min(at + _BLOCK, window.stop))
 
 
 def _windows(state: State | ShardedState | Closed, starts: Int64s, ends: Int64s) -> Iterator[slice]:
@@ -65,7 +72,7 @@ def _windows(state: State | ShardedState | Closed, starts: Int64s, ends: Int64s)
     while block.stop < len(starts):
         at, before = block.stop, block
         end = int(np.searchsorted(starts, starts[at] + window_rows))
-        block = slice(at, min(max(at + 1, end), at + _BLOCK))
+        block = slice(at, min(max(at + 1, end), at + _WINDOW))
         first, last = starts[at : at + 1], ends[block].max(keepdims=True)
         # The system is fetching the first rows by itself, as the ones before were read.
         if is_cold(sources, int(last[0]) - 1):

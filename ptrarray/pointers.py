@@ -63,7 +63,7 @@ def merge_runs(starts: npt.ArrayLike, ends: npt.ArrayLike) -> tuple[Int64s, Int6
 
 
 def iter_runs(
-    starts: npt.NDArray[Any], ends: npt.NDArray[Any], block: int = 1 << 20
+    starts: npt.NDArray[Any], ends: npt.NDArray[Any], block: int = 1 << 20, longest: int = 0
 ) -> Iterator[tuple[Int64s, Int64s]]:
     """Unite ranges that are sorted by start, a block of them at a time.
 
@@ -75,13 +75,16 @@ def iter_runs(
         is read once, in order.
     block : int
         Ranges looked at a time.
+    longest : int
+        Rows of a run that goes on past its block from which on it is cut
+        rather than held back; 0 for never.
 
     Yields
     ------
     starts, ends : ndarray of int64
         The next runs of the union, never empty. A run that goes on past its
         block is held back until its end is known, so runs of different blocks
-        do not overlap or touch either.
+        do not overlap, or touch where none is cut.
 
     Notes
     -----
@@ -102,6 +105,13 @@ def iter_runs(
         open_start, open_end = run_starts[-1:], run_ends[-1:]
         if len(run_starts) > 1:
             yield run_starts[:-1], run_ends[:-1]
+        if longest and len(open_start):
+            # What comes begins no earlier than the last range of this block.
+            known = min(int(open_end[0]), int(starts[at : at + block][-1])) - int(open_start[0])
+            n_whole = max(0, known - 1) // longest * longest
+            if n_whole:
+                yield open_start, open_start + n_whole
+                open_start = open_start + n_whole
     if len(open_start):
         yield open_start, open_end
 

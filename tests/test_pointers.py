@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -66,6 +67,23 @@ def test_iter_runs_holds_back_a_run_that_goes_on() -> None:
     starts, ends = np.arange(1000), np.arange(1000) + 1
     ends[0] = 5000  # one name for all of it, and beyond
     assert [pairs(*part) for part in iter_runs(starts, ends, block=10)] == [[(0, 5000)]]
+
+
+@given(RANGES, st.integers(1, 7), st.integers(1, 9))
+def test_iter_runs_that_are_cut_are_the_union(
+    ranges: list[tuple[int, int]], block: int, longest: int
+) -> None:
+    blocks = list(iter_runs(*columns(sorted(ranges)), block=block, longest=longest))
+    found = [pair for part in blocks for pair in pairs(*part)]
+    assert all(start < end for start, end in found)
+    assert all(end <= start for (_, end), (start, _) in pairwise(found))
+    assert rows_of(found) == rows_of(ranges)
+
+
+def test_iter_runs_cuts_a_run_before_it_has_seen_its_end() -> None:
+    starts, ends = np.arange(1000), np.arange(1000) + 1
+    runs = iter_runs(starts, ends, block=10, longest=25)
+    assert [pairs(*next(runs)) for _ in range(2)] == [[(0, 25)], [(25, 50)]]
 
 
 @given(st.lists(RANGES, max_size=12), RANGES)

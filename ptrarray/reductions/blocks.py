@@ -177,7 +177,7 @@ def _run_tasks(
     n_rows: int, starts: Array, ends: Array, block_rows: int
 ) -> Iterator[tuple[Int64s, Int64s]]:
     """Cut the union of the ranges into tasks of one long piece or several short runs."""
-    for run_starts, run_ends in iter_runs(starts, ends, POINTERS):
+    for run_starts, run_ends in iter_runs(starts, ends, POINTERS, block_rows):
         check_inside(n_rows, run_starts, run_ends)
         run_starts, run_ends = _split(run_starts, run_ends, block_rows)
         for low, high in cut(run_ends - run_starts, max(1, block_rows // 2)):
