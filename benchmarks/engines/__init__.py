@@ -27,6 +27,7 @@ the tables. What a function returns is compared with the source.
 ``slices(store, starts, n_rows)``    list of runs of rows of the flat array
 ``take(store, names)``               values and offsets of a batch; positions without names
 ``whole(store, function)``           `numpy.sum`, `numpy.mean` or `numpy.max` of everything
+``whole_in_threads(…)``              the same in a thread for each core
 ``each(store)``                      sum of each array
 ``append(path, part)``               add arrays to a store
 ``delete(path, names)``              remove arrays

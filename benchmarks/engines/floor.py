@@ -10,8 +10,9 @@ import os
 import pickle
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ NOTES = {
     "position": "the floor asks two lists and slices the mapping",
     "take": "the floor looks up in a loop and calls `numpy.concatenate` once",
     "sum": "the floor is `numpy.sum` of the flat array",
+    "sum_in_threads": "the floor is `numpy.sum` of a part in a thread for each core",
+    "fill": "the floor knows beforehand where each array goes, and writes it there",
     "sums_each": "the floor is `numpy.add.reduceat` alone",
     "verify": "the floor is `zlib.crc32` of the data file",
 }
@@ -75,7 +78,7 @@ def complete(path: Path, source: Source) -> None:
         pickle.dump(dict(zip(source.names, bounds, strict=True)), file, protocol=5)
 
 
-def create(path: Path, source: Source) -> int:
+def create(path: Path, source: Source | None = None) -> int:
     """Make the data file."""
     path.mkdir()
     return os.open(path / "data.bin", os.O_RDWR | os.O_CREAT | os.O_EXCL)
@@ -112,6 +115,34 @@ def write_ragged(fd: int, part: Source) -> None:
     raw = memoryview(part.values.reshape(-1)).cast("B")
     for first in range(0, len(raw), PWRITE_MOST):
         at += os.pwrite(fd, raw[first : first + PWRITE_MOST], at)
+
+
+def fill(path: Path, function: Any, tasks: dict[str, Any], n_processes: int) -> None:
+    """Compute arrays of one size in worker processes, which write them where they belong."""
+    os.close(create(path))
+    numbered = list(enumerate(tasks.values()))
+    work = partial(_compute, path, function)
+    if n_processes == 1:
+        lengths = work(numbered)
+    else:
+        with ProcessPoolExecutor(n_processes) as pool:
+            shares = [numbered[i::n_processes] for i in range(n_processes)]
+            lengths = set().union(*pool.map(work, shares))
+    (n_rows,) = lengths
+    pointers = {name: (i * n_rows, (i + 1) * n_rows) for i, name in enumerate(tasks)}
+    _pointers(path).write_bytes(pickle.dumps(pointers, protocol=5))
+
+
+def _compute(path: Path, function: Any, numbered: list[tuple[int, Any]]) -> set[int]:
+    """Compute and write some arrays; return how many rows they have."""
+    fd = os.open(path / "data.bin", os.O_RDWR)
+    lengths = set()
+    for number, task in numbered:
+        array = function(task)
+        os.pwrite(fd, array, number * array.nbytes)
+        lengths.add(len(array))
+    os.close(fd)
+    return lengths
 
 
 def sync(fd: int) -> None:
@@ -165,6 +196,13 @@ def take(store: Opened, names: list[str]) -> tuple[Array, Int64s]:
 def whole(store: Opened, function: Any) -> Any:
     """Let numpy reduce the flat array."""
     return function(store.rows)
+
+
+def whole_in_threads(store: Opened, function: Any) -> Any:
+    """Let numpy reduce a part of the flat array in a thread for each core."""
+    n_threads = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(n_threads) as pool:
+        return function(list(pool.map(function, np.array_split(store.rows, n_threads))))
 
 
 def each(store: Opened) -> Array:

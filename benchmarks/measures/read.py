@@ -102,12 +102,12 @@ def take(engine: Engine, case: Case) -> float:
     return timed(run)[0] / n_batches * 1e6
 
 
-def whole(function: Callable[[Any], Any], engine: Engine, case: Case) -> float:
+def whole(function: Callable[[Any], Any], engine: Engine, case: Case, how: str = "whole") -> float:
     """Reduce everything to one number."""
     source, store = case.stored(engine), case.reader(engine)
     settle()
-    seconds, result = timed(engine.whole, store, function)
-    if case.once(engine, function.__name__):
+    seconds, result = timed(getattr(engine, how), store, function)
+    if case.once(engine, f"{how} {function.__name__}"):
         # A float32 sum of so many numbers depends on their order.
         close = np.isclose(float(result), float(function(source.values)), rtol=1e-3)
         expect(bool(close), f"{function.__name__} of {engine.name}, {result},")
@@ -135,6 +135,11 @@ MEASURES = [
     one(Figure("slices", f"flat slice of {SLICE_ROWS} rows", "µs"), ("slices",), slices),
     one(Figure("take", f"batch of {N_TAKE} random names", "µs"), ("take",), take),
     one(Figure("sum", "sum of everything", "ms/GB"), ("whole",), partial(whole, np.sum)),
+    one(
+        Figure("sum_in_threads", "the same by numpy in a thread a core", "ms/GB"),
+        ("whole_in_threads",),
+        partial(whole, np.sum, how="whole_in_threads"),
+    ),
     one(Figure("mean", "mean of everything", "ms/GB"), ("whole",), partial(whole, np.mean)),
     one(Figure("max", "maximum of everything", "ms/GB"), ("whole",), partial(whole, np.max)),
     one(Figure("sums_each", "sum of each array", "ms/GB"), ("each",), each),
