@@ -6,13 +6,12 @@ import math
 import mmap
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray.format.index import corrupt
-from ptrarray.storage import files
 from ptrarray.storage.files import File
 
 Rows = npt.NDArray[Any]
@@ -70,17 +69,42 @@ def map_rows(
         would kill the process.
     """
     width = dtype.itemsize * math.prod(row_shape)
-    first_byte, nbytes = span or (0, files.stat(os.fspath(path)).st_size)
-    if not n_rows * width:
-        rows = np.empty((n_rows, *row_shape), dtype)
-        rows.flags.writeable = mode != "r"
-        return rows
-    check_size(os.fspath(path), nbytes, start + n_rows, width)
-    try:
-        flat = np.memmap(path, np.uint8, mode, first_byte + start * width, n_rows * width)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    with File(path, os.O_RDWR if mode == "r+" else os.O_RDONLY) as file:
+        first_byte, nbytes = span or (0, file.as_opened.st_size)
+        if not n_rows * width:
+            rows = np.empty((n_rows, *row_shape), dtype)
+            rows.flags.writeable = mode != "r"
+            return rows
+        check_size(file.path, nbytes, start + n_rows, width)
+        at_byte, n_bytes = first_byte + start * width, n_rows * width
+        try:
+            flat: Rows = np.memmap(_Opened(file), np.uint8, mode, at_byte, n_bytes)  # type: ignore[call-overload]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, file.path) from error
     return flat.view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
+
+
+class _Opened:
+    """What `numpy.memmap` asks of a file that is open; opening one itself takes it ten calls."""
+
+    def __init__(self, file: File) -> None:
+        self.name = file.path
+        self._file = file
+
+    def read(self) -> NoReturn:
+        """Tell numpy by being there that this is an open file."""
+        raise NotImplementedError
+
+    def seek(self, *_: int) -> None:
+        """Go to the end, which is where it looks for the size."""
+
+    def tell(self) -> int:
+        """Size of the file."""
+        return self._file.as_opened.st_size
+
+    def fileno(self) -> int:
+        """Descriptor of the file."""
+        return self._file.fd
 
 
 def check_size(path: str, nbytes: int, n_rows: int, width: int) -> None:
