@@ -26,6 +26,8 @@ from ptrarray.writer import PointerArrayWriter, append
 BATCH_NBYTES = 1 << 24
 # A batch goes to one shard whole. By such a part of one, shards come out even.
 _SHARD_PART = 8
+# A journal up to this is left to the end of the run: folding it takes longer than reading it.
+_JOURNAL_NBYTES = 1 << 18
 
 
 class Task(NamedTuple):
@@ -107,14 +109,16 @@ def work(job: FillJob, chunk: list[Task]) -> Report:
     """Compute the arrays of a chunk and write them, up to the first task that fails."""
     began = time.perf_counter()
     failure = None
-    with append(job.path) as writer:
+    writer = append(job.path)
+    try:
         batch = _Batch(writer, job.resume)
-        try:
-            for i_task, task in enumerate(chunk):
-                _compute(job, i_task, task, batch)
-            batch.write()
-        except _TaskFailed as failed:
-            failure = _describe(failed)
+        for i_task, task in enumerate(chunk):
+            _compute(job, i_task, task, batch)
+        batch.write()
+    except _TaskFailed as failed:
+        failure = _describe(failed)
+    finally:
+        writer._close(_JOURNAL_NBYTES)
     seconds = time.perf_counter() - began
     return Report(len(chunk), batch.n_arrays, batch.nbytes, seconds, failure)
 

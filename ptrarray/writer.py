@@ -154,10 +154,14 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         it has outgrown a quarter of it, so that the next open is fast, which
         syncs everything; else leaves that to `flush`.
         """
+        self._close()
+
+    def _close(self, least_nbytes: int = 0) -> None:
+        """Close the store; leave a journal of so many bytes to whoever closes it later."""
         if not self._closed:
             session = self._session
             self._closed, self._opened, self._state = True, None, None
-            session.close()
+            session.close(least_nbytes)
 
     @property
     def closed(self) -> bool:

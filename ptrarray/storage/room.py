@@ -77,9 +77,9 @@ class Room:
         """Wait until all that is committed is on the disk."""
         self._shards.flush()
 
-    def close(self) -> None:
+    def close(self, least_nbytes: int = 0) -> None:
         """Close the store."""
-        self._shards.close()
+        self._shards.close(least_nbytes)
 
     # the lock ------------------------------------------------------------------------------
 

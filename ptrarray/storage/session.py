@@ -452,11 +452,11 @@ class Session:
         generation = self.header.generation + 1
         self._journal.write_header(self.state._replace(next_generation=generation))
 
-    def close(self) -> None:
+    def close(self, least_nbytes: int = 0) -> None:
         """Checkpoint if the journal has outgrown the index, and close the files."""
         try:
             if self._sync_failure is None:
-                self.checkpoint_if_grown()
+                self.checkpoint_if_grown(least_nbytes)
         except CorruptStoreError:
             raise
         except StoreError:
@@ -464,11 +464,11 @@ class Session:
         finally:
             self.release()
 
-    def checkpoint_if_grown(self) -> None:
-        """Checkpoint if the journal has outgrown a part of the index."""
+    def checkpoint_if_grown(self, least_nbytes: int = 0) -> None:
+        """Checkpoint if the journal has outgrown a part of the index, and so many bytes."""
         with self.locked():
             nbytes = self.state.committed_end - layout.RECORDS_START
-            if nbytes * _CHECKPOINT_PART > self.index.nbytes:
+            if nbytes > max(self.index.nbytes / _CHECKPOINT_PART, least_nbytes):
                 self.checkpoint()
 
     def release(self) -> None:

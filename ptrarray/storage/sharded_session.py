@@ -369,7 +369,7 @@ class Shards:
                     self.open_shard(older).flush()
         session.flush()
 
-    def close(self) -> None:
+    def close(self, least_nbytes: int = 0) -> None:
         """Settle what this process has begun, fold grown journals, and close the files."""
         try:
             if self.notes.replaced:
@@ -381,7 +381,7 @@ class Shards:
             pass  # removed or replaced by now: not this one's to look after
         finally:
             for session in {self.last.session, *self._sessions.values()}:
-                session.close()
+                session.close(least_nbytes)
 
     def release(self) -> None:
         """Close the files."""
