@@ -10,9 +10,11 @@ import numpy as np
 
 import ptrarray
 from benchmarks.workloads import Array, Int64s, Layout, Source
+from ptrarray import checksum
 
 PACKAGE = "ptrarray"
 PARALLEL = True
+NOTES = {"write": f"ptrarray's checksums are computed by {checksum.crc32.__module__}"}
 
 Store = ptrarray.PointerArray
 Writer = ptrarray.PointerArrayWriter
