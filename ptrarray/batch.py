@@ -36,6 +36,8 @@ class Batch:
     ----------
     names : list of bytes
         Encoded names.
+    name_ends : array of uint64
+        Where each ends if they lie end to end.
     hashes : array of uint32
         CRC-32 of each name.
     offsets : array of uint64, one more than names
@@ -56,6 +58,7 @@ class Batch:
     """
 
     names: list[bytes]
+    name_ends: array[int]
     hashes: array[int]
     offsets: array[int]
     buffers: list[npt.NDArray[Any]]
@@ -107,7 +110,8 @@ class Batch:
         starts, ends = bounds[:-1], bounds[1:]
         if self.lengths is not None:
             ends = array("Q", map(add, starts, self.lengths))
-        return Pointed(self.names, self.hashes, starts, ends, self.crcs, self.infos, self.metas)
+        columns = self.hashes, starts, ends, self.crcs
+        return Pointed(self.names, *columns, self.infos, self.metas, self.name_ends)
 
 
 def from_mapping(
@@ -128,24 +132,25 @@ def from_mapping(
             found=type(arrays).__name__,
             expected="a mapping",
         )
-    encoded = naming.encode_all(list(arrays))
-    _check_names_nbytes(encoded)
+    encoded, name_ends = naming.encode_all(list(arrays))
+    _check_nbytes("names", name_ends)
     metas = None if meta is None else metadata.encode_all(list(arrays), meta)
-    _check_nbytes("metadata", metas)
+    _check_nbytes("metadata", _ends_of(metas))
     if not layout.is_plain:
-        return _from_fitted(arrays, encoded, metas, layout)
+        return _from_fitted(arrays, encoded, name_ends, metas, layout)
     dtype, row_shape = layout.dtype, layout.row_shape
     buffers: list[Any] = list(arrays.values())
     if len(buffers) <= _FEW or not _all_fit(buffers, dtype, row_shape):
         buffers = [fit(name, value, dtype, row_shape) for name, value in arrays.items()]
     offsets = array("Q", accumulate(map(len, buffers), initial=0))
     hashes = naming.hash_all(encoded)
-    return Batch(encoded, hashes, offsets, buffers, lambda: buffers, metas=metas)
+    return Batch(encoded, name_ends, hashes, offsets, buffers, lambda: buffers, metas=metas)
 
 
 def _from_fitted(
     arrays: Mapping[str, npt.ArrayLike],
     encoded: list[bytes],
+    name_ends: array[int],
     metas: list[bytes] | None,
     layout: Layout,
 ) -> Batch:
@@ -158,7 +163,7 @@ def _from_fitted(
         fitted = [fit_shaped(name, value, dtype) for name, value in arrays.items()]
     pieces = [_bytes_of(part.elements) for part in fitted]
     packed = [_info(name, part, layout) for name, part in zip(arrays, fitted, strict=True)]
-    _check_nbytes("dtypes and shapes", packed)
+    _check_nbytes("dtypes and shapes", _ends_of(packed))
     lengths = array("Q", [_n_rows(part, layout) for part in fitted])
     rooms = map(layout.aligned, lengths)
     offsets = array("Q", accumulate(rooms, initial=0))
@@ -168,6 +173,7 @@ def _from_fitted(
         buffers = [buffer for pair in zip(pieces, gaps, strict=True) for buffer in _padded(*pair)]
     return Batch(
         encoded,
+        name_ends,
         naming.hash_all(encoded),
         offsets,
         buffers,
@@ -255,8 +261,8 @@ def from_ragged(
         For a name, values or offsets that the store cannot take, and for a
         name that is given twice.
     """
-    encoded = naming.encode_all(list(names))
-    _check_names_nbytes(encoded)
+    encoded, name_ends = naming.encode_all(list(names))
+    _check_nbytes("names", name_ends)
     hashes = naming.hash_all(encoded)
     _check_distinct(names, hashes)
     if not layout.is_plain:
@@ -273,9 +279,9 @@ def from_ragged(
         return map(raw.__getitem__, map(slice, bytes_at, bytes_at[1:]))
 
     metas = None if meta is None else metadata.encode_all(list(names), meta)
-    _check_nbytes("metadata", metas)
+    _check_nbytes("metadata", _ends_of(metas))
     offsets_of = array("Q", relative.tobytes())
-    return Batch(encoded, hashes, offsets_of, [used], pieces, metas=metas)
+    return Batch(encoded, name_ends, hashes, offsets_of, [used], pieces, metas=metas)
 
 
 def _cut(
@@ -289,15 +295,13 @@ def _cut(
     return {name: rows[i:j] for name, (i, j) in zip(names, pairwise(bounds), strict=True)}
 
 
-def _check_names_nbytes(encoded: list[bytes]) -> None:
-    # A name has 64 KiB at the most, so few of them need not be counted.
-    if len(encoded) >= 2**14:
-        _check_nbytes("names", encoded)
+def _ends_of(items: list[bytes] | None) -> array[int]:
+    return array("Q", accumulate(map(len, items or ())))
 
 
-def _check_nbytes(what: str, items: list[bytes] | None) -> None:
+def _check_nbytes(what: str, ends: array[int]) -> None:
     """Check that there is room for what goes into one record of the journal."""
-    nbytes = sum(map(len, items or ()))
+    nbytes = ends[-1] if ends else 0
     if nbytes > NAMES_LIMIT_NBYTES:
         raise BadInputError(
             f"the {what} have {nbytes} bytes together, at most {NAMES_LIMIT_NBYTES} can be "

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
+
+import numpy as np
 
 from ptrarray.checksum import crc32
 from ptrarray.errors import BadInputError
@@ -51,17 +54,22 @@ def encode(name: str) -> bytes:
     return raw
 
 
-def encode_all(names: Sequence[str]) -> list[bytes]:
-    """Return the UTF-8 bytes of several names; `encode` one by one, but faster."""
+def encode_all(names: Sequence[str]) -> tuple[list[bytes], array[int]]:
+    """Return the UTF-8 bytes of several names, and where each ends if they lie end to end.
+
+    `encode` one by one, but faster.
+    """
     if len(names) > 1 and list(map(type, names)).count(str) == len(names):
         try:
             encoded = list(map(str.encode, names))
         except UnicodeEncodeError:
             pass  # encode() says which
         else:
-            if max(map(len, encoded)) <= NAME_LIMIT_NBYTES:
-                return encoded
-    return [encode(name) for name in names]
+            ends = array("Q", accumulate(map(len, encoded)))
+            if np.diff(np.frombuffer(ends, np.uint64), prepend=0).max() <= NAME_LIMIT_NBYTES:
+                return encoded, ends
+    encoded = [encode(name) for name in names]
+    return encoded, array("Q", accumulate(map(len, encoded)))
 
 
 def hash_all(encoded: Iterable[bytes]) -> array[int]:

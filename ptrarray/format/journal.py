@@ -157,11 +157,12 @@ class Pointed(NamedTuple):
     crcs: array[int]
     infos: list[bytes] | None = None  # None where none has one
     metas: list[bytes] | None = None
+    name_ends: array[int] | None = None  # if they are known
 
     def part(self, some: slice) -> Pointed:
         """Return some of the entries."""
         columns: list[Any] = [None if column is None else column[some] for column in self]
-        return Pointed(*columns)
+        return Pointed(*columns)._replace(name_ends=None)
 
 
 def encode_put(pointed: Pointed, seed: int) -> list[tuple[array[int], bytes]]:
@@ -180,8 +181,9 @@ def encode_put(pointed: Pointed, seed: int) -> list[tuple[array[int], bytes]]:
 
 def encode_pointers(kind: int, pointed: Pointed, seed: int, n_more: int = 0) -> bytes:
     """Return the record of kind `PUT` or `POINT` that gives each name its rows."""
-    names, hashes, starts, ends, crcs, infos, metas = pointed
-    fields = [kind, n_more, hashes.tobytes(), _ends(names), b"".join(names)]
+    names, hashes, starts, ends, crcs, infos, metas, name_ends = pointed
+    known = _ends(names) if name_ends is None else name_ends.tobytes()
+    fields = [kind, n_more, hashes.tobytes(), known, b"".join(names)]
     fields += [starts.tobytes(), ends.tobytes(), crcs.tobytes()]
     if infos or metas:
         for extras in (infos or [b""] * len(names), metas or [b""] * len(names)):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ptrarray import table
 
 UInt64s = npt.NDArray[np.uint64]
+Hashes = Sequence[int] | npt.NDArray[np.uint32]
 
 _SHIFT = np.uint64(32)
 _FRESH_LIMIT = 4096
@@ -34,16 +35,19 @@ class RecentNames:
     def __init__(self) -> None:
         self._runs: list[memoryview] = []
         self._fresh: dict[int, list[int]] = {}
+        # What was looked for last, and its entries in order: mostly what is added next.
+        self._sought: tuple[Hashes, UInt64s] = (), np.empty(0, np.uint64)
 
-    def add(self, hashes: npt.NDArray[np.uint32] | Sequence[int], record_at: int) -> None:
+    def add(self, hashes: Hashes, record_at: int) -> None:
         """Note the names of the record at a byte of the journal."""
         if len(hashes) == 1:  # one array a call: keep that cheap, and sort now and then
             self._fresh.setdefault(int(hashes[0]), []).append(record_at)
             if len(self._fresh) > _FRESH_LIMIT:
                 self._sort_fresh()
         elif len(hashes):
-            _, wide = _sorted(np.asarray(hashes, np.uint32))
-            self._add_run(wide | np.uint64(record_at))
+            sought, lowest = self._sought
+            lowest = lowest if hashes is sought else _sorted(hashes)[1]
+            self._add_run(lowest | np.uint64(record_at))
 
     def _sort_fresh(self) -> None:
         fresh = [name_hash << 32 | at for name_hash, ats in self._fresh.items() for at in ats]
@@ -66,22 +70,24 @@ class RecentNames:
                 at += 1
         return sorted(found, reverse=True)
 
-    def seen(self, hashes: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    def seen(self, hashes: Hashes) -> npt.NDArray[np.int64]:
         """Return the indices of those `hashes` that some record tells of. Vectorised."""
         if self._fresh:
             self._sort_fresh()
         is_seen = np.zeros(len(hashes), np.bool_)
-        if self._runs:
-            order, wanted = _sorted(hashes)  # so that searches walk through memory
-            for run in map(np.asarray, self._runs):
-                places = np.searchsorted(run, wanted)
-                inside = np.searchsorted(places, len(run))  # places rise
-                same = run[places[:inside]] >> _SHIFT == wanted[:inside] >> _SHIFT
-                is_seen[order[:inside][same]] = True
+        # In order, so that searches walk through memory.
+        order, wanted = _sorted(hashes)
+        self._sought = hashes, wanted
+        for run in map(np.asarray, self._runs):
+            places = np.searchsorted(run, wanted)
+            inside = np.searchsorted(places, len(run))  # places rise
+            same = run[places[:inside]] >> _SHIFT == wanted[:inside] >> _SHIFT
+            is_seen[order[:inside][same]] = True
         return np.flatnonzero(is_seen)
 
 
-def _sorted(hashes: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.int64], UInt64s]:
+def _sorted(hashes: Hashes) -> tuple[npt.NDArray[np.int64], UInt64s]:
     """Return the order of hashes, and in it the lowest entry of each."""
-    order = table.argsort(hashes)
-    return order, hashes[order].astype(np.uint64) << _SHIFT
+    column = np.asarray(hashes, np.uint32)
+    order = table.argsort(column)
+    return order, column[order].astype(np.uint64) << _SHIFT

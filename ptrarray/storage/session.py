@@ -259,7 +259,7 @@ class Session:
         else:
             wanted = np.frombuffer(hashes, np.uint32)
             in_index = np.flatnonzero(self.index.find_many(names, wanted) >= 0).tolist()
-            doubtful = self._recent.seen(wanted).tolist()
+            doubtful = self._recent.seen(hashes).tolist()
         if not in_index and not doubtful:
             return []
         is_there = dict.fromkeys(in_index, True) | self._recorded(names, hashes, doubtful)

@@ -23,8 +23,10 @@ from ptrarray.storage.space import Claim
 
 # Up to here, writing rows while holding the lock is cheaper than taking it twice.
 _SMALL_NBYTES = 1 << 16
-# From here on, crc32 lets other threads run for long enough.
+# From here on, in one array and in all, computing checksums in another thread gains more than
+# starting it costs.
 _LARGE_NBYTES = 1 << 14
+_THREAD_NBYTES = 1 << 22
 
 
 def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -> tuple[int, int]:
@@ -54,7 +56,7 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
     """
     nbytes = batch.n_rows * session.width
     session.expect(Expected(batch.names, batch.hashes, batch.n_rows, overwrite))
-    is_large = nbytes > max(_SMALL_NBYTES, _LARGE_NBYTES * len(batch.names))
+    is_large = nbytes > max(_THREAD_NBYTES, _LARGE_NBYTES * len(batch.names))
     if not is_large:
         _ = batch.crcs  # before the lock is taken
     if start is not None:
