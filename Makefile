@@ -11,7 +11,7 @@ help:
 	@echo "make demo    fill and read a store with Python's own standard library"
 	@echo "make test    run the tests, with the examples in docstrings and README"
 	@echo "make check   formatting, lint, types, then the tests"
-	@echo "make bench   measure beside other stores (half an hour), write benchmarks/RESULTS.md"
+	@echo "make bench   measure beside other stores (three quarters of an hour), write benchmarks/RESULTS.md"
 	@echo "make format  reformat the sources"
 	@echo "make clean   remove the virtual environment and the caches"
 
@@ -39,6 +39,9 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks --workload speech --repeat $(REPEAT) --out benchmarks/results
 	$(BIN)/python -m benchmarks --workload tiny --repeat $(REPEAT) --out benchmarks/results
 	$(BIN)/python -m benchmarks --workload names --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks.limits benchmarks/results > benchmarks/results/limits.md
+	$(BIN)/python -m benchmarks.checksums benchmarks/results > benchmarks/results/checksums.md
+	$(BIN)/python -m benchmarks.cold --folder benchmarks/results > benchmarks/results/cold.md
 	$(BIN)/python -m benchmarks report benchmarks/results --markdown benchmarks/RESULTS.md
 
 format: $(STAMP)

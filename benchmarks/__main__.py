@@ -89,7 +89,9 @@ def write_report(arguments: list[str]) -> None:
     paths = [options.results / f"{workload}.json" for workload in WORKLOADS]
     results = [Result.load(path) for path in paths if path.exists()]
     plot_path = options.markdown.with_name("names.svg")
-    options.markdown.write_text(report.page(results, plot_path.name), encoding="utf-8")
+    found = {script: options.results / f"{script}.md" for script in report.TABLES}
+    tables = {script: path.read_text("utf-8") for script, path in found.items() if path.exists()}
+    options.markdown.write_text(report.page(results, plot_path.name, tables), encoding="utf-8")
     if drawing := report.drawing(results):
         plot_path.write_text(drawing, encoding="utf-8")
 

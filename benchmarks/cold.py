@@ -160,7 +160,7 @@ def main() -> None:
         tokens = make(Path(folder) / "tokens.ptr", source)
         long = make(Path(folder) / "long.ptr", replace(source, offsets=cuts))
         path = tokens[0]
-        print(f"{source.values.nbytes / 1e6:.0f} MB; the disk reads {read_ahead(path)} ahead")
+        print(f"{source.values.nbytes / 1e6:.0f} MB; the disk reads {read_ahead(path)} ahead\n")
         print("| reading | backend | cache | without advice, ms | with, ms | gain |")
         print("|---|---|---|---|---|---|")
         for backend in ("mmap", "pread"):

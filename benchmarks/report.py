@@ -27,9 +27,35 @@ RATIOS = f"""Each peer's cost in units of {OURS}'s, so that above 1 {OURS} is th
 medians of the ratios within a round:"""
 
 
-def page(results: list[Result], plot_name: str) -> str:
-    """Return the whole report of several workloads."""
-    parts = [INTRODUCTION.strip(), "## Targets", targets.table(results), "## Figures"]
+# Tables of scripts beside the harness: title, and what to say.
+TABLES = {
+    "limits": (
+        "What limits those that are missed",
+        """Measured without ptrarray, each step by itself. Of many small arrays a call, each is a call from Python for its
+checksum, its checks, its name and the hash of that, which the floor does not make: the steps below add up to more
+than the floor's `pwritev` whatever else is done. Of one array a call, six system calls are what is left when Python
+is taken away. What a second process or thread gains here where it shares nothing is the most that `fill`, writing
+from two processes and sums can gain.""",
+    ),
+    "checksums": (
+        "What the extra `fast` gains",
+        "The same stores written and verified in turns with the CRC-32 of zlib and of isal.",
+    ),
+    "cold": (
+        "What it gains to tell the system what will be read",
+        "With the page cache dropped for the data file before each reading, and warm.",
+    ),
+}
+
+
+def page(results: list[Result], plot_name: str, tables: dict[str, str]) -> str:
+    """Return the whole report of several workloads, and of scripts beside the harness."""
+    parts = [INTRODUCTION.strip(), "## Targets", targets.table(results)]
+    for script, (title, words) in TABLES.items():
+        if script in tables:
+            command = f"`python -m benchmarks.{script}`"
+            parts += [f"## {title}", command, words, tables[script].strip()]
+    parts.append("## Figures")
     for result in results:
         parts.append(markdown(result))
         if result.fewer:
