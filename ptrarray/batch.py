@@ -132,7 +132,7 @@ def from_mapping(
             found=type(arrays).__name__,
             expected="a mapping",
         )
-    encoded, name_ends = naming.encode_all(list(arrays))
+    encoded, name_ends = naming.encode_with_ends(list(arrays))
     _check_nbytes("names", name_ends)
     metas = None if meta is None else metadata.encode_all(list(arrays), meta)
     _check_nbytes("metadata", _ends_of(metas))
@@ -261,7 +261,7 @@ def from_ragged(
         For a name, values or offsets that the store cannot take, and for a
         name that is given twice.
     """
-    encoded, name_ends = naming.encode_all(list(names))
+    encoded, name_ends = naming.encode_with_ends(list(names))
     _check_nbytes("names", name_ends)
     hashes = naming.hash_all(encoded)
     _check_distinct(names, hashes)

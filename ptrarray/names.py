@@ -54,22 +54,33 @@ def encode(name: str) -> bytes:
     return raw
 
 
-def encode_all(names: Sequence[str]) -> tuple[list[bytes], array[int]]:
-    """Return the UTF-8 bytes of several names, and where each ends if they lie end to end.
+def encode_all(names: Sequence[str]) -> list[bytes]:
+    """Return the UTF-8 bytes of several names; `encode` one by one, but faster."""
+    encoded = _encoded(names)
+    if encoded is None or max(map(len, encoded)) > NAME_LIMIT_NBYTES:
+        return [encode(name) for name in names]
+    return encoded
 
-    `encode` one by one, but faster.
-    """
-    if len(names) > 1 and list(map(type, names)).count(str) == len(names):
-        try:
-            encoded = list(map(str.encode, names))
-        except UnicodeEncodeError:
-            pass  # encode() says which
-        else:
-            ends = array("Q", accumulate(map(len, encoded)))
-            if np.diff(np.frombuffer(ends, np.uint64), prepend=0).max() <= NAME_LIMIT_NBYTES:
-                return encoded, ends
+
+def encode_with_ends(names: Sequence[str]) -> tuple[list[bytes], array[int]]:
+    """Return the same, and where each name ends if they lie end to end; for many names."""
+    encoded = _encoded(names)
+    if encoded is not None:
+        ends = array("Q", accumulate(map(len, encoded)))
+        if np.diff(np.frombuffer(ends, np.uint64), prepend=0).max() <= NAME_LIMIT_NBYTES:
+            return encoded, ends
     encoded = [encode(name) for name in names]
     return encoded, array("Q", accumulate(map(len, encoded)))
+
+
+def _encoded(names: Sequence[str]) -> list[bytes] | None:
+    """Return the bytes of names of any length, or None where `encode` must say what is wrong."""
+    if len(names) > 1 and list(map(type, names)).count(str) == len(names):
+        try:
+            return list(map(str.encode, names))
+        except UnicodeEncodeError:
+            pass
+    return None
 
 
 def hash_all(encoded: Iterable[bytes]) -> array[int]:

@@ -435,7 +435,7 @@ class PointerArray(Mapping[str, Array]):
         """
         state = self._state
         wanted = _listed(names, "take")
-        encoded, _ = encode_all(wanted)
+        encoded = encode_all(wanted)
         starts, ends = self._pointers(state, wanted, encoded)
         return joined(state, starts, ends, lambda: state.snapshot.locate_all(encoded))
 
@@ -470,7 +470,7 @@ class PointerArray(Mapping[str, Array]):
         """
         state = self._state
         wanted = _listed(names, "prefetch")
-        starts, ends = self._pointers(state, wanted, encode_all(wanted)[0])
+        starts, ends = self._pointers(state, wanted, encode_all(wanted))
         prefetch(state.sources, starts, ends)
 
     def _pointers(
