@@ -411,7 +411,9 @@ names = st.text(max_size=8) | st.integers(-(2**70), 2**70) | st.binary(max_size=
 pairs = st.tuples(st.integers(-(2**70), 2**70), st.integers(0, 100))
 
 
-@given(st.dictionaries(names, pairs | st.integers(-(2**120), 2**120), max_size=20), st.integers(3, 5))
+@given(
+    st.dictionaries(names, pairs | st.integers(-(2**120), 2**120), max_size=20), st.integers(3, 5)
+)
 def test_an_index_is_what_pickle_reads(index: dict[Any, Any], protocol: int) -> None:
     assert read_index(memoryview(pickle.dumps(index, protocol))) == list(index.items())
 
