@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray.storage import index as index_storage
 from tests.support import damage
-from tests.support.damage import ACTIONS, DATA, FILES, INDEX, JOURNAL
+from tests.support.damage import ACTIONS, DATA, FILES, INDEX, JOURNAL, PLAIN, Sample
 from tests.support.power import materialise
 from tests.support.story import NAME
 
@@ -209,12 +209,14 @@ def repack(header: dict[str, Any], columns: dict[str, bytes]) -> bytes:
         return damage.pack_index(header, {})
 
 
-def check_forged_file(root: Path, file: str, raw: bytes, note: object) -> bool:
-    path = damage.damaged(root, file, raw)
+def check_forged_file(
+    root: Path, file: str, raw: bytes, note: object, sample: Sample = PLAIN
+) -> bool:
+    path = damage.damaged(root, file, raw, sample)
     try:
-        return damage.check_forged(path)
+        return damage.check_forged(path, sample)
     except BaseException as error:
-        error.add_note(f"forged {file}: {note}")
+        error.add_note(f"forged {file}: {note!r:.300}")
         raise
     finally:
         shutil.rmtree(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -21,21 +22,11 @@ from tests.support import damage, strategies
 from tests.support.damage import ACTIONS, DATA, INDEX, JOURNAL, MASK, MASKED
 from tests.support.power import materialise
 from tests.support.story import NAME
-from tests.test_damage import CORPUS, VALUES, mutated, mutations, repack
+from tests.test_damage import CORPUS, VALUES, check_forged_file, mutated, mutations, repack
 
 N_PARTS = 4  # the bytes of a file are shared out over so many tests
 FILES = (INDEX, JOURNAL, DATA, MASK)
-
-
-def check_forged(root: Path, file: str, raw: bytes, note: object) -> bool:
-    path = damage.damaged(root, file, raw, MASKED)
-    try:
-        return damage.check_forged(path, MASKED)
-    except BaseException as error:
-        error.add_note(f"forged {file}: {note!r:.300}")
-        raise
-    finally:
-        shutil.rmtree(root)
+check_forged = partial(check_forged_file, sample=MASKED)
 
 
 # what happens to files ---------------------------------------------------------------------
