@@ -27,9 +27,10 @@ RATIOS = f"""Each peer's cost in units of {OURS}'s, so that above 1 {OURS} is th
 medians of the ratios within a round:"""
 
 
-# Tables of scripts beside the harness: title, and what to say.
+# Tables of scripts beside the harness: arguments, title, and what to say.
 TABLES = {
     "limits": (
+        "FOLDER",
         "What limits those that are missed",
         """Measured without ptrarray, each step by itself. Of many small arrays a call, each is a call from Python for its
 checksum, its checks, its name and the hash of that, which the floor does not make: the steps below add up to more
@@ -38,10 +39,12 @@ is taken away. What a second process or thread gains here where it shares nothin
 from two processes and sums can gain.""",
     ),
     "checksums": (
+        "FOLDER",
         "What the extra `fast` gains",
         "The same stores written and verified in turns with the CRC-32 of zlib and of isal.",
     ),
     "cold": (
+        "--folder FOLDER --repeat 3",
         "What it gains to tell the system what will be read",
         "With the page cache dropped for the data file before each reading, and warm.",
     ),
@@ -51,9 +54,9 @@ from two processes and sums can gain.""",
 def page(results: list[Result], plot_name: str, tables: dict[str, str]) -> str:
     """Return the whole report of several workloads, and of scripts beside the harness."""
     parts = [INTRODUCTION.strip(), "## Targets", targets.table(results)]
-    for script, (title, words) in TABLES.items():
+    for script, (arguments, title, words) in TABLES.items():
         if script in tables:
-            command = f"`python -m benchmarks.{script}`"
+            command = f"`python -m benchmarks.{script} {arguments}`"
             parts += [f"## {title}", command, words, tables[script].strip()]
     parts.append("## Figures")
     for result in results:

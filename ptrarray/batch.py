@@ -134,8 +134,7 @@ def from_mapping(
         )
     encoded, name_ends = naming.encode_with_ends(list(arrays))
     _check_nbytes("names", name_ends)
-    metas = None if meta is None else metadata.encode_all(list(arrays), meta)
-    _check_nbytes("metadata", _ends_of(metas))
+    metas = _packed_metas(list(arrays), meta)
     if not layout.is_plain:
         return _from_fitted(arrays, encoded, name_ends, metas, layout)
     dtype, row_shape = layout.dtype, layout.row_shape
@@ -163,7 +162,7 @@ def _from_fitted(
         fitted = [fit_shaped(name, value, dtype) for name, value in arrays.items()]
     pieces = [_bytes_of(part.elements) for part in fitted]
     packed = [_info(name, part, layout) for name, part in zip(arrays, fitted, strict=True)]
-    _check_nbytes("dtypes and shapes", _ends_of(packed))
+    _check_nbytes("dtypes and shapes", naming.ends_of(packed))
     lengths = array("Q", [_n_rows(part, layout) for part in fitted])
     rooms = map(layout.aligned, lengths)
     offsets = array("Q", accumulate(rooms, initial=0))
@@ -278,8 +277,7 @@ def from_ragged(
         bytes_at = (relative * np.uint64(width)).tolist()
         return map(raw.__getitem__, map(slice, bytes_at, bytes_at[1:]))
 
-    metas = None if meta is None else metadata.encode_all(list(names), meta)
-    _check_nbytes("metadata", _ends_of(metas))
+    metas = _packed_metas(list(names), meta)
     offsets_of = array("Q", relative.tobytes())
     return Batch(encoded, name_ends, hashes, offsets_of, [used], pieces, metas=metas)
 
@@ -295,8 +293,14 @@ def _cut(
     return {name: rows[i:j] for name, (i, j) in zip(names, pairwise(bounds), strict=True)}
 
 
-def _ends_of(items: list[bytes] | None) -> array[int]:
-    return array("Q", accumulate(map(len, items or ())))
+def _packed_metas(
+    names: Sequence[str], meta: Mapping[str, Mapping[str, Any]] | None
+) -> list[bytes] | None:
+    if meta is None:
+        return None
+    metas = metadata.encode_all(names, meta)
+    _check_nbytes("metadata", naming.ends_of(metas or ()))
+    return metas
 
 
 def _check_nbytes(what: str, ends: array[int]) -> None:

@@ -66,11 +66,22 @@ def encode_with_ends(names: Sequence[str]) -> tuple[list[bytes], array[int]]:
     """Return the same, and where each name ends if they lie end to end; for many names."""
     encoded = _encoded(names)
     if encoded is not None:
-        ends = array("Q", accumulate(map(len, encoded)))
+        ends = ends_of(encoded)
         if np.diff(np.frombuffer(ends, np.uint64), prepend=0).max() <= NAME_LIMIT_NBYTES:
             return encoded, ends
     encoded = [encode(name) for name in names]
-    return encoded, array("Q", accumulate(map(len, encoded)))
+    return encoded, ends_of(encoded)
+
+
+def ends_of(items: Iterable[bytes]) -> array[int]:
+    """Where names, or other items, end if they lie end to end.
+
+    Examples
+    --------
+    >>> ends_of([b"utt1", b"", b"a"])
+    array('Q', [4, 4, 5])
+    """
+    return array("Q", accumulate(map(len, items)))
 
 
 def _encoded(names: Sequence[str]) -> list[bytes] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterator
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgpack
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ptrarray.checksum import crc32
 from ptrarray.format.index import corrupt
+from ptrarray.names import ends_of
 
 MAGIC = b"ptrjrnl1"
 SLOT_NBYTES = 4096
@@ -182,12 +183,12 @@ def encode_put(pointed: Pointed, seed: int) -> list[tuple[array[int], bytes]]:
 def encode_pointers(kind: int, pointed: Pointed, seed: int, n_more: int = 0) -> bytes:
     """Return the record of kind `PUT` or `POINT` that gives each name its rows."""
     names, hashes, starts, ends, crcs, infos, metas, name_ends = pointed
-    known = _ends(names) if name_ends is None else name_ends.tobytes()
-    fields = [kind, n_more, hashes.tobytes(), known, b"".join(names)]
+    known = ends_of(names) if name_ends is None else name_ends
+    fields = [kind, n_more, hashes.tobytes(), known.tobytes(), b"".join(names)]
     fields += [starts.tobytes(), ends.tobytes(), crcs.tobytes()]
     if infos or metas:
         for extras in (infos or [b""] * len(names), metas or [b""] * len(names)):
-            fields += [_ends(extras), b"".join(extras)]
+            fields += [ends_of(extras).tobytes(), b"".join(extras)]
     return _frame(fields, seed)
 
 
@@ -211,7 +212,7 @@ def encode_delete(
     """Yield the records that delete `names`, each with the hashes of its names."""
     for part, n_more in _parts(len(names)):
         some = names[part]
-        named = [hashes[part].tobytes(), _ends(some), b"".join(some)]
+        named = [hashes[part].tobytes(), ends_of(some).tobytes(), b"".join(some)]
         yield hashes[part], _frame([DELETE, n_more, *named], seed)
 
 
@@ -229,10 +230,6 @@ def encode_attrs(attrs: dict[str, Any], seed: int, n_more: int = 0) -> bytes:
 def kind_of(record: bytes) -> int:
     """Kind of a record that was encoded here."""
     return record[_RECORD.size + _CRC_NBYTES + 1]  # after the array's own byte
-
-
-def _ends(items: list[bytes]) -> bytes:
-    return array("Q", accumulate(map(len, items))).tobytes()
 
 
 def _frame(fields: list[Any], seed: int) -> bytes:

@@ -97,7 +97,7 @@ class Layout:
         """Type of a mask's elements: bool, or one for each field."""
         return mask_dtype(self.dtype)
 
-    @property
+    @cached_property
     def mask_width(self) -> int:
         """Bytes of one row's mask; zero without masks."""
         return self.mask_dtype.itemsize * math.prod(self.row_shape) if self.masked else 0

@@ -93,12 +93,11 @@ class Content:
         """
         width = self.layout.width
         data.pwritev(batch.buffers, start * width, batch.sizes(IOV_MAX, width))
-        if self.mask is not None and batch.masks is not None:
-            self._write_masks(batch, start)
+        self._write_masks(batch, start)
 
     def _write_masks(self, batch: Batch, start: int) -> None:
-        assert self.mask is not None
-        assert batch.masks is not None
+        if self.mask is None or batch.masks is None:
+            return
         first = start * self.layout.mask_width
         if not batch.has_masks and self.mask.stat().st_size <= first:
             return  # a hole in the file says the same

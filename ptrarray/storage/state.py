@@ -58,7 +58,6 @@ class State:
         self.snapshot = snapshot
         self.layout = snapshot.header.layout
         self.is_plain = self.layout.is_plain
-        self._width, self._mask_width = self.layout.width, self.layout.mask_width
         self.mapped = mapped  # may be longer: another process has gone on
         self.data = head(mapped.data, snapshot.n_rows)
         self.mask = mapped.mask
@@ -97,7 +96,7 @@ class State:
     def _mask(self, start: int, end: int, info: bytes) -> Rows | None:
         if self.mask is None:
             return None
-        first = start * self._mask_width
+        first = start * self.layout.mask_width
         return self.mask[first : first + infos.mask_nbytes(self.layout, end - start, info)]
 
     def crc(self, start: int, end: int, position: int) -> int:
@@ -105,7 +104,8 @@ class State:
         if isinstance(self.data, PreadRows):
             crc = self.data.crc32(start, end)
         else:
-            crc = crc32(self._bytes[start * self._width : end * self._width])
+            width = self.layout.width
+            crc = crc32(self._bytes[start * width : end * width])
         if self.mask is None:
             return crc
         info = self.snapshot.info_at(self.snapshot.located(position))
