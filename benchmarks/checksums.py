@@ -19,8 +19,10 @@ from isal import isal_zlib
 import ptrarray
 from benchmarks.system import settle, timed
 from benchmarks.workloads import Source, speech, tokens
-from ptrarray import batch, names
-from ptrarray.storage import content, index, state
+from ptrarray.format import names
+from ptrarray.intake import batch
+from ptrarray.storage.store import content, index
+from ptrarray.storage.store import opened as state
 
 N_ROUNDS = 5
 # The modules that compute the checksums of arrays and names.

@@ -25,7 +25,7 @@ import numpy as np
 import ptrarray
 from benchmarks import workloads
 from benchmarks.system import timed
-from ptrarray.storage import advice
+from ptrarray.storage.system import advice
 
 N_NAMES = 256
 LONG_ROWS = 1 << 14  # of the arrays that are read in order

@@ -29,10 +29,10 @@ from ptrarray.errors import (
 from ptrarray.fill import fill
 from ptrarray.nested import dump, load
 from ptrarray.packs import pack, unpack
-from ptrarray.pointers import Pointer
-from ptrarray.ragged import Ragged
 from ptrarray.reader import PointerArray, open
-from ptrarray.storage.verify import Damage
+from ptrarray.rows.pointers import Pointer
+from ptrarray.rows.ragged import Ragged
+from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.upkeep import checkpoint, compact, repair, verify
 from ptrarray.writer import PointerArrayWriter, append
 

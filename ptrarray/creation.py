@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.checks import integer
 from ptrarray.errors import BadInputError, StoreExistsError
 from ptrarray.format import dtypes
 from ptrarray.format.attrs import checked
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.layouts import MIXED, ROWS, SHAPED, Layout, mask_itemsize
-from ptrarray.sizes import nbytes
-from ptrarray.storage.create import new_header
-from ptrarray.storage.replacing import create_any, replace_any
-from ptrarray.storage.shards import is_sharded
-from ptrarray.storage.snapshot import FILE_NAMES
-from ptrarray.storage.state import absolute
+from ptrarray.intake.numbers import integer, nbytes
+from ptrarray.storage.lifecycle.create import new_header
+from ptrarray.storage.shards.create import create_any, replace_any
+from ptrarray.storage.shards.marker import is_sharded
+from ptrarray.storage.store.opened import absolute
+from ptrarray.storage.store.snapshot import FILE_NAMES
 from ptrarray.writer import PointerArrayWriter, append
 
 MODES = ("x", "w", "a")

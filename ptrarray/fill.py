@@ -30,9 +30,7 @@ from tqdm.auto import tqdm
 
 from ptrarray.creation import create
 from ptrarray.errors import BadInputError, DuplicateNameError, StoreNotFoundError, TaskError
-from ptrarray.reader import PointerArray
-from ptrarray.reader import open as open_store
-from ptrarray.worker import (
+from ptrarray.jobs.worker import (
     BATCH_NBYTES,
     Failure,
     FillJob,
@@ -43,6 +41,8 @@ from ptrarray.worker import (
     summarize,
     work_packed,
 )
+from ptrarray.reader import PointerArray
+from ptrarray.reader import open as open_store
 from ptrarray.writer import append
 
 _CHUNK_SECONDS = 0.2

@@ -9,16 +9,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ptrarray.compressors import CODECS, Codec, named
 from ptrarray.errors import BadInputError, StoreExistsError
-from ptrarray.storage import files
-from ptrarray.storage.files import File
-from ptrarray.storage.packing import write_pack
-from ptrarray.storage.shards import is_sharded
-from ptrarray.storage.snapshot import open_snapshot
-from ptrarray.storage.state import absolute, load
-from ptrarray.storage.unpacking import unpack_store
-from ptrarray.streams import compressing, reader_of, writer_to
+from ptrarray.storage.lifecycle.packing import write_pack
+from ptrarray.storage.lifecycle.unpacking import unpack_store
+from ptrarray.storage.shards.marker import is_sharded
+from ptrarray.storage.store.opened import absolute, load
+from ptrarray.storage.store.snapshot import open_snapshot
+from ptrarray.storage.system import files
+from ptrarray.storage.system.compressors import CODECS, Codec, named
+from ptrarray.storage.system.files import File
+from ptrarray.storage.system.streams import compressing, reader_of, writer_to
 
 Write = Callable[[Any], None]
 

@@ -11,23 +11,23 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import reductions
-from ptrarray.arrays import Arrays, Items, Values, joined, walk
-from ptrarray.chained import ChainedRows
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, ROWS, Kind
-from ptrarray.names import encode_all
-from ptrarray.pandas_bridge import to_series
-from ptrarray.pointers import merge_runs
-from ptrarray.ragged import Ragged
-from ptrarray.storage import transactions
-from ptrarray.storage.advice import prefetch
-from ptrarray.storage.mapping import Backend, Mode
-from ptrarray.storage.session import Session
-from ptrarray.storage.sharded_state import ShardedState, divided, open_state, parts_of, refreshed
-from ptrarray.storage.sharded_verify import check_any
-from ptrarray.storage.state import Closed, State, absolute
-from ptrarray.storage.transactions import unknown
-from ptrarray.views import Meta, Names, Pointers
+from ptrarray.format.names import encode_all
+from ptrarray.frames.series import to_series
+from ptrarray.rows.chained import ChainedRows
+from ptrarray.rows.pointers import merge_runs
+from ptrarray.rows.ragged import Ragged
+from ptrarray.storage.shards.opened import ShardedState, divided, open_state, parts_of, refreshed
+from ptrarray.storage.shards.upkeep import check_any
+from ptrarray.storage.store.opened import Closed, State, absolute
+from ptrarray.storage.system.advice import prefetch
+from ptrarray.storage.system.mapping import Backend, Mode
+from ptrarray.storage.writing import transactions
+from ptrarray.storage.writing.session import Session
+from ptrarray.storage.writing.transactions import unknown
+from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
+from ptrarray.views.catalog import Meta, Names, Pointers
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]

@@ -7,11 +7,11 @@ import os
 from ptrarray.errors import CorruptStoreError
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
-from ptrarray.storage import sharded_upkeep
-from ptrarray.storage.place import why_not
-from ptrarray.storage.snapshot import not_found
-from ptrarray.storage.state import absolute
-from ptrarray.storage.verify import Damage
+from ptrarray.storage.lifecycle.verify import Damage
+from ptrarray.storage.shards import upkeep as sharded_upkeep
+from ptrarray.storage.store.opened import absolute
+from ptrarray.storage.store.snapshot import not_found
+from ptrarray.storage.system.parts import why_not
 
 
 def checkpoint(path: str | os.PathLike[str]) -> None:

@@ -10,20 +10,20 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray import names as naming
-from ptrarray.batch import from_mapping, from_ragged
-from ptrarray.checks import count, integer
 from ptrarray.errors import BadInputError, ClosedStoreError
+from ptrarray.format import names as naming
 from ptrarray.format.layouts import ROWS, Kind
-from ptrarray.storage import transactions
-from ptrarray.storage.allocation import allocated
-from ptrarray.storage.room import for_call, open_session
-from ptrarray.storage.session import Session
-from ptrarray.storage.sharded_session import Shards
-from ptrarray.storage.sharded_state import ShardedState, load_any, open_any
-from ptrarray.storage.state import State, absolute
-from ptrarray.storage.transactions import unknown
-from ptrarray.views import Attrs, MetaOfWriter, Pointers, encoded
+from ptrarray.intake.batch import from_mapping, from_ragged
+from ptrarray.intake.numbers import count, integer
+from ptrarray.storage.shards.opened import ShardedState, load_any, open_any
+from ptrarray.storage.shards.session import Shards
+from ptrarray.storage.shards.target import for_call, open_session
+from ptrarray.storage.store.opened import State, absolute
+from ptrarray.storage.writing import transactions
+from ptrarray.storage.writing.allocation import allocated
+from ptrarray.storage.writing.session import Session
+from ptrarray.storage.writing.transactions import unknown
+from ptrarray.views.catalog import Attrs, MetaOfWriter, Pointers, encoded
 
 Array = npt.NDArray[Any]
 

@@ -17,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ptrarray
-from ptrarray import BadInputError, ClosedStoreError, UnknownNameError, arrays
-from ptrarray.storage import advice, files, state
-from ptrarray.storage.advice import PAGE_NBYTES, Source, prefetch, source_of
-from ptrarray.storage.mapping import map_rows
-from ptrarray.storage.pread import open_rows
+from ptrarray import BadInputError, ClosedStoreError, UnknownNameError
+from ptrarray.storage.store import opened as state
+from ptrarray.storage.system import advice, files
+from ptrarray.storage.system.advice import PAGE_NBYTES, Source, prefetch, source_of
+from ptrarray.storage.system.mapping import map_rows
+from ptrarray.storage.system.pread import open_rows
+from ptrarray.views import arrays
 from tests.support.backends import mapped
 
 pytestmark = pytest.mark.usefixtures("backend")

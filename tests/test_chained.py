@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ptrarray.chained import ChainedRows
-from ptrarray.ragged import gather
+from ptrarray.rows.chained import ChainedRows
+from ptrarray.rows.ragged import gather
 from tests.support import strategies
 from tests.support.checks import check_same
 

@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray import BadInputError, CorruptStoreError, StoreExistsError
 from ptrarray.bigarray import MmapArray, PointerArray
-from ptrarray.convert import bigarray
-from ptrarray.convert.bigarray import from_bigarray
-from ptrarray.convert.bigarray_header import OldHeader, RefusedHeaderError, read_header
-from ptrarray.convert.bigarray_index import RefusedIndexError, read_index
+from ptrarray.convert.bigarray import convert as bigarray
+from ptrarray.convert.bigarray.convert import from_bigarray
+from ptrarray.convert.bigarray.header import OldHeader, RefusedHeaderError, read_header
+from ptrarray.convert.bigarray.index import RefusedIndexError, read_index
 from ptrarray.convert.report import Failure
 from ptrarray.format.layouts import Layout
-from ptrarray.storage import files
-from ptrarray.storage.transfer import transfer
+from ptrarray.storage.system import files
+from ptrarray.storage.system.transfer import transfer
 from tests.support.bigarray_files import BY_BIGARRAY, FOLDER, file_of, header
 from tests.support.checks import check_store
 from tests.support.faults import injected

@@ -18,7 +18,7 @@ import pytest
 import ptrarray
 from ptrarray import convert
 from ptrarray.convert import Report
-from ptrarray.convert.mmappickle import _members as mmappickle_members
+from ptrarray.convert.formats.mmappickle import _members as mmappickle_members
 from tests.support.convert_workers import Traitor, dump
 
 Arrays = dict[str, Any]
@@ -229,7 +229,7 @@ def test_joblib_without_joblib(folder: Path, store: Path, monkeypatch: pytest.Mo
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("ptrarray.convert.joblib.importlib.import_module", absent)
+    monkeypatch.setattr("ptrarray.convert.formats.joblib.importlib.import_module", absent)
     assert run(convert.from_joblib, folder, store).ok
     check(store, {"x": np.arange(3)})
     place = store.with_name("b.ptr")
@@ -488,7 +488,7 @@ def test_h5_without_h5py(folder: Path, store: Path, monkeypatch: pytest.MonkeyPa
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("ptrarray.convert.h5.importlib.import_module", absent)
+    monkeypatch.setattr("ptrarray.convert.formats.h5.importlib.import_module", absent)
     with pytest.raises(ImportError, match="pip install h5py"):
         run(convert.from_h5, folder, store)
     assert not store.exists()

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptrarray.convert.inert import ALLOWED, InertUnpickler, Record, stand_in
-from ptrarray.convert.pickles import read
-from ptrarray.convert.rebuild import Unreadable, rebuild
+from ptrarray.convert.formats.pickles import read
+from ptrarray.convert.unpickle.inert import ALLOWED, InertUnpickler, Record, stand_in
+from ptrarray.convert.unpickle.rebuild import Unreadable, rebuild
 from ptrarray.errors import BadInputError
 from tests.pickles import make
 
@@ -208,7 +208,7 @@ GADGETS: list[tuple[str, str]] = [
         ("_pickle", "loads"),
     ),
     *(("sys", "modules"), ("sys", "setprofile"), ("types", "FunctionType"), ("types", "CodeType")),
-    *(("ptrarray.convert.inert", "stand_in"), ("ptrarray.storage.files", "remove")),
+    *(("ptrarray.convert.unpickle.inert", "stand_in"), ("ptrarray.storage.system.files", "remove")),
     *(("collections", "namedtuple"), ("zoneinfo", "ZoneInfo.from_file"), ("pytz", "open_resource")),
     *(("pyarrow.lib", "memory_map"), ("ctypes", "CDLL"), ("code", "InteractiveInterpreter")),
 ]
@@ -273,7 +273,7 @@ def test_what_a_gadget_would_do_is_not_done(tmp_path: Path) -> None:
 def test_nothing_on_the_list_is_a_function_or_a_class_of_others() -> None:
     for module, name in ALLOWED:
         kind = stand_in(module, name)
-        assert kind.__module__ == "ptrarray.convert.inert"
+        assert kind.__module__ == "ptrarray.convert.unpickle.inert"
         instance = kind()
         assert isinstance(instance, Record | dict)
         # All that a pickle can call are those two, and what stands for getattr.

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ptrarray
-from ptrarray.storage import index as index_storage
+from ptrarray.storage.store import index as index_storage
 from tests.support import damage
 from tests.support.damage import ACTIONS, DATA, FILES, INDEX, JOURNAL, PLAIN, Sample
 from tests.support.power import materialise

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 from ptrarray.cli import main
+from ptrarray.cli.demo import (
+    Facts,
+    check_files,
+    count_values,
+    find_sources,
+    measure_lines,
+    run_demo,
+)
 from ptrarray.creation import create
-from ptrarray.demo import Facts, check_files, count_values, find_sources, measure_lines, run_demo
 from ptrarray.errors import StoreError, StoreExistsError
 from ptrarray.reader import open as open_store
 

@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import ptrarray
-from ptrarray import BadInputError, DuplicateNameError, checksum, table
-from ptrarray.casting import fit
-from ptrarray.format import journal
-from ptrarray.names import hash_all
-from ptrarray.storage.folding import fold
-from ptrarray.storage.index import Index
-from ptrarray.storage.journal import Journal
-from ptrarray.storage.recent import RecentNames
-from ptrarray.storage.session import Session
+from ptrarray import BadInputError, DuplicateNameError
+from ptrarray.format import checksum, journal, table
+from ptrarray.format.names import hash_all
+from ptrarray.intake.casting import fit
+from ptrarray.storage.store.folding import fold
+from ptrarray.storage.store.index import Index
+from ptrarray.storage.store.journal import Journal
+from ptrarray.storage.writing.recent import RecentNames
+from ptrarray.storage.writing.session import Session
 from tests.support import strategies
 from tests.support.checks import check_same, check_store, check_writer
 

@@ -22,7 +22,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptrarray
-from ptrarray.storage import files
+from ptrarray.storage.system import files
 from tests.support.faults import CALLS, HARMLESS, SHORT, SYNCS, Faults, injected
 from tests.support.power import materialise, read_tree
 from tests.support.story import Content, Tree, essence, hidden, look, with_attrs

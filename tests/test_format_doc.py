@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray import batch, names, table
-from ptrarray.format import attrs, index, infos, journal
-from ptrarray.storage import session
+from ptrarray.format import attrs, index, infos, journal, names, table
+from ptrarray.intake import batch
+from ptrarray.storage.writing import session
 from tests.golden import make
-from tests.test_layers import PACKAGE, PACKAGES, RANKS, imports, parse
+from tests.test_layers import FILES as MODULES
+from tests.test_layers import FOLDERS, PACKAGE, RANKS, imports, parse
 
 TEXT = (Path(__file__).parent.parent / "docs" / "FORMAT.md").read_text(encoding="utf-8")
 EXAMPLE = make.GOLDEN / "example.ptr"
@@ -372,28 +373,40 @@ def test_example_told_in_words() -> None:
 # The layers in docs/ARCHITECTURE.md -----------------------------------------------------------------
 
 
+def modules_in(folder: str) -> dict[str, Path]:
+    """Return the modules that lie in a folder itself."""
+    parent = PACKAGE.joinpath(*folder.split("."))
+    return {file.stem: file for file in MODULES if file.parent == parent}
+
+
 def architecture_tables() -> dict[str, list[Row]]:
     """Return the tables of the page by the first word of their head."""
     lines = (Path(__file__).parent.parent / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^\| (\w+)[^\n]*\n\|[-|]+\n((?:\|[^\n]*\n)+)", lines, re.MULTILINE)
+    blocks = re.findall(r"^\| ([\w/]+)[^\n]*\n\|[-|]+\n((?:\|[^\n]*\n)+)", lines, re.MULTILINE)
     return {head: tables(f"# {head}\n||\n||\n{body}")[head] for head, body in blocks}
 
 
 def test_architecture_tells_the_ranks() -> None:
     documented = [
-        (int(rank), module.strip("/")) for rank, module, _ in architecture_tables()["rank"]
+        (int(rank), module.strip("/").replace("/", "."))
+        for rank, module, _ in architecture_tables()["rank"]
     ]
     faces = {"__init__", "__main__"}
     coded = {(rank, module) for rank, row in enumerate(RANKS) for module in row - faces}
     assert sorted(documented) == sorted(coded)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_architecture_tells_the_order_in_packages(package: str) -> None:
-    """Each module of a package imports only those above it in the table."""
-    documented = [module for module, _ in architecture_tables()[package]]
-    files = {file.stem: file for file in (PACKAGE / package).glob("*.py")}
+WITH_MODULES = {folder for folder in FOLDERS if set(modules_in(folder)) - {"__init__"}}
+
+
+@pytest.mark.parametrize("folder", sorted(WITH_MODULES))
+def test_architecture_tells_the_order_in_folders(folder: str) -> None:
+    """Each module of a folder imports only those above it in the table."""
+    documented = [module for module, _ in architecture_tables()[folder.replace(".", "/")]]
+    files = modules_in(folder)
     assert set(documented) == set(files) - {"__init__"}
     for position, module in enumerate(documented):
-        found = {name.split(".")[2] for name in imports(parse(files[module])) if package in name}
-        assert found <= set(documented[:position])
+        prefix = f"ptrarray.{folder}."
+        names = [name for name in imports(parse(files[module])) if name.startswith(prefix)]
+        found = {name.removeprefix(prefix).split(".")[0] for name in names}
+        assert found & set(files) <= set(documented[:position])

@@ -378,7 +378,9 @@ class Calls:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.n_calls = self.n_bytes = 0
         for name in ("open", "pread", "pwrite", "pwritev", "stat", "fstat"):
-            patch.setattr(f"ptrarray.storage.files.os.{name}", self._counting(getattr(os, name)))
+            patch.setattr(
+                f"ptrarray.storage.system.files.os.{name}", self._counting(getattr(os, name))
+            )
 
     def _counting(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **more: Any) -> Any:
@@ -600,7 +602,7 @@ def test_failed_overwrite_loses_old_value(path: Path, monkeypatch: pytest.Monkey
         unpicklable: Any = lambda: None
         with pytest.raises(BadInputError):
             writer["a"] = unpicklable
-        monkeypatch.setattr("ptrarray.storage.files.os.pwritev", fail)
+        monkeypatch.setattr("ptrarray.storage.system.files.os.pwritev", fail)
         with pytest.raises(OSError, match="No space"):
             writer["a"] = [2]
         monkeypatch.undo()

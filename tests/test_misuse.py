@@ -298,7 +298,7 @@ def test_metadata_goes_with_its_array(tmp_path: Path) -> None:
 
 
 def test_metadata_of_one_call_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptrarray.batch.NAMES_LIMIT_NBYTES", 100_000)
+    monkeypatch.setattr("ptrarray.intake.batch.NAMES_LIMIT_NBYTES", 100_000)
     metas = {str(n): {"x": bytes(9000)} for n in range(12)}
     with ptrarray.create(tmp_path / "s.ptr") as writer:
         with pytest.raises(BadInputError, match="use several"):
@@ -311,7 +311,7 @@ def test_more_metadata_than_an_index_holds(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "s.ptr"
     with ptrarray.create(path) as writer:
         monkeypatch.setattr("ptrarray.format.index.COLUMN_LIMIT_NBYTES", 10_000)
-        monkeypatch.setattr("ptrarray.storage.session._JOURNAL_LIMIT_NBYTES", 20_000)
+        monkeypatch.setattr("ptrarray.storage.writing.session._JOURNAL_LIMIT_NBYTES", 20_000)
         for n in range(5):
             writer.write({str(n): [n]}, meta={str(n): {"x": bytes(3000)}})
         with pytest.raises(BadInputError, match="shards"):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray.nested import pandas_together, persistence, tokens
+from ptrarray.frames import together as pandas_together
+from ptrarray.nested import persistence, tokens
 from ptrarray.nested.decoder import _Decoder
 from ptrarray.nested.leaves import LARGE_DECODERS
 from tests.support.nested import assert_same

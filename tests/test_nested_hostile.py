@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import ptrarray
 from ptrarray import BadInputError, CorruptStoreError
+from ptrarray.frames.together import put_together
 from ptrarray.nested import persistence
 from ptrarray.nested.decoder import decode
-from ptrarray.nested.pandas_together import put_together
 from ptrarray.nested.tokens import PAGE_LENGTH, read_tokens
 from tests.support.nested import MEBI, OBJECTS, encoded, peak_nbytes
 

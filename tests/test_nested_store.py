@@ -20,10 +20,10 @@ from ptrarray import BadInputError, StoreError, StoreExistsError, StoreNotFoundE
 from ptrarray.nested.encoder import encode
 from ptrarray.nested.tokens import LARGE
 from ptrarray.nested.writing import Pages
-from ptrarray.storage.allocation import streamed
-from ptrarray.storage.files import File
-from ptrarray.storage.index import write_index
-from ptrarray.storage.snapshot import open_snapshot
+from ptrarray.storage.store.index import write_index
+from ptrarray.storage.store.snapshot import open_snapshot
+from ptrarray.storage.system.files import File
+from ptrarray.storage.writing.allocation import streamed
 from tests.support.checks import digests, open_descriptors, unchanged
 from tests.support.faults import CALLS, SHORT, injected
 from tests.support.nested import MEBI, assert_same, encoded, peak_nbytes
@@ -130,7 +130,7 @@ def test_a_writer_is_told_though_the_dump_was_killed_at_its_last_step(
 
     ptrarray.dump({"old": np.arange(3)}, path)
     with ptrarray.append(path) as writer:
-        monkeypatch.setattr("ptrarray.storage.placement.write_index", write_and_die)
+        monkeypatch.setattr("ptrarray.storage.lifecycle.placement.write_index", write_and_die)
         with pytest.raises(KeyboardInterrupt):
             ptrarray.dump({"new": np.arange(4)}, path, mode="w")
         monkeypatch.undo()

@@ -31,11 +31,10 @@ from ptrarray import (
     StoreError,
     StoreExistsError,
     StoreNotFoundError,
-    compressors,
 )
 from ptrarray.cli import main
 from ptrarray.format import tar
-from ptrarray.storage import files
+from ptrarray.storage.system import compressors, files
 from tests.support.checks import check_store, digests, open_descriptors, root_base, unchanged
 from tests.support.faults import CALLS, injected
 from tests.support.story import without_syncs

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray import pandas_bridge
 from ptrarray.convert import to_frame, to_pandas, to_series
 from ptrarray.errors import BadInputError, UnknownNameError
+from ptrarray.frames import series as pandas_bridge
 from tests.pickles import make
 
 pd = pytest.importorskip("pandas")
@@ -221,6 +221,6 @@ def test_without_pandas_it_says_what_to_install(
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("ptrarray.pandas_index.importlib.import_module", absent)
+    monkeypatch.setattr("ptrarray.frames.index.importlib.import_module", absent)
     with pytest.raises(ImportError, match="pip install pandas"):
         to_series({"x": np.zeros(2)}, "x")  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptrarray.pointers import Pointer, Runs, iter_runs, merge_runs
+from ptrarray.rows.pointers import Pointer, Runs, iter_runs, merge_runs
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(-2, 12)), max_size=25).map(
     lambda pairs: [(start, start + length) for start, length in pairs]

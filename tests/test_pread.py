@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 import ptrarray
 from ptrarray import BadInputError, CorruptStoreError, PointerArray
-from ptrarray.indexing import split_index
-from ptrarray.ragged import gather
 from ptrarray.reductions import blocks, each, whole
-from ptrarray.storage import pread
-from ptrarray.storage.pread import open_rows
+from ptrarray.rows.indexing import split_index
+from ptrarray.rows.ragged import gather
+from ptrarray.storage.system import pread
+from ptrarray.storage.system.pread import open_rows
 from tests.support.checks import check_same, open_descriptors
 
 Array = NDArray[Any]
@@ -267,7 +267,7 @@ def test_neighbours_are_read_in_one_go(path: Path, monkeypatch: pytest.MonkeyPat
             reads.append(at)
             return preadv(fd, buffers, at)
 
-        monkeypatch.setattr("ptrarray.storage.files.os.preadv", counting)
+        monkeypatch.setattr("ptrarray.storage.system.files.os.preadv", counting)
         store.take(names[::-1])
         assert len(reads) == 1
         _ = store.arrays[5:9].values
@@ -407,7 +407,7 @@ def test_a_file_that_is_cut_short_under_a_reader(path: Path, n_bytes: int) -> No
 def test_short_reads_are_continued(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     preadv = os.preadv
     monkeypatch.setattr(
-        "ptrarray.storage.files.os.preadv",
+        "ptrarray.storage.system.files.os.preadv",
         lambda fd, buffers, at: preadv(fd, [buffers[0][:1000]], at),
     )
     with ptrarray.open(path) as mapped, read(path) as store:

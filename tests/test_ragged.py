@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptrarray import copying
 from ptrarray.errors import BadInputError
-from ptrarray.ragged import Ragged, gather
+from ptrarray.rows import copying
+from ptrarray.rows.ragged import Ragged, gather
 
 DTYPES = [
     "?", "u1", "<i2", ">i4", "i8", "f2", "<f4", ">f8", "c8", ">c16", "M8[s]", ">m8[ms]",

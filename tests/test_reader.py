@@ -513,7 +513,7 @@ def test_a_header_that_is_half_rewritten_is_read_again(
         return raw[:40] + b"\xff" * 20 + raw[60:]
 
     pread = os.pread
-    monkeypatch.setattr("ptrarray.storage.files.os.pread", torn)
+    monkeypatch.setattr("ptrarray.storage.system.files.os.pread", torn)
     store.refresh()
     assert store["later still"].tolist() == [2]
     with ptrarray.open(path) as other:
@@ -640,7 +640,9 @@ def before_call(
 
     with monkeypatch.context() as patch:
         for name in calls:
-            patch.setattr(f"ptrarray.storage.files.os.{name}", interrupted(getattr(os, name)))
+            patch.setattr(
+                f"ptrarray.storage.system.files.os.{name}", interrupted(getattr(os, name))
+            )
         yield interfered
 
 

@@ -28,7 +28,7 @@ from ptrarray import (
     UnknownNameError,
 )
 from ptrarray.cli import main
-from ptrarray.storage.shard_finder import Finder
+from ptrarray.storage.shards.finder import Finder
 from tests.support.checks import (
     check_same,
     check_store,
@@ -720,7 +720,7 @@ def test_replaced_by_a_process_that_was_killed_then(
     path: Path, writer: PointerArrayWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old shards are there still, and nothing may be lost in them."""
-    monkeypatch.setattr("ptrarray.storage.replacing.remove_leftovers", lambda marker: None)
+    monkeypatch.setattr("ptrarray.storage.shards.create.remove_leftovers", lambda marker: None)
     ptrarray.create(path, dtype="i4", shard_size="1kB", mode="w").close()
     assert len(shards_of(path)) > 4
     with pytest.raises(StoreError, match="replaced"):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import ptrarray
 from ptrarray.format import shards as layout
-from ptrarray.storage import room
+from ptrarray.storage.shards import target as room
 from tests.support.checks import unchanged
 from tests.test_format_doc import TEXT, tables
 from tests.test_golden import Reader

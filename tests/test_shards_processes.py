@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray.storage import sharded_session
+from ptrarray.storage.shards import session as sharded_session
 from tests.support import kill_workers, shard_workers
 from tests.support.shard_workers import content
 from tests.test_kills import LONGEST_LIFE_SECONDS, N_WRITERS, Crew

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray.storage import advice, files
+from ptrarray.storage.system import advice, files
 from tests.support.checks import root_base
 
 Calls = Counter[str]

@@ -28,7 +28,7 @@ from ptrarray import (
     StoreNotFoundError,
     UnknownNameError,
 )
-from ptrarray.storage.files import File
+from ptrarray.storage.system.files import File
 from tests.support.checks import (
     check_same,
     check_store,
@@ -332,7 +332,7 @@ def test_short_writes_are_finished(
         raw = b"".join(buffer.tobytes() for buffer in buffers)
         return os.pwrite(fd, raw[:n_bytes_at_most], offset)
 
-    monkeypatch.setattr("ptrarray.storage.files.os.pwritev", write_some)
+    monkeypatch.setattr("ptrarray.storage.system.files.os.pwritev", write_some)
     days = np.arange(60).astype("M8[D]")
     arrays = {"a": days[:20], "empty": days[:0], "b": days[20:21], "c": days[21:]}
     with ptrarray.create(path, dtype="M8[D]") as writer:
@@ -354,7 +354,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("ptrarray.storage.files.os.pwritev", fail)
+        patch.setattr("ptrarray.storage.system.files.os.pwritev", fail)
         with pytest.raises(OSError, match="No space left") as raised:
             writer.write({"b": np.ones(n_rows, "i4")})
     assert raised.value.filename == str(path / "data.bin")
@@ -660,7 +660,7 @@ def test_flush_syncs_data_before_the_journal(
         real(fd)
 
     writer["a"] = [1]
-    monkeypatch.setattr(f"ptrarray.storage.files.os.{name}", sync)
+    monkeypatch.setattr(f"ptrarray.storage.system.files.os.{name}", sync)
     writer.flush()
     assert synced[0] == "data.bin"
     assert set(synced[1:]) == {"journal.msgpack"}
@@ -936,7 +936,7 @@ def test_durable_goes_with_the_pickle(path: Path, monkeypatch: pytest.MonkeyPatc
             n_syncs += 1
             real(fd)
 
-        monkeypatch.setattr(f"ptrarray.storage.files.os.{name}", sync)
+        monkeypatch.setattr(f"ptrarray.storage.system.files.os.{name}", sync)
         copy["a"] = [1]
         assert n_syncs >= 2
         copy.close()

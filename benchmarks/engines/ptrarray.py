@@ -10,7 +10,7 @@ import numpy as np
 
 import ptrarray
 from benchmarks.workloads import Array, Int64s, Layout, Source
-from ptrarray import checksum
+from ptrarray.format import checksum
 
 PACKAGE = "ptrarray"
 PARALLEL = True

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ptrarray.checks import integer
 from ptrarray.creation import create, is_store
 from ptrarray.errors import BadInputError, StoreNotFoundError
 from ptrarray.format import dtypes
+from ptrarray.intake.numbers import integer
 from ptrarray.reader import PointerArray, open
-from ptrarray.storage.mapping import Mode
-from ptrarray.storage.state import absolute
+from ptrarray.storage.store.opened import absolute
+from ptrarray.storage.system.mapping import Mode
 from ptrarray.writer import PointerArrayWriter, append
 
 MAGIC = b"mmapdata"  # what a file of bigarray begins with

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from ptrarray import reader
 from ptrarray.bigarray.paths import StrPath, filesize, open_store
-from ptrarray.storage.mapping import Mode
-from ptrarray.views import Pointers
+from ptrarray.storage.system.mapping import Mode
+from ptrarray.views.catalog import Pointers
 
 Array = npt.NDArray[Any]
 

@@ -20,11 +20,11 @@ from ptrarray.bigarray.paths import (
     open_store,
     open_writer,
 )
-from ptrarray.casting import fit
-from ptrarray.checks import integer
 from ptrarray.errors import BadInputError, OverlapError, StoreError
-from ptrarray.storage.state import absolute
-from ptrarray.views import Pointers
+from ptrarray.intake.casting import fit
+from ptrarray.intake.numbers import integer
+from ptrarray.storage.store.opened import absolute
+from ptrarray.views.catalog import Pointers
 
 Array = npt.NDArray[Any]
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ptrarray.cli import convert, watch
+from ptrarray.cli.demo import run_demo
 from ptrarray.cli.printing import (
     complain,
     describe,
@@ -25,13 +26,12 @@ from ptrarray.cli.printing import (
     printable,
     to_json,
 )
-from ptrarray.compressors import CODECS
-from ptrarray.demo import run_demo
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
-from ptrarray.storage.verify import Damage
+from ptrarray.storage.lifecycle.verify import Damage
+from ptrarray.storage.system.compressors import CODECS
 from ptrarray.upkeep import checkpoint, compact, repair, verify
 
 _INTERRUPTED = 128 + 2

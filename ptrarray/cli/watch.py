@@ -8,9 +8,9 @@ import shutil
 import sys
 from typing import Any
 
-from ptrarray import watch
+from ptrarray.cli import looks as watch
+from ptrarray.cli.looks import Look
 from ptrarray.cli.printing import print_now, printable, to_json
-from ptrarray.watch import Look
 
 _UP = "\x1b[{}F"  # to the start of a line so many above
 _CLEAR_LINE = "\x1b[K"  # what is right of here

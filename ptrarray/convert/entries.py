@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray import pandas_bridge
-from ptrarray.convert.rebuild import Unreadable
+from ptrarray.convert.unpickle.rebuild import Unreadable
 from ptrarray.errors import BadInputError
+from ptrarray.frames import series as pandas_bridge
 
 Array = npt.NDArray[Any]
 

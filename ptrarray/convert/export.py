@@ -16,12 +16,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from ptrarray import pandas_bridge
 from ptrarray.convert.escape import archive_path, file_name
-from ptrarray.convert.h5 import LAYOUT, META, import_h5py
+from ptrarray.convert.formats.h5 import LAYOUT, META, import_h5py
 from ptrarray.convert.report import Failure, Report
 from ptrarray.errors import BadInputError
-from ptrarray.pandas_bridge import MASK
+from ptrarray.frames import series as pandas_bridge
+from ptrarray.frames.series import MASK
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store

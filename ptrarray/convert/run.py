@@ -18,11 +18,11 @@ from ptrarray.convert.sink import Named, Sink, Tally, differences
 from ptrarray.convert.sources import Paths, Source
 from ptrarray.errors import StoreError
 from ptrarray.fill import count_workers, prepare, run_job
+from ptrarray.jobs.worker import Report as ChunkReport
+from ptrarray.jobs.worker import Task, summarize
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
-from ptrarray.worker import Report as ChunkReport
-from ptrarray.worker import Task, summarize
 from ptrarray.writer import append
 
 

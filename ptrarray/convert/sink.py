@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from ptrarray.convert.report import Failure
 from ptrarray.errors import BadInputError, DuplicateNameError
+from ptrarray.jobs.worker import batch_limit_nbytes
 from ptrarray.reader import PointerArray
-from ptrarray.worker import batch_limit_nbytes
 from ptrarray.writer import PointerArrayWriter
 
 Array = npt.NDArray[Any]

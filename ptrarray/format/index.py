@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import msgpack
 import numpy as np
 
-from ptrarray.checksum import crc32
 from ptrarray.errors import BadInputError, CorruptStoreError
 from ptrarray.format import dtypes
+from ptrarray.format.checksum import crc32
 from ptrarray.format.layouts import KINDS, MIXED, ROWS, Kind, Layout, mask_itemsize
 
 FORMAT = "ptrarray"

@@ -12,9 +12,9 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.checksum import crc32
+from ptrarray.format.checksum import crc32
 from ptrarray.format.index import corrupt
-from ptrarray.names import ends_of
+from ptrarray.format.names import ends_of
 
 MAGIC = b"ptrjrnl1"
 SLOT_NBYTES = 4096

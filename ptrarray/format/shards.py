@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from ptrarray.checksum import crc32
 from ptrarray.format import dtypes
+from ptrarray.format.checksum import crc32
 from ptrarray.format.index import HEADER_LIMIT_NBYTES, STORE_ID_NBYTES, corrupt
 from ptrarray.format.layouts import KINDS, Layout
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError
+from ptrarray.frames.parts import Parts
 from ptrarray.nested.leaves import DECODERS, LARGE_DECODERS
-from ptrarray.nested.parts import Parts
 from ptrarray.nested.paths import shown
 from ptrarray.nested.tokens import KEY_DEPTH_LIMIT, PLAIN, malformed
 

@@ -10,13 +10,12 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes
+from ptrarray.frames.parts import RUN_LENGTH, Items, Parts
 from ptrarray.nested import leaves
-from ptrarray.nested.parts import Items, Parts
 from ptrarray.nested.paths import Names, Step, array_name, expression, shown
 from ptrarray.nested.tokens import (
     KEY_DEPTH_LIMIT,
     LARGE,
-    RUN_LENGTH,
     SMALL,
     TokenWriter,
     plain_weight,

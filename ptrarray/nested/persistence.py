@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.checksum import crc32
 from ptrarray.creation import create, is_store
 from ptrarray.errors import (
     BadInputError,
@@ -19,16 +18,17 @@ from ptrarray.errors import (
     StoreExistsError,
     UnknownNameError,
 )
+from ptrarray.format.checksum import crc32
+from ptrarray.frames.apart import take_apart
+from ptrarray.frames.together import put_together
 from ptrarray.nested.decoder import decode
 from ptrarray.nested.encoder import encode
-from ptrarray.nested.pandas_apart import take_apart
-from ptrarray.nested.pandas_together import put_together
 from ptrarray.nested.tokens import malformed, read_tokens
 from ptrarray.nested.writing import Pages, write_arrays
 from ptrarray.reader import PointerArray, open
-from ptrarray.storage.mapping import Mode
-from ptrarray.storage.placement import place
-from ptrarray.storage.state import absolute
+from ptrarray.storage.lifecycle.placement import place
+from ptrarray.storage.store.opened import absolute
+from ptrarray.storage.system.mapping import Mode
 from ptrarray.upkeep import checkpoint
 
 MODES = ("x", "w")

@@ -24,9 +24,6 @@ LARGE = 1 << 16
 # Up to here a str or bytes is written wherever it is; if longer, once.
 SMALL = 256
 
-# Values that go into one token, if they are plain: more makes nothing faster.
-RUN_LENGTH = 512
-
 # Keys are hashed, and hashing a tuple in a tuple in a tuple needs stack.
 KEY_DEPTH_LIMIT = 100
 

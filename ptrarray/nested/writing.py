@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.casting import clean_copy
-from ptrarray.checksum import crc32
 from ptrarray.errors import BadInputError
+from ptrarray.format.checksum import crc32
+from ptrarray.intake.casting import clean_copy
 from ptrarray.nested.encoder import Content
-from ptrarray.storage.allocation import streamed
+from ptrarray.storage.writing.allocation import streamed
 from ptrarray.writer import PointerArrayWriter
 
 _PIECE_NBYTES = 1 << 24

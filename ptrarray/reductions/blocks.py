@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.copying import cut
 from ptrarray.errors import BadInputError
-from ptrarray.pointers import iter_runs
-from ptrarray.ragged import gather
+from ptrarray.rows.copying import cut
+from ptrarray.rows.pointers import iter_runs
+from ptrarray.rows.ragged import gather
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.copying import cut
 from ptrarray.errors import BadInputError
-from ptrarray.ragged import gather
 from ptrarray.reductions import blocks, whole
+from ptrarray.rows.copying import cut
+from ptrarray.rows.ragged import gather
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]

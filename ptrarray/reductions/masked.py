@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.copying import cut
 from ptrarray.errors import BadInputError
-from ptrarray.ragged import gather
 from ptrarray.reductions import blocks, each, whole
+from ptrarray.rows.copying import cut
+from ptrarray.rows.ragged import gather
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
@@ -59,7 +59,7 @@ class _Computed:
         return self._function(*(source[rows] for source in self._sources))
 
     def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
-        """Compute ranges of rows end to end; `ptrarray.ragged.gather` asks for them."""
+        """Compute ranges of rows end to end; `ptrarray.rows.ragged.gather` asks for them."""
         return self._function(*(gather(source, starts, ends).values for source in self._sources))
 
 

@@ -59,7 +59,7 @@ def write_store(path: Path, write: Change) -> None:
 
     with (
         patch("secrets.token_bytes", token_bytes),
-        patch("ptrarray.storage.files.boot_id", lambda: b"one golden boot!"),
+        patch("ptrarray.storage.system.files.boot_id", lambda: b"one golden boot!"),
     ):
         write(path)
 

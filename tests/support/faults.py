@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ptrarray.storage import files
+from ptrarray.storage.system import files
 
 SHORT = -1  # in place of an errno: half of the bytes are written or read, without an error
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import ptrarray
+from ptrarray.frames.apart import take_apart
+from ptrarray.frames.together import put_together
 from ptrarray.nested.decoder import decode
 from ptrarray.nested.encoder import encode
-from ptrarray.nested.pandas_apart import take_apart
-from ptrarray.nested.pandas_together import put_together
 from ptrarray.nested.tokens import read_tokens
 from tests.support.strategies import MEMORY_LAYOUTS, PLAIN_DTYPES, STRUCTURED_DTYPES, filled
 

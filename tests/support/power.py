@@ -21,8 +21,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
-from ptrarray.storage import files
-from ptrarray.storage.files import File
+from ptrarray.storage.system import files
+from ptrarray.storage.system.files import File
 
 SECTOR_NBYTES = 512
 BLOCK_NBYTES = 4096

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptrarray
-from ptrarray.storage import files
+from ptrarray.storage.system import files
 from tests.support.power import KilledError, Recording, Site, materialise, read_tree, record
 
 Array = NDArray[Any]

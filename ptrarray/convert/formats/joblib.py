@@ -1,0 +1,140 @@
+"""Files of `joblib.dump`: a pickle with the bytes of arrays in between."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+
+from ptrarray.convert.files import Readable, open_plain
+from ptrarray.convert.formats.pickles import DAMAGED
+from ptrarray.convert.report import Report
+from ptrarray.convert.run import Kind, Member, Options, run
+from ptrarray.convert.sources import Paths
+from ptrarray.convert.unpickle.inert import Record, stand_in
+from ptrarray.convert.unpickle.rebuild import rebuild
+from ptrarray.errors import BadInputError
+
+SUFFIXES = (".joblib", ".jl", ".pkl", ".pickle")
+
+_WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
+_BLOCK_NBYTES = 1 << 24
+
+
+def from_joblib(
+    paths: Paths, store: str | os.PathLike[str], *, trust: bool = False, **options: Unpack[Options]
+) -> Report:
+    """Import files of `joblib.dump`, of joblib 0.10 or newer, compressed or not.
+
+    Parameters
+    ----------
+    paths, store, **options
+        As for `from_pickles`; so is what a file may hold.
+    trust : bool
+        Whether whoever wrote the files is trusted: then `joblib.load` reads
+        them, which can run any code. Without, joblib need not be installed.
+
+    Returns
+    -------
+    Report
+
+    Examples
+    --------
+    >>> import joblib
+    >>> _ = joblib.dump({"x": np.arange(3), "y": np.eye(2)}, "model.joblib")
+    >>> print(ptrarray.convert.from_joblib("model.joblib", "any.ptr", progress=False))
+    2 converted
+    >>> ptrarray.open("any.ptr")["model/x"]
+    array([0, 1, 2])
+    """
+    return run(Kind(partial(_members, trust), SUFFIXES), paths, store, options)
+
+
+def _members(trust: bool, path: str) -> Iterator[Member]:
+    yield Member("", lambda: _load_trusted(path) if trust else read(path))
+
+
+def _load_trusted(path: str) -> Any:
+    try:
+        joblib = importlib.import_module("joblib")
+    except ImportError as error:
+        raise BadInputError("to read it with trust needs joblib: pip install joblib") from error
+    return joblib.load(path)
+
+
+def read(path: str) -> Any:
+    """Return what is in a file, calling nothing that it names."""
+    with open_plain(path) as file:
+        try:
+            return rebuild(_InertUnpickler(file).load())
+        except BadInputError:
+            raise
+        except DAMAGED as error:
+            raise BadInputError(f"it is no file of joblib, or a damaged one: {error}") from error
+
+
+# The one in Python, as joblib's own: that in C reads ahead, over the bytes of the arrays.
+_Unpickler: Any = pickle._Unpickler
+
+
+class _InertUnpickler(_Unpickler):  # type: ignore[misc]
+    """An `ptrarray.convert.unpickle.inert.InertUnpickler` that takes the arrays where they are."""
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(_Unpickler.dispatch)
+
+    def __init__(self, file: Readable) -> None:
+        super().__init__(file, encoding="latin1")
+        self._from = file
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a name."""
+        return _Wrapper if (module, name) == _WRAPPER else stand_in(module, name)
+
+    def load_build(self) -> None:
+        """Give a record its state, and an array its bytes, which come next."""
+        super().load_build()
+        if isinstance(self.stack[-1], _Wrapper):
+            self.stack[-1] = self._read_array(self.stack[-1].state)
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def _read_array(self, about: dict[str, Any]) -> Any:
+        dtype = rebuild(about["dtype"])
+        if not isinstance(dtype, np.dtype):
+            raise BadInputError(f"its array has no dtype but {dtype!r:.40}")
+        if dtype.hasobject:  # the array is a pickle of its own
+            return _InertUnpickler(self._from).load()
+        if "numpy_array_alignment_bytes" in about:
+            _read_exactly(self._from, _read_exactly(self._from, 1)[0])
+        shape = tuple(int(length) for length in about["shape"])
+        if min(shape, default=0) < 0:
+            raise BadInputError(f"its array has shape {shape}")
+        n_items = math.prod(shape)
+        raw = _read_exactly(self._from, n_items * dtype.itemsize)
+        flat = np.frombuffer(raw, dtype) if raw else np.empty(n_items, dtype)
+        return flat.reshape(shape, order="F" if about["order"] == "F" else "C")
+
+
+class _Wrapper(Record):
+    """What stands for joblib's description of an array."""
+
+    __slots__ = ()
+
+    kind = name = "NumpyArrayWrapper"
+
+
+def _read_exactly(file: Readable, n_bytes: int) -> bytearray:
+    """Read in blocks, so that a length that is a lie costs no memory."""
+    raw = bytearray()
+    while len(raw) < n_bytes:
+        block = file.read(min(n_bytes - len(raw), _BLOCK_NBYTES))
+        if not block:
+            raise EOFError(f"{len(raw)} bytes of an array, expected {n_bytes}")
+        raw += block
+    return raw

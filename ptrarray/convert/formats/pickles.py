@@ -1,0 +1,157 @@
+"""Pickles: one value a file, or several one after another."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, Unpack
+
+from ptrarray.convert.files import Readable, open_plain
+from ptrarray.convert.report import Report
+from ptrarray.convert.run import Kind, Member, Options, run
+from ptrarray.convert.sources import Paths
+from ptrarray.convert.unpickle.inert import InertUnpickler
+from ptrarray.convert.unpickle.rebuild import rebuild
+from ptrarray.errors import BadInputError
+
+# What unpicklers raise for input that makes no sense.
+DAMAGED = (
+    *(pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError),
+    OverflowError,
+)
+SUFFIXES = (".pkl", ".pickle", ".pck", ".pkl2", ".p")
+
+
+def from_pickles(
+    paths: Paths,
+    store: str | os.PathLike[str],
+    *,
+    trust: bool = False,
+    load: Callable[[str], Any] | None = None,
+    verify: bool = False,
+    remove_source: bool = False,
+    **options: Unpack[Options],
+) -> Report:
+    """Import pickles: worker processes read them and write for themselves.
+
+    A file may hold an array, a number, a pandas Series or DataFrame of
+    numbers, a list or dict of those, or several pickles one after another.
+    A Series is read back by ``store.series(name)``, a DataFrame by
+    `to_frame`.
+
+    Parameters
+    ----------
+    paths : path-like or iterable of path-like
+        Files, folders (all below them with a suffix of a pickle), or patterns
+        as of a shell. Compressed with gzip, bzip2, xz or zlib or not.
+    store : path-like
+        The store. It is created, or appended to if it is there.
+    trust : bool
+        Whether whoever wrote the files is trusted: a pickle can run any code.
+        Without, only names on a list are taken, of numpy, pandas and builtin
+        containers, and nothing in a file is called.
+    load : callable, optional
+        Called with a path in place of unpickling, say `pandas.read_pickle`.
+    verify : bool
+        Whether to read the files again and compare them with the store.
+    remove_source : bool
+        Whether to verify, and remove each file that is in the store as it is.
+    name : str
+        Template of the names, by default ``"{stem}"``; fields are stem, unquoted,
+        name, parent, path, index and key. What is in a file under a key comes after
+        that and a slash (``stem/key``), several pickles as 0, 1, ….
+    convert : callable, optional
+        Called with what a file holds; returns what to write. Must be
+        importable in a worker.
+    keep_index : bool
+        Whether the index of Series and DataFrames is kept.
+    dtype, row_shape, masked, attrs, shard_size
+        As for `ptrarray.create`. By default each array keeps its own dtype and
+        shape.
+    processes, executor
+        As for `ptrarray.fill`.
+    progress : bool
+        Whether to show a bar.
+    resume : bool
+        Whether names that are there are skipped, as after an interrupt; else
+        they are failures.
+
+    Returns
+    -------
+    Report
+        With `converted`, `skipped` and `failures`: what cannot be converted is
+        told there, file by file, and all else is.
+
+    Raises
+    ------
+    BadInputError
+        If there are no files, two would have one name, or the store is of
+        another layout; before anything is written.
+    TaskError
+        As `ptrarray.fill`: a worker died, or the disk is full.
+
+    Notes
+    -----
+    Arrays of a file come in one commit. A file is read whole, by one worker.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> with open("speed.pkl", "wb") as file:
+    ...     pickle.dump({"mean": 1.5, "all": np.array([1, 2], "i2")}, file)
+    >>> print(ptrarray.convert.from_pickles("*.pkl", "pickles.ptr", progress=False))
+    2 converted
+    >>> dict(ptrarray.open("pickles.ptr"))
+    {'speed/mean': array(1.5), 'speed/all': array([1, 2], dtype=int16)}
+    """
+    members = partial(_loaded, load) if load is not None else partial(_members, trust)
+    check = "remove" if remove_source else "compare" if verify else ""
+    return run(Kind(members, SUFFIXES), paths, store, options, check)
+
+
+def _loaded(load: Callable[[str], Any], path: str) -> Iterator[Member]:
+    yield Member("", lambda: load(path))
+
+
+def _members(trust: bool, path: str) -> Iterator[Member]:
+    yield Member("", lambda: read(path, trust=trust))
+
+
+def read(path: str, *, trust: bool) -> Any:
+    """Return what is in a file: its value, or by number if it holds several."""
+    with open_plain(path) as file:
+        return first_or_all(unpickled(file, trust=trust))
+
+
+def first_or_all(unpickled_values: Iterable[Any]) -> Any:
+    """Return a value if it is the only one, else all by number.
+
+    Raises
+    ------
+    BadInputError
+        If there is none.
+    """
+    values = list(unpickled_values)
+    if not values:
+        raise BadInputError("it is empty")
+    return values[0] if len(values) == 1 else dict(enumerate(values))
+
+
+def unpickled(file: Readable, *, trust: bool) -> Iterator[Any]:
+    """Yield the values of the pickles in a file.
+
+    Each is read by an unpickler of its own. One for all would be wrong: it
+    numbers what it remembers from the first pickle on, and what a later one
+    means by a number is something of the first.
+    """
+    # With trust, other errors are those of what the file calls.
+    damaged = (pickle.UnpicklingError, EOFError) if trust else DAMAGED
+    kind = pickle.Unpickler if trust else InertUnpickler
+    while file.peek(1):
+        try:
+            value = kind(file).load()
+        except damaged as error:
+            raise BadInputError(f"it is no pickle, or a damaged one: {error}") from error
+        yield value if trust else rebuild(value)

@@ -1,0 +1,313 @@
+"""Records of a pickle to values: containers and numpy; pandas by `rebuild_pandas`.
+
+Every value is made by a public constructor that checks its arguments. The states that numpy's and
+pandas' own pickles set are never set: they can make an array read memory that is not its own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import timedelta, timezone
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.convert.unpickle import rebuild_pandas
+from ptrarray.convert.unpickle.inert import Builder, Record, Stranger
+from ptrarray.errors import BadInputError
+
+Array = npt.NDArray[Any]
+
+_SPEC = re.compile(r"[biufcmMSUVO][0-9]{0,9}")
+_UNIT = re.compile(r"[a-zA-Z]{1,2}")
+_MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError)
+
+
+class Unreadable:
+    """Stands for what cannot be read of a container, so that the rest of it can."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+
+
+def rebuild(value: Any) -> Any:
+    """Return what an inert pickle stands for.
+
+    Parameters
+    ----------
+    value
+        As `InertUnpickler` returns it.
+
+    Returns
+    -------
+    object
+        In dicts, lists and tuples `Unreadable` for what is refused of them.
+
+    Raises
+    ------
+    BadInputError
+        If there is nothing else: for a name that is not on the list, a record
+        that no numpy or pandas would have written, a value that contains
+        itself, and one that is nested too deeply.
+
+    Examples
+    --------
+    >>> import io, pickle
+    >>> from ptrarray.convert.unpickle.inert import InertUnpickler
+    >>> raw = pickle.dumps({"a": np.arange(3.0), "b": [1, 2.5]})
+    >>> rebuild(InertUnpickler(io.BytesIO(raw)).load())
+    {'a': array([0., 1., 2.]), 'b': [1, 2.5]}
+    """
+    try:
+        return Rebuilder().build_each(value)
+    except RecursionError:
+        raise BadInputError("it is nested too deeply") from None
+
+
+class Rebuilder:
+    """One walk over a value, with what was built on the way."""
+
+    def __init__(self) -> None:
+        # With what was built from it, for an id is only good as long as its object lives.
+        self._done: dict[int, tuple[Any, Any]] = {}
+        self._done_each: dict[int, tuple[Any, Any]] = {}
+        self._under_way: set[int] = set()
+
+    def build_each(self, value: Any) -> Any:
+        """Return the value without records, and without what is refused of a container."""
+        if isinstance(value, dict | list | tuple):
+            return self._once(value, self._done_each, self._build_each)
+        return self.build(value)
+
+    def _build_each(self, value: Any) -> Any:
+        match value:
+            case dict():
+                return {self.build(key): self._or_unreadable(item) for key, item in value.items()}
+            case list():
+                return [self._or_unreadable(item) for item in value]
+        return tuple(self._or_unreadable(item) for item in value)
+
+    def _or_unreadable(self, value: Any) -> Any:
+        try:
+            return self.build_each(value)
+        except BadInputError as error:
+            return Unreadable(str(error))
+
+    def build(self, value: Any) -> Any:
+        """Return the value without records; the same object for the same record."""
+        if isinstance(value, Record | dict | list | tuple | set | frozenset):
+            return self._once(value, self._done, self._build)
+        # A type is a stand-in that nothing called, and nobody needs.
+        return None if isinstance(value, type) else value
+
+    def _once(
+        self, value: Any, done: dict[int, tuple[Any, Any]], make: Callable[[Any], Any]
+    ) -> Any:
+        key = id(value)
+        if key in done:
+            return done[key][1]
+        if key in self._under_way:
+            raise BadInputError("it contains itself")
+        self._under_way.add(key)
+        try:
+            built = make(value)
+        finally:
+            self._under_way.discard(key)
+        done[key] = value, built
+        return built
+
+    def _build(self, value: Any) -> Any:
+        match value:
+            case dict():
+                return {self.build(key): self.build(item) for key, item in value.items()}
+            case list() | set() | frozenset():
+                return [self.build(item) for item in value]
+            case tuple():
+                return tuple(self.build(item) for item in value)
+        if isinstance(value, Stranger):
+            raise BadInputError(
+                f"it uses {value.name}, which is not on the list of what is read without trust; "
+                "if you trust whoever wrote it, pass trust=True (--trust-pickle)",
+                found=value.name,
+                expected="numpy, pandas or a builtin container",
+            )
+        maker = MAKERS.get(value.kind)
+        if maker is None:
+            raise BadInputError(f"it has a {value.name} where none can be")
+        try:
+            return maker(self, value)
+        except _MALFORMED as error:
+            if isinstance(error, BadInputError):
+                raise
+            raise BadInputError(f"its {value.name} is malformed: {error}") from error
+
+
+# numpy --------------------------------------------------------------------------------------------
+
+
+def _dtype(to: Builder, record: Record) -> np.dtype[Any]:
+    spec = record.args[0]
+    if getattr(spec, "kind", "") == "record":  # of a recarray, which becomes a plain one
+        spec = "V"
+    if not isinstance(spec, str) or not _SPEC.fullmatch(spec):
+        raise BadInputError(f"it has an array of {spec!r:.40}, which is no plain dtype")
+    if record.state is None:
+        return np.dtype(spec)
+    _, order, subdtype, names, fields, width, *_ = record.state
+    if names is not None:
+        return _structured(to, names, fields, width)
+    if subdtype is not None:
+        base, shape = to.build(subdtype)
+        return np.dtype((base, shape))
+    if spec[0] in "mM":
+        unit, number, per, *_ = to.build(record.state[8][1])
+        return np.dtype(f"{spec[0]}8{_time_unit(unit, number, per)}").newbyteorder(order)
+    return np.dtype(spec).newbyteorder(order)
+
+
+def _structured(to: Builder, names: Any, fields: Any, width: int) -> np.dtype[Any]:
+    found = [to.build(fields[name]) for name in names]
+    layout: Any = {
+        "names": list(names),
+        "formats": [field[0] for field in found],
+        "offsets": [field[1] for field in found],
+        "itemsize": width,
+    }
+    dtype: np.dtype[Any] = np.dtype(layout)
+    return dtype
+
+
+def _time_unit(unit: Any, number: int, per: int) -> str:
+    word = unit.decode() if isinstance(unit, bytes) else unit
+    if word == "generic":
+        return ""
+    if not _UNIT.fullmatch(word):
+        raise ValueError(f"time unit {word!r}")
+    return f"[{int(number)}{word}/{int(per)}]" if per != 1 else f"[{int(number)}{word}]"
+
+
+def _array(to: Builder, record: Record) -> Array:
+    *_, shape, dtype, is_fortran, raw = record.state
+    return _from_raw(to, shape, to.build(dtype), "F" if is_fortran else "C", raw)
+
+
+def _frombuffer(to: Builder, record: Record) -> Array:
+    raw, dtype, shape, order = record.args
+    return _from_raw(to, shape, to.build(dtype), order, raw)
+
+
+def _from_raw(to: Builder, shape: Any, dtype: Any, order: Any, raw: Any) -> Array:
+    if not isinstance(dtype, np.dtype) or order not in ("C", "F"):
+        raise TypeError(f"{dtype!r:.40} is no dtype, or {order!r:.10} no order")
+    lengths = tuple(int(length) for length in shape)
+    n_items = math.prod(lengths)
+    data = raw if dtype == np.dtype(object) else _bytes_of(to, raw)
+    item_nbytes = 1 if dtype == np.dtype(object) else dtype.itemsize
+    if len(data) != n_items * item_nbytes or min(lengths, default=0) < 0:
+        raise ValueError(f"{len(data)} bytes for shape {lengths} of {dtype}")
+    if dtype == np.dtype(object):
+        flat = np.fromiter(map(to.build, data), object, n_items)
+    else:
+        # A copy, as it would be writable from pickle, too; frombuffer refuses Python objects.
+        flat = np.frombuffer(data, dtype).copy() if data else np.empty(n_items, dtype)
+    return flat.reshape(lengths, order=order)
+
+
+def _scalar(to: Builder, record: Record) -> Any:
+    dtype, raw = record.args
+    return _from_raw(to, (1,), to.build(dtype), "C", raw)[0]
+
+
+def _masked(to: Builder, record: Record) -> Any:
+    *_, shape, dtype, is_fortran, raw, raw_mask, fill_value = record.state
+    order = "F" if is_fortran else "C"
+    data = _from_raw(to, shape, to.build(dtype), order, raw)
+    mask = _from_raw(to, shape, np.ma.make_mask_descr(data.dtype), order, raw_mask)
+    return np.ma.MaskedArray(data, mask, fill_value=to.build(fill_value))
+
+
+def _bytes_of(to: Builder, raw: Any) -> bytes | bytearray:
+    """Return bytes as pickles of any protocol have them."""
+    built = to.build(raw)
+    if isinstance(built, str):  # written by Python 2
+        built = built.encode("latin1")
+    if not isinstance(built, bytes | bytearray):
+        raise TypeError(f"{type(built).__name__} for bytes")
+    return built
+
+
+# Python -------------------------------------------------------------------------------------------
+
+
+def _encode(to: Builder, record: Record) -> bytes:
+    text, encoding = record.args
+    if encoding != "latin1":
+        raise ValueError(f"encoding {encoding!r:.20}")
+    return str(text).encode("latin1")
+
+
+def _bytes(to: Builder, record: Record) -> bytes:
+    if not record.args:
+        return b""
+    raw = to.build(record.args[0])
+    if isinstance(raw, str):  # and the second argument is the encoding
+        return raw.encode("latin1")
+    if isinstance(raw, bytes | bytearray | list):  # a number would ask for so many zeros
+        return bytes(raw)
+    raise TypeError(f"bytes of {type(raw).__name__}")
+
+
+def _list(to: Builder, record: Record) -> list[Any]:
+    return list(to.build(record.args[0])) if record.args else []
+
+
+def _reconstructor(to: Builder, record: Record) -> Any:
+    # Protocols 0 and 1: an instance of the first argument, with this record's state.
+    kind = record.args[0]
+    instance = kind()
+    if not isinstance(instance, Record):
+        raise TypeError("no class")
+    instance.state = record.state
+    return to.build(instance)
+
+
+def _plain_numbers(to: Builder, record: Record) -> tuple[Any, ...]:
+    args = to.build(record.args)
+    if not all(isinstance(arg, int | float | None) for arg in args):
+        raise TypeError("not numbers")
+    return tuple(args)
+
+
+def _call(to: Builder, record: Record) -> str:
+    """Return the name of a time zone: ``getattr(ZoneInfo, "_unpickle")(name, ...)``."""
+    attribute, key, *_ = record.args
+    target, word = attribute.args
+    if (getattr(target, "name", None), word) != ("ZoneInfo", "_unpickle"):
+        raise BadInputError(f"it asks for an attribute: {word!r:.40}")
+    return rebuild_pandas.zone_name(key)
+
+
+MAKERS: dict[str, Callable[[Builder, Record], Any]] = {
+    "dtype": _dtype,
+    "array": _array,
+    "frombuffer": _frombuffer,
+    "scalar": _scalar,
+    "masked": _masked,
+    "encode": _encode,
+    "bytes": _bytes,
+    "list": _list,
+    "reconstructor": _reconstructor,
+    "call": _call,
+    "complex": lambda to, record: complex(*_plain_numbers(to, record)),
+    "slice": lambda to, record: slice(*_plain_numbers(to, record)),
+    "range": lambda to, record: range(*_plain_numbers(to, record)),
+    "timedelta": lambda to, record: timedelta(*_plain_numbers(to, record)),
+    "timezone": lambda to, record: timezone(to.build(record.args[0])),
+    "zone": lambda to, record: rebuild_pandas.zone_name(record.args[0]),
+    "utc": lambda to, record: "UTC",
+    "minutes": lambda to, record: timezone(timedelta(minutes=int(record.args[0]))),
+    **rebuild_pandas.MAKERS,
+}

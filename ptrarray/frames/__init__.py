@@ -1,0 +1,1 @@
+"""pandas objects as arrays, and back; pandas only."""

@@ -1,0 +1,1 @@
+"""What callers give, made ready before any lock is taken."""

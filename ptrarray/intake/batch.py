@@ -1,0 +1,342 @@
+"""Arrays made ready to be written: checked, cast, hashed and summed, before any lock."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from operator import add
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.errors import BadInputError
+from ptrarray.format import infos, metadata, table
+from ptrarray.format import names as naming
+from ptrarray.format.checksum import crc32
+from ptrarray.format.journal import Pointed, encode_put, encode_put_one
+from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_dtype
+from ptrarray.intake.casting import Fitted, as_array, fit, fit_masked, fit_shaped
+
+NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
+_FEW = 4  # arrays that are fitted sooner one by one
+_ZEROS = np.zeros(ALIGNMENT_NBYTES, np.uint8)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Named arrays that will lie end to end, but for gaps where they must be aligned.
+
+    Attributes
+    ----------
+    names : list of bytes
+        Encoded names.
+    name_ends : array of uint64
+        Where each ends if they lie end to end.
+    hashes : array of uint32
+        CRC-32 of each name.
+    offsets : array of uint64, one more than names
+        Array ``i`` begins at row ``offsets[i]`` of the batch, and its room ends at
+        ``offsets[i + 1]``.
+    buffers : list of ndarray
+        C-contiguous, in order, gaps as zeros; the callers' own arrays where they fit.
+    pieces : callable
+        Gives the bytes of each array.
+    lengths : array of uint64 or None
+        Rows of each array where there may be gaps; None where there are none.
+    masks : list of ndarray or None
+        Mask of each array, as bytes; None in a store that keeps no masks.
+    has_masks : bool
+        Whether anything is masked.
+    infos, metas : list of bytes or None
+        Of each array; None where none has one.
+    """
+
+    names: list[bytes]
+    name_ends: array[int]
+    hashes: array[int]
+    offsets: array[int]
+    buffers: list[npt.NDArray[Any]]
+    pieces: Callable[[], Iterable[Any]]
+    lengths: array[int] | None = None
+    masks: list[npt.NDArray[np.uint8]] | None = None
+    has_masks: bool = False
+    infos: list[bytes] | None = None
+    metas: list[bytes] | None = None
+    _crcs: array[int] | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in all."""
+        return self.offsets[-1]
+
+    @property
+    def crcs(self) -> array[int]:
+        """CRC-32 of each array's bytes and mask, computed when it is first asked for."""
+        if self._crcs is None:
+            crcs: Iterable[int] = map(crc32, self.pieces())
+            if self.masks is not None:
+                crcs = map(crc32, self.masks, crcs)
+            self._crcs = array("I", crcs)
+        return self._crcs
+
+    def sizes(self, n_buffers: int, row_nbytes: int) -> list[int] | None:
+        """Bytes of every so many buffers together, or None where they must be looked at."""
+        if 0 < len(self.buffers) <= n_buffers:
+            return [self.n_rows * row_nbytes]
+        if self.lengths is not None or len(self.buffers) != len(self.names):
+            return None
+        bounds = [*self.offsets[:-1:n_buffers], self.n_rows]
+        return [(end - start) * row_nbytes for start, end in pairwise(bounds)]
+
+    def records(self, start: int, seed: int) -> list[tuple[array[int], bytes]]:
+        """Return the journal's records when the batch begins at row `start`, with their hashes."""
+        has_extras = self.lengths is not None or self.metas is not None
+        if len(self.names) != 1 or has_extras:
+            return encode_put(self._pointed(start), seed)
+        (name,), (name_hash,), (crc,) = self.names, self.hashes, self.crcs
+        end = start + self.n_rows
+        return [(self.hashes, encode_put_one(name, name_hash, start, end, crc, seed))]
+
+    def _pointed(self, start: int) -> Pointed:
+        """Return what the journal is told when the batch begins at row `start`."""
+        shifted = np.frombuffer(self.offsets, np.uint64) + np.uint64(start)
+        bounds = array("Q", shifted.tobytes())
+        starts, ends = bounds[:-1], bounds[1:]
+        if self.lengths is not None:
+            ends = array("Q", map(add, starts, self.lengths))
+        columns = self.hashes, starts, ends, self.crcs
+        return Pointed(self.names, *columns, self.infos, self.metas, self.name_ends)
+
+
+def from_mapping(
+    arrays: Mapping[str, npt.ArrayLike],
+    layout: Layout,
+    meta: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Batch:
+    """Make arrays ready that are given by name.
+
+    Raises
+    ------
+    BadInputError
+        For a name, array or metadata that the store cannot take.
+    """
+    if not isinstance(arrays, Mapping):
+        raise BadInputError(
+            f"arrays must be a mapping from name to array, not {type(arrays).__name__}",
+            found=type(arrays).__name__,
+            expected="a mapping",
+        )
+    encoded, name_ends = naming.encode_with_ends(list(arrays))
+    _check_nbytes("names", name_ends)
+    metas = _packed_metas(list(arrays), meta)
+    if not layout.is_plain:
+        return _from_fitted(arrays, encoded, name_ends, metas, layout)
+    dtype, row_shape = layout.dtype, layout.row_shape
+    buffers: list[Any] = list(arrays.values())
+    if len(buffers) <= _FEW or not _all_fit(buffers, dtype, row_shape):
+        buffers = [fit(name, value, dtype, row_shape) for name, value in arrays.items()]
+    offsets = array("Q", accumulate(map(len, buffers), initial=0))
+    hashes = naming.hash_all(encoded)
+    return Batch(encoded, name_ends, hashes, offsets, buffers, lambda: buffers, metas=metas)
+
+
+def _from_fitted(
+    arrays: Mapping[str, npt.ArrayLike],
+    encoded: list[bytes],
+    name_ends: array[int],
+    metas: list[bytes] | None,
+    layout: Layout,
+) -> Batch:
+    """Make arrays ready that have shapes, dtypes or masks of their own."""
+    row_shape = layout.row_shape if layout.kind == ROWS else None
+    dtype = None if layout.kind == MIXED else layout.dtype
+    if layout.masked:
+        fitted = [fit_masked(name, value, dtype, row_shape) for name, value in arrays.items()]
+    else:
+        fitted = [fit_shaped(name, value, dtype) for name, value in arrays.items()]
+    pieces = [_bytes_of(part.elements) for part in fitted]
+    packed = [_info(name, part, layout) for name, part in zip(arrays, fitted, strict=True)]
+    _check_nbytes("dtypes and shapes", naming.ends_of(packed))
+    lengths = array("Q", [_n_rows(part, layout) for part in fitted])
+    rooms = map(layout.aligned, lengths)
+    offsets = array("Q", accumulate(rooms, initial=0))
+    buffers = pieces
+    if layout.kind == MIXED:
+        gaps = ((-length) % layout.alignment for length in lengths)
+        buffers = [buffer for pair in zip(pieces, gaps, strict=True) for buffer in _padded(*pair)]
+    return Batch(
+        encoded,
+        name_ends,
+        naming.hash_all(encoded),
+        offsets,
+        buffers,
+        lambda: pieces,
+        lengths,
+        [_mask_of(part) for part in fitted] if layout.masked else None,
+        any(part.mask is not None for part in fitted),
+        packed if any(packed) else None,
+        metas,
+    )
+
+
+def _mask_of(part: Fitted) -> npt.NDArray[np.uint8]:
+    if part.mask is not None:
+        return _bytes_of(part.mask)
+    element = mask_dtype(part.elements.dtype)
+    return np.zeros(part.elements.size * element.itemsize, np.uint8)
+
+
+def _bytes_of(elements: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return elements.reshape(-1).view(np.uint8)
+
+
+def _padded(piece: npt.NDArray[Any], gap: int) -> list[npt.NDArray[Any]]:
+    return [piece, _ZEROS[:gap]] if gap else [piece]
+
+
+def _n_rows(part: Fitted, layout: Layout) -> int:
+    if layout.kind == ROWS:
+        return len(part.elements)
+    return part.elements.nbytes if layout.kind == MIXED else part.elements.size
+
+
+def _info(name: str, part: Fitted, layout: Layout) -> bytes:
+    has_shape = layout.kind != ROWS and len(part.shape) != 1
+    own_dtype = layout.kind == MIXED and part.elements.dtype != layout.dtype
+    try:
+        return infos.encode(
+            infos.Info(
+                _described(part.elements.dtype, layout) if own_dtype else None,
+                part.shape if has_shape else None,
+                part.is_fortran,
+                part.fill_value,
+                part.is_hard,
+            )
+        )
+    except BadInputError as error:
+        raise BadInputError(f"array {name!r:.80}: {error}", name=name, **error.facts) from error
+
+
+@lru_cache(maxsize=256)
+def _described(dtype: np.dtype[Any], layout: Layout) -> np.dtype[Any]:
+    """Return a dtype as it will be read back, or say why it cannot be kept."""
+    return infos.kept(dtype, layout)[0]
+
+
+def _all_fit(values: list[Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> bool:
+    """Tell whether `fit` would return each of the values as it is."""
+    n_values = len(values)
+    if list(map(type, values)).count(np.ndarray) < n_values:
+        return False
+    if row_shape:
+        fitting = [value.shape[1:] for value in values].count(row_shape)
+    else:
+        fitting = [value.ndim for value in values].count(1)
+    return (
+        fitting == n_values
+        and [value.dtype for value in values].count(dtype) == n_values
+        and all([value.flags.c_contiguous for value in values])  # noqa: C419 a list is faster
+    )
+
+
+def from_ragged(
+    names: Sequence[str],
+    values: npt.ArrayLike,
+    offsets: npt.ArrayLike,
+    layout: Layout,
+    meta: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Batch:
+    """Make arrays ready that lie end to end already.
+
+    Raises
+    ------
+    BadInputError
+        For a name, values or offsets that the store cannot take, and for a
+        name that is given twice.
+    """
+    encoded, name_ends = naming.encode_with_ends(list(names))
+    _check_nbytes("names", name_ends)
+    hashes = naming.hash_all(encoded)
+    _check_distinct(names, hashes)
+    if not layout.is_plain:
+        return from_mapping(_cut(names, values, offsets), layout, meta)
+    rows = fit("values", values, layout.dtype, layout.row_shape)
+    bounds = _checked_offsets(offsets, len(encoded), len(rows))
+    used = rows[bounds[0] : bounds[-1]]
+    relative = (bounds - bounds[0]).astype(np.uint64)
+
+    def pieces() -> Iterator[memoryview]:
+        raw = memoryview(used.reshape(-1).view(np.uint8)) if used.size else memoryview(b"")
+        width = used.nbytes // max(len(used), 1)
+        bytes_at = (relative * np.uint64(width)).tolist()
+        return map(raw.__getitem__, map(slice, bytes_at, bytes_at[1:]))
+
+    metas = _packed_metas(list(names), meta)
+    offsets_of = array("Q", relative.tobytes())
+    return Batch(encoded, name_ends, hashes, offsets_of, [used], pieces, metas=metas)
+
+
+def _cut(
+    names: Sequence[str], values: npt.ArrayLike, offsets: npt.ArrayLike
+) -> dict[str, npt.ArrayLike]:
+    """Cut values into one array for each name, views."""
+    rows = values if isinstance(values, np.ndarray) else as_array("values", values)
+    if rows.ndim == 0:
+        raise BadInputError("values are a scalar; expected rows", found=0, expected=1)
+    bounds = _checked_offsets(offsets, len(names), len(rows)).tolist()
+    return {name: rows[i:j] for name, (i, j) in zip(names, pairwise(bounds), strict=True)}
+
+
+def _packed_metas(
+    names: Sequence[str], meta: Mapping[str, Mapping[str, Any]] | None
+) -> list[bytes] | None:
+    if meta is None:
+        return None
+    metas = metadata.encode_all(names, meta)
+    _check_nbytes("metadata", naming.ends_of(metas or ()))
+    return metas
+
+
+def _check_nbytes(what: str, ends: array[int]) -> None:
+    """Check that there is room for what goes into one record of the journal."""
+    nbytes = ends[-1] if ends else 0
+    if nbytes > NAMES_LIMIT_NBYTES:
+        raise BadInputError(
+            f"the {what} have {nbytes} bytes together, at most {NAMES_LIMIT_NBYTES} can be "
+            "written in one call: use several",
+            found=nbytes,
+            expected=NAMES_LIMIT_NBYTES,
+        )
+
+
+def _check_distinct(names: Sequence[str], hashes: array[int]) -> None:
+    by_hash = np.frombuffer(hashes, np.uint32)
+    order = table.argsort(by_hash)
+    is_same = by_hash[order[1:]] == by_hash[order[:-1]]
+    if is_same.any() and len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise BadInputError(f"name {twice!r:.80} is given twice", name=twice)
+
+
+def _checked_offsets(
+    offsets: npt.ArrayLike, n_names: int, n_rows: int
+) -> npt.NDArray[np.integer[Any]]:
+    bounds = np.asarray(offsets)
+    problem = None
+    if bounds.ndim != 1 or bounds.dtype.kind not in "iu":
+        problem = f"are {bounds.dtype} of shape {bounds.shape}, not a list of integers"
+    elif len(bounds) != n_names + 1:
+        problem = f"are {len(bounds)} numbers, {n_names} names need {n_names + 1}"
+    elif (bounds[1:] < bounds[:-1]).any():
+        at = int(np.argmax(bounds[1:] < bounds[:-1]))
+        problem = f"decrease from {bounds[at]} to {bounds[at + 1]} at position {at + 1}"
+    elif bounds[0] < 0 or bounds[-1] > n_rows:
+        problem = f"go from {bounds[0]} to {bounds[-1]}, the values have {n_rows} rows"
+    if problem is not None:
+        raise BadInputError(f"offsets {problem}", found=problem, expected=f"{n_names + 1} rows")
+    return bounds

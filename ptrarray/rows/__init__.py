@@ -1,0 +1,1 @@
+"""Rows of arrays in memory: pointers, copies, ragged batches; numpy only."""

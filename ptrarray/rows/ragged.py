@@ -1,0 +1,358 @@
+"""Ragged batches: several arrays of different lengths laid end to end."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.errors import BadInputError
+from ptrarray.rows.copying import copy_ranges
+
+Array = npt.NDArray[Any]
+Int64s = npt.NDArray[np.int64]
+
+
+class Ragged:
+    """Several arrays of different lengths, laid end to end (Arrow's list layout).
+
+    Parameters
+    ----------
+    values : array_like, shape (total, *row_shape)
+        The rows of all arrays, one after the other. Kept, not copied.
+    offsets : array_like of int, shape (n_arrays + 1,)
+        Array ``i`` is ``values[offsets[i]:offsets[i + 1]]``. Starts at 0 or
+        above, never decreases, ends at ``total`` or below. Kept when int64.
+
+    Raises
+    ------
+    BadInputError
+        If the two do not fit together; says what was found and expected.
+
+    Notes
+    -----
+    In plain Python, without checks and fast paths, this class is::
+
+        class Ragged:
+            def __init__(self, values, offsets):
+                self.values = values
+                self.offsets = offsets
+
+            def __len__(self):
+                return len(self.offsets) - 1
+
+            def __getitem__(self, key):
+                if isinstance(key, int):
+                    position = key + len(self) if key < 0 else key
+                    if not 0 <= position < len(self):
+                        raise IndexError
+                    return self.values[self.offsets[position] : self.offsets[position + 1]]
+                if isinstance(key, slice):
+                    positions = range(len(self))[key]
+                elif all(isinstance(chosen, bool) for chosen in key):
+                    positions = [i for i, chosen in enumerate(key) if chosen]
+                else:
+                    positions = key
+                values, offsets = [], [0]
+                for position in positions:
+                    values.extend(self[position])
+                    offsets.append(len(values))
+                return Ragged(values, offsets)
+
+            def to_padded(self, fill=0):
+                longest = max(self.lengths, default=0)
+                padded = [[*array, *[fill] * (longest - len(array))] for array in self]
+                mask = [[i < length for i in range(longest)] for length in self.lengths]
+                return padded, mask
+
+            @property
+            def lengths(self):
+                return [end - start for start, end in zip(self.offsets, self.offsets[1:])]
+
+    Equality is identity, as comparing elements would be ambiguous.
+
+    Examples
+    --------
+    >>> batch = Ragged([1, 2, 3, 4, 5], [0, 2, 2, 5])
+    >>> batch
+    Ragged(3 arrays, 5 rows of int64)
+    >>> batch[0], batch[-1]
+    (array([1, 2]), array([3, 4, 5]))
+    >>> batch[[2, 0]].values
+    array([3, 4, 5, 1, 2])
+    """
+
+    __slots__ = ("offsets", "values")
+
+    values: Array
+    offsets: Int64s
+
+    def __init__(self, values: npt.ArrayLike, offsets: npt.ArrayLike) -> None:
+        # A masked array stays one: its mask belongs to the data.
+        values = values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+        _check_offsets(values, np.asarray(offsets))
+        self.values = values
+        self.offsets = np.asarray(offsets, np.int64)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Ragged, (self.values, self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __repr__(self) -> str:
+        n_rows = self.offsets[-1] - self.offsets[0]
+        shape = f" {self.values.shape[1:]}" if self.values.ndim > 1 else ""
+        return f"Ragged({len(self)} arrays, {n_rows} rows of {self.values.dtype}{shape})"
+
+    def __iter__(self) -> Iterator[Array]:
+        """Iterate over the arrays, as views of `values`."""
+        values = self.values
+        return (values[start:end] for start, end in pairwise(self.offsets.tolist()))
+
+    @overload
+    def __getitem__(self, key: int | np.integer[Any]) -> Array: ...
+    @overload
+    def __getitem__(self, key: slice | list[int] | list[bool] | Array) -> Ragged: ...
+    def __getitem__(self, key: Any) -> Array | Ragged:
+        """Return one array, or several as a `Ragged`.
+
+        An int gives a view of `values`. A slice of step 1 gives a `Ragged` on
+        a view of `values`; any other slice, integers in any order (negative
+        ones count from the end) or one bool for each array give a copy.
+        """
+        if isinstance(key, slice):
+            return self._slice(key)
+        try:
+            position = operator.index(key)
+        except TypeError:
+            positions = _positions(key, len(self))
+            return gather(self.values, self.offsets[positions], self.offsets[1:][positions])
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"array {position} of a Ragged of {len(self)} arrays")
+        position %= len(self)
+        return self.values[self.offsets[position] : self.offsets[position + 1]]
+
+    def _slice(self, key: slice) -> Ragged:
+        start, stop, step = key.indices(len(self))
+        if step != 1:
+            return gather(self.values, self.offsets[:-1][key], self.offsets[1:][key])
+        offsets = self.offsets[start : max(start, stop) + 1]
+        # Offsets from 0, so that pickling the slice does not ship the rest.
+        return _ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    @property
+    def lengths(self) -> Int64s:
+        """Number of rows of each array, shape (n_arrays,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the rows of the arrays take."""
+        return self.values[self.offsets[0] : self.offsets[-1]].nbytes
+
+    def to_list(self) -> list[Array]:
+        """Return the arrays as a list of views of `values`."""
+        return list(self)
+
+    def to_padded(self, fill: Any = 0) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Copy the arrays into one rectangle, the short ones filled up.
+
+        Parameters
+        ----------
+        fill : scalar
+            What stands behind the end of an array. A fill that the dtype would
+            change is an error (1.5 for integers, a number for dates); rounding
+            to a shorter float is not a change.
+
+        Returns
+        -------
+        padded : ndarray, shape (n_arrays, longest, *row_shape)
+            Of the dtype of `values`. A masked array if `values` is one, with
+            the filled elements masked.
+        mask : ndarray of bool, shape (n_arrays, longest)
+            True where there is data.
+
+        Raises
+        ------
+        BadInputError
+            If the dtype cannot hold `fill`.
+
+        Notes
+        -----
+        Time and memory O(n_arrays x longest): one long array makes all wide.
+
+        Examples
+        --------
+        >>> padded, mask = Ragged([1, 2, 3], [0, 2, 2, 3]).to_padded(fill=-1)
+        >>> padded
+        array([[ 1,  2],
+               [-1, -1],
+               [ 3, -1]])
+        >>> mask.sum(axis=1)
+        array([2, 0, 1])
+        """
+        fill = _representable(fill, self.values.dtype)
+        lengths = self.lengths
+        mask = np.arange(lengths.max(initial=0)) < lengths[:, np.newaxis]
+        rows = self.values[self.offsets[0] : self.offsets[-1]]
+        padded = np.full((*mask.shape, *rows.shape[1:]), fill, rows.dtype)
+        padded[mask] = np.asarray(rows)
+        if not isinstance(rows, np.ma.MaskedArray):
+            return padded, mask
+        hidden = np.ones(padded.shape, np.bool_)
+        hidden[mask] = np.ma.getmaskarray(rows)
+        return np.ma.MaskedArray(padded, hidden), mask
+
+
+def gather(rows: Array, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
+    """Copy ranges of rows end to end into one `Ragged`.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n_rows, *row_shape)
+        Of any dtype without objects; may be memory-mapped.
+    starts, ends : array_like of int, shape (n,)
+        Array ``i`` of the result is ``rows[starts[i]:ends[i]]``. In any order;
+        they may overlap, repeat or be empty.
+
+    Returns
+    -------
+    Ragged
+        Its values are one new, contiguous, writable array.
+
+    Raises
+    ------
+    BadInputError
+        If a range does not lie within the rows.
+
+    Notes
+    -----
+    Reads the rows of the ranges once and nothing else. Time O(rows copied + n),
+    no Python loop for short ranges. Memory: the result and about a megabyte.
+
+    Examples
+    --------
+    >>> gather(np.arange(10), [7, 0, 3], [9, 2, 3]).to_list()
+    [array([7, 8]), array([0, 1]), array([], dtype=int64)]
+    """
+    if isinstance(rows, np.ma.MaskedArray):
+        batch = gather(np.ma.getdata(rows), starts, ends)
+        mask = gather(np.ma.getmaskarray(rows), starts, ends).values
+        return _ragged(np.ma.MaskedArray(batch.values, mask), batch.offsets)
+    if not hasattr(rows, "copy_ranges"):  # not in memory, or not in one piece
+        rows = np.asarray(rows)
+    starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
+    lengths = ends - starts
+    # One pass: the sign bit is set if any of the three is negative somewhere.
+    if np.bitwise_or.reduce(lengths | starts | (len(rows) - ends)) < 0:
+        raise _outside(len(rows), starts, ends)
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return _ragged(copy_ranges(rows, starts, ends, offsets), offsets)
+
+
+def _ragged(values: Array, offsets: Int64s) -> Ragged:
+    """Make a `Ragged` of parts that are known to fit."""
+    batch = Ragged.__new__(Ragged)
+    batch.values, batch.offsets = values, offsets
+    return batch
+
+
+def _check_offsets(values: Array, offsets: npt.NDArray[Any]) -> None:
+    if values.ndim < 1:
+        raise BadInputError(
+            "values of a Ragged are a scalar; expected at least one axis",
+            found=values.ndim,
+            expected=1,
+        )
+    if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or not len(offsets):
+        found = f"{offsets.dtype} of shape {offsets.shape}"
+        raise BadInputError(
+            f"offsets are {found}; expected integers, one more than there are arrays",
+            found=found,
+            expected="integers of shape (n_arrays + 1,)",
+        )
+    # Compared, not subtracted: the difference of unsigned numbers wraps around.
+    falls = offsets[1:] < offsets[:-1]
+    if falls.any():
+        at = int(falls.argmax())
+        raise BadInputError(
+            f"offsets decrease from {offsets[at]} to {offsets[at + 1]} at array {at}",
+            found=int(offsets[at + 1]),
+            expected=int(offsets[at]),
+        )
+    if offsets[0] < 0 or offsets[-1] > len(values):
+        raise BadInputError(
+            f"offsets go from {offsets[0]} to {offsets[-1]}; "
+            f"expected within 0 and {len(values)}, the rows there are",
+            found=(int(offsets[0]), int(offsets[-1])),
+            expected=(0, len(values)),
+        )
+
+
+def _positions(key: Any, n_arrays: int) -> npt.NDArray[np.intp]:
+    """Turn integers or a mask into positions from 0 to n_arrays - 1."""
+    chosen = np.asarray(key)
+    if chosen.ndim == 1 and chosen.dtype.kind == "b":
+        if len(chosen) != n_arrays:
+            raise IndexError(f"mask of {len(chosen)} bools; expected one for each of {n_arrays}")
+        return np.flatnonzero(chosen)
+    if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+        raise IndexError(
+            f"index of {chosen.dtype} and shape {chosen.shape}; "
+            "expected an int, a slice, or integers or bools along one axis"
+        )
+    positions = chosen.astype(np.intp)
+    outside = (positions < -n_arrays) | (positions >= n_arrays)
+    if outside.any():
+        raise IndexError(f"array {positions[outside][0]} of a Ragged of {n_arrays} arrays")
+    return np.where(positions < 0, positions + n_arrays, positions)
+
+
+def _outside(n_rows: int, starts: Int64s, ends: Int64s) -> BadInputError:
+    position = int(np.argmax((starts < 0) | (ends < starts) | (ends > n_rows)))
+    start, end = int(starts[position]), int(ends[position])
+    return BadInputError(
+        f"range {position} is [{start}, {end}); expected within [0, {n_rows}), "
+        "the end not below the start",
+        found=(start, end),
+        expected=(0, n_rows),
+    )
+
+
+def _representable(fill: Any, dtype: np.dtype[Any]) -> Array:
+    """Return the fill as the dtype holds it, or raise if that would change it."""
+    found = np.asarray(fill)
+    if found.ndim == 0 and found.dtype == dtype:
+        return found
+    if found.ndim == 0 and _comparable(found.dtype.kind, dtype.kind):
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            held = found.astype(dtype)
+        if _unchanged(found, held):
+            return held
+    raise BadInputError(
+        f"fill {fill!r} would change in an array of {dtype}; "
+        "expected a scalar that this dtype can hold",
+        found=fill,
+        expected=dtype,
+    )
+
+
+def _comparable(found: str, wanted: str) -> bool:
+    """Tell whether values of two kinds of dtype mean the same sort of thing."""
+    if wanted in "SUmM":
+        return found == wanted
+    return found in "biufc" and wanted in "biufc" and (found != "c" or wanted == "c")
+
+
+def _unchanged(found: Array, held: Array) -> bool:
+    if held.dtype.kind in "fc":
+        return bool(np.isfinite(found) == np.isfinite(held))
+    if held.dtype.kind in "mM":
+        return bool(held == found) or bool(np.isnat(found))
+    return bool(held.item() == found.item())

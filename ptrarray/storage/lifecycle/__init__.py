@@ -1,0 +1,1 @@
+"""Whole stores: made, replaced, compacted, checked, packed."""

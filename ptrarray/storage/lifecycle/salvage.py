@@ -1,0 +1,177 @@
+"""Copying what is intact of a damaged store into a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ptrarray.errors import CorruptStoreError
+from ptrarray.format import infos, metadata
+from ptrarray.format import journal as layout
+from ptrarray.format.checksum import crc32
+from ptrarray.format.names import hash_all
+from ptrarray.storage.lifecycle.compaction import copy_runs, living_runs, moved_columns
+from ptrarray.storage.lifecycle.create import create_store, new_header
+from ptrarray.storage.lifecycle.verify import Damage
+from ptrarray.storage.store.content import Content
+from ptrarray.storage.store.index import Columns, Index, RaggedColumn
+from ptrarray.storage.store.journal import Journal
+from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.writing.session import Session
+
+
+class _Found(NamedTuple):
+    """An array that a damaged store tells of."""
+
+    start: int
+    end: int
+    crc: int
+    pointed: int
+    name: bytes
+    info: bytes
+    meta: bytes
+
+
+def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
+    """Copy what is intact into a new store; return what was left out."""
+    index = Index(damaged, checked=False)  # without its header nothing can be made of the rest
+    header = index.header
+    left_out: list[Damage] = []
+    overlay = _overlay(damaged, index, left_out)
+    found = sorted(_arrays(index, overlay, left_out), key=lambda array: array.start)
+    attrs = header.attrs if overlay.attrs is None else overlay.attrs
+    create_store(to, new_header(header.layout, 0, attrs))
+    session = Session(to)
+    try:
+        with Content(damaged, header) as source, session.locked():
+            kept = [array for array in found if _is_intact(array, source, left_out)]
+            columns = _columns(kept)
+            runs = living_runs(session.layout, columns.starts, columns.ends)
+            copy_runs(source, session.content, runs, progress=progress)
+            session.content.sync()
+            n_rows = int(np.sum(runs[1] - runs[0]))
+            session.replace_index(moved_columns(columns, runs), n_rows=n_rows, n_reserved=n_rows)
+    finally:
+        session.close()
+    return left_out
+
+
+def _overlay(directory: Path, index: Index, left_out: list[Damage]) -> Overlay:
+    """Read the journal as far as it goes."""
+    overlay = Overlay(index, layout.RECORDS_START)
+    where = str(directory / "journal.msgpack")
+    try:
+        with Journal(directory, writable=False) as log:
+            state = log.read_header()
+            if (state.store_id, state.generation) != (
+                index.header.store_id,
+                index.header.generation,
+            ):
+                return overlay
+            end = layout.RECORDS_START
+            for frame in log.frames_until_damage(state, end):
+                overlay.extend([layout.decode(frame, where)], frame.end_byte)
+                end = frame.end_byte
+            if end < state.committed_end:
+                lost = f"is damaged at byte {end}: commits after that are left out"
+                left_out.append(Damage(where, lost))
+    except (CorruptStoreError, FileNotFoundError) as error:
+        left_out.append(Damage(where, f"cannot be read: {error}"))
+    return overlay
+
+
+def _arrays(index: Index, overlay: Overlay, left_out: list[Damage]) -> Iterator[_Found]:
+    """Yield every array whose name is intact."""
+    whole = {name for name in index.columns if _is_whole(index, name)}
+    for column in index.columns.keys() - whole:
+        left_out.append(Damage(index.path, f"has a damaged column {column!r}"))
+    hashes = index.hashes() if "slot" in whole else None
+    for position in range(index.header.n_arrays):
+        name = _name(index, position)
+        is_vouched_for = {"names", "name_end"} <= whole or (
+            hashes is not None and name is not None and crc32(name) == hashes[position]
+        )
+        if name is None or not is_vouched_for:
+            left_out.append(Damage(index.path, f"has a damaged name at position {position}"))
+        elif name not in overlay.entries:
+            yield _indexed(index, position, name, whole)
+    columns = (overlay.starts, overlay.ends, overlay.crcs, overlay.pointed)
+    for name, at in overlay.entries.items():
+        if at >= 0:
+            start, end, crc, pointed = (column[at] for column in columns)
+            extras = overlay.infos.get(at, b""), overlay.metas.get(at, b"")
+            yield _Found(start, end, crc, pointed, name, *extras)
+
+
+def _indexed(index: Index, position: int, name: bytes, whole: set[str]) -> _Found:
+    start, end = int(index.starts[position]), int(index.ends[position])
+    crc = int(index.crcs[position])
+    is_doubtful = start == end and not {"start", "end"} <= whole
+    # Nothing vouches for an empty array then; and without its info an array is only bytes.
+    if is_doubtful or (index.infos is not None and not {"info", "info_end"} <= whole):
+        return _Found(start, end, -1, 0, name, b"", b"")
+    try:
+        info = index.info(position)
+        meta = index.meta(position) if {"meta", "meta_end"} <= whole else b""
+    except CorruptStoreError:
+        return _Found(start, end, -1, 0, name, b"", b"")
+    return _Found(start, end, crc, int(index.pointed[position]), name, info, meta)
+
+
+def _is_whole(index: Index, column: str) -> bool:
+    return crc32(index.column(column)) == index.columns[column].crc
+
+
+def _name(index: Index, position: int) -> bytes | None:
+    try:
+        return index.name(position)
+    except CorruptStoreError:
+        return None
+
+
+def _is_intact(array: _Found, source: Content, left_out: list[Damage]) -> bool:
+    problem = _problem(array, source)
+    if problem is not None:
+        name = array.name.decode(errors="backslashreplace")
+        what = f"has array {name!r:.80}, rows {array.start} to {array.end}, that {problem}"
+        left_out.append(Damage(source.data.path, what, name, array.start, array.end))
+    return problem is None
+
+
+def _problem(array: _Found, source: Content) -> str | None:
+    """Say why an array cannot be copied; None if it can."""
+    n_bytes = source.data.nbytes
+    if not 0 <= array.start <= array.end:
+        return "has a damaged pointer"
+    if array.start < array.end and array.end * source.layout.width > n_bytes:
+        return f"does not lie in the {n_bytes} bytes of its file"
+    try:
+        infos.check(source.layout, array.end - array.start, array.info)
+        metadata.decode(array.meta)
+    except ValueError as error:
+        return f"has {error}"
+    is_same = source.crc(array.start, array.end, array.info) == array.crc
+    return None if is_same else "does not match its checksum"
+
+
+def _columns(arrays: list[_Found]) -> Columns:
+    names = [array.name for array in arrays]
+    return Columns(
+        np.array([array.start for array in arrays], np.int64),
+        np.array([array.end for array in arrays], np.int64),
+        np.array([array.crc for array in arrays], np.uint32),
+        np.array([array.pointed for array in arrays], np.uint8),
+        np.array(hash_all(names), np.uint32),
+        np.cumsum([len(name) for name in names], dtype=np.int64),
+        np.frombuffer(b"".join(names), np.uint8),
+        _ragged([array.info for array in arrays]),
+        _ragged([array.meta for array in arrays]),
+    )
+
+
+def _ragged(items: list[bytes]) -> RaggedColumn:
+    ends = np.cumsum([len(item) for item in items], dtype=np.int64)
+    return RaggedColumn(ends, np.frombuffer(b"".join(items), np.uint8))

@@ -1,0 +1,103 @@
+"""Making a store of a pack that comes as a stream: whole and checked, or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from ptrarray.errors import CorruptStoreError
+from ptrarray.format import tar
+from ptrarray.progress import Bar, bar
+from ptrarray.storage.lifecycle.create import exists, put_in_place
+from ptrarray.storage.lifecycle.verify import check
+from ptrarray.storage.store.opened import load
+from ptrarray.storage.store.snapshot import open_snapshot
+from ptrarray.storage.system import files
+from ptrarray.storage.system.files import File
+from ptrarray.storage.system.streams import Source
+
+_READ_NBYTES = 1 << 20
+
+
+def unpack_store(source: Source, directory: Path, *, progress: bool = False) -> None:
+    """Make a store of a pack; it appears at its path all at once, on the disk.
+
+    Parameters
+    ----------
+    source : Source
+        The bytes of the pack, decompressed. Read to the end of the archive
+        and of its last record.
+    directory : Path
+        Where the store goes.
+
+    Raises
+    ------
+    StoreExistsError
+        If anything is at the path.
+    CorruptStoreError
+        If it is not a pack, or one that is damaged or cut short.
+    """
+    if os.path.lexists(directory):
+        raise exists(directory)
+    building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
+    files.make_directory(building)
+    try:
+        with bar(unit="B", unit_scale=True, progress=progress) as counter:
+            _write_members(source, building, counter)
+        _check(building, source.where)
+        files.sync_directory(building)
+        put_in_place(building, directory)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    files.sync_directory(directory.parent)
+
+
+def _write_members(source: Source, building: Path, counter: Bar) -> None:
+    """Write every file of an archive, and read on to the end of its last record."""
+    n_read = 0
+
+    def some(nbytes: int) -> bytes:
+        nonlocal n_read
+        raw = source.read(min(nbytes, _READ_NBYTES))
+        n_read += len(raw)
+        return raw
+
+    def exactly(nbytes: int) -> bytes:
+        raw = some(nbytes)
+        while len(raw) < nbytes:
+            more = some(nbytes - len(raw))
+            if not more:
+                raise CorruptStoreError(
+                    f"{source.where} ends after {n_read} bytes: it is cut short", path=source.where
+                )
+            raw += more
+        return raw
+
+    for member in tar.members(exactly, source.where):
+        with File(building / member.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+            at = 0
+            while at < member.nbytes:
+                raw = exactly(min(member.nbytes - at, _READ_NBYTES))
+                file.pwrite(raw, at)
+                at += len(raw)
+                counter.update(len(raw))
+            file.sync()
+        exactly(tar.padding(member.nbytes))
+    # Some tar programs leave the last record out.
+    left = tar.padding(n_read, tar.RECORD_NBYTES)
+    while left and (raw := some(left)):
+        left -= len(raw)
+    source.finish()
+
+
+def _check(building: Path, where: str) -> None:
+    """Look at every byte of a store that came from elsewhere."""
+    try:
+        check(load(open_snapshot(building), "r"))
+    except CorruptStoreError as error:
+        # Nobody can look at the files that the error tells of.
+        text = str(error).replace(f"{building}{os.sep}", "").replace(str(building), "its store")
+        raise CorruptStoreError(f"{where} is damaged: {text}", path=where) from error

@@ -1,0 +1,159 @@
+"""Checking all of a store: every checksum, every pointer, every name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from ptrarray.errors import CorruptStoreError
+from ptrarray.format import metadata
+from ptrarray.format.names import hash_all
+from ptrarray.progress import bar
+from ptrarray.storage.store.opened import Closed, State
+from ptrarray.storage.store.snapshot import Snapshot
+
+_BLOCK = 1 << 10  # arrays a thread checks in one go
+_NAMES = 1 << 16  # names looked up in one go
+
+
+class Damage(NamedTuple):
+    """One thing that is wrong with a store.
+
+    Attributes
+    ----------
+    file : str
+        Path of the damaged file.
+    problem : str
+        What was found and what was expected.
+    name : str or None
+        The array it is about, if it is about one.
+    start, end : int or None
+        Rows of that array.
+    """
+
+    file: str
+    problem: str
+    name: str | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+def check(state: State | Closed, *, progress: bool = False) -> None:
+    """Check everything, and raise `CorruptStoreError` with all the damage there is."""
+    snapshot = state.snapshot
+    damage = [*_damaged_journal(snapshot), *_damaged_columns(snapshot)]
+    if not damage:
+        damage.extend(_damaged_infos(state))
+    if not damage:
+        damage.extend(_damaged_arrays(state, progress=progress))
+    if damage:
+        raise damaged(str(snapshot.directory), damage)
+
+
+def damaged(path: str, damage: list[Damage]) -> CorruptStoreError:
+    """Return the error for a store with all that is wrong with it."""
+    return CorruptStoreError(
+        f"{path} is damaged in {len(damage)} places, the first: "
+        f"{damage[0].file} {damage[0].problem}",
+        path=damage[0].file,
+        damage=tuple(damage),
+    )
+
+
+def _damaged_journal(snapshot: Snapshot) -> Iterator[Damage]:
+    """Read the journal once more, each record against its checksum."""
+    try:
+        snapshot.refreshed()
+    except CorruptStoreError as error:
+        yield Damage(error.path, str(error))
+
+
+def _damaged_columns(snapshot: Snapshot) -> Iterator[Damage]:
+    """Find what is wrong with the index, and with the journal's pointers."""
+    index = snapshot.index
+    try:
+        index.check()
+    except CorruptStoreError as error:
+        yield Damage(error.path, str(error))
+        return  # nothing that follows from it can be trusted
+    try:
+        yield from _damaged_names(snapshot)
+    except CorruptStoreError as error:
+        yield Damage(error.path, str(error))
+    for position in np.flatnonzero(snapshot.outside()).tolist():
+        yield _damage(snapshot, position, f"does not lie in its {snapshot.n_rows} rows")
+    yield from _overlapping(snapshot)
+
+
+def _overlapping(snapshot: Snapshot) -> Iterator[Damage]:
+    """Find arrays that run into rows of another one, though nobody pointed them there."""
+    starts, ends = snapshot.starts, snapshot.ends
+    own = np.flatnonzero((snapshot.pointed == 0) & (starts < ends))
+    if len(own):
+        reached = np.maximum.accumulate(ends[own])
+        for at in np.flatnonzero(starts[own][1:] < reached[:-1]).tolist():
+            yield _damage(snapshot, int(own[at + 1]), "runs into rows of the array before it")
+
+
+def _damaged_names(snapshot: Snapshot) -> Iterator[Damage]:
+    index = snapshot.index
+    hashes = index.hashes()
+    for first in range(0, len(hashes), _NAMES):
+        names = index.split_names(first, min(first + _NAMES, len(hashes)))
+        positions = np.arange(first, first + len(names))
+        actual = np.frombuffer(hash_all(names), np.uint32)
+        is_right = (actual == hashes[positions]) & index.are_found(names, actual, positions)
+        for position in positions[~is_right].tolist():
+            name = names[position - first][:80]
+            yield Damage(index.path, f"does not find name {name!r} at position {position}")
+
+
+def _damaged_infos(state: State | Closed) -> Iterator[Damage]:
+    """Find arrays whose dtype, shape or metadata makes no sense."""
+    snapshot = state.snapshot
+    index, overlay = snapshot.index, snapshot.overlay
+    if index.infos is None and index.metas is None and not (overlay.infos or overlay.metas):
+        return
+    for position in range(len(snapshot)):
+        place = snapshot.located(position)
+        try:
+            state.array_at(place)
+            metadata.decode(snapshot.meta_at(place))
+        except ValueError as error:
+            yield _damage(snapshot, position, f"cannot be read: {error}")
+
+
+def _damaged_arrays(state: State | Closed, *, progress: bool) -> Iterator[Damage]:
+    """Find arrays whose bytes do not match their checksum, read on all cores."""
+    snapshot = state.snapshot
+    starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
+
+    def damaged_in(first: int) -> tuple[int, list[tuple[int, int]]]:
+        block = slice(first, first + _BLOCK)
+        columns = (starts[block].tolist(), ends[block].tolist(), crcs[block].tolist())
+        found = []
+        for at, (start, end, crc) in enumerate(zip(*columns, strict=True), first):
+            actual = state.crc(start, end, at)
+            if actual != crc:
+                found.append((at, actual))
+        return len(columns[0]), found
+
+    with (
+        ThreadPoolExecutor() as pool,
+        bar(total=len(starts), unit=" arrays", progress=progress) as counter,
+    ):
+        for n_checked, found in pool.map(damaged_in, range(0, len(starts), _BLOCK)):
+            counter.update(n_checked)
+            for position, actual in found:
+                problem = f"has CRC-32 {actual:08x}, its pointer says {crcs[position]:08x}"
+                yield _damage(snapshot, position, problem)
+
+
+def _damage(snapshot: Snapshot, position: int, problem: str) -> Damage:
+    name = snapshot.name(position).decode(errors="backslashreplace")
+    start, end = int(snapshot.starts[position]), int(snapshot.ends[position])
+    what = f"has array {name!r:.80}, rows {start} to {end}, that {problem}"
+    return Damage(snapshot.data_path, what, name, start, end)

@@ -1,0 +1,1 @@
+"""Several stores that open as one."""

@@ -1,0 +1,403 @@
+"""What a writing process holds of a store of shards: the last shard, and what the others have."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock as ThreadLock
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
+from ptrarray.format import journal as layout
+from ptrarray.format.index import IndexHeader
+from ptrarray.format.names import hash_all
+from ptrarray.format.shards import Notes, decode_notes, without_notes
+from ptrarray.storage.lifecycle.create import create_store, new_header
+from ptrarray.storage.shards.finder import Finder, is_in
+from ptrarray.storage.shards.marker import Marker, remove_leftovers
+from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
+from ptrarray.storage.store.journal import Journal
+from ptrarray.storage.store.snapshot import Snapshot
+from ptrarray.storage.writing.session import Expected, Locked, Session, already_there
+
+_ATTEMPTS = 100
+_OPEN_LIMIT = 4  # older shards that are kept open for writing
+_ENTRY_NBYTES = 45  # of index or journal, for each array, besides its name
+
+Committed = tuple[Sequence[int], bytes]  # a record, and the hashes of its names
+Found = dict[int, list[bytes]]  # names by the number of the shard that has them
+
+
+class Last(NamedTuple):
+    """The last shard, open for writing."""
+
+    number: int
+    session: Session
+    next_path: str  # where there is nothing as long as it is the last
+
+
+class Shards:
+    """A store of shards opened for writing by this process.
+
+    The lock of the last shard is the lock of the store: whoever holds it, and
+    sees that there is no later shard, may add names, and nobody else may. So
+    what was once read of an older shard can only tell of too many names,
+    unless the last shard's notes say that one was added there.
+
+    Parameters
+    ----------
+    directory : Path
+        The store.
+    durable : bool
+        Whether each commit waits until it is on the disk.
+
+    Attributes
+    ----------
+    marker : Marker
+        The store's marker.
+    last : Last
+        The last shard, as far as is known; for certain under the lock.
+    notes : Notes
+        What the last shard notes about the others, as of the last look.
+    """
+
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+        self.directory = directory
+        self.pid = os.getpid()
+        self._durable = durable
+        self._mutex = ThreadLock()
+        # At most one session a shard, as two would wait for each other's lock.
+        self._sessions: WeakValueDictionary[int, Session] = WeakValueDictionary()
+        self._used: list[Session] = []  # of older shards, kept for the next call
+        self._begin_with_last()
+        self.notes = Notes()
+        self._notes_version: tuple[int, int] | None = None
+        self._older: list[Snapshot] = []
+        self._finder = Finder(())
+
+    def _begin_with_last(self) -> None:
+        for _ in range(_ATTEMPTS):
+            self.marker = Marker(self.directory)
+            try:
+                self.last = self._open_from(self.marker.count() - 1)
+                return
+            except (StoreNotFoundError, CorruptStoreError):
+                if self.marker.is_in_place():
+                    raise
+        raise StoreError(f"{self.path} is replaced again and again", path=self.path)
+
+    def _open_from(self, number: int) -> Last:
+        """Open the last shard; at least this one is there."""
+        while self.marker.has_shard(number + 1):
+            number += 1
+        return Last(number, self._open_shard(number), str(self.marker.shard(number + 1)))
+
+    def _open_shard(self, number: int) -> Session:
+        session = self._sessions.get(number)
+        if session is None:
+            session = Session(self.marker.shard(number), durable=self._durable)
+            self._sessions[number] = session
+        return session
+
+    @property
+    def path(self) -> str:
+        """The store's path, for messages."""
+        return str(self.directory)
+
+    @property
+    def header(self) -> IndexHeader:
+        """Facts that all shards share."""
+        return self.last.session.header
+
+    # the lock ------------------------------------------------------------------------------
+
+    def locked(self) -> Locked:
+        """Hold the store's lock during a ``with`` block, knowing all that is committed."""
+        return Locked(self)
+
+    def lock(self) -> None:
+        """Take the store's lock, and learn what others committed."""
+        while True:
+            last = self.last
+            self._lock_shard(last.session)
+            try:
+                if last is self.last and not os.path.lexists(last.next_path):
+                    self._look()
+                    return
+            except BaseException:
+                last.session.unlock()
+                raise
+            # Not while holding the lock of an older shard, which a writer that has the last
+            # one's may wait for.
+            last.session.unlock()
+            self._move_on(last)
+
+    def _lock_shard(self, session: Session) -> None:
+        try:
+            session.lock()
+        except StoreNotFoundError:
+            self._check_in_place()
+            raise
+
+    def unlock(self) -> None:
+        """Let go of the store's lock."""
+        self.last.session.unlock()
+
+    def _move_on(self, last: Last) -> None:
+        """Go on with a later shard, unless another thread has."""
+        with self._mutex:
+            if self.last is last:
+                self.last, self._notes_version = self._open_from(last.number + 1), None
+
+    def _check_in_place(self) -> None:
+        if not self.marker.is_in_place():
+            raise StoreError(
+                f"{self.path} was replaced by another store, moved or removed since this writer "
+                "opened it: open it anew",
+                path=self.path,
+            )
+
+    def _look(self) -> None:
+        """Learn what others noted about older shards since the last look. Under the lock."""
+        self._check_in_place()
+        number, session, _ = self.last
+        if not number or session.attrs_version == self._notes_version:
+            return
+        notes = decode_notes(session.attrs, session.path)
+        if self._notes_version is None or notes.changed != self.notes.changed:
+            self.read_older()
+        self.notes, self._notes_version = notes, session.attrs_version
+
+    def read_older(self) -> None:
+        """Read all shards but the last as they are now. Under the lock."""
+        self._older = [
+            read_shard(self.marker, number, self._older) for number in range(self.last.number)
+        ]
+        self._finder = Finder(self._older)
+
+    def reread(self, number: int) -> Snapshot:
+        """Read one older shard as it is now. Under the lock."""
+        snapshot = read_shard(self.marker, number, self._older)
+        if snapshot is not self._older[number]:
+            self._older = [*self._older[:number], snapshot, *self._older[number + 1 :]]
+            self._finder = Finder(self._older)
+        return snapshot
+
+    # what is there -------------------------------------------------------------------------
+
+    def where(self, names: Sequence[bytes], hashes: array[int], but: int = -1) -> Found:
+        """Shards that have some of the names, and which; one may be left out. Under the lock."""
+        found = self._where_older(names, hashes, but) if self.last.number else {}
+        if but != self.last.number:
+            there = self.last.session.existing(names, hashes)
+            if there:
+                found[self.last.number] = there
+        return found
+
+    def _where_older(self, names: Sequence[bytes], hashes: array[int], but: int) -> Found:
+        # What was read may tell of names that were deleted since, but lacks none.
+        if len(names) == 1:
+            hits = self._finder.find_all(names[0], len(self._older))
+            known = {number: [names[0]] for number, _ in hits if number != but}
+        else:
+            wanted = np.frombuffer(hashes, np.uint32)
+            known = {
+                number: [names[at] for at in np.flatnonzero(is_in(shard, names, wanted)).tolist()]
+                for number, shard in enumerate(self._older)
+                if number != but
+            }
+        found: Found = {}
+        for number, some in known.items():
+            now = self.reread(number) if some else None
+            there = [name for name in some if now is not None and now.find(name) is not None]
+            if there:
+                found[number] = there
+        return found
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name, or None. Under the lock."""
+        found = self.where([name], hash_all([name])).keys()
+        outdated = {old for old, new, other in self.notes.replaced if other == name}
+        if not found:
+            return None
+        number = max(found - outdated or found)
+        snapshot = self._older[number] if number < self.last.number else None
+        pointer = (snapshot or self.last.session.snapshot()).find(name)
+        if pointer is None:
+            return None
+        first_row = self.rows_before(number)
+        return pointer[0] + first_row, pointer[1] + first_row
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Numbers that change with every commit to any shard. Under the lock."""
+        # Those to older shards are noted in the last one.
+        return self.last.number, *self.last.session.version
+
+    def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
+        """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
+        found = self.where(names, hashes)
+        if found:
+            there = {name for some in found.values() for name in some}
+            raise already_there([name for name in names if name in there], len(names), self.path)
+
+    def snapshot(self) -> ShardedSnapshot:
+        """Return all that is committed now. Under the lock; good until the next change."""
+        self.read_older()
+        return ShardedSnapshot(self.marker, [*self._older, self.last.session.snapshot()])
+
+    def rows_before(self, number: int) -> int:
+        """Rows of all shards before one, as they were last read."""
+        return sum(shard.n_rows for shard in self._older[:number])
+
+    def shard_of_row(self, row: int) -> tuple[int, int, int]:
+        """Return the number of the shard that has a row, and its first and last row. Under the lock."""
+        self.read_older()
+        bounds = [*map(self.rows_before, range(self.last.number + 1))]
+        number = bisect_right(bounds, row) - 1
+        n_rows = (*self._older, self.last.session.snapshot())[number].n_rows
+        return number, bounds[number], bounds[number] + n_rows
+
+    # shards --------------------------------------------------------------------------------
+
+    def fits(self, expected: Expected) -> bool:
+        """Tell whether the last shard has room for what is to be written. Under the lock."""
+        session = self.last.session
+        layout = session.layout
+        nbytes = sum(map(len, expected.names)) + _ENTRY_NBYTES * len(expected.names)
+        nbytes += layout.aligned(expected.n_rows) * (layout.width + layout.mask_width)
+        if used_nbytes(session) + nbytes <= self.marker.header.shard_nbytes:
+            return True
+        return not session.state.n_reserved and not len(session.snapshot())
+
+    def add_shard(self) -> None:
+        """Make the next shard, which is the last from then on. Under the lock.
+
+        It begins with the user's attrs as they are now, since it may be opened alone.
+        """
+        self.settle()
+        # Of what is added, nothing is lost at a power cut before something that came later.
+        self.last.session.flush()
+        remove_leftovers(self.marker)
+        number, session, _ = self.last
+        first = self.reread(0) if number else session
+        header = new_header(session.layout, 0, without_notes(first.attrs))
+        create_store(self.marker.shard(number + 1), header)
+
+    def open_shard(self, number: int) -> Session:
+        """Return a shard open for writing. Under the lock."""
+        session = self._open_shard(number)
+        if session is not self.last.session:
+            others = [used for used in self._used if used is not session]
+            self._used = [*others, session][-_OPEN_LIMIT:]
+        return session
+
+    # notes ---------------------------------------------------------------------------------
+
+    def note(self, notes: Notes) -> None:
+        """Put notes into the last shard's attrs. Under the lock."""
+        session = self.last.session
+        session.commit([self.noting(notes)])
+        self.noted(notes)
+
+    def announce_change(self) -> None:
+        """Have all writers read older shards again. Under the lock."""
+        if self.last.number:
+            self.note(self.notes._replace(changed=self.notes.changed + 1))
+            self.read_older()
+
+    def noting(self, notes: Notes, n_more: int = 0) -> Committed:
+        """Return the record that puts notes into the last shard's attrs."""
+        session = self.last.session
+        attrs = without_notes(session.attrs) | notes.encode()
+        return (), layout.encode_attrs(attrs, session.state.seed, n_more)
+
+    def noted(self, notes: Notes) -> None:
+        """Take notice of notes that were committed here."""
+        self.notes, self._notes_version = notes, self.last.session.attrs_version
+
+    def settle(self) -> None:
+        """Delete arrays that were replaced by ones in other shards. Under the lock.
+
+        A deletion must not reach the disk before what took its place, nor the
+        end of the note before the deletion.
+        """
+        if not self.notes.replaced:
+            return
+        for number in sorted({replaced.new for replaced in self.notes.replaced}):
+            self.open_shard(number).flush()
+        doomed: Found = {}
+        for old, new, name in self.notes.replaced:
+            if self._has(old, name) and self._has(new, name):
+                doomed.setdefault(old, []).append(name)
+        for number, names in doomed.items():
+            session = self.open_shard(number)
+            with session.locked():
+                some = list(dict.fromkeys(names))
+                session.commit(list(layout.encode_delete(some, hash_all(some), session.state.seed)))
+            session.flush()
+        self.note(self.notes._replace(replaced=()))
+
+    def settle_if(self, names: Sequence[bytes]) -> None:
+        """Settle if an outdated array has one of the names. Under the lock."""
+        if self.notes.replaced:
+            wanted = set(names)
+            if any(replaced.name in wanted for replaced in self.notes.replaced):
+                self.settle()
+
+    def _has(self, number: int, name: bytes) -> bool:
+        session = self.open_shard(number)
+        with session.locked():
+            return bool(session.existing([name], hash_all([name])))
+
+    # the store as a whole ------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Wait until all that is committed is on the disk."""
+        with self.locked():
+            self.settle()
+            number, session, _ = self.last
+        for older in range(number):
+            if not is_flushed(self.marker.shard(older)):
+                with self.locked():
+                    self.open_shard(older).flush()
+        session.flush()
+
+    def close(self, least_nbytes: int = 0) -> None:
+        """Settle what this process has begun, fold grown journals, and close the files."""
+        try:
+            if self.notes.replaced:
+                with self.locked():
+                    self.settle()
+        except CorruptStoreError:
+            raise
+        except StoreError:
+            pass  # removed or replaced by now: not this one's to look after
+        finally:
+            for session in {self.last.session, *self._sessions.values()}:
+                session.close(least_nbytes)
+
+    def release(self) -> None:
+        """Close the files."""
+        for session in {self.last.session, *self._sessions.values()}:
+            session.release()
+
+
+def used_nbytes(session: Session) -> int:
+    """Bytes that a shard has on the disk, or will have when claimed rows are written."""
+    width = session.layout.width + session.layout.mask_width
+    records_nbytes = session.state.committed_end - layout.RECORDS_START
+    return session.state.n_reserved * width + session.index.nbytes + records_nbytes
+
+
+def is_flushed(directory: Path) -> bool:
+    """Tell whether all commits of a shard are known to be on the disk."""
+    with Journal(directory, writable=False) as journal:
+        state = journal.read_header()
+    return state.synced_end >= state.committed_end

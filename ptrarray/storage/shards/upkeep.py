@@ -1,0 +1,174 @@
+"""Checkpoint, compaction, repair and check of a store, shard by shard where it has shards."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import numpy as np
+
+from ptrarray.errors import CorruptStoreError, StoreNotFoundError
+from ptrarray.format.layouts import Layout
+from ptrarray.format.names import hash_all
+from ptrarray.format.shards import shard_name, shard_number, without_notes
+from ptrarray.storage.lifecycle import compaction
+from ptrarray.storage.lifecycle.create import create_store, exists, new_header, put_in_place
+from ptrarray.storage.lifecycle.salvage import salvage
+from ptrarray.storage.lifecycle.verify import Damage, check, damaged
+from ptrarray.storage.shards.marker import Marker, is_sharded, new_marker, write_marker
+from ptrarray.storage.shards.opened import ShardedState
+from ptrarray.storage.shards.session import Shards
+from ptrarray.storage.shards.snapshot import ShardedSnapshot
+from ptrarray.storage.store.index import Index
+from ptrarray.storage.store.opened import Closed, State
+from ptrarray.storage.system import files
+from ptrarray.storage.writing.session import Session
+
+
+def checkpoint(directory: Path) -> None:
+    """Fold the journal of a store, or of each of its shards, into a new index."""
+    _in_each(directory, Session.checkpoint)
+
+
+def compact(directory: Path, *, progress: bool = False) -> None:
+    """Rewrite the data file of a store, or of each of its shards, without holes."""
+    _in_each(directory, lambda session: compaction.compact(session, progress=progress))
+
+
+def _in_each(directory: Path, change: Callable[[Session], None]) -> None:
+    if not is_sharded(directory):
+        _in_one(directory, change)
+        return
+    with closing(Shards(directory)) as shards:
+        with shards.locked():
+            shards.settle()
+        try:
+            for number in range(shards.last.number + 1):
+                _in_one(shards.marker.shard(number), change)
+        finally:
+            with shards.locked():
+                shards.announce_change()
+
+
+def _in_one(directory: Path, change: Callable[[Session], None]) -> None:
+    with closing(Session(directory)) as session:
+        change(session)
+
+
+def repair(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
+    """Copy what is intact of a store, of shards or not, into a new one; return what was left out."""
+    found = _found_shards(damaged)
+    if not found:
+        return salvage(damaged, to, progress=progress)
+    if os.path.lexists(to):
+        raise exists(to)
+    building = to.with_name(f".{to.name}.{secrets.token_hex(8)}.new")
+    files.make_directory(building)
+    try:
+        left_out = _salvage_shards(damaged, found, building, progress=progress)
+        put_in_place(building, to)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    files.sync_directory(to.parent)
+    return left_out
+
+
+def _found_shards(directory: Path) -> list[Path]:
+    """Return the paths of all shards that there should be; none if it is no store of shards."""
+    names = os.listdir(directory)  # noqa: PTH208
+    keys = [key for key in map(shard_number, names) if key is not None]
+    if not keys or not (is_sharded(directory) or "index.msgpack" not in names):
+        return []
+    generation, last = max(keys)
+    with suppress(CorruptStoreError, StoreNotFoundError):
+        generation = Marker(directory).header.generation
+        last = max((number for part, number in keys if part == generation), default=0)
+    return [directory / shard_name(generation, number) for number in range(last + 1)]
+
+
+def _salvage_shards(
+    damaged: Path, found: list[Path], building: Path, *, progress: bool
+) -> list[Damage]:
+    """Copy shard by shard; one of which nothing can be read becomes an empty one."""
+    left_out: list[Damage] = []
+    layout, shard_nbytes = _facts(damaged, found, left_out)
+    attrs = next(_attrs(found), {})
+    for number, path in enumerate(found):
+        target = building / shard_name(1, number)
+        try:
+            if Index(path, checked=False).header.layout != layout:
+                raise CorruptStoreError(f"{path} has not {layout.describe()}", path=str(path))
+            left_out += salvage(path, target, progress=progress)
+        except (CorruptStoreError, FileNotFoundError) as error:
+            left_out.append(Damage(str(path), f"cannot be read, all of it is left out: {error}"))
+            shutil.rmtree(target, ignore_errors=True)
+            create_store(target, new_header(layout, 0, attrs))
+    write_marker(building, new_marker(layout, shard_nbytes))
+    return left_out
+
+
+def _facts(damaged: Path, found: list[Path], left_out: list[Damage]) -> tuple[Layout, int]:
+    """Return what the marker says, or without it what the shards are like."""
+    try:
+        header = Marker(damaged).header
+    except (CorruptStoreError, StoreNotFoundError) as error:
+        left_out.append(Damage(str(damaged), str(error)))
+    else:
+        return header.layout, header.shard_nbytes
+    layouts = [index.header.layout for index in _indexes(found)]
+    if not layouts:
+        raise CorruptStoreError(
+            f"{damaged} has neither a marker nor a shard that can be read", path=str(damaged)
+        )
+    return layouts[0], max(sum(file.stat().st_size for file in path.iterdir()) for path in found)
+
+
+def _attrs(found: list[Path]) -> Iterator[dict[str, object]]:
+    """Yield the user's attrs as the shards have them, each since it was made."""
+    return (without_notes(index.header.attrs) for index in _indexes(found))
+
+
+def _indexes(found: list[Path]) -> Iterator[Index]:
+    for path in found:
+        with suppress(CorruptStoreError, FileNotFoundError):
+            yield Index(path, checked=False)
+
+
+def check_any(state: State | ShardedState | Closed, *, progress: bool = False) -> None:
+    """Check all of a store, and raise `CorruptStoreError` with all the damage there is."""
+    if not isinstance(state, ShardedState):
+        check(state, progress=progress)
+        return
+    damage: list[Damage] = []
+    for shard in state.shards:
+        try:
+            check(shard, progress=progress)
+        except CorruptStoreError as error:
+            damage += error.damage
+    if not damage:
+        damage.extend(_doubled(state.snapshot))
+    if damage:
+        raise damaged(str(state.snapshot.directory), damage)
+
+
+def _doubled(snapshot: ShardedSnapshot) -> Iterator[Damage]:
+    """Find names that are in several shards, though none of them was replaced."""
+    hashes = [np.frombuffer(hash_all(shard.names()), np.uint32) for shard in snapshot.shards]
+    unique, counts = np.unique(np.concatenate(hashes), return_counts=True)
+    doubtful = unique[counts > 1]
+    for number, shard in enumerate(snapshot.shards):
+        for position in np.flatnonzero(np.isin(hashes[number], doubtful)).tolist():
+            name = shard.name(position)
+            newest = snapshot.number_of(name)
+            if newest != number:
+                start, end = shard.pointer_at(shard.located(position))
+                text = name.decode(errors="backslashreplace")
+                problem = (
+                    f"has array {text!r:.80}, which is in {snapshot.shards[newest].directory}, too"
+                )
+                yield Damage(str(shard.directory), problem, text, start, end)

@@ -1,0 +1,144 @@
+"""The data file of a store, and the mask file beside it, open."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+from ptrarray.format import infos
+from ptrarray.format.checksum import crc32
+from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.format.layouts import MIXED
+from ptrarray.intake.batch import Batch
+from ptrarray.storage.system.files import IOV_MAX, File
+from ptrarray.storage.system.mapping import check_size
+from ptrarray.storage.system.parts import open_part
+
+_READ_NBYTES = 1 << 24
+
+
+class Content:
+    """What the arrays of a store are made of, as files.
+
+    Attributes
+    ----------
+    layout : Layout
+        Of the store.
+    data : File
+        The data file.
+    mask : File or None
+        The mask file, of a store that keeps masks.
+    """
+
+    def __init__(self, directory: Path, header: IndexHeader, flags: int = os.O_RDONLY) -> None:
+        self.layout = header.layout
+        self.data = _opened(directory / header.data_file, flags)
+        self.mask: File | None = None
+        if header.mask_file is not None:
+            try:
+                self.mask = _opened(directory / header.mask_file, flags)
+            except BaseException:
+                self.data.close()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        self.data.close()
+        if self.mask is not None:
+            self.mask.close()
+
+    def check_size(self, n_rows: int) -> None:
+        """Raise `CorruptStoreError` if a file is too short for so many rows."""
+        check_size(self.data.path, self.data.nbytes, n_rows, self.layout.width)
+        if self.mask is not None:
+            check_size(self.mask.path, self.mask.nbytes, n_rows, self.layout.mask_width)
+
+    def holds(self, start: int, end: int) -> bool:
+        """Tell whether the files reach to the end of these rows."""
+        if start == end:
+            return True
+        files = [(self.data, self.layout.width), (self.mask, self.layout.mask_width)]
+        return all(file is None or end * width <= file.nbytes for file, width in files)
+
+    def sync(self) -> None:
+        """Wait until what was written is on the disk."""
+        self.data.sync()
+        if self.mask is not None:
+            self.mask.sync()
+
+    def crc(self, start: int, end: int, info: bytes = b"") -> int:
+        """CRC-32 of an array's rows and of its mask, as far as the files go."""
+        width = self.layout.width
+        crc = _file_crc(self.data, start * width, end * width, 0)
+        if self.mask is None:
+            return crc
+        first = start * self.layout.mask_width
+        try:
+            n_bytes = infos.mask_nbytes(self.layout, end - start, info)
+        except ValueError as error:
+            raise corrupt(self.mask.path, f"has at byte {first} {error}") from error
+        return _file_crc(self.mask, first, first + n_bytes, crc)
+
+    def write(self, data: File, batch: Batch, start: int) -> None:
+        """Write arrays that begin at row `start`, and their masks, before they are committed.
+
+        `data` is the data file, or the same as a claim has opened it.
+        """
+        width = self.layout.width
+        data.pwritev(batch.buffers, start * width, batch.sizes(IOV_MAX, width))
+        self._write_masks(batch, start)
+
+    def _write_masks(self, batch: Batch, start: int) -> None:
+        if self.mask is None or batch.masks is None:
+            return
+        first = start * self.layout.mask_width
+        if not batch.has_masks and self.mask.stat().st_size <= first:
+            return  # a hole in the file says the same
+        if self.layout.kind != MIXED:
+            self.mask.pwritev(batch.masks, first)
+            return
+        for mask, offset in zip(batch.masks, batch.offsets, strict=False):
+            self.mask.pwritev([mask], first + offset)
+
+    def cover(self, end: int) -> None:
+        """Have the mask file reach as far as the rows do. Under the lock, before the commit.
+
+        By writing, for another process may be writing further on.
+        """
+        if self.mask is not None:
+            end_byte = end * self.layout.mask_width
+            if self.mask.stat().st_size < end_byte:
+                self.mask.pwrite(b"\0", end_byte - 1)
+
+    def clear_masks(self, start: int, end: int) -> None:
+        """Set masks aside on the disk that say nothing is masked."""
+        if self.mask is not None:
+            clear(self.mask, start * self.layout.mask_width, end * self.layout.mask_width)
+
+
+def clear(file: File, start_byte: int, end_byte: int) -> None:
+    """Have the disk set bytes aside, all zero, so that writing to a mapping cannot fail."""
+    if start_byte < end_byte:
+        used_end = min(file.stat().st_size, end_byte)
+        file.write_zeros(start_byte, used_end - start_byte)
+        file.allocate(start_byte, end_byte - start_byte)
+
+
+def _opened(path: Path, flags: int) -> File:
+    try:
+        return open_part(path.parent, path.name)[0] if flags == os.O_RDONLY else File(path, flags)
+    except FileNotFoundError as error:
+        raise corrupt(str(path), "is missing") from error
+
+
+def _file_crc(file: File, start_byte: int, end_byte: int, crc: int) -> int:
+    for at in range(start_byte, min(end_byte, file.nbytes), _READ_NBYTES):
+        crc = crc32(file.pread(min(_READ_NBYTES, end_byte - at), at), crc)
+    return crc

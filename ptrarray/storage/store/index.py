@@ -1,0 +1,341 @@
+"""The checkpointed index: mapped, its columns viewed in place, and how a new one is written."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.format import attrs, infos, table
+from ptrarray.format import index as layout
+from ptrarray.format.checksum import crc32
+from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.format.names import hash_all
+from ptrarray.storage.system import files
+from ptrarray.storage.system.files import File
+from ptrarray.storage.system.mapping import Backend, map_file
+from ptrarray.storage.system.parts import open_part
+
+FILE_NAME = "index.msgpack"
+NEW_FILE_NAME = "index.msgpack.new"
+# Up to here, comparing all columns with their checksums goes unnoticed in an open.
+CHECKED_NBYTES = 1 << 20
+
+Int64s = npt.NDArray[np.int64]
+UInt32s = npt.NDArray[np.uint32]
+
+
+class Index:
+    """An index file, mapped, or read whole with the backend ``pread``.
+
+    Opening reads its header, and checks the columns of a small one; every
+    access after that checks what it finds, so that a damaged file is an error
+    and never a wild read.
+
+    Attributes
+    ----------
+    header : IndexHeader
+        What the file says of itself.
+    starts, ends : ndarray of int64, shape (n_arrays,)
+        Pointers in data order, views of the file.
+    crcs : ndarray of uint32, shape (n_arrays,)
+        CRC-32 of each array's bytes, a view of the file.
+    pointed : ndarray of uint8, shape (n_arrays,)
+        1 where `point` gave the name to rows that may have others, too.
+    inode : int
+        Tells this file from the one that replaces it.
+    pack : Pack or None
+        The pack it lies in, if it does.
+    """
+
+    def __init__(self, directory: Path, *, checked: bool = True, backend: Backend = "mmap") -> None:
+        file, self.pack = open_part(directory, FILE_NAME)
+        self.path = file.path
+        self.inode = file.as_opened.st_ino
+        self.backend = backend
+        self._mapped, self._base, self._file = _content(file, backend)
+        raw = memoryview(self._mapped)[self._base :]
+        self.header, self.columns = layout.decode(raw, self.path)
+        if checked and len(raw) <= CHECKED_NBYTES:
+            self.check()
+        self.nbytes = len(raw)
+        self._n_homes = self.header.n_homes
+        self._names_at = self._base + self.columns["names"].start_byte
+        self.starts: Int64s = self.column("start").view(np.int64)
+        self.ends: Int64s = self.column("end").view(np.int64)
+        self.crcs: UInt32s = self.column("crc")
+        self.pointed = self._pointed()
+        # memoryview items are ints, at a third of the cost of ndarray items.
+        self.start_items = memoryview(self.starts)
+        self.end_items = memoryview(self.ends)
+        self._slots = memoryview(self.column("slot"))
+        self._name_ends = memoryview(self.column("name_end"))
+        self._names = memoryview(self.column("names"))
+        self.infos = self._ragged("info")
+        self.metas = self._ragged("meta")
+
+    def check(self) -> None:
+        """Compare every column with its checksum.
+
+        Raises
+        ------
+        CorruptStoreError
+            At the first one that differs.
+        """
+        raw = memoryview(self._mapped)[self._base :]
+        for name, column in self.columns.items():
+            found = crc32(raw[column.start_byte : column.start_byte + column.nbytes])
+            if found != column.crc:
+                self._fail(f"a column {name!r} with CRC-32 {found:08x}, not {column.crc:08x}")
+
+    def check_items(self) -> None:
+        """Raise `CorruptStoreError` if names, infos or metadata do not lie in their columns."""
+        names = RaggedColumn(self.column("name_end").view(np.int64), self.column("names"))
+        for what, column in (("name", names), ("info", self.infos), ("meta", self.metas)):
+            if column is not None and len(column.ends):
+                ends = column.ends
+                if ends[0] < 0 or (ends[1:] < ends[:-1]).any() or ends[-1] > len(column.joined):
+                    self._fail(f"{what} ends that fall, or lead out of the column")
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return one column as a read-only view of the file."""
+        column = self.columns[name]
+        dtype = np.dtype(column.type)
+        count = column.nbytes // dtype.itemsize
+        return np.frombuffer(self._mapped, dtype, count, self._base + column.start_byte)
+
+    def _pointed(self) -> npt.NDArray[np.uint8]:
+        if "pointed" in self.columns:
+            return self.column("pointed")
+        return np.broadcast_to(np.uint8(0), (self.header.n_arrays,))
+
+    def _ragged(self, name: str) -> RaggedColumn | None:
+        """Return a column of items of different lengths; None where nothing is kept."""
+        if name not in self.columns:
+            return None
+        return RaggedColumn(self.column(f"{name}_end").view(np.int64), self.column(name))
+
+    def info(self, position: int) -> bytes:
+        """How the array at a position differs from plain rows."""
+        return self._item("info", self.infos, position, infos.LIMIT_NBYTES)
+
+    def meta(self, position: int) -> bytes:
+        """Metadata of the array at a position, packed."""
+        return self._item("meta", self.metas, position, attrs.LIMIT_NBYTES)
+
+    def _item(self, what: str, column: RaggedColumn | None, position: int, limit: int) -> bytes:
+        if column is None:
+            return b""
+        try:
+            return column.item(position, limit)
+        except ValueError as error:
+            self._fail(f"{what} {position} {error}")
+
+    def name(self, position: int) -> bytes:
+        """Name of the array at a position."""
+        start = self._name_ends[position - 1] if position else 0
+        end = self._name_ends[position]
+        if not start <= end <= len(self._names):
+            self._fail(f"name {position} at bytes {start} to {end} of {len(self._names)}")
+        return self._names[start:end].tobytes()
+
+    def find(self, name: bytes) -> int:
+        """Position of a name, or -1; some four reads of the mapping."""
+        # All in one piece, for this is what a reader does all day.
+        name_hash = crc32(name)
+        slots, name_ends, names_at = self._slots, self._name_ends, self._names_at
+        at = (name_hash * self._n_homes >> 32) * 2
+        try:
+            while True:
+                position = slots[at + 1]
+                if slots[at] == name_hash and position != table.EMPTY:
+                    start = names_at + (name_ends[position - 1] if position else 0)
+                    if self._mapped[start : names_at + name_ends[position]] == name:
+                        return position
+                elif position == table.EMPTY:
+                    return -1
+                at += 2
+        except IndexError:
+            self._fail_table()
+
+    def find_all(self, names: Sequence[bytes]) -> Int64s:
+        """Position of each name, or -1; for names of which most are there.
+
+        `find` for each, but as a whole: looks at the table once, and compares
+        all names with what is there in one go.
+        """
+        if self.header.n_arrays and names:
+            hashes = np.frombuffer(hash_all(names), np.uint32)
+            slots = self.column("slot").reshape(-1, 2)
+            positions = table.nearest(slots, self._n_homes, hashes)
+            if positions.max() < self.header.n_arrays and self._are_names(positions, names):
+                return positions
+        return np.array([self.find(name) for name in names], np.int64)
+
+    def _are_names(self, positions: Int64s, names: Sequence[bytes]) -> bool:
+        name_ends = self.column("name_end").view(np.int64)
+        ends = name_ends[positions]
+        starts = np.where(positions > 0, name_ends[positions - 1], 0)
+        if (ends - starts).tolist() != list(map(len, names)) or starts.min() < 0:
+            return False
+        spans = zip(starts.tolist(), ends.tolist(), strict=True)
+        return b"".join([self._names[start:end] for start, end in spans]) == b"".join(names)
+
+    def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
+        """Position of each name, or -1. Vectorised but for names that are there."""
+        positions = np.full(len(names), -1, np.int64)
+        if not self.header.n_arrays:
+            return positions
+        try:
+            pairs = self._candidates(hashes)
+            for query, position in zip(*(column.tolist() for column in pairs), strict=True):
+                if self.name(position) == names[query]:
+                    positions[query] = position
+        except IndexError:
+            self._fail_table()
+        return positions
+
+    def are_found(
+        self, names: Sequence[bytes], hashes: UInt32s, positions: Int64s
+    ) -> npt.NDArray[np.bool_]:
+        """Tell whether `find` leads from each name to its position. Vectorised."""
+        try:
+            queries, found = self._candidates(hashes)
+        except IndexError:
+            self._fail_table()
+        is_found = np.zeros(len(names), np.bool_)
+        is_found[queries[found == positions[queries]]] = True
+        # Another name may have the hash, or the same name be there twice.
+        for query in np.flatnonzero(np.bincount(queries, minlength=len(names)) > 1).tolist():
+            is_found[query] = self.find(names[query]) == positions[query]
+        return is_found
+
+    def _candidates(self, hashes: UInt32s) -> tuple[Int64s, Int64s]:
+        slots = self.column("slot").reshape(-1, 2)
+        return table.candidates(slots, self.header.n_homes, hashes)
+
+    def _fail_table(self) -> NoReturn:
+        self._fail("a name table that leads out of the file")
+
+    def _fail(self, what: str) -> NoReturn:
+        raise corrupt(self.path, f"is damaged: it has {what}")
+
+    def split_names(self, first: int, last: int) -> list[bytes]:
+        """Names of the arrays at positions ``first <= p < last``."""
+        ends = self.column("name_end").view(np.int64)[max(0, first - 1) : last]
+        bounds = ends if first else np.concatenate([[0], ends])
+        if bounds[0] < 0 or (bounds[1:] < bounds[:-1]).any() or bounds[-1] > len(self._names):
+            self._fail(f"names {first} to {last} at bytes {bounds[0]} to {bounds[-1]}")
+        joined = self._names[bounds[0] : bounds[-1]].tobytes()
+        return [joined[i:j] for i, j in pairwise((bounds - bounds[0]).tolist())]
+
+    def hashes(self) -> UInt32s:
+        """Hash of the name at each position, read back from the name table."""
+        slots = self.column("slot").reshape(-1, 2)
+        full = slots[slots[:, 1] != table.EMPTY]
+        if len(full) != self.header.n_arrays or (full[:, 1] >= len(full)).any():
+            self._fail(f"{len(full)} names in its table, not {self.header.n_arrays}")
+        hashes = np.empty(len(full), np.uint32)
+        hashes[full[:, 1]] = full[:, 0]
+        return hashes
+
+
+def _content(file: File, backend: Backend) -> tuple[mmap.mmap | bytes, int, File | None]:
+    """Return the bytes of an index, where it begins in them, and what keeps the file open.
+
+    While a file is mapped or open, no other one gets its inode.
+    """
+    if backend == "mmap":
+        with file:
+            return map_file(file), file.start_byte, None
+    file.keep_in_child()
+    return file.pread(file.nbytes, 0), 0, file
+
+
+def index_inode(path: str | Path) -> int:
+    """Inode of the index that is in place now, at the path of its file."""
+    return os.stat(path).st_ino  # noqa: PTH116
+
+
+class RaggedColumn(NamedTuple):
+    """Items of bytes end to end: one for each array, in data order."""
+
+    ends: Int64s
+    joined: npt.NDArray[np.uint8]
+
+    def item(self, position: int, limit: int = 2**63) -> bytes:
+        """Return one item; raises ValueError if it does not lie within the column, or is larger."""
+        start, end = int(self.ends[position - 1]) if position else 0, int(self.ends[position])
+        if not 0 <= start <= end <= len(self.joined):
+            raise ValueError(f"at bytes {start} to {end} of {len(self.joined)}")
+        if end - start > limit:
+            raise ValueError(f"of {end - start} bytes, more than {limit}")
+        return self.joined[start:end].tobytes()
+
+
+class Columns(NamedTuple):
+    """What an index is made of: one entry an array, in data order."""
+
+    starts: Int64s
+    ends: Int64s
+    crcs: UInt32s
+    pointed: npt.NDArray[np.uint8]
+    hashes: UInt32s
+    name_ends: Int64s
+    names: npt.NDArray[np.uint8]
+    infos: RaggedColumn | None = None
+    metas: RaggedColumn | None = None
+
+
+def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
+    """Put a new index in the place of the old one, atomically, and on the disk.
+
+    Parameters
+    ----------
+    directory : Path
+        The store.
+    header : IndexHeader
+        The number of arrays and of home slots is filled in here.
+    columns : Columns
+        Of all arrays.
+    """
+    pieces = layout.encode(*column_bytes(header, columns))
+    new = directory / NEW_FILE_NAME
+    files.unlink(new)  # what a killed checkpoint may have left
+    with File(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+        file.pwritev([memoryview(piece) for piece in pieces], 0)
+        # The rename must not reach the disk before what it names.
+        file.sync()
+    files.replace(new, directory / FILE_NAME)
+    files.sync_directory(directory)
+
+
+def column_bytes(
+    header: IndexHeader, columns: Columns
+) -> tuple[IndexHeader, dict[str, bytes | memoryview]]:
+    """Return what an index is encoded from: its header, filled in, and its columns by name."""
+    n_arrays = len(columns.starts)
+    optional = {"pointed": _bytes(columns.pointed)} if columns.pointed.any() else {}
+    for name, column in (("info", columns.infos), ("meta", columns.metas)):
+        if column is not None and len(column.joined):
+            optional |= {f"{name}_end": _bytes(column.ends), name: _bytes(column.joined)}
+    return replace(header, n_arrays=n_arrays, n_homes=table.count_homes(n_arrays)), {
+        "start": _bytes(columns.starts),
+        "end": _bytes(columns.ends),
+        "name_end": _bytes(columns.name_ends),
+        "names": _bytes(columns.names),
+        "crc": _bytes(columns.crcs),
+        "slot": _bytes(table.build(columns.hashes)),
+        **optional,
+    }
+
+
+def _bytes(column: npt.NDArray[Any]) -> memoryview:
+    return memoryview(column.reshape(-1).view(np.uint8))

@@ -1,0 +1,247 @@
+"""The journal as an object: its lock, its header and its records."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from ptrarray.errors import CorruptStoreError, StoreError
+from ptrarray.format import journal as layout
+from ptrarray.format.index import corrupt
+from ptrarray.format.journal import Frame, JournalHeader
+from ptrarray.storage.system import files
+from ptrarray.storage.system.files import File
+from ptrarray.storage.system.lock import Lock
+from ptrarray.storage.system.mapping import map_file
+from ptrarray.storage.system.parts import open_part
+
+FILE_NAME = "journal.msgpack"
+
+# A slot that is not whole is read again, for its writer may have been interrupted in the middle.
+_ATTEMPTS = 5
+_PAUSE_SECONDS = 0.001
+_READ_NBYTES = 1 << 16
+
+
+class Journal:
+    """The open journal of a store.
+
+    The file is made with the store and stays for its life, so that a lock on
+    it is a lock on the store.
+
+    Parameters
+    ----------
+    directory : Path
+        The store.
+    writable : bool
+        Whether records will be appended.
+
+    Attributes
+    ----------
+    lock : Lock
+        The store's lock.
+    """
+
+    def __init__(self, directory: Path, *, writable: bool) -> None:
+        self.directory = directory
+        if writable:
+            self._file = File(directory / FILE_NAME, os.O_RDWR)
+        else:
+            self._file, _ = open_part(directory, FILE_NAME)
+        self.lock = Lock(self._file)
+        self._live = self._map_live_slot() if writable else b""
+        stat = self._file.as_opened
+        self._identity = (stat.st_ino, stat.st_dev)
+        self._nbytes = stat.st_size  # as of the last look
+        self._written = b""  # the live slot as this process left it
+        self._header: JournalHeader
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, which also drops the lock."""
+        self._file.close()
+
+    def _map_live_slot(self) -> mmap.mmap | bytes:
+        # Of a file opened for it, because a mapping keeps its file open, even in the
+        # child of a fork, and with it would keep our lock.
+        with File(self.path) as file:
+            return map_file(file, layout.SLOT_NBYTES)
+
+    @property
+    def path(self) -> str:
+        """Path of the file."""
+        return self._file.path
+
+    @property
+    def inode(self) -> int:
+        """Inode of the file."""
+        return self._identity[0]
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file was closed."""
+        return self._file.fd < 0
+
+    def read_header(self) -> JournalHeader:
+        """Read both header slots and join what they say.
+
+        A reader holds no lock, and may read the first slot while it is
+        rewritten. The second is whole then, but tells of fewer commits.
+        """
+        for _ in range(_ATTEMPTS):
+            raw = self._file.pread(layout.RECORDS_START, 0)
+            if layout.decode_slot(raw[: layout.SLOT_NBYTES]) is not None:
+                break
+            time.sleep(_PAUSE_SECONDS)
+        return layout.decode_header(raw, self.path)
+
+    def look(self) -> JournalHeader:
+        """Read the slot that each commit rewrites, at the price of one stat. Under the lock.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the journal was removed, or moved with its store.
+        StoreError
+            If there is another one at the path.
+        """
+        stat = files.stat(self.path)
+        if (stat.st_ino, stat.st_dev) != self._identity:
+            raise StoreError(
+                f"{self.directory} was moved or replaced since this writer opened it: open it anew",
+                path=str(self.directory),
+            )
+        self._nbytes = stat.st_size
+        if self._live and stat.st_size >= layout.RECORDS_START:
+            raw = self._live[: layout.LIVE_NBYTES]
+            if raw == self._written:  # nobody else was here
+                return self._header
+            header = layout.decode_slot(raw)
+            if header is not None:
+                return header
+        return self.read_header()
+
+    def write_header(self, header: JournalHeader) -> None:
+        """Rewrite the slot that each commit rewrites. Under the lock."""
+        raw = header.encode()
+        self._file.pwrite(raw, 0)
+        self._written, self._header = raw, header
+
+    def append(
+        self, header: JournalHeader, records: Iterable[bytes], n_reserved: int
+    ) -> JournalHeader:
+        """Commit records: from the return on, every process sees them. Under the lock.
+
+        Rows up to `n_reserved` become reserved with them.
+        """
+        end = header.committed_end
+        if self._nbytes > end:
+            # A record that was never committed must not stand in for one that is, should
+            # a power cut take that before it is on the disk.
+            self._file.truncate(end)
+            self._file.sync()
+            self._nbytes = end
+        for record in records:
+            self._nbytes = max(self._nbytes, end + len(record))  # even if it fails half way
+            self._file.pwrite(record, end)
+            end += len(record)
+        # Until this write, a torn append lies past the committed end, where
+        # nobody looks and the next append overwrites it.
+        header = JournalHeader(
+            header.store_id,
+            files.boot_id(),
+            header.generation,
+            end,
+            header.synced_end,
+            max(n_reserved, header.n_reserved),
+        )
+        self.write_header(header)
+        return header
+
+    def sync(self, header: JournalHeader, synced_end: int) -> JournalHeader:
+        """Wait until all records are on the disk, and note up to where the rows are, too.
+
+        Under the lock.
+        """
+        self._file.sync()
+        header = header._replace(synced_end=synced_end)
+        # Only now that the first slot is on the disk may the second be at risk.
+        # It vouches for no more than what is on the disk.
+        self._file.pwrite(header._replace(committed_end=synced_end).encode(), layout.SLOT_NBYTES)
+        self._file.sync()
+        self.write_header(header)
+        return header
+
+    def recover(self, header: JournalHeader) -> JournalHeader:
+        """Take up a journal after a power cut, with what survived. Under the lock.
+
+        What did not survive must not come back at the next power cut, and
+        what did must not be lost then, so one slot is changed after the other.
+        """
+        header = header._replace(synced_end=header.committed_end)
+        self._file.truncate(header.committed_end)
+        live = layout.decode_slot(self._file.pread(layout.LIVE_NBYTES, 0))
+        is_needed = (
+            live is not None
+            and live.generation == header.generation
+            and live.committed_end >= header.committed_end
+        )
+        for slot_start in (layout.SLOT_NBYTES, 0) if is_needed else (0, layout.SLOT_NBYTES):
+            self._file.pwrite(header.encode(), slot_start)
+            self._file.sync()
+        return header
+
+    def reset(self, header: JournalHeader) -> None:
+        """Begin a new generation without records. Under the lock."""
+        boot_id = files.boot_id()
+        self.write_header(header._replace(boot_id=boot_id))
+        self._file.truncate(layout.RECORDS_START)
+        if header.boot_id != boot_id:
+            # A power cut may have taken the first slot and left records of this generation:
+            # the next one must not stand in for what is committed now.
+            self._file.sync()
+
+    def frames(self, header: JournalHeader, start_byte: int) -> Iterator[Frame]:
+        """Yield the committed records from `start_byte` on.
+
+        Raises
+        ------
+        CorruptStoreError
+            If one is damaged; also if a checkpoint has reset the journal
+            meanwhile, which the header then tells.
+        """
+        nbytes = header.committed_end - start_byte
+        if nbytes < 0:
+            what = f"ends at byte {header.committed_end}, and has ended at {start_byte}"
+            raise corrupt(self.path, f"{what}: it was put back to an earlier state")
+        # A header that asks for more than there is must not make room for it.
+        is_small = nbytes <= _READ_NBYTES
+        raw = self._file.pread(nbytes if is_small else min(nbytes, self._file.nbytes), start_byte)
+        if len(raw) < nbytes:
+            what = f"ends at byte {start_byte + len(raw)}, before {header.committed_end}"
+            raise corrupt(self.path, f"{what}: it is cut short")
+        yield from layout.frames(raw, start_byte, header.seed, self.path)
+
+    def frames_until_damage(self, header: JournalHeader, start_byte: int) -> Iterator[Frame]:
+        """Yield records from `start_byte` on, up to the first that is damaged."""
+        end = min(header.committed_end, self._file.nbytes)
+        raw = self._file.pread(max(end - start_byte, 0), start_byte)
+        with suppress(CorruptStoreError):
+            yield from layout.frames(raw, start_byte, header.seed, self.path)
+
+    def frame_at(self, header: JournalHeader, start_byte: int) -> Frame:
+        """Read the one record that begins at `start_byte`."""
+        prefix = self._file.pread(layout.FRAME_PREFIX_NBYTES, start_byte)
+        nbytes = layout.frame_nbytes(prefix, start_byte, self.path)
+        raw = self._file.pread(min(nbytes, header.committed_end - start_byte), start_byte)
+        return next(layout.frames(raw, start_byte, header.seed, self.path))

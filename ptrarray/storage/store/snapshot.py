@@ -1,0 +1,323 @@
+"""One state of a store, as of an open or a refresh: an index with the journal laid over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
+from ptrarray.format import journal as layout
+from ptrarray.format import metadata
+from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.storage.store import journal
+from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
+from ptrarray.storage.store.index import Index, index_inode
+from ptrarray.storage.store.journal import Journal
+from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.store.recovery import surviving
+from ptrarray.storage.system.mapping import Backend
+from ptrarray.storage.system.parts import Span, span_of, why_not
+
+Int64s = npt.NDArray[np.int64]
+
+FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
+
+_ATTEMPTS = 100
+
+
+class Snapshot:
+    """Everything about a store but its rows, unchanging.
+
+    Parameters
+    ----------
+    directory : Path
+        The store.
+    index : Index
+        Its index, mapped.
+    overlay : Overlay
+        What the journal changed since.
+    """
+
+    def __init__(self, directory: Path, index: Index, overlay: Overlay) -> None:
+        self.directory = directory
+        self.index = index
+        self.overlay = overlay
+        self.header: IndexHeader = index.header
+        self.n_rows = overlay.n_rows  # pre-sized, or committed at the highest
+        self._overlaid = overlay.entries
+
+    shard_nbytes: int | None = None  # that a shard of it has at the most
+
+    @property
+    def data_path(self) -> str:
+        """Path of the data file, or of the pack it is in."""
+        return self.place_of(self.header.data_file)[0]
+
+    def place_of(self, name: str) -> tuple[str, Span | None]:
+        """Path of a file of the store; if it is in a pack, of that, and where in it."""
+        pack = self.index.pack
+        if pack is None:
+            return str(self.directory / name), None
+        return self.index.path, span_of(pack, name, self.index.path)
+
+    @property
+    def backend(self) -> Backend:
+        """How its files are read."""
+        return self.index.backend
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The user's attrs."""
+        return self.header.attrs if self.overlay.attrs is None else self.overlay.attrs
+
+    def __len__(self) -> int:
+        return len(self.overlay.order) if self.overlay.entries else self.header.n_arrays
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name, or None."""
+        if name in self._overlaid:
+            pointer = self.overlay.find(name)
+            return pointer and self.checked(*pointer)
+        index = self.index
+        position = index.find(name)
+        if position < 0:
+            return None
+        start, end = index.start_items[position], index.end_items[position]
+        return (start, end) if 0 <= start <= end <= self.n_rows else self.checked(start, end)
+
+    def locate(self, name: bytes) -> int | None:
+        """Where a name is told of: a position in the index, or ``~entry`` of the overlay."""
+        if name in self._overlaid:
+            entry = self._overlaid[name]
+            return None if entry < 0 else ~entry
+        position = self.index.find(name)
+        return None if position < 0 else position
+
+    def locate_all(self, names: Iterable[bytes]) -> Iterator[int]:
+        """Yield where each of several names, all there, is told of."""
+        for name in names:
+            place = self.locate(name)
+            assert place is not None
+            yield place
+
+    def located(self, position: int) -> int:
+        """Return as `locate` where the array at a position in data order is told of."""
+        if not self._overlaid:
+            return position
+        order = self.overlay.order
+        in_overlay, position = order.locate(position)
+        return ~int(order.entries[position]) if in_overlay else position
+
+    def pointer_at(self, place: int) -> tuple[int, int]:
+        """Pointer of what was located."""
+        overlay, index = self.overlay, self.index
+        if place < 0:
+            return self.checked(overlay.starts[~place], overlay.ends[~place])
+        return self.checked(index.start_items[place], index.end_items[place])
+
+    def info_at(self, place: int) -> bytes:
+        """How what was located differs from plain rows."""
+        return self.overlay.infos.get(~place, b"") if place < 0 else self.index.info(place)
+
+    def meta_at(self, place: int) -> bytes:
+        """Metadata of what was located, packed."""
+        return self.overlay.metas.get(~place, b"") if place < 0 else self.index.meta(place)
+
+    def meta(self, name: bytes) -> dict[str, Any] | None:
+        """Metadata of a name, or None if it is not there."""
+        place = self.locate(name)
+        if place is None:
+            return None
+        raw = self.meta_at(place)
+        try:
+            return metadata.decode(raw)
+        except ValueError as error:
+            raise corrupt(self.index.path, f"has for {name[:80]!r} {error}") from error
+
+    def find_all(self, names: Sequence[bytes]) -> Int64s:
+        """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
+        if self._overlaid:
+            return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
+        positions = self.index.find_all(names)
+        pointers = np.stack([self.index.starts[positions], self.index.ends[positions]], axis=1)
+        pointers[positions < 0] = -1
+        return pointers
+
+    def checked(self, start: int, end: int) -> tuple[int, int]:
+        """Pass a pointer on if it lies in the flat array."""
+        # An empty array may have been written past the rows there are.
+        if 0 <= start <= end and (end <= self.n_rows or start == end):
+            return start, end
+        raise corrupt(self.index.path, f"has a pointer to rows {start} to {end} of {self.n_rows}")
+
+    def check_pointers(self) -> None:
+        """Raise `CorruptStoreError` if a pointer does not lie in the flat array. O(names)."""
+        outside = self.outside()
+        if outside.any():
+            position = int(np.argmax(outside))
+            self.checked(int(self.starts[position]), int(self.ends[position]))
+
+    def outside(self) -> npt.NDArray[np.bool_]:
+        """Tell for each array whether its pointer leads out of the flat array."""
+        return outside(self.starts, self.ends, self.n_rows)
+
+    def pointer(self, position: int) -> tuple[int, int]:
+        """Pointer of the array at a position, ``0 <= position < len``."""
+        return self.pointer_at(self.located(position))
+
+    def name(self, position: int) -> bytes:
+        """Name of the array at a position, ``0 <= position < len``."""
+        if self.overlay.entries:
+            in_overlay, position = self.overlay.order.locate(position)
+            if in_overlay:
+                overlaid: bytes = self.overlay.order.names[position]
+                return overlaid
+        return self.index.name(position)
+
+    def names(self) -> Iterator[bytes]:
+        """Yield all names in data order."""
+        return map(self.name, range(len(self)))
+
+    @cached_property
+    def starts(self) -> Int64s:
+        """First rows, in data order: a view of the index, or a copy if it has an overlay."""
+        if not self.overlay.entries:
+            return self.index.starts
+        return _read_only(self.overlay.order.merged(self.index.starts, self.overlay.order.starts))
+
+    @cached_property
+    def ends(self) -> Int64s:
+        """Rows after the last ones, in data order; as `starts`."""
+        if not self.overlay.entries:
+            return self.index.ends
+        return _read_only(self.overlay.order.merged(self.index.ends, self.overlay.order.ends))
+
+    def item_columns(self) -> tuple[memoryview, memoryview]:
+        """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
+        index = self.index
+        if self.overlay.entries:
+            return index.start_items[:0], index.end_items[:0]
+        return index.start_items, index.end_items
+
+    @property
+    def crcs(self) -> npt.NDArray[np.uint32]:
+        """CRC-32 of each array's bytes, in data order; as `starts`."""
+        if not self.overlay.entries:
+            return self.index.crcs
+        return self.overlay.order.merged(self.index.crcs, self.overlay.order.crcs)
+
+    @property
+    def pointed(self) -> npt.NDArray[np.uint8]:
+        """1 where `point` gave the name to rows that may have others, too; as `starts`."""
+        if not self.overlay.entries:
+            return self.index.pointed
+        return self.overlay.order.merged(self.index.pointed, self.overlay.order.pointed)
+
+    def refreshed(self) -> Snapshot:
+        """Return what the store is now; itself if nothing changed, as nothing does in a pack."""
+        if self.index.pack is not None:
+            return self
+        try:
+            with Journal(self.directory, writable=False) as log:
+                overlay = _replay(log, self.index, self.overlay)
+        except FileNotFoundError as error:
+            raise not_found(self.directory) from error
+        except CorruptStoreError:
+            if self._is_in_place():
+                raise
+            overlay = None  # of another store by now
+        if overlay is None or not self._is_in_place():
+            return open_snapshot(self.directory, self.index.backend)
+        return self if overlay is self.overlay else Snapshot(self.directory, self.index, overlay)
+
+    def _is_in_place(self) -> bool:
+        try:
+            return index_inode(self.index.path) == self.index.inode
+        except FileNotFoundError as error:
+            raise not_found(self.directory) from error
+
+
+def outside(starts: Int64s, ends: Int64s, n_rows: int) -> npt.NDArray[np.bool_]:
+    """Tell of each pointer whether it leads out of so many rows."""
+    # An empty array may have been written past the rows there are.
+    beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
+    return beyond | (starts < 0) | (starts > ends)
+
+
+def _read_only(column: Int64s) -> Int64s:
+    column.flags.writeable = False
+    return column
+
+
+def open_snapshot(directory: Path, backend: Backend = "mmap") -> Snapshot:
+    """Read the state of a store that other processes may be changing.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no store.
+    CorruptStoreError
+        If what is there is damaged.
+    """
+    previous_inode = None
+    for _ in range(_ATTEMPTS):
+        try:
+            index = Index(directory, backend=backend)
+            with Journal(directory, writable=False) as log:
+                if index.pack is not None and log.inode != index.inode:
+                    continue  # another pack was put in place of this one
+                overlay = _replay(log, index, None)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise not_found(directory) from error
+        if overlay is not None:
+            return Snapshot(directory, index, overlay)
+        if index.inode == previous_inode:
+            break
+        previous_inode = index.inode
+    raise corrupt(
+        str(directory / journal.FILE_NAME), "belongs to a later index than the one that is there"
+    )
+
+
+def not_found(directory: Path) -> StoreError:
+    """Return the error for a path where a file of a store was not found."""
+    if directory.is_file():
+        return why_not(directory)
+    missing = [name for name in FILE_NAMES if not (directory / name).exists()]
+    if len(missing) == 1:
+        return corrupt(str(directory / missing[0]), "is missing")
+    why = "there is no such directory"
+    if directory.exists():
+        why = f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
+    return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
+
+
+def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None:
+    """Lay a journal over an index, going on from what is known of it.
+
+    Returns None if a later index has taken the place of this one.
+    """
+    header = log.read_header()
+    if header.generation < index.header.generation:
+        return known or Overlay(index, layout.RECORDS_START)  # a checkpoint absorbed it
+    if header.generation > index.header.generation:
+        return None
+    if header.store_id != index.header.store_id:
+        raise corrupt(log.path, "belongs to another store")
+    header = surviving(log, header, index.header)
+    overlay = known or Overlay(index, layout.RECORDS_START)
+    if header.committed_end == overlay.end_byte:
+        return overlay
+    try:
+        frames = log.frames(header, overlay.end_byte)
+        records = [layout.decode(frame, log.path) for frame in frames]
+    except CorruptStoreError:
+        if log.read_header().generation != header.generation:
+            return None
+        raise
+    return overlay.extended(records, header.committed_end)

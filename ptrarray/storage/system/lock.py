@@ -1,0 +1,99 @@
+"""Locks between processes: one on the journal, and one on each range of rows being written."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import sys
+from threading import RLock
+
+from ptrarray.storage.system.files import File
+
+try:
+    import fcntl
+except ImportError as error:
+    raise ImportError("ptrarray needs a system with POSIX file locks: Linux or macOS") from error
+
+# Locks of open file descriptions: unlike POSIX record locks they are not lost
+# when the process closes another descriptor of the file, and conflict between
+# threads. The kernel drops them with the last descriptor, however a writer dies.
+# Python may not name macOS's, which is 90.
+_SET_RANGE_LOCK: int = getattr(fcntl, "F_OFD_SETLK", 90 if sys.platform == "darwin" else -1)
+
+if _SET_RANGE_LOCK < 0:
+    raise ImportError("ptrarray needs a system with POSIX file locks: Linux or macOS")
+
+
+class Lock:
+    """Exclusive lock on an open file, between threads and between processes.
+
+    Held during a ``with`` block.
+
+    Parameters
+    ----------
+    file : File
+        Its open file description carries the lock, so each `File` needs one
+        `Lock` and each process its own `File`.
+
+    Notes
+    -----
+    May be taken again by the thread that has it. ``flock`` is released by the
+    kernel when the holder dies.
+    """
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._thread_lock = RLock()
+        self._depth = 0
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether the thread that holds it has taken it more than once."""
+        return self._depth > 1
+
+    def __enter__(self) -> None:
+        self._thread_lock.acquire()
+        try:
+            if not self._depth:
+                fcntl.flock(self._file.fd, fcntl.LOCK_EX)
+        except BaseException:
+            self._thread_lock.release()
+            raise
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        try:
+            if not self._depth and self._file.fd >= 0:
+                fcntl.flock(self._file.fd, fcntl.LOCK_UN)
+        finally:
+            self._thread_lock.release()
+
+
+def try_lock_range(file: File, start: int, end: int) -> bool:
+    """Lock ``[start, end)`` of a file for as long as it is open, without waiting.
+
+    The unit is the caller's: locks may lie past the end of a file, and ours
+    count rows, not bytes.
+
+    Returns
+    -------
+    bool
+        False if another open file has a lock there.
+    """
+    if start == end:
+        return True  # to the kernel, a length of zero means to the end of the file
+    try:
+        fcntl.fcntl(file.fd, _SET_RANGE_LOCK, _range_lock(start, end))
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise OSError(error.errno, error.strerror, file.path) from error
+    return True
+
+
+def _range_lock(start: int, end: int) -> bytes:
+    """Return the ``struct flock`` of this system."""
+    if sys.platform == "darwin":
+        return struct.pack("qqihh", start, end - start, 0, fcntl.F_WRLCK, 0)
+    return struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, start, end - start, 0)

@@ -1,0 +1,119 @@
+"""Room for an array that is filled in place: claimed, mapped, and committed at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.errors import BadInputError
+from ptrarray.format import infos
+from ptrarray.format.layouts import MIXED, ROWS, Layout
+from ptrarray.intake.numbers import count
+from ptrarray.storage.system.files import Buffer
+from ptrarray.storage.system.mapping import map_rows
+from ptrarray.storage.writing import transactions
+from ptrarray.storage.writing.session import Session
+
+Array = npt.NDArray[Any]
+Shape = int | tuple[int, ...]
+
+
+@contextmanager
+def allocated(
+    session: Session, name: bytes, shape: Shape, dtype: npt.DTypeLike | None, *, overwrite: bool
+) -> Iterator[Array]:
+    """Hand out a writable view of new rows for a ``with`` block; commit them when it ends well."""
+    layout = session.layout
+    n_rows, info = _asked(layout, shape, dtype)
+    packed = infos.encode(info)
+    with transactions.allocated(session, name, n_rows, packed, overwrite=overwrite) as claim:
+        path, mask_file = claim.file.path, session.content.mask
+        rows = map_rows(path, layout.dtype, layout.row_shape, n_rows, "r+", claim.start)
+        mask = None
+        if mask_file is not None:
+            width = layout.mask_width
+            n_bytes = infos.mask_nbytes(layout, n_rows, packed)
+            byte = np.dtype(np.uint8)
+            mask = map_rows(mask_file.path, byte, (), n_bytes, "r+", claim.start * width)
+        array = infos.view(layout, rows, mask, packed)
+        try:
+            yield array
+        finally:
+            array.flags.writeable = False
+            if isinstance(array, np.ma.MaskedArray):
+                np.ma.getmaskarray(array).flags.writeable = False
+
+
+@contextmanager
+def streamed(
+    session: Session, name: bytes, shape: Shape, dtype: npt.DTypeLike
+) -> Iterator[Callable[[Buffer], None]]:
+    """Hand out a function that is given an array piece by piece; commit it when all is there.
+
+    For what is too large to lie in memory in C order, and need not be mapped.
+    Nothing in it is masked.
+    """
+    n_rows, info = _asked(session.layout, shape, dtype)
+    packed = infos.encode(info)
+    with transactions.allocated(session, name, n_rows, packed, overwrite=False) as claim:
+        at = claim.start * session.layout.width
+        end = at + n_rows * session.layout.width
+
+        def put(piece: Buffer) -> None:
+            nonlocal at
+            if at + piece.nbytes > end:
+                raise _wrong_size(name, at + piece.nbytes - end)
+            at = claim.file.pwritev([piece], at)
+
+        yield put
+        if at != end:
+            raise _wrong_size(name, at - end)
+
+
+def _wrong_size(name: bytes, n_bytes: int) -> BadInputError:
+    what = f"{abs(n_bytes)} bytes too {'many' if n_bytes > 0 else 'few'}"
+    text = name.decode()
+    return BadInputError(f"array {text!r:.80} was given {what}", name=text, found=n_bytes)
+
+
+def _asked(layout: Layout, shape: Shape, dtype: npt.DTypeLike | None) -> tuple[int, infos.Info]:
+    """Return how many rows an array takes, and its info."""
+    if dtype is not None and layout.kind != MIXED:
+        raise BadInputError(
+            f"the store has {layout.describe()}: leave out the dtype",
+            found=str(dtype),
+            expected=layout.dtype,
+        )
+    if layout.kind == ROWS:
+        return count("rows", shape), infos.Info()  # type: ignore[arg-type]
+    lengths = shape if isinstance(shape, tuple) else (shape,)
+    lengths = _checked(tuple(count("shape", length) for length in lengths), layout.dtype)
+    own = None if len(lengths) == 1 else lengths
+    if layout.kind != MIXED:
+        return math.prod(lengths), infos.Info(shape=own)
+    if dtype is None:
+        raise BadInputError(
+            "the store keeps arrays of any dtype: name the one to allocate", expected="a dtype"
+        )
+    kept, inner = infos.kept(dtype, layout)
+    lengths = _checked(lengths + inner, kept)
+    own = None if len(lengths) == 1 else lengths
+    return math.prod(lengths) * kept.itemsize, infos.Info(
+        None if kept == layout.dtype else kept, own
+    )
+
+
+def _checked(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Return a shape that numpy can have arrays of."""
+    try:
+        np.broadcast_to(np.zeros((), dtype), shape)  # takes no memory
+    except ValueError as error:
+        raise BadInputError(
+            f"shape {shape!r:.200}: {error}", found=str(shape)[:200], expected="a shape of an array"
+        ) from error
+    return shape

@@ -1,0 +1,93 @@
+"""Which record of the journal last told of a name, in eight bytes a name."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.format import table
+
+UInt64s = npt.NDArray[np.uint64]
+Hashes = Sequence[int] | npt.NDArray[np.uint32]
+
+_SHIFT = np.uint64(32)
+_FRESH_LIMIT = 4096
+_GROWTH = 4
+
+
+class RecentNames:
+    """Where names were committed since the last checkpoint, by hash.
+
+    A writer looks here for duplicates. It keeps neither names nor pointers:
+    where a hash is found, the record tells the rest. Each entry is one
+    integer, the hash above the byte of the journal where the record begins.
+
+    Notes
+    -----
+    Entries are in sorted runs, each at least `_GROWTH` times as long as the
+    next, so that adding n of them costs O(n log n) in all; as in a
+    log-structured merge tree (O'Neil et al., 1996).
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[memoryview] = []
+        self._fresh: dict[int, list[int]] = {}
+        # What was looked for last, and its entries in order: mostly what is added next.
+        self._sought: tuple[Hashes, UInt64s] = (), np.empty(0, np.uint64)
+
+    def add(self, hashes: Hashes, record_at: int) -> None:
+        """Note the names of the record at a byte of the journal."""
+        if len(hashes) == 1:  # one array a call: keep that cheap, and sort now and then
+            self._fresh.setdefault(int(hashes[0]), []).append(record_at)
+            if len(self._fresh) > _FRESH_LIMIT:
+                self._sort_fresh()
+        elif len(hashes):
+            sought, lowest = self._sought
+            lowest = lowest if hashes is sought else _sorted(hashes)[1]
+            self._add_run(lowest | np.uint64(record_at))
+
+    def _sort_fresh(self) -> None:
+        fresh = [name_hash << 32 | at for name_hash, ats in self._fresh.items() for at in ats]
+        self._fresh = {}
+        self._add_run(np.sort(np.array(fresh, np.uint64)))
+
+    def _add_run(self, run: UInt64s) -> None:
+        while self._runs and len(self._runs[-1]) < _GROWTH * len(run):
+            run = np.concatenate([self._runs.pop(), run])
+            run.sort(kind="stable")  # a merge, as both parts are sorted
+        self._runs.append(memoryview(run))
+
+    def records(self, name_hash: int) -> list[int]:
+        """Bytes of the records that tell of a name with this hash, the newest first."""
+        found = list(self._fresh.get(name_hash, ()))
+        for run in self._runs:
+            at = bisect_left(run, name_hash << 32)
+            while at < len(run) and run[at] >> 32 == name_hash:
+                found.append(run[at] & 0xFFFF_FFFF)
+                at += 1
+        return sorted(found, reverse=True)
+
+    def seen(self, hashes: Hashes) -> npt.NDArray[np.int64]:
+        """Return the indices of those `hashes` that some record tells of. Vectorised."""
+        if self._fresh:
+            self._sort_fresh()
+        is_seen = np.zeros(len(hashes), np.bool_)
+        # In order, so that searches walk through memory.
+        order, wanted = _sorted(hashes)
+        self._sought = hashes, wanted
+        for run in map(np.asarray, self._runs):
+            places = np.searchsorted(run, wanted)
+            inside = np.searchsorted(places, len(run))  # places rise
+            same = run[places[:inside]] >> _SHIFT == wanted[:inside] >> _SHIFT
+            is_seen[order[:inside][same]] = True
+        return np.flatnonzero(is_seen)
+
+
+def _sorted(hashes: Hashes) -> tuple[npt.NDArray[np.int64], UInt64s]:
+    """Return the order of hashes, and in it the lowest entry of each."""
+    column = np.asarray(hashes, np.uint32)
+    order = table.argsort(column)
+    return order, column[order].astype(np.uint64) << _SHIFT

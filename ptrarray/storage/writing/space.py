@@ -1,0 +1,96 @@
+"""Rows: which belong to arrays, and which a living writer has claimed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Self
+
+import numpy as np
+
+from ptrarray.errors import OverlapError
+from ptrarray.format.journal import POINT, PUT, Record
+from ptrarray.intake.batch import Batch
+from ptrarray.rows.pointers import Runs, iter_runs
+from ptrarray.storage.store.content import Content, clear
+from ptrarray.storage.store.index import Index
+from ptrarray.storage.store.snapshot import Snapshot
+from ptrarray.storage.system.files import File
+from ptrarray.storage.system.lock import try_lock_range
+
+
+class Space:
+    """Rows that some committed array has, or had before it was deleted.
+
+    Made when a caller first chooses rows itself: memory grows with the number
+    of runs, not of arrays.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._runs = Runs()
+        for starts, ends in iter_runs(index.starts, index.ends):
+            self._runs.add(starts, ends)
+
+    def note(self, records: Iterable[Record]) -> None:
+        """Add the rows of arrays that were committed since."""
+        for record in records:
+            if record.kind in (PUT, POINT):
+                self._runs.add(record.starts, record.ends)
+
+    def may_belong(self, start: int, end: int) -> bool:
+        """Tell whether any of these rows ever belonged to an array of this index or journal."""
+        return start < end and self._runs.overlaps(start, end)
+
+
+def belongs(snapshot: Snapshot, start: int, end: int) -> bool:
+    """Tell whether any of these rows belongs to an array that is there. O(names)."""
+    starts, ends = snapshot.starts, snapshot.ends
+    return bool(np.any((starts < end) & (ends > start) & (starts < ends)))
+
+
+class Claim:
+    """Rows locked by an open file of their own.
+
+    The lock goes with the file: after the writer's death, or `close`, the
+    rows can be claimed again.
+
+    Raises
+    ------
+    OverlapError
+        If a living writer has claimed some of the rows.
+    """
+
+    def __init__(self, content: Content, start: int, end: int, name: str) -> None:
+        self.file = File(content.data.path, os.O_RDWR)
+        self.start = start
+        self.end = end
+        self._content = content
+        if not try_lock_range(self.file, start, end):
+            self.file.close()
+            raise OverlapError(
+                f"rows {start} to {end} for {name!r:.80} in {self.file.path} are being written by "
+                "another writer",
+                path=self.file.path,
+                name=name,
+                start=start,
+                end=end,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def write(self, batch: Batch) -> None:
+        """Write all of the rows, and their masks."""
+        self._content.write(self.file, batch, self.start)
+
+    def allocate(self) -> None:
+        """Have the disk set the rows aside, so that writing to a mapping cannot fail.
+
+        Clears what a writer that failed there may have left.
+        """
+        width = self._content.layout.width
+        clear(self.file, self.start * width, self.end * width)
+        self._content.clear_masks(self.start, self.end)

@@ -1,0 +1,1 @@
+"""What an open store hands out: mappings, sequences, arrays by position."""

@@ -1,0 +1,248 @@
+"""The arrays of an open store by position, and one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from itertools import chain
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.errors import BadInputError
+from ptrarray.format.layouts import ROWS
+from ptrarray.rows.copying import cut
+from ptrarray.rows.ragged import Ragged, gather
+from ptrarray.storage.shards.opened import ShardedState
+from ptrarray.storage.store.opened import Closed, State
+from ptrarray.storage.system.advice import is_cold, prefetch, prefetch_cold, reads_little_ahead
+from ptrarray.views.catalog import Names
+
+Array = npt.NDArray[Any]
+Int64s = npt.NDArray[np.int64]
+Note = Callable[[int, int], None]  # told of rows that are handed out writable
+
+_BLOCK = 1 << 12  # positions looked at in one go
+_WINDOW = 1 << 16  # at the most
+# Rows that the system is told to fetch in one go, and that are read in one go where nothing is
+# mapped. Of the latter, an array that is kept keeps all.
+_WINDOW_NBYTES = 32 << 20
+_READ_NBYTES = 256 << 10
+
+
+def walk(
+    state: State | ShardedState | Closed, note: Note | None, *, ahead: bool = False
+) -> Iterator[Array]:
+    """Yield all arrays in data order, as views; with `ahead` have the system fetch them first."""
+    starts, ends = state.columns()
+    is_mapped = state.snapshot.backend == "mmap"
+    # Reading one after the other, the system needs to be told of a mapping only.
+    whole = slice(0, len(starts))
+    windows = _windows(state, starts, ends) if ahead and is_mapped else [whole]
+    blocks = chain.from_iterable(map(_blocks, windows))
+    if not state.is_plain:
+        yield from _walk_shaped(state, note, blocks)
+        return
+    rows = state.rows
+    for block in blocks:
+        if not is_mapped:
+            yield from _read(rows, starts[block], ends[block])
+            continue
+        pairs = zip(starts[block].tolist(), ends[block].tolist(), strict=True)
+        if note is None:
+            for start, end in pairs:
+                yield rows[start:end]
+        else:
+            for start, end in pairs:
+                note(start, end)
+                yield rows[start:end]
+
+
+def _blocks(window: slice) -> Iterator[slice]:
+    """Cut positions into those looked at in one go."""
+    for at in range(window.start, window.stop, _BLOCK):
+        yield slice(at, min(at + _BLOCK, window.stop))
+
+
+def _windows(state: State | ShardedState | Closed, starts: Int64s, ends: Int64s) -> Iterator[slice]:
+    """Do the same; before each, have the system fetch the next one's rows if they seem cold."""
+    window_rows = max(1, _WINDOW_NBYTES // max(1, state.layout.width))
+    sources = state.sources
+    block = slice(0, 0)
+    while block.stop < len(starts):
+        at, before = block.stop, block
+        end = int(np.searchsorted(starts, starts[at] + window_rows))
+        block = slice(at, min(max(at + 1, end), at + _WINDOW))
+        first, last = starts[at : at + 1], ends[block].max(keepdims=True)
+        # The system is fetching the first rows by itself, as the ones before were read.
+        if is_cold(sources, int(last[0]) - 1):
+            if not reads_little_ahead(state.snapshot.directory):
+                sources = []  # of a disk that advice only disturbs
+            prefetch(sources, first, last, 2 * _WINDOW_NBYTES)  # the last may reach beyond
+        yield before
+    yield block
+
+
+def _read(rows: Any, starts: Int64s, ends: Int64s) -> Iterator[Array]:
+    """Read arrays that are not mapped, many small ones in one go."""
+    row_nbytes = rows.nbytes // max(1, len(rows))
+    for low, high in cut((ends - starts) * row_nbytes, _READ_NBYTES):
+        yield from gather(rows, starts[low:high], ends[low:high])
+
+
+def _walk_shaped(
+    state: State | ShardedState | Closed, note: Note | None, blocks: Iterable[slice]
+) -> Iterator[Array]:
+    snapshot = state.snapshot
+    for position in chain.from_iterable(range(block.start, block.stop) for block in blocks):
+        place = snapshot.located(position)
+        if note is not None:
+            note(*snapshot.pointer_at(place))
+        yield state.array_at(place)
+
+
+def joined(
+    state: State | ShardedState | Closed,
+    starts: Int64s,
+    ends: Int64s,
+    places: Callable[[], Iterable[int]],
+) -> Ragged:
+    """Copy arrays into one contiguous batch.
+
+    Parameters
+    ----------
+    state : State
+        What they are of.
+    starts, ends : ndarray of int64
+        Their rows.
+    places : callable
+        Gives where the snapshot located each of them.
+
+    Raises
+    ------
+    BadInputError
+        If they are not of one dtype and one shape but for the first axis.
+    """
+    prefetch_cold(state.sources, starts, ends)
+    if state.layout.kind == ROWS:
+        return gather(state.rows, starts, ends)
+    arrays = [state.array_at(place) for place in places()]
+    kinds = {(array.dtype, array.shape[1:]) for array in arrays}
+    if len(kinds) > 1 or not all(array.ndim for array in arrays):
+        found = ", ".join(sorted({f"{array.dtype} {array.shape}" for array in arrays})[:4])
+        raise BadInputError(
+            f"arrays of {state.snapshot.directory} cannot be laid end to end, which needs one dtype "
+            f"and one shape but for the first axis: {found}; read them one by one",
+            path=str(state.snapshot.directory),
+            found=found,
+            expected="one dtype and one shape of rows",
+        )
+    if not arrays:
+        return gather(state.rows, starts, ends)
+    offsets = np.cumsum([0, *map(len, arrays)])
+    # By itself, numpy makes big-endian numbers native and leaves out padding.
+    values = np.empty((int(offsets[-1]), *arrays[0].shape[1:]), arrays[0].dtype)
+    np.concatenate([np.ma.getdata(array) for array in arrays], out=values)
+    if state.layout.masked:
+        masks = [np.ma.getmaskarray(array) for array in arrays]
+        values = np.ma.MaskedArray(values, np.concatenate(masks))
+    return Ragged(values, offsets)
+
+
+class Arrays:
+    """The arrays of a store by position, in data order.
+
+    Parameters
+    ----------
+    state : State
+        What the reader stood on when it was asked.
+    note : callable or None
+        Told of rows that are handed out writable.
+    """
+
+    def __init__(self, state: State | ShardedState | Closed, note: Note | None) -> None:
+        self.state = state
+        self._note = note
+        self._rows = state.rows
+        # Where pointers can be looked up without further ado; else nothing.
+        starts, self._ends = state.snapshot.item_columns()
+        self._starts = starts if state.is_plain and note is None else starts[:0]
+
+    def __len__(self) -> int:
+        return len(self.state.snapshot)
+
+    @overload
+    def __getitem__(self, key: int) -> Array: ...
+    @overload
+    def __getitem__(self, key: slice | Sequence[int] | Array) -> Ragged: ...
+    def __getitem__(self, key: Any) -> Any:
+        """Return one array as a view, or several as a `Ragged`, a copy.
+
+        Parameters
+        ----------
+        key : int, or slice, integer array or mask over positions
+        """
+        if type(key) is int and 0 <= key < len(self._starts):
+            start, end = self._starts[key], self._ends[key]
+            if 0 <= start <= end <= len(self._rows):
+                return self._rows[start:end]
+        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+            snapshot = self.state.snapshot
+            place = snapshot.located(self._position(int(key)))
+            if self._note is not None:
+                self._note(*snapshot.pointer_at(place))
+            return self.state.array_at(place)
+        starts, ends = self.state.columns()
+        index = key if isinstance(key, slice) else _positions(key)
+
+        def places() -> Iterable[int]:
+            chosen = np.arange(len(starts))[index].tolist()
+            return map(self.state.snapshot.located, chosen)
+
+        return joined(self.state, starts[index], ends[index], places)
+
+    def _position(self, key: int) -> int:
+        position = key + len(self) if key < 0 else key
+        if not 0 <= position < len(self):
+            raise IndexError(f"position {key} is out of range for {self!r}")
+        return position
+
+    def __iter__(self) -> Iterator[Array]:
+        return walk(self.state, self._note)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} arrays of {self.state.snapshot.directory}>"
+
+
+def _positions(key: npt.ArrayLike) -> npt.NDArray[Any]:
+    positions = np.asarray(key)
+    if positions.size == 0 and positions.ndim == 1:
+        return positions.astype(np.int64)
+    if positions.ndim != 1 or positions.dtype.kind not in "iub":
+        raise IndexError(
+            f"arrays are indexed by an int, a slice, or a list or mask of positions, not {key!r:.80}"
+        )
+    return positions
+
+
+class Values(ValuesView[Array]):
+    """The arrays of a store in data order, read without looking up names."""
+
+    def __init__(self, store: Mapping[str, Array], arrays: Callable[[], Arrays]) -> None:
+        super().__init__(store)
+        self._arrays = arrays
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter(self._arrays())
+
+
+class Items(ItemsView[str, Array]):
+    """Pairs of name and array in data order, read without looking up names."""
+
+    def __init__(self, store: Mapping[str, Array], arrays: Callable[[], Arrays]) -> None:
+        super().__init__(store)
+        self._arrays = arrays
+
+    def __iter__(self) -> Iterator[tuple[str, Array]]:
+        arrays = self._arrays()
+        return zip(Names(arrays.state.snapshot), arrays, strict=True)

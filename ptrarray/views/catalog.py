@@ -1,0 +1,230 @@
+"""Names, pointers and attrs of a store as a sequence and mappings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+from ptrarray.format import metadata
+from ptrarray.rows.pointers import Pointer
+from ptrarray.storage.shards.snapshot import ShardedSnapshot
+from ptrarray.storage.store.snapshot import Snapshot
+from ptrarray.storage.writing import transactions
+from ptrarray.storage.writing.session import Session
+from ptrarray.storage.writing.transactions import unknown
+
+
+def encoded(name: object) -> bytes | None:
+    """UTF-8 bytes of a name to look for; None for what can be no name."""
+    try:
+        return name.encode() if isinstance(name, str) else None
+    except UnicodeEncodeError:
+        return None
+
+
+def decoded(raw: bytes) -> str:
+    """Text of a name read from a store; a damaged one shows where."""
+    return raw.decode(errors="backslashreplace")
+
+
+class Catalog(Protocol):
+    """What tells of names and pointers: a `Snapshot`, or a writer as of now."""
+
+    directory: Path
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name, or None."""
+
+    def meta(self, name: bytes) -> dict[str, Any] | None:
+        """Metadata of a name, or None."""
+
+    def __len__(self) -> int: ...
+
+    def names(self) -> Iterator[bytes]:
+        """Yield all names in data order."""
+
+
+class Names(Sequence[str]):
+    """The names of a store in data order, decoded when asked for.
+
+    Examples
+    --------
+    >>> store.names[0], store.names[-1], len(store.names)
+    ('utt1', 'utt3', 3)
+    """
+
+    def __init__(self, snapshot: Snapshot | ShardedSnapshot) -> None:
+        self._snapshot = snapshot
+
+    def __len__(self) -> int:
+        return len(self._snapshot)
+
+    @overload
+    def __getitem__(self, key: int) -> str: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[str]: ...
+    def __getitem__(self, key: Any) -> Any:
+        positions = range(len(self))[key]
+        if isinstance(positions, int):
+            return decoded(self._snapshot.name(positions))
+        return [decoded(self._snapshot.name(position)) for position in positions]
+
+    def __iter__(self) -> Iterator[str]:
+        return map(decoded, self._snapshot.names())
+
+    def __contains__(self, name: object) -> bool:
+        raw = encoded(name)
+        return raw is not None and self._snapshot.find(raw) is not None
+
+    def newest(self, n_names: int) -> list[str]:
+        """Return the names that were committed last, the newest first.
+
+        The order of commits is known since the last checkpoint; those before
+        are taken to have been committed in the order of their rows.
+
+        Examples
+        --------
+        >>> store.names.newest(2)
+        ['utt3', 'utt2']
+        """
+        return list(map(decoded, islice(_newest_first(self._snapshot), n_names)))
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} names of {self._snapshot.directory}>"
+
+
+def _newest_first(snapshot: Snapshot | ShardedSnapshot) -> Iterator[bytes]:
+    shards = snapshot.shards if isinstance(snapshot, ShardedSnapshot) else (snapshot,)
+    for shard in reversed(shards):  # arrays are added to the last one
+        told, index = shard.overlay.entries, shard.index
+        yield from (name for name, entry in reversed(told.items()) if entry >= 0)
+        names = map(index.name, reversed(range(index.header.n_arrays)))
+        yield from (name for name in names if name not in told)
+
+
+class Pointers(Mapping[str, Pointer]):
+    """Name to `Pointer`, in data order. Pickled, it becomes a dict.
+
+    Examples
+    --------
+    >>> store.pointers["utt2"]
+    Pointer(start=3, end=5)
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __getitem__(self, name: str) -> Pointer:
+        raw = encoded(name)
+        found = None if raw is None else self._catalog.find(raw)
+        if found is None:
+            raise unknown(name, str(self._catalog.directory))
+        return Pointer(*found)
+
+    def __contains__(self, name: object) -> bool:
+        raw = encoded(name)
+        return raw is not None and self._catalog.find(raw) is not None
+
+    def __len__(self) -> int:
+        return len(self._catalog)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(decoded, self._catalog.names())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} pointers of {self._catalog.directory}>"
+
+
+class Meta(Mapping[str, dict[str, Any]]):
+    """Name to metadata, in data order.
+
+    Examples
+    --------
+    >>> store.meta["utt2"]
+    {}
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        raw = encoded(name)
+        found = None if raw is None else self._catalog.meta(raw)
+        if found is None:
+            raise unknown(name, str(self._catalog.directory))
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        raw = encoded(name)
+        return raw is not None and self._catalog.find(raw) is not None
+
+    def __len__(self) -> int:
+        return len(self._catalog)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(decoded, self._catalog.names())
+
+    def __repr__(self) -> str:
+        return f"<metadata of {len(self)} arrays of {self._catalog.directory}>"
+
+
+class MetaOfWriter(Meta):
+    """Name to metadata, as committed now; what is assigned is a commit.
+
+    Examples
+    --------
+    >>> with ptrarray.append("corpus.ptr") as writer:
+    ...     writer.meta["utt1"] = {"speaker": "Ann"}
+    ...     writer.meta["utt1"]
+    {'speaker': 'Ann'}
+    """
+
+    def __init__(self, catalog: Catalog, session: Callable[[], Session]) -> None:
+        super().__init__(catalog)
+        self._session = session
+
+    def __setitem__(self, name: str, meta: Mapping[str, Any]) -> None:
+        raw = encoded(name)
+        if raw is None:
+            raise unknown(name, str(self._catalog.directory))
+        transactions.set_meta(self._session(), raw, metadata.encode(name, meta))
+
+
+class Attrs(MutableMapping[str, Any]):
+    """The user's attrs of an open writer; each change is a commit."""
+
+    def __init__(self, session: Callable[[], Session]) -> None:
+        self._session = session
+
+    def _now(self) -> dict[str, Any]:
+        session = self._session()
+        with session.locked():
+            return session.snapshot().attrs
+
+    def __getitem__(self, key: str) -> Any:
+        return self._now()[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def __delitem__(self, key: str) -> None:
+        transactions.change_attrs(self._session(), lambda attrs: attrs.__delitem__(key))
+
+    def update(self, attrs: Any = (), /, **more: Any) -> None:
+        """Set several attrs in one commit, as `dict.update`."""
+        changes = dict(attrs, **more)
+        transactions.change_attrs(self._session(), lambda attrs: attrs.update(changes))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self._now()))
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def __repr__(self) -> str:
+        return repr(self._now())
