@@ -205,7 +205,7 @@ def test_large_arguments_travel_alone(path: Path, threads: Executor) -> None:
 
 @pytest.mark.parametrize("limit_nbytes", [0, 100, 1 << 24])
 def test_batches(path: Path, monkeypatch: pytest.MonkeyPatch, limit_nbytes: int) -> None:
-    monkeypatch.setattr("ptrarray.jobs.worker.BATCH_NBYTES", limit_nbytes)
+    monkeypatch.setattr("ptrarray.jobs.batches.BATCH_NBYTES", limit_nbytes)
     writes = []
     write = PointerArrayWriter.write
 

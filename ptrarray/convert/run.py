@@ -17,7 +17,7 @@ from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.sink import Named, Sink, Tally, differences
 from ptrarray.convert.sources import Paths, Source
 from ptrarray.errors import StoreError
-from ptrarray.fill import count_workers, prepare, run_job
+from ptrarray.jobs.run import count_workers, prepare, run_job
 from ptrarray.jobs.worker import Report as ChunkReport
 from ptrarray.jobs.worker import Task, summarize
 from ptrarray.progress import bar

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray.convert.report import Failure
-from ptrarray.errors import BadInputError, DuplicateNameError
-from ptrarray.jobs.worker import batch_limit_nbytes
+from ptrarray.errors import BadInputError
+from ptrarray.jobs.batches import Batches, Group
 from ptrarray.reader import PointerArray
 from ptrarray.writer import PointerArrayWriter
 
 Array = npt.NDArray[Any]
-
-_BATCH_ARRAYS = 4096
 
 
 class Named(NamedTuple):
@@ -39,18 +37,13 @@ class Named(NamedTuple):
     arrays: dict[str, Array]
     meta: dict[str, Any]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes in all."""
-        return sum(array.nbytes for array in self.arrays.values())
-
 
 class Tally:
     """What a part of an import came to, as it travels from the worker.
 
     Attributes
     ----------
-    n_entries, n_arrays, nbytes : int
+    n_entries, nbytes : int
         Written.
     there : list of pairs
         Label and name of what was in the store already.
@@ -62,7 +55,6 @@ class Tally:
 
     def __init__(self) -> None:
         self.n_entries = 0
-        self.n_arrays = 0
         self.nbytes = 0
         self.there: list[tuple[str, str]] = []
         self.failures: list[Failure] = []
@@ -75,10 +67,7 @@ class Sink:
     def __init__(self, writer: PointerArrayWriter, tally: Tally) -> None:
         self._writer = writer
         self._tally = tally
-        self._waiting: list[Named] = []
-        self._names: set[str] = set()
-        self._nbytes = 0
-        self._limit_nbytes = batch_limit_nbytes(writer)
+        self._batches = Batches(writer, self._refused, without=self._without)
 
     def add(self, entry: Named) -> None:
         """Take an entry, and write if that makes enough."""
@@ -87,45 +76,24 @@ class Sink:
         except BadInputError as error:
             self._tally.failures.append(Failure(entry.label, str(error)))
             return
-        if not self._names.isdisjoint(entry.arrays):
-            self.write()  # the name is there then, and that is told
-        self._waiting.append(entry)
-        self._names.update(entry.arrays)
-        self._nbytes += entry.nbytes
-        if self._nbytes >= self._limit_nbytes or len(self._waiting) >= _BATCH_ARRAYS:
-            self.write()
+        metas = {entry.name: entry.meta} if entry.meta else {}
+        self._batches.add(Group(entry, entry.arrays, metas))
 
     def write(self) -> None:
-        """Commit what waits; if that is refused, one by one to find out which one it is."""
-        waiting, self._waiting = self._waiting, []
-        self._names, self._nbytes = set(), 0
-        try:
-            self._commit(waiting)
-        except (BadInputError, DuplicateNameError) as error:
-            if len(waiting) == 1:
-                self._tally.failures.append(Failure(waiting[0].label, str(error)))
-                return
-            for entry in waiting:
-                self._waiting = [entry]
-                self.write()
+        """Commit what waits."""
+        self._batches.write()
+        self._tally.n_entries, self._tally.nbytes = self._batches.n_groups, self._batches.nbytes
 
-    def _commit(self, waiting: list[Named]) -> None:
-        while waiting:
-            arrays = {name: array for entry in waiting for name, array in entry.arrays.items()}
-            meta = {entry.name: entry.meta for entry in waiting if entry.meta}
-            try:
-                self._writer.write(arrays, meta=meta or None)
-            except DuplicateNameError as error:
-                there = [entry for entry in waiting if entry.name in error.names]
-                if not there:  # but one of a companion
-                    raise
-                self._tally.there += [(entry.label, entry.name) for entry in there]
-                waiting = [entry for entry in waiting if entry.name not in error.names]
-                continue
-            self._tally.n_entries += len(waiting)
-            self._tally.n_arrays += len(arrays)
-            self._tally.nbytes += sum(array.nbytes for array in arrays.values())
-            return
+    def _refused(self, group: Group, error: Exception) -> None:
+        self._tally.failures.append(Failure(group.label.label, str(error)))
+
+    def _without(self, group: Group, there: Container[str]) -> Group | None:
+        """Leave out an entry whose own name is in the store; one of a companion is an error."""
+        entry: Named = group.label
+        if entry.name not in there:
+            return group
+        self._tally.there.append((entry.label, entry.name))
+        return None
 
     def _fitting(self, entry: Named) -> Named:
         """Return the entry with arrays as this store has them."""

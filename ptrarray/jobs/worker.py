@@ -9,23 +9,21 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from multiprocessing import connection
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrarray.errors import BadInputError, DuplicateNameError
+from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import Layout
 from ptrarray.intake.batch import from_mapping
 from ptrarray.intake.casting import fit
-from ptrarray.writer import PointerArrayWriter, append
+from ptrarray.jobs.batches import Batches, Group
+from ptrarray.writer import append
 
-BATCH_NBYTES = 1 << 24
-# A batch goes to one shard whole. By such a part of one, shards come out even.
-_SHARD_PART = 8
 # A journal up to this is left to the end of the run: folding it takes longer than reading it.
 _JOURNAL_NBYTES = 1 << 18
 
@@ -111,16 +109,26 @@ def work(job: FillJob, chunk: list[Task]) -> Report:
     failure = None
     writer = append(job.path)
     try:
-        batch = _Batch(writer, job.resume)
+        resuming = {"without": _without} if job.resume else {}
+        batches = Batches(writer, _fail, errors=(Exception,), **resuming)
         for i_task, task in enumerate(chunk):
-            _compute(job, i_task, task, batch)
-        batch.write()
+            _compute(job, i_task, task, writer._session.layout, batches)
+        batches.write()
     except _TaskFailed as failed:
         failure = _describe(failed)
     finally:
         writer._close(_JOURNAL_NBYTES)
     seconds = time.perf_counter() - began
-    return Report(len(chunk), batch.n_arrays, batch.nbytes, seconds, failure)
+    return Report(len(chunk), batches.n_arrays, batches.nbytes, seconds, failure)
+
+
+def _fail(group: Group, error: Exception) -> NoReturn:
+    raise _TaskFailed(group.label) from error
+
+
+def _without(group: Group, there: Container[str]) -> Group:
+    left = {name: array for name, array in group.arrays.items() if name not in there}
+    return group if len(left) == len(group.arrays) else group._replace(arrays=left)
 
 
 def work_packed(packed: bytes) -> Report:
@@ -130,14 +138,17 @@ def work_packed(packed: bytes) -> Report:
     return report
 
 
-def _compute(job: FillJob, i_task: int, task: Task, batch: _Batch) -> None:
+def _compute(job: FillJob, i_task: int, task: Task, layout: Layout, batches: Batches) -> None:
     try:
         result = job.function(task.argument)
-        arrays = batch.fit(_by_name(result) if task.name is None else {task.name: result})
+        arrays = _fitting(_by_name(result) if task.name is None else {task.name: result}, layout)
     except (Exception, SystemExit) as error:
-        batch.write()
+        batches.write()
         raise _TaskFailed(i_task) from error
-    batch.add(i_task, arrays)
+    group = Group(i_task, arrays)
+    if group.nbytes <= batches.limit_nbytes:  # it waits, and the function may use its buffer again
+        group = Group(i_task, {name: array.copy(order="K") for name, array in arrays.items()})
+    batches.add(group)
 
 
 def _by_name(result: Any) -> Mapping[str, Any]:
@@ -151,82 +162,18 @@ def _by_name(result: Any) -> Mapping[str, Any]:
     )
 
 
-def batch_limit_nbytes(writer: PointerArrayWriter) -> int:
-    """Return the bytes after which waiting arrays should be committed."""
-    shard_nbytes = writer._session.shard_nbytes or BATCH_NBYTES * _SHARD_PART
-    return min(BATCH_NBYTES, shard_nbytes // _SHARD_PART)
-
-
-class _Batch:
-    """Arrays that wait to be committed together."""
-
-    def __init__(self, writer: PointerArrayWriter, resume: bool) -> None:
-        self._writer = writer
-        self._resume = resume
-        self._limit_nbytes = batch_limit_nbytes(writer)
-        self._waiting: dict[int, dict[str, NDArray[Any]]] = {}
-        self._names: set[str] = set()
-        self._waiting_nbytes = 0
-        self.n_arrays = 0
-        self.nbytes = 0
-
-    def fit(self, values: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-        """Return the values as arrays that the store takes."""
-        layout = self._writer._session.layout
-        for name, value in values.items():
-            if not (isinstance(value, list | tuple) or hasattr(value, "__array__")):
-                found = type(value).__name__
-                what = f"the function returned {found} for {name!r}, expected an array"
-                raise BadInputError(what, name=name, found=found, expected="array")
-        if layout.is_plain:
-            kind = layout.dtype, layout.row_shape
-            return {name: fit(name, value, *kind) for name, value in values.items()}
-        # Of other layouts a batch of one says whether it fits; what is kept is the array itself.
-        return {name: _checked(name, value, layout) for name, value in values.items()}
-
-    def add(self, i_task: int, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take the arrays of a task, and write if that makes enough."""
-        nbytes = sum(array.nbytes for array in arrays.values())
-        if not self._names.isdisjoint(arrays) or self._waiting_nbytes + nbytes > self._limit_nbytes:
-            self.write()
-        if nbytes <= self._limit_nbytes:
-            # The function may use its buffer again before these are written.
-            arrays = {name: array.copy(order="K") for name, array in arrays.items()}
-        self._waiting[i_task] = arrays
-        self._names.update(arrays)
-        self._waiting_nbytes += nbytes
-        if nbytes > self._limit_nbytes:
-            self.write()
-
-    def write(self) -> None:
-        """Commit what waits; if that is refused, task by task to find out which one it is."""
-        waiting, self._waiting = self._waiting, {}
-        self._names, self._waiting_nbytes = set(), 0
-        try:
-            self._commit({k: v for arrays in waiting.values() for k, v in arrays.items()})
-            return
-        except Exception as error:
-            if len(waiting) == 1:
-                raise _TaskFailed(*waiting) from error
-        for i_task, arrays in waiting.items():
-            try:
-                self._commit(arrays)
-            except Exception as error:
-                raise _TaskFailed(i_task) from error
-
-    def _commit(self, arrays: dict[str, NDArray[Any]]) -> None:
-        while arrays:
-            try:
-                self._writer.write(arrays)
-            except DuplicateNameError as error:
-                if not (self._resume and error.names):
-                    raise
-                there = set(error.names)
-                arrays = {name: array for name, array in arrays.items() if name not in there}
-                continue
-            self.n_arrays += len(arrays)
-            self.nbytes += sum(array.nbytes for array in arrays.values())
-            return
+def _fitting(values: Mapping[str, Any], layout: Layout) -> dict[str, NDArray[Any]]:
+    """Return the values as arrays that the store takes."""
+    for name, value in values.items():
+        if not (isinstance(value, list | tuple) or hasattr(value, "__array__")):
+            found = type(value).__name__
+            what = f"the function returned {found} for {name!r}, expected an array"
+            raise BadInputError(what, name=name, found=found, expected="array")
+    if layout.is_plain:
+        kind = layout.dtype, layout.row_shape
+        return {name: fit(name, value, *kind) for name, value in values.items()}
+    # Of other layouts a batch of one says whether it fits; what is kept is the array itself.
+    return {name: _checked(name, value, layout) for name, value in values.items()}
 
 
 def _checked(name: str, value: Any, layout: Layout) -> NDArray[Any]:

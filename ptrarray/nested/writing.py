@@ -11,12 +11,12 @@ import numpy.typing as npt
 from ptrarray.errors import BadInputError
 from ptrarray.format.checksum import crc32
 from ptrarray.intake.casting import clean_copy
+from ptrarray.jobs.batches import Batches, Group
 from ptrarray.nested.encoder import Content
 from ptrarray.storage.writing.allocation import streamed
 from ptrarray.writer import PointerArrayWriter
 
 _PIECE_NBYTES = 1 << 24
-_BATCH_LENGTH = 1 << 12
 
 Put = Callable[[bytes], object]
 
@@ -88,20 +88,15 @@ class Pages:
 
 def write_arrays(writer: PointerArrayWriter, arrays: Mapping[str, Content]) -> None:
     """Write arrays: small ones many at a time, large ones from where they are, or in pieces."""
-    batch: dict[str, npt.NDArray[Any]] = {}
-    n_bytes = 0
+    batches = Batches(writer)
     for name, content in arrays.items():
         if isinstance(content, str):
             _write_text(writer, name, content)
         elif content.nbytes > _PIECE_NBYTES and not _lies_end_to_end(content):
             _write_strided(writer, name, content)
         else:
-            batch[name] = content
-            n_bytes += content.nbytes
-        if n_bytes > _PIECE_NBYTES or len(batch) == _BATCH_LENGTH:
-            writer.write(batch)
-            batch, n_bytes = {}, 0
-    writer.write(batch)
+            batches.add(Group(name, {name: content}))
+    batches.write()
 
 
 def _lies_end_to_end(array: npt.NDArray[Any]) -> bool:

@@ -1,0 +1,134 @@
+"""Groups of arrays that wait to be committed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+from ptrarray.errors import BadInputError, DuplicateNameError
+from ptrarray.writer import PointerArrayWriter
+
+BATCH_NBYTES = 1 << 24
+_BATCH_GROUPS = 1 << 12
+# A batch goes to one shard whole. By such a part of one, shards come out even.
+_SHARD_PART = 8
+
+
+class Group(NamedTuple):
+    """Arrays that are committed together or not at all.
+
+    Attributes
+    ----------
+    label : object
+        What the caller calls them.
+    arrays : mapping from str to ndarray
+        By name.
+    metas : mapping from str to mapping
+        Metadata of some of them.
+    """
+
+    label: Any
+    arrays: Mapping[str, npt.NDArray[Any]]
+    metas: Mapping[str, Mapping[str, Any]] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in all."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+
+def _raise(_: Group, error: Exception) -> None:
+    raise error
+
+
+class Batches:
+    """Commits groups of arrays many at a time; if a batch is refused, group by group.
+
+    Parameters
+    ----------
+    writer : PointerArrayWriter
+        Of the store.
+    refused : callable, optional
+        Called with each group that is refused, and the error; without it, the error is raised.
+    errors : tuple of exception types
+        What counts as refused; anything else ends the call.
+    without : callable, optional
+        Given a group and names that are in the store already, returns what is left of it to be
+        written, None if that is nothing, or the group itself if it is refused for them.
+
+    Attributes
+    ----------
+    limit_nbytes : int
+        Groups wait until they have so many bytes; a larger one is committed at once.
+    n_groups, n_arrays, nbytes : int
+        Committed so far.
+    """
+
+    def __init__(
+        self,
+        writer: PointerArrayWriter,
+        refused: Callable[[Group, Exception], object] = _raise,
+        *,
+        errors: tuple[type[Exception], ...] = (BadInputError, DuplicateNameError),
+        without: Callable[[Group, Container[str]], Group | None] = lambda group, there: group,
+    ) -> None:
+        self._writer = writer
+        self._refused = refused
+        self._errors = errors
+        self._without = without
+        self._waiting: list[Group] = []
+        self._names: set[str] = set()
+        self._waiting_nbytes = 0
+        shard_nbytes = writer._session.shard_nbytes or BATCH_NBYTES * _SHARD_PART
+        self.limit_nbytes = min(BATCH_NBYTES, shard_nbytes // _SHARD_PART)
+        self.n_groups = self.n_arrays = self.nbytes = 0
+
+    def add(self, group: Group) -> None:
+        """Take a group; write what waits before if it is enough or has one of its names."""
+        nbytes = group.nbytes
+        is_full = self._waiting_nbytes + nbytes > self.limit_nbytes
+        if is_full or len(self._waiting) == _BATCH_GROUPS or self._names & group.arrays.keys():
+            self.write()
+        self._waiting.append(group)
+        self._names.update(group.arrays)
+        self._waiting_nbytes += nbytes
+        if nbytes > self.limit_nbytes:
+            self.write()
+
+    def write(self) -> None:
+        """Commit what waits; if that is refused, group by group to find out which one it is."""
+        waiting, self._waiting = self._waiting, []
+        self._names, self._waiting_nbytes = set(), 0
+        try:
+            self._commit(waiting)
+            return
+        except self._errors as error:
+            if len(waiting) == 1:
+                self._refused(waiting[0], error)
+                return
+        for group in waiting:
+            try:
+                self._commit([group])
+            except self._errors as error:
+                self._refused(group, error)
+
+    def _commit(self, groups: list[Group]) -> None:
+        """Commit groups, less what `without` takes out of the list."""
+        while groups:
+            arrays = {name: array for group in groups for name, array in group.arrays.items()}
+            metas = {name: meta for group in groups for name, meta in group.metas.items()}
+            try:
+                self._writer.write(arrays, meta=metas or None)
+            except DuplicateNameError as error:
+                there = frozenset(error.names)
+                left = [self._without(group, there) for group in groups]
+                if all(now is group for now, group in zip(left, groups, strict=True)):
+                    raise
+                groups[:] = [group for group in left if group is not None]
+            else:
+                self.n_groups += len(groups)
+                self.n_arrays += len(arrays)
+                self.nbytes += sum(group.nbytes for group in groups)
+                return

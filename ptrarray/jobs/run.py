@@ -1,0 +1,273 @@
+"""Jobs in worker processes: tasks into chunks, chunks into processes."""
+
+from __future__ import annotations
+
+import os
+import reprlib
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import islice
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+from numpy.typing import DTypeLike
+from tqdm.auto import tqdm
+
+from ptrarray.creation import create
+from ptrarray.errors import BadInputError, StoreNotFoundError, TaskError
+from ptrarray.jobs.batches import BATCH_NBYTES
+from ptrarray.jobs.worker import (
+    Failure,
+    Job,
+    Report,
+    Task,
+    become_worker,
+    summarize,
+    work_packed,
+)
+from ptrarray.writer import append
+
+_CHUNK_SECONDS = 0.2
+_CHUNK_TASKS = 1024
+_CHUNKS_PER_WORKER = 2
+
+_Futures = dict[Future[Report], list[Task]]
+
+
+def run_job(
+    job: Job,
+    tasks: Iterator[Task],
+    n_workers: int,
+    executor: Executor | None,
+    *,
+    total: int | None,
+    progress: bool,
+    unit: str = "arrays",
+    seen: Callable[[Report], None] | None = None,
+) -> int:
+    """Run a job on tasks in worker processes, and return the number of arrays written.
+
+    Parameters
+    ----------
+    job, tasks
+        What to do with what, in chunks.
+    n_workers, executor
+        As `count_workers` says, and as for `fill`.
+    total, progress, unit
+        For the bar, which counts arrays if that is the unit, else tasks.
+    seen : callable, optional
+        Called with the report of each chunk as it ends.
+
+    Raises
+    ------
+    TaskError
+        As `fill` does.
+    """
+    under_way: _Futures = {}
+    with _pool(n_workers, executor, under_way) as pool:
+        running = _Run(job, tasks, pool, under_way)
+        # First the workers, then the bar: its thread should not be there in a fork.
+        running.refill(_CHUNKS_PER_WORKER * n_workers)
+        with tqdm(total=total, unit=f" {unit}", disable=not progress) as bar:
+
+            def advance(report: Report) -> None:
+                if seen is not None:
+                    seen(report)
+                running.show(bar)
+                bar.update(report.n_arrays if unit == "arrays" else report.n_tasks)
+
+            return running.finish(_CHUNKS_PER_WORKER * n_workers, advance)
+
+
+def count_workers(processes: int | None, executor: Executor | None) -> int:
+    """Return the number asked for, or that of the cores this process may use."""
+    if processes is not None and processes < 1:
+        raise BadInputError(
+            f"processes is {processes}, expected at least 1", found=processes, expected=1
+        )
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return processes or getattr(executor, "_max_workers", None) or usable or 1
+
+
+def prepare(
+    path: str,
+    dtype: DTypeLike | None,
+    row_shape: tuple[int, ...] | int | None,
+    others: dict[str, Any],
+) -> None:
+    """Create the store, or see that the one that is there fits."""
+    if dtype is None:
+        with suppress(StoreNotFoundError), append(path) as writer:
+            others["masked"] = others["masked"] or writer.masked
+            if writer.layout != "mixed":
+                dtype, row_shape = writer.dtype, row_shape or writer.row_shape
+    create(path, dtype=dtype, row_shape=row_shape, mode="a", **others).close()
+
+
+@contextmanager
+def _pool(
+    n_workers: int, executor: Executor | None, under_way: _Futures
+) -> Generator[Executor, None, None]:
+    """Hand on the executor given, or one whose processes end with the block."""
+    with ExitStack() as stack:
+        if executor is not None:
+            stack.push(partial(_leave_theirs, under_way))
+            yield executor
+            return
+        own = ProcessPoolExecutor(n_workers, initializer=become_worker)
+        stack.push(partial(_leave_own, own))
+        yield own
+
+
+def _leave_theirs(under_way: _Futures, kind: type[BaseException] | None, *_: object) -> None:
+    """Cancel what has not begun; unless in a hurry, let the rest commit."""
+    running = [future for future in under_way if not future.cancel()]
+    if kind is None or issubclass(kind, Exception):
+        wait(running)
+
+
+def _leave_own(own: ProcessPoolExecutor, kind: type[BaseException] | None, *_: object) -> None:
+    if kind is not None and not issubclass(kind, Exception):
+        _end_processes(own)
+    try:
+        own.shutdown(wait=True, cancel_futures=True)
+    except BaseException:
+        _end_processes(own)
+        raise
+
+
+def _end_processes(own: ProcessPoolExecutor) -> None:
+    """After Ctrl-C: a writer may be killed at any time, so nobody waits for a long task."""
+    for process in list((own._processes or {}).values()):
+        process.terminate()
+
+
+class _Run:
+    """Keeps chunks under way until all tasks are done or one has failed."""
+
+    def __init__(
+        self, job: Job, tasks: Iterator[Task], executor: Executor, under_way: _Futures
+    ) -> None:
+        self._job = job
+        self._tasks = tasks
+        self._executor = executor
+        self._under_way = under_way
+        self._next_n_tasks = 1
+        self._n_arrays = 0
+        self._nbytes = 0
+
+    def finish(self, n_chunks: int, advance: Callable[[Report], None]) -> int:
+        """Run every task, `n_chunks` at a time, and return the number of arrays written."""
+        while self._under_way:
+            self._collect(advance)
+            self.refill(n_chunks)
+        return self._n_arrays
+
+    def refill(self, n_chunks: int) -> None:
+        """Submit chunks until so many are under way."""
+        while len(self._under_way) < n_chunks:
+            chunk = _take_chunk(self._tasks, self._next_n_tasks)
+            if not chunk:
+                return
+            try:
+                self._under_way[self._submit(chunk)] = chunk
+            except BrokenExecutor as error:
+                raise self._broken(error) from error
+
+    def show(self, bar: tqdm[Any]) -> None:
+        """Show the rate beside the bar."""
+        seconds = bar.format_dict["elapsed"]
+        bar.set_postfix_str(f"{self._nbytes / 1e6 / max(seconds, 1e-3):,.1f} MB/s", False)
+
+    def _submit(self, chunk: list[Task]) -> Future[Report]:
+        if not isinstance(self._executor, ProcessPoolExecutor):
+            return self._executor.submit(self._job.run, chunk)
+        # Packed here, because an executor whose own packing fails may hang when it is shut down
+        # (Python 3.11), and one whose unpacking fails is broken.
+        try:
+            packed = bytes(ForkingPickler.dumps((self._job, chunk)))
+        except Exception as error:
+            raise self._failed_whole(chunk, error, "not sent to a worker, ") from error
+        return self._executor.submit(work_packed, packed)
+
+    def _collect(self, advance: Callable[[Report], None]) -> None:
+        ended, _ = wait(self._under_way, return_when=FIRST_COMPLETED)
+        for future in [future for future in self._under_way if future in ended]:  # in order
+            chunk = self._under_way.pop(future)
+            report = self._result(future, chunk)
+            self._n_arrays += report.n_arrays
+            self._nbytes += report.nbytes
+            self._next_n_tasks = _fitting(report)
+            advance(report)
+            if report.failure is not None:
+                raise self._failed(chunk, report.failure) from report.failure.error
+
+    def _result(self, future: Future[Report], chunk: list[Task]) -> Report:
+        try:
+            return future.result()
+        except BrokenExecutor as error:
+            raise self._broken(error) from error
+        except Exception as error:
+            raise self._failed_whole(chunk, error) from error
+
+    def _failed_whole(self, chunk: list[Task], error: Exception, why: str = "") -> TaskError:
+        summary = why + summarize(error)
+        if len(chunk) > 1:
+            summary = f"{summary} (in one of {len(chunk)} tasks sent together)"
+        text = "".join(traceback.format_exception(error))
+        return self._failed(chunk, Failure(0, error, summary, text))
+
+    def _failed(self, chunk: list[Task], failure: Failure) -> TaskError:
+        label = chunk[failure.i_task].label
+        error = TaskError(
+            f"task {reprlib.repr(label)} of {self._job.path} failed: {failure.summary}; what was "
+            "committed stays, resume=True goes on from there",
+            path=self._job.path,
+            task=label,
+            worker_traceback=failure.worker_traceback,
+        )
+        error.add_note(f"where it failed:\n{failure.worker_traceback.rstrip()}")
+        return error
+
+    def _broken(self, error: BrokenExecutor) -> TaskError:
+        self._under_way.clear()  # they are broken too, and not to be cancelled
+        return TaskError(
+            f"a worker process filling {self._job.path} died (killed, out of memory, or of an error "
+            "that it printed); what was committed stays, resume=True goes on from there",
+            path=self._job.path,
+            task=None,
+            worker_traceback=summarize(error),
+        )
+
+
+def _take_chunk(tasks: Iterator[Task], n_tasks: int) -> list[Task]:
+    """Take tasks until there are enough, or their arguments large enough to send."""
+    chunk, nbytes = [], 0
+    for task in islice(tasks, n_tasks):
+        chunk.append(task)
+        nbytes += _nbytes(task.argument)
+        if nbytes >= BATCH_NBYTES:
+            break
+    return chunk
+
+
+def _nbytes(argument: Any) -> int:
+    if isinstance(argument, bytes | bytearray | str):
+        return len(argument)
+    return int(getattr(argument, "nbytes", 0))
+
+
+def _fitting(report: Report) -> int:
+    """Return the tasks of a chunk that would take `_CHUNK_SECONDS`, at most doubling."""
+    n_tasks = report.n_tasks * _CHUNK_SECONDS / max(report.seconds, 1e-6)
+    return max(1, min(int(n_tasks), 2 * report.n_tasks, _CHUNK_TASKS))
