@@ -1,4 +1,4 @@
-"""A module imports only from lower ranks, never sideways, and only at its top."""
+"""The rules of the house: imports go down, files and functions stay small, doors are in the root."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+import ptrarray
 
 PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # From the ground up, by path. A folder holds all below it that has no line of its own; its
@@ -129,3 +131,70 @@ def test_folders_have_no_cycle(folder: str) -> None:
         for file in files
     }
     list(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+# What a file may hold -----------------------------------------------------------------------------
+
+FILE_LIMIT_LINES = 400
+FUNCTION_LIMIT_LINES = 45
+NOT_DOORS = {"__init__", "__main__", "errors", "progress"}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def code_lines(source: str) -> set[int]:
+    """Return the numbers of the lines that are neither blank, nor comments, nor docstrings."""
+    found = {
+        number
+        for number, line in enumerate(source.splitlines(), 1)
+        if line.strip() and not line.strip().startswith("#")
+    }
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, Function | ast.ClassDef | ast.Module) and ast.get_docstring(node):
+            docstring = node.body[0]
+            found -= {*range(docstring.lineno, (docstring.end_lineno or 0) + 1)}
+    return found
+
+
+def too_long(source: str) -> list[str]:
+    """Return what of a file has more lines of code than it may."""
+    lines = code_lines(source)
+    found = [f"{len(lines)} lines"] if len(lines) > FILE_LIMIT_LINES else []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, Function):
+            n_lines = len(lines & {*range(node.lineno, (node.end_lineno or 0) + 1)})
+            found += [f"{node.name}: {n_lines}"] if n_lines > FUNCTION_LIMIT_LINES else []
+    return found
+
+
+def is_door(tree: ast.Module) -> bool:
+    """Tell whether a module defines something that is called ``ptrarray.X``."""
+    defined = {node.name for node in tree.body if isinstance(node, Function | ast.ClassDef)}
+    return bool(defined & set(ptrarray.__all__))
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_files_and_functions_are_small(file: Path) -> None:
+    assert too_long(file.read_text(encoding="utf-8")) == []
+
+
+def test_files_in_the_root_are_doors() -> None:
+    root = {file.stem: file for file in FILES if file.parent == PACKAGE}
+    assert {name for name in root.keys() - NOT_DOORS if not is_door(parse(root[name]))} == set()
+
+
+def test_refuses_long_files() -> None:
+    lines = "x = 1\n" * FILE_LIMIT_LINES
+    comments = f'"""{lines}"""\n# one more\n\n'
+    assert too_long(comments + lines) == []
+    assert too_long(comments + lines + "x = 1") == [f"{FILE_LIMIT_LINES + 1} lines"]
+
+
+def test_refuses_long_functions() -> None:
+    body = "    x = 1\n" * (FUNCTION_LIMIT_LINES - 1)
+    assert too_long(f'def f():\n    """{body}"""\n    # one more\n{body}') == []
+    assert too_long(f"class C:\n  async def f():\n{body}    x = 1") == ["f: 46"]
+
+
+def test_refuses_what_is_no_door() -> None:
+    assert is_door(ast.parse("def open(): ..."))
+    assert not is_door(ast.parse("def opened(): ...\nclass Helper:\n    def open(self): ..."))
