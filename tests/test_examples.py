@@ -69,7 +69,7 @@ def script_of(parts: list[Block]) -> str:
 
 PROGRAMS = [
     pytest.param(block, id=f"{Path(page).name}:{block.line}")
-    for page in ("README.md", "docs/guide.md", "docs/coming-from/bigarray.md")
+    for page in ("README.md", "docs/index.md", "docs/guide.md", "docs/coming-from/bigarray.md")
     for block in blocks(page)
     if block.is_program
 ]
