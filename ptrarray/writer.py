@@ -227,9 +227,10 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ----------
         arrays : mapping from str to array_like of shape (length, *row_shape)
             Of any shape in a shaped store, of any dtype and shape in a mixed
-            one. Masked arrays only into a store with masks. Cast as numpy's ``same_kind`` allows, and integers to integers of
-            any width, where no value changes. C-contiguous arrays of the
-            store's dtype are written from where they are, not copied.
+            one. Masked arrays only into a store with masks. Cast as numpy's
+            ``same_kind`` allows, and integers to integers of any width, where
+            no value changes. C-contiguous arrays of the store's dtype are
+            written from where they are, not copied.
         start : int, optional
             First row they take. By default the next free one.
         overwrite : bool
@@ -256,10 +257,10 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         OSError
             If the disk is full, or the like. The writer can go on after.
 
-        In each case nothing is written for any of the arrays.
-
         Notes
         -----
+        If it raises, nothing was written for any of the arrays.
+
         Readers see all of the arrays or none, from the return on. Costs a
         few system calls, some 30 bytes of journal a name, and the bytes.
 

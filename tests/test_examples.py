@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MAX_LINES = 40
+PAGES = ["README.md", "docs/index.md", "docs/guide.md", "docs/api/index.md"]
 README_LINES = 200
 
 # A block of Python, and what it prints in a block of text right below.
@@ -68,8 +69,8 @@ def script_of(parts: list[Block]) -> str:
 
 
 PROGRAMS = [
-    pytest.param(block, id=f"{Path(page).name}:{block.line}")
-    for page in ("README.md", "docs/index.md", "docs/guide.md", "docs/coming-from/bigarray.md")
+    pytest.param(block, id=f"{page}:{block.line}")
+    for page in (*PAGES, "docs/coming-from/bigarray.md")
     for block in blocks(page)
     if block.is_program
 ]
@@ -133,14 +134,14 @@ def test_program(program: Block, tmp_path: Path) -> None:
     assert run_code(program.code, "program", tmp_path) == program.output
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_page(page: str, tmp_path: Path) -> None:
     """The other blocks run one after another; a traceback has the lines of the page."""
     parts = [block for block in blocks(page) if not block.is_program]
     assert run_code(script_of(parts), "page", tmp_path) == ""
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_block_with_a_main_is_a_program(page: str) -> None:
     """Workers that are spawned run its file once more, so nothing else may be in it."""
     for block in blocks(page):
