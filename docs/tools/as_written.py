@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from griffe import Docstring, Extension, Function, Kind, Object, Parameter, ParameterKind
+from griffe import Docstring, Extension, Kind, Object, Parameter, ParameterKind
 
 PUBLIC = ("ptrarray", "ptrarray.convert", "ptrarray.bigarray")
 PATHS = {"ptrarray.fill": "ptrarray.fill.fill"}  # whose module has the same path
@@ -121,7 +121,7 @@ def _signature(obj: Object) -> dict[str, Parameter]:
 
 def _linker(obj: Object) -> Callable[[re.Match[str]], str]:
     """Return what makes a link of a name in a docstring, where it is that of something public."""
-    own = {parameter.name for parameter in obj.parameters} if isinstance(obj, Function) else set()
+    own = _signature(obj)
 
     def link(found: re.Match[str]) -> str:
         name = found[1]

@@ -38,7 +38,7 @@ ptrarray export corpus.ptr --to npz corpus.npz
 ptrarray import npz corpus.npz imported.ptr
 ```
 
-This page is made from the parser by `docs/tools/cli_page.py`; `ptrarray COMMAND --help` shows the same.
+`ptrarray COMMAND --help` shows what this page says of a command. The page is made by `docs/tools/cli_page.py`.
 """
 
 
