@@ -125,3 +125,18 @@ def test_all_that_is_public_says_what_it_is(module: ModuleType) -> None:
 def test_the_reference_has_the_functions_of_numpy() -> None:
     shown = re.findall(r"`np\.(\w+)\(store\)`", text("docs/api/reducing.md"))
     assert {getattr(np, name) for name in shown} == set(FUNCTIONS)
+
+
+def test_reliability_names_tests_that_are_there() -> None:
+    named = re.findall(r"`(test_\w+)(\.py)?`", text("docs/RELIABILITY.md"))
+    assert len(named) >= 10
+    code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").glob("*.py"))
+    for name, suffix in named:
+        there = (ROOT / "tests" / f"{name}.py").exists() if suffix else f"def {name}(" in code
+        assert there, f"{name}{suffix}"
+
+
+def test_code_in_documents_fits_the_page() -> None:
+    for page in ("README.md", "docs/index.md", "docs/guide.md", "docs/api/index.md"):
+        for code in re.findall(r"^```\w*\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL):
+            assert [line for line in code.splitlines() if len(line) > 88] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def run_script(script: Path, folder: Path) -> str:
 
 def run_code(code: str, name: str, folder: Path) -> str:
     """Run code as a script with a name, in a folder of its own."""
-    (folder / "folder").mkdir()
+    (folder / "folder").mkdir(exist_ok=True)
     script = folder / f"{name}.py"
     script.write_text(code, encoding="utf-8")
     return run_script(script, folder / "folder")
@@ -146,6 +147,15 @@ def test_every_block_with_a_main_is_a_program(page: str) -> None:
     """Workers that are spawned run its file once more, so nothing else may be in it."""
     for block in blocks(page):
         assert block.is_program or "__main__" not in block.code, f"line {block.line} of {page}"
+
+
+def test_page_for_users_of_pickles(tmp_path: Path) -> None:
+    folder = tmp_path / "folder" / "FOLDER"
+    folder.mkdir(parents=True)
+    for name, value in (("good", [1, 2]), ("bad", "text")):
+        (folder / f"{name}.pkl").write_bytes(pickle.dumps(value))
+    printed = run_code(blocks("docs/coming-from/pickles.md")[0].code, "page", tmp_path)
+    assert re.search(r"^1 converted, 1 failed$.*bad\.pkl", printed, re.MULTILINE | re.DOTALL)
 
 
 def test_blocks_are_found_with_their_lines_and_output() -> None:
