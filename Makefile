@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 REPEAT ?= 3
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check docs bench format clean
 
 help:
 	@echo "make demo    fill and read a store with Python's own standard library"
 	@echo "make test    run the tests, with the examples in docstrings and README"
 	@echo "make check   formatting, lint, types, then the tests"
+	@echo "make docs    build the site of the documents in site/, and refuse broken links"
 	@echo "make bench   measure beside other stores (three quarters of an hour), write benchmarks/RESULTS.md"
 	@echo "make format  reformat the sources"
 	@echo "make clean   remove the virtual environment and the caches"
@@ -33,6 +34,12 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory test
 
+# Written first, so that what is built is what the parser says; a test fails when the file is stale.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python docs/tools/cli_page.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks --workload tokens --repeat $(REPEAT) --out benchmarks/results
@@ -49,5 +56,5 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -80,14 +80,14 @@ def create(
     StoreExistsError
         If there is a store and the mode is ``"x"``, or anything else in any mode.
     BadInputError
-        For a dtype or attrs that cannot be kept, or in mode ``"a"`` a
-        layout or more rows than the store does not have.
+        For a dtype or attrs that cannot be kept; in mode ``"a"``, for another
+        layout than that of the store, or more rows than it has.
 
     Notes
     -----
-    The store appears all at once, on the disk. Of processes racing to create
-    it in mode ``"a"``, one does, and all append. With ``"w"``, processes that
-    read the old store keep its content until they refresh.
+    The store appears all at once, on the disk. If several processes create it
+    in mode ``"a"`` at the same time, one does, and all append. With ``"w"``,
+    processes that read the old store keep its content until they refresh.
 
     Examples
     --------

@@ -61,11 +61,11 @@ def pack(
         If there is something at the target's path: with `overwrite`, if that
         is a directory.
     CorruptStoreError
-        If an array does not match its checksum. A file is then not made; to a
-        handle, a part of the pack was written that nothing takes for whole.
+        If an array does not match its checksum. Then no file is made; a handle
+        has got a part of the pack, which no reader takes for a whole one.
     StoreError
-        If rows of an array changed under it, as a writer may do to arrays
-        that were deleted meanwhile.
+        If the rows of an array changed while they were packed: a writer may
+        overwrite those of an array that was deleted meanwhile.
 
     Notes
     -----
@@ -116,7 +116,7 @@ def unpack(source: Any, directory: str | os.PathLike[str], progress: bool = Fals
     StoreExistsError
         If there is something at `directory`.
     CorruptStoreError
-        If the source is no pack, or one that is damaged or cut short.
+        If the source is not a pack, or is damaged or cut short.
 
     Notes
     -----

@@ -71,18 +71,18 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     maps the index and the data file, and reads what was committed since the
     last checkpoint. Changes no file.
 
-    Of a store of shards, all that for each, and twice what tells of commits,
-    so that all are as at one moment; a name is looked for in each, some 0.25
-    microseconds a shard. Python keeps a descriptor for each mapping: two a
-    shard, three with masks, one with ``backend="pread"``. For more shards than
-    ``ulimit -n`` allows, raise that.
+    A store of shards opens each shard, and reads the commits of each twice, so
+    that all are of one moment. Looking up a name takes about 0.25 microseconds
+    for each shard. Each shard keeps two file descriptors open, three with
+    masks, one with ``backend="pread"``: raise ``ulimit -n`` for more shards
+    than it allows.
 
     With the backend ``"pread"`` nothing is mapped. The index is read whole, so
-    that opening and memory cost some 45 bytes a name and the names; each
-    array that is asked for is one read of the file, and ``store.rows``,
+    opening takes time and memory for the names and about 45 bytes for each.
+    Each array that is asked for is one read of the file, and ``store.rows``,
     ``np.asarray(store)`` and the like are copies of everything. Reductions and
-    `verify` read block by block. A file that is cut short meanwhile is a
-    `CorruptStoreError`, where touching a mapping would kill the process.
+    `verify` read block by block. If a file is cut short meanwhile, reading it
+    is a `CorruptStoreError`; touching a mapping of it would kill the process.
 
     Examples
     --------
@@ -113,9 +113,9 @@ class PointerArray(Mapping[str, Array]):
     -----
     Arrays handed out are plain ndarrays on one memory mapping, not copies
     (but see ``backend="pread"`` of `open`).
-    They stay valid after `refresh` and `close`. A reader pickles to its path,
-    so another process opens the store as it is by then. It may be used by
-    several threads and after a fork.
+    They stay valid after `refresh` and `close`. Pickling a reader keeps only
+    its path and options, so the process that unpickles it opens the store as
+    it is then. A reader may be used by several threads and after a fork.
 
     Examples
     --------
@@ -180,8 +180,8 @@ class PointerArray(Mapping[str, Array]):
     def flush(self) -> None:
         """In mode ``r+``: put changes made through views on the disk, and renew checksums.
 
-        Does nothing in the other modes. A writer is not kept from replacing
-        or deleting an array meanwhile; then its own checksum stands.
+        Does nothing in the other modes. A writer may replace or delete an
+        array meanwhile; then the writer's checksum stays.
         """
         parts = divided(self._state, self._handed_out)
         if self._mode != "r+" or not parts:
@@ -286,7 +286,7 @@ class PointerArray(Mapping[str, Array]):
 
     @property
     def shard_nbytes(self) -> int | None:
-        """Bytes that a shard has at the most; None for a store without shards."""
+        """Largest size of a shard in bytes; None for a store without shards."""
         return self._state.snapshot.shard_nbytes
 
     @property
@@ -312,7 +312,8 @@ class PointerArray(Mapping[str, Array]):
         Parameters
         ----------
         key : str, or int, slice, mask, integer array or tuple of those
-            As a ``str`` a name, else an index as numpy takes it.
+            A ``str`` is a name. Anything else is an index into the flat
+            array, as numpy takes it.
 
         Returns
         -------
@@ -394,9 +395,9 @@ class PointerArray(Mapping[str, Array]):
     def walk(self) -> Iterator[Array]:
         """Yield the arrays in data order, as views: from the front of the file to its end.
 
-        For reading all of it: unlike `values`, has the system fetch what seems
-        not to be in memory some 32 MB at a time, where the disk reads little
-        ahead by itself.
+        For reading all of it. Unlike `values`, it asks the system to load
+        about 32 MB at a time, if the rows seem not to be in memory and the
+        disk reads little ahead by itself.
 
         Examples
         --------
@@ -574,12 +575,12 @@ class PointerArray(Mapping[str, Array]):
     def rows(self) -> Array:
         """The flat array, shape ``(n_rows, *row_shape)``, a view.
 
-        Holes are in it: rows that were deleted, replaced, or pre-sized and
-        not written; the last read as zeros.
+        Holes are in it: rows that were deleted or replaced, and rows that were
+        pre-sized and not written, which read as zeros.
 
         Of several shards, a read-only copy of everything, made each time: ask
-        for slices of the store instead. Shards are numbered through, so that
-        compacting one moves the rows of all after it.
+        for slices of the store instead. Rows are numbered from the first shard
+        to the last, so compacting one changes the numbers of all after it.
         """
         state = self._state
         return self._rows(state, 0, len(state.rows))

@@ -17,8 +17,8 @@ from ptrarray.storage.system.parts import why_not
 def checkpoint(path: str | os.PathLike[str]) -> None:
     """Fold the journal of a store into a new index, on the disk.
 
-    Closing a writer does so when it is worth it. Readers that are open keep
-    their snapshot; writers wait meanwhile.
+    Closing a writer does this when the journal is large. Readers that are open
+    keep their snapshot; writers wait meanwhile.
 
     Parameters
     ----------

@@ -59,11 +59,11 @@ def append(path: str | os.PathLike[str], durable: bool = False) -> PointerArrayW
 class PointerArrayWriter(MutableMapping[str, Array]):
     """A store open for writing: a mapping from name to array.
 
-    What it tells (``in``, ``len``, ``writer[name]``, `pointers`, iteration) is
-    what is committed by anyone at that moment. What it changes is committed
-    when the call returns: every process on the machine can see it from then
-    on, and the death of this one loses nothing of it. `flush` makes it safe
-    from a power cut.
+    Reading from it (``in``, ``len``, ``writer[name]``, `pointers`, iteration)
+    gives what anyone has committed by that moment. A change is committed when
+    the call returns: every process on the machine sees it from then on, and
+    the death of this process does not lose it. `flush` makes it safe from a
+    power cut.
 
     Adding: ``writer[name] = array``, `write`, `write_ragged`, `update`.
     Filling in place: `reserve`, `allocate`. Names: `point`, ``del``, `clear`.
@@ -82,11 +82,11 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     system calls; many arrays in one `write` are much faster than one by one.
 
     A store of shards (see `create`) chooses rows by itself, so that `start`
-    and `reserve` are errors. What one call writes goes to one shard. Looking
-    whether a name is new costs some 0.2 microseconds a shard, reading an array
-    or `len` by a writer some 40 microseconds a shard; deleting names of several
-    shards is a commit of each. The first call to find the last shard full
-    waits until that is on the disk.
+    and `reserve` are errors. What one call writes goes to one shard. Checking
+    that a name is new costs about 0.2 microseconds for each shard; reading an
+    array, or ``len``, about 40 for each. Deleting names of several shards is a
+    commit in each of them. The call that finds the last shard full waits until
+    that shard is on the disk.
 
     Examples
     --------
@@ -150,9 +150,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     def close(self) -> None:
         """Close the store. Closing again does nothing.
 
-        Nothing committed depends on it. Folds the journal into the index if
-        it has outgrown a quarter of it, so that the next open is fast, which
-        syncs everything; else leaves that to `flush`.
+        Nothing committed depends on it. If the journal has outgrown a quarter
+        of the index, it is folded into the index, which makes the next open
+        fast and syncs everything. If not, nothing is synced: see `flush`.
         """
         self._close()
 
@@ -227,9 +227,10 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ----------
         arrays : mapping from str to array_like of shape (length, *row_shape)
             Of any shape in a shaped store, of any dtype and shape in a mixed
-            one. Masked arrays only into a store with masks. Cast as numpy's ``same_kind`` allows, and integers to integers of
-            any width, where no value changes. C-contiguous arrays of the
-            store's dtype are written from where they are, not copied.
+            one. Masked arrays only into a store with masks. Cast as numpy's
+            ``same_kind`` allows, and integers to integers of any width, where
+            no value changes. C-contiguous arrays of the store's dtype are
+            written from where they are, not copied.
         start : int, optional
             First row they take. By default the next free one.
         overwrite : bool
@@ -256,10 +257,10 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         OSError
             If the disk is full, or the like. The writer can go on after.
 
-        In each case nothing is written for any of the arrays.
-
         Notes
         -----
+        If it raises, nothing was written for any of the arrays.
+
         Readers see all of the arrays or none, from the return on. Costs a
         few system calls, some 30 bytes of journal a name, and the bytes.
 

@@ -1,39 +1,114 @@
+"""The examples, and the code in README and the documents, run and print what they say."""
+
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
+import pickle
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MAX_LINES = 40
+PAGES = ["README.md", "docs/index.md", "docs/guide.md", "docs/api/index.md"]
+README_LINES = 200
+
+# A block of Python, and what it prints in a block of text right below.
+_BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 
-def readme_blocks() -> list[str]:
-    """Return the Python code of the README; none if it is missing, which a test notices."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
-    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+class Block(NamedTuple):
+    """A block of Python in a document.
+
+    Attributes
+    ----------
+    line : int
+        The line of the document where its code begins, counted from 0.
+    code : str
+        Its code.
+    output : str or None
+        What it prints. A block that says so is a program, the others of a page are one script.
+    """
+
+    line: int
+    code: str
+    output: str | None
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it runs by itself."""
+        return self.output is not None
 
 
-def run_script(script: Path, folder: Path) -> None:
+def blocks_of(text: str) -> list[Block]:
+    """Return the blocks of Python in a document."""
+    return [
+        Block(text.count("\n", 0, found.start(1)), found[1], found[2])
+        for found in _BLOCK.finditer(text)
+    ]
+
+
+def blocks(page: str) -> list[Block]:
+    """Return the blocks of a page; none if it is missing, which a test notices."""
+    file = ROOT / page
+    return blocks_of(file.read_text(encoding="utf-8")) if file.exists() else []
+
+
+def script_of(parts: list[Block]) -> str:
+    """Return blocks as one script, each at the lines of the page where it stands."""
+    script = ""
+    for part in parts:
+        script += "\n" * (part.line - script.count("\n")) + part.code
+    return script
+
+
+PROGRAMS = [
+    pytest.param(block, id=f"{page}:{block.line}")
+    for page in (*PAGES, "docs/coming-from/bigarray.md")
+    for block in blocks(page)
+    if block.is_program
+]
+
+
+def run_script(script: Path, folder: Path) -> str:
+    """Run a script, which must succeed and complain of nothing, and return what it prints."""
     command = [sys.executable, "-W", "error", str(script)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    path = [str(ROOT)]
+    if importlib.util.find_spec("torch") is None:
+        path.append(str(ROOT / "tests" / "support" / "stand_ins"))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    return done.stdout
+
+
+def run_code(code: str, name: str, folder: Path) -> str:
+    """Run code as a script with a name, in a folder of its own."""
+    (folder / "folder").mkdir(exist_ok=True)
+    script = folder / f"{name}.py"
+    script.write_text(code, encoding="utf-8")
+    return run_script(script, folder / "folder")
 
 
 def test_there_is_something_to_run() -> None:
     assert len(EXAMPLES) >= 4
-    assert readme_blocks(), "README.md is missing or shows no Python code"
+    assert blocks("README.md"), "README.md is missing or shows no Python code"
+    assert len(blocks("docs/guide.md")) >= 20
+    assert len(PROGRAMS) >= 6
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
 
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
@@ -54,10 +129,37 @@ def test_example_is_short_and_checks_itself(script: Path) -> None:
         last = last.body[-1]
 
 
-@pytest.mark.parametrize("i_block", range(len(readme_blocks())))
-def test_readme(i_block: int, tmp_path: Path) -> None:
-    """Each block runs after those before it, as a reader would try them."""
-    (tmp_path / "folder").mkdir()
-    script = tmp_path / "readme.py"
-    script.write_text("\n".join(readme_blocks()[: i_block + 1]), encoding="utf-8")
-    run_script(script, tmp_path / "folder")
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_program(program: Block, tmp_path: Path) -> None:
+    """A block with its output below runs by itself, as a reader would copy it."""
+    assert run_code(program.code, "program", tmp_path) == program.output
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page(page: str, tmp_path: Path) -> None:
+    """The other blocks run one after another; a traceback has the lines of the page."""
+    parts = [block for block in blocks(page) if not block.is_program]
+    assert run_code(script_of(parts), "page", tmp_path) == ""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_with_a_main_is_a_program(page: str) -> None:
+    """Workers that are spawned run its file once more, so nothing else may be in it."""
+    for block in blocks(page):
+        assert block.is_program or "__main__" not in block.code, f"line {block.line} of {page}"
+
+
+def test_page_for_users_of_pickles(tmp_path: Path) -> None:
+    folder = tmp_path / "folder" / "FOLDER"
+    folder.mkdir(parents=True)
+    for name, value in (("good", [1, 2]), ("bad", "text")):
+        (folder / f"{name}.pkl").write_bytes(pickle.dumps(value))
+    printed = run_code(blocks("docs/coming-from/pickles.md")[0].code, "page", tmp_path)
+    assert re.search(r"^1 converted, 1 failed$.*bad\.pkl", printed, re.MULTILINE | re.DOTALL)
+
+
+def test_blocks_are_found_with_their_lines_and_output() -> None:
+    text = "# T\n\n```python\na = 1\n```\n\n```text\n1\n```\n\n```python\nb\n```\n\nx\n```text\n2\n```\n"
+    found = blocks_of(text)
+    assert found == [Block(3, "a = 1\n", "1\n"), Block(11, "b\n", None)]
+    assert script_of(found).splitlines()[11] == "b"

@@ -1,4 +1,4 @@
-"""docs/SKELETON.md says what the code does, and docs/coming-from/joblib.md what happens."""
+"""docs/NESTED-FORMAT.md says what the code does, and docs/coming-from/joblib.md what happens."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ptrarray.nested.leaves import LARGE_DECODERS
 from tests.support.nested import assert_same
 
 DOCS = Path(__file__).parent.parent / "docs"
-SKELETON = (DOCS / "SKELETON.md").read_text(encoding="utf-8")
+NESTED_FORMAT = (DOCS / "NESTED-FORMAT.md").read_text(encoding="utf-8")
 JOBLIB = (DOCS / "coming-from" / "joblib.md").read_text(encoding="utf-8")
 
 
 def first_cells(head: str) -> list[str]:
     """Return what is set as code in the first column of a table."""
-    body = re.search(rf"^\| {head} \|.*\n\|[-|]+\n((?:\|.*\n)+)", SKELETON, re.MULTILINE)
+    body = re.search(rf"^\| {head} \|.*\n\|[-|]+\n((?:\|.*\n)+)", NESTED_FORMAT, re.MULTILINE)
     assert body
     rows = body[1].splitlines()
     return [word for row in rows for word in re.findall(r"`([^`]+)`", row.split("|")[1])]
@@ -41,7 +41,7 @@ def test_every_kind_of_parts_is_told() -> None:
 
 
 def test_every_kind_of_large_value_is_told() -> None:
-    row = next(line for line in SKELETON.splitlines() if line.startswith("| `large`"))
+    row = next(line for line in NESTED_FORMAT.splitlines() if line.startswith("| `large`"))
     assert set(re.findall(r"`([^`]+)`", row)) == {"large", *LARGE_DECODERS}
 
 
@@ -56,7 +56,7 @@ def test_every_kind_of_large_value_is_told() -> None:
     ],
 )
 def test_limits_are_told(said: str) -> None:
-    assert said in SKELETON
+    assert said in NESTED_FORMAT
 
 
 def test_the_page_for_users_of_joblib_runs(tmp_path: Path) -> None:

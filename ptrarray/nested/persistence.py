@@ -62,10 +62,10 @@ def dump(obj: Any, path: str | os.PathLike[str], *, mode: str = "x") -> None:
     StoreExistsError
         If there is a store and the mode is ``"x"``, or anything else in any mode.
 
-    In each case, and if the disk is full, nothing is written.
-
     Notes
     -----
+    If it raises, also because the disk is full, nothing is written.
+
     What is in the object twice is written once, and comes back as one: lists,
     dicts, sets, arrays and the rest, also where they contain themselves. Of
     keys and members of sets only the values are kept.

@@ -19,6 +19,13 @@ Bools = npt.NDArray[np.bool_]
 class Pointer(NamedTuple):
     """The half-open range of rows ``[start, end)`` that a name stands for.
 
+    Attributes
+    ----------
+    start : int
+        First row.
+    end : int
+        Row after the last one.
+
     Examples
     --------
     >>> Pointer(10, 25).length

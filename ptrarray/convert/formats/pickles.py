@@ -49,8 +49,8 @@ def from_pickles(
     store : path-like
         The store. It is created, or appended to if it is there.
     trust : bool
-        Whether whoever wrote the files is trusted: a pickle can run any code.
-        Without, only names on a list are taken, of numpy, pandas and builtin
+        Whether you trust whoever wrote the files: a pickle can run any code. If
+        not, only names on a list are accepted, of numpy, pandas and builtin
         containers, and nothing in a file is called.
     load : callable, optional
         Called with a path in place of unpickling, say `pandas.read_pickle`.
@@ -60,8 +60,8 @@ def from_pickles(
         Whether to verify, and remove each file that is in the store as it is.
     name : str
         Template of the names, by default ``"{stem}"``; fields are stem, unquoted,
-        name, parent, path, index and key. What is in a file under a key comes after
-        that and a slash (``stem/key``), several pickles as 0, 1, ….
+        name, parent, path, index and key. A value that a file has under a key is
+        named ``stem/key``; several pickles in a file ``stem/0``, ``stem/1``, ….
     convert : callable, optional
         Called with what a file holds; returns what to write. Must be
         importable in a worker.
@@ -75,8 +75,8 @@ def from_pickles(
     progress : bool
         Whether to show a bar.
     resume : bool
-        Whether names that are there are skipped, as after an interrupt; else
-        they are failures.
+        Whether names that are in the store are skipped, as after an interrupt;
+        if not, they are failures.
 
     Returns
     -------

@@ -1,0 +1,142 @@
+"""The documents: docs/cli.md is what the parser says, and docs/index.md leads everywhere."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ptrarray
+import ptrarray.bigarray
+from ptrarray.cli import main
+from ptrarray.reductions.functions import FUNCTIONS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+CLI = (DOCS / "cli.md").read_text(encoding="utf-8")
+EXAMPLES = [
+    shlex.split(line)[1:] for line in re.findall(r"^ptrarray \w+ \w+\..*", CLI, re.MULTILINE)
+]
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def targets(path: str) -> set[Path]:
+    """Return the files that a document links to."""
+    found = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text(path))
+    return {(ROOT / path).parent.joinpath(target).resolve() for target in found}
+
+
+def test_the_page_of_the_command_line_is_fresh() -> None:
+    fresh = runpy.run_path(str(DOCS / "tools" / "cli_page.py"))["page"]()
+    assert fresh == CLI, "docs/cli.md is stale: run `python docs/tools/cli_page.py`"
+
+
+def test_the_examples_of_the_command_line_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ptrarray.create("corpus.ptr", dtype="f4") as writer:
+        writer.write({"utt1": [1, 2, 3], "utt2": [4]})
+    assert len(EXAMPLES) >= 5
+    for arguments in EXAMPLES:
+        assert main(arguments) == 0, arguments
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *map(str, DOCS.rglob("*.md"))])
+def test_links_lead_to_files(page: str) -> None:
+    path = str(Path(page).relative_to(ROOT)) if Path(page).is_absolute() else page
+    assert [target for target in targets(path) if not target.exists()] == []
+
+
+def test_the_map_has_every_document() -> None:
+    documents = {*DOCS.rglob("*.md"), *(ROOT / "examples").glob("*.py"), ROOT / "CHANGELOG.md"}
+    assert documents - {DOCS / "index.md"} <= targets("docs/index.md")
+
+
+# The reference ------------------------------------------------------------------------------------
+
+
+def documented() -> dict[str, Any]:
+    """Return what the reference has directives for, by path; what they name must be there."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
+    paths = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
+    assert len(paths) == len(set(paths))
+    return {path: found(path) for path in paths}
+
+
+def found(path: str) -> Any:
+    """Return what a path means to mkdocstrings, to which a module comes before a function."""
+    module, _, rest = path.partition(".")
+    value = importlib.import_module(module)
+    for name in rest.split("."):
+        module = f"{module}.{name}"
+        value = sys.modules.get(module) or getattr(value, name)
+    return value
+
+
+@pytest.mark.parametrize("module", [ptrarray, ptrarray.convert, ptrarray.bigarray])
+def test_the_reference_has_every_public_name(module: ModuleType) -> None:
+    there = documented().values()
+    names = [name for name in module.__all__ if not isinstance(getattr(module, name), ModuleType)]
+    assert [name for name in names if getattr(module, name) not in there] == []
+
+
+def test_the_reference_has_nothing_else() -> None:
+    modules = (ptrarray, ptrarray.convert, ptrarray.bigarray)
+    public = [getattr(module, name) for module in modules for name in module.__all__]
+    public += [method for value in public for method in vars(value).values()]
+    assert [path for path, value in documented().items() if value not in public] == []
+
+
+def test_every_method_of_a_reader_is_in_one_page() -> None:
+    page = text("docs/api/reading.md")
+    elsewhere = re.search(r'"!\^\(([\w|]+)\)\$"', page)
+    assert elsewhere
+    paths = {path for path in documented() if path.startswith("ptrarray.PointerArray.")}
+    assert paths == {f"ptrarray.PointerArray.{name}" for name in elsewhere[1].split("|")}
+
+
+@pytest.mark.parametrize("module", [ptrarray, ptrarray.convert, ptrarray.bigarray])
+def test_all_that_is_public_says_what_it_is(module: ModuleType) -> None:
+    """What has no docstring is not in the reference; docstrings of overloads are not shown."""
+    silent = []
+    for name in module.__all__:
+        value = getattr(module, name)
+        members = vars(value).items() if isinstance(value, type) else ()
+        public = [(key, member) for key, member in members if not key.startswith("_")]
+        for key, member in [(name, value), *public]:
+            if (callable(member) or isinstance(member, property)) and not member.__doc__:
+                silent.append((name, key))
+    assert silent == []
+
+
+def test_the_reference_has_the_functions_of_numpy() -> None:
+    shown = re.findall(r"`np\.(\w+)\(store\)`", text("docs/api/reducing.md"))
+    assert {getattr(np, name) for name in shown} == set(FUNCTIONS)
+
+
+def test_reliability_names_tests_that_are_there() -> None:
+    named = re.findall(r"`(test_\w+)(\.py)?`", text("docs/RELIABILITY.md"))
+    assert len(named) >= 10
+    code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").glob("*.py"))
+    for name, suffix in named:
+        there = (ROOT / "tests" / f"{name}.py").exists() if suffix else f"def {name}(" in code
+        assert there, f"{name}{suffix}"
+
+
+def test_code_in_documents_fits_the_page() -> None:
+    for page in ("README.md", "docs/index.md", "docs/guide.md", "docs/api/index.md"):
+        for code in re.findall(r"^```\w*\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL):
+            assert [line for line in code.splitlines() if len(line) > 88] == []
