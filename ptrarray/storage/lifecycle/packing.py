@@ -19,7 +19,7 @@ from ptrarray.progress import bar
 from ptrarray.rows.copying import cut
 from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns
 from ptrarray.storage.lifecycle.create import fresh_state
-from ptrarray.storage.lifecycle.verify import Damage
+from ptrarray.storage.lifecycle.verify import array_damage
 from ptrarray.storage.store.index import Columns, column_bytes
 from ptrarray.storage.store.opened import State
 from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
@@ -126,8 +126,8 @@ def _living(state: State) -> Iterator[memoryview]:
         for position, (start, end, crc) in enumerate(zip(*columns, strict=True), low):
             found = state.crc(start, end, position)
             if found != crc:
-                problem = f"CRC-32 {found:08x}, its pointer says {crc:08x}"
-                raise _changed(snapshot, position, problem)
+                clause = f"that has CRC-32 {found:08x}, its pointer says {crc:08x}"
+                raise _changed(snapshot, position, clause)
         firsts, lasts = living_runs(layout, starts[low:high], ends[low:high])
         yield from _pieces(state.data, layout.width, (np.maximum(firsts, reach), lasts))
         reach = int(max(reach, lasts.max(initial=0)))
@@ -145,14 +145,13 @@ def _pieces(rows: Rows, width: int, runs: tuple[Int64s, Int64s]) -> Iterator[mem
         yield memoryview(bytes(max(0, (end - max(start, len(rows))) * width)))
 
 
-def _changed(snapshot: Snapshot, position: int, problem: str) -> StoreError:
+def _changed(snapshot: Snapshot, position: int, clause: str) -> StoreError:
     """Return the error for an array that does not match its checksum."""
-    raw_name, path = snapshot.name(position), snapshot.data_path
-    name = raw_name.decode(errors="backslashreplace")
-    start, end = snapshot.pointer(position)
-    what = f"has array {name!r:.80}, rows {start} to {end}, that has {problem}"
-    if open_snapshot(snapshot.directory).find(raw_name) == (start, end):
-        damage = Damage(path, what, name, start, end)
+    name, path = snapshot.name(position), snapshot.data_path
+    pointer = snapshot.pointer(position)
+    damage = array_damage(path, name, *pointer, clause)
+    what = damage.problem
+    if open_snapshot(snapshot.directory).find(name) == pointer:
         return CorruptStoreError(f"{path} {what}", path=path, damage=(damage,))
     # A writer may put other arrays at the rows of one that was deleted.
     return StoreError(

@@ -53,6 +53,13 @@ def check(state: State | Closed, *, progress: bool = False) -> None:
         raise damaged(str(snapshot.directory), damage)
 
 
+def array_damage(file: str, name: bytes, start: int, end: int, clause: str) -> Damage:
+    """Return what is wrong with one array, as a clause such as "that has damaged rows" tells."""
+    text = name.decode(errors="backslashreplace")
+    problem = f"has array {text!r:.80}, rows {start} to {end}, {clause}"
+    return Damage(file, problem, text, start, end)
+
+
 def damaged(path: str, damage: list[Damage]) -> CorruptStoreError:
     """Return the error for a store with all that is wrong with it."""
     return CorruptStoreError(
@@ -84,7 +91,7 @@ def _damaged_columns(snapshot: Snapshot) -> Iterator[Damage]:
     except CorruptStoreError as error:
         yield Damage(error.path, str(error))
     for position in np.flatnonzero(snapshot.outside()).tolist():
-        yield _damage(snapshot, position, f"does not lie in its {snapshot.n_rows} rows")
+        yield _damage(snapshot, position, f"that does not lie in its {snapshot.n_rows} rows")
     yield from _overlapping(snapshot)
 
 
@@ -95,7 +102,7 @@ def _overlapping(snapshot: Snapshot) -> Iterator[Damage]:
     if len(own):
         reached = np.maximum.accumulate(ends[own])
         for at in np.flatnonzero(starts[own][1:] < reached[:-1]).tolist():
-            yield _damage(snapshot, int(own[at + 1]), "runs into rows of the array before it")
+            yield _damage(snapshot, int(own[at + 1]), "that runs into rows of the array before it")
 
 
 def _damaged_names(snapshot: Snapshot) -> Iterator[Damage]:
@@ -123,7 +130,7 @@ def _damaged_infos(state: State | Closed) -> Iterator[Damage]:
             state.array_at(place)
             metadata.decode(snapshot.meta_at(place))
         except ValueError as error:
-            yield _damage(snapshot, position, f"cannot be read: {error}")
+            yield _damage(snapshot, position, f"that cannot be read: {error}")
 
 
 def _damaged_arrays(state: State | Closed, *, progress: bool) -> Iterator[Damage]:
@@ -148,12 +155,10 @@ def _damaged_arrays(state: State | Closed, *, progress: bool) -> Iterator[Damage
         for n_checked, found in pool.map(damaged_in, range(0, len(starts), _BLOCK)):
             counter.update(n_checked)
             for position, actual in found:
-                problem = f"has CRC-32 {actual:08x}, its pointer says {crcs[position]:08x}"
-                yield _damage(snapshot, position, problem)
+                clause = f"that has CRC-32 {actual:08x}, its pointer says {crcs[position]:08x}"
+                yield _damage(snapshot, position, clause)
 
 
-def _damage(snapshot: Snapshot, position: int, problem: str) -> Damage:
-    name = snapshot.name(position).decode(errors="backslashreplace")
+def _damage(snapshot: Snapshot, position: int, clause: str) -> Damage:
     start, end = int(snapshot.starts[position]), int(snapshot.ends[position])
-    what = f"has array {name!r:.80}, rows {start} to {end}, that {problem}"
-    return Damage(snapshot.data_path, what, name, start, end)
+    return array_damage(snapshot.data_path, snapshot.name(position), start, end, clause)

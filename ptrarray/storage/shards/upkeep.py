@@ -18,7 +18,7 @@ from ptrarray.format.shards import shard_name, shard_number, without_notes
 from ptrarray.storage.lifecycle import compaction
 from ptrarray.storage.lifecycle.create import create_store, exists, new_header, put_in_place
 from ptrarray.storage.lifecycle.salvage import salvage
-from ptrarray.storage.lifecycle.verify import Damage, check, damaged
+from ptrarray.storage.lifecycle.verify import Damage, array_damage, check, damaged
 from ptrarray.storage.shards.marker import Marker, is_sharded, new_marker, write_marker
 from ptrarray.storage.shards.opened import ShardedState
 from ptrarray.storage.shards.session import Shards
@@ -166,9 +166,6 @@ def _doubled(snapshot: ShardedSnapshot) -> Iterator[Damage]:
             name = shard.name(position)
             newest = snapshot.number_of(name)
             if newest != number:
-                start, end = shard.pointer_at(shard.located(position))
-                text = name.decode(errors="backslashreplace")
-                problem = (
-                    f"has array {text!r:.80}, which is in {snapshot.shards[newest].directory}, too"
-                )
-                yield Damage(str(shard.directory), problem, text, start, end)
+                clause = f"which is in {snapshot.shards[newest].directory}, too"
+                pointer = shard.pointer(position)
+                yield array_damage(str(shard.directory), name, *pointer, clause)
