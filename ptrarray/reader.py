@@ -15,6 +15,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
 from ptrarray.frames.series import to_series
+from ptrarray.intake.choices import check_choice
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
@@ -720,14 +721,8 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _check_options(path: str, mode: str, backend: str) -> None:
-    for name, found, known in (("mode", mode, MODES), ("backend", backend, BACKENDS)):
-        if found not in known:
-            raise BadInputError(
-                f"{name} {found!r} is not one of {', '.join(map(repr, known))}",
-                path=path,
-                found=found,
-                expected=known,
-            )
+    check_choice("mode", mode, MODES, path)
+    check_choice("backend", backend, BACKENDS, path)
     if (mode, backend) == ("r+", "pread"):
         raise BadInputError(
             f"mode 'r+' changes {path} through views on its mapping, and backend 'pread' maps "
