@@ -9,7 +9,6 @@ from typing import Any, Protocol, overload
 
 from ptrarray.format import metadata
 from ptrarray.rows.pointers import Pointer
-from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.session import Session
@@ -55,7 +54,7 @@ class Names(Sequence[str]):
     ('utt1', 'utt3', 3)
     """
 
-    def __init__(self, snapshot: Snapshot | ShardedSnapshot) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
     def __len__(self) -> int:
@@ -89,19 +88,10 @@ class Names(Sequence[str]):
         >>> store.names.newest(2)
         ['utt3', 'utt2']
         """
-        return list(map(decoded, islice(_newest_first(self._snapshot), n_names)))
+        return list(map(decoded, islice(self._snapshot.newest_names(), n_names)))
 
     def __repr__(self) -> str:
         return f"<{len(self)} names of {self._snapshot.directory}>"
-
-
-def _newest_first(snapshot: Snapshot | ShardedSnapshot) -> Iterator[bytes]:
-    shards = snapshot.shards if isinstance(snapshot, ShardedSnapshot) else (snapshot,)
-    for shard in reversed(shards):  # arrays are added to the last one
-        told, index = shard.overlay.entries, shard.index
-        yield from (name for name, entry in reversed(told.items()) if entry >= 0)
-        names = map(index.name, reversed(range(index.header.n_arrays)))
-        yield from (name for name in names if name not in told)
 
 
 class Pointers(Mapping[str, Pointer]):

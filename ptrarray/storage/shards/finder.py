@@ -11,7 +11,7 @@ from ptrarray.format import journal as layout
 from ptrarray.format.checksum import crc32
 from ptrarray.format.names import hash_all
 from ptrarray.format.table import EMPTY
-from ptrarray.storage.store.snapshot import Snapshot
+from ptrarray.storage.store.snapshot import StoreSnapshot
 
 Int64s = npt.NDArray[np.int64]
 Hit = tuple[int, tuple[int, int]]  # number of a snapshot, and the pointer it has for a name
@@ -29,11 +29,11 @@ class Finder:
 
     Parameters
     ----------
-    snapshots : sequence of Snapshot
+    snapshots : sequence of StoreSnapshot
         Numbered from 0.
     """
 
-    def __init__(self, snapshots: Sequence[Snapshot]) -> None:
+    def __init__(self, snapshots: Sequence[StoreSnapshot]) -> None:
         self._snapshots = snapshots
         tables = [
             (number, memoryview(one.index.column("slot")), one.header.n_homes, one.overlay.entries)
@@ -104,7 +104,7 @@ class Finder:
 
 
 def is_in(
-    snapshot: Snapshot, names: Sequence[bytes], hashes: npt.NDArray[np.uint32]
+    snapshot: StoreSnapshot, names: Sequence[bytes], hashes: npt.NDArray[np.uint32]
 ) -> npt.NDArray[np.bool_]:
     """Tell for each name whether a snapshot has it. Vectorised but for names that are there."""
     there: npt.NDArray[np.bool_] = snapshot.index.find_many(names, hashes) >= 0
@@ -116,7 +116,7 @@ def is_in(
     return there
 
 
-def without(snapshot: Snapshot, names: Sequence[bytes]) -> Snapshot:
+def without(snapshot: StoreSnapshot, names: Sequence[bytes]) -> StoreSnapshot:
     """Return a snapshot in which names are deleted."""
     overlay = snapshot.overlay
     where = str(snapshot.directory)
@@ -124,4 +124,4 @@ def without(snapshot: Snapshot, names: Sequence[bytes]) -> Snapshot:
     for _, raw in layout.encode_delete(list(names), hash_all(names), 0):
         records += [layout.decode(frame, where) for frame in layout.frames(raw, 0, 0, where)]
     overlay = overlay.extended(records, overlay.end_byte)
-    return Snapshot(snapshot.directory, snapshot.index, overlay)
+    return StoreSnapshot(snapshot.directory, snapshot.index, overlay)

@@ -1,0 +1,60 @@
+"""What an open reader stands on, of shards or not: damage, replacement, and closing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray import ClosedStoreError, CorruptStoreError
+from ptrarray.storage.store.opened import Closed, Opened
+
+SHARD_NBYTES = 4000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.ptr"
+    with ptrarray.create(path, dtype="u1", shard_size=SHARD_NBYTES) as writer:
+        for n in range(20):
+            writer[f"a{n}"] = np.full(1000, n)
+    return path
+
+
+def test_verify_finds_a_shard_cut_short_where_nothing_is_mapped(path: Path) -> None:
+    with ptrarray.open(path, backend="pread") as store:
+        store.verify()
+        data = path / "shard-00001.ptr" / "data.bin"
+        os.truncate(data, 10)
+        with pytest.raises(CorruptStoreError, match="cut short") as raised:
+            store.verify()
+        assert raised.value.path == str(data)
+
+
+@pytest.mark.parametrize("member", [name for name in vars(Opened) if not name.startswith("_")])
+def test_what_is_closed_refuses(member: str) -> None:
+    with pytest.raises(ClosedStoreError, match=r"corpus\.ptr was closed here: open it again"):
+        getattr(Closed("corpus.ptr"), member)
+
+
+def test_refresh_keeps_what_has_not_changed(path: Path) -> None:
+    for directory in (path, path / "shard-00000.ptr"):
+        with ptrarray.open(directory) as store:
+            opened = store._opened
+            store.refresh()
+            assert store._opened is opened
+
+
+def test_refresh_maps_only_what_has_changed(path: Path) -> None:
+    with ptrarray.open(path) as store, ptrarray.append(path) as writer:
+        before = store._opened.stores
+        writer["late"] = [1]
+        store.refresh()
+        after = store._opened.stores
+        assert [one is other for one, other in zip(after, before, strict=False)][:-1] == [True] * (
+            len(before) - 1
+        )
+        assert after[-1] is not before[-1]
