@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray import ClosedStoreError, CorruptStoreError
+from ptrarray import ClosedStoreError, CorruptStoreError, StoreError
+from ptrarray.storage.shards import snapshot
+from ptrarray.storage.shards.marker import Marker
 from ptrarray.storage.store.opened import Closed, Opened
 
 SHARD_NBYTES = 4000
@@ -32,6 +34,22 @@ def test_verify_finds_a_shard_cut_short_where_nothing_is_mapped(path: Path) -> N
         with pytest.raises(CorruptStoreError, match="cut short") as raised:
             store.verify()
         assert raised.value.path == str(data)
+
+
+def test_a_store_replaced_again_and_again_is_not_damaged(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replaced(marker: Marker, *_: object) -> None:
+        raise CorruptStoreError("is another one by now", path=str(marker.directory))
+
+    monkeypatch.setattr(snapshot, "_collected", replaced)
+    with pytest.raises(CorruptStoreError, match="is another one by now"):
+        ptrarray.open(path)
+    monkeypatch.setattr(Marker, "is_in_place", lambda _: False)
+    with pytest.raises(StoreError, match="is replaced again and again") as raised:
+        ptrarray.open(path)
+    assert not isinstance(raised.value, CorruptStoreError)
+    assert raised.value.path == str(path)
 
 
 @pytest.mark.parametrize("member", [name for name in vars(Opened) if not name.startswith("_")])

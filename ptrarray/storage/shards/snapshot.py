@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import CorruptStoreError, StoreNotFoundError
+from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
@@ -220,6 +220,8 @@ def open_shards(directory: Path, backend: Backend = "mmap") -> ShardedSnapshot:
         If there is no store.
     CorruptStoreError
         If what is there is damaged.
+    StoreError
+        If it is replaced by another store again and again.
     """
     for _ in range(_ATTEMPTS):
         marker = Marker(directory)
@@ -228,7 +230,7 @@ def open_shards(directory: Path, backend: Backend = "mmap") -> ShardedSnapshot:
         except CorruptStoreError:
             if marker.is_in_place():
                 raise
-    raise CorruptStoreError(f"{directory} is replaced again and again", path=str(directory))
+    raise StoreError(f"{directory} is replaced again and again", path=str(directory))
 
 
 def _collected(
