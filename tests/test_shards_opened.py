@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,19 @@ import ptrarray
 from ptrarray import ClosedStoreError, CorruptStoreError, StoreError
 from ptrarray.storage.shards import snapshot
 from ptrarray.storage.shards.marker import Marker
+from ptrarray.storage.store import snapshot as store_snapshot
+from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.opened import Closed, Opened
+from ptrarray.storage.system.mapping import Backend
+from tests.support.story import without_syncs
 
 SHARD_NBYTES = 4000
+
+
+@pytest.fixture(autouse=True)
+def _no_syncs() -> Iterator[None]:
+    with without_syncs():
+        yield
 
 
 @pytest.fixture
@@ -50,6 +61,27 @@ def test_a_store_replaced_again_and_again_is_not_damaged(
         ptrarray.open(path)
     assert not isinstance(raised.value, CorruptStoreError)
     assert raised.value.path == str(path)
+
+
+def test_an_index_replaced_again_and_again_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.ptr"
+    ptrarray.create(path, dtype="u1").close()
+    inodes = iter(range(1000))
+
+    def next_index(directory: Path, backend: Backend) -> Index:
+        index = Index(directory, backend=backend)
+        index.inode = next(inodes)
+        return index
+
+    monkeypatch.setattr(store_snapshot, "_replay", lambda *_: None)  # of a later index
+    with pytest.raises(CorruptStoreError, match="belongs to a later index"):
+        ptrarray.open(path)
+    monkeypatch.setattr(store_snapshot, "Index", next_index)
+    with pytest.raises(StoreError, match="is replaced again and again") as raised:
+        ptrarray.open(path)
+    assert not isinstance(raised.value, CorruptStoreError)
 
 
 @pytest.mark.parametrize("member", [name for name in vars(Opened) if not name.startswith("_")])

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
+from ptrarray.errors import CorruptStoreError, StoreNotFoundError
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
 from ptrarray.storage.shards.finder import Finder, without
 from ptrarray.storage.shards.marker import Marker
-from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
+from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest, open_snapshot
 from ptrarray.storage.system.mapping import Backend
 
 Int64s = npt.NDArray[np.int64]
@@ -221,7 +221,7 @@ def open_shards(directory: Path, backend: Backend = "mmap") -> ShardedSnapshot:
     CorruptStoreError
         If what is there is damaged.
     StoreError
-        If it is replaced by another store again and again.
+        If it is replaced again and again.
     """
     for _ in range(_ATTEMPTS):
         marker = Marker(directory)
@@ -230,7 +230,7 @@ def open_shards(directory: Path, backend: Backend = "mmap") -> ShardedSnapshot:
         except CorruptStoreError:
             if marker.is_in_place():
                 raise
-    raise StoreError(f"{directory} is replaced again and again", path=str(directory))
+    raise never_at_rest(directory)
 
 
 def _collected(

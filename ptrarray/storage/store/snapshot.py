@@ -336,6 +336,8 @@ def open_snapshot(directory: Path, backend: Backend = "mmap") -> StoreSnapshot:
         If there is no store.
     CorruptStoreError
         If what is there is damaged.
+    StoreError
+        If it is replaced again and again.
     """
     previous_inode = None
     for _ in range(_ATTEMPTS):
@@ -350,11 +352,15 @@ def open_snapshot(directory: Path, backend: Backend = "mmap") -> StoreSnapshot:
         if overlay is not None:
             return StoreSnapshot(directory, index, overlay)
         if index.inode == previous_inode:
-            break
+            why = "belongs to a later index than the one that is there"
+            raise corrupt(str(directory / journal.FILE_NAME), why)
         previous_inode = index.inode
-    raise corrupt(
-        str(directory / journal.FILE_NAME), "belongs to a later index than the one that is there"
-    )
+    raise never_at_rest(directory)
+
+
+def never_at_rest(directory: Path) -> StoreError:
+    """Return the error for a store that was another one at each look."""
+    return StoreError(f"{directory} is replaced again and again", path=str(directory))
 
 
 def not_found(directory: Path) -> StoreError:
