@@ -73,11 +73,11 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     maps the index and the data file, and reads what was committed since the
     last checkpoint. Changes no file.
 
-    Of a store of shards, all that for each, and twice what tells of commits,
-    so that all are as at one moment; a name is looked for in each, some 0.25
-    microseconds a shard. Python keeps a descriptor for each mapping: two a
-    shard, three with masks, one with ``backend="pread"``. For more shards than
-    ``ulimit -n`` allows, raise that.
+    A store of shards takes that for each shard, and each journal is looked at
+    twice, so that all shards are as of one moment. A lookup asks one shard
+    after the other, some 0.25 microseconds each. Python keeps a descriptor for
+    each mapping: two a shard, three with masks, one with ``backend="pread"``.
+    For more shards than ``ulimit -n`` allows, raise that.
 
     With the backend ``"pread"`` nothing is mapped. The index is read whole, so
     that opening and memory cost some 45 bytes a name and the names; each

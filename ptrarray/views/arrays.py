@@ -19,21 +19,25 @@ from ptrarray.views.catalog import Names
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
-Note = Callable[[int, int], None]  # told of rows that are handed out writable
+Note = Callable[[int, int], None]  # called with rows that are handed out writable
 
-_BLOCK = 1 << 12  # positions looked at in one go
-_WINDOW = 1 << 16  # at the most
-# Rows that the system is told to fetch in one go, and that are read in one go where nothing is
-# mapped. Of the latter, an array that is kept keeps all.
+_BLOCK = 1 << 12  # arrays whose pointers are turned into ints in one go
+# What the system is asked to fetch in one go; of small arrays, at most so many.
 _WINDOW_NBYTES = 32 << 20
+_WINDOW = 1 << 16
+# What is read in one go where nothing is mapped. One array that is kept keeps all of it.
 _READ_NBYTES = 256 << 10
 
 
 def walk(opened: Opened, note: Note | None, *, ahead: bool = False) -> Iterator[Array]:
-    """Yield all arrays in data order, as views; with `ahead` have the system fetch them first."""
+    """Yield all arrays in data order, as views.
+
+    With `ahead`, the system is asked for rows that seem not to be in memory before they are
+    needed.
+    """
     starts, ends = opened.columns()
     is_mapped = opened.snapshot.backend == "mmap"
-    # Reading one after the other, the system needs to be told of a mapping only.
+    # Where nothing is mapped, the system sees that the file is read in order, and reads ahead.
     whole = slice(0, len(starts))
     windows = _windows(opened, starts, ends) if ahead and is_mapped else [whole]
     blocks = chain.from_iterable(map(_blocks, windows))
@@ -56,13 +60,18 @@ def walk(opened: Opened, note: Note | None, *, ahead: bool = False) -> Iterator[
 
 
 def _blocks(window: slice) -> Iterator[slice]:
-    """Cut positions into those looked at in one go."""
+    """Yield a range of positions in blocks of at most `_BLOCK`."""
     for at in range(window.start, window.stop, _BLOCK):
         yield slice(at, min(at + _BLOCK, window.stop))
 
 
 def _windows(opened: Opened, starts: Int64s, ends: Int64s) -> Iterator[slice]:
-    """Do the same; before each, have the system fetch the next one's rows if they seem cold."""
+    """Yield all positions in windows of some 32 MB of rows.
+
+    Before a window is yielded, the system is asked to fetch the rows of the one after it if
+    they seem not to be in memory. So the first window is empty: nothing is read while the
+    second, which has the first rows, is on its way.
+    """
     window_rows = max(1, _WINDOW_NBYTES // max(1, opened.layout.width))
     sources = opened.sources
     block = slice(0, 0)
@@ -107,11 +116,11 @@ def joined(
     Parameters
     ----------
     opened : Opened
-        What they are of.
+        The store.
     starts, ends : ndarray of int64
-        Their rows.
+        Rows of the arrays.
     addresses : callable
-        Gives where the snapshot located each of them.
+        Returns the addresses of the arrays, which are needed where an array is more than rows.
 
     Raises
     ------
@@ -150,16 +159,16 @@ class Arrays:
     Parameters
     ----------
     opened : Opened
-        What the reader stood on when it was asked.
+        What the reader had open when it was asked for its arrays.
     note : callable or None
-        Told of rows that are handed out writable.
+        Called with rows that are handed out writable.
     """
 
     def __init__(self, opened: Opened, note: Note | None) -> None:
         self.opened = opened
         self._note = note
         self._rows = opened.rows
-        # Where pointers can be looked up without further ado; else nothing.
+        # Columns in which a position finds its pointer; empty where that takes more.
         starts, self._ends = opened.snapshot.item_columns()
         self._starts = starts if opened.is_plain and note is None else starts[:0]
 

@@ -16,7 +16,7 @@ from ptrarray.storage.writing.transactions import unknown
 
 
 def encoded(name: object) -> bytes | None:
-    """UTF-8 bytes of a name to look for; None for what can be no name."""
+    """Return a name to look for as UTF-8; None for what cannot be a name."""
     try:
         return name.encode() if isinstance(name, str) else None
     except UnicodeEncodeError:
@@ -24,12 +24,12 @@ def encoded(name: object) -> bytes | None:
 
 
 def decoded(raw: bytes) -> str:
-    """Text of a name read from a store; a damaged one shows where."""
+    """Return a name read from a store as text; bytes that are not UTF-8 become escapes."""
     return raw.decode(errors="backslashreplace")
 
 
 class Catalog(Protocol):
-    """What tells of names and pointers: a `Snapshot`, or a writer as of now."""
+    """What names and pointers are asked of: a `Snapshot`, or what a writer sees committed now."""
 
     directory: Path
 

@@ -60,7 +60,7 @@ def find_damage(opened: OpenedStore, *, progress: bool = False) -> list[Damage]:
 
 
 def array_damage(file: str, name: bytes, start: int, end: int, clause: str) -> Damage:
-    """Return what is wrong with one array, as a clause such as "that has damaged rows" tells."""
+    """Return what is wrong with one array, in words such as "that has a damaged pointer"."""
     text = name.decode(errors="backslashreplace")
     problem = f"has array {text!r:.80}, rows {start} to {end}, {clause}"
     return Damage(file, problem, text, start, end)

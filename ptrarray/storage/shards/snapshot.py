@@ -44,12 +44,12 @@ class ShardedSnapshot:
     marker : Marker
         Of the store.
     found : sequence of StoreSnapshot
-        Of each shard, as it is.
+        Of each shard, as it lies on the disk.
 
     Attributes
     ----------
     shards : tuple of StoreSnapshot
-        Of each shard, less the names that are to be deleted there.
+        Of each shard, without the names that are to be deleted there.
     first_rows, first_positions : list of int, one more than shards
         Rows and arrays of all shards before each.
     """
@@ -205,8 +205,8 @@ class ShardedSnapshot:
 
 
 def notes_of(found: Sequence[StoreSnapshot]) -> Notes:
-    """Return what the last of some shards notes about the others."""
-    if len(found) < 2:  # what the first has there is the user's
+    """Return the notes about the others that the last of several shards keeps in its attrs."""
+    if len(found) < 2:  # those of the first are the user's
         return Notes()
     return decode_notes(found[-1].attrs, str(found[-1].directory))
 

@@ -198,7 +198,7 @@ class OpenedStore:
 
 
 class Closed:
-    """Takes the place of what a reader stood on before it was closed, and refuses everything."""
+    """Stands in for what a reader had open before it was closed, and refuses everything."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -242,18 +242,18 @@ def _is_in_place(snapshot: StoreSnapshot) -> bool:
 def _map(snapshot: StoreSnapshot, mode: Mode) -> Mapped:
     layout, n_rows = snapshot.header.layout, snapshot.n_rows
     opened = partial(map_rows, mode=mode) if snapshot.index.backend == "mmap" else open_rows
-    path, span = snapshot.place_of(snapshot.header.data_file)
+    path, span = snapshot.locate_file(snapshot.header.data_file)
     inode = files.stat(path).st_ino
     data = opened(path, layout.dtype, layout.row_shape, n_rows, span=span)
     mask = None
     if snapshot.header.mask_file is not None:
-        path, span = snapshot.place_of(snapshot.header.mask_file)
+        path, span = snapshot.locate_file(snapshot.header.mask_file)
         mask = opened(path, np.dtype(np.uint8), (), n_rows * layout.mask_width, span=span)
     return Mapped(data, mask, inode)
 
 
 def _can_go_on(known: OpenedStore, snapshot: StoreSnapshot) -> bool:
-    """Tell whether the files that are mapped have the rows of a later snapshot."""
+    """Return whether the mapped files have the rows of a later snapshot."""
     old, new = known.snapshot.header, snapshot.header
     is_same_file = (old.store_id, old.data_file) == (new.store_id, new.data_file)
     if not is_same_file or snapshot.n_rows > len(known.mapped.data):

@@ -1,4 +1,4 @@
-"""One state of a store, as of an open or a refresh: an index with the journal laid over it."""
+"""Names and pointers of a store as of one moment: an index with the journal laid over it."""
 
 from __future__ import annotations
 
@@ -133,10 +133,10 @@ class StoreSnapshot:
     @property
     def data_path(self) -> str:
         """Path of the data file, or of the pack it is in."""
-        return self.place_of(self.header.data_file)[0]
+        return self.locate_file(self.header.data_file)[0]
 
-    def place_of(self, name: str) -> tuple[str, Span | None]:
-        """Path of a file of the store; if it is in a pack, of that, and where in it."""
+    def locate_file(self, name: str) -> tuple[str, Span | None]:
+        """Return the path of a file of the store; in a pack, that of the pack, and the span in it."""
         pack = self.index.pack
         if pack is None:
             return str(self.directory / name), None
@@ -213,7 +213,7 @@ class StoreSnapshot:
         return pointers
 
     def checked(self, start: int, end: int) -> tuple[int, int]:
-        """Pass a pointer on if it lies in the flat array."""
+        """Return a pointer that lies in the flat array; raise `CorruptStoreError` for any other."""
         # An empty array may have been written past the rows there are.
         if 0 <= start <= end and (end <= self.n_rows or start == end):
             return start, end
@@ -227,7 +227,7 @@ class StoreSnapshot:
             self.checked(int(self.starts[position]), int(self.ends[position]))
 
     def outside(self) -> npt.NDArray[np.bool_]:
-        """Tell for each array whether its pointer leads out of the flat array."""
+        """Return for each array whether its pointer leads out of the flat array."""
         return outside(self.starts, self.ends, self.n_rows)
 
     def pointer(self, position: int) -> tuple[int, int]:
@@ -290,7 +290,7 @@ class StoreSnapshot:
         return self.overlay.order.merged(self.index.pointed, self.overlay.order.pointed)
 
     def refreshed(self) -> StoreSnapshot:
-        """Return what the store is now; itself if nothing changed, as nothing does in a pack."""
+        """Return what the store is now; itself if nothing changed. A pack never does."""
         if self.index.pack is not None:
             return self
         try:
@@ -316,7 +316,7 @@ class StoreSnapshot:
 
 
 def outside(starts: Int64s, ends: Int64s, n_rows: int) -> npt.NDArray[np.bool_]:
-    """Tell of each pointer whether it leads out of so many rows."""
+    """Return for each pointer whether it leads out of so many rows."""
     # An empty array may have been written past the rows there are.
     beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
     return beyond | (starts < 0) | (starts > ends)
@@ -379,7 +379,7 @@ def not_found(directory: Path) -> StoreError:
 def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None:
     """Lay a journal over an index, going on from what is known of it.
 
-    Returns None if a later index has taken the place of this one.
+    Returns None if the index was replaced by a later one.
     """
     header = log.read_header()
     if header.generation < index.header.generation:
