@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from contextlib import closing
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Self, overload
@@ -189,12 +190,9 @@ class PointerArray(Mapping[str, Array]):
         if self._mode != "r+" or not parts:
             return
         for store, ranges in parts:
-            session = Session(store.snapshot.directory)
-            try:
+            with closing(Session(store.snapshot.directory)) as session:
                 transactions.renew_checksums(session, store.snapshot.header, ranges)
                 session.flush()
-            finally:
-                session.close()
         # Views stay in their owners' hands, who may go on writing to them.
         self._handed_out = _merged(self._handed_out)
 
@@ -362,16 +360,6 @@ class PointerArray(Mapping[str, Array]):
             self._note(*opened.snapshot.pointer_at(address))
         return opened.array_at(address)
 
-    def _pointer(self, opened: Opened, name: str) -> tuple[int, int]:
-        try:
-            raw = name.encode()
-        except (AttributeError, UnicodeEncodeError):  # nothing that could be a name
-            raise unknown(name, self.path) from None
-        found = opened.snapshot.find(raw)
-        if found is None:
-            raise unknown(name, self.path)
-        return found
-
     def _note(self, start: int, end: int) -> None:
         """Remember rows that were handed out writable."""
         if self._mode == "r+":
@@ -485,8 +473,11 @@ class PointerArray(Mapping[str, Array]):
         """Return starts and ends of several names, checked to lie in the flat array."""
         pointers = opened.snapshot.find_all(encoded).reshape(-1, 2)
         starts, ends = pointers[:, 0], pointers[:, 1]
-        if ((starts < 0) | (starts > ends) | (ends > len(opened.data))).any():
-            pointers = np.array([self._pointer(opened, name) for name in names], np.int64)
+        doubtful = (starts < 0) | (starts > ends) | (ends > len(opened.data))
+        if doubtful.any():
+            for at in np.flatnonzero(doubtful).tolist():
+                if opened.snapshot.find(encoded[at]) is None:  # which refuses a damaged pointer
+                    raise unknown(names[at], self.path)
             # An empty array may lie past the end.
             starts, ends = np.minimum(pointers, len(opened.data)).T
         return starts, ends

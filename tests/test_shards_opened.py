@@ -20,6 +20,7 @@ from ptrarray.storage.system.mapping import Backend
 from tests.support.story import without_syncs
 
 SHARD_NBYTES = 4000
+MEMBERS = [name for name in {**Opened.__annotations__, **vars(Opened)} if name[0] != "_"]
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +85,7 @@ def test_an_index_replaced_again_and_again_is_not_damaged(
     assert not isinstance(raised.value, CorruptStoreError)
 
 
-@pytest.mark.parametrize("member", [name for name in vars(Opened) if not name.startswith("_")])
+@pytest.mark.parametrize("member", MEMBERS)
 def test_what_is_closed_refuses(member: str) -> None:
     with pytest.raises(ClosedStoreError, match=r"corpus\.ptr was closed here: open it again"):
         getattr(Closed("corpus.ptr"), member)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from ptrarray.format import metadata
 from ptrarray.rows.pointers import Pointer
@@ -13,6 +13,8 @@ from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.session import Session
 from ptrarray.storage.writing.transactions import unknown
+
+Value = TypeVar("Value")
 
 
 def encoded(name: object) -> bytes | None:
@@ -94,7 +96,24 @@ class Names(Sequence[str]):
         return f"<{len(self)} names of {self._snapshot.directory}>"
 
 
-class Pointers(Mapping[str, Pointer]):
+class ByName(Mapping[str, Value]):
+    """What a catalog has for each name, in data order."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __contains__(self, name: object) -> bool:
+        raw = encoded(name)
+        return raw is not None and self._catalog.find(raw) is not None
+
+    def __len__(self) -> int:
+        return len(self._catalog)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(decoded, self._catalog.names())
+
+
+class Pointers(ByName[Pointer]):
     """Name to `Pointer`, in data order. Pickled, it becomes a dict.
 
     Examples
@@ -103,25 +122,12 @@ class Pointers(Mapping[str, Pointer]):
     Pointer(start=3, end=5)
     """
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-
     def __getitem__(self, name: str) -> Pointer:
         raw = encoded(name)
         found = None if raw is None else self._catalog.find(raw)
         if found is None:
             raise unknown(name, str(self._catalog.directory))
         return Pointer(*found)
-
-    def __contains__(self, name: object) -> bool:
-        raw = encoded(name)
-        return raw is not None and self._catalog.find(raw) is not None
-
-    def __len__(self) -> int:
-        return len(self._catalog)
-
-    def __iter__(self) -> Iterator[str]:
-        return map(decoded, self._catalog.names())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)
@@ -130,7 +136,7 @@ class Pointers(Mapping[str, Pointer]):
         return f"<{len(self)} pointers of {self._catalog.directory}>"
 
 
-class Meta(Mapping[str, dict[str, Any]]):
+class Meta(ByName[dict[str, Any]]):
     """Name to metadata, in data order.
 
     Examples
@@ -139,25 +145,12 @@ class Meta(Mapping[str, dict[str, Any]]):
     {}
     """
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-
     def __getitem__(self, name: str) -> dict[str, Any]:
         raw = encoded(name)
         found = None if raw is None else self._catalog.meta(raw)
         if found is None:
             raise unknown(name, str(self._catalog.directory))
         return found
-
-    def __contains__(self, name: object) -> bool:
-        raw = encoded(name)
-        return raw is not None and self._catalog.find(raw) is not None
-
-    def __len__(self) -> int:
-        return len(self._catalog)
-
-    def __iter__(self) -> Iterator[str]:
-        return map(decoded, self._catalog.names())
 
     def __repr__(self) -> str:
         return f"<metadata of {len(self)} arrays of {self._catalog.directory}>"

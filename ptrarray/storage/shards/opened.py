@@ -38,7 +38,7 @@ class OpenedShards:
     def __init__(self, snapshot: ShardedSnapshot, shards: Iterable[OpenedStore]) -> None:
         self.snapshot = snapshot
         self.stores = tuple(shards)
-        self.limit_nbytes = snapshot.marker.header.shard_nbytes
+        self.limit_nbytes: int | None = snapshot.marker.header.shard_nbytes
         self.layout = snapshot.layout
         self.is_plain = self.layout.is_plain
         self.data = _chained([shard.data for shard in self.stores])

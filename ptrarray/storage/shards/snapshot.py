@@ -27,6 +27,9 @@ Int64s = npt.NDArray[np.int64]
 _ATTEMPTS = 100
 # Older shards seldom change, so all of one moment are seldom missed twice.
 _SETTLED_ATTEMPTS = 10
+# Up to here, looking for names one by one is faster than as a whole, which costs some 50 us a
+# shard and 0.2 us a name, instead of 0.25 us a name.
+_FEW = 256
 
 
 class ShardedSnapshot:
@@ -121,6 +124,8 @@ class ShardedSnapshot:
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
+        if len(names) <= _FEW:
+            return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
         return self._finder.pointers(names, self.first_rows)
 
     def number_of(self, name: bytes) -> int:

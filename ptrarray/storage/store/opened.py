@@ -41,7 +41,24 @@ class Opened(Protocol):
     """A snapshot and the rows it points to: what an open reader stands on.
 
     Replaced as one, never changed. Of one store or of several that are read as one.
+
+    Attributes
+    ----------
+    limit_nbytes : int or None
+        Bytes that each of the stores has at the most; None where there is no limit.
+    layout : Layout
+        What the arrays are made of.
+    is_plain : bool
+        Whether an array is nothing but a slice of `rows`.
+    data, rows : array, shape (n_rows, *row_shape)
+        The flat array without its mask, and masked where each element has a mask of its own.
     """
+
+    limit_nbytes: int | None
+    layout: Layout
+    is_plain: bool
+    data: Rows
+    rows: Rows
 
     @property
     def snapshot(self) -> Snapshot:
@@ -50,26 +67,6 @@ class Opened(Protocol):
     @property
     def stores(self) -> tuple[OpenedStore, ...]:
         """The stores that it consists of, each opened."""
-
-    @property
-    def limit_nbytes(self) -> int | None:
-        """Bytes that each of the stores has at the most; None where there is no limit."""
-
-    @property
-    def layout(self) -> Layout:
-        """What the arrays are made of."""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether an array is nothing but a slice of `rows`."""
-
-    @property
-    def data(self) -> Rows:
-        """The flat array without its mask, shape (n_rows, *row_shape)."""
-
-    @property
-    def rows(self) -> Rows:
-        """The flat array; masked where each element has a mask of its own."""
 
     def parts(self) -> tuple[Any, Any]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
