@@ -15,6 +15,7 @@ from ptrarray.format import dtypes
 from ptrarray.format.attrs import checked
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.layouts import MIXED, ROWS, SHAPED, Layout, mask_itemsize
+from ptrarray.intake.choices import check_choice
 from ptrarray.intake.numbers import integer, nbytes
 from ptrarray.storage.lifecycle.create import new_header
 from ptrarray.storage.shards.create import create_any, replace_any
@@ -102,13 +103,7 @@ def create(
     ((2, 2), array(3.25))
     """
     directory = absolute(path)
-    if mode not in MODES:
-        raise BadInputError(
-            f"mode {mode!r} is not one of {', '.join(map(repr, MODES))}",
-            path=str(directory),
-            found=mode,
-            expected=MODES,
-        )
+    check_choice("mode", mode, MODES, str(directory))
     layout = _layout(dtype, row_shape, masked=bool(masked))
     header = new_header(layout, integer("rows", rows), checked(attrs))
     shard_nbytes = None if shard_size is None else _shard_nbytes(shard_size, header)

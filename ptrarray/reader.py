@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from contextlib import closing
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Self, overload
 
@@ -15,12 +17,13 @@ from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
 from ptrarray.frames.series import to_series
-from ptrarray.rows.chained import ChainedRows
+from ptrarray.intake.choices import check_choice
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
-from ptrarray.storage.shards.opened import ShardedState, divided, open_state, parts_of, refreshed
+from ptrarray.storage.shards.opened import divided, load_any
 from ptrarray.storage.shards.upkeep import check_any
-from ptrarray.storage.store.opened import Closed, State, absolute
+from ptrarray.storage.store.opened import Closed, Opened, absolute
+from ptrarray.storage.store.snapshot import locate_found
 from ptrarray.storage.system.advice import prefetch
 from ptrarray.storage.system.mapping import Backend, Mode
 from ptrarray.storage.writing import transactions
@@ -142,7 +145,7 @@ class PointerArray(Mapping[str, Array]):
         self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
         self._arrays: Arrays | None = None
-        self._state: State | ShardedState | Closed = open_state(self._path, mode, backend)
+        self._opened: Opened = load_any(self._path, mode, backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.path, self._mode, self._backend)
@@ -159,7 +162,7 @@ class PointerArray(Mapping[str, Array]):
         return (
             f"<PointerArray {self.path!r}, mode {self._mode!r}, backend {self._backend!r}: "
             f"{len(self)} arrays, "
-            f"{self.shape[0]} {self._state.layout.describe()}>"
+            f"{self.shape[0]} {self._opened.layout.describe()}>"
         )
 
     def refresh(self) -> None:
@@ -175,7 +178,7 @@ class PointerArray(Mapping[str, Array]):
         """
         if self._handed_out:
             self.flush()
-        self._state, self._arrays = refreshed(self._state, self._mode), None
+        self._opened, self._arrays = self._opened.refreshed(self._mode), None
 
     def flush(self) -> None:
         """In mode ``r+``: put changes made through views on the disk, and renew checksums.
@@ -183,16 +186,13 @@ class PointerArray(Mapping[str, Array]):
         Does nothing in the other modes. A writer may replace or delete an
         array meanwhile; then the writer's checksum stays.
         """
-        parts = divided(self._state, self._handed_out)
+        parts = divided(self._opened.stores, self._handed_out)
         if self._mode != "r+" or not parts:
             return
-        for part, ranges in parts:
-            session = Session(part.snapshot.directory)
-            try:
-                transactions.renew_checksums(session, part.snapshot.header, ranges)
+        for store, ranges in parts:
+            with closing(Session(store.snapshot.directory)) as session:
+                transactions.renew_checksums(session, store.snapshot.header, ranges)
                 session.flush()
-            finally:
-                session.close()
         # Views stay in their owners' hands, who may go on writing to them.
         self._handed_out = _merged(self._handed_out)
 
@@ -202,12 +202,12 @@ class PointerArray(Mapping[str, Array]):
             try:
                 self.flush()
             finally:
-                self._state, self._arrays = Closed(self.path), None
+                self._opened, self._arrays = Closed(self.path), None
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return isinstance(self._state, Closed)
+        return isinstance(self._opened, Closed)
 
     # what it is ----------------------------------------------------------------------------
 
@@ -229,12 +229,12 @@ class PointerArray(Mapping[str, Array]):
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the elements of the flat array; uint8 in a mixed store."""
-        return self._state.data.dtype
+        return self._opened.data.dtype
 
     @property
     def row_shape(self) -> tuple[int, ...] | None:
         """Shape of one row, ``()`` for scalars; None if each array has its own shape."""
-        layout = self._state.layout
+        layout = self._opened.layout
         return layout.row_shape if layout.kind == ROWS else None
 
     @property
@@ -244,32 +244,32 @@ class PointerArray(Mapping[str, Array]):
         ``"rows"``: one dtype and row shape; ``"shaped"``: one dtype, each
         array its own shape; ``"mixed"``: each array its own dtype and shape.
         """
-        return self._state.layout.kind
+        return self._opened.layout.kind
 
     @property
     def masked(self) -> bool:
         """Whether the store keeps masks: its arrays are `numpy.ma.MaskedArray`."""
-        return self._state.layout.masked
+        return self._opened.layout.masked
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the flat array, ``(n_rows, *row_shape)``."""
-        return self._state.data.shape
+        return self._opened.data.shape
 
     @property
     def ndim(self) -> int:
         """Number of dimensions of the flat array."""
-        return self._state.data.ndim
+        return self._opened.data.ndim
 
     @property
     def size(self) -> int:
         """Number of elements of the flat array."""
-        return self._state.data.size
+        return self._opened.data.size
 
     @property
     def nbytes(self) -> int:
         """Bytes of the flat array, holes and pre-sized rows included."""
-        return self._state.data.nbytes
+        return self._opened.data.nbytes
 
     @property
     def shards(self) -> list[str]:
@@ -282,12 +282,12 @@ class PointerArray(Mapping[str, Array]):
         >>> len(store.shards)
         1
         """
-        return [str(part.snapshot.directory) for part in parts_of(self._state)]
+        return [str(store.snapshot.directory) for store in self._opened.stores]
 
     @property
     def shard_nbytes(self) -> int | None:
         """Largest size of a shard in bytes; None for a store without shards."""
-        return self._state.snapshot.shard_nbytes
+        return self._opened.limit_nbytes
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -298,7 +298,7 @@ class PointerArray(Mapping[str, Array]):
         >>> store.attrs["rate"]
         16000
         """
-        return MappingProxyType(self._state.snapshot.attrs)
+        return MappingProxyType(self._opened.snapshot.attrs)
 
     # by name -------------------------------------------------------------------------------
 
@@ -334,39 +334,32 @@ class PointerArray(Mapping[str, Array]):
         >>> store["utt2"], float(store[5]), store[::2]
         (array([4., 5.], dtype=float32), 6.0, array([1., 3., 5.], dtype=float32))
         """
-        state = self._state
+        opened = self._opened
         if isinstance(key, str):
             try:
-                pointer = state.snapshot.find(key.encode())
+                raw = key.encode()
             except UnicodeEncodeError:
-                pointer = None
+                raise unknown(key, self.path) from None
+            if not opened.is_plain:
+                return self._shaped(opened, key, raw)
+            pointer = opened.snapshot.find(raw)
             if pointer is None:
                 raise unknown(key, self.path)
             start, end = pointer
             if self._mode == "r+":
                 self._note(start, end)
-            return state.rows[start:end] if state.is_plain else self._shaped(state, key)
-        self._note(0, len(state.rows))
-        return state.rows[key]
+            return opened.rows[start:end]
+        self._note(0, len(opened.rows))
+        return opened.rows[key]
 
-    def _shaped(self, state: State | ShardedState | Closed, name: str) -> Array:
-        place = state.snapshot.locate(name.encode())
-        assert place is not None  # found a moment ago in a snapshot that never changes
-        return state.array_at(place)
-
-    def _pointer(self, state: State | ShardedState | Closed, name: str) -> tuple[int, int]:
-        try:
-            raw = name.encode()
-        except (AttributeError, UnicodeEncodeError):  # nothing that could be a name
-            raise unknown(name, self.path) from None
-        found = state.snapshot.find(raw)
-        if found is None:
+    def _shaped(self, opened: Opened, name: str, raw: bytes) -> Array:
+        """Return the array of a name where it is more than a slice of the rows."""
+        address = opened.snapshot.locate(raw)
+        if address is None:
             raise unknown(name, self.path)
-        return found
-
-    def _rows(self, state: State | ShardedState | Closed, start: int, end: int) -> Array:
-        self._note(start, end)
-        return state.rows[start:end]
+        if self._mode == "r+":
+            self._note(*opened.snapshot.pointer_at(address))
+        return opened.array_at(address)
 
     def _note(self, start: int, end: int) -> None:
         """Remember rows that were handed out writable."""
@@ -376,13 +369,13 @@ class PointerArray(Mapping[str, Array]):
                 self._handed_out = _merged(self._handed_out)
 
     def __contains__(self, name: object) -> bool:
-        return name in Names(self._state.snapshot)
+        return name in Names(self._opened.snapshot)
 
     def __len__(self) -> int:
-        return len(self._state.snapshot)
+        return len(self._opened.snapshot)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(Names(self._state.snapshot))
+        return iter(Names(self._opened.snapshot))
 
     def values(self) -> ValuesView[Array]:
         """Return the arrays in data order, as views."""
@@ -405,7 +398,7 @@ class PointerArray(Mapping[str, Array]):
         [3, 2, 1]
         """
         note = self._note if self._mode == "r+" else None
-        return walk(self._state, note, ahead=True)
+        return walk(self._opened, note, ahead=True)
 
     def take(self, names: Iterable[str]) -> Ragged:
         """Copy several arrays into one contiguous batch.
@@ -434,11 +427,12 @@ class PointerArray(Mapping[str, Array]):
         >>> store.take(["utt3", "utt1"]).to_list()
         [array([6.], dtype=float32), array([1., 2., 3.], dtype=float32)]
         """
-        state = self._state
+        opened = self._opened
         wanted = _listed(names, "take")
         encoded = encode_all(wanted)
-        starts, ends = self._pointers(state, wanted, encoded)
-        return joined(state, starts, ends, lambda: state.snapshot.locate_all(encoded))
+        starts, ends = self._pointers(opened, wanted, encoded)
+        locate = partial(locate_found, opened.snapshot)
+        return joined(opened, starts, ends, lambda: map(locate, encoded))
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Have the system fetch arrays from the disk that will be asked for soon.
@@ -469,21 +463,24 @@ class PointerArray(Mapping[str, Array]):
         >>> store["utt3"]
         array([6.], dtype=float32)
         """
-        state = self._state
+        opened = self._opened
         wanted = _listed(names, "prefetch")
-        starts, ends = self._pointers(state, wanted, encode_all(wanted))
-        prefetch(state.sources, starts, ends)
+        starts, ends = self._pointers(opened, wanted, encode_all(wanted))
+        prefetch(opened.sources, starts, ends)
 
     def _pointers(
-        self, state: State | ShardedState | Closed, names: list[str], encoded: list[bytes]
+        self, opened: Opened, names: list[str], encoded: list[bytes]
     ) -> tuple[Int64s, Int64s]:
-        """Return starts and ends of several names, made sure to lie in the flat array."""
-        pointers = state.snapshot.find_all(encoded).reshape(-1, 2)
+        """Return starts and ends of several names, checked to lie in the flat array."""
+        pointers = opened.snapshot.find_all(encoded).reshape(-1, 2)
         starts, ends = pointers[:, 0], pointers[:, 1]
-        if ((starts < 0) | (starts > ends) | (ends > len(state.data))).any():
-            pointers = np.array([self._pointer(state, name) for name in names], np.int64)
+        doubtful = (starts < 0) | (starts > ends) | (ends > len(opened.data))
+        if doubtful.any():
+            for at in np.flatnonzero(doubtful).tolist():
+                if opened.snapshot.find(encoded[at]) is None:  # which refuses a damaged pointer
+                    raise unknown(names[at], self.path)
             # An empty array may lie past the end.
-            starts, ends = np.minimum(pointers, len(state.data)).T
+            starts, ends = np.minimum(pointers, len(opened.data)).T
         return starts, ends
 
     @property
@@ -500,7 +497,7 @@ class PointerArray(Mapping[str, Array]):
         >>> store.meta["utt4"], store.meta["utt1"]
         ({'speaker': 'Ann'}, {})
         """
-        return Meta(self._state.snapshot)
+        return Meta(self._opened.snapshot)
 
     def series(self, name: str) -> Any:
         """Return an array as a pandas Series on the store's memory.
@@ -526,7 +523,7 @@ class PointerArray(Mapping[str, Array]):
         >>> store.pointers["utt2"]
         Pointer(start=3, end=5)
         """
-        return Pointers(self._state.snapshot)
+        return Pointers(self._opened.snapshot)
 
     # by position ---------------------------------------------------------------------------
 
@@ -541,14 +538,14 @@ class PointerArray(Mapping[str, Array]):
         >>> store.arrays[[2, 0]]
         Ragged(2 arrays, 4 rows of float32)
         """
-        if self._arrays is None or self._arrays.state is not self._state:
-            self._arrays = Arrays(self._state, self._note if self._mode == "r+" else None)
+        if self._arrays is None or self._arrays.opened is not self._opened:
+            self._arrays = Arrays(self._opened, self._note if self._mode == "r+" else None)
         return self._arrays
 
     @property
     def names(self) -> Names:
         """Names by position, decoded when asked for."""
-        return Names(self._state.snapshot)
+        return Names(self._opened.snapshot)
 
     @property
     def starts(self) -> Int64s:
@@ -557,12 +554,12 @@ class PointerArray(Mapping[str, Array]):
         With commits since the last checkpoint, or of several shards, a copy
         that is made once.
         """
-        return self._state.snapshot.starts
+        return self._opened.snapshot.starts
 
     @property
     def ends(self) -> Int64s:
         """Row after the last one of each array; as `starts`."""
-        return self._state.snapshot.ends
+        return self._opened.snapshot.ends
 
     @property
     def lengths(self) -> Int64s:
@@ -582,12 +579,13 @@ class PointerArray(Mapping[str, Array]):
         for slices of the store instead. Rows are numbered from the first shard
         to the last, so compacting one changes the numbers of all after it.
         """
-        state = self._state
-        return self._rows(state, 0, len(state.rows))
+        rows = self._opened.rows
+        self._note(0, len(rows))
+        return rows[:]
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Return `rows` to numpy; a view unless `dtype` or `copy` ask for a copy."""
-        is_joined = isinstance(self._state.rows, ChainedRows)
+        is_joined = len(self._opened.stores) > 1
         if copy is False and (is_joined or self._backend != "mmap"):
             raise ValueError(f"reading {self.path} copies, which copy=False forbids")
         if is_joined or self._backend == "mmap":
@@ -601,16 +599,16 @@ class PointerArray(Mapping[str, Array]):
 
     def _reducible(self) -> tuple[Any, Int64s, Int64s]:
         """Return what a reduction works on: the flat array and the ranges of all arrays."""
-        state = self._state
-        if state.layout.kind == MIXED:
+        opened = self._opened
+        if opened.layout.kind == MIXED:
             raise BadInputError(
                 f"{self.path} keeps arrays of any dtype: reduce them one by one",
                 path=self.path,
                 found="a mixed store",
                 expected="a store of one dtype",
             )
-        rows = reductions.MaskedRows(*state.parts()) if state.layout.masked else state.rows
-        return rows, *state.columns()
+        rows = reductions.MaskedRows(*opened.parts()) if opened.layout.masked else opened.rows
+        return rows, *opened.columns()
 
     def reduce(
         self, ufunc: np.ufunc, *, axis: int | None = 0, dtype: npt.DTypeLike | None = None
@@ -712,7 +710,7 @@ class PointerArray(Mapping[str, Array]):
 
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
-        check_any(self._state, progress=progress)
+        check_any(self._opened, progress=progress)
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -721,14 +719,8 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _check_options(path: str, mode: str, backend: str) -> None:
-    for name, found, known in (("mode", mode, MODES), ("backend", backend, BACKENDS)):
-        if found not in known:
-            raise BadInputError(
-                f"{name} {found!r} is not one of {', '.join(map(repr, known))}",
-                path=path,
-                found=found,
-                expected=known,
-            )
+    check_choice("mode", mode, MODES, path)
+    check_choice("backend", backend, BACKENDS, path)
     if (mode, backend) == ("r+", "pread"):
         raise BadInputError(
             f"mode 'r+' changes {path} through views on its mapping, and backend 'pread' maps "

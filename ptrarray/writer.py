@@ -15,10 +15,11 @@ from ptrarray.format import names as naming
 from ptrarray.format.layouts import ROWS, Kind
 from ptrarray.intake.batch import from_mapping, from_ragged
 from ptrarray.intake.numbers import count, integer
-from ptrarray.storage.shards.opened import ShardedState, load_any, open_any
+from ptrarray.storage.shards.opened import open_any
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.shards.target import for_call, open_session
-from ptrarray.storage.store.opened import State, absolute
+from ptrarray.storage.store.opened import Opened, absolute
+from ptrarray.storage.store.snapshot import locate_found
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.allocation import allocated
 from ptrarray.storage.writing.session import Session
@@ -106,7 +107,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         self._durable = durable
         self._closed = False
         self._opened: Session | Shards | None = open_session(self._path, durable=durable)
-        self._state: State | ShardedState | None = None
+        self._state: Opened | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._closed:
@@ -443,12 +444,10 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         session, state = self._session, self._state
         with session.locked():
             start, end = self.pointers[name]
-            state = self._state = load_any(session.snapshot(), "r", state)
+            state = self._state = session.opened(state)
         if state.is_plain:
             return state.rows[start:end]
-        place = state.snapshot.locate(name.encode())
-        assert place is not None  # its pointer was found under the same lock
-        return state.array_at(place)
+        return state.array_at(locate_found(state.snapshot, name.encode()))
 
     def __contains__(self, name: object) -> bool:
         return name in self.pointers

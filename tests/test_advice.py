@@ -295,7 +295,7 @@ def test_shards_are_told_of_their_own_rows(
     told: dict[int, set[int]] = {}
     with ptrarray.open(path) as store:
         assert len(store.shards) > 3
-        sources = store._state.sources
+        sources = store._opened.sources
         assert len(sources) == len(store.shards) * (1 + masked)
         for number, source in enumerate(sources):
             found = told.setdefault(number, set())

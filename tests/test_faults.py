@@ -22,6 +22,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptrarray
+from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system import files
 from tests.support.faults import CALLS, HARMLESS, SHORT, SYNCS, Faults, injected
 from tests.support.power import materialise, read_tree
@@ -246,7 +247,7 @@ def check_clean(path: Path, content: Content) -> None:
     """Check that nothing is left over when the next writer has been there."""
     ptrarray.append(path).close()
     assert look(path) == content
-    header = ptrarray.open(path)._state.snapshot.header
+    header = open_snapshot(path).header
     in_use = {header.data_file, header.mask_file} - {None}
     assert {p.name for p in path.iterdir()} == in_use | {"index.msgpack", "journal.msgpack"}
     assert [p.name for p in path.parent.iterdir()] == [path.name]

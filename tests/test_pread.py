@@ -127,9 +127,9 @@ def test_special_indices_of_masked_rows(masked: Path, key: Any) -> None:
             wanted = mapped.rows[key]
         except Exception as error:  # noqa: BLE001 - whatever numpy raises
             with pytest.raises(type(error)):
-                store._state.rows[key]
+                store._opened.rows[key]
             return
-        found = store._state.rows[key]
+        found = store._opened.rows[key]
         assert type(found) is type(wanted)
         assert ma.getmaskarray(found).tolist() == ma.getmaskarray(wanted).tolist()
         check_same(ma.getdata(found), ma.getdata(wanted))
@@ -318,7 +318,7 @@ def test_a_copy_is_not_called_a_view(path: Path) -> None:
         with pytest.raises(ValueError, match="copy"):
             np.array(store, copy=False)
         with pytest.raises(ValueError, match="copy"):
-            np.array(store._state.rows, copy=False)
+            np.array(store._opened.rows, copy=False)
         assert not np.shares_memory(store.rows, store.rows)
 
 

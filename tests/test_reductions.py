@@ -515,7 +515,7 @@ def test_results_do_not_depend_on_the_number_of_threads(store: Stored) -> None:
     results = []
     for n_threads in (1, 3):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(blocks, "_cores", lambda n_threads=n_threads: n_threads)
+            patch.setattr(blocks, "count_cores", lambda n_threads=n_threads: n_threads)
             results.append(reductions.reduce(*store, np.add).tobytes())
             results.append(outcome(lambda: reductions.std(*store)).tobytes())
     assert results[:2] == results[2:]

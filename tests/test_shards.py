@@ -29,6 +29,7 @@ from ptrarray import (
 )
 from ptrarray.cli import main
 from ptrarray.storage.shards.finder import Finder
+from ptrarray.storage.shards.snapshot import open_shards
 from tests.support.checks import (
     check_same,
     check_store,
@@ -909,8 +910,7 @@ def test_repair_of_what_is_no_store(tmp_path: Path) -> None:
 def test_a_damaged_name_table_is_told(path: Path, writer: PointerArrayWriter) -> None:
     writer.close()
     ptrarray.checkpoint(path)
-    store = ptrarray.open(path)
-    finder = Finder(store._state.snapshot.shards)  # type: ignore[union-attr]
+    finder = Finder(open_shards(path).shards)
     number, slots, n_homes, entries = finder._newest_first[0]
     finder._newest_first[0] = (number, slots[:0], n_homes, entries)
     with pytest.raises(IndexError):

@@ -54,7 +54,7 @@ def looks(
     interval : float
         Seconds between looks.
     n_names : int
-        How many of the newest names to tell.
+        How many of the newest names to return.
     waits : bool
         Whether to wait for a store that is not there, now or later.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import reprlib
 import traceback
 from collections.abc import Callable, Generator, Iterator
@@ -35,6 +34,7 @@ from ptrarray.jobs.worker import (
     summarize,
     work_packed,
 )
+from ptrarray.reductions.blocks import count_cores
 from ptrarray.writer import append
 
 _CHUNK_SECONDS = 0.2
@@ -95,8 +95,7 @@ def count_workers(processes: int | None, executor: Executor | None) -> int:
         raise BadInputError(
             f"processes is {processes}, expected at least 1", found=processes, expected=1
         )
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return processes or getattr(executor, "_max_workers", None) or usable or 1
+    return processes or getattr(executor, "_max_workers", None) or count_cores()
 
 
 def prepare(

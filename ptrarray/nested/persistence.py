@@ -21,6 +21,7 @@ from ptrarray.errors import (
 from ptrarray.format.checksum import crc32
 from ptrarray.frames.apart import take_apart
 from ptrarray.frames.together import put_together
+from ptrarray.intake.choices import check_choice
 from ptrarray.nested.decoder import decode
 from ptrarray.nested.encoder import encode
 from ptrarray.nested.tokens import malformed, read_tokens
@@ -113,13 +114,7 @@ def _target(path: str | os.PathLike[str], mode: str) -> Path:
             expected="a path",
         )
     directory = absolute(path)
-    if mode not in MODES:
-        raise BadInputError(
-            f"mode {mode!r} is not one of {', '.join(map(repr, MODES))}",
-            path=str(directory),
-            found=mode,
-            expected=MODES,
-        )
+    check_choice("mode", mode, MODES, str(directory))
     if not os.path.lexists(directory):
         return directory
     if not is_store(directory):

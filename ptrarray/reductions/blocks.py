@@ -72,7 +72,7 @@ def in_parallel(
     tasks = iter(tasks)
     first_two = list(islice(tasks, 2))
     tasks = chain(first_two, tasks)
-    n_threads = n_threads or _cores()
+    n_threads = n_threads or count_cores()
     if len(first_two) < 2 or n_threads == 1:
         yield from map(function, tasks)
         return
@@ -231,7 +231,8 @@ def rows_in(nbytes: int, row_nbytes: int) -> int:
     return max(1, nbytes // max(1, row_nbytes))
 
 
-def _cores() -> int:
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

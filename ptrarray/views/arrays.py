@@ -13,37 +13,38 @@ from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import ROWS
 from ptrarray.rows.copying import cut
 from ptrarray.rows.ragged import Ragged, gather
-from ptrarray.storage.shards.opened import ShardedState
-from ptrarray.storage.store.opened import Closed, State
+from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.system.advice import is_cold, prefetch, prefetch_cold, reads_little_ahead
 from ptrarray.views.catalog import Names
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
-Note = Callable[[int, int], None]  # told of rows that are handed out writable
+Note = Callable[[int, int], None]  # called with rows that are handed out writable
 
-_BLOCK = 1 << 12  # positions looked at in one go
-_WINDOW = 1 << 16  # at the most
-# Rows that the system is told to fetch in one go, and that are read in one go where nothing is
-# mapped. Of the latter, an array that is kept keeps all.
+_BLOCK = 1 << 12  # arrays whose pointers are turned into ints in one go
+# What the system is asked to fetch in one go; of small arrays, at most so many.
 _WINDOW_NBYTES = 32 << 20
+_WINDOW = 1 << 16
+# What is read in one go where nothing is mapped. One array that is kept keeps all of it.
 _READ_NBYTES = 256 << 10
 
 
-def walk(
-    state: State | ShardedState | Closed, note: Note | None, *, ahead: bool = False
-) -> Iterator[Array]:
-    """Yield all arrays in data order, as views; with `ahead` have the system fetch them first."""
-    starts, ends = state.columns()
-    is_mapped = state.snapshot.backend == "mmap"
-    # Reading one after the other, the system needs to be told of a mapping only.
+def walk(opened: Opened, note: Note | None, *, ahead: bool = False) -> Iterator[Array]:
+    """Yield all arrays in data order, as views.
+
+    With `ahead`, the system is asked for rows that seem not to be in memory before they are
+    needed.
+    """
+    starts, ends = opened.columns()
+    is_mapped = opened.snapshot.backend == "mmap"
+    # Where nothing is mapped, the system sees that the file is read in order, and reads ahead.
     whole = slice(0, len(starts))
-    windows = _windows(state, starts, ends) if ahead and is_mapped else [whole]
+    windows = _windows(opened, starts, ends) if ahead and is_mapped else [whole]
     blocks = chain.from_iterable(map(_blocks, windows))
-    if not state.is_plain:
-        yield from _walk_shaped(state, note, blocks)
+    if not opened.is_plain:
+        yield from _walk_shaped(opened, note, blocks)
         return
-    rows = state.rows
+    rows = opened.rows
     for block in blocks:
         if not is_mapped:
             yield from _read(rows, starts[block], ends[block])
@@ -59,15 +60,20 @@ def walk(
 
 
 def _blocks(window: slice) -> Iterator[slice]:
-    """Cut positions into those looked at in one go."""
+    """Yield a range of positions in blocks of at most `_BLOCK`."""
     for at in range(window.start, window.stop, _BLOCK):
         yield slice(at, min(at + _BLOCK, window.stop))
 
 
-def _windows(state: State | ShardedState | Closed, starts: Int64s, ends: Int64s) -> Iterator[slice]:
-    """Do the same; before each, have the system fetch the next one's rows if they seem cold."""
-    window_rows = max(1, _WINDOW_NBYTES // max(1, state.layout.width))
-    sources = state.sources
+def _windows(opened: Opened, starts: Int64s, ends: Int64s) -> Iterator[slice]:
+    """Yield all positions in windows of some 32 MB of rows.
+
+    Before a window is yielded, the system is asked to fetch the rows of the one after it if
+    they seem not to be in memory. So the first window is empty: nothing is read while the
+    second, which has the first rows, is on its way.
+    """
+    window_rows = max(1, _WINDOW_NBYTES // max(1, opened.layout.width))
+    sources = opened.sources
     block = slice(0, 0)
     while block.stop < len(starts):
         at, before = block.stop, block
@@ -76,7 +82,7 @@ def _windows(state: State | ShardedState | Closed, starts: Int64s, ends: Int64s)
         first, last = starts[at : at + 1], ends[block].max(keepdims=True)
         # The system is fetching the first rows by itself, as the ones before were read.
         if is_cold(sources, int(last[0]) - 1):
-            if not reads_little_ahead(state.snapshot.directory):
+            if not reads_little_ahead(opened.snapshot.directory):
                 sources = []  # of a disk that advice only disturbs
             prefetch(sources, first, last, 2 * _WINDOW_NBYTES)  # the last may reach beyond
         yield before
@@ -90,60 +96,58 @@ def _read(rows: Any, starts: Int64s, ends: Int64s) -> Iterator[Array]:
         yield from gather(rows, starts[low:high], ends[low:high])
 
 
-def _walk_shaped(
-    state: State | ShardedState | Closed, note: Note | None, blocks: Iterable[slice]
-) -> Iterator[Array]:
-    snapshot = state.snapshot
+def _walk_shaped(opened: Opened, note: Note | None, blocks: Iterable[slice]) -> Iterator[Array]:
+    snapshot = opened.snapshot
     for position in chain.from_iterable(range(block.start, block.stop) for block in blocks):
-        place = snapshot.located(position)
+        address = snapshot.locate_position(position)
         if note is not None:
-            note(*snapshot.pointer_at(place))
-        yield state.array_at(place)
+            note(*snapshot.pointer_at(address))
+        yield opened.array_at(address)
 
 
 def joined(
-    state: State | ShardedState | Closed,
+    opened: Opened,
     starts: Int64s,
     ends: Int64s,
-    places: Callable[[], Iterable[int]],
+    addresses: Callable[[], Iterable[int]],
 ) -> Ragged:
     """Copy arrays into one contiguous batch.
 
     Parameters
     ----------
-    state : State
-        What they are of.
+    opened : Opened
+        The store.
     starts, ends : ndarray of int64
-        Their rows.
-    places : callable
-        Gives where the snapshot located each of them.
+        Rows of the arrays.
+    addresses : callable
+        Returns the addresses of the arrays, which are needed where an array is more than rows.
 
     Raises
     ------
     BadInputError
         If they are not of one dtype and one shape but for the first axis.
     """
-    prefetch_cold(state.sources, starts, ends)
-    if state.layout.kind == ROWS:
-        return gather(state.rows, starts, ends)
-    arrays = [state.array_at(place) for place in places()]
+    prefetch_cold(opened.sources, starts, ends)
+    if opened.layout.kind == ROWS:
+        return gather(opened.rows, starts, ends)
+    arrays = [opened.array_at(address) for address in addresses()]
     kinds = {(array.dtype, array.shape[1:]) for array in arrays}
     if len(kinds) > 1 or not all(array.ndim for array in arrays):
         found = ", ".join(sorted({f"{array.dtype} {array.shape}" for array in arrays})[:4])
         raise BadInputError(
-            f"arrays of {state.snapshot.directory} cannot be laid end to end, which needs one dtype "
+            f"arrays of {opened.snapshot.directory} cannot be laid end to end, which needs one dtype "
             f"and one shape but for the first axis: {found}; read them one by one",
-            path=str(state.snapshot.directory),
+            path=str(opened.snapshot.directory),
             found=found,
             expected="one dtype and one shape of rows",
         )
     if not arrays:
-        return gather(state.rows, starts, ends)
+        return gather(opened.rows, starts, ends)
     offsets = np.cumsum([0, *map(len, arrays)])
     # By itself, numpy makes big-endian numbers native and leaves out padding.
     values = np.empty((int(offsets[-1]), *arrays[0].shape[1:]), arrays[0].dtype)
     np.concatenate([np.ma.getdata(array) for array in arrays], out=values)
-    if state.layout.masked:
+    if opened.layout.masked:
         masks = [np.ma.getmaskarray(array) for array in arrays]
         values = np.ma.MaskedArray(values, np.concatenate(masks))
     return Ragged(values, offsets)
@@ -154,22 +158,22 @@ class Arrays:
 
     Parameters
     ----------
-    state : State
-        What the reader stood on when it was asked.
+    opened : Opened
+        What the reader had open when it was asked for its arrays.
     note : callable or None
-        Told of rows that are handed out writable.
+        Called with rows that are handed out writable.
     """
 
-    def __init__(self, state: State | ShardedState | Closed, note: Note | None) -> None:
-        self.state = state
+    def __init__(self, opened: Opened, note: Note | None) -> None:
+        self.opened = opened
         self._note = note
-        self._rows = state.rows
-        # Where pointers can be looked up without further ado; else nothing.
-        starts, self._ends = state.snapshot.item_columns()
-        self._starts = starts if state.is_plain and note is None else starts[:0]
+        self._rows = opened.rows
+        # Columns in which a position finds its pointer; empty where that takes more.
+        starts, self._ends = opened.snapshot.item_columns()
+        self._starts = starts if opened.is_plain and note is None else starts[:0]
 
     def __len__(self) -> int:
-        return len(self.state.snapshot)
+        return len(self.opened.snapshot)
 
     @overload
     def __getitem__(self, key: int) -> Array: ...
@@ -187,19 +191,19 @@ class Arrays:
             if 0 <= start <= end <= len(self._rows):
                 return self._rows[start:end]
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            snapshot = self.state.snapshot
-            place = snapshot.located(self._position(int(key)))
+            snapshot = self.opened.snapshot
+            address = snapshot.locate_position(self._position(int(key)))
             if self._note is not None:
-                self._note(*snapshot.pointer_at(place))
-            return self.state.array_at(place)
-        starts, ends = self.state.columns()
+                self._note(*snapshot.pointer_at(address))
+            return self.opened.array_at(address)
+        starts, ends = self.opened.columns()
         index = key if isinstance(key, slice) else _positions(key)
 
-        def places() -> Iterable[int]:
+        def addresses() -> Iterable[int]:
             chosen = np.arange(len(starts))[index].tolist()
-            return map(self.state.snapshot.located, chosen)
+            return map(self.opened.snapshot.locate_position, chosen)
 
-        return joined(self.state, starts[index], ends[index], places)
+        return joined(self.opened, starts[index], ends[index], addresses)
 
     def _position(self, key: int) -> int:
         position = key + len(self) if key < 0 else key
@@ -208,10 +212,10 @@ class Arrays:
         return position
 
     def __iter__(self) -> Iterator[Array]:
-        return walk(self.state, self._note)
+        return walk(self.opened, self._note)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} arrays of {self.state.snapshot.directory}>"
+        return f"<{len(self)} arrays of {self.opened.snapshot.directory}>"
 
 
 def _positions(key: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -245,4 +249,4 @@ class Items(ItemsView[str, Array]):
 
     def __iter__(self) -> Iterator[tuple[str, Array]]:
         arrays = self._arrays()
-        return zip(Names(arrays.state.snapshot), arrays, strict=True)
+        return zip(Names(arrays.opened.snapshot), arrays, strict=True)

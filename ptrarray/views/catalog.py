@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from ptrarray.format import metadata
 from ptrarray.rows.pointers import Pointer
-from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.session import Session
 from ptrarray.storage.writing.transactions import unknown
 
+Value = TypeVar("Value")
+
 
 def encoded(name: object) -> bytes | None:
-    """UTF-8 bytes of a name to look for; None for what can be no name."""
+    """Return a name to look for as UTF-8; None for what cannot be a name."""
     try:
         return name.encode() if isinstance(name, str) else None
     except UnicodeEncodeError:
@@ -25,12 +26,12 @@ def encoded(name: object) -> bytes | None:
 
 
 def decoded(raw: bytes) -> str:
-    """Text of a name read from a store; a damaged one shows where."""
+    """Return a name read from a store as text; bytes that are not UTF-8 become escapes."""
     return raw.decode(errors="backslashreplace")
 
 
 class Catalog(Protocol):
-    """What tells of names and pointers: a `Snapshot`, or a writer as of now."""
+    """What names and pointers are asked of: a `Snapshot`, or what a writer sees committed now."""
 
     directory: Path
 
@@ -55,7 +56,7 @@ class Names(Sequence[str]):
     ('utt1', 'utt3', 3)
     """
 
-    def __init__(self, snapshot: Snapshot | ShardedSnapshot) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
     def __len__(self) -> int:
@@ -89,22 +90,30 @@ class Names(Sequence[str]):
         >>> store.names.newest(2)
         ['utt3', 'utt2']
         """
-        return list(map(decoded, islice(_newest_first(self._snapshot), n_names)))
+        return list(map(decoded, islice(self._snapshot.newest_names(), n_names)))
 
     def __repr__(self) -> str:
         return f"<{len(self)} names of {self._snapshot.directory}>"
 
 
-def _newest_first(snapshot: Snapshot | ShardedSnapshot) -> Iterator[bytes]:
-    shards = snapshot.shards if isinstance(snapshot, ShardedSnapshot) else (snapshot,)
-    for shard in reversed(shards):  # arrays are added to the last one
-        told, index = shard.overlay.entries, shard.index
-        yield from (name for name, entry in reversed(told.items()) if entry >= 0)
-        names = map(index.name, reversed(range(index.header.n_arrays)))
-        yield from (name for name in names if name not in told)
+class ByName(Mapping[str, Value]):
+    """What a catalog has for each name, in data order."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __contains__(self, name: object) -> bool:
+        raw = encoded(name)
+        return raw is not None and self._catalog.find(raw) is not None
+
+    def __len__(self) -> int:
+        return len(self._catalog)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(decoded, self._catalog.names())
 
 
-class Pointers(Mapping[str, Pointer]):
+class Pointers(ByName[Pointer]):
     """Name to `Pointer`, in data order. Pickled, it becomes a dict.
 
     Examples
@@ -113,25 +122,12 @@ class Pointers(Mapping[str, Pointer]):
     Pointer(start=3, end=5)
     """
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-
     def __getitem__(self, name: str) -> Pointer:
         raw = encoded(name)
         found = None if raw is None else self._catalog.find(raw)
         if found is None:
             raise unknown(name, str(self._catalog.directory))
         return Pointer(*found)
-
-    def __contains__(self, name: object) -> bool:
-        raw = encoded(name)
-        return raw is not None and self._catalog.find(raw) is not None
-
-    def __len__(self) -> int:
-        return len(self._catalog)
-
-    def __iter__(self) -> Iterator[str]:
-        return map(decoded, self._catalog.names())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)
@@ -140,7 +136,7 @@ class Pointers(Mapping[str, Pointer]):
         return f"<{len(self)} pointers of {self._catalog.directory}>"
 
 
-class Meta(Mapping[str, dict[str, Any]]):
+class Meta(ByName[dict[str, Any]]):
     """Name to metadata, in data order.
 
     Examples
@@ -149,25 +145,12 @@ class Meta(Mapping[str, dict[str, Any]]):
     {}
     """
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-
     def __getitem__(self, name: str) -> dict[str, Any]:
         raw = encoded(name)
         found = None if raw is None else self._catalog.meta(raw)
         if found is None:
             raise unknown(name, str(self._catalog.directory))
         return found
-
-    def __contains__(self, name: object) -> bool:
-        raw = encoded(name)
-        return raw is not None and self._catalog.find(raw) is not None
-
-    def __len__(self) -> int:
-        return len(self._catalog)
-
-    def __iter__(self) -> Iterator[str]:
-        return map(decoded, self._catalog.names())
 
     def __repr__(self) -> str:
         return f"<metadata of {len(self)} arrays of {self._catalog.directory}>"

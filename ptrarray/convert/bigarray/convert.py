@@ -22,6 +22,7 @@ from ptrarray.creation import is_store
 from ptrarray.errors import BadInputError, CorruptStoreError
 from ptrarray.format import names as naming
 from ptrarray.format.checksum import crc32
+from ptrarray.intake.choices import check_choice
 from ptrarray.storage.lifecycle.create import create_store, exists, new_header, replace_store
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.index import Columns
@@ -96,13 +97,7 @@ def from_bigarray(
     [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
     """
     directory = absolute(new)
-    if mode not in MODES:
-        raise BadInputError(
-            f"mode {mode!r} is not one of {', '.join(map(repr, MODES))}",
-            path=str(directory),
-            found=mode,
-            expected=MODES,
-        )
+    check_choice("mode", mode, MODES, str(directory))
     is_there = os.path.lexists(directory)
     is_replaceable = mode == "w" and is_store(directory) and not is_sharded(directory)
     if is_there and not is_replaceable:

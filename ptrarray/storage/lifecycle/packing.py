@@ -19,10 +19,10 @@ from ptrarray.progress import bar
 from ptrarray.rows.copying import cut
 from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns
 from ptrarray.storage.lifecycle.create import fresh_state
-from ptrarray.storage.lifecycle.verify import Damage
+from ptrarray.storage.lifecycle.verify import array_damage
 from ptrarray.storage.store.index import Columns, column_bytes
-from ptrarray.storage.store.opened import State
-from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
+from ptrarray.storage.store.opened import OpenedStore
+from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
 from ptrarray.storage.system.mapping import Rows
 
 Int64s = npt.NDArray[np.int64]
@@ -39,12 +39,12 @@ class _Member(NamedTuple):
     pieces: Iterator[Any]
 
 
-def write_pack(state: State, write: Write, *, progress: bool = False) -> None:
+def write_pack(opened: OpenedStore, write: Write, *, progress: bool = False) -> None:
     """Write a store as it is in a snapshot, its living rows end to end.
 
     Parameters
     ----------
-    state : State
+    opened : OpenedStore
         The snapshot and its rows.
     write : callable
         Takes all of a buffer.
@@ -55,9 +55,9 @@ def write_pack(state: State, write: Write, *, progress: bool = False) -> None:
         At the first array that does not match its checksum; none of its rows
         are written.
     """
-    pack = state.snapshot.index.pack
-    folder = pack.folder if pack else state.snapshot.directory.name
-    members = _members(state)
+    pack = opened.snapshot.index.pack
+    folder = pack.folder if pack else opened.snapshot.directory.name
+    members = _members(opened)
     total, n_written = sum(member.nbytes for member in members), 0
     with bar(total=total, unit="B", unit_scale=True, progress=progress) as counter:
         for name, nbytes, pieces in members:
@@ -72,19 +72,19 @@ def write_pack(state: State, write: Write, *, progress: bool = False) -> None:
     write(tar.trailer(n_written))
 
 
-def _members(state: State) -> list[_Member]:
+def _members(opened: OpenedStore) -> list[_Member]:
     """Return the files of the store as if it had been compacted just now."""
-    snapshot = state.snapshot
+    snapshot = opened.snapshot
     snapshot.index.check()  # what is wrong must not be copied
     snapshot.check_pointers()
-    runs = living_runs(state.layout, snapshot.starts, snapshot.ends)
+    runs = living_runs(opened.layout, snapshot.starts, snapshot.ends)
     n_rows = int(np.sum(runs[1] - runs[0]))
     header, index = _index(
         replace(
             snapshot.header,
             generation=1,
             data_file=tar.DATA,
-            mask_file=tar.MASK if state.layout.masked else None,
+            mask_file=tar.MASK if opened.layout.masked else None,
             n_rows=n_rows,
             n_reserved=n_rows,
             attrs=snapshot.attrs,
@@ -96,11 +96,11 @@ def _members(state: State) -> list[_Member]:
     members = [
         _Member(tar.INDEX, sum(map(len, index)), iter(index)),
         _Member(tar.JOURNAL, len(journal), iter([journal])),
-        _Member(tar.DATA, n_rows * state.layout.width, _living(state)),
+        _Member(tar.DATA, n_rows * opened.layout.width, _living(opened)),
     ]
-    if state.mask is not None:
-        width = state.layout.mask_width
-        members.append(_Member(tar.MASK, n_rows * width, _pieces(state.mask, width, runs)))
+    if opened.mask is not None:
+        width = opened.layout.mask_width
+        members.append(_Member(tar.MASK, n_rows * width, _pieces(opened.mask, width, runs)))
     return members
 
 
@@ -116,20 +116,20 @@ def _index(header: IndexHeader, columns: Columns) -> tuple[IndexHeader, list[Any
     return header, list(index_format.encode(header, contents))
 
 
-def _living(state: State) -> Iterator[memoryview]:
+def _living(opened: OpenedStore) -> Iterator[memoryview]:
     """Yield the rows of all arrays, each once, in order, when their arrays were checked."""
-    layout, snapshot = state.layout, state.snapshot
+    layout, snapshot = opened.layout, opened.snapshot
     starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
     reach = 0
     for low, high in cut((ends - starts) * layout.width, _PIECE_NBYTES):
         columns = (starts[low:high].tolist(), ends[low:high].tolist(), crcs[low:high].tolist())
         for position, (start, end, crc) in enumerate(zip(*columns, strict=True), low):
-            found = state.crc(start, end, position)
+            found = opened.crc(start, end, position)
             if found != crc:
-                problem = f"CRC-32 {found:08x}, its pointer says {crc:08x}"
-                raise _changed(snapshot, position, problem)
+                clause = f"that has CRC-32 {found:08x}, its pointer says {crc:08x}"
+                raise _changed(snapshot, position, clause)
         firsts, lasts = living_runs(layout, starts[low:high], ends[low:high])
-        yield from _pieces(state.data, layout.width, (np.maximum(firsts, reach), lasts))
+        yield from _pieces(opened.data, layout.width, (np.maximum(firsts, reach), lasts))
         reach = int(max(reach, lasts.max(initial=0)))
 
 
@@ -145,14 +145,13 @@ def _pieces(rows: Rows, width: int, runs: tuple[Int64s, Int64s]) -> Iterator[mem
         yield memoryview(bytes(max(0, (end - max(start, len(rows))) * width)))
 
 
-def _changed(snapshot: Snapshot, position: int, problem: str) -> StoreError:
+def _changed(snapshot: StoreSnapshot, position: int, clause: str) -> StoreError:
     """Return the error for an array that does not match its checksum."""
-    raw_name, path = snapshot.name(position), snapshot.data_path
-    name = raw_name.decode(errors="backslashreplace")
-    start, end = snapshot.pointer(position)
-    what = f"has array {name!r:.80}, rows {start} to {end}, that has {problem}"
-    if open_snapshot(snapshot.directory).find(raw_name) == (start, end):
-        damage = Damage(path, what, name, start, end)
+    name, path = snapshot.name(position), snapshot.data_path
+    pointer = snapshot.pointer(position)
+    damage = array_damage(path, name, *pointer, clause)
+    what = damage.problem
+    if open_snapshot(snapshot.directory).find(name) == pointer:
         return CorruptStoreError(f"{path} {what}", path=path, damage=(damage,))
     # A writer may put other arrays at the rows of one that was deleted.
     return StoreError(

@@ -15,7 +15,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.names import hash_all
 from ptrarray.storage.lifecycle.compaction import copy_runs, living_runs, moved_columns
 from ptrarray.storage.lifecycle.create import create_store, new_header
-from ptrarray.storage.lifecycle.verify import Damage
+from ptrarray.storage.lifecycle.verify import Damage, array_damage
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Columns, Index, RaggedColumn
 from ptrarray.storage.store.journal import Journal
@@ -135,9 +135,8 @@ def _name(index: Index, position: int) -> bytes | None:
 def _is_intact(array: _Found, source: Content, left_out: list[Damage]) -> bool:
     problem = _problem(array, source)
     if problem is not None:
-        name = array.name.decode(errors="backslashreplace")
-        what = f"has array {name!r:.80}, rows {array.start} to {array.end}, that {problem}"
-        left_out.append(Damage(source.data.path, what, name, array.start, array.end))
+        where = (source.data.path, array.name, array.start, array.end)
+        left_out.append(array_damage(*where, f"that {problem}"))
     return problem is None
 
 

@@ -12,8 +12,8 @@ from ptrarray.errors import CorruptStoreError
 from ptrarray.format import metadata
 from ptrarray.format.names import hash_all
 from ptrarray.progress import bar
-from ptrarray.storage.store.opened import Closed, State
-from ptrarray.storage.store.snapshot import Snapshot
+from ptrarray.storage.store.opened import OpenedStore
+from ptrarray.storage.store.snapshot import StoreSnapshot
 
 _BLOCK = 1 << 10  # arrays a thread checks in one go
 _NAMES = 1 << 16  # names looked up in one go
@@ -41,16 +41,29 @@ class Damage(NamedTuple):
     end: int | None = None
 
 
-def check(state: State | Closed, *, progress: bool = False) -> None:
+def check(opened: OpenedStore) -> None:
     """Check everything, and raise `CorruptStoreError` with all the damage there is."""
-    snapshot = state.snapshot
+    damage = find_damage(opened)
+    if damage:
+        raise damaged(str(opened.snapshot.directory), damage)
+
+
+def find_damage(opened: OpenedStore, *, progress: bool = False) -> list[Damage]:
+    """Check everything, and return all that is wrong."""
+    snapshot = opened.snapshot
     damage = [*_damaged_journal(snapshot), *_damaged_columns(snapshot)]
     if not damage:
-        damage.extend(_damaged_infos(state))
+        damage.extend(_damaged_infos(opened))
     if not damage:
-        damage.extend(_damaged_arrays(state, progress=progress))
-    if damage:
-        raise damaged(str(snapshot.directory), damage)
+        damage.extend(_damaged_arrays(opened, progress=progress))
+    return damage
+
+
+def array_damage(file: str, name: bytes, start: int, end: int, clause: str) -> Damage:
+    """Return what is wrong with one array, in words such as "that has a damaged pointer"."""
+    text = name.decode(errors="backslashreplace")
+    problem = f"has array {text!r:.80}, rows {start} to {end}, {clause}"
+    return Damage(file, problem, text, start, end)
 
 
 def damaged(path: str, damage: list[Damage]) -> CorruptStoreError:
@@ -63,7 +76,7 @@ def damaged(path: str, damage: list[Damage]) -> CorruptStoreError:
     )
 
 
-def _damaged_journal(snapshot: Snapshot) -> Iterator[Damage]:
+def _damaged_journal(snapshot: StoreSnapshot) -> Iterator[Damage]:
     """Read the journal once more, each record against its checksum."""
     try:
         snapshot.refreshed()
@@ -71,7 +84,7 @@ def _damaged_journal(snapshot: Snapshot) -> Iterator[Damage]:
         yield Damage(error.path, str(error))
 
 
-def _damaged_columns(snapshot: Snapshot) -> Iterator[Damage]:
+def _damaged_columns(snapshot: StoreSnapshot) -> Iterator[Damage]:
     """Find what is wrong with the index, and with the journal's pointers."""
     index = snapshot.index
     try:
@@ -84,21 +97,21 @@ def _damaged_columns(snapshot: Snapshot) -> Iterator[Damage]:
     except CorruptStoreError as error:
         yield Damage(error.path, str(error))
     for position in np.flatnonzero(snapshot.outside()).tolist():
-        yield _damage(snapshot, position, f"does not lie in its {snapshot.n_rows} rows")
+        yield _damage(snapshot, position, f"that does not lie in its {snapshot.n_rows} rows")
     yield from _overlapping(snapshot)
 
 
-def _overlapping(snapshot: Snapshot) -> Iterator[Damage]:
+def _overlapping(snapshot: StoreSnapshot) -> Iterator[Damage]:
     """Find arrays that run into rows of another one, though nobody pointed them there."""
     starts, ends = snapshot.starts, snapshot.ends
     own = np.flatnonzero((snapshot.pointed == 0) & (starts < ends))
     if len(own):
         reached = np.maximum.accumulate(ends[own])
         for at in np.flatnonzero(starts[own][1:] < reached[:-1]).tolist():
-            yield _damage(snapshot, int(own[at + 1]), "runs into rows of the array before it")
+            yield _damage(snapshot, int(own[at + 1]), "that runs into rows of the array before it")
 
 
-def _damaged_names(snapshot: Snapshot) -> Iterator[Damage]:
+def _damaged_names(snapshot: StoreSnapshot) -> Iterator[Damage]:
     index = snapshot.index
     hashes = index.hashes()
     for first in range(0, len(hashes), _NAMES):
@@ -111,24 +124,24 @@ def _damaged_names(snapshot: Snapshot) -> Iterator[Damage]:
             yield Damage(index.path, f"does not find name {name!r} at position {position}")
 
 
-def _damaged_infos(state: State | Closed) -> Iterator[Damage]:
+def _damaged_infos(opened: OpenedStore) -> Iterator[Damage]:
     """Find arrays whose dtype, shape or metadata makes no sense."""
-    snapshot = state.snapshot
+    snapshot = opened.snapshot
     index, overlay = snapshot.index, snapshot.overlay
     if index.infos is None and index.metas is None and not (overlay.infos or overlay.metas):
         return
     for position in range(len(snapshot)):
-        place = snapshot.located(position)
+        address = snapshot.locate_position(position)
         try:
-            state.array_at(place)
-            metadata.decode(snapshot.meta_at(place))
+            opened.array_at(address)
+            metadata.decode(snapshot.meta_at(address))
         except ValueError as error:
-            yield _damage(snapshot, position, f"cannot be read: {error}")
+            yield _damage(snapshot, position, f"that cannot be read: {error}")
 
 
-def _damaged_arrays(state: State | Closed, *, progress: bool) -> Iterator[Damage]:
+def _damaged_arrays(opened: OpenedStore, *, progress: bool) -> Iterator[Damage]:
     """Find arrays whose bytes do not match their checksum, read on all cores."""
-    snapshot = state.snapshot
+    snapshot = opened.snapshot
     starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
 
     def damaged_in(first: int) -> tuple[int, list[tuple[int, int]]]:
@@ -136,7 +149,7 @@ def _damaged_arrays(state: State | Closed, *, progress: bool) -> Iterator[Damage
         columns = (starts[block].tolist(), ends[block].tolist(), crcs[block].tolist())
         found = []
         for at, (start, end, crc) in enumerate(zip(*columns, strict=True), first):
-            actual = state.crc(start, end, at)
+            actual = opened.crc(start, end, at)
             if actual != crc:
                 found.append((at, actual))
         return len(columns[0]), found
@@ -148,12 +161,10 @@ def _damaged_arrays(state: State | Closed, *, progress: bool) -> Iterator[Damage
         for n_checked, found in pool.map(damaged_in, range(0, len(starts), _BLOCK)):
             counter.update(n_checked)
             for position, actual in found:
-                problem = f"has CRC-32 {actual:08x}, its pointer says {crcs[position]:08x}"
-                yield _damage(snapshot, position, problem)
+                clause = f"that has CRC-32 {actual:08x}, its pointer says {crcs[position]:08x}"
+                yield _damage(snapshot, position, clause)
 
 
-def _damage(snapshot: Snapshot, position: int, problem: str) -> Damage:
-    name = snapshot.name(position).decode(errors="backslashreplace")
+def _damage(snapshot: StoreSnapshot, position: int, clause: str) -> Damage:
     start, end = int(snapshot.starts[position]), int(snapshot.ends[position])
-    what = f"has array {name!r:.80}, rows {start} to {end}, that {problem}"
-    return Damage(snapshot.data_path, what, name, start, end)
+    return array_damage(snapshot.data_path, snapshot.name(position), start, end, clause)

@@ -1,4 +1,4 @@
-"""Looking for names in several stores at once, and snapshots that lack some."""
+"""Looking names up in several stores at once, and snapshots without some of their names."""
 
 from __future__ import annotations
 
@@ -7,33 +7,29 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.format import journal as layout
+from ptrarray.format import journal as journal_format
 from ptrarray.format.checksum import crc32
 from ptrarray.format.names import hash_all
 from ptrarray.format.table import EMPTY
-from ptrarray.storage.store.snapshot import Snapshot
+from ptrarray.storage.store.snapshot import StoreSnapshot
 
 Int64s = npt.NDArray[np.int64]
 Hit = tuple[int, tuple[int, int]]  # number of a snapshot, and the pointer it has for a name
 
-# Up to here, looking for names one by one is faster than as a whole, which costs some 50 us a
-# snapshot and 0.2 us a name, instead of 0.25 us a name.
-_FEW = 256
-
 
 class Finder:
-    """Which of several snapshots have a name.
+    """Looks names up in several snapshots at once.
 
-    Hashes the name once, and probes all their mapped name tables, the last
-    one's first.
+    Hashes a name once, and probes the mapped name table of each snapshot, the
+    last one's first.
 
     Parameters
     ----------
-    snapshots : sequence of Snapshot
+    snapshots : sequence of StoreSnapshot
         Numbered from 0.
     """
 
-    def __init__(self, snapshots: Sequence[Snapshot]) -> None:
+    def __init__(self, snapshots: Sequence[StoreSnapshot]) -> None:
         self._snapshots = snapshots
         tables = [
             (number, memoryview(one.index.column("slot")), one.header.n_homes, one.overlay.entries)
@@ -47,14 +43,21 @@ class Finder:
         return hits[0] if hits else None
 
     def find_all(self, name: bytes, n_most: int) -> list[Hit]:
-        """Return all snapshots that have a name, the last first; at most so many."""
+        """Return the snapshots that have a name, the last first, and at most `n_most`.
+
+        Probes a table as `Index.find` does, but stops at the first hash that is
+        not smaller. Say a table has 4 homes, and slots 1 and 2 have the hashes
+        0x50000000 and 0x70000000. A name of hash 0x60000000 has its home at
+        ``0x60000000 * 4 >> 32``, slot 1. There the hash is smaller, in slot 2 it
+        is larger: the name is not there, and nothing else was read.
+        """
         name_hash = crc32(name)
         hits: list[Hit] = []
         number = -1
         try:
             for number, slots, n_homes, entries in self._newest_first:
                 at = (name_hash * n_homes >> 32) * 2
-                # Hashes never fall along a run of full slots.
+                # Along a run of full slots, hashes never fall.
                 while slots[at] < name_hash and slots[at + 1] != EMPTY:
                     at += 2
                 if slots[at] == name_hash or name in entries:
@@ -69,7 +72,7 @@ class Finder:
         return hits
 
     def pointers(self, names: Sequence[bytes], first_rows: Sequence[int]) -> Int64s:
-        """Return pointers of several names, shape (n_names, 2); starts of -1 for those not there.
+        """Return pointers of many names, shape (n_names, 2); starts of -1 for those not there.
 
         Parameters
         ----------
@@ -78,15 +81,6 @@ class Finder:
         first_rows : sequence of int
             What to add to the pointers of each snapshot.
         """
-        if len(names) <= _FEW:
-            hits = [self.find(name) for name in names]
-            rows = [
-                (-1, -1)
-                if hit is None
-                else (hit[1][0] + first_rows[hit[0]], hit[1][1] + first_rows[hit[0]])
-                for hit in hits
-            ]
-            return np.array(rows, np.int64).reshape(-1, 2)
         pointers = np.full((len(names), 2), -1, np.int64)
         hashes = np.frombuffer(hash_all(names), np.uint32)
         left = np.arange(len(names))
@@ -104,24 +98,25 @@ class Finder:
 
 
 def is_in(
-    snapshot: Snapshot, names: Sequence[bytes], hashes: npt.NDArray[np.uint32]
+    snapshot: StoreSnapshot, names: Sequence[bytes], hashes: npt.NDArray[np.uint32]
 ) -> npt.NDArray[np.bool_]:
-    """Tell for each name whether a snapshot has it. Vectorised but for names that are there."""
+    """Return for each name whether a snapshot has it. Vectorised but for names that are there."""
     there: npt.NDArray[np.bool_] = snapshot.index.find_many(names, hashes) >= 0
     if snapshot.overlay.entries:
-        told = snapshot.overlay.entries.keys() & set(names)
-        for at, name in enumerate(names) if told else ():
-            if name in told:
+        overlaid = snapshot.overlay.entries.keys() & set(names)
+        for at, name in enumerate(names) if overlaid else ():
+            if name in overlaid:
                 there[at] = snapshot.find(name) is not None
     return there
 
 
-def without(snapshot: Snapshot, names: Sequence[bytes]) -> Snapshot:
-    """Return a snapshot in which names are deleted."""
+def without(snapshot: StoreSnapshot, names: Sequence[bytes]) -> StoreSnapshot:
+    """Return a snapshot as it will be when some of its names are deleted."""
     overlay = snapshot.overlay
     where = str(snapshot.directory)
     records = []
-    for _, raw in layout.encode_delete(list(names), hash_all(names), 0):
-        records += [layout.decode(frame, where) for frame in layout.frames(raw, 0, 0, where)]
+    for _, raw in journal_format.encode_delete(list(names), hash_all(names), 0):
+        frames = journal_format.frames(raw, 0, 0, where)
+        records += [journal_format.decode(frame, where) for frame in frames]
     overlay = overlay.extended(records, overlay.end_byte)
-    return Snapshot(snapshot.directory, snapshot.index, overlay)
+    return StoreSnapshot(snapshot.directory, snapshot.index, overlay)

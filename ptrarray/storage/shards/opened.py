@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
+from itertools import chain, repeat
+from operator import is_
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from ptrarray.format.index import corrupt
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
-from ptrarray.storage.store.opened import Closed, State, load
+from ptrarray.storage.store.opened import Opened, OpenedStore, load
 from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
 from ptrarray.storage.system.advice import Source
 from ptrarray.storage.system.mapping import Backend, Mode, Rows
@@ -24,147 +26,109 @@ Int64s = npt.NDArray[np.int64]
 Ranges = list[tuple[int, int]]
 
 
-class ShardedState:
-    """A state of each shard, and what they are together; as a `State`.
+class OpenedShards:
+    """All shards of a store with their rows, as `Opened`.
 
     Attributes
     ----------
-    snapshot : ShardedSnapshot
-        Names and pointers.
-    shards : tuple of State
-        Of each shard.
-    layout : Layout
-        What the arrays are made of.
-    is_plain : bool
-        Whether an array is nothing but a slice of `rows`.
     data, rows : ndarray or ChainedRows, shape (n_rows, *row_shape)
         The flat array, mapped, without and with its mask.
     """
 
-    def __init__(self, snapshot: ShardedSnapshot, shards: Iterable[State]) -> None:
+    def __init__(self, snapshot: ShardedSnapshot, shards: Iterable[OpenedStore]) -> None:
         self.snapshot = snapshot
-        self.shards = tuple(shards)
+        self.stores = tuple(shards)
+        self.limit_nbytes: int | None = snapshot.marker.header.shard_nbytes
         self.layout = snapshot.layout
         self.is_plain = self.layout.is_plain
-        self.data = _chained([shard.data for shard in self.shards])
-        self.rows = _chained([shard.rows for shard in self.shards])
+        self.data = _chained([shard.data for shard in self.stores])
+        self.rows = _chained([shard.rows for shard in self.stores])
         self._columns: tuple[Int64s, Int64s] | None = None
 
-    def array_at(self, place: int) -> Rows:
-        """Return the array that the snapshot has located, a view."""
-        place, number = divmod(place, len(self.shards))
-        return self.shards[number].array_at(place)
+    def array_at(self, address: int) -> Rows:
+        """Return the array at an address of the snapshot, a view."""
+        address, number = divmod(address, len(self.stores))  # as `ShardedSnapshot` made it
+        return self.stores[number].array_at(address)
 
     def parts(self) -> tuple[Any, Any]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
-        return self.data, _chained([shard.parts()[1] for shard in self.shards])
+        return self.data, _chained([shard.parts()[1] for shard in self.stores])
 
     @cached_property
     def sources(self) -> list[Source]:
-        """The files that arrays are read from, to tell the system what comes."""
+        """The files that arrays are read from, for advice on what comes."""
         return [
             source._replace(first_row=first_row)
-            for shard, first_row in zip(self.shards, self.snapshot.first_rows, strict=False)
+            for shard, first_row in zip(self.stores, self.snapshot.first_rows, strict=False)
             for source in shard.sources
         ]
 
     def columns(self) -> tuple[Int64s, Int64s]:
-        """Return starts and ends of all arrays, made sure once to lie in the flat array."""
+        """Return starts and ends of all arrays, checked once to lie in the flat array."""
         if self._columns is None:
             starts, ends = [], []
-            for shard, first_row in zip(self.shards, self.snapshot.first_rows, strict=False):
+            for shard, first_row in zip(self.stores, self.snapshot.first_rows, strict=False):
                 local = shard.columns()
                 starts.append(local[0] + first_row)
                 ends.append(local[1] + first_row)
             self._columns = np.concatenate(starts), np.concatenate(ends)
         return self._columns
 
+    def refreshed(self, mode: Mode) -> OpenedShards:
+        """Return what the store is now; itself if nothing changed."""
+        snapshot = self.snapshot.refreshed()
+        return self if snapshot is self.snapshot else load_shards(snapshot, mode, self)
+
 
 def _chained(parts: list[Rows]) -> Any:
     return parts[0] if len(parts) == 1 else ChainedRows(parts)
 
 
-def open_state(directory: Path, mode: Mode, backend: Backend = "mmap") -> State | ShardedState:
-    """Open a store or a store of shards for reading."""
+def load_any(directory: Path, mode: Mode, backend: Backend = "mmap") -> Opened:
+    """Open a store, of shards or not, with its rows mapped."""
     if is_sharded(directory):
-        return _load_shards(open_shards(directory, backend), mode, ())
+        return load_shards(open_shards(directory, backend), mode)
     return load(open_snapshot(directory, backend), mode)
 
 
-def open_any(directory: Path) -> Snapshot | ShardedSnapshot:
-    """Read the names and pointers of a store or a store of shards."""
+def open_any(directory: Path) -> Snapshot:
+    """Read the names and pointers of a store, of shards or not."""
     return open_shards(directory) if is_sharded(directory) else open_snapshot(directory)
 
 
-def refreshed(state: State | ShardedState | Closed, mode: Mode) -> State | ShardedState:
-    """Return what the store is now."""
-    if not isinstance(state, ShardedState):
-        return load(state.snapshot.refreshed(), mode, state)
-    snapshot = state.snapshot.refreshed()
-    if snapshot is state.snapshot:
-        return state
-    is_same = snapshot.marker is state.snapshot.marker
-    return _load_shards(snapshot, mode, state.shards if is_same else ())
+def load_shards(
+    snapshot: ShardedSnapshot, mode: Mode, previous: Opened | None = None
+) -> OpenedShards:
+    """Map the rows of all shards, or go on with what was mapped before for the same store.
 
-
-def load_any(
-    snapshot: Snapshot | ShardedSnapshot, mode: Mode, previous: State | ShardedState | None
-) -> State | ShardedState:
-    """Map the rows of a snapshot, or go on with the mapping of the previous state."""
-    if isinstance(snapshot, ShardedSnapshot):
-        known = previous.shards if isinstance(previous, ShardedState) else ()
-        return _load_shards(snapshot, mode, known)
-    return load(snapshot, mode, previous if isinstance(previous, State) else None)
-
-
-def _load_shards(snapshot: ShardedSnapshot, mode: Mode, known: Sequence[State]) -> ShardedState:
-    """Map the rows of all shards; of a later snapshot where a data file was replaced meanwhile."""
+    Takes a later snapshot where a data file was replaced meanwhile.
+    """
+    known = previous.stores if previous else ()
     while True:
         with suppress(FileNotFoundError):  # the store was replaced
-            states = [
-                _load_shard(shard, mode, known[number] if number < len(known) else None)
-                for number, shard in enumerate(snapshot.shards)
-            ]
-            if all(
-                state.snapshot is shard
-                for state, shard in zip(states, snapshot.shards, strict=True)
-            ):
-                return ShardedState(snapshot, states)
-            known = states
+            pairs = zip(snapshot.shards, chain(known, repeat(None)), strict=False)
+            known = tuple(load(shard, mode, opened) for shard, opened in pairs)
+            shards = [opened.snapshot for opened in known]
+            if all(map(is_, shards, snapshot.shards)):
+                return OpenedShards(snapshot, known)
         later = snapshot.refreshed()
         if later is snapshot:
             raise corrupt(str(snapshot.directory), "has a shard without its data file")
         snapshot = later
 
 
-def _load_shard(shard: Snapshot, mode: Mode, previous: State | None) -> State:
-    if previous is not None and previous.snapshot is shard:
-        return previous
-    return load(shard, mode, previous)
-
-
-def parts_of(state: State | ShardedState | Closed) -> tuple[State, ...]:
-    """Return the states of the stores that a state is of."""
-    match state:
-        case ShardedState():
-            return state.shards
-        case State():
-            return (state,)
-    return (state.shards,)  # raises that it was closed
-
-
-def divided(state: State | ShardedState | Closed, ranges: Ranges) -> list[tuple[State, Ranges]]:
-    """Return which ranges of rows lie in each of the stores that a state is of."""
+def divided(stores: Sequence[OpenedStore], ranges: Ranges) -> list[tuple[OpenedStore, Ranges]]:
+    """Return which ranges of rows lie in each of several stores, counted from its first row."""
     parts = []
     first = 0
-    for part in parts_of(state):
-        last = first + part.snapshot.n_rows
+    for store in stores:
+        last = first + store.snapshot.n_rows
         inside = [
             (max(start, first) - first, min(end, last) - first)
             for start, end in ranges
             if start < last and first < end
         ]
         if inside:
-            parts.append((part, inside))
+            parts.append((store, inside))
         first = last
     return parts

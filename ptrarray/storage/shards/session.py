@@ -23,7 +23,7 @@ from ptrarray.storage.shards.finder import Finder, is_in
 from ptrarray.storage.shards.marker import Marker, remove_leftovers
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
 from ptrarray.storage.store.journal import Journal
-from ptrarray.storage.store.snapshot import Snapshot
+from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.writing.session import Expected, Locked, Session, already_there
 
 _ATTEMPTS = 100
@@ -78,7 +78,7 @@ class Shards:
         self._begin_with_last()
         self.notes = Notes()
         self._notes_version: tuple[int, int] | None = None
-        self._older: list[Snapshot] = []
+        self._older: list[StoreSnapshot] = []
         self._finder = Finder(())
 
     def _begin_with_last(self) -> None:
@@ -181,7 +181,7 @@ class Shards:
         ]
         self._finder = Finder(self._older)
 
-    def reread(self, number: int) -> Snapshot:
+    def reread(self, number: int) -> StoreSnapshot:
         """Read one older shard as it is now. Under the lock."""
         snapshot = read_shard(self.marker, number, self._older)
         if snapshot is not self._older[number]:

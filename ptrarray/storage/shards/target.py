@@ -12,8 +12,10 @@ from ptrarray.errors import BadInputError, StoreError
 from ptrarray.format.names import hash_all
 from ptrarray.format.shards import Notes, Replaced
 from ptrarray.storage.shards.marker import is_sharded
+from ptrarray.storage.shards.opened import OpenedShards, load_shards
 from ptrarray.storage.shards.session import Committed, Last, Shards
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
+from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.writing.session import Expected, Locked, Session
 
 # Names that may be in two shards, until the older copies are deleted and all is flushed.
@@ -154,6 +156,10 @@ class Room:
         """Return all that is committed now, in all shards."""
         with self._shards.locked():
             return self._shards.snapshot()
+
+    def opened(self, previous: Opened | None) -> OpenedShards:
+        """Return all that is committed now with its rows, going on with what was mapped before."""
+        return load_shards(self.snapshot(), "r", previous)
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name as of now, or None."""

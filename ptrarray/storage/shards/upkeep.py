@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -18,13 +18,12 @@ from ptrarray.format.shards import shard_name, shard_number, without_notes
 from ptrarray.storage.lifecycle import compaction
 from ptrarray.storage.lifecycle.create import create_store, exists, new_header, put_in_place
 from ptrarray.storage.lifecycle.salvage import salvage
-from ptrarray.storage.lifecycle.verify import Damage, check, damaged
+from ptrarray.storage.lifecycle.verify import Damage, array_damage, damaged, find_damage
 from ptrarray.storage.shards.marker import Marker, is_sharded, new_marker, write_marker
-from ptrarray.storage.shards.opened import ShardedState
 from ptrarray.storage.shards.session import Shards
-from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.index import Index
-from ptrarray.storage.store.opened import Closed, State
+from ptrarray.storage.store.opened import Opened
+from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.writing.session import Session
 
@@ -139,36 +138,26 @@ def _indexes(found: list[Path]) -> Iterator[Index]:
             yield Index(path, checked=False)
 
 
-def check_any(state: State | ShardedState | Closed, *, progress: bool = False) -> None:
+def check_any(opened: Opened, *, progress: bool = False) -> None:
     """Check all of a store, and raise `CorruptStoreError` with all the damage there is."""
-    if not isinstance(state, ShardedState):
-        check(state, progress=progress)
-        return
-    damage: list[Damage] = []
-    for shard in state.shards:
-        try:
-            check(shard, progress=progress)
-        except CorruptStoreError as error:
-            damage += error.damage
-    if not damage:
-        damage.extend(_doubled(state.snapshot))
+    stores = opened.stores
+    damage = [found for store in stores for found in find_damage(store, progress=progress)]
+    if not damage and len(stores) > 1:
+        damage.extend(_doubled([store.snapshot for store in stores]))
     if damage:
-        raise damaged(str(state.snapshot.directory), damage)
+        raise damaged(str(opened.snapshot.directory), damage)
 
 
-def _doubled(snapshot: ShardedSnapshot) -> Iterator[Damage]:
+def _doubled(shards: Sequence[StoreSnapshot]) -> Iterator[Damage]:
     """Find names that are in several shards, though none of them was replaced."""
-    hashes = [np.frombuffer(hash_all(shard.names()), np.uint32) for shard in snapshot.shards]
+    hashes = [np.frombuffer(hash_all(shard.names()), np.uint32) for shard in shards]
     unique, counts = np.unique(np.concatenate(hashes), return_counts=True)
     doubtful = unique[counts > 1]
-    for number, shard in enumerate(snapshot.shards):
+    for number, shard in enumerate(shards):
         for position in np.flatnonzero(np.isin(hashes[number], doubtful)).tolist():
             name = shard.name(position)
-            newest = snapshot.number_of(name)
-            if newest != number:
-                start, end = shard.pointer_at(shard.located(position))
-                text = name.decode(errors="backslashreplace")
-                problem = (
-                    f"has array {text!r:.80}, which is in {snapshot.shards[newest].directory}, too"
-                )
-                yield Damage(str(shard.directory), problem, text, start, end)
+            later = [one for one in shards[number + 1 :] if one.find(name) is not None]
+            if later:
+                clause = f"which is in {later[-1].directory}, too"
+                pointer = shard.pointer(position)
+                yield array_damage(str(shard.directory), name, *pointer, clause)

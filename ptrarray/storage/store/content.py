@@ -61,7 +61,7 @@ class Content:
             check_size(self.mask.path, self.mask.nbytes, n_rows, self.layout.mask_width)
 
     def holds(self, start: int, end: int) -> bool:
-        """Tell whether the files reach to the end of these rows."""
+        """Return whether the files reach to the end of these rows."""
         if start == end:
             return True
         files = [(self.data, self.layout.width), (self.mask, self.layout.mask_width)]

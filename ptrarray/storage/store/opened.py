@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Never
+from typing import Any, NamedTuple, Never, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,9 @@ from ptrarray.errors import ClosedStoreError
 from ptrarray.format import infos
 from ptrarray.format.checksum import crc32
 from ptrarray.format.index import corrupt
-from ptrarray.format.layouts import MIXED
+from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.storage.store.index import index_inode
-from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
+from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
 from ptrarray.storage.system.mapping import Mode, Rows, map_rows
@@ -37,35 +37,88 @@ class Mapped(NamedTuple):
     inode: int  # of the data file
 
 
-class State:
-    """A snapshot and the rows it points to; replaced as one, never changed.
+class Opened(Protocol):
+    """A snapshot and the rows it points to: what an open reader stands on.
+
+    Replaced as one, never changed. Of one store or of several that are read as one.
 
     Attributes
     ----------
-    snapshot : Snapshot
-        Names and pointers.
+    limit_nbytes : int or None
+        Bytes that each of the stores has at the most; None where there is no limit.
     layout : Layout
-        What its arrays are made of.
+        What the arrays are made of.
     is_plain : bool
         Whether an array is nothing but a slice of `rows`.
+    data, rows : array, shape (n_rows, *row_shape)
+        The flat array without its mask, and masked where each element has a mask of its own.
+    """
+
+    limit_nbytes: int | None
+    layout: Layout
+    is_plain: bool
+    data: Rows
+    rows: Rows
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Names and pointers."""
+
+    @property
+    def stores(self) -> tuple[OpenedStore, ...]:
+        """The stores that it consists of, each opened."""
+
+    def parts(self) -> tuple[Any, Any]:
+        """Return data and mask of the flat array, in a store with masks that is not mixed."""
+
+    def array_at(self, address: int) -> Rows:
+        """Return the array at an address of the snapshot, a view."""
+
+    def columns(self) -> tuple[Int64s, Int64s]:
+        """Return starts and ends of all arrays, checked to lie in the flat array.
+
+        Empty arrays, which may lie past its end, are put there.
+        """
+
+    @property
+    def sources(self) -> list[Source]:
+        """The files that arrays are read from, for advice on what comes."""
+
+    def refreshed(self, mode: Mode) -> Opened:
+        """Return what the store is now; itself if nothing changed."""
+
+
+class OpenedStore:
+    """A snapshot of one store and its rows, as `Opened`.
+
+    Attributes
+    ----------
+    mapped : Mapped
+        The files, which may have more rows by now: another process has gone on.
     data : ndarray, shape (n_rows, *row_shape)
         The flat array, mapped, without its mask; a `PreadRows` with the backend ``pread``.
     mask : ndarray of uint8 or None
         Bytes of the mask file, the same.
     """
 
-    def __init__(self, snapshot: Snapshot, mapped: Mapped) -> None:
+    limit_nbytes: int | None = None
+
+    def __init__(self, snapshot: StoreSnapshot, mapped: Mapped) -> None:
         self.snapshot = snapshot
         self.layout = snapshot.header.layout
         self.is_plain = self.layout.is_plain
-        self.mapped = mapped  # may be longer: another process has gone on
+        self.mapped = mapped
         self.data = head(mapped.data, snapshot.n_rows)
         self.mask = mapped.mask
         self.rows = self._rows()
         self._columns: tuple[Int64s, Int64s] | None = None
 
+    @property
+    def stores(self) -> tuple[OpenedStore, ...]:
+        """The store itself."""
+        return (self,)
+
     def _rows(self) -> Rows:
-        """Return the flat array; masked where each element has a mask of its own."""
         if self.mask is None or self.layout.kind == MIXED:
             return self.data
         masked: Rows = masked_rows(*self.parts())
@@ -79,12 +132,12 @@ class State:
         mask = self.mask[: len(self.data) * self.layout.mask_width].view(self.layout.mask_dtype)
         return self.data, mask.reshape(self.data.shape)
 
-    def array_at(self, place: int) -> Rows:
-        """Return the array that a snapshot has located, a view."""
-        start, end = self.snapshot.pointer_at(place)
+    def array_at(self, address: int) -> Rows:
+        """Return the array at an address of the snapshot, a view."""
+        start, end = self.snapshot.pointer_at(address)
         if self.is_plain:
             return self.data[start:end]
-        info = self.snapshot.info_at(place)
+        info = self.snapshot.info_at(address)
         try:
             mask = self._mask(start, end, info)
             array: Rows = infos.view(self.layout, self.data[start:end], mask, info)
@@ -108,14 +161,14 @@ class State:
             crc = crc32(self._bytes[start * width : end * width])
         if self.mask is None:
             return crc
-        info = self.snapshot.info_at(self.snapshot.located(position))
+        info = self.snapshot.info_at(self.snapshot.locate_position(position))
         mask = self._mask(start, end, info)
         assert mask is not None
         return crc32(mask, crc)
 
     @cached_property
     def sources(self) -> list[Source]:
-        """The files that arrays are read from, to tell the system what comes."""
+        """The files that arrays are read from, for advice on what comes."""
         data = source_of(self.data)
         mask = None if self.mask is None else source_of(self.mask)
         if mask is not None:  # counted in rows of the data, too
@@ -127,10 +180,7 @@ class State:
         return memoryview(self.data.reshape(-1).view(np.uint8)) if self.data.size else _NOTHING
 
     def columns(self) -> tuple[Int64s, Int64s]:
-        """Return starts and ends of all arrays, made sure once to lie in the flat array.
-
-        Empty arrays, which may lie past its end, are put there.
-        """
+        """Return starts and ends of all arrays, checked once to lie in the flat array."""
         if self._columns is None:
             self.snapshot.check_pointers()
             starts, ends = self.snapshot.starts, self.snapshot.ends
@@ -139,65 +189,75 @@ class State:
             self._columns = starts, ends
         return self._columns
 
+    def refreshed(self, mode: Mode) -> OpenedStore:
+        """Return what the store is now; itself if nothing changed."""
+        return load(self.snapshot.refreshed(), mode, self)
+
 
 class Closed:
-    """Takes the place of the state of a reader or writer that was closed."""
+    """Stands in for what a reader had open before it was closed, and refuses everything."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def __getattr__(self, name: str) -> Never:
+    def _refuse(self) -> Never:
         raise ClosedStoreError(f"{self._path} was closed here: open it again", path=self._path)
 
+    # Properties that raise cost a reader that is open nothing, unlike a look before each call.
+    snapshot = stores = limit_nbytes = layout = is_plain = property(_refuse)
+    data = rows = parts = array_at = columns = sources = refreshed = property(_refuse)
 
-def load(snapshot: Snapshot, mode: Mode, previous: State | Closed | None = None) -> State:
-    """Map the rows of a snapshot, or go on with the mapping of the previous state.
+
+def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) -> OpenedStore:
+    """Map the rows of a snapshot, or go on with what was mapped before for the same store.
 
     Takes a later snapshot where the data file was replaced meanwhile.
     """
+    known = previous.stores[0] if previous else None
     while True:
-        if isinstance(previous, State) and _can_go_on(previous, snapshot):
-            return State(snapshot, previous.mapped)
+        if known is not None and known.snapshot is snapshot:
+            return known
+        if known is not None and _can_go_on(known, snapshot):
+            return OpenedStore(snapshot, known.mapped)
         is_packed = snapshot.index.pack is not None
         if is_packed and mode == "r+":
             raise why_not(snapshot.directory)
         try:
             mapped = _map(snapshot, mode)
             if not is_packed or _is_in_place(snapshot):
-                return State(snapshot, mapped)
+                return OpenedStore(snapshot, mapped)
         except FileNotFoundError as error:
             if _is_in_place(snapshot):
                 raise corrupt(str(error.filename), "is missing") from error
         snapshot = open_snapshot(snapshot.directory, snapshot.index.backend)
 
 
-def _is_in_place(snapshot: Snapshot) -> bool:
+def _is_in_place(snapshot: StoreSnapshot) -> bool:
     return index_inode(snapshot.index.path) == snapshot.index.inode
 
 
-def _map(snapshot: Snapshot, mode: Mode) -> Mapped:
+def _map(snapshot: StoreSnapshot, mode: Mode) -> Mapped:
     layout, n_rows = snapshot.header.layout, snapshot.n_rows
     opened = partial(map_rows, mode=mode) if snapshot.index.backend == "mmap" else open_rows
-    path, span = snapshot.place_of(snapshot.header.data_file)
+    path, span = snapshot.locate_file(snapshot.header.data_file)
     inode = files.stat(path).st_ino
     data = opened(path, layout.dtype, layout.row_shape, n_rows, span=span)
     mask = None
     if snapshot.header.mask_file is not None:
-        path, span = snapshot.place_of(snapshot.header.mask_file)
+        path, span = snapshot.locate_file(snapshot.header.mask_file)
         mask = opened(path, np.dtype(np.uint8), (), n_rows * layout.mask_width, span=span)
     return Mapped(data, mask, inode)
 
 
-def _can_go_on(previous: State, snapshot: Snapshot) -> bool:
-    if snapshot is previous.snapshot:
-        return True
-    old, new = previous.snapshot.header, snapshot.header
+def _can_go_on(known: OpenedStore, snapshot: StoreSnapshot) -> bool:
+    """Return whether the mapped files have the rows of a later snapshot."""
+    old, new = known.snapshot.header, snapshot.header
     is_same_file = (old.store_id, old.data_file) == (new.store_id, new.data_file)
-    if not is_same_file or snapshot.n_rows > len(previous.mapped.data):
+    if not is_same_file or snapshot.n_rows > len(known.mapped.data):
         return False
     # A store that was copied, or unpacked twice, has the same id as the other.
     with suppress(FileNotFoundError):
-        return files.stat(snapshot.data_path).st_ino == previous.mapped.inode
+        return files.stat(snapshot.data_path).st_ino == known.mapped.inode
     return False
 
 

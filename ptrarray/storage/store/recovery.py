@@ -15,43 +15,43 @@ from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.system import files
 
 
-def surviving(log: Journal, state: JournalHeader, header: IndexHeader) -> JournalHeader:
-    """Return the state of a journal less the commits that a power cut has taken.
+def surviving(log: Journal, found: JournalHeader, header: IndexHeader) -> JournalHeader:
+    """Return the header of a journal less the commits that a power cut has taken.
 
     Parameters
     ----------
     log : Journal
         The journal.
-    state : JournalHeader
-        What it says of itself.
+    found : JournalHeader
+        The header as the journal has it.
     header : IndexHeader
-        Of the index it belongs to.
+        That of the index it belongs to.
 
     Returns
     -------
     JournalHeader
-        `state` itself if this machine has been running since the last
+        `found` itself if this machine has been running since the last
         commit, or all was flushed. Else its committed end is that of the last
         commit before the first that is not there whole, record and rows:
         both may reach the disk in any order before a flush.
     """
-    if state.boot_id == files.boot_id() or state.committed_end <= state.synced_end:
-        return state
-    end = start = state.synced_end
+    if found.boot_id == files.boot_id() or found.committed_end <= found.synced_end:
+        return found
+    end = start = found.synced_end
     with (
         Content(log.directory, header) as content,
         suppress(CorruptStoreError),  # a record that makes no sense ends what survived, too
     ):
-        for frame in log.frames_until_damage(state, start):
+        for frame in log.frames_until_damage(found, start):
             if not _is_intact(frame, log.path, content):
                 break
             if not frame.n_more:
                 end = frame.end_byte
-    return state._replace(committed_end=end)
+    return found._replace(committed_end=end)
 
 
 def _is_intact(frame: Frame, where: str, content: Content) -> bool:
-    """Tell whether the rows of all arrays of a record are there, and match their checksums."""
+    """Return whether the rows of all arrays of a record are there, and match their checksums."""
     record = layout.decode(frame, where)
     found = record.infos or [b""] * len(record.starts)
     columns = (record.starts.tolist(), record.ends.tolist(), found, record.crcs.tolist())
@@ -73,34 +73,34 @@ def settle(journal: Journal, header: IndexHeader) -> JournalHeader:
     CorruptStoreError
         If the two do not belong together.
     """
-    state = journal.read_header()
-    is_same = state.store_id == header.store_id
-    if state.generation > header.generation or (
-        state.generation == header.generation and not is_same
+    found = journal.read_header()
+    is_same = found.store_id == header.store_id
+    if found.generation > header.generation or (
+        found.generation == header.generation and not is_same
     ):
         raise corrupt(journal.path, "does not belong to the index beside it")
-    if state.generation == header.generation:
-        return _recovered(journal, state, header)
-    state = JournalHeader(
+    if found.generation == header.generation:
+        return _recovered(journal, found, header)
+    fresh = JournalHeader(
         store_id=header.store_id,
-        boot_id=state.boot_id,
+        boot_id=found.boot_id,
         generation=header.generation,
         committed_end=layout.RECORDS_START,
         synced_end=layout.RECORDS_START,
         n_reserved=header.n_reserved,
     )
-    journal.reset(state)
-    return state
+    journal.reset(fresh)
+    return fresh
 
 
-def _recovered(journal: Journal, state: JournalHeader, header: IndexHeader) -> JournalHeader:
-    if state.boot_id == files.boot_id():
-        if state.next_generation:  # a checkpoint was killed before it put its index in place
-            state = state._replace(next_generation=0)
-            journal.write_header(state)
-        return state
-    state = surviving(journal, state, header)
-    return journal.recover(state._replace(boot_id=files.boot_id(), next_generation=0))
+def _recovered(journal: Journal, found: JournalHeader, header: IndexHeader) -> JournalHeader:
+    if found.boot_id == files.boot_id():
+        if found.next_generation:  # a checkpoint was killed before it put its index in place
+            found = found._replace(next_generation=0)
+            journal.write_header(found)
+        return found
+    survived = surviving(journal, found, header)
+    return journal.recover(survived._replace(boot_id=files.boot_id(), next_generation=0))
 
 
 def remove_leftovers(directory: Path, header: IndexHeader) -> None:

@@ -1,11 +1,11 @@
-"""One state of a store, as of an open or a refresh: an index with the journal laid over it."""
+"""Names and pointers of a store as of one moment: an index with the journal laid over it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +30,86 @@ FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
 _ATTEMPTS = 100
 
 
-class Snapshot:
-    """Everything about a store but its rows, unchanging.
+class Snapshot(Protocol):
+    """Everything about a store but its rows, as of one moment, unchanging.
+
+    The face that a reader sees, of one store or of several that are read as one.
+
+    Attributes
+    ----------
+    directory : Path
+        The store.
+    backend : {'mmap', 'pread'}
+        How its files are read.
+
+    Notes
+    -----
+    A *position* counts the arrays in data order, from 0.
+
+    An *address* is where the snapshot keeps what it knows of an array, and
+    only of use with the snapshot that gave it. In one store it is a position in the
+    index or, negative, ``~entry`` for an entry of the overlay. So with
+    ``a, b, c`` in the index, and ``b`` replaced since by the first record of the
+    journal, the addresses of ``a`` and ``c`` are 0 and 2, and that of ``b`` is -1.
+    """
+
+    directory: Path
+    backend: Backend
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The user's attrs."""
+
+    def __len__(self) -> int: ...
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name, or None."""
+
+    def find_all(self, names: Sequence[bytes]) -> Int64s:
+        """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
+
+    def meta(self, name: bytes) -> dict[str, Any] | None:
+        """Metadata of a name, or None if it is not there."""
+
+    def locate(self, name: bytes) -> int | None:
+        """Address of a name, or None."""
+
+    def locate_position(self, position: int) -> int:
+        """Address of the array at a position, ``0 <= position < len``."""
+
+    def pointer_at(self, address: int) -> tuple[int, int]:
+        """Pointer of the array at an address."""
+
+    def name(self, position: int) -> bytes:
+        """Name of the array at a position, ``0 <= position < len``."""
+
+    def names(self) -> Iterator[bytes]:
+        """Yield all names in data order."""
+
+    def newest_names(self) -> Iterator[bytes]:
+        """Yield all names, those that were committed last first."""
+
+    @property
+    def starts(self) -> Int64s:
+        """First rows, in data order."""
+
+    @property
+    def ends(self) -> Int64s:
+        """Rows after the last ones, in data order."""
+
+    def item_columns(self) -> tuple[memoryview, memoryview]:
+        """Return starts and ends as memoryviews of an index, where nothing is laid over it; else empty."""
+
+
+def locate_found(snapshot: Snapshot, name: bytes) -> int:
+    """Return the address of a name that the same snapshot has found."""
+    address = snapshot.locate(name)
+    assert address is not None  # a snapshot never changes
+    return address
+
+
+class StoreSnapshot:
+    """The `Snapshot` of one store: an index with the journal laid over it.
 
     Parameters
     ----------
@@ -45,30 +123,24 @@ class Snapshot:
 
     def __init__(self, directory: Path, index: Index, overlay: Overlay) -> None:
         self.directory = directory
+        self.backend: Backend = index.backend
         self.index = index
         self.overlay = overlay
         self.header: IndexHeader = index.header
         self.n_rows = overlay.n_rows  # pre-sized, or committed at the highest
         self._overlaid = overlay.entries
 
-    shard_nbytes: int | None = None  # that a shard of it has at the most
-
     @property
     def data_path(self) -> str:
         """Path of the data file, or of the pack it is in."""
-        return self.place_of(self.header.data_file)[0]
+        return self.locate_file(self.header.data_file)[0]
 
-    def place_of(self, name: str) -> tuple[str, Span | None]:
-        """Path of a file of the store; if it is in a pack, of that, and where in it."""
+    def locate_file(self, name: str) -> tuple[str, Span | None]:
+        """Return the path of a file of the store; in a pack, that of the pack, and the span in it."""
         pack = self.index.pack
         if pack is None:
             return str(self.directory / name), None
         return self.index.path, span_of(pack, name, self.index.path)
-
-    @property
-    def backend(self) -> Backend:
-        """How its files are read."""
-        return self.index.backend
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -91,51 +163,43 @@ class Snapshot:
         return (start, end) if 0 <= start <= end <= self.n_rows else self.checked(start, end)
 
     def locate(self, name: bytes) -> int | None:
-        """Where a name is told of: a position in the index, or ``~entry`` of the overlay."""
+        """Address of a name, or None."""
         if name in self._overlaid:
             entry = self._overlaid[name]
             return None if entry < 0 else ~entry
         position = self.index.find(name)
         return None if position < 0 else position
 
-    def locate_all(self, names: Iterable[bytes]) -> Iterator[int]:
-        """Yield where each of several names, all there, is told of."""
-        for name in names:
-            place = self.locate(name)
-            assert place is not None
-            yield place
-
-    def located(self, position: int) -> int:
-        """Return as `locate` where the array at a position in data order is told of."""
+    def locate_position(self, position: int) -> int:
+        """Address of the array at a position, ``0 <= position < len``."""
         if not self._overlaid:
             return position
         order = self.overlay.order
         in_overlay, position = order.locate(position)
         return ~int(order.entries[position]) if in_overlay else position
 
-    def pointer_at(self, place: int) -> tuple[int, int]:
-        """Pointer of what was located."""
+    def pointer_at(self, address: int) -> tuple[int, int]:
+        """Pointer of the array at an address."""
         overlay, index = self.overlay, self.index
-        if place < 0:
-            return self.checked(overlay.starts[~place], overlay.ends[~place])
-        return self.checked(index.start_items[place], index.end_items[place])
+        if address < 0:
+            return self.checked(overlay.starts[~address], overlay.ends[~address])
+        return self.checked(index.start_items[address], index.end_items[address])
 
-    def info_at(self, place: int) -> bytes:
-        """How what was located differs from plain rows."""
-        return self.overlay.infos.get(~place, b"") if place < 0 else self.index.info(place)
+    def info_at(self, address: int) -> bytes:
+        """Info of the array at an address: how it differs from plain rows."""
+        return self.overlay.infos.get(~address, b"") if address < 0 else self.index.info(address)
 
-    def meta_at(self, place: int) -> bytes:
-        """Metadata of what was located, packed."""
-        return self.overlay.metas.get(~place, b"") if place < 0 else self.index.meta(place)
+    def meta_at(self, address: int) -> bytes:
+        """Metadata of the array at an address, packed."""
+        return self.overlay.metas.get(~address, b"") if address < 0 else self.index.meta(address)
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
-        place = self.locate(name)
-        if place is None:
+        address = self.locate(name)
+        if address is None:
             return None
-        raw = self.meta_at(place)
         try:
-            return metadata.decode(raw)
+            return metadata.decode(self.meta_at(address))
         except ValueError as error:
             raise corrupt(self.index.path, f"has for {name[:80]!r} {error}") from error
 
@@ -149,7 +213,7 @@ class Snapshot:
         return pointers
 
     def checked(self, start: int, end: int) -> tuple[int, int]:
-        """Pass a pointer on if it lies in the flat array."""
+        """Return a pointer that lies in the flat array; raise `CorruptStoreError` for any other."""
         # An empty array may have been written past the rows there are.
         if 0 <= start <= end and (end <= self.n_rows or start == end):
             return start, end
@@ -163,12 +227,12 @@ class Snapshot:
             self.checked(int(self.starts[position]), int(self.ends[position]))
 
     def outside(self) -> npt.NDArray[np.bool_]:
-        """Tell for each array whether its pointer leads out of the flat array."""
+        """Return for each array whether its pointer leads out of the flat array."""
         return outside(self.starts, self.ends, self.n_rows)
 
     def pointer(self, position: int) -> tuple[int, int]:
         """Pointer of the array at a position, ``0 <= position < len``."""
-        return self.pointer_at(self.located(position))
+        return self.pointer_at(self.locate_position(position))
 
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
@@ -182,6 +246,13 @@ class Snapshot:
     def names(self) -> Iterator[bytes]:
         """Yield all names in data order."""
         return map(self.name, range(len(self)))
+
+    def newest_names(self) -> Iterator[bytes]:
+        """Yield all names, those that were committed last first; those of the index from its end."""
+        overlaid, index = self.overlay.entries, self.index
+        yield from (name for name, entry in reversed(overlaid.items()) if entry >= 0)
+        indexed = map(index.name, reversed(range(index.header.n_arrays)))
+        yield from (name for name in indexed if name not in overlaid)
 
     @cached_property
     def starts(self) -> Int64s:
@@ -218,8 +289,8 @@ class Snapshot:
             return self.index.pointed
         return self.overlay.order.merged(self.index.pointed, self.overlay.order.pointed)
 
-    def refreshed(self) -> Snapshot:
-        """Return what the store is now; itself if nothing changed, as nothing does in a pack."""
+    def refreshed(self) -> StoreSnapshot:
+        """Return what the store is now; itself if nothing changed. A pack never does."""
         if self.index.pack is not None:
             return self
         try:
@@ -233,7 +304,9 @@ class Snapshot:
             overlay = None  # of another store by now
         if overlay is None or not self._is_in_place():
             return open_snapshot(self.directory, self.index.backend)
-        return self if overlay is self.overlay else Snapshot(self.directory, self.index, overlay)
+        return (
+            self if overlay is self.overlay else StoreSnapshot(self.directory, self.index, overlay)
+        )
 
     def _is_in_place(self) -> bool:
         try:
@@ -243,7 +316,7 @@ class Snapshot:
 
 
 def outside(starts: Int64s, ends: Int64s, n_rows: int) -> npt.NDArray[np.bool_]:
-    """Tell of each pointer whether it leads out of so many rows."""
+    """Return for each pointer whether it leads out of so many rows."""
     # An empty array may have been written past the rows there are.
     beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
     return beyond | (starts < 0) | (starts > ends)
@@ -254,8 +327,8 @@ def _read_only(column: Int64s) -> Int64s:
     return column
 
 
-def open_snapshot(directory: Path, backend: Backend = "mmap") -> Snapshot:
-    """Read the state of a store that other processes may be changing.
+def open_snapshot(directory: Path, backend: Backend = "mmap") -> StoreSnapshot:
+    """Read the names and pointers of a store that other processes may be changing.
 
     Raises
     ------
@@ -263,6 +336,8 @@ def open_snapshot(directory: Path, backend: Backend = "mmap") -> Snapshot:
         If there is no store.
     CorruptStoreError
         If what is there is damaged.
+    StoreError
+        If it is replaced again and again.
     """
     previous_inode = None
     for _ in range(_ATTEMPTS):
@@ -275,13 +350,17 @@ def open_snapshot(directory: Path, backend: Backend = "mmap") -> Snapshot:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_found(directory) from error
         if overlay is not None:
-            return Snapshot(directory, index, overlay)
+            return StoreSnapshot(directory, index, overlay)
         if index.inode == previous_inode:
-            break
+            why = "belongs to a later index than the one that is there"
+            raise corrupt(str(directory / journal.FILE_NAME), why)
         previous_inode = index.inode
-    raise corrupt(
-        str(directory / journal.FILE_NAME), "belongs to a later index than the one that is there"
-    )
+    raise never_at_rest(directory)
+
+
+def never_at_rest(directory: Path) -> StoreError:
+    """Return the error for a store that was another one at each look."""
+    return StoreError(f"{directory} is replaced again and again", path=str(directory))
 
 
 def not_found(directory: Path) -> StoreError:
@@ -300,7 +379,7 @@ def not_found(directory: Path) -> StoreError:
 def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None:
     """Lay a journal over an index, going on from what is known of it.
 
-    Returns None if a later index has taken the place of this one.
+    Returns None if the index was replaced by a later one.
     """
     header = log.read_header()
     if header.generation < index.header.generation:

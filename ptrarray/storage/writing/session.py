@@ -27,9 +27,10 @@ from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.folding import fold
 from ptrarray.storage.store.index import Columns, Index, write_index
 from ptrarray.storage.store.journal import Journal
+from ptrarray.storage.store.opened import Opened, OpenedStore, load
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import remove_leftovers, settle
-from ptrarray.storage.store.snapshot import Snapshot, not_found, outside
+from ptrarray.storage.store.snapshot import StoreSnapshot, not_found, outside
 from ptrarray.storage.system.files import File, SyncError
 from ptrarray.storage.writing.recent import RecentNames
 from ptrarray.storage.writing.space import Space, belongs
@@ -176,7 +177,7 @@ class Session:
         self._recent = RecentNames()
         self._attrs_at = 0  # byte of the record that last told of attrs
         self._space: Space | None = None
-        self._snapshot: Snapshot | None = None
+        self._snapshot: StoreSnapshot | None = None
         self._note(self.settle(), layout.RECORDS_START)
 
     def settle(self) -> JournalHeader:
@@ -207,16 +208,16 @@ class Session:
         for frame in self._journal.frames(state, start_byte):
             yield layout.decode(frame, self._journal.path)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> StoreSnapshot:
         """Return all that is committed now; good until the next call."""
         with self.locked():
             if self._snapshot is None:
                 overlay = Overlay(self.index, layout.RECORDS_START)
-                self._snapshot = Snapshot(self.directory, self.index, overlay)
+                self._snapshot = StoreSnapshot(self.directory, self.index, overlay)
             overlay, end = self._snapshot.overlay, self.state.committed_end
             if overlay.end_byte < end:
                 overlay.extend(list(self._records(self.state, overlay.end_byte)), end)
-                self._snapshot = Snapshot(self.directory, self.index, overlay)
+                self._snapshot = StoreSnapshot(self.directory, self.index, overlay)
             return self._snapshot
 
     @property
@@ -232,7 +233,7 @@ class Session:
         """Two numbers that change whenever the attrs do. Under the lock."""
         return self.header.generation, self._attrs_at
 
-    def sound_snapshot(self) -> Snapshot:
+    def sound_snapshot(self) -> StoreSnapshot:
         """Return `snapshot` after a look at all of the index, as what is wrong must not be copied.
 
         Raises
@@ -301,6 +302,10 @@ class Session:
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name as of now, or None."""
         return self.snapshot().find(name)
+
+    def opened(self, previous: Opened | None) -> OpenedStore:
+        """Return all that is committed now with its rows, going on with what was mapped before."""
+        return load(self.snapshot(), "r", previous)
 
     def expect(self, expected: Expected) -> None:
         """Hear what is about to be written, before the lock is taken."""

@@ -17,7 +17,7 @@ from ptrarray.format.index import IndexHeader
 from ptrarray.format.names import hash_all
 from ptrarray.intake.batch import Batch
 from ptrarray.rows.pointers import Runs
-from ptrarray.storage.store.snapshot import Snapshot
+from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.writing.session import Expected, Session
 from ptrarray.storage.writing.space import Claim
 
@@ -218,7 +218,9 @@ def renew_checksums(
         touched.add(*np.array(list(ranges), np.int64).reshape(-1, 2).T)
         renewed: dict[int, list[_Entry]] = {}
         for position in np.flatnonzero(touched.overlaps_any(starts, ends)).tolist():
-            kind, entry = _entry(snapshot, snapshot.located(position), snapshot.name(position))
+            kind, entry = _entry(
+                snapshot, snapshot.locate_position(position), snapshot.name(position)
+            )
             crc = session.content.crc(entry.start, entry.end, entry.info)
             if crc != crcs[position]:
                 renewed.setdefault(kind, []).append(entry._replace(crc=crc))
@@ -251,7 +253,7 @@ class _Entry(NamedTuple):
     meta: bytes = b""
 
 
-def _entry(snapshot: Snapshot, place: int, name: bytes) -> tuple[int, _Entry]:
+def _entry(snapshot: StoreSnapshot, place: int, name: bytes) -> tuple[int, _Entry]:
     """Return an array as it was committed, and the kind of record that tells of it."""
     overlay, index = snapshot.overlay, snapshot.index
     crcs, pointed = (overlay.crcs, overlay.pointed) if place < 0 else (index.crcs, index.pointed)

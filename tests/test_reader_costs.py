@@ -1,0 +1,91 @@
+"""What reading costs, in calls of Python functions of the package: counted, not timed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray import PointerArray
+from tests.support.story import without_syncs
+
+PACKAGE = str(Path(ptrarray.__file__).parent)
+SHARD_NBYTES = 4000
+
+
+def calls(run: Callable[[], object]) -> list[str]:
+    """Return which functions of the package a call runs, each as ``file:name``."""
+    found = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(PACKAGE):
+            found.append(f"{Path(code.co_filename).relative_to(PACKAGE)}:{code.co_name}")
+
+    sys.setprofile(note)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+def opened(path: Path, shard_size: int | None, *, has_journal: bool) -> PointerArray:
+    """Open a store of 20 arrays, of which the last few are in the journal, or none."""
+    with ptrarray.create(path, dtype="u1", shard_size=shard_size) as writer:
+        for n in range(20):
+            writer[f"a{n}"] = np.full(1000, n)
+        store = ptrarray.open(path)
+    if not has_journal:
+        ptrarray.checkpoint(path)
+        store.refresh()
+    _ = store["a0"], store.arrays[0]  # what is made once, when it is first asked for
+    return store
+
+
+@pytest.fixture(autouse=True)
+def _no_syncs() -> Iterator[None]:
+    with without_syncs():
+        yield
+
+
+def test_counts_calls() -> None:
+    assert calls(lambda: None) == []
+    assert calls(lambda: ptrarray.Pointer(1, 2).length) == ["rows/pointers.py:length"]
+
+
+@pytest.mark.parametrize("name", ["a0", "a7", "a19"])
+@pytest.mark.parametrize(("has_journal", "limit"), [(False, 3), (True, 4)])
+def test_a_lookup(tmp_path: Path, name: str, has_journal: bool, limit: int) -> None:
+    store = opened(tmp_path / "a.ptr", None, has_journal=has_journal)
+    found = calls(lambda: store[name])
+    assert len(found) <= limit, found
+
+
+@pytest.mark.parametrize("name", ["a0", "a7", "a19"])
+@pytest.mark.parametrize(("has_journal", "limit"), [(False, 10), (True, 11)])
+def test_a_lookup_in_shards(tmp_path: Path, name: str, has_journal: bool, limit: int) -> None:
+    store = opened(tmp_path / "a.ptr", SHARD_NBYTES, has_journal=has_journal)
+    assert len(store.shards) > 3
+    found = calls(lambda: store[name])
+    assert len(found) <= limit, found
+
+
+@pytest.mark.parametrize(("shard_size", "limit"), [(None, 2), (SHARD_NBYTES, 11)])
+def test_an_array_by_position(tmp_path: Path, shard_size: int | None, limit: int) -> None:
+    store = opened(tmp_path / "a.ptr", shard_size, has_journal=False)
+    found = calls(lambda: store.arrays[7])
+    assert len(found) <= limit, found
+
+
+@pytest.mark.parametrize("shard_size", [None, SHARD_NBYTES])
+def test_arrays_in_order_without_a_call_each(tmp_path: Path, shard_size: int | None) -> None:
+    store = opened(tmp_path / "a.ptr", shard_size, has_journal=False)
+    n_calls = len(calls(lambda: list(store.values())))
+    # Where arrays lie in several shards, each is looked for in a list of rows.
+    assert n_calls <= (45 if shard_size is None else 180), n_calls
