@@ -16,10 +16,10 @@ from ptrarray.format.attrs import checked
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.layouts import MIXED, ROWS, SHAPED, Layout, mask_itemsize
 from ptrarray.intake.numbers import integer, nbytes
+from ptrarray.intake.paths import absolute
 from ptrarray.storage.lifecycle.create import new_header
 from ptrarray.storage.shards.create import create_any, replace_any
 from ptrarray.storage.shards.marker import is_sharded
-from ptrarray.storage.store.opened import absolute
 from ptrarray.storage.store.snapshot import FILE_NAMES
 from ptrarray.writer import PointerArrayWriter, append
 

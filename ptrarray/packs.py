@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ptrarray.errors import BadInputError, StoreExistsError
+from ptrarray.intake.paths import absolute
 from ptrarray.storage.lifecycle.packing import write_pack
 from ptrarray.storage.lifecycle.unpacking import unpack_store
 from ptrarray.storage.shards.marker import is_sharded
-from ptrarray.storage.store.opened import absolute, load
+from ptrarray.storage.store.opened import load
 from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.compressors import CODECS, Codec, named

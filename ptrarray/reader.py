@@ -15,12 +15,13 @@ from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
 from ptrarray.frames.series import to_series
+from ptrarray.intake.paths import absolute
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.storage.shards.opened import ShardedState, divided, open_state, parts_of, refreshed
 from ptrarray.storage.shards.upkeep import check_any
-from ptrarray.storage.store.opened import Closed, State, absolute
+from ptrarray.storage.store.opened import Closed, State
 from ptrarray.storage.system.advice import prefetch
 from ptrarray.storage.system.mapping import Backend, Mode
 from ptrarray.storage.writing import transactions

@@ -15,10 +15,11 @@ from ptrarray.format import names as naming
 from ptrarray.format.layouts import ROWS, Kind
 from ptrarray.intake.batch import from_mapping, from_ragged
 from ptrarray.intake.numbers import count, integer
+from ptrarray.intake.paths import absolute
 from ptrarray.storage.shards.opened import ShardedState, load_any, open_any
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.shards.target import for_call, open_session
-from ptrarray.storage.store.opened import State, absolute
+from ptrarray.storage.store.opened import State
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.allocation import allocated
 from ptrarray.storage.writing.session import Session

@@ -15,8 +15,8 @@ from ptrarray.creation import create, is_store
 from ptrarray.errors import BadInputError, StoreNotFoundError
 from ptrarray.format import dtypes
 from ptrarray.intake.numbers import integer
+from ptrarray.intake.paths import absolute
 from ptrarray.reader import PointerArray, open
-from ptrarray.storage.store.opened import absolute
 from ptrarray.storage.system.mapping import Mode
 from ptrarray.writer import PointerArrayWriter, append
 

@@ -21,13 +21,13 @@ from ptrarray.errors import (
 from ptrarray.format.checksum import crc32
 from ptrarray.frames.apart import take_apart
 from ptrarray.frames.together import put_together
+from ptrarray.intake.paths import absolute
 from ptrarray.nested.decoder import decode
 from ptrarray.nested.encoder import encode
 from ptrarray.nested.tokens import malformed, read_tokens
 from ptrarray.nested.writing import Pages, write_arrays
 from ptrarray.reader import PointerArray, open
 from ptrarray.storage.lifecycle.placement import place
-from ptrarray.storage.store.opened import absolute
 from ptrarray.storage.system.mapping import Mode
 from ptrarray.upkeep import checkpoint
 

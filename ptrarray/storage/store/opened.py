@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Any, NamedTuple, Never
+from typing import NamedTuple, Never
 
 import numpy as np
 import numpy.typing as npt
@@ -199,9 +197,3 @@ def _can_go_on(previous: State, snapshot: Snapshot) -> bool:
     with suppress(FileNotFoundError):
         return files.stat(snapshot.data_path).st_ino == previous.mapped.inode
     return False
-
-
-def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return a path that stays right when the working directory changes."""
-    text: Any = os.fspath(path)
-    return Path(os.path.abspath(os.fsdecode(text)))  # noqa: PTH100
