@@ -243,7 +243,7 @@ WITHOUT = """
 import sys
 sys.modules["isal"] = None  # as if it were not installed
 import zlib, numpy, ptrarray
-from ptrarray import checksum
+from ptrarray.format import checksum
 assert checksum.crc32 is zlib.crc32
 ptrarray.verify("fast.ptr")
 with ptrarray.create("plain.ptr", dtype="f4", row_shape=(3,)) as writer:

@@ -89,7 +89,7 @@ def test_power_cut(mode: str, tmp_path: Path, place: Path) -> None:
 @pytest.mark.parametrize(("mode", "function"), [("x", "place"), ("w", "_replace")])
 def test_each_sync_is_needed(mode: str, function: str, tmp_path: Path, place: Path) -> None:
     def is_omitted(site: Site) -> bool:
-        return (site.module, site.function) == ("storage.placement", function)
+        return (site.module, site.function) == ("storage.lifecycle.placement", function)
 
     recording = recorded(tmp_path, mode, is_omitted)
     assert any(map(is_omitted, recording.sites))

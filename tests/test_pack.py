@@ -535,7 +535,7 @@ def test_replaced_while_it_is_read(path: Path, arrays: dict[str, Array], tmp_pat
     assert len(ptrarray.open(tmp_path / "a.tar")) == 3
 
 
-@pytest.mark.parametrize("call", ["snapshot.Journal", "state.map_rows"])
+@pytest.mark.parametrize("call", ["snapshot.Journal", "opened.map_rows"])
 def test_replaced_while_it_is_opened(
     path: Path, tmp_path: Path, monkeypatch: Any, call: str
 ) -> None:
@@ -543,7 +543,7 @@ def test_replaced_while_it_is_opened(
     small = make(tmp_path / "small.ptr", 1)
     ptrarray.pack(path, tmp_path / "a.tar")
     module, name = call.split(".")
-    real = getattr(import_module(f"ptrarray.storage.{module}"), name)
+    real = getattr(import_module(f"ptrarray.storage.store.{module}"), name)
     calls = []
 
     def late(*arguments: Any, **options: Any) -> Any:
@@ -553,7 +553,7 @@ def test_replaced_while_it_is_opened(
             (tmp_path / "b.tar").replace(tmp_path / "a.tar")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(f"ptrarray.storage.{call}", late)
+    monkeypatch.setattr(f"ptrarray.storage.store.{call}", late)
     check_same_store(tmp_path / "a.tar", small)
     assert len(calls) > 1
 
@@ -1083,7 +1083,7 @@ def test_on_the_disk_before_it_has_its_name(path: Path, tmp_path: Path, monkeypa
 KILLED = """
 import os, signal, sys
 import ptrarray
-from ptrarray.storage.files import File
+from ptrarray.storage.system.files import File
 
 def dying(real):
     def call(*arguments):
