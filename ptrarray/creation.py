@@ -21,6 +21,7 @@ from ptrarray.storage.lifecycle.create import new_header
 from ptrarray.storage.shards.create import create_any, replace_any
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.snapshot import FILE_NAMES
+from ptrarray.storage.system import files
 from ptrarray.writer import PointerArrayWriter, append
 
 MODES = ("x", "w", "a")
@@ -163,7 +164,7 @@ def _layout(
 
 def is_store(directory: Path) -> bool:
     """Tell whether a directory has the files of a store, damaged or not."""
-    return is_sharded(directory) or all((directory / name).is_file() for name in FILE_NAMES)
+    return is_sharded(directory) or all(files.is_file(directory / name) for name in FILE_NAMES)
 
 
 def _append_same(

@@ -181,7 +181,7 @@ def _pack(store: Path, write: Write, codec: Codec | None, *, progress: bool) -> 
 @contextmanager
 def _new_file(target: Path, *, overwrite: bool) -> Iterator[Write]:
     """Hand out what writes a file that appears at its path when the block ends."""
-    if target.is_dir() or (os.path.lexists(target) and not overwrite):
+    if files.is_directory(target) or (files.exists(target) and not overwrite):
         raise _exists(target)
     new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.new")
     at = 0
@@ -191,7 +191,7 @@ def _new_file(target: Path, *, overwrite: bool) -> Iterator[Write]:
         at = file.pwritev([memoryview(buffer)], at)
 
     try:
-        with File(new, os.O_RDWR | os.O_CREAT | os.O_EXCL) as file:
+        with File(new, files.MAKE) as file:
             yield write
             file.sync()
         _put_in_place(new, target, overwrite=overwrite)
@@ -209,7 +209,7 @@ def _put_in_place(new: Path, target: Path, *, overwrite: bool) -> None:
         except FileExistsError:
             raise _exists(target) from None
         except OSError:  # a file system without links
-            if os.path.lexists(target):
+            if files.exists(target):
                 raise _exists(target) from None
         else:
             with suppress(OSError):  # it has its name
@@ -219,5 +219,7 @@ def _put_in_place(new: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def _exists(target: Path) -> StoreExistsError:
-    what = "is a directory:" if target.is_dir() else "exists: pack with overwrite=True, or"
+    what = (
+        "is a directory:" if files.is_directory(target) else "exists: pack with overwrite=True, or"
+    )
     return StoreExistsError(f"{target} {what} choose another path", path=str(target))

@@ -20,6 +20,7 @@ from ptrarray.storage.shards.opened import ShardedState, load_any, open_any
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.shards.target import for_call, open_session
 from ptrarray.storage.store.opened import State
+from ptrarray.storage.system.files import process_id
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.allocation import allocated
 from ptrarray.storage.writing.session import Session
@@ -129,7 +130,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         session = self._opened
         if session is None:
             raise self._closed_error()
-        if session.pid != os.getpid():  # inherited by a fork, which closed the files
+        if session.pid != process_id():  # inherited by a fork, which closed the files
             session = self._opened = open_session(self._path, durable=self._durable)
             self._state = None
         return for_call(session)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from ptrarray.nested.tokens import malformed, read_tokens
 from ptrarray.nested.writing import Pages, write_arrays
 from ptrarray.reader import PointerArray, open
 from ptrarray.storage.lifecycle.placement import place
+from ptrarray.storage.system import files
 from ptrarray.storage.system.mapping import Mode
 from ptrarray.upkeep import checkpoint
 
@@ -100,7 +100,7 @@ def dump(obj: Any, path: str | os.PathLike[str], *, mode: str = "x") -> None:
         what = str(error).replace(str(building), str(directory))
         raise BadInputError(what, **{**error.facts, "path": str(directory)}) from error
     finally:
-        shutil.rmtree(building, ignore_errors=True)
+        files.remove_tree(building)
 
 
 def _target(path: str | os.PathLike[str], mode: str) -> Path:
@@ -120,7 +120,7 @@ def _target(path: str | os.PathLike[str], mode: str) -> Path:
             found=mode,
             expected=MODES,
         )
-    if not os.path.lexists(directory):
+    if not files.exists(directory):
         return directory
     if not is_store(directory):
         what = f"{directory} exists and is not a store: choose another path"
@@ -128,7 +128,7 @@ def _target(path: str | os.PathLike[str], mode: str) -> Path:
     if mode == "x":
         what = f"{directory} exists: dump with mode='w' to replace it, or choose another path"
         raise StoreExistsError(what, path=str(directory))
-    return directory.resolve()  # through a link, to build on the same file system
+    return files.resolved(directory)  # through a link, to build on the same file system
 
 
 def _write(path: Path, pages: Pages) -> None:
