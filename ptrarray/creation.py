@@ -17,11 +17,12 @@ from ptrarray.format.index import IndexHeader
 from ptrarray.format.layouts import MIXED, ROWS, SHAPED, Layout, mask_itemsize
 from ptrarray.intake.choices import check_choice
 from ptrarray.intake.numbers import integer, nbytes
+from ptrarray.intake.paths import absolute
 from ptrarray.storage.lifecycle.create import new_header
 from ptrarray.storage.shards.create import create_any, replace_any
 from ptrarray.storage.shards.marker import is_sharded
-from ptrarray.storage.store.opened import absolute
 from ptrarray.storage.store.snapshot import FILE_NAMES
+from ptrarray.storage.system import files
 from ptrarray.writer import PointerArrayWriter, append
 
 MODES = ("x", "w", "a")
@@ -158,7 +159,7 @@ def _layout(
 
 def is_store(directory: Path) -> bool:
     """Tell whether a directory has the files of a store, damaged or not."""
-    return is_sharded(directory) or all((directory / name).is_file() for name in FILE_NAMES)
+    return is_sharded(directory) or all(files.is_file(directory / name) for name in FILE_NAMES)
 
 
 def _append_same(

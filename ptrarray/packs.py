@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ptrarray.errors import BadInputError, StoreExistsError
+from ptrarray.intake.paths import absolute
 from ptrarray.storage.lifecycle.packing import write_pack
 from ptrarray.storage.lifecycle.unpacking import unpack_store
 from ptrarray.storage.shards.marker import is_sharded
-from ptrarray.storage.store.opened import absolute, load
+from ptrarray.storage.store.opened import load
 from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.compressors import CODECS, Codec, named
@@ -180,7 +181,7 @@ def _pack(store: Path, write: Write, codec: Codec | None, *, progress: bool) -> 
 @contextmanager
 def _new_file(target: Path, *, overwrite: bool) -> Iterator[Write]:
     """Hand out what writes a file that appears at its path when the block ends."""
-    if target.is_dir() or (os.path.lexists(target) and not overwrite):
+    if files.is_directory(target) or (files.exists(target) and not overwrite):
         raise _exists(target)
     new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.new")
     at = 0
@@ -190,7 +191,7 @@ def _new_file(target: Path, *, overwrite: bool) -> Iterator[Write]:
         at = file.pwritev([memoryview(buffer)], at)
 
     try:
-        with File(new, os.O_RDWR | os.O_CREAT | os.O_EXCL) as file:
+        with File(new, files.MAKE) as file:
             yield write
             file.sync()
         _put_in_place(new, target, overwrite=overwrite)
@@ -208,7 +209,7 @@ def _put_in_place(new: Path, target: Path, *, overwrite: bool) -> None:
         except FileExistsError:
             raise _exists(target) from None
         except OSError:  # a file system without links
-            if os.path.lexists(target):
+            if files.exists(target):
                 raise _exists(target) from None
         else:
             with suppress(OSError):  # it has its name
@@ -218,5 +219,7 @@ def _put_in_place(new: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def _exists(target: Path) -> StoreExistsError:
-    what = "is a directory:" if target.is_dir() else "exists: pack with overwrite=True, or"
+    what = (
+        "is a directory:" if files.is_directory(target) else "exists: pack with overwrite=True, or"
+    )
     return StoreExistsError(f"{target} {what} choose another path", path=str(target))

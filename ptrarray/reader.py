@@ -18,11 +18,12 @@ from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
 from ptrarray.frames.series import to_series
 from ptrarray.intake.choices import check_choice
+from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.storage.shards.opened import divided, load_any
 from ptrarray.storage.shards.upkeep import check_any
-from ptrarray.storage.store.opened import Closed, Opened, absolute
+from ptrarray.storage.store.opened import Closed, Opened
 from ptrarray.storage.store.snapshot import locate_found
 from ptrarray.storage.system.advice import prefetch
 from ptrarray.storage.system.mapping import Backend, Mode

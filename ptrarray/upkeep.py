@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 
 from ptrarray.errors import CorruptStoreError
+from ptrarray.intake.paths import absolute
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
 from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.shards import upkeep as sharded_upkeep
-from ptrarray.storage.store.opened import absolute
 from ptrarray.storage.store.snapshot import not_found
+from ptrarray.storage.system.files import is_file
 from ptrarray.storage.system.parts import why_not
 
 
@@ -164,7 +165,7 @@ def repair(
     >>> len(ptrarray.open("repaired.ptr"))
     3
     """
-    if absolute(path).is_file():
+    if is_file(absolute(path)):
         raise why_not(absolute(path))
     try:
         return sharded_upkeep.repair(absolute(path), absolute(to), progress=progress)

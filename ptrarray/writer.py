@@ -15,11 +15,13 @@ from ptrarray.format import names as naming
 from ptrarray.format.layouts import ROWS, Kind
 from ptrarray.intake.batch import from_mapping, from_ragged
 from ptrarray.intake.numbers import count, integer
+from ptrarray.intake.paths import absolute
 from ptrarray.storage.shards.opened import open_any
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.shards.target import for_call, open_session
-from ptrarray.storage.store.opened import Opened, absolute
+from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.store.snapshot import locate_found
+from ptrarray.storage.system.files import process_id
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.allocation import allocated
 from ptrarray.storage.writing.session import Session
@@ -129,7 +131,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         session = self._opened
         if session is None:
             raise self._closed_error()
-        if session.pid != os.getpid():  # inherited by a fork, which closed the files
+        if session.pid != process_id():  # inherited by a fork, which closed the files
             session = self._opened = open_session(self._path, durable=self._durable)
             self._state = None
         return for_call(session)

@@ -121,6 +121,93 @@ def test_refuses(module: str, source: str) -> None:
     assert len(offences(module, ast.parse(source))) == 1
 
 
+# The seam: who touches files of a store asks storage.system, where tests let each call fail ---------
+
+SYSTEM = {"os", "shutil", "mmap", "fcntl", "tempfile", "glob", "io"}
+OF_NAMES = {"PathLike", "fspath", "fsdecode"}  # of os, and of no file
+OF_FILES = {  # what a Path does
+    *("chmod", "exists", "glob", "hardlink_to", "is_dir", "is_file", "is_symlink", "iterdir"),
+    *("lchmod", "lstat", "mkdir", "open", "read_bytes", "read_text", "readlink", "rename"),
+    *("resolve", "rglob", "rmdir", "samefile", "stat", "symlink_to", "touch", "unlink"),
+    *("write_bytes", "write_text"),
+}
+AT_THE_SEAM = (
+    *("storage.store.", "storage.writing.", "storage.lifecycle.", "storage.shards.", "nested."),
+    *("reader", "writer", "packs", "creation", "upkeep", "bigarray.reading", "bigarray.writing"),
+)
+NO_STORE = {("packs", ".open")}  # what is unpacked may be a pipe
+
+
+def beside_the_seam(module: str, tree: ast.Module) -> list[str]:
+    """Return what a module asks of the system itself."""
+    found = [name for name in imports(tree) if name.partition(".")[0] in SYSTEM]
+    if "import os" in map(ast.unparse, tree.body) and not module.startswith("storage."):
+        found.remove("os")  # the types of paths
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.alias)}
+    found += [name for name in map(asked, ast.walk(tree)) if name and name not in own]
+    return [name for name in found if (module, name) not in NO_STORE]
+
+
+def asked(node: ast.AST) -> str | None:
+    """Return what a node asks of the system, or of a Path."""
+    match node:
+        case ast.Attribute(ast.Name("files")) | ast.Call(ast.Attribute(ast.Name("files"))):
+            return None
+        case ast.Attribute(ast.Name("os"), attr) if attr not in OF_NAMES:
+            return f"os.{attr}"
+        case ast.Attribute(_, attr) if attr in OF_FILES:
+            return f".{attr}"
+        case ast.Call(ast.Attribute(_, "replace"), [_], []):  # that of a str takes two
+            return ".replace"
+        case ast.Call(ast.Name("open")):
+            return "open"
+    return None
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_files_of_a_store_are_touched_at_the_seam(file: Path) -> None:
+    module = module_of(file)
+    if module.startswith(AT_THE_SEAM):
+        assert beside_the_seam(module, parse(file)) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("storage.store.index", "import os"),
+        ("storage.store.index", "import os.path"),
+        ("storage.store.index", "import mmap, numpy"),
+        ("storage.lifecycle.create", "from shutil import rmtree"),
+        ("storage.shards.marker", "Path(where).iterdir()"),
+        ("storage.shards.marker", "any(map(Path.is_file, paths))"),
+        ("storage.writing.session", "self.path.rename(new)"),
+        ("storage.writing.session", "self.path.replace(new)"),
+        ("storage.store.journal", "open(path)"),
+        ("nested.persistence", "import os\nos.path.lexists(path)"),
+        ("nested.persistence", "import os as system\nsystem.listdir(path)"),
+        ("nested.persistence", "from os import listdir"),
+        ("packs", "import tempfile"),
+        ("packs", "target.unlink()"),
+        ("creation", "directory.mkdir()"),
+    ],
+)
+def test_refuses_what_is_beside_the_seam(module: str, source: str) -> None:
+    assert len(beside_the_seam(module, ast.parse(source))) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("storage.store.index", "files.exists(path), files.replace(new), text.replace('a', 'b')"),
+        ("nested.persistence", "import os\ndef f(path: os.PathLike[str]): os.fspath(path)"),
+        ("nested.persistence", "from ptrarray.reader import open\nopen(path)"),
+        ("packs", "path.open('rb')"),
+    ],
+)
+def test_lets_pass_what_is_at_the_seam(module: str, source: str) -> None:
+    assert beside_the_seam(module, ast.parse(source)) == []
+
+
 @pytest.mark.parametrize("folder", sorted(FOLDERS & set(RANK)))
 def test_folders_have_no_cycle(folder: str) -> None:
     files = sorted(PACKAGE.joinpath(*folder.split(".")).rglob("*.py"))

@@ -15,8 +15,9 @@ from ptrarray.creation import create, is_store
 from ptrarray.errors import BadInputError, StoreNotFoundError
 from ptrarray.format import dtypes
 from ptrarray.intake.numbers import integer
+from ptrarray.intake.paths import absolute
 from ptrarray.reader import PointerArray, open
-from ptrarray.storage.store.opened import absolute
+from ptrarray.storage.system import files
 from ptrarray.storage.system.mapping import Mode
 from ptrarray.writer import PointerArrayWriter, append
 
@@ -147,9 +148,7 @@ def _size(path: Path) -> int:
 
 def filesize(path: str) -> int:
     """Bytes of all files of a store and its shards, or of its pack."""
-    place = Path(path)
-    files = [place] if place.is_file() else filter(Path.is_file, place.rglob("*"))
-    return sum(file.stat().st_size for file in files)
+    return files.size(path)
 
 
 def read_mmaparray_header(

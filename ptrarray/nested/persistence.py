@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,14 @@ from ptrarray.format.checksum import crc32
 from ptrarray.frames.apart import take_apart
 from ptrarray.frames.together import put_together
 from ptrarray.intake.choices import check_choice
+from ptrarray.intake.paths import absolute
 from ptrarray.nested.decoder import decode
 from ptrarray.nested.encoder import encode
 from ptrarray.nested.tokens import malformed, read_tokens
 from ptrarray.nested.writing import Pages, write_arrays
 from ptrarray.reader import PointerArray, open
 from ptrarray.storage.lifecycle.placement import place
-from ptrarray.storage.store.opened import absolute
+from ptrarray.storage.system import files
 from ptrarray.storage.system.mapping import Mode
 from ptrarray.upkeep import checkpoint
 
@@ -101,7 +101,7 @@ def dump(obj: Any, path: str | os.PathLike[str], *, mode: str = "x") -> None:
         what = str(error).replace(str(building), str(directory))
         raise BadInputError(what, **{**error.facts, "path": str(directory)}) from error
     finally:
-        shutil.rmtree(building, ignore_errors=True)
+        files.remove_tree(building)
 
 
 def _target(path: str | os.PathLike[str], mode: str) -> Path:
@@ -115,7 +115,7 @@ def _target(path: str | os.PathLike[str], mode: str) -> Path:
         )
     directory = absolute(path)
     check_choice("mode", mode, MODES, str(directory))
-    if not os.path.lexists(directory):
+    if not files.exists(directory):
         return directory
     if not is_store(directory):
         what = f"{directory} exists and is not a store: choose another path"
@@ -123,7 +123,7 @@ def _target(path: str | os.PathLike[str], mode: str) -> Path:
     if mode == "x":
         what = f"{directory} exists: dump with mode='w' to replace it, or choose another path"
         raise StoreExistsError(what, path=str(directory))
-    return directory.resolve()  # through a link, to build on the same file system
+    return files.resolved(directory)  # through a link, to build on the same file system
 
 
 def _write(path: Path, pages: Pages) -> None:

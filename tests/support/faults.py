@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from ptrarray.storage.system import files
+from ptrarray.storage.system import files, lock, mapping
 
 SHORT = -1  # in place of an errno: half of the bytes are written or read, without an error
 
@@ -31,13 +33,21 @@ CALLS: dict[str, tuple[int, ...]] = {
     "posix_fallocate": (errno.ENOSPC, errno.EDQUOT),
     "fstat": (errno.EIO,),
     "stat": (errno.EIO, errno.EACCES),
+    "lstat": (errno.EIO, errno.EACCES),
+    "listdir": (errno.EIO, errno.EACCES),
     "replace": (errno.EIO, errno.ENOSPC),
     "link": (errno.EIO, errno.EPERM),
     "unlink": (errno.EIO, errno.EACCES),
-    "make_directory": (errno.ENOSPC, errno.EACCES),
+    "mkdir": (errno.ENOSPC, errno.EACCES),
+    "rmtree": (errno.EIO, errno.EACCES),
+    "flock": (errno.EIO,),
+    "fcntl": (errno.EIO,),
+    "mmap": (errno.EMFILE,),
 }
 HARMLESS = {"close", "fspath", "major", "minor", "posix_fadvise", "register_at_fork"}
 SYNCS = {"fdatasync", "fsync"}
+# Who makes system calls, by what.
+SEAM = [(files, "os"), (files, "shutil"), (lock, "fcntl"), (mapping, "mmap")]
 
 
 @dataclass
@@ -84,14 +94,15 @@ class Faults:
         return is_due
 
 
-class FaultyOs:
-    """The module `os` as the seam sees it."""
+class Faulty:
+    """A module of system calls as the seam sees it."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, module: ModuleType, faults: Faults) -> None:
+        self._module = module
         self._faults = faults
 
     def __getattr__(self, name: str) -> Any:
-        real = getattr(os, name)
+        real = getattr(self._module, name)
         if name in SYNCS:
             real = _nothing  # waiting for the disk is not what is tested
         return _failing(name, real, self._faults) if name in CALLS else real
@@ -102,15 +113,27 @@ def _nothing(fd: int) -> None:
 
 
 def _failing(name: str, real: Callable[..., Any], faults: Faults) -> Callable[..., Any]:
-    def call(*args: Any) -> Any:
-        if not faults.is_due(name):
-            return real(*args)
+    def call(*args: Any, **options: Any) -> Any:
+        # The kernel does not refuse to let go of a lock.
+        is_unlock = name == "flock" and args[1] == fcntl.LOCK_UN
+        if is_unlock or not faults.is_due(name):
+            return real(*args, **options)
+        if name == "rmtree":
+            assert options == {"ignore_errors": True}
+            return _remove_half(args[0])
         if faults.code == SHORT:
             return _read_half(*args) if name == "preadv" else _write_half(*args)
         path = args[0] if isinstance(args[0], (str, Path)) else None
         raise OSError(faults.code, os.strerror(faults.code), path and str(path))
 
     return call
+
+
+def _remove_half(path: str | Path) -> None:
+    """Remove some of the files of a directory, and say nothing of the others."""
+    found = sorted(file for file in Path(path).rglob("*") if file.is_file())
+    for file in found[::2]:
+        file.unlink()
 
 
 def _write_half(fd: int, buffers: Any, start_byte: int) -> int:
@@ -129,7 +152,6 @@ def injected() -> Iterator[Faults]:
     """Put failing calls under the seam during a ``with`` block; armed by the test."""
     faults = Faults()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "os", FaultyOs(faults))
-        for name in ("unlink", "make_directory"):
-            patch.setattr(files, name, _failing(name, getattr(files, name), faults))
+        for user, name in SEAM:
+            patch.setattr(user, name, Faulty(getattr(user, name), faults))
         yield faults

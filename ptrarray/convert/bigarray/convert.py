@@ -23,10 +23,10 @@ from ptrarray.errors import BadInputError, CorruptStoreError
 from ptrarray.format import names as naming
 from ptrarray.format.checksum import crc32
 from ptrarray.intake.choices import check_choice
+from ptrarray.intake.paths import absolute
 from ptrarray.storage.lifecycle.create import create_store, exists, new_header, replace_store
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.index import Columns
-from ptrarray.storage.store.opened import absolute
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.mapping import map_file
 from ptrarray.storage.system.transfer import transfer

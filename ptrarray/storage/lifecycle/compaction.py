@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from itertools import pairwise
 
@@ -42,7 +41,7 @@ def compact(session: Session, *, progress: bool = False) -> None:
     """
     with session.locked():
         snapshot = session.sound_snapshot()
-        with File(session.data.path, os.O_RDWR) as source:
+        with File(session.data.path, files.CHANGE) as source:
             if not try_lock_range(source, 0, _EVERY_ROW):
                 raise StoreError(
                     f"{session.path} cannot be compacted while a writer is filling rows: "
@@ -55,9 +54,8 @@ def compact(session: Session, *, progress: bool = False) -> None:
             try:
                 for name in names:  # a killed compaction may have left it
                     files.unlink(session.directory / name)
-                    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-                    File(session.directory / name, flags).close()
-                with Content(session.directory, header, os.O_RDWR) as target:
+                    File(session.directory / name, files.MAKE).close()
+                with Content(session.directory, header, files.CHANGE) as target:
                     copy_runs(session.content, target, runs, progress=progress)
                     target.sync()
                 # The new index must not reach the disk before the files it names.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
 import secrets
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -78,19 +76,19 @@ def create_store(directory: Path, header: IndexHeader, fill: Fill | None = None)
     StoreExistsError
         If anything is at the path.
     """
-    if os.path.lexists(directory):
+    if files.exists(directory):
         raise exists(directory)
     building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
     files.make_directory(building)
     try:
         columns = _write_data(building, header, fill)
-        with File(building / journal.FILE_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+        with File(building / journal.FILE_NAME, files.MAKE) as file:
             file.pwrite(layout.encode_fresh(fresh_state(header)), 0)
             file.sync()
         write_index(building, header, columns)
         put_in_place(building, directory)
     except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
+        files.remove_tree(building)
         raise
     files.sync_directory(directory.parent)
 
@@ -182,12 +180,12 @@ def _write_data(directory: Path, header: IndexHeader, fill: Fill | None) -> Colu
     for name, width in wanted:
         path = directory / name
         files.unlink(path)  # what a killed process may have left
-        with File(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as file:
+        with File(path, files.MAKE) as file:
             file.truncate(header.n_rows * width)
             file.sync()
     if fill is None:
         return no_columns()
-    with File(directory / header.data_file, os.O_RDWR) as file:
+    with File(directory / header.data_file, files.CHANGE) as file:
         columns = fill(file)
         file.sync()
     return columns

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
 from pathlib import Path
 
 from ptrarray.errors import CorruptStoreError
@@ -39,7 +37,7 @@ def unpack_store(source: Source, directory: Path, *, progress: bool = False) -> 
     CorruptStoreError
         If it is not a pack, or one that is damaged or cut short.
     """
-    if os.path.lexists(directory):
+    if files.exists(directory):
         raise exists(directory)
     building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
     files.make_directory(building)
@@ -50,7 +48,7 @@ def unpack_store(source: Source, directory: Path, *, progress: bool = False) -> 
         files.sync_directory(building)
         put_in_place(building, directory)
     except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
+        files.remove_tree(building)
         raise
     files.sync_directory(directory.parent)
 
@@ -77,7 +75,7 @@ def _write_members(source: Source, building: Path, counter: Bar) -> None:
         return raw
 
     for member in tar.members(exactly, source.where):
-        with File(building / member.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+        with File(building / member.name, files.MAKE) as file:
             at = 0
             while at < member.nbytes:
                 raw = exactly(min(member.nbytes - at, _READ_NBYTES))
@@ -99,5 +97,5 @@ def _check(building: Path, where: str) -> None:
         check(load(open_snapshot(building), "r"))
     except CorruptStoreError as error:
         # Nobody can look at the files that the error tells of.
-        text = str(error).replace(f"{building}{os.sep}", "").replace(str(building), "its store")
+        text = str(error).replace(f"{building}/", "").replace(str(building), "its store")
         raise CorruptStoreError(f"{where} is damaged: {text}", path=where) from error

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
 from pathlib import Path
 
 from ptrarray.errors import StoreError, StoreNotFoundError
@@ -47,7 +45,7 @@ class Marker:
     def is_in_place(self) -> bool:
         """Tell whether the store has still this marker, and was not replaced."""
         try:
-            stat = os.stat(self.path)  # noqa: PTH116
+            stat = files.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return False
         return (stat.st_ino, stat.st_dev) == self._identity
@@ -58,7 +56,7 @@ class Marker:
 
     def has_shard(self, number: int) -> bool:
         """Tell whether there is a shard of this number."""
-        return os.path.lexists(self.shard(number))
+        return files.exists(self.shard(number))
 
     def count(self) -> int:
         """Return how many shards there are, or should be: one more than the highest number.
@@ -69,7 +67,7 @@ class Marker:
             If there are none.
         """
         generation = self.header.generation
-        found = map(marks.shard_number, os.listdir(self.directory))  # noqa: PTH208
+        found = map(marks.shard_number, files.list_directory(self.directory))
         numbers = [key[1] for key in found if key is not None and key[0] == generation]
         if not numbers:
             raise self.missing(0)
@@ -84,7 +82,7 @@ class Marker:
 
 def is_sharded(directory: Path) -> bool:
     """Tell whether there is a store of shards, damaged or not."""
-    return (directory / marks.FILE_NAME).is_file()
+    return files.is_file(directory / marks.FILE_NAME)
 
 
 def new_marker(layout: Layout, shard_nbytes: int, generation: int = 1) -> ShardsHeader:
@@ -105,7 +103,7 @@ def create_shards(directory: Path, header: ShardsHeader, index: IndexHeader) -> 
     StoreExistsError
         If anything is at the path.
     """
-    if os.path.lexists(directory):
+    if files.exists(directory):
         raise exists(directory)
     building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
     files.make_directory(building)
@@ -114,7 +112,7 @@ def create_shards(directory: Path, header: ShardsHeader, index: IndexHeader) -> 
         write_marker(building, header)
         put_in_place(building, directory)
     except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
+        files.remove_tree(building)
         raise
     files.sync_directory(directory.parent)
 
@@ -123,7 +121,7 @@ def write_marker(directory: Path, header: ShardsHeader) -> None:
     """Put a marker in place, atomically, and on the disk."""
     new = directory / marks.NEW_FILE_NAME
     files.unlink(new)  # what a killed process may have left
-    with File(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+    with File(new, files.MAKE) as file:
         file.pwrite(marks.encode(header), 0)
         file.sync()
     files.replace(new, directory / marks.FILE_NAME)
@@ -136,8 +134,8 @@ def remove_leftovers(marker: Marker) -> None:
     Under the lock of the last shard.
     """
     files.unlink(marker.directory / marks.NEW_FILE_NAME)
-    for path in marker.directory.iterdir():
-        key = marks.shard_number(path.name)
-        is_begun = path.name.startswith(".shard") and path.name.endswith(".new")
+    for name in files.list_directory(marker.directory):
+        key = marks.shard_number(name)
+        is_begun = name.startswith(".shard") and name.endswith(".new")
         if is_begun or (key is not None and key[0] != marker.header.generation):
-            shutil.rmtree(path, ignore_errors=True)
+            files.remove_tree(marker.directory / name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from ptrarray.storage.shards.marker import Marker, remove_leftovers
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.snapshot import StoreSnapshot
+from ptrarray.storage.system import files
 from ptrarray.storage.writing.session import Expected, Locked, Session, already_there
 
 _ATTEMPTS = 100
@@ -69,7 +69,7 @@ class Shards:
 
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory = directory
-        self.pid = os.getpid()
+        self.pid = files.process_id()
         self._durable = durable
         self._mutex = ThreadLock()
         # At most one session a shard, as two would wait for each other's lock.
@@ -127,7 +127,7 @@ class Shards:
             last = self.last
             self._lock_shard(last.session)
             try:
-                if last is self.last and not os.path.lexists(last.next_path):
+                if last is self.last and not files.exists(last.next_path):
                     self._look()
                     return
             except BaseException:

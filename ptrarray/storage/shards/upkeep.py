@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -63,7 +61,7 @@ def repair(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
     found = _found_shards(damaged)
     if not found:
         return salvage(damaged, to, progress=progress)
-    if os.path.lexists(to):
+    if files.exists(to):
         raise exists(to)
     building = to.with_name(f".{to.name}.{secrets.token_hex(8)}.new")
     files.make_directory(building)
@@ -71,7 +69,7 @@ def repair(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
         left_out = _salvage_shards(damaged, found, building, progress=progress)
         put_in_place(building, to)
     except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
+        files.remove_tree(building)
         raise
     files.sync_directory(to.parent)
     return left_out
@@ -79,7 +77,7 @@ def repair(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
 
 def _found_shards(directory: Path) -> list[Path]:
     """Return the paths of all shards that there should be; none if it is no store of shards."""
-    names = os.listdir(directory)  # noqa: PTH208
+    names = files.list_directory(directory)
     keys = [key for key in map(shard_number, names) if key is not None]
     if not keys or not (is_sharded(directory) or "index.msgpack" not in names):
         return []
@@ -105,7 +103,7 @@ def _salvage_shards(
             left_out += salvage(path, target, progress=progress)
         except (CorruptStoreError, FileNotFoundError) as error:
             left_out.append(Damage(str(path), f"cannot be read, all of it is left out: {error}"))
-            shutil.rmtree(target, ignore_errors=True)
+            files.remove_tree(target)
             create_store(target, new_header(layout, 0, attrs))
     write_marker(building, new_marker(layout, shard_nbytes))
     return left_out
@@ -124,7 +122,7 @@ def _facts(damaged: Path, found: list[Path], left_out: list[Damage]) -> tuple[La
         raise CorruptStoreError(
             f"{damaged} has neither a marker nor a shard that can be read", path=str(damaged)
         )
-    return layouts[0], max(sum(file.stat().st_size for file in path.iterdir()) for path in found)
+    return layouts[0], max(map(files.size, found))
 
 
 def _attrs(found: list[Path]) -> Iterator[dict[str, object]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +10,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.layouts import MIXED
 from ptrarray.intake.batch import Batch
-from ptrarray.storage.system.files import IOV_MAX, File
+from ptrarray.storage.system.files import IOV_MAX, READ, File
 from ptrarray.storage.system.mapping import check_size
 from ptrarray.storage.system.parts import open_part
 
@@ -31,7 +30,7 @@ class Content:
         The mask file, of a store that keeps masks.
     """
 
-    def __init__(self, directory: Path, header: IndexHeader, flags: int = os.O_RDONLY) -> None:
+    def __init__(self, directory: Path, header: IndexHeader, flags: int = READ) -> None:
         self.layout = header.layout
         self.data = _opened(directory / header.data_file, flags)
         self.mask: File | None = None
@@ -99,7 +98,7 @@ class Content:
         if self.mask is None or batch.masks is None:
             return
         first = start * self.layout.mask_width
-        if not batch.has_masks and self.mask.stat().st_size <= first:
+        if not batch.has_masks and self.mask.nbytes <= first:
             return  # a hole in the file says the same
         if self.layout.kind != MIXED:
             self.mask.pwritev(batch.masks, first)
@@ -114,7 +113,7 @@ class Content:
         """
         if self.mask is not None:
             end_byte = end * self.layout.mask_width
-            if self.mask.stat().st_size < end_byte:
+            if self.mask.nbytes < end_byte:
                 self.mask.pwrite(b"\0", end_byte - 1)
 
     def clear_masks(self, start: int, end: int) -> None:
@@ -126,14 +125,14 @@ class Content:
 def clear(file: File, start_byte: int, end_byte: int) -> None:
     """Have the disk set bytes aside, all zero, so that writing to a mapping cannot fail."""
     if start_byte < end_byte:
-        used_end = min(file.stat().st_size, end_byte)
+        used_end = min(file.nbytes, end_byte)
         file.write_zeros(start_byte, used_end - start_byte)
         file.allocate(start_byte, end_byte - start_byte)
 
 
 def _opened(path: Path, flags: int) -> File:
     try:
-        return open_part(path.parent, path.name)[0] if flags == os.O_RDONLY else File(path, flags)
+        return open_part(path.parent, path.name)[0] if flags == READ else File(path, flags)
     except FileNotFoundError as error:
         raise corrupt(str(path), "is missing") from error
 

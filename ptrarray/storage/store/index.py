@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -20,7 +18,7 @@ from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import hash_all
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
-from ptrarray.storage.system.mapping import Backend, map_file
+from ptrarray.storage.system.mapping import Backend, MappedBytes, map_file
 from ptrarray.storage.system.parts import open_part
 
 FILE_NAME = "index.msgpack"
@@ -247,7 +245,7 @@ class Index:
         return hashes
 
 
-def _content(file: File, backend: Backend) -> tuple[mmap.mmap | bytes, int, File | None]:
+def _content(file: File, backend: Backend) -> tuple[MappedBytes, int, File | None]:
     """Return the bytes of an index, where it begins in them, and what keeps the file open.
 
     While a file is mapped or open, no other one gets its inode.
@@ -256,12 +254,12 @@ def _content(file: File, backend: Backend) -> tuple[mmap.mmap | bytes, int, File
         with file:
             return map_file(file), file.start_byte, None
     file.keep_in_child()
-    return file.pread(file.nbytes, 0), 0, file
+    return file.pread(file.as_opened.st_size, 0), 0, file
 
 
 def index_inode(path: str | Path) -> int:
     """Inode of the index that is in place now, at the path of its file."""
-    return os.stat(path).st_ino  # noqa: PTH116
+    return files.stat(path).st_ino
 
 
 class RaggedColumn(NamedTuple):
@@ -309,7 +307,7 @@ def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
     pieces = layout.encode(*column_bytes(header, columns))
     new = directory / NEW_FILE_NAME
     files.unlink(new)  # what a killed checkpoint may have left
-    with File(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+    with File(new, files.MAKE) as file:
         file.pwritev([memoryview(piece) for piece in pieces], 0)
         # The rename must not reach the disk before what it names.
         file.sync()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -17,7 +15,7 @@ from ptrarray.format.journal import Frame, JournalHeader
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import Lock
-from ptrarray.storage.system.mapping import map_file
+from ptrarray.storage.system.mapping import MappedBytes, map_file
 from ptrarray.storage.system.parts import open_part
 
 FILE_NAME = "journal.msgpack"
@@ -50,7 +48,7 @@ class Journal:
     def __init__(self, directory: Path, *, writable: bool) -> None:
         self.directory = directory
         if writable:
-            self._file = File(directory / FILE_NAME, os.O_RDWR)
+            self._file = File(directory / FILE_NAME, files.CHANGE)
         else:
             self._file, _ = open_part(directory, FILE_NAME)
         self.lock = Lock(self._file)
@@ -71,7 +69,7 @@ class Journal:
         """Close the file, which also drops the lock."""
         self._file.close()
 
-    def _map_live_slot(self) -> mmap.mmap | bytes:
+    def _map_live_slot(self) -> MappedBytes:
         # Of a file opened for it, because a mapping keeps its file open, even in the
         # child of a fork, and with it would keep our lock.
         with File(self.path) as file:

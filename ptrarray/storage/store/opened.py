@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, NamedTuple, Never, Protocol
 
 import numpy as np
@@ -259,9 +257,3 @@ def _can_go_on(known: OpenedStore, snapshot: StoreSnapshot) -> bool:
     with suppress(FileNotFoundError):
         return files.stat(snapshot.data_path).st_ino == known.mapped.inode
     return False
-
-
-def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return a path that stays right when the working directory changes."""
-    text: Any = os.fspath(path)
-    return Path(os.path.abspath(os.fsdecode(text)))  # noqa: PTH100

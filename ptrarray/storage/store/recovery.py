@@ -106,8 +106,7 @@ def _recovered(journal: Journal, found: JournalHeader, header: IndexHeader) -> J
 def remove_leftovers(directory: Path, header: IndexHeader) -> None:
     """Remove what killed processes began and nobody uses. Under the lock."""
     in_use = (header.data_file, header.mask_file)
-    for path in directory.iterdir():
-        name = path.name
+    for name in files.list_directory(directory):
         is_ours = name == NEW_FILE_NAME or is_data_file(name) or is_mask_file(name)
         if is_ours and name not in in_use:
-            files.unlink(path)
+            files.unlink(directory / name)

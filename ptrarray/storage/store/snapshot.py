@@ -20,6 +20,7 @@ from ptrarray.storage.store.index import Index, index_inode
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import surviving
+from ptrarray.storage.system import files
 from ptrarray.storage.system.mapping import Backend
 from ptrarray.storage.system.parts import Span, span_of, why_not
 
@@ -365,13 +366,13 @@ def never_at_rest(directory: Path) -> StoreError:
 
 def not_found(directory: Path) -> StoreError:
     """Return the error for a path where a file of a store was not found."""
-    if directory.is_file():
+    if files.is_file(directory):
         return why_not(directory)
-    missing = [name for name in FILE_NAMES if not (directory / name).exists()]
+    missing = [name for name in FILE_NAMES if not files.is_file(directory / name)]
     if len(missing) == 1:
         return corrupt(str(directory / missing[0]), "is missing")
     why = "there is no such directory"
-    if directory.exists():
+    if files.is_directory(directory):
         why = f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
     return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
 

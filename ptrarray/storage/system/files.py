@@ -7,23 +7,32 @@ the n-th call, to record what a power cut could leave, or to count.
 from __future__ import annotations
 
 import os
+import shutil
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from errno import EINVAL, ELOOP, ENOSYS, ENXIO, EOPNOTSUPP, EPERM, EXDEV
+from errno import EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM, EXDEV
 from functools import cache
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import Any, Self
 
 from ptrarray.errors import CorruptStoreError
 
+StrPath = str | Path
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
+
+# How a file is opened: to be read; to be read and changed; the same, made where nothing is.
+READ = os.O_RDONLY
+CHANGE = os.O_RDWR
+MAKE = CHANGE | os.O_CREAT | os.O_EXCL
 
 IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow
 _ZEROS = bytes(1 << 20)
 _COPY_NBYTES = 1 << 24
 _CANNOT_COPY = {EINVAL, ENOSYS, EOPNOTSUPP, EPERM, EXDEV}  # by itself, from one file to another
+
+process_id = os.getpid
 
 
 class SyncError(OSError):
@@ -46,7 +55,7 @@ class File:
         Size, inode and the like when it was opened; not of a directory.
     """
 
-    def __init__(self, path: str | Path, flags: int = os.O_RDONLY) -> None:
+    def __init__(self, path: StrPath, flags: int = READ) -> None:
         self.path = os.fspath(path)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             flags |= os.O_NOFOLLOW  # a link must not lead writes out of the store
@@ -103,7 +112,7 @@ class File:
                     break
                 raw += more
         except OSError as error:
-            raise self._named(error) from error
+            raise self.named(error) from error
         return raw
 
     def preadv(self, buffer: Buffer, start_byte: int) -> int:
@@ -120,7 +129,7 @@ class File:
                 n_more = os.preadv(self.fd, [buffer[n_read:]], start_byte + n_read)
                 n_read += n_more
         except OSError as error:
-            raise self._named(error) from error
+            raise self.named(error) from error
         return n_read
 
     def advise(self, start_byte: int, nbytes: int) -> None:
@@ -129,7 +138,7 @@ class File:
             with suppress(OSError):  # advice is all it is
                 os.posix_fadvise(self.fd, start_byte, nbytes, os.POSIX_FADV_WILLNEED)
 
-    def _named(self, error: OSError) -> OSError:
+    def named(self, error: OSError) -> OSError:
         """Put the path into an error that came from a descriptor."""
         return OSError(error.errno, error.strerror, self.path)
 
@@ -138,7 +147,7 @@ class File:
         try:
             n_written = os.pwrite(self.fd, raw, start_byte)
         except OSError as error:
-            raise self._named(error) from error
+            raise self.named(error) from error
         if n_written < len(raw):
             self.pwritev([memoryview(raw)[n_written:]], start_byte + n_written)
 
@@ -173,7 +182,7 @@ class File:
                     if start_byte < end_byte:
                         some = _rest(some, n_written)
         except OSError as error:
-            raise self._named(error) from error
+            raise self.named(error) from error
         return start_byte
 
     def sync(self) -> None:
@@ -188,7 +197,7 @@ class File:
         try:
             os.ftruncate(self.fd, nbytes)
         except OSError as error:
-            raise self._named(error) from error
+            raise self.named(error) from error
 
     def allocate(self, start_byte: int, nbytes: int) -> None:
         """Have the disk set bytes aside, and the file reach at least to their end.
@@ -202,7 +211,7 @@ class File:
         try:
             os.posix_fallocate(self.fd, start_byte, nbytes)
         except OSError as error:
-            raise self._named(error) from error
+            raise self.named(error) from error
 
     def copy_from(self, source: File, source_start: int, start_byte: int, nbytes: int) -> int:
         """Copy up to `nbytes` of another file; return how many, 0 only at its end.
@@ -215,7 +224,7 @@ class File:
                 return os.copy_file_range(source.fd, self.fd, nbytes, source_start, start_byte)
             except OSError as error:
                 if error.errno not in _CANNOT_COPY:
-                    raise self._named(error) from error
+                    raise self.named(error) from error
         raw = source.pread(min(nbytes, _COPY_NBYTES), source_start)
         self.pwrite(raw, start_byte)
         return len(raw)
@@ -241,7 +250,7 @@ class File:
         try:
             return os.fstat(self.fd)
         except OSError as error:
-            raise self._named(error) from error
+            raise self.named(error) from error
 
 
 def _rest(buffers: Sequence[Buffer], n_written: int) -> list[Buffer]:
@@ -271,25 +280,35 @@ def _close_all_in_child() -> None:
 os.register_at_fork(after_in_child=_close_all_in_child)
 
 
-def replace(source: str | Path, target: str | Path) -> None:
+def replace(source: StrPath, target: StrPath) -> None:
     """Rename a file or directory, atomically taking the target's place."""
-    os.replace(source, target)  # noqa: PTH105
+    os.replace(source, target)
 
 
-def link(source: str | Path, target: str | Path) -> None:
+def link(source: StrPath, target: StrPath) -> None:
     """Give a file one more name, where there is nothing."""
     os.link(source, target)
 
 
-def unlink(path: str | Path) -> None:
+def unlink(path: StrPath) -> None:
     """Remove a file; one that is gone already is no error."""
-    Path(path).unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
-def stat(path: str) -> os.stat_result:
+def remove_tree(path: StrPath) -> None:
+    """Remove a file, or a directory with all that is in it, as far as that is possible."""
+    with suppress(OSError):
+        if is_directory(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            unlink(path)
+
+
+def stat(path: StrPath) -> os.stat_result:
     """Size, inode and the like of the file at a path."""
     try:
-        result = os.stat(path)  # noqa: PTH116
+        result = os.stat(path)
     except OSError as error:
         raise _explained(error, path) from error
     if not S_ISREG(result.st_mode):
@@ -297,33 +316,79 @@ def stat(path: str) -> os.stat_result:
     return result
 
 
-def _explained(error: OSError, path: str) -> Exception:
+def _explained(error: OSError, path: StrPath) -> Exception:
     """Tell what is no file of a store from what is one that cannot be opened."""
-    is_link = error.errno == ELOOP and not Path(path).exists()
+    is_link = error.errno == ELOOP and not _mode(path)
     return _not_a_file(path) if is_link or isinstance(error, IsADirectoryError) else error
 
 
-def _not_a_file(path: str) -> CorruptStoreError:
-    return CorruptStoreError(f"{path} is not a regular file", path=path)
+def _not_a_file(path: StrPath) -> CorruptStoreError:
+    return CorruptStoreError(f"{path} is not a regular file", path=str(path))
 
 
-def make_directory(path: str | Path) -> None:
+def exists(path: StrPath) -> bool:
+    """Tell whether there is anything at a path, be it a link that leads nowhere."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def is_file(path: StrPath) -> bool:
+    """Tell whether a path leads to a regular file."""
+    return S_ISREG(_mode(path))
+
+
+def is_directory(path: StrPath) -> bool:
+    """Tell whether a path leads to a directory."""
+    return S_ISDIR(_mode(path))
+
+
+def _mode(path: StrPath) -> int:
+    """Return the mode of what a path leads to; 0 if that is nothing."""
+    try:
+        return os.stat(path).st_mode
+    except OSError as error:
+        if error.errno in (ENOENT, ENOTDIR, ELOOP):
+            return 0
+        raise
+
+
+def list_directory(path: StrPath) -> list[str]:
+    """Return the names of all that is in a directory."""
+    return os.listdir(path)
+
+
+def size(path: StrPath) -> int:
+    """Bytes of a file, or of all files in a directory and below; 0 if there is nothing."""
+    if is_directory(path):
+        return sum(size(Path(path, name)) for name in list_directory(path))
+    return os.stat(path).st_size if is_file(path) else 0
+
+
+def resolved(path: StrPath) -> Path:
+    """Return where a path leads, through all links."""
+    return Path(os.path.realpath(path))
+
+
+def make_directory(path: StrPath) -> None:
     """Make a new directory."""
-    Path(path).mkdir()
+    os.mkdir(path)
 
 
-def sync_directory(path: str | Path) -> None:
+def sync_directory(path: StrPath) -> None:
     """Wait until names made, renamed or removed in a directory are on the disk."""
-    with File(path, os.O_RDONLY | os.O_DIRECTORY) as directory:
+    with File(path, READ | os.O_DIRECTORY) as directory:
         directory.sync()
 
 
-def read_ahead_nbytes(path: str | Path) -> int:
+def read_ahead_nbytes(path: StrPath) -> int:
     """Bytes that the disk of a path reads ahead by itself; 0 where the system does not tell."""
-    device = os.stat(path).st_dev  # noqa: PTH116
-    place = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    device = os.stat(path).st_dev
+    device_file = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
     try:
-        return int(place.read_text("ascii")) << 10
+        return int(device_file.read_text("ascii")) << 10
     except (OSError, ValueError):
         return 0
 

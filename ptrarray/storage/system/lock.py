@@ -55,11 +55,18 @@ class Lock:
         self._thread_lock.acquire()
         try:
             if not self._depth:
-                fcntl.flock(self._file.fd, fcntl.LOCK_EX)
+                self._wait()
         except BaseException:
             self._thread_lock.release()
             raise
         self._depth += 1
+
+    def _wait(self) -> None:
+        """Take the lock that other processes respect."""
+        try:
+            fcntl.flock(self._file.fd, fcntl.LOCK_EX)
+        except OSError as error:
+            raise self._file.named(error) from error
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
@@ -88,7 +95,7 @@ def try_lock_range(file: File, start: int, end: int) -> bool:
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
-        raise OSError(error.errno, error.strerror, file.path) from error
+        raise file.named(error) from error
     return True
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import os
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -12,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.format.index import corrupt
-from ptrarray.storage.system.files import File
+from ptrarray.storage.system.files import CHANGE, READ, File
 
 Rows = npt.NDArray[Any]
 Mode = Literal["r", "r+", "c"]
 Backend = Literal["mmap", "pread"]
+MappedBytes = mmap.mmap | bytes
 
 
-def map_file(file: File, nbytes: int = 0) -> mmap.mmap | bytes:
+def map_file(file: File, nbytes: int = 0) -> MappedBytes:
     """Map the first bytes of a file read-only, or all of it.
 
     What cannot be mapped, as there is nothing or too little, is ``b""``. Of a
@@ -32,7 +32,7 @@ def map_file(file: File, nbytes: int = 0) -> mmap.mmap | bytes:
     try:
         return mmap.mmap(file.fd, nbytes, access=mmap.ACCESS_READ)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, file.path) from error
+        raise file.named(error) from error
 
 
 def map_rows(
@@ -69,7 +69,7 @@ def map_rows(
         would kill the process.
     """
     width = dtype.itemsize * math.prod(row_shape)
-    with File(path, os.O_RDWR if mode == "r+" else os.O_RDONLY) as file:
+    with File(path, CHANGE if mode == "r+" else READ) as file:
         first_byte, nbytes = span or (0, file.as_opened.st_size)
         if not n_rows * width:
             rows = np.empty((n_rows, *row_shape), dtype)
@@ -80,7 +80,7 @@ def map_rows(
         try:
             flat: Rows = np.memmap(_Opened(file), np.uint8, mode, at_byte, n_bytes)  # type: ignore[call-overload]
         except OSError as error:
-            raise OSError(error.errno, error.strerror, file.path) from error
+            raise file.named(error) from error
     return flat.view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
 
 

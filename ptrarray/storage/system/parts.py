@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ptrarray.errors import BadInputError, StoreError, StoreNotFoundError
 from ptrarray.format import tar
 from ptrarray.format.index import corrupt
+from ptrarray.storage.system import files
 from ptrarray.storage.system.compressors import MAGIC_NBYTES, recognised
 from ptrarray.storage.system.files import File
 
@@ -54,7 +55,7 @@ def open_part(store: Path, name: str) -> tuple[File, Pack | None]:
     try:
         return File(store / name), None
     except NotADirectoryError:
-        if not store.is_file():  # something below a file
+        if not files.is_file(store):  # something below a file
             raise
     file = File(store)
     try:

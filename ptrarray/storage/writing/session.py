@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,7 +30,7 @@ from ptrarray.storage.store.opened import Opened, OpenedStore, load
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import remove_leftovers, settle
 from ptrarray.storage.store.snapshot import StoreSnapshot, not_found, outside
-from ptrarray.storage.system.files import File, SyncError
+from ptrarray.storage.system.files import CHANGE, File, SyncError, process_id
 from ptrarray.storage.writing.recent import RecentNames
 from ptrarray.storage.writing.space import Space, belongs
 
@@ -78,7 +77,7 @@ class Session:
 
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory = directory
-        self.pid = os.getpid()
+        self.pid = process_id()
         self._durable = durable
         self._store_id: bytes | None = None
         self._sync_failure: OSError | None = None
@@ -172,7 +171,7 @@ class Session:
         self.index, self._store_id = index, index.header.store_id
         self.layout = index.header.layout
         self.width, self.row_limit = self.layout.width, self.layout.row_limit
-        self.content = Content(self.directory, index.header, os.O_RDWR)
+        self.content = Content(self.directory, index.header, CHANGE)
         self.content.check_size(index.header.n_rows)
         self._recent = RecentNames()
         self._attrs_at = 0  # byte of the record that last told of attrs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Self
 
@@ -15,7 +14,7 @@ from ptrarray.rows.pointers import Runs, iter_runs
 from ptrarray.storage.store.content import Content, clear
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.snapshot import Snapshot
-from ptrarray.storage.system.files import File
+from ptrarray.storage.system.files import CHANGE, File
 from ptrarray.storage.system.lock import try_lock_range
 
 
@@ -61,7 +60,7 @@ class Claim:
     """
 
     def __init__(self, content: Content, start: int, end: int, name: str) -> None:
-        self.file = File(content.data.path, os.O_RDWR)
+        self.file = File(content.data.path, CHANGE)
         self.start = start
         self.end = end
         self._content = content
