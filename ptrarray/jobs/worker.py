@@ -21,7 +21,7 @@ from ptrarray.errors import BadInputError, DuplicateNameError
 from ptrarray.format.layouts import Layout
 from ptrarray.intake.batch import from_mapping
 from ptrarray.intake.casting import fit
-from ptrarray.writer import PointerArrayWriter, append
+from ptrarray.writer import PointerArrayWriter, append, close_leaving, store_of
 
 BATCH_NBYTES = 1 << 24
 # A batch goes to one shard whole. By such a part of one, shards come out even.
@@ -118,7 +118,7 @@ def work(job: FillJob, chunk: list[Task]) -> Report:
     except _TaskFailed as failed:
         failure = _describe(failed)
     finally:
-        writer._close(_JOURNAL_NBYTES)
+        close_leaving(writer, _JOURNAL_NBYTES)
     seconds = time.perf_counter() - began
     return Report(len(chunk), batch.n_arrays, batch.nbytes, seconds, failure)
 
@@ -153,7 +153,7 @@ def _by_name(result: Any) -> Mapping[str, Any]:
 
 def batch_limit_nbytes(writer: PointerArrayWriter) -> int:
     """Return the bytes after which waiting arrays should be committed."""
-    shard_nbytes = writer._session.shard_nbytes or BATCH_NBYTES * _SHARD_PART
+    shard_nbytes = store_of(writer).limit_nbytes or BATCH_NBYTES * _SHARD_PART
     return min(BATCH_NBYTES, shard_nbytes // _SHARD_PART)
 
 
@@ -172,7 +172,7 @@ class _Batch:
 
     def fit(self, values: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         """Return the values as arrays that the store takes."""
-        layout = self._writer._session.layout
+        layout = store_of(self._writer).layout
         for name, value in values.items():
             if not (isinstance(value, list | tuple) or hasattr(value, "__array__")):
                 found = type(value).__name__
