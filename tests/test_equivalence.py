@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import ptrarray
 from ptrarray import BadInputError, DuplicateNameError
 from ptrarray.format import checksum, journal, table
-from ptrarray.format.names import hash_all
+from ptrarray.format.names import encode, encode_with_ends, ends_of, hash_all
 from ptrarray.intake.casting import fit
 from ptrarray.storage.store.folding import fold
 from ptrarray.storage.store.index import Index
@@ -220,6 +220,13 @@ def test_the_record_of_one_array(name: bytes, name_hash: int, crc: int, at: int,
     )
     ((_, plain),) = journal.encode_put(pointed, seed=77)
     assert journal.encode_put_one(name, name_hash, at, at + more, crc, seed=77) == plain
+
+
+@given(st.lists(strategies.names(), max_size=4))
+def test_names_with_their_ends(names: list[str]) -> None:
+    encoded, ends = encode_with_ends(names)
+    assert encoded == list(map(encode, names))
+    assert ends == ends_of(encoded)
 
 
 # checksums ----------------------------------------------------------------------------------------

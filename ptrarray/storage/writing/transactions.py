@@ -65,11 +65,12 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
         store.plannable()
     with target.locked() as part:
         first, end = part.rows_at(start, batch.n_rows)
+        n_reserved = end if batch.n_rows else 0  # arrays without rows take none
         if not overwrite:
             target.check_new(batch.names, batch.hashes)
         if start is None and nbytes <= _SMALL_NBYTES:
             part.content.write(part.content.data, batch, first)
-            _commit_batch(target, part, batch, first)
+            target.commit(batch.records(first, part.seed), n_reserved)
             return first + target.first_row, end + target.first_row
         name = batch.names[0] if batch.names else b""
         claim = _claim(part, first, end, name, is_append=start is None)
@@ -82,7 +83,7 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
         with target.locked() as part:
             if not overwrite and target.version != checked_version:
                 target.check_new(batch.names, batch.hashes)
-            _commit_batch(target, part, batch, first)
+            target.commit(batch.records(first, part.seed), n_reserved)
     return first + target.first_row, end + target.first_row
 
 
@@ -96,12 +97,6 @@ def _write_and_sum(claim: Claim, batch: Batch) -> None:
             return
         _ = batch.crcs
         writing.result()
-
-
-def _commit_batch(target: Target, part: Session, batch: Batch, start: int) -> None:
-    end = start + batch.n_rows if batch.n_rows else 0
-    part.content.cover(end)
-    target.commit(batch.records(start, part.seed), end)
 
 
 def reserve(store: Writable, n_rows: int) -> int:
