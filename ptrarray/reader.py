@@ -287,7 +287,7 @@ class PointerArray(Mapping[str, Array]):
     @property
     def shard_nbytes(self) -> int | None:
         """Bytes that a shard has at the most; None for a store without shards."""
-        return self._state.snapshot.shard_nbytes
+        return self._state.snapshot.limit_nbytes
 
     @property
     def attrs(self) -> Mapping[str, Any]:

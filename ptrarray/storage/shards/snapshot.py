@@ -104,7 +104,7 @@ class ShardedSnapshot:
         return self.marker.header.layout
 
     @property
-    def shard_nbytes(self) -> int | None:
+    def limit_nbytes(self) -> int | None:
         """Bytes that a shard has at the most."""
         return self.marker.header.shard_nbytes
 

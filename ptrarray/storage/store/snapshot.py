@@ -51,7 +51,7 @@ class Snapshot:
         self.n_rows = overlay.n_rows  # pre-sized, or committed at the highest
         self._overlaid = overlay.entries
 
-    shard_nbytes: int | None = None  # that a shard of it has at the most
+    limit_nbytes: int | None = None  # of one of several stores
 
     @property
     def data_path(self) -> str:
