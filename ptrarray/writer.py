@@ -59,7 +59,7 @@ def append(path: str | os.PathLike[str], durable: bool = False) -> PointerArrayW
 class PointerArrayWriter(MutableMapping[str, Array]):
     """A store open for writing: a mapping from name to array.
 
-    What it tells (``in``, ``len``, ``writer[name]``, `pointers`, iteration) is
+    What it shows (``in``, ``len``, ``writer[name]``, `pointers`, iteration) is
     what is committed by anyone at that moment. What it changes is committed
     when the call returns: every process on the machine can see it from then
     on, and the death of this one loses nothing of it. `flush` makes it safe
@@ -104,12 +104,11 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     def __init__(self, path: str | os.PathLike[str], durable: bool = False) -> None:
         self._path = absolute(path)
         self._durable = durable
-        self._closed = False
         self._opened: Writable | None = open_writable(self._path, durable=durable)
         self._mapped: Any = None  # what was committed at the last look, as a reader has it
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._closed:
+        if self.closed:
             raise self._closed_error()
         return append, (self.path, self._durable)
 
@@ -120,7 +119,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         self.close()
 
     def __repr__(self) -> str:
-        what = "closed" if self._closed else self._store().layout.describe()
+        what = "closed" if self.closed else self._store().layout.describe()
         return f"<PointerArrayWriter {self.path!r}, {what}>"
 
     def _store(self) -> Writable:
@@ -159,7 +158,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._closed
+        return self._opened is None
 
     # what it is ----------------------------------------------------------------------------
 
@@ -437,10 +436,10 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         store = self._store()
         with store.locked():
             mapped = self._mapped = store.opened(self._mapped)
-            place = None if raw is None else mapped.snapshot.locate(raw)
-            if place is None:
+            address = None if raw is None else mapped.snapshot.locate(raw)
+            if address is None:
                 raise unknown(name, self.path)
-            array: Array = mapped.array_at(place)
+            array: Array = mapped.array_at(address)
             return array
 
     def __contains__(self, name: object) -> bool:
@@ -500,7 +499,7 @@ def store_of(writer: PointerArrayWriter) -> Writable:
 
 def close_leaving(writer: PointerArrayWriter, journal_nbytes: int) -> None:
     """Close a writer; leave a journal of so many bytes to whoever closes the store later."""
-    if not writer._closed:
+    if not writer.closed:
         store = writer._store()
-        writer._closed, writer._opened, writer._mapped = True, None, None
+        writer._opened = writer._mapped = None
         store.close(journal_nbytes)

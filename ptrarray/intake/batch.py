@@ -100,7 +100,7 @@ class Batch:
         return [(self.hashes, encode_put_one(name, name_hash, start, end, crc, seed))]
 
     def _pointed(self, start: int) -> Pointed:
-        """Return what the journal is told when the batch begins at row `start`."""
+        """Return what the journal records when the batch begins at row `start`."""
         shifted = np.frombuffer(self.offsets, np.uint64) + np.uint64(start)
         bounds = array("Q", shifted.tobytes())
         starts, ends = bounds[:-1], bounds[1:]

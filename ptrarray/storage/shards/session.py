@@ -195,7 +195,7 @@ class Shards:
     # what is there -------------------------------------------------------------------------
 
     def where(self, names: Sequence[bytes], hashes: array[int], but: int = -1) -> Found:
-        """Shards that have some of the names, and which; one may be left out. Under the lock."""
+        """Return the names that are there, by shard; one shard may be left out. Under the lock."""
         found = self._where_older(names, hashes, but) if self.last.number else {}
         if but != self.last.number:
             there = self.last.session.existing(names, hashes)

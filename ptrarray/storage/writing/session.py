@@ -15,13 +15,14 @@ be half done for the next one to find:
 
 - *Rows* are written before the record that names them. Of a writer killed between the two, rows
   are left that no array has; the next append writes them anew, or they stay a hole.
-- *A commit* appends its records behind the end that the journal's header tells of, then rewrites
-  the header. Killed before that, it leaves bytes that no one reads, and that the next commit
-  overwrites. The header is small enough to be written at once, and has a checksum.
+- *A commit* appends its records behind the end that the journal's header names, then rewrites the
+  header. Killed before that, it leaves bytes that nobody reads, and that the next commit cuts off.
+  The header is written by one call, and has a checksum, for readers look at it without the lock.
 - *A checkpoint* announces the next generation in the journal's header, renames a new index over
   the old one, and begins the journal anew with the index's generation. Killed before the rename,
-  it leaves a file that the next writer removes. Killed after, it leaves records of a generation
-  before that of the index, which nobody reads; `settle` begins the journal anew.
+  it leaves a file that the next one to open the store for writing removes. Killed after, it leaves
+  records of a generation before that of the index, which nobody reads. Either way the next one to
+  take the lock sees the announcement, and settles it.
 
 Without a sync none of these reaches the disk in any order that could be relied on. Hence what a
 power cut left is judged by checksums (`ptrarray.storage.store.recovery`), and a sync that failed
@@ -283,7 +284,7 @@ class Session:
     # names ---------------------------------------------------------------------------------
 
     def existing(self, names: Sequence[bytes], hashes: array[int]) -> list[bytes]:
-        """Those of `names` that are there. Under the lock.
+        """Return those of `names` that are there. Under the lock.
 
         Looks names up in the index in one go; decodes a record of the journal
         only where one of its hashes is the same.
@@ -459,7 +460,7 @@ class Session:
             filled = columns.ends[columns.starts < columns.ends]
             n_rows = max(n_rows, int(filled.max(initial=0)))
             records.append((frame.kind, columns))
-        self._snapshot = None  # to have room for the columns
+        self._snapshot = None  # its memory is needed for the columns
         return fold(self.index, records), {"n_rows": n_rows, "attrs": attrs}
 
     def replace_index(self, columns: Columns, **facts: Any) -> None:

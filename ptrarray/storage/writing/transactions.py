@@ -231,9 +231,9 @@ def set_meta(store: Writable, name: bytes, meta: bytes) -> None:
         part, _ = store.having([name])[-1]
         with part.locked():
             snapshot = part.snapshot()
-            place = snapshot.locate(name)
-            assert place is not None  # it was found under the same lock
-            kind, entry = _entry(snapshot, place, name)
+            address = snapshot.locate(name)
+            assert address is not None  # it was found under the same lock
+            kind, entry = _entry(snapshot, address, name)
             part.commit(*_to_commit(part, kind, [entry._replace(meta=meta)]))
 
 
