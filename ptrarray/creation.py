@@ -23,7 +23,7 @@ from ptrarray.storage.shards.create import create_any, replace_any
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.snapshot import FILE_NAMES
 from ptrarray.storage.system import files
-from ptrarray.writer import PointerArrayWriter, append
+from ptrarray.writer import PointerArrayWriter, append, store_of
 
 MODES = ("x", "w", "a")
 
@@ -177,7 +177,7 @@ def _append_same(
 
 
 def _check_shards(writer: PointerArrayWriter, wanted: int) -> None:
-    found = writer._session.shard_nbytes
+    found = store_of(writer).limit_nbytes
     if found != wanted:
         what = "is not split into shards" if found is None else f"has shards of {found} bytes"
         raise BadInputError(
@@ -189,7 +189,8 @@ def _check_shards(writer: PointerArrayWriter, wanted: int) -> None:
 
 
 def _check_same(writer: PointerArrayWriter, wanted: IndexHeader) -> None:
-    found = writer._session.header
+    store = store_of(writer)
+    found = store.header
     if found.layout != wanted.layout:
         raise BadInputError(
             f"{writer.path} has {found.layout.describe()}, not {wanted.layout.describe()}",
@@ -197,7 +198,8 @@ def _check_same(writer: PointerArrayWriter, wanted: IndexHeader) -> None:
             found=found.layout,
             expected=wanted.layout,
         )
-    n_rows = writer._session.snapshot().n_rows
+    with store.locked():
+        n_rows = store.snapshot().n_rows
     if wanted.n_rows > n_rows:
         raise BadInputError(
             f"{writer.path} has {n_rows} rows; a store is sized only when it is made, "

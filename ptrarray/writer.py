@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,14 +18,12 @@ from ptrarray.intake.batch import from_mapping, from_ragged
 from ptrarray.intake.numbers import count, integer
 from ptrarray.intake.paths import absolute
 from ptrarray.storage.shards.opened import open_any
-from ptrarray.storage.shards.session import Shards
-from ptrarray.storage.shards.target import for_call, open_session
+from ptrarray.storage.shards.target import open_writable
 from ptrarray.storage.store.opened import Opened
-from ptrarray.storage.store.snapshot import locate_found
 from ptrarray.storage.system.files import process_id
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.allocation import allocated
-from ptrarray.storage.writing.session import Session
+from ptrarray.storage.writing.target import Writable
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.catalog import Attrs, MetaOfWriter, Pointers, encoded
 
@@ -107,12 +106,11 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     def __init__(self, path: str | os.PathLike[str], durable: bool = False) -> None:
         self._path = absolute(path)
         self._durable = durable
-        self._closed = False
-        self._opened: Session | Shards | None = open_session(self._path, durable=durable)
-        self._state: Opened | None = None
+        self._opened: Writable | None = open_writable(self._path, durable=durable)
+        self._mapped: Opened | None = None  # what was committed at the last look
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._closed:
+        if self.closed:
             raise self._closed_error()
         return append, (self.path, self._durable)
 
@@ -123,18 +121,18 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else self._session.layout.describe()
-        return f"<PointerArrayWriter {self.path!r}, {state}>"
+        what = "closed" if self.closed else self._store().layout.describe()
+        return f"<PointerArrayWriter {self.path!r}, {what}>"
 
-    @property
-    def _session(self) -> Session:
-        session = self._opened
-        if session is None:
+    def _store(self) -> Writable:
+        """Return the store, opened anew after a fork."""
+        store = self._opened
+        if store is None:
             raise self._closed_error()
-        if session.pid != process_id():  # inherited by a fork, which closed the files
-            session = self._opened = open_session(self._path, durable=self._durable)
-            self._state = None
-        return for_call(session)
+        if store.pid != process_id():  # inherited by the fork, which closed the files
+            store = self._opened = open_writable(self._path, durable=self._durable)
+            self._mapped = None
+        return store
 
     def _closed_error(self) -> ClosedStoreError:
         return ClosedStoreError(f"the writer of {self.path} was closed", path=self.path)
@@ -148,7 +146,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
     def flush(self) -> None:
         """Wait until everything committed so far, by any process, is safe on the disk."""
-        self._session.flush()
+        self._store().flush()
 
     def close(self) -> None:
         """Close the store. Closing again does nothing.
@@ -157,19 +155,12 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         of the index, it is folded into the index, which makes the next open
         fast and syncs everything. If not, nothing is synced: see `flush`.
         """
-        self._close()
-
-    def _close(self, least_nbytes: int = 0) -> None:
-        """Close the store; leave a journal of so many bytes to whoever closes it later."""
-        if not self._closed:
-            session = self._session
-            self._closed, self._opened, self._state = True, None, None
-            session.close(least_nbytes)
+        close_leaving(self, 0)
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._closed
+        return self._opened is None
 
     # what it is ----------------------------------------------------------------------------
 
@@ -181,23 +172,23 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the elements of the flat array; uint8 in a mixed store."""
-        return self._session.layout.dtype
+        return self._store().layout.dtype
 
     @property
     def row_shape(self) -> tuple[int, ...] | None:
         """Shape of one row, ``()`` for scalars; None if each array has its own shape."""
-        layout = self._session.layout
+        layout = self._store().layout
         return layout.row_shape if layout.kind == ROWS else None
 
     @property
     def layout(self) -> Kind:
         """What `create` was asked for; as of a reader."""
-        return self._session.layout.kind
+        return self._store().layout.kind
 
     @property
     def masked(self) -> bool:
         """Whether the store keeps masks."""
-        return self._session.layout.masked
+        return self._store().layout.masked
 
     @property
     def attrs(self) -> Attrs:
@@ -213,7 +204,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     dict(writer.attrs)
         {'rate': 16000, 'speakers': 2}
         """
-        return Attrs(lambda: self._session)
+        return Attrs(self._store)
 
     # adding --------------------------------------------------------------------------------
 
@@ -277,10 +268,10 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     writer.write({"utt4": [7, 8], "utt5": [9]})
         (6, 9)
         """
-        session = self._session
-        batch = self._checked(from_mapping, arrays, session.layout, meta)
+        store = self._store()
+        batch = self._checked(from_mapping, arrays, store.layout, meta)
         first = None if start is None else self._checked(count, "start", start)
-        return transactions.put(session, batch, first, overwrite=overwrite)
+        return transactions.put(store, batch, first, overwrite=overwrite)
 
     def write_ragged(
         self,
@@ -310,10 +301,10 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     writer.write_ragged(["utt4", "utt5"], [7, 8, 9], [0, 2, 3])
         (6, 9)
         """
-        session = self._session
-        batch = self._checked(from_ragged, names, values, offsets, session.layout, meta)
+        store = self._store()
+        batch = self._checked(from_ragged, names, values, offsets, store.layout, meta)
         first = None if start is None else self._checked(count, "start", start)
-        return transactions.put(session, batch, first, overwrite=overwrite)
+        return transactions.put(store, batch, first, overwrite=overwrite)
 
     def __setitem__(self, name: str, array: npt.ArrayLike) -> None:
         """Write one array, replacing one that has the name."""
@@ -345,7 +336,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ((16, 17), (6, 8))
         """
         n_reserved = self._checked(count, "rows to reserve", n_rows)
-        return transactions.reserve(self._session, n_reserved)
+        return transactions.reserve(self._store(), n_reserved)
 
     @contextmanager
     def allocate(
@@ -393,11 +384,11 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     writer["ramp"]
         array([1., 2., 3.], dtype=float32)
         """
-        session = self._session
+        store = self._store()
         raw = self._checked(naming.encode, name)
-        room = allocated(session, raw, n_rows, dtype, overwrite=overwrite)
+        rows = allocated(store, raw, n_rows, dtype, overwrite=overwrite)
         with ExitStack() as stack:
-            yield self._checked(stack.enter_context, room)
+            yield self._checked(stack.enter_context, rows)
 
     # names ---------------------------------------------------------------------------------
 
@@ -426,30 +417,32 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         """
         raw = self._checked(naming.encode, name)
         bounds = self._checked(integer, "start", start), self._checked(integer, "end", end)
-        transactions.point(self._session, raw, *bounds, overwrite=overwrite)
+        transactions.point(self._store(), raw, *bounds, overwrite=overwrite)
 
     def __delitem__(self, name: str) -> None:
         """Delete a name; its rows become a hole unless another name has them."""
         raw = encoded(name)
         if raw is None:
             raise unknown(name, self.path)
-        transactions.delete(self._session, [raw])
+        transactions.delete(self._store(), [raw])
 
     def clear(self) -> None:
         """Delete all names in one commit. The rows stay, as a hole."""
-        transactions.delete_all(self._session)
+        transactions.delete_all(self._store())
 
     # what is committed ---------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Array:
         """Return an array as a read-only view, as it is committed now."""
-        session, state = self._session, self._state
-        with session.locked():
-            start, end = self.pointers[name]
-            state = self._state = session.opened(state)
-        if state.is_plain:
-            return state.rows[start:end]
-        return state.array_at(locate_found(state.snapshot, name.encode()))
+        raw = encoded(name)
+        store = self._store()
+        with store.locked():
+            mapped = self._mapped = store.opened(self._mapped)
+            address = None if raw is None else mapped.snapshot.locate(raw)
+            if address is None:
+                raise unknown(name, self.path)
+            array: Array = mapped.array_at(address)
+            return array
 
     def __contains__(self, name: object) -> bool:
         return name in self.pointers
@@ -463,7 +456,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     @property
     def pointers(self) -> Pointers:
         """Mapping from name to `Pointer`, always as committed now."""
-        return Pointers(_Committed(self))
+        return Pointers(_Committed(self._path, self._store))
 
     @property
     def meta(self) -> MetaOfWriter:
@@ -471,31 +464,44 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
         ``writer.meta[name] = {...}`` replaces that of an array that is there.
         """
-        return MetaOfWriter(_Committed(self), lambda: self._session)
+        return MetaOfWriter(_Committed(self._path, self._store), self._store)
 
 
 class _Committed:
     """What is committed, asked for anew each time, as other threads go on writing."""
 
-    def __init__(self, writer: PointerArrayWriter) -> None:
-        self._writer = writer
-        self.directory = writer._path
+    def __init__(self, directory: Path, store: Callable[[], Writable]) -> None:
+        self.directory = directory
+        self._store = store
 
     def find(self, name: bytes) -> tuple[int, int] | None:
-        session = self._writer._session
-        with session.locked():
-            return session.find(name)
+        store = self._store()
+        with store.locked():
+            return store.find(name)
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
-        session = self._writer._session
-        with session.locked():
-            return session.snapshot().meta(name)
+        store = self._store()
+        with store.locked():
+            return store.snapshot().meta(name)
 
     def __len__(self) -> int:
-        session = self._writer._session
-        with session.locked():
-            return len(session.snapshot())
+        store = self._store()
+        with store.locked():
+            return len(store.snapshot())
 
     def names(self) -> Iterator[bytes]:
         # A snapshot of its own, for writing goes on while names are taken from it.
-        return open_any(self._writer._session.directory).names()
+        return open_any(self._store().directory).names()
+
+
+def store_of(writer: PointerArrayWriter) -> Writable:
+    """Return what a writer stands on, for other modules of the package."""
+    return writer._store()
+
+
+def close_leaving(writer: PointerArrayWriter, journal_nbytes: int) -> None:
+    """Close a writer; leave a journal of so many bytes to whoever closes the store later."""
+    if not writer.closed:
+        store = writer._store()
+        writer._opened = writer._mapped = None
+        store.close(journal_nbytes)

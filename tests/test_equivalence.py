@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import ptrarray
 from ptrarray import BadInputError, DuplicateNameError
 from ptrarray.format import checksum, journal, table
-from ptrarray.format.names import hash_all
+from ptrarray.format.names import encode, encode_with_ends, ends_of, hash_all
 from ptrarray.intake.casting import fit
 from ptrarray.storage.store.folding import fold
 from ptrarray.storage.store.index import Index
@@ -220,6 +220,13 @@ def test_the_record_of_one_array(name: bytes, name_hash: int, crc: int, at: int,
     )
     ((_, plain),) = journal.encode_put(pointed, seed=77)
     assert journal.encode_put_one(name, name_hash, at, at + more, crc, seed=77) == plain
+
+
+@given(st.lists(strategies.names(), max_size=4))
+def test_names_with_their_ends(names: list[str]) -> None:
+    encoded, ends = encode_with_ends(names)
+    assert encoded == list(map(encode, names))
+    assert ends == ends_of(encoded)
 
 
 # checksums ----------------------------------------------------------------------------------------
@@ -546,6 +553,7 @@ def is_exact(value: int, dtype: np.dtype[Any]) -> bool:
     st.sampled_from(INTEGERS),
     st.sampled_from(FLOATS),
 )
+@example([-(2**63)], "<i8", "<f2")  # -inf, which the machine may take back for the same
 def test_integers_into_floats(values: list[int], source: str, target: str) -> None:
     values = [value for value in values if fits_integer(value, np.dtype(source))]
     found = cast_or_none(np.array(values, source), target)
@@ -650,7 +658,7 @@ def test_folding_a_journal_in(seed: int, tmp_path: Path) -> None:
     with session.locked(), Journal(tmp_path / "a.ptr", writable=False) as log:
         told = [
             (frame.kind, journal.decode_columns(frame, log.path))
-            for frame in log.frames(session.state, journal.RECORDS_START)
+            for frame in log.frames(session.journal_header, journal.RECORDS_START)
             if frame.kind != journal.ATTRS
         ]
         plain = session.snapshot().overlay.order.columns()

@@ -37,6 +37,8 @@ RANKS = [
 FOREIGN = {"numpy", "msgpack", "tqdm"} | set(sys.stdlib_module_names)
 OPTIONAL = {("format.checksum", "isal")}  # with something else in its place
 RANK = {place: i for i, places in enumerate(RANKS) for place in places}
+# What a shard is, only storage.shards knows, and format.shards as bytes.
+BELOW_SHARDS = {"format", "storage.system", "storage.store", "storage.writing", "storage.lifecycle"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = {
     ".".join(file.parent.relative_to(PACKAGE).parts) for file in FILES if file.parent != PACKAGE
@@ -53,6 +55,12 @@ def ranked(module: str) -> str | None:
     while module and module not in RANK:
         module = module.rpartition(".")[0]
     return module or None
+
+
+def names_shards(module: str, source: str) -> bool:
+    """Tell whether a module below the floor of shards has a word of them."""
+    is_below = ranked(module) in BELOW_SHARDS and module != "format.shards"
+    return is_below and "shard" in source.lower()
 
 
 def parse(file: Path) -> ast.Module:
@@ -206,6 +214,27 @@ def test_refuses_what_is_beside_the_seam(module: str, source: str) -> None:
 )
 def test_lets_pass_what_is_at_the_seam(module: str, source: str) -> None:
     assert beside_the_seam(module, ast.parse(source)) == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_shards_are_known_from_their_floor_on(file: Path) -> None:
+    assert not names_shards(module_of(file), file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "is_refused"),
+    [
+        ("storage.writing.session", "first_row = 0  # of this shard", True),
+        ("storage.store.snapshot", "class ShardedSnapshot: ...", True),
+        ("storage.lifecycle", '"""Several SHARDS."""', True),
+        ("format.journal", "SHARD_NBYTES = 1", True),
+        ("format.shards", "SHARD_NBYTES = 1", False),
+        ("storage.shards.session", "shard = 1", False),
+        ("reader", "shard = 1", False),
+    ],
+)
+def test_refuses_shards_below(module: str, source: str, is_refused: bool) -> None:
+    assert names_shards(module, source) == is_refused
 
 
 @pytest.mark.parametrize("folder", sorted(FOLDERS & set(RANK)))

@@ -24,6 +24,7 @@ from ptrarray.storage.store.index import write_index
 from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system.files import File
 from ptrarray.storage.writing.allocation import streamed
+from ptrarray.writer import store_of
 from tests.support.checks import digests, open_descriptors, unchanged
 from tests.support.faults import CALLS, SHORT, injected
 from tests.support.nested import MEBI, assert_same, encoded, peak_nbytes
@@ -317,12 +318,12 @@ def test_a_skeleton_too_large_to_be_kept_is_made_again(path: Path) -> None:
 )
 def test_an_array_given_piece_by_piece_has_its_size(path: Path, n_bytes: int, message: str) -> None:
     with ptrarray.create(path) as writer:
-        stream = streamed(writer._session, b"a", (2, 2), "u1")
+        stream = streamed(store_of(writer), b"a", (2, 2), "u1")
         with pytest.raises(BadInputError, match=message), stream as put:
             list(map(put, [np.zeros(2, "u1"), np.zeros(n_bytes - 2, "u1")]))
         assert (path / "data.bin").stat().st_size <= 64
         assert list(writer) == []
-        with streamed(writer._session, b"a", (2, 2), "u1") as put:
+        with streamed(store_of(writer), b"a", (2, 2), "u1") as put:
             put(memoryview(b"\1\2\3\4"))
         assert writer["a"].tolist() == [[1, 2], [3, 4]]
 

@@ -717,6 +717,23 @@ def test_replacing_a_store(path: Path, writer: PointerArrayWriter, arrays: Array
         assert shards_of(path) == ["shard.3-00000.ptr"]
 
 
+def test_a_journal_that_is_folded_before_the_commit_to_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleting what another writer has replaced may fold the journal of the very shard."""
+    monkeypatch.setattr("ptrarray.storage.writing.session._JOURNAL_LIMIT_NBYTES", 8200)
+    path = path.with_name("new.ptr")
+    writer = ptrarray.create(path, dtype="u1", shard_size=20_000)
+    other = ptrarray.append(path)
+    writer["x"] = np.zeros(10, "u1")
+    with writer.allocate("x", 100, overwrite=True) as rows:
+        rows[...] = 7
+        for name in "ab":
+            other[name] = np.zeros(15_000, "u1")
+        other["x"] = [1]  # in another shard
+    check_store(ptrarray.open(path), {"x": rows, **dict.fromkeys("ab", np.zeros(15_000, "u1"))})
+
+
 def test_replaced_by_a_process_that_was_killed_then(
     path: Path, writer: PointerArrayWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import ptrarray
 from ptrarray.format import shards as layout
-from ptrarray.storage.shards import target as room
+from ptrarray.storage.shards import target
 from tests.support.checks import unchanged
 from tests.test_format_doc import TEXT, tables
 from tests.test_golden import Reader
@@ -115,7 +115,7 @@ def test_notes() -> None:
     assert layout.decode_notes(attrs, "here") == notes
     assert [key for key, _, _ in tables(TEXT)["Notes"]] == list(attrs[layout.NOTES_KEY])
     assert f"`{layout.NOTES_KEY}`" in TEXT
-    assert f"more than {room.REPLACED_LIMIT}" in " ".join(TEXT.split())
+    assert f"more than {target.REPLACED_LIMIT}" in " ".join(TEXT.split())
     assert layout.Notes().encode() == {}
 
 

@@ -129,8 +129,9 @@ class MmapArrayWriter:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the flat array as of now, whoever wrote to it."""
-        session = self._core._session
-        return (session.snapshot().n_rows, *session.layout.row_shape)
+        store = core.store_of(self._core)
+        with store.locked():
+            return (store.snapshot().n_rows, *store.layout.row_shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -99,7 +99,7 @@ def encode(header: IndexHeader, columns: dict[str, bytes | memoryview]) -> Itera
         if len(content) > COLUMN_LIMIT_NBYTES:
             raise BadInputError(
                 f"column {name!r} of the index would have {len(content)} bytes, "
-                f"at most {COLUMN_LIMIT_NBYTES} can be kept: split the store into shards",
+                f"at most {COLUMN_LIMIT_NBYTES} can be kept: use several stores",
                 found=len(content),
                 expected=COLUMN_LIMIT_NBYTES,
             )

@@ -63,7 +63,10 @@ def encode_all(names: Sequence[str]) -> list[bytes]:
 
 
 def encode_with_ends(names: Sequence[str]) -> tuple[list[bytes], array[int]]:
-    """Return the same, and where each name ends if they lie end to end; for many names."""
+    """Return the UTF-8 bytes of names as `encode_all`, and where each ends if they lie end to end."""
+    if len(names) == 1:
+        raw = encode(names[0])
+        return [raw], array("Q", [len(raw)])
     encoded = _encoded(names)
     if encoded is not None:
         ends = ends_of(encoded)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, repeat
 from operator import add
 from typing import Any
 
@@ -42,14 +42,16 @@ class Batch:
     offsets : array of uint64, one more than names
         Array ``i`` begins at row ``offsets[i]`` of the batch, and its room ends at
         ``offsets[i + 1]``.
+    n_rows : int
+        Rows in all, the last of the offsets.
     buffers : list of ndarray
         C-contiguous, in order, gaps as zeros; the callers' own arrays where they fit.
-    pieces : callable
-        Gives the bytes of each array.
+    pieces : callable or None
+        Gives the bytes of each array; None if they are the buffers.
     lengths : array of uint64 or None
         Rows of each array where there may be gaps; None where there are none.
-    masks : list of ndarray or None
-        Mask of each array, as bytes; None in a store that keeps no masks.
+    masks : sequence of ndarray
+        Mask of each array, as bytes; none in a store that keeps no masks.
     has_masks : bool
         Whether anything is masked.
     infos, metas : list of bytes or None
@@ -60,34 +62,29 @@ class Batch:
     name_ends: array[int]
     hashes: array[int]
     offsets: array[int]
+    n_rows: int
     buffers: list[npt.NDArray[Any]]
-    pieces: Callable[[], Iterable[Any]]
+    pieces: Callable[[], Iterable[Any]] | None = None
     lengths: array[int] | None = None
-    masks: list[npt.NDArray[np.uint8]] | None = None
+    masks: Sequence[npt.NDArray[np.uint8]] = ()
     has_masks: bool = False
     infos: list[bytes] | None = None
     metas: list[bytes] | None = None
     _crcs: array[int] | None = None
 
     @property
-    def n_rows(self) -> int:
-        """Rows in all."""
-        return self.offsets[-1]
-
-    @property
     def crcs(self) -> array[int]:
         """CRC-32 of each array's bytes and mask, computed when it is first asked for."""
         if self._crcs is None:
-            crcs: Iterable[int] = map(crc32, self.pieces())
-            if self.masks is not None:
+            pieces = self.buffers if self.pieces is None else self.pieces()
+            crcs: Iterable[int] = map(crc32, pieces)
+            if self.masks:
                 crcs = map(crc32, self.masks, crcs)
             self._crcs = array("I", crcs)
         return self._crcs
 
     def sizes(self, n_buffers: int, row_nbytes: int) -> list[int] | None:
         """Bytes of every so many buffers together, or None where they must be looked at."""
-        if 0 < len(self.buffers) <= n_buffers:
-            return [self.n_rows * row_nbytes]
         if self.lengths is not None or len(self.buffers) != len(self.names):
             return None
         bounds = [*self.offsets[:-1:n_buffers], self.n_rows]
@@ -98,12 +95,12 @@ class Batch:
         has_extras = self.lengths is not None or self.metas is not None
         if len(self.names) != 1 or has_extras:
             return encode_put(self._pointed(start), seed)
-        (name,), (name_hash,), (crc,) = self.names, self.hashes, self.crcs
+        (name,), (name_hash,), (crc,) = self.names, self.hashes, self._crcs or self.crcs
         end = start + self.n_rows
         return [(self.hashes, encode_put_one(name, name_hash, start, end, crc, seed))]
 
     def _pointed(self, start: int) -> Pointed:
-        """Return what the journal is told when the batch begins at row `start`."""
+        """Return what the journal records when the batch begins at row `start`."""
         shifted = np.frombuffer(self.offsets, np.uint64) + np.uint64(start)
         bounds = array("Q", shifted.tobytes())
         starts, ends = bounds[:-1], bounds[1:]
@@ -132,23 +129,25 @@ def from_mapping(
             expected="a mapping",
         )
     encoded, name_ends = naming.encode_with_ends(list(arrays))
-    _check_nbytes("names", name_ends)
-    metas = _packed_metas(list(arrays), meta)
+    hashes = naming.hash_all(encoded)
+    if len(encoded) > 1:  # one has a limit of its own
+        _check_nbytes("names", name_ends)
+    metas = None if meta is None else _packed_metas(list(arrays), meta)
     if not layout.is_plain:
-        return _from_fitted(arrays, encoded, name_ends, metas, layout)
+        return _from_fitted(arrays, encoded, name_ends, hashes, metas, layout)
     dtype, row_shape = layout.dtype, layout.row_shape
     buffers: list[Any] = list(arrays.values())
     if len(buffers) <= _FEW or not _all_fit(buffers, dtype, row_shape):
-        buffers = [fit(name, value, dtype, row_shape) for name, value in arrays.items()]
+        buffers = list(map(fit, arrays, buffers, repeat(dtype), repeat(row_shape)))
     offsets = array("Q", accumulate(map(len, buffers), initial=0))
-    hashes = naming.hash_all(encoded)
-    return Batch(encoded, name_ends, hashes, offsets, buffers, lambda: buffers, metas=metas)
+    return Batch(encoded, name_ends, hashes, offsets, offsets[-1], buffers, metas=metas)
 
 
 def _from_fitted(
     arrays: Mapping[str, npt.ArrayLike],
     encoded: list[bytes],
     name_ends: array[int],
+    hashes: array[int],
     metas: list[bytes] | None,
     layout: Layout,
 ) -> Batch:
@@ -172,12 +171,13 @@ def _from_fitted(
     return Batch(
         encoded,
         name_ends,
-        naming.hash_all(encoded),
+        hashes,
         offsets,
+        offsets[-1],
         buffers,
         lambda: pieces,
         lengths,
-        [_mask_of(part) for part in fitted] if layout.masked else None,
+        [_mask_of(part) for part in fitted] if layout.masked else (),
         any(part.mask is not None for part in fitted),
         packed if any(packed) else None,
         metas,
@@ -276,9 +276,9 @@ def from_ragged(
         bytes_at = (relative * np.uint64(width)).tolist()
         return map(raw.__getitem__, map(slice, bytes_at, bytes_at[1:]))
 
-    metas = _packed_metas(list(names), meta)
+    metas = None if meta is None else _packed_metas(list(names), meta)
     offsets_of = array("Q", relative.tobytes())
-    return Batch(encoded, name_ends, hashes, offsets_of, [used], pieces, metas=metas)
+    return Batch(encoded, name_ends, hashes, offsets_of, len(used), [used], pieces, metas=metas)
 
 
 def _cut(
@@ -293,10 +293,8 @@ def _cut(
 
 
 def _packed_metas(
-    names: Sequence[str], meta: Mapping[str, Mapping[str, Any]] | None
+    names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]
 ) -> list[bytes] | None:
-    if meta is None:
-        return None
     metas = metadata.encode_all(names, meta)
     _check_nbytes("metadata", naming.ends_of(metas or ()))
     return metas

@@ -269,9 +269,10 @@ def _is_kept(array: Array, cast: Array) -> bool:
     if kinds[0] in "mM":
         return bool(np.all((back == array) | (np.isnat(back) & np.isnat(array))))
     if kinds[0] in "iu" and kinds[1] in "fc":
-        # Past the integers' limit, what comes back depends on the machine.
+        # Past the integers' limit, and of infinity, what comes back depends on the machine.
         limit = float(2 ** (array.dtype.itemsize * 8 - (kinds[0] == "i")))
-        return bool(np.all((cast.real < limit) & (back == array)))
+        is_inside = np.isfinite(cast.real) & (cast.real < limit)
+        return bool(np.all(is_inside & (back == array)))
     return bool(np.all(back == array))
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError, DuplicateNameError
-from ptrarray.writer import PointerArrayWriter
+from ptrarray.writer import PointerArrayWriter, store_of
 
 BATCH_NBYTES = 1 << 24
 _BATCH_GROUPS = 1 << 12
@@ -81,7 +81,7 @@ class Batches:
         self._waiting: list[Group] = []
         self._names: set[str] = set()
         self._waiting_nbytes = 0
-        shard_nbytes = writer._session.shard_nbytes or BATCH_NBYTES * _SHARD_PART
+        shard_nbytes = store_of(writer).limit_nbytes or BATCH_NBYTES * _SHARD_PART
         self.limit_nbytes = min(BATCH_NBYTES, shard_nbytes // _SHARD_PART)
         self.n_groups = self.n_arrays = self.nbytes = 0
 

@@ -22,7 +22,7 @@ from ptrarray.format.layouts import Layout
 from ptrarray.intake.batch import from_mapping
 from ptrarray.intake.casting import fit
 from ptrarray.jobs.batches import Batches, Group
-from ptrarray.writer import append
+from ptrarray.writer import append, close_leaving, store_of
 
 # A journal up to this is left to the end of the run: folding it takes longer than reading it.
 _JOURNAL_NBYTES = 1 << 18
@@ -112,12 +112,12 @@ def work(job: FillJob, chunk: list[Task]) -> Report:
         resuming = {"without": _without} if job.resume else {}
         batches = Batches(writer, _fail, errors=(Exception,), **resuming)
         for i_task, task in enumerate(chunk):
-            _compute(job, i_task, task, writer._session.layout, batches)
+            _compute(job, i_task, task, store_of(writer).layout, batches)
         batches.write()
     except _TaskFailed as failed:
         failure = _describe(failed)
     finally:
-        writer._close(_JOURNAL_NBYTES)
+        close_leaving(writer, _JOURNAL_NBYTES)
     seconds = time.perf_counter() - began
     return Report(len(chunk), batches.n_arrays, batches.nbytes, seconds, failure)
 

@@ -14,7 +14,7 @@ from ptrarray.intake.casting import clean_copy
 from ptrarray.jobs.batches import Batches, Group
 from ptrarray.nested.encoder import Content
 from ptrarray.storage.writing.allocation import streamed
-from ptrarray.writer import PointerArrayWriter
+from ptrarray.writer import PointerArrayWriter, store_of
 
 _PIECE_NBYTES = 1 << 24
 
@@ -64,7 +64,7 @@ class Pages:
         BadInputError
             If pages are made again, and differ.
         """
-        with streamed(writer._session, name.encode(), self.nbytes, np.uint8) as put:
+        with streamed(store_of(writer), name.encode(), self.nbytes, np.uint8) as put:
             if self.nbytes <= self._limit_nbytes:
                 for page in self._kept:
                     put(memoryview(page))
@@ -108,7 +108,7 @@ def _lies_end_to_end(array: npt.NDArray[Any]) -> bool:
 def _write_text(writer: PointerArrayWriter, name: str, text: str) -> None:
     """Write the UTF-8 bytes of a str without having all of them in memory."""
     n_bytes = sum(map(len, _encoded(text)))
-    with streamed(writer._session, name.encode(), n_bytes, np.uint8) as put:
+    with streamed(store_of(writer), name.encode(), n_bytes, np.uint8) as put:
         for piece in _encoded(text):
             put(memoryview(piece))
 
@@ -120,7 +120,7 @@ def _encoded(text: str) -> Iterator[bytes]:
 
 
 def _write_strided(writer: PointerArrayWriter, name: str, array: npt.NDArray[Any]) -> None:
-    with streamed(writer._session, name.encode(), array.shape, array.dtype) as put:
+    with streamed(store_of(writer), name.encode(), array.shape, array.dtype) as put:
         n_elements = _PIECE_NBYTES // array.itemsize + 1
         flags: Any = ["external_loop", "buffered", "zerosize_ok"]
         for piece in np.nditer(array, flags, buffersize=n_elements, order="C"):

@@ -11,7 +11,7 @@ from ptrarray.format import metadata
 from ptrarray.rows.pointers import Pointer
 from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.storage.writing import transactions
-from ptrarray.storage.writing.session import Session
+from ptrarray.storage.writing.target import Writable
 from ptrarray.storage.writing.transactions import unknown
 
 Value = TypeVar("Value")
@@ -167,7 +167,7 @@ class MetaOfWriter(Meta):
     {'speaker': 'Ann'}
     """
 
-    def __init__(self, catalog: Catalog, session: Callable[[], Session]) -> None:
+    def __init__(self, catalog: Catalog, session: Callable[[], Writable]) -> None:
         super().__init__(catalog)
         self._session = session
 
@@ -181,7 +181,7 @@ class MetaOfWriter(Meta):
 class Attrs(MutableMapping[str, Any]):
     """The user's attrs of an open writer; each change is a commit."""
 
-    def __init__(self, session: Callable[[], Session]) -> None:
+    def __init__(self, session: Callable[[], Writable]) -> None:
         self._session = session
 
     def _now(self) -> dict[str, Any]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock as ThreadLock
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
-from ptrarray.format import journal as layout
+from ptrarray.format import journal as journal_format
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.names import hash_all
 from ptrarray.format.shards import Notes, decode_notes, without_notes
@@ -21,16 +22,16 @@ from ptrarray.storage.lifecycle.create import create_store, new_header
 from ptrarray.storage.shards.finder import Finder, is_in
 from ptrarray.storage.shards.marker import Marker, remove_leftovers
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
-from ptrarray.storage.store.journal import Journal
+from ptrarray.storage.store.journal import HashedRecord, Journal
 from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
-from ptrarray.storage.writing.session import Expected, Locked, Session, already_there
+from ptrarray.storage.writing.session import Session, already_there
+from ptrarray.storage.writing.target import Expected
 
 _ATTEMPTS = 100
 _OPEN_LIMIT = 4  # older shards that are kept open for writing
 _ENTRY_NBYTES = 45  # of index or journal, for each array, besides its name
 
-Committed = tuple[Sequence[int], bytes]  # a record, and the hashes of its names
 Found = dict[int, list[bytes]]  # names by the number of the shard that has them
 
 
@@ -47,7 +48,7 @@ class Shards:
 
     The lock of the last shard is the lock of the store: whoever holds it, and
     sees that there is no later shard, may add names, and nobody else may. So
-    what was once read of an older shard can only tell of too many names,
+    what was once read of an older shard can only have too many names,
     unless the last shard's notes say that one was added there.
 
     Parameters
@@ -117,9 +118,9 @@ class Shards:
 
     # the lock ------------------------------------------------------------------------------
 
-    def locked(self) -> Locked:
+    def locked(self) -> Self:
         """Hold the store's lock during a ``with`` block, knowing all that is committed."""
-        return Locked(self)
+        return self
 
     def lock(self) -> None:
         """Take the store's lock, and learn what others committed."""
@@ -145,9 +146,11 @@ class Shards:
             self._check_in_place()
             raise
 
-    def unlock(self) -> None:
+    def unlock(self, *_: object) -> None:
         """Let go of the store's lock."""
         self.last.session.unlock()
+
+    __enter__, __exit__ = lock, unlock
 
     def _move_on(self, last: Last) -> None:
         """Go on with a later shard, unless another thread has."""
@@ -192,7 +195,7 @@ class Shards:
     # what is there -------------------------------------------------------------------------
 
     def where(self, names: Sequence[bytes], hashes: array[int], but: int = -1) -> Found:
-        """Shards that have some of the names, and which; one may be left out. Under the lock."""
+        """Return the names that are there, by shard; one shard may be left out. Under the lock."""
         found = self._where_older(names, hashes, but) if self.last.number else {}
         if but != self.last.number:
             there = self.last.session.existing(names, hashes)
@@ -201,7 +204,7 @@ class Shards:
         return found
 
     def _where_older(self, names: Sequence[bytes], hashes: array[int], but: int) -> Found:
-        # What was read may tell of names that were deleted since, but lacks none.
+        # What was read may have names that were deleted since, but lacks none.
         if len(names) == 1:
             hits = self._finder.find_all(names[0], len(self._older))
             known = {number: [names[0]] for number, _ in hits if number != but}
@@ -266,17 +269,43 @@ class Shards:
 
     # shards --------------------------------------------------------------------------------
 
-    def fits(self, expected: Expected) -> bool:
-        """Tell whether the last shard has room for what is to be written. Under the lock."""
+    def lock_with_space(self, expected: Expected) -> Last:
+        """Take the store's lock, and return the last shard, with space for what is expected.
+
+        Makes the next shard where there is none.
+        """
+        flushed = None
+        while True:
+            self.lock()
+            last = self.last
+            try:
+                if self._fits(expected):
+                    return last
+                if last is flushed:
+                    self._add_shard()
+            except BaseException:
+                self.unlock()
+                raise
+            self.unlock()
+            if last is flushed:
+                with suppress(StoreError, OSError):  # it is full; what fails is seen in use
+                    last.session.checkpoint_if_grown()
+            else:
+                # Most of it without the lock, so that others wait only for what is left.
+                last.session.flush()
+                flushed = last
+
+    def _fits(self, expected: Expected) -> bool:
+        """Tell whether the last shard has space for what is to be written. Under the lock."""
         session = self.last.session
         layout = session.layout
         nbytes = sum(map(len, expected.names)) + _ENTRY_NBYTES * len(expected.names)
         nbytes += layout.aligned(expected.n_rows) * (layout.width + layout.mask_width)
         if used_nbytes(session) + nbytes <= self.marker.header.shard_nbytes:
             return True
-        return not session.state.n_reserved and not len(session.snapshot())
+        return not session.journal_header.n_reserved and not len(session.snapshot())
 
-    def add_shard(self) -> None:
+    def _add_shard(self) -> None:
         """Make the next shard, which is the last from then on. Under the lock.
 
         It begins with the user's attrs as they are now, since it may be opened alone.
@@ -312,11 +341,11 @@ class Shards:
             self.note(self.notes._replace(changed=self.notes.changed + 1))
             self.read_older()
 
-    def noting(self, notes: Notes, n_more: int = 0) -> Committed:
+    def noting(self, notes: Notes, n_more: int = 0) -> HashedRecord:
         """Return the record that puts notes into the last shard's attrs."""
         session = self.last.session
         attrs = without_notes(session.attrs) | notes.encode()
-        return (), layout.encode_attrs(attrs, session.state.seed, n_more)
+        return (), journal_format.encode_attrs(attrs, session.seed, n_more)
 
     def noted(self, notes: Notes) -> None:
         """Take notice of notes that were committed here."""
@@ -340,7 +369,9 @@ class Shards:
             session = self.open_shard(number)
             with session.locked():
                 some = list(dict.fromkeys(names))
-                session.commit(list(layout.encode_delete(some, hash_all(some), session.state.seed)))
+                session.commit(
+                    list(journal_format.encode_delete(some, hash_all(some), session.seed))
+                )
             session.flush()
         self.note(self.notes._replace(replaced=()))
 
@@ -392,12 +423,12 @@ class Shards:
 def used_nbytes(session: Session) -> int:
     """Bytes that a shard has on the disk, or will have when claimed rows are written."""
     width = session.layout.width + session.layout.mask_width
-    records_nbytes = session.state.committed_end - layout.RECORDS_START
-    return session.state.n_reserved * width + session.index.nbytes + records_nbytes
+    records_nbytes = session.journal_header.committed_end - journal_format.RECORDS_START
+    return session.journal_header.n_reserved * width + session.index.nbytes + records_nbytes
 
 
 def is_flushed(directory: Path) -> bool:
     """Tell whether all commits of a shard are known to be on the disk."""
     with Journal(directory, writable=False) as journal:
-        state = journal.read_header()
-    return state.synced_end >= state.committed_end
+        header = journal.read_header()
+    return header.synced_end >= header.committed_end

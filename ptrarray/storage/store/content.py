@@ -91,30 +91,26 @@ class Content:
         `data` is the data file, or the same as a claim has opened it.
         """
         width = self.layout.width
-        data.pwritev(batch.buffers, start * width, batch.sizes(IOV_MAX, width))
-        self._write_masks(batch, start)
-
-    def _write_masks(self, batch: Batch, start: int) -> None:
-        if self.mask is None or batch.masks is None:
-            return
-        first = start * self.layout.mask_width
-        if not batch.has_masks and self.mask.nbytes <= first:
-            return  # a hole in the file says the same
-        if self.layout.kind != MIXED:
-            self.mask.pwritev(batch.masks, first)
-            return
-        for mask, offset in zip(batch.masks, batch.offsets, strict=False):
-            self.mask.pwritev([mask], first + offset)
-
-    def cover(self, end: int) -> None:
-        """Have the mask file reach as far as the rows do. Under the lock, before the commit.
-
-        By writing, for another process may be writing further on.
-        """
+        is_one_call = 0 < len(batch.buffers) <= IOV_MAX
+        sizes = [batch.n_rows * width] if is_one_call else batch.sizes(IOV_MAX, width)
+        data.pwritev(batch.buffers, start * width, sizes)
         if self.mask is not None:
-            end_byte = end * self.layout.mask_width
-            if self.mask.nbytes < end_byte:
-                self.mask.pwrite(b"\0", end_byte - 1)
+            self._write_masks(self.mask, batch, start)
+
+    def _write_masks(self, mask: File, batch: Batch, start: int) -> None:
+        """Write masks, and have the mask file reach as far as the rows do."""
+        first = start * self.layout.mask_width
+        end = first + batch.n_rows * self.layout.mask_width
+        if not batch.has_masks and mask.nbytes <= first:
+            pass  # a hole in the file says the same
+        elif self.layout.kind != MIXED:
+            mask.pwritev(batch.masks, first)
+        else:
+            for piece, offset in zip(batch.masks, batch.offsets, strict=False):
+                mask.pwritev([piece], first + offset)
+        if mask.nbytes < end and batch.n_rows:
+            # By writing, for another process may be writing further on.
+            mask.pwrite(b"\0", end - 1)
 
     def clear_masks(self, start: int, end: int) -> None:
         """Set masks aside on the disk that say nothing is masked."""

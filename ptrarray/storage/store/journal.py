@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -25,6 +25,8 @@ _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.001
 _READ_NBYTES = 1 << 16
 
+HashedRecord = tuple[Sequence[int], bytes]  # a record, and the hashes of its names
+
 
 class Journal:
     """The open journal of a store.
@@ -41,6 +43,8 @@ class Journal:
 
     Attributes
     ----------
+    path : str
+        Path of the file.
     lock : Lock
         The store's lock.
     """
@@ -51,6 +55,7 @@ class Journal:
             self._file = File(directory / FILE_NAME, files.CHANGE)
         else:
             self._file, _ = open_part(directory, FILE_NAME)
+        self.path = self._file.path
         self.lock = Lock(self._file)
         self._live = self._map_live_slot() if writable else b""
         stat = self._file.as_opened
@@ -76,19 +81,9 @@ class Journal:
             return map_file(file, layout.SLOT_NBYTES)
 
     @property
-    def path(self) -> str:
-        """Path of the file."""
-        return self._file.path
-
-    @property
     def inode(self) -> int:
         """Inode of the file."""
         return self._identity[0]
-
-    @property
-    def closed(self) -> bool:
-        """Whether the file was closed."""
-        return self._file.fd < 0
 
     def read_header(self) -> JournalHeader:
         """Read both header slots and join what they say.
@@ -131,30 +126,24 @@ class Journal:
 
     def write_header(self, header: JournalHeader) -> None:
         """Rewrite the slot that each commit rewrites. Under the lock."""
-        raw = header.encode()
-        self._file.pwrite(raw, 0)
-        self._written, self._header = raw, header
+        self._write((), 0, header)
 
     def append(
-        self, header: JournalHeader, records: Iterable[bytes], n_reserved: int
+        self, header: JournalHeader, records: Sequence[HashedRecord], n_reserved: int
     ) -> JournalHeader:
         """Commit records: from the return on, every process sees them. Under the lock.
 
         Rows up to `n_reserved` become reserved with them.
         """
-        end = header.committed_end
+        end = start = header.committed_end
         if self._nbytes > end:
             # A record that was never committed must not stand in for one that is, should
             # a power cut take that before it is on the disk.
             self._file.truncate(end)
             self._file.sync()
             self._nbytes = end
-        for record in records:
-            self._nbytes = max(self._nbytes, end + len(record))  # even if it fails half way
-            self._file.pwrite(record, end)
+        for _, record in records:
             end += len(record)
-        # Until this write, a torn append lies past the committed end, where
-        # nobody looks and the next append overwrites it.
         header = JournalHeader(
             header.store_id,
             files.boot_id(),
@@ -163,8 +152,20 @@ class Journal:
             header.synced_end,
             max(n_reserved, header.n_reserved),
         )
-        self.write_header(header)
+        self._write(records, start, header)
         return header
+
+    def _write(self, records: Sequence[HashedRecord], at: int, header: JournalHeader) -> None:
+        """Write records from a byte on, and then the header that commits them."""
+        raw = header.encode()
+        for _, record in records:
+            self._nbytes = max(self._nbytes, at + len(record))  # even if it fails half way
+            self._file.pwrite(record, at)
+            at += len(record)
+        # Until this write, a torn append lies past the committed end, where
+        # nobody looks and the next append overwrites it.
+        self._file.pwrite(raw, 0)
+        self._written, self._header = raw, header
 
     def sync(self, header: JournalHeader, synced_end: int) -> JournalHeader:
         """Wait until all records are on the disk, and note up to where the rows are, too.

@@ -61,6 +61,10 @@ class Snapshot(Protocol):
     def attrs(self) -> dict[str, Any]:
         """The user's attrs."""
 
+    @property
+    def n_rows(self) -> int:
+        """Rows of the flat array."""
+
     def __len__(self) -> int: ...
 
     def find(self, name: bytes) -> tuple[int, int] | None:

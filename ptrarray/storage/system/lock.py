@@ -46,12 +46,8 @@ class Lock:
         self._thread_lock = RLock()
         self._depth = 0
 
-    @property
-    def is_nested(self) -> bool:
-        """Whether the thread that holds it has taken it more than once."""
-        return self._depth > 1
-
-    def __enter__(self) -> None:
+    def __enter__(self) -> bool:
+        """Take the lock; return whether this thread did not have it before."""
         self._thread_lock.acquire()
         try:
             if not self._depth:
@@ -60,6 +56,7 @@ class Lock:
             self._thread_lock.release()
             raise
         self._depth += 1
+        return self._depth == 1
 
     def _wait(self) -> None:
         """Take the lock that other processes respect."""

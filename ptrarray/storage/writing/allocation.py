@@ -1,4 +1,4 @@
-"""Room for an array that is filled in place: claimed, mapped, and committed at the end."""
+"""Rows for an array that is filled in place: claimed, mapped, and committed at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptrarray.intake.numbers import count
 from ptrarray.storage.system.files import Buffer
 from ptrarray.storage.system.mapping import map_rows
 from ptrarray.storage.writing import transactions
-from ptrarray.storage.writing.session import Session
+from ptrarray.storage.writing.target import Writable
 
 Array = npt.NDArray[Any]
 Shape = int | tuple[int, ...]
@@ -25,14 +25,15 @@ Shape = int | tuple[int, ...]
 
 @contextmanager
 def allocated(
-    session: Session, name: bytes, shape: Shape, dtype: npt.DTypeLike | None, *, overwrite: bool
+    store: Writable, name: bytes, shape: Shape, dtype: npt.DTypeLike | None, *, overwrite: bool
 ) -> Iterator[Array]:
     """Hand out a writable view of new rows for a ``with`` block; commit them when it ends well."""
-    layout = session.layout
+    layout = store.layout
     n_rows, info = _asked(layout, shape, dtype)
     packed = infos.encode(info)
-    with transactions.allocated(session, name, n_rows, packed, overwrite=overwrite) as claim:
-        path, mask_file = claim.file.path, session.content.mask
+    taken = transactions.allocated(store, name, n_rows, packed, overwrite=overwrite)
+    with taken as (claim, part):
+        path, mask_file = claim.file.path, part.content.mask
         rows = map_rows(path, layout.dtype, layout.row_shape, n_rows, "r+", claim.start)
         mask = None
         if mask_file is not None:
@@ -51,18 +52,18 @@ def allocated(
 
 @contextmanager
 def streamed(
-    session: Session, name: bytes, shape: Shape, dtype: npt.DTypeLike
+    store: Writable, name: bytes, shape: Shape, dtype: npt.DTypeLike
 ) -> Iterator[Callable[[Buffer], None]]:
     """Hand out a function that is given an array piece by piece; commit it when all is there.
 
     For what is too large to lie in memory in C order, and need not be mapped.
     Nothing in it is masked.
     """
-    n_rows, info = _asked(session.layout, shape, dtype)
+    n_rows, info = _asked(store.layout, shape, dtype)
     packed = infos.encode(info)
-    with transactions.allocated(session, name, n_rows, packed, overwrite=False) as claim:
-        at = claim.start * session.layout.width
-        end = at + n_rows * session.layout.width
+    with transactions.allocated(store, name, n_rows, packed, overwrite=False) as (claim, _):
+        at = claim.start * store.layout.width
+        end = at + n_rows * store.layout.width
 
         def put(piece: Buffer) -> None:
             nonlocal at

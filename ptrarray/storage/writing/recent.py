@@ -1,4 +1,4 @@
-"""Which record of the journal last told of a name, in eight bytes a name."""
+"""Which records of the journal a name is in, in eight bytes for each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RecentNames:
     """Where names were committed since the last checkpoint, by hash.
 
     A writer looks here for duplicates. It keeps neither names nor pointers:
-    where a hash is found, the record tells the rest. Each entry is one
+    where a hash is found, the record has the rest. Each entry is one
     integer, the hash above the byte of the journal where the record begins.
 
     Notes
@@ -31,6 +31,15 @@ class RecentNames:
     next, so that adding n of them costs O(n log n) in all; as in a
     log-structured merge tree (O'Neil et al., 1996).
     """
+
+    # Records of 40, 5, 3 and 4 names, one after the other, leave runs of these lengths:
+    #
+    #     [40]   [40, 5]   [40, 8]   [52]
+    #
+    # as 5 and 3 are merged because 5 < 4 * 3, and 40, 8 and 4 because 8 < 4 * 4 and then
+    # 40 < 4 * 12. A name of hash 0xC0FFEE in the record at byte 0x2000 is 0x00C0FFEE_00002000
+    # there. All entries of that hash lie together, from 0x00C0FFEE_00000000 on, so one bisection
+    # of each run finds them.
 
     def __init__(self) -> None:
         self._runs: list[memoryview] = []
@@ -61,7 +70,7 @@ class RecentNames:
         self._runs.append(memoryview(run))
 
     def records(self, name_hash: int) -> list[int]:
-        """Bytes of the records that tell of a name with this hash, the newest first."""
+        """Return the bytes where records with a name of this hash begin, the newest first."""
         found = list(self._fresh.get(name_hash, ()))
         for run in self._runs:
             at = bisect_left(run, name_hash << 32)
@@ -71,7 +80,7 @@ class RecentNames:
         return sorted(found, reverse=True)
 
     def seen(self, hashes: Hashes) -> npt.NDArray[np.int64]:
-        """Return the indices of those `hashes` that some record tells of. Vectorised."""
+        """Return the indices of those `hashes` that are in some record. Vectorised."""
         if self._fresh:
             self._sort_fresh()
         is_seen = np.zeros(len(hashes), np.bool_)
@@ -79,9 +88,9 @@ class RecentNames:
         order, wanted = _sorted(hashes)
         self._sought = hashes, wanted
         for run in map(np.asarray, self._runs):
-            places = np.searchsorted(run, wanted)
-            inside = np.searchsorted(places, len(run))  # places rise
-            same = run[places[:inside]] >> _SHIFT == wanted[:inside] >> _SHIFT
+            found = np.searchsorted(run, wanted)
+            inside = np.searchsorted(found, len(run))  # what is found rises
+            same = run[found[:inside]] >> _SHIFT == wanted[:inside] >> _SHIFT
             is_seen[order[:inside][same]] = True
         return np.flatnonzero(is_seen)
 

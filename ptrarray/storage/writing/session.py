@@ -1,4 +1,33 @@
-"""What a writing process holds of a store: its lock, its names, and the next rows."""
+"""What a writing process holds of a store: its lock, its names, and the next rows.
+
+Why one lock and a look are enough
+----------------------------------
+All writers of a store lock one file, its journal, which is never replaced. Whoever has the lock
+*looks*: compares the journal's header with the one that it knows. Mostly they are the same, and
+nobody has committed since. Else the records in between are read, or, where the header has another
+generation, the index that was put in place meanwhile. From then on the writer knows all that is
+committed, and nobody can commit but itself until it lets go of the lock. So whether a name is
+there, and which row is the next, is decided once and stays right up to the commit. A thread that
+takes the lock again while it has it need not look again.
+
+The kernel drops the lock of a process that dies. So nothing that a writer does under the lock may
+be half done for the next one to find:
+
+- *Rows* are written before the record that names them. Of a writer killed between the two, rows
+  are left that no array has; the next append writes them anew, or they stay a hole.
+- *A commit* appends its records behind the end that the journal's header names, then rewrites the
+  header. Killed before that, it leaves bytes that nobody reads, and that the next commit cuts off.
+  The header is written by one call, and has a checksum, for readers look at it without the lock.
+- *A checkpoint* announces the next generation in the journal's header, renames a new index over
+  the old one, and begins the journal anew with the index's generation. Killed before the rename,
+  it leaves a file that the next one to open the store for writing removes. Killed after, it leaves
+  records of a generation before that of the index, which nobody reads. Either way the next one to
+  take the lock sees the announcement, and settles it.
+
+Without a sync none of these reaches the disk in any order that could be relied on. Hence what a
+power cut left is judged by checksums (`ptrarray.storage.store.recovery`), and a sync that failed
+is the last thing a session does: the system may take what it could not write for written.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +36,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,15 +47,14 @@ from ptrarray.errors import (
     DuplicateNameError,
     StoreError,
 )
-from ptrarray.format import journal as layout
+from ptrarray.format import journal as journal_format
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.journal import ATTRS, DELETE, JournalHeader, Record
 from ptrarray.format.layouts import Layout
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.folding import fold
 from ptrarray.storage.store.index import Columns, Index, write_index
-from ptrarray.storage.store.journal import Journal
-from ptrarray.storage.store.opened import Opened, OpenedStore, load
+from ptrarray.storage.store.journal import HashedRecord, Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import remove_leftovers, settle
 from ptrarray.storage.store.snapshot import StoreSnapshot, not_found, outside
@@ -56,14 +84,14 @@ class Session:
     ----------
     index : Index
         The index as of the last look.
-    state : JournalHeader
+    journal_header : JournalHeader
         The journal's header as of the last look.
+    seed : int
+        What the checksums of its records go on from.
     content : Content
         The data file, and the mask file if there is one.
     layout : Layout
         What its arrays are made of.
-    width : int
-        Bytes of one row.
     row_limit : int
         Rows that a file can hold at the most.
     """
@@ -71,9 +99,9 @@ class Session:
     index: Index
     content: Content
     layout: Layout
-    width: int
     row_limit: int
-    state: JournalHeader
+    journal_header: JournalHeader
+    seed: int
 
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory = directory
@@ -106,31 +134,42 @@ class Session:
 
     # the lock, and what others did ---------------------------------------------------------
 
-    def locked(self) -> Locked:
-        """Hold the store's lock during a ``with`` block, knowing all that is committed."""
-        return Locked(self)
+    def locked(self) -> Self:
+        """Hold the store's lock during a ``with`` block, knowing all that is committed.
 
-    def lock(self) -> None:
+        Gives the session itself. May be nested.
+        """
+        return self  # a context manager of its own would be three calls more
+
+    def lock(self) -> Self:
         """Take the store's lock, and learn what others committed."""
         self.check_open()
-        self._journal.lock.__enter__()
+        is_first = self._journal.lock.__enter__()
         try:
             if self._sync_failure is not None:
                 raise self._not_on_disk(self._sync_failure)
-            if not self._journal.lock.is_nested:  # or nothing can have changed
-                self._look()
+            if is_first:  # or nothing can have changed
+                header = self._journal.look()
+                if header is not self.journal_header or header.next_generation:
+                    self._catch_up(header)
+        except FileNotFoundError as error:
+            self.unlock()
+            raise not_found(self.directory) from error
         except BaseException:
             self.unlock()
             raise
+        return self
+
+    def unlock(self, *_: object) -> None:
+        """Let go of the store's lock."""
+        self._journal.lock.__exit__()
+
+    __enter__, __exit__ = lock, unlock
 
     def check_open(self) -> None:
         """Raise `ClosedStoreError` if `close` was called."""
-        if self._journal.closed:
+        if self.content.data.fd < 0:
             raise ClosedStoreError(f"{self.path} was closed here", path=self.path)
-
-    def unlock(self) -> None:
-        """Let go of the store's lock."""
-        self._journal.lock.__exit__()
 
     def _not_on_disk(self, failure: OSError) -> StoreError:
         # The system may take what it could not write for written now.
@@ -140,21 +179,16 @@ class Session:
             path=self.path,
         )
 
-    def _look(self) -> None:
-        """Learn what others committed since the last look."""
-        try:
-            state = self._journal.look()
-        except FileNotFoundError as error:
-            raise not_found(self.directory) from error
-        if state is self.state and not state.next_generation:
-            return
-        is_same = state.generation == self.state.generation and state.store_id == self._store_id
-        if not is_same or state.next_generation:
+    def _catch_up(self, header: JournalHeader) -> None:
+        """Learn what others committed before they left this header."""
+        known = self.journal_header
+        is_same = header.generation == known.generation and header.store_id == self._store_id
+        if not is_same or header.next_generation:
             self._attach()
-        elif state.committed_end > self.state.committed_end:
-            self._note(state, self.state.committed_end)
+        elif header.committed_end > known.committed_end:
+            self._note(header, known.committed_end)
         else:
-            self.state = state
+            self.journal_header = header
 
     def _attach(self) -> None:
         """Take up the index that is in place, and bring the journal up to it."""
@@ -170,14 +204,16 @@ class Session:
             )
         self.index, self._store_id = index, index.header.store_id
         self.layout = index.header.layout
-        self.width, self.row_limit = self.layout.width, self.layout.row_limit
+        self.row_limit = self.layout.row_limit
         self.content = Content(self.directory, index.header, CHANGE)
         self.content.check_size(index.header.n_rows)
         self._recent = RecentNames()
-        self._attrs_at = 0  # byte of the record that last told of attrs
+        self._attrs_at = 0  # byte of the record that last replaced the attrs
         self._space: Space | None = None
         self._snapshot: StoreSnapshot | None = None
-        self._note(self.settle(), layout.RECORDS_START)
+        header = self.settle()
+        self.seed = header.seed
+        self._note(header, journal_format.RECORDS_START)
 
     def settle(self) -> JournalHeader:
         """Bring the journal up to the index that is in place. Under the lock."""
@@ -193,39 +229,38 @@ class Session:
             self._sync_failure = error
             raise
 
-    def _note(self, state: JournalHeader, start_byte: int) -> None:
+    def _note(self, header: JournalHeader, start_byte: int) -> None:
         """Take notice of the records from a byte of the journal on."""
-        for frame in self._journal.frames(state, start_byte):
+        for frame in self._journal.frames(header, start_byte):
             self._recent.add(frame.hashes(), frame.start_byte)
             if frame.kind == ATTRS:
                 self._attrs_at = frame.start_byte
         if self._space is not None:
-            self._space.note(self._records(state, start_byte))
-        self.state = state
+            self._space.note(self._records(header, start_byte))
+        self.journal_header = header
 
-    def _records(self, state: JournalHeader, start_byte: int) -> Iterator[Record]:
-        for frame in self._journal.frames(state, start_byte):
-            yield layout.decode(frame, self._journal.path)
+    def _records(self, header: JournalHeader, start_byte: int) -> Iterator[Record]:
+        for frame in self._journal.frames(header, start_byte):
+            yield journal_format.decode(frame, self._journal.path)
 
     def snapshot(self) -> StoreSnapshot:
-        """Return all that is committed now; good until the next call."""
-        with self.locked():
-            if self._snapshot is None:
-                overlay = Overlay(self.index, layout.RECORDS_START)
-                self._snapshot = StoreSnapshot(self.directory, self.index, overlay)
-            overlay, end = self._snapshot.overlay, self.state.committed_end
-            if overlay.end_byte < end:
-                overlay.extend(list(self._records(self.state, overlay.end_byte)), end)
-                self._snapshot = StoreSnapshot(self.directory, self.index, overlay)
-            return self._snapshot
+        """Return all that is committed now. Under the lock; good until the next change."""
+        if self._snapshot is None:
+            overlay = Overlay(self.index, journal_format.RECORDS_START)
+            self._snapshot = StoreSnapshot(self.directory, self.index, overlay)
+        overlay, end = self._snapshot.overlay, self.journal_header.committed_end
+        if overlay.end_byte < end:
+            overlay.extend(list(self._records(self.journal_header, overlay.end_byte)), end)
+            self._snapshot = StoreSnapshot(self.directory, self.index, overlay)
+        return self._snapshot
 
     @property
     def attrs(self) -> dict[str, Any]:
         """The attrs as of now, read without the names. Under the lock."""
         if not self._attrs_at:
             return self.header.attrs
-        frame = self._journal.frame_at(self.state, self._attrs_at)
-        return layout.decode(frame, self._journal.path).attrs
+        frame = self._journal.frame_at(self.journal_header, self._attrs_at)
+        return journal_format.decode(frame, self._journal.path).attrs
 
     @property
     def attrs_version(self) -> tuple[int, int]:
@@ -248,7 +283,7 @@ class Session:
     # names ---------------------------------------------------------------------------------
 
     def existing(self, names: Sequence[bytes], hashes: array[int]) -> list[bytes]:
-        """Those of `names` that are there. Under the lock.
+        """Return those of `names` that are there. Under the lock.
 
         Looks names up in the index in one go; decodes a record of the journal
         only where one of its hashes is the same.
@@ -268,7 +303,10 @@ class Session:
     def _recorded(
         self, names: Sequence[bytes], hashes: array[int], doubtful: list[int]
     ) -> dict[int, bool]:
-        """Tell of which of the doubtful names the journal says that they are there, or not."""
+        """Look the doubtful names up in the journal.
+
+        Returns for each that the journal is about whether it is there.
+        """
         queries: dict[int, list[int]] = {}
         for at in doubtful:
             for record_at in self._recent.records(hashes[at]):
@@ -277,15 +315,15 @@ class Session:
         for record_at in sorted(queries, reverse=True):
             unknown = [at for at in queries[record_at] if at not in known]
             if unknown:
-                frame = self._journal.frame_at(self.state, record_at)
-                told = set(layout.decode(frame, self._journal.path).names)
-                known.update((at, frame.kind != DELETE) for at in unknown if names[at] in told)
+                frame = self._journal.frame_at(self.journal_header, record_at)
+                recorded = set(journal_format.decode(frame, self._journal.path).names)
+                known.update((at, frame.kind != DELETE) for at in unknown if names[at] in recorded)
         return known
 
     @property
     def version(self) -> tuple[int, ...]:
         """Numbers that change with every commit. Under the lock."""
-        return self.state.generation, self.state.committed_end
+        return self.journal_header.generation, self.journal_header.committed_end
 
     def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
@@ -293,91 +331,84 @@ class Session:
         if there:
             raise already_there(there, len(names), self.path)
 
-    # what a store of shards does otherwise --------------------------------------------------
-
-    first_row = 0  # of this shard in the store
-    shard_nbytes: int | None = None  # that it has at the most
-
-    def find(self, name: bytes) -> tuple[int, int] | None:
-        """Pointer of a name as of now, or None."""
-        return self.snapshot().find(name)
-
-    def opened(self, previous: Opened | None) -> OpenedStore:
-        """Return all that is committed now with its rows, going on with what was mapped before."""
-        return load(self.snapshot(), "r", previous)
-
-    def expect(self, expected: Expected) -> None:
-        """Hear what is about to be written, before the lock is taken."""
-
-    def check_plannable(self) -> None:
-        """Raise `BadInputError` if callers must not choose rows."""
-
-    def first_shard(self) -> Session:
-        """Return the shard that has the user's attrs. Under the lock."""
-        return self
-
-    def having(self, names: list[bytes]) -> list[tuple[Session, list[bytes]]]:
-        """Return which shards have which of the names, all there. Under the lock."""
-        return [(self, names)] if names else []
-
-    def at_rows(self, start: int, end: int) -> tuple[Session, int]:
-        """Return the shard that has the rows, and its first row. Under the lock."""
-        return self, 0
-
     # changes -------------------------------------------------------------------------------
 
-    def commit(self, records: Sequence[tuple[Sequence[int], bytes]], n_reserved: int = 0) -> None:
-        """Commit records, each with the hashes of the names it tells of. Under the lock.
+    def commit(self, records: Sequence[HashedRecord], n_reserved: int = 0) -> None:
+        """Commit records, each with the hashes of its names. Under the lock.
 
         The rows they name must have been written, and the rows up to
         `n_reserved` become reserved with them.
         """
-        start_byte = at = self.state.committed_end
+        start_byte = at = self.journal_header.committed_end
         # A failed sync ends this session here, too.
         try:
-            self.state = self._journal.append(
-                self.state, [record for _, record in records], n_reserved
-            )
+            self.journal_header = self._journal.append(self.journal_header, records, n_reserved)
         except SyncError as error:
             self._sync_failure = error
             raise
         for hashes, record in records:
             self._recent.add(hashes, at)
-            if layout.kind_of(record) == ATTRS:
+            if len(hashes) == 0 and journal_format.kind_of(record) == ATTRS:
                 self._attrs_at = at
             at += len(record)
         # What fails from here on must not make the commit look as if it had failed.
         if self._space is not None:
             try:
-                self._space.note(self._records(self.state, start_byte))
+                self._space.note(self._records(self.journal_header, start_byte))
             except OSError:
                 self._space = None  # made anew when it is needed
         if self._durable:
             with self._syncing():
                 self.content.sync()
-                self.state = self._journal.sync(self.state, self.state.committed_end)
-        if self.state.committed_end > _JOURNAL_LIMIT_NBYTES:
+                self.journal_header = self._journal.sync(
+                    self.journal_header, self.journal_header.committed_end
+                )
+        if self.journal_header.committed_end > _JOURNAL_LIMIT_NBYTES:
             # The next commit tries again; what is too large for an index stays here.
             with suppress(OSError, BadInputError):
                 self.checkpoint()
 
-    @property
-    def next_row(self) -> int:
-        """Where the next append goes. Under the lock."""
-        next_row: int = self.layout.aligned(self.state.n_reserved)
-        return next_row
+    def rows_at(self, start: int | None, n_rows: int) -> tuple[int, int]:
+        """Return the rows from `start` on, or the next ones if it is None. Under the lock.
+
+        Raises
+        ------
+        BadInputError
+            If no array may begin there, or they do not fit in a file.
+        """
+        alignment = self.layout.alignment
+        if start is None:
+            start = -(-self.journal_header.n_reserved // alignment) * alignment
+        elif start % alignment:
+            raise BadInputError(
+                f"start {start} is no multiple of {alignment}, where arrays of "
+                f"{self.path} may begin",
+                path=self.path,
+                found=start,
+                expected=alignment,
+            )
+        end = start + n_rows
+        if end > self.row_limit:
+            raise BadInputError(
+                f"rows {start} to {end} of {self.layout.width} bytes do not fit in a file: "
+                f"{self.path}",
+                path=self.path,
+                found=end,
+                expected=self.row_limit,
+            )
+        return start, end
 
     def set_reserved(self, n_reserved: int) -> None:
         """Move the end of the reserved rows. Under the lock."""
-        state = self.state._replace(n_reserved=n_reserved)
-        self._journal.write_header(state)
-        self.state = state
+        header = self.journal_header._replace(n_reserved=n_reserved)
+        self._journal.write_header(header)
+        self.journal_header = header
 
     def are_free(self, start: int, end: int) -> bool:
         """Tell whether none of these rows belongs to an array. Under the lock."""
         if self._space is None:
             self._space = Space(self.index)
-            self._space.note(self._records(self.state, layout.RECORDS_START))
+            self._space.note(self._records(self.journal_header, journal_format.RECORDS_START))
         if not self._space.may_belong(start, end):
             return True
         if belongs(self.snapshot(), start, end):
@@ -390,19 +421,19 @@ class Session:
     def flush(self) -> None:
         """Wait until all that is committed is on the disk."""
         with self.locked():
-            state, content = self.state, self.content
+            header, content = self.journal_header, self.content
         # Commits of all processes up to here have written their rows before.
         with self._syncing():
             content.sync()
         with self.locked(), self._syncing():
             # A checkpoint meanwhile has brought all of it to the disk.
-            if self.state.generation == state.generation:
-                self.state = self._journal.sync(self.state, state.committed_end)
+            if self.journal_header.generation == header.generation:
+                self.journal_header = self._journal.sync(self.journal_header, header.committed_end)
 
     def checkpoint(self) -> None:
         """Fold the journal into a new index; nothing to do if it is empty."""
         with self.locked():
-            if self.state.committed_end == layout.RECORDS_START:
+            if self.journal_header.committed_end == journal_format.RECORDS_START:
                 return
             # The index must not reach the disk before the rows it names.
             with self._syncing():
@@ -415,21 +446,21 @@ class Session:
                 start, end = int(columns.starts[at]), int(columns.ends[at])
                 what = f"has a pointer to rows {start} to {end} of {facts['n_rows']}"
                 raise corrupt(self.index.path, what)
-            self.replace_index(columns, n_reserved=self.state.n_reserved, **facts)
+            self.replace_index(columns, n_reserved=self.journal_header.n_reserved, **facts)
 
     def _folded(self) -> tuple[Columns, dict[str, Any]]:
         """Fold the journal into the columns of the index, and rows and attrs. Under the lock."""
-        told, attrs, n_rows = [], self.header.attrs, self.header.n_rows
-        for frame in self._journal.frames(self.state, layout.RECORDS_START):
-            if frame.kind == layout.ATTRS:
+        records, attrs, n_rows = [], self.header.attrs, self.header.n_rows
+        for frame in self._journal.frames(self.journal_header, journal_format.RECORDS_START):
+            if frame.kind == ATTRS:
                 attrs = frame.fields[0]
                 continue
-            columns = layout.decode_columns(frame, self._journal.path)
+            columns = journal_format.decode_columns(frame, self._journal.path)
             filled = columns.ends[columns.starts < columns.ends]
             n_rows = max(n_rows, int(filled.max(initial=0)))
-            told.append((frame.kind, columns))
-        self._snapshot = None  # to have room for the columns
-        return fold(self.index, told), {"n_rows": n_rows, "attrs": attrs}
+            records.append((frame.kind, columns))
+        self._snapshot = None  # its memory is needed for the columns
+        return fold(self.index, records), {"n_rows": n_rows, "attrs": attrs}
 
     def replace_index(self, columns: Columns, **facts: Any) -> None:
         """Put an index of the next generation in place, and begin a journal. Under the lock.
@@ -454,7 +485,7 @@ class Session:
         that one settles it.
         """
         generation = self.header.generation + 1
-        self._journal.write_header(self.state._replace(next_generation=generation))
+        self._journal.write_header(self.journal_header._replace(next_generation=generation))
 
     def close(self, least_nbytes: int = 0) -> None:
         """Checkpoint if the journal has outgrown the index, and close the files."""
@@ -471,7 +502,7 @@ class Session:
     def checkpoint_if_grown(self, least_nbytes: int = 0) -> None:
         """Checkpoint if the journal has outgrown a part of the index, and so many bytes."""
         with self.locked():
-            nbytes = self.state.committed_end - layout.RECORDS_START
+            nbytes = self.journal_header.committed_end - journal_format.RECORDS_START
             if nbytes > max(self.index.nbytes / _CHECKPOINT_PART, least_nbytes):
                 self.checkpoint()
 
@@ -479,27 +510,6 @@ class Session:
         """Close the files."""
         self._journal.close()
         self.content.close()
-
-
-class Expected(NamedTuple):
-    """What is about to be written.
-
-    Attributes
-    ----------
-    names : sequence of bytes
-        Encoded names.
-    hashes : array of uint32
-        CRC-32 of each name.
-    n_rows : int
-        Rows they take together.
-    overwrite : bool
-        Whether names may be there already.
-    """
-
-    names: Sequence[bytes]
-    hashes: array[int]
-    n_rows: int
-    overwrite: bool
 
 
 def already_there(names: Sequence[bytes], n_asked: int, path: str) -> DuplicateNameError:
@@ -511,28 +521,3 @@ def already_there(names: Sequence[bytes], n_asked: int, path: str) -> DuplicateN
         path=path,
         names=texts,
     )
-
-
-class Lockable(Protocol):
-    """What can be locked."""
-
-    def lock(self) -> None:
-        """Take the lock."""
-
-    def unlock(self) -> None:
-        """Let go of it."""
-
-
-class Locked:
-    """The ``with`` block of `Session.locked`; a class, as generators cost twice the time."""
-
-    __slots__ = ("_session",)
-
-    def __init__(self, session: Lockable) -> None:
-        self._session = session
-
-    def __enter__(self) -> None:
-        self._session.lock()
-
-    def __exit__(self, *_: object) -> None:
-        self._session.unlock()

@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptrarray.errors import BadInputError, OverlapError, StoreError, UnknownNameError
-from ptrarray.format import journal as layout
+from ptrarray.format import journal as journal_format
 from ptrarray.format.attrs import checked
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.names import hash_all
 from ptrarray.intake.batch import Batch
 from ptrarray.rows.pointers import Runs
+from ptrarray.storage.store.journal import HashedRecord
 from ptrarray.storage.store.snapshot import StoreSnapshot
-from ptrarray.storage.writing.session import Expected, Session
+from ptrarray.storage.writing.session import Session
 from ptrarray.storage.writing.space import Claim
+from ptrarray.storage.writing.target import Expected, Target, Writable
 
 # Up to here, writing rows while holding the lock is cheaper than taking it twice.
 _SMALL_NBYTES = 1 << 16
@@ -29,12 +31,12 @@ _LARGE_NBYTES = 1 << 14
 _THREAD_NBYTES = 1 << 22
 
 
-def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -> tuple[int, int]:
+def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) -> tuple[int, int]:
     """Write arrays end to end and commit them.
 
     Parameters
     ----------
-    session : Session
+    store : Writable
         The store.
     batch : Batch
         The arrays.
@@ -54,34 +56,35 @@ def put(session: Session, batch: Batch, start: int | None, *, overwrite: bool) -
         Before a byte is written; the first also when another writer commits
         a name while the rows are being written.
     """
-    nbytes = batch.n_rows * session.width
-    session.expect(Expected(batch.names, batch.hashes, batch.n_rows, overwrite))
+    nbytes = batch.n_rows * store.layout.width
+    target = store.target(Expected(batch.names, batch.hashes, batch.n_rows, overwrite))
     is_large = nbytes > max(_THREAD_NBYTES, _LARGE_NBYTES * len(batch.names))
     if not is_large:
         _ = batch.crcs  # before the lock is taken
     if start is not None:
-        session.check_plannable()
-    with session.locked():
+        store.plannable()
+    with target.locked() as part:
+        first, end = part.rows_at(start, batch.n_rows)
+        n_reserved = end if batch.n_rows else 0  # arrays without rows take none
         if not overwrite:
-            session.check_new(batch.names, batch.hashes)
+            target.check_new(batch.names, batch.hashes)
         if start is None and nbytes <= _SMALL_NBYTES:
-            start = session.next_row
-            end = _end(session, start, batch.n_rows)
-            session.content.write(session.data, batch, start)
-            _commit_batch(session, batch, start)
-            return start + session.first_row, end + session.first_row
-        claim = _claim(session, batch.n_rows, start, batch.names[0] if batch.names else b"")
-        checked_version = session.version
-    with claim, _given_back_on_error(session, claim, is_append=start is None):
+            part.content.write(part.content.data, batch, first)
+            target.commit(batch.records(first, part.seed), n_reserved)
+            return first + target.first_row, end + target.first_row
+        name = batch.names[0] if batch.names else b""
+        claim = _claim(part, first, end, name, is_append=start is None)
+        checked_version = target.version
+    with claim, _given_back_on_error(target, claim, is_append=start is None):
         if is_large:
             _write_and_sum(claim, batch)
         else:
             claim.write(batch)
-        with session.locked():
-            if not overwrite and session.version != checked_version:
-                session.check_new(batch.names, batch.hashes)
-            _commit_batch(session, batch, claim.start)
-    return claim.start + session.first_row, claim.end + session.first_row
+        with target.locked() as part:
+            if not overwrite and target.version != checked_version:
+                target.check_new(batch.names, batch.hashes)
+            target.commit(batch.records(first, part.seed), n_reserved)
+    return first + target.first_row, end + target.first_row
 
 
 def _write_and_sum(claim: Claim, batch: Batch) -> None:
@@ -96,97 +99,91 @@ def _write_and_sum(claim: Claim, batch: Batch) -> None:
         writing.result()
 
 
-def _commit_batch(session: Session, batch: Batch, start: int) -> None:
-    end = start + batch.n_rows if batch.n_rows else 0
-    session.content.cover(end)
-    session.commit(batch.records(start, session.state.seed), end)
-
-
-def reserve(session: Session, n_rows: int) -> int:
+def reserve(store: Writable, n_rows: int) -> int:
     """Take rows for somebody to fill later; return the first."""
-    session.check_plannable()
-    with session.locked():
-        start = session.next_row
-        session.set_reserved(_end(session, start, session.layout.aligned(n_rows)))
+    with store.plannable().locked() as part:
+        start, end = part.rows_at(None, part.layout.aligned(n_rows))
+        part.set_reserved(end)
     return start
 
 
 @contextmanager
 def allocated(
-    session: Session, name: bytes, n_rows: int, info: bytes = b"", *, overwrite: bool
-) -> Iterator[Claim]:
-    """Claim rows for a ``with`` block to fill; commit them when it ends well."""
+    store: Writable, name: bytes, n_rows: int, info: bytes = b"", *, overwrite: bool
+) -> Iterator[tuple[Claim, Session]]:
+    """Claim rows for a ``with`` block to fill; commit them when it ends well.
+
+    Gives the claim, and the store that the rows are in.
+    """
     hashes = hash_all([name])
-    session.expect(Expected([name], hashes, n_rows, overwrite))
-    with session.locked():
+    target = store.target(Expected([name], hashes, n_rows, overwrite))
+    with target.locked() as part:
+        start, end = part.rows_at(None, part.layout.aligned(n_rows))
         if not overwrite:
-            session.check_new([name], hashes)
-        claim = _claim(session, session.layout.aligned(n_rows), None, name)
-    with claim, _given_back_on_error(session, claim, is_append=True):
+            target.check_new([name], hashes)
+        claim = _claim(part, start, end, name, is_append=True)
+    with claim, _given_back_on_error(target, claim, is_append=True):
         claim.allocate()
-        yield claim
-        session.check_open()
-        end = claim.start + n_rows
-        crc = session.content.crc(claim.start, end, info)
-        with session.locked():
+        yield claim, part
+        part.check_open()
+        crc = part.content.crc(start, start + n_rows, info)
+        with target.locked() as part:
             if not overwrite:
-                session.check_new([name], hashes)
-            entry = _Entry(name, claim.start, end, crc, info)
-            _commit_entries(session, layout.PUT, [entry], claim.end)
+                target.check_new([name], hashes)
+            entry = _Entry(name, start, start + n_rows, crc, info)
+            target.commit(*_to_commit(part, journal_format.PUT, [entry], end))
 
 
-def point(session: Session, name: bytes, start: int, end: int, *, overwrite: bool) -> None:
+def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool) -> None:
     """Give rows that exist one more name."""
     hashes = hash_all([name])
-    with session.locked():
-        n_rows = session.snapshot().n_rows
+    with store.locked():
+        n_rows = store.snapshot().n_rows
         if not 0 <= start <= end <= n_rows:
             raise BadInputError(
                 f"cannot point {name.decode()!r:.80} to rows {start} to {end}: "
-                f"{session.path} has {n_rows} rows",
-                path=session.path,
+                f"{store.path} has {n_rows} rows",
+                path=store.path,
                 name=name.decode(),
                 found=(start, end),
                 expected=n_rows,
             )
-        shard, first_row = session.at_rows(start, end)
-        shard.expect(Expected([name], hashes, 0, overwrite))
-        start, end = start - first_row, end - first_row
-        with shard.locked():
+        target = store.target_at(start, end, Expected([name], hashes, 0, overwrite))
+        start, end = start - target.first_row, end - target.first_row
+        with target.locked() as part:
             if not overwrite:
-                shard.check_new([name], hashes)
-            with Claim(shard.content, start, end, name.decode()):
-                crc = shard.content.crc(start, end)
-            _commit_entries(shard, layout.POINT, [_Entry(name, start, end, crc)])
+                target.check_new([name], hashes)
+            with Claim(part.content, start, end, name.decode()):
+                crc = part.content.crc(start, end)
+            entry = _Entry(name, start, end, crc)
+            target.commit(*_to_commit(part, journal_format.POINT, [entry]))
 
 
-def delete(session: Session, names: list[bytes]) -> None:
+def delete(store: Writable, names: list[bytes]) -> None:
     """Delete names; rows that no other name has become holes."""
-    with session.locked():
-        snapshot = session.snapshot()
+    with store.locked():
+        snapshot = store.snapshot()
         for name in names:
             if snapshot.find(name) is None:
-                raise unknown(name.decode(), session.path)
-        for shard, some in session.having(names):
-            with shard.locked():
-                records = layout.encode_delete(some, hash_all(some), shard.state.seed)
-                shard.commit(list(records))
+                raise unknown(name.decode(), store.path)
+        for part, some in store.having(names):
+            with part.locked():
+                records = journal_format.encode_delete(some, hash_all(some), part.seed)
+                part.commit(list(records))
 
 
-def delete_all(session: Session) -> None:
+def delete_all(store: Writable) -> None:
     """Delete every name there is, in one commit."""
-    with session.locked():
-        delete(session, list(session.snapshot().names()))
+    with store.locked():
+        delete(store, list(store.snapshot().names()))
 
 
-def change_attrs(session: Session, change: Callable[[dict[str, Any]], None]) -> None:
+def change_attrs(store: Writable, change: Callable[[dict[str, Any]], None]) -> None:
     """Let `change` change a copy of the user's attrs, and commit what they are then."""
-    with session.locked():
-        shard = session.first_shard()
-        with shard.locked():
-            attrs = dict(shard.snapshot().attrs)
-            change(attrs)
-            shard.commit([((), layout.encode_attrs(checked(attrs), shard.state.seed))])
+    with store.locked(), store.store_of_attrs().locked() as part:
+        attrs = dict(part.snapshot().attrs)
+        change(attrs)
+        part.commit([((), journal_format.encode_attrs(checked(attrs), part.seed))])
 
 
 def renew_checksums(
@@ -225,21 +222,21 @@ def renew_checksums(
             if crc != crcs[position]:
                 renewed.setdefault(kind, []).append(entry._replace(crc=crc))
         for kind, entries in renewed.items():
-            _commit_entries(session, kind, entries)
+            session.commit(*_to_commit(session, kind, entries))
 
 
-def set_meta(session: Session, name: bytes, meta: bytes) -> None:
+def set_meta(store: Writable, name: bytes, meta: bytes) -> None:
     """Replace the metadata of an array."""
-    with session.locked():
-        having = session.having([name])
-        shard = having[-1][0] if having else session
-        with shard.locked():
-            snapshot = shard.snapshot()
-            place = snapshot.locate(name)
-            if place is None:
-                raise unknown(name.decode(), session.path)
-            kind, entry = _entry(snapshot, place, name)
-            _commit_entries(shard, kind, [entry._replace(meta=meta)])
+    with store.locked():
+        if store.find(name) is None:
+            raise unknown(name.decode(), store.path)
+        part, _ = store.having([name])[-1]
+        with part.locked():
+            snapshot = part.snapshot()
+            address = snapshot.locate(name)
+            assert address is not None  # it was found under the same lock
+            kind, entry = _entry(snapshot, address, name)
+            part.commit(*_to_commit(part, kind, [entry._replace(meta=meta)]))
 
 
 class _Entry(NamedTuple):
@@ -254,41 +251,31 @@ class _Entry(NamedTuple):
 
 
 def _entry(snapshot: StoreSnapshot, place: int, name: bytes) -> tuple[int, _Entry]:
-    """Return an array as it was committed, and the kind of record that tells of it."""
+    """Return an array as it was committed, and the kind of record it is in."""
     overlay, index = snapshot.overlay, snapshot.index
     crcs, pointed = (overlay.crcs, overlay.pointed) if place < 0 else (index.crcs, index.pointed)
     at = ~place if place < 0 else place
-    kind = layout.POINT if pointed[at] else layout.PUT
+    kind = journal_format.POINT if pointed[at] else journal_format.PUT
     extras = snapshot.info_at(place), snapshot.meta_at(place)
     return kind, _Entry(name, *snapshot.pointer_at(place), int(crcs[at]), *extras)
 
 
-def _claim(session: Session, n_rows: int, start: int | None, name: bytes) -> Claim:
+def _claim(part: Session, start: int, end: int, name: bytes, *, is_append: bool) -> Claim:
     """Reserve rows and keep other writers off them. Under the lock."""
     text = name.decode()
-    first = session.next_row if start is None else start
-    if first % session.layout.alignment:
-        raise BadInputError(
-            f"start {first} is no multiple of {session.layout.alignment}, where arrays of "
-            f"{session.path} may begin",
-            path=session.path,
-            found=first,
-            expected=session.layout.alignment,
-        )
-    end = _end(session, first, n_rows)
-    if start is not None and not session.are_free(first, end):
+    if not is_append and not part.are_free(start, end):
         raise OverlapError(
-            f"rows {first} to {end} for {text!r:.80} run into rows of an array that is in "
-            f"{session.path}",
-            path=session.path,
+            f"rows {start} to {end} for {text!r:.80} run into rows of an array that is in "
+            f"{part.path}",
+            path=part.path,
             name=text,
-            start=first,
+            start=start,
             end=end,
         )
-    claim = Claim(session.content, first, end, text)
+    claim = Claim(part.content, start, end, text)
     try:
-        if n_rows and end > session.state.n_reserved:
-            session.set_reserved(end)
+        if start < end and end > part.journal_header.n_reserved:
+            part.set_reserved(end)
     except BaseException:
         claim.file.close()
         raise
@@ -296,48 +283,36 @@ def _claim(session: Session, n_rows: int, start: int | None, name: bytes) -> Cla
 
 
 @contextmanager
-def _given_back_on_error(session: Session, claim: Claim, *, is_append: bool) -> Iterator[None]:
+def _given_back_on_error(target: Target, claim: Claim, *, is_append: bool) -> Iterator[None]:
     """Unreserve the rows of a claim that failed, if they are still the last."""
     try:
         yield
     except BaseException:
         # What the caller needs to see is what failed first.
-        with suppress(StoreError, OSError), session.locked():
-            is_last = is_append and session.state.n_reserved == claim.end
+        with suppress(StoreError, OSError), target.locked() as part:
+            is_last = is_append and part.journal_header.n_reserved == claim.end
             # An interrupt may have come after the commit.
-            if is_last and session.are_free(claim.start, claim.end):
+            if is_last and part.are_free(claim.start, claim.end):
                 claim.file.close()  # or the next one to take the rows would find them locked
-                session.set_reserved(claim.start)
+                part.set_reserved(claim.start)
         raise
 
 
-def _end(session: Session, start: int, n_rows: int) -> int:
-    end = start + n_rows
-    if end > session.row_limit:
-        raise BadInputError(
-            f"rows {start} to {end} of {session.width} bytes do not fit in a file: {session.path}",
-            path=session.path,
-            found=end,
-            expected=session.row_limit,
-        )
-    return end
-
-
-def _commit_entries(
-    session: Session, kind: int, entries: list[_Entry], n_reserved: int = 0
-) -> None:
-    """Commit arrays one by one as they are told of."""
+def _to_commit(
+    part: Session, kind: int, entries: list[_Entry], n_reserved: int = 0
+) -> tuple[list[HashedRecord], int]:
+    """Return what to commit of arrays: a record of them, and where reserved rows end."""
     names, starts, ends, crcs, infos, metas = map(list, zip(*entries, strict=True))
-    pointed = layout.Pointed(
+    pointed = journal_format.Pointed(
         names, hash_all(names), array("Q", starts), array("Q", ends), array("I", crcs)
     )
     pointed = pointed._replace(
         infos=infos if any(infos) else None, metas=metas if any(metas) else None
     )
-    record = layout.encode_pointers(kind, pointed, session.state.seed)
+    record = journal_format.encode_pointers(kind, pointed, part.seed)
     # Arrays without rows may lie anywhere, and take none.
     last = max((end for start, end in zip(starts, ends, strict=True) if start < end), default=0)
-    session.commit([(pointed.hashes, record)], max(session.layout.aligned(last), n_reserved))
+    return [(pointed.hashes, record)], max(part.layout.aligned(last), n_reserved)
 
 
 def unknown(name: object, path: str) -> UnknownNameError:

@@ -1,0 +1,94 @@
+"""What a call costs in steps: Python functions of the package, and changes of file between them.
+
+A step is a function or comprehension whose code lies in the package, counted as Python enters it
+(the event ``call`` of `sys.setprofile`; a generator counts each time it is resumed). A change of
+file is a step whose code lies in another file than that of the step before. Both say how far
+somebody has to jump who follows a call through the code, and unlike times they are the same on
+every machine. The system calls are counted in test_syscalls.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray.format import names
+
+PACKAGE = str(Path(ptrarray.__file__).parent)
+SMALL = np.arange(3, dtype="f4")
+
+
+class Steps(NamedTuple):
+    n_calls: int
+    n_changes: int
+
+
+def counted(call: Callable[[], object]) -> Steps:
+    files: list[str] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            files.append(frame.f_code.co_filename)
+
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return Steps(len(files), sum(one != other for one, other in pairwise(files)))
+
+
+@pytest.fixture(params=[None, "2MB"], ids=["plain", "shards"])
+def writer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ptrarray.PointerArrayWriter]:
+    """Writer of a small store that has written and read before."""
+    with ptrarray.create(tmp_path / "a.ptr", dtype="f4", shard_size=request.param) as writer:
+        for name in "abc":
+            writer.write({name: SMALL})
+        assert writer["a"].tolist() == SMALL.tolist()
+        yield writer
+
+
+def test_what_is_counted() -> None:
+    assert counted(lambda: np.sort([3, 1])) == (0, 0)
+    assert counted(lambda: names.hash_all([b"a", b"b"])) == (1, 0)
+    assert counted(lambda: names.encode_with_ends(["a"])) == (2, 0)
+
+
+def limits(plain: tuple[int, int], shards: tuple[int, int], writer: Any) -> Steps:
+    is_plain = not (Path(writer.path) / "shards.msgpack").exists()
+    return Steps(*(plain if is_plain else shards))
+
+
+def check(steps: Steps, limit: Steps) -> None:
+    assert steps.n_calls <= limit.n_calls
+    assert steps.n_changes <= limit.n_changes
+
+
+def test_a_small_write(writer: ptrarray.PointerArrayWriter) -> None:
+    check(counted(lambda: writer.write({"d": SMALL})), limits((45, 25), (70, 50), writer))
+
+
+def test_a_write_of_many_arrays_at_once(writer: ptrarray.PointerArrayWriter) -> None:
+    """However many: nothing is called for each of them."""
+    batches = [{f"{n}/{k}": SMALL for k in range(n)} for n in (10, 100, 1000)]
+    _, few, many = [counted(partial(writer.write, batch)) for batch in batches]
+    assert few == many
+
+
+def test_reading_by_a_writer(writer: ptrarray.PointerArrayWriter) -> None:
+    check(counted(lambda: writer["a"]), limits((25, 16), (70, 40), writer))
+
+
+def test_reading(writer: ptrarray.PointerArrayWriter) -> None:
+    ptrarray.checkpoint(writer.path)
+    with ptrarray.open(writer.path) as store:
+        check(counted(lambda: store["a"]), limits((3, 2), (10, 6), writer))
