@@ -42,13 +42,13 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	$(BIN)/python -m benchmarks --workload tokens --repeat $(REPEAT) --out benchmarks/results
-	$(BIN)/python -m benchmarks --workload speech --repeat $(REPEAT) --out benchmarks/results
-	$(BIN)/python -m benchmarks --workload tiny --repeat $(REPEAT) --out benchmarks/results
-	$(BIN)/python -m benchmarks --workload names --repeat $(REPEAT) --out benchmarks/results
-	$(BIN)/python -m benchmarks.limits benchmarks/results > benchmarks/results/limits.md
-	$(BIN)/python -m benchmarks.checksums benchmarks/results > benchmarks/results/checksums.md
-	$(BIN)/python -m benchmarks.cold --folder benchmarks/results --repeat 3 > benchmarks/results/cold.md
+	$(BIN)/python -m benchmarks run --workload tokens --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks run --workload speech --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks run --workload tiny --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks run --workload names --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks limits --folder benchmarks/results --out benchmarks/results
+	$(BIN)/python -m benchmarks checksums --folder benchmarks/results --out benchmarks/results
+	$(BIN)/python -m benchmarks cold --folder benchmarks/results --repeat 3 --out benchmarks/results
 	$(BIN)/python -m benchmarks report benchmarks/results --markdown benchmarks/RESULTS.md
 
 format: $(STAMP)

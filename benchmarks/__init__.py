@@ -1,1 +1,1 @@
-"""Measurements: each a module to run, with its sizes on top."""
+"""Measurements: `python -m benchmarks --help` lists them, README.md says how to add one."""

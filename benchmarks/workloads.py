@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 SEED = 20261121
 BATCH = 100_000  # names in one call of a write of many
+GROUP = 1_000  # arrays that are alive at a time while they are looked up
+N_TAKE = 256  # names in a batch that is gathered
 CHUNK = 1_000_000  # names held at a time while a large store is made
 
 Array = npt.NDArray[Any]
@@ -71,7 +73,7 @@ class Source:
     def batches(self) -> list[dict[str, Array]]:
         """What a user has in hand who writes many arrays a call."""
         pairs = list(zip(self.names, self.arrays, strict=True))
-        return [dict(pairs[at : at + BATCH]) for at in range(0, len(pairs), BATCH)]
+        return [dict(some) for some in grouped(pairs, BATCH)]
 
     def part(self, start: int, stop: int) -> Source:
         """Return some of the arrays, as views."""
@@ -104,6 +106,11 @@ def names_of(prefix: str, numbers: Any) -> list[str]:
     return [f"{prefix}-{number:09d}" for number in numbers]
 
 
+def grouped(items: list[Any], n_items: int = GROUP) -> Iterator[list[Any]]:
+    """Yield runs of at most so many items of a list, each made when it is asked for."""
+    return (items[at : at + n_items] for at in range(0, len(items), n_items))
+
+
 def lookups(n_arrays: int, n_lookups: int, seed: int = SEED) -> list[int]:
     """Return numbers of arrays to look up, in random order."""
     numbers: list[int] = np.random.default_rng(seed).integers(0, n_arrays, n_lookups).tolist()
@@ -111,7 +118,7 @@ def lookups(n_arrays: int, n_lookups: int, seed: int = SEED) -> list[int]:
 
 
 def concatenated(arrays: list[Array]) -> tuple[Array, Int64s]:
-    """Return a batch as most peers make one: copied end to end, with offsets."""
+    """Return a batch as most engines make one: copied end to end, with offsets."""
     offsets = np.zeros(len(arrays) + 1, np.int64)
     np.cumsum([len(array) for array in arrays], out=offsets[1:])
     return np.concatenate(arrays), offsets
@@ -152,12 +159,12 @@ def names(n_arrays: int) -> Source:
 
 
 class Workload(NamedTuple):
-    """A kind of arrays; unless told, how many there are, what is measured and of whom."""
+    """A kind of arrays; unless told, how many there are, what is measured and of which engines."""
 
     make: Callable[[int], Source]
     n_arrays: int
     kinds: tuple[str, ...]
-    peers: tuple[str, ...] = ()  # all if empty
+    engines: tuple[str, ...] = ()  # all if empty
     fewer: tuple[int, ...] = ()  # other numbers of arrays at which readers are measured
 
 
@@ -170,13 +177,13 @@ WORKLOADS = {
         tiny,
         2_000_000,
         ("write", "fresh", "read", "size"),
-        peers=("floor", "ptrarray", "bigarray", "lmdb", "pyarrow"),
+        engines=("floor", "ptrarray", "bigarray", "lmdb", "pyarrow"),
     ),
     "names": Workload(
         names,
         10_000_000,
         ("fresh", "size"),
-        peers=("floor", "ptrarray", "bigarray", "lmdb"),
+        engines=("floor", "ptrarray", "bigarray", "lmdb"),
         fewer=(10, 1_000, 100_000, 1_000_000),
     ),
 }

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import engines, report, targets
-from benchmarks.case import Case, check, make
-from benchmarks.measures import Figure, one, read, upkeep, write
-from benchmarks.results import FIGURES, Result
-from benchmarks.run import ALL, figures
-from benchmarks.workloads import WORKLOADS
+import ptrarray
+from benchmarks import engines
+from benchmarks.__main__ import STUDIES, command_line
+from benchmarks.engines.beside import Beside
+from benchmarks.engines.floor import Floor, Opened
+from benchmarks.harness.case import Case, check
+from benchmarks.harness.measure import Figure, one
+from benchmarks.harness.processes import Steps, in_fresh
+from benchmarks.harness.run import figures
+from benchmarks.measures import ALL, FIGURES, read, upkeep, write
+from benchmarks.report import page, targets
+from benchmarks.report.results import Result
+from benchmarks.workloads import WORKLOADS, Array, Int64s, Layout, Source
 
 ROOT = Path(__file__).parent.parent
 N_ARRAYS = 300
@@ -29,7 +41,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def loaded(name: str) -> engines.Engine:
+def loaded(name: str) -> engines.AnyEngine:
     try:
         return engines.load(name)
     except engines.NotInstalledError as error:
@@ -55,21 +67,21 @@ def _no_manager_stays() -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore")  # what other libraries leave open is their affair
 @pytest.mark.usefixtures("_no_manager_stays")
 @pytest.mark.parametrize("workload", ["tokens", "speech"])
-@pytest.mark.parametrize("name", engines.NAMES)
+@pytest.mark.parametrize("name", engines.CLASSES)
 def test_a_peer_answers_right(
     name: str, workload: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = loaded(name)
     # Some need a millisecond an array.
-    monkeypatch.setattr(engine.module, "CAPS", {"all": 8}, raising=False)
-    monkeypatch.setattr(engine.module, "N_LOOKUPS", 8, raising=False)
+    monkeypatch.setattr(type(engine), "caps", {"all": 8})
+    monkeypatch.setattr(type(engine), "n_lookups", 8)
     case = Case(workload, N_ARRAYS, tmp_path)
     for kind in ("store", "upkeep"):
-        make(engine, case.path(engine, kind), case.stored(engine, kind))
+        engine.make(case.path(engine, kind), case.stored(engine, kind))
         check(engine, case.path(engine, kind), case.stored(engine, kind))
-    one_process = [each for each in write.MEASURES if "PARALLEL" not in each.needs]
+    one_process = [each for each in write.MEASURES if not each.is_parallel]
     for measure in [*one_process, *read.MEASURES, *upkeep.MEASURES]:
-        if engine.can(*measure.needs) and "checkpoint" not in measure.needs:
+        if measure.fits(engine) and not measure.is_fresh:
             assert measure.run(engine, case)[0] is not None  # each compares what it finds
     case.close_readers()
 
@@ -92,18 +104,18 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Run every measure of two peers once."""
     folder = tmp_path_factory.mktemp("results")
     arguments = ["--workload", "tokens", "--n", str(N_ARRAYS), "--repeat", "1"]
-    arguments += ["--peers", "floor,ptrarray", "--measures", ",".join(FIGURES)]
-    return folder, run(*arguments, "--out", str(folder), "--folder", str(folder))
+    arguments += ["--engines", "floor,ptrarray", "--measures", ",".join(FIGURES)]
+    return folder, run("run", *arguments, "--out", str(folder), "--folder", str(folder))
 
 
 def test_every_measure_gives_a_figure(everything: tuple[Path, str]) -> None:
     folder, printed = everything
     facts = json.loads((folder / "tokens.json").read_text())
-    found = {(entry["figure"], entry["peer"]) for entry in facts["figures"]}
+    found = {(entry["figure"], entry["engine"]) for entry in facts["figures"]}
     cold = {"open_cold", "take_cold"}  # a file system in memory has no cold files
     limits = {"sum_in_threads"}  # of the machine
-    assert {figure for figure, peer in found if peer == "ptrarray"} >= set(FIGURES) - cold - limits
-    assert {figure for figure, peer in found if peer == "floor"} > {
+    assert {figure for figure, name in found if name == "ptrarray"} >= set(FIGURES) - cold - limits
+    assert {figure for figure, name in found if name == "floor"} > {
         "write_2",
         "take",
         "sums_each",
@@ -118,11 +130,11 @@ def test_every_measure_gives_a_figure(everything: tuple[Path, str]) -> None:
 
 def test_the_report_tells_targets(everything: tuple[Path, str], tmp_path: Path) -> None:
     folder, _ = everything
-    page = tmp_path / "page.md"
-    run("report", str(folder), "--markdown", str(page))
-    text = page.read_text()
+    file = tmp_path / "page.md"
+    run("report", str(folder), "--markdown", str(file))
+    text = file.read_text()
     wanted = [target for target in targets.TARGETS if target.workload == "tokens"]
-    wanted = [target for target in wanted if target.peer in ("", "floor", "ptrarray")]
+    wanted = [target for target in wanted if target.engine in ("", "floor", "ptrarray")]
     rows = [line for line in text.splitlines() if line.startswith("| tokens, only 300 arrays |")]
     assert len(rows) == len(wanted)
     assert all(row.endswith(" met |") or " missed by " in row for row in rows)
@@ -137,31 +149,74 @@ def test_comparing_a_result_with_itself(everything: tuple[Path, str]) -> None:
 
 def test_names_at_several_numbers_are_drawn(tmp_path: Path) -> None:
     arguments = ["--workload", "names", "--n", "1000", "--repeat", "1", "--measures", "open"]
-    run(*arguments, "--peers", "ptrarray", "--out", str(tmp_path))
+    run("run", *arguments, "--engines", "ptrarray", "--out", str(tmp_path))
     result = Result.load(tmp_path / "names.json")
     assert list(result.fewer) == [10, 1000]
-    drawing = report.drawing([result])
+    drawing = page.drawing([result])
     assert drawing is not None
     assert drawing.count("<polyline") == 3
 
 
-def test_a_wrong_answer_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = loaded("floor")
+class Liar(Floor):
+    """A floor that is wrong in each way but one: what it stores is right."""
+
+    name = "liar"
+
+    def whole(self, store: Opened, function: engines.Method) -> Any:
+        return 0
+
+    def take(self, store: Opened, keys: list[Any]) -> tuple[Array, Int64s]:
+        return np.zeros(1), np.zeros(2, np.int64)
+
+    def walk(self, store: Opened) -> Iterator[Array]:
+        return iter([store.rows[:1]])
+
+    def slices(self, store: Opened, starts: list[int], n_rows: int) -> list[Array]:
+        return [store.rows[:n_rows] for _ in starts]
+
+    def each(self, store: Opened) -> Array:
+        return np.zeros(N_ARRAYS)
+
+
+@pytest.mark.parametrize("key", ["sum", "take", "iterate", "read_all", "slices", "sums_each"])
+def test_a_wrong_answer_stops_the_run(key: str, tmp_path: Path) -> None:
     case = Case("tokens", N_ARRAYS, tmp_path)
-    make(engine, case.path(engine), case.source)
-    monkeypatch.setattr(engine.module, "whole", lambda store, function: 0)
-    monkeypatch.setattr(engine.module, "take", lambda store, names: (np.zeros(1), np.zeros(2)))
-    monkeypatch.setattr(engine.module, "walk", lambda store: iter([case.source[1]]))
-    for key in ("sum", "take", "read_all"):
-        (measure,) = (each for each in ALL if each.figures[0].key == key)
-        with pytest.raises(AssertionError, match="is not what was written"):
-            measure.run(engine, case)
+    (measure,) = (each for each in ALL if each.figures[0].key == key)
+    with pytest.raises(AssertionError, match="is not what was written"):
+        measure.run(Liar(), case)
+    case.close_readers()
+
+
+class Forgetful(Floor):
+    """A floor that writes nothing of each array but its length."""
+
+    name = "forgetful"
+
+    def write(self, fd: int, part: Source) -> None:
+        super().write(fd, replace(part, values=np.zeros_like(part.values)))
+
+
+class Confused(Floor):
+    """A floor that finds the next array."""
+
+    name = "confused"
+
+    def get(self, store: Opened, names: list[str]) -> list[Array]:
+        return super().get(store, [*names[1:], names[0]])
+
+
+@pytest.mark.parametrize("liar", [Forgetful(), Confused()], ids=lambda engine: engine.name)
+def test_a_store_with_other_arrays_stops_the_run(liar: Floor, tmp_path: Path) -> None:
+    case = Case("tokens", N_ARRAYS, tmp_path)
+    (measure,) = (each for each in ALL if each.figures[0].key == "write")
+    with pytest.raises(AssertionError, match="is not what was written"):
+        measure.run(liar, case)
 
 
 def test_a_missing_peer_is_reported(tmp_path: Path) -> None:
     (tmp_path / "lmdb.py").write_text("raise ModuleNotFoundError('no lmdb', name='lmdb')")
-    command = [sys.executable, "-m", "benchmarks", "--n", "20", "--repeat", "1"]
-    command += ["--peers", "ptrarray,lmdb", "--measures", "size"]
+    command = [sys.executable, "-m", "benchmarks", "run", "--n", "20", "--repeat", "1"]
+    command += ["--engines", "ptrarray,lmdb", "--measures", "size"]
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -173,45 +228,250 @@ def test_a_missing_peer_is_reported(tmp_path: Path) -> None:
     assert "Not measured: lmdb is not installed" in done.stdout, done.stderr
 
 
-def test_unknown_words_are_refused() -> None:
-    command = [sys.executable, "-m", "benchmarks", "--measures", "speed"]
+@pytest.mark.parametrize("said", ["no engine 'speed'", "no measure speed"])
+def test_unknown_words_are_refused(said: str) -> None:
+    option = f"--{said.split()[1]}s"
+    command = [sys.executable, "-m", "benchmarks", "run", option, "speed", "--n", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "no measure speed" in done.stderr
+    assert said in done.stderr
 
 
-def engine_of(name: str, **functions: Any) -> engines.Engine:
-    module = ModuleType(name)
-    vars(module).update(functions)
-    return engines.Engine(name, module)
+class Unable(engines.Engine[None, None]):
+    """The least that an engine has to define."""
+
+    name = "unable"
+
+    def create(self, path: Path, source: Any) -> None: ...
+
+    def write(self, handle: None, part: Any) -> None: ...
+
+    def open(self, path: Path, layout: Any) -> None: ...
+
+    def walk(self, store: None) -> Iterator[Array]:
+        return iter([])
+
+
+class Able(Unable):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def verify(self, path: Path) -> None: ...
 
 
 def test_peers_take_turns_after_a_round_to_warm_up(tmp_path: Path) -> None:
     case = Case("tokens", 10, tmp_path)
     turns: list[str] = []
-    peers = [engine_of(name, look=None) for name in "abc"]
 
-    def look(engine: engines.Engine, case: Case) -> float:
+    def look(engine: engines.AnyEngine, case: Case) -> float:
         turns.append(engine.name)
         return len(turns)
 
-    measure = one(Figure("write", "", ""), ("look",), look)
-    taken = figures([measure], [*peers, engine_of("unable")], case, repeat=2)
+    measure = one(Figure("write", "", ""), (engines.Engine.verify,), look)
+    taken = figures([measure], [*map(Able, "abc"), Unable()], case, repeat=2)
     assert "".join(turns) == "cab" + "abc" + "bca"
-    assert {entry["peer"]: entry["rounds"] for entry in taken} == {
+    assert {entry["engine"]: entry["rounds"] for entry in taken} == {
         "a": [4, 9],
         "b": [5, 7],
         "c": [6, 8],
     }
 
 
-def result_of(**rounds: list[float]) -> Result:
+# What an engine says about itself ---------------------------------------------------------------
+
+
+def test_what_an_engine_can_do_is_what_its_class_defines() -> None:
+    engine = engines.Engine
+    assert Able("a").can(engine.create, engine.verify)
+    assert not Able("a").can(engine.verify, engine.get)
+    assert not Unable().can(engine.verify)
+    (parallel,) = (each for each in ALL if each.figures[0].key == "write_2")
+    assert parallel.fits(Floor())
+    assert not parallel.fits(Able("a"))
+    with pytest.raises(NotImplementedError):
+        Unable().get(None, [])
+
+
+@pytest.mark.parametrize("name", engines.CLASSES)
+def test_an_engine_declares_only_what_is_asked_of_engines(name: str) -> None:
+    engine = loaded(name)
+    kind = type(engine)
+    assert kind.name == engine.name == name
+    assert engine.can(engines.Engine.get) or engine.can(engines.Engine.at)
+    known = {key: value for key, value in vars(engines.Engine).items() if callable(value)}
+    defined = {key for key, value in vars(kind).items() if inspect.isfunction(value)}
+    assert {key for key in defined if not key.startswith("_")} <= set(known)
+    for key in defined & set(known) - {"__init__"}:
+        wanted, found = (inspect.signature(of[key]).parameters for of in (known, vars(kind)))
+        assert len(found) == len(wanted), key
+    assert set(kind.notes) <= set(FIGURES)
+    assert set(kind.caps) <= {"all", *(measure.kind for measure in ALL)}
+
+
+# Another checkout beside this one ----------------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Copy the package, with another version number, to where no commit names it."""
+    package = tmp_path / "before" / "ptrarray"
+    shutil.copytree(ROOT / "ptrarray", package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (package / "__init__.py").open("a") as file:
+        file.write('\n__version__ = "0.0.7"\n')
+    (tmp_path / "before" / "benchmarks").mkdir()  # whose modules must not be found
+    (tmp_path / "before" / "benchmarks" / "__init__.py").write_text("raise RuntimeError")
+    return tmp_path / "before"
+
+
+@pytest.fixture
+def other(checkout: Path, tmp_path: Path) -> Beside:
+    folder = tmp_path / "link"
+    folder.mkdir()
+    return Beside(checkout, folder)
+
+
+def test_another_checkout_is_imported_beside_this_one(checkout: Path, tmp_path: Path) -> None:
+    modules, path = dict(sys.modules), list(sys.path)
+    folder = tmp_path / "link"
+    folder.mkdir()
+    engine = Beside(checkout, folder)
+    assert (engine.name, engine.version) == ("before", "0.0.7")
+    assert engine.library.PointerArray is not ptrarray.PointerArray
+    assert "before's checksums are computed by" in engine.note("write")
+    assert {name: sys.modules[name] for name in modules} == modules
+    assert sys.path == path
+
+
+def version_rows(task: Any) -> Array:
+    return np.full((2, 80), ptrarray.__version__.rpartition(".")[2], "f4")
+
+
+def filling_with_versions(name: str, path: str) -> Steps:
+    engine = engines.load(name)
+    engine.fill(Path(path), version_rows, {"a": 0}, 2)
+    yield {"version": engine.version}
+
+
+def test_fresh_processes_and_their_workers_have_the_right_version(
+    other: Beside, tmp_path: Path
+) -> None:
+    path = tmp_path / "filled"
+    assert in_fresh(other, filling_with_versions, path) == {"version": "0.0.7"}
+    with other.opened(path, Layout(np.dtype("f4"), (80,))) as store:
+        assert other.get(store, ["a"])[0][0, 0] == 7
+
+
+def test_a_run_beside_another_checkout_gives_ratios(checkout: Path, tmp_path: Path) -> None:
+    keys = ["write", "take", "checkpoint", "fill"]
+    arguments = ["--beside", str(checkout), "--n", "50", "--repeat", "1", "--out", str(tmp_path)]
+    printed = run("run", *arguments, "--measures", ",".join(keys))
+    result = Result.load(tmp_path / "tokens.json")
+    assert result.engines == ["floor", "ptrarray", "before"]
+    assert set(keys) <= set(result.figures)
+    assert "| ptrarray | before | ptrarray / before |" in printed
+    spread = r"[\d.,]+ \([\d.,]+ to [\d.,]+\)"
+    for key in keys:
+        figure = f"{re.escape(FIGURES[key].title)} \\| {FIGURES[key].unit}"
+        assert re.search(f"^\\| {figure} (\\| {spread} ){{3}}\\| [^|]*\\|$", printed, re.MULTILINE)
+
+
+def test_another_checkout_that_answers_wrong_stops_the_run(checkout: Path) -> None:
+    lie = "PointerArray.take = lambda self, names, take=PointerArray.take: take(self, names[::-1])"
+    with (checkout / "ptrarray" / "__init__.py").open("a") as file:
+        file.write(lie)
+    command = [sys.executable, "-m", "benchmarks", "run", "--beside", str(checkout), "--n", "50"]
+    command += ["--measures", "take"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "AssertionError: a batch of before is not what was written" in done.stderr
+
+
+def test_a_folder_without_the_package_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no ptrarray in"):
+        Beside(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        ([10, 10, 10.4], "1 (1 to 1.04) |  |"),
+        ([11, 12, 13], "1.2 (1.1 to 1.3) | worse by 20% |"),
+        ([9, 12, 13], "1.2 (0.9 to 1.3) | worse within the spread |"),
+        ([8, 9, 9], "0.9 (0.8 to 0.9) |  |"),
+    ],
+)
+def test_what_got_worse_is_said(ours: list[float], said: str) -> None:
+    result = result_of("before", floor=[1, 1, 1], ptrarray=ours, before=[10, 10, 10])
+    assert page.beside(result).endswith(said)
+    assert page.beside(result_of(floor=[1], ptrarray=[1])) == ""
+
+
+def test_another_checkout_is_not_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = targets.faster("tokens", "write", 1, targets.ALL_PEERS)
+    monkeypatch.setattr(targets, "TARGETS", [target])
+    result = result_of("before", floor=[1], ptrarray=[10], before=[5], npz=[20])
+    assert targets.table([result]).endswith("| 2 | met |")
+
+
+# The command line ----------------------------------------------------------------------------------
+
+
+def test_help_lists_every_study() -> None:
+    text = " ".join(run("--help").split())
+    known = {"limits", "checksums", "cold", "nested", "shards", "timelapse"}
+    assert known <= {path.stem for path in STUDIES}
+    for path in STUDIES:
+        head = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
+        assert f" {path.stem} {head.rstrip('.')}" in text
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("study", [path.stem for path in STUDIES if path.stem != "nested"])
+def test_a_study_gives_a_table(study: str, tmp_path: Path) -> None:
+    printed = run(study, "--n", "8", "--repeat", "1", "--out", str(tmp_path))
+    assert (tmp_path / f"{study}.md").read_text() == printed
+    command, _, *table = printed.splitlines()
+    assert command == f"`python -m benchmarks {study} --n 8 --repeat 1 --out {tmp_path}`"
+    assert sum(line.startswith("|---") for line in table) == (2 if study == "shards" else 1)
+    assert len({line.count("|") for line in table if line.startswith("| ")}) == (
+        2 if study == "shards" else 1
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_study_of_nested_objects_gives_a_table(tmp_path: Path) -> None:
+    test_a_study_gives_a_table("nested", tmp_path)
+
+
+@pytest.mark.parametrize("file", ["Makefile", "benchmarks/RESULTS.md", "benchmarks/README.md"])
+def test_commands_in_documents_are_understood(file: str) -> None:
+    text = (ROOT / file).read_text()
+    commands = re.findall(
+        r"python -m benchmarks ((?:run|compare|report|\w+ --folder) [^`\n]*)", text
+    )
+    assert commands
+    for command in (each for each in commands if "--help" not in each):
+        command_line().parse_args(shlex.split(command.replace("$(REPEAT)", "3")))
+    assert not re.search(r"-m benchmarks(\.\w| --(?!help))", text)
+
+
+def test_the_page_says_what_the_report_says_today() -> None:
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    assert text.startswith(page.INTRODUCTION)
+    assert page.RATIOS in text
+    for title, words in page.STUDIES.values():
+        assert f"## {title}\n\n{words}\n\n`python -m benchmarks " in text
+
+
+def result_of(beside: str = "", /, **rounds: list[float]) -> Result:
     entries = [
-        {"figure": "write", "peer": peer, "rounds": each, "n_arrays": 5, "note": ""}
-        for peer, each in rounds.items()
+        {"figure": "write", "engine": name, "rounds": each, "n_arrays": 5, "note": ""}
+        for name, each in rounds.items()
     ]
     versions = dict.fromkeys(rounds, "1")
     facts = {"workload": "tokens", "n_arrays": 5, "versions": versions, "fewer": []}
+    facts["beside"] = beside
     return Result(facts | {"figures": entries})
 
 

@@ -4,67 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import h5py
 
-from benchmarks.workloads import Array, Int64s, Layout, Source, concatenated
-
-PACKAGE = "h5py"
-CAPS = {"all": 10_000}
-N_LOOKUPS = 2_000
-NOTES = {"lookups_rss": "h5py was asked for 2,000"}
+from benchmarks.engines import Engine
+from benchmarks.workloads import Array, Layout, Source
 
 
-def create(path: Path, source: Source) -> h5py.File:
-    """Make a file of the newest format, which is the fastest."""
-    return h5py.File(path, "x", libver="latest")
+class H5py(Engine[h5py.File, h5py.File]):
+    """A file with a dataset a name."""
 
+    name = "h5py"
+    package = "h5py"
+    caps: ClassVar = {"all": 10_000}
+    n_lookups = 2_000
+    notes: ClassVar = {"lookups_rss": "h5py was asked for 2,000"}
 
-def write(file: h5py.File, part: Source) -> None:
-    """Write a dataset a name; there is no call for many."""
-    for batch in part.batches:
-        for name, array in batch.items():
-            file.create_dataset(name, data=array)
+    def create(self, path: Path, source: Source) -> h5py.File:
+        """Make a file of the newest format, which is the fastest."""
+        return h5py.File(path, "x", libver="latest")
 
+    def write(self, file: h5py.File, part: Source) -> None:
+        """Write a dataset a name; there is no call for many."""
+        for batch in part.batches:
+            for name, array in batch.items():
+                file.create_dataset(name, data=array)
 
-def finish(file: h5py.File) -> None:
-    """Close the file, before which nobody can read it."""
-    file.close()
+    def finish(self, file: h5py.File) -> None:
+        """Close the file, before which nobody can read it."""
+        file.close()
 
+    def open(self, path: Path, layout: Layout) -> h5py.File:
+        """Open the file."""
+        return h5py.File(path, "r")
 
-def open(path: Path, layout: Layout) -> h5py.File:
-    """Open the file."""
-    return h5py.File(path, "r")
+    def shut(self, file: h5py.File) -> None:
+        """Close the file."""
+        file.close()
 
+    def get(self, file: h5py.File, names: list[str]) -> list[Array]:
+        """Read a dataset a name."""
+        return [file[name][()] for name in names]
 
-def shut(file: h5py.File) -> None:
-    """Close the file."""
-    file.close()
+    def walk(self, file: h5py.File) -> Iterator[Array]:
+        """Read all datasets, in the order of the names."""
+        return (file[name][()] for name in file)
 
+    def append(self, path: Path, part: Source) -> None:
+        """Write more datasets."""
+        with h5py.File(path, "a", libver="latest") as file:
+            self.write(file, part)
 
-def get(file: h5py.File, names: list[str]) -> list[Array]:
-    """Read a dataset a name."""
-    return [file[name][()] for name in names]
-
-
-def walk(file: h5py.File) -> Iterator[Array]:
-    """Read all datasets, in the order of the names."""
-    return (file[name][()] for name in file)
-
-
-def take(file: h5py.File, names: list[str]) -> tuple[Array, Int64s]:
-    """Read each, and concatenate."""
-    return concatenated(get(file, names))
-
-
-def append(path: Path, part: Source) -> None:
-    """Write more datasets."""
-    with h5py.File(path, "a", libver="latest") as file:
-        write(file, part)
-
-
-def delete(path: Path, names: list[str]) -> None:
-    """Unlink datasets."""
-    with h5py.File(path, "a", libver="latest") as file:
-        for name in names:
-            del file[name]
+    def delete(self, path: Path, names: list[str]) -> None:
+        """Unlink datasets."""
+        with h5py.File(path, "a", libver="latest") as file:
+            for name in names:
+                del file[name]

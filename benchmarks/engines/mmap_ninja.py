@@ -4,61 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from mmap_ninja import RaggedMmap
 
+from benchmarks.engines import Engine
 from benchmarks.workloads import Array, Int64s, Layout, Source, concatenated
 
-PACKAGE = "mmap_ninja"
-# More only takes longer: it loops over arrays in Python, and each append maps all files anew.
-CAPS = {"all": 200_000, "write_each": 500}
-NOTES = {"take": "mmap_ninja has no names and is asked by position"}
 
+class MmapNinja(Engine[Path, RaggedMmap]):
+    """A `RaggedMmap`."""
 
-def create(path: Path, source: Source) -> Path:
-    """Begin nothing: the first arrays make the store."""
-    return path
+    name = "mmap_ninja"
+    package = "mmap_ninja"
+    # More only takes longer: it loops over arrays in Python, and each append maps all files anew.
+    caps: ClassVar = {"all": 200_000, "write_each": 500}
+    notes: ClassVar = {"take": "mmap_ninja has no names and is asked by position"}
 
+    def create(self, path: Path, source: Source) -> Path:
+        """Begin nothing: the first arrays make the store."""
+        return path
 
-def write(path: Path, part: Source) -> None:
-    """Write many arrays a call."""
-    first, *others = [list(batch.values()) for batch in part.batches]
-    store = RaggedMmap.from_lists(path, first)
-    for arrays in others:
-        store.extend(arrays)
+    def write(self, path: Path, part: Source) -> None:
+        """Write many arrays a call."""
+        first, *others = [list(batch.values()) for batch in part.batches]
+        store = RaggedMmap.from_lists(path, first)
+        for arrays in others:
+            store.extend(arrays)
 
+    def write_each(self, path: Path, part: Source) -> None:
+        """Write one array a call."""
+        first, *others = part.arrays
+        store = RaggedMmap.from_lists(path, [first])
+        for array in others:
+            store.append(array)
 
-def write_each(path: Path, part: Source) -> None:
-    """Write one array a call."""
-    first, *others = part.arrays
-    store = RaggedMmap.from_lists(path, [first])
-    for array in others:
-        store.append(array)
+    def open(self, path: Path, layout: Layout) -> RaggedMmap:
+        """Map the files."""
+        return RaggedMmap(path, mode="r")
 
+    def at(self, store: RaggedMmap, positions: list[int]) -> list[Array]:
+        """Look up by position."""
+        return [store[position] for position in positions]
 
-def open(path: Path, layout: Layout) -> RaggedMmap:
-    """Map the files."""
-    return RaggedMmap(path, mode="r")
+    def walk(self, store: RaggedMmap) -> Iterator[Array]:
+        """Look up each position."""
+        return (store[position] for position in range(len(store)))
 
+    def take(self, store: RaggedMmap, positions: list[int]) -> tuple[Array, Int64s]:
+        """Look up all in one call, and concatenate."""
+        arrays = store[positions]
+        return concatenated(arrays)
 
-def at(store: RaggedMmap, positions: list[int]) -> list[Array]:
-    """Look up by position."""
-    return [store[position] for position in positions]
-
-
-def walk(store: RaggedMmap) -> Iterator[Array]:
-    """Look up each position."""
-    return (store[position] for position in range(len(store)))
-
-
-def take(store: RaggedMmap, positions: list[int]) -> tuple[Array, Int64s]:
-    """Look up all in one call, and concatenate."""
-    arrays = store[positions]
-    return concatenated(arrays)
-
-
-def append(path: Path, part: Source) -> None:
-    """Extend the files."""
-    store = RaggedMmap(path, mode="r+")
-    for batch in part.batches:
-        store.extend(list(batch.values()))
+    def append(self, path: Path, part: Source) -> None:
+        """Extend the files."""
+        store = RaggedMmap(path, mode="r+")
+        for batch in part.batches:
+            store.extend(list(batch.values()))

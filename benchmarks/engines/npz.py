@@ -4,48 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmarks.workloads import Array, Int64s, Layout, Source, concatenated
-
-CAPS = {"all": 10_000}
-N_LOOKUPS = 2_000
-NOTES = {"lookups_rss": "npz was asked for 2,000"}
+from benchmarks.engines import Engine
+from benchmarks.workloads import Array, Layout, Source
 
 
-def create(path: Path, source: Source) -> Path:
-    """Begin nothing: one call makes the file."""
-    return path
+class Npz(Engine[Path, Any]):
+    """An archive."""
 
+    name = "npz"
+    caps: ClassVar = {"all": 10_000}
+    n_lookups = 2_000
+    notes: ClassVar = {"lookups_rss": "npz was asked for 2,000"}
 
-def write(path: Path, part: Source) -> None:
-    """Write all arrays in one call, the only way there is."""
-    with path.open("xb") as file:
-        np.savez(file, **dict(zip(part.names, part.arrays, strict=True)))
+    def create(self, path: Path, source: Source) -> Path:
+        """Begin nothing: one call makes the file."""
+        return path
 
+    def write(self, path: Path, part: Source) -> None:
+        """Write all arrays in one call, the only way there is."""
+        with path.open("xb") as file:
+            arrays: dict[str, Any] = dict(zip(part.names, part.arrays, strict=True))
+            np.savez(file, **arrays)
 
-def open(path: Path, layout: Layout) -> Any:
-    """Read the list of members."""
-    return np.load(path)
+    def open(self, path: Path, layout: Layout) -> Any:
+        """Read the list of members."""
+        return np.load(path)
 
+    def shut(self, archive: Any) -> None:
+        """Close the archive."""
+        archive.close()
 
-def shut(archive: Any) -> None:
-    """Close the archive."""
-    archive.close()
+    def get(self, archive: Any, names: list[str]) -> list[Array]:
+        """Read a member a name."""
+        return [archive[name] for name in names]
 
-
-def get(archive: Any, names: list[str]) -> list[Array]:
-    """Read a member a name."""
-    return [archive[name] for name in names]
-
-
-def walk(archive: Any) -> Iterator[Array]:
-    """Read all members."""
-    return (archive[name] for name in archive.files)
-
-
-def take(archive: Any, names: list[str]) -> tuple[Array, Int64s]:
-    """Read each, and concatenate."""
-    return concatenated(get(archive, names))
+    def walk(self, archive: Any) -> Iterator[Array]:
+        """Read all members."""
+        return (archive[name] for name in archive.files)

@@ -1,144 +1,156 @@
-"""The store of this repository, as its README says to use it."""
+"""The store of this repository, as its README says to use it; or that of another checkout."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import ptrarray
+from benchmarks.engines import Engine, Method
 from benchmarks.workloads import Array, Int64s, Layout, Source
-from ptrarray.format import checksum
 
-PACKAGE = "ptrarray"
-PARALLEL = True
-NOTES = {"write": f"ptrarray's checksums are computed by {checksum.crc32.__module__}"}
-
-Store = ptrarray.PointerArray
-Writer = ptrarray.PointerArrayWriter
+if TYPE_CHECKING:
+    from ptrarray import PointerArray, PointerArrayWriter
 
 
-def make(path: Path, source: Source) -> None:
-    """Write in large pieces, and checkpoint."""
-    with create(path, source) as writer:
-        for chunk in source.chunks():
-            write_ragged(writer, chunk)
-    ptrarray.checkpoint(path)
+class PtrArray(Engine["PointerArrayWriter", "PointerArray"]):
+    """A store of the `ptrarray` that is imported when the engine is made."""
 
+    name = "ptrarray"
+    is_parallel = True
 
-def create(path: Path, source: Source) -> Writer:
-    """Make an empty store."""
-    return ptrarray.create(path, **source.layout._asdict())
+    def __init__(self) -> None:
+        self.library: Any = import_module("ptrarray")
+        self._makers = {module.crc32.__module__ for module in modules_with("crc32")}
 
+    def note(self, figure: str) -> str:
+        """Return what computes checksums."""
+        made = f"{self.name}'s checksums are computed by {' and '.join(sorted(self._makers))}"
+        return made if figure == "write" else ""
 
-def write(writer: Writer, part: Source) -> None:
-    """Write many arrays a call."""
-    for batch in part.batches:
-        writer.write(batch)
+    @property
+    def version(self) -> str:
+        """Version of the package."""
+        return str(self.library.__version__)
 
+    def make(self, path: Path, source: Source) -> None:
+        """Write in large pieces, and checkpoint."""
+        with self.create(path, source) as writer:
+            for chunk in source.chunks():
+                self.write_ragged(writer, chunk)
+        self.checkpoint(path)
 
-def write_each(writer: Writer, part: Source) -> None:
-    """Write one array a call, as to a dict."""
-    for batch in part.batches:
-        for name, array in batch.items():
-            writer[name] = array
+    def create(self, path: Path, source: Source) -> PointerArrayWriter:
+        """Make an empty store."""
+        writer: PointerArrayWriter = self.library.create(path, **source.layout._asdict())
+        return writer
 
-
-def write_ragged(writer: Writer, part: Source) -> None:
-    """Write arrays that lie end to end."""
-    writer.write_ragged(part.names, part.values, part.offsets)
-
-
-def sync(writer: Writer) -> None:
-    """Close, which checkpoints what is worth it, and wait for the disk."""
-    writer.flush()
-    writer.close()
-
-
-def close(writer: Writer) -> None:
-    """Close the writer; closing twice does nothing."""
-    writer.close()
-
-
-def fill(path: Path, function: Any, tasks: dict[str, Any], n_processes: int) -> None:
-    """Compute arrays in worker processes, which write them."""
-    layout: dict[str, Any] = {"dtype": "f4", "row_shape": (80,)}
-    ptrarray.fill(path, function, tasks, **layout, processes=n_processes, progress=False)
-
-
-def open(path: Path, layout: Layout) -> Store:
-    """Open for reading."""
-    return ptrarray.open(path)
-
-
-def get(store: Store, names: list[str]) -> list[Array]:
-    """Look up by name."""
-    return [store[name] for name in names]
-
-
-def at(store: Store, positions: list[int]) -> list[Array]:
-    """Look up by position."""
-    arrays = store.arrays
-    return [arrays[position] for position in positions]
-
-
-def walk(store: Store) -> Iterator[Array]:
-    """Walk the file."""
-    return store.walk()
-
-
-def slices(store: Store, starts: list[int], n_rows: int) -> list[Array]:
-    """Slice the flat array."""
-    return [store[start : start + n_rows] for start in starts]
-
-
-def take(store: Store, names: list[str]) -> tuple[Array, Int64s]:
-    """Gather a batch."""
-    batch = store.take(names)
-    return batch.values, batch.offsets
-
-
-def whole(store: Store, function: Any) -> Any:
-    """Reduce with numpy's function, which the store answers."""
-    return function(store)
-
-
-def each(store: Store) -> Array:
-    """Sum each array."""
-    return store.reduce_each(np.add)
-
-
-def append(path: Path, part: Source) -> None:
-    """Write to a store that is there."""
-    with ptrarray.append(path) as writer:
+    def write(self, writer: PointerArrayWriter, part: Source) -> None:
+        """Write many arrays a call."""
         for batch in part.batches:
             writer.write(batch)
 
+    def write_each(self, writer: PointerArrayWriter, part: Source) -> None:
+        """Write one array a call, as to a dict."""
+        for batch in part.batches:
+            for name, array in batch.items():
+                writer[name] = array
 
-def delete(path: Path, names: list[str]) -> None:
-    """Delete one name at a time."""
-    with ptrarray.append(path) as writer:
-        for name in names:
-            del writer[name]
+    def write_ragged(self, writer: PointerArrayWriter, part: Source) -> None:
+        """Write arrays that lie end to end."""
+        writer.write_ragged(part.names, part.values, part.offsets)
+
+    def sync(self, writer: PointerArrayWriter, path: Path) -> None:
+        """Close, which checkpoints what is worth it, and wait for the disk."""
+        writer.flush()
+        writer.close()
+
+    def close(self, writer: PointerArrayWriter) -> None:
+        """Close the writer; closing twice does nothing."""
+        writer.close()
+
+    def fill(
+        self, path: Path, function: Callable[[Any], Array], tasks: dict[str, Any], n_processes: int
+    ) -> None:
+        """Compute arrays in worker processes, which write them."""
+        layout: dict[str, Any] = {"dtype": "f4", "row_shape": (80,)}
+        self.library.fill(path, function, tasks, **layout, processes=n_processes, progress=False)
+
+    def open(self, path: Path, layout: Layout) -> PointerArray:
+        """Open for reading."""
+        store: PointerArray = self.library.open(path)
+        return store
+
+    def get(self, store: PointerArray, names: list[str]) -> list[Array]:
+        """Look up by name."""
+        return [store[name] for name in names]
+
+    def at(self, store: PointerArray, positions: list[int]) -> list[Array]:
+        """Look up by position."""
+        arrays = store.arrays
+        return [arrays[position] for position in positions]
+
+    def walk(self, store: PointerArray) -> Iterator[Array]:
+        """Walk the file."""
+        return store.walk()
+
+    def slices(self, store: PointerArray, starts: list[int], n_rows: int) -> list[Array]:
+        """Slice the flat array."""
+        return [store[start : start + n_rows] for start in starts]
+
+    def take(self, store: PointerArray, keys: list[Any]) -> tuple[Array, Int64s]:
+        """Gather a batch."""
+        batch = store.take(keys)
+        return batch.values, batch.offsets
+
+    def whole(self, store: PointerArray, function: Method) -> Any:
+        """Reduce with numpy's function, which the store answers."""
+        return function(store)
+
+    def each(self, store: PointerArray) -> Array:
+        """Sum each array."""
+        return store.reduce_each(np.add)
+
+    def append(self, path: Path, part: Source) -> None:
+        """Write to a store that is there."""
+        with self.library.append(path) as writer:
+            self.write(writer, part)
+
+    def delete(self, path: Path, names: list[str]) -> None:
+        """Delete one name at a time."""
+        with self.library.append(path) as writer:
+            for name in names:
+                del writer[name]
+
+    def compact(self, path: Path) -> None:
+        """Rewrite without holes."""
+        self.library.compact(path)
+
+    def checkpoint(self, path: Path) -> None:
+        """Fold the journal into the index."""
+        self.library.checkpoint(path)
+
+    def verify(self, path: Path) -> None:
+        """Compare everything with its checksums."""
+        self.library.verify(path)
+
+    def index_nbytes(self, path: Path) -> int:
+        """Return the size of the index."""
+        return (path / "index.msgpack").stat().st_size
 
 
-def compact(path: Path) -> None:
-    """Rewrite without holes."""
-    ptrarray.compact(path)
+def modules_with(attribute: str) -> list[ModuleType]:
+    """Return the modules of the `ptrarray` imported now that have an attribute.
 
-
-def checkpoint(path: Path) -> None:
-    """Fold the journal into the index."""
-    ptrarray.checkpoint(path)
-
-
-def verify(path: Path) -> None:
-    """Compare everything with its checksums."""
-    ptrarray.verify(path)
-
-
-def index_nbytes(path: Path) -> int:
-    """Return the size of the index."""
-    return (path / "index.msgpack").stat().st_size
+    Where in the package they lie is not asked, as that differs between versions.
+    """
+    return [
+        module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] == "ptrarray" and hasattr(module, attribute)
+    ]

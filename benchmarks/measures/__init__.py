@@ -1,39 +1,28 @@
-"""What is measured: a module a kind, and the list of all of it.
-
-A measure gives one or more figures at a time. Each is a cost, so that less is
-better and ratios read the same everywhere.
-"""
+"""What can be measured: a module a kind, each with a list of its measures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from benchmarks.harness.measure import Figure, Measure
+from benchmarks.measures import fill, fresh, read, size, upkeep, write
+from benchmarks.workloads import WORKLOADS
 
-from benchmarks.case import Case
-from benchmarks.engines import Engine
-
-Run = Callable[[Engine, Case], tuple[float | None, ...]]
-
-
-class Figure(NamedTuple):
-    """One number: its key in results, its words and unit in tables."""
-
-    key: str
-    title: str
-    unit: str
-
-
-class Measure(NamedTuple):
-    """How to come by figures, and which functions a peer needs for it."""
-
-    figures: tuple[Figure, ...]
-    needs: tuple[str, ...]
-    run: Run
-    kind: str = "store"  # which cap on the number of arrays holds
-    rounds: int | None = None  # so many at most, for what comes out the same each time
-    fresh: bool = False  # needs no round to warm up, and no store open in this process
+KINDS: dict[str, list[Measure]] = {
+    "write": write.MEASURES,
+    "fresh": fresh.MEASURES,
+    "cold": [fresh.COLD],
+    "read": read.MEASURES,
+    "upkeep": upkeep.MEASURES,
+    "size": size.MEASURES,
+    "fill": fill.MEASURES,
+}
+ALL = [measure for measures in KINDS.values() for measure in measures]
+FIGURES: dict[str, Figure] = {figure.key: figure for measure in ALL for figure in measure.figures}
 
 
-def one(figure: Figure, needs: tuple[str, ...], run: Any, kind: str = "store") -> Measure:
-    """Return a measure of one figure."""
-    return Measure((figure,), needs, lambda *both: (run(*both),), kind)
+def chosen(keys: list[str], workload: str) -> list[Measure]:
+    """Return the measures that give one of these figures, or those of the workload."""
+    if not keys:
+        return [measure for kind in WORKLOADS[workload].kinds for measure in KINDS[kind]]
+    if unknown := set(keys) - set(FIGURES):
+        raise SystemExit(f"no measure {', '.join(unknown)}; there are {', '.join(sorted(FIGURES))}")
+    return [measure for measure in ALL if any(figure.key in keys for figure in measure.figures)]

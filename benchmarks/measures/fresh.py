@@ -3,63 +3,129 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Case, expect
-from benchmarks.engines import N_LOOKUPS, Engine
-from benchmarks.fresh import N_TAKE, checksum
-from benchmarks.measures import Figure, Measure
-from benchmarks.processes import Fresh, in_fresh
-from benchmarks.system import drop_cache
-from benchmarks.workloads import Source, lookups
+from benchmarks.engines import N_LOOKUPS, AnyEngine, Engine, load
+from benchmarks.harness.case import Case, expect
+from benchmarks.harness.measure import Figure, Measure
+from benchmarks.harness.processes import Fresh, Steps, in_fresh
+from benchmarks.harness.system import (
+    anonymous_kib,
+    drop_cache,
+    private_kib,
+    settle,
+    timed,
+    timed_each,
+)
+from benchmarks.workloads import N_TAKE, WORKLOADS, Array, grouped, lookups
 
 N_READERS = 4
 
 
-def _arguments(task: str, engine: Engine, case: Case, kind: str = "store") -> tuple[Any, ...]:
-    n_arrays = len(case.stored(engine, kind))
-    return task, engine.name, case.store(engine, kind), case.workload, n_arrays
+def checksum(arrays: list[Array], value: int = 0) -> int:
+    """Return a checksum of the length and the first row of each array."""
+    for array in arrays:
+        value = zlib.crc32(array[:1].tobytes(), value + len(array))
+    return value
 
 
-def _check_lookups(answer: dict[str, Any], engine: Engine, source: Source) -> None:
-    arrays = [source[number] for number in lookups(len(source), engine.n_lookups)]
-    expect(answer["checksum"] == checksum(arrays), f"what {engine.name} finds")
+# In the fresh process ------------------------------------------------------------------------------
 
 
-def reader(engine: Engine, case: Case) -> tuple[float | None, ...]:
+def reading(name: str, path: str, workload: str, n_arrays: int) -> Steps:
+    """Open, look up, tell memory in between; then time lookups."""
+    engine, sample = load(name), WORKLOADS[workload].make(1)
+    numbers = lookups(n_arrays, engine.n_lookups)
+    keys = engine.keys(sample, numbers)
+    settle()
+    anonymous, private = anonymous_kib(), private_kib()
+    open_s, (store, first) = timed(
+        lambda: (opened := engine.open(Path(path), sample.layout), engine.find(opened, keys[:1]))
+    )
+    answer = {"open": open_s * 1e3, "open_rss": anonymous_kib() - anonymous}
+    del first
+    value = 0
+    for group in grouped(keys):
+        value = checksum(engine.find(store, group), value)
+    answer |= {"checksum": value, "lookups_rss": anonymous_kib() - anonymous}
+    yield answer
+    yield {"private": private_kib() - private}
+    yield {
+        "lookup": _each_us(engine.get, store, keys) if engine.can(Engine.get) else None,
+        "position": _each_us(engine.at, store, numbers) if engine.can(Engine.at) else None,
+    }
+
+
+def _each_us(get: Callable[..., Any], store: Any, keys: list[Any]) -> float:
+    groups = list(grouped(keys))
+    timed_each(partial(get, store), groups)
+    return timed_each(partial(get, store), groups) / len(keys) * 1e6
+
+
+def reading_cold(name: str, path: str, workload: str, n_arrays: int) -> Steps:
+    """Open, and take a batch."""
+    engine, sample = load(name), WORKLOADS[workload].make(1)
+    keys = engine.keys(sample, lookups(n_arrays, N_TAKE))
+    open_s, store = timed(engine.open, Path(path), sample.layout)
+    take_s, (values, offsets) = timed(engine.take, store, keys)
+    yield {
+        "open_cold": open_s * 1e3,
+        "take_cold": take_s * 1e3,
+        "checksum": zlib.crc32(values.tobytes(), len(offsets)),
+    }
+
+
+# In this process -----------------------------------------------------------------------------------
+
+
+def reader(engine: AnyEngine, case: Case) -> tuple[float | None, ...]:
     """Open a store in one process."""
-    process = Fresh(*_arguments("reader", engine, case))
+    process = _start(engine, case)
     answer = process.asked()
-    if case.once(engine, "reader"):
-        _check_lookups(answer, engine, case.stored(engine))
+    _check_lookups(answer, engine, case)
     answer |= process.asked() | process.asked()
     process.end()
     return tuple(answer[figure.key] for figure in READER.figures)
 
 
-def readers(engine: Engine, case: Case) -> tuple[float | None, ...]:
+def readers(engine: AnyEngine, case: Case) -> tuple[float | None, ...]:
     """Open a store in several processes that live at the same time; return the mean of each."""
-    arguments = _arguments("reader", engine, case, "readers")
-    processes = [Fresh(*arguments) for _ in range(N_READERS)]
+    processes = [_start(engine, case, "readers") for _ in range(N_READERS)]
     for process in processes:
         process.ask()
     answers = [process.answer() for process in processes]
-    if case.once(engine, "readers"):
-        _check_lookups(answers[0], engine, case.stored(engine, "readers"))
+    _check_lookups(answers[0], engine, case, "readers")
     private = [process.asked()["private"] for process in processes]
     for process in processes:
         process.end()
     return (sum(private) / N_READERS,)
 
 
-def cold(engine: Engine, case: Case) -> tuple[float | None, ...]:
+def _start(engine: AnyEngine, case: Case, kind: str = "store") -> Fresh:
+    n_arrays = len(case.stored(engine, kind))
+    return Fresh(engine, reading, case.store(engine, kind), case.workload, n_arrays)
+
+
+def _check_lookups(
+    answer: dict[str, Any], engine: AnyEngine, case: Case, kind: str = "store"
+) -> None:
+    if case.once(engine, f"reader {kind}"):
+        source = case.stored(engine, kind)
+        arrays = [source[number] for number in lookups(len(source), engine.n_lookups)]
+        expect(answer["checksum"] == checksum(arrays), f"what {engine.name} finds")
+
+
+def cold(engine: AnyEngine, case: Case) -> tuple[float | None, ...]:
     """Open a store that is not in the page cache."""
-    source = case.stored(engine)
-    if drop_cache(case.store(engine)) > 0.05:
+    path, source = case.store(engine), case.stored(engine)
+    if drop_cache(path) > 0.05:
         return None, None  # a file system in memory, say
-    answer = in_fresh(*_arguments("cold", engine, case))
+    answer = in_fresh(engine, reading_cold, path, case.workload, len(source))
     if case.once(engine, "cold"):
         arrays = [source[number] for number in lookups(len(source), N_TAKE)]
         wanted = zlib.crc32(np.concatenate(arrays).tobytes(), N_TAKE + 1)
@@ -78,24 +144,23 @@ READER = Measure(
     ),
     (),
     reader,
-    fresh=True,
+    is_fresh=True,
 )
-
 READERS = Measure(
     (Figure("private_4", f"the same of each of {N_READERS} readers at once", "KiB"),),
     (),
     readers,
     kind="readers",
     rounds=1,
-    fresh=True,
+    is_fresh=True,
 )
-
 COLD = Measure(
     (
         Figure("open_cold", "open with a cold page cache", "ms"),
         Figure("take_cold", f"then a batch of {N_TAKE} random names", "ms"),
     ),
-    ("take",),
+    (),
     cold,
-    fresh=True,
+    is_fresh=True,
 )
+MEASURES = [READER, READERS]

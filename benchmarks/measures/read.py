@@ -9,48 +9,46 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Case, expect, keys_of
-from benchmarks.engines import Engine
-from benchmarks.fresh import N_TAKE
-from benchmarks.measures import Figure, one
-from benchmarks.system import settle, timed
-from benchmarks.workloads import Array, Source, lookups
+from benchmarks.engines import AnyEngine, Engine
+from benchmarks.harness.case import Case, expect
+from benchmarks.harness.measure import Figure, one
+from benchmarks.harness.system import settle, timed, timed_each
+from benchmarks.workloads import GROUP, N_TAKE, Array, Source, grouped, lookups
 
 N_SLICES = 100_000
 SLICE_ROWS = 256
 N_BATCHES = 50
-GROUP = 1_000
 
 
-def iterate(engine: Engine, case: Case) -> float:
+def iterate(engine: AnyEngine, case: Case) -> float:
     """Ask for all arrays, one after the other, and look at none."""
-    source, store = case.stored(engine), case.reader(engine)
-    if case.once(engine, "walk"):
-        _check_all(engine, source, store)
-    settle()
+    source, store = _walked(engine, case)
     return timed(lambda: deque(engine.walk(store), maxlen=0))[0] / len(source) * 1e6
 
 
-def read_all(engine: Engine, case: Case) -> float:
-    """Copy the bytes of all arrays, one after the other, to one place."""
-    source, store = case.stored(engine), case.reader(engine)
-    if case.once(engine, "walk"):
-        _check_all(engine, source, store)
-    room = np.empty_like(source.values, shape=(_longest(source), *source.layout.row_shape))
-    settle()
+def read_all(engine: AnyEngine, case: Case) -> float:
+    """Copy the bytes of all arrays, one after the other, to the same memory."""
+    source, store = _walked(engine, case)
+    longest = int(np.diff(source.offsets).max())
+    copied = np.empty_like(source.values, shape=(longest, *source.layout.row_shape))
 
     def run() -> None:
         for array in engine.walk(store):
-            room[: len(array)] = array
+            copied[: len(array)] = array
 
     return timed(run)[0] / len(source) * 1e6
 
 
-def _longest(source: Source) -> int:
-    return int(np.diff(source.offsets).max())
+def _walked(engine: AnyEngine, case: Case) -> tuple[Source, Any]:
+    """Return what is in a store, and the store open, with a walk compared the first time."""
+    source, store = case.stored(engine), case.reader(engine)
+    if case.once(engine, "walk"):
+        _check_all(engine, source, store)
+    settle()
+    return source, store
 
 
-def _check_all(engine: Engine, source: Source, store: Any) -> None:
+def _check_all(engine: AnyEngine, source: Source, store: Any) -> None:
     """Compare each array that a walk gives with the rows it should be."""
     at = 0
     for array in engine.walk(store):
@@ -60,7 +58,7 @@ def _check_all(engine: Engine, source: Source, store: Any) -> None:
     expect(at == len(source.values), f"the number of rows of {engine.name}")
 
 
-def slices(engine: Engine, case: Case) -> float:
+def slices(engine: AnyEngine, case: Case) -> float:
     """Slice the flat array at random."""
     source, store = case.stored(engine), case.reader(engine)
     n_rows = min(SLICE_ROWS, len(source.values))
@@ -71,38 +69,31 @@ def slices(engine: Engine, case: Case) -> float:
         ):
             wanted = source.values[start : start + n_rows]
             expect(np.array_equal(rows, wanted), f"a slice of {engine.name}")
-    groups = [starts[at : at + GROUP] for at in range(0, len(starts), GROUP)]
+    groups = list(grouped(starts))
     settle()
-
-    def run() -> None:
-        for group in groups:
-            engine.slices(store, group, n_rows)
-
-    return timed(run)[0] / len(starts) * 1e6
+    seconds = timed_each(lambda group: engine.slices(store, group, n_rows), groups)
+    return seconds / len(starts) * 1e6
 
 
-def take(engine: Engine, case: Case) -> float:
+def take(engine: AnyEngine, case: Case) -> float:
     """Gather random batches."""
     source, store = case.stored(engine), case.reader(engine)
     n_batches = min(N_BATCHES, max(engine.n_lookups // N_TAKE, 1))
     numbers = lookups(len(source), N_TAKE * n_batches)
-    batches = [numbers[at : at + N_TAKE] for at in range(0, len(numbers), N_TAKE)]
-    keys = [keys_of(engine, source, batch) for batch in batches]
+    batches = list(grouped(numbers, N_TAKE))
+    keys = [engine.keys(source, batch) for batch in batches]
     if case.once(engine, "take"):
         values, offsets = engine.take(store, keys[0])
         wanted = [source[number] for number in batches[0]]
         expect(np.array_equal(values, np.concatenate(wanted)), f"a batch of {engine.name}")
         expect(np.diff(offsets).tolist() == list(map(len, wanted)), f"offsets of {engine.name}")
     settle()
-
-    def run() -> None:
-        for batch in keys:
-            engine.take(store, batch)
-
-    return timed(run)[0] / n_batches * 1e6
+    return timed_each(partial(engine.take, store), keys) / n_batches * 1e6
 
 
-def whole(function: Callable[[Any], Any], engine: Engine, case: Case, how: str = "whole") -> float:
+def whole(
+    function: Callable[[Any], Any], engine: AnyEngine, case: Case, how: str = "whole"
+) -> float:
     """Reduce everything to one number."""
     source, store = case.stored(engine), case.reader(engine)
     settle()
@@ -114,7 +105,7 @@ def whole(function: Callable[[Any], Any], engine: Engine, case: Case, how: str =
     return _ms_per_gb(seconds, source.values)
 
 
-def each(engine: Engine, case: Case) -> float:
+def each(engine: AnyEngine, case: Case) -> float:
     """Sum each array."""
     source, store = case.stored(engine), case.reader(engine)
     settle()
@@ -130,17 +121,17 @@ def _ms_per_gb(seconds: float, values: Array) -> float:
 
 
 MEASURES = [
-    one(Figure("iterate", "iterate over all arrays", "µs/array"), ("walk",), iterate),
-    one(Figure("read_all", "iterate, copying every byte", "µs/array"), ("walk",), read_all),
-    one(Figure("slices", f"flat slice of {SLICE_ROWS} rows", "µs"), ("slices",), slices),
-    one(Figure("take", f"batch of {N_TAKE} random names", "µs"), ("take",), take),
-    one(Figure("sum", "sum of everything", "ms/GB"), ("whole",), partial(whole, np.sum)),
+    one(Figure("iterate", "iterate over all arrays", "µs/array"), (), iterate),
+    one(Figure("read_all", "iterate, copying every byte", "µs/array"), (), read_all),
+    one(Figure("slices", f"flat slice of {SLICE_ROWS} rows", "µs"), (Engine.slices,), slices),
+    one(Figure("take", f"batch of {N_TAKE} random names", "µs"), (), take),
+    one(Figure("sum", "sum of everything", "ms/GB"), (Engine.whole,), partial(whole, np.sum)),
     one(
         Figure("sum_in_threads", "the same by numpy in a thread a core", "ms/GB"),
-        ("whole_in_threads",),
+        (Engine.whole_in_threads,),
         partial(whole, np.sum, how="whole_in_threads"),
     ),
-    one(Figure("mean", "mean of everything", "ms/GB"), ("whole",), partial(whole, np.mean)),
-    one(Figure("max", "maximum of everything", "ms/GB"), ("whole",), partial(whole, np.max)),
-    one(Figure("sums_each", "sum of each array", "ms/GB"), ("each",), each),
+    one(Figure("mean", "mean of everything", "ms/GB"), (Engine.whole,), partial(whole, np.mean)),
+    one(Figure("max", "maximum of everything", "ms/GB"), (Engine.whole,), partial(whole, np.max)),
+    one(Figure("sums_each", "sum of each array", "ms/GB"), (Engine.each,), each),
 ]

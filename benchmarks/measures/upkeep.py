@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Case, check, discard, expect, opened, shut
-from benchmarks.engines import Engine
-from benchmarks.measures import Figure, Measure, one
-from benchmarks.processes import in_fresh
-from benchmarks.system import settle, timed
+from benchmarks.engines import AnyEngine, Engine, Method, load
+from benchmarks.harness.case import Case, check, discard, expect
+from benchmarks.harness.measure import Figure, Measure, one
+from benchmarks.harness.processes import Steps, in_fresh
+from benchmarks.harness.system import peak_kib, resident_kib, settle, timed
 from benchmarks.workloads import BATCH, Source
 
 SHARE = 100  # one in so many arrays is appended, or deleted
 
 
-def _more(engine: Engine, case: Case) -> Source:
+def _more(engine: AnyEngine, case: Case) -> Source:
     """Return some of the arrays under names that are not in the store."""
     source = case.stored(engine, "upkeep")
     some = source.part(0, max(len(source) // SHARE, 1)).renamed(f"more{next(case.serial)}")
@@ -24,24 +25,24 @@ def _more(engine: Engine, case: Case) -> Source:
     return some
 
 
-def append(engine: Engine, case: Case) -> float:
+def append(engine: AnyEngine, case: Case) -> float:
     """Append, and open again to the first array of the new ones."""
     path, part = case.store(engine, "upkeep"), _more(engine, case)
     last = len(case.stored(engine, "upkeep"))
     settle()
     append_s, _ = timed(engine.append, path, part)
     open_s, store = timed(engine.open, path, part.layout)
-    find = (engine.get, part.names[:1]) if engine.can("get") else (engine.at, [last])
-    find_s, arrays = timed(find[0], store, find[1])
-    wanted = part[0]
-    if engine.can("get") or case.once(engine, "append"):  # positions move on with each round
-        expect(np.array_equal(arrays[0], wanted), f"what was appended to {path}")
+    keys = part.names[:1] if engine.can(Engine.get) else [last]
+    find_s, arrays = timed(engine.find, store, keys)
+    # Positions move on with each round.
+    if engine.can(Engine.get) or case.once(engine, "append"):
+        expect(np.array_equal(arrays[0], part[0]), f"what was appended to {path}")
     del arrays
-    shut(engine, store)
+    engine.shut(store)
     return (append_s + open_s + find_s) / len(part) * 1e6
 
 
-def delete(engine: Engine, case: Case) -> float:
+def delete(engine: AnyEngine, case: Case) -> float:
     """Delete what was appended before."""
     path, part = case.store(engine, "upkeep"), _more(engine, case)
     engine.append(path, part)
@@ -53,8 +54,8 @@ def delete(engine: Engine, case: Case) -> float:
     return seconds / len(part) * 1e6
 
 
-def _finds(engine: Engine, path: Path, part: Source) -> bool:
-    with opened(engine, path, part) as store:
+def _finds(engine: AnyEngine, path: Path, part: Source) -> bool:
+    with engine.opened(path, part.layout) as store:
         try:
             engine.get(store, part.names[:1])
         except (KeyError, TypeError):  # LMDB finds None, which is no buffer
@@ -62,7 +63,7 @@ def _finds(engine: Engine, path: Path, part: Source) -> bool:
     return True
 
 
-def compact(engine: Engine, case: Case) -> float:
+def compact(engine: AnyEngine, case: Case) -> float:
     """Compact after something was deleted."""
     path, part = case.store(engine, "upkeep"), _more(engine, case)
     engine.append(path, part)
@@ -75,15 +76,21 @@ def compact(engine: Engine, case: Case) -> float:
     return seconds / len(source) * 1e6
 
 
-def checkpoint(engine: Engine, case: Case) -> tuple[float | None, ...]:
+def checkpointing(name: str, path: str) -> Steps:
+    """Checkpoint, and tell by how much memory rose at most; in a fresh process."""
+    engine, before = load(name), resident_kib()
+    seconds, _ = timed(engine.checkpoint, Path(path))
+    yield {"checkpoint": seconds, "checkpoint_peak": peak_kib() - before}
+
+
+def checkpoint(engine: AnyEngine, case: Case) -> tuple[float | None, ...]:
     """Fold the names of all arrays into an index, in a fresh process."""
     source = case.stored(engine, "upkeep")
     path = case.scratch(engine)
     handle = engine.create(path, source)
     for chunk in source.chunks(BATCH):
         engine.write_ragged(handle, chunk)
-    arguments = (engine.name, path, case.workload, len(source))
-    answer = in_fresh("checkpoint", *arguments)
+    answer = in_fresh(engine, checkpointing, path)
     index_nbytes = engine.index_nbytes(path)
     engine.close(handle)
     if case.once(engine, "checkpoint"):
@@ -93,7 +100,7 @@ def checkpoint(engine: Engine, case: Case) -> tuple[float | None, ...]:
     return answer["checkpoint"] / len(source) * 1e6, peak
 
 
-def verify(engine: Engine, case: Case) -> float:
+def verify(engine: AnyEngine, case: Case) -> float:
     """Check everything."""
     source = case.stored(engine)
     settle()
@@ -101,29 +108,23 @@ def verify(engine: Engine, case: Case) -> float:
     return seconds * 1e3 / (source.values.nbytes / 1e9)
 
 
+def _measure(key: str, title: str, run: Any, *needs: Method) -> Measure:
+    return one(Figure(key, title, "µs/array"), needs, run, kind="upkeep")
+
+
+CHECKPOINT = (
+    Figure("checkpoint", "checkpoint of all names", "µs/array"),
+    Figure("checkpoint_peak", "memory it takes at most, in sizes of the index", "indexes"),
+)
 MEASURES = [
-    one(
-        Figure("append", "append 1 % and open to the first of it", "µs/array"),
-        ("append",),
-        append,
-        kind="upkeep",
-    ),
-    one(Figure("delete", "delete 1 %", "µs/array"), ("append", "delete"), delete, kind="upkeep"),
-    one(
-        Figure("compact", "compact after that, a name that stays", "µs/array"),
-        ("append", "delete", "compact"),
+    _measure("append", "append 1 % and open to the first of it", append, Engine.append),
+    _measure("delete", "delete 1 %", delete, Engine.append, Engine.delete),
+    _measure(
+        "compact",
+        "compact after that, a name that stays",
         compact,
-        kind="upkeep",
+        *(Engine.append, Engine.delete, Engine.compact),
     ),
-    Measure(
-        (
-            Figure("checkpoint", "checkpoint of all names", "µs/array"),
-            Figure("checkpoint_peak", "memory it takes at most, in sizes of the index", "indexes"),
-        ),
-        ("checkpoint",),
-        checkpoint,
-        kind="upkeep",
-        fresh=True,
-    ),
-    one(Figure("verify", "verify", "ms/GB"), ("verify",), verify),
+    Measure(CHECKPOINT, (Engine.checkpoint,), checkpoint, kind="upkeep", is_fresh=True),
+    one(Figure("verify", "verify", "ms/GB"), (Engine.verify,), verify),
 ]

@@ -1,4 +1,4 @@
-"""What the machine tells: memory of a process, room on the disk, what is in the page cache."""
+"""What the machine tells: memory of a process, space on the disk, what is in the page cache."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import gc
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE_NBYTES = os.sysconf("SC_PAGESIZE")
 
 
@@ -22,6 +23,11 @@ def timed(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     start = perf_counter()
     result = function(*arguments)
     return perf_counter() - start, result
+
+
+def timed_each(function: Callable[[Any], Any], items: Iterable[Any]) -> float:
+    """Return the seconds it takes to call a function with one item after the other."""
+    return timed(lambda: deque(map(function, items), maxlen=0))[0]
 
 
 def settle() -> None:
@@ -109,8 +115,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def commit() -> str:
-    """Name the commit that is checked out."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+def machine_words(machine: dict[str, Any]) -> str:
+    """Return the same in one line."""
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"{machine['system']}; Python {machine['python']}, numpy {machine['numpy']}"
+    )
+
+
+def commit(checkout: Path = ROOT) -> str:
+    """Name the commit that is checked out in a folder."""
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude=*"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"

@@ -8,11 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
-from benchmarks.measures import Figure
-from benchmarks.run import ALL
+from benchmarks.measures import FIGURES
 
 OURS = "ptrarray"
-FIGURES: dict[str, Figure] = {figure.key: figure for measure in ALL for figure in measure.figures}
 
 Entry = dict[str, Any]
 
@@ -24,7 +22,8 @@ class Result:
         self.facts = facts
         self.workload: str = facts["workload"]
         self.n_arrays: int = facts["n_arrays"]
-        self.peers = list(facts["versions"])
+        self.beside: str = facts["beside"]  # the engine that is another ptrarray, or nothing
+        self.engines: list[str] = list(facts["versions"])
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -39,7 +38,7 @@ class Result:
 
     @property
     def figures(self) -> dict[str, dict[str, Entry]]:
-        """Entries by figure and peer, figures in the order in which they are listed."""
+        """Entries by figure and engine, figures in the order in which they are listed."""
         return _by_figure(self.facts["figures"])
 
     @property
@@ -48,31 +47,26 @@ class Result:
         found = {each["n_arrays"]: _by_figure(each["figures"]) for each in self.facts["fewer"]}
         return found | {self.n_arrays: self.figures} if found else {}
 
-    def entry(self, figure: str, peer: str = OURS, n_arrays: int | None = None) -> Entry | None:
+    def entry(self, figure: str, engine: str = OURS, n_arrays: int | None = None) -> Entry | None:
         """Return one entry, if it is there."""
         of = self.fewer.get(n_arrays, {}) if n_arrays else self.figures
-        return of.get(figure, {}).get(peer)
+        return of.get(figure, {}).get(engine)
 
 
 def _by_figure(entries: Iterable[Entry]) -> dict[str, dict[str, Entry]]:
     found: dict[str, dict[str, Entry]] = {key: {} for key in FIGURES}
     for entry in entries:
-        found[entry["figure"]][entry["peer"]] = entry
-    return {key: peers for key, peers in found.items() if peers}
+        found[entry["figure"]][entry["engine"]] = entry
+    return {key: entries for key, entries in found.items() if entries}
 
 
-def ratio(theirs: Entry, ours: Entry) -> float | None:
-    """Return the median of the ratios within a round; None where ours is nothing."""
-    pairs: list[tuple[float, float]] = list(zip(theirs["rounds"], ours["rounds"], strict=True))
-    return median([a / b for a, b in pairs]) if all(b > 0 for _, b in pairs) else None
+def ratios(one: Entry, other: Entry) -> list[float]:
+    """Return the ratios within a round; nothing where the other is nothing."""
+    pairs = list(zip(one["rounds"], other["rounds"], strict=True))
+    return [a / b for a, b in pairs] if all(b > 0 for _, b in pairs) else []
 
 
-def number(value: float) -> str:
-    """Return three digits of a number."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def grid(head: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
-    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+def ratio(one: Entry, other: Entry) -> float | None:
+    """Return the median of the ratios within a round."""
+    found = ratios(one, other)
+    return median(found) if found else None

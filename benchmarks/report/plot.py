@@ -6,7 +6,7 @@ from html import escape
 from math import ceil, floor, log10
 from statistics import median
 
-from benchmarks.results import Result
+from benchmarks.report.results import Result
 
 PANELS = {
     "open": "open to the first array, ms",
@@ -23,14 +23,14 @@ Points = list[tuple[float, float]]
 
 def svg(result: Result) -> str:
     """Draw all panels and a legend."""
-    colors = dict(zip(result.peers, COLORS, strict=False))
+    colors = dict(zip(result.engines, COLORS, strict=False))
     panels = [
         f'<g transform="translate({i_panel * WIDTH} 0)">{_panel(result, figure, colors)}</g>'
         for i_panel, figure in enumerate(PANELS)
     ]
     legend = [
-        f'<text x="{LEFT + i_peer * 110}" y="{HEIGHT + 18}" fill="{color}">&#9679; {escape(LABELS.get(peer, peer))}</text>'
-        for i_peer, (peer, color) in enumerate(colors.items())
+        f'<text x="{LEFT + i_engine * 110}" y="{HEIGHT + 18}" fill="{color}">&#9679; {escape(LABELS.get(engine, engine))}</text>'
+        for i_engine, (engine, color) in enumerate(colors.items())
     ]
     size = f"0 0 {len(PANELS) * WIDTH} {HEIGHT + 30}"
     style = "<style>text{font:12px sans-serif} .grid{stroke:#ddd}</style>"
@@ -40,18 +40,18 @@ def svg(result: Result) -> str:
 
 
 def lines(result: Result, figure: str) -> dict[str, Points]:
-    """Return the medians of each peer by number of names."""
+    """Return the medians of each engine by number of names."""
     found: dict[str, Points] = {}
     for n_arrays, figures in result.fewer.items():
-        for peer, entry in figures.get(figure, {}).items():
+        for engine, entry in figures.get(figure, {}).items():
             # A logarithm has no zero; what is less than one unit is as good as none.
             value = max(median(entry["rounds"]), 1 if figure == "lookups_rss" else 1e-3)
-            found.setdefault(peer, []).append((n_arrays, value))
+            found.setdefault(engine, []).append((n_arrays, value))
     return found
 
 
 class Axis:
-    """Maps numbers to places along an axis, by their logarithms."""
+    """Maps numbers to points along an axis, by their logarithms."""
 
     def __init__(self, values: list[float], begin: float, end: float) -> None:
         self.low = floor(log10(min(values)))
@@ -78,10 +78,10 @@ def _panel(result: Result, figure: str, colors: dict[str, str]) -> str:
     y = Axis([point[1] for point in points], HEIGHT - BOTTOM, TOP)
     parts = [_text(LEFT, TOP - 16, PANELS[figure], "start"), *_grid(x, y)]
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "names", "middle"))
-    for peer, places in drawn.items():
+    for engine, places in drawn.items():
         where = " ".join(f"{x.at(n_names)},{y.at(value)}" for n_names, value in places)
         parts.append(
-            f'<polyline points="{where}" fill="none" stroke="{colors[peer]}" stroke-width="2"/>'
+            f'<polyline points="{where}" fill="none" stroke="{colors[engine]}" stroke-width="2"/>'
         )
     return "".join(parts)
 

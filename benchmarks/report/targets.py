@@ -5,7 +5,9 @@ from __future__ import annotations
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.results import FIGURES, OURS, Entry, Result, grid, number, ratio
+from benchmarks.measures import FIGURES
+from benchmarks.report.results import OURS, Entry, Result, ratio
+from benchmarks.report.tables import grid, number
 from benchmarks.workloads import WORKLOADS
 
 ALL_PEERS = "every peer"
@@ -20,20 +22,20 @@ class Target(NamedTuple):
     words: str
     at_least: float = 0
     at_most: float = 0
-    peer: str = ""  # whose figure it is compared with
+    engine: str = ""  # whose figure it is compared with
     of: str = ""  # which figure that is, if not the same
     n_fewer: int = 0  # the number of names of the other figure
 
 
-def faster(workload: str, figure: str, bound: float, peer: str, words: str = "") -> Target:
+def faster(workload: str, figure: str, bound: float, engine: str, words: str = "") -> Target:
     """Ask for a speed: their cost over ours."""
-    words = words or f"≥ {bound:g} {TIMES} {peer}'s speed"
-    return Target(workload, figure, words, at_least=bound, peer=peer)
+    words = words or f"≥ {bound:g} {TIMES} {engine}'s speed"
+    return Target(workload, figure, words, at_least=bound, engine=engine)
 
 
-def cheaper(workload: str, figure: str, bound: float, peer: str) -> Target:
+def cheaper(workload: str, figure: str, bound: float, engine: str) -> Target:
     """Ask for a cost: ours over theirs."""
-    return Target(workload, figure, f"≤ {bound:g} {TIMES} {peer}", at_most=bound, peer=peer)
+    return Target(workload, figure, f"≤ {bound:g} {TIMES} {engine}", at_most=bound, engine=engine)
 
 
 def bounded(workload: str, figure: str, bound: float) -> Target:
@@ -50,23 +52,23 @@ TARGETS = [
     faster("tokens", "write", 20, "bigarray"),
     faster("tokens", "write_2", 0.8, "floor"),
     faster("speech", "write_2", 0.8, "floor"),
-    Target("speech", "fill_2", f"≥ 1.8 {TIMES} 1 process", at_least=1.8, peer=OURS, of="fill"),
+    Target("speech", "fill_2", f"≥ 1.8 {TIMES} 1 process", at_least=1.8, engine=OURS, of="fill"),
     faster("tokens", "write_ragged", 0.85, "floor"),
     faster("speech", "write_ragged", 0.85, "floor"),
     bounded("tokens", "write_each", 20),
     Target(
-        "tokens", "write_each_4", f"≥ 1 {TIMES} 1 process", at_least=1, peer=OURS, of="write_each"
+        "tokens", "write_each_4", f"≥ 1 {TIMES} 1 process", at_least=1, engine=OURS, of="write_each"
     ),
-    Target("names", "open", f"≤ 3 {TIMES} open at 10 names", at_most=3, peer=OURS, n_fewer=10),
+    Target("names", "open", f"≤ 3 {TIMES} open at 10 names", at_most=3, engine=OURS, n_fewer=10),
     bounded("names", "open", 2),
     bounded("names", "open_rss", 2 * 1024),
     bounded("names", "lookups_rss", 4 * 1024),
     bounded("names", "private_4", 4 * 1024),
     cheaper("tokens", "lookup", 1.4, "floor"),
     *(
-        faster(load, "lookup", 1, peer)
+        faster(load, "lookup", 1, engine)
         for load in ("tokens", "names")
-        for peer in ("lmdb", "bigarray")
+        for engine in ("lmdb", "bigarray")
     ),
     cheaper("tokens", "position", 1.3, "floor"),
     cheaper("tokens", "iterate", 1.3, "floor"),
@@ -110,15 +112,15 @@ def _row(target: Target, result: Result) -> list[str]:
 
 def _reached(target: Target, result: Result, ours: Entry) -> float | None:
     """Return the number to be compared with the bound; None if it was not measured."""
-    if not target.peer:
-        return median(ours["rounds"])
-    if target.peer == ALL_PEERS:
-        peers = [peer for peer in result.peers if peer not in (OURS, "floor")]
+    if not target.engine:
+        return float(median(ours["rounds"]))
+    if target.engine == ALL_PEERS:
+        others = [name for name in result.engines if name not in (OURS, "floor", result.beside)]
     else:
-        peers = [target.peer]
+        others = [target.engine]
     figure = target.of or target.figure
-    others = [result.entry(figure, peer, target.n_fewer or None) for peer in peers]
-    ratios = [_ratio(target, ours, other) for other in others if other]
+    entries = [result.entry(figure, engine, target.n_fewer or None) for engine in others]
+    ratios = [_ratio(target, ours, entry) for entry in entries if entry]
     known = [each for each in ratios if each is not None]
     return min(known) if known else None
 

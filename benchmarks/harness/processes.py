@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from time import perf_counter
 from typing import Any
 
-from benchmarks.system import ROOT, settle
+from benchmarks.engines import AnyEngine
+from benchmarks.harness.system import ROOT, settle
 from benchmarks.workloads import Source
+
+Steps = Iterator[dict[str, Any]]
 
 _FORK = get_context("fork")
 _PATIENCE_SECONDS = 3600
@@ -59,12 +63,26 @@ def _work(work: Callable[[Source], None], part: Source, barrier: Any, answer: Co
 
 
 class Fresh:
-    """A process that has imported a peer and done nothing yet: see `benchmarks.fresh`."""
+    """A process that runs a generator function, from one answer to the next.
 
-    def __init__(self, *arguments: Any) -> None:
-        self._command = [sys.executable, "-m", "benchmarks.fresh", *map(str, arguments)]
+    The function is given the name of the engine, for `load`, if there is one, and the arguments.
+    """
+
+    def __init__(
+        self, engine: AnyEngine | None, function: Callable[..., Steps], *arguments: Any
+    ) -> None:
+        paths = [engine and engine.library_path, ROOT, os.environ.get("PYTHONPATH")]
+        python_path = os.pathsep.join(str(path) for path in paths if path)
+        given = [*([type(engine).name] if engine else []), *arguments]
+        # With -P, what is in the folder it runs in does not come before `library_path`.
+        self._command = [sys.executable, "-P", "-m", "benchmarks.harness.fresh"]
+        self._command += [function.__module__, function.__name__, json.dumps(given, default=str)]
         self._process = subprocess.Popen(
-            self._command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            self._command,
+            env=os.environ | {"PYTHONPATH": python_path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def ask(self) -> None:
@@ -91,9 +109,11 @@ class Fresh:
         self._process.communicate()
 
 
-def in_fresh(*arguments: Any) -> dict[str, Any]:
+def in_fresh(
+    engine: AnyEngine | None, function: Callable[..., Steps], *arguments: Any
+) -> dict[str, Any]:
     """Return the one answer of a fresh process."""
-    process = Fresh(*arguments)
+    process = Fresh(engine, function, *arguments)
     result = process.asked()
     process.end()
     return result

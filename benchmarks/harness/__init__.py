@@ -1,0 +1,1 @@
+"""How it is measured: in turns, in forked and fresh processes, and compared with the source."""

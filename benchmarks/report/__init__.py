@@ -1,0 +1,1 @@
+"""What is made of the figures: tables, targets, a plot, the page of results."""
