@@ -47,8 +47,8 @@ class Snapshot(Protocol):
     -----
     A *position* counts the arrays in data order, from 0.
 
-    An *address* is where the snapshot keeps what it knows of an array, and
-    only of use with the snapshot that gave it. In one store it is a position in the
+    An *address* is where the snapshot keeps what it knows of an array; only the
+    snapshot that gave it understands it. In one store it is a position in the
     index or, negative, ``~entry`` for an entry of the overlay. So with
     ``a, b, c`` in the index, and ``b`` replaced since by the first record of the
     journal, the addresses of ``a`` and ``c`` are 0 and 2, and that of ``b`` is -1.
@@ -103,7 +103,7 @@ class Snapshot(Protocol):
         """Rows after the last ones, in data order."""
 
     def item_columns(self) -> tuple[memoryview, memoryview]:
-        """Return starts and ends as memoryviews of an index, where nothing is laid over it; else empty."""
+        """Return starts and ends as memoryviews of an index; empty where that is not all there is."""
 
 
 def locate_found(snapshot: Snapshot, name: bytes) -> int:
