@@ -314,7 +314,7 @@ def test_more_metadata_than_an_index_holds(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr("ptrarray.storage.writing.session._JOURNAL_LIMIT_NBYTES", 20_000)
         for n in range(5):
             writer.write({str(n): [n]}, meta={str(n): {"x": bytes(3000)}})
-        with pytest.raises(BadInputError, match="shards"):
+        with pytest.raises(BadInputError, match="use several stores"):
             ptrarray.checkpoint(path)
     with ptrarray.open(path) as store:
         assert len(store) == 5
