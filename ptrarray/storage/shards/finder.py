@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.format import journal as layout
 from ptrarray.format.checksum import crc32
+from ptrarray.format.entries import Entries
+from ptrarray.format.journal import Changes
 from ptrarray.format.names import hash_all
 from ptrarray.format.table import EMPTY
 from ptrarray.storage.store.snapshot import Snapshot
@@ -118,10 +119,5 @@ def is_in(
 
 def without(snapshot: Snapshot, names: Sequence[bytes]) -> Snapshot:
     """Return a snapshot in which names are deleted."""
-    overlay = snapshot.overlay
-    where = str(snapshot.directory)
-    records = []
-    for _, raw in layout.encode_delete(list(names), hash_all(names), 0):
-        records += [layout.decode(frame, where) for frame in layout.frames(raw, 0, 0, where)]
-    overlay = overlay.extended(records, overlay.end_byte)
+    overlay = snapshot.overlay.extended(Changes([Entries.of(names)]), snapshot.overlay.end_byte)
     return Snapshot(snapshot.directory, snapshot.index, overlay)

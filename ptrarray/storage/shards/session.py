@@ -340,7 +340,7 @@ class Shards:
             session = self.open_shard(number)
             with session.locked():
                 some = list(dict.fromkeys(names))
-                session.commit(list(layout.encode_delete(some, hash_all(some), session.state.seed)))
+                session.commit(layout.encode_delete(some, session.state.seed))
             session.flush()
         self.note(self.notes._replace(replaced=()))
 

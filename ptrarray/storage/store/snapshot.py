@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
-from ptrarray.format import journal as layout
+from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
+from ptrarray.format.entries import Entry
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
@@ -81,8 +82,8 @@ class Snapshot:
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name, or None."""
         if name in self._overlaid:
-            pointer = self.overlay.find(name)
-            return pointer and self.checked(*pointer)
+            entry = self.overlay.locate(name)
+            return None if entry is None else self.pointer_at(~entry)
         index = self.index
         position = index.find(name)
         if position < 0:
@@ -91,10 +92,10 @@ class Snapshot:
         return (start, end) if 0 <= start <= end <= self.n_rows else self.checked(start, end)
 
     def locate(self, name: bytes) -> int | None:
-        """Where a name is told of: a position in the index, or ``~entry`` of the overlay."""
+        """Return where a name is: a position in the index, or ``~entry`` of the overlay."""
         if name in self._overlaid:
-            entry = self._overlaid[name]
-            return None if entry < 0 else ~entry
+            entry = self.overlay.locate(name)
+            return None if entry is None else ~entry
         position = self.index.find(name)
         return None if position < 0 else position
 
@@ -110,8 +111,8 @@ class Snapshot:
         if not self._overlaid:
             return position
         order = self.overlay.order
-        in_overlay, position = order.locate(position)
-        return ~int(order.entries[position]) if in_overlay else position
+        in_overlay, at = order.locate(position)
+        return ~self._overlaid[order.names[at]] if in_overlay else at
 
     def pointer_at(self, place: int) -> tuple[int, int]:
         """Pointer of what was located."""
@@ -127,6 +128,12 @@ class Snapshot:
     def meta_at(self, place: int) -> bytes:
         """Metadata of what was located, packed."""
         return self.overlay.metas.get(~place, b"") if place < 0 else self.index.meta(place)
+
+    def entry(self, place: int, name: bytes) -> Entry:
+        """Return all that is kept of what was located."""
+        entry = self.overlay.entry(~place, name) if place < 0 else self.index.entry(place, name)
+        self.checked(entry.start, entry.end)
+        return entry
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
@@ -173,10 +180,10 @@ class Snapshot:
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
         if self.overlay.entries:
-            in_overlay, position = self.overlay.order.locate(position)
+            order = self.overlay.order
+            in_overlay, position = order.locate(position)
             if in_overlay:
-                overlaid: bytes = self.overlay.order.names[position]
-                return overlaid
+                return order.names[position]
         return self.index.name(position)
 
     def names(self) -> Iterator[bytes]:
@@ -188,14 +195,14 @@ class Snapshot:
         """First rows, in data order: a view of the index, or a copy if it has an overlay."""
         if not self.overlay.entries:
             return self.index.starts
-        return _read_only(self.overlay.order.merged(self.index.starts, self.overlay.order.starts))
+        return _read_only(self.overlay.merged("starts"))
 
     @cached_property
     def ends(self) -> Int64s:
         """Rows after the last ones, in data order; as `starts`."""
         if not self.overlay.entries:
             return self.index.ends
-        return _read_only(self.overlay.order.merged(self.index.ends, self.overlay.order.ends))
+        return _read_only(self.overlay.merged("ends"))
 
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
@@ -209,14 +216,14 @@ class Snapshot:
         """CRC-32 of each array's bytes, in data order; as `starts`."""
         if not self.overlay.entries:
             return self.index.crcs
-        return self.overlay.order.merged(self.index.crcs, self.overlay.order.crcs)
+        return self.overlay.merged("crcs")
 
     @property
     def pointed(self) -> npt.NDArray[np.uint8]:
         """1 where `point` gave the name to rows that may have others, too; as `starts`."""
         if not self.overlay.entries:
             return self.index.pointed
-        return self.overlay.order.merged(self.index.pointed, self.overlay.order.pointed)
+        return self.overlay.merged("pointed")
 
     def refreshed(self) -> Snapshot:
         """Return what the store is now; itself if nothing changed, as nothing does in a pack."""
@@ -304,20 +311,19 @@ def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None
     """
     header = log.read_header()
     if header.generation < index.header.generation:
-        return known or Overlay(index, layout.RECORDS_START)  # a checkpoint absorbed it
+        return known or Overlay(index, journal_format.RECORDS_START)  # a checkpoint absorbed it
     if header.generation > index.header.generation:
         return None
     if header.store_id != index.header.store_id:
         raise corrupt(log.path, "belongs to another store")
     header = surviving(log, header, index.header)
-    overlay = known or Overlay(index, layout.RECORDS_START)
+    overlay = known or Overlay(index, journal_format.RECORDS_START)
     if header.committed_end == overlay.end_byte:
         return overlay
     try:
-        frames = log.frames(header, overlay.end_byte)
-        records = [layout.decode(frame, log.path) for frame in frames]
+        changes = log.changes(header, overlay.end_byte)
     except CorruptStoreError:
         if log.read_header().generation != header.generation:
             return None
         raise
-    return overlay.extended(records, header.committed_end)
+    return overlay.extended(changes, header.committed_end)

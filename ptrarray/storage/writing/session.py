@@ -20,12 +20,13 @@ from ptrarray.errors import (
     StoreError,
 )
 from ptrarray.format import journal as layout
+from ptrarray.format.entries import Entries
 from ptrarray.format.index import IndexHeader, corrupt
-from ptrarray.format.journal import ATTRS, DELETE, JournalHeader, Record
+from ptrarray.format.journal import ATTRS, DELETE, JournalHeader
 from ptrarray.format.layouts import Layout
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.folding import fold
-from ptrarray.storage.store.index import Columns, Index, write_index
+from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import remove_leftovers, settle
@@ -200,12 +201,8 @@ class Session:
             if frame.kind == ATTRS:
                 self._attrs_at = frame.start_byte
         if self._space is not None:
-            self._space.note(self._records(state, start_byte))
+            self._space.note(self._journal.changes(state, start_byte).records)
         self.state = state
-
-    def _records(self, state: JournalHeader, start_byte: int) -> Iterator[Record]:
-        for frame in self._journal.frames(state, start_byte):
-            yield layout.decode(frame, self._journal.path)
 
     def snapshot(self) -> Snapshot:
         """Return all that is committed now; good until the next call."""
@@ -215,7 +212,7 @@ class Session:
                 self._snapshot = Snapshot(self.directory, self.index, overlay)
             overlay, end = self._snapshot.overlay, self.state.committed_end
             if overlay.end_byte < end:
-                overlay.extend(list(self._records(self.state, overlay.end_byte)), end)
+                overlay.extend(self._journal.changes(self.state, overlay.end_byte), end)
                 self._snapshot = Snapshot(self.directory, self.index, overlay)
             return self._snapshot
 
@@ -224,8 +221,8 @@ class Session:
         """The attrs as of now, read without the names. Under the lock."""
         if not self._attrs_at:
             return self.header.attrs
-        frame = self._journal.frame_at(self.state, self._attrs_at)
-        return layout.decode(frame, self._journal.path).attrs
+        attrs: dict[str, Any] = self._journal.frame_at(self.state, self._attrs_at).fields[0]
+        return attrs
 
     @property
     def attrs_version(self) -> tuple[int, int]:
@@ -278,8 +275,8 @@ class Session:
             unknown = [at for at in queries[record_at] if at not in known]
             if unknown:
                 frame = self._journal.frame_at(self.state, record_at)
-                told = set(layout.decode(frame, self._journal.path).names)
-                known.update((at, frame.kind != DELETE) for at in unknown if names[at] in told)
+                recorded = set(layout.decode(frame, self._journal.path).names.split())
+                known.update((at, frame.kind != DELETE) for at in unknown if names[at] in recorded)
         return known
 
     @property
@@ -345,7 +342,7 @@ class Session:
         # What fails from here on must not make the commit look as if it had failed.
         if self._space is not None:
             try:
-                self._space.note(self._records(self.state, start_byte))
+                self._space.note(self._journal.changes(self.state, start_byte).records)
             except OSError:
                 self._space = None  # made anew when it is needed
         if self._durable:
@@ -373,7 +370,7 @@ class Session:
         """Tell whether none of these rows belongs to an array. Under the lock."""
         if self._space is None:
             self._space = Space(self.index)
-            self._space.note(self._records(self.state, layout.RECORDS_START))
+            self._space.note(self._journal.changes(self.state, layout.RECORDS_START).records)
         if not self._space.may_belong(start, end):
             return True
         if belongs(self.snapshot(), start, end):
@@ -413,27 +410,21 @@ class Session:
                 raise corrupt(self.index.path, what)
             self.replace_index(columns, n_reserved=self.state.n_reserved, **facts)
 
-    def _folded(self) -> tuple[Columns, dict[str, Any]]:
+    def _folded(self) -> tuple[Entries, dict[str, Any]]:
         """Fold the journal into the columns of the index, and rows and attrs. Under the lock."""
-        told, attrs, n_rows = [], self.header.attrs, self.header.n_rows
-        for frame in self._journal.frames(self.state, layout.RECORDS_START):
-            if frame.kind == layout.ATTRS:
-                attrs = frame.fields[0]
-                continue
-            columns = layout.decode_columns(frame, self._journal.path)
-            filled = columns.ends[columns.starts < columns.ends]
-            n_rows = max(n_rows, int(filled.max(initial=0)))
-            told.append((frame.kind, columns))
+        records, attrs = self._journal.changes(self.state, layout.RECORDS_START)
+        n_rows = max([self.header.n_rows, *(entries.n_rows for entries in records)])
         self._snapshot = None  # to have room for the columns
-        return fold(self.index, told), {"n_rows": n_rows, "attrs": attrs}
+        facts = {"n_rows": n_rows, "attrs": self.header.attrs if attrs is None else attrs}
+        return fold(self.index, records), facts
 
-    def replace_index(self, columns: Columns, **facts: Any) -> None:
+    def replace_index(self, columns: Entries, **facts: Any) -> None:
         """Put an index of the next generation in place, and begin a journal. Under the lock.
 
         Parameters
         ----------
-        columns : Columns
-            Of all arrays.
+        columns : Entries
+            Of all arrays, in data order.
         **facts
             What is to change in the header.
         """

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ptrarray.errors import BadInputError, OverlapError, StoreError, UnknownNameError
 from ptrarray.format import journal as layout
 from ptrarray.format.attrs import checked
+from ptrarray.format.entries import Entry
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.names import hash_all
 from ptrarray.intake.batch import Batch
 from ptrarray.rows.pointers import Runs
-from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.storage.writing.session import Expected, Session
 from ptrarray.storage.writing.space import Claim
 
@@ -131,8 +130,8 @@ def allocated(
         with session.locked():
             if not overwrite:
                 session.check_new([name], hashes)
-            entry = _Entry(name, claim.start, end, crc, info)
-            _commit_entries(session, layout.PUT, [entry], claim.end)
+            entry = Entry(name, claim.start, end, crc, info=info)
+            _commit_entries(session, [entry], claim.end)
 
 
 def point(session: Session, name: bytes, start: int, end: int, *, overwrite: bool) -> None:
@@ -157,7 +156,7 @@ def point(session: Session, name: bytes, start: int, end: int, *, overwrite: boo
                 shard.check_new([name], hashes)
             with Claim(shard.content, start, end, name.decode()):
                 crc = shard.content.crc(start, end)
-            _commit_entries(shard, layout.POINT, [_Entry(name, start, end, crc)])
+            _commit_entries(shard, [Entry(name, start, end, crc, pointed=1)])
 
 
 def delete(session: Session, names: list[bytes]) -> None:
@@ -169,8 +168,7 @@ def delete(session: Session, names: list[bytes]) -> None:
                 raise unknown(name.decode(), session.path)
         for shard, some in session.having(names):
             with shard.locked():
-                records = layout.encode_delete(some, hash_all(some), shard.state.seed)
-                shard.commit(list(records))
+                shard.commit(layout.encode_delete(some, shard.state.seed))
 
 
 def delete_all(session: Session) -> None:
@@ -213,17 +211,18 @@ def renew_checksums(
                 path=session.path,
             )
         snapshot = session.snapshot()
-        starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
         touched = Runs()
         touched.add(*np.array(list(ranges), np.int64).reshape(-1, 2).T)
-        renewed: dict[int, list[_Entry]] = {}
-        for position in np.flatnonzero(touched.overlaps_any(starts, ends)).tolist():
-            kind, entry = _entry(snapshot, snapshot.located(position), snapshot.name(position))
+        renewed: dict[int, list[Entry]] = {}
+        for position in np.flatnonzero(
+            touched.overlaps_any(snapshot.starts, snapshot.ends)
+        ).tolist():
+            entry = snapshot.entry(snapshot.located(position), snapshot.name(position))
             crc = session.content.crc(entry.start, entry.end, entry.info)
-            if crc != crcs[position]:
-                renewed.setdefault(kind, []).append(entry._replace(crc=crc))
-        for kind, entries in renewed.items():
-            _commit_entries(session, kind, entries)
+            if crc != entry.crc:
+                renewed.setdefault(entry.pointed, []).append(entry._replace(crc=crc))
+        for entries in renewed.values():
+            _commit_entries(session, entries)
 
 
 def set_meta(session: Session, name: bytes, meta: bytes) -> None:
@@ -236,29 +235,7 @@ def set_meta(session: Session, name: bytes, meta: bytes) -> None:
             place = snapshot.locate(name)
             if place is None:
                 raise unknown(name.decode(), session.path)
-            kind, entry = _entry(snapshot, place, name)
-            _commit_entries(shard, kind, [entry._replace(meta=meta)])
-
-
-class _Entry(NamedTuple):
-    """What is committed of one array."""
-
-    name: bytes
-    start: int
-    end: int
-    crc: int
-    info: bytes = b""
-    meta: bytes = b""
-
-
-def _entry(snapshot: Snapshot, place: int, name: bytes) -> tuple[int, _Entry]:
-    """Return an array as it was committed, and the kind of record that tells of it."""
-    overlay, index = snapshot.overlay, snapshot.index
-    crcs, pointed = (overlay.crcs, overlay.pointed) if place < 0 else (index.crcs, index.pointed)
-    at = ~place if place < 0 else place
-    kind = layout.POINT if pointed[at] else layout.PUT
-    extras = snapshot.info_at(place), snapshot.meta_at(place)
-    return kind, _Entry(name, *snapshot.pointer_at(place), int(crcs[at]), *extras)
+            _commit_entries(shard, [snapshot.entry(place, name)._replace(meta=meta)])
 
 
 def _claim(session: Session, n_rows: int, start: int | None, name: bytes) -> Claim:
@@ -321,21 +298,13 @@ def _end(session: Session, start: int, n_rows: int) -> int:
     return end
 
 
-def _commit_entries(
-    session: Session, kind: int, entries: list[_Entry], n_reserved: int = 0
-) -> None:
-    """Commit arrays one by one as they are told of."""
-    names, starts, ends, crcs, infos, metas = map(list, zip(*entries, strict=True))
-    pointed = layout.Pointed(
-        names, hash_all(names), array("Q", starts), array("Q", ends), array("I", crcs)
-    )
-    pointed = pointed._replace(
-        infos=infos if any(infos) else None, metas=metas if any(metas) else None
-    )
-    record = layout.encode_pointers(kind, pointed, session.state.seed)
+def _commit_entries(session: Session, rows: list[Entry], n_reserved: int = 0) -> None:
+    """Commit arrays whose rows are there; all of them were pointed to, or none."""
+    kind = layout.POINT if rows[0].pointed else layout.PUT
     # Arrays without rows may lie anywhere, and take none.
-    last = max((end for start, end in zip(starts, ends, strict=True) if start < end), default=0)
-    session.commit([(pointed.hashes, record)], max(session.layout.aligned(last), n_reserved))
+    n_rows = max((row.end for row in rows if row.start < row.end), default=0)
+    records = layout.encode_rows(kind, rows, session.state.seed)
+    session.commit(records, max(session.layout.aligned(n_rows), n_reserved))
 
 
 def unknown(name: object, path: str) -> UnknownNameError:
