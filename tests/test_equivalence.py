@@ -741,3 +741,27 @@ def test_folding_a_journal_in(seed: int, tmp_path: Path) -> None:
         assert rows_of(folded) == folded_one_by_one(session.index, records)
     session.release()
     writer.close()
+
+
+@pytest.mark.parametrize("starts", list(itertools.permutations([0, 10, 20, 30])))
+def test_an_index_that_is_not_in_data_order(starts: tuple[int, ...], tmp_path: Path) -> None:
+    """Every array is there once, all the same."""
+    path = tmp_path / "a.ptr"
+    writer = ptrarray.create(path, dtype="u1", rows=99)
+    rows = [Entry(name, at, at) for name, at in zip([b"a", b"b", b"c", b"d"], starts, strict=True)]
+    session = Session(path)
+    with session.locked():
+        session.replace_index(table_of(rows), n_rows=99)
+    session.release()
+    for name, start in [("e", 25), ("f", 5), ("b", 15)]:
+        writer.write({name: np.zeros(1, np.uint8)}, start=start, overwrite=True)
+    pointers = {row.name.decode(): (row.start, row.end) for row in rows}
+    pointers |= {"e": (25, 26), "f": (5, 6), "b": (15, 16)}
+    for _ in range(2):
+        with ptrarray.open(path) as store:
+            assert len(store) == len(pointers)
+            assert store.pointers == pointers
+            columns = zip(store.starts.tolist(), store.ends.tolist(), strict=True)
+            assert dict(zip(store, columns, strict=True)) == pointers
+        ptrarray.checkpoint(path)
+    writer.close()

@@ -56,13 +56,13 @@ class JournalHeader(NamedTuple):
     next_generation: int = 0  # of an index that is being put in place, or was by a killed process
 
     def encode(self) -> bytes:
-        """Bytes of a header slot, less its padding."""
+        """Return the bytes of a header slot, less its padding."""
         raw = _SLOT.pack(MAGIC, *self, 0)[:-_CRC_NBYTES]
         return _SLOT_PREFIX + raw + crc32(raw).to_bytes(_CRC_NBYTES, "little")
 
     @property
     def seed(self) -> int:
-        """CRC that those of the records go on from.
+        """CRC-32 from which those of the records continue.
 
         A record left over from an earlier generation, or from another store,
         does not match it.
@@ -124,12 +124,12 @@ class Frame(NamedTuple):
     fields: list[Any]
 
     def hashes(self) -> npt.NDArray[np.uint32]:
-        """Hashes of its names; none for attrs."""
+        """Return the hashes of its names; none for attrs."""
         raw = self.fields[0] if self.kind != ATTRS else b""
         return np.frombuffer(raw, "<u4")
 
 
-Committed = tuple[Sequence[int], bytes]  # a record, and the hashes of its names
+HashedRecord = tuple[Sequence[int], bytes]  # a record, and the hashes of its names
 
 
 class Changes(NamedTuple):
@@ -139,7 +139,7 @@ class Changes(NamedTuple):
     attrs: dict[str, Any] | None = None  # the user's, if they are replaced
 
 
-def encode_records(kind: int, entries: Entries, seed: int) -> list[Committed]:
+def encode_records(kind: int, entries: Entries, seed: int) -> list[HashedRecord]:
     """Return the records of one commit: one, unless there are more names than fit in it."""
     n_names, parts = entries.n_names, [entries]
     if n_names > RECORD_LIMIT_NAMES:
@@ -150,7 +150,7 @@ def encode_records(kind: int, entries: Entries, seed: int) -> list[Committed]:
     return [(memoryview(part.hashes), encode_record(kind, part, seed, n)) for n, part in numbered]
 
 
-def encode_rows(kind: int, rows: Sequence[Entry], seed: int) -> list[Committed]:
+def encode_rows(kind: int, rows: Sequence[Entry], seed: int) -> list[HashedRecord]:
     """Return the records of one commit, each with the hashes of its names."""
     if len(rows) == 1:
         name_hash = crc32(rows[0].name)
@@ -158,7 +158,7 @@ def encode_rows(kind: int, rows: Sequence[Entry], seed: int) -> list[Committed]:
     return encode_records(kind, Entries.of(*zip(*rows, strict=True)), seed)
 
 
-def encode_delete(names: Sequence[bytes], seed: int) -> list[Committed]:
+def encode_delete(names: Sequence[bytes], seed: int) -> list[HashedRecord]:
     """Return the records of one commit that deletes names."""
     if len(names) == 1:
         return encode_rows(DELETE, [Entry(names[0])], seed)
@@ -218,7 +218,7 @@ def encode_attrs(attrs: dict[str, Any], seed: int, n_more: int = 0) -> bytes:
 
 
 def kind_of(record: bytes) -> int:
-    """Kind of a record that was encoded here."""
+    """Return the kind of a record that was encoded here."""
     return record[_RECORD.size + _CRC_NBYTES + 1]  # after the array's own byte
 
 
@@ -256,7 +256,7 @@ def frames(raw: bytes, start_byte: int, seed: int, where: str) -> Iterator[Frame
 
 
 def frame_nbytes(prefix: bytes, start_byte: int, where: str) -> int:
-    """Bytes of the record whose first bytes are given."""
+    """Return the size in bytes of a record, of which these are the first bytes."""
     if len(prefix) < _RECORD.size or prefix[0] != _BIN32:
         raise corrupt(where, f"has a damaged record at byte {start_byte}")
     return _RECORD.size + int(_RECORD.unpack(prefix)[1])
@@ -307,7 +307,7 @@ def decode_all(frames: Iterable[Frame], where: str) -> Changes:
 
 
 def _items(raw_ends: bytes, joined: bytes, n_items: int) -> RaggedColumn:
-    """Check that items fit together."""
+    """Return items of bytes, when they are as many as they should be, and fill their column."""
     items = RaggedColumn(np.frombuffer(raw_ends, "<i8"), np.frombuffer(joined, np.uint8))
     if len(items) != n_items or not items.is_sound or (n_items and items.ends[-1] != len(joined)):
         raise ValueError(f"{len(items)} ends for {n_items} items in {len(joined)} bytes")

@@ -18,7 +18,7 @@ from ptrarray.format import infos, metadata, table
 from ptrarray.format import names as naming
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, Entry, RaggedColumn
-from ptrarray.format.journal import PUT, Committed, encode_one, encode_records
+from ptrarray.format.journal import PUT, HashedRecord, encode_one, encode_records
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_dtype
 from ptrarray.intake.casting import Fitted, as_array, fit, fit_masked, fit_shaped
 
@@ -93,7 +93,7 @@ class Batch:
         bounds = [*self.offsets[:-1:n_buffers], self.n_rows]
         return [(end - start) * row_nbytes for start, end in pairwise(bounds)]
 
-    def records(self, start: int, seed: int) -> list[Committed]:
+    def records(self, start: int, seed: int) -> list[HashedRecord]:
         """Return the journal's records when the batch begins at row `start`."""
         if len(self.names) != 1:
             records = encode_records(PUT, self._entries(start), seed)

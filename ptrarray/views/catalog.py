@@ -99,7 +99,7 @@ def _newest_first(snapshot: Snapshot | ShardedSnapshot) -> Iterator[bytes]:
     shards = snapshot.shards if isinstance(snapshot, ShardedSnapshot) else (snapshot,)
     for shard in reversed(shards):  # arrays are added to the last one
         told, index = shard.overlay.entries, shard.index
-        yield from (name for name in reversed(told) if shard.overlay.locate(name) is not None)
+        yield from (name for name, entry in reversed(told.items()) if entry >= 0)
         names = map(index.name, reversed(range(index.header.n_arrays)))
         yield from (name for name in names if name not in told)
 

@@ -85,10 +85,7 @@ def _arrays(index: Index, overlay: Overlay, left_out: list[Damage]) -> Iterator[
             left_out.append(Damage(index.path, f"has a damaged name at position {position}"))
         elif name not in overlay.entries:
             yield _indexed(index, position, name, whole)
-    for name in overlay.entries:
-        at = overlay.locate(name)
-        if at is not None:
-            yield overlay.entry(at, name)
+    yield from (overlay.entry(at, name) for name, at in overlay.entries.items() if at >= 0)
 
 
 def _indexed(index: Index, position: int, name: bytes, whole: set[str]) -> Entry:

@@ -73,7 +73,7 @@ class Order:
         return self._n_old - len(self._removed) + len(self._kept)
 
     def locate(self, position: int) -> tuple[bool, int]:
-        """Return True and the change that the array at a position is of, or False and its position in the index."""
+        """Return (True, its change) or (False, its position in the index) for a position."""
         n_before = bisect_left(self._finals, position)
         if n_before < len(self._finals) and self._finals[n_before] == position:
             return True, self._kept[n_before]
@@ -129,6 +129,8 @@ def fold(index: Index, records: Sequence[Entries]) -> Entries:
     Makes no object for each name: takes some three times the size of the new
     index in memory, where an overlay of the journal takes six.
     """
+    # Of the entries a, b, c, b and c, of which the last deletes c, the first b and the first c are
+    # superseded. This leaves a and the second b; b and c are found in the index as a is, and go.
     changes = end_to_end(records)
     starts = changes.starts.copy()
     starts[_superseded(changes)] = DELETED

@@ -129,11 +129,11 @@ class Index:
         return RaggedColumn(self.column(f"{name}_end").view(np.int64), self.column(name))
 
     def info(self, position: int) -> bytes:
-        """How the array at a position differs from plain rows."""
+        """Return how the array at a position differs from plain rows, packed."""
         return self._item("info", self.infos, position, infos.LIMIT_NBYTES)
 
     def meta(self, position: int) -> bytes:
-        """Metadata of the array at a position, packed."""
+        """Return the metadata of the array at a position, packed."""
         return self._item("meta", self.metas, position, attrs.LIMIT_NBYTES)
 
     def _item(self, what: str, column: RaggedColumn | None, position: int, limit: int) -> bytes:
@@ -151,7 +151,7 @@ class Index:
         return Entry._make([name, *numbers, self.info(position), self.meta(position)])
 
     def name(self, position: int) -> bytes:
-        """Name of the array at a position."""
+        """Return the name of the array at a position."""
         start = self._name_ends[position - 1] if position else 0
         end = self._name_ends[position]
         if not start <= end <= len(self._names):
@@ -159,8 +159,11 @@ class Index:
         return self._names[start:end].tobytes()
 
     def find(self, name: bytes) -> int:
-        """Position of a name, or -1; some four reads of the mapping."""
-        # All in one piece, for this is what a reader does all day.
+        """Return the position of a name, or -1; about four reads of the mapping."""
+        # All in one piece, for this is what a reader does all day. An example: of 8 home slots,
+        # a hash of 0x60000000 has number 0x60000000 * 8 >> 32 = 3. Slots hold a hash and a
+        # position: if slot 3 is (0x60000000, 5) and name 5 is another one, and slot 4 is
+        # (0x68000000, 2), whose home is 3, too, and slot 5 is empty, the name is not there.
         name_hash = crc32(name)
         slots, name_ends, names_at = self._slots, self._name_ends, self._names_at
         at = (name_hash * self._n_homes >> 32) * 2
@@ -178,7 +181,7 @@ class Index:
             self._fail_table()
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
-        """Position of each name, or -1; for names of which most are there.
+        """Return the position of each name, or -1; for names of which most are there.
 
         `find` for each, but as a whole: looks at the table once, and compares
         all names with what is there in one go.
@@ -200,7 +203,7 @@ class Index:
         return b"".join([self._names[start:end] for start, end in spans]) == b"".join(names)
 
     def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
-        """Position of each name, or -1. Vectorised but for names that are there."""
+        """Return the position of each name, or -1. Vectorised but for names that are there."""
         positions = np.full(len(names), -1, np.int64)
         if not self.header.n_arrays:
             return positions
@@ -239,7 +242,7 @@ class Index:
         raise corrupt(self.path, f"is damaged: it has {what}")
 
     def split_names(self, first: int, last: int) -> list[bytes]:
-        """Names of the arrays at positions ``first <= p < last``."""
+        """Return the names of the arrays at positions ``first <= p < last``."""
         names = self.names[first:last]
         if not names.is_sound:
             self._fail(f"names {first} to {last} that do not lie in their column")
@@ -247,7 +250,7 @@ class Index:
         return split
 
     def hashes(self) -> UInt32s:
-        """Hash of the name at each position, read back from the name table."""
+        """Return the hash of the name at each position, read back from the name table."""
         slots = self.column("slot").reshape(-1, 2)
         full = slots[slots[:, 1] != table.EMPTY]
         if len(full) != self.header.n_arrays or (full[:, 1] >= len(full)).any():
@@ -270,7 +273,7 @@ def _content(file: File, backend: Backend) -> tuple[mmap.mmap | bytes, int, File
 
 
 def index_inode(path: str | Path) -> int:
-    """Inode of the index that is in place now, at the path of its file."""
+    """Return the inode of the index that is now at the path of its file."""
     return os.stat(path).st_ino  # noqa: PTH116
 
 

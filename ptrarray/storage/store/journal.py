@@ -96,7 +96,7 @@ class Journal:
         """Read both header slots and join what they say.
 
         A reader holds no lock, and may read the first slot while it is
-        rewritten. The second is whole then, but tells of fewer commits.
+        rewritten. The second is whole then, but has fewer commits.
         """
         for _ in range(_ATTEMPTS):
             raw = self._file.pread(journal_format.RECORDS_START, 0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.format.entries import Entries, Entry, RaggedColumn
+from ptrarray.format.entries import DELETED, Entries, Entry, RaggedColumn
 from ptrarray.format.journal import Changes
 from ptrarray.storage.store.folding import Order
 from ptrarray.storage.store.index import Index
@@ -20,8 +20,8 @@ class Overlay:
     Attributes
     ----------
     entries : dict of bytes to int
-        Where the columns below have the last word of the journal on a name, in
-        the order of commits.
+        The last entry of each name in the columns below, in the order of
+        commits; ``~entry`` where that deletes the name.
     hashes, starts, ends, crcs, pointed : array
         One entry for each name in each record, as in `Entries`.
     infos, metas : dict of int to bytes
@@ -71,6 +71,7 @@ class Overlay:
         self._order = None
 
     def _append(self, added: Entries) -> None:
+        """Apply a record."""
         first = len(self.starts)
         self.hashes.frombytes(added.hashes.tobytes())
         self.starts.frombytes(added.starts.tobytes())
@@ -81,16 +82,19 @@ class Overlay:
             if items is not None:
                 extras.update((at, item) for at, item in enumerate(items.split(), first) if item)
         self.n_rows = max(self.n_rows, added.n_rows)
-        changes = dict(zip(added.names.split(), range(first, len(self.starts)), strict=True))
+        last = len(self.starts)
+        is_deletion = first < last and self.starts[first] == DELETED  # as all of a record, or none
+        entries = range(~first, ~last, -1) if is_deletion else range(first, last)
+        changes = dict(zip(added.names.split(), entries, strict=True))
         # A dict keeps the place of a key that is set again; commits have an order.
         for name in changes.keys() & self.entries.keys():
             del self.entries[name]
         self.entries.update(changes)
 
-    def locate(self, name: bytes) -> int | None:
-        """Return the entry of a name that the journal is about; None if it was deleted."""
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Return the pointer of a name that the journal is about; None if it was deleted."""
         at = self.entries[name]
-        return None if self.starts[at] < 0 else at
+        return None if at < 0 else (self.starts[at], self.ends[at])
 
     def entry(self, at: int, name: bytes) -> Entry:
         """Return all that an entry, which is of this name, says."""
@@ -101,7 +105,8 @@ class Overlay:
     def order(self) -> Order:
         """Where everything is by position; made when it is first asked for."""
         if self._order is None:
-            self._last = np.fromiter(self.entries.values(), np.int64, len(self.entries))
+            last = np.fromiter(self.entries.values(), np.int64, len(self.entries))
+            self._last = np.where(last < 0, ~last, last)
             hashes, starts = map(self._last_words, (self.hashes, self.starts))
             self._order = Order(self._index, list(self.entries), hashes, starts)
         return self._order

@@ -82,8 +82,8 @@ class Snapshot:
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name, or None."""
         if name in self._overlaid:
-            entry = self.overlay.locate(name)
-            return None if entry is None else self.pointer_at(~entry)
+            pointer = self.overlay.find(name)
+            return pointer and self.checked(*pointer)
         index = self.index
         position = index.find(name)
         if position < 0:
@@ -92,10 +92,10 @@ class Snapshot:
         return (start, end) if 0 <= start <= end <= self.n_rows else self.checked(start, end)
 
     def locate(self, name: bytes) -> int | None:
-        """Return where a name is: a position in the index, or ``~entry`` of the overlay."""
+        """Where a name is told of: a position in the index, or ``~entry`` of the overlay."""
         if name in self._overlaid:
-            entry = self.overlay.locate(name)
-            return None if entry is None else ~entry
+            entry = self._overlaid[name]
+            return None if entry < 0 else ~entry
         position = self.index.find(name)
         return None if position < 0 else position
 
@@ -180,10 +180,10 @@ class Snapshot:
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
         if self.overlay.entries:
-            order = self.overlay.order
-            in_overlay, position = order.locate(position)
+            in_overlay, position = self.overlay.order.locate(position)
             if in_overlay:
-                return order.names[position]
+                overlaid: bytes = self.overlay.order.names[position]
+                return overlaid
         return self.index.name(position)
 
     def names(self) -> Iterator[bytes]:
