@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
-from array import array as column_of
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 import ptrarray
 from ptrarray import BadInputError, DuplicateNameError
 from ptrarray.format import checksum, journal, table
+from ptrarray.format.entries import DELETED, Entries, Entry, RaggedColumn, end_to_end
 from ptrarray.format.names import encode, encode_with_ends, ends_of, hash_all
 from ptrarray.intake.casting import fit
 from ptrarray.storage.store.folding import fold
@@ -208,18 +208,26 @@ def test_names_are_found_as_one_by_one(tmp_path: Path) -> None:
 # one array a call ---------------------------------------------------------------------------------
 
 
+def table_of(rows: Iterable[Entry]) -> Entries:
+    return Entries.of(*zip(*rows, strict=True))
+
+
+BYTES = st.binary(max_size=300) | st.integers(250, 260).map(bytes)
+
+
 @given(
-    st.binary(max_size=300) | st.integers(250, 260).map(bytes),
+    st.sampled_from([journal.PUT, journal.POINT, journal.DELETE]),
+    *[BYTES] * 3,
     *[st.sampled_from([0, 1, 255, 2**31, 2**32 - 1])] * 2,
-    *[st.sampled_from([0, 1, 2**32, 2**62])] * 2,
+    *[st.sampled_from([0, 1, 2**32, 2**62 - 1])] * 2,
 )
-def test_the_record_of_one_array(name: bytes, name_hash: int, crc: int, at: int, more: int) -> None:
-    ints, longs = column_of("I", [name_hash]), column_of("Q", [at])
-    pointed = journal.Pointed(
-        [name], ints, longs, column_of("Q", [at + more]), column_of("I", [crc])
-    )
-    ((_, plain),) = journal.encode_put(pointed, seed=77)
-    assert journal.encode_put_one(name, name_hash, at, at + more, crc, seed=77) == plain
+def test_the_record_of_one_array(
+    kind: int, name: bytes, info: bytes, meta: bytes, name_hash: int, crc: int, at: int, more: int
+) -> None:
+    entry = Entry(name, at, at + more, crc, info=info, meta=meta)
+    entries = table_of([entry])._replace(hashes=np.array([name_hash], np.uint32))
+    ((_, plain),) = journal.encode_records(kind, entries, seed=77)
+    assert journal.encode_one(kind, entry, name_hash, seed=77) == plain
 
 
 @given(st.lists(strategies.names(), max_size=4))
@@ -619,6 +627,70 @@ def test_what_fits_is_not_copied(dtype: Any, layout: Callable[[Array], Array]) -
     assert np.array_equal(found, array)
 
 
+# A ragged column is a list of bytes, and a table one of rows ------------------------------------------
+
+
+ITEMS = st.lists(st.binary(max_size=3), max_size=5)
+NUMBERS = [st.integers(0, 9)] * 3 + [st.just(0)]
+ROWS = st.lists(st.builds(Entry, st.binary(max_size=3), *NUMBERS, *[st.binary(max_size=2)] * 2))
+
+
+def rows_of(entries: Entries) -> list[Entry]:
+    """Take a table apart."""
+    columns: list[Any] = [
+        [b""] * entries.n_names if column is None else list(column) for column in entries
+    ]
+    assert list(hash_all(columns[0])) == columns.pop(1)
+    return list(map(Entry, *columns))
+
+
+@given(ITEMS, st.slices(5).map(lambda some: slice(some.start, some.stop)))
+def test_a_ragged_column_is_a_list(items: list[bytes], some: slice) -> None:
+    column = RaggedColumn.of(items)
+    assert column.is_sound
+    assert len(column) == len(items)
+    assert list(column) == column.split() == items
+    assert column[some].split() == items[some]
+    spans = zip(column.starts.tolist(), column.ends.tolist(), strict=True)
+    assert [b"".join(items)[start:end] for start, end in spans] == items
+
+
+@pytest.mark.parametrize("ends", [[-1, 3], [2, 1], [1, 4], [5, 3]])
+def test_a_ragged_column_that_is_not_sound(ends: list[int]) -> None:
+    column = RaggedColumn(np.array(ends), np.zeros(3, np.uint8))
+    assert not column.is_sound
+    assert not column[:].is_sound
+    with pytest.raises(ValueError, match="bytes"):
+        list(column)
+
+
+@given(st.lists(ROWS, max_size=3), st.integers(0, 4), st.integers(0, 4))
+def test_a_table_is_a_list_of_rows(parts: list[list[Entry]], first: int, last: int) -> None:
+    rows = [row for part in parts for row in part]
+    joined = end_to_end(list(map(table_of, parts)))
+    assert rows_of(table_of(rows)) == rows_of(joined) == rows
+    assert rows_of(joined.part(slice(first, last))) == rows[first:last]
+    assert joined.n_rows == max([row.end for row in rows if row.start < row.end], default=0)
+
+
+@given(ROWS, st.sampled_from([journal.PUT, journal.POINT, journal.DELETE]))
+def test_a_table_as_records(rows: list[Entry], kind: int) -> None:
+    """Also if it does not go into one."""
+    pointed = int(kind == journal.POINT)
+    rows = [row._replace(end=row.start + row.end, pointed=pointed) for row in rows]
+    gone = [Entry(row.name, DELETED, DELETED, 0) for row in rows]
+    for limit in (1, 2, 2**22):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(journal, "RECORD_LIMIT_NAMES", limit)
+            records = journal.encode_records(kind, table_of(rows), seed=3)
+        frames = list(journal.frames(b"".join(raw for _, raw in records), 0, 3, "here"))
+        assert len(frames) == max(1, -(-len(rows) // limit))
+        assert [frame.n_more for frame in frames] == list(reversed(range(len(frames))))
+        assert [frame.hashes().tolist() for frame in frames] == [list(some) for some, _ in records]
+        decoded = end_to_end(journal.decode_all(frames, "here").records)
+        assert rows_of(decoded) == (gone if kind == journal.DELETE else rows)
+
+
 # A checkpoint folds the journal in without an overlay --------------------------------------------------
 
 
@@ -644,6 +716,15 @@ def change_at_random(writer: ptrarray.PointerArrayWriter, rng: np.random.Generat
             writer[name] = np.ones((2, int(rng.integers(3))))
 
 
+def folded_one_by_one(index: Index, records: list[Entries]) -> list[Entry]:
+    rows = {row.name: row for row in rows_of(index.entries())}
+    for row in itertools.chain.from_iterable(map(rows_of, records)):
+        rows.pop(row.name, None)
+        if row.start != DELETED:
+            rows[row.name] = row
+    return sorted(rows.values(), key=lambda row: row.start)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_folding_a_journal_in(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
@@ -656,16 +737,39 @@ def test_folding_a_journal_in(seed: int, tmp_path: Path) -> None:
         change_at_random(writer, rng)
     session = Session(tmp_path / "a.ptr")
     with session.locked(), Journal(tmp_path / "a.ptr", writable=False) as log:
-        told = [
-            (frame.kind, journal.decode_columns(frame, log.path))
-            for frame in log.frames(session.journal_header, journal.RECORDS_START)
-            if frame.kind != journal.ATTRS
-        ]
-        plain = session.snapshot().overlay.order.columns()
-        for column, folded in zip(plain, fold(session.index, told), strict=True):
-            assert type(column) is type(folded)
-            parts: Any = column if isinstance(column, tuple) else (column,)
-            others: Any = folded if isinstance(folded, tuple) else (folded,)
-            assert all(np.array_equal(*pair) for pair in zip(parts, others, strict=True))
+        records = log.changes(session.journal_header, journal.RECORDS_START).records
+        plain, folded = session.snapshot().overlay.folded(), fold(session.index, records)
+        for column, other in zip(plain, folded, strict=True):
+            assert type(column) is type(other)
+            pair: Any = column, other
+            if isinstance(column, RaggedColumn):
+                assert np.array_equal(*(ragged.ends for ragged in pair))
+                pair = [ragged.joined for ragged in pair]
+            assert column is None or np.array_equal(*pair)
+        assert rows_of(folded) == folded_one_by_one(session.index, records)
     session.release()
+    writer.close()
+
+
+@pytest.mark.parametrize("starts", list(itertools.permutations([0, 10, 20, 30])))
+def test_an_index_that_is_not_in_data_order(starts: tuple[int, ...], tmp_path: Path) -> None:
+    """Every array is there once, all the same."""
+    path = tmp_path / "a.ptr"
+    writer = ptrarray.create(path, dtype="u1", rows=99)
+    rows = [Entry(name, at, at) for name, at in zip([b"a", b"b", b"c", b"d"], starts, strict=True)]
+    session = Session(path)
+    with session.locked():
+        session.replace_index(table_of(rows), n_rows=99)
+    session.release()
+    for name, start in [("e", 25), ("f", 5), ("b", 15)]:
+        writer.write({name: np.zeros(1, np.uint8)}, start=start, overwrite=True)
+    pointers = {row.name.decode(): (row.start, row.end) for row in rows}
+    pointers |= {"e": (25, 26), "f": (5, 6), "b": (15, 16)}
+    for _ in range(2):
+        with ptrarray.open(path) as store:
+            assert len(store) == len(pointers)
+            assert store.pointers == pointers
+            columns = zip(store.starts.tolist(), store.ends.tolist(), strict=True)
+            assert dict(zip(store, columns, strict=True)) == pointers
+        ptrarray.checkpoint(path)
     writer.close()

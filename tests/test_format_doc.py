@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import struct
-from array import array
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 import ptrarray
 from ptrarray.format import attrs, index, infos, journal, names, table
+from ptrarray.format.entries import Entries
 from ptrarray.intake import batch
 from ptrarray.storage.writing import session
 from tests.golden import make
@@ -248,8 +248,8 @@ KINDS = {
     "attrs": journal.ATTRS,
     "point": journal.POINT,
 }
-# What a record tells of: two names, the second without rows.
-TOLD: dict[str, Any] = {
+# What a record has: two names, the second without rows.
+RECORDED: dict[str, Any] = {
     "hashes": [1, 2],
     "name_ends": [1, 3],
     "names": list(b"abc"),
@@ -265,17 +265,16 @@ EXTRAS = ("info_ends", "infos", "meta_ends", "metas")  # only where an array has
 
 
 def encoded(kind: str, *, with_extras: bool = False) -> bytes:
-    told = [b"a", b"bc"], array("I", TOLD["hashes"])
-    columns = array("Q", TOLD["starts"]), array("Q", TOLD["ends"]), array("I", TOLD["crcs"])
+    if kind == "attrs":
+        return journal.encode_attrs({"rate": 1}, 0)
+    starts, ends, crcs, hashes = (RECORDED[key] for key in ("starts", "ends", "crcs", "hashes"))
     extras: Any = ([b"", b"de"], [b"f", b""]) if with_extras else ()
-    match kind:
-        case "attrs":
-            return journal.encode_attrs({"rate": 1}, 0)
-        case "delete":
-            ((_, record),) = journal.encode_delete(*told, 0)
-            return record
-    pointed = journal.Pointed(*told, *columns, *extras)
-    return journal.encode_pointers(KINDS[kind], pointed, 0, n_more=3)
+    entries = Entries.of([b"a", b"bc"], starts, ends, crcs, 0, *extras)
+    entries = entries._replace(hashes=np.array(hashes, np.uint32))
+    if kind == "delete":
+        ((_, record),) = journal.encode_records(journal.DELETE, entries, 0)
+        return record
+    return journal.encode_record(KINDS[kind], entries, 0, n_more=3)
 
 
 def test_bodies_of_records() -> None:
@@ -283,7 +282,7 @@ def test_bodies_of_records() -> None:
     kinds = {name: (int(number), fields) for number, name, fields, _ in iter_of_length(rows, 4)}
     types = {field: kind for field, kind, _ in iter_of_length(rows, 3)}
     assert {name: number for name, (number, _) in kinds.items()} == KINDS
-    assert set(types) == set(TOLD)
+    assert set(types) == set(RECORDED)
     for name, (number, documented) in kinds.items():
         kind, n_more, *fields = msgpack.unpackb(encoded(name)[9:])
         assert (kind, n_more) == (number, 3 if "crcs" in documented else 0)
@@ -291,11 +290,11 @@ def test_bodies_of_records() -> None:
             if field == "attrs":
                 assert found == {"rate": 1}
             else:
-                assert np.frombuffer(found, types[field]).tolist() == TOLD[field]
+                assert np.frombuffer(found, types[field]).tolist() == RECORDED[field]
     for name in ("put", "point"):
         fields = msgpack.unpackb(encoded(name, with_extras=True)[9:])[-4:]
         for field, found in zip(EXTRAS, fields, strict=True):
-            assert np.frombuffer(found, types[field]).tolist() == TOLD[field]
+            assert np.frombuffer(found, types[field]).tolist() == RECORDED[field]
 
 
 def iter_of_length(rows: list[Row], n_cells: int) -> Iterator[Any]:

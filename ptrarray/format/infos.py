@@ -26,7 +26,7 @@ class Info(NamedTuple):
     dtype : numpy.dtype or None
         Only in a mixed store; None: uint8.
     shape : tuple of int or None
-        None: one axis, or the rows that the pointer tells of.
+        None: one axis, or the rows of the pointer.
     is_fortran : bool
         Whether the elements lie in Fortran order.
     fill_value : bytes or None
@@ -173,7 +173,7 @@ def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
     layout : Layout
         Of the store.
     rows : ndarray, shape (length, *row_shape)
-        What the pointer tells of.
+        Those of its pointer.
     mask : ndarray of uint8, shape (mask bytes,), or None
         Its mask.
     raw : bytes

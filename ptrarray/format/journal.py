@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import struct
-from array import array
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
@@ -13,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.format.checksum import crc32
+from ptrarray.format.entries import DELETED, Entries, Entry, RaggedColumn
 from ptrarray.format.index import corrupt
-from ptrarray.format.names import ends_of
 
 MAGIC = b"ptrjrnl1"
 SLOT_NBYTES = 4096
@@ -37,9 +35,10 @@ _FIELD_TYPES: dict[int, tuple[list[type], ...]] = {
     ATTRS: ([dict],),
 }
 _CRC_NBYTES = 4
-# The fields of one name before and after the name itself, as msgpack packs them.
-_BEFORE_NAME = struct.Struct("<3B 2BI 2BQ 2B")
-_AFTER_NAME = struct.Struct("<2BQ 2BQ 2BI")
+# A record of one name as msgpack packs it: up to the name; start, end and CRC; up to the info and
+# the metadata each.
+_TO_NAME, _NUMBERS = struct.Struct("<3B 2BI 2BQ 2B"), struct.Struct("<2BQ 2BQ 2BI")
+_TO_ITEM = struct.Struct("<2BQ 2B")
 _FIXARRAY, _BIN8, _BIN8_LIMIT = 0x90, 0xC4, 256
 LIVE_NBYTES = len(_SLOT_PREFIX) + _SLOT.size
 FRAME_PREFIX_NBYTES = _RECORD.size
@@ -57,13 +56,13 @@ class JournalHeader(NamedTuple):
     next_generation: int = 0  # of an index that is being put in place, or was by a killed process
 
     def encode(self) -> bytes:
-        """Bytes of a header slot, less its padding."""
+        """Return the bytes of a header slot, less its padding."""
         raw = _SLOT.pack(MAGIC, *self, 0)[:-_CRC_NBYTES]
         return _SLOT_PREFIX + raw + crc32(raw).to_bytes(_CRC_NBYTES, "little")
 
     @property
     def seed(self) -> int:
-        """CRC that those of the records go on from.
+        """CRC-32 from which those of the records continue.
 
         A record left over from an earlier generation, or from another store,
         does not match it.
@@ -115,24 +114,6 @@ def decode_header(raw: bytes, where: str) -> JournalHeader:
     )
 
 
-class Record(NamedTuple):
-    """One change: names given pointers, names deleted, or new attrs.
-
-    `PUT` tells of rows that were written for the names, `POINT` of rows that
-    exist and may have other names, too.
-    """
-
-    kind: int
-    hashes: npt.NDArray[np.uint32]
-    names: list[bytes]
-    starts: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
-    crcs: npt.NDArray[np.uint32]
-    attrs: dict[str, Any]
-    infos: list[bytes] | None = None  # of each array, if any has one
-    metas: list[bytes] | None = None
-
-
 class Frame(NamedTuple):
     """A record's bytes, checked but not decoded."""
 
@@ -143,83 +124,92 @@ class Frame(NamedTuple):
     fields: list[Any]
 
     def hashes(self) -> npt.NDArray[np.uint32]:
-        """Hashes of the names it tells of; empty for attrs."""
+        """Return the hashes of its names; none for attrs."""
         raw = self.fields[0] if self.kind != ATTRS else b""
         return np.frombuffer(raw, "<u4")
 
 
-class Pointed(NamedTuple):
-    """Names and what a record gives to each: one entry an array in every column."""
-
-    names: list[bytes]
-    hashes: array[int]
-    starts: array[int]  # of 64-bit numbers, as the next
-    ends: array[int]
-    crcs: array[int]
-    infos: list[bytes] | None = None  # None where none has one
-    metas: list[bytes] | None = None
-    name_ends: array[int] | None = None  # if they are known
-
-    def part(self, some: slice) -> Pointed:
-        """Return some of the entries."""
-        columns: list[Any] = [None if column is None else column[some] for column in self]
-        return Pointed(*columns)._replace(name_ends=None)
+HashedRecord = tuple[Sequence[int], bytes]  # a record, and the hashes of its names
 
 
-def encode_put(pointed: Pointed, seed: int) -> list[tuple[array[int], bytes]]:
-    """Return the records that give names rows written for them.
+class Changes(NamedTuple):
+    """What some records change."""
 
-    Each comes with the hashes of its names.
+    records: list[Entries]  # of each that is about names, in order
+    attrs: dict[str, Any] | None = None  # the user's, if they are replaced
+
+
+def encode_records(kind: int, entries: Entries, seed: int) -> list[HashedRecord]:
+    """Return the records of one commit: one, unless there are more names than fit in it."""
+    n_names, parts = entries.n_names, [entries]
+    if n_names > RECORD_LIMIT_NAMES:
+        starts = range(0, n_names, RECORD_LIMIT_NAMES)
+        parts = [entries.part(slice(at, at + RECORD_LIMIT_NAMES)) for at in starts]
+    numbered = zip(reversed(range(len(parts))), parts, strict=True)
+    # Items of a memoryview are Python's ints.
+    return [(memoryview(part.hashes), encode_record(kind, part, seed, n)) for n, part in numbered]
+
+
+def encode_rows(kind: int, rows: Sequence[Entry], seed: int) -> list[HashedRecord]:
+    """Return the records of one commit, each with the hashes of its names."""
+    if len(rows) == 1:
+        name_hash = crc32(rows[0].name)
+        return [((name_hash,), encode_one(kind, rows[0], name_hash, seed))]
+    return encode_records(kind, Entries.of(*zip(*rows, strict=True)), seed)
+
+
+def encode_delete(names: Sequence[bytes], seed: int) -> list[HashedRecord]:
+    """Return the records of one commit that deletes names."""
+    if len(names) == 1:
+        return encode_rows(DELETE, [Entry(names[0])], seed)
+    return encode_records(DELETE, Entries.of(names), seed)
+
+
+def encode_record(kind: int, entries: Entries, seed: int, n_more: int = 0) -> bytes:
+    """Return the record that gives names rows, or deletes them.
+
+    Parameters
+    ----------
+    kind : int
+        `PUT` if the rows were written for the names, `POINT` if they may have
+        other names, too; `DELETE`.
+    entries : Entries
+        Names, and what they are given unless they are deleted.
+    seed : int
+        Of the journal: see `JournalHeader.seed`.
+    n_more : int
+        Records of the same commit that follow.
     """
-    if len(pointed.names) <= RECORD_LIMIT_NAMES:
-        return [(pointed.hashes, encode_pointers(PUT, pointed, seed))]
-    records = []
-    for some, n_more in _parts(len(pointed.names)):
-        part = pointed.part(some)
-        records.append((part.hashes, encode_pointers(PUT, part, seed, n_more)))
-    return records
+    names, hashes, starts, ends, crcs, _, infos, metas = entries
+    columns: list[Any] = [hashes, names.ends, names.joined]
+    if kind != DELETE:
+        columns += [starts, ends, crcs]
+        if infos is not None or metas is not None:
+            for extras in (infos, metas):
+                column = RaggedColumn.blank(len(names)) if extras is None else extras
+                columns += [column.ends, column.joined]
+    return _frame([kind, n_more, *(column.tobytes() for column in columns)], seed)
 
 
-def encode_pointers(kind: int, pointed: Pointed, seed: int, n_more: int = 0) -> bytes:
-    """Return the record of kind `PUT` or `POINT` that gives each name its rows."""
-    names, hashes, starts, ends, crcs, infos, metas, name_ends = pointed
-    known = ends_of(names) if name_ends is None else name_ends
-    fields = [kind, n_more, hashes.tobytes(), known.tobytes(), b"".join(names)]
-    fields += [starts.tobytes(), ends.tobytes(), crcs.tobytes()]
-    if infos or metas:
-        for extras in (infos or [b""] * len(names), metas or [b""] * len(names)):
-            fields += [ends_of(extras).tobytes(), b"".join(extras)]
-    return _frame(fields, seed)
+def encode_one(kind: int, entry: Entry, name_hash: int, seed: int) -> bytes:
+    """Return the record of one name.
 
-
-def encode_put_one(name: bytes, name_hash: int, start: int, end: int, crc: int, seed: int) -> bytes:
-    """Return the record of kind `PUT` for one array that has neither info nor metadata.
-
-    The same as `encode_put` gives, in a quarter of the time.
+    The same as `encode_record` gives, in a quarter of the time.
     """
-    if len(name) >= _BIN8_LIMIT:
-        columns = array("I", [name_hash]), array("Q", [start]), array("Q", [end]), array("I", [crc])
-        return encode_pointers(PUT, Pointed([name], *columns), seed)
-    hash_and_end = _BIN8, 4, name_hash, _BIN8, 8, len(name)
-    before = _BEFORE_NAME.pack(_FIXARRAY + 8, PUT, 0, *hash_and_end, _BIN8, len(name))
-    after = _AFTER_NAME.pack(_BIN8, 8, start, _BIN8, 8, end, _BIN8, 4, crc)
-    return _framed(before + name + after, seed)
-
-
-def encode_delete(
-    names: list[bytes], hashes: array[int], seed: int
-) -> Iterator[tuple[array[int], bytes]]:
-    """Yield the records that delete `names`, each with the hashes of its names."""
-    for part, n_more in _parts(len(names)):
-        some = names[part]
-        named = [hashes[part].tobytes(), ends_of(some).tobytes(), b"".join(some)]
-        yield hashes[part], _frame([DELETE, n_more, *named], seed)
-
-
-def _parts(n_names: int) -> Iterator[tuple[slice, int]]:
-    """Yield the names that go into each record of a commit, and how many records follow."""
-    for at in range(0, n_names, RECORD_LIMIT_NAMES):
-        yield slice(at, at + RECORD_LIMIT_NAMES), (n_names - 1 - at) // RECORD_LIMIT_NAMES
+    name, start, end, crc, _, info, meta = entry
+    nbytes = len(name)
+    if nbytes >= _BIN8_LIMIT or len(info) >= _BIN8_LIMIT or len(meta) >= _BIN8_LIMIT:
+        entries = Entries.of(*zip(*[entry], strict=True))
+        return encode_record(kind, entries._replace(hashes=np.array([name_hash], np.uint32)), seed)
+    n_fields = 5 if kind == DELETE else 12 if info or meta else 8
+    array = _FIXARRAY + n_fields
+    raw = _TO_NAME.pack(array, kind, 0, _BIN8, 4, name_hash, _BIN8, 8, nbytes, _BIN8, nbytes) + name
+    if n_fields > 5:
+        raw += _NUMBERS.pack(_BIN8, 8, start, _BIN8, 8, end, _BIN8, 4, crc)
+    if n_fields > 8:
+        for item in (info, meta):
+            raw += _TO_ITEM.pack(_BIN8, 8, len(item), _BIN8, len(item)) + item
+    return _framed(raw, seed)
 
 
 def encode_attrs(attrs: dict[str, Any], seed: int, n_more: int = 0) -> bytes:
@@ -228,7 +218,7 @@ def encode_attrs(attrs: dict[str, Any], seed: int, n_more: int = 0) -> bytes:
 
 
 def kind_of(record: bytes) -> int:
-    """Kind of a record that was encoded here."""
+    """Return the kind of a record that was encoded here."""
     return record[_RECORD.size + _CRC_NBYTES + 1]  # after the array's own byte
 
 
@@ -266,7 +256,7 @@ def frames(raw: bytes, start_byte: int, seed: int, where: str) -> Iterator[Frame
 
 
 def frame_nbytes(prefix: bytes, start_byte: int, where: str) -> int:
-    """Bytes of the record whose first bytes are given."""
+    """Return the size in bytes of a record, of which these are the first bytes."""
     if len(prefix) < _RECORD.size or prefix[0] != _BIN32:
         raise corrupt(where, f"has a damaged record at byte {start_byte}")
     return _RECORD.size + int(_RECORD.unpack(prefix)[1])
@@ -281,70 +271,44 @@ def _unpack(body: memoryview) -> tuple[int, int, list[Any]]:
     return kind, n_more, fields
 
 
-class Told(NamedTuple):
-    """The columns of a record as they are: items end to end, and where each ends."""
-
-    hashes: npt.NDArray[np.uint32]
-    names: Items
-    starts: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
-    crcs: npt.NDArray[np.uint32]
-    infos: Items | None = None
-    metas: Items | None = None
-
-
-class Items(NamedTuple):
-    """Items of bytes end to end."""
-
-    ends: npt.NDArray[np.int64]
-    joined: bytes
-
-    def split(self) -> list[bytes]:
-        """Return the items one by one."""
-        return [self.joined[i:j] for i, j in pairwise([0, *self.ends.tolist()])]
-
-
-def decode(frame: Frame, where: str) -> Record:
-    """Decode a record, and check that its columns fit together."""
-    if frame.kind == ATTRS:
-        nothing = np.empty(0, np.int64)
-        empty = nothing.astype(np.uint32)
-        return Record(ATTRS, empty, [], nothing, nothing, empty, frame.fields[0])
-    told = decode_columns(frame, where)
-    infos, metas = (None if items is None else items.split() for items in told[5:])
-    names = told.names.split()
-    return Record(frame.kind, told.hashes, names, *told[2:5], {}, infos, metas)
-
-
-def decode_columns(frame: Frame, where: str) -> Told:
-    """Decode the columns of a record of names, and check that they fit together."""
+def decode(frame: Frame, where: str) -> Entries:
+    """Decode a record that is about names, and check that its columns fit together."""
     hashes, fields = frame.hashes(), frame.fields
+    n_names = len(hashes)
     try:
-        names = _items(fields[1], fields[2], len(hashes))
+        names = _items(fields[1], fields[2], n_names)
         if frame.kind == DELETE:
-            nothing = np.empty(0, np.int64)
-            return Told(hashes, names, nothing, nothing, nothing.astype(np.uint32))
+            rows, zeros = np.full(n_names, DELETED), np.zeros(n_names, np.uint32)
+            return Entries(names, hashes, rows, rows, zeros, zeros.astype(np.uint8))
         starts, ends = np.frombuffer(fields[3], "<i8"), np.frombuffer(fields[4], "<i8")
         crcs = np.frombuffer(fields[5], "<u4")
-        if {len(starts), len(ends), len(crcs)} != {len(hashes)}:
+        if {len(starts), len(ends), len(crcs)} != {n_names}:
             raise ValueError("columns of different lengths")
-        if (starts < 0).any() or (starts > ends).any():
+        if ((starts < 0) | (starts > ends)).any():
             raise ValueError("a range that ends before it begins")
-        told = Told(hashes, names, starts, ends, crcs)
-        if len(fields) > 6:
-            infos = _items(fields[6], fields[7], len(hashes))
-            told = told._replace(infos=infos, metas=_items(fields[8], fields[9], len(hashes)))
+        extras = [_items(fields[at], fields[at + 1], n_names) for at in range(6, len(fields), 2)]
     except ValueError as error:
         what = f"has a record at byte {frame.start_byte} that makes no sense"
         raise corrupt(where, what) from error
-    return told
+    pointed = np.zeros(n_names, np.uint8)
+    pointed[:] = frame.kind == POINT
+    return Entries(names, hashes, starts, ends, crcs, pointed, *extras)
 
 
-def _items(raw_ends: bytes, joined: bytes, n_items: int) -> Items:
-    """Check that items fit together."""
-    ends = np.frombuffer(raw_ends, "<i8")
-    if len(ends) != n_items:
-        raise ValueError(f"{len(ends)} ends for {n_items} items")
-    if n_items and (ends[0] < 0 or (ends[1:] < ends[:-1]).any() or ends[-1] != len(joined)):
-        raise ValueError(f"ends that do not fit {len(joined)} bytes")
-    return Items(ends, joined)
+def decode_all(frames: Iterable[Frame], where: str) -> Changes:
+    """Decode records of any kind."""
+    records, attrs = [], None
+    for frame in frames:
+        if frame.kind == ATTRS:
+            attrs = frame.fields[0]
+        else:
+            records.append(decode(frame, where))
+    return Changes(records, attrs)
+
+
+def _items(raw_ends: bytes, joined: bytes, n_items: int) -> RaggedColumn:
+    """Return items of bytes, when they are as many as they should be, and fill their column."""
+    items = RaggedColumn(np.frombuffer(raw_ends, "<i8"), np.frombuffer(joined, np.uint8))
+    if len(items) != n_items or not items.is_sound or (n_items and items.ends[-1] != len(joined)):
+        raise ValueError(f"{len(items)} ends for {n_items} items in {len(joined)} bytes")
+    return items

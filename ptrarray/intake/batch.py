@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise, repeat
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from ptrarray.errors import BadInputError
 from ptrarray.format import infos, metadata, table
 from ptrarray.format import names as naming
 from ptrarray.format.checksum import crc32
-from ptrarray.format.journal import Pointed, encode_put, encode_put_one
+from ptrarray.format.entries import Entries, Entry, RaggedColumn
+from ptrarray.format.journal import PUT, HashedRecord, encode_one, encode_records
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_dtype
 from ptrarray.intake.casting import Fitted, as_array, fit, fit_masked, fit_shaped
 
@@ -90,24 +90,34 @@ class Batch:
         bounds = [*self.offsets[:-1:n_buffers], self.n_rows]
         return [(end - start) * row_nbytes for start, end in pairwise(bounds)]
 
-    def records(self, start: int, seed: int) -> list[tuple[array[int], bytes]]:
-        """Return the journal's records when the batch begins at row `start`, with their hashes."""
-        has_extras = self.lengths is not None or self.metas is not None
-        if len(self.names) != 1 or has_extras:
-            return encode_put(self._pointed(start), seed)
+    def records(self, start: int, seed: int) -> list[HashedRecord]:
+        """Return the journal's records when the batch begins at row `start`."""
+        if len(self.names) != 1:
+            records = encode_records(PUT, self._entries(start), seed)
+            # The very hashes that a session has just sorted, to look for them.
+            return [(self.hashes, records[0][1])] if len(records) == 1 else records
         (name,), (name_hash,), (crc,) = self.names, self.hashes, self._crcs or self.crcs
-        end = start + self.n_rows
-        return [(self.hashes, encode_put_one(name, name_hash, start, end, crc, seed))]
+        end = start + (self.n_rows if self.lengths is None else self.lengths[0])
+        info = self.infos[0] if self.infos else b""
+        meta = self.metas[0] if self.metas else b""
+        entry = Entry(name, start, end, crc, 0, info, meta)
+        return [(self.hashes, encode_one(PUT, entry, name_hash, seed))]
 
-    def _pointed(self, start: int) -> Pointed:
-        """Return what the journal records when the batch begins at row `start`."""
-        shifted = np.frombuffer(self.offsets, np.uint64) + np.uint64(start)
-        bounds = array("Q", shifted.tobytes())
+    def _entries(self, start: int) -> Entries:
+        """Return what is committed when the batch begins at row `start`."""
+        bounds = np.frombuffer(self.offsets, np.int64) + start
         starts, ends = bounds[:-1], bounds[1:]
         if self.lengths is not None:
-            ends = array("Q", map(add, starts, self.lengths))
-        columns = self.hashes, starts, ends, self.crcs
-        return Pointed(self.names, *columns, self.infos, self.metas, self.name_ends)
+            ends = starts + np.frombuffer(self.lengths, np.int64)
+        names = RaggedColumn(
+            np.frombuffer(self.name_ends, np.int64), np.frombuffer(b"".join(self.names), np.uint8)
+        )
+        hashes, crcs = np.frombuffer(self.hashes, np.uint32), np.frombuffer(self.crcs, np.uint32)
+        pointed = np.zeros(len(starts), np.uint8)
+        infos, metas = (
+            None if items is None else RaggedColumn.of(items) for items in (self.infos, self.metas)
+        )
+        return Entries(names, hashes, starts, ends, crcs, pointed, infos, metas)
 
 
 def from_mapping(

@@ -20,7 +20,7 @@ import msgpack
 import numpy as np
 
 import ptrarray
-from ptrarray.format import journal as layout
+from ptrarray.format import journal as journal_format
 from ptrarray.format.index import VERSION
 
 FOLDER = Path(__file__).parent
@@ -204,7 +204,7 @@ def _killed_before_rename(path: Path) -> None:
     writer = ptrarray.append(path)
     writer["b"] = [2]
     log = path / "journal.msgpack"
-    header = layout.decode_slot(log.read_bytes())
+    header = journal_format.decode_slot(log.read_bytes())
     assert header is not None
     _overwrite(log, 0, header._replace(next_generation=header.generation + 1).encode())
     (path / "index.msgpack.new").write_bytes((path / "index.msgpack").read_bytes()[:100])
@@ -219,7 +219,7 @@ def _torn_append(path: Path) -> None:
     writer["b"] = [2]
     log = path / "journal.msgpack"
     with log.open("ab") as file:
-        file.write(log.read_bytes()[layout.RECORDS_START :][:-7])
+        file.write(log.read_bytes()[journal_format.RECORDS_START :][:-7])
 
 
 def _torn_header(path: Path) -> None:
@@ -506,8 +506,8 @@ def _journal_header(**changes: Any) -> Change:
 
     def change(path: Path) -> None:
         file = path / "journal.msgpack"
-        for at in (0, layout.SLOT_NBYTES):
-            header = layout.decode_slot(file.read_bytes()[at:])
+        for at in (0, journal_format.SLOT_NBYTES):
+            header = journal_format.decode_slot(file.read_bytes()[at:])
             assert header is not None
             _overwrite(file, at, header._replace(**changes).encode())
 

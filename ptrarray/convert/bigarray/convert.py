@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,11 @@ from ptrarray.creation import is_store
 from ptrarray.errors import BadInputError, CorruptStoreError
 from ptrarray.format import names as naming
 from ptrarray.format.checksum import crc32
+from ptrarray.format.entries import Entries
 from ptrarray.intake.choices import check_choice
 from ptrarray.intake.paths import absolute
 from ptrarray.storage.lifecycle.create import create_store, exists, new_header, replace_store
 from ptrarray.storage.shards.marker import is_sharded
-from ptrarray.storage.store.index import Columns
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.mapping import map_file
 from ptrarray.storage.system.transfer import transfer
@@ -108,19 +108,19 @@ def from_bigarray(
         if items is None:
             items = [(_UNNAMED, (0, header.n_rows))]
             notes = [f"it has no index: its rows are one array, {_UNNAMED!r}"]
-        plan = _planned(items, header.n_rows)
+        entries, failures = _planned(items, header.n_rows)
 
-        def fill(data: File) -> Columns:
+        def fill(data: File) -> Entries:
             nbytes = header.end_byte - header.start_byte
             transfer(file, header.start_byte, data, nbytes, progress=progress)
-            return plan.columns(data, header.layout.width)
+            return _summed(entries, data, header.layout.width)
 
         # Rows of names that failed are kept from being written over.
-        n_reserved = header.n_rows if plan.failures else int(plan.ends.max(initial=0))
+        n_reserved = header.n_rows if failures else int(entries.ends.max(initial=0))
         facts = replace(new_header(header.layout, header.n_rows, {}), n_reserved=n_reserved)
         (replace_store if is_there else create_store)(directory, facts, fill)
-    failures = [Failure(*failure) for failure in plan.failures.items()]
-    return Report(converted=len(plan.names), failures=failures, notes=notes)
+    failed = [Failure(*failure) for failure in failures.items()]
+    return Report(converted=entries.n_names, failures=failed, notes=notes)
 
 
 def _read(file: File) -> tuple[OldHeader, list[tuple[Any, Any]] | None]:
@@ -152,32 +152,16 @@ def _corrupt(file: File, what: str) -> CorruptStoreError:
     return CorruptStoreError(f"{file.path} {what}", path=file.path)
 
 
-class _Plan(NamedTuple):
-    """Arrays of the store to be, in data order, and what cannot be one."""
-
-    names: list[bytes]
-    starts: Int64s
-    ends: Int64s
-    failures: dict[str, str]
-
-    def columns(self, data: File, width: int) -> Columns:
-        """Return the columns of the index, with the checksums of the rows in `data`."""
-        bounds = zip((self.starts * width).tolist(), (self.ends * width).tolist(), strict=True)
-        with memoryview(map_file(data)) as raw:
-            crcs = [crc32(raw[start:end]) for start, end in bounds]
-        return Columns(
-            self.starts,
-            self.ends,
-            np.array(crcs, np.uint32),
-            np.zeros(len(self.names), np.uint8),
-            np.array(naming.hash_all(self.names), np.uint32),
-            np.cumsum([len(name) for name in self.names], dtype=np.int64),
-            np.frombuffer(b"".join(self.names), np.uint8),
-        )
+def _summed(entries: Entries, data: File, width: int) -> Entries:
+    """Return arrays with the checksums of their rows in a file."""
+    bounds = zip((entries.starts * width).tolist(), (entries.ends * width).tolist(), strict=True)
+    with memoryview(map_file(data)) as raw:
+        crcs = [crc32(raw[start:end]) for start, end in bounds]
+    return entries._replace(crcs=np.array(crcs, np.uint32))
 
 
-def _planned(items: list[tuple[Any, Any]], n_rows: int) -> _Plan:
-    """Sort the items of an index into arrays and failures."""
+def _planned(items: list[tuple[Any, Any]], n_rows: int) -> tuple[Entries, dict[str, str]]:
+    """Sort the items of an index into arrays, in data order, and failures by name."""
     arrays: dict[bytes, tuple[int, int]] = {}
     failures: dict[str, str] = {}
     for key, pointer in items:
@@ -193,20 +177,20 @@ def _planned(items: list[tuple[Any, Any]], n_rows: int) -> _Plan:
             arrays[name] = pointer
         else:
             wanted = f"a pair of rows from 0 to {n_rows}"
-            failures[key] = f"its pointer is not {wanted} but {_told(pointer)}"
-    names = list(arrays)
+            failures[key] = f"its pointer is not {wanted} but {_shown(pointer)}"
     pointers = np.array(list(arrays.values()), np.int64).reshape(-1, 2)
     order = np.argsort(pointers[:, 0], kind="stable")
+    names = list(arrays)
     names = [names[at] for at in order.tolist()]
-    starts, ends = pointers[order].T.copy()
-    return _without_overlaps(_Plan(names, starts, ends, failures))
+    starts, ends = pointers[order].T
+    return _without_overlaps(names, starts, ends, failures), failures
 
 
 def _label(key: Any) -> str:
-    return key if isinstance(key, str) else f"({type(key).__name__}) {_told(key)}"
+    return key if isinstance(key, str) else f"({type(key).__name__}) {_shown(key)}"
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     # A dict that holds dicts may take for ever to print.
     return "a dict" if isinstance(value, list) else f"{value!r:.80}"
 
@@ -218,21 +202,20 @@ def _leads_to_rows(pointer: Any, n_rows: int) -> bool:
     return bool(0 <= start <= end <= n_rows)
 
 
-def _without_overlaps(plan: _Plan) -> _Plan:
-    """Leave out names that have rows in common: bigarray wrote one array over the other."""
-    starts, ends = plan.starts, plan.ends
+def _without_overlaps(
+    names: list[bytes], starts: Int64s, ends: Int64s, failures: dict[str, str]
+) -> Entries:
+    """Return arrays less those that have rows in common: bigarray wrote one over the other."""
     failed: set[int] = set()
     for pair in _overlaps(starts, ends):
         for at, other in (pair, pair[::-1]):
-            name, other_name = plan.names[at].decode(), plan.names[other].decode()
             failed.add(at)
-            plan.failures[name] = (
+            failures[names[at].decode()] = (
                 f"its rows {starts[at]} to {ends[at]} overlap rows {starts[other]} to "
-                f"{ends[other]} of {other_name!r:.80}: one was written over the other"
+                f"{ends[other]} of {names[other].decode()!r:.80}: one was written over the other"
             )
     kept = np.delete(np.arange(len(starts)), list(failed))
-    names = [plan.names[at] for at in kept.tolist()]
-    return plan._replace(names=names, starts=starts[kept], ends=ends[kept])
+    return Entries.of([names[at] for at in kept.tolist()], starts[kept], ends[kept])
 
 
 def _overlaps(starts: Int64s, ends: Int64s) -> Iterator[tuple[int, int]]:

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import StoreError
+from ptrarray.format.entries import Entries
 from ptrarray.format.layouts import Layout
 from ptrarray.progress import bar
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.storage.lifecycle.create import renamed
 from ptrarray.storage.store.content import Content
-from ptrarray.storage.store.index import Columns
 from ptrarray.storage.store.recovery import remove_leftovers
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
@@ -66,7 +66,7 @@ def compact(session: Session, *, progress: bool = False) -> None:
                 raise
         n_rows = int(np.sum(runs[1] - runs[0]))
         session.replace_index(
-            moved_columns(snapshot.overlay.order.columns(), runs),
+            moved_columns(snapshot.overlay.folded(), runs),
             data_file=header.data_file,
             mask_file=header.mask_file,
             n_rows=n_rows,
@@ -109,7 +109,7 @@ def copy_runs(
             new.truncate(n_rows * width)
 
 
-def moved_columns(columns: Columns, runs: tuple[Int64s, Int64s]) -> Columns:
+def moved_columns(columns: Entries, runs: tuple[Int64s, Int64s]) -> Entries:
     """Return the columns of an index after its runs were moved end to end."""
     return columns._replace(starts=moved(columns.starts, runs), ends=moved(columns.ends, runs))
 

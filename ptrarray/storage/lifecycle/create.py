@@ -10,21 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ptrarray.errors import BadInputError, StoreExistsError
-from ptrarray.format import journal as layout
+from ptrarray.format import journal as journal_format
+from ptrarray.format.entries import Entries
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.format.journal import JournalHeader
 from ptrarray.format.layouts import Layout
 from ptrarray.storage.store import journal
-from ptrarray.storage.store.index import Columns, write_index
+from ptrarray.storage.store.index import write_index
 from ptrarray.storage.store.recovery import remove_leftovers
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.writing.session import Session
 
-Fill = Callable[[File], Columns]
+Fill = Callable[[File], Entries]
 
 
 def new_header(layout: Layout, n_rows: int, attrs: dict[str, Any]) -> IndexHeader:
@@ -83,7 +82,7 @@ def create_store(directory: Path, header: IndexHeader, fill: Fill | None = None)
     try:
         columns = _write_data(building, header, fill)
         with File(building / journal.FILE_NAME, files.MAKE) as file:
-            file.pwrite(layout.encode_fresh(fresh_state(header)), 0)
+            file.pwrite(journal_format.encode_fresh(fresh_state(header)), 0)
             file.sync()
         write_index(building, header, columns)
         put_in_place(building, directory)
@@ -157,21 +156,13 @@ def fresh_state(header: IndexHeader) -> JournalHeader:
         store_id=header.store_id,
         boot_id=files.boot_id(),
         generation=header.generation,
-        committed_end=layout.RECORDS_START,
-        synced_end=layout.RECORDS_START,
+        committed_end=journal_format.RECORDS_START,
+        synced_end=journal_format.RECORDS_START,
         n_reserved=header.n_reserved,
     )
 
 
-def no_columns() -> Columns:
-    """Return the columns of an index without arrays."""
-    nothing = np.empty(0, np.int64)
-    crcs = np.empty(0, np.uint32)
-    raw = np.empty(0, np.uint8)
-    return Columns(nothing, nothing, crcs, raw, crcs, nothing, raw)
-
-
-def _write_data(directory: Path, header: IndexHeader, fill: Fill | None) -> Columns:
+def _write_data(directory: Path, header: IndexHeader, fill: Fill | None) -> Entries:
     """Make the data file, and the mask file: holes as long as the rows asked for, and filled."""
     layout = header.layout
     wanted = [(header.data_file, layout.width)]
@@ -184,7 +175,7 @@ def _write_data(directory: Path, header: IndexHeader, fill: Fill | None) -> Colu
             file.truncate(header.n_rows * width)
             file.sync()
     if fill is None:
-        return no_columns()
+        return Entries.of()
     with File(directory / header.data_file, files.CHANGE) as file:
         columns = fill(file)
         file.sync()

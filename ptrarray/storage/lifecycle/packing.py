@@ -14,13 +14,14 @@ from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format import index as index_format
 from ptrarray.format import journal as journal_format
 from ptrarray.format import tar
+from ptrarray.format.entries import Entries
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.progress import bar
 from ptrarray.rows.copying import cut
 from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns
 from ptrarray.storage.lifecycle.create import fresh_state
 from ptrarray.storage.lifecycle.verify import array_damage
-from ptrarray.storage.store.index import Columns, column_bytes
+from ptrarray.storage.store.index import column_bytes
 from ptrarray.storage.store.opened import OpenedStore
 from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
 from ptrarray.storage.system.mapping import Rows
@@ -89,7 +90,7 @@ def _members(opened: OpenedStore) -> list[_Member]:
             n_reserved=n_rows,
             attrs=snapshot.attrs,
         ),
-        moved_columns(snapshot.overlay.order.columns(), runs),
+        moved_columns(snapshot.overlay.folded(), runs),
     )
     # With all on the disk, nobody asks on which machine.
     journal = journal_format.encode_fresh(fresh_state(header)._replace(boot_id=bytes(16)))
@@ -104,7 +105,7 @@ def _members(opened: OpenedStore) -> list[_Member]:
     return members
 
 
-def _index(header: IndexHeader, columns: Columns) -> tuple[IndexHeader, list[Any]]:
+def _index(header: IndexHeader, columns: Entries) -> tuple[IndexHeader, list[Any]]:
     """Encode an index whose store id depends on nothing but what is in the store.
 
     So packs of the same content are the same, and never taken for the store

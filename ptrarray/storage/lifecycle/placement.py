@@ -63,7 +63,7 @@ def _replace(building: Path, directory: Path) -> None:
                     files.unlink(directory / new)
                 raise
             session.announce()
-            write_index(directory, header, snapshot.overlay.order.columns())
+            write_index(directory, header, snapshot.overlay.folded())
             session.settle()
             with suppress(OSError):  # the next writer removes them
                 remove_leftovers(directory, header)

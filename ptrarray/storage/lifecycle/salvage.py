@@ -4,35 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import infos, metadata
-from ptrarray.format import journal as layout
+from ptrarray.format import journal as journal_format
 from ptrarray.format.checksum import crc32
-from ptrarray.format.names import hash_all
+from ptrarray.format.entries import Entries, Entry
 from ptrarray.storage.lifecycle.compaction import copy_runs, living_runs, moved_columns
 from ptrarray.storage.lifecycle.create import create_store, new_header
 from ptrarray.storage.lifecycle.verify import Damage, array_damage
 from ptrarray.storage.store.content import Content
-from ptrarray.storage.store.index import Columns, Index, RaggedColumn
+from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.writing.session import Session
-
-
-class _Found(NamedTuple):
-    """An array that a damaged store tells of."""
-
-    start: int
-    end: int
-    crc: int
-    pointed: int
-    name: bytes
-    info: bytes
-    meta: bytes
 
 
 def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
@@ -48,7 +35,7 @@ def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
     try:
         with Content(damaged, header) as source, session.locked():
             kept = [array for array in found if _is_intact(array, source, left_out)]
-            columns = _columns(kept)
+            columns = Entries.of(*zip(*kept, strict=True))
             runs = living_runs(session.layout, columns.starts, columns.ends)
             copy_runs(source, session.content, runs, progress=progress)
             session.content.sync()
@@ -61,7 +48,7 @@ def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
 
 def _overlay(directory: Path, index: Index, left_out: list[Damage]) -> Overlay:
     """Read the journal as far as it goes."""
-    overlay = Overlay(index, layout.RECORDS_START)
+    overlay = Overlay(index, journal_format.RECORDS_START)
     where = str(directory / "journal.msgpack")
     try:
         with Journal(directory, writable=False) as log:
@@ -71,9 +58,9 @@ def _overlay(directory: Path, index: Index, left_out: list[Damage]) -> Overlay:
                 index.header.generation,
             ):
                 return overlay
-            end = layout.RECORDS_START
+            end = journal_format.RECORDS_START
             for frame in log.frames_until_damage(state, end):
-                overlay.extend([layout.decode(frame, where)], frame.end_byte)
+                overlay.extend(journal_format.decode_all([frame], where), frame.end_byte)
                 end = frame.end_byte
             if end < state.committed_end:
                 lost = f"is damaged at byte {end}: commits after that are left out"
@@ -83,7 +70,7 @@ def _overlay(directory: Path, index: Index, left_out: list[Damage]) -> Overlay:
     return overlay
 
 
-def _arrays(index: Index, overlay: Overlay, left_out: list[Damage]) -> Iterator[_Found]:
+def _arrays(index: Index, overlay: Overlay, left_out: list[Damage]) -> Iterator[Entry]:
     """Yield every array whose name is intact."""
     whole = {name for name in index.columns if _is_whole(index, name)}
     for column in index.columns.keys() - whole:
@@ -98,27 +85,22 @@ def _arrays(index: Index, overlay: Overlay, left_out: list[Damage]) -> Iterator[
             left_out.append(Damage(index.path, f"has a damaged name at position {position}"))
         elif name not in overlay.entries:
             yield _indexed(index, position, name, whole)
-    columns = (overlay.starts, overlay.ends, overlay.crcs, overlay.pointed)
-    for name, at in overlay.entries.items():
-        if at >= 0:
-            start, end, crc, pointed = (column[at] for column in columns)
-            extras = overlay.infos.get(at, b""), overlay.metas.get(at, b"")
-            yield _Found(start, end, crc, pointed, name, *extras)
+    yield from (overlay.entry(at, name) for name, at in overlay.entries.items() if at >= 0)
 
 
-def _indexed(index: Index, position: int, name: bytes, whole: set[str]) -> _Found:
+def _indexed(index: Index, position: int, name: bytes, whole: set[str]) -> Entry:
     start, end = int(index.starts[position]), int(index.ends[position])
     crc = int(index.crcs[position])
     is_doubtful = start == end and not {"start", "end"} <= whole
     # Nothing vouches for an empty array then; and without its info an array is only bytes.
     if is_doubtful or (index.infos is not None and not {"info", "info_end"} <= whole):
-        return _Found(start, end, -1, 0, name, b"", b"")
+        return Entry(name, start, end, crc=-1)
     try:
         info = index.info(position)
         meta = index.meta(position) if {"meta", "meta_end"} <= whole else b""
     except CorruptStoreError:
-        return _Found(start, end, -1, 0, name, b"", b"")
-    return _Found(start, end, crc, int(index.pointed[position]), name, info, meta)
+        return Entry(name, start, end, crc=-1)
+    return Entry(name, start, end, crc, int(index.pointed[position]), info, meta)
 
 
 def _is_whole(index: Index, column: str) -> bool:
@@ -132,7 +114,7 @@ def _name(index: Index, position: int) -> bytes | None:
         return None
 
 
-def _is_intact(array: _Found, source: Content, left_out: list[Damage]) -> bool:
+def _is_intact(array: Entry, source: Content, left_out: list[Damage]) -> bool:
     problem = _problem(array, source)
     if problem is not None:
         where = (source.data.path, array.name, array.start, array.end)
@@ -140,7 +122,7 @@ def _is_intact(array: _Found, source: Content, left_out: list[Damage]) -> bool:
     return problem is None
 
 
-def _problem(array: _Found, source: Content) -> str | None:
+def _problem(array: Entry, source: Content) -> str | None:
     """Say why an array cannot be copied; None if it can."""
     n_bytes = source.data.nbytes
     if not 0 <= array.start <= array.end:
@@ -154,23 +136,3 @@ def _problem(array: _Found, source: Content) -> str | None:
         return f"has {error}"
     is_same = source.crc(array.start, array.end, array.info) == array.crc
     return None if is_same else "does not match its checksum"
-
-
-def _columns(arrays: list[_Found]) -> Columns:
-    names = [array.name for array in arrays]
-    return Columns(
-        np.array([array.start for array in arrays], np.int64),
-        np.array([array.end for array in arrays], np.int64),
-        np.array([array.crc for array in arrays], np.uint32),
-        np.array([array.pointed for array in arrays], np.uint8),
-        np.array(hash_all(names), np.uint32),
-        np.cumsum([len(name) for name in names], dtype=np.int64),
-        np.frombuffer(b"".join(names), np.uint8),
-        _ragged([array.info for array in arrays]),
-        _ragged([array.meta for array in arrays]),
-    )
-
-
-def _ragged(items: list[bytes]) -> RaggedColumn:
-    ends = np.cumsum([len(item) for item in items], dtype=np.int64)
-    return RaggedColumn(ends, np.frombuffer(b"".join(items), np.uint8))

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.format import journal as journal_format
 from ptrarray.format.checksum import crc32
+from ptrarray.format.entries import Entries
+from ptrarray.format.journal import Changes
 from ptrarray.format.names import hash_all
 from ptrarray.format.table import EMPTY
 from ptrarray.storage.store.snapshot import StoreSnapshot
@@ -112,11 +113,5 @@ def is_in(
 
 def without(snapshot: StoreSnapshot, names: Sequence[bytes]) -> StoreSnapshot:
     """Return a snapshot as it will be when some of its names are deleted."""
-    overlay = snapshot.overlay
-    where = str(snapshot.directory)
-    records = []
-    for _, raw in journal_format.encode_delete(list(names), hash_all(names), 0):
-        frames = journal_format.frames(raw, 0, 0, where)
-        records += [journal_format.decode(frame, where) for frame in frames]
-    overlay = overlay.extended(records, overlay.end_byte)
+    overlay = snapshot.overlay.extended(Changes([Entries.of(names)]), snapshot.overlay.end_byte)
     return StoreSnapshot(snapshot.directory, snapshot.index, overlay)

@@ -16,13 +16,14 @@ import numpy as np
 from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format import journal as journal_format
 from ptrarray.format.index import IndexHeader
+from ptrarray.format.journal import HashedRecord
 from ptrarray.format.names import hash_all
 from ptrarray.format.shards import Notes, decode_notes, without_notes
 from ptrarray.storage.lifecycle.create import create_store, new_header
 from ptrarray.storage.shards.finder import Finder, is_in
 from ptrarray.storage.shards.marker import Marker, remove_leftovers
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
-from ptrarray.storage.store.journal import HashedRecord, Journal
+from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.writing.session import Session, already_there
@@ -369,9 +370,7 @@ class Shards:
             session = self.open_shard(number)
             with session.locked():
                 some = list(dict.fromkeys(names))
-                session.commit(
-                    list(journal_format.encode_delete(some, hash_all(some), session.seed))
-                )
+                session.commit(journal_format.encode_delete(some, session.seed))
             session.flush()
         self.note(self.notes._replace(replaced=()))
 

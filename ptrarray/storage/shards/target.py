@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import NoReturn, Self
 
 from ptrarray.errors import BadInputError
+from ptrarray.format.journal import HashedRecord
 from ptrarray.format.layouts import Layout
 from ptrarray.format.names import hash_all
 from ptrarray.format.shards import Notes, Replaced
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.shards.opened import OpenedShards, load_shards
 from ptrarray.storage.shards.session import Shards
-from ptrarray.storage.store.journal import HashedRecord
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.writing.session import Session
 from ptrarray.storage.writing.target import Expected, Target, Writable, WritableStore

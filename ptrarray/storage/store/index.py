@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray.format import attrs, infos, table
-from ptrarray.format import index as layout
+from ptrarray.format import index as index_format
 from ptrarray.format.checksum import crc32
+from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import hash_all
 from ptrarray.storage.system import files
@@ -60,7 +60,7 @@ class Index:
         self.backend = backend
         self._mapped, self._base, self._file = _content(file, backend)
         raw = memoryview(self._mapped)[self._base :]
-        self.header, self.columns = layout.decode(raw, self.path)
+        self.header, self.columns = index_format.decode(raw, self.path)
         if checked and len(raw) <= CHECKED_NBYTES:
             self.check()
         self.nbytes = len(raw)
@@ -76,8 +76,9 @@ class Index:
         self._slots = memoryview(self.column("slot"))
         self._name_ends = memoryview(self.column("name_end"))
         self._names = memoryview(self.column("names"))
-        self.infos = self._ragged("info")
-        self.metas = self._ragged("meta")
+        self.names = RaggedColumn(self.column("name_end").view(np.int64), self.column("names"))
+        self.infos = self._extras("info")
+        self.metas = self._extras("meta")
 
     def check(self) -> None:
         """Compare every column with its checksum.
@@ -93,14 +94,19 @@ class Index:
             if found != column.crc:
                 self._fail(f"a column {name!r} with CRC-32 {found:08x}, not {column.crc:08x}")
 
-    def check_items(self) -> None:
-        """Raise `CorruptStoreError` if names, infos or metadata do not lie in their columns."""
-        names = RaggedColumn(self.column("name_end").view(np.int64), self.column("names"))
-        for what, column in (("name", names), ("info", self.infos), ("meta", self.metas)):
-            if column is not None and len(column.ends):
-                ends = column.ends
-                if ends[0] < 0 or (ends[1:] < ends[:-1]).any() or ends[-1] > len(column.joined):
-                    self._fail(f"{what} ends that fall, or lead out of the column")
+    def entries(self) -> Entries:
+        """Return all columns, views but for the hashes.
+
+        Raises
+        ------
+        CorruptStoreError
+            If names, infos or metadata do not lie in their columns.
+        """
+        for what, column in (("name", self.names), ("info", self.infos), ("meta", self.metas)):
+            if column is not None and not column.is_sound:
+                self._fail(f"{what} ends that fall, or lead out of the column")
+        columns = self.starts, self.ends, self.crcs, self.pointed
+        return Entries(self.names, self.hashes(), *columns, self.infos, self.metas)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return one column as a read-only view of the file."""
@@ -114,18 +120,18 @@ class Index:
             return self.column("pointed")
         return np.broadcast_to(np.uint8(0), (self.header.n_arrays,))
 
-    def _ragged(self, name: str) -> RaggedColumn | None:
-        """Return a column of items of different lengths; None where nothing is kept."""
+    def _extras(self, name: str) -> RaggedColumn | None:
+        """Return the column of infos or metadata; None where nothing is kept."""
         if name not in self.columns:
             return None
         return RaggedColumn(self.column(f"{name}_end").view(np.int64), self.column(name))
 
     def info(self, position: int) -> bytes:
-        """How the array at a position differs from plain rows."""
+        """Return how the array at a position differs from plain rows, packed."""
         return self._item("info", self.infos, position, infos.LIMIT_NBYTES)
 
     def meta(self, position: int) -> bytes:
-        """Metadata of the array at a position, packed."""
+        """Return the metadata of the array at a position, packed."""
         return self._item("meta", self.metas, position, attrs.LIMIT_NBYTES)
 
     def _item(self, what: str, column: RaggedColumn | None, position: int, limit: int) -> bytes:
@@ -136,8 +142,14 @@ class Index:
         except ValueError as error:
             self._fail(f"{what} {position} {error}")
 
+    def entry(self, position: int, name: bytes) -> Entry:
+        """Return all that is kept of the array at a position, which has this name."""
+        columns = self.starts, self.ends, self.crcs, self.pointed
+        numbers = [int(column[position]) for column in columns]
+        return Entry._make([name, *numbers, self.info(position), self.meta(position)])
+
     def name(self, position: int) -> bytes:
-        """Name of the array at a position."""
+        """Return the name of the array at a position."""
         start = self._name_ends[position - 1] if position else 0
         end = self._name_ends[position]
         if not start <= end <= len(self._names):
@@ -145,8 +157,11 @@ class Index:
         return self._names[start:end].tobytes()
 
     def find(self, name: bytes) -> int:
-        """Position of a name, or -1; some four reads of the mapping."""
-        # All in one piece, for this is what a reader does all day.
+        """Return the position of a name, or -1; about four reads of the mapping."""
+        # All in one piece, for this is what a reader does all day. An example: of 8 home slots,
+        # a hash of 0x60000000 has number 0x60000000 * 8 >> 32 = 3. Slots hold a hash and a
+        # position: if slot 3 is (0x60000000, 5) and name 5 is another one, and slot 4 is
+        # (0x68000000, 2), whose home is 3, too, and slot 5 is empty, the name is not there.
         name_hash = crc32(name)
         slots, name_ends, names_at = self._slots, self._name_ends, self._names_at
         at = (name_hash * self._n_homes >> 32) * 2
@@ -164,7 +179,7 @@ class Index:
             self._fail_table()
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
-        """Position of each name, or -1; for names of which most are there.
+        """Return the position of each name, or -1; for names of which most are there.
 
         `find` for each, but as a whole: looks at the table once, and compares
         all names with what is there in one go.
@@ -178,16 +193,15 @@ class Index:
         return np.array([self.find(name) for name in names], np.int64)
 
     def _are_names(self, positions: Int64s, names: Sequence[bytes]) -> bool:
-        name_ends = self.column("name_end").view(np.int64)
-        ends = name_ends[positions]
-        starts = np.where(positions > 0, name_ends[positions - 1], 0)
+        ends = self.names.ends[positions]
+        starts = np.where(positions > 0, self.names.ends[positions - 1], 0)
         if (ends - starts).tolist() != list(map(len, names)) or starts.min() < 0:
             return False
         spans = zip(starts.tolist(), ends.tolist(), strict=True)
         return b"".join([self._names[start:end] for start, end in spans]) == b"".join(names)
 
     def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
-        """Position of each name, or -1. Vectorised but for names that are there."""
+        """Return the position of each name, or -1. Vectorised but for names that are there."""
         positions = np.full(len(names), -1, np.int64)
         if not self.header.n_arrays:
             return positions
@@ -226,16 +240,15 @@ class Index:
         raise corrupt(self.path, f"is damaged: it has {what}")
 
     def split_names(self, first: int, last: int) -> list[bytes]:
-        """Names of the arrays at positions ``first <= p < last``."""
-        ends = self.column("name_end").view(np.int64)[max(0, first - 1) : last]
-        bounds = ends if first else np.concatenate([[0], ends])
-        if bounds[0] < 0 or (bounds[1:] < bounds[:-1]).any() or bounds[-1] > len(self._names):
-            self._fail(f"names {first} to {last} at bytes {bounds[0]} to {bounds[-1]}")
-        joined = self._names[bounds[0] : bounds[-1]].tobytes()
-        return [joined[i:j] for i, j in pairwise((bounds - bounds[0]).tolist())]
+        """Return the names of the arrays at positions ``first <= p < last``."""
+        names = self.names[first:last]
+        if not names.is_sound:
+            self._fail(f"names {first} to {last} that do not lie in their column")
+        split: list[bytes] = names.split()
+        return split
 
     def hashes(self) -> UInt32s:
-        """Hash of the name at each position, read back from the name table."""
+        """Return the hash of the name at each position, read back from the name table."""
         slots = self.column("slot").reshape(-1, 2)
         full = slots[slots[:, 1] != table.EMPTY]
         if len(full) != self.header.n_arrays or (full[:, 1] >= len(full)).any():
@@ -258,41 +271,11 @@ def _content(file: File, backend: Backend) -> tuple[MappedBytes, int, File | Non
 
 
 def index_inode(path: str | Path) -> int:
-    """Inode of the index that is in place now, at the path of its file."""
+    """Return the inode of the index that is now at the path of its file."""
     return files.stat(path).st_ino
 
 
-class RaggedColumn(NamedTuple):
-    """Items of bytes end to end: one for each array, in data order."""
-
-    ends: Int64s
-    joined: npt.NDArray[np.uint8]
-
-    def item(self, position: int, limit: int = 2**63) -> bytes:
-        """Return one item; raises ValueError if it does not lie within the column, or is larger."""
-        start, end = int(self.ends[position - 1]) if position else 0, int(self.ends[position])
-        if not 0 <= start <= end <= len(self.joined):
-            raise ValueError(f"at bytes {start} to {end} of {len(self.joined)}")
-        if end - start > limit:
-            raise ValueError(f"of {end - start} bytes, more than {limit}")
-        return self.joined[start:end].tobytes()
-
-
-class Columns(NamedTuple):
-    """What an index is made of: one entry an array, in data order."""
-
-    starts: Int64s
-    ends: Int64s
-    crcs: UInt32s
-    pointed: npt.NDArray[np.uint8]
-    hashes: UInt32s
-    name_ends: Int64s
-    names: npt.NDArray[np.uint8]
-    infos: RaggedColumn | None = None
-    metas: RaggedColumn | None = None
-
-
-def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
+def write_index(directory: Path, header: IndexHeader, columns: Entries) -> None:
     """Put a new index in the place of the old one, atomically, and on the disk.
 
     Parameters
@@ -301,10 +284,10 @@ def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
         The store.
     header : IndexHeader
         The number of arrays and of home slots is filled in here.
-    columns : Columns
-        Of all arrays.
+    columns : Entries
+        Of all arrays, in data order.
     """
-    pieces = layout.encode(*column_bytes(header, columns))
+    pieces = index_format.encode(*column_bytes(header, columns))
     new = directory / NEW_FILE_NAME
     files.unlink(new)  # what a killed checkpoint may have left
     with File(new, files.MAKE) as file:
@@ -316,10 +299,10 @@ def write_index(directory: Path, header: IndexHeader, columns: Columns) -> None:
 
 
 def column_bytes(
-    header: IndexHeader, columns: Columns
+    header: IndexHeader, columns: Entries
 ) -> tuple[IndexHeader, dict[str, bytes | memoryview]]:
     """Return what an index is encoded from: its header, filled in, and its columns by name."""
-    n_arrays = len(columns.starts)
+    n_arrays = columns.n_names
     optional = {"pointed": _bytes(columns.pointed)} if columns.pointed.any() else {}
     for name, column in (("info", columns.infos), ("meta", columns.metas)):
         if column is not None and len(column.joined):
@@ -327,8 +310,8 @@ def column_bytes(
     return replace(header, n_arrays=n_arrays, n_homes=table.count_homes(n_arrays)), {
         "start": _bytes(columns.starts),
         "end": _bytes(columns.ends),
-        "name_end": _bytes(columns.name_ends),
-        "names": _bytes(columns.names),
+        "name_end": _bytes(columns.names.ends),
+        "names": _bytes(columns.names.joined),
         "crc": _bytes(columns.crcs),
         "slot": _bytes(table.build(columns.hashes)),
         **optional,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Self
 
 from ptrarray.errors import CorruptStoreError, StoreError
-from ptrarray.format import journal as layout
+from ptrarray.format import journal as journal_format
 from ptrarray.format.index import corrupt
-from ptrarray.format.journal import Frame, JournalHeader
+from ptrarray.format.journal import Changes, Frame, HashedRecord, JournalHeader
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import Lock
@@ -24,8 +24,6 @@ FILE_NAME = "journal.msgpack"
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.001
 _READ_NBYTES = 1 << 16
-
-HashedRecord = tuple[Sequence[int], bytes]  # a record, and the hashes of its names
 
 
 class Journal:
@@ -78,7 +76,7 @@ class Journal:
         # Of a file opened for it, because a mapping keeps its file open, even in the
         # child of a fork, and with it would keep our lock.
         with File(self.path) as file:
-            return map_file(file, layout.SLOT_NBYTES)
+            return map_file(file, journal_format.SLOT_NBYTES)
 
     @property
     def inode(self) -> int:
@@ -89,14 +87,14 @@ class Journal:
         """Read both header slots and join what they say.
 
         A reader holds no lock, and may read the first slot while it is
-        rewritten. The second is whole then, but tells of fewer commits.
+        rewritten. The second is whole then, but has fewer commits.
         """
         for _ in range(_ATTEMPTS):
-            raw = self._file.pread(layout.RECORDS_START, 0)
-            if layout.decode_slot(raw[: layout.SLOT_NBYTES]) is not None:
+            raw = self._file.pread(journal_format.RECORDS_START, 0)
+            if journal_format.decode_slot(raw[: journal_format.SLOT_NBYTES]) is not None:
                 break
             time.sleep(_PAUSE_SECONDS)
-        return layout.decode_header(raw, self.path)
+        return journal_format.decode_header(raw, self.path)
 
     def look(self) -> JournalHeader:
         """Read the slot that each commit rewrites, at the price of one stat. Under the lock.
@@ -115,11 +113,11 @@ class Journal:
                 path=str(self.directory),
             )
         self._nbytes = stat.st_size
-        if self._live and stat.st_size >= layout.RECORDS_START:
-            raw = self._live[: layout.LIVE_NBYTES]
+        if self._live and stat.st_size >= journal_format.RECORDS_START:
+            raw = self._live[: journal_format.LIVE_NBYTES]
             if raw == self._written:  # nobody else was here
                 return self._header
-            header = layout.decode_slot(raw)
+            header = journal_format.decode_slot(raw)
             if header is not None:
                 return header
         return self.read_header()
@@ -176,7 +174,9 @@ class Journal:
         header = header._replace(synced_end=synced_end)
         # Only now that the first slot is on the disk may the second be at risk.
         # It vouches for no more than what is on the disk.
-        self._file.pwrite(header._replace(committed_end=synced_end).encode(), layout.SLOT_NBYTES)
+        self._file.pwrite(
+            header._replace(committed_end=synced_end).encode(), journal_format.SLOT_NBYTES
+        )
         self._file.sync()
         self.write_header(header)
         return header
@@ -189,13 +189,15 @@ class Journal:
         """
         header = header._replace(synced_end=header.committed_end)
         self._file.truncate(header.committed_end)
-        live = layout.decode_slot(self._file.pread(layout.LIVE_NBYTES, 0))
+        live = journal_format.decode_slot(self._file.pread(journal_format.LIVE_NBYTES, 0))
         is_needed = (
             live is not None
             and live.generation == header.generation
             and live.committed_end >= header.committed_end
         )
-        for slot_start in (layout.SLOT_NBYTES, 0) if is_needed else (0, layout.SLOT_NBYTES):
+        for slot_start in (
+            (journal_format.SLOT_NBYTES, 0) if is_needed else (0, journal_format.SLOT_NBYTES)
+        ):
             self._file.pwrite(header.encode(), slot_start)
             self._file.sync()
         return header
@@ -204,7 +206,7 @@ class Journal:
         """Begin a new generation without records. Under the lock."""
         boot_id = files.boot_id()
         self.write_header(header._replace(boot_id=boot_id))
-        self._file.truncate(layout.RECORDS_START)
+        self._file.truncate(journal_format.RECORDS_START)
         if header.boot_id != boot_id:
             # A power cut may have taken the first slot and left records of this generation:
             # the next one must not stand in for what is committed now.
@@ -229,18 +231,22 @@ class Journal:
         if len(raw) < nbytes:
             what = f"ends at byte {start_byte + len(raw)}, before {header.committed_end}"
             raise corrupt(self.path, f"{what}: it is cut short")
-        yield from layout.frames(raw, start_byte, header.seed, self.path)
+        yield from journal_format.frames(raw, start_byte, header.seed, self.path)
+
+    def changes(self, header: JournalHeader, start_byte: int) -> Changes:
+        """Return what the committed records from `start_byte` on change; raises as `frames`."""
+        return journal_format.decode_all(self.frames(header, start_byte), self.path)
 
     def frames_until_damage(self, header: JournalHeader, start_byte: int) -> Iterator[Frame]:
         """Yield records from `start_byte` on, up to the first that is damaged."""
         end = min(header.committed_end, self._file.nbytes)
         raw = self._file.pread(max(end - start_byte, 0), start_byte)
         with suppress(CorruptStoreError):
-            yield from layout.frames(raw, start_byte, header.seed, self.path)
+            yield from journal_format.frames(raw, start_byte, header.seed, self.path)
 
     def frame_at(self, header: JournalHeader, start_byte: int) -> Frame:
         """Read the one record that begins at `start_byte`."""
-        prefix = self._file.pread(layout.FRAME_PREFIX_NBYTES, start_byte)
-        nbytes = layout.frame_nbytes(prefix, start_byte, self.path)
+        prefix = self._file.pread(journal_format.FRAME_PREFIX_NBYTES, start_byte)
+        nbytes = journal_format.frame_nbytes(prefix, start_byte, self.path)
         raw = self._file.pread(min(nbytes, header.committed_end - start_byte), start_byte)
-        return next(layout.frames(raw, start_byte, header.seed, self.path))
+        return next(journal_format.frames(raw, start_byte, header.seed, self.path))

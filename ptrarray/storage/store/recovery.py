@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ptrarray.errors import CorruptStoreError
-from ptrarray.format import journal as layout
+from ptrarray.format import journal as journal_format
 from ptrarray.format.index import IndexHeader, corrupt, is_data_file, is_mask_file
-from ptrarray.format.journal import Frame, JournalHeader
+from ptrarray.format.journal import ATTRS, DELETE, Frame, JournalHeader
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import NEW_FILE_NAME
 from ptrarray.storage.store.journal import Journal
@@ -52,11 +52,13 @@ def surviving(log: Journal, found: JournalHeader, header: IndexHeader) -> Journa
 
 def _is_intact(frame: Frame, where: str, content: Content) -> bool:
     """Return whether the rows of all arrays of a record are there, and match their checksums."""
-    record = layout.decode(frame, where)
-    found = record.infos or [b""] * len(record.starts)
-    columns = (record.starts.tolist(), record.ends.tolist(), found, record.crcs.tolist())
+    if frame.kind == ATTRS:
+        return True
+    entries = journal_format.decode(frame, where)
+    infos = [b""] * entries.n_names if entries.infos is None else entries.infos.split()
+    columns = (entries.starts.tolist(), entries.ends.tolist(), infos, entries.crcs.tolist())
     # In a mixed store a mask ends before the room that the mask file must have for it.
-    return all(
+    return frame.kind == DELETE or all(
         content.holds(start, end) and content.crc(start, end, info) == crc
         for start, end, info, crc in zip(*columns, strict=True)
     )
@@ -85,8 +87,8 @@ def settle(journal: Journal, header: IndexHeader) -> JournalHeader:
         store_id=header.store_id,
         boot_id=found.boot_id,
         generation=header.generation,
-        committed_end=layout.RECORDS_START,
-        synced_end=layout.RECORDS_START,
+        committed_end=journal_format.RECORDS_START,
+        synced_end=journal_format.RECORDS_START,
         n_reserved=header.n_reserved,
     )
     journal.reset(fresh)

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
-from ptrarray.format import journal as layout
+from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
+from ptrarray.format.entries import Entry
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
@@ -180,8 +181,8 @@ class StoreSnapshot:
         if not self._overlaid:
             return position
         order = self.overlay.order
-        in_overlay, position = order.locate(position)
-        return ~int(order.entries[position]) if in_overlay else position
+        in_overlay, at = order.locate(position)
+        return ~self._overlaid[order.names[at]] if in_overlay else at
 
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
@@ -197,6 +198,12 @@ class StoreSnapshot:
     def meta_at(self, address: int) -> bytes:
         """Metadata of the array at an address, packed."""
         return self.overlay.metas.get(~address, b"") if address < 0 else self.index.meta(address)
+
+    def entry(self, place: int, name: bytes) -> Entry:
+        """Return all that is kept of what was located."""
+        entry = self.overlay.entry(~place, name) if place < 0 else self.index.entry(place, name)
+        self.checked(entry.start, entry.end)
+        return entry
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
@@ -264,14 +271,14 @@ class StoreSnapshot:
         """First rows, in data order: a view of the index, or a copy if it has an overlay."""
         if not self.overlay.entries:
             return self.index.starts
-        return _read_only(self.overlay.order.merged(self.index.starts, self.overlay.order.starts))
+        return _read_only(self.overlay.merged("starts"))
 
     @cached_property
     def ends(self) -> Int64s:
         """Rows after the last ones, in data order; as `starts`."""
         if not self.overlay.entries:
             return self.index.ends
-        return _read_only(self.overlay.order.merged(self.index.ends, self.overlay.order.ends))
+        return _read_only(self.overlay.merged("ends"))
 
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
@@ -285,14 +292,14 @@ class StoreSnapshot:
         """CRC-32 of each array's bytes, in data order; as `starts`."""
         if not self.overlay.entries:
             return self.index.crcs
-        return self.overlay.order.merged(self.index.crcs, self.overlay.order.crcs)
+        return self.overlay.merged("crcs")
 
     @property
     def pointed(self) -> npt.NDArray[np.uint8]:
         """1 where `point` gave the name to rows that may have others, too; as `starts`."""
         if not self.overlay.entries:
             return self.index.pointed
-        return self.overlay.order.merged(self.index.pointed, self.overlay.order.pointed)
+        return self.overlay.merged("pointed")
 
     def refreshed(self) -> StoreSnapshot:
         """Return what the store is now; itself if nothing changed. A pack never does."""
@@ -388,20 +395,19 @@ def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None
     """
     header = log.read_header()
     if header.generation < index.header.generation:
-        return known or Overlay(index, layout.RECORDS_START)  # a checkpoint absorbed it
+        return known or Overlay(index, journal_format.RECORDS_START)  # a checkpoint absorbed it
     if header.generation > index.header.generation:
         return None
     if header.store_id != index.header.store_id:
         raise corrupt(log.path, "belongs to another store")
     header = surviving(log, header, index.header)
-    overlay = known or Overlay(index, layout.RECORDS_START)
+    overlay = known or Overlay(index, journal_format.RECORDS_START)
     if header.committed_end == overlay.end_byte:
         return overlay
     try:
-        frames = log.frames(header, overlay.end_byte)
-        records = [layout.decode(frame, log.path) for frame in frames]
+        changes = log.changes(header, overlay.end_byte)
     except CorruptStoreError:
         if log.read_header().generation != header.generation:
             return None
         raise
-    return overlay.extended(records, header.committed_end)
+    return overlay.extended(changes, header.committed_end)

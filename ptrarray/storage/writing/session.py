@@ -48,13 +48,14 @@ from ptrarray.errors import (
     StoreError,
 )
 from ptrarray.format import journal as journal_format
+from ptrarray.format.entries import Entries
 from ptrarray.format.index import IndexHeader, corrupt
-from ptrarray.format.journal import ATTRS, DELETE, JournalHeader, Record
+from ptrarray.format.journal import ATTRS, DELETE, HashedRecord, JournalHeader
 from ptrarray.format.layouts import Layout
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.folding import fold
-from ptrarray.storage.store.index import Columns, Index, write_index
-from ptrarray.storage.store.journal import HashedRecord, Journal
+from ptrarray.storage.store.index import Index, write_index
+from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import remove_leftovers, settle
 from ptrarray.storage.store.snapshot import StoreSnapshot, not_found, outside
@@ -236,12 +237,8 @@ class Session:
             if frame.kind == ATTRS:
                 self._attrs_at = frame.start_byte
         if self._space is not None:
-            self._space.note(self._records(header, start_byte))
+            self._space.note(self._journal.changes(header, start_byte).records)
         self.journal_header = header
-
-    def _records(self, header: JournalHeader, start_byte: int) -> Iterator[Record]:
-        for frame in self._journal.frames(header, start_byte):
-            yield journal_format.decode(frame, self._journal.path)
 
     def snapshot(self) -> StoreSnapshot:
         """Return all that is committed now. Under the lock; good until the next change."""
@@ -250,7 +247,7 @@ class Session:
             self._snapshot = StoreSnapshot(self.directory, self.index, overlay)
         overlay, end = self._snapshot.overlay, self.journal_header.committed_end
         if overlay.end_byte < end:
-            overlay.extend(list(self._records(self.journal_header, overlay.end_byte)), end)
+            overlay.extend(self._journal.changes(self.journal_header, overlay.end_byte), end)
             self._snapshot = StoreSnapshot(self.directory, self.index, overlay)
         return self._snapshot
 
@@ -259,8 +256,10 @@ class Session:
         """The attrs as of now, read without the names. Under the lock."""
         if not self._attrs_at:
             return self.header.attrs
-        frame = self._journal.frame_at(self.journal_header, self._attrs_at)
-        return journal_format.decode(frame, self._journal.path).attrs
+        attrs: dict[str, Any] = self._journal.frame_at(self.journal_header, self._attrs_at).fields[
+            0
+        ]
+        return attrs
 
     @property
     def attrs_version(self) -> tuple[int, int]:
@@ -316,7 +315,7 @@ class Session:
             unknown = [at for at in queries[record_at] if at not in known]
             if unknown:
                 frame = self._journal.frame_at(self.journal_header, record_at)
-                recorded = set(journal_format.decode(frame, self._journal.path).names)
+                recorded = set(journal_format.decode(frame, self._journal.path).names.split())
                 known.update((at, frame.kind != DELETE) for at in unknown if names[at] in recorded)
         return known
 
@@ -354,7 +353,7 @@ class Session:
         # What fails from here on must not make the commit look as if it had failed.
         if self._space is not None:
             try:
-                self._space.note(self._records(self.journal_header, start_byte))
+                self._space.note(self._journal.changes(self.journal_header, start_byte).records)
             except OSError:
                 self._space = None  # made anew when it is needed
         if self._durable:
@@ -408,7 +407,8 @@ class Session:
         """Tell whether none of these rows belongs to an array. Under the lock."""
         if self._space is None:
             self._space = Space(self.index)
-            self._space.note(self._records(self.journal_header, journal_format.RECORDS_START))
+            everything = self._journal.changes(self.journal_header, journal_format.RECORDS_START)
+            self._space.note(everything.records)
         if not self._space.may_belong(start, end):
             return True
         if belongs(self.snapshot(), start, end):
@@ -448,27 +448,21 @@ class Session:
                 raise corrupt(self.index.path, what)
             self.replace_index(columns, n_reserved=self.journal_header.n_reserved, **facts)
 
-    def _folded(self) -> tuple[Columns, dict[str, Any]]:
+    def _folded(self) -> tuple[Entries, dict[str, Any]]:
         """Fold the journal into the columns of the index, and rows and attrs. Under the lock."""
-        records, attrs, n_rows = [], self.header.attrs, self.header.n_rows
-        for frame in self._journal.frames(self.journal_header, journal_format.RECORDS_START):
-            if frame.kind == ATTRS:
-                attrs = frame.fields[0]
-                continue
-            columns = journal_format.decode_columns(frame, self._journal.path)
-            filled = columns.ends[columns.starts < columns.ends]
-            n_rows = max(n_rows, int(filled.max(initial=0)))
-            records.append((frame.kind, columns))
-        self._snapshot = None  # its memory is needed for the columns
-        return fold(self.index, records), {"n_rows": n_rows, "attrs": attrs}
+        records, attrs = self._journal.changes(self.journal_header, journal_format.RECORDS_START)
+        n_rows = max([self.header.n_rows, *(entries.n_rows for entries in records)])
+        self._snapshot = None  # to have room for the columns
+        facts = {"n_rows": n_rows, "attrs": self.header.attrs if attrs is None else attrs}
+        return fold(self.index, records), facts
 
-    def replace_index(self, columns: Columns, **facts: Any) -> None:
+    def replace_index(self, columns: Entries, **facts: Any) -> None:
         """Put an index of the next generation in place, and begin a journal. Under the lock.
 
         Parameters
         ----------
-        columns : Columns
-            Of all arrays.
+        columns : Entries
+            Of all arrays, in data order.
         **facts
             What is to change in the header.
         """

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from ptrarray.errors import OverlapError
-from ptrarray.format.journal import POINT, PUT, Record
+from ptrarray.format.entries import Entries
 from ptrarray.intake.batch import Batch
 from ptrarray.rows.pointers import Runs, iter_runs
 from ptrarray.storage.store.content import Content, clear
@@ -30,11 +30,10 @@ class Space:
         for starts, ends in iter_runs(index.starts, index.ends):
             self._runs.add(starts, ends)
 
-    def note(self, records: Iterable[Record]) -> None:
+    def note(self, records: Iterable[Entries]) -> None:
         """Add the rows of arrays that were committed since."""
-        for record in records:
-            if record.kind in (PUT, POINT):
-                self._runs.add(record.starts, record.ends)
+        for entries in records:
+            self._runs.add(entries.starts, entries.ends)
 
     def may_belong(self, start: int, end: int) -> bool:
         """Tell whether any of these rows ever belonged to an array of this index or journal."""

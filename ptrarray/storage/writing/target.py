@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ptrarray.format.index import IndexHeader
+from ptrarray.format.journal import HashedRecord
 from ptrarray.format.layouts import Layout
-from ptrarray.storage.store.journal import HashedRecord
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
 from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.storage.writing.session import Session

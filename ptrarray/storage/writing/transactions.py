@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ptrarray.errors import BadInputError, OverlapError, StoreError, UnknownNameError
 from ptrarray.format import journal as journal_format
 from ptrarray.format.attrs import checked
+from ptrarray.format.entries import Entry
 from ptrarray.format.index import IndexHeader
+from ptrarray.format.journal import HashedRecord
 from ptrarray.format.names import hash_all
 from ptrarray.intake.batch import Batch
 from ptrarray.rows.pointers import Runs
-from ptrarray.storage.store.journal import HashedRecord
-from ptrarray.storage.store.snapshot import StoreSnapshot
+from ptrarray.storage.store.snapshot import locate_found
 from ptrarray.storage.writing.session import Session
 from ptrarray.storage.writing.space import Claim
 from ptrarray.storage.writing.target import Expected, Target, Writable
@@ -130,8 +130,8 @@ def allocated(
         with target.locked() as part:
             if not overwrite:
                 target.check_new([name], hashes)
-            entry = _Entry(name, start, start + n_rows, crc, info)
-            target.commit(*_to_commit(part, journal_format.PUT, [entry], end))
+            entry = Entry(name, start, start + n_rows, crc, info=info)
+            target.commit(*_to_commit(part, [entry], end))
 
 
 def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool) -> None:
@@ -155,8 +155,7 @@ def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool
                 target.check_new([name], hashes)
             with Claim(part.content, start, end, name.decode()):
                 crc = part.content.crc(start, end)
-            entry = _Entry(name, start, end, crc)
-            target.commit(*_to_commit(part, journal_format.POINT, [entry]))
+            target.commit(*_to_commit(part, [Entry(name, start, end, crc, pointed=1)]))
 
 
 def delete(store: Writable, names: list[bytes]) -> None:
@@ -168,8 +167,7 @@ def delete(store: Writable, names: list[bytes]) -> None:
                 raise unknown(name.decode(), store.path)
         for part, some in store.having(names):
             with part.locked():
-                records = journal_format.encode_delete(some, hash_all(some), part.seed)
-                part.commit(list(records))
+                part.commit(journal_format.encode_delete(some, part.seed))
 
 
 def delete_all(store: Writable) -> None:
@@ -210,19 +208,18 @@ def renew_checksums(
                 path=session.path,
             )
         snapshot = session.snapshot()
-        starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
         touched = Runs()
         touched.add(*np.array(list(ranges), np.int64).reshape(-1, 2).T)
-        renewed: dict[int, list[_Entry]] = {}
-        for position in np.flatnonzero(touched.overlaps_any(starts, ends)).tolist():
-            kind, entry = _entry(
-                snapshot, snapshot.locate_position(position), snapshot.name(position)
-            )
+        renewed: dict[int, list[Entry]] = {}
+        is_touched = touched.overlaps_any(snapshot.starts, snapshot.ends)
+        for position in np.flatnonzero(is_touched).tolist():
+            address = snapshot.locate_position(position)
+            entry = snapshot.entry(address, snapshot.name(position))
             crc = session.content.crc(entry.start, entry.end, entry.info)
-            if crc != crcs[position]:
-                renewed.setdefault(kind, []).append(entry._replace(crc=crc))
-        for kind, entries in renewed.items():
-            session.commit(*_to_commit(session, kind, entries))
+            if crc != entry.crc:
+                renewed.setdefault(entry.pointed, []).append(entry._replace(crc=crc))
+        for entries in renewed.values():
+            session.commit(*_to_commit(session, entries))
 
 
 def set_meta(store: Writable, name: bytes, meta: bytes) -> None:
@@ -233,31 +230,8 @@ def set_meta(store: Writable, name: bytes, meta: bytes) -> None:
         part, _ = store.having([name])[-1]
         with part.locked():
             snapshot = part.snapshot()
-            address = snapshot.locate(name)
-            assert address is not None  # it was found under the same lock
-            kind, entry = _entry(snapshot, address, name)
-            part.commit(*_to_commit(part, kind, [entry._replace(meta=meta)]))
-
-
-class _Entry(NamedTuple):
-    """What is committed of one array."""
-
-    name: bytes
-    start: int
-    end: int
-    crc: int
-    info: bytes = b""
-    meta: bytes = b""
-
-
-def _entry(snapshot: StoreSnapshot, place: int, name: bytes) -> tuple[int, _Entry]:
-    """Return an array as it was committed, and the kind of record it is in."""
-    overlay, index = snapshot.overlay, snapshot.index
-    crcs, pointed = (overlay.crcs, overlay.pointed) if place < 0 else (index.crcs, index.pointed)
-    at = ~place if place < 0 else place
-    kind = journal_format.POINT if pointed[at] else journal_format.PUT
-    extras = snapshot.info_at(place), snapshot.meta_at(place)
-    return kind, _Entry(name, *snapshot.pointer_at(place), int(crcs[at]), *extras)
+            entry = snapshot.entry(locate_found(snapshot, name), name)
+            part.commit(*_to_commit(part, [entry._replace(meta=meta)]))
 
 
 def _claim(part: Session, start: int, end: int, name: bytes, *, is_append: bool) -> Claim:
@@ -299,20 +273,14 @@ def _given_back_on_error(target: Target, claim: Claim, *, is_append: bool) -> It
 
 
 def _to_commit(
-    part: Session, kind: int, entries: list[_Entry], n_reserved: int = 0
+    part: Session, entries: list[Entry], n_reserved: int = 0
 ) -> tuple[list[HashedRecord], int]:
-    """Return what to commit of arrays: a record of them, and where reserved rows end."""
-    names, starts, ends, crcs, infos, metas = map(list, zip(*entries, strict=True))
-    pointed = journal_format.Pointed(
-        names, hash_all(names), array("Q", starts), array("Q", ends), array("I", crcs)
-    )
-    pointed = pointed._replace(
-        infos=infos if any(infos) else None, metas=metas if any(metas) else None
-    )
-    record = journal_format.encode_pointers(kind, pointed, part.seed)
+    """Return what to commit of arrays that were all pointed to, or none: and the rows reserved."""
+    kind = journal_format.POINT if entries[0].pointed else journal_format.PUT
     # Arrays without rows may lie anywhere, and take none.
-    last = max((end for start, end in zip(starts, ends, strict=True) if start < end), default=0)
-    return [(pointed.hashes, record)], max(part.layout.aligned(last), n_reserved)
+    n_rows = max((entry.end for entry in entries if entry.start < entry.end), default=0)
+    records = journal_format.encode_rows(kind, entries, part.seed)
+    return records, max(part.layout.aligned(n_rows), n_reserved)
 
 
 def unknown(name: object, path: str) -> UnknownNameError:
