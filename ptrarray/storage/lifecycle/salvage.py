@@ -14,7 +14,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, Entry
 from ptrarray.storage.lifecycle.compaction import copy_runs, living_runs, moved_columns
 from ptrarray.storage.lifecycle.create import create_store, new_header
-from ptrarray.storage.lifecycle.verify import Damage, array_damage
+from ptrarray.storage.lifecycle.verify import Damage, array_damage, run_into
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.journal import Journal
@@ -36,6 +36,8 @@ def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
         with Content(damaged, header) as source, session.locked():
             kept = [array for array in found if _is_intact(array, source, left_out)]
             columns = Entries.of(*zip(*kept, strict=True))
+            # Damage may have taken away that somebody pointed them there; their rows are intact.
+            columns.pointed[run_into(columns.starts, columns.ends, columns.pointed)] = 1
             runs = living_runs(session.layout, columns.starts, columns.ends)
             copy_runs(source, session.content, runs, progress=progress)
             session.content.sync()

@@ -10,6 +10,7 @@ import numpy as np
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import metadata
+from ptrarray.format.entries import Int64s, UInt8s
 from ptrarray.format.names import hash_all
 from ptrarray.progress import bar
 from ptrarray.storage.store.opened import OpenedStore
@@ -103,12 +104,17 @@ def _damaged_columns(snapshot: StoreSnapshot) -> Iterator[Damage]:
 
 def _overlapping(snapshot: StoreSnapshot) -> Iterator[Damage]:
     """Find arrays that run into rows of another one, though nobody pointed them there."""
-    starts, ends = snapshot.starts, snapshot.ends
-    own = np.flatnonzero((snapshot.pointed == 0) & (starts < ends))
-    if len(own):
-        reached = np.maximum.accumulate(ends[own])
-        for at in np.flatnonzero(starts[own][1:] < reached[:-1]).tolist():
-            yield _damage(snapshot, int(own[at + 1]), "that runs into rows of the array before it")
+    for position in run_into(snapshot.starts, snapshot.ends, snapshot.pointed).tolist():
+        yield _damage(snapshot, position, "that runs into rows of the array before it")
+
+
+def run_into(starts: Int64s, ends: Int64s, pointed: UInt8s) -> Int64s:
+    """Return which arrays, sorted by start, have rows of one before, though none was pointed."""
+    own = np.flatnonzero((pointed == 0) & (starts < ends))
+    if not len(own):
+        return own
+    reached = np.maximum.accumulate(ends[own])
+    return own[1:][starts[own][1:] < reached[:-1]]
 
 
 def _damaged_names(snapshot: StoreSnapshot) -> Iterator[Damage]:
