@@ -1,9 +1,14 @@
-"""Hypothesis profiles: ``dev`` looks elsewhere each time, ``ci`` at the same cases each time."""
+"""Fixtures of many modules, and hypothesis profiles.
+
+Of the profiles, ``dev`` looks elsewhere each time, ``ci`` at the same cases each time.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -26,6 +31,26 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     name: str = request.param
     monkeypatch.setattr(ptrarray.open, "__defaults__", ("r", name))
     return name
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return a path where nothing is; modules whose tests need a store there make it."""
+    return tmp_path / "a.ptr"
+
+
+@pytest.fixture
+def writer(path: Path) -> Iterator[ptrarray.PointerArrayWriter]:
+    """Return a writer of a new store of integers."""
+    with ptrarray.create(path, dtype="i4") as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[ptrarray.PointerArray]:
+    """Return a reader of the store that a module makes at `path`."""
+    with ptrarray.open(path) as opened:
+        yield opened
 
 
 collect_ignore = ["fuzz_atheris.py"]  # a program of its own, with a package of its own
