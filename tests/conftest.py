@@ -14,6 +14,8 @@ import pytest
 from hypothesis import settings
 
 import ptrarray
+from ptrarray.cli import main
+from tests.support.command_line import Run
 
 # A shell has its jobs in the background ignore Ctrl-C, and all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -40,6 +42,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return an empty folder for the files that a test imports."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
 def writer(path: Path) -> Iterator[ptrarray.PointerArrayWriter]:
     """Return a writer of a new store of integers."""
     with ptrarray.create(path, dtype="i4") as opened:
@@ -51,6 +61,17 @@ def store(path: Path) -> Iterator[ptrarray.PointerArray]:
     """Return a reader of the store that a module makes at `path`."""
     with ptrarray.open(path) as opened:
         yield opened
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs a command in this process."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
 
 
 collect_ignore = ["fuzz_atheris.py"]  # a program of its own, with a package of its own
