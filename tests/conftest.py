@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -61,6 +62,31 @@ def store(path: Path) -> Iterator[ptrarray.PointerArray]:
     """Return a reader of the store that a module makes at `path`."""
     with ptrarray.open(path) as opened:
         yield opened
+
+
+@pytest.fixture(params=["journal", "index", "compacted", "repaired"])
+def settled(request: pytest.FixtureRequest) -> Callable[[Path], Path]:
+    """Return a function that brings a store to each of the states it can be read in."""
+
+    def settle(path: Path) -> Path:
+        if request.param == "journal":
+            return path
+        ptrarray.checkpoint(path)
+        if request.param == "compacted":
+            with ptrarray.append(path) as writer:
+                writer["a hole"] = np.arange(3)
+                writer["behind it"] = np.arange(3)
+                del writer["a hole"]
+            ptrarray.compact(path)
+            with ptrarray.append(path) as writer:
+                del writer["behind it"]
+        if request.param == "repaired":
+            repaired = path.with_name("repaired.ptr")
+            assert ptrarray.repair(path, repaired) == []
+            return repaired
+        return path
+
+    return settle
 
 
 @pytest.fixture
