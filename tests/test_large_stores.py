@@ -14,7 +14,7 @@ import pytest
 import ptrarray
 from ptrarray import BadInputError
 from tests.support.checks import check_at, open_descriptors
-from tests.support.nested import peak_nbytes
+from tests.support.memory import peak_nbytes
 
 # costs --------------------------------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ import pytest
 
 import ptrarray
 from ptrarray import BadInputError, CorruptStoreError
-from tests.support.nested import MEBI, peak_nbytes, through_codec, through_store
+from tests.support.memory import peak_nbytes
+from tests.support.nested import MEBI, through_codec, through_store
 from tests.test_nested_hostile import forge
 
 pd = pytest.importorskip("pandas")

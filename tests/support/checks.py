@@ -86,8 +86,14 @@ def check_store(
     store.verify()
 
 
+def check_exactly(path: Path, expected: Mapping[str, Array]) -> None:
+    """Check what a fresh reader finds at a path, of values that have its dtypes."""
+    with ptrarray.open(path) as store:
+        check_store(store, expected)
+
+
 def check_at(path: Path, expected: Mapping[str, Any], *, in_order: bool = False) -> None:
-    """Check what a fresh reader finds at a path, of values as arrays of the store's dtype."""
+    """Check what a fresh reader finds at a path, of values that are taken in its dtype."""
     with ptrarray.open(path) as store:
         arrays = {name: np.asarray(value, store.dtype) for name, value in expected.items()}
         check_store(store, arrays, in_order=in_order)
