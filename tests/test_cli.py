@@ -1,3 +1,5 @@
+"""The commands that show, check and change a store, and what they print when they cannot."""
+
 from __future__ import annotations
 
 import json

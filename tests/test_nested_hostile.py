@@ -24,12 +24,6 @@ from ptrarray.nested.tokens import PAGE_LENGTH, read_tokens
 from tests.support.memory import peak_nbytes
 from tests.support.nested import MEBI, OBJECTS, encoded
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "object.ptr"
-
-
 # what is not a dump -------------------------------------------------------------------------------
 
 

@@ -23,11 +23,6 @@ DAYS = pd.date_range("2020", periods=3, freq="D", name="day")
 MULTI = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["letter", None])
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "object.ptr"
-
-
 def assert_equal(one: Any, other: Any) -> None:
     assert type(one) is type(other)
     if isinstance(one, pd.Series):
