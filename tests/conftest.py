@@ -1,14 +1,22 @@
-"""Hypothesis profiles: ``dev`` looks elsewhere each time, ``ci`` at the same cases each time."""
+"""Fixtures of many modules, and hypothesis profiles.
+
+Of the profiles, ``dev`` looks elsewhere each time, ``ci`` at the same cases each time.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
 import ptrarray
+from ptrarray.cli import main
+from tests.support.command_line import Run
 
 # A shell has its jobs in the background ignore Ctrl-C, and all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -26,6 +34,70 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     name: str = request.param
     monkeypatch.setattr(ptrarray.open, "__defaults__", ("r", name))
     return name
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return a path where nothing is; modules whose tests need a store there make it."""
+    return tmp_path / "a.ptr"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return an empty folder for the files that a test imports."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def writer(path: Path) -> Iterator[ptrarray.PointerArrayWriter]:
+    """Return a writer of a new store of integers."""
+    with ptrarray.create(path, dtype="i4") as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[ptrarray.PointerArray]:
+    """Return a reader of the store that a module makes at `path`."""
+    with ptrarray.open(path) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["journal", "index", "compacted", "repaired"])
+def settled(request: pytest.FixtureRequest) -> Callable[[Path], Path]:
+    """Return a function that brings a store to each of the states it can be read in."""
+
+    def settle(path: Path) -> Path:
+        if request.param == "journal":
+            return path
+        ptrarray.checkpoint(path)
+        if request.param == "compacted":
+            with ptrarray.append(path) as writer:
+                writer["a hole"] = np.arange(3)
+                writer["behind it"] = np.arange(3)
+                del writer["a hole"]
+            ptrarray.compact(path)
+            with ptrarray.append(path) as writer:
+                del writer["behind it"]
+        if request.param == "repaired":
+            repaired = path.with_name("repaired.ptr")
+            assert ptrarray.repair(path, repaired) == []
+            return repaired
+        return path
+
+    return settle
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs a command in this process."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
 
 
 collect_ignore = ["fuzz_atheris.py"]  # a program of its own, with a package of its own

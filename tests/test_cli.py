@@ -1,3 +1,5 @@
+"""The commands that show, check and change a store, and what they print when they cannot."""
+
 from __future__ import annotations
 
 import json
@@ -5,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ from ptrarray.cli import main
 from ptrarray.creation import create
 from ptrarray.reader import open as open_store
 from ptrarray.writer import append
-
-Run = Callable[..., tuple[int, str, str]]
+from tests.support.command_line import Run
 
 
 @pytest.fixture
@@ -27,15 +27,6 @@ def path(tmp_path: Path) -> Path:
     with create(path, dtype="f4", row_shape=(2,), attrs={"rate": 16000}) as writer:
         writer.write({"utt1": np.ones((3, 2)), "utt2": np.zeros((0, 2)), "zwölf": [[1, 2]]})
     return path
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def run_json(run: Run, *arguments: object) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ptrarray import convert
 from ptrarray.convert.escape import archive_path, file_name, unescape
 from ptrarray.convert.report import Report
 from ptrarray.errors import BadInputError, StoreNotFoundError
+from tests.support.memory import peak_nbytes
 
 EXPORTS = {
     "npz": convert.to_npz,
@@ -326,11 +326,7 @@ def test_a_store_is_not_read_into_memory(tmp_path: Path, out: Path, kind: str) -
     arrays = {f"n{i}": np.full(200_000, i, "f8") for i in range(20)}
     store = made(tmp_path / "s.ptr", arrays)
     export(kind, made(tmp_path / "small.ptr", {"a": [1]}), out.with_name("small"))  # imports
-    tracemalloc.start()
-    export(kind, store, out)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 3 * arrays["n0"].nbytes
+    assert peak_nbytes(lambda: export(kind, store, out)) < 3 * arrays["n0"].nbytes
 
 
 def test_dtypes_that_hdf5_has_not(tmp_path: Path, out: Path) -> None:

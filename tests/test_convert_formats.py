@@ -20,8 +20,7 @@ from ptrarray import convert
 from ptrarray.convert import Report
 from ptrarray.convert.formats.mmappickle import _members as mmappickle_members
 from tests.support.convert_workers import Traitor, dump
-
-Arrays = dict[str, Any]
+from tests.support.imports import Arrays, check_content, content
 
 DELETED = object()
 ARRAYS: Arrays = {
@@ -42,30 +41,8 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "s.ptr"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    return folder
-
-
 def run(function: Callable[..., Report], paths: Any, store: Path, **options: Any) -> Report:
     return function(paths, store, progress=False, **options)
-
-
-def content(store: Path) -> Arrays:
-    with ptrarray.open(store) as opened:
-        opened.verify()
-        return {name: array.copy() for name, array in opened.items()}
-
-
-def check(store: Path, expected: Arrays) -> None:
-    found = content(store)
-    assert sorted(found) == sorted(expected)
-    for name, array in expected.items():
-        assert found[name].dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array, strict=True)
-        np.testing.assert_array_equal(np.ma.getmaskarray(found[name]), np.ma.getmaskarray(array))
 
 
 def only_problem(report: Report) -> str:
@@ -80,7 +57,7 @@ def test_npy(folder: Path, store: Path) -> None:
     for name, array in ARRAYS.items():
         np.save(folder / f"{name}.npy", array)
     assert run(convert.from_npy, folder, store, processes=1) == Report(converted=len(ARRAYS))
-    check(store, ARRAYS)
+    check_content(store, ARRAYS)
     assert ptrarray.open(store)["columns"].flags.f_contiguous
     assert run(convert.from_npy, folder, store) == Report(skipped=len(ARRAYS))
 
@@ -89,7 +66,7 @@ def test_npy_compressed(folder: Path, store: Path) -> None:
     with gzip.open(folder / "x.npy.gz", "wb") as file:
         np.save(file, ARRAYS["matrix"])
     run(convert.from_npy, folder, store)
-    check(store, {"x": ARRAYS["matrix"]})
+    check_content(store, {"x": ARRAYS["matrix"]})
 
 
 def test_npy_that_is_wrong(folder: Path, store: Path) -> None:
@@ -114,7 +91,7 @@ def test_npz(folder: Path, store: Path, save: Callable[..., None]) -> None:
     save(folder / "all.npz", **ARRAYS, **{"in/side": np.arange(2)})
     report = run(convert.from_npz, folder / "all.npz", store)
     assert report == Report(converted=len(ARRAYS) + 1)
-    check(store, ARRAYS | {"in/side": np.arange(2)})
+    check_content(store, ARRAYS | {"in/side": np.arange(2)})
 
 
 def test_npz_of_several_files(folder: Path, store: Path) -> None:
@@ -141,7 +118,7 @@ def test_npz_goes_on(folder: Path, store: Path) -> None:
     report = run(convert.from_npz, folder, store)
     assert (report.converted, report.skipped) == (1, 1)
     assert [failure.source.split(":")[1] for failure in report.failures] == ["notes.txt", "o"]
-    check(store, {"a": np.array([9]), "b": np.arange(4)})
+    check_content(store, {"a": np.array([9]), "b": np.arange(4)})
 
 
 def test_two_members_of_one_name(folder: Path, store: Path) -> None:
@@ -153,7 +130,7 @@ def test_two_members_of_one_name(folder: Path, store: Path) -> None:
     report = run(convert.from_npz, folder, store)
     assert report.converted == 1
     assert "was there first" in only_problem(report)
-    check(store, {"a": np.array([0])})
+    check_content(store, {"a": np.array([0])})
 
 
 def test_npz_that_is_none(folder: Path, store: Path) -> None:
@@ -176,7 +153,7 @@ def test_joblib(folder: Path, store: Path, compress: Any, trust: bool) -> None:
     if trust:  # joblib.load turns them around
         expected["x/big"] = ARRAYS["big"].astype("i2")
     more = {"x/deep/0": np.arange(3), "x/deep/1/x": np.eye(2), "x/list": np.array([1, 2])}
-    check(store, expected | more)
+    check_content(store, expected | more)
 
 
 def test_joblib_of_one_array(folder: Path, store: Path) -> None:
@@ -185,7 +162,7 @@ def test_joblib_of_one_array(folder: Path, store: Path) -> None:
         joblib.dump(ARRAYS["columns"], folder / f"{name}.joblib")
     assert run(convert.from_joblib, folder, store, processes=2) == Report(converted=2)
     assert ptrarray.open(store)["a"].flags.f_contiguous
-    check(store, {"a": ARRAYS["columns"], "b": ARRAYS["columns"]})
+    check_content(store, {"a": ARRAYS["columns"], "b": ARRAYS["columns"]})
 
 
 def test_joblib_of_pandas_and_masks(folder: Path, store: Path) -> None:
@@ -231,7 +208,7 @@ def test_joblib_without_joblib(folder: Path, store: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("ptrarray.convert.formats.joblib.importlib.import_module", absent)
     assert run(convert.from_joblib, folder, store).ok
-    check(store, {"x": np.arange(3)})
+    check_content(store, {"x": np.arange(3)})
     place = store.with_name("b.ptr")
     problem = only_problem(run(convert.from_joblib, folder, place, trust=True))
     assert "pip install joblib" in problem
@@ -285,7 +262,7 @@ def test_mmappickle(folder: Path, store: Path, mmapdict: Any) -> None:
         "about/scale": np.array([1.5, 2.5]),
         "größe": np.array(7),
     }
-    check(store, expected | more)
+    check_content(store, expected | more)
     assert run(convert.from_mmappickle, path, store).skipped == len(expected | more)
 
 
@@ -387,7 +364,7 @@ def test_tar(folder: Path, store: Path, mode: str, suffix: str) -> None:
         "3": ARRAYS["columns"],
         "4": np.array(4),
     }
-    check(store, expected)
+    check_content(store, expected)
     assert run(convert.from_tar, folder, store).skipped == 5
 
 
@@ -458,7 +435,7 @@ def test_h5(folder: Path, store: Path) -> None:
         "ragged/0": np.array([1, 2], "f4"),
         "ragged/1": np.array([3], "f4"),
     }
-    check(store, expected | more)
+    check_content(store, expected | more)
     with ptrarray.open(store) as opened:
         assert opened.meta["packed"] == {"unit": "m", "scale": 2.0, "axes": [1, 2]}
         assert opened.meta["chunks"] == {}

@@ -8,287 +8,22 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import numpy as np
 import pytest
 
 import ptrarray
-from tests.support.power import (
-    DROPPED,
-    Effort,
-    Fate,
-    Fates,
-    Resize,
-    Site,
-    Write,
-    outcomes,
-    rebuild,
-)
-from tests.support.story import (
-    ATTRS,
-    NAME,
-    Judge,
-    Story,
-    Tree,
-    Workload,
-    difference,
-    essence,
-    hidden,
-    tell,
-    with_attrs,
-)
+from tests.support.crash_workloads import WORKLOADS, checkpoint, delete, go_on, killed_in_delete
+from tests.support.crash_workloads import ints as ints  # noqa: PLC0414 - test_shards_crash has it from here
+from tests.support.power import DROPPED, Effort, Fate, Fates, Resize, Site, Write, outcomes, rebuild
+from tests.support.story import NAME, Judge, Story, Tree, Workload, difference, tell
 
 NORMAL = Effort(exhaustive_ops=5, n_samples=3, n_special=1, n_around=0)
 QUICK = Effort(exhaustive_ops=2, n_samples=1, n_special=1, n_around=0)
 THOROUGH = Effort(exhaustive_ops=10, n_samples=400, n_special=100, n_around=4)
 N_SECOND_CUTS = 2  # states after a first power cut that are gone on from, for each workload
-LARGE = 20_000  # rows of 4 bytes: written outside the lock
-
-
-def ints(n: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-    """Return `n` numbers that no other call gives."""
-    return np.random.default_rng([n, seed]).integers(1, 2**30, n, np.int32)
-
-
-# workloads ---------------------------------------------------------------------------------
-
-
-def make(story: Story) -> None:
-    story.create(rows=100, attrs={"rate": 16000}).close()
-
-
-def write_small(story: Story) -> None:
-    writer = story.create()
-    story.write(writer, a=ints(3), b=ints(0), c=ints(200))
-    story.flush(writer)
-    story.write(writer, d=ints(4))
-    story.write(writer, a=ints(5))
-    story.flush(writer)
-    story.write(writer, e=ints(6))
-
-
-def write_large(story: Story) -> None:
-    writer = story.create()
-    story.write(writer, a=ints(LARGE))
-    story.flush(writer)
-    story.write(writer, b=ints(LARGE, 1), c=ints(7))
-    story.write(writer, a=ints(8))
-
-
-def delete(story: Story) -> None:
-    writer = story.create()
-    story.write(writer, a=ints(3), b=ints(4), c=ints(5))
-    story.delete(writer, "a")
-    story.flush(writer)
-    story.delete(writer, "b")
-    story.write(writer, b=ints(6))
-    story.delete(writer, "c")
-
-
-def point_and_attrs(story: Story) -> None:
-    writer = story.create()
-    rows = ints(10)
-    story.write(writer, a=rows)
-    story.commit(lambda: writer.point("p", 2, 5), story.now | {"p": rows[2:5].tobytes()})
-    after = with_attrs(story.now, {"k": [1, 2]})
-    story.commit(lambda: writer.attrs.update(k=[1, 2]), after)
-    story.flush(writer)
-    story.delete(writer, "a")
-    story.commit(lambda: writer.point("q", 0, 10), story.now | {"q": rows.tobytes()})
-
-
-def checkpoint(story: Story) -> None:
-    writer = story.create()
-    story.write(writer, a=ints(3), b=ints(4))
-    ptrarray.checkpoint(story.path)
-    story.promise()
-    story.write(writer, c=ints(5))
-    story.delete(writer, "a")
-    story.flush(writer)
-    story.write(writer, d=ints(6))
-    ptrarray.checkpoint(story.path)
-    story.promise()
-    story.write(writer, e=ints(7))
-
-
-def close_and_reopen(story: Story) -> None:
-    writer = story.create()
-    many: Any = {f"n{i}": ints(2, i) for i in range(40)}
-    story.write(writer, None, **many)
-    story.close(writer)
-    for name in ("x", "y"):
-        writer = ptrarray.append(story.path)
-        one: Any = {name: ints(3)}
-        story.write(writer, None, **one)
-        story.close(writer)
-
-
-def replace(story: Story) -> None:
-    writer = story.create(rows=10)
-    story.write(writer, a=ints(3))
-    story.flush(writer)
-    story.write(writer, b=ints(3))
-    writer.close()
-    writer = story.create(mode="w", rows=20)
-    story.write(writer, c=ints(4))
-    story.flush(writer)
-    story.write(writer, d=ints(5))
-
-
-def planned(story: Story) -> None:
-    writer = story.create(rows=50)
-    story.write(writer, start=10, a=ints(3))
-    start = writer.reserve(20)
-    story.write(writer, b=ints(4))
-    story.flush(writer)
-    story.write(writer, start=start, c=ints(5))
-
-
-def reuse_rows(story: Story) -> None:
-    """Write where an array was that has been deleted, or replaced."""
-    writer = story.create()
-    start, _ = story.write(writer, a=ints(6))
-    story.write(writer, b=ints(3))
-    story.flush(writer)
-    story.delete(writer, "a")
-    story.write(writer, start=start, c=ints(6, 1))
-    story.write(writer, b=ints(2))
-    story.write(writer, start=start + 6, d=ints(3, 1))
-
-
-def allocate(story: Story) -> None:
-    writer = story.create()
-    rows = ints(3000)
-
-    def fill() -> None:
-        with writer.allocate("a", len(rows)) as mapped:
-            mapped[...] = rows
-
-    story.commit(fill, story.now | {"a": rows.tobytes()})
-    story.write(writer, b=ints(3))
-    story.flush(writer)
-
-
-def two_writers(story: Story) -> None:
-    one = story.create()
-    two = ptrarray.append(story.path)
-    story.write(one, a=ints(3))
-    story.write(two, b=ints(4))
-    story.flush(one)
-    story.write(two, c=ints(5))
-    story.write(one, d=ints(6))
-    story.flush(two)
-    story.write(one, b=ints(7))
-
-
-def durable(story: Story) -> None:
-    """Commits that wait for the disk wait for those of a writer that does not, too."""
-    writer = story.create(durable=True)
-    careless = ptrarray.append(story.path)
-    story.write(writer, a=ints(3))
-    story.promise()
-    story.write(careless, b=ints(4))
-    story.write(writer, a=ints(5))
-    story.promise()
-    story.write(careless, c=ints(4))
-    story.delete(writer, "a")
-    story.promise()
-    story.write(careless, d=ints(2))
-
-
-def compact(story: Story) -> None:
-    writer = story.create(rows=30)
-    story.write(writer, a=ints(30), b=ints(40), c=ints(50))
-    rows = ints(40)[5:9].tobytes()
-    story.commit(lambda: writer.point("p", 35, 39), story.now | {"p": rows})
-    story.flush(writer)
-    story.delete(writer, "a")
-    ptrarray.compact(story.path)
-    story.promise()
-    story.write(writer, d=ints(6))
-    story.flush(writer)
-    story.write(writer, b=ints(7))
-
-
-# arrays of any dtype and shape, their masks and metadata
-
-
-def masked(story: Story) -> None:
-    """Let rows, masks and metadata each be what a power cut takes, with commits flushed and not."""
-    writer = story.create(dtype=None, masked=True, rows=640)
-    whole = hidden((3, 5))
-    story.write(writer, a=whole, b=np.asfortranarray(whole), meta={"a": {"k": 1}})
-    story.flush(writer)
-    story.write(writer, c=hidden((9,), 1), d=ints(3), meta={"d": {"k": 2}})
-    story.set_meta(writer, "a", {"k": [3]})
-    story.write(writer, b=hidden((70,), 1), meta={"b": {"k": 4}})
-
-
-def masked_reuse(story: Story) -> None:
-    """Write where another mask was."""
-    writer = story.create(dtype=None, masked=True)
-    start, _ = story.write(writer, a=hidden((40,)))
-    story.flush(writer)
-    story.write(writer, b=hidden((3,)), meta={"b": {"k": 1}})
-    story.delete(writer, "a")
-    story.write(writer, start=start, c=np.zeros(20), meta={"c": {"k": 2}})
-    ptrarray.checkpoint(story.path)
-    story.promise()
-
-
-def masked_large(story: Story) -> None:
-    """Write rows and masks outside the lock, and through a mapping."""
-    writer = story.create(dtype="f8", row_shape=None, masked=True)
-    story.write(writer, a=hidden((100, 90)))
-    story.flush(writer)
-    story.write(writer, b=np.zeros((100, 90)), c=hidden((2, 2), 1), meta={"c": {"k": 1}})
-    rows = hidden((20, 40), 1)
-
-    def fill() -> None:
-        with writer.allocate("d", rows.shape) as mapped:
-            mapped[...] = rows.data
-            mapped[rows.mask] = np.ma.masked
-
-    story.commit(fill, story.now | {"d": essence(np.ma.MaskedArray(rows.data, rows.mask), {})})
-
-
-def masked_compact(story: Story) -> None:
-    """Two writers, one of which waits for the disk at each commit; then all is moved."""
-    writer = story.create(durable=True, dtype=None, masked=True)
-    careless = ptrarray.append(story.path)
-    story.write(careless, a=hidden((30,)), b=hidden((4, 3)), meta={"b": {"k": 1}})
-    story.delete(writer, "a")
-    story.promise()
-    ptrarray.compact(story.path)
-    story.promise()
-    story.write(careless, b=np.zeros(3), d=hidden((6,)), meta={"d": {"k": 2}})
-
-
-WORKLOADS: list[Workload] = [
-    make,
-    write_small,
-    write_large,
-    delete,
-    point_and_attrs,
-    checkpoint,
-    close_and_reopen,
-    replace,
-    planned,
-    reuse_rows,
-    allocate,
-    two_writers,
-    durable,
-    compact,
-    masked,
-    masked_reuse,
-    masked_large,
-    masked_compact,
-]
 each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: w.__name__)
 
-
-# the power is cut --------------------------------------------------------------------------
+# the power is cut ---------------------------------------------------------------------------------
 
 
 def violations(story: Story, judge: Judge, effort: Effort) -> Iterator[str]:
@@ -357,18 +92,7 @@ def test_power_cut_thoroughly(workload: Workload, judge: Judge, tmp_path: Path) 
     assert next(violations(story, judge, THOROUGH), None) is None
 
 
-# after the first power cut -----------------------------------------------------------------
-
-
-def go_on(story: Story) -> None:
-    """Do what an earlier boot did, in records of the same length."""
-    writer = ptrarray.append(story.path)
-    for name in sorted(story.now.keys() - {ATTRS})[:1]:
-        story.delete(writer, name)
-    story.write(writer, x=ints(4, 1))
-    story.write(writer, y=ints(3, 1))
-    story.flush(writer)
-    story.write(writer, z=ints(5, 1))
+# after the first power cut ------------------------------------------------------------------------
 
 
 @each_workload
@@ -393,7 +117,7 @@ def test_power_cut_after_one_that_left_old_records(is_torn: bool, place: Path) -
     assert next(violations(story, judge, NORMAL), None) is None
 
 
-# processes are killed ----------------------------------------------------------------------
+# processes are killed -----------------------------------------------------------------------------
 
 
 @each_workload
@@ -432,17 +156,7 @@ def test_power_cut_after_a_kill(kind: str, n_more: int, judge: Judge, tmp_path: 
     assert next(violations(story, judge, NORMAL), None) is None
 
 
-# no sync is there for nothing --------------------------------------------------------------
-
-
-def killed_in_delete(story: Story) -> None:
-    """Leave a record that was never committed where others of the same length will lie."""
-    writer = story.create()
-    story.write(writer, a=ints(3), b=ints(3, 1))
-    story.flush(writer)
-    doomed = ptrarray.append(story.path)
-    story.killed(lambda: doomed.__delitem__("a"), 1)
-    story.delete(writer, "b")
+# no sync is there for nothing ---------------------------------------------------------------------
 
 
 @cache

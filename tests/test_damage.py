@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import ptrarray
 from ptrarray.storage.store import index as index_storage
-from tests.support import damage
+from tests.support import damage, forging
 from tests.support.damage import ACTIONS, DATA, FILES, INDEX, JOURNAL, PLAIN, Sample
 from tests.support.power import materialise
 from tests.support.story import NAME
@@ -85,7 +85,7 @@ def positions(file: str) -> list[int]:
     return [
         at
         for at in range(len(damage.content(file)))
-        if file != JOURNAL or at % 4096 < 96 or at >= damage.RECORDS_AT or not at % 509
+        if file != JOURNAL or at % 4096 < 96 or at >= forging.RECORDS_AT or not at % 509
     ]
 
 
@@ -100,13 +100,8 @@ def check_byte(root: Path, file: str, at: int, byte: int) -> bool:
     raw = bytearray(damage.content(file))
     raw[at] = byte
     path = damage.damaged(root, file, bytes(raw))
-    try:
+    with damage.noted(root, f"byte {at} of {file} was {damage.content(file)[at]}, is {byte}"):
         return damage.check_damaged(path, file)
-    except BaseException as error:
-        error.add_note(f"byte {at} of {file} was {damage.content(file)[at]}, is {byte}")
-        raise
-    finally:
-        shutil.rmtree(root)
 
 
 @pytest.mark.parametrize("part", range(N_PARTS))
@@ -139,7 +134,7 @@ def test_every_bit(file: str, index_kind: str, tmp_path: Path) -> None:
 
 
 def index_columns() -> dict[str, Any]:
-    columns: dict[str, Any] = damage.unpack_index(damage.content(INDEX))[0]["columns"]
+    columns: dict[str, Any] = forging.unpack_index(damage.content(INDEX))[0]["columns"]
     return columns
 
 
@@ -201,47 +196,42 @@ def repack(header: dict[str, Any], columns: dict[str, bytes]) -> bytes:
     """Pack a forged index; where a value moves the columns, with them moved."""
     try:
         first = min(start for _, start, *_ in index_columns().values())
-        raw = damage.pack_index(header, columns)
+        raw = forging.pack_index(header, columns)
         if raw[first - 5 : first - 4] == b"\xc6":
             return raw
-        return damage.lay_out(header, columns)
+        return forging.lay_out(header, columns)
     except (TypeError, KeyError, AttributeError):
-        return damage.pack_index(header, {})
+        return forging.pack_index(header, {})
 
 
 def check_forged_file(
     root: Path, file: str, raw: bytes, note: object, sample: Sample = PLAIN
 ) -> bool:
     path = damage.damaged(root, file, raw, sample)
-    try:
+    with damage.noted(root, f"forged {file}: {note!r:.300}"):
         return damage.check_forged(path, sample)
-    except BaseException as error:
-        error.add_note(f"forged {file}: {note!r:.300}")
-        raise
-    finally:
-        shutil.rmtree(root)
 
 
 def test_the_encoder_gives_what_the_package_wrote() -> None:
     raw = damage.content(INDEX)
-    assert damage.pack_index(*damage.unpack_index(raw)) == raw
+    assert forging.pack_index(*forging.unpack_index(raw)) == raw
     raw = damage.content(JOURNAL)
-    assert damage.pack_journal(raw, damage.records(raw)) == raw
+    assert forging.pack_journal(raw, forging.records(raw)) == raw
 
 
 @pytest.mark.parametrize("field", HEADER_FIELDS)
 def test_forged_header_field(field: str, index_kind: str, tmp_path: Path) -> None:
     for value in VALUES:
-        header, columns = damage.unpack_index(damage.content(INDEX))
+        header, columns = forging.unpack_index(damage.content(INDEX))
         header[field] = value
         check_forged_file(tmp_path / "root", INDEX, repack(header, columns), (field, value))
 
 
 @pytest.mark.parametrize("field", HEADER_FIELDS)
 def test_missing_header_field(field: str, tmp_path: Path) -> None:
-    header, columns = damage.unpack_index(damage.content(INDEX))
+    header, columns = forging.unpack_index(damage.content(INDEX))
     del header[field]
-    raw = damage.pack_index(header, columns if field != "columns" else {})
+    raw = forging.pack_index(header, columns if field != "columns" else {})
     assert check_forged_file(tmp_path / "root", INDEX, raw, field)
 
 
@@ -249,11 +239,11 @@ def test_missing_header_field(field: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", index_columns())
 def test_forged_column_entry(name: str, at: int, index_kind: str, tmp_path: Path) -> None:
     for value in VALUES:
-        header, columns = damage.unpack_index(damage.content(INDEX))
-        raw = damage.pack_index(header, columns)
+        header, columns = forging.unpack_index(damage.content(INDEX))
+        raw = forging.pack_index(header, columns)
         header["columns"][name][at] = value
         first = min(start for _, start, *_ in index_columns().values())
-        forged = damage.pack_index(header, {}).ljust(first - 5, b"\xc0") + raw[first - 5 :]
+        forged = forging.pack_index(header, {}).ljust(first - 5, b"\xc0") + raw[first - 5 :]
         check_forged_file(tmp_path / "root", INDEX, forged, (name, at, value))
 
 
@@ -263,39 +253,39 @@ def test_forged_column(name: str, index_kind: str, tmp_path: Path) -> None:
     kind = np.dtype(index_columns()[name][0])
     for value in NUMBERS:
         for at in (0, 1, -1):
-            header, columns = damage.unpack_index(damage.content(INDEX))
+            header, columns = forging.unpack_index(damage.content(INDEX))
             items = np.frombuffer(columns[name], kind).copy()
             items[at] = value % 256**kind.itemsize
             columns[name] = items.tobytes()
             header["columns"][name][3] = crc32(columns[name])
-            raw = damage.pack_index(header, columns)
+            raw = forging.pack_index(header, columns)
             check_forged_file(tmp_path / "root", INDEX, raw, (name, at, value))
 
 
 def test_table_without_an_empty_slot(index_kind: str, tmp_path: Path) -> None:
     """A search in it must end all the same."""
     for fill in (b"\0" * 8, b"\xff" * 4 + b"\0" * 4, b"\xff" * 8):
-        header, columns = damage.unpack_index(damage.content(INDEX))
+        header, columns = forging.unpack_index(damage.content(INDEX))
         columns["slot"] = fill * (len(columns["slot"]) // 8)
         header["columns"]["slot"][3] = crc32(columns["slot"])
-        raw = damage.pack_index(header, columns)
+        raw = forging.pack_index(header, columns)
         check_forged_file(tmp_path / "root", INDEX, raw, fill)
 
 
 @pytest.mark.parametrize("slots", [(0,), (1,), (0, 1)], ids=str)
-@pytest.mark.parametrize("field", damage.SLOT)
+@pytest.mark.parametrize("field", forging.SLOT)
 def test_forged_journal_header(field: str, slots: tuple[int, ...], tmp_path: Path) -> None:
-    nbytes = damage.SLOT[field][1]
-    ends = [damage.RECORDS_AT + n for n in (-1, 0, 1, 5, 9)] + [len(damage.content(JOURNAL)) + 1]
+    nbytes = forging.SLOT[field][1]
+    ends = [forging.RECORDS_AT + n for n in (-1, 0, 1, 5, 9)] + [len(damage.content(JOURNAL)) + 1]
     for value in [n for n in (*NUMBERS, *ends) if n >= 0]:
         forged = value if nbytes == 8 else value.to_bytes(16, "little")
-        raw = damage.forge_slots(damage.content(JOURNAL), slots, **{field: forged})
+        raw = forging.forge_slots(damage.content(JOURNAL), slots, **{field: forged})
         check_forged_file(tmp_path / "root", JOURNAL, raw, (field, value))
 
 
 def forged_bodies() -> Iterator[tuple[object, list[Any]]]:
     """Yield records that make no sense, with what was changed in them."""
-    original = damage.records(damage.content(JOURNAL))
+    original = forging.records(damage.content(JOURNAL))
     for at, body in enumerate(original):
         yield f"{at} nested", [*original[:at], [body], *original[at + 1 :]]
         for field, value in enumerate(body):
@@ -326,7 +316,7 @@ def other_columns(value: object) -> list[bytes]:
 @pytest.mark.parametrize("part", range(N_PARTS))
 def test_forged_records(part: int, tmp_path: Path) -> None:
     for note, bodies in list(forged_bodies())[part::N_PARTS]:
-        raw = damage.pack_journal(damage.content(JOURNAL), bodies)
+        raw = forging.pack_journal(damage.content(JOURNAL), bodies)
         check_forged_file(tmp_path / "root", JOURNAL, raw, note)
 
 
@@ -361,12 +351,12 @@ def test_forged_msgpack(file: str, prefix: bytes, tmp_path: Path) -> None:
 
 def test_deeply_nested_record(tmp_path: Path) -> None:
     raw = damage.content(JOURNAL)
-    seed = crc32(damage.slot_field(raw, "store_id") + damage.slot_field(raw, "generation"))
+    seed = crc32(forging.slot_field(raw, "store_id") + forging.slot_field(raw, "generation"))
     for body in (b"\x93\x03\x00" + b"\x81\xa1x" * 5000, b"\x91" * 10**5, b"\xdd\xff\xff\xff\xff"):
-        frame = damage._frame(body, seed)
-        end = damage.RECORDS_AT + len(frame)
-        forged = raw[: damage.RECORDS_AT] + frame
-        forged = damage.forge_slots(forged, (0, 1), committed_end=end, synced_end=end)
+        frame = forging.frame(body, seed)
+        end = forging.RECORDS_AT + len(frame)
+        forged = raw[: forging.RECORDS_AT] + frame
+        forged = forging.forge_slots(forged, (0, 1), committed_end=end, synced_end=end)
         assert check_forged_file(tmp_path / "root", JOURNAL, forged, body[:9])
 
 
@@ -388,8 +378,8 @@ def mutated(raw: bytes, steps: list[Mutation]) -> bytes:
     for kind, at, piece in steps:
         place = at % (len(raw) + 1)
         # Most of a journal is padding: look elsewhere.
-        if len(raw) > damage.RECORDS_AT and place % 4096 >= 96 and place < damage.RECORDS_AT:
-            place = damage.RECORDS_AT + place % (len(raw) - damage.RECORDS_AT)
+        if len(raw) > forging.RECORDS_AT and place % 4096 >= 96 and place < forging.RECORDS_AT:
+            place = forging.RECORDS_AT + place % (len(raw) - forging.RECORDS_AT)
         rest = raw[place:]
         if kind == "put":
             raw = raw[:place] + piece + rest[len(piece) :]
@@ -419,7 +409,7 @@ def test_mutations(file: str, steps: list[Mutation], tmp_path_factory: Any) -> N
 def test_mutations_under_good_checksums(
     file: str, steps: list[Mutation], tmp_path_factory: Any
 ) -> None:
-    raw = damage.mended(file, mutated(damage.content(file), steps))
+    raw = forging.mended(file, mutated(damage.content(file), steps))
     root = tmp_path_factory.mktemp("fuzz") / "root"
     check_forged_file(root, file, raw, steps)
     shutil.rmtree(root.parent)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray.format import dtypes, infos, metadata
 from ptrarray.format.layouts import KINDS, Layout
-from tests.support import damage, strategies
+from tests.support import damage, forging, strategies
 from tests.support.damage import ACTIONS, DATA, INDEX, JOURNAL, MASK, MASKED
 from tests.support.power import materialise
 from tests.support.story import NAME
@@ -45,7 +45,7 @@ def test_damaged_mask_file(action: str, tmp_path: Path) -> None:
 def positions(file: str) -> list[int]:
     """Return the bytes of a file, less most of what only fills up the journal's header slots."""
     everything = range(len(damage.content(file, MASKED)))
-    is_record = damage.RECORDS_AT
+    is_record = forging.RECORDS_AT
     return [at for at in everything if file != JOURNAL or at % 4096 < 96 or at >= is_record]
 
 
@@ -78,14 +78,14 @@ LAYOUTS = ("rows", "shaped", "mixed", "Mixed", "mixed\0", b"mixed", ["mixed"])
 def test_forged_header_field(field: str, tmp_path: Path) -> None:
     values: list[Any] = [*VALUES, *(FILE_NAMES if field == "mask_file" else LAYOUTS)]
     for value in values:
-        header, columns = damage.unpack_index(damage.content(INDEX, MASKED))
+        header, columns = forging.unpack_index(damage.content(INDEX, MASKED))
         header[field] = value
         check_forged(tmp_path / "root", INDEX, repack(header, columns), (field, value))
 
 
 def test_a_mask_file_elsewhere_is_never_opened(tmp_path: Path) -> None:
     for name in FILE_NAMES[2:]:
-        header, columns = damage.unpack_index(damage.content(INDEX, MASKED))
+        header, columns = forging.unpack_index(damage.content(INDEX, MASKED))
         header["mask_file"] = name
         path = damage.damaged(tmp_path / "root", INDEX, repack(header, columns), MASKED)
         with pytest.raises(ptrarray.CorruptStoreError):
@@ -107,7 +107,7 @@ def test_a_link_in_the_place_of_the_mask_file_is_not_written_to(tmp_path: Path) 
 
 def test_appending_begins_where_an_array_may(tmp_path: Path) -> None:
     """Another program may leave the end of the reserved rows anywhere."""
-    raw = damage.forge_slots(damage.content(JOURNAL, MASKED), (0, 1), n_reserved=1001)
+    raw = forging.forge_slots(damage.content(JOURNAL, MASKED), (0, 1), n_reserved=1001)
     path = damage.damaged(tmp_path / "root", JOURNAL, raw, MASKED)
     with damage.guarded(), ptrarray.append(path) as writer:
         assert writer.write({"new": [1]}) == (1024, 1088)
@@ -121,19 +121,19 @@ RAGGED = ("info", "meta")
 
 
 def index_parts() -> tuple[dict[str, Any], dict[str, bytes]]:
-    return damage.unpack_index(damage.content(INDEX, MASKED))
+    return forging.unpack_index(damage.content(INDEX, MASKED))
 
 
 @pytest.mark.parametrize("name", [*RAGGED, *(f"{name}_end" for name in RAGGED)])
 def test_missing_and_misfitting_columns(name: str, tmp_path: Path) -> None:
     header, columns = index_parts()
     del header["columns"][name]
-    raw = damage.pack_index(header, {key: raw for key, raw in columns.items() if key != name})
+    raw = forging.pack_index(header, {key: raw for key, raw in columns.items() if key != name})
     assert check_forged(tmp_path / "root", INDEX, raw, f"no {name}")
     for content in (b"", columns[name][:-1], columns[name] + b"\0", columns[name] * 2):
         header, columns = index_parts()
         columns[name] = content
-        raw = damage.lay_out(header, columns)
+        raw = forging.lay_out(header, columns)
         # What is behind the last item means nothing.
         is_refused = check_forged(tmp_path / "root", INDEX, raw, (name, len(content)))
         assert is_refused or len(content) > len(index_parts()[1][name])
@@ -148,7 +148,7 @@ def test_forged_ends(name: str, tmp_path: Path) -> None:
             ends[at] = value
             columns[f"{name}_end"] = ends.tobytes()
             header["columns"][f"{name}_end"][3] = crc32(ends.tobytes())
-            raw = damage.pack_index(header, columns)
+            raw = forging.pack_index(header, columns)
             check_forged(tmp_path / "root", INDEX, raw, (name, value, at))
 
 
@@ -215,14 +215,14 @@ METAS: tuple[Any, ...] = (
 @pytest.mark.parametrize("part", range(2))
 def test_hostile_infos(part: int, file: str, tmp_path: Path) -> None:
     for note, info in list(hostile_infos())[part::2]:
-        raw = damage.with_item(damage.content(file, MASKED), "info", info)
+        raw = forging.with_item(damage.content(file, MASKED), "info", info)
         check_forged(tmp_path / "root", file, raw, note)
 
 
 @pytest.mark.parametrize("file", [INDEX, JOURNAL])
 def test_hostile_metadata(file: str, tmp_path: Path) -> None:
     for meta in [*map(msgpack.packb, METAS), *RAW]:
-        raw = damage.with_item(damage.content(file, MASKED), "meta", meta)
+        raw = forging.with_item(damage.content(file, MASKED), "meta", meta)
         is_refused = check_forged(tmp_path / "root", file, raw, meta[:9])
         try:
             found = msgpack.unpackb(meta)
@@ -234,7 +234,7 @@ def test_hostile_metadata(file: str, tmp_path: Path) -> None:
 
 def test_forged_records(tmp_path: Path) -> None:
     """Columns of infos and metadata that do not fit, in records whose checksums are right."""
-    original = damage.records(damage.content(JOURNAL, MASKED))
+    original = forging.records(damage.content(JOURNAL, MASKED))
     at = next(at for at, body in enumerate(original) if len(body) > 8)
     for field in range(8, 12):
         good = original[at][field]
@@ -243,27 +243,27 @@ def test_forged_records(tmp_path: Path) -> None:
         for other in [*others, *(ends if field % 2 == 0 else [])]:
             body = [*original[at][:field], other, *original[at][field + 1 :]]
             bodies = [*original[:at], body, *original[at + 1 :]]
-            raw = damage.pack_journal(damage.content(JOURNAL, MASKED), bodies)
+            raw = forging.pack_journal(damage.content(JOURNAL, MASKED), bodies)
             assert check_forged(tmp_path / "root", JOURNAL, raw, (field, other))
     for n_fields in (7, 8, 9):
         bodies = [*original[:at], original[at][: n_fields + 2], *original[at + 1 :]]
-        raw = damage.pack_journal(damage.content(JOURNAL, MASKED), bodies)
+        raw = forging.pack_journal(damage.content(JOURNAL, MASKED), bodies)
         assert check_forged(tmp_path / "root", JOURNAL, raw, n_fields)
 
 
 def test_unflushed_records_that_name_rows_far_away(tmp_path: Path) -> None:
     """After a power cut each record is compared with its rows: that must not take for ever."""
     raw = damage.content(JOURNAL, MASKED)
-    original = damage.records(raw)
+    original = forging.records(raw)
     at = next(at for at, body in enumerate(original) if len(body) > 8)
     for start, end in ((0, 2**62), (2**62, 2**63 - 1), (2**63 - 2, 2**63 - 1), (64, 2**40)):
         body = list(original[at])
         starts, ends = (np.frombuffer(body[field], "<i8").copy() for field in (5, 6))
         starts[0], ends[0] = start, end
         body[5:7] = starts.tobytes(), ends.tobytes()
-        forged = damage.pack_journal(raw, [*original[:at], body, *original[at + 1 :]])
-        fields: dict[str, Any] = {"synced_end": damage.RECORDS_AT, "boot_id": b"another boot id!"}
-        forged = damage.forge_slots(forged, (0, 1), **fields)
+        forged = forging.pack_journal(raw, [*original[:at], body, *original[at + 1 :]])
+        fields: dict[str, Any] = {"synced_end": forging.RECORDS_AT, "boot_id": b"another boot id!"}
+        forged = forging.forge_slots(forged, (0, 1), **fields)
         path = damage.damaged(tmp_path / "root", JOURNAL, forged, MASKED)
         with damage.guarded(), ptrarray.open(path) as store:
             assert "turned" in store, "what was flushed is there"
@@ -338,7 +338,7 @@ def test_metadata_is_a_dict_or_a_value_error(raw: bytes) -> None:
 @settings(max_examples=60)
 @given(steps=mutations)
 def test_mutations_under_good_checksums(file: str, steps: Any, tmp_path_factory: Any) -> None:
-    raw = damage.mended(file, mutated(damage.content(file, MASKED), steps))
+    raw = forging.mended(file, mutated(damage.content(file, MASKED), steps))
     root = tmp_path_factory.mktemp("fuzz") / "root"
     check_forged(root, file, raw, steps)
     shutil.rmtree(root.parent)

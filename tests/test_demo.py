@@ -1,3 +1,5 @@
+"""The demo keeps Python's own library in a store, checks it, and leaves nothing else behind."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""A store is filled by many processes: what they take and send, what fails, and how it goes on."""
+
 from __future__ import annotations
 
 import multiprocessing
@@ -21,11 +23,6 @@ from ptrarray.fill import fill
 from ptrarray.reader import open as open_store
 from ptrarray.writer import PointerArrayWriter, append
 from tests.support import workers
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "filled.ptr"
 
 
 @pytest.fixture

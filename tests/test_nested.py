@@ -35,11 +35,6 @@ from tests.support.nested import (
 from tests.support.strategies import PLAIN_DTYPES, STRUCTURED_DTYPES, filled
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "object.ptr"
-
-
 def deep(depth: int) -> Any:
     """Return lists, tuples and dicts inside each other, with arrays on the way."""
     inner: Any = None

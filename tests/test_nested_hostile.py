@@ -21,13 +21,8 @@ from ptrarray.frames.together import put_together
 from ptrarray.nested import persistence
 from ptrarray.nested.decoder import decode
 from ptrarray.nested.tokens import PAGE_LENGTH, read_tokens
-from tests.support.nested import MEBI, OBJECTS, encoded, peak_nbytes
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "object.ptr"
-
+from tests.support.memory import peak_nbytes
+from tests.support.nested import MEBI, OBJECTS, encoded
 
 # what is not a dump -------------------------------------------------------------------------------
 

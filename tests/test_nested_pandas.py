@@ -13,18 +13,14 @@ import pytest
 
 import ptrarray
 from ptrarray import BadInputError, CorruptStoreError
-from tests.support.nested import MEBI, peak_nbytes, through_codec, through_store
+from tests.support.memory import peak_nbytes
+from tests.support.nested import MEBI, through_codec, through_store
 from tests.test_nested_hostile import forge
 
 pd = pytest.importorskip("pandas")
 
 DAYS = pd.date_range("2020", periods=3, freq="D", name="day")
 MULTI = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["letter", None])
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "object.ptr"
 
 
 def assert_equal(one: Any, other: Any) -> None:

@@ -25,11 +25,9 @@ from ptrarray import OverlapError
 from tests.support import core_workers
 from tests.support.checks import check_same, check_store
 from tests.support.core_workers import content, strange, strange_meta
+from tests.support.processes import FORK, TIMEOUT_SECONDS
 
 METHODS = ("fork", "forkserver", "spawn")
-TIMEOUT_SECONDS = 60
-
-FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
@@ -176,7 +174,7 @@ def test_planned_offsets(tmp_path: Path, context: Any) -> None:
     ptrarray.create(path, dtype="i8", rows=8 * n_rows).close()
     tasks = [(path, start, n_rows) for start in range(0, 8 * n_rows, n_rows)]
     with context.Pool(2) as pool:
-        # From the back to the front, which is the order that a shrinking header loses.
+        # From the back to the front: what is written last has rows behind it.
         pool.map_async(core_workers.write_planned, tasks[::-1]).get(TIMEOUT_SECONDS)
     with ptrarray.open(path) as store:
         assert np.array_equal(store.rows, np.arange(8 * n_rows))

@@ -1,4 +1,4 @@
-"""Makes the files of ``tests/golden-bigarray``: some by bigarray itself, some by its enemies.
+"""Makes the files of ``tests/golden-bigarray``: some by bigarray itself, some to be refused.
 
 ``python -m tests.support.bigarray_files`` makes those that are missing; it needs bigarray.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 FOLDER = Path(__file__).parent.parent / "golden-bigarray"
+UNNAMED = "rows/0000000000000000"  # what rows without an index are named
 
 
 class _Call:
@@ -63,7 +64,7 @@ def write_flat(lib: Any, path: str) -> None:
 
 
 def write_troubled(lib: Any, path: str) -> None:
-    """All that bigarray takes without a word: keys of any type, rows written over."""
+    """What bigarray takes and a store refuses: keys of any type, rows written over."""
     with lib.PointerArrayWriter(path, shape=(20,), dtype="int16") as writer:
         writer.write({"good": np.full(2, 1), 5: np.full(2, 2), b"raw": np.full(2, 3)})
         writer.write({"under": np.full(4, 4)}, start_position=8)

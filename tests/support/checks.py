@@ -13,9 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import ptrarray
 from ptrarray import BadInputError, PointerArray, PointerArrayWriter
 
 Array = NDArray[Any]
+
+
+def ints(*values: int) -> Array:
+    return np.array(values, "i4")
 
 
 def check_same(found: Array, expected: Array) -> None:
@@ -79,6 +84,24 @@ def check_store(
         with pytest.raises(BadInputError, match="one by one"):
             store.take(names)
     store.verify()
+
+
+def check_exactly(path: Path, expected: Mapping[str, Array]) -> None:
+    """Check what a fresh reader finds at a path, of values that have its dtypes."""
+    with ptrarray.open(path) as store:
+        check_store(store, expected)
+
+
+def check_at(path: Path, expected: Mapping[str, Any], *, in_order: bool = False) -> None:
+    """Check what a fresh reader finds at a path, of values that are taken in its dtype."""
+    with ptrarray.open(path) as store:
+        arrays = {name: np.asarray(value, store.dtype) for name, value in expected.items()}
+        check_store(store, arrays, in_order=in_order)
+
+
+def check_in_order(path: Path, expected: Mapping[str, Any]) -> None:
+    """Check what a fresh reader finds at a path, in data order."""
+    check_at(path, expected, in_order=True)
 
 
 def _check_mapping(store: PointerArray, names: list[str], expected: Mapping[str, Array]) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import struct
-import tracemalloc
-from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from ptrarray.frames.together import put_together
 from ptrarray.nested.decoder import decode
 from ptrarray.nested.encoder import encode
 from ptrarray.nested.tokens import read_tokens
+from tests.support.memory import peak_nbytes as peak_nbytes  # noqa: PLC0414 - test_nested_store has it from here
 from tests.support.strategies import MEMORY_LAYOUTS, PLAIN_DTYPES, STRUCTURED_DTYPES, filled
 
 MEBI = 2**20
@@ -124,17 +122,6 @@ def through_store(obj: Any, path: Path) -> Any:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     ptrarray.verify(path)
     return ptrarray.load(path)
-
-
-def peak_nbytes(call: Callable[[], object]) -> int:
-    """Return how much more memory Python and numpy had at one moment than before."""
-    gc.collect()
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 # What hypothesis builds objects of ----------------------------------------------------------------

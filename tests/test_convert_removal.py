@@ -1,0 +1,81 @@
+"""Files that an import removes: those, and only those, that are the same in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray.convert import Failure
+from tests.support.convert_workers import dump
+from tests.support.imports import content, import_pickles, ramps
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "s.ptr"
+
+
+def test_verify_and_remove(folder: Path, store: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    expected = ramps(folder, 1, 2)
+    dump(folder / "nan.pkl", np.array([np.nan, -0.0]))
+    dump(folder / "series.pkl", pd.Series([1.0], index=["k"], name="v"))
+    dump(folder / "part.pkl", {"a": 1, "b": "text"})
+    assert len(import_pickles(folder, store, verify=True).failures) == 1
+    assert len(list(folder.iterdir())) == 5
+    report = import_pickles(folder, store, remove_source=True)
+    assert (report.converted, report.removed) == (0, 4)
+    assert report.failures == [Failure(f"{folder / 'part.pkl'}:b", "a str is no array")]
+    assert [path.name for path in folder.iterdir()] == ["part.pkl"]
+    assert content(store).keys() >= expected.keys()
+
+
+@pytest.mark.parametrize(
+    ("kept", "problem"),
+    [
+        (np.array([1.0, 3.0]), "is not the same in the store"),
+        (np.array([1.0, 2.0], "f4"), None),
+        (np.array([1.0, 2.00000001], "f4"), None),
+        (np.array([1.0]), "is not the same in the store"),
+        (np.ma.MaskedArray([1.0, 2.0], [True, False]), "is not the same in the store"),
+    ],
+    ids=["value", "dtype", "rounded", "shape", "mask"],
+)
+def test_files_that_differ_from_the_store_stay(
+    folder: Path, store: Path, kept: Any, problem: str | None
+) -> None:
+    path = dump(folder / "x.pkl", np.array([1.0, 2.0]))
+    with ptrarray.create(store, masked=True) as writer:
+        writer["x"] = kept
+    report = import_pickles(folder, store, remove_source=True)
+    assert report.skipped == 1
+    assert path.exists() == (problem is not None)
+    assert [problem] * path.exists() == [failure.problem[4:] for failure in report.failures]
+
+
+def test_a_store_that_rounds_keeps_the_source(folder: Path, store: Path) -> None:
+    path = dump(folder / "x.pkl", np.array([0.1]))
+    report = import_pickles(folder, store, dtype="f4", remove_source=True)
+    assert (report.converted, report.removed, path.exists()) == (1, 0, True)
+    assert "not the same in the store" in report.failures[0].problem
+
+
+def test_other_metadata_keeps_the_source(folder: Path, store: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    path = dump(folder / "x.pkl", pd.Series([1.0], name="v"))
+    import_pickles(folder, store)
+    with ptrarray.append(store) as writer:
+        writer.meta["x"] = {"pandas": {"kind": "series", "name": "w"}}
+    (failure,) = import_pickles(folder, store, remove_source=True).failures
+    assert "has other metadata" in failure.problem
+    assert path.exists()
+
+
+def test_a_file_that_failed_stays(folder: Path, store: Path) -> None:
+    path = dump(folder / "x.pkl", "text")
+    report = import_pickles(folder, store, remove_source=True)
+    assert (len(report.failures), report.removed, path.exists()) == (1, 0, True)

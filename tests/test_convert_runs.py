@@ -1,0 +1,192 @@
+"""How an import runs: in workers, with failures told file by file, and on from where it stopped."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray import convert
+from ptrarray.convert import Failure, Report
+from ptrarray.errors import TaskError
+from tests.support.convert_workers import Traitor, die, double, dump, refuse_threes
+from tests.support.imports import check_content, content, import_pickles, ramps
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "s.ptr"
+
+
+# workers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_start_methods(folder: Path, store: Path, method: str) -> None:
+    expected = ramps(folder, *range(20))
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as executor:
+        report = import_pickles(folder, store, executor=executor, convert=double)
+    assert report == Report(converted=20)
+    check_content(store, {name: array * 2 for name, array in expected.items()})
+
+
+def test_own_processes_and_a_bar(
+    folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = ramps(folder, 1, 2, 3)
+    assert convert.from_pickles(folder, store, processes=2).converted == 3
+    assert "3/3" in capsys.readouterr().err
+    check_content(store, expected)
+
+
+def test_a_worker_that_dies(folder: Path, store: Path) -> None:
+    ramps(folder, 1, 2)
+    with pytest.raises(TaskError, match="worker process"):
+        convert.from_pickles(folder, store, convert=die, processes=1, progress=False)
+
+
+def test_a_function_that_cannot_be_sent(folder: Path, store: Path) -> None:
+    ramps(folder, 1, 2)
+    with pytest.raises(TaskError, match="not sent to a worker"):
+        convert.from_pickles(folder, store, convert=lambda x: x, processes=1, progress=False)
+
+
+# failures, file by file ---------------------------------------------------------------------------
+
+
+def test_what_cannot_be_converted_is_told_and_the_rest_is_done(folder: Path, store: Path) -> None:
+    expected = ramps(folder, 1, 2)
+    dump(folder / "none.pkl", None)
+    dump(folder / "text.pkl", {"a": "text", "b": 1, "c": {}, "d": {None: 1}, "": 2})
+    dump(folder / "objects.pkl", np.array([object()], object)[:0])
+    dump(folder / "set.pkl", {"a": 10**30})
+    (folder / "empty.pkl").touch()
+    (folder / "noise.pkl").write_bytes(b"\x80\x05noise")
+    (folder / "folder.pkl").mkdir()
+    dump(folder / "folder.pkl" / "z.pkl", 3)
+    report = import_pickles([*folder.glob("*.pkl"), folder / "gone.pkl"], store)
+    problems = {Path(source).name: problem for source, problem in report.failures}
+    assert problems == {
+        "none.pkl": "a NoneType is no array",
+        "text.pkl:a": "a str is no array",
+        "text.pkl:c": "an empty dict holds no array",
+        "None": "the key None is no name: only text and integers are",
+        "text.pkl": "the key '' is no name: only text and integers are",
+        "objects.pkl": "it holds Python objects",
+        "set.pkl:a": "it holds a number too large for numpy",
+        "empty.pkl": "it is empty",
+        "noise.pkl": problems["noise.pkl"],
+        "gone.pkl": problems["gone.pkl"],
+    }
+    assert "damaged" in problems["noise.pkl"]
+    assert "No such file" in problems["gone.pkl"]
+    check_content(store, expected | {"text/b": np.array(1), "z": np.array(3)})
+
+
+def test_a_function_that_raises(folder: Path, store: Path) -> None:
+    ramps(folder, 2, 3, 4)
+    report = import_pickles(folder, store, convert=refuse_threes)
+    assert report.failures == [Failure(str(folder / "n3.pkl"), "RuntimeError: three")]
+    assert sorted(content(store)) == ["n2", "n4"]
+
+
+def test_what_trusted_files_raise_is_told_as_it_is(folder: Path, store: Path) -> None:
+    (folder / "x.pkl").write_bytes(b"\x80\x02ctests.support.convert_workers\nGone\n)R.")
+    (failure,) = import_pickles(folder, store, trust=True).failures
+    assert failure.problem.startswith("AttributeError: Can't get attribute 'Gone'")
+    (failure,) = import_pickles(folder, store).failures
+    assert "it uses tests.support.convert_workers.Gone" in failure.problem
+
+
+def test_untrusted_files_run_nothing(folder: Path, store: Path, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    dump(folder / "evil.pkl", Traitor(canary))
+    dump(folder / "good.pkl", 1)
+    (failure,) = import_pickles(folder, store).failures
+    assert "it uses tests.support.convert_workers._betray" in failure.problem
+    assert "trust=True (--trust-pickle)" in failure.problem
+    assert not canary.exists()
+    check_content(store, {"good": np.array(1)})
+
+    assert import_pickles(folder, store, trust=True) == Report(converted=1, skipped=1)
+    assert canary.exists()
+
+
+def test_what_is_refused_of_a_file_leaves_the_rest(folder: Path, store: Path) -> None:
+    dump(folder / "x.pkl", {"a": np.arange(3), "model": Traitor(folder / "canary")})
+    (failure,) = import_pickles(folder, store).failures
+    assert failure.source == f"{folder / 'x.pkl'}:model"
+    assert "it uses tests.support.convert_workers._betray" in failure.problem
+    check_content(store, {"x/a": np.arange(3)})
+
+
+def test_a_full_disk_ends_the_import(
+    folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ramps(folder, 1, 2)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device", str(store))
+
+    monkeypatch.setattr("ptrarray.writer.PointerArrayWriter.write", full)
+    with pytest.raises(TaskError, match="No space left"):
+        import_pickles(folder, store)
+    monkeypatch.undo()
+    assert import_pickles(folder, store).converted == 2
+
+
+# going on -----------------------------------------------------------------------------------------
+
+
+def test_a_second_run_does_what_is_missing(folder: Path, store: Path) -> None:
+    first = ramps(folder, 1, 2)
+    dump(folder / "d.pkl", {"a": 1})
+    assert import_pickles(folder, store) == Report(converted=3)
+    more = ramps(folder, 3)
+    dump(folder / "d.pkl", {"a": 9, "b": 2})
+    assert import_pickles(folder, store) == Report(converted=2, skipped=3)
+    check_content(store, first | more | {"d/a": np.array(1), "d/b": np.array(2)})
+
+
+def test_files_that_are_in_the_store_are_not_read(folder: Path, store: Path) -> None:
+    ramps(folder, 1, 2)
+    import_pickles(folder, store)
+    for path in folder.iterdir():
+        path.write_bytes(b"noise")
+    assert import_pickles(folder, store) == Report(skipped=2)
+
+
+def test_without_resume_names_that_are_there_are_failures(folder: Path, store: Path) -> None:
+    ramps(folder, 1)
+    dump(folder / "d.pkl", {"a": 1})
+    import_pickles(folder, store)
+    report = import_pickles(folder, store, resume=False)
+    assert report.converted == 0
+    assert sorted(failure.problem for failure in report.failures) == [
+        f"'{name}' is in the store already; resume=True skips it" for name in ("d/a", "n1")
+    ]
+
+
+def test_a_companion_that_is_in_the_way(folder: Path, store: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    dump(folder / "s.pkl", pd.Series([1.0], index=["k"]))
+    with ptrarray.create(store) as writer:
+        writer["s/.index"] = [1]
+    (failure,) = import_pickles(folder, store).failures
+    assert "s/.index" in failure.problem
+    assert list(content(store)) == ["s/.index"]
+
+
+def test_a_large_array_and_many_small_ones(folder: Path, store: Path) -> None:
+    large = np.arange(3_000_000)
+    dump(folder / "large.pkl", large)
+    dump(folder / "small.pkl", {f"k{i}": i for i in range(5000)})
+    assert import_pickles(folder, store, processes=1, executor=None) == Report(converted=5001)
+    with ptrarray.open(store) as opened:
+        np.testing.assert_array_equal(opened["large"], large)
+        assert int(opened["small/k4999"]) == 4999

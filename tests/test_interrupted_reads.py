@@ -1,0 +1,142 @@
+"""An open or refresh sees a state that existed, whatever happens between its system calls."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ptrarray
+from ptrarray import PointerArray
+from tests.support.power import KilledError
+from tests.support.reading import make_four, replace
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+@pytest.fixture
+def path(path: Path) -> Path:
+    return make_four(path)
+
+
+def append_and_checkpoint(path: Path) -> None:
+    with ptrarray.append(path) as writer:
+        writer["b"] = [7]
+        del writer["a"]
+        ptrarray.checkpoint(path)
+        writer.write({"new": [8], "newer": [9]})
+
+
+def checkpoint_and_fill_the_journal(path: Path) -> None:
+    """Put other records where the reader has seen that there are some."""
+    ptrarray.checkpoint(path)
+    with ptrarray.append(path) as writer:
+        writer.write({f"new {n}": [n] for n in range(50)})
+
+
+READING_CALLS = ("open", "pread", "stat", "fstat", "close")
+CHANGING_CALLS = ("open", "pwrite", "pwritev", "ftruncate", "replace")
+INTERFERING = {
+    "checkpoint": ptrarray.checkpoint,
+    "append": append_and_checkpoint,
+    "journal": checkpoint_and_fill_the_journal,
+    "compact": ptrarray.compact,
+    "mode w": replace,
+}
+
+
+def contents(store: PointerArray) -> dict[str, list[float]]:
+    return {name: array.tolist() for name, array in store.items()}
+
+
+@contextmanager
+def before_call(
+    monkeypatch: pytest.MonkeyPatch,
+    n_calls_before: int,
+    interfere: Callable[[], None],
+    calls: Sequence[str],
+) -> Iterator[list[str]]:
+    """Do something before the system call after so many; list the call if there was one."""
+    names, interfered = itertools.count(), list[str]()
+
+    def interrupted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **more: Any) -> Any:
+            if not interfered and next(names) == n_calls_before:
+                interfered.append(call.__name__)
+                interfere()
+            return call(*arguments, **more)
+
+        return run
+
+    with monkeypatch.context() as patch:
+        for name in calls:
+            patch.setattr(
+                f"ptrarray.storage.system.files.os.{name}", interrupted(getattr(os, name))
+            )
+        yield interfered
+
+
+@pytest.mark.parametrize("interfere", INTERFERING.values(), ids=INTERFERING)
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_change_before_any_system_call_of_a_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch, interfere: Callable[[Path], None], is_open: bool
+) -> None:
+    """An open or refresh sees the store as it was, or as it is by then."""
+    with ptrarray.append(path) as writer:
+        writer.write({"hole": [0] * 9})
+        del writer["hole"]
+        writer["late"] = [7]
+    for n_calls_before in itertools.count():
+        copy = path.with_name(f"{n_calls_before}.ptr")
+        shutil.copytree(path, copy)
+        with ptrarray.append(copy) as writer, ptrarray.open(copy) as store:
+            writer["latest"] = [1]
+            before = contents(ptrarray.open(copy))
+            calls = before_call(
+                monkeypatch, n_calls_before, functools.partial(interfere, copy), READING_CALLS
+            )
+            with calls as interfered:
+                if is_open:
+                    store = ptrarray.open(copy)
+                else:
+                    store.refresh()
+            assert contents(store) in (before, contents(ptrarray.open(copy)))
+            store.verify()
+        if not interfered:
+            break
+    assert n_calls_before > 5
+
+
+def be_killed() -> None:
+    raise KilledError
+
+
+@pytest.mark.parametrize("change", INTERFERING.values(), ids=INTERFERING)
+def test_refresh_after_a_change_that_was_killed_before_any_system_call(
+    path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    """A reader that was open sees what a new one sees, and so does one after the next writer."""
+    for n_calls_before in itertools.count():
+        copy = path.with_name(f"{n_calls_before}.ptr")
+        shutil.copytree(path, copy)
+        with ptrarray.open(copy) as store:
+            before = contents(store)
+            killing = before_call(monkeypatch, n_calls_before, be_killed, CHANGING_CALLS)
+            with suppress(KilledError), killing as killed:
+                change(copy)
+            assert contents(store) == before
+            for _ in range(2):
+                store.refresh()
+                assert contents(store) == contents(ptrarray.open(copy))
+                store.verify()
+                ptrarray.append(copy).close()
+        if not killed:
+            break
+    assert n_calls_before > 5

@@ -1,0 +1,132 @@
+"""Rows that the caller chooses: free ones are taken, taken ones refused; what is appended follows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray import OverlapError, PointerArrayWriter
+from tests.support.checks import check_at, check_in_order, check_store, ints, unchanged
+
+
+def test_write_at_a_chosen_start(path: Path) -> None:
+    with ptrarray.create(path, dtype="i4", rows=10) as writer:
+        assert writer.write({"a": [1, 2], "b": [3]}, start=4) == (4, 7)
+        assert writer.write({"c": [4]}, start=12) == (12, 13)
+        assert writer.write({"d": [5]}, start=0) == (0, 1)
+        assert writer.write({"appended": [6]}) == (13, 14), "after the highest row taken"
+    check_in_order(path, {"d": [5], "a": [1, 2], "b": [3], "c": [4], "appended": [6]})
+    with ptrarray.open(path) as store:
+        assert store.rows.tolist() == [5, 0, 0, 0, 1, 2, 3, 0, 0, 0, 0, 0, 4, 6]
+
+
+def test_empty_arrays_at_any_start(path: Path, writer: PointerArrayWriter) -> None:
+    writer.write({"a": []}, start=10)
+    writer.write({"b": [1]})
+    with ptrarray.open(path) as store:
+        check_store(store, {"a": ints(), "b": ints(1)})
+
+
+def test_start_must_not_be_negative(path: Path, writer: PointerArrayWriter) -> None:
+    with unchanged(path), pytest.raises(ValueError, match="must not be negative: -3"):
+        writer.write({"a": [1]}, start=-3)
+
+
+def test_a_negative_start_changes_nothing(path: Path) -> None:
+    with (
+        ptrarray.create(path, dtype="i8", rows=10) as writer,
+        pytest.raises(ValueError, match="-3"),
+    ):
+        writer.write({"a": range(3)}, start=-3)
+    with ptrarray.open(path) as store:
+        check_store(store, {})
+        assert store.shape == (10,)
+
+
+def test_two_writers_take_rows_in_any_order(path: Path) -> None:
+    with ptrarray.create(path, dtype="i8") as first, ptrarray.append(path) as second:
+        first.write({"late": np.arange(500)}, start=500)
+        second.write({"early": np.arange(20)}, start=10)
+    check_at(path, {"late": range(500), "early": range(20)})
+    with ptrarray.open(path) as store:
+        assert store.shape == (1000,)
+
+
+# appending ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [0, 1000])
+def test_append_begins_at_row_0_of_a_sized_store(path: Path, rows: int) -> None:
+    with ptrarray.create(path, dtype="i4", rows=rows) as writer:
+        assert writer.write({"a": [1]}) == (0, 1)
+
+
+def test_appending_goes_on_after_planned_rows(path: Path) -> None:
+    with ptrarray.create(path, dtype="i8") as writer:
+        assert writer.write({"a": range(5)}, start=0) == (0, 5)
+        assert writer.write({"b": range(100, 105)}) == (5, 10)
+    check_at(path, {"a": range(5), "b": range(100, 105)})
+
+
+def test_appending_to_a_sized_store_goes_on_when_it_is_reopened(path: Path) -> None:
+    with ptrarray.create(path, dtype="i8", rows=1000) as writer:
+        writer["a"] = range(5)
+    with ptrarray.append(path) as writer:
+        assert writer.write({"b": range(5)}) == (5, 10)
+
+
+# overlaps -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("start", "n_rows"), [(4, 1), (0, 5), (0, 50), (5, 1), (6, 9)])
+def test_overlap_is_refused(
+    path: Path, writer: PointerArrayWriter, start: int, n_rows: int
+) -> None:
+    writer.write({"there": [1, 2, 3]}, start=4)
+    with unchanged(path), pytest.raises(OverlapError, match="'new'") as raised:
+        writer.write({"new": np.zeros(n_rows, "i4")}, start=start)
+    assert (raised.value.start, raised.value.end) == (start, start + n_rows)
+    assert raised.value.name == "new"
+    assert isinstance(raised.value, ValueError)
+
+
+def test_an_overlap_leaves_the_first_array(path: Path) -> None:
+    with ptrarray.create(path, dtype="i8") as writer:
+        writer.write({"a": range(10)}, start=0)
+        with unchanged(path), pytest.raises(OverlapError):
+            writer.write({"b": range(10)}, start=5)
+    check_at(path, {"a": range(10)})
+
+
+def test_overlap_with_its_own_rows_is_refused(path: Path, writer: PointerArrayWriter) -> None:
+    writer["a"] = [1, 2]
+    with unchanged(path), pytest.raises(OverlapError):
+        writer.write({"a": [3, 4]}, start=0, overwrite=True)
+
+
+def test_overlap_is_refused_after_a_checkpoint(path: Path, writer: PointerArrayWriter) -> None:
+    writer.write({"there": [1, 2, 3]}, start=4)
+    ptrarray.checkpoint(path)
+    for opened in (writer, ptrarray.append(path)):
+        with pytest.raises(OverlapError):
+            opened.write({"new": [1]}, start=5)
+        opened.write({f"fits {id(opened)}": []}, start=5)
+    opened.close()
+
+
+def test_rows_beside_an_array_are_free(path: Path, writer: PointerArrayWriter) -> None:
+    writer.write({"b": [2]}, start=1)
+    writer.write({"a": [1]}, start=0)
+    writer.write({"c": [3]}, start=2)
+    check_in_order(path, {"a": [1], "b": [2], "c": [3]})
+
+
+def test_rows_of_a_deleted_array_are_free(path: Path, writer: PointerArrayWriter) -> None:
+    writer.write({"a": [1, 2, 3]})
+    del writer["a"]
+    assert writer.write({"b": [4, 5]}, start=1) == (1, 3)
+    assert writer.write({"c": [6]}) == (3, 4)
+    check_in_order(path, {"b": [4, 5], "c": [6]})
