@@ -23,7 +23,7 @@ from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.store.index import Columns, column_bytes
 from ptrarray.storage.store.opened import State
 from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
-from ptrarray.storage.system.mapping import Rows
+from ptrarray.storage.system.pread import FileRows, viewed
 
 Int64s = npt.NDArray[np.int64]
 Write = Callable[[Any], None]
@@ -133,14 +133,14 @@ def _living(state: State) -> Iterator[memoryview]:
         reach = int(max(reach, lasts.max(initial=0)))
 
 
-def _pieces(rows: Rows, width: int, runs: tuple[Int64s, Int64s]) -> Iterator[memoryview]:
+def _pieces(rows: FileRows, width: int, runs: tuple[Int64s, Int64s]) -> Iterator[memoryview]:
     """Yield the bytes of runs of rows."""
     if not rows.nbytes:
         return
-    raw = memoryview(rows.reshape(-1).view(np.uint8))
+    raw = viewed(rows, np.dtype(np.uint8), (rows.nbytes,))
     for start, end in zip(*(column.tolist() for column in runs), strict=True):
         for at in range(start * width, end * width, _PIECE_NBYTES):
-            yield raw[at : min(at + _PIECE_NBYTES, end * width)]
+            yield memoryview(raw[at : min(at + _PIECE_NBYTES, end * width)])
         # The last run may be raised to where an array could begin, past the rows there are.
         yield memoryview(bytes(max(0, (end - max(start, len(rows))) * width)))
 

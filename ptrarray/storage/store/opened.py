@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Never
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import ClosedStoreError
 from ptrarray.format import infos
 from ptrarray.format.checksum import crc32
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED
+from ptrarray.rows.masked import with_mask
+from ptrarray.rows.types import AnyRows, Array, Int64s
 from ptrarray.storage.store.index import index_inode
 from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
-from ptrarray.storage.system.mapping import Mode, Rows, map_rows
+from ptrarray.storage.system.mapping import Mode, map_rows
 from ptrarray.storage.system.parts import why_not
-from ptrarray.storage.system.pread import PreadRows, head, masked_rows, open_rows
-
-Int64s = npt.NDArray[np.int64]
-
-_NOTHING = memoryview(b"")
+from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, viewed
 
 
 class Mapped(NamedTuple):
     """The files of a store as memory."""
 
-    data: Rows
-    mask: npt.NDArray[np.uint8] | None
+    data: FileRows
+    mask: FileRows | None
     inode: int  # of the data file
 
 
@@ -59,27 +57,24 @@ class State:
         self.layout = snapshot.header.layout
         self.is_plain = self.layout.is_plain
         self.mapped = mapped  # may be longer: another process has gone on
-        self.data = head(mapped.data, snapshot.n_rows)
+        shape = (snapshot.n_rows, *self.layout.row_shape)
+        self.data = viewed(mapped.data, self.layout.dtype, shape)
         self.mask = mapped.mask
         self.rows = self._rows()
         self._columns: tuple[Int64s, Int64s] | None = None
 
-    def _rows(self) -> Rows:
+    def _rows(self) -> AnyRows:
         """Return the flat array; masked where each element has a mask of its own."""
         if self.mask is None or self.layout.kind == MIXED:
             return self.data
-        masked: Rows = masked_rows(*self.parts())
-        return masked
+        return with_mask(*self.parts())
 
-    def parts(self) -> tuple[Rows, Rows]:
+    def parts(self) -> tuple[FileRows, FileRows]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
         assert self.mask is not None
-        if isinstance(self.mask, PreadRows):
-            return self.data, self.mask.viewed(self.layout.mask_dtype, self.data.shape)
-        mask = self.mask[: len(self.data) * self.layout.mask_width].view(self.layout.mask_dtype)
-        return self.data, mask.reshape(self.data.shape)
+        return self.data, viewed(self.mask, self.layout.mask_dtype, self.data.shape)
 
-    def array_at(self, place: int) -> Rows:
+    def array_at(self, place: int) -> Array:
         """Return the array that a snapshot has located, a view."""
         start, end = self.snapshot.pointer_at(place)
         if self.is_plain:
@@ -87,13 +82,13 @@ class State:
         info = self.snapshot.info_at(place)
         try:
             mask = self._mask(start, end, info)
-            array: Rows = infos.view(self.layout, self.data[start:end], mask, info)
+            array: Array = infos.view(self.layout, self.data[start:end], mask, info)
         except ValueError as error:
             path = self.snapshot.index.path
             raise corrupt(path, f"has for rows {start} to {end} {error}") from error
         return array
 
-    def _mask(self, start: int, end: int, info: bytes) -> Rows | None:
+    def _mask(self, start: int, end: int, info: bytes) -> Array | None:
         if self.mask is None:
             return None
         first = start * self.layout.mask_width
@@ -101,11 +96,7 @@ class State:
 
     def crc(self, start: int, end: int, position: int) -> int:
         """CRC-32 of the rows of the array at a position, and of its mask."""
-        if isinstance(self.data, PreadRows):
-            crc = self.data.crc32(start, end)
-        else:
-            width = self.layout.width
-            crc = crc32(self._bytes[start * width : end * width])
+        crc = self._checksum(start, end)
         if self.mask is None:
             return crc
         info = self.snapshot.info_at(self.snapshot.located(position))
@@ -123,8 +114,8 @@ class State:
         return [source for source in (data, mask) if source is not None]
 
     @cached_property
-    def _bytes(self) -> memoryview:
-        return memoryview(self.data.reshape(-1).view(np.uint8)) if self.data.size else _NOTHING
+    def _checksum(self) -> Callable[[int, int], int]:
+        return checksum_of(self.data)
 
     def columns(self) -> tuple[Int64s, Int64s]:
         """Return starts and ends of all arrays, made sure once to lie in the flat array.
