@@ -23,10 +23,9 @@ from ptrarray.bigarray.paths import (
 from ptrarray.errors import BadInputError, OverlapError, StoreError
 from ptrarray.intake.casting import fit
 from ptrarray.intake.numbers import integer
+from ptrarray.rows.types import Array
 from ptrarray.storage.store.opened import absolute
 from ptrarray.views.catalog import Pointers
-
-Array = npt.NDArray[Any]
 
 Writer = TypeVar("Writer", bound="MmapArrayWriter")
 

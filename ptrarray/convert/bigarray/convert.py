@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.convert.bigarray.header import (
     HEADER_NBYTES,
@@ -22,6 +21,7 @@ from ptrarray.creation import is_store
 from ptrarray.errors import BadInputError, CorruptStoreError
 from ptrarray.format import names as naming
 from ptrarray.format.checksum import crc32
+from ptrarray.rows.types import Int64s
 from ptrarray.storage.lifecycle.create import create_store, exists, new_header, replace_store
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.index import Columns
@@ -33,8 +33,6 @@ from ptrarray.storage.system.transfer import transfer
 MODES = ("x", "w")
 _UNNAMED = "rows/0000000000000000"  # as `MmapArrayWriter` has for rows without a name
 _SIZE_NBYTES = 8  # at the end of the file: bytes of the index before them
-
-Int64s = npt.NDArray[np.int64]
 
 
 def from_bigarray(

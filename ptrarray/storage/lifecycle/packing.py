@@ -8,7 +8,6 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format import index as index_format
@@ -17,6 +16,7 @@ from ptrarray.format import tar
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.progress import bar
 from ptrarray.rows.copying import cut
+from ptrarray.rows.types import Int64s
 from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns
 from ptrarray.storage.lifecycle.create import fresh_state
 from ptrarray.storage.lifecycle.verify import Damage
@@ -25,7 +25,6 @@ from ptrarray.storage.store.opened import State
 from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
 from ptrarray.storage.system.pread import FileRows, viewed
 
-Int64s = npt.NDArray[np.int64]
 Write = Callable[[Any], None]
 
 _PIECE_NBYTES = 1 << 22
