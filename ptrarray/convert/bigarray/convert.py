@@ -23,9 +23,11 @@ from ptrarray.errors import BadInputError, CorruptStoreError
 from ptrarray.format import names as naming
 from ptrarray.format.checksum import crc32
 from ptrarray.intake.paths import absolute
-from ptrarray.storage.lifecycle.create import create_store, exists, new_header, replace_store
+from ptrarray.storage.lifecycle.create import create_store, new_header, replace_store, taken
 from ptrarray.storage.shards.marker import is_sharded
+from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Columns
+from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.mapping import map_file
 from ptrarray.storage.system.transfer import transfer
@@ -103,10 +105,10 @@ def from_bigarray(
             found=mode,
             expected=MODES,
         )
-    is_there = os.path.lexists(directory)
+    is_there = files.exists(directory)
     is_replaceable = mode == "w" and is_store(directory) and not is_sharded(directory)
     if is_there and not is_replaceable:
-        raise exists(directory)
+        raise taken(directory)
     with File(absolute(old)) as file:
         header, items = _read(file)
         notes = []
@@ -115,10 +117,10 @@ def from_bigarray(
             notes = [f"it has no index: its rows are one array, {_UNNAMED!r}"]
         plan = _planned(items, header.n_rows)
 
-        def fill(data: File) -> Columns:
+        def fill(content: Content) -> Columns:
             nbytes = header.end_byte - header.start_byte
-            transfer(file, header.start_byte, data, nbytes, progress=progress)
-            return plan.columns(data, header.layout.width)
+            transfer(file, header.start_byte, content.data, nbytes, progress=progress)
+            return plan.columns(content.data, header.layout.width)
 
         # Rows of names that failed are kept from being written over.
         n_reserved = header.n_rows if plan.failures else int(plan.ends.max(initial=0))

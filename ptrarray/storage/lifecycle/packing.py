@@ -18,10 +18,10 @@ from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.progress import bar
 from ptrarray.rows.copying import cut
 from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns
-from ptrarray.storage.lifecycle.create import fresh_state
 from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.store.index import Columns, column_bytes
 from ptrarray.storage.store.opened import State
+from ptrarray.storage.store.recovery import fresh_header
 from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
 from ptrarray.storage.system.mapping import Rows
 
@@ -92,7 +92,7 @@ def _members(state: State) -> list[_Member]:
         moved_columns(snapshot.overlay.order.columns(), runs),
     )
     # With all on the disk, nobody asks on which machine.
-    journal = journal_format.encode_fresh(fresh_state(header)._replace(boot_id=bytes(16)))
+    journal = journal_format.encode_fresh(fresh_header(header, bytes(16)))
     members = [
         _Member(tar.INDEX, sum(map(len, index)), iter(index)),
         _Member(tar.JOURNAL, len(journal), iter([journal])),

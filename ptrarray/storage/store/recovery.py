@@ -81,16 +81,21 @@ def settle(journal: Journal, header: IndexHeader) -> JournalHeader:
         raise corrupt(journal.path, "does not belong to the index beside it")
     if state.generation == header.generation:
         return _recovered(journal, state, header)
-    state = JournalHeader(
+    state = fresh_header(header, state.boot_id)
+    journal.reset(state)
+    return state
+
+
+def fresh_header(header: IndexHeader, boot_id: bytes) -> JournalHeader:
+    """Return the header of a journal without records, beside a new index."""
+    return JournalHeader(
         store_id=header.store_id,
-        boot_id=state.boot_id,
+        boot_id=boot_id,
         generation=header.generation,
         committed_end=layout.RECORDS_START,
         synced_end=layout.RECORDS_START,
         n_reserved=header.n_reserved,
     )
-    journal.reset(state)
-    return state
 
 
 def _recovered(journal: Journal, state: JournalHeader, header: IndexHeader) -> JournalHeader:
@@ -105,8 +110,7 @@ def _recovered(journal: Journal, state: JournalHeader, header: IndexHeader) -> J
 
 def remove_leftovers(directory: Path, header: IndexHeader) -> None:
     """Remove what killed processes began and nobody uses. Under the lock."""
-    in_use = (header.data_file, header.mask_file)
     for name in files.list_directory(directory):
         is_ours = name == NEW_FILE_NAME or is_data_file(name) or is_mask_file(name)
-        if is_ours and name not in in_use:
+        if is_ours and name not in header.files:
             files.unlink(directory / name)
