@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.opened import load
 from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system import files
+from ptrarray.storage.system.building import new_file
 from ptrarray.storage.system.compressors import CODECS, Codec, named
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.streams import compressing, reader_of, writer_to
@@ -95,8 +94,8 @@ def pack(
         return
     file = absolute(os.fsdecode(target))
     codec = codec or _codec_of(file)
-    with _new_file(file, overwrite=overwrite) as write:
-        _pack(store, write, codec, progress=progress)
+    with new_file(file, _taken, overwrite=overwrite) as made:
+        _pack(store, _appending(made), codec, progress=progress)
 
 
 def unpack(source: Any, directory: str | os.PathLike[str], progress: bool = False) -> None:
@@ -178,47 +177,18 @@ def _pack(store: Path, write: Write, codec: Codec | None, *, progress: bool) -> 
     finish()
 
 
-@contextmanager
-def _new_file(target: Path, *, overwrite: bool) -> Iterator[Write]:
-    """Hand out what writes a file that appears at its path when the block ends."""
-    if files.is_directory(target) or (files.exists(target) and not overwrite):
-        raise _exists(target)
-    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.new")
+def _appending(file: File) -> Write:
+    """Return a function that writes all of a buffer at the end of a new file."""
     at = 0
 
     def write(buffer: Any) -> None:
         nonlocal at
         at = file.pwritev([memoryview(buffer)], at)
 
-    try:
-        with File(new, files.MAKE) as file:
-            yield write
-            file.sync()
-        _put_in_place(new, target, overwrite=overwrite)
-    except BaseException:
-        with suppress(OSError):
-            files.unlink(new)
-        raise
-    files.sync_directory(target.parent)
+    return write
 
 
-def _put_in_place(new: Path, target: Path, *, overwrite: bool) -> None:
-    if not overwrite:
-        try:
-            files.link(new, target)  # which a rename cannot do: fail if something is there
-        except FileExistsError:
-            raise _exists(target) from None
-        except OSError:  # a file system without links
-            if files.exists(target):
-                raise _exists(target) from None
-        else:
-            with suppress(OSError):  # it has its name
-                files.unlink(new)
-            return
-    files.replace(new, target)
-
-
-def _exists(target: Path) -> StoreExistsError:
+def _taken(target: Path) -> StoreExistsError:
     what = (
         "is a directory:" if files.is_directory(target) else "exists: pack with overwrite=True, or"
     )

@@ -6,7 +6,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -759,7 +759,9 @@ def test_an_index_that_is_not_in_data_order(starts: tuple[int, ...], tmp_path: P
     rows = [Entry(name, at, at) for name, at in zip([b"a", b"b", b"c", b"d"], starts, strict=True)]
     session = Session(path)
     with session.locked():
-        session.replace_index(table_of(rows), n_rows=99)
+        generation = session.header.generation + 1
+        header = replace(session.header, generation=generation, n_rows=99)
+        session.put_index(header, table_of(rows))
     session.release()
     for name, start in [("e", 25), ("f", 5), ("b", 15)]:
         writer.write({name: np.zeros(1, np.uint8)}, start=start, overwrite=True)

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptrarray
-from ptrarray.storage.store.snapshot import open_snapshot
+from ptrarray.storage.store.index import Index
 from ptrarray.storage.system import files
 from tests.support.faults import CALLS, HARMLESS, SEAM, SHORT, SYNCS, Faults, injected
 from tests.support.power import materialise, read_tree
@@ -70,7 +70,7 @@ class Step(NamedTuple):
     call: Callable[[Writer], object]
     after: Content = BEFORE
     is_one: bool = True
-    masked: bool = False  # on a mixed store with masks
+    tree: Callable[[], Tree] = prepared  # of the store
 
 
 def allocate(writer: Writer) -> None:
@@ -145,8 +145,8 @@ MASKED_STEPS = {
 
 
 @contextmanager
-def opened(root: Path, *, masked: bool = False) -> Iterator[Writer]:
-    materialise(prepared(masked), root)
+def opened(root: Path, tree: Callable[[], Tree] = prepared) -> Iterator[Writer]:
+    materialise(tree(), root)
     writer = ptrarray.append(root / "store.ptr")
     try:
         yield writer
@@ -182,14 +182,37 @@ def test_failing_call(name: str, code: int, is_lasting: bool, tmp_path: Path) ->
 def test_failing_call_on_masked_arrays(
     name: str, code: int, is_lasting: bool, tmp_path: Path
 ) -> None:
-    check_failing(MASKED_STEPS[name]._replace(masked=True), code, tmp_path, is_lasting=is_lasting)
+    step = MASKED_STEPS[name]._replace(tree=partial(prepared, masked=True))
+    check_failing(step, code, tmp_path, is_lasting=is_lasting)
 
 
-def check_failing(step: Step, code: int, folder: Path, *, is_lasting: bool) -> None:
+def check_clean(path: Path, content: Content) -> None:
+    """Check that nothing is left over when the next writer has been there."""
+    ptrarray.append(path).close()
+    assert look(path) == content
+    check_files(path)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def check_files(path: Path) -> None:
+    """Check that there is no file that nobody uses."""
+    header = Index(path).header
+    in_use = {header.data_file, header.mask_file} - {None}
+    assert {p.name for p in path.iterdir()} == in_use | {"index.msgpack", "journal.msgpack"}
+
+
+def check_failing(
+    step: Step,
+    code: int,
+    folder: Path,
+    *,
+    is_lasting: bool,
+    check_clean: Callable[[Path, Content], None] = check_clean,
+) -> None:
     """Let the n-th system call of a step fail, for each n."""
     n_before = n_descriptors()
     for n in range(1, N_LIMIT):
-        with injected() as faults, opened(folder / str(n), masked=step.masked) as writer:
+        with injected() as faults, opened(folder / str(n), step.tree) as writer:
             faults.arm(n, code, is_lasting=is_lasting)
             error = caught(step.call, writer)
             faults.disarm()
@@ -241,16 +264,6 @@ def error_is_final(writer: Writer) -> bool:
             writer["more"] = A
         return True
     return False
-
-
-def check_clean(path: Path, content: Content) -> None:
-    """Check that nothing is left over when the next writer has been there."""
-    ptrarray.append(path).close()
-    assert look(path) == content
-    header = open_snapshot(path).header
-    in_use = {header.data_file, header.mask_file} - {None}
-    assert {p.name for p in path.iterdir()} == in_use | {"index.msgpack", "journal.msgpack"}
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
 # calls without a writer --------------------------------------------------------------------

@@ -86,10 +86,10 @@ def test_power_cut(mode: str, tmp_path: Path, place: Path) -> None:
     assert next(violations(recording, mode, place), None) is None
 
 
-@pytest.mark.parametrize(("mode", "function"), [("x", "place"), ("w", "_replace")])
+@pytest.mark.parametrize(("mode", "function"), [("x", "put_in_place"), ("w", "switch_over")])
 def test_each_sync_is_needed(mode: str, function: str, tmp_path: Path, place: Path) -> None:
     def is_omitted(site: Site) -> bool:
-        return (site.module, site.function) == ("storage.lifecycle.placement", function)
+        return site.function == function and "storage.lifecycle.create.place" in site.callers
 
     recording = recorded(tmp_path, mode, is_omitted)
     assert any(map(is_omitted, recording.sites))

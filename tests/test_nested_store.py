@@ -125,13 +125,14 @@ def test_a_writer_is_told_though_the_dump_was_killed_at_its_last_step(
 ) -> None:
     """The new index is in place, but the journal is still that of the old store."""
 
-    def write_and_die(*arguments: Any) -> None:
-        write_index(*arguments)
-        raise KeyboardInterrupt
+    def write_and_die(directory: Path, *arguments: Any) -> None:
+        write_index(directory, *arguments)
+        if directory == path:
+            raise KeyboardInterrupt
 
     ptrarray.dump({"old": np.arange(3)}, path)
     with ptrarray.append(path) as writer:
-        monkeypatch.setattr("ptrarray.storage.lifecycle.placement.write_index", write_and_die)
+        monkeypatch.setattr("ptrarray.storage.writing.session.write_index", write_and_die)
         with pytest.raises(KeyboardInterrupt):
             ptrarray.dump({"new": np.arange(4)}, path, mode="w")
         monkeypatch.undo()

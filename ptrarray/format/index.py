@@ -43,7 +43,6 @@ OPTIONAL_COLUMN_TYPES = {
 
 _ALL_TYPES = COLUMN_TYPES | OPTIONAL_COLUMN_TYPES
 _NIL = b"\xc0"
-_UINT32 = b"\xce"
 _DATA_FILE = re.compile(r"data(\.\d{1,20})?\.bin", re.ASCII)
 _MASK_FILE = re.compile(r"mask(\.\d{1,20})?\.bin", re.ASCII)
 
@@ -73,6 +72,11 @@ class IndexHeader:
     attrs: dict[str, Any] = field(default_factory=dict)
     kind: Kind = ROWS
     mask_file: str | None = None  # of a store that keeps masks
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the data file and, where masks are kept, of the mask file."""
+        return (self.data_file,) if self.mask_file is None else (self.data_file, self.mask_file)
 
     @property
     def layout(self) -> Layout:
@@ -138,7 +142,7 @@ def _encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
     unusual: dict[str, Any] = {} if header.kind == ROWS else {"layout": header.kind}
     if header.mask_file is not None:
         unusual["mask_file"] = header.mask_file
-    packed: bytes = msgpack.packb(
+    return encode_map(
         {
             "format": FORMAT,
             "version": VERSION,
@@ -154,12 +158,19 @@ def _encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
             "n_homes": header.n_homes,
             "attrs": header.attrs,
             "columns": layout,
-            "crc": 0xFFFF_FFFF,
         }
     )
+
+
+def encode_map(fields: dict[str, Any]) -> bytes:
+    """Pack the map that a file begins with, and its checksum."""
+    packed: bytes = msgpack.packb({**fields, "crc": 0xFFFF_FFFF})
     # The CRC comes last and in five bytes whatever its value, to cover all before it.
-    covered = packed[:-5]
-    return covered + _UINT32 + crc32(covered).to_bytes(4, "big")
+    return packed[:-5] + _packed_crc(packed[:-5])
+
+
+def _packed_crc(covered: bytes | memoryview) -> bytes:
+    return b"\xce" + crc32(covered).to_bytes(4, "big")
 
 
 def decode(raw: bytes | memoryview, where: str) -> tuple[IndexHeader, dict[str, Column]]:
@@ -178,15 +189,7 @@ def decode(raw: bytes | memoryview, where: str) -> tuple[IndexHeader, dict[str, 
         If the file is not an index, is of a newer version, is damaged, or
         its columns do not fit in the file or together.
     """
-    fields = _unpack(raw, where)
-    if fields.get("format") != FORMAT:
-        raise corrupt(where, f"is not an index: its format is {fields.get('format')!r:.40}")
-    if fields.get("version") != VERSION:
-        raise corrupt(
-            where,
-            f"has format version {fields.get('version')!r:.40}, this ptrarray reads version "
-            f"{VERSION}: install a newer one",
-        )
+    fields, _ = decode_map(raw, where, (FORMAT, VERSION), "an index")
     try:
         header = _header(fields)
         columns = {
@@ -199,8 +202,47 @@ def decode(raw: bytes | memoryview, where: str) -> tuple[IndexHeader, dict[str, 
     return header, columns
 
 
-def _unpack(raw: bytes | memoryview, where: str) -> dict[str, Any]:
-    """Unpack the header map, and compare its checksum."""
+def decode_map(
+    raw: bytes | memoryview, where: str, expected: tuple[str, int], what: str
+) -> tuple[dict[str, Any], int]:
+    """Unpack the map that a file begins with, and compare its checksum.
+
+    Parameters
+    ----------
+    raw : buffer
+        The file, or as much of it as the map may have.
+    where : str
+        Path of the file, for messages.
+    expected : (str, int)
+        Its format and version.
+    what : str
+        What such a file is called.
+
+    Returns
+    -------
+    fields : dict
+    end_byte : int
+        Where the map ends.
+
+    Raises
+    ------
+    CorruptStoreError
+        If it is damaged, or of another format or version.
+    """
+    fields, end = _unpack(raw, where)
+    format_, version = fields.get("format"), fields.get("version")
+    if format_ != expected[0]:
+        raise corrupt(where, f"is not {what}: its format is {format_!r:.40}")
+    if version != expected[1]:
+        reads = f"this ptrarray reads version {expected[1]}: install a newer one"
+        raise corrupt(where, f"has format version {version!r:.40}, {reads}")
+    if bytes(raw[end - 5 : end]) != _packed_crc(raw[: end - 5]):
+        raise corrupt(where, "has a header that does not match its checksum")
+    return fields, end
+
+
+def _unpack(raw: bytes | memoryview, where: str) -> tuple[dict[str, Any], int]:
+    """Unpack the first object, a map; return it and the byte where it ends."""
     size = 4096
     while True:
         unpacker = msgpack.Unpacker(
@@ -217,45 +259,51 @@ def _unpack(raw: bytes | memoryview, where: str) -> dict[str, Any]:
             size *= 8
         except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
             raise corrupt(where, f"does not begin with a msgpack map ({error})") from error
-    end = unpacker.tell()
     if not isinstance(fields, dict):
         raise corrupt(where, "does not begin with a msgpack map")
-    is_ours = fields.get("format") == FORMAT and fields.get("version") == VERSION
-    crc = _UINT32 + crc32(head[: end - 5]).to_bytes(4, "big")
-    if is_ours and head[end - 5 : end] != crc:
-        raise corrupt(where, "has a header that does not match its checksum")
-    return fields
+    return fields, unpacker.tell()
 
 
 def _header(fields: dict[str, Any]) -> IndexHeader:
-    store_id, data_file = fields["store_id"], fields["data_file"]
-    if not isinstance(store_id, bytes) or len(store_id) != STORE_ID_NBYTES:
-        raise TypeError(f"store id {store_id!r:.40}")
+    data_file = fields["data_file"]
     if not isinstance(data_file, str) or not is_data_file(data_file):
         raise TypeError(f"data file {data_file!r:.40}")
     if not isinstance(fields["attrs"], dict):
         raise TypeError("attrs are not a map")
-    layout, n_rows = _decoded_layout(fields), _count(fields, "n_rows")
+    masked = "mask_file" in fields
+    if masked and not is_mask_file(fields["mask_file"]):
+        raise TypeError(f"mask file {fields['mask_file']!r:.40}")
+    layout = decoded_layout(fields, fields.get("layout", ROWS), masked=masked)
+    n_rows = whole(fields, "n_rows")
     if n_rows > layout.row_limit:
         raise ValueError(f"n_rows {n_rows}")
     return IndexHeader(
-        generation=_count(fields, "generation"),
-        store_id=store_id,
+        generation=whole(fields, "generation"),
+        store_id=store_id(fields),
         data_file=data_file,
         dtype=layout.dtype,
         row_shape=layout.row_shape,
-        n_arrays=_count(fields, "n_arrays"),
+        n_arrays=whole(fields, "n_arrays"),
         n_rows=n_rows,
-        n_reserved=_count(fields, "n_reserved"),
-        n_homes=_count(fields, "n_homes"),
+        n_reserved=whole(fields, "n_reserved"),
+        n_homes=whole(fields, "n_homes"),
         attrs=fields["attrs"],
         kind=layout.kind,
         mask_file=fields.get("mask_file"),
     )
 
 
-def _decoded_layout(fields: dict[str, Any]) -> Layout:
-    dtype, kind = dtypes.decode(fields["dtype"]), fields.get("layout", ROWS)
+def store_id(fields: dict[str, Any]) -> bytes:
+    """Return the random id that a map has; raises TypeError if it is none."""
+    found = fields["store_id"]
+    if not isinstance(found, bytes) or len(found) != STORE_ID_NBYTES:
+        raise TypeError(f"store id {found!r:.40}")
+    return found
+
+
+def decoded_layout(fields: dict[str, Any], kind: Any, *, masked: bool) -> Layout:
+    """Return the layout that a map tells of; raises ValueError if there is no such layout."""
+    dtype = dtypes.decode(fields["dtype"])
     row_shape = tuple(_whole("row shape", length) for length in fields["row_shape"])
     if dtypes.normalize(dtype, row_shape) != (dtype, row_shape):
         raise ValueError(f"row shape {row_shape}")
@@ -263,15 +311,13 @@ def _decoded_layout(fields: dict[str, Any]) -> Layout:
         raise ValueError(f"layout {kind!r:.40} with row shape {row_shape}")
     if kind == MIXED and dtype != np.uint8:
         raise ValueError(f"layout {kind!r} with dtype {dtype}")
-    masked = "mask_file" in fields
-    if masked and not is_mask_file(fields["mask_file"]):
-        raise TypeError(f"mask file {fields['mask_file']!r:.40}")
     if masked:
         mask_itemsize(dtype)
     return Layout(kind, dtype, row_shape, masked)
 
 
-def _count(fields: dict[str, Any], name: str) -> int:
+def whole(fields: dict[str, Any], name: str) -> int:
+    """Return a number that a map has; raises ValueError if it is none from 0 to 2**63."""
     return _whole(name, fields[name])
 
 

@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import msgpack
-
 from ptrarray.format import dtypes
-from ptrarray.format.checksum import crc32
-from ptrarray.format.index import HEADER_LIMIT_NBYTES, STORE_ID_NBYTES, corrupt
-from ptrarray.format.layouts import KINDS, Layout
+from ptrarray.format.index import corrupt, decode_map, decoded_layout, encode_map, store_id, whole
+from ptrarray.format.layouts import Layout
 
 FORMAT = "ptrarray-shards"
 VERSION = 1
@@ -20,7 +17,6 @@ FILE_NAME = "shards.msgpack"
 NEW_FILE_NAME = "shards.msgpack.new"
 NOTES_KEY = "ptrarray-shards"  # in the attrs of a shard
 
-_UINT32 = b"\xce"
 _SHARD_NAME = re.compile(r"shard(?:\.(\d{1,18}))?-(\d{5,9})\.ptr", re.ASCII)
 
 
@@ -66,7 +62,7 @@ def shard_number(name: str) -> tuple[int, int] | None:
 
 def encode(header: ShardsHeader) -> bytes:
     """Return the contents of a marker."""
-    packed: bytes = msgpack.packb(
+    return encode_map(
         {
             "format": FORMAT,
             "version": VERSION,
@@ -77,12 +73,8 @@ def encode(header: ShardsHeader) -> bytes:
             "masked": header.layout.masked,
             "dtype": dtypes.encode(header.layout.dtype),
             "row_shape": header.layout.row_shape,
-            "crc": 0xFFFF_FFFF,
         }
     )
-    # As in an index, the CRC comes last and in five bytes whatever its value.
-    covered = packed[:-5]
-    return covered + _UINT32 + crc32(covered).to_bytes(4, "big")
 
 
 def decode(raw: bytes | memoryview, where: str) -> ShardsHeader:
@@ -93,62 +85,25 @@ def decode(raw: bytes | memoryview, where: str) -> ShardsHeader:
     CorruptStoreError
         If it is damaged, or of a newer version.
     """
-    fields = _unpack(raw, where)
-    if fields.get("format") != FORMAT:
-        raise corrupt(
-            where, f"is not a marker of shards: its format is {fields.get('format')!r:.40}"
-        )
-    if fields.get("version") != VERSION:
-        raise corrupt(
-            where,
-            f"has format version {fields.get('version')!r:.40}, this ptrarray reads version "
-            f"{VERSION}: install a newer one",
-        )
-    if bytes(raw[-5:]) != _UINT32 + crc32(raw[:-5]).to_bytes(4, "big"):
-        raise corrupt(where, "does not match its checksum")
+    fields, end = decode_map(raw, where, (FORMAT, VERSION), "a marker of shards")
+    if end < len(raw):
+        raise corrupt(where, f"has more behind its header, which ends at byte {end}")
     try:
         return _header(fields)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise corrupt(where, f"makes no sense: {error}") from error
 
 
-def _unpack(raw: bytes | memoryview, where: str) -> dict[str, Any]:
-    try:
-        fields = msgpack.unpackb(raw[:HEADER_LIMIT_NBYTES], raw=False, strict_map_key=True)
-    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
-        raise corrupt(where, f"is not one msgpack map ({error})") from error
-    if not isinstance(fields, dict):
-        raise corrupt(where, "is not one msgpack map")
-    return fields
-
-
 def _header(fields: dict[str, Any]) -> ShardsHeader:
-    store_id = fields["store_id"]
-    if not isinstance(store_id, bytes) or len(store_id) != STORE_ID_NBYTES:
-        raise TypeError(f"store id {store_id!r:.40}")
+    generation, shard_nbytes = whole(fields, "generation"), whole(fields, "shard_nbytes")
+    if not generation or not shard_nbytes or type(fields["masked"]) is not bool:
+        raise ValueError(f"generation {generation}, shard_nbytes {shard_nbytes}")
     return ShardsHeader(
-        store_id=store_id,
-        generation=_positive(fields, "generation"),
-        shard_nbytes=_positive(fields, "shard_nbytes"),
-        layout=_layout(fields),
+        store_id=store_id(fields),
+        generation=generation,
+        shard_nbytes=shard_nbytes,
+        layout=decoded_layout(fields, fields["layout"], masked=fields["masked"]),
     )
-
-
-def _layout(fields: dict[str, Any]) -> Layout:
-    kind, masked = fields["layout"], fields["masked"]
-    if kind not in KINDS or type(masked) is not bool:
-        raise ValueError(f"layout {kind!r:.40}, masked {masked!r:.40}")
-    dtype, row_shape = dtypes.decode(fields["dtype"]), tuple(fields["row_shape"])
-    if dtypes.normalize(dtype, row_shape) != (dtype, row_shape):
-        raise ValueError(f"row shape {row_shape}")
-    return Layout(kind, dtype, row_shape, masked)
-
-
-def _positive(fields: Mapping[str, Any], name: str) -> int:
-    value = fields[name]
-    if type(value) is not int or not 0 < value < 2**63:
-        raise ValueError(f"{name} {value!r:.40}")
-    return value
 
 
 class Replaced(NamedTuple):

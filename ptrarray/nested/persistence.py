@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,9 @@ from ptrarray.nested.encoder import encode
 from ptrarray.nested.tokens import malformed, read_tokens
 from ptrarray.nested.writing import Pages, write_arrays
 from ptrarray.reader import PointerArray, open
-from ptrarray.storage.lifecycle.placement import place
+from ptrarray.storage.lifecycle.create import place
 from ptrarray.storage.system import files
+from ptrarray.storage.system.building import beside
 from ptrarray.storage.system.mapping import Mode
 from ptrarray.upkeep import checkpoint
 
@@ -93,15 +93,13 @@ def dump(obj: Any, path: str | os.PathLike[str], *, mode: str = "x") -> None:
     """
     directory = _target(path, mode)
     pages = Pages(lambda put: encode(obj, put, take_apart))
-    building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
-    try:
-        _write(building, pages)
-        place(building, directory, replace=mode == "w")
-    except BadInputError as error:  # an array that no store can keep
-        what = str(error).replace(str(building), str(directory))
-        raise BadInputError(what, **{**error.facts, "path": str(directory)}) from error
-    finally:
-        files.remove_tree(building)
+    with beside(directory) as building:
+        try:
+            _write(building, pages)
+        except BadInputError as error:  # an array that no store can keep
+            what = str(error).replace(str(building), str(directory))
+            raise BadInputError(what, **{**error.facts, "path": str(directory)}) from error
+        place(building, directory, overwrite=mode == "w")
 
 
 def _target(path: str | os.PathLike[str], mode: str) -> Path:

@@ -7,7 +7,7 @@ import fcntl
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,6 +46,13 @@ CALLS: dict[str, tuple[int, ...]] = {
 }
 HARMLESS = {"close", "fspath", "major", "minor", "posix_fadvise", "register_at_fork"}
 SYNCS = {"fdatasync", "fsync"}
+# Which errno, and whether for ever; the normal run has some of them.
+WAYS = [
+    (code, is_lasting)
+    for code in (errno.EIO, errno.ENOSPC, errno.EMFILE, errno.EACCES, SHORT)
+    for is_lasting in (False, True)
+]
+QUICK = [(errno.EIO, False), (errno.EACCES, True), (SHORT, False)]
 # Who makes system calls, by what.
 SEAM = [(files, "os"), (files, "shutil"), (lock, "fcntl"), (mapping, "mmap")]
 
@@ -64,6 +71,8 @@ class Faults:
         Whether all that follow fail, too.
     only : collection of str
         Which calls are counted, and may fail.
+    failed : set of str
+        Which calls have failed.
     """
 
     at: int | None = None
@@ -72,14 +81,18 @@ class Faults:
     only: Collection[str] = ()
     n_calls: int = 0
     n_failed: int = 0
-    has_failed_sync: bool = False
+    failed: set[str] = field(default_factory=set)
 
     def arm(
         self, at: int, code: int, *, is_lasting: bool, only: Collection[str] = CALLS.keys()
     ) -> None:
         self.at, self.code, self.is_lasting, self.only = at, code, is_lasting, only
         self.n_calls = self.n_failed = 0
-        self.has_failed_sync = False
+        self.failed = set()
+
+    @property
+    def has_failed_sync(self) -> bool:
+        return not self.failed.isdisjoint(SYNCS)
 
     def disarm(self) -> None:
         self.at = None
@@ -90,7 +103,7 @@ class Faults:
         self.n_calls += 1
         is_due = self.n_calls == self.at or (self.is_lasting and self.n_calls > self.at)
         self.n_failed += is_due
-        self.has_failed_sync |= is_due and call in SYNCS
+        self.failed |= {call} if is_due else set()
         return is_due
 
 
@@ -106,6 +119,20 @@ class Faulty:
         if name in SYNCS:
             real = _nothing  # waiting for the disk is not what is tested
         return _failing(name, real, self._faults) if name in CALLS else real
+
+
+def each_way(test: Callable[..., None]) -> Any:
+    """Run a test with each errno, once and for ever; most of them only in the slow run."""
+    ways = [
+        pytest.param(
+            code,
+            is_lasting,
+            id=f"{errno.errorcode.get(code, 'short')} {'for ever' if is_lasting else 'once'}",
+            marks=() if (code, is_lasting) in QUICK else pytest.mark.slow,
+        )
+        for code, is_lasting in WAYS
+    ]
+    return pytest.mark.parametrize(("code", "is_lasting"), ways)(test)
 
 
 def _nothing(fd: int) -> None:

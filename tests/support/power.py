@@ -346,6 +346,7 @@ def record(root: Path, omit: Callable[[Site], bool] = lambda site: False) -> Ite
     with pytest.MonkeyPatch.context() as patch:
         _patch_file(patch, recording)
         _patch_names(patch, recording)
+        _patch_removals(patch, recording)
         _patch_syncs(patch, recording, omit)
         yield recording
 
@@ -442,6 +443,22 @@ def _patch_names(patch: pytest.MonkeyPatch, recording: Recording) -> None:
 
     for double in (replace, unlink, make_directory):
         patch.setattr(files, double.__name__, double)
+
+
+def _patch_removals(patch: pytest.MonkeyPatch, recording: Recording) -> None:
+    def remove_tree(path: str | Path) -> None:
+        """Remove one after the other, as the system does."""
+        recording.note_mapped()
+        for found in (*sorted(Path(path).rglob("*"), reverse=True), Path(path)):
+            if found.is_dir():
+                found.rmdir()
+                recording.add(
+                    Unlink(recording.node(found), recording.node(found.parent), found.name)
+                )
+            else:
+                files.unlink(found)
+
+    patch.setattr(files, "remove_tree", remove_tree)
 
 
 def _patch_syncs(

@@ -25,8 +25,10 @@ from ptrarray.format.entries import Entries
 from ptrarray.intake.choices import check_choice
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.types import Int64s
-from ptrarray.storage.lifecycle.create import create_store, exists, new_header, replace_store
+from ptrarray.storage.lifecycle.create import create_store, new_header, replace_store, taken
 from ptrarray.storage.shards.marker import is_sharded
+from ptrarray.storage.store.content import Content
+from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.mapping import map_file
 from ptrarray.storage.system.transfer import transfer
@@ -96,10 +98,10 @@ def from_bigarray(
     """
     directory = absolute(new)
     check_choice("mode", mode, MODES, str(directory))
-    is_there = os.path.lexists(directory)
+    is_there = files.exists(directory)
     is_replaceable = mode == "w" and is_store(directory) and not is_sharded(directory)
     if is_there and not is_replaceable:
-        raise exists(directory)
+        raise taken(directory)
     with File(absolute(old)) as file:
         header, items = _read(file)
         notes = []
@@ -108,10 +110,10 @@ def from_bigarray(
             notes = [f"it has no index: its rows are one array, {_UNNAMED!r}"]
         entries, failures = _planned(items, header.n_rows)
 
-        def fill(data: File) -> Entries:
+        def fill(content: Content) -> Entries:
             nbytes = header.end_byte - header.start_byte
-            transfer(file, header.start_byte, data, nbytes, progress=progress)
-            return _summed(entries, data, header.layout.width)
+            transfer(file, header.start_byte, content.data, nbytes, progress=progress)
+            return _summed(entries, content.data, header.layout.width)
 
         # Rows of names that failed are kept from being written over.
         n_reserved = header.n_rows if failures else int(entries.ends.max(initial=0))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from ptrarray.errors import StoreError
 from ptrarray.format.entries import Entries
+from ptrarray.format.index import IndexHeader
 from ptrarray.format.layouts import Layout
 from ptrarray.progress import bar
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.types import Int64s
-from ptrarray.storage.lifecycle.create import renamed
+from ptrarray.storage.lifecycle.create import Fill, switch_over, write_content
 from ptrarray.storage.store.content import Content
-from ptrarray.storage.store.recovery import remove_leftovers
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import try_lock_range
@@ -46,33 +46,24 @@ def compact(session: Session, *, progress: bool = False) -> None:
                     "try again when it has committed them",
                     path=session.path,
                 )
-            runs = living_runs(session.layout, snapshot.starts, snapshot.ends)
-            header = renamed(session.header, session.header.generation + 1)
-            names = [header.data_file] + ([header.mask_file] if header.mask_file else [])
-            try:
-                for name in names:  # a killed compaction may have left it
-                    files.unlink(session.directory / name)
-                    File(session.directory / name, files.MAKE).close()
-                with Content(session.directory, header, files.CHANGE) as target:
-                    copy_runs(session.content, target, runs, progress=progress)
-                    target.sync()
-                # The new index must not reach the disk before the files it names.
-                files.sync_directory(session.directory)
-            except BaseException:
-                for name in names:
-                    files.unlink(session.directory / name)
-                raise
-        n_rows = int(np.sum(runs[1] - runs[0]))
-        session.replace_index(
-            moved_columns(snapshot.overlay.folded(), runs),
-            data_file=header.data_file,
-            mask_file=header.mask_file,
-            n_rows=n_rows,
-            n_reserved=n_rows,
-            attrs=snapshot.attrs,
-        )
-        with suppress(OSError):  # the next writer removes them
-            remove_leftovers(session.directory, header)
+            header = replace(session.header, attrs=snapshot.attrs)
+            columns = snapshot.overlay.folded()
+            header, fill = without_holes(session.content, header, columns, progress=progress)
+            switch_over(session, header, lambda new: write_content(session.directory, new, fill))
+
+
+def without_holes(
+    source: Content, header: IndexHeader, columns: Entries, *, progress: bool
+) -> tuple[IndexHeader, Fill]:
+    """Return the header of a store with the same arrays, end to end, and what fills its files."""
+    runs = living_runs(source.layout, columns.starts, columns.ends)
+    n_rows = int(np.sum(runs[1] - runs[0]))
+
+    def fill(target: Content) -> Entries:
+        copy_runs(source, target, runs, progress=progress)
+        return moved_columns(columns, runs)
+
+    return replace(header, n_rows=n_rows, n_reserved=n_rows), fill
 
 
 def living_runs(layout: Layout, starts: Int64s, ends: Int64s) -> tuple[Int64s, Int64s]:
@@ -87,14 +78,11 @@ def living_runs(layout: Layout, starts: Int64s, ends: Int64s) -> tuple[Int64s, I
 def copy_runs(
     source: Content, target: Content, runs: tuple[Int64s, Int64s], *, progress: bool
 ) -> None:
-    """Copy runs of rows, and their masks, end to end."""
-    pairs = [(source.data, target.data, source.layout.width)]
-    if source.mask is not None and target.mask is not None:
-        pairs.append((source.mask, target.mask, source.layout.mask_width))
+    """Copy runs of rows, and their masks, end to end to files that are holes."""
     n_rows = int(np.sum(runs[1] - runs[0]))
-    total = n_rows * sum(width for *_, width in pairs)
+    total = n_rows * sum(width for _, width in source.files)
     with bar(total=total, unit="B", unit_scale=True, progress=progress) as counter:
-        for old, new, width in pairs:
+        for (old, width), (new, _) in zip(source.files, target.files, strict=True):
             at = 0
             for start, end in zip(*(column.tolist() for column in runs), strict=True):
                 bounds = [*range(start * width, end * width, _READ_NBYTES), end * width]
@@ -104,7 +92,6 @@ def copy_runs(
                         new.pwrite(raw, at)
                     at += last - first
                     counter.update(last - first)
-            new.truncate(n_rows * width)
 
 
 def moved_columns(columns: Entries, runs: tuple[Int64s, Int64s]) -> Entries:

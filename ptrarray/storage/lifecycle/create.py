@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,16 +13,19 @@ from ptrarray.errors import BadInputError, StoreExistsError
 from ptrarray.format import journal as journal_format
 from ptrarray.format.entries import Entries
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
-from ptrarray.format.journal import JournalHeader
 from ptrarray.format.layouts import Layout
 from ptrarray.storage.store import journal
+from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import write_index
-from ptrarray.storage.store.recovery import remove_leftovers
+from ptrarray.storage.store.recovery import fresh_header, remove_leftovers
+from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system import files
+from ptrarray.storage.system.building import new_directory, put_in_place
 from ptrarray.storage.system.files import File
 from ptrarray.storage.writing.session import Session
 
-Fill = Callable[[File], Entries]
+Fill = Callable[[Content], Entries]
+Make = Callable[[IndexHeader], Entries]
 
 
 def new_header(layout: Layout, n_rows: int, attrs: dict[str, Any]) -> IndexHeader:
@@ -67,49 +69,23 @@ def create_store(directory: Path, header: IndexHeader, fill: Fill | None = None)
     header : IndexHeader
         Its facts.
     fill : callable, optional
-        Given the data file, open and sized, writes the rows of a store that
-        is to begin with some, and returns the columns of its index.
+        Given the data and the mask file, open and sized, writes the rows of a
+        store that is to begin with some, and returns the columns of its index.
 
     Raises
     ------
     StoreExistsError
         If anything is at the path.
     """
-    if files.exists(directory):
-        raise exists(directory)
-    building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
-    files.make_directory(building)
-    try:
-        columns = _write_data(building, header, fill)
+    with new_directory(directory, taken) as building:
+        columns = write_content(building, header, fill)
         with File(building / journal.FILE_NAME, files.MAKE) as file:
-            file.pwrite(journal_format.encode_fresh(fresh_state(header)), 0)
+            file.pwrite(journal_format.encode_fresh(fresh_header(header, files.boot_id())), 0)
             file.sync()
         write_index(building, header, columns)
-        put_in_place(building, directory)
-    except BaseException:
-        files.remove_tree(building)
-        raise
-    files.sync_directory(directory.parent)
 
 
-def put_in_place(building: Path, directory: Path) -> None:
-    """Give a store that was made beside its place its name.
-
-    Raises
-    ------
-    StoreExistsError
-        If something is there by now.
-    """
-    try:
-        files.replace(building, directory)
-    except OSError as error:
-        # Another process was first; a directory with something in it is not replaced.
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise exists(directory) from error
-        raise
-
-
-def exists(directory: Path) -> StoreExistsError:
+def taken(directory: Path) -> StoreExistsError:
     """Return the error for a path that is taken."""
     return StoreExistsError(
         f"{directory} exists: open it with append(), or choose another path", path=str(directory)
@@ -122,61 +98,107 @@ def replace_store(directory: Path, header: IndexHeader, fill: Fill | None = None
     Processes that read the old one keep its content until they refresh;
     writers that have it open are told at their next step.
     """
+    _replace(directory, header, lambda header: write_content(directory, header, fill))
+
+
+def place(building: Path, directory: Path, *, overwrite: bool) -> None:
+    """Move a store that was built beside its place to where it belongs.
+
+    Parameters
+    ----------
+    building : Path
+        A store on the same file system that nobody else knows of, on the
+        disk. If a store is replaced, some of its files are left for the
+        caller to remove.
+    directory : Path
+        Where it is to be.
+    overwrite : bool
+        Whether a store may be there, which is then replaced as by `replace_store`.
+
+    Raises
+    ------
+    StoreExistsError
+        If anything is there that is not to be replaced.
+    """
+    try:
+        put_in_place(building, directory, taken)
+    except StoreExistsError:
+        if not overwrite:
+            raise
+    else:
+        return
+    built = open_snapshot(building)
+
+    def move(header: IndexHeader) -> Entries:
+        for old, new in zip(built.header.files, header.files, strict=True):
+            files.replace(building / old, directory / new)
+        return built.overlay.folded()
+
+    _replace(directory, built.header, move)
+
+
+def _replace(directory: Path, header: IndexHeader, make: Make) -> None:
     session = Session(directory)
     try:
         with session.locked():
-            header = renamed(header, session.header.generation + 1)
-            try:
-                columns = _write_data(directory, header, fill)
-            except BaseException:
-                with suppress(OSError):  # the next writer removes them
-                    remove_leftovers(directory, session.header)
-                raise
-            # The new index must not reach the disk before the file it names.
-            files.sync_directory(directory)
-            session.announce()
-            write_index(directory, header, columns)
-            session.settle()
-            with suppress(OSError):  # the next writer removes them
-                remove_leftovers(directory, header)
+            switch_over(session, header, make)
     finally:
         session.release()
 
 
-def renamed(header: IndexHeader, generation: int) -> IndexHeader:
-    """Return the header of a generation that has files of its own."""
+# A store goes over to new files in this order, so that wherever a process is killed or the power
+# is cut, all of the old files are in use, or all of the new ones:
+#
+# 1. What killed processes left is removed, so that the names of the next generation are free.
+# 2. The new files are made under these names, and synced. Nobody reads them, as no index names
+#    them. If anything fails up to here, they are removed, and nothing was done.
+# 3. The directory is synced: the new index must not reach the disk before the files it names.
+# 4. The journal announces the next generation. From here on nothing is taken back, since the
+#    new index may be in place, and another process may have read it: the next writer looks
+#    which index is there, and brings the journal up to that one.
+# 5. The new index is written beside the old one, synced, renamed over it, and the directory
+#    synced. The rename is the one step from old to new.
+# 6. The journal begins anew. Its records are of the old generation, and void since the rename;
+#    if this process is killed before, the next writer does this.
+# 7. The old files are removed. Readers keep what they have mapped; what cannot be removed, the
+#    next writer removes.
+
+
+def switch_over(session: Session, header: IndexHeader, make: Make) -> None:
+    """Let a store have new files, and an index of the next generation. Under the lock.
+
+    Parameters
+    ----------
+    session : Session
+        The store. Notices the new files when it is locked the next time.
+    header : IndexHeader
+        What the new index says, but for the names of files and the generation.
+    make : callable
+        Given that header with new names, makes these files, on the disk, and
+        returns the columns of the index.
+    """
+    directory, generation = session.directory, session.header.generation + 1
     mask_file = None if header.mask_file is None else f"mask.{generation}.bin"
     data_file = f"data.{generation}.bin"
-    return replace(header, generation=generation, data_file=data_file, mask_file=mask_file)
+    header = replace(header, generation=generation, data_file=data_file, mask_file=mask_file)
+    remove_leftovers(directory, session.header)
+    try:
+        columns = make(header)
+        files.sync_directory(directory)
+    except BaseException:
+        with suppress(OSError):  # the next writer removes them
+            remove_leftovers(directory, session.header)
+        raise
+    session.put_index(header, columns)
+    session.settle()
+    with suppress(OSError):  # the next writer removes them
+        remove_leftovers(directory, header)
 
 
-def fresh_state(header: IndexHeader) -> JournalHeader:
-    """Return the header of a journal without records."""
-    return JournalHeader(
-        store_id=header.store_id,
-        boot_id=files.boot_id(),
-        generation=header.generation,
-        committed_end=journal_format.RECORDS_START,
-        synced_end=journal_format.RECORDS_START,
-        n_reserved=header.n_reserved,
-    )
-
-
-def _write_data(directory: Path, header: IndexHeader, fill: Fill | None) -> Entries:
+def write_content(directory: Path, header: IndexHeader, fill: Fill | None) -> Entries:
     """Make the data file, and the mask file: holes as long as the rows asked for, and filled."""
-    layout = header.layout
-    wanted = [(header.data_file, layout.width)]
-    if header.mask_file is not None:
-        wanted.append((header.mask_file, layout.mask_width))
-    for name, width in wanted:
-        path = directory / name
-        files.unlink(path)  # what a killed process may have left
-        with File(path, files.MAKE) as file:
-            file.truncate(header.n_rows * width)
-            file.sync()
-    if fill is None:
-        return Entries.of()
-    with File(directory / header.data_file, files.CHANGE) as file:
-        columns = fill(file)
-        file.sync()
+    with Content(directory, header, files.MAKE) as content:
+        content.truncate(header.n_rows)
+        columns = Entries.of() if fill is None else fill(content)
+        content.sync()
     return columns

@@ -19,10 +19,10 @@ from ptrarray.progress import bar
 from ptrarray.rows.copying import cut
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns
-from ptrarray.storage.lifecycle.create import fresh_state
 from ptrarray.storage.lifecycle.verify import array_damage
 from ptrarray.storage.store.index import column_bytes
 from ptrarray.storage.store.opened import OpenedStore
+from ptrarray.storage.store.recovery import fresh_header
 from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
 from ptrarray.storage.system.pread import FileRows, viewed
 
@@ -92,7 +92,7 @@ def _members(opened: OpenedStore) -> list[_Member]:
         moved_columns(snapshot.overlay.folded(), runs),
     )
     # With all on the disk, nobody asks on which machine.
-    journal = journal_format.encode_fresh(fresh_state(header)._replace(boot_id=bytes(16)))
+    journal = journal_format.encode_fresh(fresh_header(header, bytes(16)))
     members = [
         _Member(tar.INDEX, sum(map(len, index)), iter(index)),
         _Member(tar.JOURNAL, len(journal), iter([journal])),

@@ -5,46 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import infos, metadata
 from ptrarray.format import journal as journal_format
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, Entry
-from ptrarray.storage.lifecycle.compaction import copy_runs, living_runs, moved_columns
-from ptrarray.storage.lifecycle.create import create_store, new_header
+from ptrarray.storage.lifecycle.compaction import without_holes
+from ptrarray.storage.lifecycle.create import create_store, new_header, taken
 from ptrarray.storage.lifecycle.verify import Damage, array_damage, run_into
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
-from ptrarray.storage.writing.session import Session
+from ptrarray.storage.system import files
 
 
 def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
     """Copy what is intact into a new store; return what was left out."""
+    if files.exists(to):
+        raise taken(to)
     index = Index(damaged, checked=False)  # without its header nothing can be made of the rest
     header = index.header
     left_out: list[Damage] = []
     overlay = _overlay(damaged, index, left_out)
     found = sorted(_arrays(index, overlay, left_out), key=lambda array: array.start)
     attrs = header.attrs if overlay.attrs is None else overlay.attrs
-    create_store(to, new_header(header.layout, 0, attrs))
-    session = Session(to)
-    try:
-        with Content(damaged, header) as source, session.locked():
-            kept = [array for array in found if _is_intact(array, source, left_out)]
-            columns = Entries.of(*zip(*kept, strict=True))
-            # Damage may have taken away that somebody pointed them there; their rows are intact.
-            columns.pointed[run_into(columns.starts, columns.ends, columns.pointed)] = 1
-            runs = living_runs(session.layout, columns.starts, columns.ends)
-            copy_runs(source, session.content, runs, progress=progress)
-            session.content.sync()
-            n_rows = int(np.sum(runs[1] - runs[0]))
-            session.replace_index(moved_columns(columns, runs), n_rows=n_rows, n_reserved=n_rows)
-    finally:
-        session.close()
+    with Content(damaged, header) as source:
+        kept = [array for array in found if _is_intact(array, source, left_out)]
+        columns = Entries.of(*zip(*kept, strict=True))
+        # Damage may have taken away that somebody pointed them there; their rows are intact.
+        columns.pointed[run_into(columns.starts, columns.ends, columns.pointed)] = 1
+        new = new_header(header.layout, 0, attrs)
+        create_store(to, *without_holes(source, new, columns, progress=progress))
     return left_out
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import tar
 from ptrarray.progress import Bar, bar
-from ptrarray.storage.lifecycle.create import exists, put_in_place
+from ptrarray.storage.lifecycle.create import taken
 from ptrarray.storage.lifecycle.verify import check
 from ptrarray.storage.store.opened import load
 from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system import files
+from ptrarray.storage.system.building import new_directory
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.streams import Source
 
@@ -37,20 +37,11 @@ def unpack_store(source: Source, directory: Path, *, progress: bool = False) -> 
     CorruptStoreError
         If it is not a pack, or one that is damaged or cut short.
     """
-    if files.exists(directory):
-        raise exists(directory)
-    building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
-    files.make_directory(building)
-    try:
+    with new_directory(directory, taken) as building:
         with bar(unit="B", unit_scale=True, progress=progress) as counter:
             _write_members(source, building, counter)
         _check(building, source.where)
         files.sync_directory(building)
-        put_in_place(building, directory)
-    except BaseException:
-        files.remove_tree(building)
-        raise
-    files.sync_directory(directory.parent)
 
 
 def _write_members(source: Source, building: Path, counter: Bar) -> None:

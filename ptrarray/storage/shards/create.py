@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from ptrarray.errors import BadInputError
-from ptrarray.format.index import IndexHeader
-from ptrarray.format.shards import shard_name
-from ptrarray.storage.lifecycle.create import create_store, replace_store
-from ptrarray.storage.shards.marker import (
-    Marker,
-    create_shards,
-    is_sharded,
-    new_marker,
-    remove_leftovers,
-    write_marker,
-)
+from ptrarray.format import shards as marks
+from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
+from ptrarray.format.layouts import Layout
+from ptrarray.format.shards import ShardsHeader
+from ptrarray.storage.lifecycle.create import create_store, replace_store, taken
+from ptrarray.storage.shards.marker import Marker, is_sharded, remove_leftovers
 from ptrarray.storage.shards.session import Shards
+from ptrarray.storage.system.building import new_directory, replacing
 
 
 def create_any(directory: Path, header: IndexHeader, shard_nbytes: int | None) -> None:
@@ -29,8 +27,26 @@ def create_any(directory: Path, header: IndexHeader, shard_nbytes: int | None) -
     """
     if shard_nbytes is None:
         create_store(directory, header)
-    else:
-        create_shards(directory, new_marker(header.layout, shard_nbytes), header)
+        return
+    with new_directory(directory, taken) as building:
+        create_store(building / marks.shard_name(1, 0), header)
+        write_marker(building, new_marker(header.layout, shard_nbytes))
+
+
+def new_marker(layout: Layout, shard_nbytes: int, generation: int = 1) -> ShardsHeader:
+    """Return the facts of a new store of shards."""
+    return ShardsHeader(
+        store_id=secrets.token_bytes(STORE_ID_NBYTES),
+        generation=generation,
+        shard_nbytes=shard_nbytes,
+        layout=layout,
+    )
+
+
+def write_marker(directory: Path, header: ShardsHeader) -> None:
+    """Put a marker in place, atomically, and on the disk."""
+    with replacing(directory / marks.FILE_NAME) as file:
+        file.pwrite(marks.encode(header), 0)
 
 
 def replace_any(directory: Path, header: IndexHeader, shard_nbytes: int | None) -> None:
@@ -64,9 +80,10 @@ def _replace_shards(directory: Path, header: IndexHeader, shard_nbytes: int) -> 
             remove_leftovers(shards.marker)
             generation = shards.marker.header.generation + 1
             marker = new_marker(header.layout, shard_nbytes, generation)
-            create_store(directory / shard_name(generation, 0), header)
+            create_store(directory / marks.shard_name(generation, 0), header)
             # From here on it is the new store; who has the old one open is told by the marker.
             write_marker(directory, marker)
-            remove_leftovers(Marker(directory))
+            with suppress(OSError):  # the next shard's maker removes them
+                remove_leftovers(Marker(directory))
     finally:
         shards.release()

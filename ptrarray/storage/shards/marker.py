@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 from ptrarray.errors import StoreError, StoreNotFoundError
 from ptrarray.format import shards as marks
-from ptrarray.format.index import HEADER_LIMIT_NBYTES, STORE_ID_NBYTES, IndexHeader, corrupt
-from ptrarray.format.layouts import Layout
+from ptrarray.format.index import HEADER_LIMIT_NBYTES, corrupt
 from ptrarray.format.shards import ShardsHeader
-from ptrarray.storage.lifecycle.create import create_store, exists, put_in_place
 from ptrarray.storage.system import files
+from ptrarray.storage.system.building import beside
 from ptrarray.storage.system.files import File
 
 
@@ -85,49 +83,6 @@ def is_sharded(directory: Path) -> bool:
     return files.is_file(directory / marks.FILE_NAME)
 
 
-def new_marker(layout: Layout, shard_nbytes: int, generation: int = 1) -> ShardsHeader:
-    """Return the facts of a new store of shards."""
-    return ShardsHeader(
-        store_id=secrets.token_bytes(STORE_ID_NBYTES),
-        generation=generation,
-        shard_nbytes=shard_nbytes,
-        layout=layout,
-    )
-
-
-def create_shards(directory: Path, header: ShardsHeader, index: IndexHeader) -> None:
-    """Make a new store of one empty shard, on the disk; it appears at its path all at once.
-
-    Raises
-    ------
-    StoreExistsError
-        If anything is at the path.
-    """
-    if files.exists(directory):
-        raise exists(directory)
-    building = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
-    files.make_directory(building)
-    try:
-        create_store(building / marks.shard_name(header.generation, 0), index)
-        write_marker(building, header)
-        put_in_place(building, directory)
-    except BaseException:
-        files.remove_tree(building)
-        raise
-    files.sync_directory(directory.parent)
-
-
-def write_marker(directory: Path, header: ShardsHeader) -> None:
-    """Put a marker in place, atomically, and on the disk."""
-    new = directory / marks.NEW_FILE_NAME
-    files.unlink(new)  # what a killed process may have left
-    with File(new, files.MAKE) as file:
-        file.pwrite(marks.encode(header), 0)
-        file.sync()
-    files.replace(new, directory / marks.FILE_NAME)
-    files.sync_directory(directory)
-
-
 def remove_leftovers(marker: Marker) -> None:
     """Remove what killed processes began, and shards of stores that were replaced.
 
@@ -136,6 +91,9 @@ def remove_leftovers(marker: Marker) -> None:
     files.unlink(marker.directory / marks.NEW_FILE_NAME)
     for name in files.list_directory(marker.directory):
         key = marks.shard_number(name)
-        is_begun = name.startswith(".shard") and name.endswith(".new")
-        if is_begun or (key is not None and key[0] != marker.header.generation):
-            files.remove_tree(marker.directory / name)
+        path = marker.directory / name
+        if name.startswith(".shard") and name.endswith(".new"):
+            files.remove_tree(path)
+        elif key is not None and key[0] != marker.header.generation:
+            with beside(path) as doomed:  # to who has it open, it goes in one step
+                files.replace(path, doomed)

@@ -182,6 +182,10 @@ class Shards:
         ]
         self._finder = Finder(self._older)
 
+    def forget_older(self) -> None:
+        """Have older shards be read again at the next look. Under the lock."""
+        self._notes_version = None
+
     def reread(self, number: int) -> StoreSnapshot:
         """Read one older shard as it is now. Under the lock."""
         snapshot = read_shard(self.marker, number, self._older)

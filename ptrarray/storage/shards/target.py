@@ -164,7 +164,7 @@ class ShardTarget:
             if replaced:  # the note must not be lost at a power cut when the array is not
                 shards.last.session.flush()
             session.commit(records, n_reserved)
-            shards.reread(self._number)
+            shards.forget_older()  # reading it could fail, and the commit seem to have failed
         elif replaced:
             # In one commit, or there could be two arrays of a name after a kill.
             notes = shards.notes._replace(replaced=(*shards.notes.replaced, *replaced))

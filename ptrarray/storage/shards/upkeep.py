@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -14,15 +13,17 @@ from ptrarray.format.layouts import Layout
 from ptrarray.format.names import hash_all
 from ptrarray.format.shards import shard_name, shard_number, without_notes
 from ptrarray.storage.lifecycle import compaction
-from ptrarray.storage.lifecycle.create import create_store, exists, new_header, put_in_place
+from ptrarray.storage.lifecycle.create import create_store, new_header, taken
 from ptrarray.storage.lifecycle.salvage import salvage
 from ptrarray.storage.lifecycle.verify import Damage, array_damage, damaged, find_damage
-from ptrarray.storage.shards.marker import Marker, is_sharded, new_marker, write_marker
+from ptrarray.storage.shards.create import new_marker, write_marker
+from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
+from ptrarray.storage.system.building import new_directory
 from ptrarray.storage.writing.session import Session
 
 
@@ -56,23 +57,13 @@ def _in_one(directory: Path, change: Callable[[Session], None]) -> None:
         change(session)
 
 
-def repair(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
+def repair(source: Path, to: Path, *, progress: bool = False) -> list[Damage]:
     """Copy what is intact of a store, of shards or not, into a new one; return what was left out."""
-    found = _found_shards(damaged)
+    found = _found_shards(source)
     if not found:
-        return salvage(damaged, to, progress=progress)
-    if files.exists(to):
-        raise exists(to)
-    building = to.with_name(f".{to.name}.{secrets.token_hex(8)}.new")
-    files.make_directory(building)
-    try:
-        left_out = _salvage_shards(damaged, found, building, progress=progress)
-        put_in_place(building, to)
-    except BaseException:
-        files.remove_tree(building)
-        raise
-    files.sync_directory(to.parent)
-    return left_out
+        return salvage(source, to, progress=progress)
+    with new_directory(to, taken) as building:
+        return _salvage_shards(source, found, building, progress=progress)
 
 
 def _found_shards(directory: Path) -> list[Path]:
@@ -89,11 +80,11 @@ def _found_shards(directory: Path) -> list[Path]:
 
 
 def _salvage_shards(
-    damaged: Path, found: list[Path], building: Path, *, progress: bool
+    source: Path, found: list[Path], building: Path, *, progress: bool
 ) -> list[Damage]:
     """Copy shard by shard; one of which nothing can be read becomes an empty one."""
     left_out: list[Damage] = []
-    layout, shard_nbytes = _facts(damaged, found, left_out)
+    layout, shard_nbytes = _facts(source, found, left_out)
     attrs = next(_attrs(found), {})
     for number, path in enumerate(found):
         target = building / shard_name(1, number)
@@ -103,24 +94,23 @@ def _salvage_shards(
             left_out += salvage(path, target, progress=progress)
         except (CorruptStoreError, FileNotFoundError) as error:
             left_out.append(Damage(str(path), f"cannot be read, all of it is left out: {error}"))
-            files.remove_tree(target)
             create_store(target, new_header(layout, 0, attrs))
     write_marker(building, new_marker(layout, shard_nbytes))
     return left_out
 
 
-def _facts(damaged: Path, found: list[Path], left_out: list[Damage]) -> tuple[Layout, int]:
+def _facts(source: Path, found: list[Path], left_out: list[Damage]) -> tuple[Layout, int]:
     """Return what the marker says, or without it what the shards are like."""
     try:
-        header = Marker(damaged).header
+        header = Marker(source).header
     except (CorruptStoreError, StoreNotFoundError) as error:
-        left_out.append(Damage(str(damaged), str(error)))
+        left_out.append(Damage(str(source), str(error)))
     else:
         return header.layout, header.shard_nbytes
     layouts = [index.header.layout for index in _indexes(found)]
     if not layouts:
         raise CorruptStoreError(
-            f"{damaged} has neither a marker nor a shard that can be read", path=str(damaged)
+            f"{source} has neither a marker nor a shard that can be read", path=str(source)
         )
     return layouts[0], max(map(files.size, found))
 

@@ -28,6 +28,8 @@ class Content:
         The data file.
     mask : File or None
         The mask file, of a store that keeps masks.
+    files : list of (File, int)
+        All of them, and the bytes that each has for a row.
     """
 
     def __init__(self, directory: Path, header: IndexHeader, flags: int = READ) -> None:
@@ -40,6 +42,9 @@ class Content:
             except BaseException:
                 self.data.close()
                 raise
+        self.files = [(self.data, self.layout.width)]
+        if self.mask is not None:
+            self.files.append((self.mask, self.layout.mask_width))
 
     def __enter__(self) -> Self:
         return self
@@ -49,28 +54,27 @@ class Content:
 
     def close(self) -> None:
         """Close the files."""
-        self.data.close()
-        if self.mask is not None:
-            self.mask.close()
+        for file, _ in self.files:
+            file.close()
 
     def check_size(self, n_rows: int) -> None:
         """Raise `CorruptStoreError` if a file is too short for so many rows."""
-        check_size(self.data.path, self.data.nbytes, n_rows, self.layout.width)
-        if self.mask is not None:
-            check_size(self.mask.path, self.mask.nbytes, n_rows, self.layout.mask_width)
+        for file, width in self.files:
+            check_size(file.path, file.nbytes, n_rows, width)
 
     def holds(self, start: int, end: int) -> bool:
         """Return whether the files reach to the end of these rows."""
-        if start == end:
-            return True
-        files = [(self.data, self.layout.width), (self.mask, self.layout.mask_width)]
-        return all(file is None or end * width <= file.nbytes for file, width in files)
+        return start == end or all(end * width <= file.nbytes for file, width in self.files)
+
+    def truncate(self, n_rows: int) -> None:
+        """Set the number of rows that the files reach to; new ones are a hole."""
+        for file, width in self.files:
+            file.truncate(n_rows * width)
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
-        self.data.sync()
-        if self.mask is not None:
-            self.mask.sync()
+        for file, _ in self.files:
+            file.sync()
 
     def crc(self, start: int, end: int, info: bytes = b"") -> int:
         """CRC-32 of an array's rows and of its mask, as far as the files go."""

@@ -17,6 +17,7 @@ from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import hash_all
 from ptrarray.storage.system import files
+from ptrarray.storage.system.building import replacing
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.mapping import Backend, MappedBytes, map_file
 from ptrarray.storage.system.parts import open_part
@@ -288,14 +289,8 @@ def write_index(directory: Path, header: IndexHeader, columns: Entries) -> None:
         Of all arrays, in data order.
     """
     pieces = index_format.encode(*column_bytes(header, columns))
-    new = directory / NEW_FILE_NAME
-    files.unlink(new)  # what a killed checkpoint may have left
-    with File(new, files.MAKE) as file:
+    with replacing(directory / FILE_NAME) as file:
         file.pwritev([memoryview(piece) for piece in pieces], 0)
-        # The rename must not reach the disk before what it names.
-        file.sync()
-    files.replace(new, directory / FILE_NAME)
-    files.sync_directory(directory)
 
 
 def column_bytes(

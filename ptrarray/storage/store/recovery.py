@@ -83,16 +83,21 @@ def settle(journal: Journal, header: IndexHeader) -> JournalHeader:
         raise corrupt(journal.path, "does not belong to the index beside it")
     if found.generation == header.generation:
         return _recovered(journal, found, header)
-    fresh = JournalHeader(
+    fresh = fresh_header(header, found.boot_id)
+    journal.reset(fresh)
+    return fresh
+
+
+def fresh_header(header: IndexHeader, boot_id: bytes) -> JournalHeader:
+    """Return the header of a journal without records, beside a new index."""
+    return JournalHeader(
         store_id=header.store_id,
-        boot_id=found.boot_id,
+        boot_id=boot_id,
         generation=header.generation,
         committed_end=journal_format.RECORDS_START,
         synced_end=journal_format.RECORDS_START,
         n_reserved=header.n_reserved,
     )
-    journal.reset(fresh)
-    return fresh
 
 
 def _recovered(journal: Journal, found: JournalHeader, header: IndexHeader) -> JournalHeader:
@@ -107,8 +112,7 @@ def _recovered(journal: Journal, found: JournalHeader, header: IndexHeader) -> J
 
 def remove_leftovers(directory: Path, header: IndexHeader) -> None:
     """Remove what killed processes began and nobody uses. Under the lock."""
-    in_use = (header.data_file, header.mask_file)
     for name in files.list_directory(directory):
         is_ours = name == NEW_FILE_NAME or is_data_file(name) or is_mask_file(name)
-        if is_ours and name not in in_use:
+        if is_ours and name not in header.files:
             files.unlink(directory / name)

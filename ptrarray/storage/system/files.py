@@ -298,11 +298,9 @@ def unlink(path: StrPath) -> None:
 
 def remove_tree(path: StrPath) -> None:
     """Remove a file, or a directory with all that is in it, as far as that is possible."""
-    with suppress(OSError):
-        if is_directory(path):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            unlink(path)
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):  # a directory of which something stays
+        unlink(path)
 
 
 def stat(path: StrPath) -> os.stat_result:

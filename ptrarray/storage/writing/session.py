@@ -446,7 +446,10 @@ class Session:
                 start, end = int(columns.starts[at]), int(columns.ends[at])
                 what = f"has a pointer to rows {start} to {end} of {facts['n_rows']}"
                 raise corrupt(self.index.path, what)
-            self.replace_index(columns, n_reserved=self.journal_header.n_reserved, **facts)
+            generation, n_reserved = self.header.generation + 1, self.journal_header.n_reserved
+            header = replace(self.header, generation=generation, n_reserved=n_reserved, **facts)
+            self.put_index(header, columns)
+            self._attach()
 
     def _folded(self) -> tuple[Entries, dict[str, Any]]:
         """Fold the journal into the columns of the index, and rows and attrs. Under the lock."""
@@ -456,30 +459,15 @@ class Session:
         facts = {"n_rows": n_rows, "attrs": self.header.attrs if attrs is None else attrs}
         return fold(self.index, records), facts
 
-    def replace_index(self, columns: Entries, **facts: Any) -> None:
-        """Put an index of the next generation in place, and begin a journal. Under the lock.
+    def put_index(self, header: IndexHeader, columns: Entries) -> None:
+        """Put an index of the next generation in place, to be settled next. Under the lock.
 
-        Parameters
-        ----------
-        columns : Entries
-            Of all arrays, in data order.
-        **facts
-            What is to change in the header.
+        Should this process be killed, or fail, before or after it is in place, the next
+        writer settles it: the journal says that there may be one.
         """
-        header = replace(self.header, generation=self.header.generation + 1, **facts)
-        self.announce()
+        self._journal.write_header(self.journal_header._replace(next_generation=header.generation))
         with self._syncing():
             write_index(self.directory, header, columns)
-        self._attach()
-
-    def announce(self) -> None:
-        """Tell the next writer to look for an index of the next generation. Under the lock.
-
-        Should this process be killed, or fail, before or after the index is in place,
-        that one settles it.
-        """
-        generation = self.header.generation + 1
-        self._journal.write_header(self.journal_header._replace(next_generation=generation))
 
     def close(self, least_nbytes: int = 0) -> None:
         """Checkpoint if the journal has outgrown the index, and close the files."""

@@ -1,0 +1,142 @@
+"""The n-th system call fails in what makes a file or directory: it is there whole, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+import ptrarray
+from ptrarray.storage.system import files
+from tests.support.faults import Faults, each_way, injected
+from tests.support.power import materialise, read_tree
+from tests.support.story import Content, Tree, look, with_attrs
+from tests.test_faults import BEFORE, N_LIMIT, A, caught, check_named
+from tests.test_faults import prepared as prepared_store
+from tests.test_shards_faults import SHARD_NBYTES
+from tests.test_shards_faults import prepared as prepared_shards
+
+NOTHING = with_attrs({}, {})
+OBJECT = {"a": A, "text": "x" * 5000}
+# After which something may stay that was to be removed; once, there is nothing to remove it for.
+REMOVING = {"unlink", "rmtree"}
+
+
+@cache
+def before() -> Tree:
+    """Return a directory with a store, one of shards, and a pack."""
+    with TemporaryDirectory() as name:
+        place = Path(name) / "place"
+        materialise(prepared_store(), place)
+        materialise(prepared_shards(), place / "shards")
+        ptrarray.pack(place / "store.ptr", place / "store.tar")
+        (place / "old.tar").write_bytes(b"something else")
+        return read_tree(place)
+
+
+MAKERS: dict[str, tuple[str, Callable[[Path], object], Content]] = {
+    "create": (
+        "new.ptr",
+        lambda place: ptrarray.create(place / "new.ptr", dtype="i4", rows=9).close(),
+        NOTHING,
+    ),
+    "create_shards": (
+        "new.ptr",
+        lambda place: ptrarray.create(
+            place / "new.ptr", dtype="i4", shard_size=SHARD_NBYTES
+        ).close(),
+        NOTHING,
+    ),
+    "repair": (
+        "new.ptr",
+        lambda place: ptrarray.repair(place / "store.ptr", place / "new.ptr"),
+        BEFORE,
+    ),
+    "repair_shards": (
+        "new.ptr",
+        lambda place: ptrarray.repair(place / "shards" / "store.ptr", place / "new.ptr"),
+        BEFORE,
+    ),
+    "pack": (
+        "new.tar",
+        lambda place: ptrarray.pack(place / "store.ptr", place / "new.tar"),
+        BEFORE,
+    ),
+    "pack_over": (
+        "old.tar",
+        lambda place: ptrarray.pack(place / "store.ptr", place / "old.tar", overwrite=True),
+        BEFORE,
+    ),
+    "unpack": (
+        "new.ptr",
+        lambda place: ptrarray.unpack(place / "store.tar", place / "new.ptr"),
+        BEFORE,
+    ),
+    "dump": ("new.ptr", lambda place: ptrarray.dump(OBJECT, place / "new.ptr"), None),
+}
+
+
+@each_way
+@pytest.mark.parametrize("name", MAKERS)
+def test_failing_call(name: str, code: int, is_lasting: bool, tmp_path: Path) -> None:
+    target, make, content = MAKERS[name]
+    for n in range(1, N_LIMIT):
+        place = tmp_path / str(n)
+        materialise(before(), place)
+        with injected() as faults:
+            faults.arm(n, code, is_lasting=is_lasting)
+            error = caught(lambda _: make(place), None)  # noqa: B023
+            faults.disarm()
+        if error is not None:
+            assert error.errno == code
+            check_named(error, str(place))
+        if not check_place(place, target, content, faults):
+            assert error is not None
+            make(place)  # nothing is in its way
+        check_made(place / target, content)
+        shutil.rmtree(place)
+        if not faults.n_failed:
+            break
+    assert n < N_LIMIT - 1
+
+
+def test_removal_stops_at_links(tmp_path: Path) -> None:
+    """A shard may be a link to another disk; what is there is not ours to remove."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_bytes(b"rows")
+    doomed = tmp_path / "doomed"
+    doomed.mkdir()
+    (doomed / "link").symlink_to(tmp_path / "kept")
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    for path in (doomed, tmp_path / "link", tmp_path / "absent"):
+        files.remove_tree(path)
+    assert read_tree(tmp_path) == {"kept": None, "kept/file": b"rows"}
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "kept"]
+
+
+def check_place(place: Path, target: str, content: Content, faults: Faults) -> bool:
+    """Check that what was there is as it was; tell whether what is new is there, and whole."""
+    found: dict[str, Any] = read_tree(place)
+    new = {path for path, raw in found.items() if before().get(path, 0) != raw}
+    assert before().keys() <= found.keys()
+    is_made = any(path.split("/")[0] == target for path in new)
+    if is_made:
+        check_made(place / target, content)
+    left = {path.split("/")[0] for path in new} - {target}
+    assert not left or (faults.failed & REMOVING and all(map(is_hidden, left))), left
+    return is_made
+
+
+def is_hidden(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".new")
+
+
+def check_made(path: Path, content: Content) -> None:
+    if content is None:
+        assert ptrarray.load(path).keys() == OBJECT.keys()
+    assert content in (None, look(path))

@@ -1,0 +1,86 @@
+"""The n-th system call fails in what is done to a store of shards, once and for ever."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+
+import ptrarray
+from tests.support.faults import each_way
+from tests.support.power import read_tree
+from tests.support.story import Content, Tree, look, with_attrs
+from tests.test_faults import BEFORE, LARGE, A, B, C, D, Step, Writer, check_failing, check_files
+
+SHARD_NBYTES = 4000
+
+
+@cache
+def prepared() -> Tree:
+    """Return the files of a store with three shards, the first with a hole, the last with room."""
+    with TemporaryDirectory() as name:
+        path = Path(name) / "store.ptr"
+        writer = ptrarray.create(path, dtype="i4", attrs={"k": 1}, shard_size=SHARD_NBYTES)
+        writer.write({"a": A, "gone": np.arange(700, dtype="i4")})
+        writer.write({"b": B, "doomed": np.arange(700, dtype="i4")})
+        ptrarray.checkpoint(path)
+        writer.write({"c": C, "also": np.arange(300, dtype="i4")})
+        del writer["gone"], writer["doomed"], writer["also"]
+        writer.flush()
+        assert len(ptrarray.open(path).shards) == 3
+        return read_tree(Path(name))
+
+
+def replace_store(writer: Writer) -> None:
+    ptrarray.create(writer.path, dtype="i4", mode="w", shard_size=SHARD_NBYTES).close()
+
+
+def roll_over(writer: Writer, name: str = "d") -> None:
+    writer.write({name: np.arange(900, dtype="i4")})
+
+
+def without(name: str) -> Content:
+    return {key: raw for key, raw in BEFORE.items() if key != name}
+
+
+def check_clean(path: Path, content: Content) -> None:
+    """Check that nothing is left over when the next writer has made a shard."""
+    with ptrarray.append(path) as writer:
+        roll_over(writer, "more")
+        roll_over(writer, "still more")
+        ptrarray.checkpoint(path)
+        del writer["more"], writer["still more"]
+    assert look(path) == content
+    shards = {Path(shard).name for shard in ptrarray.open(path).shards}
+    assert {p.name for p in path.iterdir()} == shards | {"shards.msgpack"}
+    for shard in shards:
+        check_files(path / shard)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+ROLLED = BEFORE | {"d": np.arange(900, dtype="i4").tobytes()}
+STEPS = {
+    "write": Step(lambda w: w.write({"d": D}), BEFORE | {"d": D.tobytes()}),
+    "roll_over": Step(roll_over, ROLLED),
+    "roll_over_large": Step(lambda w: w.write({"d": LARGE}), BEFORE | {"d": LARGE.tobytes()}),
+    "replace_in_older": Step(lambda w: w.update({"a": D}), BEFORE | {"a": D.tobytes()}),
+    "delete_in_older": Step(lambda w: w.__delitem__("a"), without("a")),
+    "delete_in_last": Step(lambda w: w.__delitem__("c"), without("c")),
+    "point": Step(lambda w: w.point("d", 1, 3), BEFORE | {"d": A[1:3].tobytes()}),
+    "attrs": Step(lambda w: w.attrs.update(k=2), with_attrs(BEFORE, {"k": 2})),
+    "flush": Step(lambda w: w.flush()),
+    "read": Step(lambda w: w["b"]),
+    "checkpoint": Step(lambda w: ptrarray.checkpoint(w.path)),
+    "compact": Step(lambda w: ptrarray.compact(w.path)),
+    "replace_store": Step(replace_store, with_attrs({}, {}), is_one=False),
+}
+
+
+@each_way
+@pytest.mark.parametrize("name", STEPS)
+def test_failing_call(name: str, code: int, is_lasting: bool, tmp_path: Path) -> None:
+    step = STEPS[name]._replace(tree=prepared)
+    check_failing(step, code, tmp_path, is_lasting=is_lasting, check_clean=check_clean)
