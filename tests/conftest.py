@@ -17,6 +17,7 @@ from hypothesis import settings
 import ptrarray
 from ptrarray.cli import main
 from tests.support.command_line import Run
+from tests.support.story import without_syncs
 
 # A shell has its jobs in the background ignore Ctrl-C, and all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -34,6 +35,13 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     name: str = request.param
     monkeypatch.setattr(ptrarray.open, "__defaults__", ("r", name))
     return name
+
+
+@pytest.fixture
+def no_syncs() -> Iterator[None]:
+    """Spare the disk what only a power cut could tell."""
+    with without_syncs():
+        yield
 
 
 @pytest.fixture
