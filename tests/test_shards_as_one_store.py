@@ -39,7 +39,6 @@ def writer(path: Path, arrays: Arrays) -> PointerArrayWriter:
 
 # compared with a store without shards -------------------------------------------------------------
 
-
 LAYOUTS: dict[str, dict[str, Any]] = {
     "rows": {"dtype": "f4"},
     "wide": {"dtype": ">i2", "row_shape": (2, 3)},
