@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 import ptrarray
 from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system import files
+from tests.support.disk import materialise, read_tree
 from tests.support.faults import CALLS, HARMLESS, SEAM, SHORT, SYNCS, Faults, injected
-from tests.support.power import materialise, read_tree
 from tests.support.story import Content, Tree, essence, hidden, look, with_attrs
 
 Array = NDArray[Any]
