@@ -586,19 +586,20 @@ class PointerArray(Mapping[str, Array]):
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Return `rows` to numpy; a view unless `dtype` or `copy` ask for a copy."""
-        is_joined = len(self._opened.stores) > 1
-        if copy is False and (is_joined or self._backend != "mmap"):
+        is_view = isinstance(self._opened.rows, np.ndarray)
+        if copy is False and not is_view:
             raise ValueError(f"reading {self.path} copies, which copy=False forbids")
-        if is_joined or self._backend == "mmap":
-            return np.array(self.rows, dtype=dtype, copy=copy)
-        return np.asarray(self.rows, dtype)
+        rows = self.rows
+        if is_view or not rows.flags.writeable:
+            return np.array(rows, dtype=dtype, copy=copy)
+        return np.asarray(rows, dtype)  # read for this call alone, so not copied again
 
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: dict[str, Any]
     ) -> Any:
-        return reductions.array_function(func, *self._reducible(), args, kwargs)
+        return reductions.array_function(func, self._reducible(), args, kwargs)
 
-    def _reducible(self) -> tuple[Any, Int64s, Int64s]:
+    def _reducible(self) -> reductions.Living:
         """Return what a reduction works on: the flat array and the ranges of all arrays."""
         opened = self._opened
         if opened.layout.kind == MIXED:
@@ -609,7 +610,7 @@ class PointerArray(Mapping[str, Array]):
                 expected="a store of one dtype",
             )
         rows = reductions.MaskedRows(*opened.parts()) if opened.layout.masked else opened.rows
-        return rows, *opened.columns()
+        return reductions.Living(rows, *opened.columns())
 
     def reduce(
         self, ufunc: np.ufunc, *, axis: int | None = 0, dtype: npt.DTypeLike | None = None
@@ -640,7 +641,7 @@ class PointerArray(Mapping[str, Array]):
         >>> store.reduce(np.maximum)
         np.float32(6.0)
         """
-        return reductions.reduce(*self._reducible(), ufunc, axis=axis, dtype=dtype)
+        return reductions.reduce(self._reducible(), ufunc, axis=axis, dtype=dtype)
 
     def reduce_each(self, ufunc: np.ufunc, dtype: npt.DTypeLike | None = None) -> Array:
         """Reduce each array to one result, without a Python loop.
@@ -668,7 +669,7 @@ class PointerArray(Mapping[str, Array]):
         array([6., 9., 6.], dtype=float32)
         """
         try:
-            results: Array = reductions.reduce_each(*self._reducible(), ufunc, dtype)
+            return reductions.reduce_each(self._reducible(), ufunc, dtype)
         except BadInputError as error:
             position = getattr(error, "position", None)
             if position is None:
@@ -680,7 +681,6 @@ class PointerArray(Mapping[str, Array]):
                 path=self.path,
                 name=name,
             ) from error
-        return results
 
     def mean_each(self) -> Array:
         """Return the mean of each array, shape ``(n_arrays, *row_shape)``; nan for empty ones.
@@ -690,8 +690,7 @@ class PointerArray(Mapping[str, Array]):
         >>> store.mean_each()
         array([2. , 4.5, 6. ], dtype=float32)
         """
-        means: Array = reductions.mean_each(*self._reducible())
-        return means
+        return reductions.mean_each(self._reducible())
 
     def std_each(self, ddof: int = 0) -> Array:
         """Return the standard deviation of each array, as `mean_each` the mean.
@@ -706,8 +705,7 @@ class PointerArray(Mapping[str, Array]):
         >>> store.std_each()[1:]
         array([0.5, 0. ], dtype=float32)
         """
-        deviations: Array = reductions.std_each(*self._reducible(), ddof=ddof)
-        return deviations
+        return reductions.std_each(self._reducible(), ddof=ddof)
 
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""

@@ -147,6 +147,7 @@ def test_the_place_in_the_file(tmp_path: Path, backend: str, start: int) -> None
     path = tmp_path / "rows.bin"
     rows = np.arange(9000, dtype="<i4") % 251
     path.write_bytes(rows.tobytes())
+    opened: Any
     if backend == "mmap":
         opened = map_rows(path, rows.dtype, (), 9000 - start, "r", start)
     else:

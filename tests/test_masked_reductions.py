@@ -11,12 +11,22 @@ import pytest
 
 import ptrarray
 from ptrarray import BadInputError
+from ptrarray.reductions import blocks, each, whole
 
 pytestmark = pytest.mark.usefixtures("backend")
 
 ma: Any = np.ma  # most of which has no types
 
-FUNCTIONS = [np.sum, np.max, np.min, np.mean, np.std, np.var, np.any, np.all]
+FUNCTIONS: list[Callable[..., Any]] = [
+    np.sum,
+    np.max,
+    np.min,
+    np.mean,
+    np.std,
+    np.var,
+    np.any,
+    np.all,
+]
 LENGTHS = [5, 0, 1, 40, 7, 3]
 ALL_MASKED = 5
 
@@ -113,6 +123,60 @@ def test_plain_arrays_reduce_as_without_masks(tmp_path: Path) -> None:
         whole = np.concatenate(list(arrays.values()))
         assert np.allclose(np.mean(store, axis=0), whole.mean(axis=0))
         assert np.max(store) == whole.max()
+
+
+@pytest.mark.parametrize("row_shape", [(), (3,), (70,)])
+def test_small_blocks_and_huge_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_shape: tuple[int, ...]
+) -> None:
+    """Blocks are walked as without masks: in turn or gathered, long arrays by themselves."""
+    monkeypatch.setattr(blocks, "BLOCK_NBYTES", 200)
+    monkeypatch.setattr(blocks, "GATHER_BELOW_NBYTES", 60)
+    monkeypatch.setattr(blocks, "POINTERS", 5)
+    monkeypatch.setattr(whole, "VARIANCE_NBYTES", 100)
+    monkeypatch.setattr(whole, "FOLD_ELEMENTS", 8)
+    monkeypatch.setattr(each, "LONG_ELEMENTS", 100)
+    arrays = random_arrays("f4", row_shape)
+    arrays["long"] = ma.concatenate([*arrays.values()] * 9)
+    with stored(tmp_path / "s.ptr", {"gone": arrays["a0"], **arrays}, "f4", row_shape) as store:
+        with ptrarray.append(tmp_path / "s.ptr") as writer:
+            del writer["gone"], writer["a3"]
+        store.refresh()
+        del arrays["a3"]
+        living = ma.concatenate(list(arrays.values()))
+        for function in FUNCTIONS:
+            for axis in (None, 0):
+                wanted = getattr(ma, function.__name__)(living, axis=axis)
+                assert agree(function(store, axis=axis), wanted), (function, axis)
+        for n, array in enumerate(arrays.values()):
+            if len(array):
+                assert agree(store.reduce_each(np.add)[n], array.sum(axis=0))
+                assert agree(store.mean_each()[n], array.mean(axis=0))
+                assert agree(store.std_each()[n], array.std(axis=0))
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:Degrees of freedom")
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+def test_no_rows_are_as_without_masks(tmp_path: Path) -> None:
+    arrays = {"a": ma.MaskedArray(np.empty((0, 3)))}
+    with stored(tmp_path / "s.ptr", arrays, "f4", (3,)) as store:
+        for function in (np.mean, np.std, np.var):
+            assert np.isnan(function(store))
+            assert np.isnan(function(store, axis=0)).tolist() == [True] * 3
+        assert np.sum(store) == 0
+        with pytest.raises(ValueError, match="no identity"):
+            np.max(store)
+
+
+def test_more_degrees_of_freedom_than_elements_are_masked(tmp_path: Path) -> None:
+    arrays = {"a": ma.MaskedArray([[1.0, 2], [3, 5]], [[0, 1], [0, 0]])}
+    arrays["b"] = ma.MaskedArray([[1.0, 2]], [[0, 0]])
+    whole = ma.concatenate(list(arrays.values()))
+    with stored(tmp_path / "s.ptr", arrays, "f8", (2,)) as store:
+        for ddof in (1, 2, 3):
+            assert agree(np.std(store, axis=0, ddof=ddof), whole.std(axis=0, ddof=ddof))
+            wanted = ma.stack([array.std(axis=0, ddof=ddof) for array in arrays.values()])
+            assert agree(store.std_each(ddof=ddof), wanted)
 
 
 def test_shaped_store(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -23,8 +24,9 @@ from ptrarray.reductions import blocks, each, whole
 from ptrarray.rows.indexing import split_index
 from ptrarray.rows.ragged import gather
 from ptrarray.storage.system import pread
-from ptrarray.storage.system.pread import open_rows
+from ptrarray.storage.system.pread import checksum_of, open_rows
 from tests.support.checks import check_same, open_descriptors
+from tests.support.strategies import indices
 
 Array = NDArray[Any]
 ma: Any = np.ma  # most of which has no types
@@ -60,23 +62,6 @@ def path(tmp_path: Path) -> Path:
 # indices ------------------------------------------------------------------------------------------
 
 SHAPES = st.sampled_from([(7,), (5, 3), (4, 2, 3), (0,), (0, 3), (3, 0)])
-
-
-@st.composite
-def indices(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
-    """Draw anything that numpy takes as an index."""
-    kinds: list[Any] = [npst.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True)]
-    if 0 not in shape:
-        kinds.append(npst.integer_array_indices(shape))
-        kinds.append(npst.integer_array_indices(shape[:1], dtype=np.dtype("i2")))
-    for n_axes in range(len(shape) + 1):
-        kinds.append(npst.arrays(np.bool_, shape[:n_axes]))
-    index = draw(st.one_of(kinds))
-    if isinstance(index, np.ndarray) and index.ndim and draw(st.booleans()):
-        index = index.tolist()
-    if draw(st.booleans()) and not isinstance(index, tuple):
-        index = draw(st.sampled_from([(index,), (index, ...), (None, index), (..., index)]))
-    return index
 
 
 @given(data=st.data(), shape=SHAPES)
@@ -272,6 +257,18 @@ def test_neighbours_are_read_in_one_go(path: Path, monkeypatch: pytest.MonkeyPat
         assert len(reads) == 1
         _ = store.arrays[5:9].values
         assert len(reads) == 2
+
+
+@pytest.mark.parametrize("row_shape", [(), (3,), (0,)])
+def test_checksums_of_rows_mapped_or_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_shape: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(pread, "BUFFER_NBYTES", 7)
+    expected = np.random.default_rng(0).integers(0, 99, (40, *row_shape), "i4")
+    for rows in (expected, rows_in_file(tmp_path, expected)):
+        checksum = checksum_of(rows)
+        for start, end in ((0, 40), (3, 4), (5, 5), (7, 33)):
+            assert checksum(start, end) == crc32(expected[start:end].tobytes())
 
 
 # the same as mapped -------------------------------------------------------------------------------

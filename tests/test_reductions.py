@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,24 +16,22 @@ from hypothesis import strategies as st
 
 from ptrarray import reductions
 from ptrarray.errors import BadInputError
-from ptrarray.reductions import blocks, each, whole
+from ptrarray.reductions import Living, blocks, each, whole
 
 NUMBERS = ["?", "u1", "<i2", ">i4", "i8", "u8", "f2", "<f4", ">f4", "f8", "g", "c8", ">c16"]
 DATES = ["M8[s]", "m8[ms]"]
 ROW_SHAPES = [(), (1,), (3,), (2, 2), (0,), (70,)]
-COMBINABLE = sorted(whole.COMBINABLE, key=lambda ufunc: ufunc.__name__)
+COMBINABLE = sorted(blocks.COMBINABLE, key=lambda ufunc: ufunc.__name__)
 # Of two arguments, but blocks of them cannot be combined.
 IN_ORDER = [np.subtract, np.copysign, np.left_shift, np.fmod]
 Operation = Callable[[], Any]
 FEWER = settings(max_examples=30)  # of each ufunc
 
 
-class Stored(NamedTuple):
-    """Rows, and ranges of them sorted by start."""
+class Stored(Living):
+    """Rows in memory, and ranges of them sorted by start."""
 
     rows: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
 
     @property
     def arrays(self) -> list[np.ndarray]:
@@ -136,13 +134,13 @@ def test_reduce(ufunc: np.ufunc, data: st.DataObject, axis: int | None) -> None:
     store = tamed(data.draw(stored()), ufunc)
     # numpy refuses some of these over several axes; laid out in a line they are the same.
     living = store.living.reshape(-1) if axis is None else store.living
-    found = outcome(lambda: reductions.reduce(*store, ufunc, axis=axis))
+    found = outcome(lambda: reductions.reduce(store, ufunc, axis=axis))
     assert_same(found, precisely(ufunc.reduce, living, 0))
 
 
 @given(stored(DATES), st.sampled_from([np.add, np.minimum, np.fmax, np.multiply]))
 def test_reduce_dates(store: Stored, ufunc: np.ufunc) -> None:
-    found = outcome(lambda: reductions.reduce(*store, ufunc))
+    found = outcome(lambda: reductions.reduce(store, ufunc))
     assert_same(found, outcome(lambda: ufunc.reduce(store.living, axis=0)))
 
 
@@ -153,7 +151,7 @@ def test_reduce_in_another_dtype(store: Stored, dtype: str) -> None:
         axis=0,
         dtype=dtype if dtype not in ("f8", "f2") else "g",
     )
-    found = reductions.reduce(*store, np.add, dtype=dtype)
+    found = reductions.reduce(store, np.add, dtype=dtype)
     assert_same(found, np.asarray(expected).astype(dtype)[()])
 
 
@@ -161,10 +159,10 @@ def test_reduce_in_another_dtype(store: Stored, dtype: str) -> None:
 def test_numpys_errors_for_dtypes_pass_through(dtype: Any) -> None:
     store = Stored(np.zeros(4, dtype), np.array([0]), np.array([4]))
     operations: tuple[Operation, ...] = (
-        lambda: reductions.reduce(*store, np.multiply),
-        lambda: reductions.reduce_each(*store, np.multiply),
-        lambda: reductions.std(*store),
-        lambda: reductions.std_each(*store),
+        lambda: reductions.reduce(store, np.multiply),
+        lambda: reductions.reduce_each(store, np.multiply),
+        lambda: reductions.std(store),
+        lambda: reductions.std_each(store),
     )
     for operation in operations:
         with pytest.raises(TypeError):
@@ -176,43 +174,43 @@ def test_reduce_refuses_what_cannot_be_combined(ufunc: np.ufunc) -> None:
     with pytest.raises(
         BadInputError, match=rf"np\.{ufunc.__name__} cannot combine.* add, "
     ) as caught:
-        reductions.reduce(np.arange(3), np.array([0]), np.array([3]), ufunc)
+        reductions.reduce(Living(np.arange(3), np.array([0]), np.array([3])), ufunc)
     assert caught.value.found is ufunc
 
 
 @pytest.mark.parametrize("function", [reductions.mean, reductions.std, reductions.var])
 def test_other_axes_are_refused(function: Callable[..., Any]) -> None:
     with pytest.raises(BadInputError, match="axis 1 is not reduced over"):
-        function(np.zeros((3, 2)), np.array([0]), np.array([3]), axis=1)
+        function(Living(np.zeros((3, 2)), np.array([0]), np.array([3])), axis=1)
 
 
 def test_no_living_rows() -> None:
-    none = np.zeros((5, 2)), np.array([3]), np.array([3])
-    assert reductions.reduce(*none, np.add).tolist() == [0, 0]
-    assert reductions.reduce(*none, np.multiply, axis=None) == 1
+    none = Living(np.zeros((5, 2)), np.array([3]), np.array([3]))
+    assert reductions.reduce(none, np.add).tolist() == [0, 0]
+    assert reductions.reduce(none, np.multiply, axis=None) == 1
     with pytest.raises(ValueError, match="zero-size array to reduction operation minimum"):
-        reductions.reduce(*none, np.minimum)
+        reductions.reduce(none, np.minimum)
 
 
 @pytest.mark.parametrize("name", ["mean", "var", "std"])
 @given(stored([*NUMBERS, "m8[ms]"]), st.sampled_from([0, None]))
 def test_moments(name: str, store: Stored, axis: int | None) -> None:
-    found = outcome(lambda: getattr(reductions, name)(*store, axis=axis))
+    found = outcome(lambda: getattr(reductions, name)(store, axis=axis))
     assert_same(found, precisely(getattr(np, name), store.living, axis))
 
 
 @pytest.mark.parametrize("name", ["var", "std"])
 @given(stored(["f4", "i8", "c8"]), st.sampled_from([0, 1, 1.5, 400]))
 def test_ddof(name: str, store: Stored, ddof: float) -> None:
-    found = outcome(lambda: getattr(reductions, name)(*store, axis=0, ddof=ddof))
+    found = outcome(lambda: getattr(reductions, name)(store, axis=0, ddof=ddof))
     expected = outcome(lambda: getattr(np, name)(store.living, axis=0, ddof=ddof))
     assert found.dtype == expected.dtype
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_warnings_are_numpys() -> None:
-    none = np.zeros((5, 2)), np.array([3]), np.array([3])
-    one = np.zeros((5, 2)), np.array([3]), np.array([4])
+    none = Living(np.zeros((5, 2)), np.array([3]), np.array([3]))
+    one = Living(np.zeros((5, 2)), np.array([3]), np.array([4]))
     cases: list[tuple[Callable[..., Any], Any, dict[str, Any], str]] = [
         (reductions.mean, none, {}, "Mean of empty slice"),
         (reductions.var, none, {"axis": 0}, "Degrees of freedom <= 0 for slice"),
@@ -221,19 +219,19 @@ def test_warnings_are_numpys() -> None:
     for function, store, kwargs, message in cases:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            assert np.isnan(function(*store, **kwargs)).all()
+            assert np.isnan(function(store, **kwargs)).all()
         assert message in [str(warning.message).rstrip(".") for warning in caught]
         assert {warning.category for warning in caught} == {RuntimeWarning}
 
 
 def test_variance_does_not_cancel() -> None:
     rows = 1e9 + np.tile([0.0, 1.0], 5000)
-    assert math.isclose(reductions.var(rows, np.array([0]), np.array([10_000])), 0.25)
+    assert math.isclose(reductions.var(Living(rows, np.array([0]), np.array([10_000]))), 0.25)
 
 
 def test_float32_sums_are_as_good_as_float64() -> None:
     rows = np.full((100_000, 2), 0.1, np.float32)
-    found = reductions.reduce(rows, np.array([0]), np.array([len(rows)]), np.add)
+    found = reductions.reduce(Living(rows, np.array([0]), np.array([len(rows)])), np.add)
     exact = math.fsum(rows[:, 0].tolist())
     assert abs(found - np.float32(exact)).max() <= np.spacing(np.float32(exact))
     # numpy's own is off by hundreds.
@@ -243,7 +241,7 @@ def test_float32_sums_are_as_good_as_float64() -> None:
 def test_float32_blocks_are_combined_in_float64() -> None:
     rows = np.zeros(400, np.float32)  # of eight blocks
     rows[[10, 60, 110, 160]] = 3e38, 3e38, -3e38, -3e38
-    assert reductions.reduce(rows, np.array([0]), np.array([400]), np.add) == 0
+    assert reductions.reduce(Living(rows, np.array([0]), np.array([400])), np.add) == 0
 
 
 @pytest.mark.parametrize("ufunc", [*COMBINABLE, *IN_ORDER])
@@ -257,7 +255,7 @@ def test_reduce_each(ufunc: np.ufunc, data: st.DataObject, shuffled: bool) -> No
     if shuffled:
         order = np.random.default_rng(0).permutation(len(store.starts))
         store = store._replace(starts=store.starts[order], ends=store.ends[order])
-    found = outcome(lambda: reductions.reduce_each(*store, ufunc))
+    found = outcome(lambda: reductions.reduce_each(store, ufunc))
     one = outcome(
         lambda: ufunc.reduce(np.ones((1, *store.rows.shape[1:]), store.rows.dtype), axis=0)
     )
@@ -279,15 +277,15 @@ def test_arrays_of_many_blocks(row_shape: tuple[int, ...]) -> None:
     rows = np.random.default_rng(0).integers(-9, 9, (2000, *row_shape)).astype("i4")
     starts, ends = np.array([1, 3, 3, 1999, 7, 0]), np.array([900, 5, 3, 2000, 1999, 2000])
     for ufunc in (np.add, np.bitwise_xor):
-        found = reductions.reduce_each(rows, starts, ends, ufunc)
+        found = reductions.reduce_each(Living(rows, starts, ends), ufunc)
         expected = [ufunc.reduce(rows[s:e], axis=0) for s, e in zip(starts, ends, strict=True)]
         assert_same(found, np.array(expected))
     filled = np.array([0, 1, 3, 4, 5])
-    found = reductions.reduce_each(rows, starts[filled], ends[filled], np.subtract)
+    found = reductions.reduce_each(Living(rows, starts[filled], ends[filled]), np.subtract)
     assert_same(found[0], np.subtract.reduce(rows[1:900], axis=0))
     assert_same(found[4], np.subtract.reduce(rows, axis=0))
     for name in ("mean", "std"):
-        found = getattr(reductions, f"{name}_each")(rows, starts[filled], ends[filled])
+        found = getattr(reductions, f"{name}_each")(Living(rows, starts[filled], ends[filled]))
         np.testing.assert_allclose(found[3], getattr(np, name)(rows[7:1999], axis=0), rtol=1e-12)
 
 
@@ -296,13 +294,13 @@ def test_reduce_each_of_single_rows(ufunc: np.ufunc) -> None:
     rows, at = np.array([[-4, 4], [6, -6], [-3, 0]]), np.arange(3)
     # reduceat would hand on a single row as it is, sign and all.
     expected = np.stack([ufunc.reduce(rows[i : i + 1], axis=0) for i in range(3)])
-    assert_same(reductions.reduce_each(rows, at, at + 1, ufunc), expected)
+    assert_same(reductions.reduce_each(Living(rows, at, at + 1), ufunc), expected)
     assert (expected >= 0).all()
 
 
 def test_reduce_each_in_another_dtype() -> None:
-    store = np.array([100, 100, 100, 7], np.int8), np.array([0, 3, 3]), np.array([3, 4, 3])
-    found = reductions.reduce_each(*store, np.add, dtype=np.int8)
+    store = Living(np.array([100, 100, 100, 7], np.int8), np.array([0, 3, 3]), np.array([3, 4, 3]))
+    found = reductions.reduce_each(store, np.add, dtype=np.int8)
     assert_same(found, np.array([44, 7, 0], np.int8))
 
 
@@ -311,31 +309,31 @@ def test_reduce_each_names_the_first_empty_array() -> None:
     ends = starts + 1
     ends[[11, 13, 17]] -= 1
     with pytest.raises(BadInputError, match=r"array 11 is empty, and np\.maximum has no") as caught:
-        reductions.reduce_each(np.zeros(30), starts, ends, np.maximum)
+        reductions.reduce_each(Living(np.zeros(30), starts, ends), np.maximum)
     assert caught.value.facts["position"] == 11
 
 
 @pytest.mark.parametrize("ufunc", [np.sin, np.divmod, np.modf])
 def test_reduce_each_takes_binary_ufuncs(ufunc: np.ufunc) -> None:
     with pytest.raises(BadInputError, match="expected a ufunc of two arguments and one result"):
-        reductions.reduce_each(np.arange(3.0), np.array([0]), np.array([3]), ufunc)
+        reductions.reduce_each(Living(np.arange(3.0), np.array([0]), np.array([3])), ufunc)
 
 
 def test_reduce_each_takes_a_users_own_ufunc() -> None:
     joined = np.frompyfunc(lambda left, right: left * 10 + right, 2, 1)
-    found = reductions.reduce_each(np.arange(5), np.array([0, 3]), np.array([3, 5]), joined)
+    found = reductions.reduce_each(Living(np.arange(5), np.array([0, 3]), np.array([3, 5])), joined)
     assert found.tolist() == [12, 34]
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 2), (3, 11), (4, 3)])
 def test_ranges_outside_the_rows_are_refused(start: int, end: int) -> None:
-    store = np.arange(10), np.array([0, start]), np.array([1, end])
+    store = Living(np.arange(10), np.array([0, start]), np.array([1, end]))
     with pytest.raises(BadInputError, match="is not within the rows") as caught:
-        reductions.reduce_each(*store, np.add)
+        reductions.reduce_each(store, np.add)
     assert not hasattr(caught.value, "position")
     if start < end:
         with pytest.raises(BadInputError, match="is not within the rows"):
-            reductions.reduce(np.arange(10), np.sort(store[1]), np.sort(store[2]), np.add)
+            reductions.reduce(Living(np.arange(10), np.sort(store[1]), np.sort(store[2])), np.add)
 
 
 @pytest.mark.parametrize("ddof", [None, 0, 1])
@@ -346,7 +344,7 @@ def test_moments_of_each(ddof: int | None, store: Stored) -> None:
     with np.errstate(all="raise"), warnings.catch_warnings():
         warnings.simplefilter("error")  # empty arrays are nan without a warning
         try:
-            found = getattr(reductions, f"{name}_each")(*store, **kwargs)
+            found = getattr(reductions, f"{name}_each")(store, **kwargs)
         except TypeError:
             assert store.rows.dtype.kind == "m"
             assert name == "std"
@@ -384,25 +382,25 @@ def test_array_function(
     rows = np.random.default_rng(0).integers(1, 5, (40, 3))
     starts, ends = np.array([2, 3, 20]), np.array([9, 5, 21])
     living = np.concatenate((rows[2:9], rows[20:21]))
-    found = reductions.array_function(func, rows, starts, ends, (object(), *args), kwargs)
+    found = reductions.array_function(func, Living(rows, starts, ends), (object(), *args), kwargs)
     assert_same(found, func(living, *args, **kwargs))
 
 
 def test_a_mask_is_not_dropped() -> None:
-    store = np.ma.MaskedArray(np.arange(4), [True] * 4), np.array([0]), np.array([4])
+    store = Living(np.ma.MaskedArray(np.arange(4), [True] * 4), np.array([0]), np.array([4]))
     for function in (reductions.mean, reductions.var, reductions.mean_each, reductions.std_each):
         with pytest.raises(BadInputError, match="rows with a mask"):
-            function(*store)
+            function(store)
 
 
 def test_array_function_hands_on_dtype_and_ddof() -> None:
-    store = np.arange(10, dtype="i4"), np.array([0]), np.array([10])
+    store = Living(np.arange(10, dtype="i4"), np.array([0]), np.array([10]))
     for func, kwargs in (
         (np.sum, {"dtype": "f4"}),
         (np.var, {"ddof": 1}),
         (np.std, {"dtype": "f4", "ddof": 2}),
     ):
-        found = reductions.array_function(func, *store, ["store"], kwargs)
+        found = reductions.array_function(func, store, ["store"], kwargs)
         assert_same(found, func(np.arange(10, dtype="i4"), **kwargs))
 
 
@@ -422,15 +420,15 @@ def test_array_function_hands_on_dtype_and_ddof() -> None:
 def test_array_function_refuses(
     func: Callable[..., Any], kwargs: dict[str, Any], message: str
 ) -> None:
-    store = np.zeros((4, 2)), np.array([0]), np.array([4])
+    store = Living(np.zeros((4, 2)), np.array([0]), np.array([4]))
     with pytest.raises((ValueError, TypeError), match=message):
-        reductions.array_function(func, *store, ["store"], kwargs)
+        reductions.array_function(func, store, ["store"], kwargs)
 
 
 def test_array_function_leaves_other_functions_alone() -> None:
-    store = np.zeros(4), np.array([0]), np.array([4])
+    store = Living(np.zeros(4), np.array([0]), np.array([4]))
     for func in (np.median, np.concatenate, np.cumsum):
-        assert reductions.array_function(func, *store, ["store"], {}) is NotImplemented
+        assert reductions.array_function(func, store, ["store"], {}) is NotImplemented
 
 
 def test_holes_of_a_sparse_file_are_not_read(tmp_path: Path) -> None:
@@ -444,12 +442,13 @@ def test_holes_of_a_sparse_file_are_not_read(tmp_path: Path) -> None:
     for start, end in zip(starts, ends, strict=True):
         rows[start:end] = 2
     n_living = 3 + 2000 + 3
-    assert reductions.reduce(rows, starts, ends, np.add) == 2 * n_living
-    assert reductions.mean(rows, starts, ends) == 2
-    assert reductions.std(rows, starts, ends) == 0
-    assert reductions.reduce_each(rows, starts, ends, np.add).tolist() == [6, 0, 4000, 4, 6]
-    np.testing.assert_array_equal(reductions.mean_each(rows, starts, ends), [2, np.nan, 2, 2, 2])
-    np.testing.assert_array_equal(reductions.std_each(rows, starts, ends), [0, np.nan, 0, 0, 0])
+    store = Living(rows, starts, ends)
+    assert reductions.reduce(store, np.add) == 2 * n_living
+    assert reductions.mean(store) == 2
+    assert reductions.std(store) == 0
+    assert reductions.reduce_each(store, np.add).tolist() == [6, 0, 4000, 4, 6]
+    np.testing.assert_array_equal(reductions.mean_each(store), [2, np.nan, 2, 2, 2])
+    np.testing.assert_array_equal(reductions.std_each(store), [0, np.nan, 0, 0, 0])
 
 
 @given(st.lists(st.text(max_size=2), max_size=40))
@@ -516,6 +515,6 @@ def test_results_do_not_depend_on_the_number_of_threads(store: Stored) -> None:
     for n_threads in (1, 3):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(blocks, "count_cores", lambda n_threads=n_threads: n_threads)
-            results.append(reductions.reduce(*store, np.add).tobytes())
-            results.append(outcome(lambda: reductions.std(*store)).tobytes())
+            results.append(reductions.reduce(store, np.add).tobytes())
+            results.append(outcome(lambda: reductions.std(store)).tobytes())
     assert results[:2] == results[2:]

@@ -6,14 +6,12 @@ import weakref
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray import reader
 from ptrarray.bigarray.paths import StrPath, filesize, open_store
+from ptrarray.rows.types import Array
 from ptrarray.storage.system.mapping import Mode
 from ptrarray.views.catalog import Pointers
-
-Array = npt.NDArray[Any]
 
 
 # An ndarray, though that is not how this package is built elsewhere, because bigarray's is one:

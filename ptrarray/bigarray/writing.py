@@ -24,9 +24,8 @@ from ptrarray.errors import BadInputError, OverlapError, StoreError
 from ptrarray.intake.casting import fit
 from ptrarray.intake.numbers import integer
 from ptrarray.intake.paths import absolute
+from ptrarray.rows.types import Array
 from ptrarray.views.catalog import Pointers
-
-Array = npt.NDArray[Any]
 
 Writer = TypeVar("Writer", bound="MmapArrayWriter")
 

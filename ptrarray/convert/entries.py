@@ -6,13 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.convert.unpickle.rebuild import Unreadable
 from ptrarray.errors import BadInputError
 from ptrarray.frames import series as pandas_bridge
-
-Array = npt.NDArray[Any]
+from ptrarray.rows.types import Array
 
 
 class Entry(NamedTuple):

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
-
-Array = npt.NDArray[Any]
+from ptrarray.rows.types import Array
 
 _MAX_DEPTH = 64  # of lists that numpy makes an array of
 

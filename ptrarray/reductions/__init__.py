@@ -3,18 +3,20 @@
 From the ground up:
 
 - `ptrarray.reductions.blocks`: walk rows in blocks of bounded size, on all cores
+- `ptrarray.reductions.masked`: what is masked: neutral elements in its place, and counts
 - `ptrarray.reductions.whole`: one result for all living rows
 - `ptrarray.reductions.each`: one result for each array
-- `ptrarray.reductions.masked`: both, without what is masked
-- `ptrarray.reductions.either`: each of them, for rows with or without a mask
 - `ptrarray.reductions.functions`: ``np.sum(store)`` and its like
 """
 
-from ptrarray.reductions.either import mean, mean_each, reduce, reduce_each, std, std_each, var
+from ptrarray.reductions.blocks import Living
+from ptrarray.reductions.each import mean_each, reduce_each, std_each
 from ptrarray.reductions.functions import array_function
-from ptrarray.reductions.masked import MaskedRows
+from ptrarray.reductions.whole import mean, reduce, std, var
+from ptrarray.rows.masked import MaskedRows
 
 __all__ = [
+    "Living",
     "MaskedRows",
     "array_function",
     "mean",

@@ -14,21 +14,42 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import reduce
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.rows.copying import cut
-from ptrarray.rows.pointers import iter_runs
+from ptrarray.rows.masked import MaskedRows
+from ptrarray.rows.pointers import iter_runs, numbered
 from ptrarray.rows.ragged import gather
+from ptrarray.rows.types import AnyRows, Array, Int64s
 
-Array = npt.NDArray[Any]
-Int64s = npt.NDArray[np.int64]
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+# The blocks of these can be reduced in any order and then combined.
+COMBINABLE: frozenset[np.ufunc] = frozenset(
+    (
+        np.add,
+        np.multiply,
+        np.minimum,
+        np.maximum,
+        np.fmin,
+        np.fmax,
+        np.logical_and,
+        np.logical_or,
+        np.logical_xor,
+        np.bitwise_and,
+        np.bitwise_or,
+        np.bitwise_xor,
+        np.logaddexp,
+        np.logaddexp2,
+        np.gcd,
+        np.lcm,
+        np.hypot,
+    )
+)
 # Bytes of rows that one task works on. With less, handing out tasks costs more than a tenth of
 # the fastest reductions; with more, memory and uneven shares.
 BLOCK_NBYTES = 8 << 20
@@ -36,6 +57,38 @@ BLOCK_NBYTES = 8 << 20
 GATHER_BELOW_NBYTES = 256 << 10
 # Pointers looked at in one go: columns of 256 kB, which stay in the cache and are cheap to get.
 POINTERS = 1 << 15
+
+
+class Living(NamedTuple):
+    """Rows, and the ranges of them that are arrays.
+
+    Attributes
+    ----------
+    rows : ndarray or Rows, shape (n_rows, *row_shape)
+        The flat array; may be memory-mapped and larger than memory. With a
+        mask, `MaskedRows`.
+    starts, ends : ndarray of int64, shape (n_arrays,)
+        The ranges; they may overlap or be empty. May be memory-mapped.
+    """
+
+    rows: AnyRows
+    starts: Int64s
+    ends: Int64s
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether elements may be masked."""
+        return isinstance(self.rows, MaskedRows)
+
+    @property
+    def none(self) -> Array:
+        """An array without rows: what numpy gives for it is the result where no row is alive."""
+        return np.zeros((0, *self.rows.shape[1:]), self.rows.dtype)
+
+    @property
+    def one(self) -> Array:
+        """An array of one element: what numpy gives for it has the dtype of the result."""
+        return np.zeros(1, self.rows.dtype)
 
 
 def in_parallel(
@@ -122,9 +175,7 @@ def fold(parts: Iterable[Result], merge: Callable[[Result, Result], Result]) -> 
 
 
 def over_runs(
-    rows: Array,
-    starts: Array,
-    ends: Array,
+    living: Living,
     *,
     summarise: Callable[[Array], Result],
     merge: Callable[[Result, Result], Result],
@@ -134,10 +185,8 @@ def over_runs(
 
     Parameters
     ----------
-    rows : ndarray, shape (n_rows, *row_shape)
-        The flat array.
-    starts, ends : ndarray of int, shape (n,)
-        Ranges sorted by start; they may overlap. May be memory-mapped.
+    living : Living
+        Ranges sorted by start.
     summarise : callable
         Of an ndarray of shape (n, *row_shape), n > 0; called on threads.
     merge : callable
@@ -152,11 +201,11 @@ def over_runs(
 
     Examples
     --------
-    >>> rows, starts, ends = np.arange(10), np.array([0, 1, 7]), np.array([2, 3, 9])
-    >>> over_runs(rows, starts, ends, summarise=np.sum, merge=np.add)
+    >>> living = Living(np.arange(10), np.array([0, 1, 7]), np.array([2, 3, 9]))
+    >>> over_runs(living, summarise=np.sum, merge=np.add)
     np.int64(18)
     """
-    rows = plain(rows)
+    rows = plain(living.rows)
     row_nbytes = rows.itemsize * row_elements(rows)
 
     def work(task: tuple[Int64s, Int64s]) -> Result:
@@ -170,15 +219,13 @@ def over_runs(
         return summary
 
     block_rows = rows_in(block_nbytes or BLOCK_NBYTES, row_nbytes)
-    return fold(in_parallel(work, _run_tasks(len(rows), starts, ends, block_rows)), merge)
+    return fold(in_parallel(work, _run_tasks(living, block_rows)), merge)
 
 
-def _run_tasks(
-    n_rows: int, starts: Array, ends: Array, block_rows: int
-) -> Iterator[tuple[Int64s, Int64s]]:
+def _run_tasks(living: Living, block_rows: int) -> Iterator[tuple[Int64s, Int64s]]:
     """Cut the union of the ranges into tasks of one long piece or several short runs."""
-    for run_starts, run_ends in iter_runs(starts, ends, POINTERS, block_rows):
-        check_inside(n_rows, run_starts, run_ends)
+    for run_starts, run_ends in iter_runs(living.starts, living.ends, POINTERS, block_rows):
+        check_inside(len(living.rows), run_starts, run_ends)
         run_starts, run_ends = _split(run_starts, run_ends, block_rows)
         for low, high in cut(run_ends - run_starts, max(1, block_rows // 2)):
             yield run_starts[low:high], run_ends[low:high]
@@ -189,9 +236,9 @@ def _split(starts: Int64s, ends: Int64s, most: int) -> tuple[Int64s, Int64s]:
     n_pieces = -(-(ends - starts) // most)
     if n_pieces.max() == 1:
         return starts, ends
-    nth = np.arange(n_pieces.sum()) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
-    piece_starts = np.repeat(starts, n_pieces) + nth * most
-    return piece_starts, np.minimum(piece_starts + most, np.repeat(ends, n_pieces))
+    owners, nth = numbered(n_pieces)
+    piece_starts = starts[owners] + nth * most
+    return piece_starts, np.minimum(piece_starts + most, ends[owners])
 
 
 def check_inside(n_rows: int, starts: Int64s, ends: Int64s) -> None:
@@ -207,21 +254,18 @@ def check_inside(n_rows: int, starts: Int64s, ends: Int64s) -> None:
         )
 
 
-def plain(rows: Array) -> Array:
-    """Return rows as an ndarray, whose slices are cheap; refuse to drop a mask.
-
-    Rows that are read, not mapped, stay what they are.
-    """
+def plain(rows: AnyRows) -> AnyRows:
+    """Return an array as a plain ndarray, whose slices are cheap; refuse to drop its mask."""
     if isinstance(rows, np.ma.MaskedArray):
         raise BadInputError(
             "rows with a mask cannot be reduced in blocks; reduce the arrays one by one",
             found=np.ma.MaskedArray,
             expected=np.ndarray,
         )
-    return rows if hasattr(rows, "copy_ranges") else np.asarray(rows)
+    return np.asarray(rows) if isinstance(rows, np.ndarray) else rows
 
 
-def row_elements(rows: Array) -> int:
+def row_elements(rows: AnyRows) -> int:
     """Return the number of elements in a row; 0 for rows of no width."""
     return math.prod(rows.shape[1:])
 

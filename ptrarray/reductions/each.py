@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +11,11 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.reductions import blocks, whole
+from ptrarray.reductions.blocks import COMBINABLE, Living
+from ptrarray.reductions.masked import filled, hidden, neutral_element
 from ptrarray.rows.copying import cut
 from ptrarray.rows.ragged import gather
-
-Array = npt.NDArray[Any]
-Int64s = npt.NDArray[np.int64]
+from ptrarray.rows.types import Array, Int64s
 
 # Arrays of so many blocks are reduced one at a time, each on all cores.
 HUGE_BLOCKS = 4
@@ -26,21 +27,13 @@ LONG_ELEMENTS = 1 << 14
 CHANGE_A_SINGLE_ROW = frozenset((np.hypot, np.gcd))
 
 
-def reduce_each(
-    rows: Array,
-    starts: Array,
-    ends: Array,
-    ufunc: np.ufunc,
-    dtype: npt.DTypeLike | None = None,
-) -> Array:
+def reduce_each(living: Living, ufunc: np.ufunc, dtype: npt.DTypeLike | None = None) -> Array:
     """Reduce each array with a ufunc, as ``ufunc.reduce(rows[start:end])``.
 
     Parameters
     ----------
-    rows : ndarray, shape (n_rows, *row_shape)
-        The flat array; may be memory-mapped.
-    starts, ends : ndarray of int, shape (n_arrays,)
-        Ranges in any order; they may overlap or be empty. May be memory-mapped.
+    living : Living
+        Ranges in any order.
     ufunc : numpy.ufunc
         Any of two arguments and one result.
     dtype : dtype, optional
@@ -70,8 +63,8 @@ def reduce_each(
 
     Examples
     --------
-    >>> rows, starts, ends = np.arange(6), np.array([0, 2, 2]), np.array([2, 2, 6])
-    >>> reduce_each(rows, starts, ends, np.add)
+    >>> living = Living(np.arange(6), np.array([0, 2, 2]), np.array([2, 2, 6]))
+    >>> reduce_each(living, np.add)
     array([ 1,  0, 14])
     """
     if ufunc.nin != 2 or ufunc.nout != 1:
@@ -81,36 +74,34 @@ def reduce_each(
             found=ufunc,
         )
     # numpy's dtype for the result, or its error for a dtype that the ufunc does not take.
-    result = ufunc.reduce(np.zeros(1, rows.dtype), dtype=dtype, keepdims=True).dtype
+    result = ufunc.reduce(living.one, dtype=dtype, keepdims=True).dtype
 
     def compute(segments: _Segments) -> Array:
-        return _reduce_segments(segments, ufunc, dtype)
+        return segments.hidden(segments.reduce(segments.values, ufunc, dtype))
 
-    def huge(start: int, end: int) -> Array:
-        if ufunc not in whole.COMBINABLE:
-            return np.asarray(ufunc.reduce(rows[start:end], axis=0, dtype=dtype))
-        return whole.reduce(rows, *_one(start, end), ufunc, dtype=dtype)  # type: ignore[no-any-return]
+    def huge(one: Living) -> Any:
+        if ufunc in COMBINABLE:
+            return whole.reduce(one, ufunc, dtype=dtype)
+        return ufunc.reduce(one.rows[one.starts[0] : one.ends[0]], axis=0, dtype=dtype)
 
     def empty(position: int) -> Array:
         try:
-            none = np.zeros((0, *rows.shape[1:]), rows.dtype)
-            return np.asarray(ufunc.reduce(none, axis=0, dtype=dtype))
+            return np.asarray(ufunc.reduce(living.none, axis=0, dtype=dtype))
         except ValueError as error:
             raise BadInputError(
                 f"array {position} is empty, and np.{ufunc.__name__} has no identity to give it",
                 position=position,
             ) from error
 
-    way = _Way(compute, huge, empty, _block_rows(rows, result))
-    return _each(rows, starts, ends, result, way)
+    return _each(living, result, _Way(compute, huge, empty, result, ufunc))
 
 
-def mean_each(rows: Array, starts: Array, ends: Array) -> Array:
+def mean_each(living: Living) -> Array:
     """Return the mean of each array over its rows.
 
     Parameters
     ----------
-    rows, starts, ends
+    living
         As for `reduce_each`.
 
     Returns
@@ -125,28 +116,25 @@ def mean_each(rows: Array, starts: Array, ends: Array) -> Array:
 
     Examples
     --------
-    >>> mean_each(np.array([1, 3, 8]), np.array([0, 2, 2]), np.array([2, 3, 2]))
+    >>> mean_each(Living(np.array([1, 3, 8]), np.array([0, 2, 2]), np.array([2, 3, 2])))
     array([ 2.,  8., nan])
     """
-    result = np.mean(np.zeros(1, rows.dtype), keepdims=True).dtype
+    result = np.mean(living.one, keepdims=True).dtype
     working = whole.working_type(result)
 
     def compute(segments: _Segments) -> Array:
-        sums = _reduce_segments(segments, np.add, whole.loop_type(working))
-        return np.asarray(np.true_divide(sums, segments.divisors(0)))
+        return segments.hidden(segments.means(whole.loop_type(working)))
 
-    def huge(start: int, end: int) -> Array:
-        return whole.mean(rows, *_one(start, end), axis=0)  # type: ignore[no-any-return]
-
-    return _each(rows, starts, ends, result, _way_for_moments(rows, working, compute, huge))
+    way = _Way(compute, partial(whole.mean, axis=0), _nothing(living, working), working)
+    return _each(living, result, way)
 
 
-def std_each(rows: Array, starts: Array, ends: Array, ddof: float = 0) -> Array:
+def std_each(living: Living, ddof: float = 0) -> Array:
     """Return the standard deviation of each array over its rows.
 
     Parameters
     ----------
-    rows, starts, ends
+    living
         As for `reduce_each`.
     ddof : float
         The divisor is the length less this.
@@ -165,137 +153,142 @@ def std_each(rows: Array, starts: Array, ends: Array, ddof: float = 0) -> Array:
 
     Examples
     --------
-    >>> std_each(np.array([1, 3, 8]), np.array([0, 2, 2]), np.array([2, 3, 2]))
+    >>> std_each(Living(np.array([1, 3, 8]), np.array([0, 2, 2]), np.array([2, 3, 2])))
     array([ 1.,  0., nan])
     """
-    probe = np.zeros(1, rows.dtype)
-    result = np.std(probe, keepdims=True).dtype
-    working = whole.working_type(np.mean(probe, keepdims=True).dtype)
+    result = np.std(living.one, keepdims=True).dtype
+    working = whole.working_type(np.mean(living.one, keepdims=True).dtype)
 
     def compute(segments: _Segments) -> Array:
-        means = _reduce_segments(segments, np.add, working) / segments.divisors(0)
-        spread = np.repeat(means, segments.lengths, axis=0)
+        spread = np.repeat(segments.means(working), segments.lengths, axis=0)
         squares = whole.squared(np.subtract(segments.values, spread, out=spread))
-        totals = _reduce_segments(segments._replace(values=squares), np.add, None)
+        if segments.mask is not np.ma.nomask:
+            squares[segments.mask] = 0
+        totals = segments.reduce(squares, np.add, None)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(np.sqrt(totals / segments.divisors(ddof)))
+            return segments.hidden(np.sqrt(totals / segments.divisors(ddof)), ddof)
 
-    def huge(start: int, end: int) -> Array:
-        return whole.std(rows, *_one(start, end), axis=0, ddof=ddof)  # type: ignore[no-any-return]
-
-    return _each(rows, starts, ends, result, _way_for_moments(rows, working, compute, huge))
+    huge = partial(whole.std, axis=0, ddof=ddof)
+    return _each(living, result, _Way(compute, huge, _nothing(living, working), working))
 
 
-class _Segments(NamedTuple):
-    """Arrays that hold rows, laid end to end."""
+class _Segments:
+    """Arrays that hold rows, laid end to end.
 
-    values: Array  # (total, *row_shape)
-    at: Int64s  # where each begins
-    lengths: Int64s
+    Attributes
+    ----------
+    values : ndarray, shape (total, *row_shape)
+        Their rows, with a neutral element where one is masked.
+    mask : ndarray of bool, same shape, or numpy.ma.nomask
+        Where that is.
+    at, lengths : ndarray of int64, shape (n_arrays,)
+        Where each begins, and how many rows it has.
+    counts : ndarray of int64, shape (n_arrays, 1, ...) or (n_arrays, *row_shape)
+        How many elements go into a result.
+    """
 
-    def divisors(self, ddof: float) -> Array:
-        """Return the lengths less `ddof`, at least 0, to divide results of shape (n, *row_shape)."""
-        shape = (-1, *(1,) * (self.values.ndim - 1))
-        return np.asarray(np.maximum(self.lengths - ddof, 0)).reshape(shape)
+    def __init__(self, living: Living, neutral: Any) -> None:
+        rows, starts, ends = living
+        # Ranges that lie end to end are viewed, any others copied so that they do.
+        is_run = bool((ends[:-1] == starts[1:]).all())
+        found = rows[starts[0] : ends[-1]] if is_run else gather(rows, starts, ends).values
+        self.values, self.mask = filled(found, neutral), np.ma.getmask(found)
+        self.lengths = ends - starts
+        self.at = np.cumsum(self.lengths) - self.lengths
+        self.counts = self.lengths.reshape(-1, *(1,) * (found.ndim - 1))
+        if self.mask is not np.ma.nomask:
+            self.counts = self.reduce(np.logical_not(self.mask), np.add, np.int64)
+
+    def divisors(self, ddof: float = 0) -> Array:
+        """Return the counts less `ddof`, at least 0."""
+        return np.asarray(np.maximum(self.counts - ddof, 0))
+
+    def means(self, working: np.dtype[Any] | None) -> Array:
+        """Return the mean of each array over its rows."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.reduce(self.values, np.add, working) / self.counts)
+
+    def hidden(self, results: Array, ddof: float = 0) -> Array:
+        """Return results masked where nothing went into them."""
+        if self.mask is np.ma.nomask:
+            return results
+        masked: Array = np.ma.MaskedArray(results, self.divisors(ddof) == 0)
+        return masked
+
+    def reduce(self, values: Array, ufunc: np.ufunc, dtype: npt.DTypeLike | None) -> Array:
+        """Reduce values that are laid as these are, each array over its rows."""
+        at, lengths = self.at, self.lengths
+        columns = blocks.row_elements(values)
+        is_long = len(values) * columns >= LONG_ELEMENTS * len(at)
+        if len(at) == 1 or (is_long and columns >= WIDE_ELEMENTS):
+            parts = [
+                ufunc.reduce(values[start : start + length], axis=0, dtype=dtype)
+                for start, length in zip(at.tolist(), lengths.tolist(), strict=True)
+            ]
+            return np.stack(parts)
+        results: Array = ufunc.reduceat(values, at, axis=0, dtype=dtype)
+        single = at[lengths == 1] if ufunc in CHANGE_A_SINGLE_ROW else ()
+        if len(single):
+            rows = values[single][:, np.newaxis]
+            results[lengths == 1] = ufunc.reduce(rows, axis=1, dtype=dtype)
+        return results
 
 
 class _Way(NamedTuple):
     """How to get a result for each array."""
 
     compute: Callable[[_Segments], Array]  # of a block of them
-    huge: Callable[[int, int], Array]  # of a range of very many rows
-    empty: Callable[[int], Array]  # of the empty ones, the first of which is at this position
-    block_rows: int
+    huge: Callable[[Living], Any]  # of one array of very many rows
+    empty: Callable[[int], Any]  # of the empty ones, the first of which is at this position
+    working: np.dtype[Any]  # what it is worked in
+    ufunc: np.ufunc = np.add  # whose neutral element takes the place of what is masked
 
 
-def _way_for_moments(
-    rows: Array,
-    working: np.dtype[Any],
-    compute: Callable[[_Segments], Array],
-    huge: Callable[[int, int], Array],
-) -> _Way:
-    def empty(position: int) -> Array:
-        return np.asarray(np.timedelta64("NaT") if working.kind == "m" else np.nan)
-
-    return _Way(compute, huge, empty, _block_rows(rows, working))
+def _nothing(living: Living, working: np.dtype[Any]) -> Callable[[int], Any]:
+    """Return what gives the mean or deviation of no rows."""
+    nan = np.timedelta64("NaT") if working.kind == "m" else np.nan
+    return lambda position: np.ma.masked if living.is_masked else nan
 
 
-def _each(rows: Array, starts: Array, ends: Array, dtype: np.dtype[Any], way: _Way) -> Array:
+def _each(living: Living, dtype: np.dtype[Any], way: _Way) -> Array:
     """Compute the results block by block on threads, which write into one array."""
-    rows = blocks.plain(rows)
-    results = np.empty((len(starts), *rows.shape[1:]), dtype)
-    huge: list[tuple[int, int, int]] = []
+    rows = blocks.plain(living.rows)
+    shape = (len(living.starts), *rows.shape[1:])
+    results: Array = hidden(living, np.empty(shape, dtype), np.zeros(shape, np.bool_))
+    neutral = neutral_element(living, way.ufunc)
+    # As many rows as fit, also when cast to what is worked in.
+    row_nbytes = max(rows.itemsize, way.working.itemsize) * blocks.row_elements(rows)
+    block_rows = blocks.rows_in(blocks.BLOCK_NBYTES, row_nbytes)
+    huge: list[tuple[int, Living]] = []
 
-    def tasks() -> Iterator[tuple[Int64s, Int64s, Int64s]]:
-        for where, filled_starts, filled_ends in _filled(rows, starts, ends, results, way):
-            for low, high in cut(filled_ends - filled_starts, way.block_rows):
-                start, end = int(filled_starts[low]), int(filled_ends[low])
-                if high - low == 1 and end - start >= HUGE_BLOCKS * way.block_rows:
-                    huge.append((int(where[low]), start, end))
+    def tasks() -> Iterator[tuple[Int64s, Living]]:
+        for where, starts, ends in _filled(living, results, way):
+            for low, high in cut(ends - starts, block_rows):
+                some = Living(rows, starts[low:high], ends[low:high])
+                if high - low == 1 and ends[low] - starts[low] >= HUGE_BLOCKS * block_rows:
+                    huge.append((int(where[low]), some))
                 else:
-                    yield where[low:high], filled_starts[low:high], filled_ends[low:high]
+                    yield where[low:high], some
 
-    def work(task: tuple[Int64s, Int64s, Int64s]) -> None:
-        where, task_starts, task_ends = task
-        results[where] = way.compute(_segments(rows, task_starts, task_ends))
+    def work(task: tuple[Int64s, Living]) -> None:
+        where, some = task
+        results[where] = way.compute(_Segments(some, neutral))
 
     for _ in blocks.in_parallel(work, tasks()):
         pass
-    for position, start, end in huge:
-        results[position] = way.huge(start, end)
+    for position, one in huge:
+        results[position] = way.huge(one)
     return results
 
 
-def _filled(
-    rows: Array, starts: Array, ends: Array, results: Array, way: _Way
-) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
+def _filled(living: Living, results: Array, way: _Way) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
     """Yield position, start and end of arrays that hold rows; give the others their result."""
-    for first in range(0, len(starts), blocks.POINTERS):
+    for first in range(0, len(living.starts), blocks.POINTERS):
         chunk = slice(first, first + blocks.POINTERS)
-        chunk_starts, chunk_ends = (
-            np.asarray(starts[chunk], np.int64),
-            np.asarray(ends[chunk], np.int64),
-        )
-        blocks.check_inside(len(rows), chunk_starts, chunk_ends)
-        filled = chunk_starts < chunk_ends
+        starts, ends = (np.asarray(column[chunk], np.int64) for column in living[1:])
+        blocks.check_inside(len(living.rows), starts, ends)
+        filled = starts < ends
         if not filled.all():
             nothing = first + np.flatnonzero(~filled)
             results[nothing] = way.empty(int(nothing[0]))
-        yield first + np.flatnonzero(filled), chunk_starts[filled], chunk_ends[filled]
-
-
-def _segments(rows: Array, starts: Int64s, ends: Int64s) -> _Segments:
-    """View ranges that lie end to end; copy any others so that they do."""
-    if (ends[:-1] == starts[1:]).all():
-        return _Segments(rows[starts[0] : ends[-1]], starts - starts[0], ends - starts)
-    batch = gather(rows, starts, ends)
-    return _Segments(batch.values, batch.offsets[:-1], ends - starts)
-
-
-def _reduce_segments(segments: _Segments, ufunc: np.ufunc, dtype: npt.DTypeLike | None) -> Array:
-    """Reduce each segment over its rows."""
-    values, at, lengths = segments
-    columns = blocks.row_elements(values)
-    is_long = len(values) * columns >= LONG_ELEMENTS * len(at)
-    if len(at) == 1 or (is_long and columns >= WIDE_ELEMENTS):
-        parts = [
-            ufunc.reduce(values[start : start + length], axis=0, dtype=dtype)
-            for start, length in zip(at.tolist(), lengths.tolist(), strict=True)
-        ]
-        return np.stack(parts)
-    results: Array = ufunc.reduceat(values, at, axis=0, dtype=dtype)
-    single = at[lengths == 1] if ufunc in CHANGE_A_SINGLE_ROW else ()
-    if len(single):
-        rows = values[single][:, np.newaxis]
-        results[lengths == 1] = ufunc.reduce(rows, axis=1, dtype=dtype)
-    return results
-
-
-def _block_rows(rows: Array, working: np.dtype[Any]) -> int:
-    """Return the rows of a block: as many as fit, also when cast to what is worked in."""
-    itemsize = max(rows.itemsize, working.itemsize)
-    return blocks.rows_in(blocks.BLOCK_NBYTES, itemsize * blocks.row_elements(rows))
-
-
-def _one(start: int, end: int) -> tuple[Int64s, Int64s]:
-    return np.array([start]), np.array([end])
+        yield first + np.flatnonzero(filled), starts[filled], ends[filled]

@@ -8,13 +8,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ptrarray.errors import BadInputError
-from ptrarray.reductions.either import mean, reduce, std, var
-
-Array = npt.NDArray[Any]
+from ptrarray.reductions.blocks import Living
+from ptrarray.reductions.whole import mean, reduce, std, var
 
 # What reduces, and which arguments it takes besides axis and keepdims.
 FUNCTIONS: Mapping[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...]]] = {
@@ -33,12 +31,7 @@ FUNCTIONS: Mapping[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...]
 
 
 def array_function(
-    func: Callable[..., Any],
-    rows: Array,
-    starts: Array,
-    ends: Array,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
+    func: Callable[..., Any], living: Living, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Any:
     """Answer a numpy function that was called with a store (``__array_function__``).
 
@@ -46,8 +39,8 @@ def array_function(
     ----------
     func : callable
         The public numpy function, `numpy.sum` say.
-    rows, starts, ends
-        As for `reduce`: the flat array, and the ranges sorted by start.
+    living
+        As for `reduce`: ranges sorted by start.
     args, kwargs
         What the function was called with. The first argument is the store,
         and is not touched.
@@ -70,17 +63,18 @@ def array_function(
 
     Examples
     --------
-    >>> rows, starts, ends = np.arange(8).reshape(4, 2), np.array([0, 2]), np.array([1, 4])
-    >>> array_function(np.sum, rows, starts, ends, ["store"], {"axis": 0})
+    >>> living = Living(np.arange(8).reshape(4, 2), np.array([0, 2]), np.array([1, 4]))
+    >>> array_function(np.sum, living, ["store"], {"axis": 0})
     array([10, 13])
     """
     if func not in FUNCTIONS:
         return NotImplemented
     function, takes = FUNCTIONS[func]
     given = _given(func, takes, args, kwargs)
+    rows = living.rows
     axis = _axis(given.pop("axis", None), rows.ndim)
     keepdims = given.pop("keepdims", False)
-    result = function(rows, starts, ends, axis=axis, **given)
+    result = function(living, axis=axis, **given)
     if not keepdims:
         return result
     return np.reshape(result, (1, *(rows.shape[1:] if axis == 0 else (1,) * (rows.ndim - 1))))

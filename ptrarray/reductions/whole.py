@@ -2,46 +2,24 @@
 
 Rows that two names share count once. Floats are reduced a block at a time and the blocks
 combined in a wider type, so that results are at least as accurate as numpy's, and the same on
-any number of cores.
+any number of cores. Masked elements are left out, and a result is masked where all elements that
+would go into it are.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
-from ptrarray.reductions.blocks import over_runs
+from ptrarray.reductions.blocks import COMBINABLE, Living, over_runs, row_elements
+from ptrarray.reductions.masked import filled, hidden, neutral_element
+from ptrarray.rows.types import Array
 
-Array = npt.NDArray[Any]
-
-# The blocks of these can be reduced in any order and then combined.
-COMBINABLE: frozenset[np.ufunc] = frozenset(
-    (
-        np.add,
-        np.multiply,
-        np.minimum,
-        np.maximum,
-        np.fmin,
-        np.fmax,
-        np.logical_and,
-        np.logical_or,
-        np.logical_xor,
-        np.bitwise_and,
-        np.bitwise_or,
-        np.bitwise_xor,
-        np.logaddexp,
-        np.logaddexp2,
-        np.gcd,
-        np.lcm,
-        np.hypot,
-    )
-)
 # numpy reduces a line in these element after element, each waiting for the last; folded into a
 # table they run 3 to 20 times as fast. (Others do not gain, and add would lose pairwise sums.)
 SLOW_IN_A_LINE = frozenset(
@@ -54,23 +32,15 @@ VARIANCE_NBYTES = 1 << 20
 
 
 def reduce(
-    rows: Array,
-    starts: Array,
-    ends: Array,
-    ufunc: np.ufunc,
-    *,
-    axis: int | None = 0,
-    dtype: npt.DTypeLike | None = None,
+    living: Living, ufunc: np.ufunc, *, axis: int | None = 0, dtype: npt.DTypeLike | None = None
 ) -> Any:
     """Reduce all living rows with a ufunc, as ``ufunc.reduce`` of them laid end to end.
 
     Parameters
     ----------
-    rows : ndarray, shape (n_rows, *row_shape)
-        The flat array; may be memory-mapped and larger than memory.
-    starts, ends : ndarray of int, shape (n,)
-        Ranges of living rows, sorted by start. Rows in several ranges count
-        once, rows in none are not read. May be memory-mapped.
+    living : Living
+        Ranges sorted by start. Rows in several of them count once, rows in
+        none are not read.
     ufunc : numpy.ufunc
         One of `COMBINABLE`.
     axis : 0 or None
@@ -102,40 +72,31 @@ def reduce(
 
     Examples
     --------
-    >>> rows, starts, ends = np.arange(8).reshape(4, 2), np.array([0, 2]), np.array([1, 4])
-    >>> reduce(rows, starts, ends, np.add)
+    >>> living = Living(np.arange(8).reshape(4, 2), np.array([0, 2]), np.array([1, 4]))
+    >>> reduce(living, np.add)
     array([10, 13])
-    >>> reduce(rows, starts, ends, np.maximum, axis=None)
+    >>> reduce(living, np.maximum, axis=None)
     np.int64(7)
     """
     check_ufunc(ufunc)
     _check_axis(axis)
     # numpy's dtype for the result, or its error for a dtype that the ufunc does not take.
-    result = ufunc.reduce(np.zeros(1, rows.dtype), dtype=dtype, keepdims=True).dtype
+    result = ufunc.reduce(living.one, dtype=dtype, keepdims=True).dtype
     # A sum in float16 stands still after some thousand rows.
     block_dtype = np.float64 if result == np.float16 else dtype
-
-    def summarise(block: Array) -> Array:
-        return _reduce_block(block, ufunc, axis, block_dtype)
-
-    total = over_runs(rows, starts, ends, summarise=summarise, merge=ufunc)
-    if total is None:
-        return ufunc.reduce(np.zeros((0, *rows.shape[1:]), rows.dtype), axis=axis, dtype=dtype)
-    return np.asarray(total).astype(result)[()]
+    summary = _counted(living, ufunc, axis, block_dtype)
+    if summary is None:
+        return ufunc.reduce(living.none, axis=axis, dtype=dtype)
+    count, total = summary
+    return hidden(living, np.asarray(total).astype(result)[()], count == 0)
 
 
-def mean(
-    rows: Array,
-    starts: Array,
-    ends: Array,
-    axis: int | None = None,
-    dtype: npt.DTypeLike | None = None,
-) -> Any:
+def mean(living: Living, axis: int | None = None, dtype: npt.DTypeLike | None = None) -> Any:
     """Average all living rows, as ``np.mean`` of them laid end to end.
 
     Parameters
     ----------
-    rows, starts, ends
+    living
         As for `reduce`.
     axis : 0 or None
         0 averages over the rows, None over all elements.
@@ -154,39 +115,27 @@ def mean(
 
     Examples
     --------
-    >>> mean(np.array([1, 9, 3]), np.array([0, 2]), np.array([1, 3]))
+    >>> mean(Living(np.array([1, 9, 3]), np.array([0, 2]), np.array([1, 3])))
     np.float64(2.0)
     """
     _check_axis(axis)
-    result = np.mean(np.zeros(1, rows.dtype), dtype=dtype, keepdims=True).dtype
-    block_dtype = loop_type(working_type(result))
-
-    def summarise(block: Array) -> tuple[int, Array]:
-        count = block.size if axis is None else len(block)
-        return count, _reduce_block(block, np.add, axis, block_dtype)
-
-    def merge(left: tuple[int, Array], right: tuple[int, Array]) -> tuple[int, Array]:
-        return left[0] + right[0], np.add(left[1], right[1])
-
-    summary = over_runs(rows, starts, ends, summarise=summarise, merge=merge)
-    if summary is None or not summary[0]:
-        return np.mean(np.zeros((0, *rows.shape[1:]), rows.dtype), axis=axis, dtype=dtype)
-    return np.asarray(np.true_divide(summary[1], summary[0])).astype(result)[()]
+    result = np.mean(living.one, dtype=dtype, keepdims=True).dtype
+    summary = _counted(living, np.add, axis, loop_type(working_type(result)))
+    if summary is None or not (living.is_masked or summary[0]):
+        return np.mean(living.none, axis=axis, dtype=dtype)
+    count, total = summary
+    average = np.asarray(np.true_divide(total, np.maximum(count, 1))).astype(result)
+    return hidden(living, average[()], count == 0)
 
 
 def var(
-    rows: Array,
-    starts: Array,
-    ends: Array,
-    axis: int | None = None,
-    dtype: npt.DTypeLike | None = None,
-    ddof: float = 0,
+    living: Living, axis: int | None = None, dtype: npt.DTypeLike | None = None, ddof: float = 0
 ) -> Any:
     """Return the variance of all living rows, as ``np.var`` of them laid end to end.
 
     Parameters
     ----------
-    rows, starts, ends
+    living
         As for `reduce`.
     axis : 0 or None
         0 is over the rows, None over all elements.
@@ -211,20 +160,14 @@ def var(
 
     Examples
     --------
-    >>> var(np.array([1, 9, 3]), np.array([0, 2]), np.array([1, 3]))
+    >>> var(Living(np.array([1, 9, 3]), np.array([0, 2]), np.array([1, 3])))
     np.float64(1.0)
     """
-    variance, result = _variance(rows, starts, ends, axis, dtype, ddof)
-    return variance.astype(result)[()]
+    return _variance(living, axis, dtype, ddof, finish=np.asarray)
 
 
 def std(
-    rows: Array,
-    starts: Array,
-    ends: Array,
-    axis: int | None = None,
-    dtype: npt.DTypeLike | None = None,
-    ddof: float = 0,
+    living: Living, axis: int | None = None, dtype: npt.DTypeLike | None = None, ddof: float = 0
 ) -> Any:
     """Return the standard deviation of all living rows: the square root of `var`.
 
@@ -232,34 +175,46 @@ def std(
 
     Examples
     --------
-    >>> std(np.array([1, 9, 3]), np.array([0, 2]), np.array([1, 3]))
+    >>> std(Living(np.array([1, 9, 3]), np.array([0, 2]), np.array([1, 3])))
     np.float64(1.0)
     """
-    variance, result = _variance(rows, starts, ends, axis, dtype, ddof)
-    return np.sqrt(variance).astype(result)[()]
+    return _variance(living, axis, dtype, ddof, finish=np.sqrt)
+
+
+def _counted(
+    living: Living, ufunc: np.ufunc, axis: int | None, dtype: npt.DTypeLike | None
+) -> tuple[Any, Array] | None:
+    """Return the number of living elements that are not masked, and what they reduce to."""
+    neutral = neutral_element(living, ufunc)
+
+    def summarise(block: Array) -> tuple[Any, Array]:
+        return _n_kept(block, axis), _reduce_block(filled(block, neutral), ufunc, axis, dtype)
+
+    def merge(left: tuple[Any, Array], right: tuple[Any, Array]) -> tuple[Any, Array]:
+        return left[0] + right[0], ufunc(left[1], right[1])
+
+    return over_runs(living, summarise=summarise, merge=merge)
 
 
 class _Moments(NamedTuple):
     """Counts, means and sums of squared deviations; of one group, or stacked of several."""
 
-    counts: Array  # (n_groups,)
+    counts: Array  # (n_groups, n_columns) where elements are masked, else (n_groups, 1)
     means: Array  # (n_groups, n_columns)
     squares: Array  # (n_groups, n_columns)
 
 
 def _variance(
-    rows: Array,
-    starts: Array,
-    ends: Array,
+    living: Living,
     axis: int | None,
     dtype: npt.DTypeLike | None,
     ddof: float,
-) -> tuple[Array, np.dtype[Any]]:
-    """Return the variance as computed, and the dtype that numpy would give it."""
+    finish: Callable[[Array], Array],
+) -> Any:
+    """Return the variance, or with `finish` its root, in the dtype that numpy gives it."""
     _check_axis(axis)
-    probe = np.zeros(1, rows.dtype)
-    result = np.var(probe, dtype=dtype, keepdims=True).dtype
-    working = working_type(np.mean(probe, dtype=dtype, keepdims=True).dtype)
+    result = np.var(living.one, dtype=dtype, keepdims=True).dtype
+    working = working_type(np.mean(living.one, dtype=dtype, keepdims=True).dtype)
 
     def summarise(block: Array) -> _Moments:
         return _block_moments(block, axis, working)
@@ -268,32 +223,35 @@ def _variance(
         return _combine([left, right])
 
     moments = None
-    empty = np.zeros((0, *rows.shape[1:]), rows.dtype)
-    if axis == 0 or math.prod(rows.shape[1:]):
-        moments = over_runs(
-            rows, starts, ends, summarise=summarise, merge=merge, block_nbytes=VARIANCE_NBYTES
-        )
+    if axis == 0 or row_elements(living.rows):
+        moments = over_runs(living, summarise=summarise, merge=merge, block_nbytes=VARIANCE_NBYTES)
     if moments is None:
-        return np.asarray(np.var(empty, axis=axis, dtype=dtype, ddof=ddof)), result
-    count = int(moments.counts[0])
-    if ddof >= count:
+        variance = np.asarray(np.var(living.none, axis=axis, dtype=dtype, ddof=ddof))
+        return finish(variance).astype(result)[()]
+    divisor = np.maximum(moments.counts - ddof, 0)
+    if not living.is_masked and not divisor.all():
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=3)
     with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.true_divide(moments.squares, max(count - ddof, 0))
-    return variance.reshape(rows.shape[1:] if axis == 0 else ()), result
+        variance = finish(np.true_divide(moments.squares, divisor)).astype(result)
+    variance = variance.reshape(living.rows.shape[1:] if axis == 0 else ())
+    return hidden(living, variance[()], divisor == 0)
 
 
 def _block_moments(block: Array, axis: int | None, working: np.dtype[Any]) -> _Moments:
-    columns = 1 if axis is None else math.prod(block.shape[1:])
+    columns = 1 if axis is None else row_elements(block)
     table = block.reshape(-1 if columns else len(block), columns)
     groups = []
     # Each column is a group of its own until the end, so that numpy's loops over rows are long.
     for part in _folded(table):
-        means = np.add.reduce(part, axis=0, dtype=working) / len(part)
-        squares = np.add.reduce(squared(np.subtract(part, means, dtype=working)), axis=0)
+        data, mask, counts = filled(part, 0), np.ma.getmask(part), _n_kept(part, axis=0)
+        means = np.add.reduce(data, axis=0, dtype=working) / np.maximum(counts, 1)
+        squares = squared(np.subtract(data, means, dtype=working))
+        if mask is not np.ma.nomask:
+            squares[mask] = 0
+        squares = np.add.reduce(squares, axis=0)
         n_groups = part.shape[1] // columns if columns else 1
-        counts = np.full(n_groups, len(part))
         shape = n_groups, columns
+        counts = np.reshape(counts, shape) if np.ndim(counts) else np.full((n_groups, 1), counts)
         groups.append(_Moments(counts, means.reshape(shape), squares.reshape(shape)))
     return _combine(groups)
 
@@ -301,10 +259,9 @@ def _block_moments(block: Array, axis: int | None, working: np.dtype[Any]) -> _M
 def _combine(groups: Sequence[_Moments]) -> _Moments:
     """Combine all groups into one by Chan's formula."""
     counts, means, squares = (np.concatenate(parts) for parts in zip(*groups, strict=True))
-    weights = counts[:, np.newaxis]
-    count = counts.sum(keepdims=True)
-    mean = (weights * means).sum(axis=0, keepdims=True) / count
-    between = (weights * squared(means - mean)).sum(axis=0, keepdims=True)
+    count = counts.sum(axis=0, keepdims=True)
+    mean = (counts * means).sum(axis=0, keepdims=True) / np.maximum(count, 1)
+    between = (counts * squared(means - mean)).sum(axis=0, keepdims=True)
     return _Moments(count, mean, squares.sum(axis=0, keepdims=True) + between)
 
 
@@ -343,6 +300,16 @@ def _reduce_block(
     ]
     stacked = _widened(np.concatenate(parts))
     return np.asarray(ufunc.reduce(stacked, axis=0, dtype=loop_type(stacked.dtype))).reshape(shape)
+
+
+def _n_kept(block: Array, axis: int | None) -> Any:
+    """Return how many elements of a block are not masked: of all, or of each column."""
+    mask = np.ma.getmask(block)
+    if mask is np.ma.nomask:
+        return block.size if axis is None else len(block)
+    if axis is None:
+        return block.size - np.count_nonzero(mask)
+    return _reduce_block(np.logical_not(mask), np.add, axis, np.dtype(np.int64))
 
 
 def _widened(partial: Array) -> Array:

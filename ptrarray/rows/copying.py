@@ -7,10 +7,8 @@ from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-Int64s = npt.NDArray[np.int64]
+from ptrarray.rows.types import AnyRows, Array, Int64s
 
 # How `gather` copies depends on the size of the ranges. Measured on two EPYC cores, numpy 2.4:
 # index arithmetic costs 10 ns a range and 1.6 ns a row (and what a row's bytes cost), joining
@@ -53,6 +51,8 @@ def cut(lengths: Int64s, limit: int) -> list[tuple[int, int]]:
     """
     if not len(lengths):
         return []
+    # In the example the ranges end at 3 6 9 12 62 63. Those that end between the same two
+    # multiples of the limit are a group, (end - 1) // 10 is 0 0 0 1 6 6; range 4 is one alone.
     group = (np.cumsum(lengths) - 1) // limit
     alone = lengths >= limit
     edges = np.ones(len(lengths) + 1, np.bool_)
@@ -60,12 +60,12 @@ def cut(lengths: Int64s, limit: int) -> list[tuple[int, int]]:
     return list(pairwise(np.flatnonzero(edges).tolist()))
 
 
-def copy_ranges(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+def copy_ranges(rows: AnyRows, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
     """Copy ranges of rows end to end into one new array.
 
     Parameters
     ----------
-    rows : ndarray, shape (n_rows, *row_shape)
+    rows : ndarray or Rows, shape (n_rows, *row_shape)
         Of any dtype without objects.
     starts, ends : ndarray of int64, shape (n,)
         Ranges within the rows, in any order.
@@ -75,13 +75,12 @@ def copy_ranges(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> A
     Returns
     -------
     ndarray, shape (offsets[-1], *row_shape)
-        Contiguous and writable.
+        Contiguous and writable; masked if the rows are.
 
     Notes
     -----
-    Chooses the fastest of four ways, which all give the same. Rows that do not
-    lie in memory, or not in one piece, have a way of their own: a method of the
-    same name.
+    Of an ndarray, chooses the fastest of four ways, which all give the same.
+    Other rows have a way of their own: the method of the same name.
 
     Examples
     --------
@@ -89,9 +88,13 @@ def copy_ranges(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> A
     >>> copy_ranges(np.arange(10), starts, ends, offsets)
     array([7, 8, 0, 1])
     """
-    if hasattr(rows, "copy_ranges"):
-        copied: Array = rows.copy_ranges(starts, ends, offsets)
-        return copied
+    if not isinstance(rows, np.ndarray):
+        return rows.copy_ranges(starts, ends, offsets)
+    if isinstance(rows, np.ma.MaskedArray):
+        parts = np.ma.getdata(rows), np.ma.getmaskarray(rows)
+        data, mask = (copy_ranges(part, starts, ends, offsets) for part in parts)
+        return np.ma.MaskedArray(data, mask)
+    rows = np.asarray(rows)  # each slice of a memmap runs Python code
     n_rows = int(offsets[-1])
     row_nbytes = rows.itemsize * math.prod(rows.shape[1:])
     if not n_rows * row_nbytes:
@@ -107,7 +110,11 @@ def copy_ranges(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> A
 
 
 def _copy_by_index(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
-    """Copy many tiny ranges: the rows' numbers by arithmetic, then `take`."""
+    """Copy many tiny ranges: the rows' numbers by arithmetic, then `take`.
+
+    Of the ranges [7, 9) and [0, 3), the rows 7 8 0 1 2 go to 0 1 2 3 4. Within a range the two
+    differ by one number, its shift: 7 7 -2 -2 -2.
+    """
     values = np.empty((int(offsets[-1]), *rows.shape[1:]), rows.dtype)
     lengths, shifts = ends - starts, starts - offsets[:-1]
     # `take` would first copy an array that is not contiguous or aligned, all of it.

@@ -6,21 +6,26 @@ import operator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Int64s = npt.NDArray[np.int64]
+from ptrarray.rows.types import Int64s
+
+_NO_FIELDS = np.dtype(np.bool_)
 
 
-def split_index(key: Any, shape: tuple[int, ...]) -> tuple[range | Int64s, Any]:
+def split_index(
+    key: Any, shape: tuple[int, ...], dtype: np.dtype[Any] = _NO_FIELDS
+) -> tuple[range | Int64s, Any]:
     """Split an index into the rows it asks for, and an index into those.
 
     Parameters
     ----------
     key : int, slice, mask, integer array, None, Ellipsis or tuple of those
-        An index that numpy takes for an array of this shape; that is for the
-        caller to make sure of.
+        An index that numpy takes for an array of this shape; for any other,
+        this raises what numpy does.
     shape : tuple of int
         Of the array, at least one axis.
+    dtype : numpy.dtype
+        Of the array; only its fields matter.
 
     Returns
     -------
@@ -37,11 +42,16 @@ def split_index(key: Any, shape: tuple[int, ...]) -> tuple[range | Int64s, Any]:
     >>> split_index((slice(9, 2, -3), 0), (10, 4))
     (range(3, 12, 3), (slice(None, None, -1), 0))
     """
+    n_rows = shape[0]
+    if type(key) is slice or (type(key) is int and -n_rows <= key < n_rows):
+        return _rows_of(key, n_rows)
+    # An array of this shape that takes no memory, for numpy's own errors.
+    np.broadcast_to(np.zeros((), dtype if dtype.names else np.bool_), shape)[key]
     items = [_item(item) for item in (key if isinstance(key, tuple) else (key,))]
     at = _first_axis(items, len(shape))
     if at < 0:  # nothing chooses among the rows
-        return range(shape[0]), key
-    rows, chosen = _rows_of(items[at], shape[0])
+        return range(n_rows), key
+    rows, chosen = _rows_of(items[at], n_rows)
     return rows, (*items[:at], *chosen, *items[at + 1 :])
 
 
@@ -56,7 +66,7 @@ def _item(item: Any) -> Any:
 
 
 def _first_axis(items: list[Any], n_axes: int) -> int:
-    """Place of the item that stands for the first axis, or -1 if none does."""
+    """Return which item stands for the first axis, or -1 if none does."""
     for at, item in enumerate(items):
         if item is Ellipsis and sum(map(_n_axes, items)) < n_axes:
             return -1
@@ -66,7 +76,7 @@ def _first_axis(items: list[Any], n_axes: int) -> int:
 
 
 def _n_axes(item: Any) -> int:
-    """Axes of the array that an item stands for; none for an Ellipsis that is counted later."""
+    """Return how many axes an item stands for; none for an Ellipsis, which is counted later."""
     if item is None or item is Ellipsis:
         return 0
     if isinstance(item, np.ndarray):
@@ -78,9 +88,9 @@ def _rows_of(item: Any, n_rows: int) -> tuple[range | Int64s, tuple[Any, ...]]:
     """Return the rows that an item takes, and what takes its place."""
     if isinstance(item, slice):
         taken = range(n_rows)[item]
-        return (
-            (taken, (slice(None),)) if taken.step > 0 else (taken[::-1], (slice(None, None, -1),))
-        )
+        if taken.step > 0:
+            return taken, (slice(None),)
+        return taken[::-1], (slice(None, None, -1),)
     if isinstance(item, int):
         row = item % n_rows
         return range(row, row + 1), (0,)

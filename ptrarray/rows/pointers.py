@@ -7,13 +7,12 @@ touch, so that every row is counted once however many names share it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Int64s = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from ptrarray.rows.types import Array, Bools, Int64s
 
 
 class Pointer(NamedTuple):
@@ -70,7 +69,7 @@ def merge_runs(starts: npt.ArrayLike, ends: npt.ArrayLike) -> tuple[Int64s, Int6
 
 
 def iter_runs(
-    starts: npt.NDArray[Any], ends: npt.NDArray[Any], block: int = 1 << 20, longest: int = 0
+    starts: Array, ends: Array, block: int = 1 << 20, longest: int = 0
 ) -> Iterator[tuple[Int64s, Int64s]]:
     """Unite ranges that are sorted by start, a block of them at a time.
 
@@ -121,6 +120,23 @@ def iter_runs(
                 open_start = open_start + n_whole
     if len(open_start):
         yield open_start, open_end
+
+
+def numbered(counts: Int64s) -> tuple[Int64s, Int64s]:
+    """Return for each piece of things that are cut whose it is, and which of its pieces.
+
+    Parameters
+    ----------
+    counts : ndarray of int64, shape (n,)
+        Pieces of each thing.
+
+    Examples
+    --------
+    >>> numbered(np.array([2, 1, 3]))
+    (array([0, 0, 1, 2, 2, 2]), array([0, 1, 0, 0, 1, 2]))
+    """
+    owners = np.repeat(np.arange(len(counts)), counts)
+    return owners, np.arange(len(owners)) - (np.cumsum(counts) - counts)[owners]
 
 
 class Runs:

@@ -12,9 +12,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.rows.copying import copy_ranges
-
-Array = npt.NDArray[Any]
-Int64s = npt.NDArray[np.int64]
+from ptrarray.rows.types import AnyRows, Array, Bools, Int64s
 
 
 class Ragged:
@@ -159,7 +157,7 @@ class Ragged:
         """Return the arrays as a list of views of `values`."""
         return list(self)
 
-    def to_padded(self, fill: Any = 0) -> tuple[Array, npt.NDArray[np.bool_]]:
+    def to_padded(self, fill: Any = 0) -> tuple[Array, Bools]:
         """Copy the arrays into one rectangle, the short ones filled up.
 
         Parameters
@@ -209,12 +207,12 @@ class Ragged:
         return np.ma.MaskedArray(padded, hidden), mask
 
 
-def gather(rows: Array, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
+def gather(rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     """Copy ranges of rows end to end into one `Ragged`.
 
     Parameters
     ----------
-    rows : ndarray, shape (n_rows, *row_shape)
+    rows : ndarray or Rows, shape (n_rows, *row_shape)
         Of any dtype without objects; may be memory-mapped.
     starts, ends : array_like of int, shape (n,)
         Array ``i`` of the result is ``rows[starts[i]:ends[i]]``. In any order;
@@ -223,7 +221,8 @@ def gather(rows: Array, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     Returns
     -------
     Ragged
-        Its values are one new, contiguous, writable array.
+        Its values are one new, contiguous, writable array; masked if the rows
+        are.
 
     Raises
     ------
@@ -240,12 +239,6 @@ def gather(rows: Array, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     >>> gather(np.arange(10), [7, 0, 3], [9, 2, 3]).to_list()
     [array([7, 8]), array([0, 1]), array([], dtype=int64)]
     """
-    if isinstance(rows, np.ma.MaskedArray):
-        batch = gather(np.ma.getdata(rows), starts, ends)
-        mask = gather(np.ma.getmaskarray(rows), starts, ends).values
-        return _ragged(np.ma.MaskedArray(batch.values, mask), batch.offsets)
-    if not hasattr(rows, "copy_ranges"):  # not in memory, or not in one piece
-        rows = np.asarray(rows)
     starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
     lengths = ends - starts
     # One pass: the sign bit is set if any of the three is negative somewhere.

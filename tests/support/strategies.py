@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -62,6 +63,23 @@ def names() -> st.SearchStrategy[str]:
         st.sampled_from(STRANGE_NAMES),
         st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
     )
+
+
+@st.composite
+def indices(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
+    """Anything that numpy takes as an index of an array of this shape."""
+    kinds: list[Any] = [npst.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True)]
+    if 0 not in shape:
+        kinds.append(npst.integer_array_indices(shape))
+        kinds.append(npst.integer_array_indices(shape[:1], dtype=np.dtype("i2")))
+    for n_axes in range(len(shape) + 1):
+        kinds.append(npst.arrays(np.bool_, shape[:n_axes]))
+    index = draw(st.one_of(kinds))
+    if isinstance(index, np.ndarray) and index.ndim and draw(st.booleans()):
+        index = index.tolist()
+    if draw(st.booleans()) and not isinstance(index, tuple):
+        index = draw(st.sampled_from([(index,), (index, ...), (None, index), (..., index)]))
+    return index
 
 
 def filled(dtype: Any, shape: tuple[int, ...], seed: int) -> Array:

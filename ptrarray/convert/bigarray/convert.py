@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.convert.bigarray.header import (
     HEADER_NBYTES,
@@ -25,6 +24,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries
 from ptrarray.intake.choices import check_choice
 from ptrarray.intake.paths import absolute
+from ptrarray.rows.types import Int64s
 from ptrarray.storage.lifecycle.create import create_store, exists, new_header, replace_store
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.system.files import File
@@ -34,8 +34,6 @@ from ptrarray.storage.system.transfer import transfer
 MODES = ("x", "w")
 _UNNAMED = "rows/0000000000000000"  # as `MmapArrayWriter` has for rows without a name
 _SIZE_NBYTES = 8  # at the end of the file: bytes of the index before them
-
-Int64s = npt.NDArray[np.int64]
 
 
 def from_bigarray(

@@ -13,13 +13,11 @@ from datetime import timedelta, timezone
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.convert.unpickle import rebuild_pandas
 from ptrarray.convert.unpickle.inert import Builder, Record, Stranger
 from ptrarray.errors import BadInputError
-
-Array = npt.NDArray[Any]
+from ptrarray.rows.types import Array
 
 _SPEC = re.compile(r"[biufcmMSUVO][0-9]{0,9}")
 _UNIT = re.compile(r"[a-zA-Z]{1,2}")

@@ -6,13 +6,13 @@ from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import StoreError
 from ptrarray.format.entries import Entries
 from ptrarray.format.layouts import Layout
 from ptrarray.progress import bar
 from ptrarray.rows.pointers import merge_runs
+from ptrarray.rows.types import Int64s
 from ptrarray.storage.lifecycle.create import renamed
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.recovery import remove_leftovers
@@ -20,8 +20,6 @@ from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import try_lock_range
 from ptrarray.storage.writing.session import Session
-
-Int64s = npt.NDArray[np.int64]
 
 _READ_NBYTES = 1 << 24
 _EVERY_ROW = 2**62

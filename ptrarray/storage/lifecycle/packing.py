@@ -8,7 +8,6 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format import index as index_format
@@ -18,15 +17,15 @@ from ptrarray.format.entries import Entries
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.progress import bar
 from ptrarray.rows.copying import cut
+from ptrarray.rows.types import Int64s
 from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns
 from ptrarray.storage.lifecycle.create import fresh_state
 from ptrarray.storage.lifecycle.verify import array_damage
 from ptrarray.storage.store.index import column_bytes
 from ptrarray.storage.store.opened import OpenedStore
 from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
-from ptrarray.storage.system.mapping import Rows
+from ptrarray.storage.system.pread import FileRows, viewed
 
-Int64s = npt.NDArray[np.int64]
 Write = Callable[[Any], None]
 
 _PIECE_NBYTES = 1 << 22
@@ -134,14 +133,14 @@ def _living(opened: OpenedStore) -> Iterator[memoryview]:
         reach = int(max(reach, lasts.max(initial=0)))
 
 
-def _pieces(rows: Rows, width: int, runs: tuple[Int64s, Int64s]) -> Iterator[memoryview]:
+def _pieces(rows: FileRows, width: int, runs: tuple[Int64s, Int64s]) -> Iterator[memoryview]:
     """Yield the bytes of runs of rows."""
     if not rows.nbytes:
         return
-    raw = memoryview(rows.reshape(-1).view(np.uint8))
+    raw = viewed(rows, np.dtype(np.uint8), (rows.nbytes,))
     for start, end in zip(*(column.tolist() for column in runs), strict=True):
         for at in range(start * width, end * width, _PIECE_NBYTES):
-            yield raw[at : min(at + _PIECE_NBYTES, end * width)]
+            yield memoryview(raw[at : min(at + _PIECE_NBYTES, end * width)])
         # The last run may be raised to where an array could begin, past the rows there are.
         yield memoryview(bytes(max(0, (end - max(start, len(rows))) * width)))
 

@@ -8,21 +8,21 @@ from functools import cached_property
 from itertools import chain, repeat
 from operator import is_
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.format.index import corrupt
+from ptrarray.format.layouts import MIXED
 from ptrarray.rows.chained import ChainedRows
+from ptrarray.rows.masked import with_mask
+from ptrarray.rows.types import AnyRows, Array, Int64s
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
 from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
 from ptrarray.storage.system.advice import Source
-from ptrarray.storage.system.mapping import Backend, Mode, Rows
+from ptrarray.storage.system.mapping import Backend, Mode
 
-Int64s = npt.NDArray[np.int64]
 Ranges = list[tuple[int, int]]
 
 
@@ -31,7 +31,7 @@ class OpenedShards:
 
     Attributes
     ----------
-    data, rows : ndarray or ChainedRows, shape (n_rows, *row_shape)
+    data, rows : ndarray or Rows, shape (n_rows, *row_shape)
         The flat array, mapped, without and with its mask.
     """
 
@@ -42,15 +42,16 @@ class OpenedShards:
         self.layout = snapshot.layout
         self.is_plain = self.layout.is_plain
         self.data = _chained([shard.data for shard in self.stores])
-        self.rows = _chained([shard.rows for shard in self.stores])
+        is_masked = self.layout.masked and self.layout.kind != MIXED
+        self.rows = with_mask(*self.parts()) if is_masked else self.data
         self._columns: tuple[Int64s, Int64s] | None = None
 
-    def array_at(self, address: int) -> Rows:
+    def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
         address, number = divmod(address, len(self.stores))  # as `ShardedSnapshot` made it
         return self.stores[number].array_at(address)
 
-    def parts(self) -> tuple[Any, Any]:
+    def parts(self) -> tuple[AnyRows, AnyRows]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
         return self.data, _chained([shard.parts()[1] for shard in self.stores])
 
@@ -80,7 +81,7 @@ class OpenedShards:
         return self if snapshot is self.snapshot else load_shards(snapshot, mode, self)
 
 
-def _chained(parts: list[Rows]) -> Any:
+def _chained(parts: Sequence[AnyRows]) -> AnyRows:
     return parts[0] if len(parts) == 1 else ChainedRows(parts)
 
 

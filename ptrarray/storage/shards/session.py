@@ -127,7 +127,11 @@ class Shards:
         """Take the store's lock, and learn what others committed."""
         while True:
             last = self.last
-            self._lock_shard(last.session)
+            try:
+                last.session.lock()
+            except StoreNotFoundError:
+                self._check_in_place()
+                raise
             try:
                 if last is self.last and not files.exists(last.next_path):
                     self._look()
@@ -139,13 +143,6 @@ class Shards:
             # one's may wait for.
             last.session.unlock()
             self._move_on(last)
-
-    def _lock_shard(self, session: Session) -> None:
-        try:
-            session.lock()
-        except StoreNotFoundError:
-            self._check_in_place()
-            raise
 
     def unlock(self, *_: object) -> None:
         """Let go of the store's lock."""
@@ -299,12 +296,15 @@ class Shards:
     def _fits(self, expected: Expected) -> bool:
         """Tell whether the last shard has space for what is to be written. Under the lock."""
         session = self.last.session
-        layout = session.layout
-        nbytes = sum(map(len, expected.names)) + _ENTRY_NBYTES * len(expected.names)
-        nbytes += layout.aligned(expected.n_rows) * (layout.width + layout.mask_width)
-        if used_nbytes(session) + nbytes <= self.marker.header.shard_nbytes:
+        layout, header = session.layout, session.journal_header
+        # Rows that are claimed take their bytes when they are written.
+        n_rows = header.n_reserved + layout.aligned(expected.n_rows)
+        nbytes = n_rows * (layout.width + layout.mask_width)
+        nbytes += session.index.nbytes + header.committed_end - journal_format.RECORDS_START
+        nbytes += sum(map(len, expected.names)) + _ENTRY_NBYTES * len(expected.names)
+        if nbytes <= self.marker.header.shard_nbytes:
             return True
-        return not session.journal_header.n_reserved and not len(session.snapshot())
+        return not header.n_reserved and not len(session.snapshot())
 
     def _add_shard(self) -> None:
         """Make the next shard, which is the last from then on. Under the lock.
@@ -417,13 +417,6 @@ class Shards:
         """Close the files."""
         for session in {self.last.session, *self._sessions.values()}:
             session.release()
-
-
-def used_nbytes(session: Session) -> int:
-    """Bytes that a shard has on the disk, or will have when claimed rows are written."""
-    width = session.layout.width + session.layout.mask_width
-    records_nbytes = session.journal_header.committed_end - journal_format.RECORDS_START
-    return session.journal_header.n_reserved * width + session.index.nbytes + records_nbytes
 
 
 def is_flushed(directory: Path) -> bool:

@@ -112,28 +112,22 @@ class ShardTarget:
 
     def lock(self) -> Session:
         """Take the store's lock, and that of the shard."""
+        shards = self._shards
         if self._session is None:
-            self._number, self._session, _ = self._shards.lock_with_space(self._expected)
+            self._number, self._session, _ = shards.lock_with_space(self._expected)
         else:
-            self._lock_again(self._session)
-        if self._expected.overwrite:
-            try:
-                # It may commit to this shard, and that fold its journal, for which records may
-                # be made ready from now on.
-                self._shards.settle_if(self._expected.names)
-            except BaseException:
-                self.unlock()
-                raise
-        return self._session
-
-    def _lock_again(self, session: Session) -> None:
-        self._shards.lock()
+            shards.lock()
         try:
-            if self._number != self._shards.last.number:
-                session.lock()
+            if self._expected.overwrite:
+                # Not when records are ready to be committed: it may commit to this shard, too,
+                # and fold the journal for which they are.
+                shards.settle_if(self._expected.names)
+            if self._number != shards.last.number:
+                self._session.lock()
         except BaseException:
-            self._shards.unlock()
+            shards.unlock()
             raise
+        return self._session
 
     def unlock(self, *_: object) -> None:
         """Let go of both locks."""

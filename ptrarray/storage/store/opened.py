@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, NamedTuple, Never, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import ClosedStoreError
 from ptrarray.format import infos
 from ptrarray.format.checksum import crc32
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED, Layout
+from ptrarray.rows.masked import with_mask
+from ptrarray.rows.types import AnyRows, Array, Int64s
 from ptrarray.storage.store.index import index_inode
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
-from ptrarray.storage.system.mapping import Mode, Rows, map_rows
+from ptrarray.storage.system.mapping import Mode, map_rows
 from ptrarray.storage.system.parts import why_not
-from ptrarray.storage.system.pread import PreadRows, head, masked_rows, open_rows
-
-Int64s = npt.NDArray[np.int64]
-
-_NOTHING = memoryview(b"")
+from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, viewed
 
 
 class Mapped(NamedTuple):
     """The files of a store as memory."""
 
-    data: Rows
-    mask: npt.NDArray[np.uint8] | None
+    data: FileRows
+    mask: FileRows | None
     inode: int  # of the data file
 
 
@@ -48,15 +46,18 @@ class Opened(Protocol):
         What the arrays are made of.
     is_plain : bool
         Whether an array is nothing but a slice of `rows`.
-    data, rows : array, shape (n_rows, *row_shape)
-        The flat array without its mask, and masked where each element has a mask of its own.
+    rows : ndarray or Rows, shape (n_rows, *row_shape)
+        The flat array, masked where each element has a mask of its own.
     """
 
     limit_nbytes: int | None
     layout: Layout
     is_plain: bool
-    data: Rows
-    rows: Rows
+    rows: AnyRows
+
+    @property
+    def data(self) -> AnyRows:
+        """The flat array without its mask, shape ``(n_rows, *row_shape)``."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -69,7 +70,7 @@ class Opened(Protocol):
     def parts(self) -> tuple[Any, Any]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
 
-    def array_at(self, address: int) -> Rows:
+    def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
 
     def columns(self) -> tuple[Int64s, Int64s]:
@@ -106,7 +107,8 @@ class OpenedStore:
         self.layout = snapshot.header.layout
         self.is_plain = self.layout.is_plain
         self.mapped = mapped
-        self.data = head(mapped.data, snapshot.n_rows)
+        shape = (snapshot.n_rows, *self.layout.row_shape)
+        self.data = viewed(mapped.data, self.layout.dtype, shape)
         self.mask = mapped.mask
         self.rows = self._rows()
         self._columns: tuple[Int64s, Int64s] | None = None
@@ -116,21 +118,18 @@ class OpenedStore:
         """The store itself."""
         return (self,)
 
-    def _rows(self) -> Rows:
+    def _rows(self) -> AnyRows:
+        """Return the flat array; masked where each element has a mask of its own."""
         if self.mask is None or self.layout.kind == MIXED:
             return self.data
-        masked: Rows = masked_rows(*self.parts())
-        return masked
+        return with_mask(*self.parts())
 
-    def parts(self) -> tuple[Rows, Rows]:
+    def parts(self) -> tuple[FileRows, FileRows]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
         assert self.mask is not None
-        if isinstance(self.mask, PreadRows):
-            return self.data, self.mask.viewed(self.layout.mask_dtype, self.data.shape)
-        mask = self.mask[: len(self.data) * self.layout.mask_width].view(self.layout.mask_dtype)
-        return self.data, mask.reshape(self.data.shape)
+        return self.data, viewed(self.mask, self.layout.mask_dtype, self.data.shape)
 
-    def array_at(self, address: int) -> Rows:
+    def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
         start, end = self.snapshot.pointer_at(address)
         if self.is_plain:
@@ -138,13 +137,13 @@ class OpenedStore:
         info = self.snapshot.info_at(address)
         try:
             mask = self._mask(start, end, info)
-            array: Rows = infos.view(self.layout, self.data[start:end], mask, info)
+            array: Array = infos.view(self.layout, self.data[start:end], mask, info)
         except ValueError as error:
             path = self.snapshot.index.path
             raise corrupt(path, f"has for rows {start} to {end} {error}") from error
         return array
 
-    def _mask(self, start: int, end: int, info: bytes) -> Rows | None:
+    def _mask(self, start: int, end: int, info: bytes) -> Array | None:
         if self.mask is None:
             return None
         first = start * self.layout.mask_width
@@ -152,11 +151,7 @@ class OpenedStore:
 
     def crc(self, start: int, end: int, position: int) -> int:
         """CRC-32 of the rows of the array at a position, and of its mask."""
-        if isinstance(self.data, PreadRows):
-            crc = self.data.crc32(start, end)
-        else:
-            width = self.layout.width
-            crc = crc32(self._bytes[start * width : end * width])
+        crc = self._checksum(start, end)
         if self.mask is None:
             return crc
         info = self.snapshot.info_at(self.snapshot.locate_position(position))
@@ -174,8 +169,8 @@ class OpenedStore:
         return [source for source in (data, mask) if source is not None]
 
     @cached_property
-    def _bytes(self) -> memoryview:
-        return memoryview(self.data.reshape(-1).view(np.uint8)) if self.data.size else _NOTHING
+    def _checksum(self) -> Callable[[int, int], int]:
+        return checksum_of(self.data)
 
     def columns(self) -> tuple[Int64s, Int64s]:
         """Return starts and ends of all arrays, checked once to lie in the flat array."""

@@ -7,20 +7,19 @@ nothing but the time; where a system takes none, nothing is told.
 from __future__ import annotations
 
 import mmap
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.rows.pointers import merge_runs
+from ptrarray.rows.types import Int64s
 from ptrarray.storage.system import files
-from ptrarray.storage.system.mapping import Rows
-from ptrarray.storage.system.pread import PreadRows
-
-Int64s = npt.NDArray[np.int64]
+from ptrarray.storage.system.pread import FileRows, PreadRows
 
 PAGE_NBYTES = mmap.PAGESIZE
 # What Linux reads ahead on one advice may be as little as this; the rest it would not hear.
@@ -59,14 +58,27 @@ class Source(NamedTuple):
     touch: Callable[[int], object]
     advise: Callable[[int, int], object]
 
+    def pages(self, starts: Int64s, ends: Int64s) -> tuple[list[int], list[int]]:
+        """Return starts and ends of the runs of pages that ranges of rows lie on."""
+        first, last = (
+            self.first_byte + self.row_nbytes * np.clip(rows - self.first_row, 0, self.n_rows)
+            for rows in (starts, ends)
+        )
+        # An empty range lies on none: its end is put before its start.
+        past = np.where(first < last, -(-last // PAGE_NBYTES), 0)
+        firsts, pasts = merge_runs(first // PAGE_NBYTES, past)
+        return firsts.tolist(), pasts.tolist()
 
-def source_of(rows: Rows | PreadRows) -> Source | None:
+
+def source_of(rows: FileRows) -> Source | None:
     """Return the file that rows lie in, mapped or not; None if there is nothing to tell."""
     if not rows.nbytes:
         return None
     row_nbytes = rows.nbytes // len(rows)
     if isinstance(rows, PreadRows):
-        return Source(0, len(rows), row_nbytes, rows.start_byte, rows.touch, rows.file.advise)
+        file = rows.file
+        touch = partial(file.pread, 1)
+        return Source(0, len(rows), row_nbytes, rows.start_byte, touch, file.advise)
     root: Any = rows
     while isinstance(root.base, np.ndarray):
         root = root.base
@@ -75,16 +87,12 @@ def source_of(rows: Rows | PreadRows) -> Source | None:
     mapped: Any = root.base
     # A memmap begins at its offset in a mapping that begins at a page.
     start = root.ctypes.data - root.offset % mmap.ALLOCATIONGRANULARITY
-    first_byte = rows.ctypes.data - start
-
-    def advise(start_byte: int, nbytes: int) -> None:
-        mapped.madvise(mmap.MADV_WILLNEED, start_byte, nbytes)
-
-    return Source(0, len(rows), row_nbytes, first_byte, mapped.__getitem__, advise)
+    advise = partial(mapped.madvise, mmap.MADV_WILLNEED)
+    return Source(0, len(rows), row_nbytes, rows.ctypes.data - start, mapped.__getitem__, advise)
 
 
 def prefetch(
-    sources: Iterable[Source], starts: Int64s, ends: Int64s, limit_nbytes: int = 0
+    sources: Iterable[Source], starts: Int64s, ends: Int64s, limit_nbytes: int = sys.maxsize
 ) -> None:
     """Have the system fetch ranges of rows, without waiting for them.
 
@@ -98,26 +106,14 @@ def prefetch(
         What is past so many bytes of a file, in its order, is left out.
     """
     for source in sources:
-        first, last = (
-            source.first_byte
-            + source.row_nbytes * np.clip(rows - source.first_row, 0, source.n_rows)
-            for rows in (starts, ends)
-        )
-        filled = first < last
-        if filled.any():
-            _prefetch_bytes(source, first[filled], last[filled], limit_nbytes)
-
-
-def _prefetch_bytes(source: Source, first: Int64s, last: Int64s, limit_nbytes: int) -> None:
-    pages = merge_runs(first // PAGE_NBYTES, -(-last // PAGE_NBYTES))
-    n_left = limit_nbytes // PAGE_NBYTES if limit_nbytes else int((pages[1] - pages[0]).sum())
-    for start, end in zip(*(column.tolist() for column in pages), strict=True):
-        end = min(end, start + n_left)
-        for at in range(start * PAGE_NBYTES, end * PAGE_NBYTES, PIECE_NBYTES):
-            source.advise(at, min(PIECE_NBYTES, end * PAGE_NBYTES - at))
-        n_left -= end - start
-        if n_left <= 0:
-            return
+        n_left = limit_nbytes // PAGE_NBYTES
+        for start, end in zip(*source.pages(starts, ends), strict=True):
+            end = min(end, start + n_left)
+            n_left -= end - start
+            for at in range(start * PAGE_NBYTES, end * PAGE_NBYTES, PIECE_NBYTES):
+                source.advise(at, min(PIECE_NBYTES, end * PAGE_NBYTES - at))
+            if n_left <= 0:
+                break
 
 
 def prefetch_cold(sources: Sequence[Source], starts: Int64s, ends: Int64s) -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.format.index import corrupt
+from ptrarray.rows.types import Array, UInt8s
 from ptrarray.storage.system.files import CHANGE, READ, File
 
-Rows = npt.NDArray[Any]
 Mode = Literal["r", "r+", "c"]
 Backend = Literal["mmap", "pread"]
 MappedBytes = mmap.mmap | bytes
@@ -43,7 +42,7 @@ def map_rows(
     mode: Mode = "r",
     start: int = 0,
     span: tuple[int, int] | None = None,
-) -> Rows:
+) -> Array:
     """Map rows of a data file.
 
     Parameters
@@ -78,7 +77,7 @@ def map_rows(
         check_size(file.path, nbytes, start + n_rows, width)
         at_byte, n_bytes = first_byte + start * width, n_rows * width
         try:
-            flat: Rows = np.memmap(_Opened(file), np.uint8, mode, at_byte, n_bytes)  # type: ignore[call-overload]
+            flat: UInt8s = np.memmap(_Opened(file), np.uint8, mode, at_byte, n_bytes)  # type: ignore[call-overload]
         except OSError as error:
             raise file.named(error) from error
     return flat.view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
@@ -99,11 +98,11 @@ class _Opened:
         """Go to the end, which is where it looks for the size."""
 
     def tell(self) -> int:
-        """Size of the file."""
+        """Return the size of the file."""
         return self._file.as_opened.st_size
 
     def fileno(self) -> int:
-        """Descriptor of the file."""
+        """Return the descriptor of the file."""
         return self._file.fd
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,9 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.index import corrupt
 from ptrarray.rows.copying import copy_ranges, cut
 from ptrarray.rows.indexing import split_index
+from ptrarray.rows.types import Array, Int64s, Rows, UInt8s
 from ptrarray.storage.system.files import File
-from ptrarray.storage.system.mapping import Rows, check_size
-
-Array = npt.NDArray[Any]
-Int64s = npt.NDArray[np.int64]
+from ptrarray.storage.system.mapping import check_size
 
 # Ranges closer together than this are read in one go. A system call costs about as much as
 # copying 4 kB from the page cache; to a server on the network, far more is cheaper than asking
@@ -27,7 +26,7 @@ GAP_NBYTES = 16 << 10
 BUFFER_NBYTES = 1 << 20
 
 
-class PreadRows:
+class PreadRows(Rows):
     """The flat array of a data file that is not mapped. Never changes.
 
     Answers what readers ask of an ndarray of rows; what it hands out are
@@ -38,10 +37,8 @@ class PreadRows:
     ----------
     file : File
         The data file, open in children of a fork, too.
-    dtype, row_shape
-        What the rows are.
-    n_rows : int
-        How many there are; the file is at least that long.
+    dtype, shape
+        What the rows are; the file is at least that long.
     start_byte : int
         Where they begin in the file.
     """
@@ -52,59 +49,44 @@ class PreadRows:
         self.file = file
         self.dtype = dtype
         self.shape = shape
-        self.ndim = len(shape)
-        self.itemsize = dtype.itemsize
-        self.size = math.prod(shape)
-        self.nbytes = self.size * self.itemsize
-        self._row_nbytes = math.prod(shape[1:]) * self.itemsize
         self.start_byte = start_byte
-        # Of no size in memory; numpy's own errors for what is no index of such an array.
-        self._like = np.broadcast_to(np.zeros((), dtype if dtype.names else np.bool_), shape)
-
-    def head(self, n_rows: int) -> PreadRows:
-        """Return the first rows, of the same file."""
-        return PreadRows(self.file, self.dtype, (n_rows, *self.shape[1:]), self.start_byte)
-
-    def viewed(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Rows:
-        """Return the bytes of the file as rows of another dtype."""
-        return cast(Rows, PreadRows(self.file, dtype, shape, self.start_byte))
-
-    def touch(self, byte: int) -> object:
-        """Read one byte of the file."""
-        return self.file.pread(1, byte)
-
-    def __len__(self) -> int:
-        return self.shape[0]
+        self._row_nbytes = math.prod(shape[1:]) * dtype.itemsize
 
     def __getitem__(self, key: Any) -> Any:
         """Return what numpy gives for this index, read from the file."""
-        if type(key) is slice and key.step is None:
+        if type(key) is slice and key.step in (None, 1):
             start, end, _ = key.indices(self.shape[0])
-            return self.read(start, max(start, end))
-        rows, key = self.split(key)
-        return self.read_rows(rows)[key]
-
-    def split(self, key: Any) -> tuple[range | Int64s, Any]:
-        """Return the rows that an index asks for, and the index into those."""
-        self._like[key]
-        return split_index(key, self.shape)
+            return self._read(start, max(start, end))
+        rows, rest = split_index(key, self.shape, self.dtype)
+        return self._read_rows(rows)[rest]
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Read all rows."""
         if copy is False:
             raise ValueError(f"rows of {self.file.path} are read, which is a copy: copy=False")
-        return np.asarray(self.read(0, len(self)), dtype)
+        return np.asarray(self[:], dtype)
 
-    def read(self, start: int, end: int) -> Array:
+    def _read(self, start: int, end: int) -> Array:
         """Read rows ``start <= row < end``, which have to be there."""
-        raw = np.empty((end - start) * self._row_nbytes, np.uint8)
-        if not len(raw):
-            return np.empty((end - start, *self.shape[1:]), self.dtype)
-        self._read_bytes(raw, start)
-        rows = raw.view(self.dtype)
-        return rows if self.ndim == 1 else rows.reshape(-1, *self.shape[1:])
+        values = np.empty((end - start, *self.shape[1:]), self.dtype)
+        if values.nbytes:
+            self._read_bytes(values.reshape(-1).view(np.uint8), start)
+        return values
 
-    def _read_bytes(self, raw: Array, start: int) -> None:
+    def _read_rows(self, rows: range | Int64s) -> Array:
+        """Read single rows, rising: each run of neighbours as one range."""
+        if isinstance(rows, range):
+            if rows.step == 1:
+                return self[rows.start : rows.stop]  # type: ignore[no-any-return]
+            rows = np.arange(rows.start, rows.stop, rows.step)
+        # Of [3, 4, 7, 8, 9], runs begin at items 0 and 2: the ranges [3, 5) and [7, 10).
+        is_first = np.ones(len(rows) + 1, np.bool_)
+        is_first[1:-1] = rows[1:] - rows[:-1] != 1
+        offsets = np.flatnonzero(is_first)
+        starts = rows[offsets[:-1]]
+        return self.copy_ranges(starts, starts + offsets[1:] - offsets[:-1], offsets)
+
+    def _read_bytes(self, raw: UInt8s, start: int) -> None:
         """Fill a buffer with the bytes of the rows from `start` on.
 
         Raises
@@ -118,25 +100,6 @@ class PreadRows:
             n_there = self.file.stat().st_size
             what = f"has {n_there} bytes, rows up to byte {at + len(raw)} are wanted"
             raise corrupt(self.file.path, f"{what}: it was cut short since it was opened")
-
-    def crc32(self, start: int, end: int) -> int:
-        """CRC-32 of rows, read block by block."""
-        checksum = 0
-        block_rows = max(1, BUFFER_NBYTES // max(1, self._row_nbytes))
-        for at in range(start, end, block_rows):
-            block = self.read(at, min(at + block_rows, end))
-            checksum = crc32(block.reshape(-1).view(np.uint8), checksum)
-        return checksum
-
-    def read_rows(self, wanted: range | Int64s) -> Array:
-        """Read single rows, rising."""
-        if isinstance(wanted, range) and wanted.step == 1:
-            return self.read(wanted.start, max(wanted.start, wanted.stop))
-        rows = np.asarray(wanted, np.int64)
-        edges = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # where runs begin
-        starts = rows[edges]
-        lengths = np.diff(edges, append=len(rows))
-        return self.copy_ranges(starts, starts + lengths, np.append(edges, len(rows)))
 
     def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
         """Read ranges of rows end to end, as `ptrarray.rows.copying.copy_ranges` copies them.
@@ -159,7 +122,7 @@ class PreadRows:
                 at = int(offsets[group[0]])
                 self._read_bytes(raw[at * width : int(offsets[group[0] + 1]) * width], first)
                 continue
-            block = self.read(first, int(ends[group].max()))
+            block = self._read(first, int(ends[group].max()))
             if is_rising:
                 part = slice(int(offsets[low]), int(offsets[high]))
                 within = starts[low:high] - first, ends[low:high] - first
@@ -189,7 +152,7 @@ def open_rows(
     row_shape: tuple[int, ...],
     n_rows: int,
     span: tuple[int, int] | None = None,
-) -> Rows:
+) -> PreadRows:
     """Open a data file, or a part of one, to read rows of it, as `map_rows` maps them.
 
     Raises
@@ -201,39 +164,32 @@ def open_rows(
     file.keep_in_child()
     first_byte, nbytes = span or (0, file.as_opened.st_size)
     check_size(file.path, nbytes, n_rows, dtype.itemsize * math.prod(row_shape))
-    return cast(Rows, PreadRows(file, dtype, (n_rows, *row_shape), first_byte))
+    return PreadRows(file, dtype, (n_rows, *row_shape), first_byte)
 
 
-def head(rows: Rows, n_rows: int) -> Rows:
-    """Return the first rows, without reading any."""
-    return cast(Rows, rows.head(n_rows)) if isinstance(rows, PreadRows) else rows[:n_rows]
+FileRows = Array | PreadRows  # rows of one file, mapped or not
 
 
-class MaskedPreadRows:
-    """As `PreadRows`, of a data file with a mask file: hands out masked arrays."""
-
-    def __init__(self, data: PreadRows, mask: PreadRows) -> None:
-        self.data, self.mask = data, mask
-        self.dtype, self.shape, self.ndim = data.dtype, data.shape, data.ndim
-        self.itemsize, self.size, self.nbytes = data.itemsize, data.size, data.nbytes
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, key: Any) -> Any:
-        """Return what numpy gives for this index of a masked array, read from the files."""
-        rows, key = self.data.split(key)
-        return np.ma.MaskedArray(self.data.read_rows(rows), self.mask.read_rows(rows))[key]
-
-    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
-        """Read ranges of rows end to end."""
-        columns = starts, ends, offsets
-        return np.ma.MaskedArray(self.data.copy_ranges(*columns), self.mask.copy_ranges(*columns))
+def viewed(rows: FileRows, dtype: np.dtype[Any], shape: tuple[int, ...]) -> FileRows:
+    """Return the first bytes that rows consist of as rows of another dtype and shape, no copy."""
+    if isinstance(rows, PreadRows):
+        return PreadRows(rows.file, dtype, shape, rows.start_byte)
+    raw = rows.reshape(-1).view(np.uint8)
+    return raw[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
 
 
-def masked_rows(data: Rows, mask: Rows) -> Rows:
-    """Return the flat array with its mask."""
-    if isinstance(data, PreadRows) and isinstance(mask, PreadRows):
-        return cast(Rows, MaskedPreadRows(data, mask))
-    # To keep a mask means to copy it where there are fields.
-    return cast(Rows, np.ma.MaskedArray(data, mask, keep_mask=False))
+def checksum_of(rows: FileRows) -> Callable[[int, int], int]:
+    """Return what computes the CRC-32 of a range of rows, block by block where it is long."""
+    width = math.prod(rows.shape[1:]) * rows.itemsize
+    raw: Any = viewed(rows, np.dtype(np.uint8), (rows.nbytes,))
+    if isinstance(raw, np.ndarray):
+        raw = memoryview(raw)  # whose slices are the cheapest
+
+    def checksum(start: int, end: int) -> int:
+        at, end_byte, crc = start * width, end * width, 0
+        while end_byte - at > BUFFER_NBYTES:
+            crc = crc32(raw[at : at + BUFFER_NBYTES], crc)
+            at += BUFFER_NBYTES
+        return crc32(raw[at:end_byte], crc)
+
+    return checksum

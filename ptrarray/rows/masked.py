@@ -1,0 +1,60 @@
+"""Rows with a mask, where data and mask do not both lie in one array each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ptrarray.rows.copying import copy_ranges
+from ptrarray.rows.types import AnyRows, Array, Int64s, Rows
+
+
+class MaskedRows(Rows):
+    """Data with a mask of the same shape, true where an element is masked.
+
+    What it hands out are masked arrays, on views where data and mask give views.
+
+    Parameters
+    ----------
+    data : ndarray or Rows, shape (n_rows, *row_shape)
+        The elements.
+    mask : ndarray or Rows of bool, shape (n_rows, *row_shape)
+        Bools for each field if the data has fields.
+
+    Examples
+    --------
+    >>> rows = MaskedRows(np.array([1, 2, 4]), np.array([False, True, False]))
+    >>> rows[1:]
+    masked_array(data=[--, 4],
+                 mask=[ True, False],
+           fill_value=999999)
+    """
+
+    def __init__(self, data: AnyRows, mask: AnyRows) -> None:
+        self.data, self.mask = data, mask
+        self.dtype, self.shape = data.dtype, data.shape
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return what numpy gives for this index of a masked array."""
+        data = self.data[key]
+        array = _masked_array(data, self.mask[key])
+        return array if isinstance(data, np.ndarray) else array[()]
+
+    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+        """Copy ranges of rows end to end, and those of their mask."""
+        data, mask = (copy_ranges(part, starts, ends, offsets) for part in (self.data, self.mask))
+        return _masked_array(data, mask)
+
+
+def with_mask(data: AnyRows, mask: AnyRows) -> AnyRows:
+    """Return rows with their mask: a masked array of two arrays, else `MaskedRows`."""
+    if isinstance(data, np.ndarray) and isinstance(mask, np.ndarray):
+        return _masked_array(data, mask)
+    return MaskedRows(data, mask)
+
+
+def _masked_array(data: Array, mask: Array) -> Array:
+    # To keep the mask that plain data is taken to have means to copy where there are fields.
+    array: Array = np.ma.MaskedArray(data, mask, keep_mask=False)
+    return array
