@@ -16,7 +16,9 @@ from hypothesis import settings
 
 import ptrarray
 from ptrarray.cli import main
+from ptrarray.reductions import blocks, each, whole
 from tests.support.command_line import Run
+from tests.support.story import without_syncs
 
 # A shell has its jobs in the background ignore Ctrl-C, and all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -34,6 +36,13 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     name: str = request.param
     monkeypatch.setattr(ptrarray.open, "__defaults__", ("r", name))
     return name
+
+
+@pytest.fixture
+def no_syncs() -> Iterator[None]:
+    """Spare the disk what only a power cut could tell."""
+    with without_syncs():
+        yield
 
 
 @pytest.fixture
@@ -62,6 +71,19 @@ def store(path: Path) -> Iterator[ptrarray.PointerArray]:
     """Return a reader of the store that a module makes at `path`."""
     with ptrarray.open(path) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def small_blocks() -> Iterator[None]:
+    """Make some dozens of rows fill many blocks, of every kind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK_NBYTES", 200)
+        patch.setattr(blocks, "GATHER_BELOW_NBYTES", 60)
+        patch.setattr(blocks, "POINTERS", 5)
+        patch.setattr(whole, "VARIANCE_NBYTES", 100)
+        patch.setattr(whole, "FOLD_ELEMENTS", 8)
+        patch.setattr(each, "LONG_ELEMENTS", 100)
+        yield
 
 
 @pytest.fixture(params=["journal", "index", "compacted", "repaired"])

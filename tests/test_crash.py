@@ -14,7 +14,9 @@ import pytest
 import ptrarray
 from tests.support.crash_workloads import WORKLOADS, checkpoint, delete, go_on, killed_in_delete
 from tests.support.crash_workloads import ints as ints  # noqa: PLC0414 - test_shards_crash has it from here
-from tests.support.power import DROPPED, Effort, Fate, Fates, Resize, Site, Write, outcomes, rebuild
+from tests.support.disk import DROPPED, Fate, Fates, Resize, Write
+from tests.support.power import Effort, outcomes, rebuild
+from tests.support.recording import Site
 from tests.support.story import NAME, Judge, Story, Tree, Workload, difference, tell
 
 NORMAL = Effort(exhaustive_ops=5, n_samples=3, n_special=1, n_around=0)

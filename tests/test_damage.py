@@ -20,7 +20,7 @@ import ptrarray
 from ptrarray.storage.store import index as index_storage
 from tests.support import damage, forging
 from tests.support.damage import ACTIONS, DATA, FILES, INDEX, JOURNAL, PLAIN, Sample
-from tests.support.power import materialise
+from tests.support.disk import materialise
 from tests.support.story import NAME
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -20,7 +20,7 @@ from ptrarray.format import dtypes, infos, metadata
 from ptrarray.format.layouts import KINDS, Layout
 from tests.support import damage, forging, strategies
 from tests.support.damage import ACTIONS, DATA, INDEX, JOURNAL, MASK, MASKED
-from tests.support.power import materialise
+from tests.support.disk import materialise
 from tests.support.story import NAME
 from tests.test_damage import CORPUS, VALUES, check_forged_file, mutated, mutations, repack
 

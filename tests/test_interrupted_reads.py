@@ -15,8 +15,8 @@ import pytest
 
 import ptrarray
 from ptrarray import PointerArray
-from tests.support.power import KilledError
 from tests.support.reading import make_four, replace
+from tests.support.recording import KilledError
 
 pytestmark = pytest.mark.usefixtures("backend")
 

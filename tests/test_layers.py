@@ -253,6 +253,7 @@ def test_folders_have_no_cycle(folder: str) -> None:
 
 FILE_LIMIT_LINES = 400
 FUNCTION_LIMIT_LINES = 45
+TEST_FILE_LIMIT_LINES = 500  # of any kind
 NOT_DOORS = {"__init__", "__main__", "errors", "progress"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -282,6 +283,10 @@ def too_long(source: str) -> list[str]:
     return found
 
 
+def is_too_long_for_tests(source: str) -> bool:
+    return len(source.splitlines()) > TEST_FILE_LIMIT_LINES
+
+
 def is_door(tree: ast.Module) -> bool:
     """Tell whether a module defines something that is called ``ptrarray.X``."""
     defined = {node.name for node in tree.body if isinstance(node, Function | ast.ClassDef)}
@@ -291,6 +296,14 @@ def is_door(tree: ast.Module) -> bool:
 @pytest.mark.parametrize("file", FILES, ids=module_of)
 def test_files_and_functions_are_small(file: Path) -> None:
     assert too_long(file.read_text(encoding="utf-8")) == []
+
+
+def test_files_of_tests_are_small() -> None:
+    """Each is about one subject, which its name says."""
+    tests = Path(__file__).parent
+    sources = {file: file.read_text(encoding="utf-8") for file in tests.rglob("*.py")}
+    assert Path(__file__) in sources
+    assert [file for file, source in sources.items() if is_too_long_for_tests(source)] == []
 
 
 def test_files_in_the_root_are_doors() -> None:
@@ -303,6 +316,12 @@ def test_refuses_long_files() -> None:
     comments = f'"""{lines}"""\n# one more\n\n'
     assert too_long(comments + lines) == []
     assert too_long(comments + lines + "x = 1") == [f"{FILE_LIMIT_LINES + 1} lines"]
+
+
+def test_refuses_long_files_of_tests() -> None:
+    lines = "\n" * TEST_FILE_LIMIT_LINES
+    assert not is_too_long_for_tests(lines)
+    assert is_too_long_for_tests(lines + '"""')
 
 
 def test_refuses_long_functions() -> None:

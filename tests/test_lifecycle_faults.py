@@ -13,11 +13,11 @@ import pytest
 
 import ptrarray
 from ptrarray.storage.system import files
+from tests.support.disk import materialise, read_tree
+from tests.support.failing import BEFORE, N_LIMIT, A, caught, check_named
+from tests.support.failing import prepared as prepared_store
 from tests.support.faults import Faults, each_way, injected
-from tests.support.power import materialise, read_tree
 from tests.support.story import Content, Tree, look, with_attrs
-from tests.test_faults import BEFORE, N_LIMIT, A, caught, check_named
-from tests.test_faults import prepared as prepared_store
 from tests.test_shards_faults import SHARD_NBYTES
 from tests.test_shards_faults import prepared as prepared_shards
 

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 import ptrarray
+from tests.support.disk import materialise
 from tests.support.nested import assert_same
-from tests.support.power import Effort, Recording, Site, materialise, outcomes, rebuild, record
+from tests.support.power import Effort, outcomes, rebuild
+from tests.support.recording import Recording, Site, record
 from tests.support.story import Tree, booted, repeatable, without_syncs
 
 NAME = "object.ptr"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -12,8 +12,8 @@ import pytest
 
 import ptrarray
 from ptrarray import PointerArray
-from tests.support.story import without_syncs
 
+pytestmark = pytest.mark.usefixtures("no_syncs")
 PACKAGE = str(Path(ptrarray.__file__).parent)
 SHARD_NBYTES = 4000
 
@@ -46,12 +46,6 @@ def opened(path: Path, shard_size: int | None, *, has_journal: bool) -> PointerA
         store.refresh()
     _ = store["a0"], store.arrays[0]  # what is made once, when it is first asked for
     return store
-
-
-@pytest.fixture(autouse=True)
-def _no_syncs() -> Iterator[None]:
-    with without_syncs():
-        yield
 
 
 def test_counts_calls() -> None:

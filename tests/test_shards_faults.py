@@ -10,10 +10,21 @@ import numpy as np
 import pytest
 
 import ptrarray
+from tests.support.disk import read_tree
+from tests.support.failing import (
+    BEFORE,
+    LARGE,
+    A,
+    B,
+    C,
+    D,
+    Step,
+    Writer,
+    check_failing,
+    check_files,
+)
 from tests.support.faults import each_way
-from tests.support.power import read_tree
 from tests.support.story import Content, Tree, look, with_attrs
-from tests.test_faults import BEFORE, LARGE, A, B, C, D, Step, Writer, check_failing, check_files
 
 SHARD_NBYTES = 4000
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +16,10 @@ from ptrarray.storage.store import snapshot as store_snapshot
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.opened import Closed, Opened
 from ptrarray.storage.system.mapping import Backend
-from tests.support.story import without_syncs
 
+pytestmark = pytest.mark.usefixtures("no_syncs")
 SHARD_NBYTES = 4000
 MEMBERS = [name for name in {**Opened.__annotations__, **vars(Opened)} if name[0] != "_"]
-
-
-@pytest.fixture(autouse=True)
-def _no_syncs() -> Iterator[None]:
-    with without_syncs():
-        yield
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import ptrarray
-from tests.support.power import materialise, read_tree
+from tests.support.disk import materialise, read_tree
 from tests.support.story import NAME, Tree, booted, essence, repeatable, without_syncs
 
 Read = Callable[[ptrarray.PointerArray], object]

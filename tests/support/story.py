@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 import ptrarray
 from ptrarray.storage.system import files
-from tests.support.power import KilledError, Recording, Site, materialise, read_tree, record
+from tests.support.disk import materialise, read_tree
+from tests.support.recording import KilledError, Recording, Site, record
 
 Array = NDArray[Any]
 Masked = np.ma.MaskedArray[Any, np.dtype[np.float64]]

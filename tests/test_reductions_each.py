@@ -1,0 +1,146 @@
+"""Reductions of each array against numpy on that array alone."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptrarray import reductions
+from ptrarray.errors import BadInputError
+from ptrarray.reductions import Living
+from tests.support.reductions import (
+    COMBINABLE,
+    FEWER,
+    NUMBERS,
+    Stored,
+    assert_same,
+    outcome,
+    precisely,
+    stored,
+    tamed,
+)
+
+pytestmark = pytest.mark.usefixtures("small_blocks")
+# Of two arguments, but blocks of them cannot be combined.
+IN_ORDER = [np.subtract, np.copysign, np.left_shift, np.fmod]
+
+
+@pytest.mark.parametrize("ufunc", [*COMBINABLE, *IN_ORDER])
+@FEWER
+@given(data=st.data(), shuffled=st.booleans())
+def test_reduce_each(ufunc: np.ufunc, data: st.DataObject, shuffled: bool) -> None:
+    # In float16, numpy's loops round after each step or only at the end, depending on the shape.
+    dtypes = [dtype for dtype in NUMBERS if dtype != "f2" or ufunc not in IN_ORDER]
+    shortest = 0 if ufunc.identity is not None else 1
+    store = tamed(data.draw(stored(dtypes, shortest=shortest)), ufunc)
+    if shuffled:
+        order = np.random.default_rng(0).permutation(len(store.starts))
+        store = store._replace(starts=store.starts[order], ends=store.ends[order])
+    found = outcome(lambda: reductions.reduce_each(store, ufunc))
+    one = outcome(
+        lambda: ufunc.reduce(np.ones((1, *store.rows.shape[1:]), store.rows.dtype), axis=0)
+    )
+    if isinstance(one, type):
+        assert found is one
+        return
+    expected = np.empty((len(store.starts), *store.rows.shape[1:]), one.dtype)
+    for i, array in enumerate(store.arrays):
+        if ufunc in IN_ORDER:  # what underflows must underflow here, too
+            with np.errstate(all="ignore"):
+                expected[i] = ufunc.reduce(array, axis=0)
+        else:
+            expected[i] = precisely(ufunc.reduce, array, 0)
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("row_shape", [(), (2,), (70,)])
+def test_arrays_of_many_blocks(row_shape: tuple[int, ...]) -> None:
+    rows = np.random.default_rng(0).integers(-9, 9, (2000, *row_shape)).astype("i4")
+    starts, ends = np.array([1, 3, 3, 1999, 7, 0]), np.array([900, 5, 3, 2000, 1999, 2000])
+    for ufunc in (np.add, np.bitwise_xor):
+        found = reductions.reduce_each(Living(rows, starts, ends), ufunc)
+        expected = [ufunc.reduce(rows[s:e], axis=0) for s, e in zip(starts, ends, strict=True)]
+        assert_same(found, np.array(expected))
+    filled = np.array([0, 1, 3, 4, 5])
+    found = reductions.reduce_each(Living(rows, starts[filled], ends[filled]), np.subtract)
+    assert_same(found[0], np.subtract.reduce(rows[1:900], axis=0))
+    assert_same(found[4], np.subtract.reduce(rows, axis=0))
+    for name in ("mean", "std"):
+        found = getattr(reductions, f"{name}_each")(Living(rows, starts[filled], ends[filled]))
+        np.testing.assert_allclose(found[3], getattr(np, name)(rows[7:1999], axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("ufunc", [np.hypot, np.gcd])
+def test_reduce_each_of_single_rows(ufunc: np.ufunc) -> None:
+    rows, at = np.array([[-4, 4], [6, -6], [-3, 0]]), np.arange(3)
+    # A single row is reduced like any other, so that its sign goes.
+    expected = np.stack([ufunc.reduce(rows[i : i + 1], axis=0) for i in range(3)])
+    assert_same(reductions.reduce_each(Living(rows, at, at + 1), ufunc), expected)
+    assert (expected >= 0).all()
+
+
+def test_reduce_each_in_another_dtype() -> None:
+    store = Living(np.array([100, 100, 100, 7], np.int8), np.array([0, 3, 3]), np.array([3, 4, 3]))
+    found = reductions.reduce_each(store, np.add, dtype=np.int8)
+    assert_same(found, np.array([44, 7, 0], np.int8))
+
+
+def test_reduce_each_names_the_first_empty_array() -> None:
+    starts = np.arange(20)
+    ends = starts + 1
+    ends[[11, 13, 17]] -= 1
+    with pytest.raises(BadInputError, match=r"array 11 is empty, and np\.maximum has no") as caught:
+        reductions.reduce_each(Living(np.zeros(30), starts, ends), np.maximum)
+    assert caught.value.facts["position"] == 11
+
+
+@pytest.mark.parametrize("ufunc", [np.sin, np.divmod, np.modf])
+def test_reduce_each_takes_binary_ufuncs(ufunc: np.ufunc) -> None:
+    with pytest.raises(BadInputError, match="expected a ufunc of two arguments and one result"):
+        reductions.reduce_each(Living(np.arange(3.0), np.array([0]), np.array([3])), ufunc)
+
+
+def test_reduce_each_takes_a_users_own_ufunc() -> None:
+    joined = np.frompyfunc(lambda left, right: left * 10 + right, 2, 1)
+    found = reductions.reduce_each(Living(np.arange(5), np.array([0, 3]), np.array([3, 5])), joined)
+    assert found.tolist() == [12, 34]
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, 2), (3, 11), (4, 3)])
+def test_ranges_outside_the_rows_are_refused(start: int, end: int) -> None:
+    store = Living(np.arange(10), np.array([0, start]), np.array([1, end]))
+    with pytest.raises(BadInputError, match="is not within the rows") as caught:
+        reductions.reduce_each(store, np.add)
+    assert not hasattr(caught.value, "position")
+    if start < end:
+        with pytest.raises(BadInputError, match="is not within the rows"):
+            reductions.reduce(Living(np.arange(10), np.sort(store[1]), np.sort(store[2])), np.add)
+
+
+@pytest.mark.parametrize("ddof", [None, 0, 1])
+@given(store=stored([*NUMBERS, "m8[ms]"]))
+def test_moments_of_each(ddof: int | None, store: Stored) -> None:
+    kwargs = {} if ddof is None else {"ddof": ddof}
+    name = "mean" if ddof is None else "std"
+    with np.errstate(all="raise"), warnings.catch_warnings():
+        warnings.simplefilter("error")  # empty arrays are nan without a warning
+        try:
+            found = getattr(reductions, f"{name}_each")(store, **kwargs)
+        except TypeError:
+            assert store.rows.dtype.kind == "m"
+            assert name == "std"
+            return
+
+    def numpys(rows: np.ndarray, axis: int | None) -> Any:
+        return getattr(np, name)(rows, axis=axis, **kwargs)
+
+    one = numpys(np.ones((2, *store.rows.shape[1:]), store.rows.dtype), 0)
+    expected = np.empty((len(store.starts), *store.rows.shape[1:]), one.dtype)
+    for i, array in enumerate(store.arrays):
+        expected[i] = precisely(numpys, array, 0)
+    assert_same(found, expected)
