@@ -230,9 +230,10 @@ class Source(NamedTuple):
         if kind is not None:
             return made(kind, self.parts(about))
         ((word, content),) = about.items()
-        if word not in _READERS:
+        read = _READERS.get(word)
+        if read is None:
             raise BadInputError(f"a pandas object with {word!r:.40} is not known to this version")
-        return _READERS[word](self, content)
+        return read(self, content)
 
 
 _READERS: dict[str, Callable[[Source, Any], Any]] = {

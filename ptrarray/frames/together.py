@@ -91,8 +91,10 @@ def _frame(pandas: Any, columns: Any, index: Any = None, **rest: Any) -> Any:
 def _index(kind: str) -> Callable[..., Any]:
     def make(pandas: Any, values: Any, name: Any = None, freq: Any = None) -> Any:
         content, dtype = _content(pandas, values)
-        settings = {} if freq is None else {"freq": freq}  # not every kind has one
-        return getattr(pandas, kind)(content, dtype=dtype, name=name, copy=False, **settings)
+        make_index = getattr(pandas, kind)
+        if freq is None:  # not every kind has one
+            return make_index(content, dtype=dtype, name=name, copy=False)
+        return make_index(content, dtype=dtype, name=name, copy=False, freq=freq)
 
     return make
 
