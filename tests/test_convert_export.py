@@ -301,7 +301,7 @@ def test_what_fails_leaves_nothing(
             raise error
         return real(*arguments, **named)
 
-    for target in ("numpy.asarray", "ptrarray.frames.series.to_pandas"):
+    for target in ("numpy.asarray", "ptrarray.convert.export.to_pandas"):
         module, _, name = target.rpartition(".")
         real = getattr(__import__(module, fromlist=[name]), name)
         monkeypatch.setattr(target, lambda *a, real=real, **n: fail(*a, real=real, **n))

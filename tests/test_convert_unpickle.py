@@ -436,3 +436,15 @@ def test_a_pickle_that_is_cut_off(stop: int, tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(raw[:stop])
     with pytest.raises(BadInputError, match="damaged"):
         read(str(tmp_path / "x.pkl"), trust=False)
+
+
+def test_a_name_is_known_in_any_module_of_its_package() -> None:
+    """pandas and numpy moved them more than once."""
+    series = stand_in("pandas.core.series", "Series")
+    assert stand_in("pandas", "Series") is stand_in("pandas.api.yet.another", "Series") is series
+    assert stand_in("numpy._core.multiarray", "scalar") is stand_in(
+        "numpy.core.multiarray", "scalar"
+    )
+    for module in ("pandas_like", "series", "numpy", "pandaspandas.core", ""):
+        with pytest.raises(BadInputError, match="without trust"):
+            rebuild(stand_in(module, "Series")())

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray.frames import together as pandas_together
+from ptrarray.frames import flat, together
 from ptrarray.nested import persistence, tokens
 from ptrarray.nested.decoder import _Decoder
 from ptrarray.nested.leaves import LARGE_DECODERS
@@ -37,7 +37,11 @@ def test_every_operation_is_told() -> None:
 
 
 def test_every_kind_of_parts_is_told() -> None:
-    assert sorted(first_cells("parts")) == sorted(pandas_together._MAKERS)
+    assert sorted(first_cells("parts")) == sorted(together._MAKERS)
+
+
+def test_every_word_of_a_description_is_told() -> None:
+    assert set(first_cells("in metadata")) == {"kind", *flat._READERS}
 
 
 def test_every_kind_of_large_value_is_told() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import ptrarray
 from ptrarray import BadInputError, CorruptStoreError
+from ptrarray.frames.parts import import_pandas
 from tests.support.memory import peak_nbytes
 from tests.support.nested import MEBI, through_codec, through_store
 from tests.test_nested_hostile import forge
@@ -215,7 +216,7 @@ FRAME_OF = ["parts", "DataFrame", "index", "columns", ""]
         [SERIES_OF, ["array", "/a"], 3, None],
         [SERIES_OF, ["array", "/a"], ["list", 3], 1, 2, 3, None],
         [SERIES_OF, ["array", "/a"], *RANGE, ["list", 0]],
-        [["parts", "Series", "values"], ["array", "/a"]],
+        [["parts", "Series", "index"], *RANGE],
         [["parts", "Series", "values", "index", "name", "dtype"], ["array", "/a"], *RANGE, None, 1],
         [FRAME_OF, *BOMB, *RANGE, ["array", "/b"]],
         [FRAME_OF, *RANGE, *BOMB, ["array", "/b"]],
@@ -257,6 +258,7 @@ def test_without_pandas(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forge(path, RANGE)
     assert len(ptrarray.load(path)) == 3
     monkeypatch.setitem(sys.modules, "pandas", None)
+    import_pandas.cache_clear()
     with pytest.raises(ImportError, match="pip install pandas"):
         ptrarray.load(path)
     forge(path, [["list", 2], 1, 2])

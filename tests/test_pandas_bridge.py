@@ -11,7 +11,9 @@ import pytest
 import ptrarray
 from ptrarray.convert import to_frame, to_pandas, to_series
 from ptrarray.errors import BadInputError, UnknownNameError
-from ptrarray.frames import series as pandas_bridge
+from ptrarray.frames.flat import companions_of
+from ptrarray.frames.parts import import_pandas
+from ptrarray.frames.series import describe
 from tests.pickles import make
 
 pd = pytest.importorskip("pandas")
@@ -19,7 +21,7 @@ pd = pytest.importorskip("pandas")
 
 def kept(path: Path, value: Any, **settings: Any) -> Any:
     """Write a value to a store, and return the store."""
-    described = pandas_bridge.describe(value)
+    described = describe(value)
     with ptrarray.create(path, **settings) as writer:
         arrays = {"x": described.values}
         arrays |= {f"x{end}": array for end, array in described.companions.items()}
@@ -31,6 +33,7 @@ def check(found: Any, expected: Any) -> None:
     kind = "series" if isinstance(expected, pd.Series) else "frame"
     getattr(pd.testing, f"assert_{kind}_equal")(found, expected)
     assert found.attrs == expected.attrs
+    assert found.flags.allows_duplicate_labels == expected.flags.allows_duplicate_labels
 
 
 VALUES = [1.5, -2.5]
@@ -72,6 +75,8 @@ MORE = {
     "nullable without null": pd.Series([1, 2], dtype="UInt8"),
     "nullable bool": pd.Series([True, None], dtype="boolean"),
     "nullable float": pd.Series([1.5, None], dtype="Float32"),
+    "nullable index": pd.Series(VALUES, index=pd.Index([1, None], dtype="UInt8", name="i")),
+    "no label twice": pd.Series(VALUES).set_flags(allows_duplicate_labels=False),
     "named by an int": pd.Series(VALUES, name=7),
     "named by numpy": pd.Series(VALUES, name=np.int64(7)),
     "with attrs": pd.Series(VALUES),
@@ -97,7 +102,7 @@ def test_round_trip(tmp_path: Path, key: str) -> None:
     expected = {**make.objects(), **MORE}[key]
     with kept(tmp_path / "s.ptr", expected) as store:
         check(to_pandas(store, "x"), expected)
-        companions = pandas_bridge.companions_of(store.meta["x"]["pandas"])
+        companions = companions_of(store.meta["x"]["pandas"])
         # A mask that is not needed is not written.
         assert {name for name in store if name != "x"} <= {f"x{end}" for end in companions}
         store.verify()
@@ -128,8 +133,8 @@ def test_dates_that_a_frequency_does_not_tell(tmp_path: Path) -> None:
 def test_what_costs_nothing(tmp_path: Path) -> None:
     """Ranges, and dates of a frequency, are no array."""
     for key in ("plain", "months"):
-        assert pandas_bridge.describe(make.objects()[key]).companions == {}
-    assert pandas_bridge.describe(pd.Series(VALUES)).about == {"kind": "series"}
+        assert describe(make.objects()[key]).companions == {}
+    assert describe(pd.Series(VALUES)).about == {"kind": "Series"}
 
 
 def test_any_array_is_a_series_or_a_frame(tmp_path: Path) -> None:
@@ -197,18 +202,18 @@ def test_masked_values_are_not_shown_as_values(tmp_path: Path) -> None:
 )
 def test_refuses(value: Any, problem: str) -> None:
     with pytest.raises(BadInputError, match=problem):
-        pandas_bridge.describe(value)
+        describe(value)
 
 
 def test_refuses_attrs_of_objects() -> None:
     series = pd.Series(VALUES)
     series.attrs = {"a": object()}
     with pytest.raises(BadInputError, match="attrs cannot be kept"):
-        pandas_bridge.describe(series)
+        describe(series)
 
 
 def test_an_index_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    about = {"kind": "series", "index": {"kind": "spiral"}}
+    about = {"kind": "Series", "index": {"kind": "spiral"}}
     with ptrarray.create(tmp_path / "s.ptr") as writer:
         writer.write({"x": [1, 2]}, meta={"x": {"pandas": about}})
     with pytest.raises(BadInputError, match="'spiral' is not known to this version"):
@@ -221,6 +226,7 @@ def test_without_pandas_it_says_what_to_install(
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("ptrarray.frames.index.importlib.import_module", absent)
+    monkeypatch.setattr("ptrarray.frames.parts.importlib.import_module", absent)
+    import_pandas.cache_clear()
     with pytest.raises(ImportError, match="pip install pandas"):
         to_series({"x": np.zeros(2)}, "x")  # type: ignore[arg-type]

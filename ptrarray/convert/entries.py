@@ -9,7 +9,7 @@ import numpy as np
 
 from ptrarray.convert.unpickle.rebuild import Unreadable
 from ptrarray.errors import BadInputError
-from ptrarray.frames import series as pandas_bridge
+from ptrarray.frames.series import describe, is_pandas
 from ptrarray.rows.types import Array
 
 
@@ -92,8 +92,8 @@ def _of_mapping(value: Mapping[Any, Any], key: str, keep_index: bool) -> Iterato
 def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
     if isinstance(value, Unreadable):
         raise BadInputError(value.problem)
-    if pandas_bridge.is_pandas(value):
-        described = pandas_bridge.describe(value, index=keep_index)
+    if is_pandas(value):
+        described = describe(value, index=keep_index)
         return Entry(key, described.values, described.companions, {"pandas": described.about})
     is_number = isinstance(value, bool | int | float | complex | np.generic)
     if not isinstance(value, np.ndarray | list | tuple) and not is_number:

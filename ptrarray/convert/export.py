@@ -20,14 +20,16 @@ from ptrarray.convert.escape import archive_path, file_name
 from ptrarray.convert.formats.h5 import LAYOUT, META, import_h5py
 from ptrarray.convert.report import Failure, Report
 from ptrarray.errors import BadInputError
-from ptrarray.frames import series as pandas_bridge
-from ptrarray.frames.series import MASK
+from ptrarray.frames.flat import companions_of
+from ptrarray.frames.series import to_pandas
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
 
 _Put = Callable[[str, Any], None]
 _Store = str | os.PathLike[str] | PointerArray
+
+MASK = "/.mask"
 
 
 def to_npz(store: _Store, out: str | os.PathLike[str], *, progress: bool = True) -> Report:
@@ -150,7 +152,7 @@ def to_pickles(store: _Store, out: str | os.PathLike[str], *, progress: bool = T
             for name in names:
                 try:
                     with _new_member(folder, f"{file_name(name)}.pkl") as file:
-                        value = pandas_bridge.to_pandas(opened, name)
+                        value = to_pandas(opened, name)
                         pickle.dump(_owned(value), file, protocol=5)
                     report.converted += 1
                 except (BadInputError, OSError, ImportError) as error:
@@ -305,7 +307,7 @@ def _companions(store: PointerArray) -> set[str]:
     for name in store:
         about = store.meta[name].get("pandas")
         if about is not None:
-            found.update(name + end for end in pandas_bridge.companions_of(about))
+            found.update(name + end for end in companions_of(about))
     return found
 
 

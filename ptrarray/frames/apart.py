@@ -1,20 +1,20 @@
 """pandas objects as arrays, strings and names.
 
-Wherever its objects stand on numpy arrays, those are what is handed on. pandas is
-imported only when there is something of it.
+Wherever its objects stand on numpy arrays, those are what is handed on. What is as pandas
+makes it by default is left out. pandas is imported only when there is something of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timezone
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
-from ptrarray.frames.index import import_pandas
-from ptrarray.frames.parts import RUN_LENGTH, Items, Parts
+from ptrarray.frames.parts import RUN_LENGTH, Items, Parts, import_pandas
 
 Array = npt.NDArray[Any]
 
@@ -38,24 +38,36 @@ def take_apart(value: Any) -> Parts | None:
     return take(value) if take and kind is getattr(pandas, kind.__name__, None) else None
 
 
-def _series(series: Any) -> Parts:
-    attributes = {"values": _content(series), "index": series.index, "name": series.name}
-    return Parts("Series", attributes | _extras(series))
+def series_parts(series: Any) -> Parts:
+    """Return the parts of a Series, also of one of a class derived from it."""
+    return Parts("Series", {"values": _content(series), **_labels(series), **_name(series)})
 
 
-def _extras(value: Any) -> dict[str, Any]:
-    """Return what few objects have."""
-    extras: dict[str, Any] = {"attrs": dict(value.attrs)} if value.attrs else {}
+def _labels(value: Any) -> dict[str, Any]:
+    """Return the index of a Series or DataFrame, and what few of them have."""
+    index = value.index
+    is_counted = isinstance(index, import_pandas().RangeIndex) and (
+        (index.start, index.step, index.name) == (0, 1, None)
+    )
+    labels: dict[str, Any] = {} if is_counted else {"index": index}
+    if value.attrs:
+        labels["attrs"] = dict(value.attrs)
     if not value.flags.allows_duplicate_labels:
-        extras["allows_duplicate_labels"] = False
-    return extras
+        labels["allows_duplicate_labels"] = False
+    return labels
+
+
+def _name(value: Any) -> dict[str, Any]:
+    name = value.name
+    return {} if name is None else {"name": name}
 
 
 def _content(value: Any) -> Any:
     """Return the values of a Series, index or column: as an array if their dtype is numpy's."""
-    if value.dtype == object:
-        return _listed(value.to_numpy())
-    return value.to_numpy() if isinstance(value.dtype, np.dtype) else value.array
+    dtype = value.dtype
+    if not isinstance(dtype, np.dtype):
+        return value.array
+    return _listed(value.to_numpy()) if dtype.hasobject else value.to_numpy()
 
 
 def _listed(values: Any, has_missing: bool = False) -> Items:
@@ -63,26 +75,33 @@ def _listed(values: Any, has_missing: bool = False) -> Items:
 
     def chunks() -> Iterator[Sequence[Any]]:
         for at in range(0, len(values), RUN_LENGTH):
-            chunk = values[at : at + RUN_LENGTH].tolist()
+            # pandas takes longer for a part than numpy.
+            part = values if len(values) <= RUN_LENGTH else values[at : at + RUN_LENGTH]
+            chunk = part.tolist()
             yield [item if type(item) is str else None for item in chunk] if has_missing else chunk
 
     return Items(len(values), chunks())
 
 
-def _frame(frame: Any) -> Parts:
-    # Columns are told without a word in between: obj['frame']['price'].
-    attributes = {"index": frame.index, "columns": frame.columns, "": _columns(frame)}
-    return Parts("DataFrame", attributes | _extras(frame))
+def frame_parts(frame: Any, columns: Any) -> Parts:
+    """Return the parts of a DataFrame, also of one of a class derived from it."""
+    # Columns have no word in between in messages: obj['frame']['price'].
+    return Parts("DataFrame", {"columns": frame.columns, "": columns, **_labels(frame)})
 
 
-def _columns(frame: Any) -> Any:
-    """Return the one array that a frame lies in, or else its columns."""
+def contents(frame: Any) -> list[Any]:
+    """Return the values of each column, as those of a Series."""
     bare = type(frame)(frame, copy=False)  # without attrs, which pandas copies with each column
-    contents = [_content(bare.iloc[:, position]) for position in range(frame.shape[1])]
-    whole = _whole(contents) if len(frame) else None
-    if whole is not None:
-        return whole
-    return Items(len(contents), iter([contents]), list(frame.columns))
+    return [_content(bare.iloc[:, position]) for position in range(frame.shape[1])]
+
+
+def _frame(frame: Any) -> Parts:
+    """Take apart a DataFrame: the one array that it lies in, or else its columns."""
+    columns = contents(frame)
+    whole = _whole(columns) if len(frame) else None
+    if whole is None:
+        return frame_parts(frame, Items(len(columns), iter([columns]), list(frame.columns)))
+    return frame_parts(frame, whole)
 
 
 def _whole(columns: list[Any]) -> Array | None:
@@ -102,15 +121,31 @@ def _whole(columns: list[Any]) -> Array | None:
 
 
 def _index(index: Any) -> Parts:
-    attributes = {"values": _content(index), "name": index.name}
-    if getattr(index, "freq", None) is not None:
-        attributes["freq"] = index.freqstr
+    freq = _freq(index)
+    attributes = {"values": _content(index), **_name(index)} | ({"freq": freq} if freq else {})
     return Parts(type(index).__name__, attributes)
+
+
+def _freq(index: Any) -> str | None:
+    """Return the frequency of dates as text, or None: no text has the holidays of a calendar."""
+    freq, pandas = getattr(index, "freq", None), import_pandas()
+    if freq is None:
+        return None
+    text: str = freq.freqstr
+    try:
+        if getattr(index, "tz", None) is not None and pandas.__version__ < "3":
+            # It may be left from another zone, in which the dates had it.
+            index = index[:]
+            index.freq = None
+            index.freq = text
+        return text if pandas.tseries.frequencies.to_offset(text) == freq else None
+    except ValueError:
+        return None
 
 
 def _range_index(index: Any) -> Parts:
     bounds = {"start": index.start, "stop": index.stop, "step": index.step}
-    return Parts("RangeIndex", {**bounds, "name": index.name})
+    return Parts("RangeIndex", bounds | _name(index))
 
 
 def _multi_index(index: Any) -> Parts:
@@ -119,15 +154,15 @@ def _multi_index(index: Any) -> Parts:
     return Parts("MultiIndex", attributes)
 
 
+INDEXES = ("Index", "DatetimeIndex", "TimedeltaIndex", "CategoricalIndex")
+NULLABLE = ("IntegerArray", "FloatingArray", "BooleanArray")
+
 _APART: dict[str, Callable[[Any], Parts]] = {
-    "Series": _series,
+    "Series": series_parts,
     "DataFrame": _frame,
-    "Index": _index,
-    "DatetimeIndex": _index,
-    "TimedeltaIndex": _index,
-    "CategoricalIndex": _index,
     "RangeIndex": _range_index,
     "MultiIndex": _multi_index,
+    **dict.fromkeys(INDEXES, _index),
 }
 
 
@@ -142,7 +177,8 @@ def _array(pandas: Any, array: Any) -> Parts:
         values = _listed(array, has_missing=True)
         return Parts("strings", {"values": values, "storage": dtype.storage, "na_value": na_value})
     if isinstance(dtype, pandas.DatetimeTZDtype):
-        return _zoned(pandas, array)
+        moments = array.asi8.view(f"M8[{array.unit}]")
+        return Parts("zoned", {"values": moments, "zone": _zone(pandas, dtype)})
     if type(array).__name__ in NULLABLE:
         return Parts(type(array).__name__, {"values": array._data, "mask": array._mask})
     raise BadInputError(
@@ -152,19 +188,19 @@ def _array(pandas: Any, array: Any) -> Parts:
     )
 
 
-NULLABLE = ("IntegerArray", "FloatingArray", "BooleanArray")
-
-
-def _zoned(pandas: Any, array: Any) -> Parts:
-    """Take apart datetimes with a time zone, kept as those of UTC."""
-    zone = str(array.tz)
+def _zone(pandas: Any, dtype: Any) -> str:
+    """Return the name of a time zone: of the zone database, or of a fixed offset from UTC."""
+    tz = dtype.tz
     try:
-        is_known_by_name = pandas.DatetimeTZDtype(array.unit, zone) == array.dtype
+        name = getattr(tz, "key", None) or getattr(tz, "zone", None)  # zoneinfo and pytz
+        name = name or str(timezone(tz.utcoffset(None)))
+        # pandas reads UTC+01:00:30 as UTC+01:00.
+        found = pandas.DatetimeTZDtype(dtype.unit, name).tz
+        is_same = found.utcoffset(None) == tz.utcoffset(None)
     except Exception:  # noqa: BLE001 each library of time zones has its own
-        is_known_by_name = False
-    if not is_known_by_name:
+        is_same = False
+    if not is_same:
         raise BadInputError(
-            f"has dtype {array.dtype}, whose time zone cannot be found by its name",
-            found=str(array.dtype),
+            f"has dtype {dtype}, whose time zone cannot be found by its name", found=str(dtype)
         )
-    return Parts("zoned", {"values": array.asi8.view(f"M8[{array.unit}]"), "zone": zone})
+    return str(name)

@@ -1,8 +1,10 @@
-"""What stands between the codec and objects of other libraries."""
+"""What stands between a store and objects of other libraries: their parts, by name."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 # Values that go into one chunk or token, if they are plain: more makes nothing faster.
@@ -17,11 +19,16 @@ class Parts(NamedTuple):
     kind : str
         What it is to be put together as.
     attributes : mapping
-        From name to value, each of what can be dumped.
+        From name to value: arrays, `Items`, lists, scalars and names, or objects of the
+        library, which have parts of their own.
     """
 
     kind: str
     attributes: Mapping[str, Any]
+
+    def without(self, name: str) -> Parts:
+        """Return the parts but one that may be left out."""
+        return Parts(self.kind, {k: v for k, v in self.attributes.items() if k != name})
 
 
 class Items(NamedTuple):
@@ -40,3 +47,18 @@ class Items(NamedTuple):
     length: int
     chunks: Iterator[Sequence[Any]]
     labels: Sequence[Any] | None = None
+
+
+@cache
+def import_pandas() -> Any:
+    """Return pandas.
+
+    Raises
+    ------
+    ImportError
+        That says how to install it.
+    """
+    try:
+        return importlib.import_module("pandas")
+    except ImportError as error:
+        raise ImportError("Series and DataFrames need pandas: pip install pandas") from error

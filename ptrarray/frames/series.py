@@ -1,56 +1,23 @@
-"""pandas objects as arrays with metadata, and back as Series and DataFrames on views.
+"""Series and DataFrames of numbers and dates as arrays of a store, and back on its memory.
 
-A Series lies under its name as its values; what else there is of it is in the metadata of that
-name, under the key ``"pandas"``. An index that numbers cannot tell (not a range, not dates of a
-frequency) is a companion array, whose name is that of the Series and `INDEX`. A DataFrame is
-a 2-D array if its columns have one dtype, else a structured one with a field for each column.
-
-====================== ===========================================================================
-key of ``"pandas"``    content
-====================== ===========================================================================
-kind                   ``"series"`` or ``"frame"``
-name                   label of a Series, as `_label` keeps it; absent if None
-index                  how the index is made, see `ptrarray.frames.index`; absent if 0, 1, 2, …
-columns                the same for the columns of a DataFrame, with its arrays as bytes in it
-dtype                  of a Series' values, if not that of the array; of a DataFrame a map by field
-attrs                  as the object has them; absent if empty
-====================== ===========================================================================
+How they lie there, as arrays and metadata under the key ``"pandas"``, is told in `ptrarray.frames.flat`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import msgpack
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
-from ptrarray.frames import index as pandas_index
-from ptrarray.frames.index import INDEX, import_pandas, label, unlabel
-
-MASK = "/.mask"
+from ptrarray.frames.apart import NULLABLE, contents, frame_parts, series_parts
+from ptrarray.frames.flat import Described, Source, describe_parts
+from ptrarray.frames.parts import Parts, import_pandas
+from ptrarray.frames.together import made
 
 Array = npt.NDArray[Any]
-
-
-class Described(NamedTuple):
-    """A pandas object as what a store keeps.
-
-    Attributes
-    ----------
-    values : ndarray
-        What lies under the name.
-    companions : dict from str to ndarray
-        What lies under the name with the key behind it.
-    about : dict
-        What the metadata have under ``"pandas"``.
-    """
-
-    values: Array
-    companions: dict[str, Array]
-    about: dict[str, Any]
 
 
 class Store(Protocol):
@@ -98,91 +65,63 @@ def describe(value: Any, *, index: bool = True) -> Described:
     Examples
     --------
     >>> import pandas as pd
-    >>> describe(pd.Series([1.5, 2.5], index=[10, 20], name="x"))
-    Described(values=array([1.5, 2.5]), companions={'/.index': array([10, 20])}, \
-about={'kind': 'series', 'name': 'x', 'index': {'kind': 'array'}})
+    >>> values, companions, about = describe(pd.Series([1.5, 2.5], index=[10, 20], name="x"))
+    >>> values, companions
+    (array([1.5, 2.5]), {'/.index': array([10, 20])})
+    >>> about["name"], about["index"]
+    ('x', {'kind': 'Index', 'values': {'array': '/.index'}})
     """
-    pd = import_pandas()
-    about: dict[str, Any] = {}
-    companions: dict[str, Array] = {}
-    if isinstance(value, pd.Series):
-        about["kind"] = "series"
-        if value.name is not None:
-            about["name"] = label(value.name, "the Series")
-        values = _column(value, "", "the Series", about, companions)
+    _check(value, index)
+    parts = parts_of(value)
+    return describe_parts(parts if index else parts.without("index"))
+
+
+def parts_of(value: Any) -> Parts:
+    """Return the parts of a Series or DataFrame, that of its columns being one array if it can."""
+    if isinstance(value, import_pandas().Series):
+        return series_parts(value)
+    dtypes = set(value.dtypes) or {np.dtype(float)}
+    dtype = dtypes.pop()
+    is_one = isinstance(dtype, np.dtype) and not (dtypes or dtype.hasobject)
+    return frame_parts(value, value.to_numpy(dtype) if is_one else contents(value))
+
+
+def _check(value: Any, index: bool) -> None:
+    """Raise an error for values that are not numbers or dates, and for an index that is not kept."""
+    if isinstance(value, import_pandas().Series):
+        _check_values(value.dtype, "the Series")
     else:
-        about["kind"] = "frame"
-        values = _table(value, about, companions)
-    spec, arrays = pandas_index.describe(value.index) if index else (None, {})
-    if spec is not None:
-        about["index"] = spec
-        companions |= {INDEX + suffix: array for suffix, array in arrays.items()}
-    if value.attrs:
-        about["attrs"] = _checked_attrs(value.attrs)
-    return Described(values, companions, about)
+        for label, dtype in value.dtypes.items():
+            _check_values(dtype, f"column {label!r:.40}")
+        _check_index(value.columns)
+    if index:
+        _check_index(value.index)
 
 
-def _checked_attrs(attrs: Any) -> Any:
-    try:
-        return msgpack.unpackb(msgpack.packb(attrs), strict_map_key=True)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BadInputError(
-            f"its attrs cannot be kept: {error}; delete them, with convert= if this is an import"
-        ) from error
+def _check_values(dtype: Any, what: str) -> None:
+    if not _is_numbers(dtype):
+        problem = "only numbers and dates are kept as arrays, convert= may turn it into those"
+        raise BadInputError(f"{what} has dtype {dtype}; {problem}", found=str(dtype))
 
 
-def _column(
-    column: Any, suffix: str, what: str, about: dict[str, Any], companions: dict[str, Array]
-) -> Array:
-    """Return the values of a Series; note what an array cannot tell of them."""
-    dtype = column.dtype
+def _is_numbers(dtype: Any) -> bool:
     if isinstance(dtype, np.dtype):
-        array: Array = column.to_numpy()
-        if array.dtype.hasobject:
-            raise BadInputError(
-                f"{what} has dtype object; only numbers and dates are kept as arrays, "
-                "convert= may turn it into those",
-                found="object",
-            )
-        return array
-    if getattr(dtype, "tz", None) is not None:
-        about["dtype"] = {"zone": pandas_index.zone(dtype.tz)}
-        return np.asarray(pandas_index.utc_of(column.array))
-    data, missing = getattr(column.array, "_data", None), getattr(column.array, "_mask", None)
-    if not isinstance(data, np.ndarray) or not isinstance(missing, np.ndarray):
-        raise BadInputError(
-            f"{what} has dtype {dtype}; only numbers and dates are kept as arrays, "
-            "convert= may turn it into those",
-            found=str(dtype),
+        return not dtype.hasobject
+    is_zoned = isinstance(dtype, import_pandas().DatetimeTZDtype)
+    return is_zoned or dtype.construct_array_type().__name__ in NULLABLE
+
+
+def _check_index(index: Any) -> None:
+    pd, dtype = import_pandas(), index.dtype
+    if isinstance(index, pd.MultiIndex):
+        for level in index.levels:
+            _check_index(level)
+    elif not (_is_numbers(dtype) or isinstance(dtype, pd.StringDtype) or dtype == object):
+        what = f"the index is a {type(index).__name__} of {dtype}, which is not kept"
+        advice = (
+            "turn it into text or numbers (with convert= if this is an import), or leave it out"
         )
-    about["dtype"] = {"nullable": str(dtype)}
-    if missing.any():
-        companions[MASK + suffix] = missing
-    return data
-
-
-def _table(frame: Any, about: dict[str, Any], companions: dict[str, Array]) -> Array:
-    about["columns"] = pandas_index.inlined(frame.columns)
-    if not len(frame.columns):
-        return np.empty((len(frame), 0))
-    dtypes = set(frame.dtypes)
-    if len(dtypes) == 1 and isinstance(next(iter(dtypes)), np.dtype):
-        array: Array = frame.to_numpy()
-        if not array.dtype.hasobject:
-            return array
-    fields, special = {}, {}
-    for i, column in enumerate(frame.columns):
-        found: dict[str, Any] = {}
-        what = f"column {column!r:.40}"
-        fields[f"c{i}"] = _column(frame.iloc[:, i], f"/c{i}", what, found, companions)
-        if found:
-            special[f"c{i}"] = found["dtype"]
-    if special:
-        about["dtype"] = special
-    table = np.empty(len(frame), [(key, array.dtype) for key, array in fields.items()])
-    for key, array in fields.items():
-        table[key] = array
-    return table
+        raise BadInputError(f"{what}: reset it, {advice}", found=str(dtype))
 
 
 # And back -----------------------------------------------------------------------------------------
@@ -224,21 +163,7 @@ def to_series(store: Store, name: str) -> Any:
     1    2.5
     dtype: float64
     """
-    pd = import_pandas()
-    values, about = _plain(store, name), _about(store, name)
-    if values.ndim != 1 or about.get("kind", "series") != "series":
-        raise BadInputError(
-            f"array {name!r} is {_kind_of(values, about)}, not a Series: use to_frame",
-            name=name,
-            found=_kind_of(values, about),
-            expected="series",
-        )
-    index = _read_index(store, name, about)
-    column = _restored(store, name, "", values, about.get("dtype"))
-    series = pd.Series(column, index=index, name=unlabel(about.get("name")), copy=False)
-    if "attrs" in about:
-        series.attrs = about["attrs"]
-    return series
+    return _read(store, name, "Series")
 
 
 def to_frame(store: Store, name: str) -> Any:
@@ -270,31 +195,7 @@ def to_frame(store: Store, name: str) -> Any:
     0  1  2
     1  3  4
     """
-    pd = import_pandas()
-    values, about = _plain(store, name), _about(store, name)
-    is_table = values.ndim == 2 or (values.ndim == 1 and values.dtype.names is not None)
-    if not is_table or about.get("kind", "frame") != "frame":
-        raise BadInputError(
-            f"array {name!r} is {_kind_of(values, about)}, not a DataFrame: use to_series",
-            name=name,
-            found=_kind_of(values, about),
-            expected="frame",
-        )
-    index = _read_index(store, name, about)
-    if values.dtype.names is None:
-        frame = pd.DataFrame(values, index=index, copy=False)
-    else:
-        special = about.get("dtype", {})
-        fields = {
-            key: _restored(store, name, f"/{key}", values[key], special.get(key))
-            for key in values.dtype.names
-        }
-        frame = pd.DataFrame(fields, index=index, copy=False)
-    if "columns" in about:
-        frame.columns = pandas_index.from_inlined(about["columns"])
-    if "attrs" in about:
-        frame.attrs = about["attrs"]
-    return frame
+    return _read(store, name, "DataFrame")
 
 
 def to_pandas(store: Store, name: str) -> Any:
@@ -308,26 +209,33 @@ def to_pandas(store: Store, name: str) -> Any:
     kind = _about(store, name).get("kind")
     if kind is None:
         return store[name]
-    return to_series(store, name) if kind == "series" else to_frame(store, name)
+    return to_series(store, name) if kind == "Series" else to_frame(store, name)
 
 
-def companions_of(about: Mapping[str, Any]) -> list[str]:
-    """Return what the names of an object's companions may end in, from its metadata.
+def _read(store: Store, name: str, kind: str) -> Any:
+    """Return an array as an object of a kind, Series or DataFrame."""
+    values, about = _plain(store, name), _about(store, name)
+    fields = values.dtype.names
+    is_series = kind == "Series"
+    fits = values.ndim == 1 if is_series else values.ndim == (1 if fields else 2)
+    if not fits or about.get("kind", kind) != kind:
+        raise _not_a(kind, name, values, about)
+    source = Source(values, lambda suffix: _plain(store, name + suffix))
+    if is_series:
+        return made(kind, {"values": values, **source.parts(about)})
+    parts: dict[str, Any] = {"": [values[field] for field in fields] if fields else values}
+    if "columns" not in about:
+        parts["columns"] = import_pandas().Index(fields or range(values.shape[1]))
+    return made(kind, parts | source.parts(about))
 
-    Examples
-    --------
-    >>> companions_of({"kind": "series", "index": {"kind": "array"}})
-    ['/.index']
-    """
-    suffixes = [INDEX + suffix for suffix in pandas_index.suffixes(about.get("index"))]
-    special = about.get("dtype", {})
-    if "nullable" in special:
-        return [*suffixes, MASK]
-    return suffixes + [
-        f"{MASK}/{key}"
-        for key, dtype in special.items()
-        if isinstance(dtype, Mapping) and "nullable" in dtype
-    ]
+
+def _not_a(kind: str, name: str, values: Array, about: Mapping[str, Any]) -> BadInputError:
+    words = {"Series": "series", "DataFrame": "frame"}
+    found = words.get(about.get("kind", ""), f"{values.dtype} of shape {values.shape}")
+    expected = words.pop(kind)
+    (other,) = words.values()
+    what = f"array {name!r} is {found}, not a {kind}: use to_{other}"
+    return BadInputError(what, name=name, found=found, expected=expected)
 
 
 def _about(store: Any, name: str) -> Mapping[str, Any]:
@@ -340,36 +248,8 @@ def _plain(store: Store, name: str) -> Array:
     values = store[name]
     if isinstance(values, np.ma.MaskedArray):
         if values.mask.any():
-            raise BadInputError(
-                f"array {name!r} has masked values, which pandas would not see: read store[name]",
-                name=name,
-            )
+            what = "has masked values, which pandas would not see: read store[name]"
+            raise BadInputError(f"array {name!r} {what}", name=name)
         values = values.data
     array: Array = values
     return array
-
-
-def _kind_of(values: Array, about: Mapping[str, Any]) -> str:
-    return str(about.get("kind", f"{values.dtype} of shape {values.shape}"))
-
-
-def _read_index(store: Store, name: str, about: Mapping[str, Any]) -> Any:
-    spec = about.get("index")
-    if spec is None:
-        return None
-    return pandas_index.restored(spec, lambda suffix: _plain(store, name + INDEX + suffix))
-
-
-def _restored(store: Any, name: str, suffix: str, values: Array, dtype: Any) -> Any:
-    """Return values with the dtype that only pandas has."""
-    if dtype is None:
-        return values
-    pd = import_pandas()
-    if "zone" in dtype:
-        return pd.Series(pandas_index.in_zone(values, dtype["zone"]), copy=False).array
-    try:
-        missing = _plain(store, name + MASK + suffix)
-    except KeyError:
-        missing = np.zeros(len(values), bool)
-    kind = {"b": "BooleanArray", "f": "FloatingArray"}.get(values.dtype.kind, "IntegerArray")
-    return getattr(pd.arrays, kind)(values, missing, copy=False)

@@ -1,4 +1,4 @@
-"""pandas objects of their parts, standing on the arrays given.
+"""pandas objects put together of their parts, on the arrays given.
 
 Parts may come from a file that nobody should trust: whatever does not fit raises,
 and nothing is as large as a number in a file says.
@@ -6,14 +6,14 @@ and nothing is as large as a number in a file says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ptrarray.frames.apart import NULLABLE
-from ptrarray.frames.index import import_pandas
-from ptrarray.frames.parts import Parts
+from ptrarray.errors import BadInputError
+from ptrarray.frames.apart import INDEXES, NULLABLE
+from ptrarray.frames.parts import Parts, import_pandas
 
 
 def put_together(parts: Parts) -> Any:
@@ -23,24 +23,45 @@ def put_together(parts: Parts) -> Any:
     ------
     ImportError
         If pandas is missing.
+    BadInputError
+        For a kind that only a later version knows.
     Exception
         Of any kind, for parts that do not fit.
     """
-    make = _MAKERS[parts.kind]
-    attributes = {name or "columns_": value for name, value in parts.attributes.items()}
+    return made(*parts)
+
+
+def made(kind: str, attributes: Mapping[str, Any]) -> Any:
+    """Return an object of a kind; the same as `put_together`."""
+    make = _MAKERS.get(kind)
+    if make is None:
+        raise BadInputError(f"a pandas object of kind {kind!r:.40} is not known to this version")
     return make(import_pandas(), **attributes)
 
 
-def _series(pandas: Any, values: Any, index: Any, name: Any, **extras: Any) -> Any:
-    content = _content(pandas, values)
+def _series(pandas: Any, values: Any, index: Any = None, name: Any = None, **extras: Any) -> Any:
+    content, dtype = _content(pandas, values)
     _check_labels(pandas, content, index)
-    series = pandas.Series(content, index=index, name=name, dtype=content.dtype, copy=False)
-    return _with_extras(series, **extras)
+    series = pandas.Series(content, index=index, name=name, dtype=dtype, copy=False)
+    return _with_extras(series, **extras) if extras else series
+
+
+def _content(pandas: Any, values: Any) -> tuple[Any, Any]:
+    """Return the values of one column, and the dtype that pandas must not infer from them."""
+    if type(values) is list:
+        values = np.fromiter(values, object, len(values))
+    is_array = isinstance(values, np.ndarray)
+    if not (is_array or isinstance(values, pandas.api.extensions.ExtensionArray)):
+        raise TypeError(f"values are a {type(values).__name__}")
+    if values.ndim != 1:
+        raise ValueError(f"values of shape {values.shape}")
+    # Of objects that are all str it would make text.
+    return values, object if is_array and values.dtype.hasobject else None
 
 
 def _check_labels(pandas: Any, content: Any, index: Any) -> None:
     # What is shorter than its index could be spread over it.
-    if not isinstance(index, pandas.Index) or len(content) != len(index):
+    if index is not None and not (isinstance(index, pandas.Index) and len(content) == len(index)):
         raise ValueError(f"{len(content)} values with labels that are not as many")
 
 
@@ -52,47 +73,33 @@ def _with_extras(value: Any, attrs: Any = None, allows_duplicate_labels: bool = 
     return value
 
 
-def _content(pandas: Any, values: Any) -> Any:
-    """Return one column's values."""
-    if type(values) is list:
-        return np.fromiter(values, object, len(values))
-    is_array = isinstance(values, np.ndarray | pandas.api.extensions.ExtensionArray)
-    if not is_array or values.ndim != 1:
-        raise TypeError(f"values are a {type(values).__name__}")
-    return values
-
-
-def _frame(pandas: Any, index: Any, columns: Any, columns_: Any, **extras: Any) -> Any:
-    if type(columns_) is np.ndarray:
-        if columns_.ndim != 2:
-            raise ValueError(f"a frame of shape {columns_.shape}")
-        _check_labels(pandas, columns_, index)
-        frame = pandas.DataFrame(columns_, index=index, columns=columns, copy=False)
-        return _with_extras(frame, **extras)
-    contents = [_content(pandas, values) for values in columns_]
-    _check_labels(pandas, contents, columns)
-    for content in contents:
-        _check_labels(pandas, content, index)
-    made = {
-        position: pandas.Series(content, index=index, dtype=content.dtype, copy=False)
-        for position, content in enumerate(contents)
-    }
+def _frame(pandas: Any, columns: Any, index: Any = None, **rest: Any) -> Any:
+    values = rest.pop("")
+    if type(values) is np.ndarray:
+        if values.ndim != 2:
+            raise ValueError(f"a frame of shape {values.shape}")
+        _check_labels(pandas, values, index)
+        frame = pandas.DataFrame(values, index=index, columns=columns, copy=False)
+        return _with_extras(frame, **rest)
+    _check_labels(pandas, values, columns)
+    made = {position: _series(pandas, column, index) for position, column in enumerate(values)}
     frame = pandas.DataFrame(made, index=index, copy=False)
     frame.columns = columns
-    return _with_extras(frame, **extras)
+    return _with_extras(frame, **rest)
 
 
 def _index(kind: str) -> Callable[..., Any]:
-    def make(pandas: Any, values: Any, name: Any, **freq: Any) -> Any:
-        content = _content(pandas, values)
-        if kind == "Index":
-            return pandas.Index(content, dtype=content.dtype, name=name, copy=False)
-        return getattr(pandas, kind)(content, name=name, copy=False, **freq)
+    def make(pandas: Any, values: Any, name: Any = None, freq: Any = None) -> Any:
+        content, dtype = _content(pandas, values)
+        make_index = getattr(pandas, kind)
+        if freq is None:  # not every kind has one
+            return make_index(content, dtype=dtype, name=name, copy=False)
+        return make_index(content, dtype=dtype, name=name, copy=False, freq=freq)
 
     return make
 
 
-def _range_index(pandas: Any, start: Any, stop: Any, step: Any, name: Any) -> Any:
+def _range_index(pandas: Any, start: Any, stop: Any, step: Any, name: Any = None) -> Any:
     return pandas.RangeIndex(start, stop, step, name=name)
 
 
@@ -108,23 +115,27 @@ def _categorical(pandas: Any, codes: Any, categories: Any, ordered: Any) -> Any:
 def _strings(pandas: Any, values: Any, storage: Any, na_value: Any) -> Any:
     if type(values) is not list or not {str, type(None)}.issuperset(map(type, values)):
         raise TypeError("values that are not str")
-    missing = {} if na_value == "NA" else {"na_value": np.nan}  # pandas 2 takes no na_value
+    missing = {} if na_value == "NA" else {"na_value": np.nan}
     try:
         dtype = pandas.StringDtype(storage, **missing)
     except ImportError:  # pyarrow is missing here
         dtype = pandas.StringDtype("python", **missing)
+    except TypeError:  # before pandas 2.3 there is only the other kind
+        return np.array(values, object)
     return pandas.array(values, dtype=dtype)
 
 
 def _zoned(pandas: Any, values: Any, zone: Any) -> Any:
     unit, _ = np.datetime_data(values.dtype)
     # As integers they are moments, not what a clock shows.
-    return pandas.array(values.view(np.int64), dtype=pandas.DatetimeTZDtype(unit, zone))
+    moments = values.astype(f"M8[{unit}]", copy=False).view(np.int64)
+    return pandas.array(moments, dtype=pandas.DatetimeTZDtype(unit, zone))
 
 
 def _nullable(kind: str) -> Callable[..., Any]:
-    def make(pandas: Any, values: Any, mask: Any) -> Any:
-        return getattr(pandas.arrays, kind)(values, mask, copy=False)
+    def make(pandas: Any, values: Any, mask: Any = None) -> Any:
+        missing = np.zeros(len(values), bool) if mask is None else mask
+        return getattr(pandas.arrays, kind)(values, missing, copy=False)
 
     return make
 
@@ -132,14 +143,11 @@ def _nullable(kind: str) -> Callable[..., Any]:
 _MAKERS: dict[str, Callable[..., Any]] = {
     "Series": _series,
     "DataFrame": _frame,
-    "Index": _index("Index"),
-    "DatetimeIndex": _index("DatetimeIndex"),
-    "TimedeltaIndex": _index("TimedeltaIndex"),
-    "CategoricalIndex": _index("CategoricalIndex"),
     "RangeIndex": _range_index,
     "MultiIndex": _multi_index,
     "Categorical": _categorical,
     "strings": _strings,
     "zoned": _zoned,
+    **{kind: _index(kind) for kind in INDEXES},
     **{kind: _nullable(kind) for kind in NULLABLE},
 }

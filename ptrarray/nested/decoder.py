@@ -1,4 +1,4 @@
-"""A skeleton back into an object; whatever is in the skeleton, this ends, and in an object or an error."""
+"""A skeleton back into an object: whatever is in it, this ends with an object or an error."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ class _Decoder:
         # Records have the same few keys again and again.
         self._keys: dict[str, str] = {}
         self._openers: dict[str, Callable[..., Any]] = {
-            "text": self._text, "list": self._list, "run": self._run, "record": self._record, "tuple": self._tuple, "dict": self._dict, "parts": self._parts,
-            "set": self._set, "frozenset": self._frozenset, "ref": self._ref,
-            "array": self._array, "masked array": self._masked_array, "large": self._large,
-            **DECODERS,
+            "list": self._list, "tuple": self._tuple, "dict": self._dict, "parts": self._parts,
+            "set": self._set, "frozenset": self._frozenset, "run": self._run,
+            "record": self._record, "text": self._text, "ref": self._ref, "array": self._array,
+            "masked array": self._masked_array, "large": self._large, **DECODERS,
         }  # fmt: skip
         self._key_makers: dict[str, Callable[..., Any]] = {**DECODERS, "large": self._large_key}
 

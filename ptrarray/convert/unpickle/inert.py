@@ -10,121 +10,65 @@ from __future__ import annotations
 import pickle
 from typing import Any, Protocol, Self
 
-_OFFSETS = "pandas._libs.tslibs.offsets"
-_PANDAS = {
-    "Series": ("pandas.core.series", "pandas"),
-    "DataFrame": ("pandas.core.frame", "pandas"),
-    "SingleBlockManager": ("pandas.core.internals.managers", "pandas.core.internals"),
-    "BlockManager": ("pandas.core.internals.managers", "pandas.core.internals"),
-    "_unpickle_block": ("pandas._libs.internals",),
-    "__pyx_unpickle_NDArrayBacked": ("pandas._libs.arrays",),
-    "_new_Index": ("pandas.core.indexes.base",),
-    "_new_DatetimeIndex": ("pandas.core.indexes.datetimes",),
-    "Index": ("pandas.core.indexes.base", "pandas"),
-    "RangeIndex": ("pandas.core.indexes.range", "pandas"),
-    "Int64Index": ("pandas.core.indexes.numeric",),
-    "UInt64Index": ("pandas.core.indexes.numeric",),
-    "Float64Index": ("pandas.core.indexes.numeric",),
-    "DatetimeIndex": ("pandas.core.indexes.datetimes", "pandas"),
-    "TimedeltaIndex": ("pandas.core.indexes.timedeltas", "pandas"),
-    "MultiIndex": ("pandas.core.indexes.multi", "pandas"),
-    "DatetimeArray": ("pandas.core.arrays.datetimes", "pandas.arrays"),
-    "TimedeltaArray": ("pandas.core.arrays.timedeltas", "pandas.arrays"),
-    "IntegerArray": ("pandas.core.arrays.integer", "pandas.arrays"),
-    "FloatingArray": ("pandas.core.arrays.floating", "pandas.arrays"),
-    "BooleanArray": ("pandas.core.arrays.boolean", "pandas.arrays"),
-    "StringArray": ("pandas.core.arrays.string_", "pandas.arrays"),
-    "ArrowStringArray": ("pandas.core.arrays.string_arrow", "pandas.arrays"),
-    "NumpyExtensionArray": ("pandas.core.arrays.numpy_", "pandas.arrays"),
-    "PandasArray": ("pandas.core.arrays.numpy_",),
-    "DatetimeTZDtype": ("pandas.core.dtypes.dtypes", "pandas"),
-    "StringDtype": ("pandas.core.arrays.string_", "pandas"),
-    "BooleanDtype": ("pandas.core.arrays.boolean", "pandas"),
-} | {
-    f"{kind}{bits}Dtype": (f"pandas.core.arrays.{module}", "pandas")
-    for kind, module, widths in (
-        ("Int", "integer", (8, 16, 32, 64)),
-        ("UInt", "integer", (8, 16, 32, 64)),
-        ("Float", "floating", (32, 64)),
-    )
-    for bits in widths
-}
-_OFFSET_NAMES = [
-    "Day",
-    "Hour",
-    "Minute",
-    "Second",
-    "Milli",
-    "Micro",
-    "Nano",
-    "BusinessDay",
-    "Week",
-    "MonthBegin",
-    "MonthEnd",
-    "BusinessMonthBegin",
-    "BusinessMonthEnd",
-    "QuarterBegin",
-    "QuarterEnd",
-    "BQuarterBegin",
-    "BQuarterEnd",
-    "YearBegin",
-    "YearEnd",
-    "BYearBegin",
-    "BYearEnd",
-]
+_PANDAS = [
+    "Series", "DataFrame", "SingleBlockManager", "BlockManager", "_unpickle_block",
+    "_new_Index", "_new_DatetimeIndex", "Index", "RangeIndex", "MultiIndex",
+    "Int64Index", "UInt64Index", "Float64Index", "DatetimeIndex", "TimedeltaIndex",
+    "__pyx_unpickle_NDArrayBacked", "DatetimeArray", "TimedeltaArray", "IntegerArray",
+    "FloatingArray", "BooleanArray", "StringArray", "ArrowStringArray", "NumpyExtensionArray",
+    "PandasArray", "DatetimeTZDtype", "StringDtype", "BooleanDtype", "Float32Dtype", "Float64Dtype",
+    *(f"{kind}{bits}Dtype" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)),
+]  # fmt: skip
+_OFFSETS = [
+    "Day", "Hour", "Minute", "Second", "Milli", "Micro", "Nano", "BusinessDay", "Week",
+    "MonthBegin", "MonthEnd", "BusinessMonthBegin", "BusinessMonthEnd",
+    "QuarterBegin", "QuarterEnd", "BQuarterBegin", "BQuarterEnd",
+    "YearBegin", "YearEnd", "BYearBegin", "BYearEnd",
+]  # fmt: skip
+_BUILTINS = ("builtins", "__builtin__")
 
-_TYPES = ("object", "list", "dict", "tuple", "int", "long", "float", "bool", "str")
-
-# (module, name) as a pickle has them, to the word that `rebuild` knows the record by.
+# The package and name of what a pickle may use, to the word that `rebuild` knows the record by.
+# In which module of its package a name is differs from version to version, and does not matter:
+# what stands for it does nothing.
 ALLOWED: dict[tuple[str, str], str] = {
-    ("numpy", "dtype"): "dtype",
-    ("numpy", "ndarray"): "type",
-    ("numpy", "memmap"): "type",
-    ("numpy", "matrix"): "type",
-    ("numpy", "record"): "record",
-    ("numpy.rec", "recarray"): "type",
-    ("numpy", "recarray"): "type",
-    ("numpy.core.records", "recarray"): "type",
-    ("numpy.ma", "MaskedArray"): "type",
-    ("numpy.ma.core", "MaskedArray"): "type",
-    ("numpy.ma.core", "_mareconstruct"): "masked",
+    **{("pandas", name): name for name in _PANDAS},
     **{
-        (f"numpy.{core}.{module}", name): kind
-        for core in ("core", "_core")
-        for module, name, kind in (
-            ("multiarray", "_reconstruct", "array"),
-            ("numeric", "_frombuffer", "frombuffer"),
-            ("multiarray", "scalar", "scalar"),
+        (package, name): word
+        for packages, word, names in (
+            (["pandas"], "offset", _OFFSETS),
+            (["pandas"], "type", ["NA"]),
+            (["numpy"], "type", ["ndarray", "memmap", "matrix", "recarray", "MaskedArray"]),
+            (["numpy"], "dtype", ["dtype"]),
+            (["numpy"], "record", ["record"]),
+            (["numpy"], "scalar", ["scalar"]),
+            (["numpy"], "array", ["_reconstruct"]),
+            (["numpy"], "frombuffer", ["_frombuffer"]),
+            (["numpy"], "masked", ["_mareconstruct"]),
+            (_BUILTINS, "type", ["object", "list", "dict", "tuple", "int", "long", "float"]),
+            (_BUILTINS, "type", ["bool", "str"]),
+            (_BUILTINS, "getattr", ["getattr"]),
+            (_BUILTINS, "slice", ["slice"]),
+            (_BUILTINS, "complex", ["complex"]),
+            (_BUILTINS, "range", ["range", "xrange"]),
+            (_BUILTINS, "list", ["set", "frozenset"]),
+            (_BUILTINS, "bytes", ["bytes", "bytearray"]),
+            (["_codecs"], "encode", ["encode"]),
+            (["copyreg", "copy_reg"], "reconstructor", ["_reconstructor"]),
+            (["collections"], "pairs", ["OrderedDict", "defaultdict"]),
+            (["datetime"], "timedelta", ["timedelta"]),
+            (["datetime"], "timezone", ["timezone"]),
+            (["zoneinfo"], "type", ["ZoneInfo"]),
+            (["pytz"], "zone", ["_p"]),
+            (["pytz"], "utc", ["_UTC"]),
+            (["pytz"], "minutes", ["FixedOffset"]),
+            (["pyarrow"], "arrow type", ["type_for_alias"]),
+            (["pyarrow"], "arrow buffer", ["py_buffer"]),
+            (["pyarrow"], "arrow array", ["_restore_array"]),
+            (["pyarrow"], "arrow chunks", ["chunked_array"]),
         )
+        for package in packages
+        for name in names
     },
-    ("_codecs", "encode"): "encode",
-    ("copyreg", "_reconstructor"): "reconstructor",
-    ("copy_reg", "_reconstructor"): "reconstructor",
-    **{
-        (module, name): kind
-        for module in ("builtins", "__builtin__")
-        for name, kind in (
-            *((word, "type") for word in _TYPES),
-            *(("getattr", "getattr"), ("slice", "slice"), ("complex", "complex")),
-            *(("range", "range"), ("xrange", "range")),
-            *(("set", "list"), ("frozenset", "list"), ("bytearray", "bytes"), ("bytes", "bytes")),
-        )
-    },
-    ("pandas", "NA"): "type",
-    ("collections", "OrderedDict"): "pairs",
-    ("collections", "defaultdict"): "pairs",
-    ("datetime", "timedelta"): "timedelta",
-    ("datetime", "timezone"): "timezone",
-    ("zoneinfo", "ZoneInfo"): "type",
-    ("pytz", "_p"): "zone",
-    ("pytz", "_UTC"): "utc",
-    ("pytz", "FixedOffset"): "minutes",
-    ("pyarrow.lib", "type_for_alias"): "arrow type",
-    ("pyarrow.lib", "py_buffer"): "arrow buffer",
-    ("pyarrow.lib", "_restore_array"): "arrow array",
-    ("pyarrow.lib", "chunked_array"): "arrow chunks",
-    **{(module, name): name for name, modules in _PANDAS.items() for module in modules},
-    **{(_OFFSETS, name): "offset" for name in _OFFSET_NAMES},
 }
 
 
@@ -212,7 +156,7 @@ def _stand_in(kind: str, name: str) -> type:
     return type(name, (base,), {"__slots__": (), "kind": kind, "name": name})
 
 
-_STAND_INS = {place: _stand_in(kind, place[1]) for place, kind in ALLOWED.items()}
+_STAND_INS = {named: _stand_in(word, named[1]) for named, word in ALLOWED.items()}
 
 
 def stand_in(module: str, name: str) -> type:
@@ -225,7 +169,7 @@ def stand_in(module: str, name: str) -> type:
     >>> issubclass(stand_in("os", "system"), Stranger)
     True
     """
-    known = _STAND_INS.get((module, name))
+    known = _STAND_INS.get((module.partition(".")[0], name))
     if known is not None:
         return known
     return type("Stranger", (Stranger,), {"__slots__": (), "name": f"{module}.{name}"})

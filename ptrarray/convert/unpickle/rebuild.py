@@ -21,6 +21,7 @@ from ptrarray.rows.types import Array
 
 _SPEC = re.compile(r"[biufcmMSUVO][0-9]{0,9}")
 _UNIT = re.compile(r"[a-zA-Z]{1,2}")
+_WALKED = (Record, dict, list, tuple, set, frozenset)
 _MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError)
 
 
@@ -60,7 +61,7 @@ def rebuild(value: Any) -> Any:
     {'a': array([0., 1., 2.]), 'b': [1, 2.5]}
     """
     try:
-        return Rebuilder().build_each(value)
+        return Rebuilder().build(value, each=True)
     except RecursionError:
         raise BadInputError("it is nested too deeply") from None
 
@@ -70,61 +71,45 @@ class Rebuilder:
 
     def __init__(self) -> None:
         # With what was built from it, for an id is only good as long as its object lives.
-        self._done: dict[int, tuple[Any, Any]] = {}
-        self._done_each: dict[int, tuple[Any, Any]] = {}
+        self._done: dict[tuple[int, bool], tuple[Any, Any]] = {}
         self._under_way: set[int] = set()
 
-    def build_each(self, value: Any) -> Any:
-        """Return the value without records, and without what is refused of a container."""
-        if isinstance(value, dict | list | tuple):
-            return self._once(value, self._done_each, self._build_each)
-        return self.build(value)
+    def build(self, value: Any, *, each: bool = False) -> Any:
+        """Return a value without records; the same object for the same record.
 
-    def _build_each(self, value: Any) -> Any:
-        match value:
-            case dict():
-                return {self.build(key): self._or_unreadable(item) for key, item in value.items()}
-            case list():
-                return [self._or_unreadable(item) for item in value]
-        return tuple(self._or_unreadable(item) for item in value)
+        With `each`, what is refused of a dict, list or tuple becomes `Unreadable`.
+        """
+        if not isinstance(value, _WALKED):
+            # A type is a stand-in that nothing called, and nobody needs.
+            return None if isinstance(value, type) else value
+        each = each and isinstance(value, (dict, list, tuple))
+        number = id(value)
+        if (number, each) in self._done:
+            return self._done[number, each][1]
+        if number in self._under_way:
+            raise BadInputError("it contains itself")
+        self._under_way.add(number)
+        try:
+            built = self._build(value, self._or_unreadable if each else self.build)
+        finally:
+            self._under_way.discard(number)
+        self._done[number, each] = value, built
+        return built
 
     def _or_unreadable(self, value: Any) -> Any:
         try:
-            return self.build_each(value)
+            return self.build(value, each=True)
         except BadInputError as error:
             return Unreadable(str(error))
 
-    def build(self, value: Any) -> Any:
-        """Return the value without records; the same object for the same record."""
-        if isinstance(value, Record | dict | list | tuple | set | frozenset):
-            return self._once(value, self._done, self._build)
-        # A type is a stand-in that nothing called, and nobody needs.
-        return None if isinstance(value, type) else value
-
-    def _once(
-        self, value: Any, done: dict[int, tuple[Any, Any]], make: Callable[[Any], Any]
-    ) -> Any:
-        key = id(value)
-        if key in done:
-            return done[key][1]
-        if key in self._under_way:
-            raise BadInputError("it contains itself")
-        self._under_way.add(key)
-        try:
-            built = make(value)
-        finally:
-            self._under_way.discard(key)
-        done[key] = value, built
-        return built
-
-    def _build(self, value: Any) -> Any:
+    def _build(self, value: Any, inner: Callable[[Any], Any]) -> Any:
         match value:
             case dict():
-                return {self.build(key): self.build(item) for key, item in value.items()}
+                return {self.build(key): inner(item) for key, item in value.items()}
             case list() | set() | frozenset():
-                return [self.build(item) for item in value]
+                return [inner(item) for item in value]
             case tuple():
-                return tuple(self.build(item) for item in value)
+                return tuple(inner(item) for item in value)
         if isinstance(value, Stranger):
             raise BadInputError(
                 f"it uses {value.name}, which is not on the list of what is read without trust; "

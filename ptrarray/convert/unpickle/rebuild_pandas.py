@@ -1,7 +1,7 @@
 """Records of pickled Series, DataFrames and indexes to those, for pickles of pandas 1 to 3.
 
-pandas need not be of the version that wrote the pickle: what is read are the arrays in it, and
-pandas' public constructors make the rest.
+pandas need not be of the version that wrote the pickle: the arrays in it are read, and put
+together by `ptrarray.frames.together` as those of a store are.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ from typing import Any
 import numpy as np
 
 from ptrarray.convert.unpickle.inert import Builder, Record
-from ptrarray.frames.index import import_pandas
+from ptrarray.frames.apart import NULLABLE
+from ptrarray.frames.parts import Parts, import_pandas
+from ptrarray.frames.together import put_together
 
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 _TEXT = (str, type(None), float)
+_DTYPES = ("DatetimeTZDtype", "StringDtype")
+_TIMES = {"DatetimeArray": "M", "TimedeltaArray": "m"}
+_OBJECTS = ("StringArray", "NumpyExtensionArray", "PandasArray")
 
 
 def zone_name(name: Any) -> str:
@@ -39,8 +44,8 @@ def _kind(record: Any) -> str:
     return getattr(record.args[0], "kind", "") if kind == "reconstructor" else kind
 
 
-def _first(state: dict[str, Any], *keys: str) -> Any:
-    """Return what the first of the keys has that is there: versions of pandas differ in words."""
+def _any_of(state: dict[str, Any], *keys: str) -> Any:
+    """Return the value under one of several keys, or None; each version of pandas has its own."""
     return next((state[key] for key in keys if key in state), None)
 
 
@@ -49,59 +54,46 @@ def _first(state: dict[str, Any], *keys: str) -> Any:
 
 def _backed(to: Builder, record: Record) -> Any:
     """Build an array that pandas keeps as an ndarray: dates, durations, text."""
-    kind = getattr(record.args[0], "name", None)
-    parts = record.state if isinstance(record.state, tuple) else ()
-    arrays = [part for part in map(to.build, parts[:2]) if isinstance(part, np.ndarray)]
-    dtypes = [part for part in parts[:2] if _kind(part) in _DTYPES]
-    (array,) = arrays
-    return _as_kind(to, kind, array, dtypes[0] if dtypes else None)
+    if isinstance(record.state, dict):  # pandas 1.0 to 1.2
+        kind, parts = record.name, [*record.state.values()]
+    else:
+        kind, parts = getattr(record.args[0], "name", ""), record.state[:2]
+    (array,) = [part for part in map(to.build, parts) if isinstance(part, np.ndarray)]
+    dtype = next((part for part in parts if _kind(part) in _DTYPES), None)
+    if kind in _OBJECTS:
+        is_text = kind == "StringArray" or array.dtype == object
+        return _text(to, list(array), dtype) if is_text else array
+    if array.dtype.kind != _TIMES[kind]:
+        raise TypeError(f"{array.dtype} in a {kind}")
+    return _in_zone(array, to.build(dtype))
 
 
-def _dates(to: Builder, record: Record) -> Any:
-    """Build the same of pandas 1.0 to 1.2, an instance with a dict."""
-    state = _state(record)
-    array = to.build(_first(state, "_data", "_ndarray"))
-    return _as_kind(to, record.name, array, _first(state, "_dtype"))
+def _in_zone(moments: Any, zone: Any) -> Any:
+    return moments if zone is None else _made("zoned", values=moments, zone=zone)
 
 
-def _as_kind(to: Builder, kind: str | None, array: Any, dtype: Any) -> Any:
-    pd = import_pandas()
-    if kind in ("DatetimeArray", "TimedeltaArray"):
-        if array.dtype.kind != {"D": "M", "T": "m"}[kind[0]]:
-            raise TypeError(f"{array.dtype} in a {kind}")
-        zone = to.build(dtype) if _kind(dtype) == "DatetimeTZDtype" else None
-        return (
-            array
-            if zone is None
-            else pd.DatetimeIndex(array, copy=False, tz="UTC").tz_convert(zone)
-        )
-    if kind in ("StringArray", "NumpyExtensionArray", "PandasArray"):
-        if kind != "StringArray" and array.dtype != object:
-            return array
-        return _text(to, list(array), dtype)
-    raise TypeError(f"an array of {kind}")
+def _made(kind: str, **attributes: Any) -> Any:
+    return put_together(Parts(kind, attributes))
 
 
 def _text(to: Builder, items: list[Any], dtype: Any) -> Any:
     if not all(isinstance(item, _TEXT) for item in items):
         raise TypeError("not all of it is text")
-    pd = import_pandas()
-    name = to.build(dtype) if dtype is not None else "string"
-    if name == "str" and int(pd.__version__.split(".")[0]) < 3:
-        return np.array(items, object)
-    return pd.array([item if isinstance(item, str) else None for item in items], dtype=name)
+    values = [item if isinstance(item, str) else None for item in items]
+    storage, na_value = ("python", "NA") if dtype is None else to.build(dtype)
+    return _made("strings", values=values, storage=storage, na_value=na_value)
 
 
 def _nullable(to: Builder, record: Record) -> Any:
     state = _state(record)
-    arrays = import_pandas().arrays
-    return getattr(arrays, record.name)(to.build(state["_data"]), to.build(state["_mask"]))
+    return _made(record.name, values=to.build(state["_data"]), mask=to.build(state["_mask"]))
 
 
-def _string_dtype(to: Builder, record: Record) -> str:
-    """Return ``"str"`` for pandas 3's own, else ``"string"``, whatever holds the characters."""
-    missing = to.build(record.args[1]) if len(record.args) > 1 else None
-    return "str" if isinstance(missing, float) else "string"
+def _string_dtype(to: Builder, record: Record) -> tuple[str, str]:
+    """Return what holds the characters, and what is missing: ``nan`` in pandas 3's own dtype."""
+    storage, missing = (*to.build(record.args), None, None)[:2]
+    storage, _, is_numpy = str(storage or "python").partition("_")  # pyarrow_numpy, in pandas 2
+    return storage, "nan" if isinstance(missing, float) or is_numpy else "NA"
 
 
 def _zone_dtype(to: Builder, record: Record) -> Any:
@@ -114,8 +106,8 @@ def _zone_dtype(to: Builder, record: Record) -> Any:
 
 def _arrow_text(to: Builder, record: Record) -> Any:
     state = _state(record)
-    items = to.build(_first(state, "_pa_array", "_data"))
-    return _text(to, items, _first(state, "_dtype"))
+    items = to.build(_any_of(state, "_pa_array", "_data"))
+    return _text(to, items, _any_of(state, "_dtype"))
 
 
 def _arrow_chunks(to: Builder, record: Record) -> list[Any]:
@@ -141,37 +133,29 @@ def _arrow_array(to: Builder, record: Record) -> list[str | None]:
 
 def _index(to: Builder, record: Record) -> Any:
     """Build any index: ``_new_Index(cls, dict)``."""
-    pd = import_pandas()
-    kind, parts = getattr(record.args[0], "name", None), record.args[1]
-    name = to.build(parts.get("name"))
+    kind, state = getattr(record.args[0], "name", None), record.args[1]
+    name = to.build(state.get("name"))
     if kind == "RangeIndex":
-        return pd.RangeIndex(
-            *(to.build(parts[key]) for key in ("start", "stop", "step")), name=name
-        )
+        bounds = {key: to.build(state[key]) for key in ("start", "stop", "step")}
+        return _made(kind, **bounds, name=name)
     if kind == "MultiIndex":
-        codes = to.build(_first(parts, "codes", "labels"))
-        names = to.build(parts["names"])
-        return pd.MultiIndex(to.build(parts["levels"]), codes, names=list(names))
-    data = to.build(parts["data"])
-    # With the dtype, or text of pandas 1 and 2 would become that of pandas 3.
-    dtype = data.dtype if isinstance(data, np.ndarray) else None
-    index = pd.Index(data, dtype=dtype, name=name, copy=False)
-    zone = to.build(parts.get("tz"))
-    if zone is not None and getattr(index, "tz", None) is None:
-        index = index.tz_localize("UTC").tz_convert(zone)
-    freq = _freq(to, parts)
-    if freq is not None and kind in ("DatetimeIndex", "TimedeltaIndex"):
-        index.freq = freq  # pandas checks that the dates have it
-    return index
+        codes = to.build(_any_of(state, "codes", "labels"))
+        names = list(to.build(state["names"]))
+        return _made(kind, levels=to.build(state["levels"]), codes=codes, names=names)
+    values = to.build(state["data"])
+    if kind not in ("DatetimeIndex", "TimedeltaIndex"):
+        return _made("Index", values=values, name=name)
+    zone = to.build(state.get("tz"))
+    values = _in_zone(values, zone if isinstance(values, np.ndarray) else None)
+    return _made(kind, values=values, name=name, freq=_freq(to, state))
 
 
-def _freq(to: Builder, parts: dict[str, Any]) -> Any:
-    """Return what the index or, before, its array has for a frequency."""
-    data = parts.get("data")
-    state = getattr(data, "state", None)
-    extra = state[2] if isinstance(state, tuple) and len(state) > 2 else state
-    inner = extra.get("_freq") if isinstance(extra, dict) else None
-    return to.build(parts["freq"] if parts.get("freq") is not None else inner)
+def _freq(to: Builder, state: dict[str, Any]) -> Any:
+    """Return the frequency of an index, or that of its array, which had it in older pandas."""
+    inner = getattr(state["data"], "state", None)
+    inner = inner[2] if isinstance(inner, tuple) and len(inner) > 2 else inner
+    inner = inner.get("_freq") if isinstance(inner, dict) else None
+    return to.build(inner if state.get("freq") is None else state["freq"])
 
 
 def _offset(to: Builder, record: Record) -> Any:
@@ -182,36 +166,30 @@ def _offset(to: Builder, record: Record) -> Any:
 
 
 def _series(to: Builder, record: Record) -> Any:
-    pd, state = import_pandas(), _state(record)
-    (index,), ((values, _),) = _manager(to, _first(state, "_mgr", "_data"))
-    name = to.build(_first(state, "_name", "name"))
-    series = pd.Series(values, index=index, name=name, copy=False)
-    series.attrs = to.build(state.get("attrs") or {})
-    return series
+    state = _state(record)
+    (index,), ((values, _),) = _manager(to, _any_of(state, "_mgr", "_data"))
+    name = to.build(_any_of(state, "_name", "name"))
+    attrs = to.build(state.get("attrs"))
+    return _made("Series", values=values, index=index, name=name, attrs=attrs)
 
 
 def _frame(to: Builder, record: Record) -> Any:
-    pd, state = import_pandas(), _state(record)
-    (columns, index), blocks = _manager(to, _first(state, "_mgr", "_data"))
-    blocks = [(values, _places(place, len(columns))) for values, place in blocks]
-    if len(blocks) == 1 and blocks[0][1] == list(range(len(columns))) and blocks[0][0].ndim == 2:
-        frame = pd.DataFrame(blocks[0][0].T, index=index, columns=columns, copy=False)
-    else:
-        by_place = dict(pair for block in blocks for pair in _columns(*block))
-        by_place = {i: by_place[i] for i in range(len(columns))}
-        frame = pd.DataFrame(by_place, index=index, copy=False)
-        frame.columns = columns
-    frame.attrs = to.build(state.get("attrs") or {})
-    return frame
+    state = _state(record)
+    (columns, index), blocks = _manager(to, _any_of(state, "_mgr", "_data"))
+    by_position = dict(pair for block in blocks for pair in _columns(*block, len(columns)))
+    values: Any = [by_position[i] for i in range(len(columns))]
+    if len(blocks) == 1 and list(by_position) == sorted(by_position) and blocks[0][0].ndim == 2:
+        values = blocks[0][0].T
+    attributes = {"": values, "columns": columns, "index": index}
+    return _made("DataFrame", **attributes, attrs=to.build(state.get("attrs")))
 
 
-def _places(place: Any, n_columns: int) -> list[int]:
-    return list(range(n_columns)[place]) if isinstance(place, slice) else [int(i) for i in place]
-
-
-def _columns(values: Any, places: list[int]) -> Iterator[tuple[int, Any]]:
+def _columns(values: Any, positions: Any, n_columns: int) -> Iterator[tuple[int, Any]]:
     """Yield the columns of a block with their positions."""
-    return zip(places, list(values) if values.ndim == 2 else [values], strict=True)
+    if isinstance(positions, slice):
+        positions = range(n_columns)[positions]
+    columns = list(values) if values.ndim == 2 else [values]
+    return zip(map(int, positions), columns, strict=True)
 
 
 def _manager(to: Builder, record: Record) -> tuple[list[Any], list[tuple[Any, Any]]]:
@@ -227,16 +205,10 @@ def _manager(to: Builder, record: Record) -> tuple[list[Any], list[tuple[Any, An
     return to.build(list(axes)), [(to.build(array), slice(None)) for array in values]
 
 
-_DTYPES = ("dtype", "DatetimeTZDtype", "StringDtype")
-
 MAKERS: dict[str, Callable[[Builder, Record], Any]] = {
     "__pyx_unpickle_NDArrayBacked": _backed,
-    "DatetimeArray": _dates,
-    "TimedeltaArray": _dates,
-    "StringArray": _dates,
-    "NumpyExtensionArray": _dates,
-    "PandasArray": _dates,
-    **dict.fromkeys(("IntegerArray", "FloatingArray", "BooleanArray"), _nullable),
+    **dict.fromkeys((*_TIMES, *_OBJECTS), _backed),
+    **dict.fromkeys(NULLABLE, _nullable),
     "StringDtype": _string_dtype,
     "DatetimeTZDtype": _zone_dtype,
     "ArrowStringArray": _arrow_text,
