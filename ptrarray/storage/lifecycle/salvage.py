@@ -35,7 +35,7 @@ def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
     try:
         with Content(damaged, header) as source, session.locked():
             kept = [array for array in found if _is_intact(array, source, left_out)]
-            columns = Entries.of(*zip(*kept, strict=True))
+            columns = _shared(Entries.of(*zip(*kept, strict=True)))
             runs = living_runs(session.layout, columns.starts, columns.ends)
             copy_runs(source, session.content, runs, progress=progress)
             session.content.sync()
@@ -44,6 +44,18 @@ def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
     finally:
         session.close()
     return left_out
+
+
+def _shared(entries: Entries) -> Entries:
+    """Return arrays in data order, those that run into rows of another one as pointed to.
+
+    A damaged store may have an array under two names, or its names in disorder.
+    """
+    filled = np.flatnonzero((entries.pointed == 0) & (entries.starts < entries.ends))
+    reached = np.maximum.accumulate(entries.ends[filled])
+    pointed = entries.pointed.copy()
+    pointed[filled[1:][entries.starts[filled[1:]] < reached[:-1]]] = 1
+    return entries._replace(pointed=pointed)
 
 
 def _overlay(directory: Path, index: Index, left_out: list[Damage]) -> Overlay:
