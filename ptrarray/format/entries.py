@@ -80,6 +80,10 @@ class RaggedColumn(Sequence[bytes]):
             raise ValueError(f"of {end - start} bytes, more than {limit}")
         return self.joined[start:end].tobytes()
 
+    def tobytes(self) -> tuple[bytes, bytes]:
+        """Return ends and items as a journal keeps them."""
+        return self.ends.tobytes(), self.joined.tobytes()
+
     def split(self) -> list[bytes]:
         """Return the items one by one."""
         raw = self.joined.tobytes()

@@ -129,7 +129,8 @@ class Frame(NamedTuple):
         return np.frombuffer(raw, "<u4")
 
 
-HashedRecord = tuple[Sequence[int], bytes]  # a record, and the hashes of its names
+# A record, and the hashes of its names as Python's ints, which a memoryview gives.
+HashedRecord = tuple[Sequence[int], bytes]
 
 
 class Changes(NamedTuple):
@@ -141,13 +142,15 @@ class Changes(NamedTuple):
 
 def encode_records(kind: int, entries: Entries, seed: int) -> list[HashedRecord]:
     """Return the records of one commit: one, unless there are more names than fit in it."""
-    n_names, parts = entries.n_names, [entries]
-    if n_names > RECORD_LIMIT_NAMES:
-        starts = range(0, n_names, RECORD_LIMIT_NAMES)
-        parts = [entries.part(slice(at, at + RECORD_LIMIT_NAMES)) for at in starts]
-    numbered = zip(reversed(range(len(parts))), parts, strict=True)
-    # Items of a memoryview are Python's ints.
-    return [(memoryview(part.hashes), encode_record(kind, part, seed, n)) for n, part in numbered]
+    n_names = entries.n_names
+    if n_names <= RECORD_LIMIT_NAMES:
+        return [(memoryview(entries.hashes), encode_record(kind, entries, seed))]
+    records: list[HashedRecord] = []
+    for at in range(0, n_names, RECORD_LIMIT_NAMES):
+        part = entries.part(slice(at, at + RECORD_LIMIT_NAMES))
+        record = encode_record(kind, part, seed, (n_names - 1 - at) // RECORD_LIMIT_NAMES)
+        records.append((memoryview(part.hashes), record))
+    return records
 
 
 def encode_rows(kind: int, rows: Sequence[Entry], seed: int) -> list[HashedRecord]:
@@ -181,14 +184,14 @@ def encode_record(kind: int, entries: Entries, seed: int, n_more: int = 0) -> by
         Records of the same commit that follow.
     """
     names, hashes, starts, ends, crcs, _, infos, metas = entries
-    columns: list[Any] = [hashes, names.ends, names.joined]
+    fields: list[Any] = [kind, n_more, hashes.tobytes(), *names.tobytes()]
     if kind != DELETE:
-        columns += [starts, ends, crcs]
+        fields += [starts.tobytes(), ends.tobytes(), crcs.tobytes()]
         if infos is not None or metas is not None:
             for extras in (infos, metas):
                 column = RaggedColumn.blank(len(names)) if extras is None else extras
-                columns += [column.ends, column.joined]
-    return _frame([kind, n_more, *(column.tobytes() for column in columns)], seed)
+                fields += column.tobytes()
+    return _frame(fields, seed)
 
 
 def encode_one(kind: int, entry: Entry, name_hash: int, seed: int) -> bytes:

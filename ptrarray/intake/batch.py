@@ -114,9 +114,8 @@ class Batch:
         )
         hashes, crcs = np.frombuffer(self.hashes, np.uint32), np.frombuffer(self.crcs, np.uint32)
         pointed = np.zeros(len(starts), np.uint8)
-        infos, metas = (
-            None if items is None else RaggedColumn.of(items) for items in (self.infos, self.metas)
-        )
+        infos = None if self.infos is None else RaggedColumn.of(self.infos)
+        metas = None if self.metas is None else RaggedColumn.of(self.metas)
         return Entries(names, hashes, starts, ends, crcs, pointed, infos, metas)
 
 

@@ -83,18 +83,21 @@ def _arrays(index: Index, overlay: Overlay, left_out: list[Damage]) -> Iterator[
 
 
 def _indexed(index: Index, position: int, name: bytes, whole: set[str]) -> Entry:
+    """Return an array of the index; with a CRC that none has where it cannot be trusted."""
     start, end = int(index.starts[position]), int(index.ends[position])
-    crc = int(index.crcs[position])
-    is_doubtful = start == end and not {"start", "end"} <= whole
+    doubtful = Entry(name, start, end, crc=-1)
     # Nothing vouches for an empty array then; and without its info an array is only bytes.
-    if is_doubtful or (index.infos is not None and not {"info", "info_end"} <= whole):
-        return Entry(name, start, end, crc=-1)
+    is_bare = start == end and not {"start", "end"} <= whole
+    if is_bare or (index.infos is not None and not {"info", "info_end"} <= whole):
+        return doubtful
     try:
         info = index.info(position)
         meta = index.meta(position) if {"meta", "meta_end"} <= whole else b""
     except CorruptStoreError:
-        return Entry(name, start, end, crc=-1)
-    return Entry(name, start, end, crc, int(index.pointed[position]), info, meta)
+        return doubtful
+    return Entry(
+        name, start, end, int(index.crcs[position]), int(index.pointed[position]), info, meta
+    )
 
 
 def _is_whole(index: Index, column: str) -> bool:

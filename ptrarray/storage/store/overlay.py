@@ -116,9 +116,12 @@ class Overlay:
         return np.frombuffer(column, column.typecode)[self._last]
 
     def merged(self, name: str) -> npt.NDArray[Any]:
-        """Copy a column of the index, with the journal's folded in."""
+        """Return a column of the index; a copy, if there are entries to be folded in."""
+        column: npt.NDArray[Any] = getattr(self._index, name)
+        if not self.entries:
+            return column
         order = self.order
-        return order.merged(getattr(self._index, name), self._last_words(getattr(self, name)))
+        return order.merged(column, self._last_words(getattr(self, name)))
 
     def folded(self) -> Entries:
         """Copy all columns of the index, with the journal folded in."""

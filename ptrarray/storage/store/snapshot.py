@@ -269,15 +269,11 @@ class StoreSnapshot:
     @cached_property
     def starts(self) -> Int64s:
         """First rows, in data order: a view of the index, or a copy if it has an overlay."""
-        if not self.overlay.entries:
-            return self.index.starts
         return _read_only(self.overlay.merged("starts"))
 
     @cached_property
     def ends(self) -> Int64s:
         """Rows after the last ones, in data order; as `starts`."""
-        if not self.overlay.entries:
-            return self.index.ends
         return _read_only(self.overlay.merged("ends"))
 
     def item_columns(self) -> tuple[memoryview, memoryview]:
@@ -290,15 +286,11 @@ class StoreSnapshot:
     @property
     def crcs(self) -> npt.NDArray[np.uint32]:
         """CRC-32 of each array's bytes, in data order; as `starts`."""
-        if not self.overlay.entries:
-            return self.index.crcs
         return self.overlay.merged("crcs")
 
     @property
     def pointed(self) -> npt.NDArray[np.uint8]:
         """1 where `point` gave the name to rows that may have others, too; as `starts`."""
-        if not self.overlay.entries:
-            return self.index.pointed
         return self.overlay.merged("pointed")
 
     def refreshed(self) -> StoreSnapshot:
