@@ -301,7 +301,7 @@ def test_what_fails_leaves_nothing(
             raise error
         return real(*arguments, **named)
 
-    for target in ("numpy.asarray", "ptrarray.convert.export.to_pandas"):
+    for target in ("numpy.asarray", "ptrarray.convert.formats.pickles.to_pandas"):
         module, _, name = target.rpartition(".")
         real = getattr(__import__(module, fromlist=[name]), name)
         monkeypatch.setattr(target, lambda *a, real=real, **n: fail(*a, real=real, **n))
@@ -341,7 +341,9 @@ def test_dtypes_that_hdf5_has_not(tmp_path: Path, out: Path) -> None:
 def test_file_systems_that_take_two_names_for_one(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptrarray.convert.export.file_name", lambda name: file_name(name).lower())
+    monkeypatch.setattr(
+        "ptrarray.convert.formats.npy.file_name", lambda name: file_name(name).lower()
+    )
     report = export("npy", made(tmp_path / "s.ptr", {"a": [1], "A": [2]}), out)
     assert report.converted == 1
     assert [failure.source for failure in report.failures] == ["A"]

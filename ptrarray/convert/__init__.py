@@ -7,12 +7,11 @@ Memory: one file or array of a file at a time in each process, and 16 MB.
 """
 
 from ptrarray.convert.bigarray import from_bigarray
-from ptrarray.convert.export import to_h5, to_npy, to_npz, to_pickles
-from ptrarray.convert.formats.h5 import from_h5
+from ptrarray.convert.formats.h5 import from_h5, to_h5
 from ptrarray.convert.formats.joblib import from_joblib
 from ptrarray.convert.formats.mmappickle import from_mmappickle
-from ptrarray.convert.formats.npy import from_npy, from_npz
-from ptrarray.convert.formats.pickles import from_pickles
+from ptrarray.convert.formats.npy import from_npy, from_npz, to_npy, to_npz
+from ptrarray.convert.formats.pickles import from_pickles, to_pickles
 from ptrarray.convert.formats.tar import from_tar
 from ptrarray.convert.report import Failure, Report
 from ptrarray.frames.series import to_frame, to_pandas, to_series

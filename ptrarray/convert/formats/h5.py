@@ -12,11 +12,14 @@ from typing import Any, Unpack
 import msgpack
 import numpy as np
 
-from ptrarray.convert.escape import unescape
+from ptrarray.convert.escape import file_name, unescape
+from ptrarray.convert.export import Store, export, new_file, note_meta, opened
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.errors import BadInputError
+from ptrarray.progress import bar
+from ptrarray.reader import PointerArray
 
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 LAYOUT = "ptrarray"  # an attribute of files that `to_h5` wrote
@@ -138,3 +141,90 @@ def _meta_of(item: Any) -> dict[str, Any]:
             continue
         found[key] = plain
     return found
+
+
+def to_h5(
+    store: Store, out: str | os.PathLike[str], *, flat: bool = False, progress: bool = True
+) -> Report:
+    """Export a store as a file of HDF5.
+
+    Parameters
+    ----------
+    store, out, progress
+        As for `to_npz`.
+    flat : bool
+        Whether all arrays go end to end into one data set ``rows``, beside
+        ``names``, ``starts`` and ``ends``: much faster for many, and only for
+        stores of one dtype and row shape without masks. Else each is a data
+        set of its own.
+
+    Returns
+    -------
+    Report
+        Dtypes that HDF5 has not (dates, text of numpy) are failures.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something at `out`.
+    BadInputError
+        For `flat` and a store that is not.
+
+    Notes
+    -----
+    Data sets are named as by `to_npy`, metadata is an attribute in JSON; both
+    are turned back by `from_h5`.
+
+    Examples
+    --------
+    >>> print(ptrarray.convert.to_h5("corpus.ptr", "corpus.h5", progress=False))
+    3 converted
+    """
+    h5py = import_h5py()
+    with opened(store) as source, new_file(out) as file, h5py.File(file, "w") as target:
+        if flat:
+            return _put_flat(source, target, h5py, progress)
+        target.attrs[LAYOUT] = "named"
+        lost = []
+
+        def put(name: str, array: Any) -> None:
+            try:
+                made = target.create_dataset(file_name(name), data=np.asarray(array))
+            except TypeError as error:
+                raise BadInputError(f"HDF5 has no dtype {array.dtype}: {error}") from error
+            meta = source.meta[name] if name in source else {}
+            try:
+                if meta:
+                    made.attrs[META] = json.dumps(meta, allow_nan=False)
+            except (TypeError, ValueError, OSError):  # bytes, NaN, or more than an attribute holds
+                lost.append(name)
+
+        report = export(source, put, progress)
+        if lost:
+            report.notes.append(f"metadata of {len(lost):,} arrays is not kept in HDF5")
+        return report
+
+
+def _put_flat(store: PointerArray, target: Any, h5py: Any, progress: bool) -> Report:
+    if store.layout != "rows" or store.masked:
+        kind = "has masks" if store.masked else f"is {store.layout}"
+        raise BadInputError(
+            f"{store.path} {kind}; flat is for stores of one dtype and row shape, without masks",
+            path=store.path,
+            found=store.layout,
+            expected="rows",
+        )
+    rows = store.rows
+    made = target.create_dataset("rows", shape=rows.shape, dtype=rows.dtype)
+    block = max(1, (1 << 24) // max(1, rows[:1].nbytes))
+    with bar(progress=progress, total=len(rows), unit=" rows") as shown:
+        for start in range(0, len(rows), block):
+            made[start : start + block] = rows[start : start + block]
+            shown.update(min(block, len(rows) - start))
+    target["starts"], target["ends"] = store.starts, store.ends
+    names = np.array(list(store.names), object)
+    target.create_dataset("names", data=names, dtype=h5py.string_dtype())
+    target.attrs[LAYOUT] = "flat"
+    report = Report(converted=len(store))
+    note_meta(report, store, "flat HDF5")
+    return report

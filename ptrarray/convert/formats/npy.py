@@ -11,6 +11,16 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from ptrarray.convert.escape import archive_path, file_name
+from ptrarray.convert.export import (
+    Store,
+    export,
+    new_file,
+    new_folder,
+    new_member,
+    note_meta,
+    opened,
+)
 from ptrarray.convert.files import open_plain
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Kind, Member, Options, run
@@ -111,3 +121,92 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
         if not member.filename.endswith(".npy"):
             raise BadInputError("it is no .npy file")
         return read_stream(file)
+
+
+def to_npz(store: Store, out: str | os.PathLike[str], *, progress: bool = True) -> Report:
+    """Export a store as one file that `numpy.load` reads, as of `numpy.savez`.
+
+    Parameters
+    ----------
+    store : path-like or PointerArray
+        What to export.
+    out : path-like
+        The file; there must be nothing.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    Report
+        Its `notes` tell what the format cannot keep.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something at `out`.
+
+    Notes
+    -----
+    Keys are the names. Only ``%`` and what leads out of a folder is written
+    in hexadecimal, as in URLs: ``a/../b`` becomes ``a/%2E%2E/b``. Masks go
+    under ``NAME/.mask``.
+
+    Examples
+    --------
+    >>> print(ptrarray.convert.to_npz("corpus.ptr", "corpus.npz", progress=False))
+    3 converted
+    >>> np.load("corpus.npz")["utt2"]
+    array([4., 5.], dtype=float32)
+    """
+    with opened(store) as source, new_file(out) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+
+            def put(name: str, array: Any) -> None:
+                with archive.open(f"{archive_path(name)}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+            report = export(source, put, progress)
+        note_meta(report, source, "npz")
+    return report
+
+
+def to_npy(store: Store, out: str | os.PathLike[str], *, progress: bool = True) -> Report:
+    """Export a store as a folder of ``.npy`` files.
+
+    Parameters
+    ----------
+    store, out, progress
+        As for `to_npz`; `out` is the folder.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    FileExistsError
+        If there is something at `out`.
+
+    Notes
+    -----
+    Files are named as arrays are. Slashes, ``%``, a dot in front and what
+    cannot be seen are written in hexadecimal, as in URLs: ``utt1/word``
+    becomes ``utt1%2Fword.npy``. Imported with ``name="{unquoted}"`` they have
+    their names again. Masks go to ``NAME%2F.mask.npy``.
+
+    Examples
+    --------
+    >>> print(ptrarray.convert.to_npy("corpus.ptr", "corpus", progress=False))
+    3 converted
+    >>> np.load("corpus/utt2.npy")
+    array([4., 5.], dtype=float32)
+    """
+    with opened(store) as source, new_folder(out) as folder:
+
+        def put(name: str, array: Any) -> None:
+            with new_member(folder, f"{file_name(name)}.npy") as file:
+                np.save(file, np.asarray(array), allow_pickle=False)
+
+        report = export(source, put, progress)
+        note_meta(report, source, "npy files")
+    return report

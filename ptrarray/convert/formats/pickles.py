@@ -8,13 +8,21 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Unpack
 
+import numpy as np
+
+from ptrarray.convert.escape import file_name
+from ptrarray.convert.export import Store, new_folder, new_member, opened, raise_if_disk
 from ptrarray.convert.files import Readable, open_plain
-from ptrarray.convert.report import Report
+from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.convert.unpickle.inert import InertUnpickler
 from ptrarray.convert.unpickle.rebuild import rebuild
 from ptrarray.errors import BadInputError
+from ptrarray.frames.flat import companions_of
+from ptrarray.frames.series import to_pandas
+from ptrarray.progress import bar
+from ptrarray.reader import PointerArray
 
 # What unpicklers raise for input that makes no sense.
 DAMAGED = (
@@ -155,3 +163,62 @@ def unpickled(file: Readable, *, trust: bool) -> Iterator[Any]:
         except damaged as error:
             raise BadInputError(f"it is no pickle, or a damaged one: {error}") from error
         yield value if trust else rebuild(value)
+
+
+def to_pickles(store: Store, out: str | os.PathLike[str], *, progress: bool = True) -> Report:
+    """Export a store as a folder of pickles, one for each array, Series or DataFrame.
+
+    Parameters
+    ----------
+    store, out, progress
+        As for `to_npz`; `out` is the folder, its files are named as by `to_npy`.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    FileExistsError
+        If there is something at `out`.
+
+    Examples
+    --------
+    >>> print(ptrarray.convert.to_pickles("corpus.ptr", "corpus", progress=False))
+    3 converted
+    """
+    with opened(store) as source, new_folder(out) as folder:
+        report = Report()
+        companions = _companions(source)
+        names = [name for name in source if name not in companions]
+        n_lost = 0
+        with bar(progress=progress, total=len(names), unit=" arrays") as shown:
+            for name in names:
+                try:
+                    with new_member(folder, f"{file_name(name)}.pkl") as file:
+                        value = to_pandas(source, name)
+                        pickle.dump(_owned(value), file, protocol=5)
+                    report.converted += 1
+                except (BadInputError, OSError, ImportError) as error:
+                    raise_if_disk(error)
+                    report.failures.append(Failure(name, str(error)))
+                n_lost += bool(source.meta[name].keys() - {"pandas"})
+                shown.update(1)
+        if n_lost:
+            report.notes.append(f"metadata of {n_lost:,} arrays is not kept in pickles")
+    return report
+
+
+def _owned(value: Any) -> Any:
+    """Return a value whose pickle has nothing of the store's file in it."""
+    return np.array(value, subok=True) if isinstance(value, np.ndarray) else value
+
+
+def _companions(store: PointerArray) -> set[str]:
+    """Return the names of arrays that belong to a Series or DataFrame."""
+    found: set[str] = set()
+    for name in store:
+        about = store.meta[name].get("pandas")
+        if about is not None:
+            found.update(name + end for end in companions_of(about))
+    return found
