@@ -21,6 +21,7 @@ from ptrarray.intake.choices import check_choice
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
+from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.shards.opened import divided, load_any
 from ptrarray.storage.shards.upkeep import check_any
 from ptrarray.storage.store.opened import Closed, Opened
@@ -32,9 +33,6 @@ from ptrarray.storage.writing.session import Session
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.views.catalog import Meta, Names, Pointers
-
-Array = npt.NDArray[Any]
-Int64s = npt.NDArray[np.int64]
 
 MODES = ("r", "r+", "c")
 BACKENDS = ("mmap", "pread")

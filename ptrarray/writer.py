@@ -17,6 +17,7 @@ from ptrarray.format.layouts import ROWS, Kind
 from ptrarray.intake.batch import from_mapping, from_ragged
 from ptrarray.intake.numbers import count, integer
 from ptrarray.intake.paths import absolute
+from ptrarray.rows.types import Array
 from ptrarray.storage.shards.opened import open_any
 from ptrarray.storage.shards.target import open_writable
 from ptrarray.storage.store.opened import Opened
@@ -26,8 +27,6 @@ from ptrarray.storage.writing.allocation import allocated
 from ptrarray.storage.writing.target import Writable
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.catalog import Attrs, MetaOfWriter, Pointers, encoded
-
-Array = npt.NDArray[Any]
 
 
 def append(path: str | os.PathLike[str], durable: bool = False) -> PointerArrayWriter:

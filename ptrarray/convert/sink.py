@@ -6,15 +6,13 @@ from collections.abc import Container, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.convert.report import Failure
 from ptrarray.errors import BadInputError
 from ptrarray.jobs.batches import Batches, Group
 from ptrarray.reader import PointerArray
+from ptrarray.rows.types import Array
 from ptrarray.writer import PointerArrayWriter
-
-Array = npt.NDArray[Any]
 
 
 class Named(NamedTuple):

@@ -10,10 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.format.names import ends_of, hash_all
-
-Int64s = npt.NDArray[np.int64]
-UInt32s = npt.NDArray[np.uint32]
-UInt8s = npt.NDArray[np.uint8]
+from ptrarray.rows.types import Int64s, UInt8s, UInt32s
 
 DELETED = -1  # in the place of rows
 

@@ -8,7 +8,6 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes
@@ -22,8 +21,6 @@ KINDS = (ROWS, SHAPED, MIXED)
 
 # In a mixed store each array begins at a multiple of this, so that views are aligned.
 ALIGNMENT_NBYTES = 64
-
-Int64s = npt.NDArray[np.int64]
 
 
 @lru_cache(maxsize=256)

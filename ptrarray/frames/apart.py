@@ -11,12 +11,10 @@ from datetime import timezone
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.frames.parts import RUN_LENGTH, Items, Parts, import_pandas
-
-Array = npt.NDArray[Any]
+from ptrarray.rows.types import Array
 
 
 def take_apart(value: Any) -> Parts | None:

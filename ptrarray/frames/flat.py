@@ -14,14 +14,12 @@ from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.frames.apart import take_apart
 from ptrarray.frames.parts import Items, Parts, import_pandas
 from ptrarray.frames.together import made
-
-Array = npt.NDArray[Any]
+from ptrarray.rows.types import Array
 
 _COLUMN = re.compile(r"/\.([0-9]+)")
 _UNPACKED = (TypeError, ValueError, OverflowError)  # what msgpack raises for what it cannot keep

@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.frames.apart import NULLABLE, contents, frame_parts, series_parts
 from ptrarray.frames.flat import Described, Source, describe_parts
 from ptrarray.frames.parts import Parts, import_pandas
 from ptrarray.frames.together import made
-
-Array = npt.NDArray[Any]
+from ptrarray.rows.types import Array
 
 
 class Store(Protocol):

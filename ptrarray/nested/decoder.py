@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.frames.parts import Parts
 from ptrarray.nested.leaves import DECODERS, LARGE_DECODERS
 from ptrarray.nested.paths import shown
 from ptrarray.nested.tokens import KEY_DEPTH_LIMIT, PLAIN, malformed
+from ptrarray.rows.types import Array
 
-Array = npt.NDArray[Any]
 PutTogether = Callable[[Parts], Any]
 
 _NOT_YET = object()

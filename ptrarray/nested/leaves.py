@@ -9,15 +9,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes
+from ptrarray.rows.types import Array
 
 _ZONE_NAME_LIMIT = 256
 
 Token = list[Any]
-Array = npt.NDArray[Any]
 
 # Of np.longlong and the like there are several types for one dtype.
 NUMPY_SCALARS = frozenset(np.sctypeDict.values()) - {np.object_}

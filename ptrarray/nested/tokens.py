@@ -11,10 +11,9 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import msgpack
-import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError
+from ptrarray.rows.types import UInt8s
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
@@ -32,8 +31,6 @@ _PAGE_NBYTES = 1 << 18
 _TEXT_NBYTES = 4 * LARGE
 _FEED_NBYTES = 1 << 20
 _BUFFER_NBYTES = 16 * _FEED_NBYTES  # more than the largest page that is written
-
-UInt8s = npt.NDArray[np.uint8]
 
 
 def plain_weight(values: Collection[Any]) -> int:

@@ -13,12 +13,11 @@ from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import ROWS
 from ptrarray.rows.copying import cut
 from ptrarray.rows.ragged import Ragged, gather
+from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.system.advice import is_cold, prefetch, prefetch_cold, reads_little_ahead
 from ptrarray.views.catalog import Names
 
-Array = npt.NDArray[Any]
-Int64s = npt.NDArray[np.int64]
 Note = Callable[[int, int], None]  # called with rows that are handed out writable
 
 _BLOCK = 1 << 12  # arrays whose pointers are turned into ints in one go

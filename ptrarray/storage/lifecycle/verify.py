@@ -10,9 +10,9 @@ import numpy as np
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import metadata
-from ptrarray.format.entries import Int64s, UInt8s
 from ptrarray.format.names import hash_all
 from ptrarray.progress import bar
+from ptrarray.rows.types import Int64s, UInt8s
 from ptrarray.storage.store.opened import OpenedStore
 from ptrarray.storage.store.snapshot import StoreSnapshot
 

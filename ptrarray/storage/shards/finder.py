@@ -12,9 +12,9 @@ from ptrarray.format.entries import Entries
 from ptrarray.format.journal import Changes
 from ptrarray.format.names import hash_all
 from ptrarray.format.table import EMPTY
+from ptrarray.rows.types import Int64s
 from ptrarray.storage.store.snapshot import StoreSnapshot
 
-Int64s = npt.NDArray[np.int64]
 Hit = tuple[int, tuple[int, int]]  # number of a snapshot, and the pointer it has for a name
 
 

@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError, StoreNotFoundError
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
+from ptrarray.rows.types import Int64s
 from ptrarray.storage.shards.finder import Finder, without
 from ptrarray.storage.shards.marker import Marker
 from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest, open_snapshot
 from ptrarray.storage.system.mapping import Backend
-
-Int64s = npt.NDArray[np.int64]
 
 _ATTEMPTS = 100
 # Older shards seldom change, so all of one moment are seldom missed twice.

@@ -12,10 +12,8 @@ import numpy.typing as npt
 from ptrarray.format import table
 from ptrarray.format.entries import DELETED, Entries, RaggedColumn, end_to_end
 from ptrarray.rows.copying import copy_ranges
+from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.store.index import Index
-
-Int64s = npt.NDArray[np.int64]
-UInt32s = npt.NDArray[np.uint32]
 
 
 class Order:

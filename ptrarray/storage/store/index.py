@@ -16,6 +16,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import hash_all
+from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import replacing
 from ptrarray.storage.system.files import File
@@ -26,9 +27,6 @@ FILE_NAME = "index.msgpack"
 NEW_FILE_NAME = "index.msgpack.new"
 # Up to here, comparing all columns with their checksums goes unnoticed in an open.
 CHECKED_NBYTES = 1 << 20
-
-Int64s = npt.NDArray[np.int64]
-UInt32s = npt.NDArray[np.uint32]
 
 
 class Index:

@@ -15,6 +15,7 @@ from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
 from ptrarray.format.entries import Entry
 from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.rows.types import Int64s
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import Index, index_inode
@@ -24,8 +25,6 @@ from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files
 from ptrarray.storage.system.mapping import Backend
 from ptrarray.storage.system.parts import Span, span_of, why_not
-
-Int64s = npt.NDArray[np.int64]
 
 FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
 

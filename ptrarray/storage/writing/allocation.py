@@ -14,12 +14,12 @@ from ptrarray.errors import BadInputError
 from ptrarray.format import infos
 from ptrarray.format.layouts import MIXED, ROWS, Layout
 from ptrarray.intake.numbers import count
+from ptrarray.rows.types import Array
 from ptrarray.storage.system.files import Buffer
 from ptrarray.storage.system.mapping import map_rows
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.target import Writable
 
-Array = npt.NDArray[Any]
 Shape = int | tuple[int, ...]
 
 

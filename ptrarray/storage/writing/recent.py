@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.format import table
+from ptrarray.rows.types import UInt64s
 
-UInt64s = npt.NDArray[np.uint64]
 Hashes = Sequence[int] | npt.NDArray[np.uint32]
 
 _SHIFT = np.uint64(32)
