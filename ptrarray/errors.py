@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 
@@ -128,3 +129,17 @@ class TaskError(StoreError):
 
     task: Any
     worker_traceback: str
+
+
+def import_extra(module: str, message: str, kind: type[Exception] = ImportError) -> Any:
+    """Return an optional library.
+
+    Raises
+    ------
+    ImportError
+        Or an error of another `kind`, if it is not there: the message says how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise kind(message) from error

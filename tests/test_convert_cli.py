@@ -166,7 +166,7 @@ def test_what_is_missing_to_install(run: Run, store: Path, monkeypatch: pytest.M
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("ptrarray.convert.formats.h5.importlib.import_module", absent)
+    monkeypatch.setattr("ptrarray.errors.importlib.import_module", absent)
     code, _, errors = run("import", "h5", "x.h5", store)
     assert (code, errors) == (1, "ptrarray: files of HDF5 need h5py: pip install h5py\n")
 

@@ -206,7 +206,7 @@ def test_joblib_without_joblib(folder: Path, store: Path, monkeypatch: pytest.Mo
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("ptrarray.convert.formats.joblib.importlib.import_module", absent)
+    monkeypatch.setattr("ptrarray.errors.importlib.import_module", absent)
     assert run(convert.from_joblib, folder, store).ok
     check_content(store, {"x": np.arange(3)})
     place = store.with_name("b.ptr")
@@ -465,7 +465,7 @@ def test_h5_without_h5py(folder: Path, store: Path, monkeypatch: pytest.MonkeyPa
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("ptrarray.convert.formats.h5.importlib.import_module", absent)
+    monkeypatch.setattr("ptrarray.errors.importlib.import_module", absent)
     with pytest.raises(ImportError, match="pip install h5py"):
         run(convert.from_h5, folder, store)
     assert not store.exists()

@@ -226,7 +226,7 @@ def test_without_pandas_it_says_what_to_install(
     def absent(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("ptrarray.frames.parts.importlib.import_module", absent)
+    monkeypatch.setattr("ptrarray.errors.importlib.import_module", absent)
     import_pandas.cache_clear()
     with pytest.raises(ImportError, match="pip install pandas"):
         to_series({"x": np.zeros(2)}, "x")  # type: ignore[arg-type]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import importlib
 import io
 import lzma
 import zlib
 from typing import Any, Protocol, Self, cast
 
-from ptrarray.errors import BadInputError
+from ptrarray.errors import BadInputError, import_extra
 
 _LZ4 = b"\x04\x22\x4d\x18"
 _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
@@ -55,15 +54,9 @@ def open_plain(path: str) -> Readable:
     if magic.startswith(_ZLIB):
         return cast(Readable, io.BufferedReader(_Inflated(path), 1 << 16))
     if magic.startswith(_LZ4):
-        return cast(Readable, _import_lz4().open(path, "rb"))
+        message = "it is compressed with lz4: pip install lz4"
+        return cast(Readable, import_extra("lz4.frame", message, BadInputError).open(path, "rb"))
     return cast(Readable, open(path, "rb"))  # noqa: PTH123 the caller closes it
-
-
-def _import_lz4() -> Any:
-    try:
-        return importlib.import_module("lz4.frame")
-    except ImportError as error:
-        raise BadInputError("it is compressed with lz4: pip install lz4") from error
 
 
 class _Inflated(io.RawIOBase):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
+
+from ptrarray.errors import import_extra
 
 # Values that go into one chunk or token, if they are plain: more makes nothing faster.
 RUN_LENGTH = 512
@@ -58,7 +59,4 @@ def import_pandas() -> Any:
     ImportError
         That says how to install it.
     """
-    try:
-        return importlib.import_module("pandas")
-    except ImportError as error:
-        raise ImportError("Series and DataFrames need pandas: pip install pandas") from error
+    return import_extra("pandas", "Series and DataFrames need pandas: pip install pandas")

@@ -59,8 +59,22 @@ class FillJob(NamedTuple):
     resume: bool
 
     def run(self, chunk: list[Task]) -> Report:
-        """Compute the arrays of a chunk and write them."""
-        return work(self, chunk)
+        """Compute the arrays of a chunk and write them, up to the first task that fails."""
+        began = time.perf_counter()
+        failure = None
+        writer = append(self.path)
+        try:
+            resuming = {"without": _without} if self.resume else {}
+            batches = Batches(writer, _fail, errors=(Exception,), **resuming)
+            for i_task, task in enumerate(chunk):
+                _compute(self, i_task, task, store_of(writer).layout, batches)
+            batches.write()
+        except _TaskFailed as failed:
+            failure = _describe(failed)
+        finally:
+            close_leaving(writer, _JOURNAL_NBYTES)
+        seconds = time.perf_counter() - began
+        return Report(len(chunk), batches.n_arrays, batches.nbytes, seconds, failure)
 
 
 class Failure(NamedTuple):
@@ -101,25 +115,6 @@ class _TaskFailed(Exception):
     def __init__(self, i_task: int) -> None:
         super().__init__(i_task)
         self.i_task = i_task
-
-
-def work(job: FillJob, chunk: list[Task]) -> Report:
-    """Compute the arrays of a chunk and write them, up to the first task that fails."""
-    began = time.perf_counter()
-    failure = None
-    writer = append(job.path)
-    try:
-        resuming = {"without": _without} if job.resume else {}
-        batches = Batches(writer, _fail, errors=(Exception,), **resuming)
-        for i_task, task in enumerate(chunk):
-            _compute(job, i_task, task, store_of(writer).layout, batches)
-        batches.write()
-    except _TaskFailed as failed:
-        failure = _describe(failed)
-    finally:
-        close_leaving(writer, _JOURNAL_NBYTES)
-    seconds = time.perf_counter() - began
-    return Report(len(chunk), batches.n_arrays, batches.nbytes, seconds, failure)
 
 
 def _fail(group: Group, error: Exception) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from ptrarray.convert.export import Store, export, new_file, note_meta, opened
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
-from ptrarray.errors import BadInputError
+from ptrarray.errors import BadInputError, import_extra
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 
@@ -34,10 +33,7 @@ def import_h5py() -> Any:
     ImportError
         That says how to install it.
     """
-    try:
-        return importlib.import_module("h5py")
-    except ImportError as error:
-        raise ImportError("files of HDF5 need h5py: pip install h5py") from error
+    return import_extra("h5py", "files of HDF5 need h5py: pip install h5py")
 
 
 def from_h5(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Options]) -> Report:

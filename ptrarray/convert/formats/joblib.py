@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import pickle
@@ -19,7 +18,7 @@ from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.convert.unpickle.inert import Record, stand_in
 from ptrarray.convert.unpickle.rebuild import rebuild
-from ptrarray.errors import BadInputError
+from ptrarray.errors import BadInputError, import_extra
 
 SUFFIXES = (".joblib", ".jl", ".pkl", ".pickle")
 
@@ -61,11 +60,8 @@ def _members(trust: bool, path: str) -> Iterator[Member]:
 
 
 def _load_trusted(path: str) -> Any:
-    try:
-        joblib = importlib.import_module("joblib")
-    except ImportError as error:
-        raise BadInputError("to read it with trust needs joblib: pip install joblib") from error
-    return joblib.load(path)
+    message = "to read it with trust needs joblib: pip install joblib"
+    return import_extra("joblib", message, BadInputError).load(path)
 
 
 def read(path: str) -> Any:
