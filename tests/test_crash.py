@@ -12,8 +12,14 @@ from tempfile import TemporaryDirectory
 import pytest
 
 import ptrarray
-from tests.support.crash_workloads import WORKLOADS, checkpoint, delete, go_on, killed_in_delete
-from tests.support.crash_workloads import ints as ints  # noqa: PLC0414 - test_shards_crash has it from here
+from tests.support.crash_workloads import (
+    WORKLOADS,
+    checkpoint,
+    delete,
+    go_on,
+    ints,
+    killed_in_delete,
+)
 from tests.support.disk import DROPPED, Fate, Fates, Resize, Write
 from tests.support.power import Effort, outcomes, rebuild
 from tests.support.recording import Site

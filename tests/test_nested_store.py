@@ -27,7 +27,8 @@ from ptrarray.storage.writing.allocation import streamed
 from ptrarray.writer import store_of
 from tests.support.checks import digests, open_descriptors, unchanged
 from tests.support.faults import CALLS, SHORT, injected
-from tests.support.nested import MEBI, assert_same, encoded, peak_nbytes
+from tests.support.memory import peak_nbytes
+from tests.support.nested import MEBI, assert_same, encoded
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_a_handle_is_refused_with_what_to_do(path: Path) -> None:
 
 
 def test_dump_over_live_memmap(path: Path) -> None:
-    """joblib: `dump(load(f, 'r'), f)` killed the process with SIGBUS."""
+    """What was loaded stays whole while it is dumped in the place that it was loaded from."""
     expected = [np.arange(10**5), np.ma.masked_array([1, 2], [False, True])]
     ptrarray.dump(expected, path)
     loaded = ptrarray.load(path)
@@ -330,7 +331,7 @@ def test_an_array_given_piece_by_piece_has_its_size(path: Path, n_bytes: int, me
 
 
 def test_many_arrays_take_one_descriptor(path: Path) -> None:
-    """joblib: 10,000 arrays were 10,004 descriptors, and 70,000 too many."""
+    """Any number of arrays that are loaded take no more descriptors than a few."""
     values = np.arange(70_000)
     obj = {str(i): values[i : i + 2] for i in range(len(values))}
     ptrarray.dump(obj, path)

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 import ptrarray
+from tests.support.crash_workloads import ints
 from tests.support.disk import Fate, Write
 from tests.support.power import outcomes, rebuild
 from tests.support.story import Judge, Story, Workload, tell, with_attrs
-from tests.test_crash import NORMAL, describe, ints, memory_directory, verdict, violations
+from tests.test_crash import NORMAL, describe, memory_directory, verdict, violations
 
 LARGE = 20_000  # rows of 4 bytes: written outside the lock
 SHARD_NBYTES = 500

@@ -18,7 +18,6 @@ from ptrarray.frames.together import put_together
 from ptrarray.nested.decoder import decode
 from ptrarray.nested.encoder import encode
 from ptrarray.nested.tokens import read_tokens
-from tests.support.memory import peak_nbytes as peak_nbytes  # noqa: PLC0414 - test_nested_store has it from here
 from tests.support.strategies import MEMORY_LAYOUTS, PLAIN_DTYPES, STRUCTURED_DTYPES, filled
 
 MEBI = 2**20
