@@ -15,9 +15,8 @@ import pytest
 import ptrarray
 from ptrarray import CorruptStoreError
 from ptrarray.convert.bigarray import convert as bigarray
-from ptrarray.convert.bigarray.convert import from_bigarray
+from ptrarray.convert.bigarray.convert import from_bigarray, transfer
 from ptrarray.storage.system import files
-from ptrarray.storage.system.transfer import transfer
 from tests.support.bigarray_files import UNNAMED, file_of, header
 from tests.support.checks import check_exactly
 from tests.support.faults import injected

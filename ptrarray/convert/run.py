@@ -227,9 +227,7 @@ class _Progress:
     def __init__(self, before: PointerArray, options: Options) -> None:
         self.report = Report()
         self._before = before
-        self._executor = options.get("executor")
-        self._bar = options.get("progress", True)
-        self._resume = options.get("resume", True)
+        self._options = options
 
     def is_done(self, source: Source) -> bool:
         """Tell whether a file of one value is in the store."""
@@ -241,17 +239,18 @@ class _Progress:
     def run(self, job: Conversion | Comparison, pending: list[Source], n_workers: int) -> None:
         """Run a job on files: in workers, or here if it is one file."""
         tasks = [Task(None, source) for source in pending]
-        if len(tasks) == 1 and self._executor is None:
-            with bar(progress=self._bar, unit=" arrays") as shown:
+        executor, progress = self._options.get("executor"), self._options.get("progress", True)
+        if len(tasks) == 1 and executor is None:
+            with bar(progress=progress, unit=" arrays") as shown:
                 self._add(job.run(tasks, shown.update))
         elif tasks:
             run_job(
                 job,
                 iter(tasks),
                 n_workers,
-                self._executor,
+                executor,
                 total=len(tasks),
-                progress=self._bar,
+                progress=progress,
                 unit="files",
                 seen=self._add,
             )
@@ -270,7 +269,7 @@ class _Progress:
             problem = (
                 f"{name!r} was there first, from another file or import: give names that differ"
             )
-        elif self._resume:
+        elif self._options.get("resume", True):
             self.report.skipped += 1
             return
         else:

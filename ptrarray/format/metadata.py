@@ -25,12 +25,7 @@ def encode(name: str, meta: Mapping[str, Any]) -> bytes:
     {'speaker': 7}
     """
     if not isinstance(meta, Mapping):
-        raise BadInputError(
-            f"metadata of array {name!r:.80} must be a mapping, not {type(meta).__name__}",
-            name=name,
-            found=type(meta).__name__,
-            expected="a mapping",
-        )
+        raise not_a_mapping(f"metadata of array {name!r:.80}", meta, name=name)
     try:
         packed: bytes = msgpack.packb(checked(meta)) if meta else b""
     except BadInputError as error:
@@ -49,11 +44,7 @@ def encode_all(names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]) -> l
         Also if there is metadata for a name that is not among them.
     """
     if not isinstance(meta, Mapping):
-        raise BadInputError(
-            f"meta must be a mapping from name to metadata, not {type(meta).__name__}",
-            found=type(meta).__name__,
-            expected="a mapping",
-        )
+        raise not_a_mapping("meta", meta, " from name to metadata")
     strangers = meta.keys() - set(names)
     if strangers:
         stranger = min(strangers, key=str)
@@ -86,3 +77,10 @@ def decode(raw: bytes) -> dict[str, Any]:
     except (TypeError, ValueError, msgpack.UnpackException, RecursionError) as error:
         raise ValueError(f"metadata that makes no sense: {error}") from error
     return meta
+
+
+def not_a_mapping(what: str, value: object, of: str = "", **facts: Any) -> BadInputError:
+    """Return the error for a value that has to be a mapping."""
+    found = type(value).__name__
+    message = f"{what} must be a mapping{of}, not {found}"
+    return BadInputError(message, found=found, expected="a mapping", **facts)

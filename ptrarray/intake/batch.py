@@ -132,11 +132,7 @@ def from_mapping(
         For a name, array or metadata that the store cannot take.
     """
     if not isinstance(arrays, Mapping):
-        raise BadInputError(
-            f"arrays must be a mapping from name to array, not {type(arrays).__name__}",
-            found=type(arrays).__name__,
-            expected="a mapping",
-        )
+        raise metadata.not_a_mapping("arrays", arrays, " from name to array")
     encoded, name_ends = naming.encode_with_ends(list(arrays))
     hashes = naming.hash_all(encoded)
     if len(encoded) > 1:  # one has a limit of its own

@@ -112,9 +112,7 @@ def _end_after(sentinel: int) -> None:
 
 
 class _TaskFailed(Exception):
-    def __init__(self, i_task: int) -> None:
-        super().__init__(i_task)
-        self.i_task = i_task
+    """Its argument is the number of the task in its chunk."""
 
 
 def _fail(group: Group, error: Exception) -> NoReturn:
@@ -180,7 +178,7 @@ def _checked(name: str, value: Any, layout: Layout) -> NDArray[Any]:
 def _describe(failed: _TaskFailed) -> Failure:
     error = failed.__cause__ or failed
     text = "".join(traceback.format_exception(error))
-    return Failure(failed.i_task, _portable(error), summarize(error), text)
+    return Failure(failed.args[0], _portable(error), summarize(error), text)
 
 
 def _portable(error: BaseException) -> BaseException | None:

@@ -24,6 +24,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries
 from ptrarray.intake.choices import check_choice
 from ptrarray.intake.paths import absolute
+from ptrarray.progress import bar
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.lifecycle.create import create_store, new_header, replace_store, taken
 from ptrarray.storage.shards.marker import is_sharded
@@ -31,8 +32,8 @@ from ptrarray.storage.store.content import Content
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.mapping import map_file
-from ptrarray.storage.system.transfer import transfer
 
+_STEP_NBYTES = 1 << 26  # so that a bar moves, and Ctrl-C is heard
 MODES = ("x", "w")
 _UNNAMED = "rows/0000000000000000"  # as `MmapArrayWriter` has for rows without a name
 _SIZE_NBYTES = 8  # at the end of the file: bytes of the index before them
@@ -226,3 +227,33 @@ def _overlaps(starts: Int64s, ends: Int64s) -> Iterator[tuple[int, int]]:
     holders = np.maximum.accumulate(np.where(ends == highest, np.arange(len(ends)), 0))
     for at in np.flatnonzero(starts[1:] < highest[:-1]).tolist():
         yield int(filled[holders[at]]), int(filled[at + 1])
+
+
+def transfer(source: File, source_start: int, target: File, nbytes: int, *, progress: bool) -> None:
+    """Copy bytes of a file to the beginning of another one, of at least that size.
+
+    Raises
+    ------
+    CorruptStoreError
+        If the source ends before, as another process cut it short.
+    """
+    end = source_start + nbytes
+    at = source_start
+    with bar(total=nbytes, unit="B", unit_scale=True, progress=progress) as counter:
+        while at < end:
+            first, last = source.data_from(at, end)
+            n_copied = 0
+            if first < last:
+                wanted = min(last - first, _STEP_NBYTES)
+                n_copied = target.copy_from(source, first, first - source_start, wanted)
+            if first + n_copied == at:
+                break
+            counter.update(first + n_copied - at)
+            at = first + n_copied
+    # Past the end of a file the system tells of holes, too.
+    n_there = source.stat().st_size
+    if n_there < end:
+        raise CorruptStoreError(
+            f"{source.path} ended at byte {n_there} while it was read, not at {end}",
+            path=source.path,
+        )
