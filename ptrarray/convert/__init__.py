@@ -1,7 +1,7 @@
 """Importing from the files of others, and exporting to them.
 
 Each function reads or writes one kind of files and returns a `Report`. What cannot be converted is
-told there, file by file; all else is. An import can be run again, and does what is missing.
+reported there, file by file; all else is. An import can be run again, and does what is missing.
 
 Memory: one file or array of a file at a time in each process, and 16 MB.
 """

@@ -302,7 +302,7 @@ def store_id(fields: dict[str, Any]) -> bytes:
 
 
 def decoded_layout(fields: dict[str, Any], kind: Any, *, masked: bool) -> Layout:
-    """Return the layout that a map tells of; raises ValueError if there is no such layout."""
+    """Return the layout that a map describes; raises ValueError if there is no such layout."""
     dtype = dtypes.decode(fields["dtype"])
     row_shape = tuple(_whole("row shape", length) for length in fields["row_shape"])
     if dtypes.normalize(dtype, row_shape) != (dtype, row_shape):

@@ -1,6 +1,6 @@
 """Series and DataFrames of numbers and dates as arrays of a store, and back on its memory.
 
-How they lie there, as arrays and metadata under the key ``"pandas"``, is told in `ptrarray.frames.flat`.
+`ptrarray.frames.flat` describes how they lie there, as arrays and metadata under ``"pandas"``.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def shown(key: Any) -> str:
 def array_name(steps: Sequence[Step]) -> str:
     """Return the name of the array where we are: as a JSON pointer, ``/a/3/weights``.
 
-    Of a very long path only the end is told.
+    Of a very long path only the end is shown.
 
     Examples
     --------

@@ -250,7 +250,7 @@ def transfer(source: File, source_start: int, target: File, nbytes: int, *, prog
                 break
             counter.update(first + n_copied - at)
             at = first + n_copied
-    # Past the end of a file the system tells of holes, too.
+    # Past the end of a file the system finds holes, too.
     n_there = source.stat().st_size
     if n_there < end:
         raise CorruptStoreError(

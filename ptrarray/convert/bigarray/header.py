@@ -95,7 +95,7 @@ class _Marshalled:
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
         self._at = 0
-        self._refs: list[int | None] = []  # what may be told of again by its number
+        self._refs: list[int | None] = []  # what may be named again by its number
 
     def read(self) -> tuple[str, tuple[int, ...]]:
         """Return the text and the integers."""

@@ -79,7 +79,7 @@ def _has_masks(path: str) -> bool:
     try:
         raw = _map(path)
         return any(raw[at : at + len(_MASKED)] == _MASKED for _, at, _ in _entries(raw))
-    except (OSError, BadInputError):  # told when it is read
+    except (OSError, BadInputError):  # reported when it is read
         return False
 
 

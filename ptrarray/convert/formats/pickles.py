@@ -90,7 +90,7 @@ def from_pickles(
     -------
     Report
         With `converted`, `skipped` and `failures`: what cannot be converted is
-        told there, file by file, and all else is.
+        reported there, file by file, and all else is.
 
     Raises
     ------

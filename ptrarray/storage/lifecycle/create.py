@@ -96,7 +96,7 @@ def replace_store(directory: Path, header: IndexHeader, fill: Fill | None = None
     """Put a new store in the place of one that is there, in one step; else as `create_store`.
 
     Processes that read the old one keep its content until they refresh;
-    writers that have it open are told at their next step.
+    writers that have it open get an error at their next step.
     """
     _replace(directory, header, lambda header: write_content(directory, header, fill))
 

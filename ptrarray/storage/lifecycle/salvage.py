@@ -46,17 +46,17 @@ def _overlay(directory: Path, index: Index, left_out: list[Damage]) -> Overlay:
     where = str(directory / "journal.msgpack")
     try:
         with Journal(directory, writable=False) as log:
-            state = log.read_header()
-            if (state.store_id, state.generation) != (
+            found = log.read_header()
+            if (found.store_id, found.generation) != (
                 index.header.store_id,
                 index.header.generation,
             ):
                 return overlay
             end = journal_format.RECORDS_START
-            for frame in log.frames_until_damage(state, end):
+            for frame in log.frames_until_damage(found, end):
                 overlay.extend(journal_format.decode_all([frame], where), frame.end_byte)
                 end = frame.end_byte
-            if end < state.committed_end:
+            if end < found.committed_end:
                 lost = f"is damaged at byte {end}: commits after that are left out"
                 left_out.append(Damage(where, lost))
     except (CorruptStoreError, FileNotFoundError) as error:

@@ -87,6 +87,6 @@ def _check(building: Path, where: str) -> None:
     try:
         check(load(open_snapshot(building), "r"))
     except CorruptStoreError as error:
-        # Nobody can look at the files that the error tells of.
+        # Nobody can look at the files that the error names.
         text = str(error).replace(f"{building}/", "").replace(str(building), "its store")
         raise CorruptStoreError(f"{where} is damaged: {text}", path=where) from error

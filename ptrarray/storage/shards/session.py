@@ -24,7 +24,7 @@ from ptrarray.storage.shards.finder import Finder, is_in
 from ptrarray.storage.shards.marker import Marker, remove_leftovers
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
 from ptrarray.storage.store.journal import Journal
-from ptrarray.storage.store.snapshot import StoreSnapshot
+from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest
 from ptrarray.storage.system import files
 from ptrarray.storage.writing.session import Session, already_there
 from ptrarray.storage.writing.target import Expected
@@ -92,7 +92,7 @@ class Shards:
             except (StoreNotFoundError, CorruptStoreError):
                 if self.marker.is_in_place():
                     raise
-        raise StoreError(f"{self.path} is replaced again and again", path=self.path)
+        raise never_at_rest(self.directory)
 
     def _open_from(self, number: int) -> Last:
         """Open the last shard; at least this one is there."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from ptrarray.errors import BadInputError
 
 # What one piece of input may grow to. Hostile input grows a millionfold, so where the
-# decompressor cannot be told a limit the pieces are small instead.
+# decompressor takes no limit the pieces are small instead.
 _LIMIT_NBYTES = 1 << 20
 _XZ_MEMORY_NBYTES = 1 << 29  # `xz -9` asks for an eighth of that
 MAGIC_NBYTES = 6
