@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import BadInputError, ClosedStoreError
+from ptrarray.errors import BadInputError, ClosedStoreError, after
 from ptrarray.format import names as naming
 from ptrarray.format.layouts import ROWS, Kind
 from ptrarray.intake.batch import from_mapping, from_ragged
@@ -22,6 +22,7 @@ from ptrarray.storage.shards.opened import open_any
 from ptrarray.storage.shards.target import open_writable
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.system.files import process_id
+from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.allocation import allocated
 from ptrarray.storage.writing.target import Writable
@@ -116,8 +117,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        with after(error, self.path):
+            self.close()
 
     def __repr__(self) -> str:
         what = "closed" if self.closed else self._store().layout.describe()
@@ -152,7 +154,16 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
         Nothing committed depends on it. If the journal has outgrown a quarter
         of the index, it is folded into the index, which makes the next open
-        fast and syncs everything. If not, nothing is synced: see `flush`.
+        fast and syncs everything. If not, nothing is synced: see `flush`. On a
+        full disk, say, it is left for whoever closes the store later.
+
+        Raises
+        ------
+        CorruptStoreError
+            If the index is damaged.
+        OSError
+            If what was committed could not be synced. Where a ``with`` block
+            has raised an error of its own, this is a note on that one.
         """
         close_leaving(self, 0)
 
@@ -431,6 +442,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
     # what is committed ---------------------------------------------------------------------
 
+    @whole
     def __getitem__(self, name: str) -> Array:
         """Return an array as a read-only view, as it is committed now."""
         raw = encoded(name)
@@ -475,18 +487,15 @@ class _Committed:
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         store = self._store()
-        with store.locked():
-            return store.find(name)
+        return transactions.asked(store, lambda: store.find(name))
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         store = self._store()
-        with store.locked():
-            return store.snapshot().meta(name)
+        return transactions.asked(store, lambda: store.snapshot().meta(name))
 
     def __len__(self) -> int:
         store = self._store()
-        with store.locked():
-            return len(store.snapshot())
+        return transactions.asked(store, lambda: len(store.snapshot()))
 
     def names(self) -> Iterator[bytes]:
         # A snapshot of its own, for writing goes on while names are taken from it.

@@ -186,8 +186,7 @@ class Attrs(MutableMapping[str, Any]):
 
     def _now(self) -> dict[str, Any]:
         session = self._session()
-        with session.locked():
-            return session.snapshot().attrs
+        return transactions.asked(session, lambda: session.snapshot().attrs)
 
     def __getitem__(self, key: str) -> Any:
         return self._now()[key]
