@@ -23,6 +23,7 @@ from ptrarray.storage.shards.create import create_any, replace_any
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.snapshot import FILE_NAMES
 from ptrarray.storage.system import files
+from ptrarray.storage.writing.transactions import asked
 from ptrarray.writer import PointerArrayWriter, append, store_of
 
 MODES = ("x", "w", "a")
@@ -198,8 +199,7 @@ def _check_same(writer: PointerArrayWriter, wanted: IndexHeader) -> None:
             found=found.layout,
             expected=wanted.layout,
         )
-    with store.locked():
-        n_rows = store.snapshot().n_rows
+    n_rows = asked(store, lambda: store.snapshot().n_rows)
     if wanted.n_rows > n_rows:
         raise BadInputError(
             f"{writer.path} has {n_rows} rows; a store is sized only when it is made, "

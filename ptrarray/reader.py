@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import reductions
-from ptrarray.errors import BadInputError
+from ptrarray.errors import BadInputError, after
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
 from ptrarray.frames.series import to_series
@@ -152,8 +152,9 @@ class PointerArray(Mapping[str, Array]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        with after(error, self.path):
+            self.close()
 
     def __repr__(self) -> str:
         if self.closed:

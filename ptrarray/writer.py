@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+    ValuesView,
+)
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -11,22 +19,25 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import BadInputError, ClosedStoreError
+from ptrarray.errors import BadInputError, ClosedStoreError, after
 from ptrarray.format import names as naming
 from ptrarray.format.layouts import ROWS, Kind
 from ptrarray.intake.batch import from_mapping, from_ragged
 from ptrarray.intake.numbers import count, integer
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.types import Array
-from ptrarray.storage.shards.opened import open_any
+from ptrarray.storage.shards.opened import load_any, open_any
 from ptrarray.storage.shards.target import open_writable
 from ptrarray.storage.store.opened import Opened
+from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.storage.system.files import process_id
+from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.allocation import allocated
 from ptrarray.storage.writing.target import Writable
 from ptrarray.storage.writing.transactions import unknown
-from ptrarray.views.catalog import Attrs, MetaOfWriter, Pointers, encoded
+from ptrarray.views.arrays import Arrays, Items, Values
+from ptrarray.views.catalog import Attrs, Meta, MetaOfWriter, Pointers, encoded
 
 
 def append(path: str | os.PathLike[str], durable: bool = False) -> PointerArrayWriter:
@@ -116,8 +127,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        with after(error, self.path):
+            self.close()
 
     def __repr__(self) -> str:
         what = "closed" if self.closed else self._store().layout.describe()
@@ -152,7 +164,16 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
         Nothing committed depends on it. If the journal has outgrown a quarter
         of the index, it is folded into the index, which makes the next open
-        fast and syncs everything. If not, nothing is synced: see `flush`.
+        fast and syncs everything. If not, nothing is synced: see `flush`. On a
+        full disk, say, it is left for whoever closes the store later.
+
+        Raises
+        ------
+        CorruptStoreError
+            If the index is damaged.
+        OSError
+            If what was committed could not be synced. Where a ``with`` block
+            has raised an error of its own, this is a note on that one.
         """
         close_leaving(self, 0)
 
@@ -431,6 +452,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
     # what is committed ---------------------------------------------------------------------
 
+    @whole
     def __getitem__(self, name: str) -> Array:
         """Return an array as a read-only view, as it is committed now."""
         raw = encoded(name)
@@ -452,10 +474,29 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.pointers)
 
+    def items(self) -> ItemsView[str, Array]:
+        """Return pairs of name and array in data order; iterated over, those of one moment.
+
+        The lock is taken once, at the beginning, and not kept: others, and
+        this writer, may change the store meanwhile. So with `values`, and
+        those of `pointers`, `meta` and `attrs`.
+        """
+        return Items(self, self._arrays)
+
+    def values(self) -> ValuesView[Array]:
+        """Return the arrays in data order; iterated over, those of one moment."""
+        return Values(self, self._arrays)
+
+    def _arrays(self) -> Arrays:
+        """Return all arrays as they are committed now."""
+        store = self._store()
+        return Arrays(transactions.asked(store, lambda: load_any(store.directory, "r")), None)
+
     @property
     def pointers(self) -> Pointers:
         """Mapping from name to `Pointer`, always as committed now."""
-        return Pointers(_Committed(self._path, self._store))
+        committed = _Committed(self._path, self._store)
+        return Pointers(committed, lambda: Pointers(committed.now()))
 
     @property
     def meta(self) -> MetaOfWriter:
@@ -463,7 +504,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
         ``writer.meta[name] = {...}`` replaces that of an array that is there.
         """
-        return MetaOfWriter(_Committed(self._path, self._store), self._store)
+        committed = _Committed(self._path, self._store)
+        return MetaOfWriter(committed, lambda: Meta(committed.now()), self._store)
 
 
 class _Committed:
@@ -475,22 +517,24 @@ class _Committed:
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         store = self._store()
-        with store.locked():
-            return store.find(name)
+        return transactions.asked(store, lambda: store.find(name))
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         store = self._store()
-        with store.locked():
-            return store.snapshot().meta(name)
+        return transactions.asked(store, lambda: store.snapshot().meta(name))
 
     def __len__(self) -> int:
         store = self._store()
-        with store.locked():
-            return len(store.snapshot())
+        return transactions.asked(store, lambda: len(store.snapshot()))
 
     def names(self) -> Iterator[bytes]:
-        # A snapshot of its own, for writing goes on while names are taken from it.
         return open_any(self._store().directory).names()
+
+    def now(self) -> Snapshot:
+        """Return what is committed now."""
+        # A snapshot of its own, for writing goes on while it is iterated over.
+        store = self._store()
+        return transactions.asked(store, lambda: open_any(store.directory))
 
 
 def store_of(writer: PointerArrayWriter) -> Writable:

@@ -130,3 +130,22 @@ def test_rows_of_a_deleted_array_are_free(path: Path, writer: PointerArrayWriter
     assert writer.write({"b": [4, 5]}, start=1) == (1, 3)
     assert writer.write({"c": [6]}) == (3, 4)
     check_in_order(path, {"b": [4, 5], "c": [6]})
+
+
+def test_no_rows_lock_no_rows(path: Path) -> None:
+    """Not even those behind them, up to the end of the file and beyond."""
+    with ptrarray.create(path, dtype="i4") as writer, ptrarray.append(path) as other:
+        writer.write({"first": [1]})
+        with writer.allocate("empty", 0) as rows:
+            assert rows.tolist() == []
+            start, end = other.write({"large": np.arange(10**5)})  # claims its rows
+            with other.allocate("more", 10) as more:
+                more[...] = 7
+                # They are kept off rows that another one claims, and only off those.
+                with pytest.raises(OverlapError):
+                    writer.write({"planned": [1]}, start=end + 3)
+            ptrarray.compact(path)
+    with ptrarray.open(path) as store:
+        assert store["large"].tolist() == list(range(10**5))
+        assert store["more"].tolist() == [7] * 10
+        assert (len(store["empty"]), start) == (0, 1)

@@ -18,13 +18,14 @@ from ptrarray.storage.lifecycle.create import Fill, switch_over, write_content
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
-from ptrarray.storage.system.lock import try_lock_range
+from ptrarray.storage.system.lock import try_lock_range, whole
 from ptrarray.storage.writing.session import Session
 
 _READ_NBYTES = 1 << 24
 _EVERY_ROW = 2**62
 
 
+@whole
 def compact(session: Session, *, progress: bool = False) -> None:
     """Move all living rows to a new data file, end to end, and switch over to it.
 

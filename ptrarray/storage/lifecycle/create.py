@@ -22,6 +22,7 @@ from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory, put_in_place
 from ptrarray.storage.system.files import File
+from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session
 
 Fill = Callable[[Content], Entries]
@@ -137,6 +138,7 @@ def place(building: Path, directory: Path, *, overwrite: bool) -> None:
     _replace(directory, built.header, move)
 
 
+@whole
 def _replace(directory: Path, header: IndexHeader, make: Make) -> None:
     session = Session(directory)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Lock as ThreadLock
 from typing import NamedTuple, Self
@@ -26,6 +26,8 @@ from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest
 from ptrarray.storage.system import files
+from ptrarray.storage.system.files import SyncError
+from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session, already_there
 from ptrarray.storage.writing.target import Expected
 
@@ -69,6 +71,7 @@ class Shards:
         What the last shard notes about the others, as of the last look.
     """
 
+    @whole
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory = directory
         self.pid = files.process_id()
@@ -392,6 +395,7 @@ class Shards:
 
     # the store as a whole ------------------------------------------------------------------
 
+    @whole
     def flush(self) -> None:
         """Wait until all that is committed is on the disk."""
         with self.locked():
@@ -403,19 +407,22 @@ class Shards:
                     self.open_shard(older).flush()
         session.flush()
 
+    @whole
     def close(self, least_nbytes: int = 0) -> None:
         """Settle what this process has begun, fold grown journals, and close the files."""
-        try:
-            if self.notes.replaced:
-                with self.locked():
-                    self.settle()
-        except CorruptStoreError:
-            raise
-        except StoreError:
-            pass  # removed or replaced by now: not this one's to look after
-        finally:
+        with ExitStack() as stack:  # each session is closed, whatever becomes of the others
             for session in {self.last.session, *self._sessions.values()}:
-                session.close(least_nbytes)
+                stack.callback(session.close, least_nbytes)
+            try:
+                if self.notes.replaced:
+                    with self.locked():
+                        self.settle()
+            except (CorruptStoreError, SyncError):
+                raise
+            except StoreError:
+                pass  # removed or replaced by now: not this one's to look after
+            except OSError as error:  # what is noted, the next one settles
+                files.check_system(error)
 
     def release(self) -> None:
         """Close the files."""

@@ -163,8 +163,8 @@ class ShardTarget:
             shards.note(Notes(changed, (*shards.notes.replaced, *replaced)))
             if replaced:  # the note must not be lost at a power cut when the array is not
                 shards.last.session.flush()
+            shards.forget_older()  # before, as whoever is interrupted must not know less than all
             session.commit(records, n_reserved)
-            shards.forget_older()  # reading it could fail, and the commit seem to have failed
         elif replaced:
             # In one commit, or there could be two arrays of a name after a kill.
             notes = shards.notes._replace(replaced=(*shards.notes.replaced, *replaced))

@@ -24,6 +24,7 @@ from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory
+from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session
 
 
@@ -37,6 +38,7 @@ def compact(directory: Path, *, progress: bool = False) -> None:
     _in_each(directory, lambda session: compaction.compact(session, progress=progress))
 
 
+@whole
 def _in_each(directory: Path, change: Callable[[Session], None]) -> None:
     if not is_sharded(directory):
         _in_one(directory, change)

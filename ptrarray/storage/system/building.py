@@ -9,7 +9,7 @@ from errno import EEXIST, ENOTDIR, ENOTEMPTY
 from pathlib import Path
 
 from ptrarray.storage.system import files
-from ptrarray.storage.system.files import File
+from ptrarray.storage.system.files import File, SyncError
 
 Taken = Callable[[Path], Exception]  # makes the error for a path where there is something
 
@@ -84,7 +84,10 @@ def replacing(path: Path) -> Iterator[File]:
     with File(new, files.MAKE) as file:
         yield file
         # The rename must not reach the disk before what it names.
-        file.sync()
+        try:
+            file.sync()
+        except SyncError as error:  # of a file that nobody knows: nothing that counts is lost
+            raise OSError(error.errno, error.strerror, error.filename) from error
     files.replace(new, path)
     files.sync_directory(path.parent)
 

@@ -55,23 +55,32 @@ class File:
         Size, inode and the like when it was opened; not of a directory.
     """
 
+    fd = -1
+
     def __init__(self, path: StrPath, flags: int = READ) -> None:
         self.path = os.fspath(path)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             flags |= os.O_NOFOLLOW  # a link must not lead writes out of the store
+        # Opening a pipe would wait for its other end.
+        flags |= os.O_CLOEXEC | os.O_NONBLOCK
+        numbers: list[int] = []
         try:
-            # Opening a pipe would wait for its other end.
-            self.fd = os.open(self.path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
-        except OSError as error:
-            raise _explained(error, self.path) from error
-        self._finalizer = weakref.finalize(self, os.close, self.fd)
-        self._finalizer.atexit = False
-        _OPEN.add(self)
-        if not flags & os.O_DIRECTORY:
-            self.as_opened = self.stat()
-            if not S_ISREG(self.as_opened.st_mode):
-                self.close()
-                raise _not_a_file(self.path)
+            # In one call, as the handler of a signal may raise between opening a file and
+            # noting its number.
+            numbers.extend(map(os.open, [self.path], [flags], [0o666]))
+            self.fd = numbers[0]
+            _OPEN.add(self)
+            if not flags & os.O_DIRECTORY:
+                self.as_opened = self.stat()
+                if not S_ISREG(self.as_opened.st_mode):
+                    raise _not_a_file(self.path)
+        except BaseException as error:
+            self.fd = -1
+            if numbers:
+                os.close(numbers[0])
+            elif isinstance(error, OSError):
+                raise _explained(error, self.path) from error
+            raise
         self.start_byte = 0
         self._nbytes: int | None = None
 
@@ -96,8 +105,11 @@ class File:
 
     def close(self) -> None:
         """Close the file, if it is open."""
-        self.fd = -1
-        self._finalizer()
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    __del__ = close
 
     def pread(self, nbytes: int, start_byte: int) -> bytes:
         """Read up to `nbytes`; fewer only at the end of the file."""
@@ -140,6 +152,7 @@ class File:
 
     def named(self, error: OSError) -> OSError:
         """Put the path into an error that came from a descriptor."""
+        check_system(error)
         return OSError(error.errno, error.strerror, self.path)
 
     def pwrite(self, raw: bytes, start_byte: int) -> None:
@@ -190,6 +203,7 @@ class File:
         try:
             getattr(os, "fdatasync", os.fsync)(self.fd)
         except OSError as error:
+            check_system(error)
             raise SyncError(error.errno, error.strerror, self.path) from error
 
     def truncate(self, nbytes: int) -> None:
@@ -312,6 +326,12 @@ def stat(path: StrPath) -> os.stat_result:
     if not S_ISREG(result.st_mode):
         raise _not_a_file(path)
     return result
+
+
+def check_system(error: OSError) -> None:
+    """Raise an error that came through a system call, but is none of the system's."""
+    if error.errno is None:  # TimeoutError("too late"), say, of the handler of a signal
+        raise error
 
 
 def _explained(error: OSError, path: StrPath) -> Exception:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import errno
 import struct
 import sys
-from threading import RLock
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from threading import RLock, get_ident, local
+from typing import ParamSpec, TypeVar
 
 from ptrarray.storage.system.files import File
 
@@ -24,10 +28,62 @@ if _SET_RANGE_LOCK < 0:
     raise ImportError("ptrarray needs a system with POSIX file locks: Linux or macOS")
 
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class _Held(local):
+    """What the calling thread holds.
+
+    Attributes
+    ----------
+    locks : list of Lock
+        Once for each time that they were taken, the innermost last.
+    claims : list of File
+        Those with locks on ranges, since the operation began.
+    """
+
+    def __init__(self) -> None:
+        self.locks: list[Lock] = []
+        self.claims: list[File] = []
+
+
+_HELD = _Held()
+
+
+def whole(operation: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Let an operation end with the locks with which it began, whatever interrupts it.
+
+    Ctrl-C, or another signal whose handler raises, does so between any two steps of Python:
+    after a lock was taken, and before this is noted anywhere; or as a method begins that is to
+    let go of one, so that none of its lines run. So what takes locks notes them before, and
+    lets go of them as it does without; and the outermost function, which is one of these, makes
+    up for what was left out. Ranges that were locked stay so where it ends well, as a file
+    that it returns has them.
+    """
+
+    @wraps(operation)
+    def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        locks, claims = _HELD.locks, _HELD.claims
+        n_locks, n_claims = len(locks), len(claims)
+        try:
+            return operation(*args, **kwargs)
+        except BaseException:
+            for file in claims[n_claims:]:
+                file.close()
+            raise
+        finally:
+            for lock in locks[n_locks:]:
+                lock.restore(locks[:n_locks].count(lock))
+            del locks[n_locks:], claims[n_claims:]
+
+    return guarded
+
+
 class Lock:
     """Exclusive lock on an open file, between threads and between processes.
 
-    Held during a ``with`` block.
+    Held during a ``with`` block, which has to be inside of an operation that is `whole`.
 
     Parameters
     ----------
@@ -44,19 +100,25 @@ class Lock:
     def __init__(self, file: File) -> None:
         self._file = file
         self._thread_lock = RLock()
+        self._owner = 0  # the thread that has it
         self._depth = 0
 
     def __enter__(self) -> bool:
         """Take the lock; return whether this thread did not have it before."""
-        self._thread_lock.acquire()
+        me = get_ident()
+        _HELD.locks.append(self)
+        if self._owner == me:
+            self._depth += 1
+            return False
         try:
-            if not self._depth:
-                self._wait()
+            self._thread_lock.acquire()
+            self._wait()
         except BaseException:
-            self._thread_lock.release()
+            self.restore(0)
+            _HELD.locks.pop()
             raise
-        self._depth += 1
-        return self._depth == 1
+        self._owner, self._depth = me, 1
+        return True
 
     def _wait(self) -> None:
         """Take the lock that other processes respect."""
@@ -66,12 +128,31 @@ class Lock:
             raise self._file.named(error) from error
 
     def __exit__(self, *_: object) -> None:
+        # Python runs handlers of signals when a function begins, after calls, and where it jumps
+        # back: not between noting here that the lock is let go, and letting go of it.
         self._depth -= 1
-        try:
-            if not self._depth and self._file.fd >= 0:
-                fcntl.flock(self._file.fd, fcntl.LOCK_UN)
-        finally:
-            self._thread_lock.release()
+        if not self._depth:
+            self._owner = 0
+            try:
+                if self._file.fd >= 0:
+                    fcntl.flock(self._file.fd, fcntl.LOCK_UN)
+            finally:
+                self._thread_lock.release()
+        _HELD.locks.pop()
+
+    def restore(self, depth: int) -> None:
+        """Hold the lock as often as before, be it not at all, whatever happened since."""
+        if depth:
+            self._depth = depth
+        elif self._thread_lock.acquire(blocking=False):  # else another thread has it by now
+            self._owner = 0
+            try:
+                if self._file.fd >= 0:
+                    fcntl.flock(self._file.fd, fcntl.LOCK_UN)
+            finally:
+                with suppress(RuntimeError):  # which says that this thread has it no more
+                    while True:
+                        self._thread_lock.release()
 
 
 def try_lock_range(file: File, start: int, end: int) -> bool:
@@ -87,6 +168,7 @@ def try_lock_range(file: File, start: int, end: int) -> bool:
     """
     if start == end:
         return True  # to the kernel, a length of zero means to the end of the file
+    _HELD.claims.append(file)
     try:
         fcntl.fcntl(file.fd, _SET_RANGE_LOCK, _range_lock(start, end))
     except OSError as error:
