@@ -14,6 +14,7 @@ import pytest
 import ptrarray
 from tests.support.crash_workloads import (
     WORKLOADS,
+    another_boot_id,
     checkpoint,
     delete,
     go_on,
@@ -84,7 +85,7 @@ def judge(place: Path) -> Judge:
     return Judge(place / "states", boot=9)
 
 
-@each_workload
+@pytest.mark.parametrize("workload", [*WORKLOADS, another_boot_id], ids=lambda w: w.__name__)
 def test_power_cut(workload: Workload, judge: Judge, tmp_path: Path) -> None:
     story = tell(workload, tmp_path / "world")
     before = judge.n_states
@@ -199,7 +200,7 @@ def told_after_a_torn_reset(omitted: Site | None = None) -> Story:
 
 
 TELLERS: list[Callable[[Site | None], Story]] = [
-    *(partial(told, workload) for workload in (*WORKLOADS, killed_in_delete)),
+    *(partial(told, workload) for workload in (*WORKLOADS, killed_in_delete, another_boot_id)),
     told_after_a_cut,
     told_after_a_torn_reset,
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import ptrarray
-from tests.support.story import ATTRS, Story, Workload, essence, hidden, with_attrs
+from tests.support.story import ATTRS, Story, Workload, booted, essence, hidden, with_attrs
 
 LARGE = 20_000  # rows of 4 bytes: written outside the lock
 
@@ -226,6 +226,19 @@ def masked_compact(story: Story) -> None:
     ptrarray.compact(story.path)
     story.promise()
     story.write(careless, b=np.zeros(3), d=hidden((6,)), meta={"d": {"k": 2}})
+
+
+def another_boot_id(story: Story) -> None:
+    """Go on under another boot id, as another container has it, with no restart between."""
+    writer = story.create(dtype="f8", masked=True)
+    story.write(writer, a=hidden((3,)))
+    writer._opened.release()  # type: ignore[union-attr]  # as if its process had ended
+    with booted(7):
+        writer = ptrarray.append(story.path)
+        story.write(writer, b=hidden((4,), 1))
+    story.write(writer, c=hidden((2,)))
+    with booted(8):
+        story.write(ptrarray.append(story.path), d=hidden((5,)))
 
 
 WORKLOADS: list[Workload] = [
