@@ -235,7 +235,7 @@ def _map(snapshot: StoreSnapshot, mode: Mode) -> Mapped:
     path, span = snapshot.locate_file(snapshot.header.data_file)
     inode = files.stat(path).st_ino
     data = opened(path, layout.dtype, layout.row_shape, n_rows, span=span)
-    if mode == "r+":
+    if mode == "r+" and isinstance(data, np.ndarray):
         hold_while_mapped(path, data)
     mask = None
     if snapshot.header.mask_file is not None:

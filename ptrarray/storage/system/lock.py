@@ -123,7 +123,7 @@ def is_held(file: File, place: int) -> bool | None:
         answer = fcntl.fcntl(file.fd, _ASK_RANGE_LOCK, _range_lock(place, place + 1))
     except OSError:
         return None
-    return _FLOCK.unpack(answer)[_KIND_AT] != fcntl.F_UNLCK
+    return bool(_FLOCK.unpack(answer)[_KIND_AT] != fcntl.F_UNLCK)
 
 
 def _range_lock(start: int, end: int, kind: int = fcntl.F_WRLCK) -> bytes:
