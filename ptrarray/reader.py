@@ -29,7 +29,7 @@ from ptrarray.storage.store.snapshot import locate_found
 from ptrarray.storage.system.advice import prefetch
 from ptrarray.storage.system.mapping import Backend, Mode
 from ptrarray.storage.writing import transactions
-from ptrarray.storage.writing.session import Session
+from ptrarray.storage.writing.session import Session, bring_to_disk
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.views.catalog import Meta, Names, Pointers
@@ -71,7 +71,8 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     -----
     Takes the same time and memory for ten names as for a hundred million: it
     maps the index and the data file, and reads what was committed since the
-    last checkpoint. Changes no file.
+    last checkpoint. Changes no file; but with ``"r+"`` waits until all that is
+    committed is on the disk.
 
     A store of shards opens each shard, and reads the commits of each twice, so
     that all are of one moment. Looking up a name takes about 0.25 microseconds
@@ -144,7 +145,7 @@ class PointerArray(Mapping[str, Array]):
         self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
         self._arrays: Arrays | None = None
-        self._opened: Opened = load_any(self._path, mode, backend)
+        self._opened: Opened = _settled(load_any(self._path, mode, backend), mode)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.path, self._mode, self._backend)
@@ -178,7 +179,9 @@ class PointerArray(Mapping[str, Array]):
         """
         if self._handed_out:
             self.flush()
-        self._opened, self._arrays = self._opened.refreshed(self._mode), None
+        opened = self._opened.refreshed(self._mode)
+        if opened is not self._opened:
+            self._opened, self._arrays = _settled(opened, self._mode), None
 
     def flush(self) -> None:
         """In mode ``r+``: put changes made through views on the disk, and renew checksums.
@@ -709,6 +712,18 @@ class PointerArray(Mapping[str, Array]):
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
         check_any(self._opened, progress=progress)
+
+
+def _settled(opened: Opened, mode: Mode) -> Opened:
+    """Return what was opened, when all of it is on the disk if it may be changed.
+
+    Until then, checksums show after a restart what a power cut has taken. Of
+    rows that views have changed they would not.
+    """
+    if mode == "r+":
+        for store in opened.stores:
+            bring_to_disk(store.snapshot.directory)
+    return opened
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -13,7 +13,11 @@ import pytest
 
 import ptrarray
 from tests.support.crash_workloads import (
+    ANYTHING,
+    CHANGED,
     WORKLOADS,
+    another_boot_id,
+    change_in_place,
     checkpoint,
     delete,
     go_on,
@@ -23,7 +27,18 @@ from tests.support.crash_workloads import (
 from tests.support.disk import DROPPED, Fate, Fates, Resize, Write
 from tests.support.power import Effort, outcomes, rebuild
 from tests.support.recording import Site
-from tests.support.story import NAME, Judge, Story, Tree, Workload, difference, tell
+from tests.support.story import (
+    NAME,
+    Content,
+    Judge,
+    Story,
+    Tree,
+    Workload,
+    difference,
+    essence,
+    tell,
+    with_attrs,
+)
 
 NORMAL = Effort(exhaustive_ops=5, n_samples=3, n_special=1, n_around=0)
 QUICK = Effort(exhaustive_ops=2, n_samples=1, n_special=1, n_around=0)
@@ -84,7 +99,7 @@ def judge(place: Path) -> Judge:
     return Judge(place / "states", boot=9)
 
 
-@each_workload
+@pytest.mark.parametrize("workload", [*WORKLOADS, another_boot_id], ids=lambda w: w.__name__)
 def test_power_cut(workload: Workload, judge: Judge, tmp_path: Path) -> None:
     story = tell(workload, tmp_path / "world")
     before = judge.n_states
@@ -98,6 +113,27 @@ def test_power_cut(workload: Workload, judge: Judge, tmp_path: Path) -> None:
 def test_power_cut_thoroughly(workload: Workload, judge: Judge, tmp_path: Path) -> None:
     story = tell(workload, tmp_path / "world")
     assert next(violations(story, judge, THOROUGH), None) is None
+
+
+@pytest.fixture
+def looks_past_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what was changed through a mapping be anything, as no checksum is right before a flush."""
+
+    def look(path: Path) -> Content:
+        try:
+            store = ptrarray.open(path)
+        except ptrarray.StoreNotFoundError:
+            return None
+        found = {name: essence(store[name], store.meta[name]) for name in store}
+        return with_attrs(found | dict.fromkeys(found.keys() & CHANGED, ANYTHING), store.attrs)
+
+    monkeypatch.setattr("tests.support.story.look", look)
+
+
+@pytest.mark.usefixtures("looks_past_changes")
+def test_power_cut_while_rows_are_changed(place: Path, tmp_path: Path) -> None:
+    story = tell(change_in_place, tmp_path / "world")
+    assert next(violations(story, Judge(place / "changed", boot=9), NORMAL), None) is None
 
 
 # after the first power cut ------------------------------------------------------------------------
@@ -140,6 +176,25 @@ def test_kill_between_any_two_operations(workload: Workload, place: Path, tmp_pa
             # What was torn has not returned, but its commit had begun.
             problem = verdict(story, judge, tree, story.returned(cut - len(fates), cut))
             assert problem is None, f"{problem}\n{describe(story, cut, fates)}"
+
+
+@each_workload
+def test_restart_between_any_two_operations(workload: Workload, judge: Judge) -> None:
+    """All that was written is there, under another boot id."""
+    check_restarts(told(workload), judge)
+
+
+@pytest.mark.usefixtures("looks_past_changes")
+def test_restart_while_rows_are_changed(place: Path, tmp_path: Path) -> None:
+    story = tell(change_in_place, tmp_path / "world")
+    check_restarts(story, Judge(place / "changed-restart", boot=9))
+
+
+def check_restarts(story: Story, judge: Judge) -> None:
+    for cut in range(len(story.recording.log) + 1):
+        tree = rebuild(story.recording, cut, {})
+        problem = verdict(story, judge, tree, story.returned(cut, cut))
+        assert problem is None, f"{problem}\n{describe(story, cut, {})}"
 
 
 @pytest.mark.parametrize("n_more", range(1, 5))
@@ -199,7 +254,7 @@ def told_after_a_torn_reset(omitted: Site | None = None) -> Story:
 
 
 TELLERS: list[Callable[[Site | None], Story]] = [
-    *(partial(told, workload) for workload in (*WORKLOADS, killed_in_delete)),
+    *(partial(told, workload) for workload in (*WORKLOADS, killed_in_delete, another_boot_id)),
     told_after_a_cut,
     told_after_a_torn_reset,
 ]

@@ -247,6 +247,8 @@ KINDS = {
     "delete": journal.DELETE,
     "attrs": journal.ATTRS,
     "point": journal.POINT,
+    "put, not judged": journal.PUT_UNJUDGED,
+    "point, not judged": journal.POINT_UNJUDGED,
 }
 # What a record has: two names, the second without rows.
 RECORDED: dict[str, Any] = {
@@ -291,7 +293,7 @@ def test_bodies_of_records() -> None:
                 assert found == {"rate": 1}
             else:
                 assert np.frombuffer(found, types[field]).tolist() == RECORDED[field]
-    for name in ("put", "point"):
+    for name in KINDS.keys() - {"delete", "attrs"}:
         fields = msgpack.unpackb(encoded(name, with_extras=True)[9:])[-4:]
         for field, found in zip(EXTRAS, fields, strict=True):
             assert np.frombuffer(found, types[field]).tolist() == RECORDED[field]

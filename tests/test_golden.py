@@ -112,9 +112,9 @@ class Reader:
             body = raw[at + 9 : at + 5 + nbytes]
             assert (frame, crc32(body, seed).to_bytes(4, "little")) == (0xC6, crc)
             kind, n_more, *fields = msgpack.unpackb(body)
-            pointers = self.pointers_of(fields) if kind in (1, 4) else {}
+            pointers = self.pointers_of(fields) if kind in (1, 4, 5, 6) else {}
             # Nothing here runs on the machine that wrote the stores: what was not flushed may be lost.
-            if at >= synced_end and not all(map(self.is_intact, pointers.values())):
+            if at >= synced_end and kind < 5 and not all(map(self.is_intact, pointers.values())):
                 return
             commit.append((kind, fields, pointers))
             if not n_more:

@@ -20,6 +20,10 @@ RECORDS_START = 2 * SLOT_NBYTES
 RECORD_LIMIT_NAMES = 2**22  # in one record, so that it fits in a msgpack bin
 
 PUT, DELETE, ATTRS, POINT = 1, 2, 3, 4
+# The same as PUT and POINT of rows that views may be changing: after a restart their checksums do
+# not tell whether a power cut has taken something.
+PUT_UNJUDGED, POINT_UNJUDGED = 5, 6
+UNJUDGED = {PUT: PUT_UNJUDGED, POINT: POINT_UNJUDGED}
 
 _SLOT = struct.Struct("<8s16s16sQQQQQI")  # FORMAT.md, journal header
 _SLOT_PREFIX = b"\xc5" + (SLOT_NBYTES - 3).to_bytes(2, "big")
@@ -31,6 +35,8 @@ _POINTER_FIELDS: tuple[list[type], ...] = ([bytes] * 6, [bytes] * 10)
 _FIELD_TYPES: dict[int, tuple[list[type], ...]] = {
     PUT: _POINTER_FIELDS,
     POINT: _POINTER_FIELDS,
+    PUT_UNJUDGED: _POINTER_FIELDS,
+    POINT_UNJUDGED: _POINTER_FIELDS,
     DELETE: ([bytes] * 3,),  # hashes, name ends, names
     ATTRS: ([dict],),
 }
@@ -175,7 +181,7 @@ def encode_record(kind: int, entries: Entries, seed: int, n_more: int = 0) -> by
     ----------
     kind : int
         `PUT` if the rows were written for the names, `POINT` if they may have
-        other names, too; `DELETE`.
+        other names, too, or what `UNJUDGED` has for these; `DELETE`.
     entries : Entries
         Names, and what they are given unless they are deleted.
     seed : int
@@ -294,7 +300,7 @@ def decode(frame: Frame, where: str) -> Entries:
         what = f"has a record at byte {frame.start_byte} that makes no sense"
         raise corrupt(where, what) from error
     pointed = np.zeros(n_names, np.uint8)
-    pointed[:] = frame.kind == POINT
+    pointed[:] = frame.kind in (POINT, POINT_UNJUDGED)
     return Entries(names, hashes, starts, ends, crcs, pointed, *extras)
 
 

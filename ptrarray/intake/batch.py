@@ -90,10 +90,10 @@ class Batch:
         bounds = [*self.offsets[:-1:n_buffers], self.n_rows]
         return [(end - start) * row_nbytes for start, end in pairwise(bounds)]
 
-    def records(self, start: int, seed: int) -> list[HashedRecord]:
+    def records(self, start: int, seed: int, kind: int = PUT) -> list[HashedRecord]:
         """Return the journal's records when the batch begins at row `start`."""
         if len(self.names) != 1:
-            records = encode_records(PUT, self._entries(start), seed)
+            records = encode_records(kind, self._entries(start), seed)
             # The very hashes that a session has just sorted, to look for them.
             return [(self.hashes, records[0][1])] if len(records) == 1 else records
         (name,), (name_hash,), (crc,) = self.names, self.hashes, self._crcs or self.crcs
@@ -101,7 +101,7 @@ class Batch:
         info = self.infos[0] if self.infos else b""
         meta = self.metas[0] if self.metas else b""
         entry = Entry(name, start, end, crc, 0, info, meta)
-        return [(self.hashes, encode_one(PUT, entry, name_hash, seed))]
+        return [(self.hashes, encode_one(kind, entry, name_hash, seed))]
 
     def _entries(self, start: int) -> Entries:
         """Return what is committed when the batch begins at row `start`."""

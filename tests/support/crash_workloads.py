@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import ptrarray
-from tests.support.story import ATTRS, Story, Workload, essence, hidden, with_attrs
+from tests.support.story import ATTRS, Story, Workload, booted, essence, hidden, with_attrs
 
 LARGE = 20_000  # rows of 4 bytes: written outside the lock
 
@@ -226,6 +226,52 @@ def masked_compact(story: Story) -> None:
     ptrarray.compact(story.path)
     story.promise()
     story.write(careless, b=np.zeros(3), d=hidden((6,)), meta={"d": {"k": 2}})
+
+
+def another_boot_id(story: Story) -> None:
+    """Go on under another boot id, as another container has it, with no restart between."""
+    writer = story.create(dtype="f8", masked=True)
+    story.write(writer, a=hidden((3,)))
+    writer._opened.release()  # type: ignore[union-attr]  # as if its process had ended
+    with booted(7):
+        writer = ptrarray.append(story.path)
+        story.write(writer, b=hidden((4,), 1))
+    story.write(writer, c=hidden((2,)))
+    with booted(8):
+        story.write(ptrarray.append(story.path), d=hidden((5,)))
+
+
+CHANGED = {"a", "p"}
+ANYTHING = b"changed through a mapping"
+
+
+def change_in_place(story: Story) -> None:
+    """Change what others commit about, in rows that others write to; `CHANGED` may be anything."""
+    writer = story.create(rows=40)
+    story.commit(lambda: writer.write({"a": ints(3)}), story.now | {"a": ANYTHING})
+    story.write(writer, b=ints(4))
+    store = ptrarray.open(story.path, "r+")
+    story.promise()
+    view, rows = store["a"], store.rows
+    view[...] = 1
+    story.write(writer, c=ints(5))
+    rows[:3] = 2
+    story.commit(lambda: writer.point("p", 1, 3), story.now | {"p": ANYTHING})
+    view[...] = 3
+    story.commit(lambda: writer.meta.__setitem__("a", {"k": 1}), story.now)
+    story.write(writer, start=30, d=ints(2), e=ints(1))
+    store.flush()
+    story.promise()
+    rows[30:33] += 0
+    view[...] = 4
+    story.write(writer, start=20, f=ints(6))
+    story.write(writer, b=ints(7))
+    store.close()
+    story.promise()
+    view[...] = 5  # a view outlives its reader
+    story.write(writer, g=ints(6))
+    story.commit(lambda: writer.meta.__setitem__("p", {"k": 1}), story.now)
+    story.write(writer, h=ints(60))
 
 
 WORKLOADS: list[Workload] = [

@@ -122,14 +122,16 @@ class Recording:
 
 
 def _differences(known: bytes, found: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the blocks that differ, as far as both reach."""
+    """Yield what differs in each block, from its first to its last byte, as far as both reach."""
     if known == found:
         return
     end = min(len(known), len(found))
     for start in range(0, end, BLOCK_NBYTES):
         piece = slice(start, min(start + BLOCK_NBYTES, end))
         if known[piece] != found[piece]:
-            yield piece.start, piece.stop
+            pairs = zip(known[piece], found[piece], strict=True)
+            changed = [at for at, (one, other) in enumerate(pairs, start) if one != other]
+            yield changed[0], changed[-1] + 1
 
 
 def _load(root: Path) -> tuple[Disk, dict[int, str]]:

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptrarray
+from ptrarray.storage.store import recovery
 from ptrarray.storage.system import files
 from tests.support.disk import materialise, read_tree
 from tests.support.recording import KilledError, Recording, Site, record
@@ -226,6 +227,7 @@ def booted(n: int) -> Iterator[None]:
     """Let the machine have been started for the n-th time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "boot_id", lambda: n.to_bytes(16, "big"))
+        patch.setattr(recovery, "_ENDS", {})  # no process lives on
         yield
 
 

@@ -11,6 +11,7 @@ from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.layouts import MIXED
 from ptrarray.intake.batch import Batch
 from ptrarray.storage.system.files import IOV_MAX, READ, File
+from ptrarray.storage.system.lock import CHANGING, WRITING, hold, is_held
 from ptrarray.storage.system.mapping import check_size
 from ptrarray.storage.system.parts import open_part
 
@@ -75,6 +76,20 @@ class Content:
         """Wait until what was written is on the disk."""
         for file, _ in self.files:
             file.sync()
+
+    def hold_for_writing(self) -> None:
+        """Let others see that a writer lives, and that what it found has been settled."""
+        hold(self.data, WRITING)
+
+    @property
+    def has_writer(self) -> bool:
+        """Whether a writer is known to live: then the machine runs since it opened the store."""
+        return is_held(self.data, WRITING) is True
+
+    @property
+    def may_be_changed(self) -> bool:
+        """Whether views may be left that change rows, unless it is known that there are none."""
+        return is_held(self.data, CHANGING) is not False
 
     def crc(self, start: int, end: int, info: bytes = b"") -> int:
         """CRC-32 of an array's rows and of its mask, as far as the files go."""

@@ -45,6 +45,8 @@ class Journal:
         Path of the file.
     lock : Lock
         The store's lock.
+    version : tuple of int
+        Other numbers when the file has changed, as of its opening.
     """
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
@@ -55,6 +57,7 @@ class Journal:
             self._file, _ = open_part(directory, FILE_NAME)
         self.path = self._file.path
         self.lock = Lock(self._file)
+        self.version = self._file.version
         self._live = self._map_live_slot() if writable else b""
         stat = self._file.as_opened
         self._identity = (stat.st_ino, stat.st_dev)
@@ -185,10 +188,12 @@ class Journal:
         """Take up a journal after a power cut, with what survived. Under the lock.
 
         What did not survive must not come back at the next power cut, and
-        what did must not be lost then, so one slot is changed after the other.
+        what did must not be lost then, so one slot is changed after the other. The rows
+        are on the disk by now.
         """
         header = header._replace(synced_end=header.committed_end)
         self._file.truncate(header.committed_end)
+        self._file.sync()  # where only the boot id has changed, records may be in memory alone
         live = journal_format.decode_slot(self._file.pread(journal_format.LIVE_NBYTES, 0))
         is_needed = (
             live is not None

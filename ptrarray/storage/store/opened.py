@@ -20,7 +20,7 @@ from ptrarray.storage.store.index import index_inode
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
-from ptrarray.storage.system.mapping import Mode, map_rows
+from ptrarray.storage.system.mapping import Mode, hold_while_mapped, map_rows
 from ptrarray.storage.system.parts import why_not
 from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, viewed
 
@@ -235,6 +235,8 @@ def _map(snapshot: StoreSnapshot, mode: Mode) -> Mapped:
     path, span = snapshot.locate_file(snapshot.header.data_file)
     inode = files.stat(path).st_ino
     data = opened(path, layout.dtype, layout.row_shape, n_rows, span=span)
+    if mode == "r+" and isinstance(data, np.ndarray):
+        hold_while_mapped(path, data)
     mask = None
     if snapshot.header.mask_file is not None:
         path, span = snapshot.locate_file(snapshot.header.mask_file)

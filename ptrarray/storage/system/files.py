@@ -93,6 +93,12 @@ class File:
         self.start_byte, self._nbytes = start_byte, nbytes
 
     @property
+    def version(self) -> tuple[int, ...]:
+        """Numbers that are others when it is another file, or has been changed, as of its opening."""
+        stat = self.as_opened
+        return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+    @property
     def nbytes(self) -> int:
         """Size of the file, or of the part of it that this is."""
         return self.stat().st_size if self._nbytes is None else self._nbytes

@@ -21,8 +21,18 @@ except ImportError as error:
 # Locks of open file descriptions: unlike POSIX record locks they are not lost
 # when the process closes another descriptor of the file, and conflict between
 # threads. The kernel drops them with the last descriptor, however a writer dies.
-# Python may not name macOS's, which is 90.
-_SET_RANGE_LOCK: int = getattr(fcntl, "F_OFD_SETLK", 90 if sys.platform == "darwin" else -1)
+# Python may not name macOS's, which are 90 and 92.
+_IS_MACOS = sys.platform == "darwin"
+_SET_RANGE_LOCK: int = getattr(fcntl, "F_OFD_SETLK", 90 if _IS_MACOS else -1)
+_ASK_RANGE_LOCK: int = getattr(fcntl, "F_OFD_GETLK", 92 if _IS_MACOS else -1)
+# The ``struct flock``: start, length, process, kind, whence; or kind and whence first.
+_FLOCK, _KIND_AT = (struct.Struct("qqihh"), 3) if _IS_MACOS else (struct.Struct("hhqqi4x"), 0)
+
+# Places of the data file behind every row, for locks that any number of processes hold and nobody
+# waits for: they tell that somebody lives. Not of the journal, where some network file systems
+# take a `flock` for a lock on every byte.
+CHANGING = 2**62  # has its rows mapped, and may change them
+WRITING = CHANGING + 1  # has the store open for writing, and has settled it
 
 if _SET_RANGE_LOCK < 0:
     raise ImportError("ptrarray needs a system with POSIX file locks: Linux or macOS")
@@ -178,8 +188,27 @@ def try_lock_range(file: File, start: int, end: int) -> bool:
     return True
 
 
-def _range_lock(start: int, end: int) -> bytes:
-    """Return the ``struct flock`` of this system."""
-    if sys.platform == "darwin":
-        return struct.pack("qqihh", start, end - start, 0, fcntl.F_WRLCK, 0)
-    return struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, start, end - start, 0)
+def hold(file: File, place: int) -> None:
+    """Show by a lock, shared with others, that somebody lives who has a file open.
+
+    The lock stays until the last copy of the descriptor is closed. A file
+    system without such locks has none: see `is_held`.
+    """
+    with suppress(OSError):
+        fcntl.fcntl(file.fd, _SET_RANGE_LOCK, _range_lock(place, place + 1, fcntl.F_RDLCK))
+
+
+def is_held(file: File, place: int) -> bool | None:
+    """Return whether another open file holds a place, or None where that cannot be known."""
+    try:
+        answer = fcntl.fcntl(file.fd, _ASK_RANGE_LOCK, _range_lock(place, place + 1))
+    except OSError:
+        return None
+    return bool(_FLOCK.unpack(answer)[_KIND_AT] != fcntl.F_UNLCK)
+
+
+def _range_lock(start: int, end: int, kind: int = fcntl.F_WRLCK) -> bytes:
+    """Return the lock on ``[start, end)`` as a ``struct flock``."""
+    if _IS_MACOS:
+        return _FLOCK.pack(start, end - start, 0, kind, 0)
+    return _FLOCK.pack(kind, 0, start, end - start, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import weakref
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -12,6 +13,7 @@ import numpy as np
 from ptrarray.format.index import corrupt
 from ptrarray.rows.types import Array, UInt8s
 from ptrarray.storage.system.files import CHANGE, READ, File
+from ptrarray.storage.system.lock import CHANGING, hold
 
 Mode = Literal["r", "r+", "c"]
 Backend = Literal["mmap", "pread"]
@@ -81,6 +83,17 @@ def map_rows(
         except OSError as error:
             raise file.named(error) from error
     return flat.view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
+
+
+def hold_while_mapped(path: str, rows: Array) -> None:
+    """Let writers see, for as long as a view of mapped rows is left, that they may be changed."""
+    mapping = rows
+    while isinstance(mapping.base, np.ndarray):
+        mapping = mapping.base
+    file = File(path)
+    file.keep_in_child()  # a child of a fork has the mapping, too
+    hold(file, CHANGING)
+    weakref.finalize(mapping, file.close).atexit = False
 
 
 class _Opened:

@@ -221,6 +221,7 @@ class Session:
         self._space: Space | None = None
         self._snapshot: StoreSnapshot | None = None
         header = self.settle()
+        self.content.hold_for_writing()
         self.seed = header.seed
         self._note(header, journal_format.RECORDS_START)
 
@@ -436,6 +437,11 @@ class Session:
         self.flush()
         return True
 
+    def sync_rows(self) -> None:
+        """Wait until rows that were written, be they committed or not, are on the disk."""
+        with self._syncing():
+            self.content.sync()
+
     @whole
     def flush(self) -> None:
         """Wait until all that is committed is on the disk."""
@@ -520,6 +526,17 @@ class Session:
         """Close the files."""
         self._journal.close()
         self.content.close()
+
+
+def bring_to_disk(directory: Path) -> None:
+    """Wait until all that is committed to a store is on the disk, and known to be."""
+    session = Session(directory)
+    try:
+        with session.locked():
+            if session.journal_header.synced_end < session.journal_header.committed_end:
+                session.flush()
+    finally:
+        session.release()
 
 
 def already_there(names: Sequence[bytes], n_asked: int, path: str) -> DuplicateNameError:

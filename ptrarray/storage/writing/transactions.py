@@ -74,7 +74,8 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
             target.check_new(batch.names, batch.hashes)
         if start is None and nbytes <= _SMALL_NBYTES:
             part.content.write(part.content.data, batch, first)
-            target.commit(batch.records(first, part.seed), n_reserved)
+            kind = _kind(part, journal_format.PUT, first)
+            target.commit(batch.records(first, part.seed, kind), n_reserved)
             return first + target.first_row, end + target.first_row
         name = batch.names[0] if batch.names else b""
         claim = _claim(part, first, end, name, is_append=start is None)
@@ -87,7 +88,8 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
         with target.locked() as part:
             if not overwrite and target.version != checked_version:
                 target.check_new(batch.names, batch.hashes)
-            target.commit(batch.records(first, part.seed), n_reserved)
+            kind = _kind(part, journal_format.PUT, first, is_chosen=start is not None)
+            target.commit(batch.records(first, part.seed, kind), n_reserved)
     return first + target.first_row, end + target.first_row
 
 
@@ -148,7 +150,8 @@ def _filled(target: Target, expected: Expected, entry: Entry, n_reserved: int) -
     with target.locked() as part:
         if not expected.overwrite:
             target.check_new(expected.names, expected.hashes)
-        target.commit(*_to_commit(part, [entry], n_reserved))
+        kind = _kind(part, journal_format.PUT, entry.start)
+        target.commit(*_to_commit(part, kind, [entry], n_reserved))
 
 
 @whole
@@ -173,7 +176,8 @@ def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool
                 target.check_new([name], hashes)
             with Claim(part.content, start, end, name.decode()):
                 crc = part.content.crc(start, end)
-            target.commit(*_to_commit(part, [Entry(name, start, end, crc, pointed=1)]))
+            kind = _kind(part, journal_format.POINT, start, is_chosen=True)
+            target.commit(*_to_commit(part, kind, [Entry(name, start, end, crc, pointed=1)]))
 
 
 @whole
@@ -239,9 +243,9 @@ def renew_checksums(
             entry = snapshot.entry(address, snapshot.name(position))
             crc = session.content.crc(entry.start, entry.end, entry.info)
             if crc != entry.crc:
-                renewed.setdefault(entry.pointed, []).append(entry._replace(crc=crc))
-        for entries in renewed.values():
-            session.commit(*_to_commit(session, entries))
+                renewed.setdefault(_kind_again(entry), []).append(entry._replace(crc=crc))
+        for kind, entries in renewed.items():
+            session.commit(*_to_commit(session, kind, entries))
 
 
 @whole
@@ -254,7 +258,7 @@ def set_meta(store: Writable, name: bytes, meta: bytes) -> None:
         with part.locked():
             snapshot = part.snapshot()
             entry = snapshot.entry(locate_found(snapshot, name), name)
-            part.commit(*_to_commit(part, [entry._replace(meta=meta)]))
+            part.commit(*_to_commit(part, _kind_again(entry), [entry._replace(meta=meta)]))
 
 
 def _claim(part: Session, start: int, end: int, name: bytes, *, is_append: bool) -> Claim:
@@ -310,11 +314,30 @@ def asked(store: Writable, ask: Callable[[], Result]) -> Result:
         return ask()
 
 
+def _kind(part: Session, kind: int, start: int, *, is_chosen: bool = False) -> int:
+    """Return the kind of record for rows from `start` on, which have been written. Under the lock.
+
+    After a restart their checksum shows whether a power cut has taken them,
+    unless somebody changes them through a mapping. So where somebody may, they
+    are on the disk before there is a record, and it is not judged by them.
+    """
+    # Rows that the store itself chose are new, but for those that it was made with.
+    is_new = not is_chosen and start >= part.index.header.n_rows
+    if is_new or not part.content.may_be_changed:
+        return kind
+    part.sync_rows()
+    return journal_format.UNJUDGED[kind]
+
+
+def _kind_again(entry: Entry) -> int:
+    """Return the kind of a record about rows that an earlier one, or the index, has already."""
+    return journal_format.UNJUDGED[journal_format.POINT if entry.pointed else journal_format.PUT]
+
+
 def _to_commit(
-    part: Session, entries: list[Entry], n_reserved: int = 0
+    part: Session, kind: int, entries: list[Entry], n_reserved: int = 0
 ) -> tuple[list[HashedRecord], int]:
-    """Return what to commit of arrays that were all pointed to, or none: and the rows reserved."""
-    kind = journal_format.POINT if entries[0].pointed else journal_format.PUT
+    """Return what to commit of arrays, and the rows reserved."""
     # Arrays without rows may lie anywhere, and take none.
     n_rows = max((entry.end for entry in entries if entry.start < entry.end), default=0)
     records = journal_format.encode_rows(kind, entries, part.seed)

@@ -1,0 +1,471 @@
+"""The machine starts anew, or seems to, with all that was written: nothing committed is lost.
+
+A restart and a power cut look the same to whoever comes after: another boot id, and commits that
+were never flushed. Which it was, the checksums of their rows tell, unless somebody has changed the
+rows through a mapping.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import ptrarray
+from ptrarray import PointerArrayWriter
+from ptrarray.storage.store.content import Content
+from tests.support.checks import check_same_elements
+from tests.support.processes import FORK
+from tests.support.story import booted, hidden
+
+pytestmark = pytest.mark.usefixtures("no_syncs")
+Array = NDArray[Any]
+Values = dict[str, Array]
+
+STORES: dict[str, dict[str, Any]] = {
+    "rows": {"dtype": "i4"},
+    "masked": {"dtype": "f8", "masked": True},
+    "shaped": {"dtype": "f4", "row_shape": None, "masked": True},
+    "mixed": {"dtype": None, "masked": True},
+    "shards": {"dtype": "f8", "shard_size": "6kB"},
+}
+each_kind = pytest.mark.parametrize("kind", STORES)
+
+
+def value(kind: str, n: int) -> Array:
+    if kind in ("masked", "mixed"):
+        return hidden((n % 7 + 1,), n)
+    if kind == "shaped":
+        return np.ma.MaskedArray(np.full((n % 3 + 1, 2), n, "f4"), n % 2 == 0)
+    return np.full(n % 7 + 1, n, STORES[kind]["dtype"])
+
+
+def fill(writer: PointerArrayWriter, kind: str, prefix: str, n_arrays: int) -> Values:
+    """Commit arrays one by one; return them."""
+    arrays = {f"{prefix}{n}": value(kind, n) for n in range(n_arrays)}
+    for name, array in arrays.items():
+        writer[name] = array
+    return arrays
+
+
+def check(path: Path, expected: Values) -> None:
+    """Check what is there on another boot, before a writer comes, after it, and after the next."""
+    expected = {**expected}
+    for boot in (2, 3):
+        with booted(boot):
+            for backend in ("mmap", "pread"):
+                check_content(path, expected, backend)
+            with ptrarray.append(path) as writer:
+                new = next(iter(expected.values()))
+                writer[f"after {boot}"] = expected[f"after {boot}"] = new
+            check_content(path, expected, "mmap")
+
+
+def check_content(path: Path, expected: Values, backend: Any) -> None:
+    with ptrarray.open(path, backend=backend) as store:
+        assert sorted(store) == sorted(expected)
+        for name, array in expected.items():
+            check_same_elements(store[name], array)
+
+
+def ended(*objects: Any) -> None:
+    """Let writers go as they do when their process ends without closing them."""
+    for writer in objects:
+        writer._opened.release()
+    gc.collect()
+
+
+def halve(array: Array) -> None:
+    """Change an array in place: every element, and of a masked one the first mask."""
+    array[...] = np.ma.getdata(array) / 2 + 1
+    if isinstance(array, np.ma.MaskedArray):
+        array[:1] = np.ma.masked
+
+
+def halved(array: Array) -> Array:
+    copy = array.copy()
+    halve(copy)
+    return copy
+
+
+# a change through r+, then commits, then a restart --------------------------------------------------
+
+
+def change_and(path: Path, name: str, ending: str, told: Connection) -> None:
+    store = ptrarray.open(path, "r+")
+    halve(store[name])
+    if ending == "flushed":
+        store.flush()
+        halve(store[name])
+    told.send(None)
+    if ending == "left":
+        os._exit(0)
+    signal.pause()
+
+
+@contextmanager
+def changing(path: Path, name: str, ending: str) -> Iterator[None]:
+    """Let a process change an array and end, or live until the ``with`` block has."""
+    here, there = FORK.Pipe()
+    process = FORK.Process(target=change_and, args=(path, name, ending, there))
+    process.start()
+    assert here.poll(60)
+    here.recv()
+    if ending != "lives":
+        process.kill() if ending != "left" else None
+        process.join()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+@each_kind
+@pytest.mark.parametrize("ending", ["killed", "left", "lives", "flushed"])
+def test_commits_after_a_change(path: Path, kind: str, ending: str) -> None:
+    with ptrarray.create(path, **STORES[kind]) as writer:
+        expected = fill(writer, kind, "base", 1000 if (kind, ending) == ("rows", "killed") else 30)
+    writer = ptrarray.append(path)
+    writer["a"] = value(kind, 5)
+    with changing(path, "a", ending):
+        expected |= {"a": halved(value(kind, 5))} | fill(writer, kind, "later", 20)
+        if ending == "flushed":
+            expected["a"] = halved(expected["a"])
+        ended(writer)
+        check(path, expected)
+
+
+def say_more(writer: PointerArrayWriter, _: Values) -> None:
+    writer.meta["a"] = {"k": 1}
+
+
+def say_more_of_a_point(writer: PointerArrayWriter, _: Values) -> None:
+    writer.meta["p"] = {"k": 1}
+
+
+def delete(writer: PointerArrayWriter, expected: Values) -> None:
+    del writer["a"], expected["a"]
+
+
+def replace(writer: PointerArrayWriter, expected: Values) -> None:
+    writer["a"] = expected["a"] = expected["base3"]
+
+
+def change_attrs(writer: PointerArrayWriter, _: Values) -> None:
+    writer.attrs["k"] = 1
+
+
+def point_again(writer: PointerArrayWriter, expected: Values) -> None:
+    writer.point("q", *writer.pointers["a"])
+    expected["q"] = expected["a"]
+
+
+@pytest.mark.parametrize("then", [say_more, delete, replace, change_attrs])
+@each_kind
+def test_commits_about_what_was_changed(
+    path: Path, kind: str, then: Callable[[PointerArrayWriter, Values], None]
+) -> None:
+    check_what_comes_then(path, kind, then, is_pointed=False)
+
+
+@pytest.mark.parametrize("then", [say_more_of_a_point, delete, replace, point_again])
+@pytest.mark.parametrize("kind", ["rows", "masked", "shards"])  # elsewhere a point has no shape
+def test_commits_about_points_to_what_was_changed(
+    path: Path, kind: str, then: Callable[[PointerArrayWriter, Values], None]
+) -> None:
+    check_what_comes_then(path, kind, then, is_pointed=True)
+
+
+def check_what_comes_then(
+    path: Path,
+    kind: str,
+    then: Callable[[PointerArrayWriter, Values], None],
+    *,
+    is_pointed: bool,
+) -> None:
+    writer = ptrarray.create(path, **STORES[kind])
+    expected = fill(writer, kind, "base", 5)
+    writer["a"] = value(kind, 4)
+    if is_pointed:
+        writer.point("p", *writer.pointers["a"])
+    with changing(path, "a", "killed"):
+        expected["a"] = halved(value(kind, 4))
+        if is_pointed:
+            expected["p"] = expected["a"]
+        then(writer, expected)
+        expected |= fill(writer, kind, "later", 3)
+        ended(writer)
+        check(path, expected)
+
+
+# what may be changed only while a view lives ---------------------------------------------------------
+
+
+def append_in_beforehand(writer: PointerArrayWriter) -> None:
+    writer["x"] = [1, 2, 3]
+
+
+def append_large(writer: PointerArrayWriter) -> None:
+    writer["x"] = np.full(20_000, 1)
+
+
+def plan(writer: PointerArrayWriter) -> None:
+    writer.write({"x": [1, 2], "y": [3]}, start=90)
+
+
+def plan_large(writer: PointerArrayWriter) -> None:
+    writer.write({"x": np.full(20_000, 1)}, start=1000)
+
+
+def point(writer: PointerArrayWriter) -> None:
+    writer.point("x", 50, 60)
+
+
+def allocate(writer: PointerArrayWriter) -> None:
+    with writer.allocate("x", 4) as rows:
+        rows[...] = 1
+
+
+def write_where_one_was_deleted(writer: PointerArrayWriter) -> None:
+    writer.write({"z": [1, 2, 3]}, start=40)
+    del writer["z"]
+    writer.write({"x": [4, 5]}, start=40)
+
+
+IN_ROWS = [
+    append_in_beforehand,
+    append_large,
+    plan,
+    plan_large,
+    point,
+    allocate,
+    write_where_one_was_deleted,
+]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("is_closed", [False, True], ids=["open", "closed"])
+@pytest.mark.parametrize("commit", IN_ROWS)
+def test_commits_in_rows_that_a_view_has(
+    path: Path, commit: Callable[[PointerArrayWriter], None], is_closed: bool, masked: bool
+) -> None:
+    """Rows that were there beforehand may be changed by whoever had them mapped before."""
+    ptrarray.create(path, dtype="i4", rows=50_000, masked=masked).close()
+    store = ptrarray.open(path, "r+")
+    rows: Any = store.rows
+    if is_closed:
+        store.close()
+    del store
+    writer = ptrarray.append(path)
+    commit(writer)
+    rows[...] = 7
+    if masked:
+        rows[::3] = np.ma.masked
+    names = list(writer)
+    expected = {name: rows[slice(*writer.pointers[name])].copy() for name in names}
+    writer["later"] = expected["later"] = (
+        np.ma.array([1, 2], "i4") if masked else np.array([1, 2], "i4")
+    )
+    ended(writer)
+    with booted(2):
+        check_content(path, expected, "mmap")
+
+
+@pytest.mark.parametrize("commit", IN_ROWS)
+def test_without_a_view_commits_are_judged(
+    path: Path, commit: Callable[[PointerArrayWriter], None]
+) -> None:
+    """As soon as no view is left: else what a power cut had taken would be there all the same."""
+    ptrarray.create(path, dtype="i4", rows=50_000).close()
+    view = ptrarray.open(path, "r+").rows[:3]
+    del view
+    gc.collect()
+    writer = ptrarray.append(path)
+    writer["before"] = [1]
+    commit(writer)
+    start, _ = writer.pointers["x"]
+    writer["later"] = [1]
+    ended(writer)
+    data = np.memmap(path / "data.bin", "i4", "r+")
+    data[start] += 1
+    with booted(2), ptrarray.open(path) as store:
+        assert "before" in store
+        assert not {"x", "later"} & {*store}
+
+
+def change_when_told(rows: Array, told: Connection) -> None:
+    told.recv()
+    rows[...] = 7
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_child_of_a_fork_may_change_rows_as_well(path: Path) -> None:
+    ptrarray.create(path, dtype="i4", rows=100).close()
+    store = ptrarray.open(path, "r+")
+    rows = store.rows
+    here, there = FORK.Pipe()
+    process = FORK.Process(target=change_when_told, args=(rows, there))
+    process.start()
+    del rows, store
+    gc.collect()
+    writer = ptrarray.append(path)
+    writer["x"] = [1, 2]
+    here.send(None)
+    process.join()
+    writer["later"] = [3]
+    ended(writer)
+    check(path, {"x": np.array([7, 7], "i4"), "later": np.array([3], "i4")})
+
+
+# another boot id, and no restart ----------------------------------------------------------------------
+
+
+def base_and_writer(path: Path) -> PointerArrayWriter:
+    """Leave commits that were not flushed, and a changed row that nobody noted."""
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer["base"] = [1]
+        writer.flush()
+    writer = ptrarray.append(path)
+    for n, name in enumerate("abcd"):
+        writer[name] = [n]
+    np.memmap(path / "data.bin", "i4", "r+")[1] = 9
+    return writer
+
+
+def test_the_commits_of_a_living_writer_are_not_cut_off(path: Path) -> None:
+    """Two containers that share a store each have a boot id of their own, on one machine."""
+    one = base_and_writer(path)
+    with booted(2):
+        assert list(ptrarray.open(path)) == ["base", *"abcd"]
+        two = ptrarray.append(path)
+        assert list(two) == ["base", *"abcd"]
+        two["e"] = [5]
+    one["f"] = [6]
+    with booted(3), ptrarray.open(path) as store, ptrarray.append(path) as three:
+        assert list(store) == list(three) == ["base", *"abcdef"]
+        three["g"] = [7]
+        store.refresh()
+        assert list(store) == ["base", *"abcdefg"]
+    assert list(one) == list(two) == ["base", *"abcdefg"]
+
+
+def test_what_nobody_noted_is_lost_when_the_last_writer_is_gone(path: Path) -> None:
+    """Else what a power cut had taken would be there."""
+    ended(base_and_writer(path))
+    with booted(2):
+        assert list(ptrarray.open(path)) == ["base"]
+
+
+def test_a_living_writer_goes_on_in_the_data_file_of_a_compaction(path: Path) -> None:
+    one = base_and_writer(path)
+    ptrarray.compact(path)
+    one["e"] = [5]
+    np.memmap(path / "data.2.bin", "i4", "r+")[-1] = 9
+    with booted(2), ptrarray.append(path) as two:
+        assert list(two) == ["base", *"abcde"]
+
+
+def test_the_next_writer_ends_what_a_checkpoint_has_begun(path: Path) -> None:
+    """Also where a living writer shows that there was no restart."""
+    one = base_and_writer(path)
+    session: Any = one._opened
+    with session.locked():
+        session._journal.write_header(session.journal_header._replace(next_generation=9))
+    with booted(2), ptrarray.append(path) as two:
+        assert list(two) == ["base", *"abcd"]
+        session = two._opened
+        assert session.journal_header.next_generation == 0
+
+
+@contextmanager
+def judged() -> Iterator[list[int]]:
+    """Count the arrays whose checksum is computed."""
+    found = []
+    real = Content.crc
+
+    def crc(self: Content, start: int, *args: Any) -> int:
+        found.append(start)
+        return real(self, start, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Content, "crc", crc)
+        yield found
+
+
+def test_a_reader_reads_what_is_not_flushed_once(path: Path) -> None:
+    writer = ptrarray.create(path, dtype="i4")
+    writer.flush()
+    fill(writer, "rows", "n", 5)
+    with judged() as found, booted(2):
+        assert len(ptrarray.open(path)) == 5
+        assert not found  # the writer lives
+        ended(writer)
+        store = ptrarray.open(path)
+        assert len(found) == 5
+        store.refresh()
+        assert len(ptrarray.open(path, backend="pread")) == len(store) == 5
+        assert len(found) == 5
+        ptrarray.append(path).close()
+        found.clear()
+        assert len(ptrarray.open(path)) == 5
+        assert not found  # the writer has put an end to it
+
+
+def test_what_was_read_once_is_read_again_when_it_has_changed(path: Path) -> None:
+    writer = ptrarray.create(path, dtype="i4")
+    fill(writer, "rows", "n", 5)
+    ended(writer)
+    data = np.memmap(path / "data.bin", "i4", "r+")
+    with booted(2):
+        for n_left in (5, 4, 3):
+            assert len(ptrarray.open(path)) == n_left
+            data[n_left * (n_left - 1) // 2] += 1  # in the last that is left
+            os.utime(path / "data.bin", ns=(0, n_left))  # the clock may not have gone on
+
+
+REAL = """
+import sys
+import ptrarray
+path, *names = sys.argv[1:]
+with ptrarray.append(path) as writer:
+    print(*writer)
+    for name in names:
+        writer[name] = [1]
+"""
+
+
+def test_a_real_boot_id(path: Path, tmp_path: Path) -> None:
+    """As a container has it, in a mount namespace."""
+    one = base_and_writer(path)
+    other = tmp_path / "boot_id"
+    other.write_text("01234567-89ab-cdef-0123-456789abcdef\n", "ascii")
+
+    def in_another_boot(*names: str) -> str:
+        mount = f"mount --bind {other} /proc/sys/kernel/random/boot_id"
+        command = ["unshare", "-m", "sh", "-c", f'{mount} || exit 77; exec "$@"', "sh"]
+        command += [sys.executable, "-c", REAL, str(path), *names]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        if done.returncode in (1, 77) and "Traceback" not in done.stderr:
+            pytest.skip(f"no mount namespaces here: {done.stderr.strip()}")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    try:
+        assert in_another_boot("e") == "base a b c d"
+    except FileNotFoundError as error:
+        pytest.skip(f"no mount namespaces here: {error}")
+    one["f"] = [1]
+    assert list(one) == ["base", *"abcdef"]
