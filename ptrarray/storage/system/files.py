@@ -15,7 +15,7 @@ from errno import EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, EPE
 from functools import cache
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ptrarray.errors import CorruptStoreError
 
@@ -41,6 +41,21 @@ class SyncError(OSError):
     The system may take it for written from now on, so waiting once more would
     succeed and mean nothing.
     """
+
+
+class Identity(NamedTuple):
+    """What tells a file from all others that there are at the same moment.
+
+    Layers of one overlay file system may give a number twice, so the device belongs to it.
+    """
+
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Self:
+        """Return that of the file that was asked."""
+        return cls(stat.st_ino, stat.st_dev)
 
 
 class File:
@@ -87,6 +102,11 @@ class File:
     def nbytes(self) -> int:
         """Size of the file, or of the part of it that this is."""
         return self.stat().st_size if self._nbytes is None else self._nbytes
+
+    @property
+    def identity(self) -> Identity:
+        """Tells the file from the one that replaces it."""
+        return Identity.of(self.as_opened)
 
     def __enter__(self) -> Self:
         return self
@@ -312,6 +332,11 @@ def stat(path: StrPath) -> os.stat_result:
     if not S_ISREG(result.st_mode):
         raise _not_a_file(path)
     return result
+
+
+def identity(path: StrPath) -> Identity:
+    """Tell the file that is now at a path from all others."""
+    return Identity.of(stat(path))
 
 
 def _explained(error: OSError, path: StrPath) -> Exception:
