@@ -11,7 +11,18 @@ import shutil
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from errno import EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM, EXDEV
+from errno import (
+    EINVAL,
+    ELOOP,
+    ENOENT,
+    ENOSYS,
+    ENOTDIR,
+    ENXIO,
+    EOPNOTSUPP,
+    EPERM,
+    EXDEV,
+)
+from fcntl import ioctl
 from functools import cache
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -30,7 +41,9 @@ MAKE = CHANGE | os.O_CREAT | os.O_EXCL
 IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow
 _ZEROS = bytes(1 << 20)
 _COPY_NBYTES = 1 << 24
+_CANNOT_ALLOCATE = {EINVAL, ENOSYS, EOPNOTSUPP}
 _CANNOT_COPY = {EINVAL, ENOSYS, EOPNOTSUPP, EPERM, EXDEV}  # by itself, from one file to another
+_BTRFS_FACTS, _BTRFS_FACTS_NBYTES = 0x8400941F, 1024  # what only btrfs answers: BTRFS_IOC_FS_INFO
 
 process_id = os.getpid
 
@@ -222,16 +235,37 @@ class File:
     def allocate(self, start_byte: int, nbytes: int) -> None:
         """Have the disk set bytes aside, and the file reach at least to their end.
 
-        Never shrinks the file or touches what is in it on systems that have
-        ``posix_fallocate``; elsewhere writes zeros.
+        Never shrinks the file or touches what is in it where system and file
+        system have ``posix_fallocate``; elsewhere writes zeros.
         """
-        if not hasattr(os, "posix_fallocate"):
-            self.write_zeros(start_byte, nbytes)
-            return
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(self.fd, start_byte, nbytes)
+            except OSError as error:
+                if error.errno not in _CANNOT_ALLOCATE:
+                    raise self.named(error) from error
+            else:
+                return
+        self.write_zeros(start_byte, nbytes)
+
+    def check_can_be_mapped(self, nbytes: int) -> None:
+        """Raise `OSError` where filling a mapping of bytes set aside could find the disk full.
+
+        That ends the process. On most file systems it cannot happen. btrfs writes a page that was
+        changed in memory to another part of the disk, and needs room there beside what is set aside.
+        """
         try:
-            os.posix_fallocate(self.fd, start_byte, nbytes)
+            ioctl(self.fd, _BTRFS_FACTS, bytes(_BTRFS_FACTS_NBYTES))
+        except OSError:  # another file system
+            return
+        try:  # what it says is free includes what it has promised
+            with File(os.path.dirname(self.path), CHANGE | os.O_TMPFILE) as nameless:
+                nameless.allocate(0, nbytes)
         except OSError as error:
-            raise self.named(error) from error
+            why = (
+                f"btrfs needs {nbytes} bytes once more to fill them in place, and write() does not"
+            )
+            raise OSError(error.errno, f"{error.strerror}: {why}", self.path) from error
 
     def copy_from(self, source: File, source_start: int, start_byte: int, nbytes: int) -> int:
         """Copy up to `nbytes` of another file; return how many, 0 only at its end.
