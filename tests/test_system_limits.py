@@ -7,7 +7,6 @@ import gc
 import multiprocessing
 import os
 import resource
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.support.checks import open_descriptors
 from tests.support.disk import materialise, read_tree
 from tests.support.failing import BEFORE, LARGE, B, caught, check_named, prepared, read_all
 from tests.support.faults import SYNCS, injected
+from tests.support.mounts import mounted
 from tests.support.story import Content, look, with_attrs
 
 NOBODY = 65534
@@ -117,14 +117,8 @@ def test_largest_file(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a file system of one megabyte."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no permission to mount")
-    yield place
-    gc.collect()
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=1m", "tmpfs") as folder:
+        yield folder
 
 
 def test_full_disk(small_disk: Path) -> None:

@@ -28,25 +28,22 @@ class Marker:
         self.directory = directory
         self.path = str(directory / marks.FILE_NAME)
         try:
-            # While a file is open, no other one gets its inode.
+            # While a file is open, no other one gets its identity.
             self._file = File(self.path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreNotFoundError(
                 f"no store at {directory}: it has no {marks.FILE_NAME}", path=str(directory)
             ) from error
         self._file.keep_in_child()
-        stat = self._file.as_opened
-        self._identity = (stat.st_ino, stat.st_dev)
-        raw = self._file.pread(min(stat.st_size, HEADER_LIMIT_NBYTES), 0)
+        raw = self._file.pread(min(self._file.as_opened.st_size, HEADER_LIMIT_NBYTES), 0)
         self.header: ShardsHeader = marks.decode(raw, self.path)
 
     def is_in_place(self) -> bool:
         """Tell whether the store has still this marker, and was not replaced."""
         try:
-            stat = files.stat(self.path)
+            return files.identity(self.path) == self._file.identity
         except (FileNotFoundError, NotADirectoryError):
             return False
-        return (stat.st_ino, stat.st_dev) == self._identity
 
     def shard(self, number: int) -> Path:
         """Path of a shard."""

@@ -138,7 +138,7 @@ class Content:
 
 
 def clear(file: File, start_byte: int, end_byte: int) -> None:
-    """Have the disk set bytes aside, all zero, so that writing to a mapping cannot fail."""
+    """Have the disk set bytes aside, all zero, for what will be written there."""
     if start_byte < end_byte:
         used_end = min(file.nbytes, end_byte)
         file.write_zeros(start_byte, used_end - start_byte)

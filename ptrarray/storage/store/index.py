@@ -17,7 +17,6 @@ from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import hash_all
 from ptrarray.rows.types import Int64s, UInt32s
-from ptrarray.storage.system import files
 from ptrarray.storage.system.building import replacing
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.mapping import Backend, MappedBytes, map_file
@@ -46,7 +45,7 @@ class Index:
         CRC-32 of each array's bytes, a view of the file.
     pointed : ndarray of uint8, shape (n_arrays,)
         1 where `point` gave the name to rows that may have others, too.
-    inode : int
+    identity : Identity
         Tells this file from the one that replaces it.
     pack : Pack or None
         The pack it lies in, if it does.
@@ -55,7 +54,7 @@ class Index:
     def __init__(self, directory: Path, *, checked: bool = True, backend: Backend = "mmap") -> None:
         file, self.pack = open_part(directory, FILE_NAME)
         self.path = file.path
-        self.inode = file.as_opened.st_ino
+        self.identity = file.identity
         self.backend = backend
         self._mapped, self._base, self._file = _content(file, backend)
         raw = memoryview(self._mapped)[self._base :]
@@ -260,18 +259,13 @@ class Index:
 def _content(file: File, backend: Backend) -> tuple[MappedBytes, int, File | None]:
     """Return the bytes of an index, where it begins in them, and what keeps the file open.
 
-    While a file is mapped or open, no other one gets its inode.
+    While a file is mapped or open, no other one gets its identity.
     """
     if backend == "mmap":
         with file:
             return map_file(file), file.start_byte, None
     file.keep_in_child()
     return file.pread(file.as_opened.st_size, 0), 0, file
-
-
-def index_inode(path: str | Path) -> int:
-    """Return the inode of the index that is now at the path of its file."""
-    return files.stat(path).st_ino
 
 
 def write_index(directory: Path, header: IndexHeader, columns: Entries) -> None:

@@ -18,7 +18,7 @@ from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
-from ptrarray.storage.store.index import Index, index_inode
+from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import surviving
@@ -313,7 +313,7 @@ class StoreSnapshot:
 
     def _is_in_place(self) -> bool:
         try:
-            return index_inode(self.index.path) == self.index.inode
+            return files.identity(self.index.path) == self.index.identity
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
 
@@ -342,22 +342,22 @@ def open_snapshot(directory: Path, backend: Backend = "mmap") -> StoreSnapshot:
     StoreError
         If it is replaced again and again.
     """
-    previous_inode = None
+    previous = None
     for _ in range(_ATTEMPTS):
         try:
             index = Index(directory, backend=backend)
             with Journal(directory, writable=False) as log:
-                if index.pack is not None and log.inode != index.inode:
+                if index.pack is not None and log.identity != index.identity:
                     continue  # another pack was put in place of this one
                 overlay = _replay(log, index, None)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_found(directory) from error
         if overlay is not None:
             return StoreSnapshot(directory, index, overlay)
-        if index.inode == previous_inode:
+        if index.identity == previous:
             why = "belongs to a later index than the one that is there"
             raise corrupt(str(directory / journal.FILE_NAME), why)
-        previous_inode = index.inode
+        previous = index.identity
     raise never_at_rest(directory)
 
 

@@ -11,11 +11,22 @@ import shutil
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from errno import EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM, EXDEV
+from errno import (
+    EINVAL,
+    ELOOP,
+    ENOENT,
+    ENOSYS,
+    ENOTDIR,
+    ENXIO,
+    EOPNOTSUPP,
+    EPERM,
+    EXDEV,
+)
+from fcntl import ioctl
 from functools import cache
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ptrarray.errors import CorruptStoreError
 
@@ -30,7 +41,9 @@ MAKE = CHANGE | os.O_CREAT | os.O_EXCL
 IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow
 _ZEROS = bytes(1 << 20)
 _COPY_NBYTES = 1 << 24
+_CANNOT_ALLOCATE = {EINVAL, ENOSYS, EOPNOTSUPP}
 _CANNOT_COPY = {EINVAL, ENOSYS, EOPNOTSUPP, EPERM, EXDEV}  # by itself, from one file to another
+_BTRFS_FACTS, _BTRFS_FACTS_NBYTES = 0x8400941F, 1024  # what only btrfs answers: BTRFS_IOC_FS_INFO
 
 process_id = os.getpid
 
@@ -41,6 +54,21 @@ class SyncError(OSError):
     The system may take it for written from now on, so waiting once more would
     succeed and mean nothing.
     """
+
+
+class Identity(NamedTuple):
+    """What tells a file from all others that there are at the same moment.
+
+    Layers of one overlay file system may give a number twice, so the device belongs to it.
+    """
+
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Self:
+        """Return that of the file that was asked."""
+        return cls(stat.st_ino, stat.st_dev)
 
 
 class File:
@@ -102,6 +130,11 @@ class File:
     def nbytes(self) -> int:
         """Size of the file, or of the part of it that this is."""
         return self.stat().st_size if self._nbytes is None else self._nbytes
+
+    @property
+    def identity(self) -> Identity:
+        """Tells the file from the one that replaces it."""
+        return Identity.of(self.as_opened)
 
     def __enter__(self) -> Self:
         return self
@@ -222,16 +255,37 @@ class File:
     def allocate(self, start_byte: int, nbytes: int) -> None:
         """Have the disk set bytes aside, and the file reach at least to their end.
 
-        Never shrinks the file or touches what is in it on systems that have
-        ``posix_fallocate``; elsewhere writes zeros.
+        Never shrinks the file or touches what is in it where system and file
+        system have ``posix_fallocate``; elsewhere writes zeros.
         """
-        if not hasattr(os, "posix_fallocate"):
-            self.write_zeros(start_byte, nbytes)
-            return
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(self.fd, start_byte, nbytes)
+            except OSError as error:
+                if error.errno not in _CANNOT_ALLOCATE:
+                    raise self.named(error) from error
+            else:
+                return
+        self.write_zeros(start_byte, nbytes)
+
+    def check_can_be_mapped(self, nbytes: int) -> None:
+        """Raise `OSError` where filling a mapping of bytes set aside could find the disk full.
+
+        That ends the process. On most file systems it cannot happen. btrfs writes a page that was
+        changed in memory to another part of the disk, and needs room there beside what is set aside.
+        """
         try:
-            os.posix_fallocate(self.fd, start_byte, nbytes)
+            ioctl(self.fd, _BTRFS_FACTS, bytes(_BTRFS_FACTS_NBYTES))
+        except OSError:  # another file system
+            return
+        try:  # what it says is free includes what it has promised
+            with File(os.path.dirname(self.path), CHANGE | os.O_TMPFILE) as nameless:
+                nameless.allocate(0, nbytes)
         except OSError as error:
-            raise self.named(error) from error
+            why = (
+                f"btrfs needs {nbytes} bytes once more to fill them in place, and write() does not"
+            )
+            raise OSError(error.errno, f"{error.strerror}: {why}", self.path) from error
 
     def copy_from(self, source: File, source_start: int, start_byte: int, nbytes: int) -> int:
         """Copy up to `nbytes` of another file; return how many, 0 only at its end.
@@ -338,6 +392,11 @@ def check_system(error: OSError) -> None:
     """Raise an error that came through a system call, but is none of the system's."""
     if error.errno is None:  # TimeoutError("too late"), say, of the handler of a signal
         raise error
+
+
+def identity(path: StrPath) -> Identity:
+    """Tell the file that is now at a path from all others."""
+    return Identity.of(stat(path))
 
 
 def _explained(error: OSError, path: StrPath) -> Exception:
