@@ -148,6 +148,14 @@ def test_large_integers_of_lists(path: Path, layout: dict[str, Any]) -> None:
     check_lists(path, expected)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS[:5], ids=str)
+def test_a_series_that_a_function_returns(path: Path, layout: dict[str, Any]) -> None:
+    pd = pytest.importorskip("pandas")
+    tasks = {"a": pd.Series([1], index=["x"], dtype="u8")}
+    with pytest.raises(ptrarray.TaskError, match="has index, which would be lost"):
+        ptrarray.fill(path, as_it_is, tasks, processes=1, progress=False, **layout)
+
+
 def as_it_is(value: Any) -> Any:
     return value
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
-from ptrarray.rows.lists import array_of
+from ptrarray.rows.lists import array_of, check_labels
 from ptrarray.rows.times import in_unit
 from ptrarray.rows.types import Array
 
@@ -34,7 +34,7 @@ def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[
     Raises
     ------
     BadInputError
-        For another trailing shape, a 0-d, masked or object array, or a dtype
+        For another trailing shape, a 0-d, masked, labelled or object array, or a dtype
         or value that `dtype` cannot hold unchanged.
 
     Examples
@@ -197,6 +197,7 @@ def as_array(name: str, value: npt.ArrayLike, dtype: np.dtype[Any] | None = None
     With `dtype`, what is cast to it afterwards.
     """
     try:
+        check_labels(value)
         array = array_of(value, dtype)
     except (TypeError, ValueError) as error:
         raise _unfit(name, f"cannot become an array: {error}", type(value), "array") from error

@@ -1,4 +1,4 @@
-"""Lists as arrays: what numpy makes of them, unless that changes what is in them."""
+"""Lists and the like as arrays: what numpy makes of them, unless something in them is lost."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _MAX_DEPTH = 64  # of lists that numpy makes an array of
 _NUMBERS = int | float | complex | np.number | np.bool_
 _NOT_NESTED = str | bytes | bytearray | memoryview
 _ARRAYS = (np.ndarray, np.generic)
+_LABELS = ("columns", "index", "coords", "categories")  # of pandas, xarray, polars, Arrow
 
 
 def array_of(value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
@@ -39,8 +40,8 @@ def array_of(value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
     ------
     BadInputError
         For a list with masked arrays, with integers that no dtype holds
-        together or beside its floats, with text beside numbers, or with dates
-        that no unit holds together.
+        together or beside its floats, with text beside numbers, with dates that
+        no unit holds together, or with what has labels.
     TypeError, ValueError
         As numpy, for lists of different lengths and the like.
 
@@ -61,8 +62,7 @@ def array_of(value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
     if isinstance(value, _ARRAYS) or hasattr(value, "__array__"):
         return np.asarray(value)
     by_type = leaves(value)
-    if any(issubclass(kind, np.ma.MaskedArray) for kind in by_type):
-        raise BadInputError("a list of masked arrays, of which numpy drops the masks", found="mask")
+    _check_arrays(by_type)
     made = np.asarray(value)
     if not made.size and dtype is not None:  # [] is float64 to numpy, and nothing to the user
         return made.astype(dtype, casting="unsafe")
@@ -74,6 +74,37 @@ def array_of(value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
         case "m" | "M":
             _check_times(made, by_type)
     return made
+
+
+def _check_arrays(by_type: dict[type, list[Any]]) -> None:
+    """Check that arrays in a list have no masks and labels."""
+    for kind, items in by_type.items():
+        if issubclass(kind, np.ma.MaskedArray):
+            what = "a list of masked arrays, of which numpy drops the masks: join them first"
+            raise BadInputError(what, found="masked", expected="plain")
+        if hasattr(kind, "__array__") and not issubclass(kind, _ARRAYS):
+            for item in items:
+                check_labels(item)
+
+
+def check_labels(value: object) -> None:
+    """Raise an error for an array with labels, which would be lost, as a Series has its index."""
+    found = [label for label in _LABELS if _is_there(getattr(value, label, None))]
+    if any(name is not None for name in getattr(value, "names", None) or ()):
+        found.append("a name")
+    if found:
+        kind = type(value)
+        whole = ", or keep it whole with ptrarray.dump" if _is_pandas(kind) else ""
+        what = f"{kind.__name__} has {' and '.join(found)}, which would be lost: write np.asarray(...) of it"
+        raise BadInputError(what + whole, found=kind.__name__, expected="a plain array")
+
+
+def _is_there(label: object) -> bool:
+    return label is not None and not callable(label)
+
+
+def _is_pandas(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == "pandas"
 
 
 def leaves(value: Any) -> dict[type, list[Any]]:
