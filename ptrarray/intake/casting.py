@@ -180,7 +180,10 @@ def fit_masked(
 def _fill_value(
     name: str, value: np.ma.MaskedArray[Any, Any], dtype: np.dtype[Any]
 ) -> bytes | None:
-    own = np.asarray(value.fill_value)
+    try:
+        own = np.asarray(value.fill_value)
+    except SystemError as error:  # numpy's, for a code point above 0x10FFFF
+        raise _unfit(name, "has a fill value that no str can hold", dtype, "text") from error
     default = np.asarray(np.ma.default_fill_value(value))
     with np.errstate(over="ignore"):
         # As bytes, for NaT is not equal to itself; int8 has a default of 999999, which is int64.
