@@ -184,6 +184,16 @@ def test_no_store(run: Run, tmp_path: Path, arguments: list[str]) -> None:
     assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_get_of_text_that_no_str_can_hold(run: Run, tmp_path: Path, options: list[str]) -> None:
+    with create(tmp_path / "s.ptr", dtype="U1") as writer:
+        writer["a"] = np.array([0x110000], "u4").view("U1")
+    code, out, errors = run("get", tmp_path / "s.ptr", "a", *options)
+    assert code == 1
+    assert "Traceback" not in out + errors
+    assert "array 'a' of <U1 has text that no str can hold: save it with --out" in errors
+
+
 def test_get_of_unknown_name(run: Run, path: Path) -> None:
     for name in ("utt3", "", "\udcff", "a\nb"):
         code, out, errors = run("get", path, name)

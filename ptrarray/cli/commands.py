@@ -24,6 +24,7 @@ from ptrarray.cli.printing import (
     print_json,
     print_now,
     printable,
+    readable,
     to_json,
 )
 from ptrarray.errors import CorruptStoreError, StoreError
@@ -193,14 +194,14 @@ def _get(options: argparse.Namespace) -> int:
             np.save(file, array, allow_pickle=False)
         facts["out"] = str(options.out)
     elif options.json:
-        facts["values"] = array.tolist()
+        facts["values"] = readable(np.ndarray.tolist, array, options.name)
     if options.json:
         print_json({**facts, "start": start, "end": end})
     elif options.out is not None:
         print(printable(f"{options.name}: {array.dtype} {array.shape} saved as {options.out}"))
     else:
         print(printable(f"{options.name}: {array.dtype} {array.shape}, rows {start} to {end}"))
-        print(np.array2string(array))
+        print(readable(np.array2string, array, options.name))
     return 0
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from ptrarray.errors import BadInputError
+from ptrarray.rows.types import Array
 
 
 def print_now(line: str) -> None:
@@ -59,6 +63,16 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def readable(read: Callable[[Any], Any], array: Array, name: str) -> Any:
+    """Call a function of numpy that makes Python's own values of an array, text among them."""
+    try:
+        return read(array)
+    except SystemError as error:  # numpy's, for a code point above 0x10FFFF
+        what = f"array {name!r:.80} of {array.dtype} has text that no str can hold"
+        advice = "save it with --out, or read its numbers by view('u4')"
+        raise BadInputError(f"{what}: {advice}", name=name, found=str(array.dtype)) from error
 
 
 def complain(error: object) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from ptrarray.convert.unpickle.rebuild import Unreadable
 from ptrarray.errors import BadInputError
 from ptrarray.frames.series import describe, is_pandas
+from ptrarray.rows.lists import array_of
 from ptrarray.rows.types import Array
 
 
@@ -98,7 +99,7 @@ def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
     is_number = isinstance(value, bool | int | float | complex | np.generic)
     if not isinstance(value, np.ndarray | list | tuple) and not is_number:
         raise BadInputError(f"a {type(value).__name__} is no array")
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    array = value if isinstance(value, np.ndarray) else array_of(value)
     if array.dtype.hasobject:
         what = "a number too large for numpy" if isinstance(value, int) else "Python objects"
         raise BadInputError(f"it holds {what}")

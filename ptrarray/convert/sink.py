@@ -155,4 +155,7 @@ def _same(kept: Any, given: Any) -> bool:
     ours, theirs = np.ma.getdata(kept), np.ma.getdata(given).reshape(kept.shape)
     if ours.dtype == theirs.dtype:  # bytes, for NaN is not equal to itself
         return ours.tobytes() == theirs.tobytes()
+    if ours.dtype.kind in "fc" and theirs.dtype.kind in "iu":  # which numpy compares as floats
+        theirs = theirs.astype(object)
+        ours = ours.astype(object)
     return bool(np.array_equal(ours, theirs, equal_nan=ours.dtype.kind in "fc"))

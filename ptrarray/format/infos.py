@@ -203,7 +203,8 @@ def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
     mask = mask.view(mask_dtype(dtype)).reshape(rows.shape, order=order)
     fill_value = None
     if info.fill_value is not None:
-        fill_value = np.frombuffer(info.fill_value, dtype)[0]
+        # Not as a number or str: of some text there is none.
+        fill_value = np.frombuffer(info.fill_value, dtype).reshape(())
     # To keep a mask means to copy it where there are fields.
     return np.ma.MaskedArray(
         rows, mask, keep_mask=False, fill_value=fill_value, hard_mask=info.is_hard

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrarray.errors import BadInputError
-from ptrarray.format.layouts import Layout
+from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.intake.batch import from_mapping
-from ptrarray.intake.casting import fit
+from ptrarray.intake.casting import as_array, fit
 from ptrarray.jobs.batches import Batches, Group
 from ptrarray.writer import append, close_leaving, store_of
 
@@ -170,7 +170,8 @@ def _fitting(values: Mapping[str, Any], layout: Layout) -> dict[str, NDArray[Any
 
 
 def _checked(name: str, value: Any, layout: Layout) -> NDArray[Any]:
-    array: NDArray[Any] = np.asanyarray(value)
+    dtype = None if layout.kind == MIXED else layout.dtype
+    array: NDArray[Any] = value if isinstance(value, np.ndarray) else as_array(name, value, dtype)
     from_mapping({name: array}, layout)
     return array
 

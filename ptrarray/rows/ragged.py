@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.rows.copying import copy_ranges
+from ptrarray.rows.lists import array_of
 from ptrarray.rows.types import AnyRows, Array, Bools, Int64s
 
 
@@ -91,7 +92,7 @@ class Ragged:
 
     def __init__(self, values: npt.ArrayLike, offsets: npt.ArrayLike) -> None:
         # A masked array stays one: its mask belongs to the data.
-        values = values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+        values = values if isinstance(values, np.ma.MaskedArray) else array_of(values)
         _check_offsets(values, np.asarray(offsets))
         self.values = values
         self.offsets = np.asarray(offsets, np.int64)

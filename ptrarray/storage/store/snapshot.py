@@ -228,14 +228,11 @@ class StoreSnapshot:
         # An empty array may have been written past the rows there are.
         if 0 <= start <= end and (end <= self.n_rows or start == end):
             return start, end
-        raise corrupt(self.index.path, f"has a pointer to rows {start} to {end} of {self.n_rows}")
+        raise _astray(self.index.path, start, end, self.n_rows)
 
     def check_pointers(self) -> None:
-        """Raise `CorruptStoreError` if a pointer does not lie in the flat array. O(names)."""
-        outside = self.outside()
-        if outside.any():
-            position = int(np.argmax(outside))
-            self.checked(int(self.starts[position]), int(self.ends[position]))
+        """Raise `CorruptStoreError` for a pointer out of the flat array, or out of order. O(names)."""
+        check_columns(self.index.path, self.starts, self.ends, self.n_rows)
 
     def outside(self) -> npt.NDArray[np.bool_]:
         """Return for each array whether its pointer leads out of the flat array."""
@@ -323,6 +320,26 @@ def outside(starts: Int64s, ends: Int64s, n_rows: int) -> npt.NDArray[np.bool_]:
     # An empty array may have been written past the rows there are.
     beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
     return beyond | (starts < 0) | (starts > ends)
+
+
+def falling(starts: Int64s) -> Int64s:
+    """Return the positions of arrays that begin before the one before them."""
+    return np.flatnonzero(starts[1:] < starts[:-1]) + 1
+
+
+def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> None:
+    """Raise `CorruptStoreError` for columns of pointers that no index may have."""
+    is_outside = outside(starts, ends, n_rows)
+    if is_outside.any():
+        at = int(np.argmax(is_outside))
+        raise _astray(path, int(starts[at]), int(ends[at]), n_rows)
+    for at in falling(starts)[:1].tolist():
+        rows = f"rows {starts[at]} to {ends[at]}, behind one from row {starts[at - 1]} on"
+        raise corrupt(path, f"has an array out of order: {rows}")
+
+
+def _astray(path: str, start: int, end: int, n_rows: int) -> CorruptStoreError:
+    return corrupt(path, f"has a pointer to rows {start} to {end} of {n_rows}")
 
 
 def _read_only(column: Int64s) -> Int64s:

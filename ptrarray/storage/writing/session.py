@@ -49,7 +49,7 @@ from ptrarray.errors import (
 )
 from ptrarray.format import journal as journal_format
 from ptrarray.format.entries import Entries
-from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import ATTRS, DELETE, HashedRecord, JournalHeader
 from ptrarray.format.layouts import Layout
 from ptrarray.storage.store.content import Content
@@ -58,7 +58,7 @@ from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import remove_leftovers, settle
-from ptrarray.storage.store.snapshot import StoreSnapshot, not_found, outside
+from ptrarray.storage.store.snapshot import StoreSnapshot, check_columns, not_found
 from ptrarray.storage.system.files import CHANGE, File, SyncError, check_system, process_id
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.recent import RecentNames
@@ -289,7 +289,7 @@ class Session:
         Raises
         ------
         CorruptStoreError
-            If a column does not match its checksum, or a pointer leads nowhere.
+            If a column does not match its checksum, or a pointer leads nowhere or is out of order.
         """
         self.index.check()
         snapshot = self.snapshot()
@@ -466,12 +466,7 @@ class Session:
                 self.content.sync()
             self.index.check()
             columns, facts = self._folded()
-            is_wrong = outside(columns.starts, columns.ends, facts["n_rows"])
-            if is_wrong.any():
-                at = int(np.argmax(is_wrong))
-                start, end = int(columns.starts[at]), int(columns.ends[at])
-                what = f"has a pointer to rows {start} to {end} of {facts['n_rows']}"
-                raise corrupt(self.index.path, what)
+            check_columns(self.index.path, columns.starts, columns.ends, facts["n_rows"])
             generation, n_reserved = self.header.generation + 1, self.journal_header.n_reserved
             header = replace(self.header, generation=generation, n_reserved=n_reserved, **facts)
             self.put_index(header, columns)
