@@ -41,6 +41,21 @@ class Refused(NamedTuple):
     problem: str
 
 
+class Noted(NamedTuple):
+    """Something in a file that a store does not keep, or not as it is meant.
+
+    Attributes
+    ----------
+    key : str
+        What is called so in the file.
+    about : str
+        What it is, in the plural, so that a report can count those of all files.
+    """
+
+    key: str
+    about: str
+
+
 def entries(value: Any, key: str = "", *, keep_index: bool = True) -> Iterator[Entry | Refused]:
     """Yield the arrays in a value.
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypedDict
 from numpy.typing import DTypeLike
 
 from ptrarray.convert import sources
-from ptrarray.convert.entries import Refused, entries
+from ptrarray.convert.entries import Noted, Refused, entries
 from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.sink import Named, Sink, Tally, differences
 from ptrarray.convert.sources import Paths, Source
@@ -44,6 +44,9 @@ class Member(NamedTuple):
     meta: Mapping[str, Any] = {}
 
 
+Found = Member | Refused | Noted
+
+
 class Kind(NamedTuple):
     """A kind of file.
 
@@ -57,7 +60,7 @@ class Kind(NamedTuple):
         Whether a file holds many values with names of their own.
     """
 
-    members: Callable[[str], Iterator[Member]]
+    members: Callable[[str], Iterator[Found]]
     suffixes: tuple[str, ...]
     many: bool = False
 
@@ -83,7 +86,7 @@ class Conversion(NamedTuple):
     """The job of an import: what happens to each file."""
 
     path: str
-    members: Callable[[str], Iterator[Member]]
+    members: Callable[[str], Iterator[Found]]
     convert: Callable[[Any], Any] | None
     keep_index: bool
 
@@ -106,15 +109,20 @@ class Conversion(NamedTuple):
     def entries(self, source: Source, there: Container[str], tally: Tally) -> Iterator[Named]:
         """Yield what is in a file, and note what is no array or is there."""
         try:
-            for member in self.members(source.path):
-                yield from self._of_member(source, member, there, tally)
+            for found in self.members(source.path):
+                if isinstance(found, Member):
+                    yield from self._of_member(source, found, there, tally)
+                elif isinstance(found, Refused):
+                    tally.failures.append(Failure(_label(source, found.key), found.problem))
+                else:
+                    tally.noted.setdefault(found.about, []).append(_label(source, found.key))
         except Exception as error:  # noqa: BLE001 a file can be wrong in any way
             tally.failures.append(Failure(source.path, _problem(error)))
 
     def _of_member(
         self, source: Source, member: Member, there: Container[str], tally: Tally
     ) -> Iterator[Named]:
-        label = f"{source.path}:{member.key}" if member.key else source.path
+        label = _label(source, member.key)
         name = source.name(member.key)
         if name in there:
             tally.there.append((label, name))
@@ -126,7 +134,7 @@ class Conversion(NamedTuple):
             tally.failures.append(Failure(label, _problem(error)))
             return
         for entry in entries(value, member.key, keep_index=self.keep_index):
-            label = f"{source.path}:{entry.key}" if entry.key else source.path
+            label = _label(source, entry.key)
             if isinstance(entry, Refused):
                 tally.failures.append(Failure(label, entry.problem))
                 continue
@@ -137,6 +145,10 @@ class Conversion(NamedTuple):
                 arrays = {name: entry.values}
                 arrays |= {name + end: array for end, array in entry.companions.items()}
                 yield Named(label, name, arrays, {**member.meta, **entry.meta})
+
+
+def _label(source: Source, key: str) -> str:
+    return f"{source.path}:{key}" if key else source.path
 
 
 def _problem(error: BaseException) -> str:
@@ -163,12 +175,14 @@ class Comparison(NamedTuple):
         with open_store(self.path) as store:
             for task in chunk:
                 n_failed = len(tally.failures)
+                tally.noted.clear()
                 found = self.conversion.entries(task.argument, (), tally)
                 tally.failures += differences(store, found)
-                if self.remove and len(tally.failures) == n_failed:
+                if self.remove and len(tally.failures) == n_failed and not tally.noted:
                     Path(task.argument.path).unlink()
                     tally.removed += 1
                 advance(1)
+        tally.noted.clear()  # the import has noted it
         seconds = time.perf_counter() - began
         return ChunkReport(len(chunk), 0, 0, seconds, None, tally)
 
@@ -205,8 +219,7 @@ def run(
             writer.flush()
         if verify:  # from the disk, where a source that is removed must be
             progress.run(Comparison(job, verify == "remove"), named, n_workers)
-    progress.report.failures.sort()  # by file, whichever worker was first
-    return progress.report
+    return progress.finished()
 
 
 def _check(options: Options) -> None:
@@ -228,6 +241,15 @@ class _Progress:
         self.report = Report()
         self._before = before
         self._options = options
+        self._noted: dict[str, list[str]] = {}
+
+    def finished(self) -> Report:
+        """Return what it came to, in the order of the files, whichever worker was first."""
+        self.report.failures.sort()
+        for about, labels in sorted(self._noted.items()):
+            more = ", …" if len(labels) > 1 else ""
+            self.report.notes.append(f"{len(labels):,} {about}: {min(labels)}{more}")
+        return self.report
 
     def is_done(self, source: Source) -> bool:
         """Tell whether a file of one value is in the store."""
@@ -261,6 +283,8 @@ class _Progress:
         self.report.removed += tally.removed
         known = set(self.report.failures)  # verifying finds them once more
         self.report.failures += [item for item in tally.failures if item not in known]
+        for about, labels in tally.noted.items():
+            self._noted.setdefault(about, []).extend(labels)
         for label, name in tally.there:
             self._add_there(label, name)
 

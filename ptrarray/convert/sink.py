@@ -49,6 +49,8 @@ class Tally:
         What could not be converted.
     removed : int
         Files removed.
+    noted : dict from str to list of str
+        What stores do not keep, and the labels of what is so.
     """
 
     def __init__(self) -> None:
@@ -57,6 +59,7 @@ class Tally:
         self.there: list[tuple[str, str]] = []
         self.failures: list[Failure] = []
         self.removed = 0
+        self.noted: dict[str, list[str]] = {}
 
 
 class Sink:
