@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypedDict
 from numpy.typing import DTypeLike
 
 from ptrarray.convert import sources
-from ptrarray.convert.entries import Noted, Refused, entries
+from ptrarray.convert.entries import Incomplete, Noted, Refused, entries
 from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.sink import Named, Sink, Tally, differences
 from ptrarray.convert.sources import Paths, Source
@@ -129,7 +129,7 @@ class Conversion(NamedTuple):
             return
         try:
             value = member.load()
-            value = value if self.convert is None else self.convert(value)
+            value = value if self.convert is None else _converted(self.convert, value)
         except Exception as error:  # noqa: BLE001 a file can be wrong in any way
             tally.failures.append(Failure(label, _problem(error)))
             return
@@ -145,6 +145,12 @@ class Conversion(NamedTuple):
                 arrays = {name: entry.values}
                 arrays |= {name + end: array for end, array in entry.companions.items()}
                 yield Named(label, name, arrays, {**member.meta, **entry.meta})
+
+
+def _converted(convert: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, Incomplete):
+        return value._replace(value=convert(value.value))
+    return convert(value)
 
 
 def _label(source: Source, key: str) -> str:

@@ -15,7 +15,7 @@ from ptrarray.errors import BadInputError
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 _FIELDS = ("stem", "unquoted", "name", "parent", "path", "index", "key")
-_COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".z", ".lz4")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".z", ".lz4", ".zst", ".zip")
 # What no name of a file or array holds, so it can stand for the key until that is known.
 _KEY = "\udfff"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import os
 import zipfile
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from ptrarray.convert.entries import Incomplete
 from ptrarray.convert.escape import archive_path, file_name
 from ptrarray.convert.export import (
     Store,
@@ -22,16 +25,20 @@ from ptrarray.convert.export import (
     opened,
 )
 from ptrarray.convert.files import open_plain
+from ptrarray.convert.formats.pickles import unpickled
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
+from ptrarray.convert.unpickle.rebuild import Unreadable
 from ptrarray.errors import BadInputError
 
 NPY_MAGIC = b"\x93NUMPY"
+# numpy reads 10,000 if not asked for more, which records of some hundred fields exceed.
+_HEADER_NBYTES = 1 << 20
 
 
 def from_npy(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Options]) -> Report:
-    """Import ``.npy`` files, one array each.
+    """Import ``.npy`` files.
 
     Parameters
     ----------
@@ -44,7 +51,11 @@ def from_npy(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Opti
 
     Notes
     -----
-    Files that are not compressed are mapped, not read into memory.
+    Files that are not compressed are mapped, not read into memory. Where one
+    was written by several calls of `numpy.save`, its arrays are named
+    ``stem/0``, ``stem/1``, …. An array of Python objects is read as a list of
+    them, as from a pickle that is not trusted: ragged arrays become
+    ``stem/0``, …, and a dict ``stem/key``.
 
     Examples
     --------
@@ -90,18 +101,81 @@ def _of_npy(path: str) -> Iterator[Member]:
 
 def _read(path: str) -> Any:
     with open_plain(path) as file:
-        is_plain = file.peek(len(NPY_MAGIC)).startswith(NPY_MAGIC)
-        if not is_plain:
-            raise BadInputError("it is no .npy file")
-        if not hasattr(file, "raw"):
-            return read_stream(file)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+        is_there_as_it_is = isinstance(getattr(file, "raw", None), io.FileIO)
+        return read_all(file, path if is_there_as_it_is else None)
 
 
-def read_stream(file: Any) -> Any:
-    """Return the array of a ``.npy`` file that is read from front to back."""
+def read_all(file: Any, path: str | None = None) -> Any:
+    """Return what `numpy.save` wrote, or by number what several calls of it did.
+
+    Parameters
+    ----------
+    file
+        That can look ahead; it need not seek.
+    path : str, optional
+        Of the same file, to be mapped.
+
+    Raises
+    ------
+    BadInputError
+        If there is nothing of it.
+    """
+    found: list[Any] = []
+    try:
+        while raw := file.peek(len(NPY_MAGIC)):
+            if not raw.startswith(NPY_MAGIC):
+                raise BadInputError("it is no .npy file")
+            found.append(_next_array(file, path))
+    except Exception as error:
+        if not found:
+            raise
+        problem = f"what is behind array {len(found)} of it cannot be read: {error}"
+        return Incomplete(_one_or_all(found), problem)
+    if not found:
+        raise BadInputError("it is empty")
+    return _one_or_all(found)
+
+
+def _one_or_all(found: list[Any]) -> Any:
+    return found[0] if len(found) == 1 else dict(enumerate(found))
+
+
+def _next_array(file: Any, path: str | None) -> Any:
+    header = _header(file)
+    about = io.BytesIO(header)
+    np.lib.format.read_magic(about)
+    shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(
+        about, max_header_size=len(header)
+    )
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject:
+        return next(unpickled(file, trust=False), Unreadable("it is cut off"))
+    if path is not None and n_bytes:
+        start = file.tell()
+        file.seek(start + n_bytes)
+        return np.memmap(path, dtype, "r", start, shape, "F" if is_fortran else "C")
+    about.seek(0)
     # A buffered file makes numpy ask for a descriptor, which files in an archive have not.
-    return np.lib.format.read_array(SimpleNamespace(read=file.read), allow_pickle=False)
+    both = SimpleNamespace(read=lambda n_bytes: about.read(n_bytes) or file.read(n_bytes))
+    return np.lib.format.read_array(both, max_header_size=len(header))
+
+
+def _header(file: Any) -> bytes:
+    """Read a header of any version, and return it as one of version 2."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise BadInputError(f"it is of version {version[0]}.{version[1]} of .npy, expected 1 to 3")
+    n_bytes = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+    if n_bytes > _HEADER_NBYTES:
+        raise BadInputError(
+            f"its header has {n_bytes:,} bytes, expected {_HEADER_NBYTES:,} at most"
+        )
+    raw = file.read(n_bytes)
+    if len(raw) < n_bytes:
+        raise BadInputError("it is cut off in its header")
+    if version == (3, 0):  # of UTF-8: as what Python reads in the same way
+        raw = raw.decode().encode("ascii", "backslashreplace")
+    return bytes(np.lib.format.magic(2, 0)) + len(raw).to_bytes(4, "little") + raw
 
 
 def _of_npz(path: str) -> Iterator[Member]:
@@ -120,7 +194,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
     with archive.open(member) as file:
         if not member.filename.endswith(".npy"):
             raise BadInputError("it is no .npy file")
-        return read_stream(file)
+        return read_all(file)
 
 
 def to_npz(store: Store, out: str | os.PathLike[str], *, progress: bool = True) -> Report:
