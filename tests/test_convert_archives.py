@@ -5,9 +5,11 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import lzma
 import pickle
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import pytest
 
 from ptrarray import convert
 from ptrarray.convert import Report
-from tests.support.imports import check_content
+from tests.support.imports import check_content, content
 
 BLOCK = 512
 ARRAYS = {name: np.full(5, i) for i, name in enumerate("abcd")}
@@ -254,6 +256,22 @@ def test_zstd(folder: Path, store: Path) -> None:
     assert "ends within a stream of zst" in failure.problem
     assert run(folder, store).ok
     check_content(store, dict.fromkeys(("x", "a", "0", "1"), np.arange(3)))
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zlib.compress])
+def test_what_is_behind_compressed_data(
+    folder: Path, store: Path, compress: Callable[..., bytes]
+) -> None:
+    one, two = pickle.dumps(np.arange(3)), pickle.dumps(np.arange(4))
+    (folder / "x.pkl").write_bytes(compress(one) + compress(two))
+    (folder / "y.pkl").write_bytes(compress(one) + b"noise")
+    (folder / "z.pkl").write_bytes(compress(one * 99)[:-1])
+    report = convert.from_pickles(folder, store, progress=False, processes=1, remove_source=True)
+    failed = sorted({Path(failure.source).name for failure in report.failures})
+    assert failed == ["y.pkl", "z.pkl"]
+    assert sorted(path.name for path in folder.iterdir()) == failed
+    found = content(store)
+    assert found["x/1"].tolist() == [0, 1, 2, 3]
 
 
 def descriptors() -> int:

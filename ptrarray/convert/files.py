@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import io
 import lzma
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol, cast
 
-from ptrarray.errors import BadInputError, import_extra
+from ptrarray.errors import BadInputError, CorruptStoreError, import_extra
 from ptrarray.storage.system.streams import reader_of
 
 _ZIP = b"PK\x03\x04"
@@ -100,26 +99,26 @@ def _lz4(file: Any) -> Any:
     return import_extra("lz4.frame", message, BadInputError).open(file, "rb")
 
 
-def _zstd(file: Any) -> Any:
-    return io.BufferedReader(_Unzstd(file), 1 << 16)
-
-
-def _zlib(file: Any) -> Any:
+def _inflated(file: Any) -> Any:
     return io.BufferedReader(_Inflated(file), 1 << 16)
 
 
+def _of_zlib(file: Any) -> Any:
+    return io.BufferedReader(_OfZlib(file), 1 << 16)
+
+
+# Those of Python for bzip2 and xz pass over what is behind the end of what they read.
 _OPENERS: list[tuple[tuple[bytes, ...], Callable[[Any], Any]]] = [
     ((b"\x1f\x8b",), gzip.open),
-    ((b"BZh",), bz2.open),
-    ((b"\xfd7zXZ\0", b"\x5d\0\0"), lzma.open),
-    ((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), _zlib),
-    ((b"\x28\xb5\x2f\xfd",), _zstd),
+    ((b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"), _inflated),
+    ((b"\x5d\0\0",), lzma.open),
+    ((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), _of_zlib),
     ((b"\x04\x22\x4d\x18",), _lz4),
 ]
 
 
-class _Unzstd(io.RawIOBase):
-    """A stream of zstd as a file, whichever module reads it."""
+class _Inflated(io.RawIOBase):
+    """Streams of bzip2, xz or zstd as a file."""
 
     def __init__(self, file: Any) -> None:
         self._source = reader_of(file, "its compressed data")
@@ -128,13 +127,16 @@ class _Unzstd(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._source.read(len(buffer))
+        try:
+            data = self._source.read(len(buffer))
+        except CorruptStoreError as error:
+            raise EOFError(str(error)) from error
         buffer[: len(data)] = data
         return len(data)
 
 
-class _Inflated(io.RawIOBase):
-    """A zlib stream, which no module of Python opens as a file."""
+class _OfZlib(io.RawIOBase):
+    """Streams of zlib as a file, which no module of Python opens as one."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -144,12 +146,17 @@ class _Inflated(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._inflater.eof:
-            raw = self._inflater.unconsumed_tail or self._file.read(1 << 16)
+        while True:
+            ended = self._inflater.eof
+            left = self._inflater.unused_data if ended else self._inflater.unconsumed_tail
+            raw = left or self._file.read(1 << 16)
+            if ended:
+                if not raw:
+                    return 0
+                self._inflater = zlib.decompressobj()
             data = self._inflater.decompress(raw, len(buffer))
             if data:
                 buffer[: len(data)] = data
                 return len(data)
             if not raw:
                 raise EOFError("the compressed data ends too early")
-        return 0
