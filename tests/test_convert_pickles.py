@@ -158,7 +158,7 @@ def test_which_files_of_a_folder(folder: Path, store: Path) -> None:
     for name in (".hidden.pkl", "notes.txt", "x.pkl.tmp", ".git/x.pkl"):
         dump(folder / name, np.arange(9))
     report = import_pickles(folder, store)
-    assert report == Report(converted=2)
+    assert report == Report(converted=2, notes=["left out: 1 *.txt, 1 *.tmp"])
     check_content(store, expected)
 
 

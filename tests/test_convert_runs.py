@@ -13,7 +13,7 @@ import pytest
 import ptrarray
 from ptrarray import convert
 from ptrarray.convert import Failure, Report
-from ptrarray.errors import TaskError
+from ptrarray.errors import BadInputError, TaskError
 from tests.support.convert_workers import Traitor, die, double, dump, refuse_threes
 from tests.support.imports import check_content, content, import_pickles, ramps
 
@@ -86,6 +86,24 @@ def test_what_cannot_be_converted_is_told_and_the_rest_is_done(folder: Path, sto
     assert "damaged" in problems["noise.pkl"]
     assert "No such file" in problems["gone.pkl"]
     check_content(store, expected | {"text/b": np.array(1), "z": np.array(3)})
+
+
+def test_what_a_folder_has_besides_is_counted(folder: Path, store: Path) -> None:
+    expected = ramps(folder, 1, 2)
+    for name in ("x.zip", "y.ZIP", "z.joblib.zst", "README", ".hidden", "in/a.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "link").symlink_to(folder / "in")
+    report = import_pickles([folder, f"{folder}/*"], store, name="{index}")
+    counts = report.notes[0].removeprefix("left out: ").split(", ")
+    assert sorted(counts) == [
+        "1 *.joblib.zst", "1 *.txt", "1 links to folders", "1 without suffix", "2 *.zip", "2 folders",
+    ]  # fmt: skip
+    place = store.with_name("b.ptr")
+    assert import_pickles(f"{folder}/*.pkl", place) == Report(converted=2)
+    check_content(place, expected)
+    with pytest.raises(BadInputError, match=r"\(1 \*.txt there\): expected \*.pkl"):
+        import_pickles(folder / "in", place)
 
 
 def test_a_function_that_raises(folder: Path, store: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
@@ -210,8 +211,10 @@ def run(
     _check(options)
     place = str(Path(store).absolute())
     n_workers = count_workers(options.get("processes"), options.get("executor"))
-    files = sources.find(paths, kind.suffixes)
-    named = sources.name_all(files, options.get("name") or _default_template(kind, len(files)))
+    left_out = Counter[str]()
+    files = sources.find(paths, kind.suffixes, left_out)
+    template = options.get("name") or sources.default_template(len(files), many=kind.many)
+    named = sources.name_all(files, template)
     others: dict[str, Any] = {"rows": 0, "masked": options.get("masked", False)}
     others |= {key: options.get(key) for key in ("attrs", "shard_size")}
     prepare(place, options.get("dtype"), options.get("row_shape", ()), others)
@@ -225,19 +228,16 @@ def run(
             writer.flush()
         if verify:  # from the disk, where a source that is removed must be
             progress.run(Comparison(job, verify == "remove"), named, n_workers)
-    return progress.finished()
+    report = progress.finished()
+    if +left_out:
+        report.notes.append(f"left out: {sources.counted(left_out)}")
+    return report
 
 
 def _check(options: Options) -> None:
     strangers = options.keys() - Options.__annotations__.keys()
     if strangers:
         raise TypeError(f"unexpected keyword argument {min(strangers)!r}")
-
-
-def _default_template(kind: Kind, n_files: int) -> str:
-    if kind.many:
-        return "{key}" if n_files == 1 else "{stem}/{key}"
-    return "{stem}"
 
 
 class _Progress:

@@ -14,7 +14,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from ptrarray.convert.entries import Incomplete
-from ptrarray.convert.escape import archive_path, file_name
+from ptrarray.convert.escape import MARK, archive_path, unescape
 from ptrarray.convert.export import (
     Store,
     export,
@@ -32,6 +32,7 @@ from ptrarray.convert.sources import Paths
 from ptrarray.convert.unpickle.rebuild import Unreadable
 from ptrarray.errors import BadInputError
 
+_SUFFIX = ".npy"
 NPY_MAGIC = b"\x93NUMPY"
 # numpy reads 10,000 if not asked for more, which records of some hundred fields exceed.
 _HEADER_NBYTES = 1 << 20
@@ -187,6 +188,7 @@ def _of_npz(path: str) -> Iterator[Member]:
         for member in archive.infolist():
             if not member.is_dir():
                 key = member.filename.removesuffix(".npy")
+                key = unescape(key) if archive.comment == MARK.encode() else key
                 yield Member(key, partial(_read_member, archive, member))
 
 
@@ -222,8 +224,9 @@ def to_npz(store: Store, out: str | os.PathLike[str], *, progress: bool = True) 
     Notes
     -----
     Keys are the names. Only ``%`` and what leads out of a folder is written
-    in hexadecimal, as in URLs: ``a/../b`` becomes ``a/%2E%2E/b``. Masks go
-    under ``NAME/.mask``.
+    in hexadecimal, as in URLs: ``a/../b`` becomes ``a/%2E%2E/b``, and ``c.npy``
+    beside a ``c``, which numpy cannot tell apart, ``c%2Enpy``. Imported they
+    have their names again. Masks go under ``NAME/.mask``.
 
     Examples
     --------
@@ -234,9 +237,13 @@ def to_npz(store: Store, out: str | os.PathLike[str], *, progress: bool = True) 
     """
     with opened(store) as source, new_file(out) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            archive.comment = MARK.encode()
 
             def put(name: str, array: Any) -> None:
-                with archive.open(f"{archive_path(name)}.npy", "w", force_zip64=True) as member:
+                path = archive_path(name)
+                if name.endswith(_SUFFIX) and name.removesuffix(_SUFFIX) in source:
+                    path = f"{path.removesuffix(_SUFFIX)}%2Enpy"  # numpy takes them for one
+                with archive.open(f"{path}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
             report = export(source, put, progress)
@@ -265,8 +272,9 @@ def to_npy(store: Store, out: str | os.PathLike[str], *, progress: bool = True) 
     -----
     Files are named as arrays are. Slashes, ``%``, a dot in front and what
     cannot be seen are written in hexadecimal, as in URLs: ``utt1/word``
-    becomes ``utt1%2Fword.npy``. Imported with ``name="{unquoted}"`` they have
-    their names again. Masks go to ``NAME%2F.mask.npy``.
+    becomes ``utt1%2Fword.npy``. Imported they have their names again, by an
+    empty file ``.ptrarray`` beside them; without it, with ``name="{unquoted}"``.
+    Masks go to ``NAME%2F.mask.npy``.
 
     Examples
     --------
@@ -278,7 +286,7 @@ def to_npy(store: Store, out: str | os.PathLike[str], *, progress: bool = True) 
     with opened(store) as source, new_folder(out) as folder:
 
         def put(name: str, array: Any) -> None:
-            with new_member(folder, f"{file_name(name)}.npy") as file:
+            with new_member(folder, name, ".npy") as file:
                 np.save(file, np.asarray(array), allow_pickle=False)
 
         report = export(source, put, progress)
