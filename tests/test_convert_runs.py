@@ -13,7 +13,7 @@ import pytest
 import ptrarray
 from ptrarray import convert
 from ptrarray.convert import Failure, Report
-from ptrarray.errors import BadInputError, TaskError
+from ptrarray.errors import BadInputError, StoreExistsError, TaskError
 from tests.support.convert_workers import Traitor, die, double, dump, refuse_threes
 from tests.support.imports import check_content, content, import_pickles, ramps
 
@@ -156,6 +156,40 @@ def test_a_full_disk_ends_the_import(
         import_pickles(folder, store)
     monkeypatch.undo()
     assert import_pickles(folder, store).converted == 2
+
+
+# no store for nothing -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_import_that_brings_nothing_leaves_no_store(
+    folder: Path, store: Path, processes: int
+) -> None:
+    options = {"processes": processes, "executor": None, "remove_source": True}
+    (failure,) = import_pickles(folder / "gone", store, **options).failures
+    assert "No such file" in failure.problem
+    dump(folder / "a.pkl", "text")
+    dump(folder / "b.pkl", {"x": None, "": 1})
+    assert len(import_pickles(folder, store, **options).failures) == 3
+    dump(folder / "c.pkl", np.eye(2))
+    dump(folder / "d.pkl", np.ma.MaskedArray([1.5], [True]))
+    assert len(import_pickles(folder, store, dtype="f4", **options).failures) == 5
+    assert list(store.parent.iterdir()) == [folder]
+    assert len(list(folder.iterdir())) == 4
+    report = import_pickles(folder, store, **options)
+    assert (report.converted, report.removed) == (1, 1)
+    check_content(store, {"c": np.eye(2)})
+
+
+def test_where_no_store_can_be(folder: Path, store: Path) -> None:
+    ramps(folder, 1)
+    with pytest.raises(StoreExistsError, match="in exists and is not a store: choose another"):
+        import_pickles(folder, folder)
+    with pytest.raises(FileNotFoundError, match="no such folder to make a store in"):
+        import_pickles(folder, store / "s.ptr")
+    with pytest.raises(BadInputError, match="without a dtype"):
+        import_pickles(folder, store, row_shape=(2,))
+    assert list(store.parent.iterdir()) == [folder]
 
 
 # going on -----------------------------------------------------------------------------------------

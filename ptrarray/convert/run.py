@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -15,14 +17,14 @@ from numpy.typing import DTypeLike
 from ptrarray.convert import sources
 from ptrarray.convert.entries import Incomplete, Noted, Refused, entries
 from ptrarray.convert.report import Failure, Report
-from ptrarray.convert.sink import Named, Sink, Tally, differences
+from ptrarray.convert.sink import Named, Sink, Tally, differences, fits
 from ptrarray.convert.sources import Paths, Source
+from ptrarray.creation import check_free, create, is_store, plan
 from ptrarray.errors import StoreError
 from ptrarray.jobs.run import count_workers, prepare, run_job
 from ptrarray.jobs.worker import Report as ChunkReport
 from ptrarray.jobs.worker import Task, summarize
 from ptrarray.progress import bar
-from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
 from ptrarray.writer import append
 
@@ -84,9 +86,20 @@ class Options(TypedDict, total=False):
 
 
 class Conversion(NamedTuple):
-    """The job of an import: what happens to each file."""
+    """The job of an import: what happens to each file.
+
+    Attributes
+    ----------
+    path : str
+        The store.
+    settings : dict
+        What `create` makes it of, once there is an array for it.
+    members, convert, keep_index
+        As of `Kind` and `Options`.
+    """
 
     path: str
+    settings: dict[str, Any]
     members: Callable[[str], Iterator[Found]]
     convert: Callable[[Any], Any] | None
     keep_index: bool
@@ -97,15 +110,34 @@ class Conversion(NamedTuple):
         """Write what is in the files of a chunk, and call `advance` for each array."""
         began = time.perf_counter()
         tally = Tally()
-        with append(self.path) as writer, open_store(self.path) as store:
-            sink = Sink(writer, tally)
-            for task in chunk:
-                for entry in self.entries(task.argument, store, tally):
-                    sink.add(entry)
-                    advance(1)
-            sink.write()
+        with ExitStack() as stack:
+            self._write(chunk, tally, advance, stack)
         seconds = time.perf_counter() - began
         return ChunkReport(len(chunk), tally.n_entries, tally.nbytes, seconds, None, tally)
+
+    def _write(
+        self, chunk: list[Task], tally: Tally, advance: Callable[[int], object], stack: ExitStack
+    ) -> None:
+        there = stack.enter_context(_names_in(self.path))
+        sink = None
+        for task in chunk:
+            for entry in self.entries(task.argument, there, tally):
+                if sink is None:
+                    sink = self._open_sink(entry, tally, stack)
+                if sink is not None:
+                    sink.add(entry)
+                    advance(1)
+        if sink is not None:
+            sink.write()
+
+    def _open_sink(self, first: Named, tally: Tally, stack: ExitStack) -> Sink | None:
+        """Return what writes to the store; nothing if there is none and this is not for it."""
+        if is_store(Path(self.path)):
+            return Sink(stack.enter_context(append(self.path)), tally)
+        header, _ = plan(**self.settings)
+        if not fits(first, header.layout, tally):
+            return None
+        return Sink(stack.enter_context(create(self.path, mode="a", **self.settings)), tally)
 
     def entries(self, source: Source, there: Container[str], tally: Tally) -> Iterator[Named]:
         """Yield what is in a file, and note what is no array or is there."""
@@ -215,23 +247,50 @@ def run(
     files = sources.find(paths, kind.suffixes, left_out)
     template = options.get("name") or sources.default_template(len(files), many=kind.many)
     named = sources.name_all(files, template)
-    others: dict[str, Any] = {"rows": 0, "masked": options.get("masked", False)}
-    others |= {key: options.get(key) for key in ("attrs", "shard_size")}
-    prepare(place, options.get("dtype"), options.get("row_shape", ()), others)
+    settings = _planned(Path(place), options)
     keep_index = options.get("keep_index", True)
-    job = Conversion(place, kind.members, options.get("convert"), keep_index)
-    with open_store(place) as before:
+    job = Conversion(place, settings, kind.members, options.get("convert"), keep_index)
+    with _names_in(place) as before:
         progress = _Progress(before, options)
         pending = [source for source in named if kind.many or not progress.is_done(source)]
         progress.run(job, pending, n_workers)
-        with append(place) as writer:
-            writer.flush()
+        if not is_store(Path(place)):  # nothing came, so there is none
+            verify = ""
+        else:
+            with append(place) as writer:
+                writer.flush()
         if verify:  # from the disk, where a source that is removed must be
             progress.run(Comparison(job, verify == "remove"), named, n_workers)
     report = progress.finished()
     if +left_out:
         report.notes.append(f"left out: {sources.counted(left_out)}")
     return report
+
+
+def _planned(directory: Path, options: Options) -> dict[str, Any]:
+    """Return what the store is made of, once it is seen that the one that is there fits."""
+    others: dict[str, Any] = {"rows": 0, "masked": options.get("masked", False)}
+    others |= {key: options.get(key) for key in ("attrs", "shard_size")}
+    dtype, row_shape = options.get("dtype"), options.get("row_shape", ())
+    if is_store(directory):
+        prepare(str(directory), dtype, row_shape, others)
+    else:
+        check_free(directory)
+        if not directory.parent.is_dir():
+            what = "no such folder to make a store in"
+            raise FileNotFoundError(errno.ENOENT, what, str(directory.parent))
+        plan(dtype=dtype, row_shape=row_shape, **others)
+    return {"dtype": dtype, "row_shape": row_shape, **others}
+
+
+@contextmanager
+def _names_in(path: str) -> Iterator[Container[str]]:
+    """Yield the names in a store, open for a ``with`` block; none if there is no store."""
+    if not is_store(Path(path)):
+        yield ()
+        return
+    with open_store(path) as store:
+        yield store
 
 
 def _check(options: Options) -> None:
@@ -243,7 +302,7 @@ def _check(options: Options) -> None:
 class _Progress:
     """Runs the jobs of one import and adds up what they come to."""
 
-    def __init__(self, before: PointerArray, options: Options) -> None:
+    def __init__(self, before: Container[str], options: Options) -> None:
         self.report = Report()
         self._before = before
         self._options = options
