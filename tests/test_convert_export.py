@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ptrarray
 from ptrarray import convert
-from ptrarray.convert.escape import archive_path, file_name, unescape
+from ptrarray.convert.escape import MARK, archive_path, file_name, unescape
 from ptrarray.convert.report import Report
 from ptrarray.errors import BadInputError, StoreNotFoundError
 from tests.support.memory import peak_nbytes
@@ -71,7 +71,7 @@ def export(kind: str, store: Any, out: Path, **options: Any) -> Report:
 def back(kind: str, out: Path, **options: Any) -> dict[str, Any]:
     """Import what was exported."""
     if kind in ("npy", "pickles"):
-        options = {"name": "{unquoted}", "processes": 1, **options}
+        options = {"processes": 1, **options}
     store = out.parent / "back.ptr"
     assert IMPORTS[kind](out, store, progress=False, **options).ok
     with ptrarray.open(store) as opened:
@@ -216,15 +216,43 @@ def test_no_name_leads_out(tmp_path: Path, out: Path, kind: str) -> None:
     after = {path for path in tmp_path.rglob("*") if path != out and out not in path.parents}
     assert after == before
     if kind in ("npy", "pickles"):
-        assert len(list(out.iterdir())) == len(HOSTILE)
-        assert all(path.is_file() and not path.name.startswith(".") for path in out.iterdir())
+        paths = [path for path in out.iterdir() if path.name != MARK]
+        assert len(paths) == len(HOSTILE)
+        assert all(path.is_file() and not path.name.startswith(".") for path in paths)
     if kind == "npz":
         with np.load(out) as archive:
             keys = list(archive)
         assert all(part not in ("", ".", "..") for key in keys for part in key.split("/"))
         assert [unescape(key) for key in keys] == HOSTILE
-    else:
-        same(back(kind, out), arrays)
+    same(back(kind, out), arrays)
+
+
+@pytest.mark.parametrize("kind", ["npy", "pickles"])
+def test_files_of_an_export_are_known_by_themselves(tmp_path: Path, out: Path, kind: str) -> None:
+    export(kind, made(tmp_path / "s.ptr", {"a": [1]}), out.with_name("plain"))
+    assert [path.name[:2] for path in out.with_name("plain").iterdir()] == ["a."]
+    export(kind, made(tmp_path / "t.ptr", {"a/b": [1], "c": [2]}), out)
+    assert sorted(back(kind, out)) == ["a/b", "c"]
+    (out / MARK).unlink()  # as if they were somebody else's
+    for template, expected in (("{stem}", "a%2Fb"), ("{unquoted}", "a/b")):
+        (out.parent / "back.ptr").rename(tmp_path / f"{template}.ptr")
+        assert sorted(back(kind, out, name=template)) == [expected, "c"]
+
+
+def test_names_that_numpy_cannot_tell_apart(tmp_path: Path, out: Path) -> None:
+    names = ["c", "c.npy", "c.npy.npy", "d.npy", "e%2Enpy", "%2E"]
+    arrays = {name: np.array([i]) for i, name in enumerate(names)}
+    export("npz", made(tmp_path / "s.ptr", arrays), out)
+    with np.load(out) as archive:
+        assert [unescape(key) for key in archive] == names
+        assert [archive[key].tolist() for key in archive] == [[i] for i in range(len(names))]
+        assert archive["d.npy"].tolist() == [3]
+    same(back("npz", out), arrays)
+
+
+def test_keys_of_others_are_as_they_are(tmp_path: Path, out: Path) -> None:
+    np.savez(out.with_suffix(".npz"), **{"a%2Fb": np.array([1])})
+    same(back("npz", out.with_suffix(".npz")), {"a%2Fb": np.array([1])})
 
 
 @given(st.text())
@@ -341,9 +369,7 @@ def test_dtypes_that_hdf5_has_not(tmp_path: Path, out: Path) -> None:
 def test_file_systems_that_take_two_names_for_one(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "ptrarray.convert.formats.npy.file_name", lambda name: file_name(name).lower()
-    )
+    monkeypatch.setattr("ptrarray.convert.export.file_name", lambda name: file_name(name).lower())
     report = export("npy", made(tmp_path / "s.ptr", {"a": [1], "A": [2]}), out)
     assert report.converted == 1
     assert [failure.source for failure in report.failures] == ["A"]

@@ -13,6 +13,19 @@ import numpy as np
 from ptrarray.errors import BadInputError
 from ptrarray.rows.types import Array
 
+# What messages call an argument of Python, and what the same is on the command line.
+_IN_OPTIONS = {
+    "open it with append(), or choose": "choose",
+    "pack with overwrite=True, or": "pack with --overwrite, or",
+    "resume=True skips": "leave out --no-resume to skip",
+    "resume=True goes on": "the same command goes on",
+    "keep_index=False (--drop-index)": "--drop-index",
+    "masked=True (--masked)": "--masked",
+    "pass trust=True (--trust-pickle)": "pass --trust-pickle",
+    "name='{parent}/{stem}' or '{path}'": "--name '{parent}/{stem}' or '{path}'",
+    "repair() the store": "repair the store",
+}
+
 
 def print_now(line: str) -> None:
     """Print a line at once."""
@@ -75,10 +88,23 @@ def readable(read: Callable[[Any], Any], array: Array, name: str) -> Any:
         raise BadInputError(f"{what}: {advice}", name=name, found=str(array.dtype)) from error
 
 
+def in_options(text: str) -> str:
+    """Return a message with options of the command line in place of arguments of Python.
+
+    Examples
+    --------
+    >>> in_options("'a' is in the store already; resume=True skips it")
+    "'a' is in the store already; leave out --no-resume to skip it"
+    """
+    for python, shell in _IN_OPTIONS.items():
+        text = text.replace(python, shell)
+    return text
+
+
 def complain(error: object) -> int:
     """Print an error, and return the exit code."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror is not None:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    print(f"ptrarray: {printable(text)}", file=sys.stderr)
+    print(f"ptrarray: {printable(in_options(text))}", file=sys.stderr)
     return 1

@@ -35,11 +35,33 @@ class Entry(NamedTuple):
     meta: dict[str, Any]
 
 
+class Incomplete(NamedTuple):
+    """What was read of a file, and why the rest of it was not."""
+
+    value: Any
+    problem: str
+
+
 class Refused(NamedTuple):
     """One value of a file that is not for a store."""
 
     key: str
     problem: str
+
+
+class Noted(NamedTuple):
+    """Something in a file that a store does not keep, or not as it is meant.
+
+    Attributes
+    ----------
+    key : str
+        What is called so in the file.
+    about : str
+        What it is, in the plural, so that a report can count those of all files.
+    """
+
+    key: str
+    about: str
 
 
 def entries(value: Any, key: str = "", *, keep_index: bool = True) -> Iterator[Entry | Refused]:
@@ -63,7 +85,12 @@ def entries(value: Any, key: str = "", *, keep_index: bool = True) -> Iterator[E
     [Refused(key='a', problem='a str is no array')]
     """
     try:
-        if isinstance(value, Mapping):
+        if isinstance(value, Incomplete):
+            yield from entries(value.value, key, keep_index=keep_index)
+            yield Refused(key, value.problem)
+        elif isinstance(value, np.ndarray) and value.dtype == object:
+            yield from _of_objects(value, key, keep_index)
+        elif isinstance(value, Mapping):
             yield from _of_mapping(value, key, keep_index)
         elif isinstance(value, list | tuple) and not _is_numbers(value):
             yield from _of_mapping(dict(enumerate(value)), key, keep_index)
@@ -88,6 +115,18 @@ def _of_mapping(value: Mapping[Any, Any], key: str, keep_index: bool) -> Iterato
         else:
             seen.add(inner)
             yield from entries(item, inner, keep_index=keep_index)
+
+
+def _of_objects(value: Array, key: str, keep_index: bool) -> Iterator[Entry | Refused]:
+    """Yield an array of numbers that numpy keeps as objects, else what is in a list of the same."""
+    flat = value.ravel().tolist()
+    if not flat:
+        raise BadInputError("an empty array of Python objects holds no array")
+    if value.ndim and _is_numbers(flat):
+        entry = _of_value(flat, key, keep_index)
+        yield entry._replace(values=entry.values.reshape(value.shape))
+    else:
+        yield from entries(value.tolist(), key, keep_index=keep_index)
 
 
 def _of_value(value: Any, key: str, keep_index: bool) -> Entry:

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from ptrarray.convert.escape import MARK, file_name
 from ptrarray.convert.report import Failure, Report
 from ptrarray.errors import BadInputError
 from ptrarray.progress import bar
@@ -81,10 +82,14 @@ def new_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
         yield folder
 
 
-def new_member(folder: Path, name: str) -> IO[bytes]:
-    """Open a file of a folder for writing."""
+def new_member(folder: Path, name: str, suffix: str) -> IO[bytes]:
+    """Open a file of a folder for writing, named after an array."""
+    escaped = file_name(name)
     # "x", as file systems may take two names for one: those that differ in case only.
-    return (folder / name).open("xb")
+    file = (folder / f"{escaped}{suffix}").open("xb")
+    if escaped != name:
+        (folder / MARK).touch()
+    return file
 
 
 def _path(out: str | os.PathLike[str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -11,12 +12,15 @@ from typing import Any, Unpack
 import msgpack
 import numpy as np
 
+from ptrarray.convert.entries import Noted, Refused
 from ptrarray.convert.escape import file_name, unescape
 from ptrarray.convert.export import Store, export, new_file, note_meta, opened
+from ptrarray.convert.formats.h5_values import attributes, decoded, import_h5py, read
 from ptrarray.convert.report import Report
-from ptrarray.convert.run import Kind, Member, Options, run
+from ptrarray.convert.run import Found, Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
-from ptrarray.errors import BadInputError, import_extra
+from ptrarray.convert.unpickle.rebuild import Unreadable
+from ptrarray.errors import BadInputError
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 
@@ -24,16 +28,14 @@ SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 LAYOUT = "ptrarray"  # an attribute of files that `to_h5` wrote
 META = "ptrarray_meta"
 
-
-def import_h5py() -> Any:
-    """Return h5py.
-
-    Raises
-    ------
-    ImportError
-        That says how to install it.
-    """
-    return import_extra("h5py", "files of HDF5 need h5py: pip install h5py")
+_OF_FILES = {LAYOUT, "_NCProperties"}
+# What netCDF-4 calls the data set of a dimension that has no variable.
+_ONLY_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
+_CODED = {"scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned"}
+_AS_STORED = (
+    "sets come as they are stored: scale_factor, add_offset, _FillValue, missing_value or "
+    "_Unsigned in their metadata says what their numbers stand for"
+)
 
 
 def from_h5(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Options]) -> Report:
@@ -51,9 +53,11 @@ def from_h5(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Optio
 
     Notes
     -----
-    Of variable-length data sets each element becomes an array (``key/0``, …).
-    A flat file of `to_h5` becomes the arrays that it was made from. Links to
-    other files are not followed.
+    Of variable-length data sets each element becomes an array (``key/0``, …, or
+    ``key/0/0``, … for one of two axes), and of records with such elements each
+    field. A flat file of `to_h5` becomes the arrays that it was made from.
+    Links to other files are not followed. Numbers come as they are stored,
+    where netCDF would scale them. The report has a note on what was left out.
 
     Examples
     --------
@@ -69,7 +73,7 @@ def from_h5(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Optio
     return run(Kind(_members, SUFFIXES, many=True), paths, store, options)
 
 
-def _members(path: str) -> Iterator[Member]:
+def _members(path: str) -> Iterator[Found]:
     h5py = import_h5py()
     try:
         file = h5py.File(path, "r")
@@ -88,55 +92,80 @@ def _of_flat(file: Any) -> Iterator[Member]:
         yield Member(str(name), partial(rows.__getitem__, slice(starts[i], ends[i])))
 
 
-def _of_group(group: Any, path: str, h5py: Any, above: set[int]) -> Iterator[Member]:
+def _of_group(group: Any, path: str, h5py: Any, above: set[int]) -> Iterator[Found]:
     address = h5py.h5o.get_info(group.id).addr
     if address in above:  # a group may be linked from below
         return
-    is_escaped = group.file.attrs.get(LAYOUT) == "named"
-    for key in group:
-        link = group.get(key, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            continue  # soft ones show what is there anyway, external ones another file
-        item = group[key]
-        whole = f"{path}/{key}" if path else key
-        if isinstance(item, h5py.Group):
-            yield from _of_group(item, whole, h5py, above | {address})
-        elif isinstance(item, h5py.Dataset):
-            name = unescape(whole) if is_escaped else whole
-            yield Member(name, partial(_read, item, h5py), _meta_of(item))
+    if group.attrs.keys() - _OF_FILES:
+        yield Noted(path, "groups have attributes, which no array keeps")
+    for raw in group.id:
+        yield from _of_link(group, raw, path, h5py, above | {address})
 
 
-def _read(item: Any, h5py: Any) -> Any:
-    if item.is_virtual or item.external:
-        raise BadInputError("its values are in other files")
-    if item.shape is None:
-        raise BadInputError("it is empty, without a shape")
-    inner = h5py.check_vlen_dtype(item.dtype)
-    if isinstance(inner, np.dtype) and item.ndim == 1:
-        return dict(enumerate(item[()]))
-    if item.dtype.hasobject:
-        raise BadInputError(f"it holds {_described(item.dtype, h5py)}")
-    return item[()]
+def _of_link(group: Any, raw: bytes, path: str, h5py: Any, above: set[int]) -> Iterator[Found]:
+    key = decoded(raw)
+    whole = f"{path}/{key}" if path else key
+    if raw != key.encode():
+        yield Noted(whole, "names are no UTF-8, and read as Latin-1")
+    try:
+        item = _opened(group, raw, h5py)
+    except Exception as error:  # noqa: BLE001 h5py raises whatever it meets
+        yield Refused(whole, f"it cannot be opened: {error}")
+        return
+    if isinstance(item, h5py.Group):
+        yield from _of_group(item, whole, h5py, above)
+    elif item is None:
+        yield Noted(whole, "links to other files are not followed")
+    elif item:
+        is_escaped = group.file.attrs.get(LAYOUT) == "named"
+        yield from _of_set(item, unescape(whole) if is_escaped else whole)
 
 
-def _described(dtype: Any, h5py: Any) -> str:
-    return "text of variable length" if h5py.check_string_dtype(dtype) else "Python objects"
+def _opened(group: Any, raw: bytes, h5py: Any) -> Any:
+    """Return a group or data set by its bytes, False for what is there anyway, else None."""
+    kind = group.id.links.get_info(raw).type
+    if kind != h5py.h5l.TYPE_HARD:
+        return False if kind == h5py.h5l.TYPE_SOFT else None
+    opened = h5py.h5o.open(group.id, raw)
+    kinds = {h5py.h5g.GroupID: h5py.Group, h5py.h5d.DatasetID: h5py.Dataset}
+    return kinds[type(opened)](opened) if type(opened) in kinds else False
 
 
-def _meta_of(item: Any) -> dict[str, Any]:
-    """Return the attributes that metadata can hold."""
+def _of_set(item: Any, name: str) -> Iterator[Found]:
     if META in item.attrs:
-        meta: dict[str, Any] = json.loads(item.attrs[META])
-        return meta
-    found = {}
-    for key, value in item.attrs.items():
-        plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
-        try:
-            msgpack.packb(plain)
-        except (TypeError, ValueError, OverflowError):
-            continue
-        found[key] = plain
-    return found
+        yield Member(name, partial(read, item), json.loads(item.attrs[META]))
+        return
+    meta = {}
+    for key, value in attributes(item):
+        if isinstance(value, Unreadable):
+            yield Refused(name, f"its attribute {key!r} cannot be read: {value.problem}")
+        elif _is_kept(value):
+            meta[key] = value
+        else:
+            yield Noted(f"{name}, {key}", "attributes are of a kind that metadata cannot hold")
+    if str(_text(meta.get("NAME", ""))).startswith(_ONLY_DIMENSION):
+        yield Noted(name, "dimensions of netCDF have no values, and are left out")
+        return
+    if any(not _is_nan(meta[key]) for key in _CODED & meta.keys()):
+        yield Noted(name, _AS_STORED)
+    yield Member(name, partial(read, item), meta)
+
+
+def _is_kept(value: Any) -> bool:
+    try:
+        msgpack.packb(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _text(value: Any) -> Any:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _is_nan(value: Any) -> bool:
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first, float) and math.isnan(first)
 
 
 def to_h5(

@@ -10,7 +10,6 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from ptrarray.convert.escape import file_name
 from ptrarray.convert.export import Store, new_folder, new_member, opened, raise_if_disk
 from ptrarray.convert.files import Readable, open_plain
 from ptrarray.convert.report import Failure, Report
@@ -195,7 +194,7 @@ def to_pickles(store: Store, out: str | os.PathLike[str], *, progress: bool = Tr
         with bar(progress=progress, total=len(names), unit=" arrays") as shown:
             for name in names:
                 try:
-                    with new_member(folder, f"{file_name(name)}.pkl") as file:
+                    with new_member(folder, name, ".pkl") as file:
                         value = to_pandas(source, name)
                         pickle.dump(_owned(value), file, protocol=5)
                     report.converted += 1
