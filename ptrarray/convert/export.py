@@ -40,10 +40,8 @@ def export(store: PointerArray, put: _Put, progress: bool) -> Report:
     with bar(progress=progress, total=len(store), unit=" arrays") as shown:
         for name, array in store.items():
             try:
-                put(name, np.ma.getdata(array))
-                mask = np.ma.getmaskarray(array) if isinstance(array, np.ma.MaskedArray) else None
-                if mask is not None and mask.any():
-                    put(name + MASK, mask)
+                for end, part in parts(array):
+                    put(name + end, part)
                 report.converted += 1
             except (BadInputError, OSError, ValueError) as error:
                 raise_if_disk(error)
@@ -52,6 +50,16 @@ def export(store: PointerArray, put: _Put, progress: bool) -> Report:
     if store.masked:
         report.notes.append(f"masks are arrays of their own, NAME{MASK}; fill values are not kept")
     return report
+
+
+def parts(array: Any) -> Iterator[tuple[str, Any]]:
+    """Yield an array without its mask, and its mask if anything is masked, each with its ending."""
+    yield "", np.ma.getdata(array)
+    if isinstance(array, np.ma.MaskedArray):
+        mask = np.ma.getmaskarray(array)
+        # That of records is of records itself, which know no `any`.
+        if np.frombuffer(mask.tobytes(), np.uint8).any():
+            yield MASK, mask
 
 
 def raise_if_disk(error: Exception) -> None:

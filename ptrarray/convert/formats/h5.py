@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Unpack
@@ -17,12 +18,14 @@ from ptrarray.convert.report import Report
 from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.errors import BadInputError, import_extra
+from ptrarray.format.dtypes import decode, encode
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 LAYOUT = "ptrarray"  # an attribute of files that `to_h5` wrote
 META = "ptrarray_meta"
+DTYPE = "ptrarray_dtype"  # an attribute of dates, which are integers in HDF5
 
 
 def import_h5py() -> Any:
@@ -85,7 +88,7 @@ def _members(path: str) -> Iterator[Member]:
 def _of_flat(file: Any) -> Iterator[Member]:
     rows, starts, ends = file["rows"], file["starts"][()], file["ends"][()]
     for i, name in enumerate(file["names"].asstr()[()]):
-        yield Member(str(name), partial(rows.__getitem__, slice(starts[i], ends[i])))
+        yield Member(str(name), partial(_values, rows, slice(starts[i], ends[i])))
 
 
 def _of_group(group: Any, path: str, h5py: Any, above: set[int]) -> Iterator[Member]:
@@ -116,7 +119,41 @@ def _read(item: Any, h5py: Any) -> Any:
         return dict(enumerate(item[()]))
     if item.dtype.hasobject:
         raise BadInputError(f"it holds {_described(item.dtype, h5py)}")
-    return item[()]
+    return _values(item, ())
+
+
+def _values(item: Any, index: Any) -> Any:
+    """Return values of a data set, dates as what they are if `to_h5` wrote them."""
+    if DTYPE not in item.attrs:
+        return item[index]
+    descr = json.loads(item.attrs[DTYPE])
+    values = np.asarray(item[index])
+    if values.dtype != decode(_without_dates(descr)):
+        raise BadInputError(f"it holds {values.dtype}, its attribute {DTYPE} says {descr}")
+    return values.view(decode(descr))
+
+
+def _without_dates(descr: Any) -> Any:
+    """Return the descr of a dtype with integers where dates are."""
+    if isinstance(descr, str):
+        return re.sub(r"^([<>])[mM]8\b.*", r"\1i8", descr)
+    return [[field[0], _without_dates(field[1]), *field[2:]] for field in descr]
+
+
+def _create(target: Any, name: str, array: Any, **options: Any) -> Any:
+    """Make a data set like an array, of its values or empty; of dates, of integers."""
+    descr = encode(array.dtype)
+    numbers = _without_dates(descr)
+    if numbers != descr:
+        array = array.view(decode(numbers))
+    options = options or {"data": array}
+    try:
+        made = target.create_dataset(name, dtype=array.dtype, **options)
+    except TypeError as error:
+        raise BadInputError(f"HDF5 has no dtype {array.dtype}: {error}") from error
+    if numbers != descr:
+        made.attrs[DTYPE] = json.dumps(descr)
+    return made
 
 
 def _described(dtype: Any, h5py: Any) -> str:
@@ -130,6 +167,8 @@ def _meta_of(item: Any) -> dict[str, Any]:
         return meta
     found = {}
     for key, value in item.attrs.items():
+        if key == DTYPE:
+            continue
         plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
         try:
             msgpack.packb(plain)
@@ -157,7 +196,7 @@ def to_h5(
     Returns
     -------
     Report
-        Dtypes that HDF5 has not (dates, text of numpy) are failures.
+        Text of numpy, which HDF5 has not, is a failure.
 
     Raises
     ------
@@ -168,8 +207,9 @@ def to_h5(
 
     Notes
     -----
-    Data sets are named as by `to_npy`, metadata is an attribute in JSON; both
-    are turned back by `from_h5`.
+    Data sets are named as by `to_npy`, metadata is an attribute in JSON. Dates
+    and spans of time are integers, as HDF5 has none, beside an attribute
+    ``ptrarray_dtype`` that says what they count. `from_h5` turns all of this back.
 
     Examples
     --------
@@ -184,10 +224,7 @@ def to_h5(
         lost = []
 
         def put(name: str, array: Any) -> None:
-            try:
-                made = target.create_dataset(file_name(name), data=np.asarray(array))
-            except TypeError as error:
-                raise BadInputError(f"HDF5 has no dtype {array.dtype}: {error}") from error
+            made = _create(target, file_name(name), np.asarray(array))
             meta = source.meta[name] if name in source else {}
             try:
                 if meta:
@@ -211,11 +248,12 @@ def _put_flat(store: PointerArray, target: Any, h5py: Any, progress: bool) -> Re
             expected="rows",
         )
     rows = store.rows
-    made = target.create_dataset("rows", shape=rows.shape, dtype=rows.dtype)
+    made = _create(target, "rows", rows[:0], shape=rows.shape)
+    numbers = made.dtype if DTYPE in made.attrs else rows.dtype
     block = max(1, (1 << 24) // max(1, rows[:1].nbytes))
     with bar(progress=progress, total=len(rows), unit=" rows") as shown:
         for start in range(0, len(rows), block):
-            made[start : start + block] = rows[start : start + block]
+            made[start : start + block] = rows[start : start + block].view(numbers)
             shown.update(min(block, len(rows) - start))
     target["starts"], target["ends"] = store.starts, store.ends
     names = np.array(list(store.names), object)
