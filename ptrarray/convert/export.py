@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import numpy as np
@@ -76,10 +77,24 @@ def note_meta(report: Report, store: PointerArray, what: str) -> None:
 
 
 @contextmanager
-def new_file(out: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def new_file(out: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[IO[bytes]]:
     """Yield a file that gets its name when all is written."""
-    with building.new_file(_path(out), _taken) as made, Path(made.path).open("r+b") as file:
+    made = building.new_file(_path(out), _taken, overwrite=overwrite)
+    with made as at, Path(at.path).open("r+b") as file:
         yield file
+
+
+def save_npy(array: Any, out: Path) -> None:
+    """Write an array as the ``.npy`` file at a path, also where there is one, or a pipe."""
+    if out.exists() and not out.is_file() and not out.is_dir():
+        with out.open("wb") as stream:
+            # Of a file, numpy would ask where in it it is, which a pipe cannot say.
+            to: Any = SimpleNamespace(write=stream.write)
+            np.lib.format.write_array(to, np.asarray(array), allow_pickle=False)
+        return
+    # A link stays one: what it leads to is replaced.
+    with new_file(out.resolve(), overwrite=True) as file:
+        np.save(file, np.asarray(array), allow_pickle=False)
 
 
 @contextmanager
