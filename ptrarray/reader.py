@@ -636,7 +636,9 @@ class PointerArray(Mapping[str, Array]):
         Notes
         -----
         Living rows are those of some array: holes do not count, and rows with
-        two names count once. Reads each row once, in bounded memory.
+        two names count once. Reads each row once, in bounded memory. Floats are
+        added up pairwise, whatever the row shape, and the result depends on the
+        rows and their order alone.
 
         Examples
         --------
@@ -664,6 +666,11 @@ class PointerArray(Mapping[str, Array]):
         ------
         BadInputError
             If an array is empty and the ufunc has no identity; names it.
+
+        Notes
+        -----
+        Floats are added up pairwise, whatever the row shape, and the result of
+        an array depends on that array alone.
 
         Examples
         --------

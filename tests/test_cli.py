@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -124,6 +125,56 @@ def test_get_out(run: Run, path: Path, tmp_path: Path) -> None:
     assert run_json(run, "get", path, "utt1", "--out", tmp_path / "x")["shape"] == [3, 2]
 
 
+RECORDS = np.ma.MaskedArray([(1, 2.5), (3, 4.5)], [(False, True), (False, False)], "i4,f8")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.ma.MaskedArray([1, 2], [False, True]), np.ma.MaskedArray([1, 2]), RECORDS],
+    ids=["masked", "nothing masked", "records"],
+)
+def test_get_out_of_a_masked_store(run: Run, tmp_path: Path, array: Any) -> None:
+    with create(tmp_path / "m.ptr", dtype=array.dtype, masked=True) as writer:
+        writer["a"] = array
+    out, mask_out = tmp_path / "x.npy", tmp_path / "x.mask.npy"
+    facts = run_json(run, "get", tmp_path / "m.ptr", "a", "--out", out)
+    assert (facts["out"], facts["mask_out"]) == (str(out), str(mask_out))
+    np.testing.assert_array_equal(np.load(out), np.ma.getdata(array))
+    np.testing.assert_array_equal(np.load(mask_out), np.ma.getmaskarray(array))
+    assert run("get", tmp_path / "m.ptr", "a")[0] == 0
+    run_json(run, "get", tmp_path / "m.ptr", "a")
+
+
+def test_get_out_replaces_a_file_at_the_end(
+    run: Run, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, link = tmp_path / "x.npy", tmp_path / "link.npy"
+    out.write_text("precious")
+    link.symlink_to(out)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        assert run("get", path, "utt1", "--out", out)[0] == 1
+    assert out.read_text() == "precious"
+    assert run("get", path, "utt1", "--out", link)[0] == 0
+    assert link.is_symlink()
+    assert np.load(out).shape == (3, 2)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.ptr", "link.npy", "x.npy"]
+    (tmp_path / "folder").mkdir()
+    code, _, errors = run("get", path, "utt1", "--out", tmp_path / "folder")
+    assert code == 1
+    assert f"{tmp_path / 'folder'}: " in errors
+
+
+def test_get_out_to_a_pipe(path: Path) -> None:
+    command = [sys.executable, "-m", "ptrarray", "get", path, "utt1", "--out", "/dev/stderr"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    np.testing.assert_array_equal(np.load(io.BytesIO(done.stderr)), np.ones((3, 2), "f4"))
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -203,7 +254,7 @@ def test_get_of_unknown_name(run: Run, path: Path) -> None:
 
 def test_get_into_missing_folder(run: Run, path: Path, tmp_path: Path) -> None:
     target = tmp_path / "none" / "x.npy"
-    expected = f"ptrarray: {target}: No such file or directory\n"
+    expected = f"ptrarray: {target.parent}: no such folder to write in\n"
     assert run("get", path, "utt1", "--out", target) == (1, "", expected)
 
 

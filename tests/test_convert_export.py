@@ -358,12 +358,74 @@ def test_a_store_is_not_read_into_memory(tmp_path: Path, out: Path, kind: str) -
 
 
 def test_dtypes_that_hdf5_has_not(tmp_path: Path, out: Path) -> None:
-    dates = np.array(["2020"], "M8[Y]")
-    store = made(tmp_path / "s.ptr", {"a": [1], "d": dates, "t": np.array(["ab"])})
+    store = made(tmp_path / "s.ptr", {"a": [1], "t": np.array(["ab"])})
     report = export("h5", store, out)
     assert report.converted == 1
-    assert [failure.source for failure in report.failures] == ["d", "t"]
-    assert "HDF5 has no dtype" in report.failures[0].problem
+    assert [failure.source for failure in report.failures] == ["t"]
+    assert "HDF5 has no dtype <U2" in report.failures[0].problem
+    text = made(tmp_path / "t.ptr", {"t": np.array(["ab"])}, dtype="U2")
+    with pytest.raises(BadInputError, match="HDF5 has no dtype <U2"):
+        export("h5", text, out.with_name("y"), flat=True)
+    assert [path.name for path in out.parent.iterdir()] == ["x"]
+
+
+DATES = {
+    "years": np.array(["2020", "NaT"], "M8[Y]"),
+    "tens": np.array([7], "M8[10s]"),
+    "spans": np.array([[5], [-1]], ">m8[ns]"),
+    "bare": np.array(3, "m8"),
+    "none": np.zeros((0, 2), "M8[D]"),
+    "fields": np.array([("2020-01-02", 1, [2, 3])], [("t", "M8[D]"), ("n", "u1"), ("d", "m8[h]", 2)]),
+    "padded": np.zeros(2, np.dtype([("n", "u1"), ("t", ">M8[us]")], align=True)),
+    "within": np.zeros(2, [("a", [("t", "M8[s]")]), ("b", "f4")]),
+}  # fmt: skip
+
+
+def test_dates_as_integers_of_hdf5(tmp_path: Path, out: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    store = made(tmp_path / "s.ptr", DATES, {"years": {"of": "birth"}})
+    assert export("h5", store, out) == Report(converted=len(DATES))
+    with h5py.File(out) as file:
+        assert file["years"].dtype == "<i8"
+        assert file["years"][()].tolist() == [50, -(2**63)]
+        assert file["years"].attrs["ptrarray_dtype"] == '"<M8[Y]"'
+    same(back("h5", out), DATES)
+    with ptrarray.open(out.parent / "back.ptr") as opened:
+        assert opened.meta["years"] == {"of": "birth"}
+        assert opened.meta["spans"] == {}
+
+
+@pytest.mark.parametrize("name", ["years", "spans", "fields"])
+def test_dates_in_one_data_set(tmp_path: Path, out: Path, name: str) -> None:
+    dates = DATES[name]
+    arrays = {"a": dates, "b": dates[:0], "c": dates[::-1]}
+    store = made(tmp_path / "s.ptr", arrays, dtype=dates.dtype, row_shape=dates.shape[1:])
+    assert export("h5", store, out, flat=True).converted == 3
+    same(back("h5", out), arrays)
+
+
+@kinds
+def test_masked_records(tmp_path: Path, out: Path, kind: str) -> None:
+    kinds_of_fields = [("x", "i4"), ("y", "f8", (2,)), ("t", "M8[s]")]
+    zeros, no = np.zeros(3, kinds_of_fields), (False, [False, False], False)
+    arrays = {
+        "all": np.ma.MaskedArray(zeros, [no, (True, [True, True], True), no]),
+        "some": np.ma.MaskedArray(zeros, [no, (False, [False, True], False), no]),
+        "none": zeros,
+        "one": np.ma.MaskedArray(zeros[0], (True, [False, False], False)),
+    }
+    store = made(tmp_path / "s.ptr", arrays, masked=True)
+    assert export(kind, store, out).converted == 4
+    found = back(kind, out, masked=True)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(np.ma.getdata(found[name]), np.ma.getdata(array))
+        mask = np.ma.getmaskarray(array)
+        if kind == "pickles":
+            np.testing.assert_array_equal(np.ma.getmaskarray(found[name]), mask)
+        elif name == "none":
+            assert "none/.mask" not in found
+        else:
+            np.testing.assert_array_equal(np.ma.getdata(found[f"{name}/.mask"]), mask)
 
 
 def test_file_systems_that_take_two_names_for_one(

@@ -27,6 +27,7 @@ from ptrarray.cli.printing import (
     readable,
     to_json,
 )
+from ptrarray.convert.export import save_npy
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray
@@ -94,7 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     ls.add_argument("--long", "-l", action="store_true", help="with start and end of each array")
     get = add("get", _get, "print one array, or save it", on_store, printing)
     get.add_argument("name", metavar="NAME", help="name of the array")
-    get.add_argument("--out", type=Path, metavar="FILE", help="save it as .npy file")
+    get.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="save it as .npy file, its mask, if the store has masks, as FILE.mask.npy",
+    )
     add("verify", _verify, "check every array against its checksum", on_store, printing)
     add("checkpoint", _checkpoint, "fold the journal into the index", on_store, printing)
     add("compact", _compact, "rewrite the data file without holes", on_store, printing)
@@ -190,19 +196,29 @@ def _get(options: argparse.Namespace) -> int:
         start, end = store.pointers[options.name]
     facts = {"name": options.name, "dtype": describe(array.dtype), "shape": list(array.shape)}
     if options.out is not None:
-        with options.out.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        facts["out"] = str(options.out)
+        facts |= _save(array, options.out)
     elif options.json:
         facts["values"] = readable(np.ndarray.tolist, array, options.name)
     if options.json:
         print_json({**facts, "start": start, "end": end})
     elif options.out is not None:
-        print(printable(f"{options.name}: {array.dtype} {array.shape} saved as {options.out}"))
+        where = " and ".join(facts[key] for key in ("out", "mask_out") if key in facts)
+        print(printable(f"{options.name}: {array.dtype} {array.shape} saved as {where}"))
     else:
         print(printable(f"{options.name}: {array.dtype} {array.shape}, rows {start} to {end}"))
         print(readable(np.array2string, array, options.name))
     return 0
+
+
+def _save(array: Any, out: Path) -> dict[str, str]:
+    """Save an array as .npy file, which cannot hold a mask: that gets a file of its own."""
+    saved = {}
+    if isinstance(array, np.ma.MaskedArray):
+        mask_out = out.with_name(f"{out.name.removesuffix('.npy')}.mask.npy")
+        save_npy(np.ma.getmaskarray(array), mask_out)
+        saved = {"mask_out": str(mask_out)}
+    save_npy(np.ma.getdata(array), out)
+    return {"out": str(out), **saved}
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import numpy as np
@@ -41,10 +42,8 @@ def export(store: PointerArray, put: _Put, progress: bool) -> Report:
     with bar(progress=progress, total=len(store), unit=" arrays") as shown:
         for name, array in store.items():
             try:
-                put(name, np.ma.getdata(array))
-                mask = np.ma.getmaskarray(array) if isinstance(array, np.ma.MaskedArray) else None
-                if mask is not None and mask.any():
-                    put(name + MASK, mask)
+                for end, part in parts(array):
+                    put(name + end, part)
                 report.converted += 1
             except (BadInputError, OSError, ValueError) as error:
                 raise_if_disk(error)
@@ -53,6 +52,16 @@ def export(store: PointerArray, put: _Put, progress: bool) -> Report:
     if store.masked:
         report.notes.append(f"masks are arrays of their own, NAME{MASK}; fill values are not kept")
     return report
+
+
+def parts(array: Any) -> Iterator[tuple[str, Any]]:
+    """Yield an array without its mask, and its mask if anything is masked, each with its ending."""
+    yield "", np.ma.getdata(array)
+    if isinstance(array, np.ma.MaskedArray):
+        mask = np.ma.getmaskarray(array)
+        # That of records is of records itself, which know no `any`.
+        if np.frombuffer(mask.tobytes(), np.uint8).any():
+            yield MASK, mask
 
 
 def raise_if_disk(error: Exception) -> None:
@@ -69,10 +78,24 @@ def note_meta(report: Report, store: PointerArray, what: str) -> None:
 
 
 @contextmanager
-def new_file(out: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def new_file(out: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[IO[bytes]]:
     """Yield a file that gets its name when all is written."""
-    with building.new_file(_path(out), _taken) as made, Path(made.path).open("r+b") as file:
+    made = building.new_file(_path(out), _taken, overwrite=overwrite)
+    with made as at, Path(at.path).open("r+b") as file:
         yield file
+
+
+def save_npy(array: Any, out: Path) -> None:
+    """Write an array as the ``.npy`` file at a path, also where there is one, or a pipe."""
+    if out.exists() and not out.is_file() and not out.is_dir():
+        with out.open("wb") as stream:
+            # Of a file, numpy would ask where in it it is, which a pipe cannot say.
+            to: Any = SimpleNamespace(write=stream.write)
+            np.lib.format.write_array(to, np.asarray(array), allow_pickle=False)
+        return
+    # A link stays one: what it leads to is replaced.
+    with new_file(out.resolve(), overwrite=True) as file:
+        np.save(file, np.asarray(array), allow_pickle=False)
 
 
 @contextmanager

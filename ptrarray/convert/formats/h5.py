@@ -15,7 +15,15 @@ import numpy as np
 from ptrarray.convert.entries import Noted, Refused
 from ptrarray.convert.escape import file_name, unescape
 from ptrarray.convert.export import Store, export, new_file, note_meta, opened
-from ptrarray.convert.formats.h5_values import attributes, decoded, import_h5py, read
+from ptrarray.convert.formats.h5_values import (
+    DTYPE,
+    attributes,
+    create,
+    decoded,
+    import_h5py,
+    read,
+    values,
+)
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Found, Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
@@ -89,7 +97,7 @@ def _members(path: str) -> Iterator[Found]:
 def _of_flat(file: Any) -> Iterator[Member]:
     rows, starts, ends = file["rows"], file["starts"][()], file["ends"][()]
     for i, name in enumerate(file["names"].asstr()[()]):
-        yield Member(str(name), partial(rows.__getitem__, slice(starts[i], ends[i])))
+        yield Member(str(name), partial(values, rows, slice(starts[i], ends[i])))
 
 
 def _of_group(group: Any, path: str, h5py: Any, above: set[int]) -> Iterator[Found]:
@@ -186,7 +194,7 @@ def to_h5(
     Returns
     -------
     Report
-        Dtypes that HDF5 has not (dates, text of numpy) are failures.
+        Text of numpy, which HDF5 has not, is a failure.
 
     Raises
     ------
@@ -197,8 +205,9 @@ def to_h5(
 
     Notes
     -----
-    Data sets are named as by `to_npy`, metadata is an attribute in JSON; both
-    are turned back by `from_h5`.
+    Data sets are named as by `to_npy`, metadata is an attribute in JSON. Dates
+    and spans of time are integers, as HDF5 has none, beside an attribute
+    ``ptrarray_dtype`` that says what they count. `from_h5` turns all of this back.
 
     Examples
     --------
@@ -213,10 +222,7 @@ def to_h5(
         lost = []
 
         def put(name: str, array: Any) -> None:
-            try:
-                made = target.create_dataset(file_name(name), data=np.asarray(array))
-            except TypeError as error:
-                raise BadInputError(f"HDF5 has no dtype {array.dtype}: {error}") from error
+            made = create(target, file_name(name), np.asarray(array))
             meta = source.meta[name] if name in source else {}
             try:
                 if meta:
@@ -240,11 +246,12 @@ def _put_flat(store: PointerArray, target: Any, h5py: Any, progress: bool) -> Re
             expected="rows",
         )
     rows = store.rows
-    made = target.create_dataset("rows", shape=rows.shape, dtype=rows.dtype)
+    made = create(target, "rows", rows[:0], shape=rows.shape)
+    numbers = made.dtype if DTYPE in made.attrs else rows.dtype
     block = max(1, (1 << 24) // max(1, rows[:1].nbytes))
     with bar(progress=progress, total=len(rows), unit=" rows") as shown:
         for start in range(0, len(rows), block):
-            made[start : start + block] = rows[start : start + block]
+            made[start : start + block] = rows[start : start + block].view(numbers)
             shown.update(min(block, len(rows) - start))
     target["starts"], target["ends"] = store.starts, store.ends
     names = np.array(list(store.names), object)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -10,6 +12,9 @@ import numpy as np
 
 from ptrarray.convert.unpickle.rebuild import Unreadable
 from ptrarray.errors import BadInputError, import_extra
+from ptrarray.format.dtypes import decode, encode
+
+DTYPE = "ptrarray_dtype"  # an attribute of dates, which are integers in HDF5
 
 
 def import_h5py() -> Any:
@@ -29,7 +34,41 @@ def read(item: Any) -> Any:
         raise BadInputError("its values are in other files")
     if item.shape is None:
         raise BadInputError("it is empty, without a shape")
-    return _apart(item[()], item.dtype, item.ndim)
+    return values(item, ()) if DTYPE in item.attrs else _apart(item[()], item.dtype, item.ndim)
+
+
+def values(item: Any, index: Any) -> Any:
+    """Return values of a data set, dates as what they are if `to_h5` wrote them."""
+    if DTYPE not in item.attrs:
+        return item[index]
+    descr = json.loads(item.attrs[DTYPE])
+    values = np.asarray(item[index])
+    if values.dtype != decode(_without_dates(descr)):
+        raise BadInputError(f"it holds {values.dtype}, its attribute {DTYPE} says {descr}")
+    return values.view(decode(descr))
+
+
+def _without_dates(descr: Any) -> Any:
+    """Return the descr of a dtype with integers where dates are."""
+    if isinstance(descr, str):
+        return re.sub(r"^([<>])[mM]8\b.*", r"\1i8", descr)
+    return [[field[0], _without_dates(field[1]), *field[2:]] for field in descr]
+
+
+def create(target: Any, name: str, array: Any, **options: Any) -> Any:
+    """Make a data set like an array, of its values or empty; of dates, of integers."""
+    descr = encode(array.dtype)
+    numbers = _without_dates(descr)
+    if numbers != descr:
+        array = array.view(decode(numbers))
+    options = options or {"data": array}
+    try:
+        made = target.create_dataset(name, dtype=array.dtype, **options)
+    except TypeError as error:
+        raise BadInputError(f"HDF5 has no dtype {array.dtype}: {error}") from error
+    if numbers != descr:
+        made.attrs[DTYPE] = json.dumps(descr)
+    return made
 
 
 def _apart(value: Any, dtype: np.dtype[Any], n_axes: int) -> Any:
@@ -93,10 +132,13 @@ def _described(dtype: np.dtype[Any]) -> str:
 def attributes(item: Any) -> Iterator[tuple[str, Any]]:
     """Yield name and plain value of each attribute, or `Unreadable` for its value.
 
-    References are left out: they lead to other parts of the file only.
+    References are left out, as they lead to other parts of the file only, and what says which
+    integers are dates.
     """
     for key in item.attrs:
         name = decoded(key) if isinstance(key, bytes) else key
+        if name == DTYPE:
+            continue
         try:
             dtype = item.attrs.get_id(key).dtype
             if not _has_references(dtype):

@@ -194,8 +194,8 @@ def to_pickles(store: Store, out: str | os.PathLike[str], *, progress: bool = Tr
         with bar(progress=progress, total=len(names), unit=" arrays") as shown:
             for name in names:
                 try:
+                    value = to_pandas(source, name)  # an error leaves no empty file
                     with new_member(folder, name, ".pkl") as file:
-                        value = to_pandas(source, name)
                         pickle.dump(_owned(value), file, protocol=5)
                     report.converted += 1
                 except (BadInputError, OSError, ImportError) as error:
