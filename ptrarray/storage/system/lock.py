@@ -101,3 +101,17 @@ def _range_lock(start: int, end: int) -> bytes:
     if sys.platform == "darwin":
         return struct.pack("qqihh", start, end - start, 0, fcntl.F_WRLCK, 0)
     return struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, start, end - start, 0)
+
+
+def lock_whole(file: File) -> None:
+    """Lock a file or directory for as long as it is open; waits for whoever has it."""
+    fcntl.flock(file.fd, fcntl.LOCK_EX)
+
+
+def try_lock_whole(file: File) -> bool:
+    """Lock a file or directory for as long as it is open, without waiting; return whether it is."""
+    try:
+        fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
