@@ -298,6 +298,7 @@ class Shards:
                 raise
             self.unlock()
             if last is flushed:
+                self._move_on(last)  # first, as a session whose sync has failed takes no lock
                 with suppress(StoreError, OSError):  # it is full; what fails is seen in use
                     last.session.checkpoint_if_grown()
             else:
