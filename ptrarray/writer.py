@@ -98,7 +98,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     that a name is new costs about 0.2 microseconds for each shard; reading an
     array, or ``len``, about 40 for each. Deleting names of several shards is a
     commit in each of them. The call that finds the last shard full waits until
-    that shard is on the disk.
+    that shard is on the disk. So does the first call that changes an older
+    shard after others were written, and the first that writes after it: it is
+    faster to write many arrays and then delete many than to take turns.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from ptrarray.format import journal as journal_format
 from ptrarray.format.entries import Entries
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.format.layouts import Layout
-from ptrarray.storage.store import journal
+from ptrarray.storage.store import index, journal
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import write_index
 from ptrarray.storage.store.recovery import fresh_header, remove_leftovers
@@ -79,11 +79,16 @@ def create_store(directory: Path, header: IndexHeader, fill: Fill | None = None)
         If anything is at the path.
     """
     with new_directory(directory, taken) as building:
-        columns = write_content(building, header, fill)
-        with File(building / journal.FILE_NAME, files.MAKE) as file:
-            file.pwrite(journal_format.encode_fresh(fresh_header(header, files.boot_id())), 0)
-            file.sync()
-        write_index(building, header, columns)
+        make_files(building, header, fill)
+
+
+def make_files(directory: Path, header: IndexHeader, fill: Fill | None = None) -> None:
+    """Make the files of a new store in an empty directory, on the disk; else as `create_store`."""
+    columns = write_content(directory, header, fill)
+    with File(directory / journal.FILE_NAME, files.MAKE) as file:
+        file.pwrite(journal_format.encode_fresh(fresh_header(header, files.boot_id())), 0)
+        file.sync()
+    write_index(directory, header, columns)
 
 
 def taken(directory: Path) -> StoreExistsError:
@@ -129,10 +134,15 @@ def place(building: Path, directory: Path, *, overwrite: bool) -> None:
     else:
         return
     built = open_snapshot(building)
+    # Until both directories are synced, a file that is moved may be in both of them after a power
+    # cut. It must not be a file of two stores then, nor have two names when an index names it.
+    files.unlink(building / index.FILE_NAME)
+    files.sync_directory(building)
 
     def move(header: IndexHeader) -> Entries:
         for old, new in zip(built.header.files, header.files, strict=True):
             files.replace(building / old, directory / new)
+        files.sync_directory(building)
         return built.overlay.folded()
 
     _replace(directory, built.header, move)

@@ -92,5 +92,9 @@ def remove_leftovers(marker: Marker) -> None:
         if name.startswith(".shard") and name.endswith(".new"):
             files.remove_tree(path)
         elif key is not None and key[0] != marker.header.generation:
-            with beside(path) as doomed:  # to who has it open, it goes in one step
-                files.replace(path, doomed)
+            doomed = beside(path)
+            try:
+                files.replace(path, doomed)  # to who has it open, it goes in one step
+            except OSError:  # it is mounted there, or in a lower layer of an overlay
+                doomed = path
+            files.remove_tree(doomed)

@@ -44,8 +44,8 @@ def _in_each(directory: Path, change: Callable[[Session], None]) -> None:
         _in_one(directory, change)
         return
     with closing(Shards(directory)) as shards:
-        with shards.locked():
-            shards.settle()
+        # So that nobody who holds the store's lock has to wait for one of them to be flushed.
+        shards.flush()
         try:
             for number in range(shards.last.number + 1):
                 _in_one(shards.marker.shard(number), change)

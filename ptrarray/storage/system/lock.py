@@ -212,3 +212,17 @@ def _range_lock(start: int, end: int, kind: int = fcntl.F_WRLCK) -> bytes:
     if _IS_MACOS:
         return _FLOCK.pack(start, end - start, 0, kind, 0)
     return _FLOCK.pack(kind, 0, start, end - start, 0)
+
+
+def lock_whole(file: File) -> None:
+    """Lock a file or directory for as long as it is open; waits for whoever has it."""
+    fcntl.flock(file.fd, fcntl.LOCK_EX)
+
+
+def try_lock_whole(file: File) -> bool:
+    """Lock a file or directory for as long as it is open, without waiting; return whether it is."""
+    try:
+        fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -189,8 +189,8 @@ def delete(store: Writable, names: list[bytes]) -> None:
             if snapshot.find(name) is None:
                 raise unknown(name.decode(), store.path)
         for part, some in store.having(names):
-            with part.locked():
-                part.commit(journal_format.encode_delete(some, part.seed))
+            with part.locked() as session:
+                part.commit(journal_format.encode_delete(some, session.seed))
 
 
 @whole
@@ -203,10 +203,12 @@ def delete_all(store: Writable) -> None:
 @whole
 def change_attrs(store: Writable, change: Callable[[dict[str, Any]], None]) -> None:
     """Let `change` change a copy of the user's attrs, and commit what they are then."""
-    with store.locked(), store.store_of_attrs().locked() as part:
-        attrs = dict(part.snapshot().attrs)
-        change(attrs)
-        part.commit([((), journal_format.encode_attrs(checked(attrs), part.seed))])
+    with store.locked():
+        part = store.store_of_attrs()
+        with part.locked() as session:
+            attrs = dict(session.snapshot().attrs)
+            change(attrs)
+            part.commit([((), journal_format.encode_attrs(checked(attrs), session.seed))])
 
 
 @whole
@@ -255,10 +257,10 @@ def set_meta(store: Writable, name: bytes, meta: bytes) -> None:
         if store.find(name) is None:
             raise unknown(name.decode(), store.path)
         part, _ = store.having([name])[-1]
-        with part.locked():
-            snapshot = part.snapshot()
+        with part.locked() as session:
+            snapshot = session.snapshot()
             entry = snapshot.entry(locate_found(snapshot, name), name)
-            part.commit(*_to_commit(part, _kind_again(entry), [entry._replace(meta=meta)]))
+            part.commit(*_to_commit(session, _kind_again(entry), [entry._replace(meta=meta)]))
 
 
 def _claim(part: Session, start: int, end: int, name: bytes, *, is_append: bool) -> Claim:
