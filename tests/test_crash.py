@@ -136,6 +136,19 @@ def test_power_cut_while_rows_are_changed(place: Path, tmp_path: Path) -> None:
     assert next(violations(story, Judge(place / "changed", boot=9), NORMAL), None) is None
 
 
+@pytest.mark.usefixtures("looks_past_changes")
+def test_leaving_out_a_sync_while_rows_are_changed_is_noticed(place: Path, tmp_path: Path) -> None:
+    judge = Judge(place / "changed-unsynced", boot=9)
+    first = tell(change_in_place, tmp_path / "world")
+    callers = {"storage.writing.transactions._kind_of_put", "storage.writing.session.bring_to_disk"}
+    sites = [site for site in first.recording.sites if callers & {*site.callers}]
+    assert callers <= {caller for site in sites for caller in site.callers}
+    for n, left_out in enumerate(sites):
+        if left_out.file == "data":
+            story = tell(change_in_place, tmp_path / str(n), omit=left_out.__eq__)
+            assert next(violations(story, judge, NORMAL), None) is not None, left_out
+
+
 # after the first power cut ------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import ptrarray
 from ptrarray import OverlapError, PointerArrayWriter
+from ptrarray.storage.system.files import File
 from tests.support.checks import check_at, check_in_order, check_store, ints, unchanged
 
 
@@ -53,6 +54,44 @@ def test_two_writers_take_rows_in_any_order(path: Path) -> None:
     check_at(path, {"late": range(500), "early": range(20)})
     with ptrarray.open(path) as store:
         assert store.shape == (1000,)
+
+
+# what fails -----------------------------------------------------------------------------------------
+
+
+def fail(*_: object) -> None:
+    raise OSError(5, "the disk is ill")
+
+
+@pytest.mark.parametrize(("start", "n_rows"), [(0, 20), (10, 10), (19, 1)])
+def test_rows_that_were_reserved_stay_so_when_writing_to_them_fails(
+    path: Path,
+    writer: PointerArrayWriter,
+    monkeypatch: pytest.MonkeyPatch,
+    start: int,
+    n_rows: int,
+) -> None:
+    """Also where they are the last: whoever reserved them may try again."""
+    assert writer.reserve(20) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "pwritev", fail)
+        with pytest.raises(OSError, match="ill"):
+            writer.write({"a": range(n_rows)}, start=start)
+    with ptrarray.append(path) as other:
+        assert other.write({"b": [1]}) == (20, 21)
+    assert writer.write({"a": range(n_rows)}, start=start) == (start, start + n_rows)
+    check_at(path, {"a": range(n_rows), "b": [1]})
+
+
+def test_rows_of_an_append_that_fails_are_given_back(
+    path: Path, writer: PointerArrayWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert writer.reserve(20) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "pwritev", fail)
+        with pytest.raises(OSError, match="ill"):
+            writer.write({"a": np.zeros(20_000, "i4")})
+    assert writer.write({"b": [1]}) == (20, 21)
 
 
 # appending ----------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 import ptrarray
 from ptrarray import PointerArrayWriter
 from ptrarray.storage.store.content import Content
+from ptrarray.storage.system import lock
 from tests.support.checks import check_same_elements
 from tests.support.processes import FORK
 from tests.support.story import booted, hidden
@@ -305,6 +306,52 @@ def test_without_a_view_commits_are_judged(
         assert not {"x", "later"} & {*store}
 
 
+def test_what_a_refresh_brings_may_be_changed(path: Path) -> None:
+    ptrarray.create(path, dtype="i4").close()
+    with ptrarray.open(path, "r+") as store:
+        writer = ptrarray.append(path)
+        writer["a"] = [1, 2]
+        store.refresh()
+        store["a"][...] = 7
+        writer["later"] = [3]
+        ended(writer)
+        check(path, {"a": np.array([7, 7], "i4"), "later": np.array([3], "i4")})
+
+
+def test_rows_that_are_not_there_are_missed_without_a_checksum(path: Path) -> None:
+    """As if the file system had lost a size."""
+    ptrarray.create(path, dtype="i4", rows=10).close()
+    rows = ptrarray.open(path, "r+").rows
+    writer = ptrarray.append(path)
+    writer["before"] = [1]
+    writer.write({"x": [1, 2]}, start=50)
+    ended(writer)
+    os.truncate(path / "data.bin", 40)
+    with booted(2):
+        assert list(ptrarray.open(path)) == ["before"]
+    assert rows[0] == 1
+
+
+def test_a_file_system_that_cannot_tell_who_lives(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows may then always be changed, and no writer is known to live."""
+    monkeypatch.setattr(lock, "_ASK_RANGE_LOCK", -1)
+    ptrarray.create(path, dtype="i4", rows=10).close()
+    writer = ptrarray.append(path)
+    writer["x"] = [1, 2]
+    data = np.memmap(path / "data.bin", "i4", "r+")
+    data[0] = 7
+    with booted(2):
+        assert ptrarray.open(path)["x"].tolist() == [7, 2]
+    writer.write({"y": [3, 4]}, start=12)
+    writer["z"] = [5, 6, 7, 8, 9, 10]  # new rows, which nobody has mapped
+    data = np.memmap(path / "data.bin", "i4", "r+")
+    data[[12, 16]] = 0
+    with booted(2):
+        assert {*ptrarray.open(path)} == {"x", "y"}
+
+
 def change_when_told(rows: Array, told: Connection) -> None:
     told.recv()
     rows[...] = 7
@@ -387,6 +434,27 @@ def test_the_next_writer_ends_what_a_checkpoint_has_begun(path: Path) -> None:
         assert list(two) == ["base", *"abcd"]
         session = two._opened
         assert session.journal_header.next_generation == 0
+
+
+def test_a_writer_that_comes_while_a_reader_looks(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the reader has found is out of date then, and the writer lives."""
+    ended(base_and_writer(path))
+    writers = []
+    real = Content.has_writer.fget
+    assert real is not None
+
+    def has_writer(self: Content) -> Any:
+        monkeypatch.undo()
+        with booted(2):
+            writers.append(ptrarray.append(path))
+            writers[0]["new"] = [1]
+        return real(self)
+
+    monkeypatch.setattr(Content, "has_writer", property(has_writer))
+    with booted(3):
+        assert list(ptrarray.open(path)) == ["base", "new"]
 
 
 @contextmanager

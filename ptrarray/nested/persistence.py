@@ -161,7 +161,7 @@ def load(path: str | os.PathLike[str], mode: Mode = "r") -> Any:
 
     Notes
     -----
-    Any number of arrays take one mapping and at most one file descriptor.
+    Any number of arrays take one mapping and at most one file descriptor, two in mode ``"r+"``.
     Changes through mode ``"r+"`` are in the store at once, their checksums
     only after ``with ptrarray.open(path, "r+") as store: store.rows``.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 import ptrarray
+from ptrarray.format import journal as journal_format
 from tests.support.story import ATTRS, Story, Workload, booted, essence, hidden, with_attrs
 
 LARGE = 20_000  # rows of 4 bytes: written outside the lock
@@ -241,6 +243,17 @@ def another_boot_id(story: Story) -> None:
         story.write(ptrarray.append(story.path), d=hidden((5,)))
 
 
+def several_records(story: Story) -> None:
+    """Commit more names at once than a record takes."""
+    writer = story.create()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal_format, "RECORD_LIMIT_NAMES", 2)
+        story.write(writer, a=ints(3), b=ints(4), c=ints(5))
+        story.write(writer, d=ints(2), e=ints(0), f=ints(7), g=ints(1), h=ints(6))
+        story.flush(writer)
+        story.write(writer, a=ints(4), h=ints(5), i=ints(6))
+
+
 CHANGED = {"a", "p"}
 ANYTHING = b"changed through a mapping"
 
@@ -293,6 +306,7 @@ WORKLOADS: list[Workload] = [
     masked_reuse,
     masked_large,
     masked_compact,
+    several_records,
 ]
 
 # after others -------------------------------------------------------------------------------------

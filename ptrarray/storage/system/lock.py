@@ -1,4 +1,7 @@
-"""Locks between processes: one on the journal, and one on each range of rows being written."""
+"""Locks between processes: one on the journal, one on each range of rows being written.
+
+And two that nobody waits for, which show who lives.
+"""
 
 from __future__ import annotations
 

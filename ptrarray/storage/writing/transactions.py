@@ -74,7 +74,7 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
             target.check_new(batch.names, batch.hashes)
         if start is None and nbytes <= _SMALL_NBYTES:
             part.content.write(part.content.data, batch, first)
-            kind = _kind(part, journal_format.PUT, first)
+            kind = _kind_of_put(part, first)
             target.commit(batch.records(first, part.seed, kind), n_reserved)
             return first + target.first_row, end + target.first_row
         name = batch.names[0] if batch.names else b""
@@ -88,7 +88,7 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
         with target.locked() as part:
             if not overwrite and target.version != checked_version:
                 target.check_new(batch.names, batch.hashes)
-            kind = _kind(part, journal_format.PUT, first, is_chosen=start is not None)
+            kind = _kind_of_put(part, first, is_chosen=start is not None)
             target.commit(batch.records(first, part.seed, kind), n_reserved)
     return first + target.first_row, end + target.first_row
 
@@ -150,7 +150,7 @@ def _filled(target: Target, expected: Expected, entry: Entry, n_reserved: int) -
     with target.locked() as part:
         if not expected.overwrite:
             target.check_new(expected.names, expected.hashes)
-        kind = _kind(part, journal_format.PUT, entry.start)
+        kind = _kind_of_put(part, entry.start)
         target.commit(*_to_commit(part, kind, [entry], n_reserved))
 
 
@@ -176,7 +176,9 @@ def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool
                 target.check_new([name], hashes)
             with Claim(part.content, start, end, name.decode()):
                 crc = part.content.crc(start, end)
-            kind = _kind(part, journal_format.POINT, start, is_chosen=True)
+            # What is on the disk, or judged by itself; or written through a mapping, and to be flushed.
+            is_judged = not part.content.may_be_changed
+            kind = journal_format.POINT if is_judged else journal_format.POINT_UNJUDGED
             target.commit(*_to_commit(part, kind, [Entry(name, start, end, crc, pointed=1)]))
 
 
@@ -316,7 +318,7 @@ def asked(store: Writable, ask: Callable[[], Result]) -> Result:
         return ask()
 
 
-def _kind(part: Session, kind: int, start: int, *, is_chosen: bool = False) -> int:
+def _kind_of_put(part: Session, start: int, *, is_chosen: bool = False) -> int:
     """Return the kind of record for rows from `start` on, which have been written. Under the lock.
 
     After a restart their checksum shows whether a power cut has taken them,
@@ -326,9 +328,9 @@ def _kind(part: Session, kind: int, start: int, *, is_chosen: bool = False) -> i
     # Rows that the store itself chose are new, but for those that it was made with.
     is_new = not is_chosen and start >= part.index.header.n_rows
     if is_new or not part.content.may_be_changed:
-        return kind
+        return journal_format.PUT
     part.sync_rows()
-    return journal_format.UNJUDGED[kind]
+    return journal_format.PUT_UNJUDGED
 
 
 def _kind_again(entry: Entry) -> int:
