@@ -9,7 +9,7 @@ from errno import EEXIST, ENOTDIR, ENOTEMPTY
 from pathlib import Path
 
 from ptrarray.storage.system import files
-from ptrarray.storage.system.files import File
+from ptrarray.storage.system.files import File, Rights
 
 Taken = Callable[[Path], Exception]  # makes the error for a path where there is something
 
@@ -25,11 +25,12 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_directory(path: Path, taken: Taken) -> Iterator[Path]:
+def new_directory(path: Path, taken: Taken, like: Rights | None = None) -> Iterator[Path]:
     """Hand out an empty directory that appears at `path` when the ``with`` block ends.
 
-    If the block, or a process, ends otherwise, nothing appears. What is in the directory has
-    to be on the disk before, if a power cut is to find it there.
+    With the rights of `like`, if that is given. If the block, or a process, ends otherwise,
+    nothing appears. What is in the directory has to be on the disk before, if a power cut is to
+    find it there.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def new_directory(path: Path, taken: Taken) -> Iterator[Path]:
     if files.exists(path):
         raise taken(path)
     with beside(path) as building:
-        files.make_directory(building)
+        files.make_directory(building, like)
         yield building
         put_in_place(building, path, taken)
 
@@ -60,12 +61,12 @@ def put_in_place(building: Path, path: Path, taken: Taken) -> None:
 def new_file(path: Path, taken: Taken, *, overwrite: bool = False) -> Iterator[File]:
     """Hand out an empty file that appears at `path`, on the disk, when the ``with`` block ends.
 
-    As `new_directory`; with `overwrite`, in the place of a file that is there.
+    As `new_directory`; with `overwrite`, in the place of a file that is there, with its rights.
     """
     if files.is_directory(path) or (files.exists(path) and not overwrite):
         raise taken(path)
     with beside(path) as building:
-        with File(building, files.MAKE) as file:
+        with File(building, files.MAKE, files.rights(path)) as file:
             yield file
             file.sync()
         _name(building, path, taken, overwrite=overwrite)
@@ -73,15 +74,15 @@ def new_file(path: Path, taken: Taken, *, overwrite: bool = False) -> Iterator[F
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[File]:
+def replacing(path: Path, like: Rights | None = None) -> Iterator[File]:
     """Hand out a new file that takes the place of the one at `path` when the ``with`` block ends.
 
-    Atomically, and on the disk. It has a name of its own, so that what a killed process left is
-    found and not added to.
+    Atomically, and on the disk, with its rights; with those of `like` if there is none. It has a
+    name of its own, so that what a killed process left is found and not added to.
     """
     new = path.with_name(f"{path.name}.new")
     files.unlink(new)
-    with File(new, files.MAKE) as file:
+    with File(new, files.MAKE, files.rights(path) or like) as file:
         yield file
         # The rename must not reach the disk before what it names.
         file.sync()
