@@ -23,6 +23,7 @@ from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory, put_in_place
 from ptrarray.storage.system.files import File, Rights
+from ptrarray.storage.system.lock import check_new_lock
 from ptrarray.storage.writing.session import Session
 
 Fill = Callable[[Content], Entries]
@@ -89,6 +90,7 @@ def create_store(
         columns = write_content(building, header, fill, [own] if own else ())
         with File(building / journal.FILE_NAME, files.MAKE, own) as file:
             file.pwrite(journal_format.encode_fresh(fresh_header(header, files.boot_id())), 0)
+            check_new_lock(file)
             file.sync()
         write_index(building, header, columns, own)
 

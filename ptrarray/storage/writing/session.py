@@ -113,6 +113,7 @@ class Session:
         try:
             self._journal = Journal(directory, writable=True)
             with self._journal.lock:
+                self._journal.begin()
                 self._attach()
                 remove_leftovers(directory, self.header)
         except (FileNotFoundError, NotADirectoryError) as error:
