@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable
 from contextlib import suppress
-from errno import EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP
+from errno import EINVAL, EIO, ENOLCK, ENOSPC, ENOSYS, EOPNOTSUPP
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import numpy as np
 import pytest
 
 import ptrarray
+from ptrarray import StoreError
 from ptrarray.storage.store import opened
-from ptrarray.storage.system import files
+from ptrarray.storage.system import files, lock
+from tests.support.checks import unchanged
 from tests.support.failing import check_named
 from tests.support.mounts import btrfs, mounted, overlay
 from tests.support.processes import FORK, TIMEOUT_SECONDS
@@ -177,3 +181,56 @@ def test_no_bytes_can_be_set_aside(
         assert writer["a"].sum() == 7000
     ptrarray.dump({"x": np.arange(5)}, path.with_name("b.ptr"))
     assert ptrarray.load(path.with_name("b.ptr"))["x"].tolist() == [0, 1, 2, 3, 4]
+
+
+# locks --------------------------------------------------------------------------------------------
+
+
+class WithoutLocks:
+    """The module `fcntl` on a file system whose `flock` is missing, or keeps nobody out."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(fcntl, name)
+
+    def flock(self, *_: int) -> None:
+        if self.code:
+            raise OSError(self.code, os.strerror(self.code))
+
+
+@pytest.mark.parametrize("code", [0, EOPNOTSUPP, EINVAL, ENOSYS, ENOLCK])
+@pytest.mark.parametrize("shard_size", [None, "1MB"])
+def test_a_lock_that_does_not_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: int, shard_size: str | None
+) -> None:
+    with ptrarray.create(path, dtype="i4", shard_size=shard_size) as writer:
+        writer["a"] = [1]
+    monkeypatch.setattr(lock, "fcntl", WithoutLocks(code))
+    why = os.strerror(code) if code else "the same lock twice"
+    calls: list[Callable[[], object]] = [
+        lambda: ptrarray.append(path),
+        lambda: ptrarray.compact(path),
+        lambda: ptrarray.create(path, dtype="i4", mode="a", shard_size=shard_size),
+        lambda: ptrarray.create(path, dtype="i4", mode="w", shard_size=shard_size),
+    ]
+    with unchanged(path):
+        for call in calls:
+            with pytest.raises(StoreError, match=rf"{path}.*{why}.*local disk"):
+                call()
+        with ptrarray.open(path) as store:
+            assert store["a"].tolist() == [1]
+            store.verify()
+    other = path.with_name("other.ptr")
+    with pytest.raises(StoreError, match=rf"other.ptr.*{why}.*local disk"):
+        ptrarray.create(other, dtype="i4", shard_size=shard_size)
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_an_error_of_a_lock_names_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ptrarray.create(path, dtype="i4").close()
+    monkeypatch.setattr(lock, "fcntl", WithoutLocks(EIO))
+    with pytest.raises(OSError, match="Input/output") as caught:
+        ptrarray.append(path)
+    assert caught.value.filename == str(path / "journal.msgpack")

@@ -50,7 +50,10 @@ def compact(session: Session, *, progress: bool = False) -> None:
             header = replace(session.header, attrs=snapshot.attrs)
             columns = snapshot.overlay.folded()
             header, fill = without_holes(session.content, header, columns, progress=progress)
-            switch_over(session, header, lambda new: write_content(session.directory, new, fill))
+            rights = session.content.rights
+            switch_over(
+                session, header, lambda new: write_content(session.directory, new, fill, rights)
+            )
 
 
 def without_holes(

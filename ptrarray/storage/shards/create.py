@@ -82,7 +82,8 @@ def _replace_shards(directory: Path, header: IndexHeader, shard_nbytes: int) -> 
             remove_leftovers(shards.marker)
             generation = shards.marker.header.generation + 1
             marker = new_marker(header.layout, shard_nbytes, generation)
-            create_store(directory / marks.shard_name(generation, 0), header)
+            old = shards.last.session.directory
+            create_store(directory / marks.shard_name(generation, 0), header, like=old)
             # From here on it is the new store; who has the old one open sees it by the marker.
             write_marker(directory, marker)
             with suppress(OSError):  # the next shard's maker removes them

@@ -335,7 +335,7 @@ class Shards:
         number, session, _ = self.last
         first = self.reread(0) if number else session
         header = new_header(session.layout, 0, without_notes(first.attrs))
-        create_store(self.marker.shard(number + 1), header)
+        create_store(self.marker.shard(number + 1), header, like=first.directory)
 
     def open_shard(self, number: int) -> Session:
         """Return a shard open for writing. Under the lock."""

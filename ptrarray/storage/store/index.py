@@ -18,7 +18,7 @@ from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import hash_all
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.system.building import replacing
-from ptrarray.storage.system.files import File
+from ptrarray.storage.system.files import File, Rights
 from ptrarray.storage.system.mapping import Backend, MappedBytes, map_file
 from ptrarray.storage.system.parts import open_part
 
@@ -268,7 +268,9 @@ def _content(file: File, backend: Backend) -> tuple[MappedBytes, int, File | Non
     return file.pread(file.as_opened.st_size, 0), 0, file
 
 
-def write_index(directory: Path, header: IndexHeader, columns: Entries) -> None:
+def write_index(
+    directory: Path, header: IndexHeader, columns: Entries, like: Rights | None = None
+) -> None:
     """Put a new index in the place of the old one, atomically, and on the disk.
 
     Parameters
@@ -279,9 +281,11 @@ def write_index(directory: Path, header: IndexHeader, columns: Entries) -> None:
         The number of arrays and of home slots is filled in here.
     columns : Entries
         Of all arrays, in data order.
+    like : Rights, optional
+        What has the rights that it gets where there is no old one.
     """
     pieces = index_format.encode(*column_bytes(header, columns))
-    with replacing(directory / FILE_NAME) as file:
+    with replacing(directory / FILE_NAME, like) as file:
         file.pwritev([memoryview(piece) for piece in pieces], 0)
 
 

@@ -14,7 +14,7 @@ from ptrarray.format.index import corrupt
 from ptrarray.format.journal import Changes, Frame, HashedRecord, JournalHeader
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
-from ptrarray.storage.system.lock import Lock
+from ptrarray.storage.system.lock import Lock, check_lock
 from ptrarray.storage.system.mapping import MappedBytes, map_file
 from ptrarray.storage.system.parts import open_part
 
@@ -60,7 +60,7 @@ class Journal:
         self.path = self._file.path
         self.lock = Lock(self._file)
         self.version = self._file.version
-        self._live = self._map_live_slot() if writable else b""
+        self._live: MappedBytes = b""
         self.identity = self._file.identity
         self._nbytes = self._file.as_opened.st_size  # as of the last look
         self._written = b""  # the live slot as this process left it
@@ -76,11 +76,13 @@ class Journal:
         """Close the file, which also drops the lock."""
         self._file.close()
 
-    def _map_live_slot(self) -> MappedBytes:
+    def begin(self) -> None:
+        """Make sure that the lock keeps others out, and map the live slot. Under the lock."""
         # Of a file opened for it, because a mapping keeps its file open, even in the
         # child of a fork, and with it would keep our lock.
         with File(self.path) as file:
-            return map_file(file, journal_format.SLOT_NBYTES)
+            check_lock(self._file, file)
+            self._live = map_file(file, journal_format.SLOT_NBYTES)
 
     def read_header(self) -> JournalHeader:
         """Read both header slots and join what they say.

@@ -18,7 +18,7 @@ from typing import Any
 
 from ptrarray.errors import StoreError
 from ptrarray.storage.system import files
-from ptrarray.storage.system.files import File, SyncError
+from ptrarray.storage.system.files import File, Rights, SyncError
 from ptrarray.storage.system.lock import lock_whole, try_lock_whole
 
 Taken = Callable[[Path], Exception]  # makes the error for a path where there is something
@@ -86,11 +86,14 @@ def _put_name(error: Exception, building: Path, path: Path) -> None:
 
 
 @contextmanager
-def directory_beside(path: Path) -> Iterator[Path]:
-    """Hand out an empty directory next to a path, locked; remove what is there in the end."""
+def directory_beside(path: Path, like: Rights | None = None) -> Iterator[Path]:
+    """Hand out an empty directory next to a path, locked; remove what is there in the end.
+
+    With the rights of `like`, if that is given.
+    """
 
     def make(building: Path) -> File:
-        files.make_directory(building)
+        files.make_directory(building, like)
         return File(building, files.READ | os.O_DIRECTORY)
 
     with _built_beside(path, make) as (building, _):
@@ -98,11 +101,12 @@ def directory_beside(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_directory(path: Path, taken: Taken) -> Iterator[Path]:
+def new_directory(path: Path, taken: Taken, like: Rights | None = None) -> Iterator[Path]:
     """Hand out an empty directory that appears at `path` when the ``with`` block ends.
 
-    If the block, or a process, ends otherwise, nothing appears. What is in the directory has
-    to be on the disk before, if a power cut is to find it there.
+    With the rights of `like`, if that is given. If the block, or a process, ends otherwise,
+    nothing appears. What is in the directory has to be on the disk before, if a power cut is to
+    find it there.
 
     Raises
     ------
@@ -111,7 +115,7 @@ def new_directory(path: Path, taken: Taken) -> Iterator[Path]:
     """
     if files.exists(path):
         raise taken(path)
-    with directory_beside(path) as building:
+    with directory_beside(path, like) as building:
         yield building
         put_in_place(building, path, taken)
 
@@ -132,11 +136,13 @@ def put_in_place(building: Path, path: Path, taken: Taken) -> None:
 def new_file(path: Path, taken: Taken, *, overwrite: bool = False) -> Iterator[File]:
     """Hand out an empty file that appears at `path`, on the disk, when the ``with`` block ends.
 
-    As `new_directory`; with `overwrite`, in the place of a file that is there.
+    As `new_directory`; with `overwrite`, in the place of a file that is there, with its rights.
     """
     if files.is_directory(path) or (files.exists(path) and not overwrite):
         raise taken(path)
-    with _built_beside(path, lambda building: File(building, files.MAKE)) as (building, file):
+    rights = files.rights(path)
+    with _built_beside(path, lambda building: File(building, files.MAKE, rights)) as built:
+        building, file = built
         yield file
         file.sync()
         _name(building, path, taken, overwrite=overwrite)
@@ -144,15 +150,15 @@ def new_file(path: Path, taken: Taken, *, overwrite: bool = False) -> Iterator[F
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[File]:
+def replacing(path: Path, like: Rights | None = None) -> Iterator[File]:
     """Hand out a new file that takes the place of the one at `path` when the ``with`` block ends.
 
-    Atomically, and on the disk. It has a name of its own, so that what a killed process left is
-    found and not added to.
+    Atomically, and on the disk, with its rights; with those of `like` if there is none. It has a
+    name of its own, so that what a killed process left is found and not added to.
     """
     new = path.with_name(f"{path.name}.new")
     files.unlink(new)
-    with File(new, files.MAKE) as file:
+    with File(new, files.MAKE, files.rights(path) or like) as file:
         yield file
         # The rename must not reach the disk before what it names.
         try:

@@ -25,13 +25,14 @@ from errno import (
 from fcntl import ioctl
 from functools import cache
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
+from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any, NamedTuple, Self
 
 from ptrarray.errors import CorruptStoreError
 
 StrPath = str | Path
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
+Rights = os.stat_result  # what tells the mode, owner and group of a file
 
 # How a file is opened: to be read; to be read and changed; the same, made where nothing is.
 READ = os.O_RDONLY
@@ -74,6 +75,8 @@ class Identity(NamedTuple):
 class File:
     """An open file, closed when it is forgotten, and in children of a fork.
 
+    One that is made gets the rights of another file, `like`, if that is given.
+
     A lock belongs to the open file. Were a forked child to keep it open, a
     lock would outlive the process that took it.
 
@@ -85,7 +88,7 @@ class File:
 
     fd = -1
 
-    def __init__(self, path: StrPath, flags: int = READ) -> None:
+    def __init__(self, path: StrPath, flags: int = READ, like: Rights | None = None) -> None:
         self.path = os.fspath(path)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             flags |= os.O_NOFOLLOW  # a link must not lead writes out of the store
@@ -102,6 +105,8 @@ class File:
                 self.as_opened = self.stat()
                 if not S_ISREG(self.as_opened.st_mode):
                     raise _not_a_file(self.path)
+                if like is not None:
+                    give_rights(self.fd, self.as_opened, like)
         except BaseException as error:
             self.fd = -1
             if numbers:
@@ -455,9 +460,42 @@ def resolved(path: StrPath) -> Path:
     return Path(os.path.realpath(path))
 
 
-def make_directory(path: StrPath) -> None:
-    """Make a new directory."""
+def make_directory(path: StrPath, like: Rights | None = None) -> None:
+    """Make a new directory, with the rights of another one if that is given."""
     os.mkdir(path)
+    if like is not None:
+        give_rights(path, os.stat(path), like)
+
+
+def rights(path: StrPath) -> Rights | None:
+    """Return what tells the rights of what is at a path; None if there is nothing."""
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def give_rights(file: StrPath | int, found: Rights, like: Rights) -> None:
+    """Give a new file the mode of another, and owner and group where that is allowed.
+
+    A group that is not the same gets no more than everybody. What a file system does not keep
+    is left as it is.
+    """
+    mode = S_IMODE(like.st_mode)
+    if (found.st_uid, found.st_gid) != (like.st_uid, like.st_gid) and not _give_owner(file, like):
+        mode = mode & ~0o70 | (mode & 0o7) << 3
+    if mode != S_IMODE(found.st_mode):
+        with suppress(OSError):
+            os.chmod(file, mode)
+
+
+def _give_owner(file: StrPath | int, like: Rights) -> bool:
+    """Give a file an owner and a group, or a group only; return whether it has the group now."""
+    for owner in (like.st_uid, -1):
+        with suppress(OSError):
+            os.chown(file, owner, like.st_gid)
+            return True
+    return False
 
 
 def sync_directory(path: StrPath) -> None:

@@ -11,9 +11,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
+from pathlib import Path
 from threading import RLock, get_ident, local
 from typing import ParamSpec, TypeVar
 
+from ptrarray.errors import StoreError
 from ptrarray.storage.system.files import File
 
 try:
@@ -40,6 +42,9 @@ WRITING = CHANGING + 1  # has the store open for writing, and has settled it
 if _SET_RANGE_LOCK < 0:
     raise ImportError("ptrarray needs a system with POSIX file locks: Linux or macOS")
 
+
+# What calls for locks fail with where there are none.
+_UNKNOWN = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -138,7 +143,7 @@ class Lock:
         try:
             fcntl.flock(self._file.fd, fcntl.LOCK_EX)
         except OSError as error:
-            raise self._file.named(error) from error
+            raise _explained(error, self._file) from error
 
     def __exit__(self, *_: object) -> None:
         # Python runs handlers of signals when a function begins, after calls, and where it jumps
@@ -168,6 +173,47 @@ class Lock:
                         self._thread_lock.release()
 
 
+def check_lock(file: File, other: File) -> None:
+    """Raise `StoreError` if a lock on a file keeps nobody out, as some file systems have it.
+
+    Under that lock; `other` is the same file, opened once more.
+    """
+    try:
+        fcntl.flock(other.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    except OSError as error:
+        raise _explained(error, file) from error
+    raise _without_locks(file, "which gives the same lock twice")
+
+
+def check_new_lock(file: File) -> None:
+    """As `check_lock`, of a file that nobody else knows of yet; it stays locked."""
+    try:
+        fcntl.flock(file.fd, fcntl.LOCK_EX)
+    except OSError as error:
+        raise _explained(error, file) from error
+    with File(file.path) as other:
+        check_lock(file, other)
+
+
+def _explained(error: OSError, file: File) -> Exception:
+    """Tell a file system without locks from a lock that cannot be had."""
+    if error.errno in _UNKNOWN:
+        return _without_locks(file, f"which has none: {error.strerror}")
+    return file.named(error)
+
+
+def _without_locks(file: File, why: str) -> StoreError:
+    store = Path(file.path).parent
+    return StoreError(
+        f"{store} cannot be written to on its file system, {why}. Writers would destroy what "
+        "others have committed: keep the store on a file system with locks, as that of a local "
+        "disk. Reading works",
+        path=str(store),
+    )
+
+
 def try_lock_range(file: File, start: int, end: int) -> bool:
     """Lock ``[start, end)`` of a file for as long as it is open, without waiting.
 
@@ -187,7 +233,7 @@ def try_lock_range(file: File, start: int, end: int) -> bool:
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
-        raise file.named(error) from error
+        raise _explained(error, file) from error
     return True
 
 

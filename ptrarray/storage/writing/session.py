@@ -119,6 +119,7 @@ class Session:
         try:
             self._journal = Journal(directory, writable=True)
             with self._journal.lock:
+                self._journal.begin()
                 self._attach()
                 with suppress(OSError):  # the next writer removes them
                     remove_leftovers(directory, self.header)
