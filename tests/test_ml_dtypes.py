@@ -295,6 +295,18 @@ def test_reductions(path: Path, kind: str) -> None:
         assert store.mean_each().tolist() == [1, 1.75]
 
 
+def test_padding(path: Path) -> None:
+    batch = ptrarray.Ragged(np.array([1, 2, 3], BFLOAT16), [0, 1, 3])
+    padded, _ = batch.to_padded()
+    assert padded.dtype == BFLOAT16
+    assert padded.tolist() == [[1, 0], [2, 3]]
+    assert batch.to_padded(float("nan"))[0].dtype == BFLOAT16
+    with pytest.raises(BadInputError, match="would change"):
+        batch.to_padded(1e300)
+    with pytest.raises(BadInputError, match="would change"):
+        ptrarray.Ragged(np.array([1], ml_dtypes.int4), [0, 1, 1]).to_padded(8)
+
+
 def test_sums_of_narrow_integers(path: Path) -> None:
     with ptrarray.create(path, dtype=ml_dtypes.int4) as writer:
         writer["a"] = [7] * 100
