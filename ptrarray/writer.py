@@ -194,7 +194,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         """What the user keeps with the store: a mapping, each change committed at once.
 
         Keys are str; values what msgpack keeps: None, bool, int, float, str,
-        bytes, and lists and dicts of those.
+        bytes, and lists and dicts of those. Numbers of numpy are kept as
+        Python's, tuples as lists; dates have to be made text.
 
         Examples
         --------
