@@ -38,11 +38,6 @@ def checked(attrs: Mapping[str, Any] | None, what: str = "attrs") -> dict[str, A
     --------
     >>> checked({"rate": 16000, "shape": (1, 2), "gain": np.float32(0.5)})
     {'rate': 16000, 'shape': [1, 2], 'gain': 0.5}
-    >>> checked({"session": {"day": np.datetime64("2026-01-31")}})
-    Traceback (most recent call last):
-        ...
-    ptrarray.errors.BadInputError: attrs['session']['day'] cannot be kept: it is a numpy.datetime64; use \
-    None, bool, int, float, str, bytes, and lists and dicts of those
     """
     try:
         plain = dict(attrs or {})
