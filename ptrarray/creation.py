@@ -48,7 +48,8 @@ def create(
     path : path-like
         Where; by convention ends in ``.ptr``.
     dtype : dtype, optional
-        Of the elements: any of fixed width without Python objects. Left out,
+        Of the elements: any of fixed width without Python objects, those of
+        ml_dtypes among them, also by name, as in ``"bfloat16"``. Left out,
         each array keeps its own dtype and shape (a *mixed* store).
     row_shape : tuple of int or None
         Shape of one row; an array has shape ``(length, *row_shape)``. None:

@@ -22,6 +22,7 @@ from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
+from ptrarray.rows.widened import widened
 from ptrarray.storage.shards.opened import divided, load_any
 from ptrarray.storage.shards.upkeep import check_any
 from ptrarray.storage.store.opened import Closed, Opened
@@ -612,7 +613,7 @@ class PointerArray(Mapping[str, Array]):
                 expected="a store of one dtype",
             )
         rows = reductions.MaskedRows(*opened.parts()) if opened.layout.masked else opened.rows
-        return reductions.Living(rows, *opened.columns())
+        return reductions.Living(widened(rows), *opened.columns())
 
     def reduce(
         self, ufunc: np.ufunc, *, axis: int | None = 0, dtype: npt.DTypeLike | None = None

@@ -217,7 +217,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         """What the user keeps with the store: a mapping, each change committed at once.
 
         Keys are str; values what msgpack keeps: None, bool, int, float, str,
-        bytes, and lists and dicts of those.
+        bytes, and lists and dicts of those. Numbers of numpy are kept as
+        Python's, tuples as lists; dates have to be made text.
 
         Examples
         --------
@@ -243,10 +244,12 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ----------
         arrays : mapping from str to array_like of shape (length, *row_shape)
             Of any shape in a shaped store, of any dtype and shape in a mixed
-            one. Masked arrays only into a store with masks. Cast as numpy's
-            ``same_kind`` allows, and integers to integers of any width, where
-            no value changes. C-contiguous arrays of the store's dtype are
-            written from where they are, not copied.
+            one. Masked arrays only into a store with masks; nothing with
+            labels that would be lost, such as a Series. Cast as numpy's
+            ``same_kind`` allows, and integers to integers of any width, but no
+            integer, date or text may change. Floats may be rounded to narrower
+            ones, not made infinite. C-contiguous arrays of the store's dtype
+            are written from where they are, not copied.
         start : int, optional
             First row they take. By default the next free one.
         overwrite : bool

@@ -163,6 +163,22 @@ def test_rows_beside_an_array_are_free(path: Path, writer: PointerArrayWriter) -
     check_in_order(path, {"a": [1], "b": [2], "c": [3]})
 
 
+@pytest.mark.parametrize("is_checkpointed", [False, True])
+def test_rows_of_a_deleted_array_between_others_are_free(
+    path: Path, writer: PointerArrayWriter, is_checkpointed: bool
+) -> None:
+    """Arrays that only touch them do not overlap them."""
+    writer.write({"before": [1, 2], "gone": [3, 4], "after": [5]})
+    del writer["gone"]
+    if is_checkpointed:
+        ptrarray.checkpoint(path)
+    for start, values in ((1, [8, 8]), (3, [8, 8])):
+        with unchanged(path), pytest.raises(OverlapError):
+            writer.write({"new": values}, start=start)
+    assert writer.write({"new": [6, 7]}, start=2) == (2, 4)
+    check_in_order(path, {"before": [1, 2], "new": [6, 7], "after": [5]})
+
+
 def test_rows_of_a_deleted_array_are_free(path: Path, writer: PointerArrayWriter) -> None:
     writer.write({"a": [1, 2, 3]})
     del writer["a"]

@@ -71,7 +71,7 @@ def encode(header: ShardsHeader) -> bytes:
             "shard_nbytes": header.shard_nbytes,
             "layout": header.layout.kind,
             "masked": header.layout.masked,
-            "dtype": dtypes.encode(header.layout.dtype),
+            **dtypes.fields_of(header.layout.dtype),
             "row_shape": header.layout.row_shape,
         }
     )

@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
+from ptrarray.intake.narrow import limits_of, narrowed, of_torch
 from ptrarray.rows.lists import array_of, check_labels
 from ptrarray.rows.times import in_unit
 from ptrarray.rows.types import Array
+from ptrarray.rows.widened import is_named, wide
 
 
 def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> Array:
@@ -187,7 +189,7 @@ def _fill_value(
     default = np.asarray(np.ma.default_fill_value(value))
     with np.errstate(over="ignore"):
         # As bytes, for NaT is not equal to itself; int8 has a default of 999999, which is int64.
-        if own.tobytes() == default.astype(own.dtype).tobytes():
+        if not is_named(own.dtype) and own.tobytes() == default.astype(own.dtype).tobytes():
             return None
     if own.dtype != dtype:
         own = _cast(f"{name}.fill_value", own, dtype)
@@ -201,8 +203,8 @@ def as_array(name: str, value: npt.ArrayLike, dtype: np.dtype[Any] | None = None
     """
     try:
         check_labels(value)
-        array = array_of(value, dtype)
-    except (TypeError, ValueError) as error:
+        array = array_of(of_torch(value), dtype)
+    except (TypeError, ValueError, RuntimeError) as error:  # the last is torch's
         raise _unfit(name, f"cannot become an array: {error}", type(value), "array") from error
     if array.dtype.hasobject:
         raise _unfit(
@@ -217,10 +219,13 @@ def _cast(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
         raise _unfit(name, what, array.dtype, dtype)
     if dtype.names is not None:
         return _cast_fields(name, array, dtype)
-    if array.dtype.kind in "iu" and dtype.kind in "iu":
+    if is_named(array.dtype):
+        return _cast(name, array.astype(wide(array.dtype)), dtype)
+    target = wide(dtype)
+    if array.dtype.kind in "iu" and target.kind in "iu":
         return _cast_integers(name, array, dtype)
     is_text = array.dtype.kind in "SU"
-    if is_text != (dtype.kind in "SU") or not np.can_cast(array.dtype, dtype, "same_kind"):
+    if is_text != (dtype.kind in "SU") or not np.can_cast(array.dtype, target, "same_kind"):
         what = f"has dtype {array.dtype}, which cannot be cast to the store's {dtype}"
         raise _unfit(name, what, array.dtype, dtype)
     try:
@@ -253,6 +258,10 @@ def _kept(array: Array, dtype: np.dtype[Any]) -> Array | None:
     """Cast an array, or return None if that changes a value; floats may be rounded to floats."""
     if array.dtype.kind in "mM":
         return in_unit(array, dtype)
+    if is_named(dtype):
+        is_rounded = array.dtype.kind in "fc"
+        exact = array if is_rounded else _kept(array, wide(dtype))
+        return None if exact is None else narrowed(exact, dtype, is_rounded=is_rounded)
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(dtype)
         return cast if _is_kept(array, cast) else None
@@ -276,8 +285,8 @@ def _is_kept(array: Array, cast: Array) -> bool:
 
 
 def _cast_integers(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
-    if array.size and not np.can_cast(array.dtype, dtype, "safe"):
-        low, high, limits = int(array.min()), int(array.max()), np.iinfo(dtype)
+    if array.size and (is_named(dtype) or not np.can_cast(array.dtype, dtype, "safe")):
+        low, high, limits = int(array.min()), int(array.max()), limits_of(dtype)
         if low < limits.min or high > limits.max:
             what = f"holds values from {low} to {high}, which {dtype} cannot hold"
             raise _unfit(name, what, (low, high), dtype)

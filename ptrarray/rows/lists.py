@@ -18,6 +18,7 @@ from ptrarray.rows.types import Array
 _MAX_DEPTH = 64  # of lists that numpy makes an array of
 _NUMBERS = int | float | complex | np.number | np.bool_
 _NOT_NESTED = str | bytes | bytearray | memoryview
+_FIRST_OF_OTHERS = 256  # numbers of dtypes that libraries add to numpy
 _ARRAYS = (np.ndarray, np.generic)
 _LABELS = ("columns", "index", "coords", "categories")  # of pandas, xarray, polars, Arrow
 
@@ -66,7 +67,7 @@ def array_of(value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
     made = np.asarray(value)
     if not made.size and dtype is not None:  # [] is float64 to numpy, and nothing to the user
         return made.astype(dtype, casting="unsafe")
-    match made.dtype.kind:
+    match made.dtype.kind if made.dtype.num < _FIRST_OF_OTHERS else "":
         case "f" | "c" | "O" if _may_be_inexact(made):
             return _exact(value, made, by_type, dtype)
         case "U" | "S" | "T":
