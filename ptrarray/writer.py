@@ -19,9 +19,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import BadInputError, ClosedStoreError, after
+from ptrarray.errors import BadInputError, ClosedStoreError, CorruptStoreError, after
 from ptrarray.format import names as naming
 from ptrarray.format.layouts import ROWS, Kind
+from ptrarray.frames.flat import companions_of
 from ptrarray.intake.batch import from_mapping, from_ragged
 from ptrarray.intake.numbers import count, integer
 from ptrarray.intake.paths import absolute
@@ -444,12 +445,19 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         bounds = self._checked(integer, "start", start), self._checked(integer, "end", end)
         transactions.point(self._store(), raw, *bounds, overwrite=overwrite)
 
+    @whole
     def __delitem__(self, name: str) -> None:
-        """Delete a name; its rows become a hole unless another name has them."""
+        """Delete a name; its rows become a hole unless another name has them.
+
+        With a Series or DataFrame that was imported, its index and all else
+        that belongs to it goes in the same commit.
+        """
         raw = encoded(name)
         if raw is None:
             raise unknown(name, self.path)
-        transactions.delete(self._store(), [raw])
+        store = self._store()
+        with store.locked():
+            transactions.delete(store, [raw, *_companions(store, raw)])
 
     def clear(self) -> None:
         """Delete all names in one commit. The rows stay, as a hole."""
@@ -540,6 +548,17 @@ class _Committed:
         # A snapshot of its own, for writing goes on while it is iterated over.
         store = self._store()
         return transactions.asked(store, lambda: open_any(store.directory))
+
+
+def _companions(store: Writable, name: bytes) -> list[bytes]:
+    """Return the names of what belongs to a Series or DataFrame."""
+    snapshot = store.snapshot()
+    try:
+        about = (snapshot.meta(name) or {}).get("pandas")
+    except CorruptStoreError:  # it can still be deleted
+        return []
+    names = [name + end.encode() for end in companions_of(about) if end.startswith("/.")]
+    return [companion for companion in names if snapshot.find(companion) is not None]
 
 
 def store_of(writer: PointerArrayWriter) -> Writable:

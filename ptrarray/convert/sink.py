@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptrarray.convert.report import Failure
-from ptrarray.errors import BadInputError
+from ptrarray.errors import BadInputError, DuplicateNameError
 from ptrarray.format.layouts import MIXED, ROWS, Layout
 from ptrarray.intake.batch import from_mapping
 from ptrarray.jobs.batches import Batches, Group
@@ -88,7 +88,15 @@ class Sink:
         self._tally.n_entries, self._tally.nbytes = self._batches.n_groups, self._batches.nbytes
 
     def _refused(self, group: Group, error: Exception) -> None:
-        self._tally.failures.append(Failure(group.label.label, str(error)))
+        problem = str(error)
+        if isinstance(error, DuplicateNameError):  # of a companion: see _without
+            names = ", ".join(repr(name) for name in error.names[:3])
+            problem = (
+                f"{names} is in the store, but {group.label.name!r}, which it would belong to, is "
+                "not: delete it (del writer[name]) if it was left of a Series or DataFrame that "
+                "was replaced, or import under other names"
+            )
+        self._tally.failures.append(Failure(group.label.label, problem))
 
     def _without(self, group: Group, there: Container[str]) -> Group | None:
         """Leave out an entry whose own name is in the store; one of a companion is an error."""
