@@ -189,6 +189,35 @@ def test_an_object_that_is_damaged_leaves_the_rest(folder: Path, store: Path) ->
     assert sorted(content(store)) == ["a", "c"]
 
 
+@pytest.mark.parametrize("owner", ["b", "/"])
+def test_attributes_that_are_damaged_leave_the_rest(folder: Path, store: Path, owner: str) -> None:
+    path = folder / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["a"], file["b"], file["c"] = [1], [2], [3]
+        file[owner].attrs["an attribute"] = 5
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"an attribute") - 8] = 0xFF  # the version of its message
+    path.write_bytes(raw)
+    report = run(folder, store)
+    if owner == "b":
+        (failure,) = report.failures
+        assert failure.source == f"{path}:b"
+        assert failure.problem.startswith("its attributes cannot be read: ")
+    else:
+        assert report.notes == [f"1 groups have attributes, which no array keeps: {path}"]
+    check_content(store, {name: np.array([i + 1]) for i, name in enumerate("abc")})
+
+
+def test_metadata_that_is_no_json(folder: Path, store: Path) -> None:
+    with h5py.File(folder / "x.h5", "w") as file:
+        for name, text in (("a", '{"k": 1}'), ("b", "[1"), ("c", "[1]")):
+            file[name] = [1]
+            file[name].attrs["ptrarray_meta"] = text
+    assert run(folder, store) == Report(converted=3)
+    expected = [{"k": 1}, {"ptrarray_meta": "[1"}, {"ptrarray_meta": "[1]"}]
+    assert [meta_of(store, name) for name in "abc"] == expected
+
+
 # netCDF -------------------------------------------------------------------------------------------
 
 
