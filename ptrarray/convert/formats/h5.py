@@ -25,7 +25,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 
-SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
+SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nc", ".nc4")
 LAYOUT = "ptrarray"  # an attribute of files that `to_h5` wrote
 META = "ptrarray_meta"
 

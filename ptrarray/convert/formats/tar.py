@@ -87,7 +87,6 @@ class _Info(tarfile.TarInfo):
             raise _errors.InvalidHeaderError(str(error)) from error
         if archive.end is not None and archive.behind is None:
             archive.behind = at
-        archive.end = None
         return info
 
 
