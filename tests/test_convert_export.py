@@ -251,7 +251,8 @@ def test_names_that_numpy_cannot_tell_apart(tmp_path: Path, out: Path) -> None:
 
 
 def test_keys_of_others_are_as_they_are(tmp_path: Path, out: Path) -> None:
-    np.savez(out.with_suffix(".npz"), **{"a%2Fb": np.array([1])})
+    arrays: dict[str, Any] = {"a%2Fb": np.array([1])}
+    np.savez(out.with_suffix(".npz"), **arrays)
     same(back("npz", out.with_suffix(".npz")), {"a%2Fb": np.array([1])})
 
 

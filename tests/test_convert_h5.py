@@ -44,16 +44,16 @@ def test_elements_keep_their_byte_order(folder: Path, store: Path, order: str) -
     values["records"] = np.array([(1, 2.5)], [("x", f"{order}i4"), ("y", f"{order}f8")])
     with h5py.File(folder / "x.h5", "w") as file:
         for name, array in values.items():
-            made = file.create_dataset(name, 2, h5py.vlen_dtype(array.dtype))
-            made[0] = array
+            file.create_dataset(name, 1, h5py.vlen_dtype(array.dtype))[0] = array
+        file.create_dataset("none", 1, h5py.vlen_dtype(np.dtype(f"{order}i4")))
     assert run(folder, store).ok
     expected = {f"{name}/0": array for name, array in values.items()}
-    check_content(store, expected | {f"{name}/1": array[:0] for name, array in values.items()})
+    check_content(store, expected | {"none/0": np.array([], f"{order}i4")})
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_enumerations_and_elements_in_elements(folder: Path, store: Path, order: str) -> None:
-    whole, of_two = np.dtype(f"{order}i4"), np.dtype((f"{order}i4", (2,)))
+    whole = np.dtype(f"{order}i4")
     enum = h5py.enum_dtype({"A": 1, "B": 2}, basetype=f"{order}i2")
     outer = np.empty(2, object)
     outer[:] = [np.array([1, 2], whole), np.array([3], whole)]
@@ -61,12 +61,10 @@ def test_enumerations_and_elements_in_elements(folder: Path, store: Path, order:
         file.create_dataset("enum", data=np.array([1, 2], enum))
         file.create_dataset("enums", 1, h5py.vlen_dtype(enum))[0] = np.array([2, 1], enum)
         file.create_dataset("deep", 1, h5py.vlen_dtype(h5py.vlen_dtype(whole)))[0] = outer
-        file.create_dataset("pairs", 1, h5py.vlen_dtype(of_two))
     assert run(folder, store).ok
     expected = {"enum": np.array([1, 2], f"{order}i2"), "enums/0": np.array([2, 1], f"{order}i2")}
     expected |= {f"deep/0/{i}": array for i, array in enumerate(outer)}
     found = content(store)
-    assert found.pop("pairs/0").shape == (0, 2)
     assert {name: (a.dtype.str, a.tolist()) for name, a in found.items()} == {
         name: (a.dtype.str, a.tolist()) for name, a in expected.items()
     }
@@ -126,6 +124,8 @@ def test_an_h5py_that_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then nothing is turned around twice."""
     native, other = np.array([1, 2], "=i4"), np.dtype("i4").newbyteorder("S")
     assert h5_values._in_its_order(native.astype(other), other).tolist() == [1, 2]
+    pairs = np.zeros((1, 2), other)  # which it reads in their order
+    assert h5_values._in_its_order(pairs, np.dtype((other, (2,)))) is pairs
     monkeypatch.setattr(h5_values, "_takes_all_for_native", lambda _: False)
     assert h5_values._in_its_order(native, other).tolist() == [1, 2]
 
@@ -187,6 +187,35 @@ def test_an_object_that_is_damaged_leaves_the_rest(folder: Path, store: Path) ->
     assert failure.source == f"{path}:b"
     assert failure.problem.startswith("it cannot be opened: ")
     assert sorted(content(store)) == ["a", "c"]
+
+
+@pytest.mark.parametrize("owner", ["b", "/"])
+def test_attributes_that_are_damaged_leave_the_rest(folder: Path, store: Path, owner: str) -> None:
+    path = folder / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["a"], file["b"], file["c"] = [1], [2], [3]
+        file[owner].attrs["an attribute"] = 5
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"an attribute") - 8] = 0xFF  # the version of its message
+    path.write_bytes(raw)
+    report = run(folder, store)
+    if owner == "b":
+        (failure,) = report.failures
+        assert failure.source == f"{path}:b"
+        assert failure.problem.startswith("its attributes cannot be read: ")
+    else:
+        assert report.notes == [f"1 groups have attributes, which no array keeps: {path}"]
+    check_content(store, {name: np.array([i + 1]) for i, name in enumerate("abc")})
+
+
+def test_metadata_that_is_no_json(folder: Path, store: Path) -> None:
+    with h5py.File(folder / "x.h5", "w") as file:
+        for name, text in (("a", '{"k": 1}'), ("b", "[1"), ("c", "[1]")):
+            file[name] = [1]
+            file[name].attrs["ptrarray_meta"] = text
+    assert run(folder, store) == Report(converted=3)
+    expected = [{"k": 1}, {"ptrarray_meta": "[1"}, {"ptrarray_meta": "[1]"}]
+    assert [meta_of(store, name) for name in "abc"] == expected
 
 
 # netCDF -------------------------------------------------------------------------------------------

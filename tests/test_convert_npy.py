@@ -18,6 +18,7 @@ import pytest
 import ptrarray
 from ptrarray import convert
 from ptrarray.convert import Failure, Report
+from ptrarray.convert.formats.npy import _of_npy
 from tests.support.imports import check_content
 
 SEVERAL = (np.arange(3), np.asfortranarray(np.eye(2)[:, :1]), np.zeros((0, 3), ">f4"), np.array(5))
@@ -96,7 +97,7 @@ def test_a_function_gets_what_could_be_read(folder: Path, store: Path) -> None:
 
 def test_several_are_mapped(folder: Path) -> None:
     (folder / "m.npy").write_bytes(npy(np.arange(3), np.arange(4)))
-    (member,) = convert.formats.npy._of_npy(str(folder / "m.npy"))
+    (member,) = _of_npy(str(folder / "m.npy"))
     assert all(isinstance(array, np.memmap) for array in member.load().values())
 
 
@@ -107,11 +108,11 @@ def test_ragged_arrays_and_dicts(folder: Path, store: Path) -> None:
     ragged = np.array([np.arange(3), np.eye(2)], object)
     grid = np.empty((2, 1), object)
     grid[:, 0] = [np.arange(2), np.arange(1)]
-    values = {"r": ragged, "d": {"a": np.arange(3), "b": {"c": 1.5}}, "g": grid}
+    values: dict[str, Any] = {"r": ragged, "d": {"a": np.arange(3), "b": {"c": 1.5}}, "g": grid}
     values["numbers"] = np.array([[1, 2.5], [3, 4]], object)
     for name, value in values.items():
         np.save(folder / f"{name}.npy", value, allow_pickle=True)
-    np.savez(folder / "all.npz", **values)
+    np.savez(store.with_name("all.npz"), **values)
     assert run(folder, store) == Report(converted=7)
     expected = {
         "r/0": np.arange(3),
@@ -124,7 +125,7 @@ def test_ragged_arrays_and_dicts(folder: Path, store: Path) -> None:
     }
     check_content(store, expected)
     place = store.with_name("z.ptr")
-    assert convert.from_npz(folder / "all.npz", place, progress=False).ok
+    assert convert.from_npz(store.with_name("all.npz"), place, progress=False).ok
     check_content(place, expected)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, Unpack
 
@@ -32,7 +33,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 
-SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
+SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nc", ".nc4")
 LAYOUT = "ptrarray"  # an attribute of files that `to_h5` wrote
 META = "ptrarray_meta"
 
@@ -81,6 +82,9 @@ def from_h5(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Optio
     return run(Kind(_members, SUFFIXES, many=True), paths, store, options)
 
 
+_NameOf = Callable[[str], str]
+
+
 def _members(path: str) -> Iterator[Found]:
     h5py = import_h5py()
     try:
@@ -91,7 +95,8 @@ def _members(path: str) -> Iterator[Found]:
         if file.attrs.get(LAYOUT) == "flat":
             yield from _of_flat(file)
         else:
-            yield from _of_group(file, "", h5py, set())
+            name_of = unescape if file.attrs.get(LAYOUT) == "named" else str
+            yield from _of_group(file, "", name_of, set())
 
 
 def _of_flat(file: Any) -> Iterator[Member]:
@@ -100,33 +105,34 @@ def _of_flat(file: Any) -> Iterator[Member]:
         yield Member(str(name), partial(values, rows, slice(starts[i], ends[i])))
 
 
-def _of_group(group: Any, path: str, h5py: Any, above: set[int]) -> Iterator[Found]:
-    address = h5py.h5o.get_info(group.id).addr
+def _of_group(group: Any, path: str, name_of: _NameOf, above: set[int]) -> Iterator[Found]:
+    address = import_h5py().h5o.get_info(group.id).addr
     if address in above:  # a group may be linked from below
         return
-    if group.attrs.keys() - _OF_FILES:
+    if any(key not in _OF_FILES for key, _ in attributes(group)):
         yield Noted(path, "groups have attributes, which no array keeps")
     for raw in group.id:
-        yield from _of_link(group, raw, path, h5py, above | {address})
+        yield from _of_link(group, raw, path, name_of, above | {address})
 
 
-def _of_link(group: Any, raw: bytes, path: str, h5py: Any, above: set[int]) -> Iterator[Found]:
+def _of_link(
+    group: Any, raw: bytes, path: str, name_of: _NameOf, above: set[int]
+) -> Iterator[Found]:
+    h5py = import_h5py()
     key = decoded(raw)
     whole = f"{path}/{key}" if path else key
     if raw != key.encode():
         yield Noted(whole, "names are no UTF-8, and read as Latin-1")
     try:
         item = _opened(group, raw, h5py)
+        if isinstance(item, h5py.Group):
+            yield from _of_group(item, whole, name_of, above)
+        elif item is None:
+            yield Noted(whole, "links to other files are not followed")
+        elif item:
+            yield from _of_set(item, name_of(whole))
     except Exception as error:  # noqa: BLE001 h5py raises whatever it meets
         yield Refused(whole, f"it cannot be opened: {error}")
-        return
-    if isinstance(item, h5py.Group):
-        yield from _of_group(item, whole, h5py, above)
-    elif item is None:
-        yield Noted(whole, "links to other files are not followed")
-    elif item:
-        is_escaped = group.file.attrs.get(LAYOUT) == "named"
-        yield from _of_set(item, unescape(whole) if is_escaped else whole)
 
 
 def _opened(group: Any, raw: bytes, h5py: Any) -> Any:
@@ -140,13 +146,14 @@ def _opened(group: Any, raw: bytes, h5py: Any) -> Any:
 
 
 def _of_set(item: Any, name: str) -> Iterator[Found]:
-    if META in item.attrs:
-        yield Member(name, partial(read, item), json.loads(item.attrs[META]))
-        return
     meta = {}
     for key, value in attributes(item):
         if isinstance(value, Unreadable):
-            yield Refused(name, f"its attribute {key!r} cannot be read: {value.problem}")
+            which = f"attribute {key!r}" if key else "attributes"
+            yield Refused(name, f"its {which} cannot be read: {value.problem}")
+        elif key == META:
+            meta = _parsed(value)
+            break
         elif _is_kept(value):
             meta[key] = value
         else:
@@ -157,6 +164,15 @@ def _of_set(item: Any, name: str) -> Iterator[Found]:
     if any(not _is_nan(meta[key]) for key in _CODED & meta.keys()):
         yield Noted(name, _AS_STORED)
     yield Member(name, partial(read, item), meta)
+
+
+def _parsed(value: Any) -> dict[str, Any]:
+    """Return metadata that an export wrote as JSON; as an attribute what is none."""
+    with suppress(TypeError, ValueError):
+        found = json.loads(value)
+        if isinstance(found, dict):
+            return found
+    return {META: value}
 
 
 def _is_kept(value: Any) -> bool:

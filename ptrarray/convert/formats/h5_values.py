@@ -133,16 +133,25 @@ def attributes(item: Any) -> Iterator[tuple[str, Any]]:
     """Yield name and plain value of each attribute, or `Unreadable` for its value.
 
     References are left out, as they lead to other parts of the file only, and what says which
-    integers are dates.
+    integers are dates. Under an empty name comes that not even their names can be read.
     """
-    for key in item.attrs:
+    try:
+        keys = list(item.attrs)
+    except Exception as error:  # noqa: BLE001 h5py raises whatever it meets
+        yield "", Unreadable(str(error))
+        return
+    for key in keys:
         name = decoded(key) if isinstance(key, bytes) else key
         if name == DTYPE:
             continue
         try:
-            dtype = item.attrs.get_id(key).dtype
-            if not _has_references(dtype):
-                yield name, _plain(item.attrs[key], dtype)
+            value = item.attrs[key]
+            if isinstance(value, str | bytes):
+                yield name, value
+            elif isinstance(value, np.generic) and not value.dtype.hasobject:
+                yield name, value.tolist()
+            elif not _has_references(dtype := item.attrs.get_id(key).dtype):
+                yield name, _plain(value, dtype)
         except Exception as error:  # noqa: BLE001 h5py raises whatever it meets
             yield name, Unreadable(f"{type(error).__name__}: {error}")
 
@@ -168,7 +177,7 @@ def _has_references(dtype: np.dtype[Any]) -> bool:
 def _plain(value: Any, dtype: np.dtype[Any]) -> Any:
     if isinstance(import_h5py().check_vlen_dtype(dtype), np.dtype):
         return _listed(_apart(value, dtype, np.ndim(value) if value.dtype.hasobject else 0))
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value  # or Empty
 
 
 def _listed(value: Any) -> Any:

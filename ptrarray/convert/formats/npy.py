@@ -176,7 +176,7 @@ def _header(file: Any) -> bytes:
         raise BadInputError("it is cut off in its header")
     if version == (3, 0):  # of UTF-8: as what Python reads in the same way
         raw = raw.decode().encode("ascii", "backslashreplace")
-    return bytes(np.lib.format.magic(2, 0)) + len(raw).to_bytes(4, "little") + raw
+    return NPY_MAGIC + b"\2\0" + len(raw).to_bytes(4, "little") + bytes(raw)
 
 
 def _of_npz(path: str) -> Iterator[Member]:

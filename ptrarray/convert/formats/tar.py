@@ -65,6 +65,9 @@ def from_tar(
     return run(kind, paths, store, options)
 
 
+_errors: Any = tarfile  # which has more kinds of them than its stubs
+
+
 class _Info(tarfile.TarInfo):
     """A member; what cannot be read as one is noted on the archive."""
 
@@ -74,17 +77,16 @@ class _Info(tarfile.TarInfo):
         at = archive.fileobj.tell()
         try:
             info = super().fromtarfile(archive)
-        except tarfile.EmptyHeaderError:
+        except _errors.EmptyHeaderError:
             raise
-        except tarfile.EOFHeaderError:  # a block of zeros: two are the mark of an end
+        except _errors.EOFHeaderError:  # a block of zeros: two are the mark of an end
             archive.end = at if archive.end is None else archive.end
             raise
         except tarfile.HeaderError as error:
             archive.damaged = at if archive.damaged is None else archive.damaged
-            raise tarfile.InvalidHeaderError(str(error)) from error
+            raise _errors.InvalidHeaderError(str(error)) from error
         if archive.end is not None and archive.behind is None:
             archive.behind = at
-        archive.end = None
         return info
 
 
@@ -136,6 +138,8 @@ def _opened(path: str) -> Iterator[_Archive]:
     with ExitStack() as stack:
         raw = stack.enter_context(open(path, "rb"))  # noqa: PTH123 a path as it was given
         file = stack.enter_context(plain(raw))
+        if file.peek(4).startswith(b"PK\3\4"):
+            raise BadInputError("it is a zip: unzip it, or import npz if it has .npy files")
         mode: Any = "r:" if file.seekable() else "r|"
         yield stack.enter_context(_Archive.open(fileobj=file, mode=mode, ignore_zeros=True))
 
