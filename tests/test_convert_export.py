@@ -345,7 +345,7 @@ DATES = {
     "years": np.array(["2020", "NaT"], "M8[Y]"),
     "tens": np.array([7], "M8[10s]"),
     "spans": np.array([[5], [-1]], ">m8[ns]"),
-    "bare": np.array(3, "m8"),
+    "bare": np.array([3]).view("m8"),  # of no unit
     "none": np.zeros((0, 2), "M8[D]"),
     "fields": np.array([("2020-01-02", 1, [2, 3])], [("t", "M8[D]"), ("n", "u1"), ("d", "m8[h]", 2)]),
     "padded": np.zeros(2, np.dtype([("n", "u1"), ("t", ">M8[us]")], align=True)),
