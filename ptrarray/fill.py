@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import DTypeLike
 
 from ptrarray.errors import DuplicateNameError
+from ptrarray.intake.paths import absolute
 from ptrarray.jobs.run import count_workers, prepare, run_job
 from ptrarray.jobs.worker import FillJob, Task
 from ptrarray.reader import PointerArray
@@ -96,7 +96,7 @@ def fill(
     ...                   executor=executor)
     3
     """
-    place = str(Path(path).absolute())
+    place = str(absolute(path))
     n_workers = count_workers(processes, executor)
     others = {"attrs": attrs, "rows": rows, "masked": masked, "shard_size": shard_size}
     prepare(place, dtype, row_shape, others)

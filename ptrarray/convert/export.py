@@ -15,6 +15,7 @@ import numpy as np
 from ptrarray.convert.report import Failure, Report
 from ptrarray.errors import BadInputError
 from ptrarray.frames.flat import companions_of
+from ptrarray.intake.paths import absolute
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
@@ -122,7 +123,7 @@ def new_member(folder: Path, name: str) -> IO[bytes]:
 
 
 def _path(out: str | os.PathLike[str]) -> Path:
-    path = Path(out).absolute()
+    path = absolute(out)
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder to write in", str(path.parent))
     return path

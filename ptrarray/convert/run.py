@@ -17,6 +17,7 @@ from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.sink import Named, Sink, Tally, differences
 from ptrarray.convert.sources import Paths, Source
 from ptrarray.errors import StoreError
+from ptrarray.intake.paths import absolute
 from ptrarray.jobs.run import count_workers, prepare, run_job
 from ptrarray.jobs.worker import Report as ChunkReport
 from ptrarray.jobs.worker import Task, summarize
@@ -188,7 +189,7 @@ def run(
         What to do with each file once all is written.
     """
     _check(options)
-    place = str(Path(store).absolute())
+    place = str(absolute(store))
     n_workers = count_workers(options.get("processes"), options.get("executor"))
     files = sources.find(paths, kind.suffixes)
     named = sources.name_all(files, options.get("name") or _default_template(kind, len(files)))
