@@ -600,7 +600,12 @@ class PointerArray(Mapping[str, Array]):
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: dict[str, Any]
     ) -> Any:
-        return reductions.array_function(func, self._reducible(), args, kwargs)
+        result = reductions.array_function(func, self._reducible(), args, kwargs)
+        if result is NotImplemented and all(
+            issubclass(kind, (PointerArray, np.ndarray)) for kind in types
+        ):
+            raise reductions.no_function(func, self.path)
+        return result
 
     def _reducible(self) -> reductions.Living:
         """Return what a reduction works on: the flat array and the ranges of all arrays."""

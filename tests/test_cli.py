@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 import ptrarray
 from ptrarray.cli import main
+from ptrarray.cli.commands import _parser
 from ptrarray.creation import create
 from ptrarray.reader import open as open_store
 from ptrarray.writer import append
@@ -260,7 +262,11 @@ def test_get_into_missing_folder(run: Run, path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["paint"], ["ls"], ["get", "x.ptr"], ["ls", "a", "b", "c"], ["demo", "--processes", "0"]],
+    [
+        *([], ["paint"], ["ls"], ["get", "x.ptr"], ["ls", "a", "b", "c"]),
+        *(["ls", "a", "--nope"], ["get", "a", "b", "--out"], ["demo", "--processes", "0"]),
+        *(["export", "a", "--", "b", "--to", "npz"], ["import"], ["import", "npy", "a"]),
+    ],
     ids=" ".join,
 )
 def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -268,6 +274,59 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
         main(arguments)
     assert caught.value.code == 2
     assert capsys.readouterr().err.startswith("usage: ptrarray")
+
+
+# Any order ----------------------------------------------------------------------------------------
+
+
+def orders(positionals: list[str], options: list[list[str]]) -> list[list[str]]:
+    """Return the options at all places between positional arguments, and before a ``--``."""
+    found = []
+    for places in product(range(len(positionals) + 1), repeat=len(options)):
+        line: list[str] = []
+        for at in range(len(positionals) + 1):
+            for place, option in zip(places, options, strict=True):
+                line += option if place == at else []
+            line += positionals[at : at + 1]
+        found.append(line)
+    return [*found, [*chain(*options), "--", *positionals]]
+
+
+@pytest.mark.parametrize(
+    ("command", "positionals", "options"),
+    [
+        (["ls"], ["a.ptr", "utt1*"], [["--long"], ["--js"]]),
+        (["ls"], ["a.ptr"], [["-l"]]),
+        (["get"], ["a.ptr", "utt1"], [["--out", "x.npy"], ["--json"]]),
+        (["get"], ["a.ptr", "utt1"], [["--out=x.npy"]]),
+        (["repair"], ["a.ptr"], [["--to", "b.ptr"], ["--json"]]),
+        (["export"], ["a.ptr", "out"], [["--to", "npz"], ["--flat"]]),
+        (["pack"], ["a.ptr", "-"], [["--compression", "gz"], ["--level", "9"], ["--json"]]),
+        (["unpack"], ["-", "b.ptr"], [["--json"]]),
+        (["watch"], ["a.ptr"], [["--interval", "2"], ["--once"]]),
+        (["demo"], [], [["--processes", "2"], ["--out", "d"]]),
+        (["import", "npy"], ["a.npy", "b.npy", "a.ptr"], [["--name", "{stem}"], ["--masked"]]),
+        (["import", "pickles"], ["a", "b", "a.ptr"], [["--row-shape", "3,4"], ["--trust"]]),
+        (["import", "bigarray"], ["a", "a.ptr"], [["--json"]]),
+    ],
+)
+def test_options_stand_anywhere(
+    command: list[str], positionals: list[str], options: list[list[str]]
+) -> None:
+    lines = orders(positionals, options)
+    wanted = _parser().parse_args([*command, *chain(*options), *positionals])
+    assert len(lines) > 1
+    for line in lines:
+        assert _parser().parse_args([*command, *line]) == wanted, line
+
+
+def test_names_like_options(run: Run, tmp_path: Path) -> None:
+    with create(tmp_path / "a.ptr", dtype="u1") as writer:
+        writer["--long"] = [1]
+    for line in (["--", tmp_path / "a.ptr", "--long"], [tmp_path / "a.ptr", "--", "--long"]):
+        assert run("get", *line)[0] == 0
+        assert run("ls", *line) == (0, "--long\n", "")
+        assert run("ls", "--long", *line) == (0, "0  1  --long\n", "")
 
 
 # As a process -------------------------------------------------------------------------------------

@@ -166,7 +166,10 @@ def test_pandas_there_and_back(tmp_path: Path, out: Path) -> None:
     series.to_pickle(folder / "s.pkl")
     frame.to_pickle(folder / "f.pkl")
     store = tmp_path / "s.ptr"
-    convert.from_pickles(folder, store, processes=1, progress=False)
+    assert convert.from_pickles(folder, store, processes=1, progress=False).converted == 2
+    for kind in ("npz", "npy", "h5"):  # as many in all formats, though of more arrays
+        assert export(kind, store, out.with_name(kind)).converted == 2
+    assert len(np.load(out.with_name("npz")).files) == len(ptrarray.open(store)) > 2
     assert export("pickles", store, out) == Report(converted=2)
     assert sorted(path.name for path in out.iterdir()) == ["f.pkl", "s.pkl"]
     pd.testing.assert_series_equal(pd.read_pickle(out / "s.pkl"), series)
@@ -374,7 +377,7 @@ DATES = {
     "years": np.array(["2020", "NaT"], "M8[Y]"),
     "tens": np.array([7], "M8[10s]"),
     "spans": np.array([[5], [-1]], ">m8[ns]"),
-    "bare": np.array(3, "m8"),
+    "bare": np.array([3]).view("m8"),  # of no unit
     "none": np.zeros((0, 2), "M8[D]"),
     "fields": np.array([("2020-01-02", 1, [2, 3])], [("t", "M8[D]"), ("n", "u1"), ("d", "m8[h]", 2)]),
     "padded": np.zeros(2, np.dtype([("n", "u1"), ("t", ">M8[us]")], align=True)),

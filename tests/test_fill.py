@@ -145,6 +145,53 @@ def test_what_was_filled_is_on_the_disk(path: Path, threads: Executor) -> None:
     assert int.from_bytes(ends[1], "little") > RECORDS_AT
 
 
+def with_meta(n: int) -> Any:
+    meta.update(n=n)
+    return np.arange(n), meta
+
+
+def many_with_meta(n: int) -> dict[str, Any]:
+    about = {f"a{n}": {"n": [n]}, f"c{n}": {}}
+    arrays: dict[str, Any] = {name: np.arange(n) for name in (f"a{n}", f"b{n}", f"c{n}")}
+    return {**arrays, "meta": about, f"d{n}": ([n], {"n": -n})}
+
+
+meta: dict[str, int] = {}
+
+
+def test_metadata_of_named_arrays(path: Path, threads: Executor) -> None:
+    fill(path, with_meta, ramps(60), dtype="i8", progress=False, processes=1)
+    check_ramps(path, 60)
+    with open_store(path) as store:
+        assert {name: store.meta[name] for name in store} == {f"n{n}": {"n": n} for n in range(60)}
+    with pytest.raises(TaskError, match="metadata"):
+        fill(path, lambda n: ([n], {"a": object()}), {"x": 1}, executor=threads, progress=False)
+    with open_store(path) as store:
+        assert "x" not in store
+
+
+@pytest.mark.parametrize("dtype", ["i8", None])
+def test_metadata_in_a_mapping(path: Path, threads: Executor, dtype: str | None) -> None:
+    fill(path, many_with_meta, [1], dtype=dtype, executor=threads, progress=False)
+    fill(path, many_with_meta, [1, 2], executor=threads, progress=False, resume=True)
+    with open_store(path) as store:
+        found = {name: dict(store.meta[name]) for name in sorted(store)}
+    some = {"a1": {"n": [1]}, "a2": {"n": [2]}, "d1": {"n": -1}, "d2": {"n": -2}}
+    assert found == {"b1": {}, "b2": {}, "c1": {}, "c2": {}, **some}
+
+
+def test_an_array_may_be_called_meta(path: Path, threads: Executor) -> None:
+    fill(path, lambda n: {"meta": [n]}, [7], dtype="i8", executor=threads, progress=False)
+    with open_store(path) as store:
+        assert store["meta"].tolist() == [7]
+
+
+def test_metadata_of_a_name_that_is_not_returned(path: Path, threads: Executor) -> None:
+    with pytest.raises(TaskError, match="'b'"):
+        fill(path, lambda n: {"a": [n], "meta": {"b": {}}}, [1], dtype="i8", executor=threads,
+             progress=False)  # fmt: skip
+
+
 def test_existing_store_says_the_dtype(path: Path, threads: Executor) -> None:
     create(path, dtype="i2", row_shape=(2,)).close()
     tasks = {"a": [[1, 2]], "b": [[3, 4], [5, 6]]}

@@ -18,6 +18,7 @@ import numpy as np
 
 from ptrarray.cli import convert, watch
 from ptrarray.cli.demo import run_demo
+from ptrarray.cli.parser import Parser
 from ptrarray.cli.printing import (
     complain,
     describe,
@@ -68,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="ptrarray", description="A pointer-array database for variable-length numpy arrays."
     )
     # Not imported from the package, whose face is above this module.
@@ -104,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add("verify", _verify, "check every array against its checksum", on_store, printing)
     add("checkpoint", _checkpoint, "fold the journal into the index", on_store, printing)
     add("compact", _compact, "rewrite the data file without holes", on_store, printing)
-    _add_packs(add, on_store)
+    _add_packs(add, on_store, printing)
     repair = add("repair", _repair, "copy what is intact into a new store", on_store, printing)
     repair.add_argument("--to", type=Path, metavar="NEW", required=True, help="the new store")
     convert.add_commands(commands, on_store, printing)
@@ -112,14 +113,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_packs(add: Any, on_store: argparse.ArgumentParser) -> None:
-    pack = add("pack", _pack, "write the store as one file, a tar archive", on_store)
+def _add_packs(add: Any, *parents: argparse.ArgumentParser) -> None:
+    pack = add("pack", _pack, "write the store as one file, a tar archive", *parents)
     pack.add_argument("target", metavar="TARGET", help="the file to make, or - for stdout")
     pack.add_argument(
         "--compression", choices=tuple(CODECS), help="by default as TARGET's extension says"
     )
+    pack.add_argument("--level", type=int, metavar="N", help="how hard to compress, as 9")
     pack.add_argument("--overwrite", action="store_true", help="replace a file that is there")
-    unpack = add("unpack", _unpack, "make a store of a pack, or of a tar archive of a store")
+    text = "make a store of a pack, or of a tar archive of a store"
+    unpack = add("unpack", _unpack, text, *parents[1:])
     unpack.add_argument("source", metavar="SOURCE", help="the pack, or - for stdin")
     unpack.add_argument("directory", metavar="DIR", type=Path, help="the store to make")
 
@@ -294,10 +297,17 @@ def _repair(options: argparse.Namespace) -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
+    if options.target == "-":
+        if sys.stdout.isatty():
+            return complain("a pack is not for a terminal: redirect stdout, or name a file")
+        if options.json:
+            return complain("stdout cannot take both the pack and JSON: name a file")
     target = sys.stdout.buffer if options.target == "-" else Path(options.target)
-    if options.target == "-" and sys.stdout.isatty():
-        return complain("a pack is not for a terminal: redirect stdout, or name a file")
-    pack(options.store, target, options.compression, _wants_bar(options), options.overwrite)
+    how = options.compression, _wants_bar(options), options.overwrite, options.level
+    pack(options.store, target, *how)
+    if options.json:
+        nbytes = Path(options.target).stat().st_size
+        print_json({"path": options.target, "nbytes": nbytes})
     return 0
 
 
@@ -306,6 +316,9 @@ def _unpack(options: argparse.Namespace) -> int:
         return complain("no pack comes from a terminal: redirect stdin, or name a file")
     source = sys.stdin.buffer if options.source == "-" else Path(options.source)
     unpack(source, options.directory, _wants_bar(options))
+    if options.json:
+        with open_store(options.directory) as store:
+            print_json({"path": str(options.directory), "arrays": len(store)})
     return 0
 
 

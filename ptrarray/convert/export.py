@@ -15,6 +15,8 @@ import numpy as np
 from ptrarray.convert.escape import MARK, file_name
 from ptrarray.convert.report import Failure, Report
 from ptrarray.errors import BadInputError
+from ptrarray.frames.flat import companions_of
+from ptrarray.intake.paths import absolute
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
@@ -38,13 +40,13 @@ def opened(store: Store) -> Iterator[PointerArray]:
 
 def export(store: PointerArray, put: _Put, progress: bool) -> Report:
     """Put every array of a store, and its mask if it has one, where `put` puts it."""
-    report = Report()
+    report, companions = Report(), companions_in(store)
     with bar(progress=progress, total=len(store), unit=" arrays") as shown:
         for name, array in store.items():
             try:
                 for end, part in parts(array):
                     put(name + end, part)
-                report.converted += 1
+                report.converted += name not in companions
             except (BadInputError, OSError, ValueError) as error:
                 raise_if_disk(error)
                 report.failures.append(Failure(name, str(error)))
@@ -52,6 +54,16 @@ def export(store: PointerArray, put: _Put, progress: bool) -> Report:
     if store.masked:
         report.notes.append(f"masks are arrays of their own, NAME{MASK}; fill values are not kept")
     return report
+
+
+def companions_in(store: PointerArray) -> set[str]:
+    """Return the names of arrays that belong to a Series or DataFrame, which counts as one."""
+    found: set[str] = set()
+    for name in store:
+        about = store.meta[name].get("pandas")
+        if about is not None:
+            found.update(name + end for end in companions_of(about))
+    return found
 
 
 def parts(array: Any) -> Iterator[tuple[str, Any]]:
@@ -116,7 +128,7 @@ def new_member(folder: Path, name: str, suffix: str) -> IO[bytes]:
 
 
 def _path(out: str | os.PathLike[str]) -> Path:
-    path = Path(out).absolute()
+    path = absolute(out)
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder to write in", str(path.parent))
     return path

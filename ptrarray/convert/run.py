@@ -21,6 +21,7 @@ from ptrarray.convert.sink import Named, Sink, Tally, differences, fits
 from ptrarray.convert.sources import Paths, Source
 from ptrarray.creation import check_free, create, is_store, plan
 from ptrarray.errors import StoreError
+from ptrarray.intake.paths import absolute
 from ptrarray.jobs.run import count_workers, prepare, run_job
 from ptrarray.jobs.worker import Report as ChunkReport
 from ptrarray.jobs.worker import Task, summarize
@@ -241,7 +242,7 @@ def run(
         What to do with each file once all is written.
     """
     _check(options)
-    place = str(Path(store).absolute())
+    place = str(absolute(store))
     n_workers = count_workers(options.get("processes"), options.get("executor"))
     left_out = Counter[str]()
     files = sources.find(paths, kind.suffixes, left_out)

@@ -267,7 +267,7 @@ class _Way(NamedTuple):
 
 def _nothing(living: Living, working: np.dtype[Any]) -> Callable[[int], Any]:
     """Return what gives the mean or deviation of no rows."""
-    nan = np.timedelta64("NaT") if working.kind == "m" else np.nan
+    nan = np.array("NaT", working) if working.kind == "m" else np.nan
     return lambda position: np.ma.masked if living.is_masked else nan
 
 

@@ -11,7 +11,14 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from ptrarray.convert.export import Store, new_folder, new_member, opened, raise_if_disk
+from ptrarray.convert.export import (
+    Store,
+    companions_in,
+    new_folder,
+    new_member,
+    opened,
+    raise_if_disk,
+)
 from ptrarray.convert.files import Readable, open_plain
 from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.run import Kind, Member, Options, run
@@ -19,10 +26,8 @@ from ptrarray.convert.sources import Paths
 from ptrarray.convert.unpickle.inert import InertUnpickler
 from ptrarray.convert.unpickle.rebuild import Unreadable, rebuild
 from ptrarray.errors import BadInputError
-from ptrarray.frames.flat import companions_of
 from ptrarray.frames.series import to_pandas
 from ptrarray.progress import bar
-from ptrarray.reader import PointerArray
 
 # What unpicklers raise for input that makes no sense.
 DAMAGED = (
@@ -254,7 +259,7 @@ def to_pickles(store: Store, out: str | os.PathLike[str], *, progress: bool = Tr
     """
     with opened(store) as source, new_folder(out) as folder:
         report = Report()
-        companions = _companions(source)
+        companions = companions_in(source)
         names = [name for name in source if name not in companions]
         n_lost = 0
         with bar(progress=progress, total=len(names), unit=" arrays") as shown:
@@ -277,13 +282,3 @@ def to_pickles(store: Store, out: str | os.PathLike[str], *, progress: bool = Tr
 def _owned(value: Any) -> Any:
     """Return a value whose pickle has nothing of the store's file in it."""
     return np.array(value, subok=True) if isinstance(value, np.ndarray) else value
-
-
-def _companions(store: PointerArray) -> set[str]:
-    """Return the names of arrays that belong to a Series or DataFrame."""
-    found: set[str] = set()
-    for name in store:
-        about = store.meta[name].get("pandas")
-        if about is not None:
-            found.update(name + end for end in companions_of(about))
-    return found
