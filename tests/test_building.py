@@ -15,6 +15,7 @@ import pytest
 import ptrarray
 from ptrarray import convert
 from ptrarray.storage.system import building, files
+from ptrarray.storage.system.lock import lock_whole
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
 
@@ -34,6 +35,11 @@ def make(path: Path) -> None:
     ptrarray.create(path, dtype="i4").close()
 
 
+def replace(path: Path) -> None:
+    make(path)
+    ptrarray.dump([1], path, mode="w")
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """Return a store of one array."""
@@ -50,7 +56,7 @@ MAKERS: dict[str, Callable[[Path, Path], object]] = {
         path, dtype="i4", shard_size="1kB"
     ).close(),
     "dump": lambda path, source: ptrarray.dump([1], path),
-    "replace by dump": lambda path, source: (make(path), ptrarray.dump([1], path, mode="w")),
+    "replace by dump": lambda path, source: replace(path),
     "repair": lambda path, source: ptrarray.repair(source, path),
     "pack": lambda path, source: ptrarray.pack(source, path),
     "export a file": lambda path, source: convert.to_npz(source, path),
@@ -136,13 +142,13 @@ def test_where_there_are_no_locks_things_are_built_all_the_same(
 def test_what_is_taken_for_a_leftover_before_it_is_locked_is_begun_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, removed = building.lock_whole, list[str]()
+    removed = list[str]()
 
     def late(file: files.File) -> None:
         if len(removed) < 2:
             removed.append(file.path)
             building._remove_leftovers(tmp_path / "a.ptr")
-        lock(file)
+        lock_whole(file)
 
     monkeypatch.setattr(building, "lock_whole", late)
     make(tmp_path / "a.ptr")
