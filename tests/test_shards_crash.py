@@ -232,11 +232,11 @@ def test_order_where_a_shard_is_made(judge: Judge, place: Path) -> None:
 
 
 @pytest.mark.parametrize("n_more", range(1, 13, 2))
-@pytest.mark.parametrize("adds", [False, True], ids=["deletes", "adds"])
-def test_order_after_a_kill(adds: bool, n_more: int, judge: Judge, place: Path) -> None:
+@pytest.mark.parametrize("what", ["adds", "deletes", "settles"])
+def test_order_after_a_kill(what: str, n_more: int, judge: Judge, place: Path) -> None:
     """What a killed writer left unflushed is known to the next one."""
-    root = place / f"killed-{adds}-{n_more}"
-    check_order(tell(partial(killed, n_more=n_more, adds=adds), root), judge)
+    root = place / f"killed-{what}-{n_more}"
+    check_order(tell(partial(killed, n_more=n_more, what=what), root), judge)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -128,16 +129,25 @@ def rolled_over(story: Story) -> None:
     story.write(writer, h=ints(110))
 
 
-def killed(story: Story, n_more: int, *, adds: bool) -> None:
-    """A process is killed while it commits in the other direction; others go on."""
+def killed(story: Story, n_more: int, what: str) -> None:
+    """A process is killed while it commits in the other direction, or settles; others go on."""
     writer = begun(story)
     story.write(writer, f=ints(2))
-    if adds:
+    if what == "adds":
         story.delete(writer, "a")
+    if what == "settles":
+        story.write(writer, a=ints(2, 3))
     doomed = ptrarray.append(story.path)
-    add, delete = lambda: doomed.write({"x": ints(2, 1)}), lambda: doomed.__delitem__("a")
-    story.killed(add if adds else delete, n_more)
-    story.delete(writer, "b")
+    calls: dict[str, Callable[[], object]] = {
+        "adds": lambda: doomed.write({"x": ints(2, 1)}),
+        "deletes": lambda: doomed.__delitem__("a"),
+        "settles": doomed.flush,
+    }
+    story.killed(calls[what], n_more)
+    if what == "settles":
+        story.write(writer, a=ints(2, 4))
+    if what != "deletes":
+        story.delete(writer, "b")
     story.write(writer, g=ints(3, 1))
     story.delete(writer, "c")
 
