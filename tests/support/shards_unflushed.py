@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,17 +11,17 @@ from ptrarray.writer import store_of
 from tests.support.crash_workloads import ints
 from tests.support.story import Story, Workload, with_attrs
 
-SHARD_NBYTES = 500
+SHARD_NBYTES = 2000
 
 Writer = ptrarray.PointerArrayWriter
 
 
 def begun(story: Story, *, durable: bool = False) -> Writer:
-    """Make three shards, all flushed."""
+    """Make three shards, all flushed, of which the last has room."""
     writer = story.create(shard_size=SHARD_NBYTES, durable=durable, attrs={"rate": 1})
-    story.write(writer, a=ints(60), b=ints(5))
-    story.write(writer, c=ints(90), d=ints(4))
-    story.write(writer, e=ints(3))
+    story.write(writer, a=ints(300), b=ints(5))
+    story.write(writer, c=ints(350), d=ints(4))
+    story.write(writer, e=ints(100))
     story.flush(writer)
     assert len(ptrarray.open(story.path).shards) == 3
     return writer
@@ -28,7 +29,7 @@ def begun(story: Story, *, durable: bool = False) -> Writer:
 
 def point(story: Story, writer: Writer, name: str, start: int) -> None:
     """Give rows of the first shard one more name."""
-    rows = ints(60)[start : start + 3].tobytes()
+    rows = ints(300)[start : start + 3].tobytes()
     story.commit(lambda: writer.point(name, start, start + 3), story.now | {name: rows})
 
 
@@ -71,8 +72,8 @@ def filled_late(story: Story) -> None:
     rows = [ints(20, seed) for seed in range(2)]
     for block, some in zip(blocks, rows, strict=True):
         block.__enter__()[...] = some
-    story.write(other, b=ints(90))
-    story.write(other, c=ints(90))
+    story.write(other, b=ints(350))
+    story.write(other, c=ints(350))
     story.flush(other)
     story.write(other, d=ints(2))
     for name, block, some in zip("xy", blocks, rows, strict=True):
@@ -122,29 +123,38 @@ def rolled_over(story: Story) -> None:
     """The next shard is made while an older one is not flushed."""
     writer = begun(story)
     story.delete(writer, "a")
-    story.write(writer, f=ints(110))
-    story.write(writer, g=ints(110))
+    story.write(writer, f=ints(350))
+    story.write(writer, g=ints(350))
     story.delete(writer, "c")
-    story.write(writer, h=ints(110))
+    story.write(writer, h=ints(350))
 
 
-def killed(story: Story, n_more: int, *, adds: bool) -> None:
-    """A process is killed while it commits in the other direction; others go on."""
+def killed(story: Story, n_more: int, what: str) -> None:
+    """A process is killed while it commits in the other direction, or settles; others go on."""
     writer = begun(story)
     story.write(writer, f=ints(2))
-    if adds:
+    if what == "adds":
         story.delete(writer, "a")
+    if what == "settles":
+        story.write(writer, a=ints(2, 3))
     doomed = ptrarray.append(story.path)
-    add, delete = lambda: doomed.write({"x": ints(2, 1)}), lambda: doomed.__delitem__("a")
-    story.killed(add if adds else delete, n_more)
-    story.delete(writer, "b")
+    calls: dict[str, Callable[[], object]] = {
+        "adds": lambda: doomed.write({"x": ints(2, 1)}),
+        "deletes": lambda: doomed.__delitem__("a"),
+        "settles": doomed.flush,
+    }
+    story.killed(calls[what], n_more)
+    if what == "settles":
+        story.write(writer, a=ints(2, 4))
+    if what != "deletes":
+        story.delete(writer, "b")
     story.write(writer, g=ints(3, 1))
     story.delete(writer, "c")
 
 
 def full_meanwhile(story: Story) -> None:
     """Another process commits to a shard after it was found full, and before the next is made."""
-    writer = story.create(shard_size=4 * SHARD_NBYTES)
+    writer = story.create(shard_size=SHARD_NBYTES)
     story.write(writer, a=ints(400))
     story.write(writer, b=ints(250))
     story.flush(writer)
