@@ -26,7 +26,8 @@ import ptrarray
 from ptrarray import PointerArrayWriter
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.system import lock
-from tests.support.checks import check_same_elements
+from ptrarray.storage.system.files import File
+from tests.support.checks import check_same_elements, ints
 from tests.support.processes import FORK
 from tests.support.story import booted, hidden
 
@@ -315,7 +316,7 @@ def test_what_a_refresh_brings_may_be_changed(path: Path) -> None:
         store["a"][...] = 7
         writer["later"] = [3]
         ended(writer)
-        check(path, {"a": np.array([7, 7], "i4"), "later": np.array([3], "i4")})
+        check(path, {"a": ints(7, 7), "later": ints(3)})
 
 
 def test_rows_that_are_not_there_are_missed_without_a_checksum(path: Path) -> None:
@@ -352,6 +353,41 @@ def test_a_file_system_that_cannot_tell_who_lives(
         assert {*ptrarray.open(path)} == {"x", "y"}
 
 
+def test_new_rows_wait_for_no_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody who has rows mapped has them; nor does one more name wait."""
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer["a"] = [1, 2, 3]
+        ptrarray.checkpoint(path)
+        with ptrarray.open(path, "r+") as store:
+            syncs = count_syncs(monkeypatch)
+            writer["next"] = [4]
+            writer["large"] = np.zeros(20_000, "i4")
+            writer.point("p", 0, 2)
+            writer.meta["a"] = {"k": 1}
+            assert syncs == []
+            writer.write({"b": [5]}, start=30_000)
+            assert syncs == [str(path / "data.bin")]
+            assert store["a"].tolist() == [1, 2, 3]
+
+
+def count_syncs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    syncs: list[str] = []
+    monkeypatch.setattr(File, "sync", lambda file: syncs.append(file.path))
+    return syncs
+
+
+def test_rows_of_a_deleted_array_that_a_view_has(path: Path) -> None:
+    writer = ptrarray.create(path, dtype="i4")
+    writer.write({"z": [1, 2, 3], "y": [4]})
+    view = ptrarray.open(path, "r+")["z"]
+    del writer["z"]
+    writer.write({"x": [5, 6]}, start=1)
+    view[...] = 7
+    writer["later"] = [8]
+    ended(writer)
+    check(path, {"x": ints(7, 7), "y": ints(4), "later": ints(8)})
+
+
 def change_when_told(rows: Array, told: Connection) -> None:
     told.recv()
     rows[...] = 7
@@ -373,7 +409,7 @@ def test_a_child_of_a_fork_may_change_rows_as_well(path: Path) -> None:
     process.join()
     writer["later"] = [3]
     ended(writer)
-    check(path, {"x": np.array([7, 7], "i4"), "later": np.array([3], "i4")})
+    check(path, {"x": ints(7, 7), "later": ints(3)})
 
 
 # another boot id, and no restart ----------------------------------------------------------------------
@@ -391,14 +427,18 @@ def base_and_writer(path: Path) -> PointerArrayWriter:
     return writer
 
 
-def test_the_commits_of_a_living_writer_are_not_cut_off(path: Path) -> None:
+def test_the_commits_of_a_living_writer_are_not_cut_off(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two containers that share a store each have a boot id of their own, on one machine."""
     one = base_and_writer(path)
+    syncs = count_syncs(monkeypatch)
     with booted(2):
         assert list(ptrarray.open(path)) == ["base", *"abcd"]
         two = ptrarray.append(path)
         assert list(two) == ["base", *"abcd"]
         two["e"] = [5]
+    assert syncs == []  # there is nothing to recover from
     one["f"] = [6]
     with booted(3), ptrarray.open(path) as store, ptrarray.append(path) as three:
         assert list(store) == list(three) == ["base", *"abcdef"]
