@@ -345,8 +345,8 @@ def test_new_rows_wait_for_no_disk(path: Path, monkeypatch: pytest.MonkeyPatch) 
     with ptrarray.create(path, dtype="i4") as writer:
         writer["a"] = [1, 2, 3]
         ptrarray.checkpoint(path)
-        with ptrarray.open(path, "r+") as store:
-            syncs = count_syncs(monkeypatch)
+        syncs = count_syncs(monkeypatch)
+        with ptrarray.open(path, "r+") as store:  # all is on the disk
             writer["next"] = [4]
             writer["large"] = np.zeros(20_000, "i4")
             writer.point("p", 0, 2)
