@@ -5,12 +5,16 @@ BIN := $(VENV)/bin
 REPEAT ?= 3
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check docs bench format clean
+# The newest Python there is, for check-newest.
+NEWEST ?= $(firstword $(foreach v,3.15 3.14 3.13 3.12 3.11,$(shell python$(v) -c 'print("python$(v)")' 2>/dev/null)))
+
+.PHONY: help demo test check check-oldest check-newest test-extras docs bench format clean
 
 help:
 	@echo "make demo    fill and read a store with Python's own standard library"
 	@echo "make test    run the tests, with the examples in docstrings and README"
 	@echo "make check   formatting, lint, types, then the tests"
+	@echo "make test-extras  the tests with the oldest releases of all packages, and with the newest"
 	@echo "make docs    build the site of the documents in site/, and refuse broken links"
 	@echo "make bench   measure beside other stores (three quarters of an hour), write benchmarks/RESULTS.md"
 	@echo "make format  reformat the sources"
@@ -34,6 +38,22 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory test
 
+# In virtual environments of their own, made anew, as what is installed is what is tried. A warning
+# that packages of some release give is no failure there.
+check-oldest:
+	$(PYTHON) -m venv --clear .venv-oldest
+	$(PYTHON) tests/support/oldest.py > .venv-oldest/oldest.txt
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' --requirement .venv-oldest/oldest.txt
+	.venv-oldest/bin/python -m pytest -n auto
+
+check-newest:
+	$(NEWEST) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[test]'
+	.venv-newest/bin/python -m pip list --disable-pip-version-check
+	.venv-newest/bin/python -m pytest -n auto
+
+test-extras: check-oldest check-newest
+
 # Written first, so that what is built is what the parser says; a test fails when the file is stale.
 docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
@@ -56,5 +76,5 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-newest site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,6 +23,7 @@ from ptrarray.storage.shards.create import create_any, replace_any
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.snapshot import FILE_NAMES
 from ptrarray.storage.system import files
+from ptrarray.storage.writing.transactions import asked
 from ptrarray.writer import PointerArrayWriter, append, store_of
 
 MODES = ("x", "w", "a")
@@ -47,7 +48,8 @@ def create(
     path : path-like
         Where; by convention ends in ``.ptr``.
     dtype : dtype, optional
-        Of the elements: any of fixed width without Python objects. Left out,
+        Of the elements: any of fixed width without Python objects, those of
+        ml_dtypes among them, also by name, as in ``"bfloat16"``. Left out,
         each array keeps its own dtype and shape (a *mixed* store).
     row_shape : tuple of int or None
         Shape of one row; an array has shape ``(length, *row_shape)``. None:
@@ -105,18 +107,51 @@ def create(
     """
     directory = absolute(path)
     check_choice("mode", mode, MODES, str(directory))
-    layout = _layout(dtype, row_shape, masked=bool(masked))
-    header = new_header(layout, integer("rows", rows), checked(attrs))
-    shard_nbytes = None if shard_size is None else _shard_nbytes(shard_size, header)
+    header, shard_nbytes = plan(dtype, row_shape, rows, attrs, masked, shard_size)
     try:
         create_any(directory, header, shard_nbytes)
     except StoreExistsError:
-        if mode == "x" or not is_store(directory):
+        check_free(directory)
+        if mode == "x":
             raise
         if mode == "a":
             return _append_same(directory, durable, header, shard_nbytes)
         replace_any(directory, header, shard_nbytes)
     return append(directory, durable)
+
+
+def plan(
+    dtype: npt.DTypeLike | None = None,
+    row_shape: tuple[int, ...] | int | None = (),
+    rows: int = 0,
+    attrs: Mapping[str, Any] | None = None,
+    masked: bool = False,
+    shard_size: str | int | None = None,
+) -> tuple[IndexHeader, int | None]:
+    """Return the facts of the store that `create` makes of these, and the size of its shards.
+
+    Raises
+    ------
+    BadInputError
+        As `create` does.
+    """
+    layout = _layout(dtype, row_shape, masked=bool(masked))
+    header = new_header(layout, integer("rows", rows), checked(attrs))
+    return header, None if shard_size is None else _shard_nbytes(shard_size, header)
+
+
+def check_free(directory: Path) -> None:
+    """Check that there is a store at a path, or nothing.
+
+    Raises
+    ------
+    StoreExistsError
+        If there is anything else.
+    """
+    if files.exists(directory) and not is_store(directory):
+        raise StoreExistsError(
+            f"{directory} exists and is not a store: choose another path", path=str(directory)
+        )
 
 
 def _shard_nbytes(shard_size: str | int, header: IndexHeader) -> int:
@@ -198,8 +233,7 @@ def _check_same(writer: PointerArrayWriter, wanted: IndexHeader) -> None:
             found=found.layout,
             expected=wanted.layout,
         )
-    with store.locked():
-        n_rows = store.snapshot().n_rows
+    n_rows = asked(store, lambda: store.snapshot().n_rows)
     if wanted.n_rows > n_rows:
         raise BadInputError(
             f"{writer.path} has {n_rows} rows; a store is sized only when it is made, "

@@ -17,6 +17,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -129,6 +131,20 @@ class TaskError(StoreError):
 
     task: Any
     worker_traceback: str
+
+
+@contextmanager
+def after(error: BaseException | None, path: str) -> Iterator[None]:
+    """Close a store at the end of a ``with`` block, which may have raised an error of its own.
+
+    That one is what the caller has to see: what fails here becomes a note on it.
+    """
+    try:
+        yield
+    except (StoreError, OSError) as failure:
+        if error is None:
+            raise
+        error.add_note(f"then {path} could not be closed: {failure}")
 
 
 def import_extra(module: str, message: str, kind: type[Exception] = ImportError) -> Any:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import DTypeLike
 
 from ptrarray.errors import DuplicateNameError
+from ptrarray.intake.paths import absolute
 from ptrarray.jobs.run import count_workers, prepare, run_job
 from ptrarray.jobs.worker import FillJob, Task
 from ptrarray.reader import PointerArray
@@ -50,11 +50,15 @@ def fill(
     tasks : mapping or iterable
         A mapping from name to argument: the function returns the array of that name. Or an
         iterable of arguments, read as they are needed: the function returns a mapping from
-        name to array.
+        name to array. In either case it may return ``(array, meta)`` in place of an array,
+        with its metadata; and a mapping may have all metadata under ``"meta"``, as a mapping
+        from name to metadata.
     dtype, row_shape, attrs, rows, masked, shard_size
         As for `create`. Without `dtype`, a store that is there is taken as it is.
     processes : int, optional
-        Number of worker processes; by default one for each core this process may use.
+        Number of worker processes; by default one for each core this process may use. In a
+        worker of a `multiprocessing.Pool`, which may start no processes, this process does
+        the work.
     progress : bool
         Show a bar with arrays/s and MB/s.
     resume : bool
@@ -92,7 +96,7 @@ def fill(
     ...                   executor=executor)
     3
     """
-    place = str(Path(path).absolute())
+    place = str(absolute(path))
     n_workers = count_workers(processes, executor)
     others = {"attrs": attrs, "rows": rows, "masked": masked, "shard_size": shard_size}
     prepare(place, dtype, row_shape, others)

@@ -16,7 +16,7 @@ from ptrarray.storage.store.opened import load
 from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_file
-from ptrarray.storage.system.compressors import CODECS, Codec, named
+from ptrarray.storage.system.compressors import CODECS, Codec, at_level, named
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.streams import compressing, reader_of, writer_to
 
@@ -33,6 +33,7 @@ def pack(
     compression: str | None = None,
     progress: bool = False,
     overwrite: bool = False,
+    level: int | None = None,
 ) -> None:
     """Write a store as one file, without its holes: a tar archive.
 
@@ -52,6 +53,10 @@ def pack(
         Whether to show a bar.
     overwrite : bool
         Whether a file that is at the path is replaced.
+    level : int, optional
+        How hard to compress, as the library means it: 0 to 9 for ``'gz'`` (6
+        by default) and ``'xz'`` (6), 1 to 9 for ``'bz2'`` (9), 1 to 22 for
+        ``'zst'`` (3).
 
     Raises
     ------
@@ -60,6 +65,8 @@ def pack(
     StoreExistsError
         If there is something at the target's path: with `overwrite`, if that
         is a directory.
+    BadInputError
+        For a level that the compression has not, or without a compression.
     CorruptStoreError
         If an array does not match its checksum. Then no file is made; a handle
         has got a part of the pack, which no reader takes for a whole one.
@@ -90,10 +97,10 @@ def pack(
     store = absolute(path)
     codec = None if compression is None else named(compression)
     if not isinstance(target, _PATHS):
-        _pack(store, writer_to(target), codec, progress=progress)
+        _pack(store, writer_to(target), at_level(codec, level), progress=progress)
         return
     file = absolute(os.fsdecode(target))
-    codec = codec or _codec_of(file)
+    codec = at_level(codec or _codec_of(file), level)
     with new_file(file, _taken, overwrite=overwrite) as made:
         _pack(store, _appending(made), codec, progress=progress)
 

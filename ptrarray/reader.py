@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import reductions
-from ptrarray.errors import BadInputError
+from ptrarray.errors import BadInputError, after
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
 from ptrarray.frames.series import to_series
@@ -22,6 +22,7 @@ from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
+from ptrarray.rows.widened import widened
 from ptrarray.storage.shards.opened import divided, load_any
 from ptrarray.storage.shards.upkeep import check_any
 from ptrarray.storage.store.opened import Closed, Opened
@@ -153,8 +154,9 @@ class PointerArray(Mapping[str, Array]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        with after(error, self.path):
+            self.close()
 
     def __repr__(self) -> str:
         if self.closed:
@@ -598,7 +600,12 @@ class PointerArray(Mapping[str, Array]):
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: dict[str, Any]
     ) -> Any:
-        return reductions.array_function(func, self._reducible(), args, kwargs)
+        result = reductions.array_function(func, self._reducible(), args, kwargs)
+        if result is NotImplemented and all(
+            issubclass(kind, (PointerArray, np.ndarray)) for kind in types
+        ):
+            raise reductions.no_function(func, self.path)
+        return result
 
     def _reducible(self) -> reductions.Living:
         """Return what a reduction works on: the flat array and the ranges of all arrays."""
@@ -611,7 +618,7 @@ class PointerArray(Mapping[str, Array]):
                 expected="a store of one dtype",
             )
         rows = reductions.MaskedRows(*opened.parts()) if opened.layout.masked else opened.rows
-        return reductions.Living(rows, *opened.columns())
+        return reductions.Living(widened(rows), *opened.columns())
 
     def reduce(
         self, ufunc: np.ufunc, *, axis: int | None = 0, dtype: npt.DTypeLike | None = None
@@ -635,7 +642,9 @@ class PointerArray(Mapping[str, Array]):
         Notes
         -----
         Living rows are those of some array: holes do not count, and rows with
-        two names count once. Reads each row once, in bounded memory.
+        two names count once. Reads each row once, in bounded memory. Floats are
+        added up pairwise, whatever the row shape, and the result depends on the
+        rows and their order alone.
 
         Examples
         --------
@@ -663,6 +672,11 @@ class PointerArray(Mapping[str, Array]):
         ------
         BadInputError
             If an array is empty and the ufunc has no identity; names it.
+
+        Notes
+        -----
+        Floats are added up pairwise, whatever the row shape, and the result of
+        an array depends on that array alone.
 
         Examples
         --------

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+    ValuesView,
+)
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -11,22 +19,26 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import BadInputError, ClosedStoreError
+from ptrarray.errors import BadInputError, ClosedStoreError, CorruptStoreError, after
 from ptrarray.format import names as naming
 from ptrarray.format.layouts import ROWS, Kind
+from ptrarray.frames.flat import companions_of
 from ptrarray.intake.batch import from_mapping, from_ragged
 from ptrarray.intake.numbers import count, integer
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.types import Array
-from ptrarray.storage.shards.opened import open_any
+from ptrarray.storage.shards.opened import load_any, open_any
 from ptrarray.storage.shards.target import open_writable
 from ptrarray.storage.store.opened import Opened
+from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.storage.system.files import process_id
+from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.allocation import allocated
 from ptrarray.storage.writing.target import Writable
 from ptrarray.storage.writing.transactions import unknown
-from ptrarray.views.catalog import Attrs, MetaOfWriter, Pointers, encoded
+from ptrarray.views.arrays import Arrays, Items, Values
+from ptrarray.views.catalog import Attrs, Meta, MetaOfWriter, Pointers, encoded
 
 
 def append(path: str | os.PathLike[str], durable: bool = False) -> PointerArrayWriter:
@@ -87,7 +99,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     that a name is new costs about 0.2 microseconds for each shard; reading an
     array, or ``len``, about 40 for each. Deleting names of several shards is a
     commit in each of them. The call that finds the last shard full waits until
-    that shard is on the disk.
+    that shard is on the disk. So does the first call that changes an older
+    shard after others were written, and the first that writes after it: it is
+    faster to write many arrays and then delete many than to take turns.
 
     Examples
     --------
@@ -116,8 +130,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        with after(error, self.path):
+            self.close()
 
     def __repr__(self) -> str:
         what = "closed" if self.closed else self._store().layout.describe()
@@ -152,7 +167,16 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
         Nothing committed depends on it. If the journal has outgrown a quarter
         of the index, it is folded into the index, which makes the next open
-        fast and syncs everything. If not, nothing is synced: see `flush`.
+        fast and syncs everything. If not, nothing is synced: see `flush`. On a
+        full disk, say, it is left for whoever closes the store later.
+
+        Raises
+        ------
+        CorruptStoreError
+            If the index is damaged.
+        OSError
+            If what was committed could not be synced. Where a ``with`` block
+            has raised an error of its own, this is a note on that one.
         """
         close_leaving(self, 0)
 
@@ -194,7 +218,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         """What the user keeps with the store: a mapping, each change committed at once.
 
         Keys are str; values what msgpack keeps: None, bool, int, float, str,
-        bytes, and lists and dicts of those.
+        bytes, and lists and dicts of those. Numbers of numpy are kept as
+        Python's, tuples as lists; dates have to be made text.
 
         Examples
         --------
@@ -220,10 +245,12 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ----------
         arrays : mapping from str to array_like of shape (length, *row_shape)
             Of any shape in a shaped store, of any dtype and shape in a mixed
-            one. Masked arrays only into a store with masks. Cast as numpy's
-            ``same_kind`` allows, and integers to integers of any width, where
-            no value changes. C-contiguous arrays of the store's dtype are
-            written from where they are, not copied.
+            one. Masked arrays only into a store with masks; nothing with
+            labels that would be lost, such as a Series. Cast as numpy's
+            ``same_kind`` allows, and integers to integers of any width, but no
+            integer, date or text may change. Floats may be rounded to narrower
+            ones, not made infinite. C-contiguous arrays of the store's dtype
+            are written from where they are, not copied.
         start : int, optional
             First row they take. By default the next free one.
         overwrite : bool
@@ -418,12 +445,19 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         bounds = self._checked(integer, "start", start), self._checked(integer, "end", end)
         transactions.point(self._store(), raw, *bounds, overwrite=overwrite)
 
+    @whole
     def __delitem__(self, name: str) -> None:
-        """Delete a name; its rows become a hole unless another name has them."""
+        """Delete a name; its rows become a hole unless another name has them.
+
+        With a Series or DataFrame that was imported, its index and all else
+        that belongs to it goes in the same commit.
+        """
         raw = encoded(name)
         if raw is None:
             raise unknown(name, self.path)
-        transactions.delete(self._store(), [raw])
+        store = self._store()
+        with store.locked():
+            transactions.delete(store, [raw, *_companions(store, raw)])
 
     def clear(self) -> None:
         """Delete all names in one commit. The rows stay, as a hole."""
@@ -431,6 +465,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
     # what is committed ---------------------------------------------------------------------
 
+    @whole
     def __getitem__(self, name: str) -> Array:
         """Return an array as a read-only view, as it is committed now."""
         raw = encoded(name)
@@ -452,10 +487,29 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.pointers)
 
+    def items(self) -> ItemsView[str, Array]:
+        """Return pairs of name and array in data order; iterated over, those of one moment.
+
+        The lock is taken once, at the beginning, and not kept: others, and
+        this writer, may change the store meanwhile. So with `values`, and
+        those of `pointers`, `meta` and `attrs`.
+        """
+        return Items(self, self._arrays)
+
+    def values(self) -> ValuesView[Array]:
+        """Return the arrays in data order; iterated over, those of one moment."""
+        return Values(self, self._arrays)
+
+    def _arrays(self) -> Arrays:
+        """Return all arrays as they are committed now."""
+        store = self._store()
+        return Arrays(transactions.asked(store, lambda: load_any(store.directory, "r")), None)
+
     @property
     def pointers(self) -> Pointers:
         """Mapping from name to `Pointer`, always as committed now."""
-        return Pointers(_Committed(self._path, self._store))
+        committed = _Committed(self._path, self._store)
+        return Pointers(committed, lambda: Pointers(committed.now()))
 
     @property
     def meta(self) -> MetaOfWriter:
@@ -463,7 +517,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
         ``writer.meta[name] = {...}`` replaces that of an array that is there.
         """
-        return MetaOfWriter(_Committed(self._path, self._store), self._store)
+        committed = _Committed(self._path, self._store)
+        return MetaOfWriter(committed, lambda: Meta(committed.now()), self._store)
 
 
 class _Committed:
@@ -475,22 +530,35 @@ class _Committed:
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         store = self._store()
-        with store.locked():
-            return store.find(name)
+        return transactions.asked(store, lambda: store.find(name))
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         store = self._store()
-        with store.locked():
-            return store.snapshot().meta(name)
+        return transactions.asked(store, lambda: store.snapshot().meta(name))
 
     def __len__(self) -> int:
         store = self._store()
-        with store.locked():
-            return len(store.snapshot())
+        return transactions.asked(store, lambda: len(store.snapshot()))
 
     def names(self) -> Iterator[bytes]:
-        # A snapshot of its own, for writing goes on while names are taken from it.
         return open_any(self._store().directory).names()
+
+    def now(self) -> Snapshot:
+        """Return what is committed now."""
+        # A snapshot of its own, for writing goes on while it is iterated over.
+        store = self._store()
+        return transactions.asked(store, lambda: open_any(store.directory))
+
+
+def _companions(store: Writable, name: bytes) -> list[bytes]:
+    """Return the names of what belongs to a Series or DataFrame."""
+    snapshot = store.snapshot()
+    try:
+        about = (snapshot.meta(name) or {}).get("pandas")
+    except CorruptStoreError:  # it can still be deleted
+        return []
+    names = [name + end.encode() for end in companions_of(about) if end.startswith("/.")]
+    return [companion for companion in names if snapshot.find(companion) is not None]
 
 
 def store_of(writer: PointerArrayWriter) -> Writable:

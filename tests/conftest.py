@@ -30,6 +30,17 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+BLOCKS = [
+    (module, name, getattr(module, name))
+    for module, names in (
+        (blocks, ("BLOCK_NBYTES", "CELL_ROWS", "POINTERS")),
+        (whole, ("VARIANCE_NBYTES", "FOLD_ELEMENTS", "SMALL_ELEMENTS", "BRANCHES")),
+        (each, ("LONG_ELEMENTS",)),
+    )
+    for name in names
+]
+
+
 @pytest.fixture(params=["mmap", "pread"])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a test once for each backend: what it opens without naming one has this one."""
@@ -76,14 +87,18 @@ def store(path: Path) -> Iterator[ptrarray.PointerArray]:
 @pytest.fixture(scope="module")
 def small_blocks() -> Iterator[None]:
     """Make some dozens of rows fill many blocks, of every kind."""
+    small = 200, 16, 5, 100, 8, 100, 4, 100
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "BLOCK_NBYTES", 200)
-        patch.setattr(blocks, "GATHER_BELOW_NBYTES", 60)
-        patch.setattr(blocks, "POINTERS", 5)
-        patch.setattr(whole, "VARIANCE_NBYTES", 100)
-        patch.setattr(whole, "FOLD_ELEMENTS", 8)
-        patch.setattr(each, "LONG_ELEMENTS", 100)
+        for (module, name, _), value in zip(BLOCKS, small, strict=True):
+            patch.setattr(module, name, value)
         yield
+
+
+@pytest.fixture
+def measured_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give blocks their sizes again in a module of small ones."""
+    for module, name, value in BLOCKS:
+        monkeypatch.setattr(module, name, value)
 
 
 @pytest.fixture(params=["journal", "index", "compacted", "repaired"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import ptrarray
 from ptrarray import BadInputError, PointerArrayWriter
@@ -177,6 +178,76 @@ def test_python_objects(path: Path, value: Any) -> None:
 
 def test_lists_of_different_lengths(path: Path) -> None:
     check_array_refused(make(path), [[1], [1, 2]], "cannot become an array")
+
+
+# labels -------------------------------------------------------------------------------------------
+
+
+class Labelled:
+    """An array of a library that is not here, as xarray's, with one of its attributes."""
+
+    def __init__(self, **labels: Any) -> None:
+        self.__dict__.update(labels)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.int32]:
+        return np.array([1, 2], np.int32)
+
+
+LABELLED = ("Series", "Series of the default index", "DataFrame", "Index", "Categorical", "list",
+            "coords", "columns")  # fmt: skip
+
+
+def labelled() -> dict[str, tuple[Any, str]]:
+    pd = pytest.importorskip("pandas")
+    series = pd.Series([1, 2], index=["a", "b"], name="n", dtype="i4")
+    return {
+        "Series": (series, "index"),
+        "Series of the default index": (pd.Series([1, 2], dtype="i4"), "index"),
+        "DataFrame": (pd.DataFrame({"a": [1, 2]}, dtype="i4"), "columns and index"),
+        "Index": (pd.Index([1, 2], name="n", dtype="i4"), "a name"),
+        "Categorical": (pd.Categorical([1, 2]), "categories"),
+        "list": ([series, series], "index"),
+        "coords": (Labelled(coords={}), "coords"),
+        "columns": (Labelled(columns=["a"]), "columns"),
+    }
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+def test_what_has_labels(path: Path, kind: str) -> None:
+    value, label = labelled()[kind]
+    check_array_refused(make(path), value, f"has {label}, which would be lost", "np.asarray")
+    store = make(path.with_suffix(".two"))
+    names = ["a", "b"][: len(np.asarray(value))]
+    offsets = list(range(len(names) + 1))
+    check_refused(store, lambda: store.write_ragged(names, value, offsets), f"has {label}")
+
+
+@pytest.mark.parametrize("layout", [{}, {"masked": True}, {"dtype": "i4", "row_shape": None}])
+@pytest.mark.parametrize("kind", LABELLED)
+def test_what_has_labels_into_arrays_of_any_shape(
+    path: Path, kind: str, layout: dict[str, Any]
+) -> None:
+    value, label = labelled()[kind]
+    with ptrarray.create(path, **layout) as writer:
+        with pytest.raises(BadInputError, match=f"has {label}, which would be lost"):
+            writer["a"] = value
+        assert not len(writer)
+
+
+def test_what_has_no_labels_of_its_own(path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    values = {
+        "index": pd.Index([1, 2]),
+        "range": pd.RangeIndex(2),
+        "array": pd.array([1, 2], dtype="Int32"),
+        "name": Labelled(name="/x", dims=("t",)),  # as h5py's
+        "method": Labelled(index=[].index),
+        "record": np.rec.array([(1,), (2,)], dtype=[("index", "i4")]).index,
+    }
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer.write(values)
+    with ptrarray.open(path) as store:
+        assert {name: len(array) for name, array in store.items()} == dict.fromkeys(values, 2)
 
 
 # ragged -------------------------------------------------------------------------------------------

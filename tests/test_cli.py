@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 
 import ptrarray
 from ptrarray.cli import main
+from ptrarray.cli.commands import _parser
 from ptrarray.creation import create
 from ptrarray.reader import open as open_store
 from ptrarray.writer import append
@@ -124,6 +127,56 @@ def test_get_out(run: Run, path: Path, tmp_path: Path) -> None:
     assert run_json(run, "get", path, "utt1", "--out", tmp_path / "x")["shape"] == [3, 2]
 
 
+RECORDS = np.ma.MaskedArray([(1, 2.5), (3, 4.5)], [(False, True), (False, False)], "i4,f8")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.ma.MaskedArray([1, 2], [False, True]), np.ma.MaskedArray([1, 2]), RECORDS],
+    ids=["masked", "nothing masked", "records"],
+)
+def test_get_out_of_a_masked_store(run: Run, tmp_path: Path, array: Any) -> None:
+    with create(tmp_path / "m.ptr", dtype=array.dtype, masked=True) as writer:
+        writer["a"] = array
+    out, mask_out = tmp_path / "x.npy", tmp_path / "x.mask.npy"
+    facts = run_json(run, "get", tmp_path / "m.ptr", "a", "--out", out)
+    assert (facts["out"], facts["mask_out"]) == (str(out), str(mask_out))
+    np.testing.assert_array_equal(np.load(out), np.ma.getdata(array))
+    np.testing.assert_array_equal(np.load(mask_out), np.ma.getmaskarray(array))
+    assert run("get", tmp_path / "m.ptr", "a")[0] == 0
+    run_json(run, "get", tmp_path / "m.ptr", "a")
+
+
+def test_get_out_replaces_a_file_at_the_end(
+    run: Run, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, link = tmp_path / "x.npy", tmp_path / "link.npy"
+    out.write_text("precious")
+    link.symlink_to(out)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        assert run("get", path, "utt1", "--out", out)[0] == 1
+    assert out.read_text() == "precious"
+    assert run("get", path, "utt1", "--out", link)[0] == 0
+    assert link.is_symlink()
+    assert np.load(out).shape == (3, 2)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.ptr", "link.npy", "x.npy"]
+    (tmp_path / "folder").mkdir()
+    code, _, errors = run("get", path, "utt1", "--out", tmp_path / "folder")
+    assert code == 1
+    assert f"{tmp_path / 'folder'}: " in errors
+
+
+def test_get_out_to_a_pipe(path: Path) -> None:
+    command = [sys.executable, "-m", "ptrarray", "get", path, "utt1", "--out", "/dev/stderr"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    np.testing.assert_array_equal(np.load(io.BytesIO(done.stderr)), np.ones((3, 2), "f4"))
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -184,6 +237,16 @@ def test_no_store(run: Run, tmp_path: Path, arguments: list[str]) -> None:
     assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_get_of_text_that_no_str_can_hold(run: Run, tmp_path: Path, options: list[str]) -> None:
+    with create(tmp_path / "s.ptr", dtype="U1") as writer:
+        writer["a"] = np.array([0x110000], "u4").view("U1")
+    code, out, errors = run("get", tmp_path / "s.ptr", "a", *options)
+    assert code == 1
+    assert "Traceback" not in out + errors
+    assert "array 'a' of <U1 has text that no str can hold: save it with --out" in errors
+
+
 def test_get_of_unknown_name(run: Run, path: Path) -> None:
     for name in ("utt3", "", "\udcff", "a\nb"):
         code, out, errors = run("get", path, name)
@@ -193,13 +256,17 @@ def test_get_of_unknown_name(run: Run, path: Path) -> None:
 
 def test_get_into_missing_folder(run: Run, path: Path, tmp_path: Path) -> None:
     target = tmp_path / "none" / "x.npy"
-    expected = f"ptrarray: {target}: No such file or directory\n"
+    expected = f"ptrarray: {target.parent}: no such folder to write in\n"
     assert run("get", path, "utt1", "--out", target) == (1, "", expected)
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["paint"], ["ls"], ["get", "x.ptr"], ["ls", "a", "b", "c"], ["demo", "--processes", "0"]],
+    [
+        *([], ["paint"], ["ls"], ["get", "x.ptr"], ["ls", "a", "b", "c"]),
+        *(["ls", "a", "--nope"], ["get", "a", "b", "--out"], ["demo", "--processes", "0"]),
+        *(["export", "a", "--", "b", "--to", "npz"], ["import"], ["import", "npy", "a"]),
+    ],
     ids=" ".join,
 )
 def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,6 +274,59 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
         main(arguments)
     assert caught.value.code == 2
     assert capsys.readouterr().err.startswith("usage: ptrarray")
+
+
+# Any order ----------------------------------------------------------------------------------------
+
+
+def orders(positionals: list[str], options: list[list[str]]) -> list[list[str]]:
+    """Return the options at all places between positional arguments, and before a ``--``."""
+    found = []
+    for places in product(range(len(positionals) + 1), repeat=len(options)):
+        line: list[str] = []
+        for at in range(len(positionals) + 1):
+            for place, option in zip(places, options, strict=True):
+                line += option if place == at else []
+            line += positionals[at : at + 1]
+        found.append(line)
+    return [*found, [*chain(*options), "--", *positionals]]
+
+
+@pytest.mark.parametrize(
+    ("command", "positionals", "options"),
+    [
+        (["ls"], ["a.ptr", "utt1*"], [["--long"], ["--js"]]),
+        (["ls"], ["a.ptr"], [["-l"]]),
+        (["get"], ["a.ptr", "utt1"], [["--out", "x.npy"], ["--json"]]),
+        (["get"], ["a.ptr", "utt1"], [["--out=x.npy"]]),
+        (["repair"], ["a.ptr"], [["--to", "b.ptr"], ["--json"]]),
+        (["export"], ["a.ptr", "out"], [["--to", "npz"], ["--flat"]]),
+        (["pack"], ["a.ptr", "-"], [["--compression", "gz"], ["--level", "9"], ["--json"]]),
+        (["unpack"], ["-", "b.ptr"], [["--json"]]),
+        (["watch"], ["a.ptr"], [["--interval", "2"], ["--once"]]),
+        (["demo"], [], [["--processes", "2"], ["--out", "d"]]),
+        (["import", "npy"], ["a.npy", "b.npy", "a.ptr"], [["--name", "{stem}"], ["--masked"]]),
+        (["import", "pickles"], ["a", "b", "a.ptr"], [["--row-shape", "3,4"], ["--trust"]]),
+        (["import", "bigarray"], ["a", "a.ptr"], [["--json"]]),
+    ],
+)
+def test_options_stand_anywhere(
+    command: list[str], positionals: list[str], options: list[list[str]]
+) -> None:
+    lines = orders(positionals, options)
+    wanted = _parser().parse_args([*command, *chain(*options), *positionals])
+    assert len(lines) > 1
+    for line in lines:
+        assert _parser().parse_args([*command, *line]) == wanted, line
+
+
+def test_names_like_options(run: Run, tmp_path: Path) -> None:
+    with create(tmp_path / "a.ptr", dtype="u1") as writer:
+        writer["--long"] = [1]
+    for line in (["--", tmp_path / "a.ptr", "--long"], [tmp_path / "a.ptr", "--", "--long"]):
+        assert run("get", *line)[0] == 0
+        assert run("ls", *line) == (0, "--long\n", "")
+        assert run("ls", "--long", *line) == (0, "0  1  --long\n", "")
 
 
 # As a process -------------------------------------------------------------------------------------

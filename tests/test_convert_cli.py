@@ -48,7 +48,7 @@ def test_import_pickles(run: Run, folder: Path, store: Path) -> None:
         "failures": [
             {
                 "source": str(folder / "a.pkl"),
-                "problem": "'a' is in the store already; resume=True skips it",
+                "problem": "'a' is in the store already; leave out --no-resume to skip it",
             },
             {"source": str(folder / "b.pkl"), "problem": "a str is no array"},
         ],
@@ -115,6 +115,47 @@ def test_remove_source(run: Run, folder: Path, store: Path) -> None:
     code, out, _ = run("import", "pickles", folder, store, "--remove-source")
     assert (code, out) == (0, f"{store}: 0 converted, 1 skipped, 1 sources removed\n")
     assert list(folder.iterdir()) == []
+
+
+def test_messages_name_options(run: Run, folder: Path, store: Path, tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    more = dump(folder.parent / "more" / "a.pkl", 1.5)
+    assert "with --name '{parent}/{stem}' or" in run("import", "pickles", folder, more, store)[2]
+    run("import", "pickles", folder, store)
+    for value, options in (
+        (np.ma.MaskedArray([1], [True]), []),
+        (pd.Series([1.5], index=["k"]), ["--dtype", "f8"]),
+        (Traitor(tmp_path / "canary"), []),
+        (1, ["--no-resume"]),
+    ):
+        dump(folder / "a.pkl", value)
+        place = store if "--no-resume" in options else store.with_name("b.ptr")
+        code, _, errors = run("import", "pickles", folder, place, *options)
+        assert code == 1
+        assert "=True" not in errors
+        assert "=False" not in errors
+        assert "--" in errors
+    assert "choose another path" in run("import", "pickles", folder, folder)[2]
+    assert "pack with --overwrite, or" in run("pack", store, more)[2]
+
+
+def test_an_import_that_brings_nothing(run: Run, folder: Path, store: Path) -> None:
+    dump(folder / "a.pkl", "text")
+    assert run("import", "pickles", folder, store) == (
+        1,
+        f"{store}: 0 converted, 1 failed\n",
+        f"ptrarray: {folder / 'a.pkl'}: a str is no array\n",
+    )
+    code, _, errors = run("import", "npy", folder / "gone", store)
+    assert code == 1
+    assert "No such file or directory" in errors
+    assert not store.exists()
+
+
+def test_notes_are_printed(run: Run, folder: Path, store: Path) -> None:
+    (folder / "more.zip").touch()
+    code, out, _ = run("import", "pickles", folder, store)
+    assert (code, out) == (0, f"note: left out: 1 *.zip\n{store}: 1 converted\n")
 
 
 def test_no_sources(run: Run, store: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ptrarray
 from ptrarray import convert
-from ptrarray.convert.escape import archive_path, file_name, unescape
+from ptrarray.convert.escape import MARK, archive_path, file_name, unescape
 from ptrarray.convert.report import Report
 from ptrarray.errors import BadInputError, StoreNotFoundError
 from tests.support.memory import peak_nbytes
@@ -71,7 +71,7 @@ def export(kind: str, store: Any, out: Path, **options: Any) -> Report:
 def back(kind: str, out: Path, **options: Any) -> dict[str, Any]:
     """Import what was exported."""
     if kind in ("npy", "pickles"):
-        options = {"name": "{unquoted}", "processes": 1, **options}
+        options = {"processes": 1, **options}
     store = out.parent / "back.ptr"
     assert IMPORTS[kind](out, store, progress=False, **options).ok
     with ptrarray.open(store) as opened:
@@ -166,7 +166,10 @@ def test_pandas_there_and_back(tmp_path: Path, out: Path) -> None:
     series.to_pickle(folder / "s.pkl")
     frame.to_pickle(folder / "f.pkl")
     store = tmp_path / "s.ptr"
-    convert.from_pickles(folder, store, processes=1, progress=False)
+    assert convert.from_pickles(folder, store, processes=1, progress=False).converted == 2
+    for kind in ("npz", "npy", "h5"):  # as many in all formats, though of more arrays
+        assert export(kind, store, out.with_name(kind)).converted == 2
+    assert len(np.load(out.with_name("npz")).files) == len(ptrarray.open(store)) > 2
     assert export("pickles", store, out) == Report(converted=2)
     assert sorted(path.name for path in out.iterdir()) == ["f.pkl", "s.pkl"]
     pd.testing.assert_series_equal(pd.read_pickle(out / "s.pkl"), series)
@@ -216,15 +219,44 @@ def test_no_name_leads_out(tmp_path: Path, out: Path, kind: str) -> None:
     after = {path for path in tmp_path.rglob("*") if path != out and out not in path.parents}
     assert after == before
     if kind in ("npy", "pickles"):
-        assert len(list(out.iterdir())) == len(HOSTILE)
-        assert all(path.is_file() and not path.name.startswith(".") for path in out.iterdir())
+        paths = [path for path in out.iterdir() if path.name != MARK]
+        assert len(paths) == len(HOSTILE)
+        assert all(path.is_file() and not path.name.startswith(".") for path in paths)
     if kind == "npz":
         with np.load(out) as archive:
             keys = list(archive)
         assert all(part not in ("", ".", "..") for key in keys for part in key.split("/"))
         assert [unescape(key) for key in keys] == HOSTILE
-    else:
-        same(back(kind, out), arrays)
+    same(back(kind, out), arrays)
+
+
+@pytest.mark.parametrize("kind", ["npy", "pickles"])
+def test_files_of_an_export_are_known_by_themselves(tmp_path: Path, out: Path, kind: str) -> None:
+    export(kind, made(tmp_path / "s.ptr", {"a": [1]}), out.with_name("plain"))
+    assert [path.name[:2] for path in out.with_name("plain").iterdir()] == ["a."]
+    export(kind, made(tmp_path / "t.ptr", {"a/b": [1], "c": [2]}), out)
+    assert sorted(back(kind, out)) == ["a/b", "c"]
+    (out / MARK).unlink()  # as if they were somebody else's
+    for template, expected in (("{stem}", "a%2Fb"), ("{unquoted}", "a/b")):
+        (out.parent / "back.ptr").rename(tmp_path / f"{template}.ptr")
+        assert sorted(back(kind, out, name=template)) == [expected, "c"]
+
+
+def test_names_that_numpy_cannot_tell_apart(tmp_path: Path, out: Path) -> None:
+    names = ["c", "c.npy", "c.npy.npy", "d.npy", "e%2Enpy", "%2E"]
+    arrays = {name: np.array([i]) for i, name in enumerate(names)}
+    export("npz", made(tmp_path / "s.ptr", arrays), out)
+    with np.load(out) as archive:
+        assert [unescape(key) for key in archive] == names
+        assert [archive[key].tolist() for key in archive] == [[i] for i in range(len(names))]
+        assert archive["d.npy"].tolist() == [3]
+    same(back("npz", out), arrays)
+
+
+def test_keys_of_others_are_as_they_are(tmp_path: Path, out: Path) -> None:
+    arrays: dict[str, Any] = {"a%2Fb": np.array([1])}
+    np.savez(out.with_suffix(".npz"), **arrays)
+    same(back("npz", out.with_suffix(".npz")), {"a%2Fb": np.array([1])})
 
 
 @given(st.text())
@@ -330,20 +362,80 @@ def test_a_store_is_not_read_into_memory(tmp_path: Path, out: Path, kind: str) -
 
 
 def test_dtypes_that_hdf5_has_not(tmp_path: Path, out: Path) -> None:
-    dates = np.array(["2020"], "M8[Y]")
-    store = made(tmp_path / "s.ptr", {"a": [1], "d": dates, "t": np.array(["ab"])})
+    store = made(tmp_path / "s.ptr", {"a": [1], "t": np.array(["ab"])})
     report = export("h5", store, out)
     assert report.converted == 1
-    assert [failure.source for failure in report.failures] == ["d", "t"]
-    assert "HDF5 has no dtype" in report.failures[0].problem
+    assert [failure.source for failure in report.failures] == ["t"]
+    assert "HDF5 has no dtype <U2" in report.failures[0].problem
+    text = made(tmp_path / "t.ptr", {"t": np.array(["ab"])}, dtype="U2")
+    with pytest.raises(BadInputError, match="HDF5 has no dtype <U2"):
+        export("h5", text, out.with_name("y"), flat=True)
+    assert [path.name for path in out.parent.iterdir()] == ["x"]
+
+
+DATES = {
+    "years": np.array(["2020", "NaT"], "M8[Y]"),
+    "tens": np.array([7], "M8[10s]"),
+    "spans": np.array([[5], [-1]], ">m8[ns]"),
+    "bare": np.array([3]).view("m8"),  # of no unit
+    "none": np.zeros((0, 2), "M8[D]"),
+    "fields": np.array([("2020-01-02", 1, [2, 3])], [("t", "M8[D]"), ("n", "u1"), ("d", "m8[h]", 2)]),
+    "padded": np.zeros(2, np.dtype([("n", "u1"), ("t", ">M8[us]")], align=True)),
+    "within": np.zeros(2, [("a", [("t", "M8[s]")]), ("b", "f4")]),
+}  # fmt: skip
+
+
+def test_dates_as_integers_of_hdf5(tmp_path: Path, out: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    store = made(tmp_path / "s.ptr", DATES, {"years": {"of": "birth"}})
+    assert export("h5", store, out) == Report(converted=len(DATES))
+    with h5py.File(out) as file:
+        assert file["years"].dtype == "<i8"
+        assert file["years"][()].tolist() == [50, -(2**63)]
+        assert file["years"].attrs["ptrarray_dtype"] == '"<M8[Y]"'
+    same(back("h5", out), DATES)
+    with ptrarray.open(out.parent / "back.ptr") as opened:
+        assert opened.meta["years"] == {"of": "birth"}
+        assert opened.meta["spans"] == {}
+
+
+@pytest.mark.parametrize("name", ["years", "spans", "fields"])
+def test_dates_in_one_data_set(tmp_path: Path, out: Path, name: str) -> None:
+    dates = DATES[name]
+    arrays = {"a": dates, "b": dates[:0], "c": dates[::-1]}
+    store = made(tmp_path / "s.ptr", arrays, dtype=dates.dtype, row_shape=dates.shape[1:])
+    assert export("h5", store, out, flat=True).converted == 3
+    same(back("h5", out), arrays)
+
+
+@kinds
+def test_masked_records(tmp_path: Path, out: Path, kind: str) -> None:
+    kinds_of_fields = [("x", "i4"), ("y", "f8", (2,)), ("t", "M8[s]")]
+    zeros, no = np.zeros(3, kinds_of_fields), (False, [False, False], False)
+    arrays = {
+        "all": np.ma.MaskedArray(zeros, [no, (True, [True, True], True), no]),
+        "some": np.ma.MaskedArray(zeros, [no, (False, [False, True], False), no]),
+        "none": zeros,
+        "one": np.ma.MaskedArray(zeros[0], (True, [False, False], False)),
+    }
+    store = made(tmp_path / "s.ptr", arrays, masked=True)
+    assert export(kind, store, out).converted == 4
+    found = back(kind, out, masked=True)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(np.ma.getdata(found[name]), np.ma.getdata(array))
+        mask = np.ma.getmaskarray(array)
+        if kind == "pickles":
+            np.testing.assert_array_equal(np.ma.getmaskarray(found[name]), mask)
+        elif name == "none":
+            assert "none/.mask" not in found
+        else:
+            np.testing.assert_array_equal(np.ma.getdata(found[f"{name}/.mask"]), mask)
 
 
 def test_file_systems_that_take_two_names_for_one(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "ptrarray.convert.formats.npy.file_name", lambda name: file_name(name).lower()
-    )
+    monkeypatch.setattr("ptrarray.convert.export.file_name", lambda name: file_name(name).lower())
     report = export("npy", made(tmp_path / "s.ptr", {"a": [1], "A": [2]}), out)
     assert report.converted == 1
     assert [failure.source for failure in report.failures] == ["A"]

@@ -79,3 +79,37 @@ def test_a_file_that_failed_stays(folder: Path, store: Path) -> None:
     path = dump(folder / "x.pkl", "text")
     report = import_pickles(folder, store, remove_source=True)
     assert (len(report.failures), report.removed, path.exists()) == (1, 0, True)
+
+
+BIG = 17_293_822_569_102_704_643  # no float64
+
+
+def test_large_integers_of_a_list_are_kept(folder: Path, store: Path) -> None:
+    value = {"list": [BIG, 42], "tuple": (1, BIG), "deep": {"rows": [[BIG, 1], [2]]}}
+    path = dump(folder / "x.pkl", value)
+    report = import_pickles(folder, store, remove_source=True)
+    assert (report.converted, report.removed, path.exists()) == (4, 1, False)
+    expected = {"x/list": [BIG, 42], "x/tuple": [1, BIG], "x/deep/rows/0": [BIG, 1]}
+    found = content(store)
+    assert {name: found[name].tolist() for name in expected} == expected
+    assert all(found[name].dtype == np.uint64 for name in expected)
+
+
+@pytest.mark.parametrize("value", [[-1, 2**63], [2**53 + 1, 0.5], [2**64, 1]], ids=str)
+def test_integers_that_no_dtype_holds_keep_the_source(
+    folder: Path, store: Path, value: Any
+) -> None:
+    path = dump(folder / "x.pkl", {"good": [1, 2], "bad": value})
+    report = import_pickles(folder, store, remove_source=True)
+    assert (report.converted, report.removed, path.exists()) == (1, 0, True)
+    assert [failure.source for failure in report.failures] == [f"{path}:bad"]
+
+
+def test_an_integer_that_a_float_in_the_store_is_near_to_stays(folder: Path, store: Path) -> None:
+    """numpy compares the two as floats."""
+    path = dump(folder / "x.pkl", np.array([2**53 + 1]))
+    with ptrarray.create(store) as writer:
+        writer["x"] = np.array([2.0**53])
+    (failure,) = import_pickles(folder, store, remove_source=True).failures
+    assert "is not the same in the store" in failure.problem
+    assert path.exists()

@@ -13,7 +13,7 @@ import pytest
 import ptrarray
 from ptrarray import convert
 from ptrarray.convert import Failure, Report
-from ptrarray.errors import TaskError
+from ptrarray.errors import BadInputError, StoreExistsError, TaskError
 from tests.support.convert_workers import Traitor, die, double, dump, refuse_threes
 from tests.support.imports import check_content, content, import_pickles, ramps
 
@@ -77,7 +77,7 @@ def test_what_cannot_be_converted_is_told_and_the_rest_is_done(folder: Path, sto
         "text.pkl:c": "an empty dict holds no array",
         "None": "the key None is no name: only text and integers are",
         "text.pkl": "the key '' is no name: only text and integers are",
-        "objects.pkl": "it holds Python objects",
+        "objects.pkl": "an empty array of Python objects holds no array",
         "set.pkl:a": "it holds a number too large for numpy",
         "empty.pkl": "it is empty",
         "noise.pkl": problems["noise.pkl"],
@@ -86,6 +86,24 @@ def test_what_cannot_be_converted_is_told_and_the_rest_is_done(folder: Path, sto
     assert "damaged" in problems["noise.pkl"]
     assert "No such file" in problems["gone.pkl"]
     check_content(store, expected | {"text/b": np.array(1), "z": np.array(3)})
+
+
+def test_what_a_folder_has_besides_is_counted(folder: Path, store: Path) -> None:
+    expected = ramps(folder, 1, 2)
+    for name in ("x.zip", "y.ZIP", "z.joblib.zst", "README", ".hidden", "in/a.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "link").symlink_to(folder / "in")
+    report = import_pickles([folder, f"{folder}/*"], store, name="{index}")
+    counts = report.notes[0].removeprefix("left out: ").split(", ")
+    assert sorted(counts) == [
+        "1 *.joblib.zst", "1 *.txt", "1 links to folders", "1 without suffix", "2 *.zip", "2 folders",
+    ]  # fmt: skip
+    place = store.with_name("b.ptr")
+    assert import_pickles(f"{folder}/*.pkl", place) == Report(converted=2)
+    check_content(place, expected)
+    with pytest.raises(BadInputError, match=r"\(1 \*.txt there\): expected \*.pkl"):
+        import_pickles(folder / "in", place)
 
 
 def test_a_function_that_raises(folder: Path, store: Path) -> None:
@@ -138,6 +156,40 @@ def test_a_full_disk_ends_the_import(
         import_pickles(folder, store)
     monkeypatch.undo()
     assert import_pickles(folder, store).converted == 2
+
+
+# no store for nothing -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_import_that_brings_nothing_leaves_no_store(
+    folder: Path, store: Path, processes: int
+) -> None:
+    options = {"processes": processes, "executor": None, "remove_source": True}
+    (failure,) = import_pickles(folder / "gone", store, **options).failures
+    assert "No such file" in failure.problem
+    dump(folder / "a.pkl", "text")
+    dump(folder / "b.pkl", {"x": None, "": 1})
+    assert len(import_pickles(folder, store, **options).failures) == 3
+    dump(folder / "c.pkl", np.eye(2))
+    dump(folder / "d.pkl", np.ma.MaskedArray([1.5], [True]))
+    assert len(import_pickles(folder, store, dtype="f4", **options).failures) == 5
+    assert list(store.parent.iterdir()) == [folder]
+    assert len(list(folder.iterdir())) == 4
+    report = import_pickles(folder, store, **options)
+    assert (report.converted, report.removed) == (1, 1)
+    check_content(store, {"c": np.eye(2)})
+
+
+def test_where_no_store_can_be(folder: Path, store: Path) -> None:
+    ramps(folder, 1)
+    with pytest.raises(StoreExistsError, match="in exists and is not a store: choose another"):
+        import_pickles(folder, folder)
+    with pytest.raises(FileNotFoundError, match="no such folder to make a store in"):
+        import_pickles(folder, store / "s.ptr")
+    with pytest.raises(BadInputError, match="without a dtype"):
+        import_pickles(folder, store, row_shape=(2,))
+    assert list(store.parent.iterdir()) == [folder]
 
 
 # going on -----------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ every machine. The system calls are counted in test_syscalls.py.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -82,6 +83,61 @@ def test_a_write_of_many_arrays_at_once(writer: ptrarray.PointerArrayWriter) -> 
     batches = [{f"{n}/{k}": SMALL for k in range(n)} for n in (10, 100, 1000)]
     _, few, many = [counted(partial(writer.write, batch)) for batch in batches]
     assert few == many
+
+
+# what the disk is waited for ----------------------------------------------------------------------
+
+
+A_FLUSH = 3  # of a shard: its data file, and its journal before and after what is noted there
+
+
+@pytest.fixture
+def many_shards(tmp_path: Path) -> ptrarray.PointerArrayWriter:
+    """Writer of a store of four shards, all on the disk but for one array in the last."""
+    writer = ptrarray.create(tmp_path / "many.ptr", dtype="u1", shard_size=4000)
+    for number in range(4):
+        writer.write({f"{number}/{n}": np.ones(200, "u1") for n in range(10)})
+    writer.flush()
+    assert len(ptrarray.open(writer.path).shards) == 4
+    writer.write({"new": [1]})
+    return writer
+
+
+def n_syncs(call: Callable[[], object]) -> int:
+    synced: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fsync", "fdatasync"):
+            patch.setattr(os, name, synced.append, raising=False)
+        call()
+    return len(synced)
+
+
+def deleted(writer: ptrarray.PointerArrayWriter, names: Iterable[str]) -> Callable[[], None]:
+    def delete() -> None:
+        for name in names:
+            del writer[name]
+
+    return delete
+
+
+def test_commits_one_by_one_in_an_older_shard_wait_for_the_disk_once(
+    many_shards: ptrarray.PointerArrayWriter,
+) -> None:
+    """So that none is lost before the last shard's; and once more before the next commit there."""
+    writer = many_shards
+    assert n_syncs(lambda: writer.write({"newer": [1]})) == 0
+    assert n_syncs(deleted(writer, ["1/0"])) == A_FLUSH
+    assert n_syncs(deleted(writer, [f"1/{n}" for n in range(1, 9)])) == 0
+    assert n_syncs(lambda: writer.attrs.update(k=1)) == A_FLUSH  # of the first shard
+    assert n_syncs(lambda: [writer.point(f"p{n}", 0, 3) for n in range(5)]) == 0
+    assert n_syncs(lambda: writer.write({"newest": [1]})) == A_FLUSH
+    assert n_syncs(lambda: writer.write({"newest of all": [1]})) == 0
+
+
+def test_a_bulk_deletion_waits_for_the_disk_once_a_shard(
+    many_shards: ptrarray.PointerArrayWriter,
+) -> None:
+    assert n_syncs(many_shards.clear) == 4 * A_FLUSH
 
 
 def test_reading_by_a_writer(writer: ptrarray.PointerArrayWriter) -> None:

@@ -56,6 +56,20 @@ def test_mode_x_refuses_a_store(path: Path, writer: PointerArrayWriter) -> None:
     assert isinstance(raised.value, FileExistsError)
 
 
+@pytest.mark.parametrize("mode", ["x", "w", "a"])
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_no_mode_takes_what_is_no_store(path: Path, mode: str, kind: str) -> None:
+    if kind == "folder":
+        path.mkdir()
+        (path / "data.bin").touch()
+    elif kind == "file":
+        path.touch()
+    else:
+        path.symlink_to("nowhere")
+    with pytest.raises(StoreExistsError, match="exists and is not a store: choose another path"):
+        ptrarray.create(path, dtype="i4", mode=mode)
+
+
 def test_mode_w_replaces_a_store(path: Path) -> None:
     writer = ptrarray.create(path, dtype="i4")
     writer["a"] = [1]

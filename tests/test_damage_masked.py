@@ -320,8 +320,32 @@ def test_infos_fit_or_are_value_errors(
     except ValueError:
         return
     assert isinstance(found, np.ma.MaskedArray) == masked
-    assert np.ma.getdata(found).nbytes == n_rows
-    repr(found.tolist())
+    assert len(np.ma.getdata(found).tobytes()) == n_rows
+    assert np.ma.getmaskarray(found).shape == found.shape
+    if "<U" not in str(found.dtype.descr):  # of which these bytes are none that a str can hold
+        repr(found.tolist())
+
+
+@pytest.mark.parametrize("layout", [{"dtype": "U1", "row_shape": ()}, {}])
+def test_text_that_no_str_can_hold(path: Path, layout: dict[str, Any]) -> None:
+    """It is numpy's, and comes back as it is; numpy raises a SystemError for a str of it."""
+    text = np.array([0x110000, 0xFFFFFFFF, 65], "u4").view("U1")
+    array = np.ma.MaskedArray(text, [False, True, False])
+    with ptrarray.create(path, masked=True, **layout) as writer:
+        writer["a"] = array
+        array.fill_value = text[:1].reshape(())
+        with pytest.raises(ptrarray.BadInputError, match="fill value that no str can hold"):
+            writer["b"] = array
+    with ptrarray.open(path) as store:
+        store.verify()
+        found = store["a"]
+        assert found.dtype == text.dtype
+        assert found.data.tobytes() == text.tobytes()
+        assert found.mask.tolist() == [False, True, False]
+    raw = infos.encode(infos.Info(np.dtype("U1"), fill_value=text[:1].tobytes()))
+    mask = np.zeros(3, np.uint8)
+    found = infos.view(Layout("mixed", np.dtype("u1"), (), True), text.view("u1"), mask, raw)
+    assert found._fill_value.tobytes() == text[:1].tobytes()
 
 
 @settings(max_examples=200)

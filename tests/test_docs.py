@@ -17,14 +17,21 @@ import pytest
 import ptrarray
 import ptrarray.bigarray
 from ptrarray.cli import main
+from ptrarray.cli.commands import _parser
 from ptrarray.reductions.functions import FUNCTIONS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 CLI = (DOCS / "cli.md").read_text(encoding="utf-8")
-EXAMPLES = [
-    shlex.split(line)[1:] for line in re.findall(r"^ptrarray \w+ \w+\..*", CLI, re.MULTILINE)
-]
+PAGES = ["README.md", "CONTRIBUTING.md", *(str(p.relative_to(ROOT)) for p in DOCS.rglob("*.md"))]
+
+
+def command_lines(page: str) -> list[list[str]]:
+    """Return the arguments of the command lines that stand in blocks of a page."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^ptrarray (.*)", "".join(blocks), re.MULTILINE)
+    # Of a command the page of them shows what it takes, with what may be left out in brackets.
+    return [shlex.split(line, comments=True) for line in lines if "[" not in line]
 
 
 def text(path: str) -> str:
@@ -42,22 +49,38 @@ def test_the_page_of_the_command_line_is_fresh() -> None:
     assert fresh == CLI, "docs/cli.md is stale: run `python docs/tools/cli_page.py`"
 
 
-def test_the_examples_of_the_command_line_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("page", "names"), [("docs/cli.md", "utt{}"), ("README.md", "recording{}")]
+)
+def test_command_lines_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    page: str,
+    names: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with ptrarray.create("corpus.ptr", dtype="f4") as writer:
-        writer.write({"utt1": [1, 2, 3], "utt2": [4]})
-    assert len(EXAMPLES) >= 5
-    for arguments in EXAMPLES:
+        writer.write({names.format(n): np.ones(n) for n in range(20)})
+    lines = command_lines(page)
+    assert len(lines) >= 4
+    for arguments in lines:
         assert main(arguments) == 0, arguments
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *map(str, DOCS.rglob("*.md"))])
+@pytest.mark.parametrize("page", PAGES)
+def test_command_lines_are_ones(page: str) -> None:
+    inline = re.findall(r"`ptrarray ([^`\n]+)`", text(page))
+    lines = [*command_lines(page), *map(shlex.split, inline)]
+    for arguments in lines:
+        if len(arguments) > 2:
+            _parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files(page: str) -> None:
-    path = str(Path(page).relative_to(ROOT)) if Path(page).is_absolute() else page
-    assert [target for target in targets(path) if not target.exists()] == []
+    assert [target for target in targets(page) if not target.exists()] == []
 
 
 def test_the_map_has_every_document() -> None:

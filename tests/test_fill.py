@@ -21,8 +21,10 @@ from ptrarray.creation import create
 from ptrarray.errors import BadInputError, DuplicateNameError, TaskError
 from ptrarray.fill import fill
 from ptrarray.reader import open as open_store
+from ptrarray.upkeep import checkpoint
 from ptrarray.writer import PointerArrayWriter, append
 from tests.support import workers
+from tests.support.forging import RECORDS_AT, slot_field
 
 
 @pytest.fixture
@@ -121,9 +123,73 @@ def test_lists_are_arrays(path: Path, threads: Executor) -> None:
         assert [store[f"n{n}"].tolist() for n in range(3)] == [[], [7], [7, 7]]
 
 
-def test_buffer_that_the_function_uses_again(path: Path) -> None:
-    fill(path, workers.ramp_in_one_buffer, ramps(100), dtype="i8", processes=1, progress=False)
-    check_ramps(path, 100)
+@pytest.mark.parametrize("layout", [{"dtype": "i8"}, {"dtype": "i8", "row_shape": None}, {}])
+def test_buffer_that_the_function_uses_again(path: Path, layout: dict[str, Any]) -> None:
+    with ThreadPoolExecutor(1) as one:
+        fill(path, workers.number_in_one_buffer, ramps(100), executor=one, **layout, progress=False)
+    with open_store(path) as store:
+        assert {name: store[name].tolist() for name in store} == {
+            f"n{n}": [n] * n for n in range(100)
+        }
+
+
+def test_what_was_filled_is_on_the_disk(path: Path, threads: Executor) -> None:
+    """Also where the journal is too small to be folded when the store is closed."""
+    with create(path, dtype="i8") as writer:
+        writer.write({f"there {n}": [n] for n in range(2000)})
+    checkpoint(path)
+    fill(path, workers.ramp, ramps(3), executor=threads, progress=False)
+    raw = (path / "journal.msgpack").read_bytes()
+    ends = [slot_field(raw, end) for end in ("synced_end", "committed_end")]
+    assert ends[0] == ends[1]
+    assert int.from_bytes(ends[1], "little") > RECORDS_AT
+
+
+def with_meta(n: int) -> Any:
+    meta.update(n=n)
+    return np.arange(n), meta
+
+
+def many_with_meta(n: int) -> dict[str, Any]:
+    about = {f"a{n}": {"n": [n]}, f"c{n}": {}}
+    arrays: dict[str, Any] = {name: np.arange(n) for name in (f"a{n}", f"b{n}", f"c{n}")}
+    return {**arrays, "meta": about, f"d{n}": ([n], {"n": -n})}
+
+
+meta: dict[str, int] = {}
+
+
+def test_metadata_of_named_arrays(path: Path, threads: Executor) -> None:
+    fill(path, with_meta, ramps(60), dtype="i8", progress=False, processes=1)
+    check_ramps(path, 60)
+    with open_store(path) as store:
+        assert {name: store.meta[name] for name in store} == {f"n{n}": {"n": n} for n in range(60)}
+    with pytest.raises(TaskError, match="metadata"):
+        fill(path, lambda n: ([n], {"a": object()}), {"x": 1}, executor=threads, progress=False)
+    with open_store(path) as store:
+        assert "x" not in store
+
+
+@pytest.mark.parametrize("dtype", ["i8", None])
+def test_metadata_in_a_mapping(path: Path, threads: Executor, dtype: str | None) -> None:
+    fill(path, many_with_meta, [1], dtype=dtype, executor=threads, progress=False)
+    fill(path, many_with_meta, [1, 2], executor=threads, progress=False, resume=True)
+    with open_store(path) as store:
+        found = {name: dict(store.meta[name]) for name in sorted(store)}
+    some = {"a1": {"n": [1]}, "a2": {"n": [2]}, "d1": {"n": -1}, "d2": {"n": -2}}
+    assert found == {"b1": {}, "b2": {}, "c1": {}, "c2": {}, **some}
+
+
+def test_an_array_may_be_called_meta(path: Path, threads: Executor) -> None:
+    fill(path, lambda n: {"meta": [n]}, [7], dtype="i8", executor=threads, progress=False)
+    with open_store(path) as store:
+        assert store["meta"].tolist() == [7]
+
+
+def test_metadata_of_a_name_that_is_not_returned(path: Path, threads: Executor) -> None:
+    with pytest.raises(TaskError, match="'b'"):
+        fill(path, lambda n: {"a": [n], "meta": {"b": {}}}, [1], dtype="i8", executor=threads,
+             progress=False)  # fmt: skip
 
 
 def test_existing_store_says_the_dtype(path: Path, threads: Executor) -> None:
@@ -396,6 +462,7 @@ _SCRIPT = """
 import sys
 from ptrarray.fill import fill
 from tests.support import workers
+from tests.support.forging import RECORDS_AT, slot_field
 if __name__ == "__main__":
     tasks = {f"n{n}": n for n in range(100)}
     fill(sys.argv[1], workers.block_from_4, tasks, dtype="i8", processes=2, progress=False)

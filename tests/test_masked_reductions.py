@@ -131,7 +131,7 @@ def test_small_blocks_and_huge_arrays(
 ) -> None:
     """Blocks are walked as without masks: in turn or gathered, long arrays by themselves."""
     monkeypatch.setattr(blocks, "BLOCK_NBYTES", 200)
-    monkeypatch.setattr(blocks, "GATHER_BELOW_NBYTES", 60)
+    monkeypatch.setattr(blocks, "CELL_ROWS", 16)
     monkeypatch.setattr(blocks, "POINTERS", 5)
     monkeypatch.setattr(whole, "VARIANCE_NBYTES", 100)
     monkeypatch.setattr(whole, "FOLD_ELEMENTS", 8)

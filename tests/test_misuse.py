@@ -356,6 +356,20 @@ def test_arrays_without_rows_keep_no_rows_when_compacting(tmp_path: Path) -> Non
         store.verify()
 
 
+def test_arrays_without_rows_go_with_the_others_when_compacting(tmp_path: Path) -> None:
+    """They keep no distance from the rows before them."""
+    expected = {"empty first": (0, 0), "a": (0, 2), "empty": (2, 2), "b": (2, 3), "far": (3, 3)}
+    path = tmp_path / "s.ptr"
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer.write({"empty first": [], "a": [1, 2], "gone": [0] * 5, "empty": [], "b": [3]})
+        writer.write({"far": []}, start=100)
+        del writer["gone"]
+    ptrarray.compact(path)
+    with ptrarray.open(path) as store:
+        assert {name: tuple(pointer) for name, pointer in store.pointers.items()} == expected
+        store.verify()
+
+
 def test_rows_that_compaction_gave_back_are_the_next_to_be_taken(tmp_path: Path) -> None:
     path = tmp_path / "s.ptr"
     with ptrarray.create(path, dtype="i4") as writer:

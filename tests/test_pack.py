@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import socket
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 import ptrarray
+from ptrarray import BadInputError
 from ptrarray.cli import main
 from ptrarray.storage.system import compressors, files
 from tests.support.checks import digests
@@ -232,7 +234,8 @@ def test_compressed_in_several_streams(
     raw = packed(path)
     cut = b""
     for at in range(0, len(raw), 3000):
-        compressor = compressors.named(compression).compressor()
+        codec = compressors.named(compression)
+        compressor = codec.compressor(codec.level)
         cut += compressor.compress(raw[at : at + 3000]) + compressor.flush()
     ptrarray.unpack(io.BytesIO(cut), tmp_path / "b.ptr")
     check_same_store(tmp_path / "b.ptr", arrays)
@@ -254,6 +257,41 @@ def test_zstd_of_the_package(path: Path, monkeypatch: Any) -> None:
     assert packed(path, "zst").startswith(compressors.named("zst").magic)
 
 
+@pytest.mark.parametrize("compression", ["gz", "bz2", "xz", "zst"])
+def test_levels(tmp_path: Path, compression: str) -> None:
+    with ptrarray.create(tmp_path / "l.ptr", dtype="u1") as writer:
+        writer["a"] = np.random.default_rng(0).integers(0, 9, 300_000).astype("u1").repeat(2)
+    codec = compressors.named(compression)
+    sizes = [
+        len(packed(tmp_path / "l.ptr", compression, level=level))
+        for level in (codec.levels[0], codec.level, None, 9)
+    ]
+    assert sizes[0] > sizes[3]
+    assert sizes[1] == sizes[2]
+    data = packed(tmp_path / "l.ptr", compression, level=codec.levels[-1])
+    ptrarray.unpack(io.BytesIO(data), tmp_path / "m.ptr")
+    assert len(ptrarray.open(tmp_path / "m.ptr")["a"]) == 600_000
+
+
+@pytest.mark.parametrize(
+    ("compression", "level", "message"),
+    [
+        ("gz", 10, "gz has no level 10: expected 0 to 9"),
+        ("bz2", 0, "bz2 has no level 0: expected 1 to 9"),
+        ("zst", -1, "zst has no level -1"),
+        ("xz", True, "xz has no level True"),
+        ("xz", "9", "xz has no level '9'"),
+        (None, 3, "level 3 without a compression"),
+    ],
+)
+def test_levels_that_are_not_there(
+    path: Path, tmp_path: Path, compression: Any, level: Any, message: str
+) -> None:
+    with pytest.raises(BadInputError, match=message):
+        ptrarray.pack(path, tmp_path / "a.tar", compression, level=level)
+    assert not (tmp_path / "a.tar").exists()
+
+
 # command line -------------------------------------------------------------------------------------
 
 
@@ -268,6 +306,15 @@ def test_command_line(path: Path, arrays: dict[str, Array], tmp_path: Path, caps
     assert "overwrite" in capsys.readouterr().err
     assert run("pack", path, tmp_path / "a.tar", "--overwrite") == 0
     assert run("unpack", tmp_path / "b", tmp_path / "b.ptr") == 0
+    capsys.readouterr()
+    assert run("unpack", tmp_path / "b", "--json", tmp_path / "c.ptr") == 0
+    found = {"path": str(tmp_path / "c.ptr"), "arrays": len(arrays)}
+    assert json.loads(capsys.readouterr().out) == found
+    assert run("pack", path, "--json", tmp_path / "c.gz", "--level", 9) == 0
+    found = {"path": str(tmp_path / "c.gz"), "nbytes": (tmp_path / "c.gz").stat().st_size}
+    assert json.loads(capsys.readouterr().out) == found
+    assert run("pack", path, "-", "--json") == 1
+    assert "name a file" in capsys.readouterr().err
     assert run("verify", tmp_path / "a.tar") == 0
     assert run("compact", tmp_path / "a.tar") == 1
     assert run("info", tmp_path / "a.tar") == 0

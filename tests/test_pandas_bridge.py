@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray.convert import to_frame, to_pandas, to_series
+from ptrarray.convert import from_pickles, to_frame, to_pandas, to_series
 from ptrarray.errors import BadInputError, UnknownNameError
 from ptrarray.frames.flat import companions_of
 from ptrarray.frames.parts import import_pandas
@@ -108,6 +108,53 @@ def test_round_trip(tmp_path: Path, key: str) -> None:
         store.verify()
 
 
+@pytest.mark.parametrize("shard_size", [None, "1kB"])
+def test_deleting_takes_what_belongs_to_it(tmp_path: Path, shard_size: str | None) -> None:
+    levels = pd.MultiIndex.from_tuples([(1, "a"), (2, "b")])
+    expected = pd.Series(VALUES, index=levels)
+    expected.to_pickle(tmp_path / "s1.pkl")
+    place, options = tmp_path / "s.ptr", {"progress": False, "shard_size": shard_size}
+    for n_rows in (2, 1):  # it can come again, and be another
+        expected = expected[:n_rows]
+        expected.to_pickle(tmp_path / "s1.pkl")
+        assert from_pickles(tmp_path / "s1.pkl", place, **options).ok
+        with ptrarray.append(place) as writer:
+            writer["s1/mine"] = np.arange(1000)
+            pd.testing.assert_series_equal(ptrarray.open(place).series("s1"), expected)
+            assert len(writer) == 6
+            del writer["s1"]
+            assert list(writer) == ["s1/mine"]
+    ptrarray.verify(place)
+
+
+def test_deleting_takes_nothing_that_only_seems_to_belong(tmp_path: Path) -> None:
+    about = {"kind": "Series", "index": {"array": "y"}, "name": {"array": "/.gone"}}
+    with ptrarray.create(tmp_path / "s.ptr") as writer:
+        writer.write({"x": [1], "xy": [2], "x/.z": [3]}, meta={"x": {"pandas": about}})
+        del writer["x"]
+        assert list(writer) == ["xy", "x/.z"]
+        writer.write({"x": [1]}, meta={"x": {"pandas": "2.2"}})
+        del writer["x"]
+        with pytest.raises(UnknownNameError):
+            del writer["x"]
+
+
+def test_what_a_series_left_is_named(tmp_path: Path) -> None:
+    """Replaced by an array, it leaves its index, which might be an array of the user's."""
+    pd.Series(VALUES, index=["a", "b"]).to_pickle(tmp_path / "s1.pkl")
+    place = tmp_path / "s.ptr"
+    assert from_pickles(tmp_path / "s1.pkl", place, progress=False).ok
+    with ptrarray.append(place) as writer:
+        writer["s1"] = [1]
+        del writer["s1"]
+    (failure,) = from_pickles(tmp_path / "s1.pkl", place, progress=False).failures
+    assert failure.problem.startswith("'s1/.index' is in the store, but 's1', which it would")
+    assert "del writer[name]" in failure.problem
+    with ptrarray.append(place) as writer:
+        del writer["s1/.index"]
+    assert from_pickles(tmp_path / "s1.pkl", place, progress=False).converted == 1
+
+
 def test_views_and_not_copies(tmp_path: Path) -> None:
     index = pd.Index([10, 20])
     with kept(tmp_path / "s.ptr", pd.Series(VALUES, index=index)) as store:
@@ -120,14 +167,15 @@ def test_views_and_not_copies(tmp_path: Path) -> None:
             assert np.shares_memory(column, store["x"])
 
 
-def test_dates_that_a_frequency_does_not_tell(tmp_path: Path) -> None:
-    """A calendar of one's own: the dates are kept, the calendar is not."""
-    holidays = pd.offsets.CustomBusinessDay(holidays=["2020-01-02"])
+def test_dates_that_no_text_tells(tmp_path: Path) -> None:
+    """A calendar of one's own is kept with its dates, and nothing is an array."""
+    holidays = pd.offsets.CustomBusinessDay(holidays=["2020-01-02", "2020-01-06"])
     expected = pd.Series(VALUES, index=pd.date_range("2020-01-01", periods=2, freq=holidays))
     with kept(tmp_path / "s.ptr", expected) as store:
+        assert list(store) == ["x"]
         found = to_series(store, "x")
-    pd.testing.assert_series_equal(found, expected, check_freq=False)
-    assert found.index.freq is None
+    check(found, expected)
+    assert found.index[-1] + found.index.freq == pd.Timestamp("2020-01-07")
 
 
 def test_what_costs_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import ptrarray
-from ptrarray import CorruptStoreError, StoreExistsError, StoreNotFoundError
+from ptrarray import BadInputError, CorruptStoreError, StoreExistsError, StoreNotFoundError
 from tests.support.checks import unchanged
 from tests.support.refusals import make
 
@@ -102,3 +102,29 @@ def test_another_version(path: Path) -> None:
         for use in (ptrarray.open, ptrarray.append):
             with pytest.raises(CorruptStoreError, match=r"version 2.* reads version 1"):
                 use(path)
+
+
+@pytest.mark.parametrize("url", ["http://host/x.ptr", "s3:/bucket/x.ptr", "file:///x.ptr"])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_url_is_no_path(
+    url: str, kind: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = kind(url)
+    calls: list[Callable[[], object]] = [
+        lambda: ptrarray.open(given),
+        lambda: ptrarray.create(given, dtype="f4"),
+        lambda: ptrarray.append(given),
+        lambda: ptrarray.verify(given),
+        lambda: ptrarray.load(given),
+        lambda: ptrarray.unpack(given, "b.ptr"),
+        lambda: ptrarray.fill(given, len, {}, progress=False),
+        lambda: ptrarray.convert.from_npy([], given),
+    ]
+    for call in calls:
+        with pytest.raises(BadInputError, match=r"is a URL, and stores are read .* this machine"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / url.partition("/")[0]).mkdir()  # then it is a path like any other
+    with pytest.raises((StoreNotFoundError, FileNotFoundError)):
+        ptrarray.open(given)

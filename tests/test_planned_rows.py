@@ -163,9 +163,44 @@ def test_rows_beside_an_array_are_free(path: Path, writer: PointerArrayWriter) -
     check_in_order(path, {"a": [1], "b": [2], "c": [3]})
 
 
+@pytest.mark.parametrize("is_checkpointed", [False, True])
+def test_rows_of_a_deleted_array_between_others_are_free(
+    path: Path, writer: PointerArrayWriter, is_checkpointed: bool
+) -> None:
+    """Arrays that only touch them do not overlap them."""
+    writer.write({"before": [1, 2], "gone": [3, 4], "after": [5]})
+    del writer["gone"]
+    if is_checkpointed:
+        ptrarray.checkpoint(path)
+    for start, values in ((1, [8, 8]), (3, [8, 8])):
+        with unchanged(path), pytest.raises(OverlapError):
+            writer.write({"new": values}, start=start)
+    assert writer.write({"new": [6, 7]}, start=2) == (2, 4)
+    check_in_order(path, {"before": [1, 2], "new": [6, 7], "after": [5]})
+
+
 def test_rows_of_a_deleted_array_are_free(path: Path, writer: PointerArrayWriter) -> None:
     writer.write({"a": [1, 2, 3]})
     del writer["a"]
     assert writer.write({"b": [4, 5]}, start=1) == (1, 3)
     assert writer.write({"c": [6]}) == (3, 4)
     check_in_order(path, {"b": [4, 5], "c": [6]})
+
+
+def test_no_rows_lock_no_rows(path: Path) -> None:
+    """Not even those behind them, up to the end of the file and beyond."""
+    with ptrarray.create(path, dtype="i4") as writer, ptrarray.append(path) as other:
+        writer.write({"first": [1]})
+        with writer.allocate("empty", 0) as rows:
+            assert rows.tolist() == []
+            start, end = other.write({"large": np.arange(10**5)})  # claims its rows
+            with other.allocate("more", 10) as more:
+                more[...] = 7
+                # They are kept off rows that another one claims, and only off those.
+                with pytest.raises(OverlapError):
+                    writer.write({"planned": [1]}, start=end + 3)
+            ptrarray.compact(path)
+    with ptrarray.open(path) as store:
+        assert store["large"].tolist() == list(range(10**5))
+        assert store["more"].tolist() == [7] * 10
+        assert (len(store["empty"]), start) == (0, 1)

@@ -55,6 +55,25 @@ def test_workers_write_between_two_flushes(path: Path) -> None:
     check_at(path, {"a": [1], "n0": content(0, 0)})
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_worker_of_a_pool_fills_and_imports_by_itself(
+    path: Path, folder: Path, method: str
+) -> None:
+    """It is a daemon, and may start no processes."""
+    for name in "ab":
+        np.save(folder / f"{name}.npy", content(0, 1))
+    context = multiprocessing.get_context(method)
+    in_pool(context, core_workers.fill_and_import, [(path, folder)], n_workers=1)
+    wanted = {f"n{n}": range(n) for n in range(40)}
+    check_at(path, {**wanted, "a": content(0, 1), "b": content(0, 1)})
+
+
+def test_a_task_that_fails_in_a_worker_of_a_pool(path: Path) -> None:
+    with pytest.raises(ptrarray.TaskError, match=r"task 'bad' .* failed: ValueError"):
+        in_pool(FORK, core_workers.fill_badly, [path], n_workers=1)
+    check_at(path, {"good": [1]})
+
+
 # processes of their own ---------------------------------------------------------------------------
 
 

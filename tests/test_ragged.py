@@ -282,7 +282,7 @@ def test_to_padded(dtype: str, row_shape: tuple[int, ...], lengths: list[int], s
     ("dtype", "fill"),
     [
         ("f4", 0.1), ("f4", np.nan), ("f2", -np.inf), ("i4", 3.0), ("i4", True), ("?", 1),
-        ("c8", 1j), ("u8", 2**64 - 1), ("M8[s]", np.datetime64("NaT")),
+        ("c8", 1j), ("u8", 2**64 - 1), ("M8[s]", np.datetime64("NaT", "s")),
         ("M8[s]", np.datetime64("2020-01-01")), ("m8[ms]", np.timedelta64(3, "s")),
         ("U3", "abc"), ("S3", b"ab"), ("V4", np.zeros((), "V4")[()]),
         ([("a", "i4")], np.zeros((), [("a", "i4")])[()]),

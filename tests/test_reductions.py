@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ptrarray
 from ptrarray import reductions
 from ptrarray.errors import BadInputError
 from ptrarray.reductions import Living
@@ -218,3 +220,14 @@ def test_array_function_leaves_other_functions_alone() -> None:
     store = Living(np.zeros(4), np.array([0]), np.array([4]))
     for func in (np.median, np.concatenate, np.cumsum):
         assert reductions.array_function(func, store, ["store"], {}) is NotImplemented
+
+
+def test_a_function_that_takes_no_store_names_what_does(tmp_path: Path) -> None:
+    with ptrarray.create(tmp_path / "a.ptr", dtype="f4") as writer:
+        writer["a"] = [1, np.nan]
+    with ptrarray.open(tmp_path / "a.ptr") as store:
+        for function in (np.nansum, np.median, lambda value: np.concatenate([value, np.ones(2)])):
+            expected = r"does not take a store.* np\.std, np\.sum, np\.var; or .*\(store\.rows\)"
+            with pytest.raises(TypeError, match=expected):
+                function(store)
+        assert np.nansum(store.rows) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ptrarray
 from ptrarray import reductions
 from ptrarray.reductions import Living, blocks
-from tests.support.reductions import Stored, outcome, stored
+from tests.support.reductions import FEWER, Stored, outcome, stored
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -105,3 +107,53 @@ def test_results_do_not_depend_on_the_number_of_threads(store: Stored) -> None:
             results.append(reductions.reduce(store, np.add).tobytes())
             results.append(outcome(lambda: reductions.std(store)).tobytes())
     assert results[:2] == results[2:]
+
+
+@FEWER
+@given(stored(["f4", "f8"]), st.integers(0, 9))
+def test_results_do_not_depend_on_where_the_rows_lie(store: Stored, seed: int) -> None:
+    store = store._replace(rows=np.sqrt(np.abs(store.rows)))
+    living = store.living
+    # The same rows again: as one array, and as arrays of other lengths with holes between.
+    lengths = np.random.default_rng(seed).multinomial(len(living), np.ones(12) / 12)
+    ends = np.cumsum(lengths + 2)
+    scattered = np.full((len(living) + 24, *living.shape[1:]), 7, living.dtype)
+    for end, length, part in zip(ends, lengths, np.split(living, np.cumsum(lengths)), strict=False):
+        scattered[end - length : end] = part
+    others = [
+        Living(living, np.array([0]), np.array([len(living)])),
+        Living(scattered, ends - lengths, ends),
+    ]
+    for axis in (0, None):
+        for function in (reductions.mean, reductions.std, partial(reductions.reduce, ufunc=np.add)):
+            wanted = outcome(lambda: function(store, axis=axis))  # noqa: B023
+            for other in others:
+                found = outcome(lambda: function(other, axis=axis))  # noqa: B023
+                assert found.tobytes() == wanted.tobytes()
+
+
+def test_runs_are_cut_after_equally_many_rows() -> None:
+    starts, ends = np.array([2, 10, 12, 40]), np.array([5, 11, 30, 41])
+    cells, starts, ends = blocks._cut_at_cells(starts, ends, 4)
+    rows = np.concatenate([np.arange(s, e) for s, e in zip(starts, ends, strict=True)])
+    assert rows.tolist() == [*range(2, 5), 10, *range(12, 30), 40]
+    assert np.repeat(cells, ends - starts).tolist() == [row // 4 for row in range(23)]
+
+
+@pytest.mark.parametrize("row_shape", [(), (2,), (70,)])
+def test_shards_masks_and_backends_give_the_same_bits(
+    tmp_path: Path, row_shape: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {f"{n:03}": rng.random((n, *row_shape), np.float32) for n in range(1, 40)}
+    results = set()
+    for name, options in (("a", {}), ("b", {"masked": True}), ("c", {"shard_size": 4096})):
+        path = tmp_path / name
+        with ptrarray.create(path, dtype="f4", row_shape=row_shape, **options) as writer:
+            writer.write(arrays)
+        for backend in ("mmap", "pread"):
+            with ptrarray.open(path, backend=backend) as store:
+                found = [np.sum(store), *(np.asarray(np.sum(store, axis=0)), np.std(store))]
+                found += [np.ma.getdata(store.reduce_each(np.add)), np.mean(store, axis=0)]
+                results.add(b"".join(np.asarray(one).tobytes() for one in found))
+    assert len(results) == 1

@@ -144,3 +144,57 @@ def test_moments_of_each(ddof: int | None, store: Stored) -> None:
     for i, array in enumerate(store.arrays):
         expected[i] = precisely(numpys, array, 0)
     assert_same(found, expected)
+
+
+def laid(*arrays: np.ndarray, gap: int = 0) -> Living:
+    """Return arrays one after the other, with rows between that belong to none."""
+    lengths = np.array([len(array) for array in arrays])
+    ends = np.cumsum(lengths + gap) - gap
+    between = np.full((gap, *arrays[0].shape[1:]), 77, arrays[0].dtype)
+    rows = np.concatenate([part for array in arrays for part in (array, between)])
+    return Living(rows, ends - lengths, ends)
+
+
+@pytest.mark.parametrize("ufunc", [np.add, np.subtract, np.multiply, np.hypot, np.logaddexp])
+@pytest.mark.parametrize("row_shape", [(), (2,), (5, 13), (300,)])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8"])
+def test_the_result_of_an_array_is_about_that_array_alone(
+    dtype: str, row_shape: tuple[int, ...], ufunc: np.ufunc
+) -> None:
+    if dtype == "c8" and ufunc in (np.hypot, np.logaddexp):
+        return
+    rng = np.random.default_rng(0)
+    lengths = 1, 2, 9, 40, 150, 700
+    arrays = [(rng.random((n, *row_shape)) + 0.5).astype(dtype) for n in lengths]
+
+    def all_of(store: Living) -> list[bytes]:
+        with np.errstate(all="ignore"):
+            return [result.tobytes() for result in reductions.reduce_each(store, ufunc)]
+
+    alone = [all_of(laid(array))[0] for array in arrays]
+    assert all_of(laid(*arrays)) == alone
+    assert all_of(laid(*arrays, gap=3)) == alone
+    assert all_of(laid(*arrays[::-1])) == alone[::-1]
+    assert all_of(laid(arrays[5], arrays[5])) == alone[5:] * 2
+
+
+@pytest.mark.parametrize("row_shape", [(), (2,), (100,)])
+@pytest.mark.parametrize(("dtype", "value", "n"), [("f2", 1, 5000), ("f4", 0.1, 300_000),
+                                                   ("f8", 0.1, 300_000), ("c8", 0.1j, 300_000)])  # fmt: skip
+@pytest.mark.usefixtures("measured_blocks")
+def test_long_sums_are_as_good_as_numpys_pairwise_ones(
+    dtype: str, value: complex, n: int, row_shape: tuple[int, ...]
+) -> None:
+    n //= 1 + sum(row_shape) // 10
+    rows = np.full((n, *row_shape), value, dtype)
+    exact = np.longdouble(abs(rows.flat[0])) * n
+    limit = (16 if dtype == "f8" else 3) * np.finfo(dtype).eps * float(exact)
+    results = [
+        reductions.reduce_each(laid(rows), np.add)[0],
+        reductions.reduce_each(laid(rows, rows[:3]), np.add)[0],
+        reductions.reduce(laid(rows), np.add),
+    ]
+    for result in results:
+        assert result.dtype == dtype
+        assert (abs(abs(np.asarray(result, "G")) - exact) <= limit).all()
+    assert results[0].tobytes() == results[1].tobytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 import ptrarray
 from tests.support.crash_workloads import ints
 from tests.support.disk import Fate, Write
-from tests.support.power import outcomes, rebuild
+from tests.support.power import outcomes, outcomes_by_file, rebuild
+from tests.support.shards_unflushed import UNFLUSHED, full_meanwhile, killed
 from tests.support.story import Judge, Story, Workload, tell, with_attrs
 from tests.test_crash import NORMAL, describe, memory_directory, verdict, violations
 
@@ -171,6 +173,7 @@ WORKLOADS: list[Workload] = [
     checkpoint_and_compact,
     replace_the_store,
     durable,
+    *UNFLUSHED,
 ]
 each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: w.__name__)
 
@@ -203,6 +206,37 @@ def test_power_cut(workload: Workload, judge: Judge, place: Path) -> None:
     story = tell(workload, place / workload.__name__)
     assert len(ptrarray.open(story.path).shards) > 1
     assert next(some_violations(story, judge, N_STATES), None) is None
+
+
+@pytest.mark.parametrize("workload", UNFLUSHED, ids=lambda w: w.__name__)
+def test_order_of_commits_in_different_shards(
+    workload: Workload, judge: Judge, place: Path
+) -> None:
+    """None is there after the first that is gone, whatever shards they are in."""
+    check_order(tell(workload, place / f"order-{workload.__name__}"), judge)
+
+
+def check_order(story: Story, judge: Judge) -> None:
+    """Cut the power after each commit, while some files are on the disk and others are not."""
+    for cut in story.ends_of_commits():
+        allowed = story.durable(cut)
+        if allowed.start <= 1:
+            continue  # shards are being made
+        for fates in outcomes_by_file(story.recording, cut):
+            problem = verdict(story, judge, rebuild(story.recording, cut, fates), allowed)
+            assert problem is None, f"{problem}\n{describe(story, cut, fates)}"
+
+
+def test_order_where_a_shard_is_made(judge: Judge, place: Path) -> None:
+    check_order(tell(full_meanwhile, place / "order-full"), judge)
+
+
+@pytest.mark.parametrize("n_more", range(1, 13, 2))
+@pytest.mark.parametrize("adds", [False, True], ids=["deletes", "adds"])
+def test_order_after_a_kill(adds: bool, n_more: int, judge: Judge, place: Path) -> None:
+    """What a killed writer left unflushed is known to the next one."""
+    root = place / f"killed-{adds}-{n_more}"
+    check_order(tell(partial(killed, n_more=n_more, adds=adds), root), judge)
 
 
 @pytest.mark.slow

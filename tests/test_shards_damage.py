@@ -98,8 +98,15 @@ def test_verify_finds_a_name_in_two_shards(path: Path, writer: PointerArrayWrite
         alone["n0"] = [4]
     store = ptrarray.open(path)
     assert store["n0"].tolist() == [4]
-    with pytest.raises(CorruptStoreError, match=r"'n0'.* which is in .*shard-00001.ptr, too"):
+    with pytest.raises(
+        CorruptStoreError, match=r"'n0'.* which is in .*shard-00001.ptr, too"
+    ) as raised:
         store.verify()
+    # It is the older one that nobody sees.
+    (damage,) = raised.value.damage
+    start, end = ptrarray.open(path / "shard-00000.ptr").pointers["n0"]
+    found = (damage.file, damage.name, damage.start, damage.end)
+    assert found == (str(path / "shard-00000.ptr"), "n0", start, end)
     with ptrarray.append(path) as again:
         again["n0"] = [5]
     check_same(ptrarray.open(path)["n0"], np.array([5], "i4"))

@@ -113,10 +113,13 @@ def test_notes() -> None:
     attrs = notes.encode()
     assert attrs == {"ptrarray-shards": {"changed": 3, "replaced": [[0, 2, "é"]]}}
     assert layout.decode_notes(attrs, "here") == notes
-    assert [key for key, _, _ in tables(TEXT)["Notes"]] == list(attrs[layout.NOTES_KEY])
+    assert [key for key, _, _ in tables(TEXT)["Notes"]] == [*attrs[layout.NOTES_KEY], "unflushed"]
     assert f"`{layout.NOTES_KEY}`" in TEXT
     assert f"more than {target.REPLACED_LIMIT}" in " ".join(TEXT.split())
     assert layout.Notes().encode() == {}
+    unflushed = notes._replace(unflushed=1)
+    assert unflushed.encode() == {"ptrarray-shards": attrs["ptrarray-shards"] | {"unflushed": 1}}
+    assert layout.decode_notes(unflushed.encode(), "here") == unflushed
 
 
 @pytest.mark.parametrize(
@@ -129,6 +132,8 @@ def test_notes() -> None:
         {"changed": 1, "replaced": [[1, 2]]},
         {"changed": 1, "replaced": [[1, 2, 3]]},
         {"changed": 1, "replaced": [["a", 2, "b"]]},
+        {"changed": 1, "replaced": [], "unflushed": "x"},
+        {"changed": 1, "replaced": [], "unflushed": -1},
     ],
 )
 def test_notes_that_make_no_sense_are_refused(noted: Any, tmp_path: Path) -> None:

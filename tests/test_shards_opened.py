@@ -15,6 +15,7 @@ from ptrarray.storage.shards.marker import Marker
 from ptrarray.storage.store import snapshot as store_snapshot
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.opened import Closed, Opened
+from ptrarray.storage.system.files import Identity
 from ptrarray.storage.system.mapping import Backend
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
@@ -62,11 +63,11 @@ def test_an_index_replaced_again_and_again_is_not_damaged(
 ) -> None:
     path = tmp_path / "a.ptr"
     ptrarray.create(path, dtype="u1").close()
-    inodes = iter(range(1000))
+    identities = (Identity(n, 0) for n in range(1000))
 
     def next_index(directory: Path, backend: Backend) -> Index:
         index = Index(directory, backend=backend)
-        index.inode = next(inodes)
+        index.identity = next(identities)
         return index
 
     monkeypatch.setattr(store_snapshot, "_replay", lambda *_: None)  # of a later index

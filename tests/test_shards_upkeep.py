@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import ptrarray
 from ptrarray import PointerArrayWriter, StoreError
 from ptrarray.cli import main
+from ptrarray.storage.system import files
 from tests.support.checks import check_same, check_store
 from tests.support.shards import Arrays, fill_one_by_one, first_of, ramps, sharded, shards_of
 
@@ -106,6 +108,23 @@ def test_replacing_a_store(path: Path, writer: PointerArrayWriter, arrays: Array
     assert len(reader) == 20
     with ptrarray.create(path, dtype="f8", shard_size="1kB", mode="w"):
         assert shards_of(path) == ["shard.3-00000.ptr"]
+
+
+def test_replacing_a_store_whose_shards_cannot_be_renamed(
+    path: Path, writer: PointerArrayWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where they are mounted from another device, or in a lower layer of an overlay."""
+    writer.close()
+    replace = files.replace
+
+    def refusing(source: Path, target: Path) -> None:
+        if source.name.startswith("shard-"):
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(source))
+        replace(source, target)
+
+    monkeypatch.setattr(files, "replace", refusing)
+    ptrarray.create(path, dtype="i4", shard_size="1kB", mode="w").close()
+    assert shards_of(path) == ["shard.2-00000.ptr"]
 
 
 def test_a_journal_that_is_folded_before_the_commit_to_it(

@@ -7,19 +7,22 @@ import gc
 import multiprocessing
 import os
 import resource
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 
 import ptrarray
+from tests.support.checks import open_descriptors
 from tests.support.disk import materialise, read_tree
 from tests.support.failing import BEFORE, LARGE, B, caught, check_named, prepared, read_all
-from tests.support.story import look, with_attrs
+from tests.support.faults import SYNCS, injected
+from tests.support.mounts import mounted
+from tests.support.story import Content, look, with_attrs
 
 NOBODY = 65534
 
@@ -114,14 +117,8 @@ def test_largest_file(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a file system of one megabyte."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no permission to mount")
-    yield place
-    gc.collect()
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=1m", "tmpfs") as folder:
+        yield folder
 
 
 def test_full_disk(small_disk: Path) -> None:
@@ -148,6 +145,95 @@ def test_allocate_on_a_full_disk(small_disk: Path) -> None:
         check_named(caught.value, str(path))
         writer["b"] = B
     assert look(path) == with_attrs({"b": B.tobytes()}, {})
+
+
+@pytest.mark.parametrize("kind", ["plain", "masked", "shards"])
+def test_repair_on_a_full_disk(kind: str, small_disk: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"masked": kind == "masked"}
+    options |= {"shard_size": "500kB"} if kind == "shards" else {}
+    damaged, to = tmp_path / "damaged.ptr", small_disk / "repaired.ptr"
+    with ptrarray.create(damaged, dtype="i4", **options) as writer:
+        for i in range(4):
+            writer[f"a{i}"] = np.ma.masked_less(np.arange(100_000), 1000 * i).filled(7)
+    ballast = small_disk / "ballast"
+    for n_free in (0, 5_000, 20_000, 50_000, 900_000):
+        ballast.write_bytes(bytes(900_000 - n_free))
+        with pytest.raises(OSError, match="No space"):
+            ptrarray.repair(damaged, to)
+        assert os.listdir(small_disk) == ["ballast"]  # noqa: PTH208
+
+
+def outgrown(path: Path, **options: Any) -> Content:
+    """Make a store whose journal is to be folded when a writer is closed."""
+    writer = ptrarray.create(path, dtype="i4", **options)
+    for i in range(300):
+        writer[f"a{i}"] = [i]
+    writer.flush()
+    return look(path)
+
+
+def fail(before: Callable[[], object] = bool) -> NoReturn:
+    before()
+    raise RuntimeError("mine")
+
+
+def test_closing_on_a_full_disk(small_disk: Path) -> None:
+    """What is optional waits for a disk with room, and hides nothing."""
+    path, ballast = small_disk / "store.ptr", small_disk / "ballast"
+    content = outgrown(path)
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    with ptrarray.append(path):
+        pass
+    with pytest.raises(RuntimeError, match="mine"), ptrarray.append(path):
+        fail()
+    with ptrarray.append(path) as writer, pytest.raises(OSError, match="No space"):
+        writer["large"] = LARGE
+    assert look(path) == content
+    with pytest.raises(OSError, match="No space"):
+        ptrarray.checkpoint(path)  # which was asked for
+    ballast.unlink()
+    ptrarray.append(path).close()
+    assert look(path) == content
+    assert (path / "journal.msgpack").stat().st_size < 10_000
+
+
+@pytest.mark.parametrize("shard_size", [None, "4kB"])
+def test_what_fails_in_closing_is_a_note_on_the_error_of_the_block(
+    shard_size: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "store.ptr"
+    outgrown(path, shard_size=shard_size)
+    with injected() as faults:
+        writer = ptrarray.append(path)
+        faults.arm(1, errno.EIO, is_lasting=True, only=SYNCS)
+        # Rows that are committed cannot be brought to the disk: that must be known.
+        with pytest.raises(OSError, match="Input/output"):
+            writer.close()
+        faults.disarm()
+        with pytest.raises(RuntimeError, match="mine") as raised, ptrarray.append(path):
+            fail(lambda: faults.arm(1, errno.EIO, is_lasting=True, only=SYNCS))
+        faults.disarm()
+        assert "Input/output" in raised.value.__notes__[0]
+        del raised
+    gc.collect()
+    assert open_descriptors(path) == []
+
+
+def test_leftovers_that_cannot_be_removed_stop_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "store.ptr"
+    content = outgrown(path)
+    (path / "index.msgpack.new").write_bytes(b"of a killed process")
+    for call in ("unlink", "listdir"):
+        with injected() as faults:
+            faults.arm(1, errno.EACCES, is_lasting=False, only=[call])
+            with ptrarray.append(path) as writer:
+                writer["a0"] = [0]
+            assert faults.failed == {call}
+    ptrarray.append(path).close()
+    assert look(path) == content
+    assert not (path / "index.msgpack.new").exists()
 
 
 # rights -------------------------------------------------------------------------------------------

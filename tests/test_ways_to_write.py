@@ -113,6 +113,53 @@ def test_all_ways_to_write_much_are_the_same(tmp_path: Path) -> None:
     check_ways(tmp_path, "<i8", (), arrays)
 
 
+# lists --------------------------------------------------------------------------------------------
+
+BIG = 17_293_822_569_102_704_643  # no float64
+LAYOUTS: tuple[dict[str, Any], ...] = (
+    {"dtype": "u8", "row_shape": ()},
+    {"dtype": "u8", "row_shape": (), "masked": True},
+    {"dtype": "u8", "row_shape": None},
+    {"dtype": "u8", "row_shape": None, "masked": True},
+    {},
+    {"masked": True},
+    {"dtype": "u8", "row_shape": (), "shard_size": 4096},
+)
+
+
+def check_lists(path: Path, expected: dict[str, list[int]]) -> None:
+    with ptrarray.open(path) as store:
+        assert {name: array.tolist() for name, array in store.items()} == expected
+        assert all(array.dtype == np.uint64 for array in store.values())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_large_integers_of_lists(path: Path, layout: dict[str, Any]) -> None:
+    given: tuple[Any, ...] = ([BIG, 42], (1, BIG), [np.uint64(BIG), 1])
+    expected = {"a": [BIG, 42], "b": [1, BIG], "c": [BIG, 1]}
+    with ptrarray.create(path, **layout) as writer:
+        writer["a"] = given[0]
+        writer.write({"b": given[1], "c": given[2]})
+        writer.write_ragged(["d", "e"], [BIG, 1, 2], [0, 2, 3])
+    ptrarray.fill(
+        path, as_it_is, {"f": [BIG, 5], "g": (7, BIG)}, processes=2, progress=False, **layout
+    )
+    expected |= {"d": [BIG, 1], "e": [2], "f": [BIG, 5], "g": [7, BIG]}
+    check_lists(path, expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:5], ids=str)
+def test_a_series_that_a_function_returns(path: Path, layout: dict[str, Any]) -> None:
+    pd = pytest.importorskip("pandas")
+    tasks = {"a": pd.Series([1], index=["x"], dtype="u8")}
+    with pytest.raises(ptrarray.TaskError, match="has index, which would be lost"):
+        ptrarray.fill(path, as_it_is, tasks, processes=1, progress=False, **layout)
+
+
+def as_it_is(value: Any) -> Any:
+    return value
+
+
 # checksums ----------------------------------------------------------------------------------------
 
 

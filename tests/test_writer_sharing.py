@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,3 +171,85 @@ def test_writers_start_no_process_and_no_thread(path: Path) -> None:
         assert (len(list(tasks.iterdir())) if tasks.exists() else 0) == before
         for copy in copies:
             copy.close()
+
+
+# iterating while others write ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shard_size", [None, "8kB"])
+def test_an_iteration_is_of_one_moment(
+    shard_size: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path, dtype="i4", shard_size=shard_size) as writer:
+        for i in range(6):
+            writer.write({f"a{i}": np.full(600, i)}, meta={f"a{i}": {"i": i}})
+            writer.attrs[f"a{i}"] = i
+    with ptrarray.append(path) as writer, ptrarray.append(path) as other:
+        views: list[tuple[Any, Any]] = [
+            (writer.items(), lambda i: (f"a{i}", i)),
+            (writer.values(), lambda i: i),
+            (writer.pointers.items(), lambda i: (f"a{i}", (i * 600, i * 600 + 600))),
+            (writer.pointers.values(), lambda i: (i * 600, i * 600 + 600)),
+            (writer.meta.items(), lambda i: (f"a{i}", {"i": i})),
+            (writer.meta.values(), lambda i: {"i": i}),
+            (writer.attrs.items(), lambda i: (f"a{i}", i)),
+            (writer.attrs.values(), lambda i: i),
+        ]
+        n_taken = counted_locks(monkeypatch)
+        begun = [iter(view) for view, _ in views]
+        assert n_taken() == len(views)
+        for name in ("a1", "a4"):
+            del other[name], other.attrs[name]
+        other["a2"] = [7]
+        for rest, (_, expected) in zip(begun, views, strict=True):
+            assert list(map(plain, rest)) == [expected(i) for i in range(6)]
+        # A view is of what is there now.
+        assert [len(view) for view, _ in views] == [4] * 8
+        assert sorted(dict(writer.items())) == ["a0", "a2", "a3", "a5"]
+        assert dict(writer.items())["a2"].tolist() == [7]
+        assert sorted(dict(writer.attrs.items())) == ["a0", "a2", "a3", "a5"]
+        assert ("a0", {"i": 0}) in writer.meta.items()
+        assert pickle.loads(pickle.dumps(writer.pointers)) == dict(writer.pointers.items())
+
+
+def plain(item: Any) -> Any:
+    """Return an item with the first element of an array in the place of the array."""
+    if isinstance(item, tuple) and isinstance(item[0], str):
+        return item[0], plain(item[1])
+    return int(item[0]) if isinstance(item, np.ndarray) else item
+
+
+def counted_locks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Return what tells how many times a lock between processes was taken since."""
+    real, n_taken = fcntl.flock, 0
+
+    def flock(fd: int, how: int) -> None:
+        nonlocal n_taken
+        n_taken += how == fcntl.LOCK_EX
+        real(fd, how)
+
+    monkeypatch.setattr("ptrarray.storage.system.lock.fcntl.flock", flock)
+    return lambda: n_taken
+
+
+def test_iterating_while_another_process_deletes(path: Path) -> None:
+    names = [f"n{i}" for i in range(200)]
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer.write({name: [1, 2] for name in names})
+        process = multiprocessing.get_context("spawn").Process(target=delete_all, args=(path,))
+        process.start()
+        n_seen = [len(names)]
+        while n_seen[-1]:
+            kinds = (writer, writer.pointers, writer.meta)
+            n_seen += [len(list(kind.items())) for kind in kinds]
+            n_seen += [len(list(kind.values())) for kind in kinds]
+        process.join()
+        assert process.exitcode == 0
+    assert n_seen == sorted(n_seen, reverse=True)
+
+
+def delete_all(path: Path) -> None:
+    with ptrarray.append(path) as writer:
+        for name in list(writer):
+            del writer[name]

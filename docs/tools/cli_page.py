@@ -16,7 +16,8 @@ INTRODUCTION = """\
 # Command line
 
 Installing ptrarray installs the command `ptrarray`; `python -m ptrarray` is the same. Commands that take `--json` print
-JSON for programs instead of text for people. Progress bars appear only in a terminal.
+JSON for programs instead of text for people. Progress bars appear only in a terminal. Options may stand anywhere behind
+the command; what comes after `--` is no option, as in `ptrarray get corpus.ptr -- --odd-name`.
 
 | exit code | meaning |
 |---|---|
@@ -27,7 +28,7 @@ JSON for programs instead of text for people. Progress bars appear only in a ter
 
 ```
 ptrarray info corpus.ptr
-ptrarray ls corpus.ptr 'utt1*' --long
+ptrarray ls corpus.ptr --long 'utt1*'
 ptrarray get corpus.ptr utt1 --out utt1.npy
 ptrarray verify corpus.ptr
 ptrarray compact corpus.ptr

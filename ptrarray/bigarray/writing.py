@@ -20,11 +20,12 @@ from ptrarray.bigarray.paths import (
     open_store,
     open_writer,
 )
-from ptrarray.errors import BadInputError, OverlapError, StoreError
+from ptrarray.errors import BadInputError, OverlapError, StoreError, after
 from ptrarray.intake.casting import fit
 from ptrarray.intake.numbers import integer
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.types import Array
+from ptrarray.storage.writing.transactions import asked
 from ptrarray.views.catalog import Pointers
 
 Writer = TypeVar("Writer", bound="MmapArrayWriter")
@@ -107,9 +108,10 @@ class MmapArrayWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.flush()
-        self.close()
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        with after(error, self.path):
+            self.flush()
+            self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else f"{self.dtype} {self.shape}"
@@ -129,8 +131,8 @@ class MmapArrayWriter:
     def shape(self) -> tuple[int, ...]:
         """Shape of the flat array as of now, whoever wrote to it."""
         store = core.store_of(self._core)
-        with store.locked():
-            return (store.snapshot().n_rows, *store.layout.row_shape)
+        n_rows = asked(store, lambda: store.snapshot().n_rows)
+        return (n_rows, *store.layout.row_shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:

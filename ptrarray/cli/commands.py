@@ -18,14 +18,17 @@ import numpy as np
 
 from ptrarray.cli import convert, watch
 from ptrarray.cli.demo import run_demo
+from ptrarray.cli.parser import Parser
 from ptrarray.cli.printing import (
     complain,
     describe,
     print_json,
     print_now,
     printable,
+    readable,
     to_json,
 )
+from ptrarray.convert.export import save_npy
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray
@@ -66,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="ptrarray", description="A pointer-array database for variable-length numpy arrays."
     )
     # Not imported from the package, whose face is above this module.
@@ -93,11 +96,16 @@ def _parser() -> argparse.ArgumentParser:
     ls.add_argument("--long", "-l", action="store_true", help="with start and end of each array")
     get = add("get", _get, "print one array, or save it", on_store, printing)
     get.add_argument("name", metavar="NAME", help="name of the array")
-    get.add_argument("--out", type=Path, metavar="FILE", help="save it as .npy file")
+    get.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="save it as .npy file, its mask, if the store has masks, as FILE.mask.npy",
+    )
     add("verify", _verify, "check every array against its checksum", on_store, printing)
     add("checkpoint", _checkpoint, "fold the journal into the index", on_store, printing)
     add("compact", _compact, "rewrite the data file without holes", on_store, printing)
-    _add_packs(add, on_store)
+    _add_packs(add, on_store, printing)
     repair = add("repair", _repair, "copy what is intact into a new store", on_store, printing)
     repair.add_argument("--to", type=Path, metavar="NEW", required=True, help="the new store")
     convert.add_commands(commands, on_store, printing)
@@ -105,14 +113,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_packs(add: Any, on_store: argparse.ArgumentParser) -> None:
-    pack = add("pack", _pack, "write the store as one file, a tar archive", on_store)
+def _add_packs(add: Any, *parents: argparse.ArgumentParser) -> None:
+    pack = add("pack", _pack, "write the store as one file, a tar archive", *parents)
     pack.add_argument("target", metavar="TARGET", help="the file to make, or - for stdout")
     pack.add_argument(
         "--compression", choices=tuple(CODECS), help="by default as TARGET's extension says"
     )
+    pack.add_argument("--level", type=int, metavar="N", help="how hard to compress, as 9")
     pack.add_argument("--overwrite", action="store_true", help="replace a file that is there")
-    unpack = add("unpack", _unpack, "make a store of a pack, or of a tar archive of a store")
+    text = "make a store of a pack, or of a tar archive of a store"
+    unpack = add("unpack", _unpack, text, *parents[1:])
     unpack.add_argument("source", metavar="SOURCE", help="the pack, or - for stdin")
     unpack.add_argument("directory", metavar="DIR", type=Path, help="the store to make")
 
@@ -189,19 +199,29 @@ def _get(options: argparse.Namespace) -> int:
         start, end = store.pointers[options.name]
     facts = {"name": options.name, "dtype": describe(array.dtype), "shape": list(array.shape)}
     if options.out is not None:
-        with options.out.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        facts["out"] = str(options.out)
+        facts |= _save(array, options.out)
     elif options.json:
-        facts["values"] = array.tolist()
+        facts["values"] = readable(np.ndarray.tolist, array, options.name)
     if options.json:
         print_json({**facts, "start": start, "end": end})
     elif options.out is not None:
-        print(printable(f"{options.name}: {array.dtype} {array.shape} saved as {options.out}"))
+        where = " and ".join(facts[key] for key in ("out", "mask_out") if key in facts)
+        print(printable(f"{options.name}: {array.dtype} {array.shape} saved as {where}"))
     else:
         print(printable(f"{options.name}: {array.dtype} {array.shape}, rows {start} to {end}"))
-        print(np.array2string(array))
+        print(readable(np.array2string, array, options.name))
     return 0
+
+
+def _save(array: Any, out: Path) -> dict[str, str]:
+    """Save an array as .npy file, which cannot hold a mask: that gets a file of its own."""
+    saved = {}
+    if isinstance(array, np.ma.MaskedArray):
+        mask_out = out.with_name(f"{out.name.removesuffix('.npy')}.mask.npy")
+        save_npy(np.ma.getmaskarray(array), mask_out)
+        saved = {"mask_out": str(mask_out)}
+    save_npy(np.ma.getdata(array), out)
+    return {"out": str(out), **saved}
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -277,10 +297,17 @@ def _repair(options: argparse.Namespace) -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
+    if options.target == "-":
+        if sys.stdout.isatty():
+            return complain("a pack is not for a terminal: redirect stdout, or name a file")
+        if options.json:
+            return complain("stdout cannot take both the pack and JSON: name a file")
     target = sys.stdout.buffer if options.target == "-" else Path(options.target)
-    if options.target == "-" and sys.stdout.isatty():
-        return complain("a pack is not for a terminal: redirect stdout, or name a file")
-    pack(options.store, target, options.compression, _wants_bar(options), options.overwrite)
+    how = options.compression, _wants_bar(options), options.overwrite, options.level
+    pack(options.store, target, *how)
+    if options.json:
+        nbytes = Path(options.target).stat().st_size
+        print_json({"path": options.target, "nbytes": nbytes})
     return 0
 
 
@@ -289,6 +316,9 @@ def _unpack(options: argparse.Namespace) -> int:
         return complain("no pack comes from a terminal: redirect stdin, or name a file")
     source = sys.stdin.buffer if options.source == "-" else Path(options.source)
     unpack(source, options.directory, _wants_bar(options))
+    if options.json:
+        with open_store(options.directory) as store:
+            print_json({"path": str(options.directory), "arrays": len(store)})
     return 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptrarray import convert
-from ptrarray.cli.printing import complain, print_json, printable
+from ptrarray.cli.printing import complain, in_options, print_json, printable
 from ptrarray.errors import BadInputError
 
 _IMPORTS = {
@@ -123,7 +123,10 @@ def _export(options: argparse.Namespace) -> int:
 def _tell(report: convert.Report, target: Path, options: argparse.Namespace) -> int:
     if options.json:
         facts = {key: getattr(report, key) for key in ("converted", "skipped", "removed", "notes")}
-        failures = [failure._asdict() for failure in report.failures]
+        failures = [
+            {"source": source, "problem": in_options(problem)}
+            for source, problem in report.failures
+        ]
         print_json({"path": str(target), **facts, "failures": failures})
         return 0 if report.ok else 1
     for source, problem in report.failures[:_SHOWN_FAILURES]:

@@ -5,9 +5,26 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from ptrarray.errors import BadInputError
+from ptrarray.rows.types import Array
+
+# What messages call an argument of Python, and what the same is on the command line.
+_IN_OPTIONS = {
+    "open it with append(), or choose": "choose",
+    "pack with overwrite=True, or": "pack with --overwrite, or",
+    "resume=True skips": "leave out --no-resume to skip",
+    "resume=True goes on": "the same command goes on",
+    "keep_index=False (--drop-index)": "--drop-index",
+    "masked=True (--masked)": "--masked",
+    "pass trust=True (--trust-pickle)": "pass --trust-pickle",
+    "name='{parent}/{stem}' or '{path}'": "--name '{parent}/{stem}' or '{path}'",
+    "repair() the store": "repair the store",
+}
 
 
 def print_now(line: str) -> None:
@@ -61,10 +78,33 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def readable(read: Callable[[Any], Any], array: Array, name: str) -> Any:
+    """Call a function of numpy that makes Python's own values of an array, text among them."""
+    try:
+        return read(array)
+    except SystemError as error:  # numpy's, for a code point above 0x10FFFF
+        what = f"array {name!r:.80} of {array.dtype} has text that no str can hold"
+        advice = "save it with --out, or read its numbers by view('u4')"
+        raise BadInputError(f"{what}: {advice}", name=name, found=str(array.dtype)) from error
+
+
+def in_options(text: str) -> str:
+    """Return a message with options of the command line in place of arguments of Python.
+
+    Examples
+    --------
+    >>> in_options("'a' is in the store already; resume=True skips it")
+    "'a' is in the store already; leave out --no-resume to skip it"
+    """
+    for python, shell in _IN_OPTIONS.items():
+        text = text.replace(python, shell)
+    return text
+
+
 def complain(error: object) -> int:
     """Print an error, and return the exit code."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror is not None:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    print(f"ptrarray: {printable(text)}", file=sys.stderr)
+    print(f"ptrarray: {printable(in_options(text))}", file=sys.stderr)
     return 1

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
+# Beside files whose names are written so, that an import finds out by itself; in an archive of zip
+# its comment.
+MARK = ".ptrarray"
 _NOTHING = "%"  # an empty name; no byte is written so
 
 

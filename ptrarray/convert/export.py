@@ -7,12 +7,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import numpy as np
 
+from ptrarray.convert.escape import MARK, file_name
 from ptrarray.convert.report import Failure, Report
 from ptrarray.errors import BadInputError
+from ptrarray.frames.flat import companions_of
+from ptrarray.intake.paths import absolute
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
@@ -36,15 +40,13 @@ def opened(store: Store) -> Iterator[PointerArray]:
 
 def export(store: PointerArray, put: _Put, progress: bool) -> Report:
     """Put every array of a store, and its mask if it has one, where `put` puts it."""
-    report = Report()
+    report, companions = Report(), companions_in(store)
     with bar(progress=progress, total=len(store), unit=" arrays") as shown:
         for name, array in store.items():
             try:
-                put(name, np.ma.getdata(array))
-                mask = np.ma.getmaskarray(array) if isinstance(array, np.ma.MaskedArray) else None
-                if mask is not None and mask.any():
-                    put(name + MASK, mask)
-                report.converted += 1
+                for end, part in parts(array):
+                    put(name + end, part)
+                report.converted += name not in companions
             except (BadInputError, OSError, ValueError) as error:
                 raise_if_disk(error)
                 report.failures.append(Failure(name, str(error)))
@@ -52,6 +54,26 @@ def export(store: PointerArray, put: _Put, progress: bool) -> Report:
     if store.masked:
         report.notes.append(f"masks are arrays of their own, NAME{MASK}; fill values are not kept")
     return report
+
+
+def companions_in(store: PointerArray) -> set[str]:
+    """Return the names of arrays that belong to a Series or DataFrame, which counts as one."""
+    found: set[str] = set()
+    for name in store:
+        about = store.meta[name].get("pandas")
+        if about is not None:
+            found.update(name + end for end in companions_of(about))
+    return found
+
+
+def parts(array: Any) -> Iterator[tuple[str, Any]]:
+    """Yield an array without its mask, and its mask if anything is masked, each with its ending."""
+    yield "", np.ma.getdata(array)
+    if isinstance(array, np.ma.MaskedArray):
+        mask = np.ma.getmaskarray(array)
+        # That of records is of records itself, which know no `any`.
+        if np.frombuffer(mask.tobytes(), np.uint8).any():
+            yield MASK, mask
 
 
 def raise_if_disk(error: Exception) -> None:
@@ -68,10 +90,24 @@ def note_meta(report: Report, store: PointerArray, what: str) -> None:
 
 
 @contextmanager
-def new_file(out: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def new_file(out: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[IO[bytes]]:
     """Yield a file that gets its name when all is written."""
-    with building.new_file(_path(out), _taken) as made, Path(made.path).open("r+b") as file:
+    made = building.new_file(_path(out), _taken, overwrite=overwrite)
+    with made as at, Path(at.path).open("r+b") as file:
         yield file
+
+
+def save_npy(array: Any, out: Path) -> None:
+    """Write an array as the ``.npy`` file at a path, also where there is one, or a pipe."""
+    if out.exists() and not out.is_file() and not out.is_dir():
+        with out.open("wb") as stream:
+            # Of a file, numpy would ask where in it it is, which a pipe cannot say.
+            to: Any = SimpleNamespace(write=stream.write)
+            np.lib.format.write_array(to, np.asarray(array), allow_pickle=False)
+        return
+    # A link stays one: what it leads to is replaced.
+    with new_file(out.resolve(), overwrite=True) as file:
+        np.save(file, np.asarray(array), allow_pickle=False)
 
 
 @contextmanager
@@ -81,14 +117,18 @@ def new_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
         yield folder
 
 
-def new_member(folder: Path, name: str) -> IO[bytes]:
-    """Open a file of a folder for writing."""
+def new_member(folder: Path, name: str, suffix: str) -> IO[bytes]:
+    """Open a file of a folder for writing, named after an array."""
+    escaped = file_name(name)
     # "x", as file systems may take two names for one: those that differ in case only.
-    return (folder / name).open("xb")
+    file = (folder / f"{escaped}{suffix}").open("xb")
+    if escaped != name:
+        (folder / MARK).touch()
+    return file
 
 
 def _path(out: str | os.PathLike[str]) -> Path:
-    path = Path(out).absolute()
+    path = absolute(out)
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder to write in", str(path.parent))
     return path

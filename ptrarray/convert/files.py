@@ -1,18 +1,22 @@
-"""Opening files that may be compressed, as their first bytes tell."""
+"""Opening files that may be compressed, or packed alone in an archive, as their first bytes tell."""
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import io
 import lzma
+import tarfile
+import zipfile
 import zlib
-from typing import Any, Protocol, Self, cast
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol, cast
 
-from ptrarray.errors import BadInputError, import_extra
+from ptrarray.errors import BadInputError, CorruptStoreError, import_extra
+from ptrarray.storage.system.streams import reader_of
 
-_LZ4 = b"\x04\x22\x4d\x18"
-_ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+_ZIP = b"PK\x03\x04"
+_TAR, _TAR_AT = b"ustar", 257  # as of POSIX, behind the name of the first member
 
 
 class Readable(Protocol):
@@ -27,12 +31,17 @@ class Readable(Protocol):
     def peek(self, n_bytes: int, /) -> bytes:
         """Return some of the bytes to come; none at the end."""
 
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *_: object) -> None: ...
 
+@contextmanager
+def open_plain(path: str) -> Iterator[Any]:
+    """Open a file for a ``with`` block, for reading what is in it.
 
-def open_plain(path: str) -> Readable:
-    """Open a file for reading what was compressed with gzip, bzip2, xz, zlib or not at all.
+    Compressed with gzip, bzip2, xz, zlib, zstd or lz4, alone in an archive of zip or tar, or plain.
+
+    Raises
+    ------
+    BadInputError
+        For an archive of several files.
 
     Examples
     --------
@@ -43,43 +52,111 @@ def open_plain(path: str) -> Readable:
     ...     file.read()
     b'inside'
     """
-    with open(path, "rb") as file:  # noqa: PTH123 a path as it was given
-        magic = file.read(6)
-    if magic.startswith(b"\x1f\x8b"):
-        return cast(Readable, gzip.open(path, "rb"))
-    if magic.startswith(b"BZh"):
-        return cast(Readable, bz2.open(path, "rb"))
-    if magic.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
-        return cast(Readable, lzma.open(path, "rb"))
-    if magic.startswith(_ZLIB):
-        return cast(Readable, io.BufferedReader(_Inflated(path), 1 << 16))
-    if magic.startswith(_LZ4):
-        message = "it is compressed with lz4: pip install lz4"
-        return cast(Readable, import_extra("lz4.frame", message, BadInputError).open(path, "rb"))
-    return cast(Readable, open(path, "rb"))  # noqa: PTH123 the caller closes it
+    with open(path, "rb") as raw, unpacked(raw) as file:  # noqa: PTH123 a path as it was given
+        yield file
+
+
+@contextmanager
+def unpacked(file: Any) -> Iterator[Any]:
+    """Return, for a ``with`` block, an open file as what it was before it was compressed or packed."""
+    with ExitStack() as stack:
+        yield _alone(stack.enter_context(plain(file)), stack)
+
+
+def plain(file: Any) -> Any:
+    """Return an open file as what it was before it was compressed; itself if it was not."""
+    magic = bytes(file.peek(6)[:6])
+    for magics, opener in _OPENERS:
+        if magic.startswith(magics):
+            return opener(file)
+    return file
+
+
+def _alone(file: Any, stack: ExitStack) -> Any:
+    """Return the one file in an archive; the file itself if it is no archive."""
+    head = bytes(file.peek(512)[:512])
+    if head.startswith(_ZIP):
+        packed = stack.enter_context(zipfile.ZipFile(file))
+        names = [info for info in packed.infolist() if not info.is_dir()]
+        if len(names) != 1:
+            raise BadInputError(
+                f"it is a zip of {len(names)} files: unzip it, or import npz if they are .npy files"
+            )
+        member = stack.enter_context(packed.open(names[0]))
+        return stack.enter_context(plain(member))
+    if head[_TAR_AT:].startswith(_TAR):
+        archive = stack.enter_context(tarfile.TarFile(fileobj=file))
+        found = [info for info in archive if info.isfile()]
+        if len(found) != 1:
+            raise BadInputError(f"it is a tar archive of {len(found)} files: import tar")
+        member = cast(Any, archive.extractfile(found[0]))
+        return stack.enter_context(plain(stack.enter_context(member)))
+    return file
+
+
+def _lz4(file: Any) -> Any:
+    message = "it is compressed with lz4: pip install lz4"
+    return import_extra("lz4.frame", message, BadInputError).open(file, "rb")
+
+
+def _inflated(file: Any) -> Any:
+    return io.BufferedReader(_Inflated(file), 1 << 16)
+
+
+def _of_zlib(file: Any) -> Any:
+    return io.BufferedReader(_OfZlib(file), 1 << 16)
+
+
+# Those of Python for bzip2 and xz pass over what is behind the end of what they read.
+_OPENERS: list[tuple[tuple[bytes, ...], Callable[[Any], Any]]] = [
+    ((b"\x1f\x8b",), gzip.open),
+    ((b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"), _inflated),
+    ((b"\x5d\0\0",), lzma.open),
+    ((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), _of_zlib),
+    ((b"\x04\x22\x4d\x18",), _lz4),
+]
 
 
 class _Inflated(io.RawIOBase):
-    """A zlib stream, which no module of Python opens as a file."""
+    """Streams of bzip2, xz or zstd as a file."""
 
-    def __init__(self, path: str) -> None:
-        self._file = open(path, "rb")  # noqa: PTH123, SIM115 closed with this object
+    def __init__(self, file: Any) -> None:
+        self._source = reader_of(file, "its compressed data")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._source.read(len(buffer))
+        except CorruptStoreError as error:
+            raise EOFError(str(error)) from error
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _OfZlib(io.RawIOBase):
+    """Streams of zlib as a file, which no module of Python opens as one."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
         self._inflater = zlib.decompressobj()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._inflater.eof:
-            raw = self._inflater.unconsumed_tail or self._file.read(1 << 16)
+        while True:
+            ended = self._inflater.eof
+            left = self._inflater.unused_data if ended else self._inflater.unconsumed_tail
+            raw = left or self._file.read(1 << 16)
+            if ended:
+                if not raw:
+                    return 0
+                self._inflater = zlib.decompressobj()
             data = self._inflater.decompress(raw, len(buffer))
             if data:
                 buffer[: len(data)] = data
                 return len(data)
             if not raw:
                 raise EOFError("the compressed data ends too early")
-        return 0
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

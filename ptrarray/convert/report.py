@@ -28,7 +28,9 @@ class Report:
     Attributes
     ----------
     converted : int
-        Arrays that were written, Series and DataFrames counted once.
+        Arrays that were written. A Series or DataFrame counts once, whether it is
+        read from a pickle or written to any format; its index in an array of its
+        own does not count.
     skipped : int
         Those that were there from an earlier run.
     removed : int

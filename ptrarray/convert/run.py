@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 from numpy.typing import DTypeLike
 
 from ptrarray.convert import sources
-from ptrarray.convert.entries import Refused, entries
+from ptrarray.convert.entries import Incomplete, Noted, Refused, entries
 from ptrarray.convert.report import Failure, Report
-from ptrarray.convert.sink import Named, Sink, Tally, differences
+from ptrarray.convert.sink import Named, Sink, Tally, differences, fits
 from ptrarray.convert.sources import Paths, Source
+from ptrarray.creation import check_free, create, is_store, plan
 from ptrarray.errors import StoreError
+from ptrarray.intake.paths import absolute
 from ptrarray.jobs.run import count_workers, prepare, run_job
 from ptrarray.jobs.worker import Report as ChunkReport
 from ptrarray.jobs.worker import Task, summarize
 from ptrarray.progress import bar
-from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
 from ptrarray.writer import append
 
@@ -44,6 +48,9 @@ class Member(NamedTuple):
     meta: Mapping[str, Any] = {}
 
 
+Found = Member | Refused | Noted
+
+
 class Kind(NamedTuple):
     """A kind of file.
 
@@ -57,7 +64,7 @@ class Kind(NamedTuple):
         Whether a file holds many values with names of their own.
     """
 
-    members: Callable[[str], Iterator[Member]]
+    members: Callable[[str], Iterator[Found]]
     suffixes: tuple[str, ...]
     many: bool = False
 
@@ -80,10 +87,21 @@ class Options(TypedDict, total=False):
 
 
 class Conversion(NamedTuple):
-    """The job of an import: what happens to each file."""
+    """The job of an import: what happens to each file.
+
+    Attributes
+    ----------
+    path : str
+        The store.
+    settings : dict
+        What `create` makes it of, once there is an array for it.
+    members, convert, keep_index
+        As of `Kind` and `Options`.
+    """
 
     path: str
-    members: Callable[[str], Iterator[Member]]
+    settings: dict[str, Any]
+    members: Callable[[str], Iterator[Found]]
     convert: Callable[[Any], Any] | None
     keep_index: bool
 
@@ -93,40 +111,64 @@ class Conversion(NamedTuple):
         """Write what is in the files of a chunk, and call `advance` for each array."""
         began = time.perf_counter()
         tally = Tally()
-        with append(self.path) as writer, open_store(self.path) as store:
-            sink = Sink(writer, tally)
-            for task in chunk:
-                for entry in self.entries(task.argument, store, tally):
-                    sink.add(entry)
-                    advance(1)
-            sink.write()
+        with ExitStack() as stack:
+            self._write(chunk, tally, advance, stack)
         seconds = time.perf_counter() - began
         return ChunkReport(len(chunk), tally.n_entries, tally.nbytes, seconds, None, tally)
+
+    def _write(
+        self, chunk: list[Task], tally: Tally, advance: Callable[[int], object], stack: ExitStack
+    ) -> None:
+        there = stack.enter_context(_names_in(self.path))
+        sink = None
+        for task in chunk:
+            for entry in self.entries(task.argument, there, tally):
+                if sink is None:
+                    sink = self._open_sink(entry, tally, stack)
+                if sink is not None:
+                    sink.add(entry)
+                    advance(1)
+        if sink is not None:
+            sink.write()
+
+    def _open_sink(self, first: Named, tally: Tally, stack: ExitStack) -> Sink | None:
+        """Return what writes to the store; nothing if there is none and this is not for it."""
+        if is_store(Path(self.path)):
+            return Sink(stack.enter_context(append(self.path)), tally)
+        header, _ = plan(**self.settings)
+        if not fits(first, header.layout, tally):
+            return None
+        return Sink(stack.enter_context(create(self.path, mode="a", **self.settings)), tally)
 
     def entries(self, source: Source, there: Container[str], tally: Tally) -> Iterator[Named]:
         """Yield what is in a file, and note what is no array or is there."""
         try:
-            for member in self.members(source.path):
-                yield from self._of_member(source, member, there, tally)
+            for found in self.members(source.path):
+                if isinstance(found, Member):
+                    yield from self._of_member(source, found, there, tally)
+                elif isinstance(found, Refused):
+                    tally.failures.append(Failure(_label(source, found.key), found.problem))
+                else:
+                    tally.noted.setdefault(found.about, []).append(_label(source, found.key))
         except Exception as error:  # noqa: BLE001 a file can be wrong in any way
             tally.failures.append(Failure(source.path, _problem(error)))
 
     def _of_member(
         self, source: Source, member: Member, there: Container[str], tally: Tally
     ) -> Iterator[Named]:
-        label = f"{source.path}:{member.key}" if member.key else source.path
+        label = _label(source, member.key)
         name = source.name(member.key)
         if name in there:
             tally.there.append((label, name))
             return
         try:
             value = member.load()
-            value = value if self.convert is None else self.convert(value)
+            value = value if self.convert is None else _converted(self.convert, value)
         except Exception as error:  # noqa: BLE001 a file can be wrong in any way
             tally.failures.append(Failure(label, _problem(error)))
             return
         for entry in entries(value, member.key, keep_index=self.keep_index):
-            label = f"{source.path}:{entry.key}" if entry.key else source.path
+            label = _label(source, entry.key)
             if isinstance(entry, Refused):
                 tally.failures.append(Failure(label, entry.problem))
                 continue
@@ -137,6 +179,16 @@ class Conversion(NamedTuple):
                 arrays = {name: entry.values}
                 arrays |= {name + end: array for end, array in entry.companions.items()}
                 yield Named(label, name, arrays, {**member.meta, **entry.meta})
+
+
+def _converted(convert: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, Incomplete):
+        return value._replace(value=convert(value.value))
+    return convert(value)
+
+
+def _label(source: Source, key: str) -> str:
+    return f"{source.path}:{key}" if key else source.path
 
 
 def _problem(error: BaseException) -> str:
@@ -163,12 +215,14 @@ class Comparison(NamedTuple):
         with open_store(self.path) as store:
             for task in chunk:
                 n_failed = len(tally.failures)
+                tally.noted.clear()
                 found = self.conversion.entries(task.argument, (), tally)
                 tally.failures += differences(store, found)
-                if self.remove and len(tally.failures) == n_failed:
+                if self.remove and len(tally.failures) == n_failed and not tally.noted:
                     Path(task.argument.path).unlink()
                     tally.removed += 1
                 advance(1)
+        tally.noted.clear()  # the import has noted it
         seconds = time.perf_counter() - began
         return ChunkReport(len(chunk), 0, 0, seconds, None, tally)
 
@@ -188,25 +242,56 @@ def run(
         What to do with each file once all is written.
     """
     _check(options)
-    place = str(Path(store).absolute())
+    place = str(absolute(store))
     n_workers = count_workers(options.get("processes"), options.get("executor"))
-    files = sources.find(paths, kind.suffixes)
-    named = sources.name_all(files, options.get("name") or _default_template(kind, len(files)))
-    others: dict[str, Any] = {"rows": 0, "masked": options.get("masked", False)}
-    others |= {key: options.get(key) for key in ("attrs", "shard_size")}
-    prepare(place, options.get("dtype"), options.get("row_shape", ()), others)
+    left_out = Counter[str]()
+    files = sources.find(paths, kind.suffixes, left_out)
+    template = options.get("name") or sources.default_template(len(files), many=kind.many)
+    named = sources.name_all(files, template)
+    settings = _planned(Path(place), options)
     keep_index = options.get("keep_index", True)
-    job = Conversion(place, kind.members, options.get("convert"), keep_index)
-    with open_store(place) as before:
+    job = Conversion(place, settings, kind.members, options.get("convert"), keep_index)
+    with _names_in(place) as before:
         progress = _Progress(before, options)
         pending = [source for source in named if kind.many or not progress.is_done(source)]
         progress.run(job, pending, n_workers)
-        with append(place) as writer:
-            writer.flush()
+        if not is_store(Path(place)):  # nothing came, so there is none
+            verify = ""
+        else:
+            with append(place) as writer:
+                writer.flush()
         if verify:  # from the disk, where a source that is removed must be
             progress.run(Comparison(job, verify == "remove"), named, n_workers)
-    progress.report.failures.sort()  # by file, whichever worker was first
-    return progress.report
+    report = progress.finished()
+    if +left_out:
+        report.notes.append(f"left out: {sources.counted(left_out)}")
+    return report
+
+
+def _planned(directory: Path, options: Options) -> dict[str, Any]:
+    """Return what the store is made of, once it is seen that the one that is there fits."""
+    others: dict[str, Any] = {"rows": 0, "masked": options.get("masked", False)}
+    others |= {key: options.get(key) for key in ("attrs", "shard_size")}
+    dtype, row_shape = options.get("dtype"), options.get("row_shape", ())
+    if is_store(directory):
+        prepare(str(directory), dtype, row_shape, others)
+    else:
+        check_free(directory)
+        if not directory.parent.is_dir():
+            what = "no such folder to make a store in"
+            raise FileNotFoundError(errno.ENOENT, what, str(directory.parent))
+        plan(dtype=dtype, row_shape=row_shape, **others)
+    return {"dtype": dtype, "row_shape": row_shape, **others}
+
+
+@contextmanager
+def _names_in(path: str) -> Iterator[Container[str]]:
+    """Yield the names in a store, open for a ``with`` block; none if there is no store."""
+    if not is_store(Path(path)):
+        yield ()
+        return
+    with open_store(path) as store:
+        yield store
 
 
 def _check(options: Options) -> None:
@@ -215,19 +300,22 @@ def _check(options: Options) -> None:
         raise TypeError(f"unexpected keyword argument {min(strangers)!r}")
 
 
-def _default_template(kind: Kind, n_files: int) -> str:
-    if kind.many:
-        return "{key}" if n_files == 1 else "{stem}/{key}"
-    return "{stem}"
-
-
 class _Progress:
     """Runs the jobs of one import and adds up what they come to."""
 
-    def __init__(self, before: PointerArray, options: Options) -> None:
+    def __init__(self, before: Container[str], options: Options) -> None:
         self.report = Report()
         self._before = before
         self._options = options
+        self._noted: dict[str, list[str]] = {}
+
+    def finished(self) -> Report:
+        """Return what it came to, in the order of the files, whichever worker was first."""
+        self.report.failures.sort()
+        for about, labels in sorted(self._noted.items()):
+            more = ", …" if len(labels) > 1 else ""
+            self.report.notes.append(f"{len(labels):,} {about}: {min(labels)}{more}")
+        return self.report
 
     def is_done(self, source: Source) -> bool:
         """Tell whether a file of one value is in the store."""
@@ -261,6 +349,8 @@ class _Progress:
         self.report.removed += tally.removed
         known = set(self.report.failures)  # verifying finds them once more
         self.report.failures += [item for item in tally.failures if item not in known]
+        for about, labels in tally.noted.items():
+            self._noted.setdefault(about, []).extend(labels)
         for label, name in tally.there:
             self._add_there(label, name)
 

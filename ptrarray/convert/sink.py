@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptrarray.convert.report import Failure
-from ptrarray.errors import BadInputError
+from ptrarray.errors import BadInputError, DuplicateNameError
+from ptrarray.format.layouts import MIXED, ROWS, Layout
+from ptrarray.intake.batch import from_mapping
 from ptrarray.jobs.batches import Batches, Group
 from ptrarray.reader import PointerArray
 from ptrarray.rows.types import Array
-from ptrarray.writer import PointerArrayWriter
+from ptrarray.writer import PointerArrayWriter, store_of
 
 
 class Named(NamedTuple):
@@ -49,6 +51,8 @@ class Tally:
         What could not be converted.
     removed : int
         Files removed.
+    noted : dict from str to list of str
+        What stores do not keep, and the labels of what is so.
     """
 
     def __init__(self) -> None:
@@ -57,20 +61,21 @@ class Tally:
         self.there: list[tuple[str, str]] = []
         self.failures: list[Failure] = []
         self.removed = 0
+        self.noted: dict[str, list[str]] = {}
 
 
 class Sink:
     """Commits entries to a store, many at a time."""
 
     def __init__(self, writer: PointerArrayWriter, tally: Tally) -> None:
-        self._writer = writer
+        self._layout = store_of(writer).layout
         self._tally = tally
         self._batches = Batches(writer, self._refused, without=self._without)
 
     def add(self, entry: Named) -> None:
         """Take an entry, and write if that makes enough."""
         try:
-            entry = self._fitting(entry)
+            entry = fitting(entry, self._layout)
         except BadInputError as error:
             self._tally.failures.append(Failure(entry.label, str(error)))
             return
@@ -83,7 +88,15 @@ class Sink:
         self._tally.n_entries, self._tally.nbytes = self._batches.n_groups, self._batches.nbytes
 
     def _refused(self, group: Group, error: Exception) -> None:
-        self._tally.failures.append(Failure(group.label.label, str(error)))
+        problem = str(error)
+        if isinstance(error, DuplicateNameError):  # of a companion: see _without
+            names = ", ".join(repr(name) for name in error.names[:3])
+            problem = (
+                f"{names} is in the store, but {group.label.name!r}, which it would belong to, is "
+                "not: delete it (del writer[name]) if it was left of a Series or DataFrame that "
+                "was replaced, or import under other names"
+            )
+        self._tally.failures.append(Failure(group.label.label, problem))
 
     def _without(self, group: Group, there: Container[str]) -> Group | None:
         """Leave out an entry whose own name is in the store; one of a companion is an error."""
@@ -93,31 +106,48 @@ class Sink:
         self._tally.there.append((entry.label, entry.name))
         return None
 
-    def _fitting(self, entry: Named) -> Named:
-        """Return the entry with arrays as this store has them."""
-        writer = self._writer
-        if len(entry.arrays) > 1 and writer.layout != "mixed":
-            raise BadInputError(
-                "its index or missing values do not fit a store of one dtype: leave the index out "
-                "with keep_index=False (--drop-index), or import without dtype",
-                name=entry.name,
-            )
-        masked = [a for a in entry.arrays.values() if isinstance(a, np.ma.MaskedArray)]
-        if masked and not writer.masked and any(_has_mask(array) for array in masked):
-            raise BadInputError(
-                "it has masked values, and the store keeps no masks: import into a store with "
-                "masked=True (--masked)",
-                name=entry.name,
-            )
-        if masked and not writer.masked:
-            entry = entry._replace(arrays={k: np.ma.getdata(a) for k, a in entry.arrays.items()})
-        if writer.row_shape == ():  # a number is an array of one
-            arrays = {
-                name: np.ma.atleast_1d(a) if isinstance(a, np.ma.MaskedArray) else np.atleast_1d(a)
-                for name, a in entry.arrays.items()
-            }
-            entry = entry._replace(arrays=arrays)
-        return entry
+
+def fitting(entry: Named, layout: Layout) -> Named:
+    """Return an entry with arrays as a store of this layout has them.
+
+    Raises
+    ------
+    BadInputError
+        If it cannot have them.
+    """
+    if len(entry.arrays) > 1 and layout.kind != MIXED:
+        raise BadInputError(
+            "its index or missing values do not fit a store of one dtype: leave the index out "
+            "with keep_index=False (--drop-index), or import without dtype",
+            name=entry.name,
+        )
+    masked = [a for a in entry.arrays.values() if isinstance(a, np.ma.MaskedArray)]
+    if masked and not layout.masked and any(_has_mask(array) for array in masked):
+        raise BadInputError(
+            "it has masked values, and the store keeps no masks: import into a store with "
+            "masked=True (--masked)",
+            name=entry.name,
+        )
+    if masked and not layout.masked:
+        entry = entry._replace(arrays={k: np.ma.getdata(a) for k, a in entry.arrays.items()})
+    if layout.kind == ROWS and layout.row_shape == ():  # a number is an array of one
+        arrays = {
+            name: np.ma.atleast_1d(a) if isinstance(a, np.ma.MaskedArray) else np.atleast_1d(a)
+            for name, a in entry.arrays.items()
+        }
+        entry = entry._replace(arrays=arrays)
+    return entry
+
+
+def fits(entry: Named, layout: Layout, tally: Tally) -> bool:
+    """Tell whether a store of this layout would take an entry; if not, it is a failure."""
+    try:
+        entry = fitting(entry, layout)
+        from_mapping(entry.arrays, layout, {entry.name: entry.meta} if entry.meta else None)
+    except BadInputError as error:
+        tally.failures.append(Failure(entry.label, str(error)))
+        return False
+    return True
 
 
 def _has_mask(array: np.ma.MaskedArray[Any, Any]) -> bool:
@@ -155,4 +185,7 @@ def _same(kept: Any, given: Any) -> bool:
     ours, theirs = np.ma.getdata(kept), np.ma.getdata(given).reshape(kept.shape)
     if ours.dtype == theirs.dtype:  # bytes, for NaN is not equal to itself
         return ours.tobytes() == theirs.tobytes()
+    if ours.dtype.kind in "fc" and theirs.dtype.kind in "iu":  # which numpy compares as floats
+        theirs = theirs.astype(object)
+        ours = ours.astype(object)
     return bool(np.array_equal(ours, theirs, equal_nan=ours.dtype.kind in "fc"))

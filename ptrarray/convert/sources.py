@@ -5,17 +5,18 @@ from __future__ import annotations
 import glob
 import os
 import string
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ptrarray.convert.escape import unescape
+from ptrarray.convert.escape import MARK, unescape
 from ptrarray.errors import BadInputError
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 _FIELDS = ("stem", "unquoted", "name", "parent", "path", "index", "key")
-_COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".z", ".lz4")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".z", ".lz4", ".zst", ".zip")
 # What no name of a file or array holds, so it can stand for the key until that is known.
 _KEY = "\udfff"
 
@@ -53,7 +54,9 @@ class Source(NamedTuple):
         return self.name("")
 
 
-def find(paths: Paths, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
+def find(
+    paths: Paths, suffixes: tuple[str, ...], left_out: Counter[str] | None = None
+) -> list[tuple[str, str]]:
     """Return files, each with its path below the folder that was given.
 
     Parameters
@@ -64,6 +67,9 @@ def find(paths: Paths, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
         folder or pattern sorted.
     suffixes : tuple of str
         In lower case.
+    left_out : Counter, optional
+        Counts what else is there and not hidden: by suffix, and folders that
+        are links or match a pattern, which are not looked into.
 
     Raises
     ------
@@ -71,31 +77,52 @@ def find(paths: Paths, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
         If there are none.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found = [pair for path in given for pair in _expand(os.fspath(path), suffixes)]
+    others = Counter[str]() if left_out is None else left_out
+    found = [pair for path in given for pair in _expand(os.fspath(path), suffixes, others)]
     if not found:
         what = ", ".join(f"*{suffix}" for suffix in suffixes)
+        there = f" ({counted(others)} there)" if +others else ""
         raise BadInputError(
-            f"no files to import in {', '.join(map(str, given[:3])) or 'no paths'}: expected {what}, "
-            "or name the files or a pattern, as 'folder/*.dat'",
+            f"no files to import in {', '.join(map(str, given[:3])) or 'no paths'}{there}: expected "
+            f"{what}, or name the files or a pattern, as 'folder/*.dat'",
             found=[str(path) for path in given[:3]],
             expected=suffixes,
         )
     return found
 
 
-def _expand(path: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def counted(left_out: Counter[str]) -> str:
+    """Return what was left out as text.
+
+    Examples
+    --------
+    >>> counted(Counter({"*.zip": 2, "*.pkl.zst": 3}))
+    '3 *.pkl.zst, 2 *.zip'
+    """
+    return ", ".join(f"{n:,} {what}" for what, n in left_out.most_common() if n)
+
+
+def _expand(
+    path: str, suffixes: tuple[str, ...], left_out: Counter[str]
+) -> Iterator[tuple[str, str]]:
     if Path(path).is_dir():
         for folder, folders, files in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for file in sorted(files):
-                if not file.startswith(".") and bare(file) != file and _fits(file, suffixes):
+            left_out["links to folders"] += sum(Path(folder, name).is_symlink() for name in folders)
+            for file in sorted(name for name in files if not name.startswith(".")):
+                if bare(file) != file and _fits(file, suffixes):
                     whole = str(Path(folder, file))
                     yield whole, os.path.relpath(whole, path)
+                else:
+                    suffix = file.removeprefix(bare(file)).lower()
+                    left_out[f"*{suffix}" if suffix else "without suffix"] += 1
     elif glob.has_magic(path) and not Path(path).exists():
         # As a shell takes it, from where we are.
         for match in sorted(glob.glob(path, recursive=True)):  # noqa: PTH207
             if Path(match).is_file():
                 yield match, match
+            else:
+                left_out["folders"] += 1
     else:
         yield path, path
 
@@ -120,6 +147,13 @@ def bare(path: str) -> str:
     return root
 
 
+def default_template(n_files: int, *, many: bool) -> str:
+    """Return what files are named by that hold one value each, or many."""
+    if many:
+        return "{key}" if n_files == 1 else "{stem}/{key}"
+    return "{stem}"
+
+
 def name_all(files: list[tuple[str, str]], template: str) -> list[Source]:
     """Return the files with names from a template.
 
@@ -129,8 +163,9 @@ def name_all(files: list[tuple[str, str]], template: str) -> list[Source]:
         As from `find`.
     template : str
         Text with fields in braces, formatted as by `str.format`: ``stem`` (the
-        file's name without suffixes), ``unquoted`` (the same as `to_npy` and
-        `to_pickles` were given it), ``name`` (with suffixes), ``parent`` (the
+        file's name without suffixes; where `to_npy` or `to_pickles` wrote it,
+        that of the array), ``unquoted`` (that of the array wherever the file
+        was moved), ``name`` (with suffixes), ``parent`` (the
         folder's name), ``path`` (below the folder given, without suffixes),
         ``index`` (from 0), ``key`` (of a value in the file; without this field
         it follows behind a slash).
@@ -172,10 +207,12 @@ def _check_fields(template: str) -> None:
 
 
 def _format(template: str, path: str, below: str, index: int) -> str:
+    stem = bare(Path(path).name)
+    unquoted = unescape(stem)
     try:
         return template.format(
-            stem=bare(Path(path).name),
-            unquoted=unescape(bare(Path(path).name)),
+            stem=unquoted if unquoted != stem and Path(path).with_name(MARK).exists() else stem,
+            unquoted=unquoted,
             name=Path(path).name,
             parent=Path(path).absolute().parent.name,
             path=Path(bare(below)).as_posix(),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ptrarray.errors import BadInputError
+from ptrarray.format import named
 
 Descr = str | list[Any]
 
@@ -44,7 +45,7 @@ def normalize(
     if dtype is None:  # to numpy, that is float64
         raise _refused(dtype, "is none: name one")
     try:
-        result = np.dtype(dtype)
+        result = (named.of_library(dtype) if isinstance(dtype, str) else None) or np.dtype(dtype)
     except (TypeError, ValueError, AttributeError) as error:
         raise _refused(dtype, f"is not one numpy knows ({error})") from error
     if result.subdtype is not None:
@@ -58,7 +59,7 @@ def normalize(
         np.empty((0, *shape), result)
     except ValueError as error:  # too many dimensions, or too large a product of lengths
         raise _refused_shape(shape, str(error)) from error
-    return decode(encode(result), dtype), shape
+    return named.with_names(decode(encode(result), dtype), named.names_in(result)), shape
 
 
 def _checked_shape(row_shape: Any) -> tuple[int, ...]:
@@ -93,7 +94,7 @@ def encode(dtype: np.dtype[Any]) -> Descr:
         with warnings.catch_warnings():
             # numpy warns when it leaves out dtype metadata, which is not data.
             warnings.simplefilter("ignore", UserWarning)
-            descr = np.lib.format.dtype_to_descr(dtype)
+            descr = np.lib.format.dtype_to_descr(named.without_names(dtype))
     except (TypeError, ValueError) as error:
         raise _refused(dtype, f"cannot be described ({error})") from error
     listed: Descr = descr if isinstance(descr, str) else _listed(descr)
@@ -102,6 +103,27 @@ def encode(dtype: np.dtype[Any]) -> Descr:
 
 def _listed(descr: Any) -> Any:
     return [_listed(part) for part in descr] if isinstance(descr, (list, tuple)) else descr
+
+
+def fields_of(dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return what a map of a file says of a dtype: its descr, and names that go with it.
+
+    Examples
+    --------
+    >>> fields_of(np.dtype("f4"))
+    {'dtype': '<f4'}
+    """
+    names = named.names_in(dtype)
+    return {"dtype": encode(dtype)} | ({} if names is None else {"dtype_names": names})
+
+
+def of_fields(fields: dict[str, Any]) -> np.dtype[Any]:
+    """Return the dtype that a map of a file describes, as `decode`."""
+    dtype, names = decode(fields["dtype"]), fields.get("dtype_names")
+    try:
+        return named.with_names(dtype, names)
+    except (TypeError, ValueError) as error:
+        raise _refused(dtype, f"has not these names ({error})") from error
 
 
 def decode(descr: Any, source: Any = None) -> np.dtype[Any]:

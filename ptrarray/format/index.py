@@ -149,7 +149,7 @@ def _encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
             "generation": header.generation,
             "store_id": header.store_id,
             "data_file": header.data_file,
-            "dtype": dtypes.encode(header.dtype),
+            **dtypes.fields_of(header.dtype),
             "row_shape": header.row_shape,
             **unusual,
             "n_arrays": header.n_arrays,
@@ -303,7 +303,7 @@ def store_id(fields: dict[str, Any]) -> bytes:
 
 def decoded_layout(fields: dict[str, Any], kind: Any, *, masked: bool) -> Layout:
     """Return the layout that a map describes; raises ValueError if there is no such layout."""
-    dtype = dtypes.decode(fields["dtype"])
+    dtype = dtypes.of_fields(fields)
     row_shape = tuple(_whole("row shape", length) for length in fields["row_shape"])
     if dtypes.normalize(dtype, row_shape) != (dtype, row_shape):
         raise ValueError(f"row shape {row_shape}")

@@ -59,7 +59,7 @@ def encode(info: Info) -> bytes:
     """
     fields: dict[str, Any] = {}
     if info.dtype is not None:
-        fields["dtype"] = dtypes.encode(info.dtype)
+        fields |= dtypes.fields_of(info.dtype)
     if info.shape is not None:
         fields["shape"] = info.shape
     if info.is_fortran:
@@ -108,12 +108,12 @@ def decode(raw: bytes) -> Info:
         raise ValueError(f"an info of {len(raw)} bytes")
     try:
         fields = msgpack.unpackb(raw, raw=False, strict_map_key=True)
-        dtype, shape = fields.get("dtype"), fields.get("shape")
+        shape = fields.get("shape")
         fill_value, order = fields.get("fill_value"), fields.get("order", "C")
         if order not in ("C", "F") or not isinstance(fill_value, bytes | None):
             raise ValueError(f"order {order!r:.40} or fill value {fill_value!r:.40}")
         return Info(
-            None if dtype is None else dtypes.decode(dtype),
+            None if fields.get("dtype") is None else dtypes.of_fields(fields),
             None if shape is None else _shape(shape),
             order == "F",
             fill_value,
@@ -203,7 +203,8 @@ def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
     mask = mask.view(mask_dtype(dtype)).reshape(rows.shape, order=order)
     fill_value = None
     if info.fill_value is not None:
-        fill_value = np.frombuffer(info.fill_value, dtype)[0]
+        # Not as a number or str: of some text there is none.
+        fill_value = np.frombuffer(info.fill_value, dtype).reshape(())
     # To keep a mask means to copy it where there are fields.
     return np.ma.MaskedArray(
         rows, mask, keep_mask=False, fill_value=fill_value, hard_mask=info.is_hard

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ptrarray.errors import BadInputError
-from ptrarray.format import dtypes
+from ptrarray.format import dtypes, named
 
 Kind = Literal["rows", "shaped", "mixed"]
 
@@ -43,6 +43,12 @@ def mask_itemsize(dtype: np.dtype[Any]) -> int:
     >>> mask_itemsize(np.dtype("f8")), mask_itemsize(np.dtype("i4,(2,)f8"))
     (1, 3)
     """
+    if dtype.names is not None and named.names_in(dtype) is not None:
+        raise BadInputError(
+            f"dtype {dtype!r:.200} has fields of {named.LIBRARY}: no masks of them can be kept",
+            found=str(dtype)[:200],
+            expected="fields of numpy's dtypes",
+        )
     nbytes = mask_dtype(dtype).itemsize
     if not 0 < nbytes <= dtype.itemsize:
         raise BadInputError(

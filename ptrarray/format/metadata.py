@@ -27,7 +27,7 @@ def encode(name: str, meta: Mapping[str, Any]) -> bytes:
     if not isinstance(meta, Mapping):
         raise not_a_mapping(f"metadata of array {name!r:.80}", meta, name=name)
     try:
-        packed: bytes = msgpack.packb(checked(meta)) if meta else b""
+        packed: bytes = msgpack.packb(checked(meta, "meta")) if meta else b""
     except BadInputError as error:
         raise BadInputError(
             f"metadata of array {name!r:.80}: {error}", name=name, **error.facts

@@ -71,7 +71,7 @@ def encode(header: ShardsHeader) -> bytes:
             "shard_nbytes": header.shard_nbytes,
             "layout": header.layout.kind,
             "masked": header.layout.masked,
-            "dtype": dtypes.encode(header.layout.dtype),
+            **dtypes.fields_of(header.layout.dtype),
             "row_shape": header.layout.row_shape,
         }
     )
@@ -124,17 +124,24 @@ class Notes(NamedTuple):
         rows of one were moved.
     replaced : tuple of Replaced
         Names that may be in two shards, until the older copy is deleted.
+    unflushed : int or None
+        The one older shard that may have commits that are not on the disk. While
+        there is one, all of the last shard's are there, but for such notes.
     """
 
     changed: int = 0
     replaced: tuple[Replaced, ...] = ()
+    unflushed: int | None = None
 
     def encode(self) -> dict[str, Any]:
         """Return the notes as part of the attrs; empty if there are none."""
         if self == Notes():
             return {}
         names = [[old, new, name.decode()] for old, new, name in self.replaced]
-        return {NOTES_KEY: {"changed": self.changed, "replaced": names}}
+        noted = {"changed": self.changed, "replaced": names}
+        return {
+            NOTES_KEY: noted | ({} if self.unflushed is None else {"unflushed": self.unflushed})
+        }
 
 
 def decode_notes(attrs: Mapping[str, Any], where: str) -> Notes:
@@ -152,7 +159,8 @@ def decode_notes(attrs: Mapping[str, Any], where: str) -> Notes:
         replaced = [
             Replaced(int(old), int(new), name.encode()) for old, new, name in noted["replaced"]
         ]
-        return Notes(int(noted["changed"]), tuple(replaced))
+        unflushed = whole(noted, "unflushed") if "unflushed" in noted else None
+        return Notes(int(noted["changed"]), tuple(replaced), unflushed)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise corrupt(where, f"has attrs {NOTES_KEY!r} that make no sense: {error}") from error
 

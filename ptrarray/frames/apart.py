@@ -7,13 +7,15 @@ makes it by default is left out. pandas is imported only when there is something
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timezone
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from ptrarray.errors import BadInputError
+from ptrarray.frames.offsets import is_same, leave, offset_parts
 from ptrarray.frames.parts import RUN_LENGTH, Items, Parts, import_pandas
+from ptrarray.frames.zones import plain_zone
 from ptrarray.rows.types import Array
 
 
@@ -32,6 +34,8 @@ def take_apart(value: Any) -> Parts | None:
     pandas = import_pandas()
     if isinstance(value, pandas.api.extensions.ExtensionArray):
         return _array(pandas, value)
+    if isinstance(value, pandas.offsets.BaseOffset):
+        return offset_parts(value) if kind is getattr(pandas.offsets, kind.__name__, None) else None
     take = _APART.get(kind.__name__)
     return take(value) if take and kind is getattr(pandas, kind.__name__, None) else None
 
@@ -47,6 +51,8 @@ def _labels(value: Any) -> dict[str, Any]:
     is_counted = isinstance(index, import_pandas().RangeIndex) and (
         (index.start, index.step, index.name) == (0, 1, None)
     )
+    if not value.size and len(index):  # there are no columns to count the rows by
+        is_counted = False
     labels: dict[str, Any] = {} if is_counted else {"index": index}
     if value.attrs:
         labels["attrs"] = dict(value.attrs)
@@ -76,9 +82,14 @@ def _listed(values: Any, has_missing: bool = False) -> Items:
             # pandas takes longer for a part than numpy.
             part = values if len(values) <= RUN_LENGTH else values[at : at + RUN_LENGTH]
             chunk = part.tolist()
-            yield [item if type(item) is str else None for item in chunk] if has_missing else chunk
+            yield [_text(item) for item in chunk] if has_missing else chunk
 
     return Items(len(values), chunks())
+
+
+def _text(item: Any) -> str | None:
+    # Among text, pandas leaves a str of a class derived from it as it is, a numpy.str_ too.
+    return str.__str__(item) if isinstance(item, str) else None
 
 
 def frame_parts(frame: Any, columns: Any) -> Parts:
@@ -119,26 +130,42 @@ def _whole(columns: list[Any]) -> Array | None:
 
 
 def _index(index: Any) -> Parts:
-    freq = _freq(index)
-    attributes = {"values": _content(index), **_name(index)} | ({"freq": freq} if freq else {})
-    return Parts(type(index).__name__, attributes)
+    return Parts(
+        type(index).__name__, {"values": _content(index), **_name(index), **_frequency(index)}
+    )
 
 
-def _freq(index: Any) -> str | None:
-    """Return the frequency of dates as text, or None: no text has the holidays of a calendar."""
+def _frequency(index: Any) -> dict[str, Any]:
+    """Return the frequency of dates: as text that pandas reads as that very one, or itself."""
     freq, pandas = getattr(index, "freq", None), import_pandas()
     if freq is None:
-        return None
-    text: str = freq.freqstr
+        return {}
+    if take_apart(freq) is None:
+        raise BadInputError(
+            f"has the frequency {freq!r:.80}, which is not kept: set its freq to None",
+            found=repr(freq)[:200],
+        )
+    with suppress(ValueError, TypeError, AttributeError):  # of most arguments there is no text
+        text: str = freq.freqstr
+        if is_same(pandas.tseries.frequencies.to_offset(text), freq):
+            freq = text
+    return {"freq": freq} if _holds(index) else {"freq": freq, "loose": True}
+
+
+def _holds(index: Any) -> bool:
+    """Tell whether pandas would give dates the frequency that it has left them with.
+
+    It need not be theirs after a conversion to another time zone, nor where business days
+    are moved by some hours.
+    """
+    bare = index[:]
+    bare.freq = None
     try:
-        if getattr(index, "tz", None) is not None and pandas.__version__ < "3":
-            # It may be left from another zone, in which the dates had it.
-            index = index[:]
-            index.freq = None
-            index.freq = text
-        return text if pandas.tseries.frequencies.to_offset(text) == freq else None
+        bare.freq = index.freq
     except ValueError:
-        return None
+        leave(bare, index.freq)
+        return False
+    return True
 
 
 def _range_index(index: Any) -> Parts:
@@ -152,7 +179,8 @@ def _multi_index(index: Any) -> Parts:
     return Parts("MultiIndex", attributes)
 
 
-INDEXES = ("Index", "DatetimeIndex", "TimedeltaIndex", "CategoricalIndex")
+DATED = ("DatetimeIndex", "TimedeltaIndex")
+INDEXES = ("Index", "CategoricalIndex", *DATED)
 NULLABLE = ("IntegerArray", "FloatingArray", "BooleanArray")
 
 _APART: dict[str, Callable[[Any], Parts]] = {
@@ -176,7 +204,7 @@ def _array(pandas: Any, array: Any) -> Parts:
         return Parts("strings", {"values": values, "storage": dtype.storage, "na_value": na_value})
     if isinstance(dtype, pandas.DatetimeTZDtype):
         moments = array.asi8.view(f"M8[{array.unit}]")
-        return Parts("zoned", {"values": moments, "zone": _zone(pandas, dtype)})
+        return Parts("zoned", {"values": moments, "zone": _zone(dtype)})
     if type(array).__name__ in NULLABLE:
         return Parts(type(array).__name__, {"values": array._data, "mask": array._mask})
     raise BadInputError(
@@ -186,19 +214,13 @@ def _array(pandas: Any, array: Any) -> Parts:
     )
 
 
-def _zone(pandas: Any, dtype: Any) -> str:
-    """Return the name of a time zone: of the zone database, or of a fixed offset from UTC."""
-    tz = dtype.tz
-    try:
-        name = getattr(tz, "key", None) or getattr(tz, "zone", None)  # zoneinfo and pytz
-        name = name or str(timezone(tz.utcoffset(None)))
-        # pandas reads UTC+01:00:30 as UTC+01:00.
-        found = pandas.DatetimeTZDtype(dtype.unit, name).tz
-        is_same = found.utcoffset(None) == tz.utcoffset(None)
-    except Exception:  # noqa: BLE001 each library of time zones has its own
-        is_same = False
-    if not is_same:
+def _zone(dtype: Any) -> Any:
+    """Return a time zone as plain values."""
+    zone = plain_zone(dtype.tz)
+    if zone is None:
         raise BadInputError(
-            f"has dtype {dtype}, whose time zone cannot be found by its name", found=str(dtype)
+            f"has dtype {dtype}, whose time zone {dtype.tz!r:.80} cannot be found again by what "
+            "it says: convert it to one of zoneinfo, with tz_convert",
+            found=str(dtype),
         )
-    return str(name)
+    return zone

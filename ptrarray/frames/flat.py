@@ -17,8 +17,10 @@ import numpy as np
 
 from ptrarray.errors import BadInputError
 from ptrarray.frames.apart import take_apart
+from ptrarray.frames.offsets import is_same
 from ptrarray.frames.parts import Items, Parts, import_pandas
 from ptrarray.frames.together import made
+from ptrarray.frames.zones import make_zone
 from ptrarray.rows.types import Array
 
 _COLUMN = re.compile(r"/\.([0-9]+)")
@@ -87,7 +89,7 @@ class _Arrays:
                 items = enumerate(value)
                 return [self.described(item, _below(suffix, str(i))) for i, item in items]
             case dict():
-                return {"map": _checked_attrs(value)}
+                return _attrs(value)
             case Parts(kind, attributes):
                 parts = attributes.items()
                 return {"kind": kind} | {k: self.described(v, _below(suffix, k)) for k, v in parts}
@@ -134,6 +136,8 @@ def _taken_apart(value: Any) -> Parts | None:
 
 
 def _label(value: Any, what: str) -> Any:
+    if isinstance(value, np.generic) and value.dtype.kind in "mMfc" and not _is_float(value):
+        return {"scalar": [value.dtype.str, value.tobytes()]}
     plain = value.item() if isinstance(value, np.generic) else value
     if isinstance(plain, tuple):
         return {"tuple": [_label(item, what) for item in plain]}
@@ -145,23 +149,46 @@ def _label(value: Any, what: str) -> Any:
     raise BadInputError(f"{what} is named {value!r:.60}, a {kind}: {kept}", found=kind)
 
 
+def _is_float(value: np.generic) -> bool:
+    return isinstance(value.item(), float)
+
+
 def _packed(items: Items) -> Array:
-    values = [item for chunk in items.chunks for item in chunk]
+    values = [_plain(item) for chunk in items.chunks for item in chunk]
     try:
-        if not all(isinstance(item, (str, int, float, type(None))) for item in values):
-            raise TypeError("not all of it is text or numbers")
-        return np.frombuffer(msgpack.packb(values), np.uint8)
+        return np.frombuffer(msgpack.packb(values, strict_types=True), np.uint8)
     except _UNPACKED as error:
         raise BadInputError(f"the index of Python objects is not kept: {error}") from error
 
 
-def _checked_attrs(attrs: Any) -> Any:
-    try:
-        return msgpack.unpackb(msgpack.packb(attrs), strict_map_key=True)
-    except _UNPACKED as error:
-        raise BadInputError(
-            f"its attrs cannot be kept: {error}; delete them, with convert= if this is an import"
-        ) from error
+def _plain(item: Any) -> Any:
+    plain = item.item() if isinstance(item, np.str_ | np.float64) else item
+    if type(plain) not in (str, int, float, bool, type(None)):
+        what = f"the index of Python objects is not kept: {item!r:.60} in it is no text or number"
+        raise BadInputError(what, found=type(item).__name__)
+    return plain
+
+
+def _attrs(attrs: Any) -> Any:
+    """Return the description of what a user noted: a map, or pairs for what is not one."""
+    match attrs:
+        case dict():
+            with suppress(*_UNPACKED):
+                return {"map": msgpack.unpackb(msgpack.packb(attrs, strict_types=True))}
+            return {"pairs": [[_attrs(key), _attrs(value)] for key, value in attrs.items()]}
+        case list():
+            return [_attrs(item) for item in attrs]
+        case tuple():
+            return {"tuple": [_attrs(item) for item in attrs]}
+    if isinstance(attrs, np.bool_ | np.number | np.datetime64):
+        return {"scalar": [attrs.dtype.str, attrs.tobytes()]}
+    with suppress(BadInputError):
+        return _label(attrs, "")
+    raise BadInputError(
+        f"its attrs cannot be kept: {attrs!r:.60} in them is a {type(attrs).__name__}; "
+        "delete them, with convert= if this is an import",
+        found=type(attrs).__name__,
+    )
 
 
 # Dates of a frequency -----------------------------------------------------------------------------
@@ -176,23 +203,24 @@ def _by_frequency(index: Any, about: dict[str, Any]) -> dict[str, Any] | None:
         facts["zone"] = about["values"]["zone"]
     for clock in ("utc", "local"):
         with suppress(ValueError):
-            dates = _dates(len(index), **facts, clock=clock)
-            if dates.equals(index) and dates.freq == index.freq:
+            known = facts | {"freq": index.freq, "zone": index.tz}
+            dates = _dates(len(index), **known, clock=clock)
+            if dates.equals(index) and is_same(dates.freq, index.freq):
                 named = {"name": about["name"]} if "name" in about else {}
                 return {"kind": "dates", **facts, "clock": clock, **named}
     return None
 
 
 def _dates(
-    n: int, first: int, unit: Any, freq: str, clock: str, zone: Any = None, name: Any = None
+    n: int, first: int, unit: Any, freq: Any, clock: str, zone: Any = None, name: Any = None
 ) -> Any:
     """Make dates; by the clock of UTC is much faster than by that of another zone."""
     pd = import_pandas()
     start = pd.Timestamp(np.datetime64(first, unit), tz=None if zone is None else "UTC")
     if clock == "local" and zone is not None:
-        start = start.tz_convert(zone)
+        start = start.tz_convert(make_zone(zone))
     dates = pd.date_range(start, periods=n, freq=freq, unit=unit, name=name)
-    return dates if zone is None else dates.tz_convert(zone)
+    return dates if zone is None else dates.tz_convert(make_zone(zone))
 
 
 # And back -----------------------------------------------------------------------------------------
@@ -239,8 +267,10 @@ _READERS: dict[str, Callable[[Source, Any], Any]] = {
     "field": lambda source, field: source.values[field],
     "raw": lambda source, raw: np.frombuffer(raw[1], raw[0]),
     "list": lambda source, packed: msgpack.unpackb(source.restored(packed).tobytes()),
+    "scalar": lambda source, parts: np.frombuffer(parts[1], parts[0])[0],
     "tuple": lambda source, items: tuple(source.restored(items)),
     "map": lambda source, mapping: mapping,
+    "pairs": lambda source, pairs: dict(map(tuple, source.restored(pairs))),
 }
 
 

@@ -10,12 +10,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ptrarray.errors import BadInputError
+from ptrarray.errors import BadInputError, StoreError
 from ptrarray.frames.apart import NULLABLE, contents, frame_parts, series_parts
 from ptrarray.frames.flat import Described, Source, describe_parts
 from ptrarray.frames.parts import Parts, import_pandas
 from ptrarray.frames.together import made
 from ptrarray.rows.types import Array
+
+# What pandas, and numpy, say to parts that do not fit.
+_UNFIT = (ValueError, TypeError, AttributeError, LookupError, OverflowError)
 
 
 class Store(Protocol):
@@ -219,12 +222,18 @@ def _read(store: Store, name: str, kind: str) -> Any:
     if not fits or about.get("kind", kind) != kind:
         raise _not_a(kind, name, values, about)
     source = Source(values, lambda suffix: _plain(store, name + suffix))
-    if is_series:
-        return made(kind, {"values": values, **source.parts(about)})
-    parts: dict[str, Any] = {"": [values[field] for field in fields] if fields else values}
-    if "columns" not in about:
-        parts["columns"] = import_pandas().Index(fields or range(values.shape[1]))
-    return made(kind, parts | source.parts(about))
+    try:
+        if is_series:
+            return made(kind, {"values": values, **source.parts(about)})
+        parts: dict[str, Any] = {"": [values[field] for field in fields] if fields else values}
+        if "columns" not in about:
+            parts["columns"] = import_pandas().Index(fields or range(values.shape[1]))
+        return made(kind, parts | source.parts(about))
+    except StoreError:
+        raise
+    except _UNFIT as error:
+        what = f"array {name!r} is described as a {kind} that pandas {import_pandas().__version__}"
+        raise BadInputError(f"{what} cannot make: {error}", name=name, expected=kind) from error
 
 
 def _not_a(kind: str, name: str, values: Array, about: Mapping[str, Any]) -> BadInputError:

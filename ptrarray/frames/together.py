@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from ptrarray.errors import BadInputError
-from ptrarray.frames.apart import INDEXES, NULLABLE
+from ptrarray.frames.apart import DATED, INDEXES, NULLABLE
+from ptrarray.frames.offsets import leave, make_offset
 from ptrarray.frames.parts import Parts, import_pandas
+from ptrarray.frames.zones import make_zone
 
 
 def put_together(parts: Parts) -> Any:
@@ -89,14 +91,30 @@ def _frame(pandas: Any, columns: Any, index: Any = None, **rest: Any) -> Any:
 
 
 def _index(kind: str) -> Callable[..., Any]:
-    def make(pandas: Any, values: Any, name: Any = None, freq: Any = None) -> Any:
+    def make(pandas: Any, values: Any, name: Any = None) -> Any:
         content, dtype = _content(pandas, values)
-        make_index = getattr(pandas, kind)
-        if freq is None:  # not every kind has one
-            return make_index(content, dtype=dtype, name=name, copy=False)
-        return make_index(content, dtype=dtype, name=name, copy=False, freq=freq)
+        return getattr(pandas, kind)(content, dtype=dtype, name=name, copy=False)
 
     return make
+
+
+def _dates(kind: str) -> Callable[..., Any]:
+    make = _index(kind)
+
+    def with_freq(
+        pandas: Any, values: Any, name: Any = None, freq: Any = None, loose: Any = False
+    ) -> Any:
+        index = make(pandas, values, name)
+        if freq is None:
+            return index
+        offset = pandas.tseries.frequencies.to_offset(freq)
+        if loose is True:
+            leave(index, offset)
+        else:
+            index.freq = offset
+        return index
+
+    return with_freq
 
 
 def _range_index(pandas: Any, start: Any, stop: Any, step: Any, name: Any = None) -> Any:
@@ -129,7 +147,7 @@ def _zoned(pandas: Any, values: Any, zone: Any) -> Any:
     unit, _ = np.datetime_data(values.dtype)
     # As integers they are moments, not what a clock shows.
     moments = values.astype(f"M8[{unit}]", copy=False).view(np.int64)
-    return pandas.array(moments, dtype=pandas.DatetimeTZDtype(unit, zone))
+    return pandas.array(moments, dtype=pandas.DatetimeTZDtype(unit, make_zone(zone)))
 
 
 def _nullable(kind: str) -> Callable[..., Any]:
@@ -148,6 +166,8 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "Categorical": _categorical,
     "strings": _strings,
     "zoned": _zoned,
+    "offset": make_offset,
     **{kind: _index(kind) for kind in INDEXES},
+    **{kind: _dates(kind) for kind in DATED},
     **{kind: _nullable(kind) for kind in NULLABLE},
 }

@@ -20,6 +20,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.journal import PUT, HashedRecord, encode_one, encode_records
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_dtype
+from ptrarray.format.named import Names, names_in
 from ptrarray.intake.casting import Fitted, as_array, fit, fit_masked, fit_shaped
 
 NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
@@ -214,9 +215,10 @@ def _info(name: str, part: Fitted, layout: Layout) -> bytes:
     has_shape = layout.kind != ROWS and len(part.shape) != 1
     own_dtype = layout.kind == MIXED and part.elements.dtype != layout.dtype
     try:
+        names = names_in(part.elements.dtype) if own_dtype else None
         return infos.encode(
             infos.Info(
-                _described(part.elements.dtype, layout) if own_dtype else None,
+                _described(part.elements.dtype, names, layout) if own_dtype else None,
                 part.shape if has_shape else None,
                 part.is_fortran,
                 part.fill_value,
@@ -228,8 +230,11 @@ def _info(name: str, part: Fitted, layout: Layout) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _described(dtype: np.dtype[Any], layout: Layout) -> np.dtype[Any]:
-    """Return a dtype as it will be read back, or say why it cannot be kept."""
+def _described(dtype: np.dtype[Any], names: Names, layout: Layout) -> np.dtype[Any]:
+    """Return a dtype as it will be read back, or say why it cannot be kept.
+
+    To numpy dtypes that differ in names alone are one.
+    """
     return infos.kept(dtype, layout)[0]
 
 

@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
+from ptrarray.intake.narrow import limits_of, narrowed, of_torch
+from ptrarray.rows.lists import array_of, check_labels
+from ptrarray.rows.times import in_unit
 from ptrarray.rows.types import Array
-
-_MAX_DEPTH = 64  # of lists that numpy makes an array of
+from ptrarray.rows.widened import is_named, wide
 
 
 def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> Array:
@@ -34,7 +36,7 @@ def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[
     Raises
     ------
     BadInputError
-        For another trailing shape, a 0-d, masked or object array, or a dtype
+        For another trailing shape, a 0-d, masked, labelled or object array, or a dtype
         or value that `dtype` cannot hold unchanged.
 
     Examples
@@ -56,13 +58,13 @@ def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[
         return value
     if isinstance(value, np.ma.MaskedArray):
         raise _unfit(name, "is a masked array, and the store keeps no masks", "masked", "plain")
-    array = as_array(name, value)
+    array = as_array(name, value, dtype)
     if array.ndim == 0 or array.shape[1:] != row_shape:
         wanted = f"(n, {', '.join(map(str, row_shape))})" if row_shape else "(n,)"
         what = f"has shape {array.shape}, the store wants {wanted}"
         raise _unfit(name, what, array.shape, (None, *row_shape))
     if array.dtype != dtype:
-        array = _cast(name, array, dtype, is_literal=not isinstance(value, np.ndarray))
+        array = _cast(name, array, dtype)
     return array if array.flags.c_contiguous else clean_copy(array)
 
 
@@ -126,9 +128,9 @@ def fit_shaped(name: str, value: npt.ArrayLike, dtype: np.dtype[Any] | None) -> 
     """
     if isinstance(value, np.ma.MaskedArray):
         raise _unfit(name, "is a masked array, and the store keeps no masks", "masked", "plain")
-    array = as_array(name, value)
+    array = as_array(name, value, dtype)
     if dtype is not None and array.dtype != dtype:
-        array = _cast(name, array, dtype, is_literal=not isinstance(value, np.ndarray))
+        array = _cast(name, array, dtype)
     is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     lying = array.T if is_fortran else array
     lying = lying if lying.flags.c_contiguous else clean_copy(lying)
@@ -180,34 +182,29 @@ def fit_masked(
 def _fill_value(
     name: str, value: np.ma.MaskedArray[Any, Any], dtype: np.dtype[Any]
 ) -> bytes | None:
-    own = np.asarray(value.fill_value)
+    try:
+        own = np.asarray(value.fill_value)
+    except SystemError as error:  # numpy's, for a code point above 0x10FFFF
+        raise _unfit(name, "has a fill value that no str can hold", dtype, "text") from error
     default = np.asarray(np.ma.default_fill_value(value))
     with np.errstate(over="ignore"):
         # As bytes, for NaT is not equal to itself; int8 has a default of 999999, which is int64.
-        if own.tobytes() == default.astype(own.dtype).tobytes():
+        if not is_named(own.dtype) and own.tobytes() == default.astype(own.dtype).tobytes():
             return None
     if own.dtype != dtype:
-        own = _cast(f"{name}.fill_value", own, dtype, is_literal=False)
+        own = _cast(f"{name}.fill_value", own, dtype)
     return own.tobytes()
 
 
-def _holds_masked(value: object, depth: int = 0) -> bool:
-    """Tell whether lists hold masked arrays, whose masks numpy would drop."""
-    if not isinstance(value, list | tuple) or depth > _MAX_DEPTH:
-        return False
-    return any(
-        isinstance(item, np.ma.MaskedArray) or _holds_masked(item, depth + 1) for item in value
-    )
+def as_array(name: str, value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
+    """Return what numpy makes of a value, unless that loses something or is of Python objects.
 
-
-def as_array(name: str, value: npt.ArrayLike) -> Array:
-    """Return what numpy makes of a value, unless that drops a mask or is of Python objects."""
-    if _holds_masked(value):
-        what = "is a list that holds masked arrays, of which numpy drops the masks: join them first"
-        raise _unfit(name, what, "masked", "plain")
+    With `dtype`, what is cast to it afterwards.
+    """
     try:
-        array = np.asarray(value)
-    except (TypeError, ValueError) as error:
+        check_labels(value)
+        array = array_of(of_torch(value), dtype)
+    except (TypeError, ValueError, RuntimeError) as error:  # the last is torch's
         raise _unfit(name, f"cannot become an array: {error}", type(value), "array") from error
     if array.dtype.hasobject:
         raise _unfit(
@@ -216,28 +213,27 @@ def as_array(name: str, value: npt.ArrayLike) -> Array:
     return array
 
 
-def _cast(name: str, array: Array, dtype: np.dtype[Any], *, is_literal: bool) -> Array:
-    if is_literal and array.size == 0:  # [] is float64 to numpy, and nothing to the user
-        return array.astype(dtype, casting="unsafe")
+def _cast(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
     if dtype.names != array.dtype.names:
         what = f"has dtype {array.dtype}, which has not the fields of the store's {dtype}"
         raise _unfit(name, what, array.dtype, dtype)
     if dtype.names is not None:
         return _cast_fields(name, array, dtype)
-    if array.dtype.kind in "iu" and dtype.kind in "iu":
+    if is_named(array.dtype):
+        return _cast(name, array.astype(wide(array.dtype)), dtype)
+    target = wide(dtype)
+    if array.dtype.kind in "iu" and target.kind in "iu":
         return _cast_integers(name, array, dtype)
     is_text = array.dtype.kind in "SU"
-    if is_text != (dtype.kind in "SU") or not np.can_cast(array.dtype, dtype, "same_kind"):
+    if is_text != (dtype.kind in "SU") or not np.can_cast(array.dtype, target, "same_kind"):
         what = f"has dtype {array.dtype}, which cannot be cast to the store's {dtype}"
         raise _unfit(name, what, array.dtype, dtype)
     try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            cast = array.astype(dtype)
-            is_kept = _is_kept(array, cast)
+        cast = _kept(array, dtype)
     except (TypeError, ValueError, OverflowError) as error:
         what = f"has dtype {array.dtype}, which cannot be cast to the store's {dtype}: {error}"
         raise _unfit(name, what, array.dtype, dtype) from error
-    if not is_kept:
+    if cast is None:
         what = f"has {array.dtype} values that the store's {dtype} would change"
         raise _unfit(name, what, array.dtype, dtype)
     return cast
@@ -253,9 +249,22 @@ def _cast_fields(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
             what = f"has shape {inner.shape} in field {field!r}, the store wants {wanted.shape}"
             raise _unfit(name, what, inner.shape, wanted.shape)
         if inner.dtype != wanted.dtype:
-            inner = _cast(f"{name}[{field!r}]", inner, wanted.dtype, is_literal=False)
+            inner = _cast(f"{name}[{field!r}]", inner, wanted.dtype)
         wanted[...] = inner
     return cast
+
+
+def _kept(array: Array, dtype: np.dtype[Any]) -> Array | None:
+    """Cast an array, or return None if that changes a value; floats may be rounded to floats."""
+    if array.dtype.kind in "mM":
+        return in_unit(array, dtype)
+    if is_named(dtype):
+        is_rounded = array.dtype.kind in "fc"
+        exact = array if is_rounded else _kept(array, wide(dtype))
+        return None if exact is None else narrowed(exact, dtype, is_rounded=is_rounded)
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype)
+        return cast if _is_kept(array, cast) else None
 
 
 def _is_kept(array: Array, cast: Array) -> bool:
@@ -263,10 +272,10 @@ def _is_kept(array: Array, cast: Array) -> bool:
     kinds = array.dtype.kind, cast.dtype.kind
     if kinds[0] in "fc" and kinds[1] in "fc":
         return not np.any(np.isinf(cast) & ~np.isinf(array))
+    if kinds[1] == "m":  # of integers: the lowest is NaT, and unsigned ones past the limit wrap
+        return bool(np.all((cast.astype(np.int64) == array) & ~np.isnat(cast)))
     is_real = kinds[1] == "c" and kinds[0] != "c"
     back = (cast.real if is_real else cast).astype(array.dtype, casting="unsafe")
-    if kinds[0] in "mM":
-        return bool(np.all((back == array) | (np.isnat(back) & np.isnat(array))))
     if kinds[0] in "iu" and kinds[1] in "fc":
         # Past the integers' limit, and of infinity, what comes back depends on the machine.
         limit = float(2 ** (array.dtype.itemsize * 8 - (kinds[0] == "i")))
@@ -276,8 +285,8 @@ def _is_kept(array: Array, cast: Array) -> bool:
 
 
 def _cast_integers(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
-    if array.size and not np.can_cast(array.dtype, dtype, "safe"):
-        low, high, limits = int(array.min()), int(array.max()), np.iinfo(dtype)
+    if array.size and (is_named(dtype) or not np.can_cast(array.dtype, dtype, "safe")):
+        low, high, limits = int(array.min()), int(array.max()), limits_of(dtype)
         if low < limits.min or high > limits.max:
             what = f"holds values from {low} to {high}, which {dtype} cannot hold"
             raise _unfit(name, what, (low, high), dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import reprlib
 import traceback
 from collections.abc import Callable, Generator, Iterator
@@ -90,11 +91,16 @@ def run_job(
 
 
 def count_workers(processes: int | None, executor: Executor | None) -> int:
-    """Return the number asked for, or that of the cores this process may use."""
+    """Return the number asked for, or that of the cores this process may use.
+
+    One where this process may start no others.
+    """
     if processes is not None and processes < 1:
         raise BadInputError(
             f"processes is {processes}, expected at least 1", found=processes, expected=1
         )
+    if executor is None and multiprocessing.current_process().daemon:
+        return 1
     return processes or getattr(executor, "_max_workers", None) or count_cores()
 
 
@@ -123,9 +129,24 @@ def _pool(
             stack.push(partial(_leave_theirs, under_way))
             yield executor
             return
+        if multiprocessing.current_process().daemon:
+            yield _ThisProcess()
+            return
         own = ProcessPoolExecutor(n_workers, initializer=become_worker)
         stack.push(partial(_leave_own, own))
         yield own
+
+
+class _ThisProcess(Executor):
+    """Does what it is given at once: workers of `multiprocessing.Pool` may start no processes."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 the future raises it
+            future.set_exception(error)
+        return future
 
 
 def _leave_theirs(under_way: _Futures, kind: type[BaseException] | None, *_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import pickle
@@ -18,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrarray.errors import BadInputError
-from ptrarray.format.layouts import Layout
+from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.intake.batch import from_mapping
-from ptrarray.intake.casting import fit
+from ptrarray.intake.casting import as_array, fit
 from ptrarray.jobs.batches import Batches, Group
 from ptrarray.writer import append, close_leaving, store_of
 
@@ -121,7 +122,10 @@ def _fail(group: Group, error: Exception) -> NoReturn:
 
 def _without(group: Group, there: Container[str]) -> Group:
     left = {name: array for name, array in group.arrays.items() if name not in there}
-    return group if len(left) == len(group.arrays) else group._replace(arrays=left)
+    if len(left) == len(group.arrays):
+        return group
+    metas = {name: meta for name, meta in group.metas.items() if name in left}
+    return group._replace(arrays=left, metas=metas)
 
 
 def work_packed(packed: bytes) -> Report:
@@ -134,13 +138,15 @@ def work_packed(packed: bytes) -> Report:
 def _compute(job: FillJob, i_task: int, task: Task, layout: Layout, batches: Batches) -> None:
     try:
         result = job.function(task.argument)
-        arrays = _fitting(_by_name(result) if task.name is None else {task.name: result}, layout)
+        values, metas = _apart(_by_name(result) if task.name is None else {task.name: result})
+        arrays = _fitting(values, layout)
     except (Exception, SystemExit) as error:
         batches.write()
         raise _TaskFailed(i_task) from error
-    group = Group(i_task, arrays)
+    group = Group(i_task, arrays, metas)
     if group.nbytes <= batches.limit_nbytes:  # it waits, and the function may use its buffer again
-        group = Group(i_task, {name: array.copy(order="K") for name, array in arrays.items()})
+        copies = {name: array.copy(order="K") for name, array in arrays.items()}
+        group = group._replace(arrays=copies)
     batches.add(group)
 
 
@@ -153,6 +159,17 @@ def _by_name(result: Any) -> Mapping[str, Any]:
         found=found,
         expected="mapping",
     )
+
+
+def _apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return values and metadata by name; the metadata copied, as the function may use it again."""
+    arrays, metas = dict(values), {}
+    if isinstance(values.get("meta"), Mapping):
+        metas = dict(arrays.pop("meta"))
+    for name, value in arrays.items():
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping):
+            arrays[name], metas[name] = value
+    return arrays, copy.deepcopy(metas)
 
 
 def _fitting(values: Mapping[str, Any], layout: Layout) -> dict[str, NDArray[Any]]:
@@ -170,7 +187,8 @@ def _fitting(values: Mapping[str, Any], layout: Layout) -> dict[str, NDArray[Any
 
 
 def _checked(name: str, value: Any, layout: Layout) -> NDArray[Any]:
-    array: NDArray[Any] = np.asanyarray(value)
+    dtype = None if layout.kind == MIXED else layout.dtype
+    array: NDArray[Any] = value if isinstance(value, np.ndarray) else as_array(name, value, dtype)
     from_mapping({name: array}, layout)
     return array
 

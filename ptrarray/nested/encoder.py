@@ -20,6 +20,7 @@ from ptrarray.nested.tokens import (
     TokenWriter,
     plain_weight,
 )
+from ptrarray.rows.widened import is_named
 
 Content = npt.NDArray[Any] | str
 
@@ -184,7 +185,7 @@ class _Encoder:
         self._writer.put(token)
 
     def _scalar(self, value: np.generic) -> None:
-        if isinstance(value, np.void):
+        if isinstance(value, np.void) or is_named(value.dtype):
             self._check_dtype(value.dtype)
             self._large(value)
         elif value.nbytes > LARGE:
@@ -313,6 +314,9 @@ class _Encoder:
             yield inner
 
     def _other(self, value: Any) -> None:
+        if isinstance(value, np.generic) and is_named(value.dtype):
+            self._scalar(value)
+            return
         if self._known(value):
             return
         try:

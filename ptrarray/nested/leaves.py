@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
@@ -49,7 +50,7 @@ def _zone(zone: tzinfo | None) -> str | Token | None:
     """Return None for naive, a key, or a fixed offset with its name if it has one."""
     if zone is None:
         return None
-    if type(zone) is ZoneInfo and zone.key is not None:
+    if type(zone) is ZoneInfo and zone.key is not None and not _is_from_file(zone):
         return zone.key
     if type(zone) is timezone:
         offset = zone.utcoffset(None)
@@ -63,6 +64,15 @@ def _zone(zone: tzinfo | None) -> str | Token | None:
         found=repr(zone)[:200],
         expected="timezone or ZoneInfo",
     )
+
+
+def _is_from_file(zone: ZoneInfo) -> bool:
+    """Tell whether a zone was read from a file, which need not have the rules of its key."""
+    try:
+        zone.__reduce__()
+    except pickle.PicklingError:
+        return True
+    return False
 
 
 def numpy_token(value: np.generic) -> Token:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.creation import create, is_store
+from ptrarray.creation import is_store
 from ptrarray.errors import (
     BadInputError,
     CorruptStoreError,
@@ -17,6 +17,7 @@ from ptrarray.errors import (
     UnknownNameError,
 )
 from ptrarray.format.checksum import crc32
+from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.frames.apart import take_apart
 from ptrarray.frames.together import put_together
 from ptrarray.intake.choices import check_choice
@@ -26,11 +27,12 @@ from ptrarray.nested.encoder import encode
 from ptrarray.nested.tokens import malformed, read_tokens
 from ptrarray.nested.writing import Pages, write_arrays
 from ptrarray.reader import PointerArray, open
-from ptrarray.storage.lifecycle.create import place
+from ptrarray.storage.lifecycle.create import make_files, new_header, place
 from ptrarray.storage.system import files
-from ptrarray.storage.system.building import beside
+from ptrarray.storage.system.building import directory_beside
 from ptrarray.storage.system.mapping import Mode
 from ptrarray.upkeep import checkpoint
+from ptrarray.writer import append
 
 MODES = ("x", "w")
 VERSION = 1
@@ -93,12 +95,8 @@ def dump(obj: Any, path: str | os.PathLike[str], *, mode: str = "x") -> None:
     """
     directory = _target(path, mode)
     pages = Pages(lambda put: encode(obj, put, take_apart))
-    with beside(directory) as building:
-        try:
-            _write(building, pages)
-        except BadInputError as error:  # an array that no store can keep
-            what = str(error).replace(str(building), str(directory))
-            raise BadInputError(what, **{**error.facts, "path": str(directory)}) from error
+    with directory_beside(directory) as building:
+        _write(building, pages)
         place(building, directory, overwrite=mode == "w")
 
 
@@ -127,7 +125,8 @@ def _target(path: str | os.PathLike[str], mode: str) -> Path:
 def _write(path: Path, pages: Pages) -> None:
     attrs = {ATTR: {"version": VERSION, "nbytes": pages.nbytes, "crc32": pages.crc}}
     masked = any(isinstance(content, np.ma.MaskedArray) for content in pages.arrays.values())
-    with create(path, attrs=attrs, masked=masked) as writer:
+    make_files(path, new_header(Layout(MIXED, np.dtype(np.uint8), (), masked), 0, attrs))
+    with append(path) as writer:
         write_arrays(writer, pages.arrays)
         pages.write(writer, SKELETON)
     checkpoint(path)

@@ -11,7 +11,7 @@ From the ground up:
 
 from ptrarray.reductions.blocks import Living
 from ptrarray.reductions.each import mean_each, reduce_each, std_each
-from ptrarray.reductions.functions import array_function
+from ptrarray.reductions.functions import array_function, no_function
 from ptrarray.reductions.whole import mean, reduce, std, var
 from ptrarray.rows.masked import MaskedRows
 
@@ -21,6 +21,7 @@ __all__ = [
     "array_function",
     "mean",
     "mean_each",
+    "no_function",
     "reduce",
     "reduce_each",
     "std",

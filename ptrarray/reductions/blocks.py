@@ -19,7 +19,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from ptrarray.errors import BadInputError
-from ptrarray.rows.copying import cut
 from ptrarray.rows.masked import MaskedRows
 from ptrarray.rows.pointers import iter_runs, numbered
 from ptrarray.rows.ragged import gather
@@ -27,6 +26,7 @@ from ptrarray.rows.types import AnyRows, Array, Int64s
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Ranges = tuple[Int64s, Int64s]  # starts and ends
 
 # The blocks of these can be reduced in any order and then combined.
 COMBINABLE: frozenset[np.ufunc] = frozenset(
@@ -50,11 +50,16 @@ COMBINABLE: frozenset[np.ufunc] = frozenset(
         np.hypot,
     )
 )
+# Their floats round at each step, so that the type of the steps tells.
+ROUNDING: frozenset[np.ufunc] = frozenset(
+    (np.add, np.multiply, np.logaddexp, np.logaddexp2, np.hypot, np.subtract, np.divide)
+)
 # Bytes of rows that one task works on. With less, handing out tasks costs more than a tenth of
 # the fastest reductions; with more, memory and uneven shares.
 BLOCK_NBYTES = 8 << 20
-# Runs below this are gathered into a block first, rather than reduced one by one.
-GATHER_BELOW_NBYTES = 256 << 10
+# Most rows that are summarised in one go: rows are counted off in as many, past all holes, so that
+# results do not depend on where the holes are.
+CELL_ROWS = 1 << 18
 # Pointers looked at in one go: columns of 256 kB, which stay in the cache and are cheap to get.
 POINTERS = 1 << 15
 
@@ -197,7 +202,7 @@ def over_runs(
     Returns
     -------
     The merged summary; None if no row is alive. The same however many threads
-    there are.
+    there are, and wherever the rows lie: only their order counts.
 
     Examples
     --------
@@ -206,39 +211,53 @@ def over_runs(
     np.int64(18)
     """
     rows = plain(living.rows)
-    row_nbytes = rows.itemsize * row_elements(rows)
+    block_rows = rows_in(block_nbytes or BLOCK_NBYTES, rows.itemsize * row_elements(rows))
+    cell_rows = min(CELL_ROWS, block_rows)
 
-    def work(task: tuple[Int64s, Int64s]) -> Result:
-        run_starts, run_ends = task
-        mean_nbytes = int((run_ends - run_starts).sum()) * row_nbytes / len(run_starts)
-        if len(run_starts) > 1 and mean_nbytes < GATHER_BELOW_NBYTES:
-            return summarise(gather(rows, run_starts, run_ends).values)
-        runs = zip(run_starts.tolist(), run_ends.tolist(), strict=True)
-        summary = fold((summarise(rows[start:end]) for start, end in runs), merge)
-        assert summary is not None  # a task has at least one run
-        return summary
+    def work(task: Ranges) -> list[Result]:
+        block = end_to_end(rows, *task)
+        return [summarise(block[at : at + cell_rows]) for at in range(0, len(block), cell_rows)]
 
-    block_rows = rows_in(block_nbytes or BLOCK_NBYTES, row_nbytes)
-    return fold(in_parallel(work, _run_tasks(living, block_rows)), merge)
+    tasks = _tasks(living, cell_rows, max(1, block_rows // cell_rows))
+    return fold(chain.from_iterable(in_parallel(work, tasks)), merge)
 
 
-def _run_tasks(living: Living, block_rows: int) -> Iterator[tuple[Int64s, Int64s]]:
-    """Cut the union of the ranges into tasks of one long piece or several short runs."""
-    for run_starts, run_ends in iter_runs(living.starts, living.ends, POINTERS, block_rows):
-        check_inside(len(living.rows), run_starts, run_ends)
-        run_starts, run_ends = _split(run_starts, run_ends, block_rows)
-        for low, high in cut(run_ends - run_starts, max(1, block_rows // 2)):
-            yield run_starts[low:high], run_ends[low:high]
+def end_to_end(rows: AnyRows, starts: Int64s, ends: Int64s) -> Array:
+    """Return ranges of rows laid end to end: a view where they lie so, else a copy."""
+    if (ends[:-1] == starts[1:]).all():
+        return rows[int(starts[0]) : int(ends[-1])]
+    return gather(rows, starts, ends).values
 
 
-def _split(starts: Int64s, ends: Int64s, most: int) -> tuple[Int64s, Int64s]:
-    """Split runs longer than `most` rows."""
-    n_pieces = -(-(ends - starts) // most)
-    if n_pieces.max() == 1:
-        return starts, ends
-    owners, nth = numbered(n_pieces)
-    piece_starts = starts[owners] + nth * most
-    return piece_starts, np.minimum(piece_starts + most, ends[owners])
+def _tasks(living: Living, cell_rows: int, n_cells: int) -> Iterator[Ranges]:
+    """Cut the union of the ranges into whole cells of rows, up to so many of them at a time."""
+    left = np.empty(0, np.int64), np.empty(0, np.int64)
+    for runs in iter_runs(living.starts, living.ends, POINTERS, cell_rows):
+        check_inside(len(living.rows), *runs)
+        starts, ends = (np.concatenate(both) for both in zip(left, runs, strict=True))
+        cells, starts, ends = _cut_at_cells(starts, ends, cell_rows)
+        # The last cell may not be full, and waits for what comes.
+        low = 0
+        for cell in (*range(n_cells, int(cells[-1]), n_cells), int(cells[-1])):
+            high = int(np.searchsorted(cells, cell))
+            if low < high:
+                yield starts[low:high], ends[low:high]
+            low = high
+        left = starts[low:], ends[low:]
+    if len(left[0]):
+        yield left
+
+
+def _cut_at_cells(starts: Int64s, ends: Int64s, cell_rows: int) -> tuple[Int64s, Int64s, Int64s]:
+    """Cut runs, laid end to end, after every so many rows; return the cell of each, and them."""
+    offsets = np.cumsum(ends - starts)
+    first = offsets - (ends - starts)
+    owners, nth = numbered((offsets - 1) // cell_rows - first // cell_rows + 1)
+    cells = first[owners] // cell_rows + nth
+    shifts = (starts - first)[owners]
+    starts = np.maximum(first[owners], cells * cell_rows) + shifts
+    ends = np.minimum(offsets[owners], (cells + 1) * cell_rows) + shifts
+    return cells, starts, ends
 
 
 def check_inside(n_rows: int, starts: Int64s, ends: Int64s) -> None:

@@ -11,18 +11,18 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.reductions import blocks, whole
-from ptrarray.reductions.blocks import COMBINABLE, Living
+from ptrarray.reductions.blocks import COMBINABLE, ROUNDING, Living
 from ptrarray.reductions.masked import filled, hidden, neutral_element
 from ptrarray.rows.copying import cut
-from ptrarray.rows.ragged import gather
 from ptrarray.rows.types import Array, Int64s
 
 # Arrays of so many blocks are reduced one at a time, each on all cores.
 HUGE_BLOCKS = 4
-# Arrays of long rows, and of that many elements, are reduced by one call each: reduceat goes
-# through a table column by column, at half the speed or less (0.6 ns a float32, not 0.25).
+# Arrays of long rows, and of that many elements, are reduced by a call each: reduceat goes through
+# a table column by column, at a third of the speed or less (1.7 ns a float32, not 0.5). This and
+# all that decides how an array is reduced is about that array alone, so that its result is, too.
 WIDE_ELEMENTS = 64
-LONG_ELEMENTS = 1 << 14
+LONG_ELEMENTS = 1 << 12
 # Of a single row, reduce gives the magnitude, but reduceat the row.
 CHANGE_A_SINGLE_ROW = frozenset((np.hypot, np.gcd))
 
@@ -57,8 +57,10 @@ def reduce_each(living: Living, ufunc: np.ufunc, dtype: npt.DTypeLike | None = N
     Notes
     -----
     Reads each range once and no row between them. Memory: the result and some
-    tens of MB a thread. Sums of floats may differ from ``ufunc.reduce`` in the last
-    bits, as they are added in another order. ``power`` and ``arctan2`` of floats
+    tens of MB a thread. Floats are added up pairwise or in float64, whatever the
+    row shape, so that errors do not grow with the number of rows as they may with
+    ``ufunc.reduce``; results may differ from that in the last bits. The result of
+    an array depends on that array alone. ``power`` and ``arctan2`` of floats
     are as wrong as numpy's own reductions on processors with AVX-512 (numpy 2.4).
 
     Examples
@@ -76,13 +78,15 @@ def reduce_each(living: Living, ufunc: np.ufunc, dtype: npt.DTypeLike | None = N
     # numpy's dtype for the result, or its error for a dtype that the ufunc does not take.
     result = ufunc.reduce(living.one, dtype=dtype, keepdims=True).dtype
 
+    step = whole.step_type(ufunc, result, dtype)
+
     def compute(segments: _Segments) -> Array:
-        return segments.hidden(segments.reduce(segments.values, ufunc, dtype))
+        return segments.hidden(segments.reduce(segments.values, ufunc, step))
 
     def huge(one: Living) -> Any:
         if ufunc in COMBINABLE:
             return whole.reduce(one, ufunc, dtype=dtype)
-        return ufunc.reduce(one.rows[one.starts[0] : one.ends[0]], axis=0, dtype=dtype)
+        return _reduce_one(one.rows[one.starts[0] : one.ends[0]], ufunc, step)
 
     def empty(position: int) -> Array:
         try:
@@ -93,7 +97,8 @@ def reduce_each(living: Living, ufunc: np.ufunc, dtype: npt.DTypeLike | None = N
                 position=position,
             ) from error
 
-    return _each(living, result, _Way(compute, huge, empty, result, ufunc))
+    working = np.dtype(step) if step is not None else result
+    return _each(living, result, _Way(compute, huge, empty, working, ufunc))
 
 
 def mean_each(living: Living) -> Array:
@@ -189,9 +194,7 @@ class _Segments:
 
     def __init__(self, living: Living, neutral: Any) -> None:
         rows, starts, ends = living
-        # Ranges that lie end to end are viewed, any others copied so that they do.
-        is_run = bool((ends[:-1] == starts[1:]).all())
-        found = rows[starts[0] : ends[-1]] if is_run else gather(rows, starts, ends).values
+        found = blocks.end_to_end(rows, starts, ends)
         self.values, self.mask = filled(found, neutral), np.ma.getmask(found)
         self.lengths = ends - starts
         self.at = np.cumsum(self.lengths) - self.lengths
@@ -217,21 +220,39 @@ class _Segments:
 
     def reduce(self, values: Array, ufunc: np.ufunc, dtype: npt.DTypeLike | None) -> Array:
         """Reduce values that are laid as these are, each array over its rows."""
-        at, lengths = self.at, self.lengths
         columns = blocks.row_elements(values)
-        is_long = len(values) * columns >= LONG_ELEMENTS * len(at)
-        if len(at) == 1 or (is_long and columns >= WIDE_ELEMENTS):
-            parts = [
-                ufunc.reduce(values[start : start + length], axis=0, dtype=dtype)
-                for start, length in zip(at.tolist(), lengths.tolist(), strict=True)
-            ]
-            return np.stack(parts)
-        results: Array = ufunc.reduceat(values, at, axis=0, dtype=dtype)
-        single = at[lengths == 1] if ufunc in CHANGE_A_SINGLE_ROW else ()
-        if len(single):
-            rows = values[single][:, np.newaxis]
-            results[lengths == 1] = ufunc.reduce(rows, axis=1, dtype=dtype)
-        return results
+        if columns < WIDE_ELEMENTS:
+            return _reduceat(values, self.at, self.lengths, ufunc, dtype)
+        parts, limit = [], -(-LONG_ELEMENTS // columns)
+        for low, high in cut(self.lengths, limit):
+            at, lengths = self.at[low:high], self.lengths[low:high]
+            found = values[at[0] : at[-1] + lengths[-1]]
+            if lengths[0] >= limit:
+                parts.append(_reduce_one(found, ufunc, dtype)[np.newaxis])
+            else:
+                parts.append(_reduceat(found, at - at[0], lengths, ufunc, dtype))
+        return np.concatenate(parts)
+
+
+def _reduce_one(values: Array, ufunc: np.ufunc, dtype: npt.DTypeLike | None) -> Array:
+    """Reduce one array of long rows."""
+    if ufunc in COMBINABLE and ufunc in ROUNDING:
+        table = values.reshape(len(values), -1)
+        return whole.reduce_table(table, ufunc, dtype).reshape(values.shape[1:])
+    wider = whole.WIDER.get(values.dtype.char) if ufunc in ROUNDING else None
+    return np.asarray(ufunc.reduce(values, axis=0, dtype=dtype or wider))
+
+
+def _reduceat(
+    values: Array, at: Int64s, lengths: Int64s, ufunc: np.ufunc, dtype: npt.DTypeLike | None
+) -> Array:
+    """Reduce many arrays that lie end to end by one call."""
+    results: Array = ufunc.reduceat(values, at, axis=0, dtype=dtype)
+    single = at[lengths == 1] if ufunc in CHANGE_A_SINGLE_ROW else ()
+    if len(single):
+        rows = values[single][:, np.newaxis]
+        results[lengths == 1] = ufunc.reduce(rows, axis=1, dtype=dtype)
+    return results
 
 
 class _Way(NamedTuple):
@@ -246,7 +267,7 @@ class _Way(NamedTuple):
 
 def _nothing(living: Living, working: np.dtype[Any]) -> Callable[[int], Any]:
     """Return what gives the mean or deviation of no rows."""
-    nan = np.timedelta64("NaT") if working.kind == "m" else np.nan
+    nan = np.array("NaT", working) if working.kind == "m" else np.nan
     return lambda position: np.ma.masked if living.is_masked else nan
 
 

@@ -80,6 +80,20 @@ def array_function(
     return np.reshape(result, (1, *(rows.shape[1:] if axis == 0 else (1,) * (rows.ndim - 1))))
 
 
+def no_function(func: Callable[..., Any], path: str) -> BadInputError:
+    """Return the error for a function of numpy that takes no store."""
+    works = ", ".join(f"np.{name}" for name in sorted({taken.__name__ for taken in FUNCTIONS}))
+    name = func.__name__
+    return BadInputError(
+        f"np.{name} does not take a store, such as {path}: expected one of {works}; or call it with "
+        f"one array, as np.{name}(store[name]), or with all rows, unused ones included, as "
+        f"np.{name}(store.rows)",
+        path=path,
+        found=func,
+        expected=tuple(FUNCTIONS),
+    )
+
+
 def _given(
     func: Callable[..., Any], takes: tuple[str, ...], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:

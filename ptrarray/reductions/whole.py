@@ -1,8 +1,8 @@
 """Reductions over all living rows: each row once, no hole read, bounded memory, all cores.
 
-Rows that two names share count once. Floats are reduced a block at a time and the blocks
-combined in a wider type, so that results are at least as accurate as numpy's, and the same on
-any number of cores. Masked elements are left out, and a result is masked where all elements that
+Rows that two names share count once. Floats are reduced as a balanced tree, which goes on in a
+wider type, so that results are at least as accurate as numpy's pairwise sums. They depend on the
+rows and their order alone: not on the number of cores, on holes, or on neighbours. Masked elements are left out, and a result is masked where all elements that
 would go into it are.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
-from ptrarray.reductions.blocks import COMBINABLE, Living, over_runs, row_elements
+from ptrarray.reductions.blocks import COMBINABLE, ROUNDING, Living, over_runs, row_elements
 from ptrarray.reductions.masked import filled, hidden, neutral_element
 from ptrarray.rows.types import Array
 
@@ -25,8 +25,16 @@ from ptrarray.rows.types import Array
 SLOW_IN_A_LINE = frozenset(
     (np.multiply, np.logical_xor, np.logaddexp, np.logaddexp2, np.hypot, np.gcd, np.lcm)
 )
+# Rows of a table that are reduced one after the other; then their results, and so on: a tree.
+# Short floats round so coarsely that the first results have to go on in a wider type soon.
+BRANCHES = 32
+SHORT_BRANCHES = 4
+# Elements of a table below which float32 is reduced in float64 right away: slower, but one call.
+SMALL_ELEMENTS = 1 << 14
 # Elements side by side from which numpy's loop over rows runs at full speed.
 FOLD_ELEMENTS = 2048
+# Types of floats to the types that are wide enough to add many of them up.
+WIDER = {"e": "d", "f": "d", "F": "D"}
 # A block's deviations from its mean are a copy in float64.
 VARIANCE_NBYTES = 1 << 20
 
@@ -82,9 +90,7 @@ def reduce(
     _check_axis(axis)
     # numpy's dtype for the result, or its error for a dtype that the ufunc does not take.
     result = ufunc.reduce(living.one, dtype=dtype, keepdims=True).dtype
-    # A sum in float16 stands still after some thousand rows.
-    block_dtype = np.float64 if result == np.float16 else dtype
-    summary = _counted(living, ufunc, axis, block_dtype)
+    summary = _counted(living, ufunc, axis, step_type(ufunc, result, dtype))
     if summary is None:
         return ufunc.reduce(living.none, axis=axis, dtype=dtype)
     count, total = summary
@@ -294,12 +300,25 @@ def _reduce_block(
         return _widened(ufunc.reduce(block, axis=0, dtype=dtype))
     else:
         shape, table = block.shape[1:], block.reshape(len(block), -1)
+    return _widened(reduce_table(table, ufunc, dtype)).reshape(shape)
+
+
+def reduce_table(table: Array, ufunc: np.ufunc, dtype: npt.DTypeLike | None) -> Array:
+    """Reduce the rows of a table to one as a tree, for numpy would add them up one by one."""
     columns = table.shape[1]
-    parts = [
-        ufunc.reduce(part, axis=0, dtype=dtype).reshape(-1, columns) for part in _folded(table)
-    ]
-    stacked = _widened(np.concatenate(parts))
-    return np.asarray(ufunc.reduce(stacked, axis=0, dtype=loop_type(stacked.dtype))).reshape(shape)
+    wider = WIDER.get(table.dtype.char) if ufunc in ROUNDING else None
+    branches = SHORT_BRANCHES if wider else BRANCHES
+    while len(table) >= 2 * branches and not (wider and table.size < SMALL_ELEMENTS):
+        # Rows of a narrow table are laid side by side.
+        side = max(1, min(FOLD_ELEMENTS // columns, len(table) // branches))
+        n_rows = len(table) - len(table) % (branches * side)
+        groups = table[:n_rows].reshape(-1, branches, side * columns)
+        parts = [ufunc.reduce(groups, axis=1, dtype=dtype).reshape(-1, columns)]
+        if n_rows < len(table):
+            parts.append(reduce_table(table[n_rows:], ufunc, dtype)[np.newaxis])
+        table = np.concatenate(parts)
+        dtype, wider, branches = loop_type(np.dtype(wider or table.dtype)), None, BRANCHES
+    return np.asarray(ufunc.reduce(table, axis=0, dtype=dtype or wider))
 
 
 def _n_kept(block: Array, axis: int | None) -> Any:
@@ -314,13 +333,24 @@ def _n_kept(block: Array, axis: int | None) -> Any:
 
 def _widened(partial: Array) -> Array:
     """Return a partial result in the type that partial results are combined in."""
-    wider = {"e": "d", "f": "d", "d": "g", "F": "D", "D": "G"}.get(partial.dtype.char)
+    wider = {**WIDER, "d": "g", "D": "G"}.get(partial.dtype.char)
     return partial.astype(wider) if wider else partial
+
+
+def step_type(
+    ufunc: np.ufunc, result: np.dtype[Any], dtype: npt.DTypeLike | None
+) -> npt.DTypeLike | None:
+    """Return the dtype to reduce in: float64 where numpy would round to a shorter at each step.
+
+    A sum in float16 stands still after some thousand rows.
+    """
+    is_short = result.char == "e" or (dtype is not None and result.char in WIDER)
+    return working_type(result) if ufunc in ROUNDING and is_short else dtype
 
 
 def working_type(result: np.dtype[Any]) -> np.dtype[Any]:
     """Return the type to sum in for a mean of the given type: at least float64."""
-    return np.dtype({"e": "d", "f": "d", "F": "D"}.get(result.char, result))
+    return np.dtype(WIDER.get(result.char, result))
 
 
 def loop_type(dtype: np.dtype[Any]) -> np.dtype[Any] | None:

@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.rows.copying import copy_ranges
+from ptrarray.rows.lists import array_of
 from ptrarray.rows.types import AnyRows, Array, Bools, Int64s
+from ptrarray.rows.widened import wide
 
 
 class Ragged:
@@ -91,7 +93,7 @@ class Ragged:
 
     def __init__(self, values: npt.ArrayLike, offsets: npt.ArrayLike) -> None:
         # A masked array stays one: its mask belongs to the data.
-        values = values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+        values = values if isinstance(values, np.ma.MaskedArray) else array_of(values)
         _check_offsets(values, np.asarray(offsets))
         self.values = values
         self.offsets = np.asarray(offsets, np.int64)
@@ -320,13 +322,13 @@ def _outside(n_rows: int, starts: Int64s, ends: Int64s) -> BadInputError:
 
 def _representable(fill: Any, dtype: np.dtype[Any]) -> Array:
     """Return the fill as the dtype holds it, or raise if that would change it."""
-    found = np.asarray(fill)
+    found, wanted = np.asarray(fill), wide(dtype)
     if found.ndim == 0 and found.dtype == dtype:
         return found
-    if found.ndim == 0 and _comparable(found.dtype.kind, dtype.kind):
+    if found.ndim == 0 and _comparable(found.dtype.kind, wanted.kind):
         with np.errstate(all="ignore"):  # what overflows is refused below
             held = found.astype(dtype)
-        if _unchanged(found, held):
+        if _unchanged(found, held.astype(wanted)):
             return held
     raise BadInputError(
         f"fill {fill!r} would change in an array of {dtype}; "

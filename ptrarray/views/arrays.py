@@ -189,6 +189,8 @@ class Arrays:
             start, end = self._starts[key], self._ends[key]
             if 0 <= start <= end <= len(self._rows):
                 return self._rows[start:end]
+        if isinstance(key, np.ndarray) and key.ndim == 0 and key.dtype.kind in "iu":
+            key = int(key)
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             snapshot = self.opened.snapshot
             address = snapshot.locate_position(self._position(int(key)))

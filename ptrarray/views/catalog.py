@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+    ValuesView,
+)
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
@@ -96,11 +104,52 @@ class Names(Sequence[str]):
         return f"<{len(self)} names of {self._snapshot.directory}>"
 
 
-class ByName(Mapping[str, Value]):
-    """What a catalog has for each name, in data order."""
+class ItemsNow(ItemsView[str, Value]):
+    """Items of a mapping that others change: all are of the moment when an iteration begins."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, mapping: Mapping[str, Value], now: Callable[[], Mapping[str, Value]]):
+        super().__init__(mapping)
+        self._now = now
+
+    def __iter__(self) -> Iterator[tuple[str, Value]]:
+        return iter(self._now().items())
+
+
+class ValuesNow(ValuesView[Value]):
+    """Values of a mapping that others change, as `ItemsNow`."""
+
+    def __init__(self, mapping: Mapping[str, Value], now: Callable[[], Mapping[str, Value]]):
+        super().__init__(mapping)
+        self._now = now
+
+    def __iter__(self) -> Iterator[Value]:
+        return iter(self._now().values())
+
+
+class ByName(Mapping[str, Value]):
+    """What a catalog has for each name, in data order.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        The catalog.
+    now : callable, optional
+        If others change it: returns the same as it is now, which nobody changes.
+    """
+
+    def __init__(
+        self, catalog: Catalog, now: Callable[[], Mapping[str, Value]] | None = None
+    ) -> None:
         self._catalog = catalog
+        self._now = now
+
+    def items(self) -> ItemsView[str, Value]:
+        """Return pairs of name and value; iterated over, those of one moment."""
+        return ItemsNow(self, self._now) if self._now else super().items()
+
+    def values(self) -> ValuesView[Value]:
+        """Return the values; iterated over, those of one moment."""
+        return ValuesNow(self, self._now) if self._now else super().values()
 
     def __contains__(self, name: object) -> bool:
         raw = encoded(name)
@@ -130,7 +179,7 @@ class Pointers(ByName[Pointer]):
         return Pointer(*found)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (dict(self),)
+        return dict, (dict(self.items()),)
 
     def __repr__(self) -> str:
         return f"<{len(self)} pointers of {self._catalog.directory}>"
@@ -167,8 +216,13 @@ class MetaOfWriter(Meta):
     {'speaker': 'Ann'}
     """
 
-    def __init__(self, catalog: Catalog, session: Callable[[], Writable]) -> None:
-        super().__init__(catalog)
+    def __init__(
+        self,
+        catalog: Catalog,
+        now: Callable[[], Mapping[str, dict[str, Any]]],
+        session: Callable[[], Writable],
+    ) -> None:
+        super().__init__(catalog, now)
         self._session = session
 
     def __setitem__(self, name: str, meta: Mapping[str, Any]) -> None:
@@ -186,8 +240,7 @@ class Attrs(MutableMapping[str, Any]):
 
     def _now(self) -> dict[str, Any]:
         session = self._session()
-        with session.locked():
-            return session.snapshot().attrs
+        return transactions.asked(session, lambda: session.snapshot().attrs)
 
     def __getitem__(self, key: str) -> Any:
         return self._now()[key]
@@ -205,6 +258,14 @@ class Attrs(MutableMapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict(self._now()))
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return pairs of key and value; iterated over, those of one moment."""
+        return ItemsNow(self, self._now)
+
+    def values(self) -> ValuesView[Any]:
+        """Return the values; iterated over, those of one moment."""
+        return ValuesNow(self, self._now)
 
     def __len__(self) -> int:
         return len(self._now())

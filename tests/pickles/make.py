@@ -38,11 +38,23 @@ def objects() -> dict[str, Any]:
         "nullable": pd.Series([1, None], dtype="Int64"),
         "frame": pd.DataFrame({"a": np.array([1, 2], "i2"), "b": np.array([3, 4], "i2")}),
         "mixed frame": pd.DataFrame({"a": [1, 2], "b": values, "c": berlin}, index=["x", "y"]),
+        # What follows is in pickles of pandas 3.1 and later only.
+        "regular durations": pd.Series(values, index=pd.timedelta_range("1h", periods=2)),
+        "months by name": dated(pd.DateOffset(months=1)),
+        "calendar": dated(pd.offsets.CustomBusinessDay(holidays=["2020-01-02"])),
+        "hours": dated(pd.offsets.BusinessHour(start="10:00", end="15:00")),
+        "no label twice": pd.Series(values).set_flags(allows_duplicate_labels=False),
+        "axes in another order": pd.DataFrame(np.arange(12.0).reshape(3, 4).T[1:3], copy=False),
     }
+
+
+def dated(freq: Any) -> pd.Series:
+    """Return a Series of dates with a frequency."""
+    return pd.Series([1.5, -2.5], index=pd.date_range("2020-01-01 10:00", periods=2, freq=freq))
 
 
 if __name__ == "__main__":
     # Of each protocol that differs in more than its opcodes, one after another.
     with Path(sys.argv[1]).open("wb") as file:
-        for protocol in (0, 2, 4):
+        for protocol in (0, 2, 4, 5):
             pickle.dump(objects(), file, protocol)

@@ -200,3 +200,16 @@ def sum_of(array: Any) -> tuple[int, str]:
 def read_with(store: PointerArray, told: Connection) -> None:
     """Read by a reader that came from the parent, pickled or inherited."""
     told.send({name: array.tolist() for name, array in store.items()})
+
+
+def fill_and_import(task: tuple[Path, Path]) -> None:
+    path, folder = task
+    tasks = {f"n{n}": n for n in range(40)}
+    settings: dict[str, Any] = {"dtype": "i8", "processes": 2, "progress": False}
+    assert ptrarray.fill(path, np.arange, tasks, **settings) == 40
+    assert ptrarray.convert.from_npy(folder, path, **settings).converted == 2
+
+
+def fill_badly(path: Path) -> None:
+    tasks = {"good": "1", "bad": "x", "never": "2"}
+    ptrarray.fill(path, lambda text: [int(text)], tasks, dtype="i8", progress=False)

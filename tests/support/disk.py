@@ -39,7 +39,7 @@ class Resize(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A new file or directory."""
+    """A name for a file or directory that is new, or has another one, too."""
 
     node: int
     parent: int
@@ -47,16 +47,16 @@ class Link(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A name given to something else; what had it before is gone.
+    """A name given to something else in the same directory; what had it before is gone.
 
-    Between directories, with `old_parent`, in both or in none.
+    Between directories it is a `Link` and an `Unlink`, each of which waits for a sync of its own
+    directory: btrfs may have such a file in both after a power cut.
     """
 
     node: int
     parent: int
     name: str
     old_name: str
-    old_parent: int | None = None
 
 
 class Unlink(NamedTuple):
@@ -124,8 +124,7 @@ class Disk:
     def _rename(self, op: Link | Move | Unlink) -> None:
         names = self.names[op.parent]
         if isinstance(op, Move):
-            source = names if op.old_parent is None else self.names[op.old_parent]
-            source.pop(op.old_name, None)
+            names.pop(op.old_name, None)
         if isinstance(op, Unlink):
             names.pop(op.name, None)
         else:
@@ -140,6 +139,21 @@ class Disk:
     def tree(self) -> dict[str, bytes | None]:
         """Contents by path; None for a directory."""
         return dict(self._walk(ROOT, ""))
+
+    def paths(self) -> dict[int, list[str]]:
+        """Paths that lead to each file."""
+        found: dict[int, list[str]] = {}
+        for directory, prefix in self._directories(ROOT, ""):
+            for name, node in self.names[directory].items():
+                if node in self.bytes:
+                    found.setdefault(node, []).append(prefix + name)
+        return found
+
+    def _directories(self, directory: int, prefix: str) -> Iterator[tuple[int, str]]:
+        yield directory, prefix
+        for name, node in self.names[directory].items():
+            if node in self.names:
+                yield from self._directories(node, f"{prefix}{name}/")
 
     def _walk(self, directory: int, prefix: str) -> Iterator[tuple[str, bytes | None]]:
         for name, node in sorted(self.names[directory].items()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -152,8 +153,9 @@ def error_is_final(writer: Writer) -> bool:
 
 def check_named(error: OSError, path: str) -> None:
     found = str(error.filename or getattr(error, "path", ""))
-    name = Path(path).name
-    assert found.startswith(path) or f".{name}." in found, f"{error!r} names {found!r}"
+    assert found.startswith(path), f"{error!r} names {found!r}"
+    is_hidden = re.search(r"/\.[^/]*\.new(/|$)", found)
+    assert not is_hidden, f"{error!r} names where it is built: {found!r}"
 
 
 def n_descriptors() -> int:

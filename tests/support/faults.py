@@ -38,6 +38,8 @@ CALLS: dict[str, tuple[int, ...]] = {
     "replace": (errno.EIO, errno.ENOSPC),
     "link": (errno.EIO, errno.EPERM),
     "unlink": (errno.EIO, errno.EACCES),
+    "chmod": (errno.EPERM,),
+    "chown": (errno.EPERM,),
     "mkdir": (errno.ENOSPC, errno.EACCES),
     "rmtree": (errno.EIO, errno.EACCES),
     "flock": (errno.EIO,),

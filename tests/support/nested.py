@@ -152,7 +152,7 @@ NUMPY = st.one_of(
     ),
     st.builds(np.str_, st.text(max_size=3)),
     st.builds(np.bytes_, st.binary(max_size=3)),
-    st.just(np.datetime64("NaT")),
+    st.just(np.datetime64("NaT", "s")),
 )
 MOMENTS = st.one_of(
     st.dates(),

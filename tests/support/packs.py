@@ -38,9 +38,9 @@ def stored(path: Path) -> dict[str, Array]:
         return {name: array.copy() for name, array in store.items()}
 
 
-def packed(path: Path, compression: str | None = None) -> bytes:
+def packed(path: Path, compression: str | None = None, level: int | None = None) -> bytes:
     buffer = io.BytesIO()
-    ptrarray.pack(path, buffer, compression)
+    ptrarray.pack(path, buffer, compression, level=level)
     return buffer.getvalue()
 
 

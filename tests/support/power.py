@@ -18,6 +18,7 @@ from tests.support.disk import (
     KEPT,
     SECTOR_NBYTES,
     ZEROS,
+    Disk,
     Fate,
     Fates,
     Op,
@@ -47,10 +48,15 @@ def _home(op: Op) -> int:
 
 def rebuild(recording: Recording, cut: int, fates: Fates) -> dict[str, bytes | None]:
     """Return the contents of the directory by path; what has no fate is kept."""
+    return rebuilt(recording, cut, fates).tree()
+
+
+def rebuilt(recording: Recording, cut: int, fates: Fates) -> Disk:
+    """Return the disk; what has no fate is kept."""
     disk = recording.before.copy()
     for at, op in enumerate(recording.log[:cut]):
         disk.apply(op, fates.get(at, KEPT))
-    return disk.tree()
+    return disk
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,23 @@ def outcomes(recording: Recording, cut: int, effort: Effort) -> Iterator[Fates]:
                 yield {other: rng.choice((KEPT, DROPPED)) for other in waiting} | {at: fate}
     for _ in range(effort.n_samples if len(waiting) > 1 else 0):
         yield {at: rng.choice((KEPT, DROPPED, *special[at])) for at in waiting}
+
+
+def outcomes_by_file(recording: Recording, cut: int) -> Iterator[Fates]:
+    """Yield the fates in which of each file, or directory, all that is pending is there or nothing.
+
+    These are few, and show whether one file is ahead of another.
+    """
+    log, waiting = recording.log, pending(recording.log, cut)
+    homes = sorted({_home(log[at]) for at in waiting})
+    n_homes = len(homes)
+    for kept in product((True, False), repeat=n_homes):
+        if n_homes <= 3 or sum(kept) in (0, 1, n_homes - 1, n_homes):
+            of_home = {
+                home: KEPT if is_kept else DROPPED
+                for home, is_kept in zip(homes, kept, strict=True)
+            }
+            yield {at: of_home[_home(log[at])] for at in waiting}
 
 
 def _subsets(waiting: list[int], effort: Effort, rng: random.Random) -> Iterator[Fates]:

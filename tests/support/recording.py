@@ -238,9 +238,12 @@ def _patch_names(patch: pytest.MonkeyPatch, recording: Recording) -> None:
         real_replace(source, target)
         node, parent = recording.node(source), recording.node(Path(target).parent)
         old_parent = recording.node(Path(source).parent)
-        is_same = old_parent == parent
-        names = (Path(target).name, Path(source).name)
-        recording.add(Move(node, parent, *names, None if is_same else old_parent))
+        name, old_name = Path(target).name, Path(source).name
+        if old_parent == parent:
+            recording.add(Move(node, parent, name, old_name))
+        else:
+            recording.add(Link(node, parent, name))
+            recording.add(Unlink(node, old_parent, old_name))
 
     def unlink(path: str | Path) -> None:
         recording.note_mapped()

@@ -149,6 +149,10 @@ class Story:
         """Numbers of commits that may be there when the power is cut after `cut` operations."""
         return range(_last(self._durable, cut), _last(self._begun, cut, before=True) + 1)
 
+    def ends_of_commits(self) -> list[int]:
+        """Return how long the log was when each commit had returned, and in the end."""
+        return sorted({self._at, *(mark.at for mark in self._returned)})
+
     def returned(self, done: int, begun: int) -> range:
         """Numbers of commits that may be there when all processes are killed.
 

@@ -61,9 +61,9 @@ def return_list(n: int) -> list[int]:
 _BUFFER = np.zeros(100, np.int64)
 
 
-def ramp_in_one_buffer(n: int) -> Ints:
+def number_in_one_buffer(n: int) -> Ints:
     """Return what is overwritten by the next call."""
-    _BUFFER[:n] = np.arange(n)
+    _BUFFER[:] = n
     return _BUFFER[:n]
 
 

@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, Unpack
 
 import msgpack
 import numpy as np
 
+from ptrarray.convert.entries import Noted, Refused
 from ptrarray.convert.escape import file_name, unescape
 from ptrarray.convert.export import Store, export, new_file, note_meta, opened
+from ptrarray.convert.formats.h5_values import (
+    DTYPE,
+    attributes,
+    create,
+    decoded,
+    import_h5py,
+    read,
+    values,
+)
 from ptrarray.convert.report import Report
-from ptrarray.convert.run import Kind, Member, Options, run
+from ptrarray.convert.run import Found, Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
-from ptrarray.errors import BadInputError, import_extra
+from ptrarray.convert.unpickle.rebuild import Unreadable
+from ptrarray.errors import BadInputError
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 
-SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
+SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nc", ".nc4")
 LAYOUT = "ptrarray"  # an attribute of files that `to_h5` wrote
 META = "ptrarray_meta"
 
-
-def import_h5py() -> Any:
-    """Return h5py.
-
-    Raises
-    ------
-    ImportError
-        That says how to install it.
-    """
-    return import_extra("h5py", "files of HDF5 need h5py: pip install h5py")
+_OF_FILES = {LAYOUT, "_NCProperties"}
+# What netCDF-4 calls the data set of a dimension that has no variable.
+_ONLY_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
+_CODED = {"scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned"}
+_AS_STORED = (
+    "sets come as they are stored: scale_factor, add_offset, _FillValue, missing_value or "
+    "_Unsigned in their metadata says what their numbers stand for"
+)
 
 
 def from_h5(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Options]) -> Report:
@@ -51,9 +62,11 @@ def from_h5(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Optio
 
     Notes
     -----
-    Of variable-length data sets each element becomes an array (``key/0``, …).
-    A flat file of `to_h5` becomes the arrays that it was made from. Links to
-    other files are not followed.
+    Of variable-length data sets each element becomes an array (``key/0``, …, or
+    ``key/0/0``, … for one of two axes), and of records with such elements each
+    field. A flat file of `to_h5` becomes the arrays that it was made from.
+    Links to other files are not followed. Numbers come as they are stored,
+    where netCDF would scale them. The report has a note on what was left out.
 
     Examples
     --------
@@ -69,7 +82,10 @@ def from_h5(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Optio
     return run(Kind(_members, SUFFIXES, many=True), paths, store, options)
 
 
-def _members(path: str) -> Iterator[Member]:
+_NameOf = Callable[[str], str]
+
+
+def _members(path: str) -> Iterator[Found]:
     h5py = import_h5py()
     try:
         file = h5py.File(path, "r")
@@ -79,64 +95,101 @@ def _members(path: str) -> Iterator[Member]:
         if file.attrs.get(LAYOUT) == "flat":
             yield from _of_flat(file)
         else:
-            yield from _of_group(file, "", h5py, set())
+            name_of = unescape if file.attrs.get(LAYOUT) == "named" else str
+            yield from _of_group(file, "", name_of, set())
 
 
 def _of_flat(file: Any) -> Iterator[Member]:
     rows, starts, ends = file["rows"], file["starts"][()], file["ends"][()]
     for i, name in enumerate(file["names"].asstr()[()]):
-        yield Member(str(name), partial(rows.__getitem__, slice(starts[i], ends[i])))
+        yield Member(str(name), partial(values, rows, slice(starts[i], ends[i])))
 
 
-def _of_group(group: Any, path: str, h5py: Any, above: set[int]) -> Iterator[Member]:
-    address = h5py.h5o.get_info(group.id).addr
+def _of_group(group: Any, path: str, name_of: _NameOf, above: set[int]) -> Iterator[Found]:
+    address = import_h5py().h5o.get_info(group.id).addr
     if address in above:  # a group may be linked from below
         return
-    is_escaped = group.file.attrs.get(LAYOUT) == "named"
-    for key in group:
-        link = group.get(key, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            continue  # soft ones show what is there anyway, external ones another file
-        item = group[key]
-        whole = f"{path}/{key}" if path else key
+    if any(key not in _OF_FILES for key, _ in attributes(group)):
+        yield Noted(path, "groups have attributes, which no array keeps")
+    for raw in group.id:
+        yield from _of_link(group, raw, path, name_of, above | {address})
+
+
+def _of_link(
+    group: Any, raw: bytes, path: str, name_of: _NameOf, above: set[int]
+) -> Iterator[Found]:
+    h5py = import_h5py()
+    key = decoded(raw)
+    whole = f"{path}/{key}" if path else key
+    if raw != key.encode():
+        yield Noted(whole, "names are no UTF-8, and read as Latin-1")
+    try:
+        item = _opened(group, raw, h5py)
         if isinstance(item, h5py.Group):
-            yield from _of_group(item, whole, h5py, above | {address})
-        elif isinstance(item, h5py.Dataset):
-            name = unescape(whole) if is_escaped else whole
-            yield Member(name, partial(_read, item, h5py), _meta_of(item))
+            yield from _of_group(item, whole, name_of, above)
+        elif item is None:
+            yield Noted(whole, "links to other files are not followed")
+        elif item:
+            yield from _of_set(item, name_of(whole))
+    except Exception as error:  # noqa: BLE001 h5py raises whatever it meets
+        yield Refused(whole, f"it cannot be opened: {error}")
 
 
-def _read(item: Any, h5py: Any) -> Any:
-    if item.is_virtual or item.external:
-        raise BadInputError("its values are in other files")
-    if item.shape is None:
-        raise BadInputError("it is empty, without a shape")
-    inner = h5py.check_vlen_dtype(item.dtype)
-    if isinstance(inner, np.dtype) and item.ndim == 1:
-        return dict(enumerate(item[()]))
-    if item.dtype.hasobject:
-        raise BadInputError(f"it holds {_described(item.dtype, h5py)}")
-    return item[()]
+def _opened(group: Any, raw: bytes, h5py: Any) -> Any:
+    """Return a group or data set by its bytes, False for what is there anyway, else None."""
+    kind = group.id.links.get_info(raw).type
+    if kind != h5py.h5l.TYPE_HARD:
+        return False if kind == h5py.h5l.TYPE_SOFT else None
+    opened = h5py.h5o.open(group.id, raw)
+    kinds = {h5py.h5g.GroupID: h5py.Group, h5py.h5d.DatasetID: h5py.Dataset}
+    return kinds[type(opened)](opened) if type(opened) in kinds else False
 
 
-def _described(dtype: Any, h5py: Any) -> str:
-    return "text of variable length" if h5py.check_string_dtype(dtype) else "Python objects"
+def _of_set(item: Any, name: str) -> Iterator[Found]:
+    meta = {}
+    for key, value in attributes(item):
+        if isinstance(value, Unreadable):
+            which = f"attribute {key!r}" if key else "attributes"
+            yield Refused(name, f"its {which} cannot be read: {value.problem}")
+        elif key == META:
+            meta = _parsed(value)
+            break
+        elif _is_kept(value):
+            meta[key] = value
+        else:
+            yield Noted(f"{name}, {key}", "attributes are of a kind that metadata cannot hold")
+    if str(_text(meta.get("NAME", ""))).startswith(_ONLY_DIMENSION):
+        yield Noted(name, "dimensions of netCDF have no values, and are left out")
+        return
+    if any(not _is_nan(meta[key]) for key in _CODED & meta.keys()):
+        yield Noted(name, _AS_STORED)
+    yield Member(name, partial(read, item), meta)
 
 
-def _meta_of(item: Any) -> dict[str, Any]:
-    """Return the attributes that metadata can hold."""
-    if META in item.attrs:
-        meta: dict[str, Any] = json.loads(item.attrs[META])
-        return meta
-    found = {}
-    for key, value in item.attrs.items():
-        plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
-        try:
-            msgpack.packb(plain)
-        except (TypeError, ValueError, OverflowError):
-            continue
-        found[key] = plain
-    return found
+def _parsed(value: Any) -> dict[str, Any]:
+    """Return metadata that an export wrote as JSON; as an attribute what is none."""
+    with suppress(TypeError, ValueError):
+        found = json.loads(value)
+        if isinstance(found, dict):
+            return found
+    return {META: value}
+
+
+def _is_kept(value: Any) -> bool:
+    try:
+        msgpack.packb(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _text(value: Any) -> Any:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _is_nan(value: Any) -> bool:
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first, float) and math.isnan(first)
 
 
 def to_h5(
@@ -157,7 +210,7 @@ def to_h5(
     Returns
     -------
     Report
-        Dtypes that HDF5 has not (dates, text of numpy) are failures.
+        Text of numpy, which HDF5 has not, is a failure.
 
     Raises
     ------
@@ -168,8 +221,9 @@ def to_h5(
 
     Notes
     -----
-    Data sets are named as by `to_npy`, metadata is an attribute in JSON; both
-    are turned back by `from_h5`.
+    Data sets are named as by `to_npy`, metadata is an attribute in JSON. Dates
+    and spans of time are integers, as HDF5 has none, beside an attribute
+    ``ptrarray_dtype`` that says what they count. `from_h5` turns all of this back.
 
     Examples
     --------
@@ -184,10 +238,7 @@ def to_h5(
         lost = []
 
         def put(name: str, array: Any) -> None:
-            try:
-                made = target.create_dataset(file_name(name), data=np.asarray(array))
-            except TypeError as error:
-                raise BadInputError(f"HDF5 has no dtype {array.dtype}: {error}") from error
+            made = create(target, file_name(name), np.asarray(array))
             meta = source.meta[name] if name in source else {}
             try:
                 if meta:
@@ -211,11 +262,12 @@ def _put_flat(store: PointerArray, target: Any, h5py: Any, progress: bool) -> Re
             expected="rows",
         )
     rows = store.rows
-    made = target.create_dataset("rows", shape=rows.shape, dtype=rows.dtype)
+    made = create(target, "rows", rows[:0], shape=rows.shape)
+    numbers = made.dtype if DTYPE in made.attrs else rows.dtype
     block = max(1, (1 << 24) // max(1, rows[:1].nbytes))
     with bar(progress=progress, total=len(rows), unit=" rows") as shown:
         for start in range(0, len(rows), block):
-            made[start : start + block] = rows[start : start + block]
+            made[start : start + block] = rows[start : start + block].view(numbers)
             shown.update(min(block, len(rows) - start))
     target["starts"], target["ends"] = store.starts, store.ends
     names = np.array(list(store.names), object)

@@ -130,7 +130,7 @@ def _read(raw: mmap.mmap, start: int, end: int, trust: bool) -> Any:
     except (ValueError, TypeError, SyntaxError, IndexError, KeyError) as error:
         raise BadInputError(f"its array is malformed: {error}") from error
     whole = b"".join((pickle.PROTO, b"\4", value, pickle.STOP))
-    return next(unpickled(io.BufferedReader(io.BytesIO(whole)), trust=trust))  # type: ignore[arg-type]
+    return next(unpickled(io.BufferedReader(io.BytesIO(whole)), trust=trust))
 
 
 def _array(value: memoryview) -> tuple[npt.NDArray[Any], int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import os
 import zipfile
 from collections.abc import Iterator
@@ -11,7 +13,8 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from ptrarray.convert.escape import archive_path, file_name
+from ptrarray.convert.entries import Incomplete
+from ptrarray.convert.escape import MARK, archive_path, unescape
 from ptrarray.convert.export import (
     Store,
     export,
@@ -22,16 +25,21 @@ from ptrarray.convert.export import (
     opened,
 )
 from ptrarray.convert.files import open_plain
+from ptrarray.convert.formats.pickles import unpickled
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
+from ptrarray.convert.unpickle.rebuild import Unreadable
 from ptrarray.errors import BadInputError
 
+_SUFFIX = ".npy"
 NPY_MAGIC = b"\x93NUMPY"
+# numpy reads 10,000 if not asked for more, which records of some hundred fields exceed.
+_HEADER_NBYTES = 1 << 20
 
 
 def from_npy(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Options]) -> Report:
-    """Import ``.npy`` files, one array each.
+    """Import ``.npy`` files.
 
     Parameters
     ----------
@@ -44,7 +52,11 @@ def from_npy(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Opti
 
     Notes
     -----
-    Files that are not compressed are mapped, not read into memory.
+    Files that are not compressed are mapped, not read into memory. Where one
+    was written by several calls of `numpy.save`, its arrays are named
+    ``stem/0``, ``stem/1``, …. An array of Python objects is read as a list of
+    them, as from a pickle that is not trusted: ragged arrays become
+    ``stem/0``, …, and a dict ``stem/key``.
 
     Examples
     --------
@@ -90,18 +102,81 @@ def _of_npy(path: str) -> Iterator[Member]:
 
 def _read(path: str) -> Any:
     with open_plain(path) as file:
-        is_plain = file.peek(len(NPY_MAGIC)).startswith(NPY_MAGIC)
-        if not is_plain:
-            raise BadInputError("it is no .npy file")
-        if not hasattr(file, "raw"):
-            return read_stream(file)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+        is_there_as_it_is = isinstance(getattr(file, "raw", None), io.FileIO)
+        return read_all(file, path if is_there_as_it_is else None)
 
 
-def read_stream(file: Any) -> Any:
-    """Return the array of a ``.npy`` file that is read from front to back."""
+def read_all(file: Any, path: str | None = None) -> Any:
+    """Return what `numpy.save` wrote, or by number what several calls of it did.
+
+    Parameters
+    ----------
+    file
+        That can look ahead; it need not seek.
+    path : str, optional
+        Of the same file, to be mapped.
+
+    Raises
+    ------
+    BadInputError
+        If there is nothing of it.
+    """
+    found: list[Any] = []
+    try:
+        while raw := file.peek(len(NPY_MAGIC)):
+            if not raw.startswith(NPY_MAGIC):
+                raise BadInputError("it is no .npy file")
+            found.append(_next_array(file, path))
+    except Exception as error:
+        if not found:
+            raise
+        problem = f"what is behind array {len(found)} of it cannot be read: {error}"
+        return Incomplete(_one_or_all(found), problem)
+    if not found:
+        raise BadInputError("it is empty")
+    return _one_or_all(found)
+
+
+def _one_or_all(found: list[Any]) -> Any:
+    return found[0] if len(found) == 1 else dict(enumerate(found))
+
+
+def _next_array(file: Any, path: str | None) -> Any:
+    header = _header(file)
+    about = io.BytesIO(header)
+    np.lib.format.read_magic(about)
+    shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(
+        about, max_header_size=len(header)
+    )
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject:
+        return next(unpickled(file, trust=False), Unreadable("it is cut off"))
+    if path is not None and n_bytes:
+        start = file.tell()
+        file.seek(start + n_bytes)
+        return np.memmap(path, dtype, "r", start, shape, "F" if is_fortran else "C")
+    about.seek(0)
     # A buffered file makes numpy ask for a descriptor, which files in an archive have not.
-    return np.lib.format.read_array(SimpleNamespace(read=file.read), allow_pickle=False)
+    both = SimpleNamespace(read=lambda n_bytes: about.read(n_bytes) or file.read(n_bytes))
+    return np.lib.format.read_array(both, max_header_size=len(header))
+
+
+def _header(file: Any) -> bytes:
+    """Read a header of any version, and return it as one of version 2."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise BadInputError(f"it is of version {version[0]}.{version[1]} of .npy, expected 1 to 3")
+    n_bytes = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+    if n_bytes > _HEADER_NBYTES:
+        raise BadInputError(
+            f"its header has {n_bytes:,} bytes, expected {_HEADER_NBYTES:,} at most"
+        )
+    raw = file.read(n_bytes)
+    if len(raw) < n_bytes:
+        raise BadInputError("it is cut off in its header")
+    if version == (3, 0):  # of UTF-8: as what Python reads in the same way
+        raw = raw.decode().encode("ascii", "backslashreplace")
+    return NPY_MAGIC + b"\2\0" + len(raw).to_bytes(4, "little") + bytes(raw)
 
 
 def _of_npz(path: str) -> Iterator[Member]:
@@ -113,6 +188,7 @@ def _of_npz(path: str) -> Iterator[Member]:
         for member in archive.infolist():
             if not member.is_dir():
                 key = member.filename.removesuffix(".npy")
+                key = unescape(key) if archive.comment == MARK.encode() else key
                 yield Member(key, partial(_read_member, archive, member))
 
 
@@ -120,7 +196,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
     with archive.open(member) as file:
         if not member.filename.endswith(".npy"):
             raise BadInputError("it is no .npy file")
-        return read_stream(file)
+        return read_all(file)
 
 
 def to_npz(store: Store, out: str | os.PathLike[str], *, progress: bool = True) -> Report:
@@ -148,8 +224,9 @@ def to_npz(store: Store, out: str | os.PathLike[str], *, progress: bool = True) 
     Notes
     -----
     Keys are the names. Only ``%`` and what leads out of a folder is written
-    in hexadecimal, as in URLs: ``a/../b`` becomes ``a/%2E%2E/b``. Masks go
-    under ``NAME/.mask``.
+    in hexadecimal, as in URLs: ``a/../b`` becomes ``a/%2E%2E/b``, and ``c.npy``
+    beside a ``c``, which numpy cannot tell apart, ``c%2Enpy``. Imported they
+    have their names again. Masks go under ``NAME/.mask``.
 
     Examples
     --------
@@ -160,9 +237,13 @@ def to_npz(store: Store, out: str | os.PathLike[str], *, progress: bool = True) 
     """
     with opened(store) as source, new_file(out) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            archive.comment = MARK.encode()
 
             def put(name: str, array: Any) -> None:
-                with archive.open(f"{archive_path(name)}.npy", "w", force_zip64=True) as member:
+                path = archive_path(name)
+                if name.endswith(_SUFFIX) and name.removesuffix(_SUFFIX) in source:
+                    path = f"{path.removesuffix(_SUFFIX)}%2Enpy"  # numpy takes them for one
+                with archive.open(f"{path}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
             report = export(source, put, progress)
@@ -191,8 +272,9 @@ def to_npy(store: Store, out: str | os.PathLike[str], *, progress: bool = True) 
     -----
     Files are named as arrays are. Slashes, ``%``, a dot in front and what
     cannot be seen are written in hexadecimal, as in URLs: ``utt1/word``
-    becomes ``utt1%2Fword.npy``. Imported with ``name="{unquoted}"`` they have
-    their names again. Masks go to ``NAME%2F.mask.npy``.
+    becomes ``utt1%2Fword.npy``. Imported they have their names again, by an
+    empty file ``.ptrarray`` beside them; without it, with ``name="{unquoted}"``.
+    Masks go to ``NAME%2F.mask.npy``.
 
     Examples
     --------
@@ -204,7 +286,7 @@ def to_npy(store: Store, out: str | os.PathLike[str], *, progress: bool = True) 
     with opened(store) as source, new_folder(out) as folder:
 
         def put(name: str, array: Any) -> None:
-            with new_member(folder, f"{file_name(name)}.npy") as file:
+            with new_member(folder, name, ".npy") as file:
                 np.save(file, np.asarray(array), allow_pickle=False)
 
         report = export(source, put, progress)

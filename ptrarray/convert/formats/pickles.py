@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import os
 import pickle
+import pickletools
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
 
-from ptrarray.convert.escape import file_name
-from ptrarray.convert.export import Store, new_folder, new_member, opened, raise_if_disk
+from ptrarray.convert.export import (
+    Store,
+    companions_in,
+    new_folder,
+    new_member,
+    opened,
+    raise_if_disk,
+)
 from ptrarray.convert.files import Readable, open_plain
 from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.convert.unpickle.inert import InertUnpickler
-from ptrarray.convert.unpickle.rebuild import rebuild
+from ptrarray.convert.unpickle.rebuild import Unreadable, rebuild
 from ptrarray.errors import BadInputError
-from ptrarray.frames.flat import companions_of
 from ptrarray.frames.series import to_pandas
 from ptrarray.progress import bar
-from ptrarray.reader import PointerArray
 
 # What unpicklers raise for input that makes no sense.
 DAMAGED = (
@@ -124,7 +129,18 @@ def _loaded(load: Callable[[str], Any], path: str) -> Iterator[Member]:
 
 
 def _members(trust: bool, path: str) -> Iterator[Member]:
-    yield Member("", lambda: read(path, trust=trust))
+    with open_plain(path) as file:
+        values, problem = sound(unpickled(file, trust=trust))
+    if not values:
+        raise problem or BadInputError("it is empty")
+    is_one = len(values) == 1 and (problem is None or isinstance(problem, _BehindError))
+    yield Member("", lambda: first_or_all(values) if is_one else dict(enumerate(values)))
+    if problem is not None:
+        yield Member("" if is_one else str(len(values)), partial(_fail, problem))
+
+
+def _fail(problem: Exception) -> Any:
+    raise problem
 
 
 def read(path: str, *, trust: bool) -> Any:
@@ -133,18 +149,41 @@ def read(path: str, *, trust: bool) -> Any:
         return first_or_all(unpickled(file, trust=trust))
 
 
+def sound(unpickled_values: Iterable[Any]) -> tuple[list[Any], Exception | None]:
+    """Return the values up to one that is damaged, and what is wrong with that."""
+    values: list[Any] = []
+    try:
+        values.extend(unpickled_values)
+    except Exception as error:  # noqa: BLE001 with trust, a file can raise anything
+        return values, error
+    return values, None
+
+
 def first_or_all(unpickled_values: Iterable[Any]) -> Any:
-    """Return a value if it is the only one, else all by number.
+    """Return a value if it is the only one, else all by number, what is damaged as the last.
 
     Raises
     ------
     BadInputError
         If there is none.
     """
-    values = list(unpickled_values)
+    values, problem = sound(unpickled_values)
     if not values:
-        raise BadInputError("it is empty")
-    return values[0] if len(values) == 1 else dict(enumerate(values))
+        raise problem or BadInputError("it is empty")
+    if problem is not None:
+        values.append(Unreadable(str(problem)))
+    if len(values) > 1:
+        return dict(enumerate(values))
+    if isinstance(values[0], Unreadable):
+        raise BadInputError(values[0].problem)
+    return values[0]
+
+
+class _BehindError(BadInputError):
+    """What is behind the last pickle of a file begins like none."""
+
+
+_OPCODES = frozenset(opcode.code.encode("latin1") for opcode in pickletools.opcodes)
 
 
 def unpickled(file: Readable, *, trust: bool) -> Iterator[Any]:
@@ -154,15 +193,46 @@ def unpickled(file: Readable, *, trust: bool) -> Iterator[Any]:
     numbers what it remembers from the first pickle on, and what a later one
     means by a number is something of the first.
     """
-    # With trust, other errors are those of what the file calls.
-    damaged = (pickle.UnpicklingError, EOFError) if trust else DAMAGED
-    kind = pickle.Unpickler if trust else InertUnpickler
-    while file.peek(1):
+    n_values = 0
+    while ahead := file.peek(1)[:1]:
+        if n_values and ahead not in _OPCODES:
+            raise _BehindError(
+                f"it has bytes behind the last pickle that are none, the first {ahead!r}"
+            )
+        n_values += 1
         try:
-            value = kind(file).load()
-        except damaged as error:
-            raise BadInputError(f"it is no pickle, or a damaged one: {error}") from error
-        yield value if trust else rebuild(value)
+            yield _trusted(file) if trust else _inert(file)
+        except _DamagedError as error:
+            what = f"pickle {n_values} in it" if n_values > 1 else "it"
+            raise BadInputError(f"{what} is no pickle, or a damaged one: {error}") from error
+
+
+class _DamagedError(Exception):
+    """What is there is no pickle."""
+
+
+def _inert(file: Readable) -> Any:
+    try:
+        value = InertUnpickler(file).load()
+    except DAMAGED as error:
+        raise _DamagedError(str(error)) from error
+    try:
+        return rebuild(value)
+    except BadInputError as error:  # there may be others behind it
+        return Unreadable(str(error))
+
+
+def _trusted(file: Readable) -> Any:
+    try:
+        return pickle.Unpickler(file).load()
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise _DamagedError(str(error)) from error
+    except (AttributeError, ImportError) as error:  # others are those of what the file calls
+        if not str(error).startswith(("Can't get", "No module")):
+            raise
+        what = "classes of a pickle have to be where they were when it was written, in a module "
+        what += "that workers can import: not in the program itself (__main__) or a notebook"
+        raise BadInputError(f"{type(error).__name__}: {error}; {what}") from error
 
 
 def to_pickles(store: Store, out: str | os.PathLike[str], *, progress: bool = True) -> Report:
@@ -189,14 +259,14 @@ def to_pickles(store: Store, out: str | os.PathLike[str], *, progress: bool = Tr
     """
     with opened(store) as source, new_folder(out) as folder:
         report = Report()
-        companions = _companions(source)
+        companions = companions_in(source)
         names = [name for name in source if name not in companions]
         n_lost = 0
         with bar(progress=progress, total=len(names), unit=" arrays") as shown:
             for name in names:
                 try:
-                    with new_member(folder, f"{file_name(name)}.pkl") as file:
-                        value = to_pandas(source, name)
+                    value = to_pandas(source, name)  # an error leaves no empty file
+                    with new_member(folder, name, ".pkl") as file:
                         pickle.dump(_owned(value), file, protocol=5)
                     report.converted += 1
                 except (BadInputError, OSError, ImportError) as error:
@@ -212,13 +282,3 @@ def to_pickles(store: Store, out: str | os.PathLike[str], *, progress: bool = Tr
 def _owned(value: Any) -> Any:
     """Return a value whose pickle has nothing of the store's file in it."""
     return np.array(value, subok=True) if isinstance(value, np.ndarray) else value
-
-
-def _companions(store: PointerArray) -> set[str]:
-    """Return the names of arrays that belong to a Series or DataFrame."""
-    found: set[str] = set()
-    for name in store:
-        about = store.meta[name].get("pandas")
-        if about is not None:
-            found.update(name + end for end in companions_of(about))
-    return found

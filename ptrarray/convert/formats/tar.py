@@ -5,17 +5,25 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache, partial
 from typing import Any, Unpack
 
-from ptrarray.convert.formats.npy import NPY_MAGIC, read_stream
+from ptrarray.convert.entries import Noted, Refused
+from ptrarray.convert.files import plain, unpacked
+from ptrarray.convert.formats.npy import NPY_MAGIC, read_all
 from ptrarray.convert.formats.pickles import first_or_all, unpickled
 from ptrarray.convert.report import Report
-from ptrarray.convert.run import Kind, Member, Options, run
+from ptrarray.convert.run import Found, Kind, Member, Options, run
 from ptrarray.convert.sources import Paths, bare
 from ptrarray.errors import BadInputError
 
-SUFFIXES = (".tar", ".tgz", ".tbz2", ".tbz", ".txz")
+SUFFIXES = (".tar", ".tgz", ".tbz2", ".tbz", ".txz", ".tzst")
+
+_PASSED_OVER = {
+    True: "symbolic links are not followed",
+    False: "devices, pipes and the like in archives are no arrays",
+}
 
 
 def from_tar(
@@ -37,8 +45,10 @@ def from_tar(
 
     Notes
     -----
-    An archive is read once from front to back, one file of it in memory at a
-    time. Links and whatever is no file in it are passed over.
+    An archive is read from front to back, one file of it in memory at a time;
+    twice more if it has hard links, which become arrays of their own. What is
+    intact of one that is cut off or damaged is imported, and that it is so is a
+    failure. The report has a note on symbolic links and whatever else is no file.
 
     Examples
     --------
@@ -55,22 +65,136 @@ def from_tar(
     return run(kind, paths, store, options)
 
 
-def _members(trust: bool, path: str) -> Iterator[Member]:
+_errors: Any = tarfile  # which has more kinds of them than its stubs
+
+
+class _Info(tarfile.TarInfo):
+    """A member; what cannot be read as one is noted on the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: Any) -> Any:
+        """Read the next header, or raise what lets tarfile go on with the next block."""
+        at = archive.fileobj.tell()
+        try:
+            info = super().fromtarfile(archive)
+        except _errors.EmptyHeaderError:
+            raise
+        except _errors.EOFHeaderError:  # a block of zeros: two are the mark of an end
+            archive.end = at if archive.end is None else archive.end
+            raise
+        except tarfile.HeaderError as error:
+            archive.damaged = at if archive.damaged is None else archive.damaged
+            raise _errors.InvalidHeaderError(str(error)) from error
+        if archive.end is not None and archive.behind is None:
+            archive.behind = at
+        return info
+
+
+class _Archive(tarfile.TarFile):
+    """An archive that is read on behind what is damaged in it.
+
+    Attributes
+    ----------
+    damaged, behind, end : int or None
+        Where the first header is that cannot be read, the first member behind
+        an end, and the end itself.
+    """
+
+    tarinfo = _Info
+    damaged: int | None = None
+    behind: int | None = None
+    end: int | None = None
+
+    def infos(self) -> Iterator[tarfile.TarInfo]:
+        """Yield the members; each can be read until the next one is asked for."""
+        seen: list[Any] = vars(self)["members"]
+        while (info := self._next_or_cut()) is not None:
+            yield info
+            seen.clear()  # which it keeps, for looking up by name
+
+    def _next_or_cut(self) -> tarfile.TarInfo | None:
+        try:
+            return self.next()
+        except (tarfile.TarError, EOFError):
+            self.damaged = self.offset if self.damaged is None else self.damaged
+            return None
+
+    def problem(self, n_members: int) -> str:
+        """Return what is wrong with it, once all was read, or nothing."""
+        if self.damaged is not None and not n_members:
+            return "it is no tar archive, or a damaged one: no header can be read"
+        if self.damaged is not None:
+            return f"it is cut off or damaged at byte {self.damaged}: what can be read is imported"
+        if self.behind is not None:
+            return (
+                f"it goes on behind its end, at byte {self.behind}, as archives end to end do: "
+                "what can be read is imported"
+            )
+        return "" if self.end is not None else "it ends without the mark of an end: is it cut off?"
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[_Archive]:
+    with ExitStack() as stack:
+        raw = stack.enter_context(open(path, "rb"))  # noqa: PTH123 a path as it was given
+        file = stack.enter_context(plain(raw))
+        if file.peek(4).startswith(b"PK\3\4"):
+            raise BadInputError("it is a zip: unzip it, or import npz if it has .npy files")
+        mode: Any = "r:" if file.seekable() else "r|"
+        yield stack.enter_context(_Archive.open(fileobj=file, mode=mode, ignore_zeros=True))
+
+
+def _members(trust: bool, path: str) -> Iterator[Found]:
+    n_members, linked = 0, set()
     try:
-        with tarfile.open(path, "r:*") as archive:
-            seen: list[Any] = vars(archive)["members"]
-            while (info := archive.next()) is not None:
+        with _opened(path) as archive:
+            for info in archive.infos():
+                n_members += 1
                 if info.isfile():
                     yield Member(bare(info.name), partial(_read, archive, info, trust))
-                seen.clear()  # which it keeps, for looking up by name
+                elif info.islnk():
+                    linked.add(info.linkname)
+                elif not info.isdir():
+                    yield Noted(info.name, _PASSED_OVER[info.issym()])
+        if problem := archive.problem(n_members):
+            yield Refused("", problem)
+        if linked:
+            yield from _linked(path, trust, linked)
     except (tarfile.TarError, EOFError) as error:
         reason = str(error).split(":", 1)[0]  # and what each compressor says, in lines
         raise BadInputError(f"it is no tar archive, or a damaged one: {reason}") from error
 
 
+def _linked(path: str, trust: bool, wanted: set[str]) -> Iterator[Found]:
+    """Yield the hard links, read once more from front to back: a link names what came before it.
+
+    Parameters
+    ----------
+    wanted : set of str
+        What links name.
+    """
+    latest: dict[str, int] = {}  # where the member of a name begins
+    links: dict[int, list[str]] = {}
+    with _opened(path) as archive:
+        for info in archive.infos():
+            if info.isfile() and info.name in wanted:
+                latest[info.name] = info.offset
+            elif info.islnk() and info.linkname in latest:
+                links.setdefault(latest[info.linkname], []).append(info.name)
+                latest[info.name] = latest[info.linkname]
+            elif info.islnk():
+                problem = f"it is a link to {info.linkname!r}, which is no file before it"
+                yield Refused(bare(info.name), problem)
+    with _opened(path) as archive:
+        for info in archive.infos():
+            read = lru_cache(1)(partial(_read, archive, info, trust))  # a stream, only once
+            for name in links.get(info.offset, ()):
+                yield Member(bare(name), read)
+
+
 def _read(archive: tarfile.TarFile, info: tarfile.TarInfo, trust: bool) -> Any:
-    file: Any = archive.extractfile(info)  # which can look ahead
-    with file:
+    member: Any = archive.extractfile(info)  # which can look ahead
+    with member, unpacked(member) as file:
         if file.peek(len(NPY_MAGIC)).startswith(NPY_MAGIC):
-            return read_stream(file)
+            return read_all(file)
         return first_or_all(unpickled(file, trust=trust))

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 
 _PANDAS = [
     "Series", "DataFrame", "SingleBlockManager", "BlockManager", "_unpickle_block",
-    "_new_Index", "_new_DatetimeIndex", "Index", "RangeIndex", "MultiIndex",
+    "_new_Index", "_new_DatetimeIndex", "_new_TimedeltaIndex", "Index", "RangeIndex", "MultiIndex",
     "Int64Index", "UInt64Index", "Float64Index", "DatetimeIndex", "TimedeltaIndex",
     "__pyx_unpickle_NDArrayBacked", "DatetimeArray", "TimedeltaArray", "IntegerArray",
     "FloatingArray", "BooleanArray", "StringArray", "ArrowStringArray", "NumpyExtensionArray",
@@ -20,11 +20,42 @@ _PANDAS = [
     *(f"{kind}{bits}Dtype" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)),
 ]  # fmt: skip
 _OFFSETS = [
-    "Day", "Hour", "Minute", "Second", "Milli", "Micro", "Nano", "BusinessDay", "Week",
-    "MonthBegin", "MonthEnd", "BusinessMonthBegin", "BusinessMonthEnd",
-    "QuarterBegin", "QuarterEnd", "BQuarterBegin", "BQuarterEnd",
-    "YearBegin", "YearEnd", "BYearBegin", "BYearEnd",
+    "DateOffset", "Day", "Hour", "Minute", "Second", "Milli", "Micro", "Nano", "Week", "Easter",
+    "BusinessDay", "CustomBusinessDay", "BusinessHour", "CustomBusinessHour",
+    "SemiMonthBegin", "SemiMonthEnd", "WeekOfMonth", "LastWeekOfMonth", "FY5253", "FY5253Quarter",
+    *(f"{kind}{end}" for end in ("Begin", "End") for kind in (
+        "Month", "BusinessMonth", "CustomBusinessMonth", "Quarter", "BQuarter", "HalfYear",
+        "BHalfYear", "Year", "BYear")),
 ]  # fmt: skip
+NO_ARRAY = "no array: "
+# What trust alone makes no array of: packages, what a user calls it, and names in pickles.
+_NO_ARRAYS = [
+    (["pandas"], "categories", ["CategoricalDtype", "Categorical", "CategoricalIndex"]),
+    (["pandas"], "periods", ["PeriodDtype", "PeriodArray", "Period", "_new_PeriodIndex"]),
+    (
+        ["pandas"],
+        "intervals",
+        [
+            "IntervalDtype",
+            "IntervalArray",
+            "Interval",
+            "_new_IntervalIndex",
+            "__pyx_unpickle_IntervalMixin",
+        ],
+    ),
+    (["pandas"], "sparse values", ["SparseArray", "SparseDtype"]),
+    (["pandas"], "values of Arrow", ["ArrowExtensionArray", "ArrowDtype"]),
+    (["pandas"], "a Timestamp", ["_unpickle_timestamp", "Timestamp"]),
+    (["pandas"], "a Timedelta", ["_timedelta_unpickle", "Timedelta"]),
+    (["pandas"], "a NaT", ["_nat_unpickle", "__nat_unpickle", "NaTType"]),
+    (["numpy"], "numpy's text of variable width", ["_convert_to_stringdtype_kwargs"]),
+    (["datetime"], "a date", ["date"]),
+    (["datetime"], "a datetime", ["datetime"]),
+    (["decimal", "_decimal"], "a Decimal", ["Decimal"]),
+    (["fractions"], "a Fraction", ["Fraction"]),
+    (["uuid"], "a UUID", ["UUID"]),
+    (["pathlib"], "a path", ["Path", "PurePath", "PosixPath", "PurePosixPath", "WindowsPath"]),
+]
 _BUILTINS = ("builtins", "__builtin__")
 
 # The package and name of what a pickle may use, to the word that `rebuild` knows the record by.
@@ -44,6 +75,7 @@ ALLOWED: dict[tuple[str, str], str] = {
             (["numpy"], "array", ["_reconstruct"]),
             (["numpy"], "frombuffer", ["_frombuffer"]),
             (["numpy"], "masked", ["_mareconstruct"]),
+            (["numpy"], "masked constant", ["MaskedConstant"]),
             (_BUILTINS, "type", ["object", "list", "dict", "tuple", "int", "long", "float"]),
             (_BUILTINS, "type", ["bool", "str"]),
             (_BUILTINS, "getattr", ["getattr"]),
@@ -54,8 +86,11 @@ ALLOWED: dict[tuple[str, str], str] = {
             (_BUILTINS, "bytes", ["bytes", "bytearray"]),
             (["_codecs"], "encode", ["encode"]),
             (["copyreg", "copy_reg"], "reconstructor", ["_reconstructor"]),
-            (["collections"], "pairs", ["OrderedDict", "defaultdict"]),
+            (["collections"], "pairs", ["OrderedDict", "defaultdict", "Counter"]),
+            (["collections"], "items", ["deque"]),
+            (["array"], "numbers", ["array", "_array_reconstructor"]),
             (["datetime"], "timedelta", ["timedelta"]),
+            (["datetime"], "time", ["time"]),
             (["datetime"], "timezone", ["timezone"]),
             (["zoneinfo"], "type", ["ZoneInfo"]),
             (["pytz"], "zone", ["_p"]),
@@ -66,6 +101,12 @@ ALLOWED: dict[tuple[str, str], str] = {
             (["pyarrow"], "arrow array", ["_restore_array"]),
             (["pyarrow"], "arrow chunks", ["chunked_array"]),
         )
+        for package in packages
+        for name in names
+    },
+    **{
+        (package, name): NO_ARRAY + what
+        for packages, what, names in _NO_ARRAYS
         for package in packages
         for name in names
     },
@@ -121,8 +162,18 @@ class Pairs(dict[Any, Any]):
     """What stands for the subclasses of dict; their arguments are not needed."""
 
     def __init__(self, *args: Any) -> None:
-        pairs = args[0] if args and isinstance(args[0], list) else ()
-        super().__init__((key, value) for key, value in pairs)
+        pairs = args[0] if args and isinstance(args[0], list | dict) else ()
+        super().__init__(pairs)
+
+    def __setstate__(self, state: Any) -> None:
+        """Take no attributes."""
+
+
+class Items(list[Any]):
+    """What stands for a deque; how long it may become is not needed."""
+
+    def __init__(self, items: Any = (), *_: Any) -> None:
+        super().__init__(items if isinstance(items, list | tuple) else ())
 
     def __setstate__(self, state: Any) -> None:
         """Take no attributes."""
@@ -150,8 +201,8 @@ class Stranger(Record):
 
 
 def _stand_in(kind: str, name: str) -> type:
-    if kind == "pairs":
-        return Pairs
+    if kind in ("pairs", "items"):
+        return Pairs if kind == "pairs" else Items
     base = _Attribute if kind == "getattr" else Record
     return type(name, (base,), {"__slots__": (), "kind": kind, "name": name})
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import timedelta, timezone
+from datetime import time, timedelta, timezone
 from typing import Any
 
 import numpy as np
 
 from ptrarray.convert.unpickle import rebuild_pandas
-from ptrarray.convert.unpickle.inert import Builder, Record, Stranger
+from ptrarray.convert.unpickle.inert import ALLOWED, NO_ARRAY, Builder, Record, Stranger
 from ptrarray.errors import BadInputError
 from ptrarray.rows.types import Array
 
@@ -113,7 +113,8 @@ class Rebuilder:
         if isinstance(value, Stranger):
             raise BadInputError(
                 f"it uses {value.name}, which is not on the list of what is read without trust; "
-                "if you trust whoever wrote it, pass trust=True (--trust-pickle)",
+                "if you trust whoever wrote it, pass trust=True (--trust-pickle), and from Python "
+                "convert=, a function that returns its arrays, if it is none itself",
                 found=value.name,
                 expected="numpy, pandas or a builtin container",
             )
@@ -178,8 +179,11 @@ def _array(to: Builder, record: Record) -> Array:
 
 
 def _frombuffer(to: Builder, record: Record) -> Array:
-    raw, dtype, shape, order = record.args
-    return _from_raw(to, shape, to.build(dtype), order, raw)
+    raw, dtype, shape, order, *axes = record.args
+    if order != "K":
+        return _from_raw(to, shape, to.build(dtype), order, raw)
+    (axis_order,) = axes
+    return _from_raw(to, shape, to.build(dtype), "C", raw).transpose(axis_order)
 
 
 def _from_raw(to: Builder, shape: Any, dtype: Any, order: Any, raw: Any) -> Array:
@@ -187,6 +191,13 @@ def _from_raw(to: Builder, shape: Any, dtype: Any, order: Any, raw: Any) -> Arra
         raise TypeError(f"{dtype!r:.40} is no dtype, or {order!r:.10} no order")
     lengths = tuple(int(length) for length in shape)
     n_items = math.prod(lengths)
+    if dtype.hasobject and dtype != np.dtype(object):
+        raise BadInputError(
+            f"it has records of {dtype}, with Python objects in them: from Python, pass convert=, "
+            "a function that returns the fields of numbers, and trust=True if you trust whoever "
+            "wrote it",
+            found=str(dtype),
+        )
     data = raw if dtype == np.dtype(object) else _bytes_of(to, raw)
     item_nbytes = 1 if dtype == np.dtype(object) else dtype.itemsize
     if len(data) != n_items * item_nbytes or min(lengths, default=0) < 0:
@@ -210,6 +221,29 @@ def _masked(to: Builder, record: Record) -> Any:
     data = _from_raw(to, shape, to.build(dtype), order, raw)
     mask = _from_raw(to, shape, np.ma.make_mask_descr(data.dtype), order, raw_mask)
     return np.ma.MaskedArray(data, mask, fill_value=to.build(fill_value))
+
+
+# As the module array numbers them.
+_WIDE = ("u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+_MACHINE_FORMATS = dict(
+    enumerate(["u1", "i1", *(f"{order}{kind}" for kind in _WIDE for order in "<>")])
+)
+
+
+def _numbers(to: Builder, record: Record) -> Array:
+    """Return an ``array.array``: its type, and a list or bytes of a format that it numbers."""
+    if record.name == "array":
+        spec, items = record.args
+        return np.array(to.build(items), _typecode(spec))
+    _, spec, number, raw = record.args
+    dtype = _typecode(spec)
+    return np.frombuffer(_bytes_of(to, raw), _MACHINE_FORMATS[number]).astype(dtype)
+
+
+def _typecode(spec: Any) -> np.dtype[Any]:
+    if not isinstance(spec, str) or spec not in tuple("bBhHiIlLqQfd"):
+        raise BadInputError(f"it has an array.array of {spec!r:.20}, which are no numbers")
+    return np.dtype(spec)
 
 
 def _bytes_of(to: Builder, raw: Any) -> bytes | bytearray:
@@ -257,6 +291,12 @@ def _reconstructor(to: Builder, record: Record) -> Any:
     return to.build(instance)
 
 
+def _time(to: Builder, record: Record) -> time:
+    raw = to.build(record.args[0])
+    hour, minute, second, *micro = _bytes_of(to, raw)
+    return time(hour, minute, second, int.from_bytes(micro, "big"))
+
+
 def _plain_numbers(to: Builder, record: Record) -> tuple[Any, ...]:
     args = to.build(record.args)
     if not all(isinstance(arg, int | float | None) for arg in args):
@@ -273,12 +313,23 @@ def _call(to: Builder, record: Record) -> str:
     return rebuild_pandas.zone_name(key)
 
 
+def _no_array(to: Builder, record: Record) -> Any:
+    raise BadInputError(
+        f"it holds {record.kind.removeprefix(NO_ARRAY)}, which a store does not keep as an array: "
+        "from Python, pass convert=, a function that returns one, and trust=True if you trust "
+        "whoever wrote it",
+        found=record.name,
+    )
+
+
 MAKERS: dict[str, Callable[[Builder, Record], Any]] = {
     "dtype": _dtype,
     "array": _array,
     "frombuffer": _frombuffer,
     "scalar": _scalar,
     "masked": _masked,
+    "masked constant": lambda to, record: np.ma.masked,
+    "numbers": _numbers,
     "encode": _encode,
     "bytes": _bytes,
     "list": _list,
@@ -288,9 +339,11 @@ MAKERS: dict[str, Callable[[Builder, Record], Any]] = {
     "slice": lambda to, record: slice(*_plain_numbers(to, record)),
     "range": lambda to, record: range(*_plain_numbers(to, record)),
     "timedelta": lambda to, record: timedelta(*_plain_numbers(to, record)),
+    "time": _time,
     "timezone": lambda to, record: timezone(to.build(record.args[0])),
     "zone": lambda to, record: rebuild_pandas.zone_name(record.args[0]),
     "utc": lambda to, record: "UTC",
     "minutes": lambda to, record: timezone(timedelta(minutes=int(record.args[0]))),
     **rebuild_pandas.MAKERS,
+    **dict.fromkeys((word for word in ALLOWED.values() if word.startswith(NO_ARRAY)), _no_array),
 }

@@ -147,7 +147,8 @@ def _index(to: Builder, record: Record) -> Any:
         return _made("Index", values=values, name=name)
     zone = to.build(state.get("tz"))
     values = _in_zone(values, zone if isinstance(values, np.ndarray) else None)
-    return _made(kind, values=values, name=name, freq=_freq(to, state))
+    # As pandas does, which does not ask whether the dates have it.
+    return _made(kind, values=values, name=name, freq=_freq(to, state), loose=True)
 
 
 def _freq(to: Builder, state: dict[str, Any]) -> Any:
@@ -159,7 +160,13 @@ def _freq(to: Builder, state: dict[str, Any]) -> Any:
 
 
 def _offset(to: Builder, record: Record) -> Any:
-    return getattr(import_pandas().offsets, record.name)(*to.build(record.args))
+    kind = getattr(import_pandas().offsets, record.name)
+    if record.state is None:
+        return kind(*to.build(record.args))
+    # A DateOffset; its other attributes are made of these.
+    facts = {key: value for key, value in _state(record).items() if not key.startswith("_")}
+    facts.pop("kwds", None)
+    return kind(**{key: to.build(value) for key, value in facts.items()})
 
 
 # Series and DataFrames ----------------------------------------------------------------------------
@@ -169,8 +176,13 @@ def _series(to: Builder, record: Record) -> Any:
     state = _state(record)
     (index,), ((values, _),) = _manager(to, _any_of(state, "_mgr", "_data"))
     name = to.build(_any_of(state, "_name", "name"))
-    attrs = to.build(state.get("attrs"))
-    return _made("Series", values=values, index=index, name=name, attrs=attrs)
+    return _made("Series", values=values, index=index, name=name, **_extras(to, state))
+
+
+def _extras(to: Builder, state: dict[str, Any]) -> dict[str, Any]:
+    flags = to.build(state.get("_flags")) or {}
+    is_unique = flags.get("allows_duplicate_labels") is False
+    return {"attrs": to.build(state.get("attrs")), "allows_duplicate_labels": not is_unique}
 
 
 def _frame(to: Builder, record: Record) -> Any:
@@ -181,7 +193,7 @@ def _frame(to: Builder, record: Record) -> Any:
     if len(blocks) == 1 and list(by_position) == sorted(by_position) and blocks[0][0].ndim == 2:
         values = blocks[0][0].T
     attributes = {"": values, "columns": columns, "index": index}
-    return _made("DataFrame", **attributes, attrs=to.build(state.get("attrs")))
+    return _made("DataFrame", **attributes, **_extras(to, state))
 
 
 def _columns(values: Any, positions: Any, n_columns: int) -> Iterator[tuple[int, Any]]:
@@ -218,6 +230,7 @@ MAKERS: dict[str, Callable[[Builder, Record], Any]] = {
     "arrow chunks": _arrow_chunks,
     "_new_Index": _index,
     "_new_DatetimeIndex": _index,
+    "_new_TimedeltaIndex": _index,
     "offset": _offset,
     "Series": _series,
     "DataFrame": _frame,

@@ -18,13 +18,14 @@ from ptrarray.storage.lifecycle.create import Fill, switch_over, write_content
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
-from ptrarray.storage.system.lock import try_lock_range
+from ptrarray.storage.system.lock import try_lock_range, whole
 from ptrarray.storage.writing.session import Session
 
 _READ_NBYTES = 1 << 24
 _EVERY_ROW = 2**62
 
 
+@whole
 def compact(session: Session, *, progress: bool = False) -> None:
     """Move all living rows to a new data file, end to end, and switch over to it.
 
@@ -49,7 +50,10 @@ def compact(session: Session, *, progress: bool = False) -> None:
             header = replace(session.header, attrs=snapshot.attrs)
             columns = snapshot.overlay.folded()
             header, fill = without_holes(session.content, header, columns, progress=progress)
-            switch_over(session, header, lambda new: write_content(session.directory, new, fill))
+            rights = session.content.rights
+            switch_over(
+                session, header, lambda new: write_content(session.directory, new, fill, rights)
+            )
 
 
 def without_holes(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ from ptrarray.format import journal as journal_format
 from ptrarray.format.entries import Entries
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.format.layouts import Layout
-from ptrarray.storage.store import journal
+from ptrarray.storage.store import index, journal
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import write_index
 from ptrarray.storage.store.recovery import fresh_header, remove_leftovers
 from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory, put_in_place
-from ptrarray.storage.system.files import File
+from ptrarray.storage.system.files import File, Rights
+from ptrarray.storage.system.lock import check_new_lock, whole
 from ptrarray.storage.writing.session import Session
 
 Fill = Callable[[Content], Entries]
@@ -59,7 +61,9 @@ def new_header(layout: Layout, n_rows: int, attrs: dict[str, Any]) -> IndexHeade
     )
 
 
-def create_store(directory: Path, header: IndexHeader, fill: Fill | None = None) -> None:
+def create_store(
+    directory: Path, header: IndexHeader, fill: Fill | None = None, like: Path | None = None
+) -> None:
     """Make a new store, on the disk; it appears at its path all at once.
 
     Parameters
@@ -71,18 +75,31 @@ def create_store(directory: Path, header: IndexHeader, fill: Fill | None = None)
     fill : callable, optional
         Given the data and the mask file, open and sized, writes the rows of a
         store that is to begin with some, and returns the columns of its index.
+    like : Path, optional
+        A store whose rights it gets, and all of its files those of its journal.
 
     Raises
     ------
     StoreExistsError
         If anything is at the path.
     """
-    with new_directory(directory, taken) as building:
-        columns = write_content(building, header, fill)
-        with File(building / journal.FILE_NAME, files.MAKE) as file:
-            file.pwrite(journal_format.encode_fresh(fresh_header(header, files.boot_id())), 0)
-            file.sync()
-        write_index(building, header, columns)
+    folder = own = None
+    if like is not None:
+        folder, own = files.rights(like), files.rights(like / journal.FILE_NAME)
+    with new_directory(directory, taken, folder) as building:
+        make_files(building, header, fill, own)
+
+
+def make_files(
+    directory: Path, header: IndexHeader, fill: Fill | None = None, own: Rights | None = None
+) -> None:
+    """Make the files of a new store in an empty directory, on the disk; else as `create_store`."""
+    columns = write_content(directory, header, fill, [own] if own else ())
+    with File(directory / journal.FILE_NAME, files.MAKE, own) as file:
+        file.pwrite(journal_format.encode_fresh(fresh_header(header, files.boot_id())), 0)
+        check_new_lock(file)
+        file.sync()
+    write_index(directory, header, columns, own)
 
 
 def taken(directory: Path) -> StoreExistsError:
@@ -98,7 +115,9 @@ def replace_store(directory: Path, header: IndexHeader, fill: Fill | None = None
     Processes that read the old one keep its content until they refresh;
     writers that have it open get an error at their next step.
     """
-    _replace(directory, header, lambda header: write_content(directory, header, fill))
+    _replace(
+        directory, header, lambda old, header: write_content(directory, header, fill, old.rights)
+    )
 
 
 def place(building: Path, directory: Path, *, overwrite: bool) -> None:
@@ -128,20 +147,31 @@ def place(building: Path, directory: Path, *, overwrite: bool) -> None:
     else:
         return
     built = open_snapshot(building)
+    # Until both directories are synced, a file that is moved may be in both of them after a power
+    # cut. It must not be a file of two stores then, nor have two names when an index names it.
+    files.unlink(building / index.FILE_NAME)
+    files.sync_directory(building)
 
-    def move(header: IndexHeader) -> Entries:
+    def move(replaced: Content, header: IndexHeader) -> Entries:
+        rights = replaced.rights
         for old, new in zip(built.header.files, header.files, strict=True):
+            files.give_rights(building / old, files.stat(building / old), rights[0])
             files.replace(building / old, directory / new)
+            rights = rights[-1:]
+        files.sync_directory(building)
         return built.overlay.folded()
 
     _replace(directory, built.header, move)
 
 
-def _replace(directory: Path, header: IndexHeader, make: Make) -> None:
+@whole
+def _replace(
+    directory: Path, header: IndexHeader, make: Callable[[Content, IndexHeader], Entries]
+) -> None:
     session = Session(directory)
     try:
         with session.locked():
-            switch_over(session, header, make)
+            switch_over(session, header, partial(make, session.content))
     finally:
         session.release()
 
@@ -195,9 +225,11 @@ def switch_over(session: Session, header: IndexHeader, make: Make) -> None:
         remove_leftovers(directory, header)
 
 
-def write_content(directory: Path, header: IndexHeader, fill: Fill | None) -> Entries:
+def write_content(
+    directory: Path, header: IndexHeader, fill: Fill | None, like: Sequence[Rights]
+) -> Entries:
     """Make the data file, and the mask file: holes as long as the rows asked for, and filled."""
-    with Content(directory, header, files.MAKE) as content:
+    with Content(directory, header, files.MAKE, like) as content:
         content.truncate(header.n_rows)
         columns = Entries.of() if fill is None else fill(content)
         content.sync()

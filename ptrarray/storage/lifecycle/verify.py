@@ -14,7 +14,7 @@ from ptrarray.format.names import hash_all
 from ptrarray.progress import bar
 from ptrarray.rows.types import Int64s, UInt8s
 from ptrarray.storage.store.opened import OpenedStore
-from ptrarray.storage.store.snapshot import StoreSnapshot
+from ptrarray.storage.store.snapshot import StoreSnapshot, falling
 
 _BLOCK = 1 << 10  # arrays a thread checks in one go
 _NAMES = 1 << 16  # names looked up in one go
@@ -99,7 +99,17 @@ def _damaged_columns(snapshot: StoreSnapshot) -> Iterator[Damage]:
         yield Damage(error.path, str(error))
     for position in np.flatnonzero(snapshot.outside()).tolist():
         yield _damage(snapshot, position, f"that does not lie in its {snapshot.n_rows} rows")
-    yield from _overlapping(snapshot)
+    fallen = list(_out_of_order(snapshot))
+    yield from fallen or _overlapping(snapshot)
+
+
+def _out_of_order(snapshot: StoreSnapshot) -> Iterator[Damage]:
+    """Find arrays that begin before the one before them: an index has them by their starts."""
+    starts, ends = snapshot.starts, snapshot.ends
+    for at in falling(starts).tolist():
+        clause = f"that is out of order: the array before it begins at row {starts[at - 1]}"
+        start, end = int(starts[at]), int(ends[at])
+        yield array_damage(snapshot.index.path, snapshot.name(at), start, end, clause)
 
 
 def _overlapping(snapshot: StoreSnapshot) -> Iterator[Damage]:

@@ -15,6 +15,7 @@ from ptrarray.storage.lifecycle.create import create_store, replace_store, taken
 from ptrarray.storage.shards.marker import Marker, is_sharded, remove_leftovers
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.system.building import new_directory, replacing
+from ptrarray.storage.system.lock import whole
 
 
 def create_any(directory: Path, header: IndexHeader, shard_nbytes: int | None) -> None:
@@ -73,6 +74,7 @@ def replace_any(directory: Path, header: IndexHeader, shard_nbytes: int | None) 
         _replace_shards(directory, header, shard_nbytes)
 
 
+@whole
 def _replace_shards(directory: Path, header: IndexHeader, shard_nbytes: int) -> None:
     shards = Shards(directory)
     try:
@@ -80,7 +82,8 @@ def _replace_shards(directory: Path, header: IndexHeader, shard_nbytes: int) -> 
             remove_leftovers(shards.marker)
             generation = shards.marker.header.generation + 1
             marker = new_marker(header.layout, shard_nbytes, generation)
-            create_store(directory / marks.shard_name(generation, 0), header)
+            old = shards.last.session.directory
+            create_store(directory / marks.shard_name(generation, 0), header, like=old)
             # From here on it is the new store; who has the old one open sees it by the marker.
             write_marker(directory, marker)
             with suppress(OSError):  # the next shard's maker removes them

@@ -28,25 +28,22 @@ class Marker:
         self.directory = directory
         self.path = str(directory / marks.FILE_NAME)
         try:
-            # While a file is open, no other one gets its inode.
+            # While a file is open, no other one gets its identity.
             self._file = File(self.path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreNotFoundError(
                 f"no store at {directory}: it has no {marks.FILE_NAME}", path=str(directory)
             ) from error
         self._file.keep_in_child()
-        stat = self._file.as_opened
-        self._identity = (stat.st_ino, stat.st_dev)
-        raw = self._file.pread(min(stat.st_size, HEADER_LIMIT_NBYTES), 0)
+        raw = self._file.pread(min(self._file.as_opened.st_size, HEADER_LIMIT_NBYTES), 0)
         self.header: ShardsHeader = marks.decode(raw, self.path)
 
     def is_in_place(self) -> bool:
         """Tell whether the store has still this marker, and was not replaced."""
         try:
-            stat = files.stat(self.path)
+            return files.identity(self.path) == self._file.identity
         except (FileNotFoundError, NotADirectoryError):
             return False
-        return (stat.st_ino, stat.st_dev) == self._identity
 
     def shard(self, number: int) -> Path:
         """Path of a shard."""
@@ -95,5 +92,9 @@ def remove_leftovers(marker: Marker) -> None:
         if name.startswith(".shard") and name.endswith(".new"):
             files.remove_tree(path)
         elif key is not None and key[0] != marker.header.generation:
-            with beside(path) as doomed:  # to who has it open, it goes in one step
-                files.replace(path, doomed)
+            doomed = beside(path)
+            try:
+                files.replace(path, doomed)  # to who has it open, it goes in one step
+            except OSError:  # it is mounted there, or in a lower layer of an overlay
+                doomed = path
+            files.remove_tree(doomed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Lock as ThreadLock
 from typing import NamedTuple, Self
@@ -26,6 +26,8 @@ from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest
 from ptrarray.storage.system import files
+from ptrarray.storage.system.files import SyncError
+from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session, already_there
 from ptrarray.storage.writing.target import Expected
 
@@ -52,6 +54,9 @@ class Shards:
     what was once read of an older shard can only have too many names,
     unless the last shard's notes say that one was added there.
 
+    At any time at most one shard has commits that are not on the disk, so that a power cut takes
+    none without those that came after it: see `commit_to`.
+
     Parameters
     ----------
     directory : Path
@@ -69,6 +74,7 @@ class Shards:
         What the last shard notes about the others, as of the last look.
     """
 
+    @whole
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory = directory
         self.pid = files.process_id()
@@ -81,6 +87,7 @@ class Shards:
         self.notes = Notes()
         self._notes_version: tuple[int, int] | None = None
         self._older: list[StoreSnapshot] = []
+        self._knows_older = False
         self._finder = Finder(())
 
     def _begin_with_last(self) -> None:
@@ -168,12 +175,15 @@ class Shards:
         """Learn what others noted about older shards since the last look. Under the lock."""
         self._check_in_place()
         number, session, _ = self.last
-        if not number or session.attrs_version == self._notes_version:
+        if not number:
             return
-        notes = decode_notes(session.attrs, session.path)
-        if self._notes_version is None or notes.changed != self.notes.changed:
+        if session.attrs_version != self._notes_version:
+            notes = decode_notes(session.attrs, session.path)
+            if self._notes_version is None or notes.changed != self.notes.changed:
+                self.forget_older()
+            self.notes, self._notes_version = notes, session.attrs_version
+        if not self._knows_older:
             self.read_older()
-        self.notes, self._notes_version = notes, session.attrs_version
 
     def read_older(self) -> None:
         """Read all shards but the last as they are now. Under the lock."""
@@ -181,10 +191,11 @@ class Shards:
             read_shard(self.marker, number, self._older) for number in range(self.last.number)
         ]
         self._finder = Finder(self._older)
+        self._knows_older = True
 
     def forget_older(self) -> None:
         """Have older shards be read again at the next look. Under the lock."""
-        self._notes_version = None
+        self._knows_older = False
 
     def reread(self, number: int) -> StoreSnapshot:
         """Read one older shard as it is now. Under the lock."""
@@ -290,6 +301,7 @@ class Shards:
                 raise
             self.unlock()
             if last is flushed:
+                self._move_on(last)  # first, as a session whose sync has failed takes no lock
                 with suppress(StoreError, OSError):  # it is full; what fails is seen in use
                     last.session.checkpoint_if_grown()
             else:
@@ -316,13 +328,14 @@ class Shards:
         It begins with the user's attrs as they are now, since it may be opened alone.
         """
         self.settle()
-        # Of what is added, nothing is lost at a power cut before something that came later.
-        self.last.session.flush()
+        # The notes of the next shard say of none that it has unflushed commits.
+        self._flush_noted()
+        self._flush(self.last.number)
         remove_leftovers(self.marker)
         number, session, _ = self.last
         first = self.reread(0) if number else session
         header = new_header(session.layout, 0, without_notes(first.attrs))
-        create_store(self.marker.shard(number + 1), header)
+        create_store(self.marker.shard(number + 1), header, like=first.directory)
 
     def open_shard(self, number: int) -> Session:
         """Return a shard open for writing. Under the lock."""
@@ -332,7 +345,56 @@ class Shards:
             self._used = [*others, session][-_OPEN_LIMIT:]
         return session
 
-    # notes ---------------------------------------------------------------------------------
+    # commits, and notes about them -----------------------------------------------------------
+
+    def commit_to(
+        self,
+        number: int,
+        records: Sequence[HashedRecord],
+        n_reserved: int = 0,
+        notes: Notes | None = None,
+    ) -> None:
+        """Commit records to a shard, and with them notes. Under the lock, and that of the shard.
+
+        Flushes the shard that has commits which are not on the disk, should it be another one.
+        While that is an older shard, it is noted. So whoever commits to the last one flushes
+        that, and ends the note in the same commit; and whoever commits to the older one again
+        knows that the last one has nothing to flush, though it is not looked at.
+        """
+        before, notes = self.notes, notes or self.notes
+        if number == self.last.number:
+            self._flush_noted()
+            notes = notes._replace(unflushed=None)
+            if notes == before:
+                self.last.session.commit(records, n_reserved)
+                return
+            # In one commit, as a process may be killed between two.
+            self.last.session.commit([self.noting(notes, len(records)), *records], n_reserved)
+            self.noted(notes)
+            return
+        if before.unflushed != number:
+            self._flush(self.last.number if before.unflushed is None else before.unflushed)
+        notes = notes._replace(unflushed=number)
+        if notes != before:
+            self.note(notes)
+        if notes.replaced != before.replaced:
+            # The note must not be lost at a power cut when the array is not.
+            self._flush(self.last.number)
+        self.open_shard(number).commit(records, n_reserved)
+
+    def _flush(self, number: int) -> None:
+        """Flush a shard, unless all of it is on the disk. Under the lock."""
+        try:
+            if is_flushed(self.marker.shard(number)):
+                return
+        except FileNotFoundError as error:
+            raise self.marker.missing(number) from error
+        self.open_shard(number).flush()
+
+    def _flush_noted(self) -> None:
+        """Flush the older shard that is noted to have unflushed commits, if any."""
+        if self.notes.unflushed is not None:
+            self._flush(self.notes.unflushed)
 
     def note(self, notes: Notes) -> None:
         """Put notes into the last shard's attrs. Under the lock."""
@@ -365,17 +427,19 @@ class Shards:
         if not self.notes.replaced:
             return
         for number in sorted({replaced.new for replaced in self.notes.replaced}):
-            self.open_shard(number).flush()
-        doomed: Found = {}
+            self._flush(number)
+        # All of them: who deleted some may have been killed before they were on the disk.
+        doomed: Found = {replaced.old: [] for replaced in self.notes.replaced}
         for old, new, name in self.notes.replaced:
             if self._has(old, name) and self._has(new, name):
-                doomed.setdefault(old, []).append(name)
+                doomed[old].append(name)
         for number, names in doomed.items():
             session = self.open_shard(number)
             with session.locked():
                 some = list(dict.fromkeys(names))
-                session.commit(journal_format.encode_delete(some, session.seed))
-            session.flush()
+                if some:  # these are seen by nobody, and need no order
+                    session.commit(journal_format.encode_delete(some, session.seed))
+            self._flush(number)
         self.note(self.notes._replace(replaced=()))
 
     def settle_if(self, names: Sequence[bytes]) -> None:
@@ -392,6 +456,7 @@ class Shards:
 
     # the store as a whole ------------------------------------------------------------------
 
+    @whole
     def flush(self) -> None:
         """Wait until all that is committed is on the disk."""
         with self.locked():
@@ -400,22 +465,25 @@ class Shards:
         for older in range(number):
             if not is_flushed(self.marker.shard(older)):
                 with self.locked():
-                    self.open_shard(older).flush()
+                    self._flush(older)
         session.flush()
 
+    @whole
     def close(self, least_nbytes: int = 0) -> None:
         """Settle what this process has begun, fold grown journals, and close the files."""
-        try:
-            if self.notes.replaced:
-                with self.locked():
-                    self.settle()
-        except CorruptStoreError:
-            raise
-        except StoreError:
-            pass  # removed or replaced by now: not this one's to look after
-        finally:
+        with ExitStack() as stack:  # each session is closed, whatever becomes of the others
             for session in {self.last.session, *self._sessions.values()}:
-                session.close(least_nbytes)
+                stack.callback(session.close, least_nbytes)
+            try:
+                if self.notes.replaced:
+                    with self.locked():
+                        self.settle()
+            except (CorruptStoreError, SyncError):
+                raise
+            except StoreError:
+                pass  # removed or replaced by now: not this one's to look after
+            except OSError as error:  # what is noted, the next one settles
+                files.check_system(error)
 
     def release(self) -> None:
         """Close the files."""

@@ -12,13 +12,13 @@ from ptrarray.errors import BadInputError
 from ptrarray.format.journal import HashedRecord
 from ptrarray.format.layouts import Layout
 from ptrarray.format.names import hash_all
-from ptrarray.format.shards import Notes, Replaced
+from ptrarray.format.shards import Replaced
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.shards.opened import OpenedShards, load_shards
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.writing.session import Session
-from ptrarray.storage.writing.target import Expected, Target, Writable, WritableStore
+from ptrarray.storage.writing.target import Expected, Part, Target, Writable, WritableStore
 
 # Names that may be in two shards, until the older copies are deleted and all is flushed.
 REPLACED_LIMIT = 64
@@ -67,7 +67,7 @@ class WritableShards(Shards):
             expected="no rows of the caller's choosing",
         )
 
-    def having(self, names: list[bytes]) -> list[tuple[Session, list[bytes]]]:
+    def having(self, names: list[bytes]) -> list[tuple[Part, list[bytes]]]:
         """Return which shards have which of the names. Under the lock.
 
         A shard that has an array that is seen comes after those that have outdated ones of
@@ -75,11 +75,49 @@ class WritableShards(Shards):
         """
         self.settle_if(names)
         found = self.where(names, hash_all(names))
-        return [(self.open_shard(number), some) for number, some in sorted(found.items())]
+        return [(ShardPart(self, number), some) for number, some in sorted(found.items())]
 
-    def store_of_attrs(self) -> Session:
+    def store_of_attrs(self) -> Part:
         """Return the first shard. Under the lock."""
-        return self.open_shard(0)
+        return ShardPart(self, 0)
+
+
+class ShardPart:
+    """A shard as the `Part` that a call changes. The lock is the store's and that of the shard.
+
+    Parameters
+    ----------
+    shards : Shards
+        The store, locked.
+    number : int
+        The shard.
+    """
+
+    def __init__(self, shards: Shards, number: int) -> None:
+        self._shards = shards
+        self._number = number
+
+    def locked(self) -> Self:
+        """Hold both locks during a ``with`` block, and give the shard."""
+        return self
+
+    def __enter__(self) -> Session:
+        shards = self._shards
+        shards.lock()
+        try:
+            self._session = shards.open_shard(self._number)
+            return self._session.lock()
+        except BaseException:
+            shards.unlock()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._session.unlock()
+        self._shards.unlock()
+
+    def commit(self, records: Sequence[HashedRecord], n_reserved: int = 0) -> None:
+        """Commit records to the shard."""
+        self._shards.commit_to(self._number, records, n_reserved)
 
 
 class ShardTarget:
@@ -153,25 +191,16 @@ class ShardTarget:
 
     def commit(self, records: Sequence[HashedRecord], n_reserved: int = 0) -> None:
         """Commit records to the shard, and note what they replace in others."""
-        shards, session = self._shards, self._session
-        assert session is not None
-        replaced = self._replaced()
+        shards = self._shards
+        notes, replaced = shards.notes, self._replaced()
+        if replaced:
+            notes = notes._replace(replaced=(*notes.replaced, *replaced))
         if self._number != shards.last.number:
             # There was another shard made while this call wrote its rows, or these are rows
             # of an older one. That a name comes must be noted before it is there.
-            changed = shards.notes.changed + 1
-            shards.note(Notes(changed, (*shards.notes.replaced, *replaced)))
-            if replaced:  # the note must not be lost at a power cut when the array is not
-                shards.last.session.flush()
-            session.commit(records, n_reserved)
-            shards.forget_older()  # reading it could fail, and the commit seem to have failed
-        elif replaced:
-            # In one commit, or there could be two arrays of a name after a kill.
-            notes = shards.notes._replace(replaced=(*shards.notes.replaced, *replaced))
-            session.commit([shards.noting(notes, len(records)), *records], n_reserved)
-            shards.noted(notes)
-        else:
-            session.commit(records, n_reserved)
+            notes = notes._replace(changed=notes.changed + 1)
+            shards.forget_older()  # before, as whoever is interrupted must not know less than all
+        shards.commit_to(self._number, records, n_reserved, notes)
         if len(shards.notes.replaced) > REPLACED_LIMIT:
             with suppress(OSError):  # all is committed; the next call tries again
                 shards.settle()

@@ -24,6 +24,7 @@ from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory
+from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session
 
 
@@ -37,13 +38,14 @@ def compact(directory: Path, *, progress: bool = False) -> None:
     _in_each(directory, lambda session: compaction.compact(session, progress=progress))
 
 
+@whole
 def _in_each(directory: Path, change: Callable[[Session], None]) -> None:
     if not is_sharded(directory):
         _in_one(directory, change)
         return
     with closing(Shards(directory)) as shards:
-        with shards.locked():
-            shards.settle()
+        # So that nobody who holds the store's lock has to wait for one of them to be flushed.
+        shards.flush()
         try:
             for number in range(shards.last.number + 1):
                 _in_one(shards.marker.shard(number), change)

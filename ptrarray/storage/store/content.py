@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -10,7 +11,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.layouts import MIXED
 from ptrarray.intake.batch import Batch
-from ptrarray.storage.system.files import IOV_MAX, READ, File
+from ptrarray.storage.system.files import IOV_MAX, READ, File, Rights
 from ptrarray.storage.system.lock import CHANGING, WRITING, hold, is_held
 from ptrarray.storage.system.mapping import check_size
 from ptrarray.storage.system.parts import open_part
@@ -20,6 +21,8 @@ _READ_NBYTES = 1 << 24
 
 class Content:
     """What the arrays of a store are made of, as files.
+
+    Those that it makes get the rights of others, `like`, if they are given.
 
     Attributes
     ----------
@@ -33,19 +36,26 @@ class Content:
         All of them, and the bytes that each has for a row.
     """
 
-    def __init__(self, directory: Path, header: IndexHeader, flags: int = READ) -> None:
+    def __init__(
+        self, directory: Path, header: IndexHeader, flags: int = READ, like: Sequence[Rights] = ()
+    ) -> None:
         self.layout = header.layout
-        self.data = _opened(directory / header.data_file, flags)
+        self.data = _opened(directory / header.data_file, flags, *like[:1])
         self.mask: File | None = None
         if header.mask_file is not None:
             try:
-                self.mask = _opened(directory / header.mask_file, flags)
+                self.mask = _opened(directory / header.mask_file, flags, *like[-1:])
             except BaseException:
                 self.data.close()
                 raise
         self.files = [(self.data, self.layout.width)]
         if self.mask is not None:
             self.files.append((self.mask, self.layout.mask_width))
+
+    @property
+    def rights(self) -> Sequence[Rights]:
+        """Rights of the files when they were opened."""
+        return [file.as_opened for file, _ in self.files]
 
     def __enter__(self) -> Self:
         return self
@@ -138,16 +148,16 @@ class Content:
 
 
 def clear(file: File, start_byte: int, end_byte: int) -> None:
-    """Have the disk set bytes aside, all zero, so that writing to a mapping cannot fail."""
+    """Have the disk set bytes aside, all zero, for what will be written there."""
     if start_byte < end_byte:
         used_end = min(file.nbytes, end_byte)
         file.write_zeros(start_byte, used_end - start_byte)
         file.allocate(start_byte, end_byte - start_byte)
 
 
-def _opened(path: Path, flags: int) -> File:
+def _opened(path: Path, flags: int, like: Rights | None = None) -> File:
     try:
-        return open_part(path.parent, path.name)[0] if flags == READ else File(path, flags)
+        return open_part(path.parent, path.name)[0] if flags == READ else File(path, flags, like)
     except FileNotFoundError as error:
         raise corrupt(str(path), "is missing") from error
 

@@ -17,9 +17,8 @@ from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import hash_all
 from ptrarray.rows.types import Int64s, UInt32s
-from ptrarray.storage.system import files
 from ptrarray.storage.system.building import replacing
-from ptrarray.storage.system.files import File
+from ptrarray.storage.system.files import File, Rights
 from ptrarray.storage.system.mapping import Backend, MappedBytes, map_file
 from ptrarray.storage.system.parts import open_part
 
@@ -46,7 +45,7 @@ class Index:
         CRC-32 of each array's bytes, a view of the file.
     pointed : ndarray of uint8, shape (n_arrays,)
         1 where `point` gave the name to rows that may have others, too.
-    inode : int
+    identity : Identity
         Tells this file from the one that replaces it.
     pack : Pack or None
         The pack it lies in, if it does.
@@ -55,7 +54,7 @@ class Index:
     def __init__(self, directory: Path, *, checked: bool = True, backend: Backend = "mmap") -> None:
         file, self.pack = open_part(directory, FILE_NAME)
         self.path = file.path
-        self.inode = file.as_opened.st_ino
+        self.identity = file.identity
         self.backend = backend
         self._mapped, self._base, self._file = _content(file, backend)
         raw = memoryview(self._mapped)[self._base :]
@@ -260,7 +259,7 @@ class Index:
 def _content(file: File, backend: Backend) -> tuple[MappedBytes, int, File | None]:
     """Return the bytes of an index, where it begins in them, and what keeps the file open.
 
-    While a file is mapped or open, no other one gets its inode.
+    While a file is mapped or open, no other one gets its identity.
     """
     if backend == "mmap":
         with file:
@@ -269,12 +268,9 @@ def _content(file: File, backend: Backend) -> tuple[MappedBytes, int, File | Non
     return file.pread(file.as_opened.st_size, 0), 0, file
 
 
-def index_inode(path: str | Path) -> int:
-    """Return the inode of the index that is now at the path of its file."""
-    return files.stat(path).st_ino
-
-
-def write_index(directory: Path, header: IndexHeader, columns: Entries) -> None:
+def write_index(
+    directory: Path, header: IndexHeader, columns: Entries, like: Rights | None = None
+) -> None:
     """Put a new index in the place of the old one, atomically, and on the disk.
 
     Parameters
@@ -285,9 +281,11 @@ def write_index(directory: Path, header: IndexHeader, columns: Entries) -> None:
         The number of arrays and of home slots is filled in here.
     columns : Entries
         Of all arrays, in data order.
+    like : Rights, optional
+        What has the rights that it gets where there is no old one.
     """
     pieces = index_format.encode(*column_bytes(header, columns))
-    with replacing(directory / FILE_NAME) as file:
+    with replacing(directory / FILE_NAME, like) as file:
         file.pwritev([memoryview(piece) for piece in pieces], 0)
 
 

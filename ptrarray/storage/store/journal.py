@@ -14,7 +14,7 @@ from ptrarray.format.index import corrupt
 from ptrarray.format.journal import Changes, Frame, HashedRecord, JournalHeader
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
-from ptrarray.storage.system.lock import Lock
+from ptrarray.storage.system.lock import Lock, check_lock
 from ptrarray.storage.system.mapping import MappedBytes, map_file
 from ptrarray.storage.system.parts import open_part
 
@@ -47,6 +47,8 @@ class Journal:
         The store's lock.
     version : tuple of int
         Other numbers when the file has changed, as of its opening.
+    identity : Identity
+        Tells the file from another one.
     """
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
@@ -58,10 +60,9 @@ class Journal:
         self.path = self._file.path
         self.lock = Lock(self._file)
         self.version = self._file.version
-        self._live = self._map_live_slot() if writable else b""
-        stat = self._file.as_opened
-        self._identity = (stat.st_ino, stat.st_dev)
-        self._nbytes = stat.st_size  # as of the last look
+        self._live: MappedBytes = b""
+        self.identity = self._file.identity
+        self._nbytes = self._file.as_opened.st_size  # as of the last look
         self._written = b""  # the live slot as this process left it
         self._header: JournalHeader
 
@@ -75,16 +76,13 @@ class Journal:
         """Close the file, which also drops the lock."""
         self._file.close()
 
-    def _map_live_slot(self) -> MappedBytes:
+    def begin(self) -> None:
+        """Make sure that the lock keeps others out, and map the live slot. Under the lock."""
         # Of a file opened for it, because a mapping keeps its file open, even in the
         # child of a fork, and with it would keep our lock.
         with File(self.path) as file:
-            return map_file(file, journal_format.SLOT_NBYTES)
-
-    @property
-    def inode(self) -> int:
-        """Inode of the file."""
-        return self._identity[0]
+            check_lock(self._file, file)
+            self._live = map_file(file, journal_format.SLOT_NBYTES)
 
     def read_header(self) -> JournalHeader:
         """Read both header slots and join what they say.
@@ -110,7 +108,7 @@ class Journal:
             If there is another one at the path.
         """
         stat = files.stat(self.path)
-        if (stat.st_ino, stat.st_dev) != self._identity:
+        if files.Identity.of(stat) != self.identity:
             raise StoreError(
                 f"{self.directory} was moved or replaced since this writer opened it: open it anew",
                 path=str(self.directory),

@@ -16,10 +16,10 @@ from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
-from ptrarray.storage.store.index import index_inode
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
+from ptrarray.storage.system.files import Identity
 from ptrarray.storage.system.mapping import Mode, hold_while_mapped, map_rows
 from ptrarray.storage.system.parts import why_not
 from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, viewed
@@ -30,7 +30,8 @@ class Mapped(NamedTuple):
 
     data: FileRows
     mask: FileRows | None
-    inode: int  # of the data file
+    identity: Identity  # of the data file
+    is_written: bool  # whether it is known to have been open for writing before
 
 
 class Opened(Protocol):
@@ -216,7 +217,8 @@ def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) ->
         if is_packed and mode == "r+":
             raise why_not(snapshot.directory)
         try:
-            mapped = _map(snapshot, mode)
+            is_written = mode == "r+" or (known is not None and _is_same_file(known, snapshot))
+            mapped = _map(snapshot, mode, is_written=is_written)
             if not is_packed or _is_in_place(snapshot):
                 return OpenedStore(snapshot, mapped)
         except FileNotFoundError as error:
@@ -226,14 +228,14 @@ def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) ->
 
 
 def _is_in_place(snapshot: StoreSnapshot) -> bool:
-    return index_inode(snapshot.index.path) == snapshot.index.inode
+    return files.identity(snapshot.index.path) == snapshot.index.identity
 
 
-def _map(snapshot: StoreSnapshot, mode: Mode) -> Mapped:
+def _map(snapshot: StoreSnapshot, mode: Mode, *, is_written: bool) -> Mapped:
     layout, n_rows = snapshot.header.layout, snapshot.n_rows
     opened = partial(map_rows, mode=mode) if snapshot.index.backend == "mmap" else open_rows
     path, span = snapshot.locate_file(snapshot.header.data_file)
-    inode = files.stat(path).st_ino
+    identity = files.identity(path)
     data = opened(path, layout.dtype, layout.row_shape, n_rows, span=span)
     if mode == "r+" and isinstance(data, np.ndarray):
         hold_while_mapped(path, data)
@@ -241,16 +243,26 @@ def _map(snapshot: StoreSnapshot, mode: Mode) -> Mapped:
     if snapshot.header.mask_file is not None:
         path, span = snapshot.locate_file(snapshot.header.mask_file)
         mask = opened(path, np.dtype(np.uint8), (), n_rows * layout.mask_width, span=span)
-    return Mapped(data, mask, inode)
+    return Mapped(data, mask, identity, is_written)
 
 
 def _can_go_on(known: OpenedStore, snapshot: StoreSnapshot) -> bool:
-    """Return whether the mapped files have the rows of a later snapshot."""
-    old, new = known.snapshot.header, snapshot.header
-    is_same_file = (old.store_id, old.data_file) == (new.store_id, new.data_file)
-    if not is_same_file or snapshot.n_rows > len(known.mapped.data):
+    """Return whether the mapped files have the rows of a later snapshot.
+
+    When a file of a lower layer of an overlay file system is first opened for writing, the system
+    makes a copy of it, and goes on with that under the same number; a mapping made before shows
+    the old one for ever. Once something was committed that cannot come any more.
+    """
+    if not known.mapped.is_written or not _is_same_file(known, snapshot):
+        return False
+    if snapshot.n_rows > len(known.mapped.data):
         return False
     # A store that was copied, or unpacked twice, has the same id as the other.
     with suppress(FileNotFoundError):
-        return files.stat(snapshot.data_path).st_ino == known.mapped.inode
+        return files.identity(snapshot.data_path) == known.mapped.identity
     return False
+
+
+def _is_same_file(known: OpenedStore, snapshot: StoreSnapshot) -> bool:
+    old, new = known.snapshot.header, snapshot.header
+    return (old.store_id, old.data_file) == (new.store_id, new.data_file)

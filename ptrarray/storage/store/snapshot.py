@@ -18,7 +18,7 @@ from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
-from ptrarray.storage.store.index import Index, index_inode
+from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import surviving
@@ -228,14 +228,11 @@ class StoreSnapshot:
         # An empty array may have been written past the rows there are.
         if 0 <= start <= end and (end <= self.n_rows or start == end):
             return start, end
-        raise corrupt(self.index.path, f"has a pointer to rows {start} to {end} of {self.n_rows}")
+        raise _astray(self.index.path, start, end, self.n_rows)
 
     def check_pointers(self) -> None:
-        """Raise `CorruptStoreError` if a pointer does not lie in the flat array. O(names)."""
-        outside = self.outside()
-        if outside.any():
-            position = int(np.argmax(outside))
-            self.checked(int(self.starts[position]), int(self.ends[position]))
+        """Raise `CorruptStoreError` for a pointer out of the flat array, or out of order. O(names)."""
+        check_columns(self.index.path, self.starts, self.ends, self.n_rows)
 
     def outside(self) -> npt.NDArray[np.bool_]:
         """Return for each array whether its pointer leads out of the flat array."""
@@ -313,7 +310,7 @@ class StoreSnapshot:
 
     def _is_in_place(self) -> bool:
         try:
-            return index_inode(self.index.path) == self.index.inode
+            return files.identity(self.index.path) == self.index.identity
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
 
@@ -323,6 +320,26 @@ def outside(starts: Int64s, ends: Int64s, n_rows: int) -> npt.NDArray[np.bool_]:
     # An empty array may have been written past the rows there are.
     beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
     return beyond | (starts < 0) | (starts > ends)
+
+
+def falling(starts: Int64s) -> Int64s:
+    """Return the positions of arrays that begin before the one before them."""
+    return np.flatnonzero(starts[1:] < starts[:-1]) + 1
+
+
+def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> None:
+    """Raise `CorruptStoreError` for columns of pointers that no index may have."""
+    is_outside = outside(starts, ends, n_rows)
+    if is_outside.any():
+        at = int(np.argmax(is_outside))
+        raise _astray(path, int(starts[at]), int(ends[at]), n_rows)
+    for at in falling(starts)[:1].tolist():
+        rows = f"rows {starts[at]} to {ends[at]}, behind one from row {starts[at - 1]} on"
+        raise corrupt(path, f"has an array out of order: {rows}")
+
+
+def _astray(path: str, start: int, end: int, n_rows: int) -> CorruptStoreError:
+    return corrupt(path, f"has a pointer to rows {start} to {end} of {n_rows}")
 
 
 def _read_only(column: Int64s) -> Int64s:
@@ -342,22 +359,22 @@ def open_snapshot(directory: Path, backend: Backend = "mmap") -> StoreSnapshot:
     StoreError
         If it is replaced again and again.
     """
-    previous_inode = None
+    previous = None
     for _ in range(_ATTEMPTS):
         try:
             index = Index(directory, backend=backend)
             with Journal(directory, writable=False) as log:
-                if index.pack is not None and log.inode != index.inode:
+                if index.pack is not None and log.identity != index.identity:
                     continue  # another pack was put in place of this one
                 overlay = _replay(log, index, None)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_found(directory) from error
         if overlay is not None:
             return StoreSnapshot(directory, index, overlay)
-        if index.inode == previous_inode:
+        if index.identity == previous:
             why = "belongs to a later index than the one that is there"
             raise corrupt(str(directory / journal.FILE_NAME), why)
-        previous_inode = index.inode
+        previous = index.identity
     raise never_at_rest(directory)
 
 

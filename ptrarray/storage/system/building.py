@@ -1,35 +1,112 @@
-"""Building beside a place, so that what is built appears there whole, or not at all."""
+"""Building beside a place, so that what is built appears there whole, or not at all.
+
+What is being built is locked, and the lock goes with the process. So whoever builds beside the
+same place later finds out what others have left that were killed, or whose power was cut, and
+removes it.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EEXIST, ENOTDIR, ENOTEMPTY
 from pathlib import Path
+from typing import Any
 
+from ptrarray.errors import StoreError
 from ptrarray.storage.system import files
-from ptrarray.storage.system.files import File
+from ptrarray.storage.system.files import File, Rights, SyncError
+from ptrarray.storage.system.lock import lock_whole, try_lock_whole
 
 Taken = Callable[[Path], Exception]  # makes the error for a path where there is something
 
 
+def beside(path: Path) -> Path:
+    """Return a new path next to another one, of its file system."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+
+
 @contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """Hand out a path next to another one, of its file system; remove what is there in the end."""
-    building = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+def _built_beside(path: Path, make: Callable[[Path], File]) -> Iterator[tuple[Path, File]]:
+    """Hand out what `make` makes next to a path, locked; remove what is there in the end.
+
+    And before, what others have left there. What fails meanwhile names the path itself.
+    """
+    _remove_leftovers(path)
+    building = beside(path)
     try:
-        yield building
+        with make(building) as file:
+            with suppress(OSError):  # without locks, nobody can tell what is a leftover
+                lock_whole(file)
+            if files.exists(building):
+                yield building, file
+                return
+    except Exception as error:
+        _put_name(error, building, path)
+        raise
     finally:
         files.remove_tree(building)
+    # Somebody took it for a leftover before it was locked. Names are never used twice.
+    with _built_beside(path, make) as built:
+        yield built
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what was being built beside a path by processes that have died."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.new")
+    with suppress(OSError):  # a directory that cannot be listed
+        for found in filter(name.fullmatch, files.list_directory(path.parent)):
+            with suppress(OSError, StoreError):  # gone by now, or not ours
+                _remove_unlocked(path.with_name(found))
+
+
+def _remove_unlocked(path: Path) -> None:
+    flags = files.READ | (os.O_DIRECTORY if files.is_directory(path) else 0)
+    with File(path, flags) as file, File(path, flags) as other:
+        # Where two can have the lock, locks say nothing.
+        if try_lock_whole(file) and not try_lock_whole(other):
+            files.remove_tree(path)
+
+
+def _put_name(error: Exception, building: Path, path: Path) -> None:
+    """Have an error name the path that was asked for, not where it is being built."""
+
+    def named(value: Any) -> Any:
+        return value.replace(str(building), str(path)) if isinstance(value, str) else value
+
+    error.args = tuple(map(named, error.args))
+    if isinstance(error, OSError):
+        error.filename = named(error.filename)
+    if isinstance(error, StoreError):
+        error.facts = {fact: named(value) for fact, value in error.facts.items()}
+        vars(error).update(error.facts)
 
 
 @contextmanager
-def new_directory(path: Path, taken: Taken) -> Iterator[Path]:
+def directory_beside(path: Path, like: Rights | None = None) -> Iterator[Path]:
+    """Hand out an empty directory next to a path, locked; remove what is there in the end.
+
+    With the rights of `like`, if that is given.
+    """
+
+    def make(building: Path) -> File:
+        files.make_directory(building, like)
+        return File(building, files.READ | os.O_DIRECTORY)
+
+    with _built_beside(path, make) as (building, _):
+        yield building
+
+
+@contextmanager
+def new_directory(path: Path, taken: Taken, like: Rights | None = None) -> Iterator[Path]:
     """Hand out an empty directory that appears at `path` when the ``with`` block ends.
 
-    If the block, or a process, ends otherwise, nothing appears. What is in the directory has
-    to be on the disk before, if a power cut is to find it there.
+    With the rights of `like`, if that is given. If the block, or a process, ends otherwise,
+    nothing appears. What is in the directory has to be on the disk before, if a power cut is to
+    find it there.
 
     Raises
     ------
@@ -38,8 +115,7 @@ def new_directory(path: Path, taken: Taken) -> Iterator[Path]:
     """
     if files.exists(path):
         raise taken(path)
-    with beside(path) as building:
-        files.make_directory(building)
+    with directory_beside(path, like) as building:
         yield building
         put_in_place(building, path, taken)
 
@@ -60,31 +136,35 @@ def put_in_place(building: Path, path: Path, taken: Taken) -> None:
 def new_file(path: Path, taken: Taken, *, overwrite: bool = False) -> Iterator[File]:
     """Hand out an empty file that appears at `path`, on the disk, when the ``with`` block ends.
 
-    As `new_directory`; with `overwrite`, in the place of a file that is there.
+    As `new_directory`; with `overwrite`, in the place of a file that is there, with its rights.
     """
     if files.is_directory(path) or (files.exists(path) and not overwrite):
         raise taken(path)
-    with beside(path) as building:
-        with File(building, files.MAKE) as file:
-            yield file
-            file.sync()
+    rights = files.rights(path)
+    with _built_beside(path, lambda building: File(building, files.MAKE, rights)) as built:
+        building, file = built
+        yield file
+        file.sync()
         _name(building, path, taken, overwrite=overwrite)
     files.sync_directory(path.parent)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[File]:
+def replacing(path: Path, like: Rights | None = None) -> Iterator[File]:
     """Hand out a new file that takes the place of the one at `path` when the ``with`` block ends.
 
-    Atomically, and on the disk. It has a name of its own, so that what a killed process left is
-    found and not added to.
+    Atomically, and on the disk, with its rights; with those of `like` if there is none. It has a
+    name of its own, so that what a killed process left is found and not added to.
     """
     new = path.with_name(f"{path.name}.new")
     files.unlink(new)
-    with File(new, files.MAKE) as file:
+    with File(new, files.MAKE, files.rights(path) or like) as file:
         yield file
         # The rename must not reach the disk before what it names.
-        file.sync()
+        try:
+            file.sync()
+        except SyncError as error:  # of a file that nobody knows: nothing that counts is lost
+            raise OSError(error.errno, error.strerror, error.filename) from error
     files.replace(new, path)
     files.sync_directory(path.parent)
 

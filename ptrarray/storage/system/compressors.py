@@ -38,7 +38,11 @@ class Codec(NamedTuple):
     magic : bytes
         What every stream begins with.
     compressor, decompressor : callable
-        Make an object for one stream.
+        Make an object for one stream; the former takes a level.
+    levels : range
+        Which levels there are.
+    level : int
+        The one by default.
     piece_nbytes : int
         Input to be given to the decompressor in one go.
     limits : tuple of int
@@ -47,15 +51,18 @@ class Codec(NamedTuple):
 
     name: str
     magic: bytes
-    compressor: Callable[[], Compressor]
+    compressor: Callable[[int], Compressor]
     decompressor: Callable[[], Any]
+    levels: range
+    level: int
     piece_nbytes: int = 1 << 16
     limits: tuple[int, ...] = (_LIMIT_NBYTES,)
 
 
-def _zstd_compressor() -> Any:
+def _zstd_compressor(level: int) -> Any:
     module, is_builtin = _zstd()
-    return module.ZstdCompressor() if is_builtin else module.ZstdCompressor().compressobj()
+    compressor = module.ZstdCompressor(level=level)
+    return compressor if is_builtin else compressor.compressobj()
 
 
 def _zstd_decompressor() -> Any:
@@ -79,19 +86,32 @@ CODECS = {
         Codec(
             "gz",
             b"\x1f\x8b\x08",
-            lambda: zlib.compressobj(wbits=zlib.MAX_WBITS | 16),
+            lambda level: zlib.compressobj(level, wbits=zlib.MAX_WBITS | 16),
             lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16),
+            range(10),
+            6,
             1 << 14,
             (),
         ),
-        Codec("bz2", b"BZh", bz2.BZ2Compressor, bz2.BZ2Decompressor),
+        Codec("bz2", b"BZh", bz2.BZ2Compressor, bz2.BZ2Decompressor, range(1, 10), 9),
         Codec(
             "xz",
             b"\xfd7zXZ\0",
-            lzma.LZMACompressor,
+            lambda level: lzma.LZMACompressor(preset=level),
             lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_NBYTES),
+            range(10),
+            6,
         ),
-        Codec("zst", b"\x28\xb5\x2f\xfd", _zstd_compressor, _zstd_decompressor, 1 << 10, ()),
+        Codec(
+            "zst",
+            b"\x28\xb5\x2f\xfd",
+            _zstd_compressor,
+            _zstd_decompressor,
+            range(1, 23),
+            3,
+            1 << 10,
+            (),
+        ),
     )
 }
 
@@ -118,6 +138,36 @@ def named(compression: str) -> Codec:
             found=compression,
             expected=(None, *CODECS),
         ) from None
+
+
+def at_level(codec: Codec | None, level: int | None) -> Codec | None:
+    """Return a codec that compresses at a level, by default at its own.
+
+    Raises
+    ------
+    BadInputError
+        If it has no such level, or there is no codec that could have one.
+
+    Examples
+    --------
+    >>> at_level(named("xz"), 9).level
+    9
+    """
+    if level is None:
+        return codec
+    if codec is None:
+        raise BadInputError(
+            f"level {level!r} without a compression: choose one of {', '.join(map(repr, CODECS))}",
+            found=level,
+        )
+    if isinstance(level, bool) or level not in codec.levels:
+        first, last = codec.levels[0], codec.levels[-1]
+        raise BadInputError(
+            f"{codec.name} has no level {level!r}: expected {first} to {last}",
+            found=level,
+            expected=(first, last),
+        )
+    return codec._replace(level=int(level))
 
 
 def recognised(head: bytes) -> Codec | None:

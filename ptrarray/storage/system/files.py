@@ -11,16 +11,28 @@ import shutil
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from errno import EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM, EXDEV
+from errno import (
+    EINVAL,
+    ELOOP,
+    ENOENT,
+    ENOSYS,
+    ENOTDIR,
+    ENXIO,
+    EOPNOTSUPP,
+    EPERM,
+    EXDEV,
+)
+from fcntl import ioctl
 from functools import cache
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
-from typing import Any, Self
+from stat import S_IMODE, S_ISDIR, S_ISREG
+from typing import Any, NamedTuple, Self
 
 from ptrarray.errors import CorruptStoreError
 
 StrPath = str | Path
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
+Rights = os.stat_result  # what tells the mode, owner and group of a file
 
 # How a file is opened: to be read; to be read and changed; the same, made where nothing is.
 READ = os.O_RDONLY
@@ -30,7 +42,9 @@ MAKE = CHANGE | os.O_CREAT | os.O_EXCL
 IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow
 _ZEROS = bytes(1 << 20)
 _COPY_NBYTES = 1 << 24
+_CANNOT_ALLOCATE = {EINVAL, ENOSYS, EOPNOTSUPP}
 _CANNOT_COPY = {EINVAL, ENOSYS, EOPNOTSUPP, EPERM, EXDEV}  # by itself, from one file to another
+_BTRFS_FACTS, _BTRFS_FACTS_NBYTES = 0x8400941F, 1024  # what only btrfs answers: BTRFS_IOC_FS_INFO
 
 process_id = os.getpid
 
@@ -43,8 +57,25 @@ class SyncError(OSError):
     """
 
 
+class Identity(NamedTuple):
+    """What tells a file from all others that there are at the same moment.
+
+    Layers of one overlay file system may give a number twice, so the device belongs to it.
+    """
+
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Self:
+        """Return that of the file that was asked."""
+        return cls(stat.st_ino, stat.st_dev)
+
+
 class File:
     """An open file, closed when it is forgotten, and in children of a fork.
+
+    One that is made gets the rights of another file, `like`, if that is given.
 
     A lock belongs to the open file. Were a forked child to keep it open, a
     lock would outlive the process that took it.
@@ -55,23 +86,34 @@ class File:
         Size, inode and the like when it was opened; not of a directory.
     """
 
-    def __init__(self, path: StrPath, flags: int = READ) -> None:
+    fd = -1
+
+    def __init__(self, path: StrPath, flags: int = READ, like: Rights | None = None) -> None:
         self.path = os.fspath(path)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             flags |= os.O_NOFOLLOW  # a link must not lead writes out of the store
+        # Opening a pipe would wait for its other end.
+        flags |= os.O_CLOEXEC | os.O_NONBLOCK
+        numbers: list[int] = []
         try:
-            # Opening a pipe would wait for its other end.
-            self.fd = os.open(self.path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
-        except OSError as error:
-            raise _explained(error, self.path) from error
-        self._finalizer = weakref.finalize(self, os.close, self.fd)
-        self._finalizer.atexit = False
-        _OPEN.add(self)
-        if not flags & os.O_DIRECTORY:
-            self.as_opened = self.stat()
-            if not S_ISREG(self.as_opened.st_mode):
-                self.close()
-                raise _not_a_file(self.path)
+            # In one call, as the handler of a signal may raise between opening a file and
+            # noting its number.
+            numbers.extend(map(os.open, [self.path], [flags], [0o666]))
+            self.fd = numbers[0]
+            _OPEN.add(self)
+            if not flags & os.O_DIRECTORY:
+                self.as_opened = self.stat()
+                if not S_ISREG(self.as_opened.st_mode):
+                    raise _not_a_file(self.path)
+                if like is not None:
+                    give_rights(self.fd, self.as_opened, like)
+        except BaseException as error:
+            self.fd = -1
+            if numbers:
+                os.close(numbers[0])
+            elif isinstance(error, OSError):
+                raise _explained(error, self.path) from error
+            raise
         self.start_byte = 0
         self._nbytes: int | None = None
 
@@ -94,6 +136,11 @@ class File:
         """Size of the file, or of the part of it that this is."""
         return self.stat().st_size if self._nbytes is None else self._nbytes
 
+    @property
+    def identity(self) -> Identity:
+        """Tells the file from the one that replaces it."""
+        return Identity.of(self.as_opened)
+
     def __enter__(self) -> Self:
         return self
 
@@ -102,8 +149,11 @@ class File:
 
     def close(self) -> None:
         """Close the file, if it is open."""
-        self.fd = -1
-        self._finalizer()
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    __del__ = close
 
     def pread(self, nbytes: int, start_byte: int) -> bytes:
         """Read up to `nbytes`; fewer only at the end of the file."""
@@ -146,6 +196,7 @@ class File:
 
     def named(self, error: OSError) -> OSError:
         """Put the path into an error that came from a descriptor."""
+        check_system(error)
         return OSError(error.errno, error.strerror, self.path)
 
     def pwrite(self, raw: bytes, start_byte: int) -> None:
@@ -196,6 +247,7 @@ class File:
         try:
             getattr(os, "fdatasync", os.fsync)(self.fd)
         except OSError as error:
+            check_system(error)
             raise SyncError(error.errno, error.strerror, self.path) from error
 
     def truncate(self, nbytes: int) -> None:
@@ -208,16 +260,37 @@ class File:
     def allocate(self, start_byte: int, nbytes: int) -> None:
         """Have the disk set bytes aside, and the file reach at least to their end.
 
-        Never shrinks the file or touches what is in it on systems that have
-        ``posix_fallocate``; elsewhere writes zeros.
+        Never shrinks the file or touches what is in it where system and file
+        system have ``posix_fallocate``; elsewhere writes zeros.
         """
-        if not hasattr(os, "posix_fallocate"):
-            self.write_zeros(start_byte, nbytes)
-            return
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(self.fd, start_byte, nbytes)
+            except OSError as error:
+                if error.errno not in _CANNOT_ALLOCATE:
+                    raise self.named(error) from error
+            else:
+                return
+        self.write_zeros(start_byte, nbytes)
+
+    def check_can_be_mapped(self, nbytes: int) -> None:
+        """Raise `OSError` where filling a mapping of bytes set aside could find the disk full.
+
+        That ends the process. On most file systems it cannot happen. btrfs writes a page that was
+        changed in memory to another part of the disk, and needs room there beside what is set aside.
+        """
         try:
-            os.posix_fallocate(self.fd, start_byte, nbytes)
+            ioctl(self.fd, _BTRFS_FACTS, bytes(_BTRFS_FACTS_NBYTES))
+        except OSError:  # another file system
+            return
+        try:  # what it says is free includes what it has promised
+            with File(os.path.dirname(self.path), CHANGE | os.O_TMPFILE) as nameless:
+                nameless.allocate(0, nbytes)
         except OSError as error:
-            raise self.named(error) from error
+            why = (
+                f"btrfs needs {nbytes} bytes once more to fill them in place, and write() does not"
+            )
+            raise OSError(error.errno, f"{error.strerror}: {why}", self.path) from error
 
     def copy_from(self, source: File, source_start: int, start_byte: int, nbytes: int) -> int:
         """Copy up to `nbytes` of another file; return how many, 0 only at its end.
@@ -320,6 +393,17 @@ def stat(path: StrPath) -> os.stat_result:
     return result
 
 
+def check_system(error: OSError) -> None:
+    """Raise an error that came through a system call, but is none of the system's."""
+    if error.errno is None:  # TimeoutError("too late"), say, of the handler of a signal
+        raise error
+
+
+def identity(path: StrPath) -> Identity:
+    """Tell the file that is now at a path from all others."""
+    return Identity.of(stat(path))
+
+
 def _explained(error: OSError, path: StrPath) -> Exception:
     """Tell what is no file of a store from what is one that cannot be opened."""
     is_link = error.errno == ELOOP and not _mode(path)
@@ -376,9 +460,42 @@ def resolved(path: StrPath) -> Path:
     return Path(os.path.realpath(path))
 
 
-def make_directory(path: StrPath) -> None:
-    """Make a new directory."""
+def make_directory(path: StrPath, like: Rights | None = None) -> None:
+    """Make a new directory, with the rights of another one if that is given."""
     os.mkdir(path)
+    if like is not None:
+        give_rights(path, os.stat(path), like)
+
+
+def rights(path: StrPath) -> Rights | None:
+    """Return what tells the rights of what is at a path; None if there is nothing."""
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def give_rights(file: StrPath | int, found: Rights, like: Rights) -> None:
+    """Give a new file the mode of another, and owner and group where that is allowed.
+
+    A group that is not the same gets no more than everybody. What a file system does not keep
+    is left as it is.
+    """
+    mode = S_IMODE(like.st_mode)
+    if (found.st_uid, found.st_gid) != (like.st_uid, like.st_gid) and not _give_owner(file, like):
+        mode = mode & ~0o70 | (mode & 0o7) << 3
+    if mode != S_IMODE(found.st_mode):
+        with suppress(OSError):
+            os.chmod(file, mode)
+
+
+def _give_owner(file: StrPath | int, like: Rights) -> bool:
+    """Give a file an owner and a group, or a group only; return whether it has the group now."""
+    for owner in (like.st_uid, -1):
+        with suppress(OSError):
+            os.chown(file, owner, like.st_gid)
+            return True
+    return False
 
 
 def sync_directory(path: StrPath) -> None:

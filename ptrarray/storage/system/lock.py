@@ -8,9 +8,14 @@ from __future__ import annotations
 import errno
 import struct
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from threading import RLock
+from functools import wraps
+from pathlib import Path
+from threading import RLock, get_ident, local
+from typing import ParamSpec, TypeVar
 
+from ptrarray.errors import StoreError
 from ptrarray.storage.system.files import File
 
 try:
@@ -38,10 +43,65 @@ if _SET_RANGE_LOCK < 0:
     raise ImportError("ptrarray needs a system with POSIX file locks: Linux or macOS")
 
 
+# What calls for locks fail with where there are none.
+_UNKNOWN = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class _Held(local):
+    """What the calling thread holds.
+
+    Attributes
+    ----------
+    locks : list of Lock
+        Once for each time that they were taken, the innermost last.
+    claims : list of File
+        Those with locks on ranges, since the operation began.
+    """
+
+    def __init__(self) -> None:
+        self.locks: list[Lock] = []
+        self.claims: list[File] = []
+
+
+_HELD = _Held()
+
+
+def whole(operation: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Let an operation end with the locks with which it began, whatever interrupts it.
+
+    Ctrl-C, or another signal whose handler raises, does so between any two steps of Python:
+    after a lock was taken, and before this is noted anywhere; or as a method begins that is to
+    let go of one, so that none of its lines run. So what takes locks notes them before, and
+    lets go of them as it does without; and the outermost function, which is one of these, makes
+    up for what was left out. Ranges that were locked stay so where it ends well, as a file
+    that it returns has them.
+    """
+
+    @wraps(operation)
+    def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        locks, claims = _HELD.locks, _HELD.claims
+        n_locks, n_claims = len(locks), len(claims)
+        try:
+            return operation(*args, **kwargs)
+        except BaseException:
+            for file in claims[n_claims:]:
+                file.close()
+            raise
+        finally:
+            for lock in locks[n_locks:]:
+                lock.restore(locks[:n_locks].count(lock))
+            del locks[n_locks:], claims[n_claims:]
+
+    return guarded
+
+
 class Lock:
     """Exclusive lock on an open file, between threads and between processes.
 
-    Held during a ``with`` block.
+    Held during a ``with`` block, which has to be inside of an operation that is `whole`.
 
     Parameters
     ----------
@@ -58,34 +118,100 @@ class Lock:
     def __init__(self, file: File) -> None:
         self._file = file
         self._thread_lock = RLock()
+        self._owner = 0  # the thread that has it
         self._depth = 0
 
     def __enter__(self) -> bool:
         """Take the lock; return whether this thread did not have it before."""
-        self._thread_lock.acquire()
+        me = get_ident()
+        _HELD.locks.append(self)
+        if self._owner == me:
+            self._depth += 1
+            return False
         try:
-            if not self._depth:
-                self._wait()
+            self._thread_lock.acquire()
+            self._wait()
         except BaseException:
-            self._thread_lock.release()
+            self.restore(0)
+            _HELD.locks.pop()
             raise
-        self._depth += 1
-        return self._depth == 1
+        self._owner, self._depth = me, 1
+        return True
 
     def _wait(self) -> None:
         """Take the lock that other processes respect."""
         try:
             fcntl.flock(self._file.fd, fcntl.LOCK_EX)
         except OSError as error:
-            raise self._file.named(error) from error
+            raise _explained(error, self._file) from error
 
     def __exit__(self, *_: object) -> None:
+        # Python runs handlers of signals when a function begins, after calls, and where it jumps
+        # back: not between noting here that the lock is let go, and letting go of it.
         self._depth -= 1
-        try:
-            if not self._depth and self._file.fd >= 0:
-                fcntl.flock(self._file.fd, fcntl.LOCK_UN)
-        finally:
-            self._thread_lock.release()
+        if not self._depth:
+            self._owner = 0
+            try:
+                if self._file.fd >= 0:
+                    fcntl.flock(self._file.fd, fcntl.LOCK_UN)
+            finally:
+                self._thread_lock.release()
+        _HELD.locks.pop()
+
+    def restore(self, depth: int) -> None:
+        """Hold the lock as often as before, be it not at all, whatever happened since."""
+        if depth:
+            self._depth = depth
+        elif self._thread_lock.acquire(blocking=False):  # else another thread has it by now
+            self._owner = 0
+            try:
+                if self._file.fd >= 0:
+                    fcntl.flock(self._file.fd, fcntl.LOCK_UN)
+            finally:
+                with suppress(RuntimeError):  # which says that this thread has it no more
+                    while True:
+                        self._thread_lock.release()
+
+
+def check_lock(file: File, other: File) -> None:
+    """Raise `StoreError` if a lock on a file keeps nobody out, as some file systems have it.
+
+    Under that lock; `other` is the same file, opened once more.
+    """
+    try:
+        fcntl.flock(other.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    except OSError as error:
+        raise _explained(error, file) from error
+    raise _without_locks(file, "which gives the same lock twice")
+
+
+def check_new_lock(file: File) -> None:
+    """As `check_lock`, of a file that nobody else knows of yet; it stays locked."""
+    try:
+        fcntl.flock(file.fd, fcntl.LOCK_EX)
+    except OSError as error:
+        raise _explained(error, file) from error
+    with File(file.path) as other:
+        check_lock(file, other)
+
+
+def _explained(error: OSError, file: File) -> Exception:
+    """Tell a file system without locks from a lock that cannot be had."""
+    if error.errno in _UNKNOWN:
+        return _without_locks(file, f"which has none: {error.strerror}")
+    return file.named(error)
+
+
+def _without_locks(file: File, why: str) -> StoreError:
+    store = Path(file.path).parent
+    return StoreError(
+        f"{store} cannot be written to on its file system, {why}. Writers would destroy what "
+        "others have committed: keep the store on a file system with locks, as that of a local "
+        "disk. Reading works",
+        path=str(store),
+    )
 
 
 def try_lock_range(file: File, start: int, end: int) -> bool:
@@ -101,12 +227,13 @@ def try_lock_range(file: File, start: int, end: int) -> bool:
     """
     if start == end:
         return True  # to the kernel, a length of zero means to the end of the file
+    _HELD.claims.append(file)
     try:
         fcntl.fcntl(file.fd, _SET_RANGE_LOCK, _range_lock(start, end))
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
-        raise file.named(error) from error
+        raise _explained(error, file) from error
     return True
 
 
@@ -134,3 +261,17 @@ def _range_lock(start: int, end: int, kind: int = fcntl.F_WRLCK) -> bytes:
     if _IS_MACOS:
         return _FLOCK.pack(start, end - start, 0, kind, 0)
     return _FLOCK.pack(kind, 0, start, end - start, 0)
+
+
+def lock_whole(file: File) -> None:
+    """Lock a file or directory for as long as it is open; waits for whoever has it."""
+    fcntl.flock(file.fd, fcntl.LOCK_EX)
+
+
+def try_lock_whole(file: File) -> bool:
+    """Lock a file or directory for as long as it is open, without waiting; return whether it is."""
+    try:
+        fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

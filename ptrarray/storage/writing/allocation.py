@@ -33,6 +33,7 @@ def allocated(
     packed = infos.encode(info)
     taken = transactions.allocated(store, name, n_rows, packed, overwrite=overwrite)
     with taken as (claim, part):
+        claim.check_can_be_mapped()
         path, mask_file = claim.file.path, part.content.mask
         rows = map_rows(path, layout.dtype, layout.row_shape, n_rows, "r+", claim.start)
         mask = None

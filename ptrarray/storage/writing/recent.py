@@ -60,14 +60,16 @@ class RecentNames:
 
     def _sort_fresh(self) -> None:
         fresh = [name_hash << 32 | at for name_hash, ats in self._fresh.items() for at in ats]
-        self._fresh = {}
+        # Interrupted before both are set, they are in two places, which is no harm.
         self._add_run(np.sort(np.array(fresh, np.uint64)))
+        self._fresh = {}
 
     def _add_run(self, run: UInt64s) -> None:
-        while self._runs and len(self._runs[-1]) < _GROWTH * len(run):
-            run = np.concatenate([self._runs.pop(), run])
+        runs = self._runs.copy()
+        while runs and len(runs[-1]) < _GROWTH * len(run):
+            run = np.concatenate([runs.pop(), run])
             run.sort(kind="stable")  # a merge, as both parts are sorted
-        self._runs.append(memoryview(run))
+        self._runs = [*runs, memoryview(run)]
 
     def records(self, name_hash: int) -> list[int]:
         """Return the bytes where records with a name of this hash begin, the newest first."""

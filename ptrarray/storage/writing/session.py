@@ -49,7 +49,7 @@ from ptrarray.errors import (
 )
 from ptrarray.format import journal as journal_format
 from ptrarray.format.entries import Entries
-from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import ATTRS, DELETE, HashedRecord, JournalHeader
 from ptrarray.format.layouts import Layout
 from ptrarray.storage.store.content import Content
@@ -58,14 +58,18 @@ from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import remove_leftovers, settle
-from ptrarray.storage.store.snapshot import StoreSnapshot, not_found, outside
-from ptrarray.storage.system.files import CHANGE, File, SyncError, process_id
+from ptrarray.storage.store.snapshot import StoreSnapshot, check_columns, not_found
+from ptrarray.storage.system.files import CHANGE, File, SyncError, check_system, process_id
+from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.recent import RecentNames
 from ptrarray.storage.writing.space import Space, belongs
 
 # close() folds the journal when it has outgrown one part in so many of the index.
 _CHECKPOINT_PART = 4
 _JOURNAL_LIMIT_NBYTES = 1 << 30
+
+# In the place of a journal's header, where what is known of the store has to be read anew.
+_UNKNOWN = JournalHeader(b"", b"", 0, 0, 0, 0)
 
 
 class Session:
@@ -86,7 +90,8 @@ class Session:
     index : Index
         The index as of the last look.
     journal_header : JournalHeader
-        The journal's header as of the last look.
+        The journal's header as of the last look. Set when all else is known that goes with it,
+        so that whatever an interrupt left out is made up for at the next look.
     seed : int
         What the checksums of its records go on from.
     content : Content
@@ -104,6 +109,7 @@ class Session:
     journal_header: JournalHeader
     seed: int
 
+    @whole
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory = directory
         self.pid = process_id()
@@ -113,8 +119,10 @@ class Session:
         try:
             self._journal = Journal(directory, writable=True)
             with self._journal.lock:
+                self._journal.begin()
                 self._attach()
-                remove_leftovers(directory, self.header)
+                with suppress(OSError):  # the next writer removes them
+                    remove_leftovers(directory, self.header)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_found(directory) from error
 
@@ -149,7 +157,7 @@ class Session:
         try:
             if self._sync_failure is not None:
                 raise self._not_on_disk(self._sync_failure)
-            if is_first:  # or nothing can have changed
+            if is_first or self.journal_header is _UNKNOWN:  # or nothing can have changed
                 header = self._journal.look()
                 if header is not self.journal_header or header.next_generation:
                     self._catch_up(header)
@@ -193,6 +201,7 @@ class Session:
 
     def _attach(self) -> None:
         """Take up the index that is in place, and bring the journal up to it."""
+        self.journal_header = _UNKNOWN  # until all of it is known
         try:
             index = Index(self.directory)
         except FileNotFoundError as error:
@@ -238,19 +247,27 @@ class Session:
             if frame.kind == ATTRS:
                 self._attrs_at = frame.start_byte
         if self._space is not None:
-            self._space.note(self._journal.changes(header, start_byte).records)
+            self._note_space(header, start_byte)
         self.journal_header = header
+
+    def _note_space(self, header: JournalHeader, start_byte: int) -> None:
+        """Take notice of the rows of records. Should this fail, `are_free` begins anew."""
+        space, self._space = self._space, None
+        if space is not None:
+            space.note(self._journal.changes(header, start_byte).records)
+        self._space = space
 
     def snapshot(self) -> StoreSnapshot:
         """Return all that is committed now. Under the lock; good until the next change."""
-        if self._snapshot is None:
-            overlay = Overlay(self.index, journal_format.RECORDS_START)
-            self._snapshot = StoreSnapshot(self.directory, self.index, overlay)
-        overlay, end = self._snapshot.overlay, self.journal_header.committed_end
+        known, end = self._snapshot, self.journal_header.committed_end
+        if known is not None and known.overlay.end_byte == end:
+            return known
+        self._snapshot = None  # should this be interrupted, the next one begins anew
+        overlay = known.overlay if known else Overlay(self.index, journal_format.RECORDS_START)
         if overlay.end_byte < end:
             overlay.extend(self._journal.changes(self.journal_header, overlay.end_byte), end)
-            self._snapshot = StoreSnapshot(self.directory, self.index, overlay)
-        return self._snapshot
+        self._snapshot = snapshot = StoreSnapshot(self.directory, self.index, overlay)
+        return snapshot
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -273,7 +290,7 @@ class Session:
         Raises
         ------
         CorruptStoreError
-            If a column does not match its checksum, or a pointer leads nowhere.
+            If a column does not match its checksum, or a pointer leads nowhere or is out of order.
         """
         self.index.check()
         snapshot = self.snapshot()
@@ -339,10 +356,12 @@ class Session:
         The rows they name must have been written, and the rows up to
         `n_reserved` become reserved with them.
         """
+        if self.journal_header is _UNKNOWN:  # a checkpoint failed since the lock was taken
+            self._catch_up(self._journal.look())
         start_byte = at = self.journal_header.committed_end
         # A failed sync ends this session here, too.
         try:
-            self.journal_header = self._journal.append(self.journal_header, records, n_reserved)
+            header = self._journal.append(self.journal_header, records, n_reserved)
         except SyncError as error:
             self._sync_failure = error
             raise
@@ -353,10 +372,9 @@ class Session:
             at += len(record)
         # What fails from here on must not make the commit look as if it had failed.
         if self._space is not None:
-            try:
-                self._space.note(self._journal.changes(self.journal_header, start_byte).records)
-            except OSError:
-                self._space = None  # made anew when it is needed
+            with suppress(OSError):
+                self._note_space(header, start_byte)
+        self.journal_header = header
         if self._durable:
             with self._syncing():
                 self.content.sync()
@@ -407,9 +425,10 @@ class Session:
     def are_free(self, start: int, end: int) -> bool:
         """Tell whether none of these rows belongs to an array. Under the lock."""
         if self._space is None:
-            self._space = Space(self.index)
+            space = Space(self.index)
             everything = self._journal.changes(self.journal_header, journal_format.RECORDS_START)
-            self._space.note(everything.records)
+            space.note(everything.records)
+            self._space = space
         if not self._space.may_belong(start, end):
             return True
         if belongs(self.snapshot(), start, end):
@@ -424,6 +443,7 @@ class Session:
         with self._syncing():
             self.content.sync()
 
+    @whole
     def flush(self) -> None:
         """Wait until all that is committed is on the disk."""
         with self.locked():
@@ -436,6 +456,7 @@ class Session:
             if self.journal_header.generation == header.generation:
                 self.journal_header = self._journal.sync(self.journal_header, header.committed_end)
 
+    @whole
     def checkpoint(self) -> None:
         """Fold the journal into a new index; nothing to do if it is empty."""
         with self.locked():
@@ -446,12 +467,7 @@ class Session:
                 self.content.sync()
             self.index.check()
             columns, facts = self._folded()
-            is_wrong = outside(columns.starts, columns.ends, facts["n_rows"])
-            if is_wrong.any():
-                at = int(np.argmax(is_wrong))
-                start, end = int(columns.starts[at]), int(columns.ends[at])
-                what = f"has a pointer to rows {start} to {end} of {facts['n_rows']}"
-                raise corrupt(self.index.path, what)
+            check_columns(self.index.path, columns.starts, columns.ends, facts["n_rows"])
             generation, n_reserved = self.header.generation + 1, self.journal_header.n_reserved
             header = replace(self.header, generation=generation, n_reserved=n_reserved, **facts)
             self.put_index(header, columns)
@@ -475,18 +491,26 @@ class Session:
         with self._syncing():
             write_index(self.directory, header, columns)
 
+    @whole
     def close(self, least_nbytes: int = 0) -> None:
-        """Checkpoint if the journal has outgrown the index, and close the files."""
+        """Checkpoint if the journal has outgrown the index, and close the files.
+
+        What is wrong with the store is an error, and what is committed and cannot be brought
+        to the disk. Else all of it is in the journal, for the next one to try.
+        """
         try:
             if self._sync_failure is None:
                 self.checkpoint_if_grown(least_nbytes)
-        except CorruptStoreError:
+        except (CorruptStoreError, SyncError):
             raise
         except StoreError:
             pass  # removed or replaced by now: not this one's to look after
+        except OSError as error:  # a full disk, say
+            check_system(error)
         finally:
             self.release()
 
+    @whole
     def checkpoint_if_grown(self, least_nbytes: int = 0) -> None:
         """Checkpoint if the journal has outgrown a part of the index, and so many bytes."""
         with self.locked():

@@ -85,10 +85,12 @@ class Claim:
         self._content.write(self.file, batch, self.start)
 
     def allocate(self) -> None:
-        """Have the disk set the rows aside, so that writing to a mapping cannot fail.
-
-        Clears what a writer that failed there may have left.
-        """
+        """Have the disk set the rows aside, and clear what a writer that failed there left."""
         width = self._content.layout.width
         clear(self.file, self.start * width, self.end * width)
         self._content.clear_masks(self.start, self.end)
+
+    def check_can_be_mapped(self) -> None:
+        """Raise `OSError` where the disk may be full for a mapping of rows that were set aside."""
+        widths = sum(width for _, width in self._content.files)
+        self.file.check_can_be_mapped((self.end - self.start) * widths)

@@ -37,18 +37,28 @@ class Expected(NamedTuple):
     overwrite: bool
 
 
-class Target(Protocol):
-    """Where one call writes: rows go to one store, whose names are unique among several."""
+class Part(Protocol):
+    """One store, alone or of several, for a call that changes what is in it."""
+
+    def locked(self) -> AbstractContextManager[Session]:
+        """Hold the lock during a ``with`` block, and give the store."""
+
+    def commit(self, records: Sequence[HashedRecord], n_reserved: int = 0) -> None:
+        """Commit records to the store, as `Session.commit`. Under the lock.
+
+        Of several stores, never but by this: commits in different ones keep their order.
+        """
+
+
+class Target(Part, Protocol):
+    """Where one call writes: rows go to one store, whose names are unique among several.
+
+    The store is chosen when the lock is taken for the first time, and stays the same.
+    """
 
     @property
     def first_row(self) -> int:
         """First row of the store that the rows go to. Once it was locked."""
-
-    def locked(self) -> AbstractContextManager[Session]:
-        """Hold the lock during a ``with`` block, and give the store that the rows go to.
-
-        It is chosen when the lock is taken for the first time, and stays the same.
-        """
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -56,9 +66,6 @@ class Target(Protocol):
 
     def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
-
-    def commit(self, records: Sequence[HashedRecord], n_reserved: int = 0) -> None:
-        """Commit records to the store that the rows go to, as `Session.commit`. Under the lock."""
 
 
 class Writable(Protocol):
@@ -124,14 +131,14 @@ class Writable(Protocol):
             If there is none.
         """
 
-    def having(self, names: list[bytes]) -> list[tuple[Session, list[bytes]]]:
+    def having(self, names: list[bytes]) -> list[tuple[Part, list[bytes]]]:
         """Return which of several stores have which of the names. Under the lock.
 
         Of two that have a name, the last is the one in which it is seen. One store need not
         look whether it has them.
         """
 
-    def store_of_attrs(self) -> Session:
+    def store_of_attrs(self) -> Part:
         """Return the store that has the user's attrs. Under the lock."""
 
     def flush(self) -> None:
@@ -167,10 +174,10 @@ class WritableStore(Session):
         """Return the store itself."""
         return self
 
-    def having(self, names: list[bytes]) -> list[tuple[Session, list[bytes]]]:
+    def having(self, names: list[bytes]) -> list[tuple[Part, list[bytes]]]:
         """Return the store itself with all of the names."""
         return [(self, names)] if names else []
 
-    def store_of_attrs(self) -> Session:
+    def store_of_attrs(self) -> Part:
         """Return the store itself."""
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,9 +19,12 @@ from ptrarray.format.names import hash_all
 from ptrarray.intake.batch import Batch
 from ptrarray.rows.pointers import Runs
 from ptrarray.storage.store.snapshot import locate_found
+from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session
 from ptrarray.storage.writing.space import Claim
 from ptrarray.storage.writing.target import Expected, Target, Writable
+
+Result = TypeVar("Result")
 
 # Up to here, writing rows while holding the lock is cheaper than taking it twice.
 _SMALL_NBYTES = 1 << 16
@@ -31,6 +34,7 @@ _LARGE_NBYTES = 1 << 14
 _THREAD_NBYTES = 1 << 22
 
 
+@whole
 def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) -> tuple[int, int]:
     """Write arrays end to end and commit them.
 
@@ -101,6 +105,7 @@ def _write_and_sum(claim: Claim, batch: Batch) -> None:
         writing.result()
 
 
+@whole
 def reserve(store: Writable, n_rows: int) -> int:
     """Take rows for somebody to fill later; return the first."""
     with store.plannable().locked() as part:
@@ -117,26 +122,39 @@ def allocated(
 
     Gives the claim, and the store that the rows are in.
     """
-    hashes = hash_all([name])
-    target = store.target(Expected([name], hashes, n_rows, overwrite))
-    with target.locked() as part:
-        start, end = part.rows_at(None, part.layout.aligned(n_rows))
-        if not overwrite:
-            target.check_new([name], hashes)
-        claim = _claim(part, start, end, name, is_append=True)
+    expected = Expected([name], hash_all([name]), n_rows, overwrite)
+    target = store.target(expected)
+    claim, part = _taken(target, expected)
     with claim, _given_back_on_error(target, claim, is_append=True):
         claim.allocate()
         yield claim, part
         part.check_open()
-        crc = part.content.crc(start, start + n_rows, info)
-        with target.locked() as part:
-            if not overwrite:
-                target.check_new([name], hashes)
-            entry = Entry(name, start, start + n_rows, crc, info=info)
-            kind = _kind_of_put(part, start, end)
-            target.commit(*_to_commit(part, kind, [entry], end))
+        crc = part.content.crc(claim.start, claim.start + n_rows, info)
+        entry = Entry(name, claim.start, claim.start + n_rows, crc, info=info)
+        _filled(target, expected, entry, claim.end)
 
 
+@whole
+def _taken(target: Target, expected: Expected) -> tuple[Claim, Session]:
+    """Claim rows for one array that is expected."""
+    with target.locked() as part:
+        start, end = part.rows_at(None, part.layout.aligned(expected.n_rows))
+        if not expected.overwrite:
+            target.check_new(expected.names, expected.hashes)
+        return _claim(part, start, end, expected.names[0], is_append=True), part
+
+
+@whole
+def _filled(target: Target, expected: Expected, entry: Entry, n_reserved: int) -> None:
+    """Commit an array that was expected, and whose rows are filled."""
+    with target.locked() as part:
+        if not expected.overwrite:
+            target.check_new(expected.names, expected.hashes)
+        kind = _kind_of_put(part, entry.start, n_reserved)
+        target.commit(*_to_commit(part, kind, [entry], n_reserved))
+
+
+@whole
 def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool) -> None:
     """Give rows that exist one more name."""
     hashes = hash_all([name])
@@ -164,6 +182,7 @@ def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool
             target.commit(*_to_commit(part, kind, [Entry(name, start, end, crc, pointed=1)]))
 
 
+@whole
 def delete(store: Writable, names: list[bytes]) -> None:
     """Delete names; rows that no other name has become holes."""
     with store.locked():
@@ -172,24 +191,29 @@ def delete(store: Writable, names: list[bytes]) -> None:
             if snapshot.find(name) is None:
                 raise unknown(name.decode(), store.path)
         for part, some in store.having(names):
-            with part.locked():
-                part.commit(journal_format.encode_delete(some, part.seed))
+            with part.locked() as session:
+                part.commit(journal_format.encode_delete(some, session.seed))
 
 
+@whole
 def delete_all(store: Writable) -> None:
     """Delete every name there is, in one commit."""
     with store.locked():
         delete(store, list(store.snapshot().names()))
 
 
+@whole
 def change_attrs(store: Writable, change: Callable[[dict[str, Any]], None]) -> None:
     """Let `change` change a copy of the user's attrs, and commit what they are then."""
-    with store.locked(), store.store_of_attrs().locked() as part:
-        attrs = dict(part.snapshot().attrs)
-        change(attrs)
-        part.commit([((), journal_format.encode_attrs(checked(attrs), part.seed))])
+    with store.locked():
+        part = store.store_of_attrs()
+        with part.locked() as session:
+            attrs = dict(session.snapshot().attrs)
+            change(attrs)
+            part.commit([((), journal_format.encode_attrs(checked(attrs), session.seed))])
 
 
+@whole
 def renew_checksums(
     session: Session, header: IndexHeader, ranges: Iterable[tuple[int, int]]
 ) -> None:
@@ -228,16 +252,17 @@ def renew_checksums(
             session.commit(*_to_commit(session, kind, entries))
 
 
+@whole
 def set_meta(store: Writable, name: bytes, meta: bytes) -> None:
     """Replace the metadata of an array."""
     with store.locked():
         if store.find(name) is None:
             raise unknown(name.decode(), store.path)
         part, _ = store.having([name])[-1]
-        with part.locked():
-            snapshot = part.snapshot()
+        with part.locked() as session:
+            snapshot = session.snapshot()
             entry = snapshot.entry(locate_found(snapshot, name), name)
-            part.commit(*_to_commit(part, _kind_again(entry), [entry._replace(meta=meta)]))
+            part.commit(*_to_commit(session, _kind_again(entry), [entry._replace(meta=meta)]))
 
 
 def _claim(part: Session, start: int, end: int, name: bytes, *, is_append: bool) -> Claim:
@@ -268,14 +293,29 @@ def _given_back_on_error(target: Target, claim: Claim, *, is_append: bool) -> It
     try:
         yield
     except BaseException:
-        # What the caller needs to see is what failed first.
-        with suppress(StoreError, OSError), target.locked() as part:
-            is_last = is_append and part.journal_header.n_reserved == claim.end
-            # An interrupt may have come after the commit.
-            if is_last and part.are_free(claim.start, claim.end):
-                claim.file.close()  # or the next one to take the rows would find them locked
-                part.set_reserved(claim.start)
+        if is_append:
+            # What the caller needs to see is what failed first.
+            with suppress(StoreError, OSError):
+                _give_back(target, claim)
         raise
+
+
+@whole
+def _give_back(target: Target, claim: Claim) -> None:
+    """Unreserve the rows of a claim, if they are still the last."""
+    with target.locked() as part:
+        is_last = part.journal_header.n_reserved == claim.end
+        # An interrupt may have come after the commit.
+        if is_last and part.are_free(claim.start, claim.end):
+            claim.file.close()  # or the next one to take the rows would find them locked
+            part.set_reserved(claim.start)
+
+
+@whole
+def asked(store: Writable, ask: Callable[[], Result]) -> Result:
+    """Ask for something while holding the lock of a store."""
+    with store.locked():
+        return ask()
 
 
 def _kind_of_put(part: Session, start: int, end: int, *, is_chosen: bool = False) -> int:

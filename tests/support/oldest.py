@@ -1,0 +1,22 @@
+"""Print the oldest releases that pyproject.toml allows, for pip: ``python tests/support/oldest.py``."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+# Extras of those who use the package; what tests need besides may be new.
+EXTRAS = ("fast", "zstd", "pandas", "h5")
+
+
+def oldest() -> list[str]:
+    """Return a requirement for each package with a lower bound, and for no other release."""
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(line for name in EXTRAS for line in extras[name])]
+    return [re.sub(r">=\s*([\d.]+)", r"==\1", line) for line in wanted]
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join([*oldest(), ""]))
