@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import ptrarray
 from ptrarray.writer import store_of
 from tests.support.crash_workloads import ints
@@ -74,8 +77,9 @@ def filled_late(story: Story) -> None:
     story.write(other, d=ints(2))
     for name, block, some in zip("xy", blocks, rows, strict=True):
         after = story.now | {name: some.tobytes()}
-        story.commit(lambda block=block: block.__exit__(None, None, None), after)
-        story.write(other, **{f"after_{name}": ints(2, ord(name))})
+        story.commit(partial(block.__exit__, None, None, None), after)
+        one: Any = {f"after_{name}": ints(2, ord(name))}
+        story.write(other, None, **one)
 
 
 def points(story: Story) -> None:

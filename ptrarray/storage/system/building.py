@@ -21,6 +21,8 @@ from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File, Rights, SyncError
 from ptrarray.storage.system.lock import lock_whole, try_lock_whole
 
+_ATTEMPTS = 100
+
 Taken = Callable[[Path], Exception]  # makes the error for a path where there is something
 
 
@@ -36,22 +38,36 @@ def _built_beside(path: Path, make: Callable[[Path], File]) -> Iterator[tuple[Pa
     And before, what others have left there. What fails meanwhile names the path itself.
     """
     _remove_leftovers(path)
-    building = beside(path)
+    building, file = _locked(path, make)
     try:
-        with make(building) as file:
-            with suppress(OSError):  # without locks, nobody can tell what is a leftover
-                lock_whole(file)
-            if files.exists(building):
-                yield building, file
-                return
+        with file:
+            yield building, file
     except Exception as error:
         _put_name(error, building, path)
         raise
     finally:
         files.remove_tree(building)
-    # Somebody took it for a leftover before it was locked. Names are never used twice.
-    with _built_beside(path, make) as built:
-        yield built
+
+
+def _locked(path: Path, make: Callable[[Path], File]) -> tuple[Path, File]:
+    """Make something next to a path and lock it; anew if it was taken for a leftover before that."""
+    n_left = _ATTEMPTS
+    while True:
+        n_left -= 1
+        building = beside(path)  # no name is used twice
+        try:
+            file = make(building)
+            with suppress(OSError):  # without locks, nobody can tell what is a leftover
+                lock_whole(file)
+            if files.exists(building) or not n_left:
+                return building, file
+            file.close()
+        except Exception as error:
+            files.remove_tree(building)
+            is_removed = isinstance(error, FileNotFoundError) and files.is_directory(path.parent)
+            if not is_removed or not n_left:
+                _put_name(error, building, path)
+                raise
 
 
 def _remove_leftovers(path: Path) -> None:
