@@ -1,4 +1,4 @@
-"""The machine starts anew, or seems to, with all that was written: nothing committed is lost.
+"""The machine starts anew after rows were changed in place: nothing committed is lost.
 
 A restart and a power cut look the same to whoever comes after: another boot id, and commits that
 were never flushed. Which it was, the checksums of their rows tell, unless somebody has changed the
@@ -10,8 +10,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -20,71 +18,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import ptrarray
 from ptrarray import PointerArrayWriter
-from ptrarray.storage.store.content import Content
+from ptrarray.intake.batch import Batch
 from ptrarray.storage.system import lock
-from tests.support.checks import check_same_elements
+from ptrarray.storage.writing.space import Claim
+from tests.support.checks import ints
 from tests.support.processes import FORK
-from tests.support.story import booted, hidden
+from tests.support.restarts import (
+    STORES,
+    Array,
+    Values,
+    check,
+    check_content,
+    count_syncs,
+    ended,
+    fill,
+    value,
+)
+from tests.support.story import booted
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
-Array = NDArray[Any]
-Values = dict[str, Array]
-
-STORES: dict[str, dict[str, Any]] = {
-    "rows": {"dtype": "i4"},
-    "masked": {"dtype": "f8", "masked": True},
-    "shaped": {"dtype": "f4", "row_shape": None, "masked": True},
-    "mixed": {"dtype": None, "masked": True},
-    "shards": {"dtype": "f8", "shard_size": "6kB"},
-}
 each_kind = pytest.mark.parametrize("kind", STORES)
-
-
-def value(kind: str, n: int) -> Array:
-    if kind in ("masked", "mixed"):
-        return hidden((n % 7 + 1,), n)
-    if kind == "shaped":
-        return np.ma.MaskedArray(np.full((n % 3 + 1, 2), n, "f4"), n % 2 == 0)
-    return np.full(n % 7 + 1, n, STORES[kind]["dtype"])
-
-
-def fill(writer: PointerArrayWriter, kind: str, prefix: str, n_arrays: int) -> Values:
-    """Commit arrays one by one; return them."""
-    arrays = {f"{prefix}{n}": value(kind, n) for n in range(n_arrays)}
-    for name, array in arrays.items():
-        writer[name] = array
-    return arrays
-
-
-def check(path: Path, expected: Values) -> None:
-    """Check what is there on another boot, before a writer comes, after it, and after the next."""
-    expected = {**expected}
-    for boot in (2, 3):
-        with booted(boot):
-            for backend in ("mmap", "pread"):
-                check_content(path, expected, backend)
-            with ptrarray.append(path) as writer:
-                new = next(iter(expected.values()))
-                writer[f"after {boot}"] = expected[f"after {boot}"] = new
-            check_content(path, expected, "mmap")
-
-
-def check_content(path: Path, expected: Values, backend: Any) -> None:
-    with ptrarray.open(path, backend=backend) as store:
-        assert sorted(store) == sorted(expected)
-        for name, array in expected.items():
-            check_same_elements(store[name], array)
-
-
-def ended(*objects: Any) -> None:
-    """Let writers go as they do when their process ends without closing them."""
-    for writer in objects:
-        writer._opened.release()
-    gc.collect()
 
 
 def halve(array: Array) -> None:
@@ -315,7 +271,7 @@ def test_what_a_refresh_brings_may_be_changed(path: Path) -> None:
         store["a"][...] = 7
         writer["later"] = [3]
         ended(writer)
-        check(path, {"a": np.array([7, 7], "i4"), "later": np.array([3], "i4")})
+        check(path, {"a": ints(7, 7), "later": ints(3)})
 
 
 def test_rows_that_are_not_there_are_missed_without_a_checksum(path: Path) -> None:
@@ -352,6 +308,67 @@ def test_a_file_system_that_cannot_tell_who_lives(
         assert {*ptrarray.open(path)} == {"x", "y"}
 
 
+@pytest.mark.parametrize("is_large", [True, False], ids=["large", "allocated"])
+def test_rows_that_a_view_has_before_they_are_committed(
+    path: Path, monkeypatch: pytest.MonkeyPatch, is_large: bool
+) -> None:
+    """For others were committed behind them, while they were written."""
+    writer = ptrarray.create(path, dtype="i4")
+    stores = []
+
+    def meanwhile() -> None:
+        other = ptrarray.append(path)
+        other["behind"] = [1]
+        ended(other)
+        stores.append(ptrarray.open(path, "r+"))
+
+    if is_large:
+        claimed = Claim.write
+
+        def write(claim: Claim, batch: Batch) -> None:
+            claimed(claim, batch)
+            meanwhile()
+
+        monkeypatch.setattr(Claim, "write", write)
+        writer["x"] = np.zeros(20_000, "i4")
+    else:
+        with writer.allocate("x", 20_000):
+            meanwhile()
+    stores[0].rows[:20_000] = 7
+    writer["later"] = [3]
+    ended(writer)
+    check(path, {"x": np.full(20_000, 7, "i4"), "behind": ints(1), "later": ints(3)})
+
+
+def test_new_rows_wait_for_no_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody who has rows mapped has them; nor does one more name wait."""
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer["a"] = [1, 2, 3]
+        ptrarray.checkpoint(path)
+        syncs = count_syncs(monkeypatch)
+        with ptrarray.open(path, "r+") as store:  # all is on the disk
+            writer["next"] = [4]
+            writer["large"] = np.zeros(20_000, "i4")
+            writer.point("p", 0, 2)
+            writer.meta["a"] = {"k": 1}
+            assert syncs == []
+            writer.write({"b": [5]}, start=30_000)
+            assert syncs == [str(path / "data.bin")]
+            assert store["a"].tolist() == [1, 2, 3]
+
+
+def test_rows_of_a_deleted_array_that_a_view_has(path: Path) -> None:
+    writer = ptrarray.create(path, dtype="i4")
+    writer.write({"z": [1, 2, 3], "y": [4]})
+    view = ptrarray.open(path, "r+")["z"]
+    del writer["z"]
+    writer.write({"x": [5, 6]}, start=1)
+    view[...] = 7
+    writer["later"] = [8]
+    ended(writer)
+    check(path, {"x": ints(7, 7), "y": ints(4), "later": ints(8)})
+
+
 def change_when_told(rows: Array, told: Connection) -> None:
     told.recv()
     rows[...] = 7
@@ -373,167 +390,4 @@ def test_a_child_of_a_fork_may_change_rows_as_well(path: Path) -> None:
     process.join()
     writer["later"] = [3]
     ended(writer)
-    check(path, {"x": np.array([7, 7], "i4"), "later": np.array([3], "i4")})
-
-
-# another boot id, and no restart ----------------------------------------------------------------------
-
-
-def base_and_writer(path: Path) -> PointerArrayWriter:
-    """Leave commits that were not flushed, and a changed row that nobody noted."""
-    with ptrarray.create(path, dtype="i4") as writer:
-        writer["base"] = [1]
-        writer.flush()
-    writer = ptrarray.append(path)
-    for n, name in enumerate("abcd"):
-        writer[name] = [n]
-    np.memmap(path / "data.bin", "i4", "r+")[1] = 9
-    return writer
-
-
-def test_the_commits_of_a_living_writer_are_not_cut_off(path: Path) -> None:
-    """Two containers that share a store each have a boot id of their own, on one machine."""
-    one = base_and_writer(path)
-    with booted(2):
-        assert list(ptrarray.open(path)) == ["base", *"abcd"]
-        two = ptrarray.append(path)
-        assert list(two) == ["base", *"abcd"]
-        two["e"] = [5]
-    one["f"] = [6]
-    with booted(3), ptrarray.open(path) as store, ptrarray.append(path) as three:
-        assert list(store) == list(three) == ["base", *"abcdef"]
-        three["g"] = [7]
-        store.refresh()
-        assert list(store) == ["base", *"abcdefg"]
-    assert list(one) == list(two) == ["base", *"abcdefg"]
-
-
-def test_what_nobody_noted_is_lost_when_the_last_writer_is_gone(path: Path) -> None:
-    """Else what a power cut had taken would be there."""
-    ended(base_and_writer(path))
-    with booted(2):
-        assert list(ptrarray.open(path)) == ["base"]
-
-
-def test_a_living_writer_goes_on_in_the_data_file_of_a_compaction(path: Path) -> None:
-    one = base_and_writer(path)
-    ptrarray.compact(path)
-    one["e"] = [5]
-    np.memmap(path / "data.2.bin", "i4", "r+")[-1] = 9
-    with booted(2), ptrarray.append(path) as two:
-        assert list(two) == ["base", *"abcde"]
-
-
-def test_the_next_writer_ends_what_a_checkpoint_has_begun(path: Path) -> None:
-    """Also where a living writer shows that there was no restart."""
-    one = base_and_writer(path)
-    session: Any = one._opened
-    with session.locked():
-        session._journal.write_header(session.journal_header._replace(next_generation=9))
-    with booted(2), ptrarray.append(path) as two:
-        assert list(two) == ["base", *"abcd"]
-        session = two._opened
-        assert session.journal_header.next_generation == 0
-
-
-def test_a_writer_that_comes_while_a_reader_looks(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the reader has found is out of date then, and the writer lives."""
-    ended(base_and_writer(path))
-    writers = []
-    real = Content.has_writer.fget
-    assert real is not None
-
-    def has_writer(self: Content) -> Any:
-        monkeypatch.undo()
-        with booted(2):
-            writers.append(ptrarray.append(path))
-            writers[0]["new"] = [1]
-        return real(self)
-
-    monkeypatch.setattr(Content, "has_writer", property(has_writer))
-    with booted(3):
-        assert list(ptrarray.open(path)) == ["base", "new"]
-
-
-@contextmanager
-def judged() -> Iterator[list[int]]:
-    """Count the arrays whose checksum is computed."""
-    found = []
-    real = Content.crc
-
-    def crc(self: Content, start: int, *args: Any) -> int:
-        found.append(start)
-        return real(self, start, *args)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Content, "crc", crc)
-        yield found
-
-
-def test_a_reader_reads_what_is_not_flushed_once(path: Path) -> None:
-    writer = ptrarray.create(path, dtype="i4")
-    writer.flush()
-    fill(writer, "rows", "n", 5)
-    with judged() as found, booted(2):
-        assert len(ptrarray.open(path)) == 5
-        assert not found  # the writer lives
-        ended(writer)
-        store = ptrarray.open(path)
-        assert len(found) == 5
-        store.refresh()
-        assert len(ptrarray.open(path, backend="pread")) == len(store) == 5
-        assert len(found) == 5
-        ptrarray.append(path).close()
-        found.clear()
-        assert len(ptrarray.open(path)) == 5
-        assert not found  # the writer has put an end to it
-
-
-def test_what_was_read_once_is_read_again_when_it_has_changed(path: Path) -> None:
-    writer = ptrarray.create(path, dtype="i4")
-    fill(writer, "rows", "n", 5)
-    ended(writer)
-    data = np.memmap(path / "data.bin", "i4", "r+")
-    with booted(2):
-        for n_left in (5, 4, 3):
-            assert len(ptrarray.open(path)) == n_left
-            data[n_left * (n_left - 1) // 2] += 1  # in the last that is left
-            os.utime(path / "data.bin", ns=(0, n_left))  # the clock may not have gone on
-
-
-REAL = """
-import sys
-import ptrarray
-path, *names = sys.argv[1:]
-with ptrarray.append(path) as writer:
-    print(*writer)
-    for name in names:
-        writer[name] = [1]
-"""
-
-
-def test_a_real_boot_id(path: Path, tmp_path: Path) -> None:
-    """As a container has it, in a mount namespace."""
-    one = base_and_writer(path)
-    other = tmp_path / "boot_id"
-    other.write_text("01234567-89ab-cdef-0123-456789abcdef\n", "ascii")
-
-    def in_another_boot(*names: str) -> str:
-        mount = f"mount --bind {other} /proc/sys/kernel/random/boot_id"
-        command = ["unshare", "-m", "sh", "-c", f'{mount} || exit 77; exec "$@"', "sh"]
-        command += [sys.executable, "-c", REAL, str(path), *names]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        if done.returncode in (1, 77) and "Traceback" not in done.stderr:
-            pytest.skip(f"no mount namespaces here: {done.stderr.strip()}")
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    try:
-        assert in_another_boot("e") == "base a b c d"
-    except FileNotFoundError as error:
-        pytest.skip(f"no mount namespaces here: {error}")
-    one["f"] = [1]
-    assert list(one) == ["base", *"abcdef"]
+    check(path, {"x": ints(7, 7), "later": ints(3)})

@@ -14,7 +14,7 @@ from ptrarray.format import journal as journal_format
 from ptrarray.format.attrs import checked
 from ptrarray.format.entries import Entry
 from ptrarray.format.index import IndexHeader
-from ptrarray.format.journal import HashedRecord
+from ptrarray.format.journal import PUT, HashedRecord
 from ptrarray.format.names import hash_all
 from ptrarray.intake.batch import Batch
 from ptrarray.rows.pointers import Runs
@@ -74,7 +74,7 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
             target.check_new(batch.names, batch.hashes)
         if start is None and nbytes <= _SMALL_NBYTES:
             part.content.write(part.content.data, batch, first)
-            kind = _kind_of_put(part, first)
+            kind = PUT if first >= part.index.header.n_rows else _kind_of_put(part, first, end)
             target.commit(batch.records(first, part.seed, kind), n_reserved)
             return first + target.first_row, end + target.first_row
         name = batch.names[0] if batch.names else b""
@@ -88,7 +88,7 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
         with target.locked() as part:
             if not overwrite and target.version != checked_version:
                 target.check_new(batch.names, batch.hashes)
-            kind = _kind_of_put(part, first, is_chosen=start is not None)
+            kind = _kind_of_put(part, first, end, is_chosen=start is not None)
             target.commit(batch.records(first, part.seed, kind), n_reserved)
     return first + target.first_row, end + target.first_row
 
@@ -150,7 +150,7 @@ def _filled(target: Target, expected: Expected, entry: Entry, n_reserved: int) -
     with target.locked() as part:
         if not expected.overwrite:
             target.check_new(expected.names, expected.hashes)
-        kind = _kind_of_put(part, entry.start)
+        kind = _kind_of_put(part, entry.start, n_reserved)
         target.commit(*_to_commit(part, kind, [entry], n_reserved))
 
 
@@ -318,24 +318,26 @@ def asked(store: Writable, ask: Callable[[], Result]) -> Result:
         return ask()
 
 
-def _kind_of_put(part: Session, start: int, *, is_chosen: bool = False) -> int:
-    """Return the kind of record for rows from `start` on, which have been written. Under the lock.
+def _kind_of_put(part: Session, start: int, end: int, *, is_chosen: bool = False) -> int:
+    """Return the kind of record for rows that have been written. Under the lock.
 
     After a restart their checksum shows whether a power cut has taken them,
     unless somebody changes them through a mapping. So where somebody may, they
     are on the disk before there is a record, and it is not judged by them.
     """
-    # Rows that the store itself chose are new, but for those that it was made with.
-    is_new = not is_chosen and start >= part.index.header.n_rows
+    # Rows that the store itself chose are new, but for those that it was made with, and those
+    # before others that were committed while these were written.
+    is_last = not is_chosen and part.journal_header.n_reserved <= end
+    is_new = is_last and start >= part.index.header.n_rows
     if is_new or not part.content.may_be_changed:
-        return journal_format.PUT
+        return PUT
     part.sync_rows()
     return journal_format.PUT_UNJUDGED
 
 
 def _kind_again(entry: Entry) -> int:
     """Return the kind of a record about rows that an earlier one, or the index, has already."""
-    return journal_format.UNJUDGED[journal_format.POINT if entry.pointed else journal_format.PUT]
+    return journal_format.UNJUDGED[journal_format.POINT if entry.pointed else PUT]
 
 
 def _to_commit(
