@@ -62,7 +62,7 @@ def test_interrupted(step: Step, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["write", "allocate"])
 def test_interrupted_where_locks_are_taken(name: str, tmp_path: Path) -> None:
-    check_interrupted(PLAIN[name], tmp_path, 80, MODULES)
+    check_interrupted(PLAIN[name], tmp_path, 40, MODULES)
 
 
 @pytest.mark.slow
