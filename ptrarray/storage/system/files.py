@@ -9,21 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from errno import (
-    EINVAL,
-    ELOOP,
-    ENOENT,
-    ENOSYS,
-    ENOTDIR,
-    ENXIO,
-    EOPNOTSUPP,
-    EPERM,
-    EXDEV,
-)
+from errno import EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM, EXDEV
 from fcntl import ioctl
-from functools import cache
+from functools import cache, partial
+from operator import methodcaller
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any, NamedTuple, Self
@@ -100,13 +91,14 @@ class File:
             # noting its number.
             numbers.extend(map(os.open, [self.path], [flags], [0o666]))
             self.fd = numbers[0]
-            _OPEN.add(self)
             if not flags & os.O_DIRECTORY:
                 self.as_opened = self.stat()
                 if not S_ISREG(self.as_opened.st_mode):
                     raise _not_a_file(self.path)
                 if like is not None:
                     give_rights(self.fd, self.as_opened, like)
+            reference = _Reference(self, methodcaller("close"))
+            close = partial(os.close, self.fd)
         except BaseException as error:
             self.fd = -1
             if numbers:
@@ -114,12 +106,15 @@ class File:
             elif isinstance(error, OSError):
                 raise _explained(error, self.path) from error
             raise
+        # No calls from here on, so nothing interrupts this.
+        reference.close = close
+        _OPEN[self.fd] = self._reference = reference
         self.start_byte = 0
         self._nbytes: int | None = None
 
     def keep_in_child(self) -> None:
         """Stay open in children of a fork: for files that are only read, and never locked."""
-        _OPEN.discard(self)
+        self._reference.stays_in_child = True
 
     def narrow(self, start_byte: int, nbytes: int) -> None:
         """Be only a part of the file from now on, for reading: bytes count from its start."""
@@ -149,11 +144,9 @@ class File:
 
     def close(self) -> None:
         """Close the file, if it is open."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
+        if self.fd >= 0:
+            fd, self.fd, self._reference.close = self.fd, -1, bool
             os.close(fd)
-
-    __del__ = close
 
     def pread(self, nbytes: int, start_byte: int) -> bytes:
         """Read up to `nbytes`; fewer only at the end of the file."""
@@ -347,13 +340,27 @@ def _bytes_of(buffer: Buffer) -> memoryview:
     return memoryview(flat).cast("B")
 
 
-_OPEN: weakref.WeakSet[File] = weakref.WeakSet()
+class _Reference(weakref.ref[File]):
+    """Closes the file that it refers to when that is forgotten.
+
+    Not by code in Python, in which a handler of a signal might raise: what is raised while an
+    object goes is dropped, and the file would stay open.
+    """
+
+    close: Callable[[], object] = bool
+    stays_in_child = False
+
+
+# By their numbers, so that there are never more than were open at a time.
+_OPEN: dict[int, _Reference] = {}
 
 
 def _close_all_in_child() -> None:
-    for file in list(_OPEN):
+    for reference in list(_OPEN.values()):
+        file = reference()
         with suppress(OSError):  # one that cannot be closed must not keep the others open
-            file.close()
+            if file is not None and not reference.stays_in_child:
+                file.close()
 
 
 os.register_at_fork(after_in_child=_close_all_in_child)

@@ -308,7 +308,9 @@ def _give_back(target: Target, claim: Claim) -> None:
         # An interrupt may have come after the commit.
         if is_last and part.are_free(claim.start, claim.end):
             claim.file.close()  # or the next one to take the rows would find them locked
-            part.set_reserved(claim.start)
+            # After a second Ctrl-C, the thread that writes them may still be at it.
+            with Claim(part.content, claim.start, claim.end, ""):
+                part.set_reserved(claim.start)
 
 
 @whole

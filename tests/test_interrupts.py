@@ -1,0 +1,175 @@
+"""Ctrl-C, or any handler of a signal that raises, at any step of a writer."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import multiprocessing
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import ptrarray
+from ptrarray.storage.system.files import CHANGE, File
+from ptrarray.storage.system.lock import try_lock_range
+from tests import test_faults, test_shards_faults
+from tests.support.checks import open_descriptors
+from tests.support.disk import materialise
+from tests.support.failing import BEFORE, LARGE, A, B, Step, Writer
+from tests.support.interrupted_workers import interrupted
+from tests.support.interrupts import Interrupts
+from tests.support.story import look
+
+NAME = "store.ptr"
+# Where locks are taken and let go, and what is known of the store is kept.
+MODULES = ("/lock.py", "/session.py", "/recent.py", "/space.py")
+
+
+def open_and_close(writer: Writer) -> None:
+    ptrarray.append(writer.path).close()
+
+
+def iterate(writer: Writer) -> None:
+    assert sorted(dict(writer.items())) == sorted(writer.pointers)
+
+
+MORE = {
+    "reserve": Step(lambda w: w.reserve(10)),
+    "open": Step(open_and_close),
+    "iterate": Step(iterate),
+    "meta": Step(lambda w: w.meta.__setitem__("a", {}), BEFORE),
+}
+PLAIN = test_faults.STEPS | MORE
+SHARDS = {
+    name: step._replace(tree=test_shards_faults.prepared)
+    for name, step in test_shards_faults.STEPS.items()
+}
+CASES = [
+    pytest.param(step, id=f"{kind}-{name}")
+    for kind, steps in (("plain", PLAIN), ("shards", SHARDS))
+    for name, step in steps.items()
+]
+
+
+@pytest.mark.parametrize("step", CASES)
+def test_interrupted(step: Step, tmp_path: Path) -> None:
+    check_interrupted(step, tmp_path, 4)
+
+
+@pytest.mark.parametrize("name", ["write", "allocate"])
+def test_interrupted_where_locks_are_taken(name: str, tmp_path: Path) -> None:
+    check_interrupted(PLAIN[name], tmp_path, 40, MODULES)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("step", CASES)
+def test_interrupted_everywhere(step: Step, tmp_path: Path) -> None:
+    check_interrupted(step, tmp_path, None)
+
+
+@pytest.mark.parametrize("shard_size", [None, "200kB"], ids=["plain", "shards"])
+def test_timer(shard_size: str | None, tmp_path: Path) -> None:
+    check_timer(shard_size, tmp_path, 30)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("shard_size", [None, "200kB"], ids=["plain", "shards"])
+def test_timer_again_and_again(shard_size: str | None, tmp_path: Path) -> None:
+    check_timer(shard_size, tmp_path, 3000)
+
+
+def check_timer(shard_size: str | None, folder: Path, n_interrupts: int) -> None:
+    """Let the system itself interrupt a process, wherever it is."""
+    path = folder / NAME
+    with ptrarray.create(path, dtype="i4", shard_size=shard_size) as writer:
+        writer.write({f"first{i}": [i] for i in range(5)})
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    args = (path, n_interrupts, n_interrupts, sender)
+    process = context.Process(target=interrupted, args=args)
+    process.start()
+    sender.close()
+    wrong, names = receiver.recv()
+    process.join()
+    assert (process.exitcode, wrong) == (0, [])
+    with ptrarray.open(path) as store:
+        assert sorted(store) == sorted(names)
+        store.verify()
+
+
+def check_interrupted(
+    step: Step, folder: Path, n_samples: int | None, modules: tuple[str, ...] = ("",)
+) -> None:
+    with writing(folder / "counted", step) as writer:
+        counted = Interrupts()
+        counted.run(partial(step.call, writer))
+    steps = sorted(counted.places(modules))
+    if n_samples is not None and n_samples < len(steps):
+        steps = sorted(random.Random(1).sample(steps, n_samples))
+    for at in steps:
+        interrupts = Interrupts(at)
+        try:
+            check_one(step, folder / str(at), interrupts)
+        except BaseException as error:
+            error.add_note(f"interrupted at step {at}: {interrupts.where}")
+            raise
+
+
+def check_one(step: Step, folder: Path, interrupts: Interrupts) -> None:
+    with writing(folder, step) as writer:
+        path = Path(writer.path)
+        interrupts.run(partial(step.call, writer))
+        check_let_go(path)
+        found = look(path)
+        assert found in (BEFORE, step.after) or not step.is_one
+        check_goes_on(writer, path)
+    gc.collect()
+    assert open_descriptors(folder) == []
+
+
+def check_let_go(path: Path) -> None:
+    """Check that nobody holds a lock of a store."""
+    for journal in path.rglob("journal.msgpack"):
+        with File(journal, CHANGE) as file:
+            fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    gc.collect()
+    for data in path.rglob("data*.bin"):
+        with File(data, CHANGE) as file:
+            assert try_lock_range(file, 0, 2**62), data
+
+
+def check_goes_on(writer: Writer, path: Path) -> None:
+    """Check that the same writer goes on, and knows all names."""
+    with ptrarray.open(path) as store:
+        names = {name: store[name].copy() for name in store}
+    try:
+        assert len(writer) == len(names)
+    except ptrarray.StoreError as error:
+        if "replaced by another" in str(error):
+            return
+        raise
+    for name in names:
+        with pytest.raises(ptrarray.DuplicateNameError):
+            writer.write({name: A})
+    writer.write({"new": A, "large": LARGE})
+    ptrarray.compact(path)
+    writer["last"] = B
+    del writer["new"]
+    with ptrarray.open(path) as store:
+        store.verify()
+        found = {name: store[name].tobytes() for name in store}
+    expected = names | {"large": LARGE, "last": B}
+    assert found == {name: array.tobytes() for name, array in expected.items()}
+
+
+@contextmanager
+def writing(folder: Path, step: Step) -> Iterator[Writer]:
+    materialise(step.tree(), folder)
+    with ptrarray.append(folder / NAME) as writer:
+        yield writer
