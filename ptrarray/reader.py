@@ -27,7 +27,7 @@ from ptrarray.storage.shards.upkeep import check_any
 from ptrarray.storage.store.opened import Closed, Opened
 from ptrarray.storage.store.snapshot import locate_found
 from ptrarray.storage.system.advice import prefetch
-from ptrarray.storage.system.mapping import Backend, Mode
+from ptrarray.storage.system.mapping import Backend, CannotMapError, Mode
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.session import Session
 from ptrarray.storage.writing.transactions import unknown
@@ -92,6 +92,16 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     array([4., 5.], dtype=float32)
     """
     return PointerArray(path, mode, backend)
+
+
+def open_readable(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
+    """Open a store, with the backend ``pread`` where its files cannot be mapped."""
+    try:
+        return open(path, mode)
+    except CannotMapError:
+        if mode == "r+":
+            raise
+        return open(path, mode, "pread")
 
 
 class PointerArray(Mapping[str, Array]):

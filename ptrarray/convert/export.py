@@ -15,7 +15,7 @@ from ptrarray.convert.report import Failure, Report
 from ptrarray.errors import BadInputError
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
-from ptrarray.reader import open as open_store
+from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.system import building
 
 Store = str | os.PathLike[str] | PointerArray

@@ -22,7 +22,7 @@ from ptrarray.jobs.worker import Report as ChunkReport
 from ptrarray.jobs.worker import Task, summarize
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
-from ptrarray.reader import open as open_store
+from ptrarray.reader import open_readable as open_store
 from ptrarray.writer import append
 
 

@@ -85,8 +85,8 @@ def _chained(parts: Sequence[AnyRows]) -> AnyRows:
     return parts[0] if len(parts) == 1 else ChainedRows(parts)
 
 
-def load_any(directory: Path, mode: Mode, backend: Backend = "mmap") -> Opened:
-    """Open a store, of shards or not, with its rows mapped."""
+def load_any(directory: Path, mode: Mode, backend: Backend | None = None) -> Opened:
+    """Open a store, of shards or not, with its rows mapped; without a backend, as it can be."""
     if is_sharded(directory):
         return load_shards(open_shards(directory, backend), mode)
     return load(open_snapshot(directory, backend), mode)

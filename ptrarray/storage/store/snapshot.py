@@ -306,7 +306,7 @@ class StoreSnapshot:
                 raise
             overlay = None  # of another store by now
         if overlay is None or not self._is_in_place():
-            return open_snapshot(self.directory, self.index.backend)
+            return open_snapshot(self.directory, self.index.asked_backend)
         return (
             self if overlay is self.overlay else StoreSnapshot(self.directory, self.index, overlay)
         )
@@ -330,8 +330,10 @@ def _read_only(column: Int64s) -> Int64s:
     return column
 
 
-def open_snapshot(directory: Path, backend: Backend = "mmap") -> StoreSnapshot:
+def open_snapshot(directory: Path, backend: Backend | None = None) -> StoreSnapshot:
     """Read the names and pointers of a store that other processes may be changing.
+
+    Without a backend, maps what can be mapped, and reads what cannot.
 
     Raises
     ------

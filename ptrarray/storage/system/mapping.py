@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import math
 import mmap
+import sys
+from errno import EACCES, EINVAL, ENODEV, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 
 from ptrarray.format.index import corrupt
-from ptrarray.rows.types import Array, UInt8s
+from ptrarray.rows.types import Array
 from ptrarray.storage.system.files import CHANGE, READ, File
 
 Mode = Literal["r", "r+", "c"]
 Backend = Literal["mmap", "pread"]
 MappedBytes = mmap.mmap | bytes
+
+_ACCESS = {"r": mmap.ACCESS_READ, "r+": mmap.ACCESS_WRITE, "c": mmap.ACCESS_COPY}
+# Before Python 3.13 a mapping keeps a descriptor of its own, to be resized.
+_WITHOUT_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+# Errors of file systems that map no files, of files sealed against it, and of memory limits.
+_CANNOT_MAP = {EACCES, EINVAL, ENODEV, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM}
+
+
+class CannotMapError(OSError):
+    """A file that can be read, and not be mapped."""
 
 
 def map_file(file: File, nbytes: int = 0) -> MappedBytes:
@@ -23,15 +35,17 @@ def map_file(file: File, nbytes: int = 0) -> MappedBytes:
 
     What cannot be mapped, as there is nothing or too little, is ``b""``. Of a
     part of a file, this maps what is before it, too.
+
+    Raises
+    ------
+    CannotMapError
+        If the system does not map it.
     """
     if file.nbytes < max(nbytes, 1):
         return b""
     if file.start_byte:
         nbytes = file.start_byte + (nbytes or file.nbytes)
-    try:
-        return mmap.mmap(file.fd, nbytes, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise file.named(error) from error
+    return _map(file, nbytes, mmap.ACCESS_READ)
 
 
 def map_rows(
@@ -76,34 +90,24 @@ def map_rows(
             return rows
         check_size(file.path, nbytes, start + n_rows, width)
         at_byte, n_bytes = first_byte + start * width, n_rows * width
-        try:
-            flat: UInt8s = np.memmap(_Opened(file), np.uint8, mode, at_byte, n_bytes)  # type: ignore[call-overload]
-        except OSError as error:
+        skipped = at_byte % mmap.ALLOCATIONGRANULARITY
+        mapped = _map(file, skipped + n_bytes, _ACCESS[mode], at_byte - skipped)
+    # What numpy.memmap does, which takes ten calls to open a file, and keeps it open.
+    flat: Any = np.ndarray.__new__(np.memmap, (n_bytes,), np.uint8, mapped, skipped)
+    flat._mmap, flat.offset, flat.mode, flat.filename = mapped, at_byte, mode, file.path
+    raw: Array = flat.view(np.ndarray)
+    return raw.view(dtype).reshape(n_rows, *row_shape)
+
+
+def _map(file: File, nbytes: int, access: int, offset: int = 0) -> mmap.mmap:
+    """Map some bytes of a file, from a multiple of the size of a page on."""
+    try:
+        return mmap.mmap(file.fd, nbytes, access=access, offset=offset, **_WITHOUT_DESCRIPTOR)
+    except OSError as error:
+        if error.errno not in _CANNOT_MAP:
             raise file.named(error) from error
-    return flat.view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
-
-
-class _Opened:
-    """What `numpy.memmap` asks of a file that is open; opening one itself takes it ten calls."""
-
-    def __init__(self, file: File) -> None:
-        self.name = file.path
-        self._file = file
-
-    def read(self) -> NoReturn:
-        """Tell numpy by being there that this is an open file."""
-        raise NotImplementedError
-
-    def seek(self, *_: int) -> None:
-        """Go to the end, which is where it looks for the size."""
-
-    def tell(self) -> int:
-        """Return the size of the file."""
-        return self._file.as_opened.st_size
-
-    def fileno(self) -> int:
-        """Return the descriptor of the file."""
-        return self._file.fd
+        why = f'{error.strerror}: it cannot be mapped; open(…, backend="pread") reads it without'
+        raise CannotMapError(error.errno, why, file.path) from error
 
 
 def check_size(path: str, nbytes: int, n_rows: int, width: int) -> None:
