@@ -76,8 +76,8 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     A store of shards opens each shard, and reads the commits of each twice, so
     that all are of one moment. Looking up a name takes about 0.25 microseconds
     for each shard. Each shard keeps two file descriptors open, three with
-    masks, one with ``backend="pread"``: raise ``ulimit -n`` for more shards
-    than it allows.
+    masks, and none on Python 3.13 and later unless the backend is ``"pread"``:
+    raise ``ulimit -n`` for more shards than it allows.
 
     With the backend ``"pread"`` nothing is mapped. The index is read whole, so
     opening takes time and memory for the names and about 45 bytes for each.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EMFILE
 from pathlib import Path
 
 from ptrarray.errors import StoreError, StoreNotFoundError
@@ -78,6 +81,24 @@ class Marker:
 def is_sharded(directory: Path) -> bool:
     """Tell whether there is a store of shards, damaged or not."""
     return files.is_file(directory / marks.FILE_NAME)
+
+
+@contextmanager
+def explaining_descriptors(marker: Marker, n_shards: int) -> Iterator[None]:
+    """Have the error for too many open files say how many shards there are, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != EMFILE:
+            raise
+        n_files = n_shards * (3 if marker.header.layout.masked else 2) + 1
+        raise OSError(
+            EMFILE,
+            f"{str(error.strerror).partition(':')[0]}: the {n_shards} shards take up to {n_files} "
+            f"descriptors, and this process may have {files.descriptor_limit()}: raise the limit "
+            "(ulimit -n, or resource.setrlimit in Python), or make larger shards (shard_size)",
+            str(marker.directory),
+        ) from error
 
 
 def remove_leftovers(marker: Marker) -> None:

@@ -16,7 +16,7 @@ from ptrarray.format.layouts import MIXED
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
-from ptrarray.storage.shards.marker import is_sharded
+from ptrarray.storage.shards.marker import explaining_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
 from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
@@ -106,7 +106,10 @@ def load_shards(
     """
     known = previous.stores if previous else ()
     while True:
-        with suppress(FileNotFoundError):  # the store was replaced
+        with (
+            suppress(FileNotFoundError),  # the store was replaced
+            explaining_descriptors(snapshot.marker, len(snapshot.shards)),
+        ):
             pairs = zip(snapshot.shards, chain(known, repeat(None)), strict=False)
             known = tuple(load(shard, mode, opened) for shard, opened in pairs)
             shards = [opened.snapshot for opened in known]

@@ -18,7 +18,7 @@ from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.shards.finder import Finder, without
-from ptrarray.storage.shards.marker import Marker
+from ptrarray.storage.shards.marker import Marker, explaining_descriptors
 from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest, open_snapshot
 from ptrarray.storage.system.mapping import Backend
 
@@ -246,13 +246,15 @@ def _collected(
     last, which was read at one moment, has changed since it was read: then all are as they
     were at that moment.
     """
-    found = _read_all(marker, known, len(known) or marker.count(), backend)
-    for _ in range(_SETTLED_ATTEMPTS):
-        again = [read_shard(marker, number, found, backend) for number in range(len(found) - 1)]
-        if all(map(is_, again, found)):
-            break
-        found = _read_all(marker, [*again, found[-1]], len(found), backend)
-    return found
+    n_shards = len(known) or marker.count()
+    with explaining_descriptors(marker, n_shards):
+        found = _read_all(marker, known, n_shards, backend)
+        for _ in range(_SETTLED_ATTEMPTS):
+            again = [read_shard(marker, number, found, backend) for number in range(len(found) - 1)]
+            if all(map(is_, again, found)):
+                break
+            found = _read_all(marker, [*again, found[-1]], len(found), backend)
+        return found
 
 
 def _read_all(

@@ -7,6 +7,7 @@ the n-th call, to record what a power cut could leave, or to count.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import weakref
 from collections.abc import Sequence
@@ -476,6 +477,11 @@ def sync_directory(path: StrPath) -> None:
     """Wait until names made, renamed or removed in a directory are on the disk."""
     with File(path, READ | os.O_DIRECTORY) as directory:
         directory.sync()
+
+
+def descriptor_limit() -> int:
+    """Return how many files this process may have open at a time."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def read_ahead_nbytes(path: StrPath) -> int:
