@@ -14,6 +14,7 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import ExitStack, contextmanager, suppress
+from errno import EMFILE, ENFILE, ENOMEM
 from functools import partial
 from itertools import islice
 from multiprocessing.reduction import ForkingPickler
@@ -123,9 +124,22 @@ def _pool(
             stack.push(partial(_leave_theirs, under_way))
             yield executor
             return
-        own = ProcessPoolExecutor(n_workers, initializer=become_worker)
+        own = _started(n_workers)
         stack.push(partial(_leave_own, own))
         yield own
+
+
+def _started(n_workers: int) -> ProcessPoolExecutor:
+    try:
+        return ProcessPoolExecutor(n_workers, initializer=become_worker)
+    except OSError as error:
+        if error.errno in (EMFILE, ENFILE, ENOMEM):
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.strerror}: worker processes need semaphores, which Linux keeps in /dev/shm. "
+            "Make it writable, or pass an executor= of threads, as ThreadPoolExecutor(4)",
+        ) from error
 
 
 def _leave_theirs(under_way: _Futures, kind: type[BaseException] | None, *_: object) -> None:

@@ -375,7 +375,8 @@ def not_found(directory: Path) -> StoreError:
     missing = [name for name in FILE_NAMES if not files.is_file(directory / name)]
     if len(missing) == 1:
         return corrupt(str(directory / missing[0]), "is missing")
-    why = "there is no such directory"
+    is_link = files.leads_nowhere(directory)
+    why = "it is a link that leads nowhere" if is_link else "there is no such directory"
     if files.is_directory(directory):
         why = f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
     return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))

@@ -381,8 +381,12 @@ def identity(path: StrPath) -> Identity:
 
 def _explained(error: OSError, path: StrPath) -> Exception:
     """Tell what is no file of a store from what is one that cannot be opened."""
-    is_link = error.errno == ELOOP and not _mode(path)
-    return _not_a_file(path) if is_link or isinstance(error, IsADirectoryError) else error
+    if isinstance(error, IsADirectoryError) or (error.errno == ELOOP and not _mode(path)):
+        return _not_a_file(path)
+    if error.errno == ELOOP:
+        why = "is a symbolic link, which is read, and never written through: put the file in its place"
+        return OSError(ELOOP, f"{why}, or link the whole directory of the store", os.fspath(path))
+    return error
 
 
 def _not_a_file(path: StrPath) -> CorruptStoreError:
@@ -396,6 +400,11 @@ def exists(path: StrPath) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def leads_nowhere(path: StrPath) -> bool:
+    """Tell whether there is a link at a path that leads to nothing."""
+    return exists(path) and not _mode(path)
 
 
 def is_file(path: StrPath) -> bool:
