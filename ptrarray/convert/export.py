@@ -22,6 +22,8 @@ Store = str | os.PathLike[str] | PointerArray
 
 MASK = "/.mask"
 _Put = Callable[[str, Any], None]
+# What file systems say to a name: taken, too long, with a character that they do not keep.
+_OF_A_NAME = {errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 
 
 @contextmanager
@@ -56,7 +58,7 @@ def export(store: PointerArray, put: _Put, progress: bool) -> Report:
 
 def raise_if_disk(error: Exception) -> None:
     """Go on only after what is wrong with one name."""
-    if isinstance(error, OSError) and error.errno not in (errno.EEXIST, errno.ENAMETOOLONG):
+    if isinstance(error, OSError) and error.errno not in _OF_A_NAME:
         raise error
 
 
