@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import mmap
 import sys
+from contextlib import suppress
 from errno import EACCES, EINVAL, ENODEV, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from ptrarray.errors import StoreError
 from ptrarray.format.index import corrupt
 from ptrarray.rows.types import Array
+from ptrarray.storage.system import files
 from ptrarray.storage.system.files import CHANGE, READ, File
 
 Mode = Literal["r", "r+", "c"]
@@ -93,10 +96,39 @@ def map_rows(
         skipped = at_byte % mmap.ALLOCATIONGRANULARITY
         mapped = _map(file, skipped + n_bytes, _ACCESS[mode], at_byte - skipped)
     # What numpy.memmap does, which takes ten calls to open a file, and keeps it open.
-    flat: Any = np.ndarray.__new__(np.memmap, (n_bytes,), np.uint8, mapped, skipped)
-    flat._mmap, flat.offset, flat.mode, flat.filename = mapped, at_byte, mode, file.path
+    flat: Any = np.ndarray.__new__(_FileBytes, (n_bytes,), np.uint8, mapped, skipped)
+    flat._mmap, flat.offset, flat.mode, flat.file = mapped, at_byte, mode, file
     raw: Array = flat.view(np.ndarray)
     return raw.view(dtype).reshape(n_rows, *row_shape)
+
+
+class _FileBytes(np.memmap[Any, np.dtype[np.uint8]]):
+    """A mapping whose `filename` joblib sends to other processes, for them to map the file."""
+
+    file: File  # closed by now
+
+    @property
+    def filename(self) -> str:
+        """Path of the file.
+
+        Raises
+        ------
+        StoreError
+            If there is another file at the path, or none: it is not this that others would map.
+        """
+        path = self.file.path
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if files.identity(path) == self.file.identity:
+                return path
+        raise StoreError(
+            f"{path} was replaced since it was opened, as by compact(): other processes cannot map "
+            "what an array shows of it. Take the array again after refresh(), or send a copy",
+            path=path,
+        )
+
+    @filename.setter
+    def filename(self, _: object) -> None:
+        """Take no notice of what numpy sets in an array that it makes."""
 
 
 def _map(file: File, nbytes: int, access: int, offset: int = 0) -> mmap.mmap:
