@@ -66,6 +66,9 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
         If there is no store at `path`.
     CorruptStoreError
         If what is there is damaged or of a newer version.
+    OSError
+        If the system refuses. Where files cannot be mapped, it names the
+        backend ``"pread"``.
 
     Notes
     -----

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from errno import EMFILE
 from pathlib import Path
 
@@ -83,14 +81,9 @@ def is_sharded(directory: Path) -> bool:
     return files.is_file(directory / marks.FILE_NAME)
 
 
-@contextmanager
-def explaining_descriptors(marker: Marker, n_shards: int) -> Iterator[None]:
-    """Have the error for too many open files say how many shards there are, and what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != EMFILE:
-            raise
+def check_descriptors(error: OSError, marker: Marker, n_shards: int) -> None:
+    """Where too many files are open, raise an error that says what shards need, and what to do."""
+    if error.errno == EMFILE:
         n_files = n_shards * (3 if marker.header.layout.masked else 2) + 1
         raise OSError(
             EMFILE,

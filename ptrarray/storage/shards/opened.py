@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from functools import cached_property
 from itertools import chain, repeat
 from operator import is_
@@ -16,7 +15,7 @@ from ptrarray.format.layouts import MIXED
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
-from ptrarray.storage.shards.marker import explaining_descriptors, is_sharded
+from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
 from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
@@ -106,15 +105,17 @@ def load_shards(
     """
     known = previous.stores if previous else ()
     while True:
-        with (
-            suppress(FileNotFoundError),  # the store was replaced
-            explaining_descriptors(snapshot.marker, len(snapshot.shards)),
-        ):
+        try:
             pairs = zip(snapshot.shards, chain(known, repeat(None)), strict=False)
             known = tuple(load(shard, mode, opened) for shard, opened in pairs)
             shards = [opened.snapshot for opened in known]
             if all(map(is_, shards, snapshot.shards)):
                 return OpenedShards(snapshot, known)
+        except FileNotFoundError:
+            pass  # the store was replaced
+        except OSError as error:
+            check_descriptors(error, snapshot.marker, len(snapshot.shards))
+            raise
         later = snapshot.refreshed()
         if later is snapshot:
             raise corrupt(str(snapshot.directory), "has a shard without its data file")

@@ -18,7 +18,7 @@ from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.shards.finder import Finder, without
-from ptrarray.storage.shards.marker import Marker, explaining_descriptors
+from ptrarray.storage.shards.marker import Marker, check_descriptors
 from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest, open_snapshot
 from ptrarray.storage.system.mapping import Backend
 
@@ -247,14 +247,17 @@ def _collected(
     were at that moment.
     """
     n_shards = len(known) or marker.count()
-    with explaining_descriptors(marker, n_shards):
+    try:
         found = _read_all(marker, known, n_shards, backend)
         for _ in range(_SETTLED_ATTEMPTS):
             again = [read_shard(marker, number, found, backend) for number in range(len(found) - 1)]
             if all(map(is_, again, found)):
                 break
             found = _read_all(marker, [*again, found[-1]], len(found), backend)
-        return found
+    except OSError as error:
+        check_descriptors(error, marker, n_shards)
+        raise
+    return found
 
 
 def _read_all(
