@@ -18,7 +18,7 @@ from ptrarray.intake.paths import absolute
 from ptrarray.jobs.run import count_workers, prepare, run_job
 from ptrarray.jobs.worker import FillJob, Task
 from ptrarray.reader import PointerArray
-from ptrarray.reader import open as open_store
+from ptrarray.reader import open_readable as open_store
 from ptrarray.writer import append
 
 

@@ -12,8 +12,7 @@ from ptrarray.intake.paths import absolute
 from ptrarray.storage.lifecycle.packing import write_pack
 from ptrarray.storage.lifecycle.unpacking import unpack_store
 from ptrarray.storage.shards.marker import is_sharded
-from ptrarray.storage.store.opened import load
-from ptrarray.storage.store.snapshot import open_snapshot
+from ptrarray.storage.store.opened import load_readable
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_file
 from ptrarray.storage.system.compressors import CODECS, Codec, at_level, named
@@ -175,7 +174,7 @@ def _pack(store: Path, write: Write, codec: Codec | None, *, progress: bool) -> 
             f"{store} is split into shards: pack each of them, as {store / 'shard-00000.ptr'}",
             path=str(store),
         )
-    state = load(open_snapshot(store), "r")
+    state = load_readable(store)
     if codec is None:
         write_pack(state, write, progress=progress)
         return

@@ -28,7 +28,7 @@ from ptrarray.storage.shards.upkeep import check_any
 from ptrarray.storage.store.opened import Closed, Opened
 from ptrarray.storage.store.snapshot import locate_found
 from ptrarray.storage.system.advice import prefetch
-from ptrarray.storage.system.mapping import Backend, Mode
+from ptrarray.storage.system.mapping import Backend, CannotMapError, Mode
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.session import Session, bring_to_disk
 from ptrarray.storage.writing.transactions import unknown
@@ -67,6 +67,9 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
         If there is no store at `path`.
     CorruptStoreError
         If what is there is damaged or of a newer version.
+    OSError
+        If the system refuses. Where files cannot be mapped, it names the
+        backend ``"pread"``.
 
     Notes
     -----
@@ -78,8 +81,8 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     A store of shards opens each shard, and reads the commits of each twice, so
     that all are of one moment. Looking up a name takes about 0.25 microseconds
     for each shard. Each shard keeps two file descriptors open, three with
-    masks, one with ``backend="pread"``: raise ``ulimit -n`` for more shards
-    than it allows.
+    masks, and none on Python 3.13 and later unless the backend is ``"pread"``:
+    raise ``ulimit -n`` for more shards than it allows.
 
     With the backend ``"pread"`` nothing is mapped. The index is read whole, so
     opening takes time and memory for the names and about 45 bytes for each.
@@ -94,6 +97,16 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     array([4., 5.], dtype=float32)
     """
     return PointerArray(path, mode, backend)
+
+
+def open_readable(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
+    """Open a store, with the backend ``pread`` where its files cannot be mapped."""
+    try:
+        return open(path, mode)
+    except CannotMapError:
+        if mode == "r+":
+            raise
+        return open(path, mode, "pread")
 
 
 class PointerArray(Mapping[str, Array]):

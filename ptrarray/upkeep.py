@@ -7,7 +7,7 @@ import os
 from ptrarray.errors import CorruptStoreError
 from ptrarray.intake.paths import absolute
 from ptrarray.reader import PointerArray
-from ptrarray.reader import open as open_store
+from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.shards import upkeep as sharded_upkeep
 from ptrarray.storage.store.snapshot import not_found

@@ -94,7 +94,7 @@ def test_what_is_made_of_an_array(path: Path) -> None:
     root: Any = x["a"]
     while isinstance(root.base, np.ndarray):
         root = root.base
-    assert type(root) is np.memmap, "so joblib ships it by its file"
+    assert isinstance(root, np.memmap), "so joblib ships it by its file"
 
 
 def test_indices_cannot_be_changed(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -285,6 +287,29 @@ def test_a_name_too_long_for_a_file(tmp_path: Path, out: Path, kind: str) -> Non
     (failure,) = report.failures
     assert failure.source == "x" * 300
     assert "too long" in failure.problem
+
+
+@pytest.mark.parametrize("kind", ["npy", "pickles"])
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EILSEQ])
+def test_a_name_that_a_file_system_refuses(
+    tmp_path: Path, out: Path, kind: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As vfat does with colons, and zfs, set so, with what is no UTF-8."""
+
+    def refusing(path: Path, *arguments: Any, **named: Any) -> Any:
+        if ":" in path.name:
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path, *arguments, **named)
+
+    store = made(tmp_path / "s.ptr", {"a": [1], "b:c": [2], "d": [3]})
+    real = Path.open
+    monkeypatch.setattr(Path, "open", refusing)
+    report = export(kind, store, out)
+    assert report.converted == 2
+    (failure,) = report.failures
+    assert failure.source == "b:c"
+    assert os.strerror(code) in failure.problem
+    assert len([file for file in out.iterdir() if not file.name.startswith(".")]) == 2
 
 
 # Whole or not there -------------------------------------------------------------------------------

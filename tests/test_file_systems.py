@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from errno import EINVAL, EIO, ENOLCK, ENOSPC, ENOSYS, EOPNOTSUPP
+from errno import EINVAL, EIO, ENODEV, ENOLCK, ENOMEM, ENOSPC, ENOSYS, EOPNOTSUPP
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import pytest
 import ptrarray
 from ptrarray import StoreError
 from ptrarray.storage.store import opened
-from ptrarray.storage.system import files, lock
-from tests.support.checks import unchanged
+from ptrarray.storage.system import files, lock, mapping
+from tests.support.checks import check_same_elements, unchanged
 from tests.support.failing import check_named
 from tests.support.mounts import btrfs, mounted, overlay
 from tests.support.processes import FORK, TIMEOUT_SECONDS
@@ -234,3 +235,82 @@ def test_an_error_of_a_lock_names_the_file(path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="Input/output") as caught:
         ptrarray.append(path)
     assert caught.value.filename == str(path / "journal.msgpack")
+
+
+# mappings -----------------------------------------------------------------------------------------
+
+
+class WithoutMappings:
+    """The module `mmap` where files cannot be mapped, or none of more than some bytes."""
+
+    def __init__(self, code: int, limit: int = -1) -> None:
+        self.code = code
+        self.limit = limit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(mmap, name)
+
+    def mmap(self, fd: int, nbytes: int, **options: Any) -> mmap.mmap:
+        if nbytes > self.limit:
+            raise OSError(self.code, os.strerror(self.code))
+        return mmap.mmap(fd, nbytes, **options)
+
+
+KINDS: list[dict[str, Any]] = [
+    {"dtype": "M8[s]"},
+    {"dtype": "i4", "row_shape": 2, "shard_size": 20_000},
+    {"dtype": "f4", "row_shape": None, "masked": True},
+    {"masked": True},
+    {},
+]
+VALUES = np.arange(2000).reshape(-1, 2)
+
+
+def stored(facts: dict[str, Any]) -> np.ndarray[Any, Any]:
+    dtype = np.dtype(facts.get("dtype", "i2"))
+    values = VALUES if facts.get("row_shape", ()) != () or "dtype" not in facts else VALUES[:, 0]
+    values = values.astype(dtype)
+    return np.ma.masked_equal(values, 4) if facts.get("masked") else values
+
+
+@pytest.mark.parametrize("facts", KINDS, ids=str)
+@pytest.mark.parametrize(
+    "double", [WithoutMappings(ENODEV), WithoutMappings(ENOMEM, 5_000)], ids=["none", "large"]
+)
+def test_files_that_cannot_be_mapped(
+    path: Path, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], double: WithoutMappings
+) -> None:
+    """Everything works but a reader that is to map; that one says what to do."""
+    monkeypatch.setattr(mapping, "mmap", double)
+    array = stored(facts)
+    where = {} if "dtype" in facts else {"dtype": array.dtype}
+    shape = array.shape if facts.get("row_shape", ()) is None or not facts.get("dtype") else 1000
+    with ptrarray.create(path, **facts) as writer:
+        for n in range(3):
+            writer[f"a{n}"] = array
+        with writer.allocate("b", shape, **where) as rows:
+            rows[:] = array
+        with suppress(ZeroDivisionError), writer.allocate("c", shape, **where) as rows:
+            rows[:] = 1 // 0
+        for name in ("a1", "b"):
+            check_same_elements(writer[name], array)
+        assert list(writer) == ["a0", "a1", "a2", "b"]
+        writer["a0"] = array
+        del writer["a2"]
+    for call in (ptrarray.verify, ptrarray.checkpoint, ptrarray.compact, ptrarray.verify):
+        call(path)
+    with pytest.raises(OSError, match='backend="pread"') as caught:
+        ptrarray.open(path)
+    assert str(caught.value.filename).startswith(str(path))
+    with ptrarray.open(path, backend="pread") as store:
+        assert sorted(store) == ["a0", "a1", "b"]
+        check_same_elements(store["b"], array)
+    assert ptrarray.repair(path, path.with_name("repaired.ptr")) == []
+    if "shard_size" not in facts:
+        ptrarray.pack(path, path.with_name("a.tar"))
+        ptrarray.unpack(path.with_name("a.tar"), path.with_name("unpacked.ptr"))
+    for mode in ("x", "w"):
+        ptrarray.dump({"x": array}, path.with_name("d.ptr"), mode=mode)
+        check_same_elements(ptrarray.load(path.with_name("d.ptr"))["x"], array)
+    ptrarray.create(path, mode="w", **facts).close()
+    ptrarray.verify(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -229,6 +230,23 @@ def test_goes_on_with_a_store_of_any_layout(path: Path, row_shape: Any) -> None:
     assert fill(path, workers.ramp, ramps(3)) == 3
     with open_store(path) as store:
         assert (len(store), store.masked, store.row_shape) == (3, True, row_shape)
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EROFS, errno.ENOSYS])
+def test_a_system_without_semaphores_is_called_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """What makes the queues of a pool says nothing but an errno."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+    with pytest.raises(OSError, match=r"/dev/shm.*executor=") as caught:
+        fill(path, np.arange, {"a": 1}, progress=False)
+    assert caught.value.errno == code
+    with ThreadPoolExecutor(1) as pool:
+        assert fill(path, np.arange, {"a": 1}, executor=pool, progress=False) == 1
 
 
 def test_refuses_no_processes(path: Path) -> None:

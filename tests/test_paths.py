@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 import ptrarray
-from ptrarray import BadInputError, CorruptStoreError, StoreExistsError, StoreNotFoundError
+from ptrarray import (
+    BadInputError,
+    CorruptStoreError,
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+)
 from tests.support.checks import unchanged
 from tests.support.refusals import make
 
@@ -57,6 +63,19 @@ def test_a_path_that_is_taken_is_left_alone(
         ptrarray.create(path, dtype="i4", mode=mode)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     assert path.is_symlink() == (make_place is make_broken_link)
+
+
+def test_a_link_that_leads_nowhere_is_called_one(path: Path) -> None:
+    ptrarray.create(path.with_name("b.ptr"), dtype="i4").close()
+    make_broken_link(path)
+    for use in (
+        lambda: ptrarray.create(path, dtype="i4"),
+        lambda: ptrarray.repair(path.with_name("b.ptr"), path),
+        lambda: ptrarray.append(path),
+        lambda: ptrarray.open(path),
+    ):
+        with pytest.raises(StoreError, match="is a link that leads nowhere"):
+            use()
 
 
 @pytest.mark.parametrize("make_place", [*PLACES, None])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -194,3 +196,29 @@ def test_a_pool_inherits_a_global_writer_and_a_global_reader(
         "[780 781 782 783 784 785 786 787 788 789]",
         "319600 319600",
     ]
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_joblib_with_views_of_a_file_that_is_no_more(path: Path, is_replaced: bool) -> None:
+    """It sends the name of the file, from which a worker would map something else, or die."""
+    joblib = pytest.importorskip("joblib")
+    values = np.arange(200_000.0)  # joblib sends smaller ones by value
+    with ptrarray.create(path, dtype="f8") as writer:
+        writer.write({"hole": [1.0], "a": values})
+        del writer["hole"]
+    store = ptrarray.open(path)
+    view = store["a"]
+    with joblib.Parallel(2) as parallel:
+        assert parallel([joblib.delayed(np.sum)(view)]) == [values.sum()]
+        if is_replaced:
+            shutil.rmtree(path)
+            ptrarray.create(path, dtype="f8", rows=300_000).close()
+        else:
+            ptrarray.compact(path)
+        with pytest.raises(pickle.PicklingError) as caught:
+            parallel([joblib.delayed(np.sum)(view)])
+        assert "was replaced since it was opened" in str(caught.value.__cause__)
+    if not is_replaced:
+        store.refresh()
+        assert joblib.Parallel(2)([joblib.delayed(np.sum)(store["a"])]) == [values.sum()]
+    assert view.sum() == values.sum()

@@ -32,7 +32,7 @@ from ptrarray.convert.export import save_npy
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray
-from ptrarray.reader import open as open_store
+from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.system.compressors import CODECS
 from ptrarray.upkeep import checkpoint, compact, repair, verify

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ptrarray.errors import StoreNotFoundError
 from ptrarray.reader import PointerArray
-from ptrarray.reader import open as open_store
+from ptrarray.reader import open_readable as open_store
 
 _NAME_WIDTH = 40  # columns of a name in a list of several
 

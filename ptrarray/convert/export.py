@@ -19,13 +19,15 @@ from ptrarray.frames.flat import companions_of
 from ptrarray.intake.paths import absolute
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
-from ptrarray.reader import open as open_store
+from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.system import building
 
 Store = str | os.PathLike[str] | PointerArray
 
 MASK = "/.mask"
 _Put = Callable[[str, Any], None]
+# What file systems say to a name: taken, too long, with a character that they do not keep.
+_OF_A_NAME = {errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 
 
 @contextmanager
@@ -78,7 +80,7 @@ def parts(array: Any) -> Iterator[tuple[str, Any]]:
 
 def raise_if_disk(error: Exception) -> None:
     """Go on only after what is wrong with one name."""
-    if isinstance(error, OSError) and error.errno not in (errno.EEXIST, errno.ENAMETOOLONG):
+    if isinstance(error, OSError) and error.errno not in _OF_A_NAME:
         raise error
 
 

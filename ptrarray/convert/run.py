@@ -26,7 +26,7 @@ from ptrarray.jobs.run import count_workers, prepare, run_job
 from ptrarray.jobs.worker import Report as ChunkReport
 from ptrarray.jobs.worker import Task, summarize
 from ptrarray.progress import bar
-from ptrarray.reader import open as open_store
+from ptrarray.reader import open_readable as open_store
 from ptrarray.writer import append
 
 

@@ -15,6 +15,7 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import ExitStack, contextmanager, suppress
+from errno import EMFILE, ENFILE, ENOMEM
 from functools import partial
 from itertools import islice
 from multiprocessing.reduction import ForkingPickler
@@ -132,7 +133,7 @@ def _pool(
         if multiprocessing.current_process().daemon:
             yield _ThisProcess()
             return
-        own = ProcessPoolExecutor(n_workers, initializer=become_worker)
+        own = _started(n_workers)
         stack.push(partial(_leave_own, own))
         yield own
 
@@ -147,6 +148,19 @@ class _ThisProcess(Executor):
         except Exception as error:  # noqa: BLE001 the future raises it
             future.set_exception(error)
         return future
+
+
+def _started(n_workers: int) -> ProcessPoolExecutor:
+    try:
+        return ProcessPoolExecutor(n_workers, initializer=become_worker)
+    except OSError as error:
+        if error.errno in (EMFILE, ENFILE, ENOMEM):
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.strerror}: worker processes need semaphores, which Linux keeps in /dev/shm. "
+            "Make it writable, or pass an executor= of threads, as ThreadPoolExecutor(4)",
+        ) from error
 
 
 def _leave_theirs(under_way: _Futures, kind: type[BaseException] | None, *_: object) -> None:

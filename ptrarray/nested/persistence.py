@@ -26,7 +26,7 @@ from ptrarray.nested.decoder import decode
 from ptrarray.nested.encoder import encode
 from ptrarray.nested.tokens import malformed, read_tokens
 from ptrarray.nested.writing import Pages, write_arrays
-from ptrarray.reader import PointerArray, open
+from ptrarray.reader import PointerArray, open_readable
 from ptrarray.storage.lifecycle.create import make_files, new_header, place
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import directory_beside
@@ -172,7 +172,7 @@ def load(path: str | os.PathLike[str], mode: Mode = "r") -> Any:
     >>> array.flags.writeable
     False
     """
-    store = open(path, mode)
+    store = open_readable(path, mode)
     where = store.path
     tokens = read_tokens(_skeleton(store), where)
 

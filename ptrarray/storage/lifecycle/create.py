@@ -104,9 +104,10 @@ def make_files(
 
 def taken(directory: Path) -> StoreExistsError:
     """Return the error for a path that is taken."""
-    return StoreExistsError(
-        f"{directory} exists: open it with append(), or choose another path", path=str(directory)
-    )
+    what = "exists: open it with append(), or choose another path"
+    if files.leads_nowhere(directory):
+        what = "is a link that leads nowhere: remove it, or choose another path"
+    return StoreExistsError(f"{directory} {what}", path=str(directory))
 
 
 def replace_store(directory: Path, header: IndexHeader, fill: Fill | None = None) -> None:

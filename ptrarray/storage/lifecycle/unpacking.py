@@ -9,8 +9,7 @@ from ptrarray.format import tar
 from ptrarray.progress import Bar, bar
 from ptrarray.storage.lifecycle.create import taken
 from ptrarray.storage.lifecycle.verify import check
-from ptrarray.storage.store.opened import load
-from ptrarray.storage.store.snapshot import open_snapshot
+from ptrarray.storage.store.opened import load_readable
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory
 from ptrarray.storage.system.files import File
@@ -85,7 +84,7 @@ def _write_members(source: Source, building: Path, counter: Bar) -> None:
 def _check(building: Path, where: str) -> None:
     """Look at every byte of a store that came from elsewhere."""
     try:
-        check(load(open_snapshot(building), "r"))
+        check(load_readable(building))
     except CorruptStoreError as error:
         # Nobody can look at the files that the error names.
         text = str(error).replace(f"{building}/", "").replace(str(building), "its store")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import EMFILE
 from pathlib import Path
 
 from ptrarray.errors import StoreError, StoreNotFoundError
@@ -78,6 +79,19 @@ class Marker:
 def is_sharded(directory: Path) -> bool:
     """Tell whether there is a store of shards, damaged or not."""
     return files.is_file(directory / marks.FILE_NAME)
+
+
+def check_descriptors(error: OSError, marker: Marker, n_shards: int) -> None:
+    """Where too many files are open, raise an error that says what shards need, and what to do."""
+    if error.errno == EMFILE:
+        n_files = n_shards * (3 if marker.header.layout.masked else 2) + 1
+        raise OSError(
+            EMFILE,
+            f"{str(error.strerror).partition(':')[0]}: the {n_shards} shards take up to {n_files} "
+            f"descriptors, and this process may have {files.descriptor_limit()}: raise the limit "
+            "(ulimit -n, or resource.setrlimit in Python), or make larger shards (shard_size)",
+            str(marker.directory),
+        ) from error
 
 
 def remove_leftovers(marker: Marker) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from functools import cached_property
 from itertools import chain, repeat
 from operator import is_
@@ -16,7 +15,7 @@ from ptrarray.format.layouts import MIXED
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
-from ptrarray.storage.shards.marker import is_sharded
+from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
 from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
@@ -85,8 +84,8 @@ def _chained(parts: Sequence[AnyRows]) -> AnyRows:
     return parts[0] if len(parts) == 1 else ChainedRows(parts)
 
 
-def load_any(directory: Path, mode: Mode, backend: Backend = "mmap") -> Opened:
-    """Open a store, of shards or not, with its rows mapped."""
+def load_any(directory: Path, mode: Mode, backend: Backend | None = None) -> Opened:
+    """Open a store, of shards or not, with its rows mapped; without a backend, as it can be."""
     if is_sharded(directory):
         return load_shards(open_shards(directory, backend), mode)
     return load(open_snapshot(directory, backend), mode)
@@ -106,12 +105,17 @@ def load_shards(
     """
     known = previous.stores if previous else ()
     while True:
-        with suppress(FileNotFoundError):  # the store was replaced
+        try:
             pairs = zip(snapshot.shards, chain(known, repeat(None)), strict=False)
             known = tuple(load(shard, mode, opened) for shard, opened in pairs)
             shards = [opened.snapshot for opened in known]
             if all(map(is_, shards, snapshot.shards)):
                 return OpenedShards(snapshot, known)
+        except FileNotFoundError:
+            pass  # the store was replaced
+        except OSError as error:
+            check_descriptors(error, snapshot.marker, len(snapshot.shards))
+            raise
         later = snapshot.refreshed()
         if later is snapshot:
             raise corrupt(str(snapshot.directory), "has a shard without its data file")

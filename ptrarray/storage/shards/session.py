@@ -21,7 +21,7 @@ from ptrarray.format.names import hash_all
 from ptrarray.format.shards import Notes, decode_notes, without_notes
 from ptrarray.storage.lifecycle.create import create_store, new_header
 from ptrarray.storage.shards.finder import Finder, is_in
-from ptrarray.storage.shards.marker import Marker, remove_leftovers
+from ptrarray.storage.shards.marker import Marker, check_descriptors, remove_leftovers
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest
@@ -187,9 +187,13 @@ class Shards:
 
     def read_older(self) -> None:
         """Read all shards but the last as they are now. Under the lock."""
-        self._older = [
-            read_shard(self.marker, number, self._older) for number in range(self.last.number)
-        ]
+        try:
+            self._older = [
+                read_shard(self.marker, number, self._older) for number in range(self.last.number)
+            ]
+        except OSError as error:
+            check_descriptors(error, self.marker, self.last.number + 1)
+            raise
         self._finder = Finder(self._older)
         self._knows_older = True
 

@@ -18,7 +18,7 @@ from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.shards.finder import Finder, without
-from ptrarray.storage.shards.marker import Marker
+from ptrarray.storage.shards.marker import Marker, check_descriptors
 from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest, open_snapshot
 from ptrarray.storage.system.mapping import Backend
 
@@ -60,6 +60,7 @@ class ShardedSnapshot:
         self.directory: Path = marker.directory
         self.found = tuple(found)
         self.backend: Backend = found[0].backend
+        self.asked_backend = found[0].index.asked_backend
         outdated = self._outdated()
         self.shards = tuple(
             without(one, outdated[number]) if number in outdated else one
@@ -196,13 +197,13 @@ class ShardedSnapshot:
     def refreshed(self) -> ShardedSnapshot:
         """Return what the store is now; itself if nothing changed."""
         if not self.marker.is_in_place():
-            return open_shards(self.directory, self.backend)
+            return open_shards(self.directory, self.asked_backend)
         try:
-            found = _collected(self.marker, self.found, self.backend)
+            found = _collected(self.marker, self.found, self.asked_backend)
         except CorruptStoreError:
             if self.marker.is_in_place():
                 raise
-            return open_shards(self.directory, self.backend)
+            return open_shards(self.directory, self.asked_backend)
         is_same = len(found) == len(self.found) and all(map(is_, found, self.found))
         return self if is_same else ShardedSnapshot(self.marker, found)
 
@@ -214,7 +215,7 @@ def notes_of(found: Sequence[StoreSnapshot]) -> Notes:
     return decode_notes(found[-1].attrs, str(found[-1].directory))
 
 
-def open_shards(directory: Path, backend: Backend = "mmap") -> ShardedSnapshot:
+def open_shards(directory: Path, backend: Backend | None = None) -> ShardedSnapshot:
     """Read the names and pointers of a store of shards that other processes may be changing.
 
     Raises
@@ -237,7 +238,7 @@ def open_shards(directory: Path, backend: Backend = "mmap") -> ShardedSnapshot:
 
 
 def _collected(
-    marker: Marker, known: Sequence[StoreSnapshot], backend: Backend
+    marker: Marker, known: Sequence[StoreSnapshot], backend: Backend | None
 ) -> list[StoreSnapshot]:
     """Read every shard, going on from what is known of it.
 
@@ -245,17 +246,22 @@ def _collected(
     last, which was read at one moment, has changed since it was read: then all are as they
     were at that moment.
     """
-    found = _read_all(marker, known, len(known) or marker.count(), backend)
-    for _ in range(_SETTLED_ATTEMPTS):
-        again = [read_shard(marker, number, found, backend) for number in range(len(found) - 1)]
-        if all(map(is_, again, found)):
-            break
-        found = _read_all(marker, [*again, found[-1]], len(found), backend)
+    n_shards = len(known) or marker.count()
+    try:
+        found = _read_all(marker, known, n_shards, backend)
+        for _ in range(_SETTLED_ATTEMPTS):
+            again = [read_shard(marker, number, found, backend) for number in range(len(found) - 1)]
+            if all(map(is_, again, found)):
+                break
+            found = _read_all(marker, [*again, found[-1]], len(found), backend)
+    except OSError as error:
+        check_descriptors(error, marker, n_shards)
+        raise
     return found
 
 
 def _read_all(
-    marker: Marker, known: Sequence[StoreSnapshot], n_shards: int, backend: Backend
+    marker: Marker, known: Sequence[StoreSnapshot], n_shards: int, backend: Backend | None
 ) -> list[StoreSnapshot]:
     found: list[StoreSnapshot] = []
     while len(found) < n_shards or marker.has_shard(len(found)):
@@ -264,7 +270,7 @@ def _read_all(
 
 
 def read_shard(
-    marker: Marker, number: int, known: Sequence[StoreSnapshot], backend: Backend = "mmap"
+    marker: Marker, number: int, known: Sequence[StoreSnapshot], backend: Backend | None = None
 ) -> StoreSnapshot:
     """Read a shard as it is now, going on from what is known of it, if anything."""
     try:

@@ -16,7 +16,9 @@ from ptrarray.format.shards import Replaced
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.shards.opened import OpenedShards, load_shards
 from ptrarray.storage.shards.session import Shards
+from ptrarray.storage.shards.snapshot import open_shards
 from ptrarray.storage.store.opened import Opened
+from ptrarray.storage.system.mapping import CannotMapError
 from ptrarray.storage.writing.session import Session
 from ptrarray.storage.writing.target import Expected, Part, Target, Writable, WritableStore
 
@@ -40,7 +42,10 @@ class WritableShards(Shards):
 
     def opened(self, previous: Opened | None) -> OpenedShards:
         """Return `snapshot` with its rows mapped. Under the lock."""
-        return load_shards(self.snapshot(), "r", previous)
+        try:
+            return load_shards(self.snapshot(), "r", previous)
+        except CannotMapError:
+            return load_shards(open_shards(self.directory, "pread"), "r")
 
     def target(self, expected: Expected) -> Target:
         """Return where to write what is expected: the last shard, or the one to come."""

@@ -19,7 +19,7 @@ from ptrarray.format.names import hash_all
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.system.building import replacing
 from ptrarray.storage.system.files import File, Rights
-from ptrarray.storage.system.mapping import Backend, MappedBytes, map_file
+from ptrarray.storage.system.mapping import Backend, CannotMapError, MappedBytes, map_file
 from ptrarray.storage.system.parts import open_part
 
 FILE_NAME = "index.msgpack"
@@ -49,14 +49,18 @@ class Index:
         Tells this file from the one that replaces it.
     pack : Pack or None
         The pack it lies in, if it does.
+    backend : {'mmap', 'pread'}
+        How it is read: as `asked_backend` says, or, where that is None, as it can be.
     """
 
-    def __init__(self, directory: Path, *, checked: bool = True, backend: Backend = "mmap") -> None:
+    def __init__(
+        self, directory: Path, *, checked: bool = True, backend: Backend | None = None
+    ) -> None:
         file, self.pack = open_part(directory, FILE_NAME)
         self.path = file.path
         self.identity = file.identity
-        self.backend = backend
-        self._mapped, self._base, self._file = _content(file, backend)
+        self.asked_backend = backend
+        self._mapped, self._base, self._file, self.backend = _content(file, backend)
         raw = memoryview(self._mapped)[self._base :]
         self.header, self.columns = index_format.decode(raw, self.path)
         if checked and len(raw) <= CHECKED_NBYTES:
@@ -256,16 +260,22 @@ class Index:
         return hashes
 
 
-def _content(file: File, backend: Backend) -> tuple[MappedBytes, int, File | None]:
-    """Return the bytes of an index, where it begins in them, and what keeps the file open.
+def _content(file: File, backend: Backend | None) -> tuple[MappedBytes, int, File | None, Backend]:
+    """Return the bytes of an index, where it begins in them, what keeps the file open, and how.
 
     While a file is mapped or open, no other one gets its identity.
     """
-    if backend == "mmap":
-        with file:
-            return map_file(file), file.start_byte, None
+    if backend != "pread":
+        try:
+            mapped = map_file(file)
+        except CannotMapError:
+            if backend is not None:
+                raise
+        else:
+            file.close()
+            return mapped, file.start_byte, None, "mmap"
     file.keep_in_child()
-    return file.pread(file.as_opened.st_size, 0), 0, file
+    return file.pread(file.as_opened.st_size, 0), 0, file, "pread"
 
 
 def write_index(

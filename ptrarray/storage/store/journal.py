@@ -15,7 +15,7 @@ from ptrarray.format.journal import Changes, Frame, HashedRecord, JournalHeader
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import Lock, check_lock
-from ptrarray.storage.system.mapping import MappedBytes, map_file
+from ptrarray.storage.system.mapping import CannotMapError, MappedBytes, map_file
 from ptrarray.storage.system.parts import open_part
 
 FILE_NAME = "journal.msgpack"
@@ -82,7 +82,8 @@ class Journal:
         # child of a fork, and with it would keep our lock.
         with File(self.path) as file:
             check_lock(self._file, file)
-            self._live = map_file(file, journal_format.SLOT_NBYTES)
+            with suppress(CannotMapError):  # then it is read at each look
+                self._live = map_file(file, journal_format.SLOT_NBYTES)
 
     def read_header(self) -> JournalHeader:
         """Read both header slots and join what they say.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, NamedTuple, Never, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapsh
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
 from ptrarray.storage.system.files import Identity
-from ptrarray.storage.system.mapping import Mode, hold_while_mapped, map_rows
+from ptrarray.storage.system.mapping import CannotMapError, Mode, hold_while_mapped, map_rows
 from ptrarray.storage.system.parts import why_not
 from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, viewed
 
@@ -224,7 +225,15 @@ def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) ->
         except FileNotFoundError as error:
             if _is_in_place(snapshot):
                 raise corrupt(str(error.filename), "is missing") from error
-        snapshot = open_snapshot(snapshot.directory, snapshot.index.backend)
+        snapshot = open_snapshot(snapshot.directory, snapshot.index.asked_backend)
+
+
+def load_readable(directory: Path) -> OpenedStore:
+    """Open a store with its rows mapped, or to be read where they cannot be mapped."""
+    try:
+        return load(open_snapshot(directory), "r")
+    except CannotMapError:
+        return load(open_snapshot(directory, "pread"), "r")
 
 
 def _is_in_place(snapshot: StoreSnapshot) -> bool:
@@ -255,7 +264,7 @@ def _can_go_on(known: OpenedStore, snapshot: StoreSnapshot) -> bool:
     """
     if not known.mapped.is_written or not _is_same_file(known, snapshot):
         return False
-    if snapshot.n_rows > len(known.mapped.data):
+    if snapshot.n_rows > len(known.mapped.data) or snapshot.backend != known.snapshot.backend:
         return False
     # A store that was copied, or unpacked twice, has the same id as the other.
     with suppress(FileNotFoundError):

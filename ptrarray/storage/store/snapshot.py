@@ -303,7 +303,7 @@ class StoreSnapshot:
                 raise
             overlay = None  # of another store by now
         if overlay is None or not self._is_in_place():
-            return open_snapshot(self.directory, self.index.backend)
+            return open_snapshot(self.directory, self.index.asked_backend)
         return (
             self if overlay is self.overlay else StoreSnapshot(self.directory, self.index, overlay)
         )
@@ -347,8 +347,10 @@ def _read_only(column: Int64s) -> Int64s:
     return column
 
 
-def open_snapshot(directory: Path, backend: Backend = "mmap") -> StoreSnapshot:
+def open_snapshot(directory: Path, backend: Backend | None = None) -> StoreSnapshot:
     """Read the names and pointers of a store that other processes may be changing.
+
+    Without a backend, maps what can be mapped, and reads what cannot.
 
     Raises
     ------
@@ -390,7 +392,8 @@ def not_found(directory: Path) -> StoreError:
     missing = [name for name in FILE_NAMES if not files.is_file(directory / name)]
     if len(missing) == 1:
         return corrupt(str(directory / missing[0]), "is missing")
-    why = "there is no such directory"
+    is_link = files.leads_nowhere(directory)
+    why = "it is a link that leads nowhere" if is_link else "there is no such directory"
     if files.is_directory(directory):
         why = f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
     return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))

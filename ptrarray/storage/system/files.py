@@ -7,6 +7,7 @@ the n-th call, to record what a power cut could leave, or to count.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import weakref
 from collections.abc import Callable, Sequence
@@ -413,8 +414,12 @@ def identity(path: StrPath) -> Identity:
 
 def _explained(error: OSError, path: StrPath) -> Exception:
     """Tell what is no file of a store from what is one that cannot be opened."""
-    is_link = error.errno == ELOOP and not _mode(path)
-    return _not_a_file(path) if is_link or isinstance(error, IsADirectoryError) else error
+    if isinstance(error, IsADirectoryError) or (error.errno == ELOOP and not _mode(path)):
+        return _not_a_file(path)
+    if error.errno == ELOOP:
+        why = "is a symbolic link, which is read, and never written through: put the file in its place"
+        return OSError(ELOOP, f"{why}, or link the whole directory of the store", os.fspath(path))
+    return error
 
 
 def _not_a_file(path: StrPath) -> CorruptStoreError:
@@ -428,6 +433,11 @@ def exists(path: StrPath) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def leads_nowhere(path: StrPath) -> bool:
+    """Tell whether there is a link at a path that leads to nothing."""
+    return exists(path) and not _mode(path)
 
 
 def is_file(path: StrPath) -> bool:
@@ -509,6 +519,11 @@ def sync_directory(path: StrPath) -> None:
     """Wait until names made, renamed or removed in a directory are on the disk."""
     with File(path, READ | os.O_DIRECTORY) as directory:
         directory.sync()
+
+
+def descriptor_limit() -> int:
+    """Return how many files this process may have open at a time."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def read_ahead_nbytes(path: StrPath) -> int:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 import mmap
+import sys
 import weakref
+from contextlib import suppress
+from errno import EACCES, EINVAL, ENODEV, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 
+from ptrarray.errors import StoreError
 from ptrarray.format.index import corrupt
-from ptrarray.rows.types import Array, UInt8s
+from ptrarray.rows.types import Array
+from ptrarray.storage.system import files
 from ptrarray.storage.system.files import CHANGE, READ, File
 from ptrarray.storage.system.lock import CHANGING, hold
 
@@ -19,21 +24,33 @@ Mode = Literal["r", "r+", "c"]
 Backend = Literal["mmap", "pread"]
 MappedBytes = mmap.mmap | bytes
 
+_ACCESS = {"r": mmap.ACCESS_READ, "r+": mmap.ACCESS_WRITE, "c": mmap.ACCESS_COPY}
+# Before Python 3.13 a mapping keeps a descriptor of its own, to be resized.
+_WITHOUT_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+# Errors of file systems that map no files, of files sealed against it, and of memory limits.
+_CANNOT_MAP = {EACCES, EINVAL, ENODEV, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM}
+
+
+class CannotMapError(OSError):
+    """A file that can be read, and not be mapped."""
+
 
 def map_file(file: File, nbytes: int = 0) -> MappedBytes:
     """Map the first bytes of a file read-only, or all of it.
 
     What cannot be mapped, as there is nothing or too little, is ``b""``. Of a
     part of a file, this maps what is before it, too.
+
+    Raises
+    ------
+    CannotMapError
+        If the system does not map it.
     """
     if file.nbytes < max(nbytes, 1):
         return b""
     if file.start_byte:
         nbytes = file.start_byte + (nbytes or file.nbytes)
-    try:
-        return mmap.mmap(file.fd, nbytes, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise file.named(error) from error
+    return _map(file, nbytes, mmap.ACCESS_READ)
 
 
 def map_rows(
@@ -78,11 +95,53 @@ def map_rows(
             return rows
         check_size(file.path, nbytes, start + n_rows, width)
         at_byte, n_bytes = first_byte + start * width, n_rows * width
-        try:
-            flat: UInt8s = np.memmap(_Opened(file), np.uint8, mode, at_byte, n_bytes)  # type: ignore[call-overload]
-        except OSError as error:
+        skipped = at_byte % mmap.ALLOCATIONGRANULARITY
+        mapped = _map(file, skipped + n_bytes, _ACCESS[mode], at_byte - skipped)
+    # What numpy.memmap does, which takes ten calls to open a file, and keeps it open.
+    flat: Any = np.ndarray.__new__(_FileBytes, (n_bytes,), np.uint8, mapped, skipped)
+    flat._mmap, flat.offset, flat.mode, flat.file = mapped, at_byte, mode, file
+    raw: Array = flat.view(np.ndarray)
+    return raw.view(dtype).reshape(n_rows, *row_shape)
+
+
+class _FileBytes(np.memmap[Any, np.dtype[np.uint8]]):
+    """A mapping whose `filename` joblib sends to other processes, for them to map the file."""
+
+    file: File  # closed by now
+
+    @property
+    def filename(self) -> str:
+        """Path of the file.
+
+        Raises
+        ------
+        StoreError
+            If there is another file at the path, or none: it is not this that others would map.
+        """
+        path = self.file.path
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if files.identity(path) == self.file.identity:
+                return path
+        raise StoreError(
+            f"{path} was replaced since it was opened, as by compact(): other processes cannot map "
+            "what an array shows of it. Take the array again after refresh(), or send a copy",
+            path=path,
+        )
+
+    @filename.setter
+    def filename(self, _: object) -> None:
+        """Take no notice of what numpy sets in an array that it makes."""
+
+
+def _map(file: File, nbytes: int, access: int, offset: int = 0) -> mmap.mmap:
+    """Map some bytes of a file, from a multiple of the size of a page on."""
+    try:
+        return mmap.mmap(file.fd, nbytes, access=access, offset=offset, **_WITHOUT_DESCRIPTOR)
+    except OSError as error:
+        if error.errno not in _CANNOT_MAP:
             raise file.named(error) from error
-    return flat.view(np.ndarray).view(dtype).reshape(n_rows, *row_shape)
+        why = f'{error.strerror}: it cannot be mapped; open(…, backend="pread") reads it without'
+        raise CannotMapError(error.errno, why, file.path) from error
 
 
 def hold_while_mapped(path: str, rows: Array) -> None:
@@ -94,29 +153,6 @@ def hold_while_mapped(path: str, rows: Array) -> None:
     file.keep_in_child()  # a child of a fork has the mapping, too
     hold(file, CHANGING)
     weakref.finalize(mapping, file.close).atexit = False
-
-
-class _Opened:
-    """What `numpy.memmap` asks of a file that is open; opening one itself takes it ten calls."""
-
-    def __init__(self, file: File) -> None:
-        self.name = file.path
-        self._file = file
-
-    def read(self) -> NoReturn:
-        """Tell numpy by being there that this is an open file."""
-        raise NotImplementedError
-
-    def seek(self, *_: int) -> None:
-        """Go to the end, which is where it looks for the size."""
-
-    def tell(self) -> int:
-        """Return the size of the file."""
-        return self._file.as_opened.st_size
-
-    def fileno(self) -> int:
-        """Return the descriptor of the file."""
-        return self._file.fd
 
 
 def check_size(path: str, nbytes: int, n_rows: int, width: int) -> None:

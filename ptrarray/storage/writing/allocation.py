@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from ptrarray.format import infos
 from ptrarray.format.layouts import MIXED, ROWS, Layout
 from ptrarray.intake.numbers import count
 from ptrarray.rows.types import Array
-from ptrarray.storage.system.files import Buffer
-from ptrarray.storage.system.mapping import map_rows
+from ptrarray.storage.system.files import Buffer, File
+from ptrarray.storage.system.mapping import CannotMapError, map_rows
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.target import Writable
 
@@ -34,21 +34,38 @@ def allocated(
     taken = transactions.allocated(store, name, n_rows, packed, overwrite=overwrite)
     with taken as (claim, part):
         claim.check_can_be_mapped()
-        path, mask_file = claim.file.path, part.content.mask
-        rows = map_rows(path, layout.dtype, layout.row_shape, n_rows, "r+", claim.start)
-        mask = None
-        if mask_file is not None:
-            width = layout.mask_width
+        width = layout.dtype.itemsize * math.prod(layout.row_shape)
+        pieces = [(claim.file, layout.dtype, layout.row_shape, n_rows, claim.start * width)]
+        if part.content.mask is not None:
             n_bytes = infos.mask_nbytes(layout, n_rows, packed)
-            byte = np.dtype(np.uint8)
-            mask = map_rows(mask_file.path, byte, (), n_bytes, "r+", claim.start * width)
-        array = infos.view(layout, rows, mask, packed)
-        try:
-            yield array
-        finally:
-            array.flags.writeable = False
-            if isinstance(array, np.ma.MaskedArray):
-                np.ma.getmaskarray(array).flags.writeable = False
+            at_byte = claim.start * layout.mask_width
+            pieces.append((part.content.mask, np.dtype(np.uint8), (), n_bytes, at_byte))
+        with ExitStack() as stack:
+            filled = [stack.enter_context(_filled(*piece)) for piece in pieces]
+            array = infos.view(layout, filled[0], filled[1] if filled[1:] else None, packed)
+            try:
+                yield array
+            finally:
+                array.flags.writeable = False
+                if isinstance(array, np.ma.MaskedArray):
+                    np.ma.getmaskarray(array).flags.writeable = False
+
+
+@contextmanager
+def _filled(
+    file: File, dtype: np.dtype[Any], row_shape: tuple[int, ...], n_rows: int, at_byte: int
+) -> Iterator[Array]:
+    """Hand out rows of a file to be filled: mapped, or in memory and written in the end."""
+    span = at_byte, file.nbytes - at_byte
+    try:
+        rows = map_rows(file.path, dtype, row_shape, n_rows, "r+", span=span)
+    except CannotMapError:
+        rows = np.zeros((n_rows, *row_shape), dtype)
+        yield rows
+        if rows.nbytes:
+            file.pwritev([rows.reshape(-1).view(np.uint8)], at_byte)
+    else:
+        yield rows
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from typing import NamedTuple, Protocol
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import HashedRecord
 from ptrarray.format.layouts import Layout
-from ptrarray.storage.store.opened import Opened, OpenedStore, load
+from ptrarray.storage.store.opened import Opened, OpenedStore, load, load_readable
 from ptrarray.storage.store.snapshot import Snapshot
+from ptrarray.storage.system.mapping import CannotMapError
 from ptrarray.storage.writing.session import Session
 
 
@@ -156,7 +157,10 @@ class WritableStore(Session):
 
     def opened(self, previous: Opened | None) -> OpenedStore:
         """Return `snapshot` with its rows mapped. Under the lock."""
-        return load(self.snapshot(), "r", previous)
+        try:
+            return load(self.snapshot(), "r", previous)
+        except CannotMapError:
+            return load_readable(self.directory)
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name, or None. Under the lock."""
