@@ -348,3 +348,22 @@ def test_pickles(tmp_path: Path) -> None:
     convert.to_pickles(tmp_path / "s.ptr", tmp_path / "out", progress=False)
     (file,) = (tmp_path / "out").rglob("*.pkl")
     assert pickle.loads(file.read_bytes()).dtype == BFLOAT16
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", [BFLOAT16, np.dtype(ml_dtypes.float8_e5m2)], ids=str)
+def test_exports_have_bytes_and_say_so(
+    path: Path, tmp_path: Path, dtype: np.dtype[Any], masked: bool
+) -> None:
+    array = np.array([1, 2.5], dtype)
+    with ptrarray.create(path, masked=masked) as writer:
+        writer["x"] = np.ma.MaskedArray(array, [True, False]) if masked else array
+    note = f"1 arrays of {dtype} are written as bytes: view them as that dtype, by ml_dtypes"
+    report = convert.to_npy(path, tmp_path / "npy", progress=False)
+    assert any(note in one for one in report.notes)
+    (file,) = (tmp_path / "npy").glob("x.npy")
+    assert np.load(file).view(dtype).tolist() == [1, 2.5]
+    report = convert.to_npz(path, tmp_path / "x.npz", progress=False)
+    assert any(note in one for one in report.notes)
+    with np.load(tmp_path / "x.npz") as found:
+        assert found["x"].view(dtype).tolist() == [1, 2.5]

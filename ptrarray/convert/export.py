@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from ptrarray.convert.report import Failure, Report
 from ptrarray.errors import BadInputError
+from ptrarray.format.named import without_names
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store
@@ -38,7 +40,7 @@ def export(store: PointerArray, put: _Put, progress: bool) -> Report:
     """Put every array of a store, and its mask if it has one, where `put` puts it."""
     report = Report()
     with bar(progress=progress, total=len(store), unit=" arrays") as shown:
-        for name, array in store.items():
+        for name, array in _without_names(store, report):
             try:
                 put(name, np.ma.getdata(array))
                 mask = np.ma.getmaskarray(array) if isinstance(array, np.ma.MaskedArray) else None
@@ -92,6 +94,23 @@ def _path(out: str | os.PathLike[str]) -> Path:
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder to write in", str(path.parent))
     return path
+
+
+def _without_names(store: PointerArray, report: Report) -> Iterator[tuple[str, Any]]:
+    """Yield all arrays, those of ml_dtypes as bytes, for other formats have no names for them."""
+    found: Counter[str] = Counter()
+    for name, array in store.items():
+        plain = without_names(array.dtype)
+        if plain == array.dtype:
+            yield name, array
+        else:
+            found[str(array.dtype)] += 1
+            data = np.ma.getdata(array).view(plain)
+            is_masked = isinstance(array, np.ma.MaskedArray)
+            yield name, np.ma.MaskedArray(data, np.ma.getmaskarray(array)) if is_masked else data
+    for dtype, n_arrays in found.items():
+        what = f"{n_arrays:,} arrays of {dtype:.80} are written as bytes"
+        report.notes.append(f"{what}: view them as that dtype, by ml_dtypes, when they are read")
 
 
 def _taken(path: Path) -> FileExistsError:
