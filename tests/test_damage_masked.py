@@ -330,7 +330,7 @@ def test_infos_fit_or_are_value_errors(
 def test_text_that_no_str_can_hold(path: Path, layout: dict[str, Any]) -> None:
     """It is numpy's, and comes back as it is; numpy raises a SystemError for a str of it."""
     text = np.array([0x110000, 0xFFFFFFFF, 65], "u4").view("U1")
-    array = np.ma.MaskedArray(text, [False, True, False])
+    array: Any = np.ma.MaskedArray(text, [False, True, False])
     with ptrarray.create(path, masked=True, **layout) as writer:
         writer["a"] = array
         array.fill_value = text[:1].reshape(())
@@ -338,7 +338,7 @@ def test_text_that_no_str_can_hold(path: Path, layout: dict[str, Any]) -> None:
             writer["b"] = array
     with ptrarray.open(path) as store:
         store.verify()
-        found = store["a"]
+        found: Any = store["a"]
         assert found.dtype == text.dtype
         assert found.data.tobytes() == text.tobytes()
         assert found.mask.tolist() == [False, True, False]

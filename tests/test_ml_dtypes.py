@@ -103,9 +103,10 @@ def test_masks(path: Path) -> None:
     with ptrarray.create(path, masked=True, dtype=BFLOAT16) as writer:
         writer.write({"a": array, "b": filled})
     with ptrarray.open(path) as store:
-        assert store["a"].mask.tolist() == [False, True, False]
-        assert store["b"].fill_value == 2
-        assert store["b"].filled().tolist() == [1.0, 2.0, 3.0]
+        found: dict[str, Any] = dict(store)
+        assert found["a"].mask.tolist() == [False, True, False]
+        assert found["b"].fill_value == 2
+        assert found["b"].filled().tolist() == [1.0, 2.0, 3.0]
         assert np.sum(store) == 8
         assert np.max(store) == 3
         assert store.mean_each().tolist() == [2.0, 2.0]
@@ -130,6 +131,17 @@ def test_bytes_on_disk(path: Path) -> None:
 def test_names_that_make_no_sense(names: Any) -> None:
     with pytest.raises(BadInputError):
         of_fields({"dtype": "|V2", "dtype_names": names})
+
+
+def test_dtypes_of_other_libraries_are_refused(path: Path) -> None:
+    rational = pytest.importorskip("numpy._core._rational_tests").rational
+    array = np.ones(2, rational)
+    with pytest.raises(BadInputError, match="only numpy's and ml_dtypes's are kept"):
+        ptrarray.create(path, dtype=array.dtype)
+    for layout in ({}, {"dtype": "i8"}, {"dtype": "V8", "row_shape": None}):
+        writer = ptrarray.create(path, mode="w", **layout)
+        with pytest.raises(BadInputError, match="'a'"):
+            writer["a"] = array
 
 
 def test_a_name_that_is_not_known_here() -> None:
@@ -336,3 +348,22 @@ def test_pickles(tmp_path: Path) -> None:
     convert.to_pickles(tmp_path / "s.ptr", tmp_path / "out", progress=False)
     (file,) = (tmp_path / "out").rglob("*.pkl")
     assert pickle.loads(file.read_bytes()).dtype == BFLOAT16
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", [BFLOAT16, np.dtype(ml_dtypes.float8_e5m2)], ids=str)
+def test_exports_have_bytes_and_say_so(
+    path: Path, tmp_path: Path, dtype: np.dtype[Any], masked: bool
+) -> None:
+    array = np.array([1, 2.5], dtype)
+    with ptrarray.create(path, masked=masked) as writer:
+        writer["x"] = np.ma.MaskedArray(array, [True, False]) if masked else array
+    note = f"1 arrays of {dtype} are written as bytes: view them as that dtype, by ml_dtypes"
+    report = convert.to_npy(path, tmp_path / "npy", progress=False)
+    assert any(note in one for one in report.notes)
+    (file,) = (tmp_path / "npy").glob("x.npy")
+    assert np.load(file).view(dtype).tolist() == [1, 2.5]
+    report = convert.to_npz(path, tmp_path / "x.npz", progress=False)
+    assert any(note in one for one in report.notes)
+    with np.load(tmp_path / "x.npz") as found:
+        assert found["x"].view(dtype).tolist() == [1, 2.5]

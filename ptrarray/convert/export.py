@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from ptrarray.convert.escape import MARK, file_name
 from ptrarray.convert.report import Failure, Report
 from ptrarray.errors import BadInputError
+from ptrarray.format.named import without_names
 from ptrarray.frames.flat import companions_of
 from ptrarray.intake.paths import absolute
 from ptrarray.progress import bar
@@ -44,7 +46,7 @@ def export(store: PointerArray, put: _Put, progress: bool) -> Report:
     """Put every array of a store, and its mask if it has one, where `put` puts it."""
     report, companions = Report(), companions_in(store)
     with bar(progress=progress, total=len(store), unit=" arrays") as shown:
-        for name, array in store.items():
+        for name, array in _without_names(store, report):
             try:
                 for end, part in parts(array):
                     put(name + end, part)
@@ -134,6 +136,23 @@ def _path(out: str | os.PathLike[str]) -> Path:
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder to write in", str(path.parent))
     return path
+
+
+def _without_names(store: PointerArray, report: Report) -> Iterator[tuple[str, Any]]:
+    """Yield all arrays, those of ml_dtypes as bytes, for other formats have no names for them."""
+    found: Counter[str] = Counter()
+    for name, array in store.items():
+        plain = without_names(array.dtype)
+        if plain == array.dtype:
+            yield name, array
+        else:
+            found[str(array.dtype)] += 1
+            data = np.ma.getdata(array).view(plain)
+            is_masked = isinstance(array, np.ma.MaskedArray)
+            yield name, np.ma.MaskedArray(data, np.ma.getmaskarray(array)) if is_masked else data
+    for dtype, n_arrays in found.items():
+        what = f"{n_arrays:,} arrays of {dtype:.80} are written as bytes"
+        report.notes.append(f"{what}: view them as that dtype, by ml_dtypes, when they are read")
 
 
 def _taken(path: Path) -> FileExistsError:

@@ -201,7 +201,7 @@ def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
     if mask is None:
         return rows
     mask = mask.view(mask_dtype(dtype)).reshape(rows.shape, order=order)
-    fill_value = None
+    fill_value: Any = None
     if info.fill_value is not None:
         # Not as a number or str: of some text there is none.
         fill_value = np.frombuffer(info.fill_value, dtype).reshape(())

@@ -11,6 +11,7 @@ import numpy as np
 
 from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes, named
+from ptrarray.rows.widened import LIBRARY
 
 Kind = Literal["rows", "shaped", "mixed"]
 
@@ -45,7 +46,7 @@ def mask_itemsize(dtype: np.dtype[Any]) -> int:
     """
     if dtype.names is not None and named.names_in(dtype) is not None:
         raise BadInputError(
-            f"dtype {dtype!r:.200} has fields of {named.LIBRARY}: no masks of them can be kept",
+            f"dtype {dtype!r:.200} has fields of {LIBRARY}: no masks of them can be kept",
             found=str(dtype)[:200],
             expected="fields of numpy's dtypes",
         )

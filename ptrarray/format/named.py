@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ptrarray.rows.widened import is_named
+from ptrarray.errors import BadInputError
+from ptrarray.rows.widened import LIBRARY, is_named
 
-LIBRARY = "ml_dtypes"
 Names = str | tuple[Any, ...] | None  # of a dtype, or of each of its fields
 
 _NAME = re.compile(r"b?(float|u?int|complex)\d[a-z0-9_]{0,24}", re.ASCII)
@@ -28,7 +28,7 @@ def names_in(dtype: np.dtype[Any]) -> Names:
 
     Raises
     ------
-    ValueError
+    BadInputError
         For a dtype of yet another library.
     """
     if dtype.names is not None:
@@ -36,13 +36,17 @@ def names_in(dtype: np.dtype[Any]) -> Names:
         return names if any(names) else None
     if dtype.subdtype is not None:
         return names_in(dtype.subdtype[0])
-    if not is_named(dtype):
-        return (dtype.metadata or {}).get(_KEY)
-    if dtype.type.__module__ != LIBRARY:
-        raise ValueError(
-            f"{dtype.type.__module__}'s dtypes are not kept, only numpy's and {LIBRARY}'s"
+    if is_named(dtype):
+        return dtype.type.__name__
+    if dtype.isbuiltin == 2:
+        raise BadInputError(
+            f"dtype {dtype} is one of {dtype.type.__module__}: only numpy's and {LIBRARY}'s are kept",
+            found=str(dtype),
+            expected="a dtype of fixed width",
         )
-    return dtype.type.__name__
+    metadata: Any = dtype.metadata or {}
+    kept = metadata.get(_KEY)
+    return kept if isinstance(kept, str) and _NAME.fullmatch(kept) else None
 
 
 def without_names(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -79,15 +83,15 @@ def with_names(dtype: np.dtype[Any], names: Any) -> np.dtype[Any]:
 
 def _with_fields(dtype: np.dtype[Any], formats: list[np.dtype[Any]]) -> np.dtype[Any]:
     fields: Any = [dtype.fields[name] for name in dtype.names or () if dtype.fields]
-    return np.dtype(
-        {
-            "names": dtype.names,
-            "formats": formats,
-            "offsets": [field[1] for field in fields],
-            "titles": [field[2] if len(field) > 2 else None for field in fields],
-            "itemsize": dtype.itemsize,
-        }  # type: ignore[call-overload]  # titles may be None
-    )
+    described: Any = {
+        "names": dtype.names,
+        "formats": formats,
+        "offsets": [field[1] for field in fields],
+        "titles": [field[2] if len(field) > 2 else None for field in fields],
+        "itemsize": dtype.itemsize,
+    }
+    whole: np.dtype[Any] = np.dtype(described)
+    return whole
 
 
 @lru_cache(maxsize=64)
@@ -99,7 +103,9 @@ def _found(name: str, itemsize: int) -> np.dtype[Any]:
     if found is None:
         what = f"arrays of {name} are read as {itemsize} bytes an element, without their meaning"
         warnings.warn(f"{what}: install {LIBRARY}", RuntimeWarning, stacklevel=2)
-        return np.dtype((np.void, itemsize), metadata={_KEY: name})  # type: ignore[call-overload]
+        raw: Any = (np.void, itemsize)
+        opaque: np.dtype[Any] = np.dtype(raw, metadata={_KEY: name})
+        return opaque
     if found.itemsize != itemsize:
         raise ValueError(f"{name} of {itemsize} bytes and not {found.itemsize}")
     return found

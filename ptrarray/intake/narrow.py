@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ptrarray.format.named import LIBRARY, of_library
+from ptrarray.format.named import of_library
 from ptrarray.rows.types import Array
-from ptrarray.rows.widened import is_named, wide
+from ptrarray.rows.widened import LIBRARY, is_named, wide
 
 
 def narrowed(array: Array, dtype: np.dtype[Any], *, is_rounded: bool) -> Array | None:

@@ -117,14 +117,16 @@ def leaves(value: Any) -> dict[type, list[Any]]:
     {<class 'int'>: [1, 2, 3], <class 'str'>: ['a']}
     """
     found: dict[type, list[Any]] = defaultdict(list)
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(_MAX_DEPTH):
         kinds = dict.fromkeys(map(type, level))
         nested = tuple(filter(_is_nested, kinds))
         for kind in [kind for kind in kinds if kind not in nested]:
             found[kind] += level if len(kinds) == 1 else [x for x in level if type(x) is kind]
         # A list that is in its own list, or in others twice, is looked at once.
-        inner = {id(item): item for item in level if isinstance(item, nested)} if nested else {}
+        inner: dict[int, Any] = (
+            {id(item): item for item in level if isinstance(item, nested)} if nested else {}
+        )
         level = list(chain.from_iterable(inner.values()))
         if not level:
             return dict(found)

@@ -11,12 +11,14 @@ from ptrarray.rows.copying import copy_ranges
 from ptrarray.rows.masked import MaskedRows
 from ptrarray.rows.types import AnyRows, Array, Int64s, Rows
 
+LIBRARY = "ml_dtypes"
+
 _WIDE = {"int": "i1", "uint": "u1", "complex": "c8", "bcomplex": "c8"}
 
 
 def is_named(dtype: np.dtype[Any]) -> bool:
-    """Tell whether a dtype is one that another library has added to numpy."""
-    return dtype.isbuiltin == 2
+    """Tell whether a dtype is one that ml_dtypes has added to numpy."""
+    return dtype.isbuiltin == 2 and dtype.type.__module__ == LIBRARY
 
 
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
