@@ -34,7 +34,7 @@ _BLOCK_NBYTES = 1 << 24
 def from_joblib(
     paths: Paths, store: str | os.PathLike[str], *, trust: bool = False, **options: Unpack[Options]
 ) -> Report:
-    """Import files of `joblib.dump`, of joblib 0.10 or newer, compressed or not.
+    """Import files of `joblib.dump`, compressed or not; of joblib before 0.10 only with trust.
 
     Parameters
     ----------

@@ -47,8 +47,8 @@ def from_pickles(
 
     A file may hold an array, a number, a pandas Series or DataFrame of
     numbers, a list or dict of those, or several pickles one after another.
-    A Series is read back by ``store.series(name)``, a DataFrame by
-    `to_frame`.
+    An array of Python objects is taken for a list. A Series is read back by
+    ``store.series(name)``, a DataFrame by `to_frame`.
 
     Parameters
     ----------
