@@ -197,6 +197,7 @@ ARRAYS = {
     "/b": np.arange(6.0).reshape(3, 2),
     "/c": np.array([0, 1, 7], "i1"),
     "/e": np.zeros(0),
+    "/t": np.zeros(3, "M8[s]"),
 }
 RANGE = [["parts", "RangeIndex", "start", "stop", "step", "name"], 0, 3, 1, None]
 BOMB = [["parts", "RangeIndex", "start", "stop", "step", "name"], 0, 2**50, 1, None]
@@ -240,6 +241,13 @@ FRAME_OF = ["parts", "DataFrame", "index", "columns", ""]
         [["parts", "DatetimeIndex", "values", "name", "dtype"], ["array", "/a"], None, "O"],
         [["parts", "read_pickle", "filepath_or_buffer"], "/etc/passwd"],
         [["parts", "eval", "expr"], "1"],
+        [["parts", "offset", "class", "n"], "eval", 1],
+        [["parts", "offset", "n"], 1],
+        [["parts", "offset", "class", "shell"], "Day", "x"],
+        [["parts", "offset", "class", "holidays"], "CustomBusinessDay", ["list", 1], "x"],
+        [["parts", "Index", "values", "freq", "loose"], ["array", "/a"], "D", True],
+        [["parts", "zoned", "values", "zone"], ["array", "/t"], ["tuple", 2], "os", "x"],
+        [["parts", "zoned", "values", "zone"], ["array", "/t"], ["tuple", 2], "zoneinfo", "../x"],
         [["dict", 1], *RANGE, 1],
     ],
     ids=lambda tokens: tokens[0][1],

@@ -36,6 +36,46 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "object.ptr"
 
 
+# byte order ---------------------------------------------------------------------------------------
+
+OTHER = ">" if sys.byteorder == "little" else "<"
+SWAPPED = [
+    np.arange(6, dtype=f"{OTHER}i4").reshape(2, 3),
+    np.asfortranarray(np.eye(3, dtype=f"{OTHER}f8")),
+    np.array(["2020", "NaT"], f"{OTHER}M8[s]"),
+    np.array(["größe", ""], f"{OTHER}U5"),
+    np.array([(1, 2.5)], [("a", f"{OTHER}i2"), ("b", "=f4")]),
+    np.ma.MaskedArray([1, 2], [True, False], f"{OTHER}i8", fill_value=7),
+    np.zeros(0, f"{OTHER}c16"),
+    np.array(3, f"{OTHER}u2"),
+]
+
+
+@pytest.mark.parametrize("mode", ["r", "c"])
+def test_arrays_in_the_byte_order_of_the_machine(path: Path, mode: Any) -> None:
+    plain = np.arange(3)
+    ptrarray.dump({"swapped": SWAPPED, "plain": plain, "again": SWAPPED[0]}, path)
+    as_it_is = ptrarray.load(path, mode)
+    loaded = ptrarray.load(path, mode, native=True)
+    for original, array in zip(SWAPPED, loaded["swapped"], strict=True):
+        assert array.dtype == original.dtype.newbyteorder("=")
+        assert array.dtype.isnative
+        np.testing.assert_array_equal(array, original)
+        np.testing.assert_array_equal(np.ma.getmaskarray(array), np.ma.getmaskarray(original))
+        assert array.flags.writeable == (mode == "c")
+        assert array.flags.f_contiguous == original.flags.f_contiguous
+    assert loaded["swapped"][5].fill_value == 7
+    assert loaded["again"] is loaded["swapped"][0]
+    assert not as_it_is["swapped"][0].dtype.isnative
+    assert not loaded["plain"].flags.owndata  # nothing is copied that need not be
+
+
+def test_copies_in_another_byte_order_are_not_changed_in_the_store(path: Path) -> None:
+    ptrarray.dump(SWAPPED, path)
+    with unchanged(path), pytest.raises(BadInputError, match="changes of copies are not in"):
+        ptrarray.load(path, "r+", native=True)
+
+
 # modes, and who reads meanwhile -------------------------------------------------------------------
 
 

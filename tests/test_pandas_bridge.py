@@ -113,11 +113,12 @@ def test_deleting_takes_what_belongs_to_it(tmp_path: Path, shard_size: str | Non
     levels = pd.MultiIndex.from_tuples([(1, "a"), (2, "b")])
     expected = pd.Series(VALUES, index=levels)
     expected.to_pickle(tmp_path / "s1.pkl")
-    place, options = tmp_path / "s.ptr", {"progress": False, "shard_size": shard_size}
+    place = tmp_path / "s.ptr"
     for n_rows in (2, 1):  # it can come again, and be another
         expected = expected[:n_rows]
         expected.to_pickle(tmp_path / "s1.pkl")
-        assert from_pickles(tmp_path / "s1.pkl", place, **options).ok
+        report = from_pickles(tmp_path / "s1.pkl", place, shard_size=shard_size, progress=False)
+        assert report.ok
         with ptrarray.append(place) as writer:
             writer["s1/mine"] = np.arange(1000)
             pd.testing.assert_series_equal(ptrarray.open(place).series("s1"), expected)

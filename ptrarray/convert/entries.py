@@ -66,6 +66,9 @@ class Noted(NamedTuple):
     about: str
 
 
+_STANDARD = ("builtins", "datetime")  # where those are that nobody takes for arrays
+
+
 def entries(value: Any, key: str = "", *, keep_index: bool = True) -> Iterator[Entry | Refused]:
     """Yield the arrays in a value.
 
@@ -160,7 +163,9 @@ def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
     if isinstance(value, array.array) and value.typecode in "bBhHiIlLqQfd":
         value = np.asarray(value)
     if not isinstance(value, np.ndarray | list | tuple | deque) and not is_number:
-        raise BadInputError(f"a {type(value).__name__} is no array")
+        is_theirs = type(value).__module__ not in _STANDARD
+        hint = ": from Python, pass convert=, a function that returns its arrays"
+        raise BadInputError(f"a {type(value).__name__} is no array{hint if is_theirs else ''}")
     values = value if isinstance(value, np.ndarray) else array_of(value)
     if values.dtype.hasobject:
         what = "a number too large for numpy" if isinstance(value, int) else "Python objects"

@@ -132,7 +132,7 @@ def _write(path: Path, pages: Pages) -> None:
     checkpoint(path)
 
 
-def load(path: str | os.PathLike[str], mode: Mode = "r") -> Any:
+def load(path: str | os.PathLike[str], mode: Mode = "r", *, native: bool = False) -> Any:
     """Return the object that `dump` wrote; its arrays are views on the store.
 
     Parameters
@@ -142,6 +142,10 @@ def load(path: str | os.PathLike[str], mode: Mode = "r") -> Any:
     mode : {'r', 'r+', 'c'}
         As for `open`: whether arrays are read-only, change the store, or
         change in memory only.
+    native : bool
+        Whether arrays of the other byte order, written on another kind of
+        machine or so by choice, become copies in that of this one. Not with
+        ``"r+"``, as changes of copies would not be in the store.
 
     Returns
     -------
@@ -153,7 +157,7 @@ def load(path: str | os.PathLike[str], mode: Mode = "r") -> Any:
     StoreNotFoundError
         If there is no store at `path`.
     BadInputError
-        If `dump` did not write it.
+        If `dump` did not write it, or for `native` with ``"r+"``.
     CorruptStoreError
         If it is damaged, or of a newer version. Loading never runs code from the store.
     ImportError
@@ -172,17 +176,30 @@ def load(path: str | os.PathLike[str], mode: Mode = "r") -> Any:
     >>> array.flags.writeable
     False
     """
+    if native and mode == "r+":
+        what = f"{path}: native=True copies arrays, and changes of copies are not in the store: "
+        raise BadInputError(f"{what}load it with mode='c', or without native", found=mode)
     store = open_readable(path, mode)
     where = store.path
     tokens = read_tokens(_skeleton(store), where)
 
     def array(name: str) -> npt.NDArray[Any]:
         try:
-            return store[name]
+            return _native(store[name], mode) if native else store[name]
         except UnknownNameError as error:
             raise malformed(where, f"asks for {name!r:.80}, which is not there") from error
 
     return decode(tokens, array, put_together, where)
+
+
+def _native(array: npt.NDArray[Any], mode: Mode) -> npt.NDArray[Any]:
+    """Return an array in the byte order of this machine, copied if it has another."""
+    if array.dtype.isnative:
+        return array
+    copy = array.astype(array.dtype.newbyteorder("="))
+    if mode == "r":
+        copy.flags.writeable = False
+    return copy
 
 
 def _skeleton(store: PointerArray) -> npt.NDArray[np.uint8]:

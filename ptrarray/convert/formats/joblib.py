@@ -12,24 +12,29 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from ptrarray.convert.files import Readable, open_plain
-from ptrarray.convert.formats.pickles import DAMAGED
+from ptrarray.convert.formats.pickles import DAMAGED, with_classes
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
-from ptrarray.convert.unpickle.inert import Record, stand_in
+from ptrarray.convert.unpickle.inert import Record, is_of_joblib, stand_in
 from ptrarray.convert.unpickle.rebuild import rebuild
 from ptrarray.errors import BadInputError, import_extra
 
 SUFFIXES = (".joblib", ".jl", ".pkl", ".pickle")
 
-_WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
+_WRAPPER = "NumpyArrayWrapper"
+_OLD_COMPRESSED = b"ZF"
+_OLD = (
+    "it was written by joblib before 0.10: if you trust whoever wrote it, pass trust=True "
+    "(--trust-pickle), and joblib reads it, with the arrays in files beside it"
+)
 _BLOCK_NBYTES = 1 << 24
 
 
 def from_joblib(
     paths: Paths, store: str | os.PathLike[str], *, trust: bool = False, **options: Unpack[Options]
 ) -> Report:
-    """Import files of `joblib.dump`, of joblib 0.10 or newer, compressed or not.
+    """Import files of `joblib.dump`, compressed or not; of joblib before 0.10 only with trust.
 
     Parameters
     ----------
@@ -61,12 +66,15 @@ def _members(trust: bool, path: str) -> Iterator[Member]:
 
 def _load_trusted(path: str) -> Any:
     message = "to read it with trust needs joblib: pip install joblib"
-    return import_extra("joblib", message, BadInputError).load(path)
+    joblib = import_extra("joblib", message, BadInputError)
+    return with_classes(partial(joblib.load, path))
 
 
 def read(path: str) -> Any:
     """Return what is in a file, calling nothing that it names."""
     with open_plain(path) as file:
+        if file.peek(2).startswith(_OLD_COMPRESSED):
+            raise BadInputError(_OLD)
         try:
             return rebuild(_InertUnpickler(file).load())
         except BadInputError:
@@ -90,13 +98,19 @@ class _InertUnpickler(_Unpickler):  # type: ignore[misc]
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a name."""
-        return _Wrapper if (module, name) == _WRAPPER else stand_in(module, name)
+        if not is_of_joblib(module, name):
+            return stand_in(module, name)
+        if name != _WRAPPER:
+            raise BadInputError(_OLD, found=f"{module}.{name}")
+        return _Wrapper
 
     def load_build(self) -> None:
         """Give a record its state, and an array its bytes, which come next."""
         super().load_build()
-        if isinstance(self.stack[-1], _Wrapper):
-            self.stack[-1] = self._read_array(self.stack[-1].state)
+        record = self.stack[-1]
+        # In protocols 0 and 1, what makes one is called with its class.
+        if isinstance(record, _Wrapper) or getattr(record, "args", ())[:1] == (_Wrapper,):
+            self.stack[-1] = self._read_array(record.state)
 
     dispatch[pickle.BUILD[0]] = load_build
 

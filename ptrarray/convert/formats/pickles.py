@@ -51,8 +51,8 @@ def from_pickles(
 
     A file may hold an array, a number, a pandas Series or DataFrame of
     numbers, a list or dict of those, or several pickles one after another.
-    A Series is read back by ``store.series(name)``, a DataFrame by
-    `to_frame`.
+    An array of Python objects is taken for a list. A Series is read back by
+    ``store.series(name)``, a DataFrame by `to_frame`.
 
     Parameters
     ----------
@@ -214,6 +214,8 @@ class _DamagedError(Exception):
 def _inert(file: Readable) -> Any:
     try:
         value = InertUnpickler(file).load()
+    except BadInputError:
+        raise
     except DAMAGED as error:
         raise _DamagedError(str(error)) from error
     try:
@@ -224,10 +226,16 @@ def _inert(file: Readable) -> Any:
 
 def _trusted(file: Readable) -> Any:
     try:
-        return pickle.Unpickler(file).load()
-    except (pickle.UnpicklingError, EOFError) as error:
+        return with_classes(pickle.Unpickler(file).load)
+    except (pickle.UnpicklingError, EOFError) as error:  # others are those of what the file calls
         raise _DamagedError(str(error)) from error
-    except (AttributeError, ImportError) as error:  # others are those of what the file calls
+
+
+def with_classes(load: Callable[[], Any]) -> Any:
+    """Load a file that is trusted; say what to do where a class of it is not to be found."""
+    try:
+        return load()
+    except (AttributeError, ImportError) as error:
         if not str(error).startswith(("Can't get", "No module")):
             raise
         what = "classes of a pickle have to be where they were when it was written, in a module "

@@ -10,6 +10,8 @@ from __future__ import annotations
 import pickle
 from typing import Any, Protocol, Self
 
+from ptrarray.errors import BadInputError
+
 _PANDAS = [
     "Series", "DataFrame", "SingleBlockManager", "BlockManager", "_unpickle_block",
     "_new_Index", "_new_DatetimeIndex", "_new_TimedeltaIndex", "Index", "RangeIndex", "MultiIndex",
@@ -226,6 +228,14 @@ def stand_in(module: str, name: str) -> type:
     return type("Stranger", (Stranger,), {"__slots__": (), "name": f"{module}.{name}"})
 
 
+_WRAPPERS = ("NumpyArrayWrapper", "NDArrayWrapper", "ZNDArrayWrapper")
+
+
+def is_of_joblib(module: str, name: str) -> bool:
+    """Tell whether a name is joblib's for an array, also in the package of scikit-learn."""
+    return module.endswith("joblib.numpy_pickle") and name in _WRAPPERS
+
+
 class InertUnpickler(pickle.Unpickler):
     """Reads one pickle into builtin containers and records.
 
@@ -243,5 +253,14 @@ class InertUnpickler(pickle.Unpickler):
         super().__init__(file, encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name."""
+        """Return what stands for a name.
+
+        Raises
+        ------
+        BadInputError
+            For an array of joblib, whose bytes come next and would be read as a pickle.
+        """
+        if is_of_joblib(module, name):
+            what = "it is a file of joblib: import it as such (from_joblib, import joblib)"
+            raise BadInputError(what, found=f"{module}.{name}")
         return stand_in(module, name)
