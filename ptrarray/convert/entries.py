@@ -87,10 +87,10 @@ def entries(value: Any, key: str = "", *, keep_index: bool = True) -> Iterator[E
         if isinstance(value, Incomplete):
             yield from entries(value.value, key, keep_index=keep_index)
             yield Refused(key, value.problem)
-        elif isinstance(value, np.ndarray) and value.dtype == object:
-            yield from _of_objects(value, key, keep_index)
         elif isinstance(value, Mapping):
             yield from _of_mapping(value, key, keep_index)
+        elif isinstance(value, np.ndarray) and value.dtype == object:
+            yield from _of_objects(value, key, keep_index)
         elif isinstance(value, list | tuple) and not _is_numbers(value):
             yield from _of_mapping(dict(enumerate(value)), key, keep_index)
         else:
@@ -99,6 +99,18 @@ def entries(value: Any, key: str = "", *, keep_index: bool = True) -> Iterator[E
         yield Refused(key, str(error))
     except RecursionError:
         yield Refused(key, "it is nested too deeply, or contains itself")
+
+
+def _of_objects(value: Array, key: str, keep_index: bool) -> Iterator[Entry | Refused]:
+    """Yield what an array of Python objects holds: numbers of its shape, or arrays by position."""
+    flat = value.ravel().tolist()
+    if not flat:
+        yield Refused(key, "it holds Python objects")
+    elif value.ndim > 1 and _is_numbers(flat):
+        entry = _of_value(flat, key, keep_index)
+        yield entry._replace(values=entry.values.reshape(value.shape))
+    else:  # that of no dimension is what it holds
+        yield from entries(list(value) if value.ndim else flat[0], key, keep_index=keep_index)
 
 
 def _of_mapping(value: Mapping[Any, Any], key: str, keep_index: bool) -> Iterator[Entry | Refused]:
@@ -114,18 +126,6 @@ def _of_mapping(value: Mapping[Any, Any], key: str, keep_index: bool) -> Iterato
         else:
             seen.add(inner)
             yield from entries(item, inner, keep_index=keep_index)
-
-
-def _of_objects(value: Array, key: str, keep_index: bool) -> Iterator[Entry | Refused]:
-    """Yield an array of numbers that numpy keeps as objects, else what is in a list of the same."""
-    flat = value.ravel().tolist()
-    if not flat:
-        raise BadInputError("an empty array of Python objects holds no array")
-    if value.ndim and _is_numbers(flat):
-        entry = _of_value(flat, key, keep_index)
-        yield entry._replace(values=entry.values.reshape(value.shape))
-    else:
-        yield from entries(value.tolist(), key, keep_index=keep_index)
 
 
 def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
