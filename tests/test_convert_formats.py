@@ -165,6 +165,16 @@ def test_joblib_of_one_array(folder: Path, store: Path) -> None:
     check_content(store, {"a": ARRAYS["columns"], "b": ARRAYS["columns"]})
 
 
+def test_joblib_of_several_calls(folder: Path, store: Path) -> None:
+    joblib = pytest.importorskip("joblib")
+    with (folder / "x.joblib").open("wb") as file:
+        joblib.dump(np.arange(3), file)
+        joblib.dump({"a": ARRAYS["columns"]}, file)
+    (folder / "y.joblib").touch()
+    assert "empty" in only_problem(run(convert.from_joblib, folder, store, processes=1))
+    check_content(store, {"x/0": np.arange(3), "x/1/a": ARRAYS["columns"]})
+
+
 def test_joblib_of_pandas_and_masks(folder: Path, store: Path) -> None:
     joblib, pd = pytest.importorskip("joblib"), pytest.importorskip("pandas")
     series = pd.Series([1.5, 2.5], index=["a", "b"], name="v")

@@ -77,7 +77,7 @@ def test_what_cannot_be_converted_is_told_and_the_rest_is_done(folder: Path, sto
         "text.pkl:c": "an empty dict holds no array",
         "None": "the key None is no name: only text and integers are",
         "text.pkl": "the key '' is no name: only text and integers are",
-        "objects.pkl": "an empty array of Python objects holds no array",
+        "objects.pkl": "it holds Python objects",
         "set.pkl:a": "it holds a number too large for numpy",
         "empty.pkl": "it is empty",
         "noise.pkl": problems["noise.pkl"],

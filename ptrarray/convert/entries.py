@@ -111,7 +111,7 @@ def _of_objects(value: Array, key: str, keep_index: bool) -> Iterator[Entry | Re
     """Yield what an array of Python objects holds: numbers of its shape, or arrays by position."""
     flat = value.ravel().tolist()
     if not flat:
-        yield Refused(key, "an empty array of Python objects holds no array")
+        yield Refused(key, "it holds Python objects")
     elif value.ndim > 1 and _is_numbers(flat):
         entry = _of_value(flat, key, keep_index)
         yield entry._replace(values=entry.values.reshape(value.shape))

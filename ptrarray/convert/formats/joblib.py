@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from ptrarray.convert.files import Readable, open_plain
-from ptrarray.convert.formats.pickles import DAMAGED, with_classes
+from ptrarray.convert.formats.pickles import DAMAGED, first_or_all, with_classes
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
@@ -76,11 +76,16 @@ def read(path: str) -> Any:
         if file.peek(2).startswith(_OLD_COMPRESSED):
             raise BadInputError(_OLD)
         try:
-            return rebuild(_InertUnpickler(file).load())
+            return first_or_all(_values(file))
         except BadInputError:
             raise
         except DAMAGED as error:
             raise BadInputError(f"it is no file of joblib, or a damaged one: {error}") from error
+
+
+def _values(file: Readable) -> Iterator[Any]:
+    while file.peek(1):
+        yield rebuild(_InertUnpickler(file).load())
 
 
 # The one in Python, as joblib's own: that in C reads ahead, over the bytes of the arrays.
