@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 REPEAT ?= 3
 STAMP := $(VENV)/.installed
 
-# The newest Python there is, for check-newest.
-NEWEST ?= $(firstword $(foreach v,3.15 3.14 3.13 3.12 3.11,$(shell python$(v) -c 'print("python$(v)")' 2>/dev/null)))
+# The newest Python there is, also of those that pyenv has installed.
+NEWEST ?= $(shell for python in $$(ls -d ~/.pyenv/versions/3.*/bin/python3) python3.14 python3.13 python3.12 $(PYTHON); do \
+	$$python -c 'import sys; print(*sys.version_info[:3], sys.executable)'; \
+	done 2>/dev/null | sort -k1,1n -k2,2n -k3,3n | tail -1 | cut -d " " -f 4-)
 
 .PHONY: help demo test check check-oldest check-newest test-extras docs bench format clean
 

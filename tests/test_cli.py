@@ -172,7 +172,7 @@ def test_get_out_replaces_a_file_at_the_end(
 
 
 def test_get_out_to_a_pipe(path: Path) -> None:
-    command = [sys.executable, "-m", "ptrarray", "get", path, "utt1", "--out", "/dev/stderr"]
+    command = [sys.executable, "-m", "ptrarray", "get", str(path), "utt1", "--out", "/dev/stderr"]
     done = subprocess.run(command, capture_output=True, check=True)
     np.testing.assert_array_equal(np.load(io.BytesIO(done.stderr)), np.ones((3, 2), "f4"))
 

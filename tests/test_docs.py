@@ -19,6 +19,7 @@ import ptrarray.bigarray
 from ptrarray.cli import main
 from ptrarray.cli.commands import _parser
 from ptrarray.reductions.functions import FUNCTIONS
+from tests.support.oldest import oldest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -157,6 +158,13 @@ def test_reliability_names_tests_that_are_there() -> None:
     for name, suffix in named:
         there = (ROOT / "tests" / f"{name}.py").exists() if suffix else f"def {name}(" in code
         assert there, f"{name}{suffix}"
+
+
+def test_every_package_that_users_install_has_an_oldest_release() -> None:
+    packages = oldest()
+    assert len(packages) >= 7
+    for package in packages:
+        assert re.fullmatch(r"\w+==\d+\.\d+\.\d+(; python_version .*)?", package), package
 
 
 def test_code_in_documents_fits_the_page() -> None:

@@ -277,7 +277,7 @@ def test_checksums_of_rows_mapped_or_read(
 @pytest.fixture
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_NBYTES", 2000)
-    monkeypatch.setattr(blocks, "GATHER_BELOW_NBYTES", 600)
+    monkeypatch.setattr(blocks, "CELL_ROWS", 16)
     monkeypatch.setattr(whole, "VARIANCE_NBYTES", 1000)
     monkeypatch.setattr(each, "LONG_ELEMENTS", 100)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +82,8 @@ def test_reads_from_a_store_that_is_read_only(path: Path) -> None:
 
 
 def test_a_position_may_be_an_array_of_no_axes(store: PointerArray) -> None:
-    for position in (np.array(1), np.array(-1, "i1"), np.uint64(2)):
+    positions: list[Any] = [np.array(1), np.array(-1, "i1"), np.uint64(2)]
+    for position in positions:
         np.testing.assert_array_equal(store.arrays[position], store.arrays[int(position)])
     for other in (np.array(True), np.array(1.0)):
         with pytest.raises(IndexError, match="arrays are indexed by an int"):

@@ -77,12 +77,12 @@ def _parser() -> Parser:
     release = sys.modules["ptrarray"].__version__
     parser.add_argument("--version", action="version", version=f"%(prog)s {release}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    on_store = argparse.ArgumentParser(add_help=False)
+    on_store = Parser(add_help=False)
     on_store.add_argument("store", metavar="STORE", type=Path, help="the store's directory")
-    printing = argparse.ArgumentParser(add_help=False)
+    printing = Parser(add_help=False)
     printing.add_argument("--json", action="store_true", help="print JSON, for programs")
 
-    def add(name: str, run: Any, text: str, *parents: argparse.ArgumentParser) -> Any:
+    def add(name: str, run: Any, text: str, *parents: Parser) -> Any:
         command = commands.add_parser(name, help=text, description=text, parents=parents)
         command.set_defaults(run=run)
         return command
@@ -113,7 +113,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _add_packs(add: Any, *parents: argparse.ArgumentParser) -> None:
+def _add_packs(add: Any, *parents: Parser) -> None:
     pack = add("pack", _pack, "write the store as one file, a tar archive", *parents)
     pack.add_argument("target", metavar="TARGET", help="the file to make, or - for stdout")
     pack.add_argument(

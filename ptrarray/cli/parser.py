@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     # The parser of a command is called so by the one above it.
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Return what the arguments say, and those that are not known."""
         args = sys.argv[1:] if args is None else args
         if not any(action.nargs == argparse.PARSER for action in self._actions):
@@ -33,7 +33,8 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def _options_first(self, args: Sequence[str]) -> list[str]:
-        options, others = [], []
+        options: list[str] = []
+        others: list[str] = []
         left = iter(args)
         for arg in left:
             if arg == "--":

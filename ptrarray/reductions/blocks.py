@@ -59,7 +59,7 @@ ROUNDING: frozenset[np.ufunc] = frozenset(
 BLOCK_NBYTES = 8 << 20
 # Most rows that are summarised in one go: rows are counted off in as many, past all holes, so that
 # results do not depend on where the holes are.
-CELL_ROWS = 1 << 18
+CELL_ROWS = 1 << 20
 # Pointers looked at in one go: columns of 256 kB, which stay in the cache and are cheap to get.
 POINTERS = 1 << 15
 

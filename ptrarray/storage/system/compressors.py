@@ -37,8 +37,8 @@ class Codec(NamedTuple):
         What a caller says; also the extension of a file.
     magic : bytes
         What every stream begins with.
-    compressor, decompressor : callable
-        Make an object for one stream; the former takes a level.
+    compressor_at, decompressor : callable
+        Make an object for one stream, the former at a level.
     levels : range
         Which levels there are.
     level : int
@@ -51,12 +51,16 @@ class Codec(NamedTuple):
 
     name: str
     magic: bytes
-    compressor: Callable[[int], Compressor]
+    compressor_at: Callable[[int], Compressor]
     decompressor: Callable[[], Any]
     levels: range
     level: int
     piece_nbytes: int = 1 << 16
     limits: tuple[int, ...] = (_LIMIT_NBYTES,)
+
+    def compressor(self) -> Compressor:
+        """Return an object that compresses one stream."""
+        return self.compressor_at(self.level)
 
 
 def _zstd_compressor(level: int) -> Any:

@@ -71,7 +71,7 @@ def _method(handle: Any, name: str, wanted: str) -> Any:
 
 def compressing(codec: Codec, write: Callable[[Any], None]) -> tuple[Callable[[Any], None], Any]:
     """Return a function that compresses what it writes, and one that ends the stream."""
-    compressor = codec.compressor(codec.level)
+    compressor = codec.compressor()
 
     def write_compressed(buffer: Any) -> None:
         write(compressor.compress(buffer))
