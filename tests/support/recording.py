@@ -165,9 +165,9 @@ def record(root: Path, omit: Callable[[Site], bool] = lambda site: False) -> Ite
 def _patch_file(patch: pytest.MonkeyPatch, recording: Recording) -> None:
     real = File.__init__
 
-    def init(self: File, path: str | Path, flags: int = os.O_RDONLY) -> None:
+    def init(self: File, path: str | Path, flags: int = os.O_RDONLY, *like: Any) -> None:
         recording.note_mapped()
-        real(self, path, flags)
+        real(self, path, flags, *like)
         if flags & os.O_CREAT and not recording.has(path):
             recording.link(path, is_directory=False)
         if flags & os.O_TRUNC:
@@ -247,9 +247,9 @@ def _patch_names(patch: pytest.MonkeyPatch, recording: Recording) -> None:
             parent = recording.node(Path(path).parent)
             recording.add(Unlink(recording.node(path), parent, Path(path).name))
 
-    def make_directory(path: str | Path) -> None:
+    def make_directory(path: str | Path, *like: Any) -> None:
         recording.note_mapped()
-        real_make_directory(path)
+        real_make_directory(path, *like)
         recording.link(path, is_directory=True)
 
     for double in (replace, unlink, make_directory):
