@@ -39,7 +39,9 @@ def test_pandas_of_other_versions(path: Path) -> None:
 @pytest.mark.parametrize("protocol", range(6))
 def test_pandas_of_this_version(protocol: int) -> None:
     pd = pytest.importorskip("pandas")
-    for expected in make.objects().values():
+    for key, expected in make.objects().items():
+        if key == "months by name" and protocol < 2 and pd.__version__ < "3":
+            continue  # which pandas 2 cannot pickle so
         found = loads(pickle.dumps(expected, protocol))
         kind = "series" if isinstance(expected, pd.Series) else "frame"
         getattr(pd.testing, f"assert_{kind}_equal")(found, expected)

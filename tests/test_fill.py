@@ -5,9 +5,6 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from importlib import import_module
@@ -26,25 +23,13 @@ from ptrarray.upkeep import checkpoint
 from ptrarray.writer import PointerArrayWriter, append
 from tests.support import workers
 from tests.support.forging import RECORDS_AT, slot_field
+from tests.support.workers import check_ramps, ramps
 
 
 @pytest.fixture
 def threads() -> Iterator[Executor]:
     with ThreadPoolExecutor(2) as executor:
         yield executor
-
-
-def ramps(n_tasks: int) -> dict[str, int]:
-    return {f"n{n}": n for n in range(n_tasks)}
-
-
-def check_ramps(path: Path, n_tasks: int) -> None:
-    with open_store(path) as store:
-        assert sorted(store) == sorted(ramps(n_tasks))
-        for name, n in ramps(n_tasks).items():
-            np.testing.assert_array_equal(store[name], np.arange(n))
-        assert store.shape[0] == sum(range(n_tasks))  # and no holes
-        store.verify()
 
 
 def test_is_public() -> None:
@@ -472,61 +457,3 @@ def test_killed_worker(path: Path, tmp_path: Path) -> None:
     with open_store(path) as store:
         assert len(store) == 50
         store.verify()
-
-
-# Ctrl-C -------------------------------------------------------------------------------------------
-
-_SCRIPT = """
-import sys
-from ptrarray.fill import fill
-from tests.support import workers
-from tests.support.forging import RECORDS_AT, slot_field
-if __name__ == "__main__":
-    tasks = {f"n{n}": n for n in range(100)}
-    fill(sys.argv[1], workers.block_from_4, tasks, dtype="i8", processes=2, progress=False)
-"""
-
-
-@pytest.fixture
-def blocked(path: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run with two workers, both inside a task that never ends."""
-    script = tmp_path / "script.py"
-    script.write_text(_SCRIPT)
-    root = Path(__file__).parent.parent
-    with subprocess.Popen(
-        [sys.executable, str(script), str(path)],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
-        assert [process.stdout.readline()[:7] for _ in range(2)] == ["blocked", "blocked"]
-        yield process
-
-
-def test_interrupt(path: Path, blocked: subprocess.Popen[str]) -> None:
-    blocked.send_signal(signal.SIGINT)
-    out, errors = blocked.communicate()  # ends only when no worker holds the pipes
-    assert blocked.returncode == -signal.SIGINT
-    assert out == ""
-    assert errors.count("Traceback") == 1
-    assert errors.endswith("KeyboardInterrupt\n")
-    check_ramps(path, 4)
-
-
-def test_interrupt_of_all_processes_as_in_a_terminal(
-    path: Path, blocked: subprocess.Popen[str]
-) -> None:
-    os.killpg(blocked.pid, signal.SIGINT)
-    _, errors = blocked.communicate()
-    assert blocked.returncode == -signal.SIGINT
-    assert errors.count("Traceback") == 1
-    check_ramps(path, 4)
-
-
-def test_workers_do_not_outlive_a_killed_parent(path: Path, blocked: subprocess.Popen[str]) -> None:
-    blocked.kill()
-    blocked.communicate()
-    check_ramps(path, 4)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ptrarray.reader import open as open_store
+
 Ints = NDArray[np.int64]
 
 
@@ -84,3 +86,16 @@ def block_from_4(n: int) -> Ints:
         while True:
             signal.pause()
     return ramp(n)
+
+
+def ramps(n_tasks: int) -> dict[str, int]:
+    return {f"n{n}": n for n in range(n_tasks)}
+
+
+def check_ramps(path: Path, n_tasks: int) -> None:
+    with open_store(path) as store:
+        assert sorted(store) == sorted(ramps(n_tasks))
+        for name, n in ramps(n_tasks).items():
+            np.testing.assert_array_equal(store[name], np.arange(n))
+        assert store.shape[0] == sum(range(n_tasks))  # and no holes
+        store.verify()

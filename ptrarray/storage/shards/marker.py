@@ -36,13 +36,14 @@ class Marker:
                 f"no store at {directory}: it has no {marks.FILE_NAME}", path=str(directory)
             ) from error
         self._file.keep_in_child()
+        self._identity = self._file.identity
         raw = self._file.pread(min(self._file.as_opened.st_size, HEADER_LIMIT_NBYTES), 0)
         self.header: ShardsHeader = marks.decode(raw, self.path)
 
     def is_in_place(self) -> bool:
         """Tell whether the store has still this marker, and was not replaced."""
         try:
-            return files.identity(self.path) == self._file.identity
+            return files.identity(self.path) == self._identity
         except (FileNotFoundError, NotADirectoryError):
             return False
 
