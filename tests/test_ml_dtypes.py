@@ -339,14 +339,34 @@ def test_nested_objects(path: Path) -> None:
     assert type(found["l"][0]) is ml_dtypes.int4
 
 
-def test_pickles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickles(tmp_path: Path, protocol: int, trust: bool) -> None:
     folder = tmp_path / "pickles"
     folder.mkdir()
-    (folder / "x.pkl").write_bytes(pickle.dumps({"a": np.ones(2, BFLOAT16)}))
-    report = import_pickles(folder, tmp_path / "s.ptr", trust=True, remove_source=True)
-    assert (report.converted, report.removed) == (1, 1)
+    given = {"a": np.ones(2, BFLOAT16), "s": ml_dtypes.int4(3), "f": zeros_and_ones(FIELDS, 2)}
+    (folder / "x.pkl").write_bytes(pickle.dumps(given, protocol))
+    report = import_pickles(folder, tmp_path / "s.ptr", trust=trust, remove_source=True)
+    assert (report.failures, report.converted, report.removed) == ([], 3, 1)
     with ptrarray.open(tmp_path / "s.ptr") as store:
-        assert store["x/a"].dtype == BFLOAT16
+        for key, value in given.items():
+            assert store[f"x/{key}"].dtype == value.dtype
+            assert store[f"x/{key}"].tobytes() == value.tobytes()
+
+
+def test_pickles_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"a": np.ones(2, BFLOAT16), "b": np.ones(2)}))
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    report = import_pickles(tmp_path / "x.pkl", tmp_path / "s.ptr")
+    assert report.converted == 1
+    assert [failure.problem for failure in report.failures] == [
+        "it has an array of bfloat16: pip install ml_dtypes"
+    ]
+
+
+def test_pickles_of_a_store(tmp_path: Path) -> None:
+    with ptrarray.create(tmp_path / "s.ptr") as writer:
+        writer["x"] = np.ones(2, BFLOAT16)
     convert.to_pickles(tmp_path / "s.ptr", tmp_path / "out", progress=False)
     (file,) = (tmp_path / "out").rglob("*.pkl")
     assert pickle.loads(file.read_bytes()).dtype == BFLOAT16
