@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import ptrarray
 from ptrarray import BadInputError, convert
+from ptrarray.cli.commands import main
 from ptrarray.format.dtypes import fields_of, of_fields
 from tests.support import forging
 from tests.support.checks import unchanged
@@ -370,3 +372,18 @@ def test_exports_have_bytes_and_say_so(
     with np.load(tmp_path / "x.npz") as found:
         assert found["x"].view(dtype).tolist() == [1, 2.5]
         assert masks == [found[key].tolist() for key in found if key != "x"]
+
+
+def test_what_the_command_line_calls_them(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ptrarray.create(path) as writer:
+        writer["a"] = np.zeros(1, FIELDS)
+        writer["b"] = np.array([1.5], BFLOAT16)
+    for name, dtype in (
+        ("a", [["a", "bfloat16"], ["b", "<f4", [2]], ["c", "int4", [3]]]),
+        ("b", "bfloat16"),
+    ):
+        assert main(["get", str(path), name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["dtype"] == dtype
+    ptrarray.create(path.with_suffix(".one"), dtype=BFLOAT16).close()
+    assert main(["info", str(path.with_suffix(".one"))]) == 0
+    assert "bfloat16" in capsys.readouterr().out
