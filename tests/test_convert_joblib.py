@@ -48,7 +48,7 @@ def import_joblib(paths: Any, store: Path, **options: Any) -> Report:
 def test_every_protocol(folder: Path, store: Path, protocol: int, compress: int) -> None:
     expected = {
         "plain": np.arange(3.0),
-        "columns": np.asfortranarray(np.eye(3)),
+        "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
         "axes": np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2),
         "empty": np.zeros((0, 3), "f4"),
         "number": np.array(3),

@@ -385,10 +385,13 @@ def test_exports_have_bytes_and_say_so(
     assert any(note in one for one in report.notes)
     (file,) = (tmp_path / "npy").glob("x.npy")
     assert np.load(file).view(dtype).tolist() == [1, 2.5]
+    masks = [np.load(mask).tolist() for mask in (tmp_path / "npy").glob("x%2F.mask.npy")]
+    assert masks == [[True, False]] * masked
     report = convert.to_npz(path, tmp_path / "x.npz", progress=False)
     assert any(note in one for one in report.notes)
     with np.load(tmp_path / "x.npz") as found:
         assert found["x"].view(dtype).tolist() == [1, 2.5]
+        assert masks == [found[key].tolist() for key in found if key != "x"]
 
 
 def test_what_the_command_line_calls_them(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
