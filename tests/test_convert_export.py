@@ -404,6 +404,7 @@ DATES = {
     "spans": np.array([[5], [-1]], ">m8[ns]"),
     "bare": np.array([3]).view("m8"),  # of no unit
     "none": np.zeros((0, 2), "M8[D]"),
+    "big": np.array(["2020-01-01", "NaT"], ">M8[D]"),
     "fields": np.array([("2020-01-02", 1, [2, 3])], [("t", "M8[D]"), ("n", "u1"), ("d", "m8[h]", 2)]),
     "padded": np.zeros(2, np.dtype([("n", "u1"), ("t", ">M8[us]")], align=True)),
     "within": np.zeros(2, [("a", [("t", "M8[s]")]), ("b", "f4")]),
@@ -417,6 +418,8 @@ def test_dates_as_integers_of_hdf5(tmp_path: Path, out: Path) -> None:
     with h5py.File(out) as file:
         assert file["years"].dtype == "<i8"
         assert file["years"][()].tolist() == [50, -(2**63)]
+        assert file["big"].dtype == ">i8"
+        assert file["big"][()].tolist() == [18262, -(2**63)]
         assert file["years"].attrs["ptrarray_dtype"] == '"<M8[Y]"'
     same(back("h5", out), DATES)
     with ptrarray.open(out.parent / "back.ptr") as opened:

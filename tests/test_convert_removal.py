@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 import ptrarray
 from ptrarray.convert import Failure
+from ptrarray.convert.entries import Noted
+from ptrarray.convert.run import Found, Kind, Member, run
 from tests.support.convert_workers import dump
 from tests.support.imports import content, import_pickles, ramps
 
@@ -79,6 +82,37 @@ def test_a_file_that_failed_stays(folder: Path, store: Path) -> None:
     path = dump(folder / "x.pkl", "text")
     report = import_pickles(folder, store, remove_source=True)
     assert (len(report.failures), report.removed, path.exists()) == (1, 0, True)
+
+
+def test_a_file_that_failed_keeps_no_other(
+    folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ptrarray.jobs.run._CHUNK_SECONDS", 1e6)  # many a chunk, on any machine
+    for i in range(12):
+        dump(folder / f"{i:02}.pkl", i if i % 2 else "text")
+    report = import_pickles(folder, store, remove_source=True)
+    assert (len(report.failures), report.removed) == (6, 6)
+    assert sorted(path.stem for path in folder.iterdir()) == [f"{i:02}" for i in range(0, 12, 2)]
+
+
+def test_a_file_with_more_than_a_store_keeps_stays(folder: Path, store: Path) -> None:
+    def members(path: str) -> Iterator[Found]:
+        yield Member("", lambda: np.arange(3))
+        if "noted" in path:
+            yield Noted("n", "notes are not kept")
+
+    paths = [dump(folder / f"{name}.pkl", 0) for name in ("noted", "plain")]
+    report = run(Kind(members, (".pkl",)), paths[:1], store, {"progress": False}, "remove")
+    assert (report.ok, report.removed) == (True, 0)
+    assert report.notes == [f"1 notes are not kept: {paths[0]}:n"]
+    assert run(Kind(members, (".pkl",)), paths[1:], store, {}, "remove").removed == 1
+    assert list(folder.iterdir()) == paths[:1]
+
+
+def test_nan_is_the_same_in_another_dtype(folder: Path, store: Path) -> None:
+    path = dump(folder / "x.pkl", np.array([np.nan, 1, -np.inf]))
+    report = import_pickles(folder, store, dtype="f4", remove_source=True)
+    assert (report.converted, report.removed, report.ok, path.exists()) == (1, 1, True, False)
 
 
 BIG = 17_293_822_569_102_704_643  # no float64

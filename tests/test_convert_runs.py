@@ -15,6 +15,7 @@ from ptrarray import convert
 from ptrarray.convert import Failure, Report
 from ptrarray.errors import BadInputError, StoreExistsError, TaskError
 from tests.support.convert_workers import Traitor, die, double, dump, refuse_threes
+from tests.support.forging import RECORDS_AT, slot_field
 from tests.support.imports import check_content, content, import_pickles, ramps
 
 
@@ -78,7 +79,7 @@ def test_what_cannot_be_converted_is_told_and_the_rest_is_done(folder: Path, sto
         "None": "the key None is no name: only text and integers are",
         "text.pkl": "the key '' is no name: only text and integers are",
         "objects.pkl": "it holds Python objects",
-        "set.pkl:a": "it holds a number too large for numpy",
+        "set.pkl:a": "no dtype holds the integer 1000000000000000000000000000000",
         "empty.pkl": "it is empty",
         "noise.pkl": problems["noise.pkl"],
         "gone.pkl": problems["gone.pkl"],
@@ -203,6 +204,18 @@ def test_a_second_run_does_what_is_missing(folder: Path, store: Path) -> None:
     dump(folder / "d.pkl", {"a": 9, "b": 2})
     assert import_pickles(folder, store) == Report(converted=2, skipped=3)
     check_content(store, first | more | {"d/a": np.array(1), "d/b": np.array(2)})
+
+
+def test_what_was_imported_is_on_the_disk(folder: Path, store: Path) -> None:
+    """Also where the journal is too small to be folded when the store is closed."""
+    with ptrarray.create(store) as writer:
+        writer.write({f"there {n}": [n] for n in range(2000)})
+    ptrarray.checkpoint(store)
+    ramps(folder, 1, 2)
+    assert import_pickles(folder, store) == Report(converted=2)
+    raw = (store / "journal.msgpack").read_bytes()
+    assert slot_field(raw, "synced_end") == slot_field(raw, "committed_end")
+    assert int.from_bytes(slot_field(raw, "committed_end"), "little") > RECORDS_AT
 
 
 def test_files_that_are_in_the_store_are_not_read(folder: Path, store: Path) -> None:

@@ -110,13 +110,24 @@ def test_lists_are_arrays(path: Path, threads: Executor) -> None:
 
 
 @pytest.mark.parametrize("layout", [{"dtype": "i8"}, {"dtype": "i8", "row_shape": None}, {}])
-def test_buffer_that_the_function_uses_again(path: Path, layout: dict[str, Any]) -> None:
+def test_buffer_that_the_function_uses_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, layout: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("ptrarray.jobs.run._CHUNK_SECONDS", 1e6)  # many a chunk, on any machine
     with ThreadPoolExecutor(1) as one:
         fill(path, workers.number_in_one_buffer, ramps(100), executor=one, **layout, progress=False)
     with open_store(path) as store:
         assert {name: store[name].tolist() for name in store} == {
             f"n{n}": [n] * n for n in range(100)
         }
+
+
+def test_arrays_that_wait_keep_their_order(path: Path, threads: Executor) -> None:
+    tasks = {"fortran": 2, "c": 3}
+    fill(path, workers.fortran_if_even, tasks, executor=threads, progress=False)
+    with open_store(path) as store:
+        assert [store[name].tolist() for name in tasks] == [[[0, 1, 2], [3, 4, 5]]] * 2
+        assert [store[name].flags.f_contiguous for name in tasks] == [True, False]
 
 
 def test_what_was_filled_is_on_the_disk(path: Path, threads: Executor) -> None:

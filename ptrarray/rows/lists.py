@@ -89,15 +89,32 @@ def _check_arrays(by_type: dict[type, list[Any]]) -> None:
 
 
 def check_labels(value: object) -> None:
-    """Raise an error for an array with labels, which would be lost, as a Series has its index."""
-    found = [label for label in _LABELS if _is_there(getattr(value, label, None))]
-    if any(name is not None for name in getattr(value, "names", None) or ()):
+    """Raise an error for an array with labels, which would be lost, as a Series has its index.
+
+    Labels are what a class has beside its array. Attributes of arrays of numpy are none, such as
+    the fields of a `numpy.recarray`, nor those of lists, such as the fields of a named tuple.
+    """
+    if isinstance(value, _ARRAYS) or not hasattr(type(value), "__array__"):
+        return
+    found = [label for label in _LABELS if _is_there(_asked(value, label))]
+    names = _asked(value, "names")
+    if isinstance(names, Sequence) and any(name is not None for name in names):
         found.append("a name")
     if found:
         kind = type(value)
         whole = ", or keep it whole with ptrarray.dump" if _is_pandas(kind) else ""
         what = f"{kind.__name__} has {' and '.join(found)}, which would be lost: write np.asarray(...) of it"
         raise BadInputError(what + whole, found=kind.__name__, expected="a plain array")
+
+
+def _asked(value: object, label: str) -> Any:
+    """Return an attribute that an object is known to have: some take any name, or raise."""
+    if not hasattr(type(value), label) and label not in getattr(value, "__dict__", ()):
+        return None
+    try:
+        return getattr(value, label)
+    except Exception:  # noqa: BLE001 what is behind it is not known
+        return None
 
 
 def _is_there(label: object) -> bool:

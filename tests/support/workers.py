@@ -69,6 +69,10 @@ def number_in_one_buffer(n: int) -> Ints:
     return _BUFFER[:n]
 
 
+def fortran_if_even(n: int) -> Ints:
+    return np.arange(6).reshape(2, 3).copy(order="C" if n % 2 else "F")
+
+
 def die_once(task: tuple[int, str]) -> Ints:
     """Kill this process if the marker file is not there yet."""
     n, marker = task
