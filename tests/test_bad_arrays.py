@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pytest
@@ -234,6 +234,36 @@ def test_what_has_labels_into_arrays_of_any_shape(
         assert not len(writer)
 
 
+class Fields(NamedTuple):
+    """A list of two, by name."""
+
+    index: int  # type: ignore[assignment]
+    names: int
+
+
+class WithIndex(np.ndarray[Any, Any]):
+    """An array with attributes of its own, which are no labels of what is in it."""
+
+    index = names = ("a", "b")
+
+
+class AnyName(Labelled):
+    """An object that has an attribute of any name, as those that stand for others."""
+
+    def __getattr__(self, name: str) -> list[str]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return [name]
+
+
+class Raises(Labelled):
+    """An array whose attributes cannot be read."""
+
+    @property
+    def index(self) -> NoReturn:
+        raise KeyError("no index yet")
+
+
 def test_what_has_no_labels_of_its_own(path: Path) -> None:
     pd = pytest.importorskip("pandas")
     values = {
@@ -243,11 +273,30 @@ def test_what_has_no_labels_of_its_own(path: Path) -> None:
         "name": Labelled(name="/x", dims=("t",)),  # as h5py's
         "method": Labelled(index=[].index),
         "record": np.rec.array([(1,), (2,)], dtype=[("index", "i4")]).index,
+        "fields": Fields(1, 2),
+        "of a class": np.array([1, 2], "i4").view(WithIndex),
+        "any name": AnyName(),
+        "raises": Raises(),
     }
     with ptrarray.create(path, dtype="i4") as writer:
         writer.write(values)
     with ptrarray.open(path) as store:
         assert {name: len(array) for name, array in store.items()} == dict.fromkeys(values, 2)
+
+
+def test_fields_are_no_labels(path: Path) -> None:
+    fields = ["columns", "index", "coords", "categories", "names"]
+    plain = np.ones(2, [(field, "i4") for field in fields])
+    values = {
+        "array": plain,
+        "recarray": plain.view(np.recarray),
+        "list": [plain.view(np.recarray)],
+    }
+    with ptrarray.create(path, masked=True) as writer:
+        writer.write(values)
+        writer["element"] = plain.view(np.recarray)[0]
+    with ptrarray.open(path) as store:
+        assert all(array.dtype == plain.dtype for array in store.values())
 
 
 # ragged -------------------------------------------------------------------------------------------

@@ -143,8 +143,40 @@ def test_get_out_of_a_masked_store(run: Run, tmp_path: Path, array: Any) -> None
     assert (facts["out"], facts["mask_out"]) == (str(out), str(mask_out))
     np.testing.assert_array_equal(np.load(out), np.ma.getdata(array))
     np.testing.assert_array_equal(np.load(mask_out), np.ma.getmaskarray(array))
-    assert run("get", tmp_path / "m.ptr", "a")[0] == 0
-    run_json(run, "get", tmp_path / "m.ptr", "a")
+
+
+SHAPED = np.dtype([("x", "f4", (2,)), ("y", [("z", "i2")])])
+PRINTED = {
+    "numbers": (np.ma.MaskedArray([1.5, 2.5, 3.5], [0, 1, 0]), "[1.5 -- 3.5]", [1.5, None, 3.5]),
+    "nothing masked": (np.ma.MaskedArray([1, 2]), "[1 2]", [1, 2]),
+    "records": (RECORDS, "[(1, --) (3, 4.5)]", [[1, None], [3, 4.5]]),
+    "inner arrays": (
+        np.ma.MaskedArray(np.zeros(1, SHAPED)),
+        "[([0.0, 0.0], (0,))]",
+        [[[0.0, 0.0], [0]]],
+    ),
+    "0-d": (np.ma.MaskedArray(2.5, True), "--", None),
+}
+
+
+@pytest.mark.parametrize(("array", "text", "values"), PRINTED.values(), ids=PRINTED)
+def test_get_prints_what_is_masked_as_that(
+    run: Run, tmp_path: Path, array: Any, text: str, values: Any
+) -> None:
+    with create(tmp_path / "m.ptr", masked=True) as writer:
+        writer["a"] = array
+    assert run("get", tmp_path / "m.ptr", "a")[1].splitlines()[1:] == [text]
+    assert run_json(run, "get", tmp_path / "m.ptr", "a")["values"] == values
+
+
+@pytest.mark.parametrize("out", ["/dev/null", "."])
+def test_a_mask_needs_a_file_beside_it(run: Run, tmp_path: Path, out: str) -> None:
+    with create(tmp_path / "m.ptr", masked=True) as writer:
+        writer["a"] = np.ma.MaskedArray([1, 2], [0, 1])
+    code, _, complaint = run("get", tmp_path / "m.ptr", "a", "--out", tmp_path / out)
+    assert code == 1
+    assert "is no file" in complaint
+    assert [file.name for file in tmp_path.iterdir()] == ["m.ptr"]
 
 
 def test_get_out_replaces_a_file_at_the_end(

@@ -209,13 +209,17 @@ def test_sparse_members(folder: Path, store: Path) -> None:
 # Files that are packed or compressed --------------------------------------------------------------
 
 
-def test_compressed_files_in_an_archive(folder: Path, store: Path) -> None:
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress], ids=["plain", "gz", "bz2"])
+def test_compressed_files_in_an_archive(
+    folder: Path, store: Path, pack: Callable[[bytes], bytes]
+) -> None:
     raw = pickle.dumps(np.arange(3))
     members = {"a.pkl.gz": gzip.compress(raw), "b.pkl.bz2": bz2.compress(raw)}
     members |= {"c.npy.gz": gzip.compress(npy(np.arange(3)))}
-    (folder / "x.tar").write_bytes(tar(members))
-    assert run(folder, store).ok
-    check_content(store, dict.fromkeys("abc", np.arange(3)))
+    members |= {"d.pkl.zip": zipped("x.pkl"), "e.pkl.tar": tar({"x.pkl": raw})}
+    (folder / "x.tar").write_bytes(pack(tar(members)))
+    assert run(folder, store).failures == []
+    check_content(store, dict.fromkeys("abcde", np.arange(3)))
 
 
 def zipped(*names: str) -> bytes:
@@ -230,7 +234,7 @@ def zipped(*names: str) -> bytes:
 def test_a_file_alone_in_an_archive(folder: Path, store: Path, name: str) -> None:
     raw = tar({"x.pkl": pickle.dumps(np.arange(3))}) if "tar" in name else zipped("x.pkl")
     (folder / name).write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
-    assert convert.from_pickles(folder / name, store, name="x", progress=False).ok
+    assert convert.from_pickles(folder, store, progress=False) == Report(converted=1)
     check_content(store, {"x": np.arange(3)})
 
 

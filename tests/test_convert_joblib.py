@@ -144,3 +144,11 @@ def test_a_class_of_a_program_itself(folder: Path, store: Path) -> None:
         assert "not in the program itself (__main__)" in failure.problem
     with pytest.raises(AttributeError):
         pickle.loads(Path(paths[0]).read_bytes())
+
+
+def test_what_is_no_file_of_joblib(folder: Path, store: Path) -> None:
+    (folder / "a.joblib").write_bytes(b"x = 1\n")
+    (failure,) = convert.from_joblib(folder, store, progress=False).failures
+    assert failure.problem == (
+        "it is no file of joblib, or a damaged one: 120 is no instruction of a pickle"
+    )

@@ -178,3 +178,11 @@ def test_headers_of_any_length(folder: Path, store: Path, name: str, n_fields: i
 def test_headers_that_are_wrong(folder: Path, store: Path, head: bytes, problem: str) -> None:
     (folder / "x.npy").write_bytes(b"\x93NUMPY" + head)
     assert run(folder, store).failures == [Failure(str(folder / "x.npy"), problem)]
+
+
+def test_a_file_that_is_cut_off_says_so(folder: Path, store: Path) -> None:
+    (folder / "a.npy").write_bytes(npy(np.arange(9))[:-8])
+    report = convert.from_npy(folder, store, progress=False)
+    assert [failure.problem for failure in report.failures] == [
+        "it is cut off: 64 of 72 bytes are there"
+    ]

@@ -79,7 +79,7 @@ def test_what_cannot_be_converted_is_told_and_the_rest_is_done(folder: Path, sto
         "None": "the key None is no name: only text and integers are",
         "text.pkl": "the key '' is no name: only text and integers are",
         "objects.pkl": "it holds Python objects",
-        "set.pkl:a": "it holds a number too large for numpy",
+        "set.pkl:a": "no dtype holds the integer 1000000000000000000000000000000",
         "empty.pkl": "it is empty",
         "noise.pkl": problems["noise.pkl"],
         "gone.pkl": problems["gone.pkl"],

@@ -85,6 +85,15 @@ def test_a_write_of_many_arrays_at_once(writer: ptrarray.PointerArrayWriter) -> 
     assert few == many
 
 
+def test_a_deletion(writer: ptrarray.PointerArrayWriter) -> None:
+    """However many came before since the last checkpoint."""
+    writer.write({f"n{n}": SMALL for n in range(100)})
+    ptrarray.checkpoint(writer.path)
+    costs = [counted(deleted(writer, [f"n{n}"])) for n in range(100)]
+    assert len(set(costs[2:])) == 1
+    check(costs[-1], limits((120, 80), (200, 130), writer))
+
+
 # what the disk is waited for ----------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import ptrarray
 from ptrarray import BadInputError, convert
+from ptrarray.cli.commands import main
 from ptrarray.format.dtypes import fields_of, of_fields
 from tests.support import forging
 from tests.support.checks import unchanged
@@ -337,14 +339,34 @@ def test_nested_objects(path: Path) -> None:
     assert type(found["l"][0]) is ml_dtypes.int4
 
 
-def test_pickles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickles(tmp_path: Path, protocol: int, trust: bool) -> None:
     folder = tmp_path / "pickles"
     folder.mkdir()
-    (folder / "x.pkl").write_bytes(pickle.dumps({"a": np.ones(2, BFLOAT16)}))
-    report = import_pickles(folder, tmp_path / "s.ptr", trust=True, remove_source=True)
-    assert (report.converted, report.removed) == (1, 1)
+    given = {"a": np.ones(2, BFLOAT16), "s": ml_dtypes.int4(3), "f": zeros_and_ones(FIELDS, 2)}
+    (folder / "x.pkl").write_bytes(pickle.dumps(given, protocol))
+    report = import_pickles(folder, tmp_path / "s.ptr", trust=trust, remove_source=True)
+    assert (report.failures, report.converted, report.removed) == ([], 3, 1)
     with ptrarray.open(tmp_path / "s.ptr") as store:
-        assert store["x/a"].dtype == BFLOAT16
+        for key, value in given.items():
+            assert store[f"x/{key}"].dtype == value.dtype
+            assert store[f"x/{key}"].tobytes() == value.tobytes()
+
+
+def test_pickles_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"a": np.ones(2, BFLOAT16), "b": np.ones(2)}))
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    report = import_pickles(tmp_path / "x.pkl", tmp_path / "s.ptr")
+    assert report.converted == 1
+    assert [failure.problem for failure in report.failures] == [
+        "it has an array of bfloat16: pip install ml_dtypes"
+    ]
+
+
+def test_pickles_of_a_store(tmp_path: Path) -> None:
+    with ptrarray.create(tmp_path / "s.ptr") as writer:
+        writer["x"] = np.ones(2, BFLOAT16)
     convert.to_pickles(tmp_path / "s.ptr", tmp_path / "out", progress=False)
     (file,) = (tmp_path / "out").rglob("*.pkl")
     assert pickle.loads(file.read_bytes()).dtype == BFLOAT16
@@ -370,3 +392,18 @@ def test_exports_have_bytes_and_say_so(
     with np.load(tmp_path / "x.npz") as found:
         assert found["x"].view(dtype).tolist() == [1, 2.5]
         assert masks == [found[key].tolist() for key in found if key != "x"]
+
+
+def test_what_the_command_line_calls_them(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ptrarray.create(path) as writer:
+        writer["a"] = np.zeros(1, FIELDS)
+        writer["b"] = np.array([1.5], BFLOAT16)
+    for name, dtype in (
+        ("a", [["a", "bfloat16"], ["b", "<f4", [2]], ["c", "int4", [3]]]),
+        ("b", "bfloat16"),
+    ):
+        assert main(["get", str(path), name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["dtype"] == dtype
+    ptrarray.create(path.with_suffix(".one"), dtype=BFLOAT16).close()
+    assert main(["info", str(path.with_suffix(".one"))]) == 0
+    assert "bfloat16" in capsys.readouterr().out

@@ -208,7 +208,7 @@ def test_modes_of_load(path: Path) -> None:
 
 
 def memmap_below(array: Any) -> Any:
-    while type(array) is not np.memmap and array is not None:
+    while not isinstance(array, np.memmap) and array is not None:
         array = array.base
     return array
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,13 @@ import pytest
 import ptrarray
 from ptrarray import PointerArrayWriter, StoreError
 from ptrarray.cli import main
+from ptrarray.format.layouts import ROWS, Layout
+from ptrarray.format.shards import ShardsHeader
+from ptrarray.storage.lifecycle.create import new_header
+from ptrarray.storage.shards import create
+from ptrarray.storage.shards.marker import Marker
 from ptrarray.storage.system import files
+from ptrarray.storage.writing.session import Session
 from tests.support.checks import check_same, check_store
 from tests.support.shards import Arrays, fill_one_by_one, first_of, ramps, sharded, shards_of
 
@@ -148,7 +157,8 @@ def test_replaced_by_a_process_that_was_killed_then(
     path: Path, writer: PointerArrayWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old shards are there still, and nothing may be lost in them."""
-    monkeypatch.setattr("ptrarray.storage.shards.create.remove_leftovers", lambda marker: None)
+    for name in ("remove_leftovers", "remove_replaced"):
+        monkeypatch.setattr(f"ptrarray.storage.shards.create.{name}", lambda marker: None)
     ptrarray.create(path, dtype="i4", shard_size="1kB", mode="w").close()
     assert len(shards_of(path)) > 4
     with pytest.raises(StoreError, match="replaced"):
@@ -158,3 +168,52 @@ def test_replaced_by_a_process_that_was_killed_then(
         fill_one_by_one(new, ramps(20))
     assert all(name.startswith("shard.2-") for name in shards_of(path))
     check_store(ptrarray.open(path), ramps(20))
+
+
+@pytest.mark.usefixtures("writer")
+def test_replaced_again_while_the_shards_before_are_removed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has replaced a store has no lock of the new one, and takes nothing away from the next."""
+    half_done, removed = Event(), Event()
+    write, remove = create.write_marker, create.remove_replaced
+
+    def written(directory: Path, header: ShardsHeader) -> None:
+        if header.generation == 3:  # its shard is in place, and no marker says so
+            half_done.set()
+            assert removed.wait(60)
+        write(directory, header)
+        if header.generation == 2:
+            others.append(pool.submit(create.replace_any, path, plain, 1000))
+            assert half_done.wait(60)
+
+    def removing(marker: Marker) -> None:
+        remove(marker)
+        removed.set()
+
+    monkeypatch.setattr(create, "write_marker", written)
+    monkeypatch.setattr(create, "remove_replaced", removing)
+    plain = new_header(Layout(ROWS, np.dtype("f4"), (), masked=False), 0, {})
+    others: list[Future[Any]] = []
+    with ThreadPoolExecutor(1) as pool:
+        create.replace_any(path, plain, 1000)
+        others[0].result(60)
+    assert shards_of(path) == ["shard.3-00000.ptr"]
+    with ptrarray.append(path) as new:
+        new["a"] = [1.5]
+    check_store(ptrarray.open(path), {"a": np.array([1.5], "f4")})
+
+
+def test_replaced_while_it_is_flushed(
+    path: Path, writer: PointerArrayWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush = Session.flush
+
+    def late(session: Session) -> None:
+        ptrarray.create(path, dtype="i4", shard_size="1kB", mode="w").close()
+        monkeypatch.undo()
+        flush(session)
+
+    monkeypatch.setattr(Session, "flush", late)
+    with pytest.raises(StoreError, match="was replaced by another store"):
+        writer.flush()

@@ -20,6 +20,8 @@ from ptrarray.cli import convert, watch
 from ptrarray.cli.demo import run_demo
 from ptrarray.cli.parser import Parser
 from ptrarray.cli.printing import (
+    as_list,
+    as_text,
     complain,
     describe,
     print_json,
@@ -29,7 +31,7 @@ from ptrarray.cli.printing import (
     to_json,
 )
 from ptrarray.convert.export import save_npy
-from ptrarray.errors import CorruptStoreError, StoreError
+from ptrarray.errors import BadInputError, CorruptStoreError, StoreError
 from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open_readable as open_store
@@ -201,7 +203,7 @@ def _get(options: argparse.Namespace) -> int:
     if options.out is not None:
         facts |= _save(array, options.out)
     elif options.json:
-        facts["values"] = readable(np.ndarray.tolist, array, options.name)
+        facts["values"] = readable(as_list, array, options.name)
     if options.json:
         print_json({**facts, "start": start, "end": end})
     elif options.out is not None:
@@ -209,7 +211,7 @@ def _get(options: argparse.Namespace) -> int:
         print(printable(f"{options.name}: {array.dtype} {array.shape} saved as {where}"))
     else:
         print(printable(f"{options.name}: {array.dtype} {array.shape}, rows {start} to {end}"))
-        print(readable(np.array2string, array, options.name))
+        print(readable(as_text, array, options.name))
     return 0
 
 
@@ -217,6 +219,9 @@ def _save(array: Any, out: Path) -> dict[str, str]:
     """Save an array as .npy file, which cannot hold a mask: that gets a file of its own."""
     saved = {}
     if isinstance(array, np.ma.MaskedArray):
+        if out.exists() and not out.is_file():
+            what = f"{out} is no file, beside which a file with the mask could be: name one"
+            raise BadInputError(what, path=str(out), expected="a file")
         mask_out = out.with_name(f"{out.name.removesuffix('.npy')}.mask.npy")
         save_npy(np.ma.getmaskarray(array), mask_out)
         saved = {"mask_out": str(mask_out)}

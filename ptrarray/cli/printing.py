@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ptrarray.errors import BadInputError
+from ptrarray.format.named import names_in
 from ptrarray.rows.types import Array
 
 # What messages call an argument of Python, and what the same is on the command line.
@@ -49,6 +50,8 @@ def _plain(value: Any) -> Any:
             return {str(key): _plain(item) for key, item in value.items()}
         case list() | tuple():
             return [_plain(item) for item in value]
+        case np.ndarray():  # in a record
+            return _plain(value.tolist())
         case None | bool() | int() | str():
             return value
         case float():
@@ -61,8 +64,54 @@ def _plain(value: Any) -> Any:
 
 
 def describe(dtype: np.dtype[Any]) -> Any:
-    """Return a dtype as JSON can hold it."""
-    return dtype.str if dtype.names is None else dtype.descr
+    """Return a dtype as JSON can hold it: as numpy's ``descr``, and by name what ml_dtypes adds."""
+    names = names_in(dtype)
+    if names is None:
+        return dtype.str if dtype.names is None else dtype.descr
+    if isinstance(names, str):
+        return names
+    return [_described(field, dtype[field]) for field in dtype.names or ()]
+
+
+def _described(field: str, dtype: np.dtype[Any]) -> list[Any]:
+    if dtype.subdtype is None:
+        return [field, describe(dtype)]
+    base, shape = dtype.subdtype
+    return [field, describe(base), list(shape)]
+
+
+def as_list(array: Array) -> Any:
+    """Return an array as lists of Python's values; what is masked as None.
+
+    Examples
+    --------
+    >>> as_list(np.ma.MaskedArray([1.5, 2.5], [False, True]))
+    [1.5, None]
+    """
+    if not isinstance(array, np.ma.MaskedArray):
+        return array.tolist()
+    # Its own `tolist` takes no records with arrays in them.
+    return _unmasked(np.ma.getdata(array), np.ma.getmaskarray(array))
+
+
+def _unmasked(value: Any, mask: Any) -> Any:
+    if isinstance(mask, np.ndarray):
+        return _unmasked(value.tolist(), mask.tolist())
+    if isinstance(mask, list | tuple):
+        return [_unmasked(*pair) for pair in zip(value, mask, strict=True)]
+    return None if mask else value
+
+
+def as_text(array: Array) -> str:
+    """Return an array as numpy prints it; what is masked as ``--``.
+
+    Examples
+    --------
+    >>> as_text(np.ma.MaskedArray([1.5, 2.5], [False, True]))
+    '[1.5 --]'
+    """
+    # `array2string` takes what is masked for numbers.
+    return str(array) if isinstance(array, np.ma.MaskedArray) else np.array2string(array)
 
 
 def printable(text: str) -> str:

@@ -168,7 +168,7 @@ def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
         raise BadInputError(f"a {type(value).__name__} is no array{hint if is_theirs else ''}")
     values = value if isinstance(value, np.ndarray) else array_of(value)
     if values.dtype.hasobject:
-        what = "a number too large for numpy" if isinstance(value, int) else "Python objects"
+        what = "Python objects"
         if values.dtype.names:
             what = f"records of {values.dtype}, with Python objects in them: from Python, pass "
             what += "convert=, a function that returns the fields of numbers"

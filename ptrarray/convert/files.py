@@ -76,7 +76,7 @@ def _alone(file: Any, stack: ExitStack) -> Any:
     """Return the one file in an archive; the file itself if it is no archive."""
     head = bytes(file.peek(512)[:512])
     if head.startswith(_ZIP):
-        packed = stack.enter_context(zipfile.ZipFile(file))
+        packed = stack.enter_context(zipfile.ZipFile(_seekable(file)))
         names = [info for info in packed.infolist() if not info.is_dir()]
         if len(names) != 1:
             raise BadInputError(
@@ -85,13 +85,22 @@ def _alone(file: Any, stack: ExitStack) -> Any:
         member = stack.enter_context(packed.open(names[0]))
         return stack.enter_context(plain(member))
     if head[_TAR_AT:].startswith(_TAR):
-        archive = stack.enter_context(tarfile.TarFile(fileobj=file))
+        archive = stack.enter_context(tarfile.TarFile(fileobj=_seekable(file)))
         found = [info for info in archive if info.isfile()]
         if len(found) != 1:
             raise BadInputError(f"it is a tar archive of {len(found)} files: import tar")
         member = cast(Any, archive.extractfile(found[0]))
         return stack.enter_context(plain(stack.enter_context(member)))
     return file
+
+
+def _seekable(file: Any) -> Any:
+    """Return a file in which an archive can be read; a member of a stream is read into memory."""
+    try:
+        is_seekable = file.seekable()
+    except AttributeError:  # of a member of such an archive, before Python 3.13
+        is_seekable = False
+    return file if is_seekable else io.BytesIO(file.read())
 
 
 def _lz4(file: Any) -> Any:

@@ -17,6 +17,8 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 _FIELDS = ("stem", "unquoted", "name", "parent", "path", "index", "key")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".lzma", ".z", ".lz4", ".zst", ".zip")
+# Of files that may be packed alone in an archive of tar.
+_ALONE = (".pkl", ".pickle", ".npy", ".joblib")
 # What no name of a file or array holds, so it can stand for the key until that is known.
 _KEY = "\udfff"
 
@@ -130,19 +132,25 @@ def _expand(
 def _fits(file: str, suffixes: tuple[str, ...]) -> bool:
     lower = file.lower()
     squeezed = next((lower[: -len(end)] for end in _COMPRESSED if lower.endswith(end)), lower)
-    return lower.endswith(suffixes) or squeezed.endswith(suffixes)
+    alone = squeezed.removesuffix(".tar")
+    return any(
+        name.endswith(suffixes)
+        for name in (lower, squeezed, alone if alone.endswith(_ALONE) else "")
+    )
 
 
 def bare(path: str) -> str:
-    """Return a path without its suffix, and without that of a compressor behind it.
+    """Return a path without its suffix, and without that of a compressor or archive behind it.
 
     Examples
     --------
-    >>> bare("a.b/x.pkl.gz"), bare("x")
-    ('a.b/x', 'x')
+    >>> bare("a.b/x.pkl.gz"), bare("x.pkl.tar.gz"), bare("x")
+    ('a.b/x', 'x', 'x')
     """
     root, suffix = os.path.splitext(path)  # noqa: PTH122 that of a Path would normalize it
     if suffix.lower() in _COMPRESSED:
+        root, suffix = os.path.splitext(root)  # noqa: PTH122
+    if suffix.lower() == ".tar" and root.lower().endswith(_ALONE):
         root, _ = os.path.splitext(root)  # noqa: PTH122
     return root
 

@@ -19,6 +19,7 @@ _MAX_DEPTH = 64  # of lists that numpy makes an array of
 _NUMBERS = int | float | complex | np.number | np.bool_
 _NOT_NESTED = str | bytes | bytearray | memoryview
 _FIRST_OF_OTHERS = 256  # numbers of dtypes that libraries add to numpy
+_PLAIN = {int, float, bool}
 _ARRAYS = (np.ndarray, np.generic)
 _LABELS = ("columns", "index", "coords", "categories")  # of pandas, xarray, polars, Arrow
 
@@ -62,6 +63,8 @@ def array_of(value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
     """
     if isinstance(value, _ARRAYS) or hasattr(value, "__array__"):
         return np.asarray(value)
+    if type(value) is list and (exact := _of_numbers(value)) is not None:
+        return exact
     by_type = leaves(value)
     _check_arrays(by_type)
     made = np.asarray(value)
@@ -77,6 +80,16 @@ def array_of(value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
     return made
 
 
+def _of_numbers(value: list[Any]) -> Array | None:
+    """Return a list of Python's numbers, or None where something in it may be lost."""
+    kinds = set(map(type, value))
+    if not kinds or not kinds <= _PLAIN:
+        return None
+    made = np.asarray(value)
+    is_exact = kinds == {float} or made.dtype.kind in "biu" or not _may_be_inexact(made)
+    return made if is_exact else None
+
+
 def _check_arrays(by_type: dict[type, list[Any]]) -> None:
     """Check that arrays in a list have no masks and labels."""
     for kind, items in by_type.items():
@@ -89,15 +102,32 @@ def _check_arrays(by_type: dict[type, list[Any]]) -> None:
 
 
 def check_labels(value: object) -> None:
-    """Raise an error for an array with labels, which would be lost, as a Series has its index."""
-    found = [label for label in _LABELS if _is_there(getattr(value, label, None))]
-    if any(name is not None for name in getattr(value, "names", None) or ()):
+    """Raise an error for an array with labels, which would be lost, as a Series has its index.
+
+    Labels are what a class has beside its array. Attributes of arrays of numpy are none, such as
+    the fields of a `numpy.recarray`, nor those of lists, such as the fields of a named tuple.
+    """
+    if isinstance(value, _ARRAYS) or not hasattr(type(value), "__array__"):
+        return
+    found = [label for label in _LABELS if _is_there(_asked(value, label))]
+    names = _asked(value, "names")
+    if isinstance(names, Sequence) and any(name is not None for name in names):
         found.append("a name")
     if found:
         kind = type(value)
         whole = ", or keep it whole with ptrarray.dump" if _is_pandas(kind) else ""
         what = f"{kind.__name__} has {' and '.join(found)}, which would be lost: write np.asarray(...) of it"
         raise BadInputError(what + whole, found=kind.__name__, expected="a plain array")
+
+
+def _asked(value: object, label: str) -> Any:
+    """Return an attribute that an object is known to have: some take any name, or raise."""
+    if not hasattr(type(value), label) and label not in getattr(value, "__dict__", ()):
+        return None
+    try:
+        return getattr(value, label)
+    except Exception:  # noqa: BLE001 what is behind it is not known
+        return None
 
 
 def _is_there(label: object) -> bool:

@@ -80,7 +80,9 @@ def read(path: str) -> Any:
         except BadInputError:
             raise
         except DAMAGED as error:
-            raise BadInputError(f"it is no file of joblib, or a damaged one: {error}") from error
+            is_byte = isinstance(error, KeyError)
+            what = f"{error} is no instruction of a pickle" if is_byte else str(error)
+            raise BadInputError(f"it is no file of joblib, or a damaged one: {what}") from error
 
 
 def _values(file: Readable) -> Iterator[Any]:

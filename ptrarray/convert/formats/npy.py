@@ -153,6 +153,9 @@ def _next_array(file: Any, path: str | None) -> Any:
         return next(unpickled(file, trust=False), Unreadable("it is cut off"))
     if path is not None and n_bytes:
         start = file.tell()
+        n_left = os.fstat(file.fileno()).st_size - start
+        if n_left < n_bytes:
+            raise BadInputError(f"it is cut off: {n_left:,} of {n_bytes:,} bytes are there")
         file.seek(start + n_bytes)
         return np.memmap(path, dtype, "r", start, shape, "F" if is_fortran else "C")
     about.seek(0)

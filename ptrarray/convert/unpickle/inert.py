@@ -29,6 +29,11 @@ _OFFSETS = [
         "Month", "BusinessMonth", "CustomBusinessMonth", "Quarter", "BQuarter", "HalfYear",
         "BHalfYear", "Year", "BYear")),
 ]  # fmt: skip
+_NARROW = [
+    "bfloat16", "complex32", "bcomplex32", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn",
+    "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float6_e2m3fn",
+    "float6_e3m2fn", "float4_e2m1fn", "int1", "int2", "int4", "uint1", "uint2", "uint4",
+]  # fmt: skip
 NO_ARRAY = "no array: "
 # What trust alone makes no array of: packages, what a user calls it, and names in pickles.
 _NO_ARRAYS = [
@@ -73,6 +78,7 @@ ALLOWED: dict[tuple[str, str], str] = {
             (["numpy"], "type", ["ndarray", "memmap", "matrix", "recarray", "MaskedArray"]),
             (["numpy"], "dtype", ["dtype"]),
             (["numpy"], "record", ["record"]),
+            (["ml_dtypes"], "narrow", _NARROW),
             (["numpy"], "scalar", ["scalar"]),
             (["numpy"], "array", ["_reconstruct"]),
             (["numpy"], "frombuffer", ["_frombuffer"]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from datetime import time, timedelta, timezone
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from ptrarray.convert.unpickle import rebuild_pandas
 from ptrarray.convert.unpickle.inert import ALLOWED, NO_ARRAY, Builder, Record, Stranger
 from ptrarray.errors import BadInputError
+from ptrarray.format.named import of_library
 from ptrarray.rows.types import Array
 
 _SPEC = re.compile(r"[biufcmMSUVO][0-9]{0,9}")
@@ -134,7 +136,10 @@ class Rebuilder:
 
 def _dtype(to: Builder, record: Record) -> np.dtype[Any]:
     spec = record.args[0]
-    if getattr(spec, "kind", "") == "record":  # of a recarray, which becomes a plain one
+    kind = getattr(spec, "kind", "")
+    if kind == "narrow":
+        return _narrow(spec.name, record.state)
+    if kind == "record":  # of a recarray, which becomes a plain one
         spec = "V"
     if not isinstance(spec, str) or not _SPEC.fullmatch(spec):
         raise BadInputError(f"it has an array of {spec!r:.40}, which is no plain dtype")
@@ -150,6 +155,17 @@ def _dtype(to: Builder, record: Record) -> np.dtype[Any]:
         unit, number, per, *_ = to.build(record.state[8][1])
         return np.dtype(f"{spec[0]}8{_time_unit(unit, number, per)}").newbyteorder(order)
     return np.dtype(spec).newbyteorder(order)
+
+
+def _narrow(name: str, state: Any) -> np.dtype[Any]:
+    """Return a dtype of ml_dtypes, which knows no byte order but that of the machine."""
+    order = "<" if sys.byteorder == "little" else ">"
+    if state is not None and state[1] not in ("=", "|", order):
+        raise BadInputError(f"it has an array of {name} in the byte order of another machine")
+    found = of_library(name)
+    if found is None:
+        raise BadInputError(f"it has an array of {name}: pip install ml_dtypes", found=name)
+    return found
 
 
 def _structured(to: Builder, names: Any, fields: Any, width: int) -> np.dtype[Any]:

@@ -12,7 +12,7 @@ from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import ShardsHeader
 from ptrarray.storage.lifecycle.create import create_store, replace_store, taken
-from ptrarray.storage.shards.marker import Marker, is_sharded, remove_leftovers
+from ptrarray.storage.shards.marker import is_sharded, remove_leftovers, remove_replaced
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.system.building import new_directory, replacing
 from ptrarray.storage.system.lock import whole
@@ -87,6 +87,6 @@ def _replace_shards(directory: Path, header: IndexHeader, shard_nbytes: int) -> 
             # From here on it is the new store; who has the old one open sees it by the marker.
             write_marker(directory, marker)
             with suppress(OSError):  # the next shard's maker removes them
-                remove_leftovers(Marker(directory))
+                remove_replaced(shards.marker)
     finally:
         shards.release()

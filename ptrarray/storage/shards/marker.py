@@ -103,13 +103,27 @@ def remove_leftovers(marker: Marker) -> None:
     files.unlink(marker.directory / marks.NEW_FILE_NAME)
     for name in files.list_directory(marker.directory):
         key = marks.shard_number(name)
-        path = marker.directory / name
         if name.startswith(".shard") and name.endswith(".new"):
-            files.remove_tree(path)
+            files.remove_tree(marker.directory / name)
         elif key is not None and key[0] != marker.header.generation:
-            doomed = beside(path)
-            try:
-                files.replace(path, doomed)  # to who has it open, it goes in one step
-            except OSError:  # it is mounted there, or in a lower layer of an overlay
-                doomed = path
-            files.remove_tree(doomed)
+            _remove_shard(marker.directory / name)
+
+
+def remove_replaced(marker: Marker) -> None:
+    """Remove the shards of a store in whose place is another one by now, and of those before it.
+
+    And nothing else, since whoever has the lock of the other one may be replacing that.
+    """
+    for name in files.list_directory(marker.directory):
+        key = marks.shard_number(name)
+        if key is not None and key[0] <= marker.header.generation:
+            _remove_shard(marker.directory / name)
+
+
+def _remove_shard(path: Path) -> None:
+    doomed = beside(path)
+    try:
+        files.replace(path, doomed)  # to who has it open, it goes in one step
+    except OSError:  # it is mounted there, or in a lower layer of an overlay
+        doomed = path
+    files.remove_tree(doomed)

@@ -310,7 +310,7 @@ class Shards:
                     last.session.checkpoint_if_grown()
             else:
                 # Most of it without the lock, so that others wait only for what is left.
-                last.session.flush()
+                self._flush_last(last.session)
                 flushed = last
 
     def _fits(self, expected: Expected) -> bool:
@@ -395,6 +395,14 @@ class Shards:
             raise self.marker.missing(number) from error
         self.open_shard(number).flush()
 
+    def _flush_last(self, session: Session) -> None:
+        """Flush what was the last shard under the lock, by now without it."""
+        try:
+            session.flush()
+        except StoreNotFoundError:
+            self._check_in_place()
+            raise
+
     def _flush_noted(self) -> None:
         """Flush the older shard that is noted to have unflushed commits, if any."""
         if self.notes.unflushed is not None:
@@ -470,7 +478,7 @@ class Shards:
             if not is_flushed(self.marker.shard(older)):
                 with self.locked():
                     self._flush(older)
-        session.flush()
+        self._flush_last(session)
 
     @whole
     def close(self, least_nbytes: int = 0) -> None:

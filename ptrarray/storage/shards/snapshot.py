@@ -51,8 +51,8 @@ class ShardedSnapshot:
     ----------
     shards : tuple of StoreSnapshot
         Of each shard, without the names that are to be deleted there.
-    first_rows, first_positions : list of int, one more than shards
-        Rows and arrays of all shards before each.
+    first_rows : list of int, one more than shards
+        Rows of all shards before each.
     """
 
     def __init__(self, marker: Marker, found: Sequence[StoreSnapshot]) -> None:
@@ -69,7 +69,12 @@ class ShardedSnapshot:
         for shard in self.shards:
             self._check_layout(shard)
         self.first_rows = [0, *accumulate(shard.n_rows for shard in self.shards)]
-        self.first_positions = [0, *accumulate(map(len, self.shards))]
+
+    @cached_property
+    def first_positions(self) -> list[int]:
+        """Arrays of all shards before each, and of all."""
+        # Later, as this puts what was deleted in order, which looking a name up need not.
+        return [0, *accumulate(map(len, self.shards))]
 
     def _check_layout(self, shard: StoreSnapshot) -> None:
         found, wanted = shard.header.layout, self.layout

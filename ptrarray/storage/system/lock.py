@@ -16,7 +16,7 @@ from threading import RLock, get_ident, local
 from typing import ParamSpec, TypeVar
 
 from ptrarray.errors import StoreError
-from ptrarray.storage.system.files import File
+from ptrarray.storage.system.files import File, check_system
 
 try:
     import fcntl
@@ -167,6 +167,8 @@ class Lock:
             try:
                 if self._file.fd >= 0:
                     fcntl.flock(self._file.fd, fcntl.LOCK_UN)
+            except OSError as error:  # there was no lock, and what failed before says why
+                check_system(error)
             finally:
                 with suppress(RuntimeError):  # which says that this thread has it no more
                     while True:

@@ -263,7 +263,8 @@ class Session:
         if known is not None and known.overlay.end_byte == end:
             return known
         self._snapshot = None  # should this be interrupted, the next one begins anew
-        overlay = known.overlay if known else Overlay(self.index, journal_format.RECORDS_START)
+        start_byte = journal_format.RECORDS_START
+        overlay = Overlay(self.index, start_byte) if known is None else known.overlay
         if overlay.end_byte < end:
             overlay.extend(self._journal.changes(self.journal_header, overlay.end_byte), end)
         self._snapshot = snapshot = StoreSnapshot(self.directory, self.index, overlay)
@@ -524,6 +525,7 @@ class Session:
         self.content.close()
 
 
+@whole
 def bring_to_disk(directory: Path) -> None:
     """Wait until all that is committed to a store is on the disk, and known to be."""
     session = Session(directory)
