@@ -20,6 +20,7 @@ from tests.support.crash_workloads import (
     change_in_place,
     checkpoint,
     delete,
+    flush_beside_another,
     go_on,
     ints,
     killed_in_delete,
@@ -99,7 +100,9 @@ def judge(place: Path) -> Judge:
     return Judge(place / "states", boot=9)
 
 
-@pytest.mark.parametrize("workload", [*WORKLOADS, another_boot_id], ids=lambda w: w.__name__)
+@pytest.mark.parametrize(
+    "workload", [*WORKLOADS, another_boot_id, flush_beside_another], ids=lambda w: w.__name__
+)
 def test_power_cut(workload: Workload, judge: Judge, tmp_path: Path) -> None:
     story = tell(workload, tmp_path / "world")
     before = judge.n_states

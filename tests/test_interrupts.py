@@ -33,6 +33,11 @@ def open_and_close(writer: Writer) -> None:
     ptrarray.append(writer.path).close()
 
 
+def change(writer: Writer) -> None:
+    with ptrarray.open(writer.path, mode="r+") as store:
+        store["a"][:] = store["a"].copy()
+
+
 def iterate(writer: Writer) -> None:
     assert sorted(dict(writer.items())) == sorted(writer.pointers)
 
@@ -40,6 +45,7 @@ def iterate(writer: Writer) -> None:
 MORE = {
     "reserve": Step(lambda w: w.reserve(10)),
     "open": Step(open_and_close),
+    "change": Step(change),
     "iterate": Step(iterate),
     "meta": Step(lambda w: w.meta.__setitem__("a", {}), BEFORE),
 }

@@ -41,6 +41,7 @@ RANK = {place: i for i, places in enumerate(RANKS) for place in places}
 # What a shard is, only storage.shards knows, and format.shards as bytes.
 BELOW_SHARDS = {"format", "storage.system", "storage.store", "storage.writing", "storage.lifecycle"}
 FILES = sorted(PACKAGE.rglob("*.py"))
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 FOLDERS = {
     ".".join(file.parent.relative_to(PACKAGE).parts) for file in FILES if file.parent != PACKAGE
 }
@@ -250,13 +251,68 @@ def test_folders_have_no_cycle(folder: str) -> None:
     list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
+# Locks: let go of whatever interrupts who took them -----------------------------------------------
+
+# Called by those who have the store's lock, and are whole.
+UNDER_THE_LOCK = {("storage.shards.session", "settle"), ("storage.shards.session", "_has")}
+
+
+def locks_half(module: str, tree: ast.Module) -> list[str]:
+    """Return the functions of a module that take a lock and are not `whole`, or are generators.
+
+    Those come to their first step when they have left what guards them.
+    """
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    bodies = [*tree.body, *(node for one in classes for node in one.body)]
+    functions = [node for node in bodies if isinstance(node, Function)]
+    return [
+        one.name
+        for one in functions
+        if any(map(takes_lock, ast.walk(one)))
+        and ("whole" not in map(ast.unparse, one.decorator_list) or yields(one))
+        and (module, one.name) not in UNDER_THE_LOCK
+    ]
+
+
+def takes_lock(node: ast.AST) -> bool:
+    taken = [item.context_expr for item in node.items] if isinstance(node, ast.With) else []
+    return any(ast.unparse(one).endswith((".locked()", ".lock")) for one in taken)
+
+
+def yields(function: Function) -> bool:
+    return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_who_takes_a_lock_is_whole(file: Path) -> None:
+    assert locks_half(module_of(file), parse(file)) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "is_refused"),
+    [
+        ("def f(store):\n    with store.locked(): ...", True),
+        ("def f():\n    if a:\n        with b, self._journal.lock as c: ...", True),
+        (
+            "class C:\n    @property\n    def f(self):\n        with self.locked() as part: ...",
+            True,
+        ),
+        ("@whole\n@contextmanager\ndef f():\n    with store.locked():\n        yield 1", True),
+        ("class C:\n    @whole\n    def f(self):\n        with self.locked(), b: ...", False),
+        ("def f(store):\n    return store.locked()", False),
+        ("def settle(self):\n    with session.locked(): ...", False),
+    ],
+)
+def test_refuses_locks_that_an_interrupt_may_leave(source: str, is_refused: bool) -> None:
+    assert bool(locks_half("storage.shards.session", ast.parse(source))) == is_refused
+
+
 # What a file may hold -----------------------------------------------------------------------------
 
 FILE_LIMIT_LINES = 400
 FUNCTION_LIMIT_LINES = 45
 TEST_FILE_LIMIT_LINES = 500  # of any kind
 NOT_DOORS = {"__init__", "__main__", "errors", "progress"}
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def code_lines(source: str) -> set[int]:

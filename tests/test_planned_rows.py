@@ -94,6 +94,22 @@ def test_rows_of_an_append_that_fails_are_given_back(
     assert writer.write({"b": [1]}) == (20, 21)
 
 
+def test_rows_behind_an_append_that_fails_stay_reserved(
+    path: Path, writer: PointerArrayWriter
+) -> None:
+    with ptrarray.append(path) as other:
+
+        def reserve_and_fail() -> None:
+            assert other.reserve(20) == 10
+            fail()
+
+        with pytest.raises(OSError, match="ill"), writer.allocate("a", 10):
+            reserve_and_fail()
+        assert writer.write({"b": [1]}) == (30, 31)
+        assert other.write({"c": range(20)}, start=10) == (10, 30)
+    check_at(path, {"b": [1], "c": range(20)})
+
+
 # appending ----------------------------------------------------------------------------------------
 
 

@@ -112,13 +112,21 @@ def test_what_replaces_a_file_has_its_mode(
     check_rights(path, 0o666 & ~first, 0o777 & ~first)
 
 
+def dump_masked(path: Path) -> None:
+    ptrarray.dump([np.ma.masked_equal(range(3), 1)], path, mode="w")
+
+
 @pytest.mark.parametrize("name", ["data.bin", "mask.bin", "index.msgpack"])
-def test_each_file_has_the_mode_of_the_one_it_replaces(path: Path, name: str) -> None:
+@pytest.mark.parametrize("call", [leave_a_hole, dump_masked])
+def test_each_file_has_the_mode_of_the_one_it_replaces(
+    path: Path, name: str, call: Callable[[Path], object]
+) -> None:
     ptrarray.create(path, **KINDS["masked"]).close()
     append(path)
     (path / name).chmod(0o604)
-    leave_a_hole(path)
+    call(path)
     modes = {file.name.split(".")[0]: rights(file) for file in path.iterdir()}
+    assert modes.keys() == {"data", "mask", "index", "journal"}
     assert modes.pop(name.split(".")[0]) == 0o604
     assert 0o604 not in modes.values()
 

@@ -51,14 +51,17 @@ def test_a_marker_and_shards_that_open_alone(
     assert ptrarray.open(path).shards == [str(path / name) for name in names]
 
 
-@pytest.mark.parametrize("n_together", [1, 3])
-def test_no_shard_is_larger_and_none_much_smaller(path: Path, n_together: int) -> None:
-    writer = ptrarray.create(path, dtype="u1", shard_size="100kB")
+@pytest.mark.parametrize(("n_together", "masked"), [(1, False), (3, False), (3, True)])
+def test_no_shard_is_larger_and_none_much_smaller(
+    path: Path, n_together: int, masked: bool
+) -> None:
+    writer = ptrarray.create(path, dtype="u1", shard_size="100kB", masked=masked)
     largest = 0
     rng = np.random.default_rng(1)
     for n in range(0, 240, n_together):
         batch = {f"n{n + k}": np.zeros(rng.integers(0, 9000), "u1") for k in range(n_together)}
-        largest = max(largest, sum(map(len, batch.values())) + 100 * n_together)
+        n_elements = sum(map(len, batch.values()))
+        largest = max(largest, n_elements * (2 if masked else 1) + 100 * n_together)
         writer.write(batch)
     writer.close()
     sizes = [

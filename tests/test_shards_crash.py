@@ -208,7 +208,9 @@ def test_power_cut(workload: Workload, judge: Judge, place: Path) -> None:
     assert next(some_violations(story, judge, N_STATES), None) is None
 
 
-@pytest.mark.parametrize("workload", UNFLUSHED, ids=lambda w: w.__name__)
+@pytest.mark.parametrize(
+    "workload", [*UNFLUSHED, fill_what_others_replace], ids=lambda w: w.__name__
+)
 def test_order_of_commits_in_different_shards(
     workload: Workload, judge: Judge, place: Path
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import ptrarray
 from ptrarray.format import journal as journal_format
+from ptrarray.writer import store_of
 from tests.support.story import ATTRS, Story, Workload, booted, essence, hidden, with_attrs
 
 LARGE = 20_000  # rows of 4 bytes: written outside the lock
@@ -252,6 +253,25 @@ def several_records(story: Story) -> None:
         story.write(writer, d=ints(2), e=ints(0), f=ints(7), g=ints(1), h=ints(6))
         story.flush(writer)
         story.write(writer, a=ints(4), h=ints(5), i=ints(6))
+
+
+def flush_beside_another(story: Story) -> None:
+    """One process commits while another waits for the disk, which vouches for nothing later."""
+    writer, other = story.create(), ptrarray.append(story.path)
+    story.write(writer, a=ints(3))
+    content = store_of(writer).content  # type: ignore[attr-defined]
+    sync = content.sync
+
+    def sync_and_others() -> None:
+        sync()
+        content.sync = sync
+        story.write(other, b=ints(4, 1))
+
+    content.sync = sync_and_others
+    writer.flush()
+    assert list(ptrarray.open(story.path)) == ["a", "b"]
+    story.write(writer, c=ints(2))
+    story.flush(writer)
 
 
 CHANGED = {"a", "p"}

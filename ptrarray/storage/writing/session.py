@@ -525,6 +525,7 @@ class Session:
         self.content.close()
 
 
+@whole
 def bring_to_disk(directory: Path) -> None:
     """Wait until all that is committed to a store is on the disk, and known to be."""
     session = Session(directory)
