@@ -63,7 +63,7 @@ def array_of(value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
     """
     if isinstance(value, _ARRAYS) or hasattr(value, "__array__"):
         return np.asarray(value)
-    if type(value) is list and (exact := _of_numbers(value)) is not None:
+    if isinstance(value, list) and (exact := _of_numbers(value)) is not None:
         return exact
     by_type = leaves(value)
     _check_arrays(by_type)
