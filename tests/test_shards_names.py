@@ -142,6 +142,9 @@ def test_points_stay_in_the_shard_of_their_rows(
     border = ptrarray.open(path / "shard-00000.ptr").shape[0]
     with pytest.raises(BadInputError, match="not in one shard"):
         writer.point("across", border - 1, border + 1)
+    for number, (start, end) in enumerate([(border - 2, border), (border, border + 2)]):
+        writer.point(f"border{number}", start, end)
+        expected[f"border{number}"] = ptrarray.open(path)[start:end]
     with pytest.raises(BadInputError, match=r"has \d+ rows"):
         writer.point("beyond", 0, 10**6)
     check_writer(writer, expected)
