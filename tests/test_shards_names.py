@@ -121,6 +121,19 @@ def test_deleting_in_any_shard(path: Path, writer: PointerArrayWriter, arrays: A
     check_store(ptrarray.open(path), {"n1": np.array([1], "i4")})
 
 
+def test_many_names_of_which_one_is_deleted(path: Path, writer: PointerArrayWriter) -> None:
+    many = {f"many{n}": np.array([n], "i4") for n in range(300)}
+    writer.write(many)
+    store = ptrarray.open(path)
+    assert store.take(list(many)).values.tolist() == [*range(300)]
+    del writer["many7"]
+    store.refresh()
+    with pytest.raises(UnknownNameError, match="many7"):
+        store.take(list(many))
+    del many["many7"]
+    assert 7 not in store.take(list(many)).values
+
+
 def test_points_stay_in_the_shard_of_their_rows(
     path: Path, writer: PointerArrayWriter, arrays: Arrays
 ) -> None:
