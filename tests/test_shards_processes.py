@@ -134,9 +134,9 @@ def test_killed_anywhere_while_a_shard_is_made(path: Path, monkeypatch: pytest.M
     def write_and_die(at: str, name: str) -> None:
         real = getattr(sharded_session, at)
 
-        def dying(*args: Any) -> Any:
+        def dying(*args: Any, **options: Any) -> Any:
             if name.endswith("after"):
-                real(*args)
+                real(*args, **options)
             os.kill(os.getpid(), signal.SIGKILL)
 
         monkeypatch.setattr(sharded_session, at, dying)
