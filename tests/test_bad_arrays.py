@@ -341,3 +341,16 @@ def test_ragged_names_that_come_twice(path: Path) -> None:
     writer = make(path)
     call = lambda: writer.write_ragged(["a", "b", "a"], [1, 2, 3], [0, 1, 2, 3])
     check_refused(writer, call, "'a'", "twice")
+
+
+def test_integers_with_some_missing(path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    with ptrarray.create(path) as writer:
+        writer["few digits"] = pd.array([2**53 - 1, None])
+        writer["none missing"] = pd.array([2**53 + 1, 2**62 + 1])
+        with pytest.raises(
+            BadInputError, match="Int64 with missing values, as float64 would change"
+        ):
+            writer["a"] = pd.array([2**53 + 1, None])
+        assert writer["few digits"].tolist()[0] == 2**53 - 1
+        assert writer["none missing"].tolist() == [2**53 + 1, 2**62 + 1]

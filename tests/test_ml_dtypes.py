@@ -407,3 +407,9 @@ def test_what_the_command_line_calls_them(path: Path, capsys: pytest.CaptureFixt
     ptrarray.create(path.with_suffix(".one"), dtype=BFLOAT16).close()
     assert main(["info", str(path.with_suffix(".one"))]) == 0
     assert "bfloat16" in capsys.readouterr().out
+
+
+def test_a_name_without_the_library(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(BadInputError, match="if it is of ml_dtypes, that has to be installed"):
+        ptrarray.create(path, dtype="bfloat17")

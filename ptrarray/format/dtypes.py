@@ -47,7 +47,8 @@ def normalize(
     try:
         result = (named.of_library(dtype) if isinstance(dtype, str) else None) or np.dtype(dtype)
     except (TypeError, ValueError, AttributeError) as error:
-        raise _refused(dtype, f"is not one numpy knows ({error})") from error
+        advice = named.advice(dtype)
+        raise _refused(dtype, f"is not one numpy knows ({error}){advice}") from error
     if result.subdtype is not None:
         result, inner_shape = result.subdtype
         shape += inner_shape

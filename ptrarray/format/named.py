@@ -111,6 +111,12 @@ def _found(name: str, itemsize: int) -> np.dtype[Any]:
     return found
 
 
+def advice(dtype: object) -> str:
+    """Return what to do where a name that may be of ml_dtypes is not known."""
+    may_be_name = isinstance(dtype, str) and _NAME.fullmatch(dtype)
+    return f": if it is of {LIBRARY}, that has to be installed" if may_be_name else ""
+
+
 def of_library(name: str) -> np.dtype[Any] | None:
     """Return a dtype of ml_dtypes, or None where that is not installed or does not know it."""
     if not _NAME.fullmatch(name):

@@ -62,7 +62,9 @@ def array_of(value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
     ptrarray.errors.BadInputError: float64 would make 9007199254740992 of the integer 9007199254740993
     """
     if isinstance(value, _ARRAYS) or hasattr(value, "__array__"):
-        return np.asarray(value)
+        made = np.asarray(value)
+        _check_digits(value, made)
+        return made
     if isinstance(value, list) and (exact := _of_numbers(value)) is not None:
         return exact
     by_type = leaves(value)
@@ -78,6 +80,15 @@ def array_of(value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
         case "m" | "M":
             _check_times(made, by_type)
     return made
+
+
+def _check_digits(value: object, made: Array) -> None:
+    """Check that integers with some missing, as of pandas, are not floats that cannot hold them."""
+    own = getattr(value, "dtype", None)
+    was_integer = getattr(own, "kind", None) in ("i", "u") and made.dtype.kind == "f"
+    if was_integer and np.nanmax(np.abs(made), initial=0) >= _first_inexact(made.dtype):
+        what = f"{own} with missing values, as {made.dtype} would change its integers: fill them"
+        raise BadInputError(what, found=str(own), expected=str(made.dtype))
 
 
 def _of_numbers(value: list[Any]) -> Array | None:
