@@ -144,6 +144,20 @@ def test_point(path: Path, writer: PointerArrayWriter) -> None:
     assert writer["a"].tolist() == [1, 2, 3, 4]
 
 
+def test_names_that_share_rows_stay_so_whatever_is_committed_about_them(
+    path: Path, writer: PointerArrayWriter
+) -> None:
+    writer["a"] = [1, 2, 3]
+    writer.point("before", 0, 2)
+    with ptrarray.open(path, mode="r+"):  # whose views may change the rows
+        writer.point("meanwhile", 1, 3)
+    for name in ("before", "meanwhile"):
+        writer.meta[name] = {"k": 1}
+    ptrarray.verify(path)
+    ptrarray.checkpoint(path)
+    ptrarray.verify(path)
+
+
 @pytest.mark.parametrize(("start", "end"), [(-1, 1), (0, 3), (2, 1), (3, 3)])
 def test_point_outside_the_rows(
     path: Path, writer: PointerArrayWriter, start: int, end: int

@@ -83,8 +83,9 @@ def test_the_next_writer_ends_what_a_checkpoint_has_begun(path: Path) -> None:
         assert session.journal_header.next_generation == 0
 
 
+@pytest.mark.parametrize("is_folded", [False, True])
 def test_a_writer_that_comes_while_a_reader_looks(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch, is_folded: bool
 ) -> None:
     """What the reader has found is out of date then, and the writer lives."""
     ended(base_and_writer(path))
@@ -96,11 +97,14 @@ def test_a_writer_that_comes_while_a_reader_looks(
         with booted(2):
             writers.append(ptrarray.append(path))
             writers[0]["new"] = [1]
+            if is_folded:  # and the index that the reader has mapped is replaced
+                ptrarray.checkpoint(path)
+            writers[0]["newer"] = [2]
         return real.fget(self)
 
     monkeypatch.setattr(Content, "has_writer", property(has_writer))
     with booted(3):
-        assert list(ptrarray.open(path)) == ["base", "new"]
+        assert list(ptrarray.open(path)) == ["base", "new", "newer"]
 
 
 @contextmanager

@@ -215,3 +215,17 @@ def test_an_index_that_is_not_in_data_order(starts: tuple[int, ...], tmp_path: P
             assert dict(zip(store, columns, strict=True)) == pointers
         ptrarray.checkpoint(path)
     writer.close()
+
+
+def test_folding_where_a_process_was_killed_that_folded(path: Path) -> None:
+    """Also by a writer that has been there before that, and has removed nothing."""
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer["a"] = [1, 2]
+    session = Session(path)
+    (path / "index.msgpack.new").write_bytes(b"half of an index" * 1000)
+    session.checkpoint()
+    session.close()
+    assert not (path / "index.msgpack.new").exists()
+    with ptrarray.open(path) as store:
+        assert store["a"].tolist() == [1, 2]
+        store.verify()

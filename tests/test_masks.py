@@ -87,6 +87,17 @@ def test_masked_rows(tmp_path: Path) -> None:
         assert padded[1].count() == 2
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_masks_of_batches(tmp_path: Path, layout: str) -> None:
+    arrays = {name: array for name, array in MASKED.items() if len(array)}
+    path = filled(tmp_path / "s.ptr", arrays, masked=True, **LAYOUTS[layout])
+    with ptrarray.open(path) as store:
+        for batch in (store.take(list(arrays)), store.arrays[:]):
+            for found, wanted in zip(batch, arrays.values(), strict=True):
+                assert ma.getmaskarray(found).tolist() == ma.getmaskarray(wanted).tolist()
+                assert ma.getdata(found).tolist() == ma.getdata(wanted).tolist()
+
+
 # views --------------------------------------------------------------------------------------------
 
 

@@ -140,11 +140,16 @@ def test_target_that_is_there(path: Path, tmp_path: Path) -> None:
             ptrarray.unpack(tmp_path / "a.tar", place)
 
 
-def test_target_that_comes_meanwhile(path: Path, tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("has_links", [True, False])
+def test_target_that_comes_meanwhile(
+    path: Path, tmp_path: Path, monkeypatch: Any, has_links: bool
+) -> None:
     real = files.link
 
     def link(new: Path, target: Path) -> None:
         target.write_text("precious")
+        if not has_links:
+            raise PermissionError(1, "a file system without links")
         real(new, target)
 
     monkeypatch.setattr(files, "link", link)

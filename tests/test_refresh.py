@@ -52,6 +52,21 @@ def test_refresh_shows_what_changed(path: Path, store: PointerArray) -> None:
     assert store.attrs["rate"] == 1
 
 
+def test_refresh_goes_over_to_a_copy_of_the_store(path: Path, store: PointerArray) -> None:
+    """It has the same id and files of the same names and sizes, but other rows by now."""
+    copy = path.with_name("copy.ptr")
+    shutil.copytree(path, copy)
+    for place, rows in ((path, [1, 2]), (copy, [3, 4])):
+        with ptrarray.append(place) as writer:
+            writer["new"] = rows
+        store.refresh()
+        assert store["new"].tolist() == [1, 2]
+    path.rename(path.with_name("before.ptr"))
+    copy.rename(path)
+    store.refresh()
+    assert store["new"].tolist() == [3, 4]
+
+
 def test_refresh_goes_over_to_the_store_that_replaced_it(path: Path, store: PointerArray) -> None:
     replace(path)
     store.refresh()

@@ -152,6 +152,23 @@ def test_repair_without_some_of_it(
         ptrarray.repair(path, repaired)
 
 
+def test_repair_from_the_last_shard_alone(tmp_path: Path) -> None:
+    """What that notes of the others is none of the user's attrs."""
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path, dtype="i4", shard_size=1000, attrs={"rate": 8000}) as writer:
+        writer["a"] = np.arange(240)
+        writer["b"] = np.arange(240)
+    for _ in range(2):  # the first one leaves a note that the second one folds
+        ptrarray.checkpoint(path)
+    first, last = (path / name for name in shards_of(path))
+    assert ptrarray.open(last).attrs.keys() > {"rate"}
+    (first / "index.msgpack").write_bytes(b"junk")
+    ptrarray.repair(path, tmp_path / "repaired.ptr")
+    with ptrarray.open(tmp_path / "repaired.ptr") as store:
+        assert store.attrs == {"rate": 8000}
+        check_store(store, {"b": np.arange(240, dtype="i4")})
+
+
 def test_repair_of_what_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(StoreNotFoundError):
         ptrarray.repair(tmp_path / "absent.ptr", tmp_path / "new.ptr")

@@ -121,6 +121,19 @@ def test_deleting_in_any_shard(path: Path, writer: PointerArrayWriter, arrays: A
     check_store(ptrarray.open(path), {"n1": np.array([1], "i4")})
 
 
+def test_many_names_of_which_one_is_deleted(path: Path, writer: PointerArrayWriter) -> None:
+    many = {f"many{n}": np.array([n], "i4") for n in range(300)}
+    writer.write(many)
+    store = ptrarray.open(path)
+    assert store.take(list(many)).values.tolist() == [*range(300)]
+    del writer["many7"]
+    store.refresh()
+    with pytest.raises(UnknownNameError, match="many7"):
+        store.take(list(many))
+    del many["many7"]
+    assert 7 not in store.take(list(many)).values
+
+
 def test_points_stay_in_the_shard_of_their_rows(
     path: Path, writer: PointerArrayWriter, arrays: Arrays
 ) -> None:
@@ -142,6 +155,9 @@ def test_points_stay_in_the_shard_of_their_rows(
     border = ptrarray.open(path / "shard-00000.ptr").shape[0]
     with pytest.raises(BadInputError, match="not in one shard"):
         writer.point("across", border - 1, border + 1)
+    for number, (start, end) in enumerate([(border - 2, border), (border, border + 2)]):
+        writer.point(f"border{number}", start, end)
+        expected[f"border{number}"] = ptrarray.open(path)[start:end]
     with pytest.raises(BadInputError, match=r"has \d+ rows"):
         writer.point("beyond", 0, 10**6)
     check_writer(writer, expected)

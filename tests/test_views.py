@@ -28,7 +28,7 @@ def test_views_are_plain_arrays_on_a_memmap(store: PointerArray, path: Path) -> 
     for array in handed_out(store).values():
         assert type(array) is np.ndarray
         base = root_base(array)
-        assert type(base) is np.memmap
+        assert isinstance(base, np.memmap)
         assert Path(str(base.filename)) == path / "data.bin"
         assert np.shares_memory(array, store.rows)
 

@@ -64,6 +64,8 @@ def test_newest_are_those_committed_last(tmp_path: Path, options: Any) -> None:
         if not options:  # in an earlier shard it is earlier
             writer["a"] = np.ones(5)
             assert newest(3) == ["a", "e", "d"]
+            writer["e"] = np.ones(5)  # which the journal has already
+            assert newest(3) == ["e", "a", "d"]
             del writer["a"]
         assert newest(2) == ["e", "d"]
         del writer["d"]
