@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ptrarray
+from ptrarray.format import dtypes
 from tests.support import strategies
 from tests.support.checks import check_at, check_store, unchanged
 
@@ -136,3 +137,14 @@ def test_an_array_of_a_reader_cannot_be_written_to(path: Path) -> None:
         with unchanged(path), pytest.raises(ValueError, match="read-only"):
             store["a"][:] = 0
         assert store["a"].tolist() == [1]
+
+
+def test_dtypes_that_differ_in_names_alone_are_described_each() -> None:
+    """numpy takes them for one, so what is kept of one must not be given for the other."""
+    plain = np.dtype("V2")
+    named = np.dtype(plain, metadata={"ptrarray": "bfloat16"})
+    assert plain == named
+    for dtype, names in ((plain, {}), (named, {"dtype_names": "bfloat16"})) * 2:
+        described = dtypes.fields_of(dtype)
+        assert described == {"dtype": "|V2"} | names
+        described["more"] = 1  # to whoever asked alone

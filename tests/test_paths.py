@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,14 @@ def test_a_path_that_is_taken_is_left_alone(
 def test_a_link_that_leads_nowhere_is_called_one(path: Path) -> None:
     ptrarray.create(path.with_name("b.ptr"), dtype="i4").close()
     make_broken_link(path)
-    for use in (
-        *(lambda mode=mode: ptrarray.create(path, dtype="i4", mode=mode) for mode in "xwa"),
-        *(lambda mode=mode: ptrarray.dump([1], path, mode=mode) for mode in "xw"),
+    uses: list[Callable[[], object]] = [
+        *(partial(ptrarray.create, path, dtype="i4", mode=mode) for mode in "xwa"),
+        *(partial(ptrarray.dump, [1], path, mode=mode) for mode in "xw"),
         lambda: ptrarray.repair(path.with_name("b.ptr"), path),
         lambda: ptrarray.append(path),
         lambda: ptrarray.open(path),
-    ):
+    ]
+    for use in uses:
         with pytest.raises(StoreError, match="is a link that leads nowhere"):
             use()
 

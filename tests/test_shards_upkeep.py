@@ -19,7 +19,7 @@ from ptrarray.format.layouts import ROWS, Layout
 from ptrarray.format.shards import ShardsHeader
 from ptrarray.storage.lifecycle.create import new_header
 from ptrarray.storage.shards import create
-from ptrarray.storage.shards.marker import Marker
+from ptrarray.storage.shards.marker import Marker, remove_replaced
 from ptrarray.storage.system import files
 from ptrarray.storage.writing.session import Session
 from tests.support.checks import check_same, check_store
@@ -176,7 +176,7 @@ def test_replaced_again_while_the_shards_before_are_removed(
 ) -> None:
     """Who has replaced a store has no lock of the new one, and takes nothing away from the next."""
     half_done, removed = Event(), Event()
-    write, remove = create.write_marker, create.remove_replaced
+    write = create.write_marker
 
     def written(directory: Path, header: ShardsHeader) -> None:
         if header.generation == 3:  # its shard is in place, and no marker says so
@@ -188,7 +188,7 @@ def test_replaced_again_while_the_shards_before_are_removed(
             assert half_done.wait(60)
 
     def removing(marker: Marker) -> None:
-        remove(marker)
+        remove_replaced(marker)
         removed.set()
 
     monkeypatch.setattr(create, "write_marker", written)

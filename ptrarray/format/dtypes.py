@@ -6,6 +6,7 @@ import math
 import operator
 import re
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,12 @@ def fields_of(dtype: np.dtype[Any]) -> dict[str, Any]:
     >>> fields_of(np.dtype("f4"))
     {'dtype': '<f4'}
     """
-    names = named.names_in(dtype)
+    return dict(_fields_of(dtype, named.names_in(dtype)))
+
+
+@lru_cache(maxsize=256)
+def _fields_of(dtype: np.dtype[Any], names: named.Names) -> dict[str, Any]:
+    """Do the same once for each dtype; to numpy, those that differ in names alone are one."""
     return {"dtype": encode(dtype)} | ({} if names is None else {"dtype_names": names})
 
 
