@@ -18,7 +18,7 @@ from ptrarray.format.layouts import MIXED, ROWS, SHAPED, Layout, mask_itemsize
 from ptrarray.intake.choices import check_choice
 from ptrarray.intake.numbers import integer, nbytes
 from ptrarray.intake.paths import absolute
-from ptrarray.storage.lifecycle.create import new_header
+from ptrarray.storage.lifecycle.create import new_header, taken
 from ptrarray.storage.shards.create import create_any, replace_any
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.snapshot import FILE_NAMES
@@ -148,6 +148,8 @@ def check_free(directory: Path) -> None:
     StoreExistsError
         If there is anything else.
     """
+    if files.leads_nowhere(directory):
+        raise taken(directory)
     if files.exists(directory) and not is_store(directory):
         raise StoreExistsError(
             f"{directory} exists and is not a store: choose another path", path=str(directory)

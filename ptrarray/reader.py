@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import reductions
-from ptrarray.errors import BadInputError, after
+from ptrarray.errors import BadInputError, StoreNotFoundError, after
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
 from ptrarray.frames.series import to_series
@@ -207,9 +207,12 @@ class PointerArray(Mapping[str, Array]):
         if self._mode != "r+" or not parts:
             return
         for store, ranges in parts:
-            with closing(Session(store.snapshot.directory)) as session:
-                transactions.renew_checksums(session, store.snapshot.header, ranges)
-                session.flush()
+            try:
+                with closing(Session(store.snapshot.directory)) as session:
+                    transactions.renew_checksums(session, store.snapshot.header, ranges)
+                    session.flush()
+            except StoreNotFoundError as error:
+                raise transactions.changes_are_lost(self.path) from error
         # Views stay in their owners' hands, who may go on writing to them.
         self._handed_out = _merged(self._handed_out)
 

@@ -287,7 +287,7 @@ def test_what_has_no_labels_of_its_own(path: Path) -> None:
 def test_fields_are_no_labels(path: Path) -> None:
     fields = ["columns", "index", "coords", "categories", "names"]
     plain = np.ones(2, [(field, "i4") for field in fields])
-    values = {
+    values: dict[str, Any] = {
         "array": plain,
         "recarray": plain.view(np.recarray),
         "list": [plain.view(np.recarray)],

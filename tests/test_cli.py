@@ -147,7 +147,11 @@ def test_get_out_of_a_masked_store(run: Run, tmp_path: Path, array: Any) -> None
 
 SHAPED = np.dtype([("x", "f4", (2,)), ("y", [("z", "i2")])])
 PRINTED = {
-    "numbers": (np.ma.MaskedArray([1.5, 2.5, 3.5], [0, 1, 0]), "[1.5 -- 3.5]", [1.5, None, 3.5]),
+    "numbers": (
+        np.ma.MaskedArray([1.5, 2.5, 3.5], [False, True, False]),
+        "[1.5 -- 3.5]",
+        [1.5, None, 3.5],
+    ),
     "nothing masked": (np.ma.MaskedArray([1, 2]), "[1 2]", [1, 2]),
     "records": (RECORDS, "[(1, --) (3, 4.5)]", [[1, None], [3, 4.5]]),
     "inner arrays": (
@@ -172,7 +176,7 @@ def test_get_prints_what_is_masked_as_that(
 @pytest.mark.parametrize("out", ["/dev/null", "."])
 def test_a_mask_needs_a_file_beside_it(run: Run, tmp_path: Path, out: str) -> None:
     with create(tmp_path / "m.ptr", masked=True) as writer:
-        writer["a"] = np.ma.MaskedArray([1, 2], [0, 1])
+        writer["a"] = np.ma.MaskedArray([1, 2], [False, True])
     code, _, complaint = run("get", tmp_path / "m.ptr", "a", "--out", tmp_path / out)
     assert code == 1
     assert "is no file" in complaint

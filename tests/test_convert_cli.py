@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 import ptrarray
+from ptrarray.cli.printing import _IN_OPTIONS
 from tests.support.bigarray_files import FOLDER
 from tests.support.command_line import Run
 from tests.support.convert_workers import Traitor, dump
@@ -115,6 +118,23 @@ def test_remove_source(run: Run, folder: Path, store: Path) -> None:
     code, out, _ = run("import", "pickles", folder, store, "--remove-source")
     assert (code, out) == (0, f"{store}: 0 converted, 1 skipped, 1 sources removed\n")
     assert list(folder.iterdir()) == []
+
+
+def texts_of(source: str) -> Iterator[str]:
+    """Yield the texts in a program; those with values in them with a gap for each."""
+    for node in ast.walk(ast.parse(source)):
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        words = [part.value if isinstance(part, ast.Constant) else "\0" for part in parts]
+        yield "".join(word for word in words if isinstance(word, str))
+
+
+def test_what_is_replaced_by_options_is_in_messages() -> None:
+    package = Path(ptrarray.__file__).parent
+    sources = [
+        path.read_text("utf-8") for path in package.rglob("*.py") if path.name != "printing.py"
+    ]
+    texts = {text for source in sources for text in texts_of(source)}
+    assert [phrase for phrase in _IN_OPTIONS if not any(phrase in text for text in texts)] == []
 
 
 def test_messages_name_options(run: Run, folder: Path, store: Path, tmp_path: Path) -> None:

@@ -180,9 +180,11 @@ def test_headers_that_are_wrong(folder: Path, store: Path, head: bytes, problem:
     assert run(folder, store).failures == [Failure(str(folder / "x.npy"), problem)]
 
 
-def test_a_file_that_is_cut_off_says_so(folder: Path, store: Path) -> None:
-    (folder / "a.npy").write_bytes(npy(np.arange(9))[:-8])
-    report = convert.from_npy(folder, store, progress=False)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_that_is_cut_off_says_so(folder: Path, store: Path, way: str) -> None:
+    wrap, function = WAYS[way]
+    (folder / way).write_bytes(wrap(npy(np.arange(9))[:-8]))
+    report = function(folder, store, progress=False)
     assert [failure.problem for failure in report.failures] == [
         "it is cut off: 64 of 72 bytes are there"
     ]

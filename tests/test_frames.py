@@ -390,7 +390,7 @@ def test_names_that_are_numpy_scalars(name: Any) -> None:
 
 @pytest.mark.parametrize(
     "attrs",
-    [{"shape": (3, 4)}, {"a": [1, (2, "b")]}, {1: {2: None}}, {("a", 1): b"x"},
+    [{"array": "/.no companion"}, {1: {"array": "/.none"}}, {"shape": (3, 4)}, {"a": [1, (2, "b")]}, {1: {2: None}}, {("a", 1): b"x"},
      {"a": np.float64(1.5), "b": np.int8(3), "c": np.datetime64("2020", "ns")}],
     ids=repr,
 )  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 import ptrarray
 from ptrarray import BadInputError
 from ptrarray.reductions import blocks, each, whole
+from ptrarray.reductions.blocks import COMBINABLE
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -109,6 +110,22 @@ def test_each_without_an_identity(tmp_path: Path) -> None:
             wanted = [getattr(ma, name)(array) for array in arrays.values()]
             for found, value in zip(store.reduce_each(ufunc), wanted, strict=True):
                 assert agree(found, value)
+
+
+@pytest.mark.parametrize("ufunc", sorted(COMBINABLE, key=repr), ids=str)
+def test_every_ufunc_leaves_out_what_is_masked(tmp_path: Path, ufunc: np.ufunc) -> None:
+    arrays = {
+        "several": ma.MaskedArray([12, 0, 7, 18], [0, 1, 1, 0]),
+        "one": ma.MaskedArray([7, 30], [1, 0]),
+        "negative": ma.MaskedArray([-3, 7, -4], [0, 1, 0]),
+        "zero": ma.MaskedArray([0, 7], [0, 1]),
+        "nothing masked": np.array([9]),
+    }
+    kept = [ma.compressed(array) for array in arrays.values()]
+    with stored(tmp_path / "s.ptr", arrays, "i4", ()) as store:
+        found = store.reduce_each(ufunc)
+        np.testing.assert_allclose(found, list(map(ufunc.reduce, kept)))
+        np.testing.assert_allclose(store.reduce(ufunc), ufunc.reduce(np.concatenate(kept)))
 
 
 def test_dates(tmp_path: Path) -> None:

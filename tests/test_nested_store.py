@@ -208,7 +208,7 @@ def test_modes_of_load(path: Path) -> None:
 
 
 def memmap_below(array: Any) -> Any:
-    while type(array) is not np.memmap and array is not None:
+    while not isinstance(array, np.memmap) and array is not None:
         array = array.base
     return array
 
@@ -353,6 +353,47 @@ def test_a_skeleton_too_large_to_be_kept_is_made_again(path: Path) -> None:
             with pytest.raises(BadInputError, match=r"changed|too many"):
                 pages.write(writer, number)
         assert list(writer) == ["skeleton"]
+
+
+GRID = np.arange(120).reshape(4, 6, 5)
+PADDED = np.dtype([("a", "u1"), ("b", ">f8")], align=True)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        GRID[:, ::2],
+        GRID[::-1, :, ::-2],
+        GRID[:, ::2].transpose(2, 0, 1),
+        GRID[::2].astype(">i2")[..., ::2].T,
+        np.broadcast_to(GRID[0], (3, 6, 5)),
+        GRID[:0, ::2],
+        np.array([(n, n / 2) for n in range(40)], PADDED)[::-2],
+    ],
+    ids=["steps", "turned", "axes", "order", "again", "empty", "fields"],
+)
+def test_arrays_in_pieces(path: Path, monkeypatch: pytest.MonkeyPatch, array: Any) -> None:
+    monkeypatch.setattr("ptrarray.nested.writing._PIECE_NBYTES", 100)
+    ptrarray.dump([array, array.T], path)
+    for found, given in zip(ptrarray.load(path), (array, array.T), strict=True):
+        assert found.dtype == given.dtype
+        np.testing.assert_array_equal(found, given, strict=True)
+
+
+def test_text_in_pieces(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptrarray.nested.writing._PIECE_NBYTES", 4000)
+    text = ("aü\ud800€😀\n" * 15_000)[:74_001]
+    ptrarray.dump([text], path)
+    assert ptrarray.load(path) == [text]
+
+
+def test_padding_of_pieces_is_zero(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptrarray.nested.writing._PIECE_NBYTES", 100)
+    strided = np.frombuffer(b"\xff" * 1600, PADDED)[::2]
+    ptrarray.dump(strided, path)
+    with ptrarray.open(path) as store:
+        (name,) = store.keys() - {"skeleton"}
+        assert not store[name].view("u1").reshape(-1, 16)[:, 1:8].any()
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,8 @@ def test_a_link_that_leads_nowhere_is_called_one(path: Path) -> None:
     ptrarray.create(path.with_name("b.ptr"), dtype="i4").close()
     make_broken_link(path)
     for use in (
-        lambda: ptrarray.create(path, dtype="i4"),
+        *(lambda mode=mode: ptrarray.create(path, dtype="i4", mode=mode) for mode in "xwa"),
+        *(lambda mode=mode: ptrarray.dump([1], path, mode=mode) for mode in "xw"),
         lambda: ptrarray.repair(path.with_name("b.ptr"), path),
         lambda: ptrarray.append(path),
         lambda: ptrarray.open(path),

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from ptrarray import reductions
 from ptrarray.errors import BadInputError
 from ptrarray.reductions import Living
+from ptrarray.reductions.blocks import BLOCK_NBYTES
+from tests.support.memory import peak_nbytes
 from tests.support.reductions import (
     COMBINABLE,
     FEWER,
@@ -179,7 +181,7 @@ def test_the_result_of_an_array_is_about_that_array_alone(
 
 
 @pytest.mark.parametrize("row_shape", [(), (2,), (100,)])
-@pytest.mark.parametrize(("dtype", "value", "n"), [("f2", 1, 5000), ("f4", 0.1, 300_000),
+@pytest.mark.parametrize(("dtype", "value", "n"), [("f2", 1, 5000), ("f4", 0.1, 300_000), ("f4", 0.1, 1 << 20),
                                                    ("f8", 0.1, 300_000), ("c8", 0.1j, 300_000)])  # fmt: skip
 @pytest.mark.usefixtures("measured_blocks")
 def test_long_sums_are_as_good_as_numpys_pairwise_ones(
@@ -198,3 +200,13 @@ def test_long_sums_are_as_good_as_numpys_pairwise_ones(
         assert result.dtype == dtype
         assert (abs(abs(np.asarray(result, "G")) - exact) <= limit).all()
     assert results[0].tobytes() == results[1].tobytes()
+
+
+@pytest.mark.usefixtures("measured_blocks")
+def test_memory_is_bounded_also_where_short_rows_are_worked_in_a_wide_dtype(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ptrarray.reductions.blocks.count_cores", lambda: 1)
+    bounds = np.arange(0, (1 << 24) + 1, 1 << 12)
+    living = Living(np.ones(1 << 24, "i1"), bounds[:-1], bounds[1:])
+    assert peak_nbytes(lambda: reductions.std_each(living)) < 4 * BLOCK_NBYTES

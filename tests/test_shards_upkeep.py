@@ -204,6 +204,16 @@ def test_replaced_again_while_the_shards_before_are_removed(
     check_store(ptrarray.open(path), {"a": np.array([1.5], "f4")})
 
 
+def test_replaced_while_views_of_it_are_changed(path: Path, writer: PointerArrayWriter) -> None:
+    writer.close()
+    store = ptrarray.open(path, "r+")
+    store["n1"][...] = 7
+    ptrarray.create(path, dtype="i4", shard_size="1kB", mode="w").close()
+    for use in (store.flush, store.close):
+        with pytest.raises(StoreError, match=f"{path} was replaced .* changes .* are lost"):
+            use()
+
+
 def test_replaced_while_it_is_flushed(
     path: Path, writer: PointerArrayWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,7 +101,8 @@ def _check(value: Any, index: bool) -> None:
 
 def _check_values(dtype: Any, what: str) -> None:
     if not _is_numbers(dtype):
-        problem = "only numbers and dates are kept as arrays, convert= may turn it into those"
+        problem = "only numbers and dates are kept as arrays, from Python, "
+        problem += "convert=, a function that returns its arrays, may turn it into those"
         raise BadInputError(f"{what} has dtype {dtype}; {problem}", found=str(dtype))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.creation import is_store
+from ptrarray.creation import check_free
 from ptrarray.errors import (
     BadInputError,
     CorruptStoreError,
@@ -113,9 +113,7 @@ def _target(path: str | os.PathLike[str], mode: str) -> Path:
     check_choice("mode", mode, MODES, str(directory))
     if not files.exists(directory):
         return directory
-    if not is_store(directory):
-        what = f"{directory} exists and is not a store: choose another path"
-        raise StoreExistsError(what, path=str(directory))
+    check_free(directory)
     if mode == "x":
         what = f"{directory} exists: dump with mode='w' to replace it, or choose another path"
         raise StoreExistsError(what, path=str(directory))

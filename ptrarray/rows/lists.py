@@ -19,6 +19,7 @@ _MAX_DEPTH = 64  # of lists that numpy makes an array of
 _NUMBERS = int | float | complex | np.number | np.bool_
 _NOT_NESTED = str | bytes | bytearray | memoryview
 _FIRST_OF_OTHERS = 256  # numbers of dtypes that libraries add to numpy
+_PLAIN = {int, float, bool}
 _ARRAYS = (np.ndarray, np.generic)
 _LABELS = ("columns", "index", "coords", "categories")  # of pandas, xarray, polars, Arrow
 
@@ -62,6 +63,8 @@ def array_of(value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
     """
     if isinstance(value, _ARRAYS) or hasattr(value, "__array__"):
         return np.asarray(value)
+    if isinstance(value, list) and (exact := _of_numbers(value)) is not None:
+        return exact
     by_type = leaves(value)
     _check_arrays(by_type)
     made = np.asarray(value)
@@ -75,6 +78,16 @@ def array_of(value: npt.ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
         case "m" | "M":
             _check_times(made, by_type)
     return made
+
+
+def _of_numbers(value: list[Any]) -> Array | None:
+    """Return a list of Python's numbers, or None where something in it may be lost."""
+    kinds = set(map(type, value))
+    if not kinds or not kinds <= _PLAIN:
+        return None
+    made = np.asarray(value)
+    is_exact = kinds == {float} or made.dtype.kind in "biu" or not _may_be_inexact(made)
+    return made if is_exact else None
 
 
 def _check_arrays(by_type: dict[type, list[Any]]) -> None:

@@ -34,7 +34,14 @@ def read(item: Any) -> Any:
         raise BadInputError("its values are in other files")
     if item.shape is None:
         raise BadInputError("it is empty, without a shape")
-    return values(item, ()) if DTYPE in item.attrs else _apart(item[()], item.dtype, item.ndim)
+    return values(item, ()) if _has_dates(item) else _apart(item[()], item.dtype, item.ndim)
+
+
+def _has_dates(item: Any) -> bool:
+    try:
+        return bool(DTYPE in item.attrs)
+    except RuntimeError:  # its attributes are damaged, which is a failure of its own
+        return False
 
 
 def values(item: Any, index: Any) -> Any:

@@ -8,7 +8,6 @@ import os
 import zipfile
 from collections.abc import Iterator
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, Unpack
 
 import numpy as np
@@ -158,10 +157,21 @@ def _next_array(file: Any, path: str | None) -> Any:
             raise BadInputError(f"it is cut off: {n_left:,} of {n_bytes:,} bytes are there")
         file.seek(start + n_bytes)
         return np.memmap(path, dtype, "r", start, shape, "F" if is_fortran else "C")
-    about.seek(0)
-    # A buffered file makes numpy ask for a descriptor, which files in an archive have not.
-    both = SimpleNamespace(read=lambda n_bytes: about.read(n_bytes) or file.read(n_bytes))
-    return np.lib.format.read_array(both, max_header_size=len(header))
+    raw = _read_whole(file, n_bytes)
+    flat = np.frombuffer(raw, dtype) if n_bytes else np.empty(math.prod(shape), dtype)
+    return flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _read_whole(file: Any, n_bytes: int) -> bytearray:
+    """Read so many bytes, which whoever has them may change."""
+    raw = bytearray(n_bytes)
+    n_read = 0
+    with memoryview(raw) as left:
+        while n_read < n_bytes and (n_more := file.readinto(left[n_read:])):
+            n_read += n_more
+    if n_read < n_bytes:
+        raise BadInputError(f"it is cut off: {n_read:,} of {n_bytes:,} bytes are there")
+    return raw
 
 
 def _header(file: Any) -> bytes:

@@ -232,11 +232,7 @@ def renew_checksums(
     with session.locked():
         now = session.header
         if (header.store_id, header.data_file) != (now.store_id, now.data_file):
-            raise StoreError(
-                f"{session.path} was replaced or compacted since it was opened: changes made "
-                "through its arrays are lost",
-                path=session.path,
-            )
+            raise changes_are_lost(session.path)
         snapshot = session.snapshot()
         touched = Runs()
         touched.add(*np.array(list(ranges), np.int64).reshape(-1, 2).T)
@@ -250,6 +246,15 @@ def renew_checksums(
                 renewed.setdefault(_kind_again(entry), []).append(entry._replace(crc=crc))
         for kind, entries in renewed.items():
             session.commit(*_to_commit(session, kind, entries))
+
+
+def changes_are_lost(path: str) -> StoreError:
+    """Return the error for changes that went to files which are no longer those of a store."""
+    return StoreError(
+        f"{path} was replaced or compacted since it was opened: changes made through its arrays "
+        "are lost",
+        path=path,
+    )
 
 
 @whole
