@@ -15,7 +15,7 @@ import pytest
 
 import ptrarray
 from ptrarray.storage.system.files import CHANGE, File
-from ptrarray.storage.system.lock import try_lock_range
+from ptrarray.storage.system.lock import Lock, try_lock_range, try_lock_whole, whole
 from tests import test_faults, test_shards_faults
 from tests.support.checks import open_descriptors
 from tests.support.disk import materialise
@@ -88,6 +88,58 @@ def test_timer(shard_size: str | None, tmp_path: Path) -> None:
 @pytest.mark.parametrize("shard_size", [None, "200kB"], ids=["plain", "shards"])
 def test_timer_again_and_again(shard_size: str | None, tmp_path: Path) -> None:
     check_timer(shard_size, tmp_path, 3000)
+
+
+def locks_file(path: Path) -> bool:
+    """Tell whether a file can be locked by somebody else."""
+    with File(path) as file:
+        return try_lock_whole(file)
+
+
+def test_ranges_are_let_go_with_what_was_interrupted(tmp_path: Path) -> None:
+    """Though somebody still refers to the file, as a traceback does."""
+    path = tmp_path / "file"
+    path.touch()
+    kept = []
+
+    @whole
+    def claim(is_interrupted: bool) -> None:
+        kept.append(File(path, CHANGE))
+        assert try_lock_range(kept[-1], 0, 5)
+        if is_interrupted:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        claim(True)
+    claim(False)
+    with File(path, CHANGE) as other:
+        assert not try_lock_range(other, 4, 6), "what ends well keeps them"
+    kept[-1].close()
+
+
+def test_a_lock_is_held_as_often_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    file = File(path)
+    lock = Lock(file)
+
+    @whole
+    def inner() -> None:
+        lock.__enter__()  # as if the end of its block was interrupted
+        raise KeyboardInterrupt
+
+    @whole
+    def outer() -> None:
+        with lock:
+            with pytest.raises(KeyboardInterrupt):
+                inner()
+            assert not locks_file(path)
+        assert locks_file(path)
+        lock.__enter__()
+
+    outer()
+    assert locks_file(path)
+    file.close()
 
 
 def check_timer(shard_size: str | None, folder: Path, n_interrupts: int) -> None:
