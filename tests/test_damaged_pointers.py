@@ -43,7 +43,7 @@ def test_starts_that_fall(
         ptrarray.verify(path)
     (found,) = raised.value.damage
     assert (found.file, found.start) == (str(path / INDEX), min(starts[1:]))
-    for change in (ptrarray.compact, write_and_checkpoint, reduce_all):
+    for change in (ptrarray.compact, pack, write_and_checkpoint, reduce_all):
         before = (path / INDEX).read_bytes()
         with pytest.raises(ptrarray.CorruptStoreError, match="out of order"):
             change(path)
@@ -54,6 +54,10 @@ def write_and_checkpoint(path: Path) -> None:
     with ptrarray.append(path) as writer:
         writer["new"] = [0]
     ptrarray.checkpoint(path)
+
+
+def pack(path: Path) -> None:
+    ptrarray.pack(path, path.with_name("a.tar"))
 
 
 def reduce_all(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import ptrarray
 from ptrarray import OverlapError, PointerArrayWriter
 from ptrarray.storage.system.files import File
+from ptrarray.storage.writing.space import Claim
 from tests.support.checks import check_at, check_in_order, check_store, ints, unchanged
 
 
@@ -108,6 +110,23 @@ def test_rows_behind_an_append_that_fails_stay_reserved(
         assert writer.write({"b": [1]}) == (30, 31)
         assert other.write({"c": range(20)}, start=10) == (10, 30)
     check_at(path, {"b": [1], "c": range(20)})
+
+
+def test_rows_that_a_thread_is_still_writing_are_not_given_back(
+    path: Path, writer: PointerArrayWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it does, the system keeps its file open and the rows locked, though it was closed."""
+    real, kept = Claim.allocate, []
+
+    def allocate(claim: Claim) -> None:
+        kept.append(os.dup(claim.file.fd))
+        real(claim)
+
+    monkeypatch.setattr(Claim, "allocate", allocate)
+    with pytest.raises(OSError, match="ill"), writer.allocate("a", 10):
+        fail()
+    assert writer.write({"b": [1]}) == (10, 11)
+    os.close(kept[0])
 
 
 # appending ----------------------------------------------------------------------------------------
