@@ -165,13 +165,15 @@ def test_joblib_of_one_array(folder: Path, store: Path) -> None:
     check_content(store, {"a": ARRAYS["columns"], "b": ARRAYS["columns"]})
 
 
-def test_joblib_of_several_calls(folder: Path, store: Path) -> None:
+@pytest.mark.parametrize("trust", [False, True])
+def test_joblib_of_several_calls(folder: Path, store: Path, trust: bool) -> None:
     joblib = pytest.importorskip("joblib")
     with (folder / "x.joblib").open("wb") as file:
         joblib.dump(np.arange(3), file)
         joblib.dump({"a": ARRAYS["columns"]}, file)
     (folder / "y.joblib").touch()
-    assert "empty" in only_problem(run(convert.from_joblib, folder, store, processes=1))
+    report = run(convert.from_joblib, folder, store, processes=1, trust=trust)
+    assert "empty" in only_problem(report)
     check_content(store, {"x/0": np.arange(3), "x/1/a": ARRAYS["columns"]})
 
 

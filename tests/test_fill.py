@@ -163,8 +163,11 @@ def test_metadata_of_named_arrays(path: Path, threads: Executor) -> None:
         assert {name: store.meta[name] for name in store} == {f"n{n}": {"n": n} for n in range(60)}
     with pytest.raises(TaskError, match="metadata"):
         fill(path, lambda n: ([n], {"a": object()}), {"x": 1}, executor=threads, progress=False)
+    fill(path, lambda n: (np.arange(n), None), {"y": 3}, executor=threads, progress=False)
     with open_store(path) as store:
         assert "x" not in store
+        assert store["y"].tolist() == [0, 1, 2]
+        assert store.meta["y"] == {}
 
 
 @pytest.mark.parametrize("dtype", ["i8", None])

@@ -167,8 +167,9 @@ def _apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if isinstance(values.get("meta"), Mapping):
         metas = dict(arrays.pop("meta"))
     for name, value in arrays.items():
-        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping):
-            arrays[name], metas[name] = value
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping | None):
+            arrays[name] = value[0]
+            metas |= {} if value[1] is None else {name: value[1]}
     return arrays, copy.deepcopy(metas)
 
 

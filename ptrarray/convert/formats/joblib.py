@@ -67,7 +67,21 @@ def _members(trust: bool, path: str) -> Iterator[Member]:
 def _load_trusted(path: str) -> Any:
     message = "to read it with trust needs joblib: pip install joblib"
     joblib = import_extra("joblib", message, BadInputError)
-    return with_classes(partial(joblib.load, path))
+    return first_or_all(_loaded(joblib.load, path))
+
+
+def _loaded(load: Callable[[Any], Any], path: str) -> Iterator[Any]:
+    """Yield what each `joblib.dump` put into a file; of a path, joblib loads the first alone."""
+    with open_plain(path) as file:
+        if not file.peek(1):
+            return
+        try:
+            yield with_classes(partial(load, file))
+        except Exception:  # noqa: BLE001 as of files from before 0.10, with others beside them
+            yield with_classes(partial(load, path))
+            return
+        while file.peek(1):
+            yield with_classes(partial(load, file))
 
 
 def read(path: str) -> Any:
