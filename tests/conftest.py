@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ import ptrarray
 from ptrarray.cli import main
 from ptrarray.reductions import blocks, each, whole
 from tests.support.command_line import Run
+from tests.support.disk import memory_directory
 from tests.support.story import without_syncs
 
 # A shell has its jobs in the background ignore Ctrl-C, and all that they start.
@@ -47,6 +49,13 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     name: str = request.param
     monkeypatch.setattr(ptrarray.open, "__defaults__", ("r", name))
     return name
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A directory in memory if there is one, for tests that sync a thousand times."""
+    with TemporaryDirectory(dir=memory_directory()) as name:
+        yield Path(name)
 
 
 @pytest.fixture

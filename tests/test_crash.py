@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -25,7 +24,7 @@ from tests.support.crash_workloads import (
     ints,
     killed_in_delete,
 )
-from tests.support.disk import DROPPED, Fate, Fates, Resize, Write
+from tests.support.disk import DROPPED, Fate, Fates, Resize, Write, memory_directory
 from tests.support.power import Effort, outcomes, rebuild
 from tests.support.recording import Site
 from tests.support.story import (
@@ -89,10 +88,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a directory in memory if there is one: a state is a few small files."""
     with TemporaryDirectory(dir=memory_directory()) as name:
         yield Path(name)
-
-
-def memory_directory() -> str | None:
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @pytest.fixture(scope="module")

@@ -88,8 +88,8 @@ STEPS = {
 @pytest.mark.parametrize("is_lasting", [False, True], ids=["once", "for ever"])
 @pytest.mark.parametrize("code", CODES, ids=lambda code: errno.errorcode.get(code, "short"))
 @pytest.mark.parametrize("name", STEPS)
-def test_failing_call(name: str, code: int, is_lasting: bool, tmp_path: Path) -> None:
-    check_failing(STEPS[name], code, tmp_path, is_lasting=is_lasting)
+def test_failing_call(name: str, code: int, is_lasting: bool, memory: Path) -> None:
+    check_failing(STEPS[name], code, memory, is_lasting=is_lasting)
 
 
 def test_failed_sync_is_final_for_a_writer(tmp_path: Path) -> None:
@@ -145,10 +145,10 @@ MASKED_STEPS = {
 )
 @pytest.mark.parametrize("name", MASKED_STEPS)
 def test_failing_call_on_masked_arrays(
-    name: str, code: int, is_lasting: bool, tmp_path: Path
+    name: str, code: int, is_lasting: bool, memory: Path
 ) -> None:
     step = MASKED_STEPS[name]._replace(tree=partial(prepared, masked=True))
-    check_failing(step, code, tmp_path, is_lasting=is_lasting)
+    check_failing(step, code, memory, is_lasting=is_lasting)
 
 
 # without a writer ---------------------------------------------------------------------------------
@@ -156,18 +156,18 @@ def test_failing_call_on_masked_arrays(
 
 @pytest.mark.parametrize("is_lasting", [False, True], ids=["once", "for ever"])
 @pytest.mark.parametrize("code", CODES, ids=lambda code: errno.errorcode.get(code, "short"))
-def test_failing_create(code: int, is_lasting: bool, tmp_path: Path) -> None:
-    path = tmp_path / "store.ptr"
+def test_failing_create(code: int, is_lasting: bool, memory: Path) -> None:
+    path = memory / "store.ptr"
     for n in range(1, N_LIMIT):
         with injected() as faults:
             faults.arm(n, code, is_lasting=is_lasting)
             error = caught(lambda _: ptrarray.create(path, dtype="i4", rows=9).close(), None)
             faults.disarm()
         if error is not None:
-            check_named(error, str(tmp_path))
+            check_named(error, str(memory))
         # After the rename, only the syncs and the open that follow can have failed.
         assert look(path) in ((None, with_attrs({}, {})) if error else (with_attrs({}, {}),))
-        leftovers = [p for p in tmp_path.iterdir() if p != path]
+        leftovers = [p for p in memory.iterdir() if p != path]
         assert not leftovers or (is_lasting and error), leftovers
         if not faults.n_failed:
             break

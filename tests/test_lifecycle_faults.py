@@ -83,10 +83,10 @@ MAKERS: dict[str, tuple[str, Callable[[Path], object], Content]] = {
 
 @each_way
 @pytest.mark.parametrize("name", MAKERS)
-def test_failing_call(name: str, code: int, is_lasting: bool, tmp_path: Path) -> None:
+def test_failing_call(name: str, code: int, is_lasting: bool, memory: Path) -> None:
     target, make, content = MAKERS[name]
     for n in range(1, N_LIMIT):
-        place = tmp_path / str(n)
+        place = memory / str(n)
         materialise(before(), place)
         with injected() as faults:
             faults.arm(n, code, is_lasting=is_lasting)

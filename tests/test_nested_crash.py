@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 import ptrarray
-from tests.support.disk import Disk, materialise
+from tests.support.disk import Disk, materialise, memory_directory
 from tests.support.nested import assert_same
 from tests.support.power import Effort, outcomes, rebuilt
 from tests.support.recording import Recording, Site, record
@@ -91,8 +90,7 @@ def look(tree: Tree, place: Path) -> str:
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     """Return a directory in memory if there is one: a state is a few small files."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with TemporaryDirectory(dir=memory) as name:
+    with TemporaryDirectory(dir=memory_directory()) as name:
         yield Path(name)
 
 

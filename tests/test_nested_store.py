@@ -240,13 +240,13 @@ NEW = {"a": np.arange(10), "t": "x" * (LARGE + 1), "m": np.ma.masked_array([1], 
     ids=["once", "for ever", "short"],
 )
 @pytest.mark.parametrize("mode", ["x", "w"])
-def test_failing_call(tmp_path: Path, mode: str, code: int, is_lasting: bool) -> None:
+def test_failing_call(memory: Path, mode: str, code: int, is_lasting: bool) -> None:
     """The n-th system call fails: what is there is the old object, the new one, or nothing."""
-    old = tmp_path / "old.ptr"
+    old = memory / "old.ptr"
     ptrarray.dump(OLD, old)
     with injected() as faults:
         for n in range(1, 1000):
-            path = tmp_path / str(n) / "object.ptr"
+            path = memory / str(n) / "object.ptr"
             path.parent.mkdir()
             if mode == "w":
                 shutil.copytree(old, path)

@@ -13,11 +13,11 @@ import pytest
 
 import ptrarray
 from tests.support.crash_workloads import ints
-from tests.support.disk import Fate, Write
+from tests.support.disk import Fate, Write, memory_directory
 from tests.support.power import outcomes, outcomes_by_file, rebuild
 from tests.support.shards_unflushed import UNFLUSHED, full_meanwhile, killed
 from tests.support.story import Judge, Story, Workload, tell, with_attrs
-from tests.test_crash import NORMAL, describe, memory_directory, verdict, violations
+from tests.test_crash import NORMAL, describe, verdict, violations
 
 LARGE = 20_000  # rows of 4 bytes: written outside the lock
 SHARD_NBYTES = 500

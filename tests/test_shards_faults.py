@@ -92,6 +92,6 @@ STEPS = {
 
 @each_way
 @pytest.mark.parametrize("name", STEPS)
-def test_failing_call(name: str, code: int, is_lasting: bool, tmp_path: Path) -> None:
+def test_failing_call(name: str, code: int, is_lasting: bool, memory: Path) -> None:
     step = STEPS[name]._replace(tree=prepared)
-    check_failing(step, code, tmp_path, is_lasting=is_lasting, check_clean=check_clean)
+    check_failing(step, code, memory, is_lasting=is_lasting, check_clean=check_clean)
