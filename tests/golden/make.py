@@ -82,8 +82,18 @@ def _replaced_shards(path: Path) -> None:
         writer.write({"a": [[1, 2], [3, 4]]})
 
 
+def _unflushed_shard(path: Path) -> None:
+    """Leave a note that an older shard may have commits that are not on the disk."""
+    writer = ptrarray.create(path, dtype="<u2", shard_size=1200)
+    writer.write({"a": [1, 2, 3], "b": range(60)})
+    writer.write({"c": range(100, 160)})
+    writer.write({"d": range(200, 260)})
+    del writer["a"]
+
+
 SHARDED_STORES: dict[str, Change] = {
     "three": _three_shards,
+    "unflushed": _unflushed_shard,
     "replaced": _replaced_shards,
 }
 
@@ -335,6 +345,22 @@ def _metadata(path: Path) -> None:
     writer.flush()
 
 
+def _changed_rows(path: Path) -> None:
+    """Leave records that are not judged: of rows that a view may change, and has changed."""
+    with ptrarray.create(path, dtype="<i4", rows=4) as writer:
+        writer.write({"a": [1, 2, 3], "x" * 4000: []})
+    ptrarray.checkpoint(path)  # of an index beside which the journal is not folded
+    store = ptrarray.open(path, mode="r+")
+    view = store["a"]
+    writer = ptrarray.append(path)
+    writer.point("end of a", 1, 3)
+    writer.meta["a"] = {"n": 1}
+    writer.write({"planned": [4]}, start=3)
+    view[1] = 20
+    store.flush()
+    writer["after"] = [5]
+
+
 GOOD_STORES: dict[str, Change] = {
     "example": _example,
     "plain": _plain,
@@ -358,6 +384,7 @@ GOOD_STORES: dict[str, Change] = {
     "masked-mixed": _masked_mixed,
     "masked-power-cut": _masked_power_cut,
     "metadata": _metadata,
+    "changed-rows": _changed_rows,
 }
 
 
