@@ -56,7 +56,8 @@ def compact(path: str | os.PathLike[str], progress: bool = False) -> None:
     ------
     StoreError
         If a writer is filling rows at this moment: inside `allocate`, or in
-        a large `write`. Nothing was done; try again.
+        a large `write`; or if arrays are left of a store that was opened with
+        mode ``r+``, whose changes would be lost. Nothing was done; try again.
 
     Notes
     -----

@@ -36,7 +36,8 @@ def compact(session: Session, *, progress: bool = False) -> None:
     Raises
     ------
     StoreError
-        If a living writer has claimed rows. Nothing was done.
+        If a living writer has claimed rows, or rows may be changed through
+        views. Nothing was done.
     """
     with session.locked():
         snapshot = session.sound_snapshot()
@@ -45,6 +46,13 @@ def compact(session: Session, *, progress: bool = False) -> None:
                 raise StoreError(
                     f"{session.path} cannot be compacted while a writer is filling rows: "
                     "try again when it has committed them",
+                    path=session.path,
+                )
+            if session.content.may_be_changed:
+                # What they change would stay behind, or come along without its checksum.
+                raise StoreError(
+                    f"{session.path} cannot be compacted while its rows may be changed through views: "
+                    'close what is open with mode "r+", and let go of its arrays',
                     path=session.path,
                 )
             header = replace(session.header, attrs=snapshot.attrs)
