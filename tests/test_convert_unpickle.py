@@ -28,7 +28,9 @@ def loads(raw: bytes) -> Any:
 
 def same(found: Any, expected: Any) -> None:
     assert type(found) is type(expected)
-    if isinstance(expected, np.ndarray):
+    if expected is np.ma.masked:
+        assert found is expected
+    elif isinstance(expected, np.ndarray):
         assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
         np.testing.assert_array_equal(found, expected)
         np.testing.assert_array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(expected))

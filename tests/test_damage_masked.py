@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,8 @@ RAW: tuple[bytes, ...] = (
 def hostile_infos() -> Iterator[tuple[object, bytes]]:
     good = {"dtype": "<i2", "shape": [2, 3]}
     for dtype in DTYPES:
-        yield dtype, msgpack.packb(good | {"dtype": dtype})
+        with suppress(ValueError):  # deeper than older releases of msgpack go
+            yield dtype, msgpack.packb(good | {"dtype": dtype})
     for shape in SHAPES:
         yield shape, msgpack.packb(good | {"shape": shape})
     for other in OTHERS:

@@ -104,9 +104,10 @@ def test_writing_takes_no_memory_of_the_size_of_the_data(path: Path) -> None:
     array = np.zeros(2**23, "i8")  # 64 MiB
     halves = {"a": array[: 2**22], "b": array[2**22 :]}
     with ptrarray.create(path, dtype="i8") as writer:
-        assert peak_nbytes(lambda: writer.write(halves)) < 2**20
+        # msgpack packed into a buffer of a megabyte before 1.1.
+        assert peak_nbytes(lambda: writer.write(halves)) < 2**21
         ragged = functools.partial(writer.write_ragged, ["c", "d"], array, [0, 5, 2**23])
-        assert peak_nbytes(ragged) < 2**20
+        assert peak_nbytes(ragged) < 2**21
 
 
 # limits -------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ def plain_zone(zone: tzinfo) -> Plain | None:
 
     Examples
     --------
-    >>> plain_zone(ZoneInfo("Europe/Paris"))
-    'Europe/Paris'
+    >>> plain_zone(timezone(timedelta(hours=2)))
+    'UTC+02:00'
     >>> plain_zone(timezone(timedelta(hours=1), "CET"))
     ('timezone', 0, 3600, 0, 'CET')
     """
