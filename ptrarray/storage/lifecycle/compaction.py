@@ -18,7 +18,7 @@ from ptrarray.storage.lifecycle.create import Fill, switch_over, write_content
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
-from ptrarray.storage.system.lock import try_lock_range, whole
+from ptrarray.storage.system.lock import CHANGING, is_held, try_lock_range, whole
 from ptrarray.storage.writing.session import Session
 
 _READ_NBYTES = 1 << 24
@@ -48,7 +48,7 @@ def compact(session: Session, *, progress: bool = False) -> None:
                     "try again when it has committed them",
                     path=session.path,
                 )
-            if session.content.may_be_changed:
+            if is_held(session.data, CHANGING):
                 # What they change would stay behind, or come along without its checksum.
                 raise StoreError(
                     f"{session.path} cannot be compacted while its rows may be changed through views: "
