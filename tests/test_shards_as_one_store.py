@@ -280,8 +280,9 @@ def test_too_few_descriptors_for_all_shards(tmp_path: Path, masked: bool) -> Non
     calls: list[Callable[[], object]] = [
         lambda: ptrarray.open(path, backend="pread"),
         lambda: ptrarray.verify(PointerArray(path, "r", "pread")),
-        lambda: list(PointerArrayWriter(path)),
     ]
+    if sys.version_info < (3, 13):  # since then, mappings keep no descriptor
+        calls.append(lambda: list(PointerArrayWriter(path)))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     n_most = len(list(Path("/dev/fd").iterdir())) + 20
     resource.setrlimit(resource.RLIMIT_NOFILE, (n_most, limits[1]))
