@@ -42,9 +42,7 @@ STRANGE: dict[str, Any] = {
     "str": "größe",
     "record scalar": np.array((1, 2.0), RECORD)[()],
     "unit of 25 s": np.array(3, "m8[25s]"),
-    "no unit": np.array(["NaT"], "M8"),
     "recarray": np.rec.array([(1, 2.0)], dtype=RECORD),
-    "chararray": np.char.array(["ab", "c"]),
     "broadcast": np.broadcast_to(np.arange(3), (4, 3)),
     "widest": np.array([1.5], "g"),
     "padded": np.zeros(3, np.dtype([("a", "i1"), ("b", "f8")], align=True)),
@@ -55,6 +53,9 @@ STRANGE: dict[str, Any] = {
     "bools that are 2": np.array([0, 1, 2, 255], "u1").view("?"),
     "dtype with metadata": np.zeros(3, np.dtype("f4", metadata={"x": 1})),
 }
+if np.lib.NumpyVersion(np.__version__) < "2.5.0":  # which deprecates both
+    STRANGE["no unit"] = np.array(["NaT"], "M8")
+    STRANGE["chararray"] = np.char.array(["ab", "c"])
 EVERY_OTHER = np.arange(48).reshape(6, 8) % 3 == 0
 MASKED: dict[str, Any] = {
     "mask with strides": Masked(np.arange(12.0).reshape(3, 4), EVERY_OTHER[::2, ::2]),
