@@ -57,7 +57,7 @@ def _locked(path: Path, make: Callable[[Path], File]) -> tuple[Path, File]:
         building = beside(path)  # no name is used twice
         try:
             file = make(building)
-            with suppress(OSError):  # without locks, nobody can tell what is a leftover
+            with suppress(OSError, StoreError):  # without locks, nobody can tell what is a leftover
                 lock_whole(file)
             if files.exists(building) or not n_left:
                 return building, file

@@ -130,20 +130,13 @@ class Lock:
             return False
         try:
             self._thread_lock.acquire()
-            self._wait()
+            lock_whole(self._file)
         except BaseException:
             self.restore(0)
             _HELD.locks.pop()
             raise
         self._owner, self._depth = me, 1
         return True
-
-    def _wait(self) -> None:
-        """Take the lock that other processes respect."""
-        try:
-            fcntl.flock(self._file.fd, fcntl.LOCK_EX)
-        except OSError as error:
-            raise _explained(error, self._file) from error
 
     def __exit__(self, *_: object) -> None:
         # Python runs handlers of signals when a function begins, after calls, and where it jumps
@@ -191,10 +184,7 @@ def check_lock(file: File, other: File) -> None:
 
 def check_new_lock(file: File) -> None:
     """As `check_lock`, of a file that nobody else knows of yet; it stays locked."""
-    try:
-        fcntl.flock(file.fd, fcntl.LOCK_EX)
-    except OSError as error:
-        raise _explained(error, file) from error
+    lock_whole(file)
     with File(file.path) as other:
         check_lock(file, other)
 
@@ -267,7 +257,10 @@ def _range_lock(start: int, end: int, kind: int = fcntl.F_WRLCK) -> bytes:
 
 def lock_whole(file: File) -> None:
     """Lock a file or directory for as long as it is open; waits for whoever has it."""
-    fcntl.flock(file.fd, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(file.fd, fcntl.LOCK_EX)
+    except OSError as error:
+        raise _explained(error, file) from error
 
 
 def try_lock_whole(file: File) -> bool:
