@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +57,14 @@ def memory() -> Iterator[Path]:
     """A directory in memory if there is one, for tests that sync a thousand times."""
     with TemporaryDirectory(dir=memory_directory()) as name:
         yield Path(name)
+
+
+@pytest.fixture
+def joblib() -> Iterator[Any]:
+    """The module joblib, whose worker processes would otherwise outlive the test."""
+    module = pytest.importorskip("joblib")
+    yield module
+    module.externals.loky.get_reusable_executor().shutdown(wait=True)
 
 
 @pytest.fixture

@@ -426,8 +426,7 @@ def test_many_arrays_take_one_descriptor(path: Path) -> None:
     assert open_descriptors(path) == []
 
 
-def test_joblib_ships_arrays_by_reference(path: Path) -> None:
-    joblib = pytest.importorskip("joblib")
+def test_joblib_ships_arrays_by_reference(path: Path, joblib: Any) -> None:
     ptrarray.dump({"a": np.arange(300_000)}, path)
     loaded = ptrarray.load(path)
     files = joblib.Parallel(2)(joblib.delayed(file_below)(loaded["a"]) for _ in range(2))

@@ -199,9 +199,10 @@ def test_a_pool_inherits_a_global_writer_and_a_global_reader(
 
 
 @pytest.mark.parametrize("is_replaced", [True, False])
-def test_joblib_with_views_of_a_file_that_is_no_more(path: Path, is_replaced: bool) -> None:
+def test_joblib_with_views_of_a_file_that_is_no_more(
+    path: Path, joblib: Any, is_replaced: bool
+) -> None:
     """It sends the name of the file, from which a worker would map something else, or die."""
-    joblib = pytest.importorskip("joblib")
     values = np.arange(200_000.0)  # joblib sends smaller ones by value
     with ptrarray.create(path, dtype="f8") as writer:
         writer.write({"hole": [1.0], "a": values})

@@ -58,8 +58,7 @@ def test_used_after_a_fork(path: Path, store: PointerArray) -> None:
 
 
 @mapped
-def test_joblib_ships_views_by_reference(path: Path) -> None:
-    joblib = pytest.importorskip("joblib")
+def test_joblib_ships_views_by_reference(path: Path, joblib: Any) -> None:
     with ptrarray.append(path) as writer:
         writer["large"] = np.ones(10**6, "i4")
     with ptrarray.open(path) as store:
@@ -67,7 +66,6 @@ def test_joblib_ships_views_by_reference(path: Path) -> None:
         arrays_to_sum = [store["large"], store["large"][5:], store.rows]
         with joblib.parallel_config("loky", n_jobs=2):
             found = joblib.Parallel()(work(array) for array in arrays_to_sum)
-        joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
     data_file = str(path / "data.bin")
     assert found == [(10**6, data_file), (10**6 - 5, data_file), (10**6 + 21, data_file)]
 
