@@ -10,6 +10,10 @@ NEWEST ?= $(shell for python in $$(ls -d ~/.pyenv/versions/3.*/bin/python3) pyth
 	$$python -c 'import sys; print(*sys.version_info[:3], sys.executable)'; \
 	done 2>/dev/null | sort -k1,1n -k2,2n -k3,3n | tail -1 | cut -d " " -f 4-)
 
+# The tests whose subject the native core touches: `make test` runs them with it and without.
+BOTH_WAYS := $(patsubst %,tests/test_%.py,bad_arrays bad_input costs damage damaged_pointers \
+	folding format_doc golden model names ragged reader reader_costs syscalls ways_to_write write writer)
+
 .PHONY: help demo test check check-oldest check-newest test-extras docs bench format clean
 
 help:
@@ -22,7 +26,8 @@ help:
 	@echo "make format  reformat the sources"
 	@echo "make clean   remove the virtual environment and the caches"
 
-$(STAMP): pyproject.toml
+# This builds the native core, too, where there is a C compiler.
+$(STAMP): pyproject.toml setup.py ptrarray/_native.c
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ptrarray needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
@@ -33,7 +38,13 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto
+	@if $(BIN)/python -c 'import sys; from ptrarray import native; sys.exit(native.core is None)'; then \
+		echo "And without the native core:"; \
+		PTRARRAY_REQUIRE_NATIVE= PTRARRAY_PURE=1 $(BIN)/python -m pytest -n auto $(BOTH_WAYS); \
+	fi
 
+# Where there is a C compiler, nothing passes without the native core.
+check: export PTRARRAY_REQUIRE_NATIVE ?= $(if $(shell command -v $(firstword $(CC)) 2>/dev/null),1)
 check: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check

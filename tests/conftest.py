@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 import ptrarray
+from ptrarray import native
 from ptrarray.cli import main
 from ptrarray.reductions import blocks, each, whole
 from tests.support.command_line import Run
@@ -42,6 +43,11 @@ BLOCKS = [
     )
     for name in names
 ]
+
+
+def pytest_report_header() -> str:
+    """Say above the tests which of the two was tested."""
+    return f"ptrarray: {native.variant()}"
 
 
 @pytest.fixture(params=["mmap", "pread"])

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import ptrarray
+from ptrarray import native
 from ptrarray.cli import main
 from ptrarray.cli.commands import _parser
 from ptrarray.creation import create
@@ -370,7 +371,8 @@ def test_names_like_options(run: Run, tmp_path: Path) -> None:
 
 def test_version() -> None:
     with popen("--version") as process:
-        assert process.communicate() == (f"ptrarray {ptrarray.__version__}\n", "")
+        line = f"ptrarray {ptrarray.__version__} ({native.variant()})\n"
+        assert process.communicate() == (line, "")
     assert process.returncode == 0
 
 

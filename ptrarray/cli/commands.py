@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ptrarray import native
 from ptrarray.cli import convert, watch
 from ptrarray.cli.demo import run_demo
 from ptrarray.cli.parser import Parser
@@ -77,7 +78,8 @@ def _parser() -> Parser:
     )
     # Not imported from the package, whose face is above this module.
     release = sys.modules["ptrarray"].__version__
-    parser.add_argument("--version", action="version", version=f"%(prog)s {release}")
+    version = f"%(prog)s {release} ({native.variant()})"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     on_store = Parser(add_help=False)
     on_store.add_argument("store", metavar="STORE", type=Path, help="the store's directory")
