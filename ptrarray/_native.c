@@ -1,47 +1,600 @@
-/* The native core of ptrarray: the same results as the Python code beside it, sooner.
+/* ptrarray._native: the loops that a store does all day, each the equal of a pure one.
  *
- * What it cannot do it leaves to that code, by an answer of None; it has no message of its own. */
-
-#define PY_SSIZE_T_CLEAN
+ * It knows memory: dicts of arrays, buffers, columns of an index. It knows no file, lock, journal or
+ * message. Wherever something has to be cast, refused or explained it answers None ("not mine"), and the
+ * pure code, which is always there, decides. Every number that comes out of a file is read once, and
+ * bounded before it is used. Whatever is used without the GIL is kept alive by a reference of our own.
+ * Stable ABI of CPython 3.11, C API of numpy 2. */
 #define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
 #define NPY_TARGET_VERSION NPY_2_0_API_VERSION
-
 #include <Python.h>
 #include <numpy/arrayobject.h>
 #include <stdint.h>
+#include <string.h>
 
-static uint32_t table[256]; /* of CRC-32 as zlib computes it, byte by byte */
+#if defined(Py_GIL_DISABLED) || SIZEOF_VOID_P != 8 || NPY_BYTE_ORDER != NPY_LITTLE_ENDIAN
+#error "the native core is for little-endian machines of 64 bits, and for CPython with its lock"
+#endif
 
-static void fill_table(void) {
-    for (uint32_t i = 0; i < 256; i++) {
-        uint32_t c = i;
-        for (int k = 0; k < 8; k++) c = (c >> 1) ^ (c & 1 ? 0xEDB88320u : 0);
-        table[i] = c;
+enum { AHEAD = 16, GROUP = 256, MAX_AXES = 32, LONG_RUN = 64 };
+static const uint32_t EMPTY = 0xFFFFFFFFu;
+#define NOT_MINE return Py_NewRef(Py_None)
+#define FETCH(address) __builtin_prefetch(address)
+#define READ(item) (*(volatile const __typeof__(item) *)&(item)) /* once: others may change it */
+
+/* ---- CRC-32 of zlib: by carry-less multiplication where there is any, else eight bytes a step ------ */
+static uint32_t crc_table[8][256];
+static void crc_prepare(void) {
+    for (int byte = 0; byte < 256; byte++) {
+        uint32_t c = (uint32_t)byte;
+        for (int bit = 0; bit < 8; bit++) c = c & 1 ? 0xEDB88320u ^ (c >> 1) : c >> 1;
+        crc_table[0][byte] = c;
+    }
+    for (int i = 256; i < 8 * 256; i++) {
+        uint32_t c = crc_table[i / 256 - 1][i % 256];
+        crc_table[i / 256][i % 256] = (c >> 8) ^ crc_table[0][c & 0xFF];
     }
 }
 
-static PyObject *crc32(PyObject *self, PyObject *args) {
-    Py_buffer buffer;
-    unsigned int seed = 0;
-    if (!PyArg_ParseTuple(args, "y*|I", &buffer, &seed)) return NULL;
-    const uint8_t *p = buffer.buf, *end = p + buffer.len;
-    uint32_t c = ~seed;
-    while (p < end) c = (c >> 8) ^ table[(c ^ *p++) & 255];
-    PyBuffer_Release(&buffer);
-    return PyLong_FromUnsignedLong(~c);
+static uint32_t crc_by_table(uint32_t c, const uint8_t *p, size_t n) {
+    for (; n >= 8; n -= 8, p += 8) {
+        uint64_t x;
+        memcpy(&x, p, 8);
+        x ^= c;
+        c = 0;
+        for (int t = 0; t < 8; t++) c ^= crc_table[7 - t][(x >> (8 * t)) & 0xFF];
+    }
+    while (n--) c = crc_table[0][(c ^ *p++) & 0xFF] ^ (c >> 8);
+    return c;
 }
 
-static PyMethodDef functions[] = {
-    {"crc32", crc32, METH_VARARGS, "crc32(buffer, seed=0): CRC-32 as zlib computes it"},
-    {NULL},
-};
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define LOAD(p) _mm_loadu_si128((const __m128i *)(p))
+#define FOLD(x, k, y) \
+    _mm_xor_si128(_mm_xor_si128(_mm_clmulepi64_si128(x, k, 0x00), _mm_clmulepi64_si128(x, k, 0x11)), y)
 
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, .m_name = "ptrarray._native", .m_size = -1, .m_methods = functions};
+/* Of n bytes, at least 64 and a multiple of 16. Gopal et al., "Fast CRC Computation for Generic
+ * Polynomials Using PCLMULQDQ Instruction", Intel, 2009; the constants are those of its appendix. */
+__attribute__((target("pclmul,sse4.1"))) static uint32_t crc_by_folding(uint32_t c, const uint8_t *p, size_t n) {
+    const __m128i by_64 = _mm_set_epi64x(0x01c6e41596, 0x0154442bd4),
+                  by_16 = _mm_set_epi64x(0x00ccaa009e, 0x01751997d0), by_4 = _mm_set_epi64x(0, 0x0163cd6124),
+                  polynomial = _mm_set_epi64x(0x01f7011641, 0x01db710641),
+                  low = _mm_setr_epi32(~0, 0, ~0, 0);
+    __m128i x = _mm_xor_si128(LOAD(p), _mm_cvtsi32_si128((int)c)), y = LOAD(p + 16), z = LOAD(p + 32),
+            w = LOAD(p + 48);
+    for (p += 64, n -= 64; n >= 64; p += 64, n -= 64) {
+        x = FOLD(x, by_64, LOAD(p));
+        y = FOLD(y, by_64, LOAD(p + 16));
+        z = FOLD(z, by_64, LOAD(p + 32));
+        w = FOLD(w, by_64, LOAD(p + 48));
+    }
+    x = FOLD(x, by_16, y);
+    x = FOLD(x, by_16, z);
+    x = FOLD(x, by_16, w);
+    for (; n >= 16; p += 16, n -= 16) x = FOLD(x, by_16, LOAD(p));
+    y = _mm_clmulepi64_si128(x, by_16, 0x10); /* 128 bits to 64, then to 32 */
+    x = _mm_xor_si128(_mm_srli_si128(x, 8), y);
+    y = _mm_srli_si128(x, 4);
+    x = _mm_xor_si128(_mm_clmulepi64_si128(_mm_and_si128(x, low), by_4, 0x00), y);
+    y = _mm_clmulepi64_si128(_mm_and_si128(x, low), polynomial, 0x10);
+    y = _mm_clmulepi64_si128(_mm_and_si128(y, low), polynomial, 0x00);
+    return (uint32_t)_mm_extract_epi32(_mm_xor_si128(x, y), 1);
+}
+static int can_fold(void) { return __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1"); }
+#else
+#define crc_by_folding crc_by_table
+#define can_fold() 0
+#endif
+static int folds;
+static uint32_t crc32_of(uint32_t seed, const void *data, size_t n) {
+    size_t folded = n >= 64 && folds ? n & ~(size_t)15 : 0;
+    uint32_t c = folded ? crc_by_folding(~seed, data, folded) : ~seed;
+    return ~crc_by_table(c, (const uint8_t *)data + folded, n - folded);
+}
+
+static PyObject *crc32(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_args) {
+    Py_buffer view;
+    if (n_args < 1 || n_args > 2) return PyErr_Format(PyExc_TypeError, "crc32(buffer, seed=0)");
+    uint32_t c = n_args == 2 ? (uint32_t)PyLong_AsUnsignedLongMask(args[1]) : 0;
+    if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &view, PyBUF_C_CONTIGUOUS) < 0) return NULL;
+    PyThreadState *thread = view.len > 1 << 16 ? PyEval_SaveThread() : NULL;
+    c = crc32_of(c, view.buf, (size_t)view.len);
+    if (thread) PyEval_RestoreThread(thread);
+    PyBuffer_Release(&view);
+    return PyLong_FromUnsignedLong(c);
+}
+
+/* ---- arrays, whole and as columns -------------------------------------------------------------------- */
+#define ITEMS(type, array) ((type *)PyArray_DATA((PyArrayObject *)(array)))
+static PyObject *vector(npy_intp n, int type) { return PyArray_SimpleNew(1, &n, type); }
+static size_t length(PyObject *column) { return (size_t)PyArray_SIZE((PyArrayObject *)column); }
+static PyObject *or_none(PyObject *found) { return found || PyErr_Occurred() ? found : Py_NewRef(Py_None); }
+
+/* Whether it is a column: one axis, contiguous, aligned, native integers of so many bytes. */
+static int is_column(PyObject *object, int itemsize) {
+    PyArrayObject *array = (PyArrayObject *)object;
+    if (!PyArray_Check(object) || PyArray_NDIM(array) != 1 || !PyArray_ISCARRAY_RO(array)) return 0;
+    char kind = PyArray_DESCR(array)->kind;
+    return (kind == 'u' || kind == 'i') && PyArray_ITEMSIZE(array) == itemsize;
+}
+
+/* Bytes of a row of a contiguous array without objects, or 0 if it is another thing. */
+static size_t row_nbytes(PyObject *object) {
+    PyArrayObject *rows = (PyArrayObject *)object;
+    if (!PyArray_CheckExact(object) || PyArray_NDIM(rows) < 1 || PyArray_NDIM(rows) > MAX_AXES ||
+        !PyArray_IS_C_CONTIGUOUS(rows) || PyDataType_REFCHK(PyArray_DESCR(rows)))
+        return 0;
+    size_t nbytes = (size_t)PyArray_ITEMSIZE(rows);
+    for (int k = 1; k < PyArray_NDIM(rows); k++) nbytes *= (size_t)PyArray_DIM(rows, k);
+    return nbytes;
+}
+
+/* A view of rows, or, where `data` is NULL, a new array for as many. */
+static PyObject *new_rows(PyArrayObject *rows, npy_intp n, char *data) {
+    npy_intp shape[MAX_AXES];
+    int n_axes = PyArray_NDIM(rows), flags = data ? PyArray_FLAGS(rows) & ~NPY_ARRAY_OWNDATA : 0;
+    memcpy(shape, PyArray_DIMS(rows), (size_t)n_axes * sizeof *shape);
+    shape[0] = n;
+    Py_INCREF((PyObject *)PyArray_DESCR(rows));
+    return PyArray_NewFromDescr(&PyArray_Type, PyArray_DESCR(rows), n_axes, shape,
+                                data && n_axes > 1 ? PyArray_STRIDES(rows) : NULL, data, flags, NULL);
+}
+
+/* Whether it is an array with rows as those of `like`, ready to be written as it is. */
+static int is_alike(PyObject *value, PyArrayObject *like) {
+    PyArrayObject *array = (PyArrayObject *)value;
+    size_t shape_nbytes = (size_t)(PyArray_NDIM(like) - 1) * sizeof(npy_intp);
+    return PyArray_CheckExact(value) && PyArray_NDIM(array) == PyArray_NDIM(like) && PyArray_IS_C_CONTIGUOUS(array) &&
+           !memcmp(PyArray_DIMS(array) + 1, PyArray_DIMS(like) + 1, shape_nbytes) &&
+           (PyArray_DESCR(array) == PyArray_DESCR(like) ||
+            PyArray_EquivTypes(PyArray_DESCR(array), PyArray_DESCR(like)));
+}
+
+/* ---- a batch: the names, lengths and checksums of the arrays in a dict ------------------------------- */
+static int add_name(PyObject *joined, PyObject *key) {
+    Py_ssize_t n, before = PyByteArray_Size(joined);
+    const char *name = PyUnicode_CheckExact(key) ? PyUnicode_AsUTF8AndSize(key, &n) : NULL;
+    if (!name || PyByteArray_Resize(joined, before + n) < 0) return PyErr_Clear(), 0;
+    memcpy(PyByteArray_AsString(joined) + before, name, (size_t)n);
+    return 1;
+}
+
+/* Take a group of a dict's items; returns how many, or -1 if one does not fit. Held, as comparing may run code. */
+static Py_ssize_t take_group(PyObject *dict, Py_ssize_t *at, PyArrayObject *like, PyObject *joined, int64_t *ends,
+                             int64_t *offsets, PyObject *arrays, Py_ssize_t first) {
+    PyObject *keys[GROUP], *values[GROUP];
+    Py_ssize_t n = 0, i = 0, room = PyList_Size(arrays) - first;
+    for (; n < GROUP && PyDict_Next(dict, at, &keys[n], &values[n]); n++) Py_INCREF(keys[n]), Py_INCREF(values[n]);
+    for (; i < n && n <= room && is_alike(values[i], like) && add_name(joined, keys[i]); i++) {
+        ends[first + i] = PyByteArray_Size(joined);
+        offsets[first + i + 1] = offsets[first + i] + PyArray_DIM((PyArrayObject *)values[i], 0);
+        PyList_SetItem(arrays, first + i, Py_NewRef(values[i]));
+    }
+    for (Py_ssize_t k = 0; k < n; k++) Py_DECREF(keys[k]), Py_DECREF(values[k]);
+    return i < n ? -1 : n;
+}
+
+/* prepare(arrays, like, sum_limit): of a dict from str to arrays with rows as those of `like`, (names end to end,
+ * where each ends, their hashes, offsets in rows, checksums, list of the arrays). There are checksums if the arrays
+ * have at most `sum_limit` bytes together, which is for a few; else None, and `stage` makes them. */
+static PyObject *prepare(PyObject *Py_UNUSED(module), PyObject *args) {
+    PyObject *dict, *like;
+    Py_ssize_t limit, at = 0, i = 0, taken;
+    if (!PyArg_ParseTuple(args, "OOn", &dict, &like, &limit)) return NULL;
+    Py_ssize_t width = (Py_ssize_t)row_nbytes(like), n = PyDict_CheckExact(dict) ? PyDict_Size(dict) : 0;
+    if (!n || !width) NOT_MINE;
+    PyObject *joined = PyByteArray_FromStringAndSize(NULL, 0), *arrays = PyList_New(n), *ends = vector(n, NPY_INT64),
+             *hashes = vector(n, NPY_UINT32), *offsets = vector(n + 1, NPY_INT64), *crcs = vector(n, NPY_UINT32),
+             *out = NULL;
+    if (joined && arrays && ends && hashes && offsets && crcs) {
+        int64_t *end = ITEMS(int64_t, ends), *offset = ITEMS(int64_t, offsets);
+        offset[0] = 0;
+        while ((taken = take_group(dict, &at, (PyArrayObject *)like, joined, end, offset, arrays, i)) > 0) i += taken;
+        if (i == n) { /* else one does not fit, or another thread has changed the dict */
+            const char *names = PyByteArray_AsString(joined);
+            int sums = offset[n] <= limit / width;
+            for (i = 0; i < n && sums; i++) {
+                PyArrayObject *array = (PyArrayObject *)PyList_GetItem(arrays, i);
+                ITEMS(uint32_t, crcs)[i] = crc32_of(0, PyArray_DATA(array), (size_t)PyArray_NBYTES(array));
+            }
+            Py_BEGIN_ALLOW_THREADS
+            for (int64_t k = 0, from = 0; k < n; from = end[k++])
+                ITEMS(uint32_t, hashes)[k] = crc32_of(0, names + from, (size_t)(end[k] - from));
+            Py_END_ALLOW_THREADS
+            out = PyTuple_Pack(6, joined, ends, hashes, offsets, sums ? crcs : Py_None, arrays);
+        }
+    }
+    Py_XDECREF(joined), Py_XDECREF(arrays), Py_XDECREF(ends);
+    Py_XDECREF(hashes), Py_XDECREF(offsets), Py_XDECREF(crcs);
+    return or_none(out);
+}
+
+/* stage(arrays, first, buffer, checksums or None): copies arrays of a list, from the first on, end to end into a
+ * buffer, as many as fit, and sets the checksum of each copy: so it is that of the very bytes which will be
+ * written. Returns the next array and the bytes used. */
+static PyObject *stage(PyObject *Py_UNUSED(module), PyObject *args) {
+    PyObject *list, *crcs, *held[GROUP];
+    Py_buffer buffer;
+    Py_ssize_t next, used = 0;
+    int n = GROUP, mine;
+    if (!PyArg_ParseTuple(args, "O!nw*O", &PyList_Type, &list, &next, &buffer, &crcs)) return NULL;
+    mine = next >= 0 && (crcs == Py_None || (is_column(crcs, 4) && PyArray_ISWRITEABLE((PyArrayObject *)crcs)));
+    Py_ssize_t last = mine ? PyList_Size(list) : 0;
+    if (mine && crcs != Py_None && (Py_ssize_t)length(crcs) < last) last = (Py_ssize_t)length(crcs);
+    while (n == GROUP && mine) { /* fewer: the list ends, or the buffer */
+        const uint8_t *from[GROUP];
+        Py_ssize_t nbytes[GROUP], end = used;
+        for (n = 0; n < GROUP && next + n < last && next + n < PyList_Size(list); n++, end += nbytes[n - 1]) {
+            PyArrayObject *array = (PyArrayObject *)PyList_GetItem(list, next + n);
+            if (!PyArray_Check((PyObject *)array) || !PyArray_IS_C_CONTIGUOUS(array)) break;
+            from[n] = PyArray_DATA(array), nbytes[n] = PyArray_NBYTES(array);
+            if (nbytes[n] > buffer.len - end) break;
+            held[n] = Py_NewRef((PyObject *)array);
+        }
+        uint32_t *crc = crcs == Py_None || !n ? NULL : ITEMS(uint32_t, crcs) + next;
+        Py_BEGIN_ALLOW_THREADS
+        for (int i = 0; i < n; used += nbytes[i++]) {
+            if (i + AHEAD < n) FETCH(from[i + AHEAD]);
+            uint8_t *to = (uint8_t *)buffer.buf + used;
+            if (nbytes[i]) memcpy(to, from[i], (size_t)nbytes[i]);
+            if (crc) crc[i] = crc32_of(0, to, (size_t)nbytes[i]);
+        }
+        Py_END_ALLOW_THREADS
+        for (int i = 0; i < n; i++) Py_DECREF(held[i]);
+        next += n;
+    }
+    PyBuffer_Release(&buffer);
+    return mine ? Py_BuildValue("nn", next, used) : Py_NewRef(Py_None);
+}
+
+/* ---- the name table ------------------------------------------------------------------------------------ */
+/* Home slots rise with the hash: see ptrarray/format/table.py. */
+static inline uint64_t home_of(uint32_t hash, uint64_t n_homes) { return hash * n_homes >> 32; }
+
+/* Sort positions by home, and within one by hash; equal hashes keep their order. Sets the end of each home's
+ * positions. Returns 0 where so many share a home that this would take long. */
+static int sort_by_home(const uint32_t *hash, size_t n, uint64_t n_homes, uint32_t *order, uint32_t *ends) {
+    for (size_t i = 0; i < n; i++) ends[home_of(hash[i], n_homes) + 1]++;
+    for (uint64_t home = 0; home < n_homes; home++) {
+        if (ends[home + 1] > LONG_RUN) return 0;
+        ends[home + 1] += ends[home];
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (i + AHEAD < n) __builtin_prefetch(ends + home_of(hash[i + AHEAD], n_homes), 1);
+        order[ends[home_of(hash[i], n_homes)]++] = (uint32_t)i;
+    }
+    for (uint64_t home = 0, first = 0; home < n_homes; first = ends[home++])
+        for (uint64_t i = first + 1; i < ends[home]; i++) {
+            uint32_t moved = order[i];
+            uint64_t j = i;
+            for (; j > first && hash[order[j - 1]] > hash[moved]; j--) order[j] = order[j - 1];
+            order[j] = moved;
+        }
+    return 1;
+}
+
+/* build(hashes, n_homes): slots of a hash and a position each, as `table.build` lays them out. */
+static PyObject *build(PyObject *Py_UNUSED(module), PyObject *args) {
+    PyObject *hashes, *table = NULL;
+    unsigned long long n_homes;
+    if (!PyArg_ParseTuple(args, "OK", &hashes, &n_homes)) return NULL;
+    if (!is_column(hashes, 4) || !n_homes || n_homes >= EMPTY || length(hashes) >= EMPTY) NOT_MINE;
+    size_t n = length(hashes), n_slots = 0, slot = 0, itemsize = sizeof(uint32_t);
+    uint32_t *ends = PyMem_Calloc(n_homes + 1, itemsize), *order = PyMem_Malloc((n + 1) * itemsize),
+             *hash = PyMem_Malloc((n + 1) * itemsize); /* a copy, which nobody changes meanwhile */
+    int mine = ends && order && hash;
+    Py_BEGIN_ALLOW_THREADS
+    if (mine && n) memcpy(hash, PyArray_DATA((PyArrayObject *)hashes), n * itemsize);
+    mine = mine && sort_by_home(hash, n, n_homes, order, ends);
+    for (uint64_t home = 0, first = 0; home < n_homes && mine; first = ends[home++])
+        if (ends[home] > first) n_slots = (n_slots > home ? n_slots : home) + (ends[home] - first);
+    Py_END_ALLOW_THREADS
+    n_slots = (n_slots > n_homes ? n_slots : n_homes) + 1; /* one more, to end every search */
+    npy_intp shape[2] = {(npy_intp)n_slots, 2};
+    if (mine && (table = PyArray_SimpleNew(2, shape, NPY_UINT32))) {
+        uint32_t *slots = ITEMS(uint32_t, table);
+        Py_BEGIN_ALLOW_THREADS
+        for (size_t i = 0; i <= n; i++, slot++) {
+            uint64_t home = i < n ? home_of(hash[order[i]], n_homes) : n_slots;
+            for (; slot < home; slot++) slots[2 * slot] = 0, slots[2 * slot + 1] = EMPTY;
+            if (i < n) slots[2 * slot] = hash[order[i]], slots[2 * slot + 1] = order[i];
+        }
+        Py_END_ALLOW_THREADS
+    }
+    PyMem_Free(ends), PyMem_Free(order), PyMem_Free(hash);
+    return or_none(table);
+}
+
+/* ---- finding: names to positions, positions to views --------------------------------------------------- */
+typedef struct {
+    PyObject_HEAD
+    PyObject *columns;   /* a tuple that keeps what follows alive */
+    PyArrayObject *rows; /* or NULL */
+    const uint32_t *slots;
+    const uint64_t *name_ends, *starts, *ends;
+    const uint8_t *names;
+    uint64_t n_slots, n_homes, n_arrays, names_nbytes, n_rows, width;
+} Finder;
+
+typedef struct {
+    PyObject_HEAD
+    Finder *finder;
+    PyObject *other;
+    uint64_t position;
+    int what;
+} Iterator;
+
+enum { NAMES = 1, VIEWS = 2, ABSENT = -1, ASTRAY = -2 };
+static PyTypeObject *FinderType, *IteratorType;
+
+/* finder(slots, n_homes, name_ends, names, starts, ends, rows or None): None if the columns do not go together,
+ * or are not aligned. */
+static PyObject *new_finder(PyObject *Py_UNUSED(module), PyObject *args) {
+    PyObject *slots, *name_ends, *names, *starts, *ends, *rows;
+    unsigned long long n_homes;
+    if (!PyArg_ParseTuple(args, "OKOOOOO", &slots, &n_homes, &name_ends, &names, &starts, &ends, &rows)) return NULL;
+    if (!is_column(slots, 4) || !is_column(name_ends, 8) || !is_column(names, 1) || !is_column(starts, 8) ||
+        !is_column(ends, 8) || length(starts) != length(name_ends) || length(ends) != length(name_ends) ||
+        length(name_ends) >= EMPTY || length(slots) % 2 || n_homes >= EMPTY || length(slots) / 2 <= n_homes ||
+        (rows != Py_None && !row_nbytes(rows)))
+        NOT_MINE;
+    Finder *finder = PyObject_New(Finder, FinderType);
+    if (!finder) return NULL;
+    finder->columns = PyTuple_Pack(6, slots, name_ends, names, starts, ends, rows);
+    finder->slots = ITEMS(uint32_t, slots), finder->n_slots = length(slots) / 2, finder->n_homes = n_homes;
+    finder->name_ends = ITEMS(uint64_t, name_ends), finder->n_arrays = length(name_ends);
+    finder->names = ITEMS(uint8_t, names), finder->names_nbytes = length(names);
+    finder->starts = ITEMS(uint64_t, starts), finder->ends = ITEMS(uint64_t, ends);
+    finder->rows = rows == Py_None ? NULL : (PyArrayObject *)rows;
+    finder->n_rows = finder->rows ? (uint64_t)PyArray_DIM(finder->rows, 0) : 0;
+    finder->width = finder->rows ? row_nbytes(rows) : 0;
+    if (!finder->columns) Py_CLEAR(finder);
+    return (PyObject *)finder;
+}
+
+static void finder_free(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(((Finder *)self)->columns);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+typedef struct {
+    const uint8_t *name;
+    size_t nbytes;
+    uint32_t hash;
+    int64_t position; /* the answer */
+} Query;
+
+/* The bytes of the name at a position, or NULL if they do not lie in their column. */
+static inline const uint8_t *name_at(const Finder *finder, uint64_t position, size_t *nbytes) {
+    uint64_t from = position ? READ(finder->name_ends[position - 1]) : 0, to = READ(finder->name_ends[position]);
+    *nbytes = to - from;
+    return from <= to && to <= finder->names_nbytes ? finder->names + from : NULL;
+}
+
+/* Hashes never fall along a run of full slots: in a sound table, a larger one ends the search. */
+static int64_t probe(const Finder *finder, const Query *query, int until_larger) {
+    for (uint64_t slot = home_of(query->hash, finder->n_homes); slot < finder->n_slots; slot++) {
+        uint32_t hash = READ(finder->slots[2 * slot]), position = READ(finder->slots[2 * slot + 1]);
+        if (position == EMPTY || (until_larger && hash > query->hash)) return ABSENT;
+        if (hash != query->hash) continue;
+        size_t nbytes;
+        const uint8_t *name = position < finder->n_arrays ? name_at(finder, position, &nbytes) : NULL;
+        if (!name) return ASTRAY;
+        if (nbytes == query->nbytes && !memcmp(name, query->name, nbytes)) return position;
+    }
+    return ASTRAY;
+}
+
+/* Find a group of names in rounds: each asks for the memory that the next one needs, of all of them. */
+static void probe_group(const Finder *finder, Query *queries, int n) {
+    for (int i = 0; i < n; i++) FETCH(finder->slots + 2 * home_of(queries[i].hash, finder->n_homes));
+    for (int i = 0; i < n; i++) {
+        uint64_t slot = home_of(queries[i].hash, finder->n_homes), last = slot + 4;
+        while (slot < last && slot + 1 < finder->n_slots && READ(finder->slots[2 * slot]) != queries[i].hash) slot++;
+        uint32_t position = READ(finder->slots[2 * slot + 1]);
+        queries[i].position = position < finder->n_arrays ? (int64_t)position : ABSENT;
+        if (position >= finder->n_arrays) continue;
+        FETCH(finder->name_ends + position), FETCH(finder->starts + position), FETCH(finder->ends + position);
+    }
+    for (int i = 0; i < n; i++) {
+        uint64_t end = queries[i].position < 0 ? 0 : READ(finder->name_ends[queries[i].position]);
+        if (end && end <= finder->names_nbytes) FETCH(finder->names + end - 1);
+    }
+    for (int i = 0; i < n; i++) queries[i].position = probe(finder, &queries[i], 1);
+}
+
+static int set_query(Query *query, PyObject *key) {
+    Py_ssize_t n = 0;
+    const char *name = NULL;
+    if (PyUnicode_CheckExact(key))
+        name = PyUnicode_AsUTF8AndSize(key, &n);
+    else if (PyBytes_CheckExact(key))
+        name = PyBytes_AsString(key), n = PyBytes_Size(key);
+    if (!name) return PyErr_Clear(), 0;
+    query->name = (const uint8_t *)name, query->nbytes = (size_t)n;
+    query->hash = crc32_of(0, name, (size_t)n);
+    return 1;
+}
+
+/* The same as a slice of the rows; NULL, without an error, for a pointer that leads out of them. */
+static PyObject *view_of(Finder *finder, uint64_t position) {
+    uint64_t start = READ(finder->starts[position]), end = READ(finder->ends[position]);
+    if (start == end && start > finder->n_rows && start <= INT64_MAX) start = end = finder->n_rows; /* a slice */
+    if (!finder->rows || start > end || end > finder->n_rows) return NULL;
+    char *data = PyArray_BYTES(finder->rows) + start * finder->width;
+    PyObject *view = new_rows(finder->rows, (npy_intp)(end - start), data);
+    if (view && PyArray_SetBaseObject((PyArrayObject *)view, Py_NewRef((PyObject *)finder->rows)) < 0) Py_CLEAR(view);
+    return view;
+}
+
+/* get(name): its array, a view; None if it is not there, and where something is wrong. */
+static PyObject *finder_get(PyObject *self, PyObject *name) {
+    Query query;
+    if (!set_query(&query, name)) NOT_MINE;
+    int64_t position = probe((Finder *)self, &query, 0);
+    return or_none(position < 0 ? NULL : view_of((Finder *)self, (uint64_t)position));
+}
+
+/* find(name): its position, or -1 if it is not there; None where something is wrong. */
+static PyObject *finder_find(PyObject *self, PyObject *name) {
+    Query query;
+    if (!set_query(&query, name)) NOT_MINE;
+    int64_t position = probe((Finder *)self, &query, 0);
+    return position == ASTRAY ? Py_NewRef(Py_None) : PyLong_FromLongLong(position);
+}
+
+/* at(position): the array there, a view. */
+static PyObject *finder_at(PyObject *self, PyObject *number) {
+    Finder *finder = (Finder *)self;
+    size_t position = PyLong_CheckExact(number) ? PyLong_AsSize_t(number) : SIZE_MAX;
+    if (position < finder->n_arrays) return or_none(view_of(finder, position));
+    return PyErr_Clear(), Py_NewRef(Py_None);
+}
+
+/* find_many(list of str or bytes, None, None) or (names end to end, where each ends, hashes): positions, or -1. */
+static PyObject *finder_find_many(PyObject *self, PyObject *args) {
+    PyObject *names, *name_ends, *hashes;
+    if (!PyArg_ParseTuple(args, "OOO", &names, &name_ends, &hashes)) return NULL;
+    int is_list = PyList_CheckExact(names);
+    if (!is_list && (!is_column(names, 1) || !is_column(name_ends, 8) || !is_column(hashes, 4) ||
+                     length(name_ends) != length(hashes)))
+        NOT_MINE;
+    size_t n = is_list ? (size_t)PyList_Size(names) : length(hashes), from = 0, to;
+    PyObject *positions = vector((npy_intp)n, NPY_INT64);
+    int mine = positions != NULL, count;
+    for (size_t first = 0; first < n && mine; first += (size_t)count) {
+        Query queries[GROUP];
+        for (count = 0; count < GROUP && first + (size_t)count < n && mine; count++) {
+            if (is_list) {
+                mine = set_query(&queries[count], PyList_GetItem(names, (Py_ssize_t)first + count));
+                continue;
+            }
+            size_t at = first + (size_t)count;
+            to = ITEMS(uint64_t, name_ends)[at];
+            mine = from <= to && to <= length(names);
+            queries[count] = (Query){ITEMS(uint8_t, names) + from, to - from, ITEMS(uint32_t, hashes)[at], 0};
+            from = to;
+        }
+        if (mine) probe_group((Finder *)self, queries, count);
+        for (int i = 0; i < count && mine; i++) {
+            mine = queries[i].position != ASTRAY;
+            ITEMS(int64_t, positions)[first + (size_t)i] = queries[i].position;
+        }
+    }
+    if (!mine) Py_CLEAR(positions);
+    return or_none(positions);
+}
+
+/* gather(rows, starts, ends): copies of ranges of rows end to end, and where each of them begins. */
+static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *args) {
+    PyObject *rows, *starts, *ends, *values = NULL, *out = NULL;
+    if (!PyArg_ParseTuple(args, "OOO", &rows, &starts, &ends)) return NULL;
+    uint64_t width = row_nbytes(rows), n_rows = width ? (uint64_t)PyArray_DIM((PyArrayObject *)rows, 0) : 0, total = 0;
+    if (!width || !is_column(starts, 8) || !is_column(ends, 8) || length(starts) != length(ends)) NOT_MINE;
+    size_t n = length(starts);
+    PyObject *offsets = vector((npy_intp)n + 1, NPY_INT64);
+    int mine = offsets != NULL;
+    for (size_t i = 0; i < n && mine; i++) {
+        uint64_t start = ITEMS(uint64_t, starts)[i], end = ITEMS(uint64_t, ends)[i];
+        ITEMS(uint64_t, offsets)[i] = total;
+        total += end - start;
+        mine = start <= end && end <= n_rows && total <= (uint64_t)PY_SSIZE_T_MAX / width;
+    }
+    if (mine && (values = new_rows((PyArrayObject *)rows, (npy_intp)total, NULL))) {
+        uint64_t *start = ITEMS(uint64_t, starts), *offset = ITEMS(uint64_t, offsets);
+        uint8_t *from = ITEMS(uint8_t, rows), *to = ITEMS(uint8_t, values);
+        offset[n] = total;
+        Py_BEGIN_ALLOW_THREADS
+        for (size_t i = 0; i < n; i++) {
+            uint64_t first = READ(start[i]), count = offset[i + 1] - offset[i];
+            if (i + AHEAD < n && READ(start[i + AHEAD]) < n_rows) FETCH(from + start[i + AHEAD] * width);
+            if (count && first <= n_rows - count) /* another thread may have changed it meanwhile */
+                memcpy(to + offset[i] * width, from + first * width, count * width);
+        }
+        Py_END_ALLOW_THREADS
+        out = PyTuple_Pack(2, values, offsets);
+    }
+    Py_XDECREF(values), Py_XDECREF(offsets);
+    return or_none(out);
+}
+
+/* iterate(what, other): an iterator of names (1), views (2) or pairs of both (3) in order. Where something is
+ * wrong it calls `other(position)` for what it yields. */
+static PyObject *finder_iterate(PyObject *self, PyObject *args) {
+    int what;
+    PyObject *other;
+    if (!PyArg_ParseTuple(args, "iO", &what, &other)) return NULL;
+    if (what < NAMES || what > (NAMES | VIEWS) || ((what & VIEWS) && !((Finder *)self)->rows)) NOT_MINE;
+    Iterator *iterator = PyObject_New(Iterator, IteratorType);
+    if (!iterator) return NULL;
+    iterator->finder = (Finder *)Py_NewRef(self), iterator->other = Py_NewRef(other);
+    iterator->position = 0, iterator->what = what;
+    return (PyObject *)iterator;
+}
+
+static void iterator_free(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    Py_DECREF((PyObject *)((Iterator *)self)->finder), Py_DECREF(((Iterator *)self)->other);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *text_of(const Finder *finder, uint64_t position) {
+    size_t nbytes;
+    const char *name = (const char *)name_at(finder, position, &nbytes);
+    PyObject *text = name ? PyUnicode_DecodeUTF8(name, (Py_ssize_t)nbytes, NULL) : NULL;
+    if (name && !text && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) PyErr_Clear();
+    return text;
+}
+
+static PyObject *iterator_next(PyObject *self) {
+    Iterator *iterator = (Iterator *)self;
+    if (iterator->position >= iterator->finder->n_arrays) return NULL;
+    uint64_t position = iterator->position++;
+    PyObject *name = NULL, *view = NULL, *found = NULL;
+    if (iterator->what & NAMES) name = text_of(iterator->finder, position);
+    if (iterator->what & VIEWS && !PyErr_Occurred()) view = view_of(iterator->finder, position);
+    if (iterator->what != (NAMES | VIEWS))
+        found = Py_XNewRef(name ? name : view);
+    else if (name && view)
+        found = PyTuple_Pack(2, name, view);
+    Py_XDECREF(name), Py_XDECREF(view);
+    if (found || PyErr_Occurred()) return found;
+    return PyObject_CallFunction(iterator->other, "K", (unsigned long long)position);
+}
+
+/* ---- the module ---------------------------------------------------------------------------------------- */
+static PyMethodDef finder_methods[] = {{"get", finder_get, METH_O, NULL},
+                                       {"find", finder_find, METH_O, NULL},
+                                       {"at", finder_at, METH_O, NULL},
+                                       {"find_many", finder_find_many, METH_VARARGS, NULL},
+                                       {"iterate", finder_iterate, METH_VARARGS, NULL},
+                                       {0}};
+static PyType_Slot finder_slots[] = {{Py_tp_dealloc, finder_free}, {Py_tp_methods, finder_methods}, {0}},
+                   iterator_slots[] = {{Py_tp_dealloc, iterator_free}, {Py_tp_iter, PyObject_SelfIter},
+                                       {Py_tp_iternext, iterator_next}, {0}};
+enum { FLAGS = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION };
+static PyType_Spec finder_spec = {"ptrarray._native.Finder", sizeof(Finder), 0, FLAGS, finder_slots},
+                   iterator_spec = {"ptrarray._native.Iterator", sizeof(Iterator), 0, FLAGS, iterator_slots};
+static PyMethodDef methods[] = {{"crc32", (PyCFunction)(void (*)(void))crc32, METH_FASTCALL, NULL},
+                                {"prepare", prepare, METH_VARARGS, NULL},
+                                {"stage", stage, METH_VARARGS, NULL},
+                                {"build", build, METH_VARARGS, NULL},
+                                {"finder", new_finder, METH_VARARGS, NULL},
+                                {"gather", gather, METH_VARARGS, NULL},
+                                {0}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) {
-    if (_import_array() < 0) return NULL; /* import_array() would print what is wrong, too */
-    fill_table();
-    return PyModule_Create(&definition);
+    import_array();
+    crc_prepare();
+    folds = can_fold();
+    FinderType = (PyTypeObject *)PyType_FromSpec(&finder_spec);
+    IteratorType = (PyTypeObject *)PyType_FromSpec(&iterator_spec);
+    return FinderType && IteratorType ? PyModule_Create(&module) : NULL;
 }

@@ -9,19 +9,83 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, Protocol, cast
 
-__all__ = ["Core", "core", "reason", "variant"]
+__all__ = ["Core", "Finder", "core", "reason", "variant"]
 
+Array = Any  # numpy's, which this module knows nothing of
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
 
 
+class Finder(Protocol):
+    """Names of an index to positions, positions to views of its rows.
+
+    Columns are checked against each other when it is made, and what they say is bounded whenever
+    it is used. Whatever is wrong is None: "not mine".
+    """
+
+    def get(self, name: str | bytes, /) -> Array | None:
+        """Return the array of a name, a view; None also if it is not there."""
+
+    def find(self, name: str | bytes, /) -> int | None:
+        """Return the position of a name, or -1."""
+
+    def at(self, position: int, /) -> Array | None:
+        """Return the array at a position, a view."""
+
+    def find_many(self, names: Any, name_ends: Array | None, hashes: Array | None, /) -> Array:
+        """Return the position of each name, or -1.
+
+        Of a list of str or bytes, or, with their ends and hashes, of names that lie end to end.
+        """
+
+    def iterate(self, what: int, other: Callable[[int], Any], /) -> Iterator[Any] | None:
+        """Yield names (1), views (2) or pairs of both (3) in order; `other(position)` where one is bad."""
+
+
 class Core(Protocol):
-    """What is in `ptrarray._native`."""
+    """What is in `ptrarray._native`. Whatever is not for it, it answers with None."""
 
     def crc32(self, buffer: Buffer, seed: int = 0, /) -> int:
         """Return the CRC-32 of a contiguous buffer as zlib computes it."""
+
+    def prepare(
+        self, arrays: dict[str, Array], like: Array, sum_limit: int, /
+    ) -> tuple[bytearray, Array, Array, Array, Array | None, list[Array]] | None:
+        """Make a batch ready whose arrays have rows as those of `like`.
+
+        Returns the names end to end, where each ends, their hashes, offsets in rows, checksums,
+        and the arrays. The checksums are None if there are more than `sum_limit` bytes.
+        """
+
+    def stage(
+        self, arrays: list[Array], first: int, buffer: Buffer, crcs: Array | None, /
+    ) -> tuple[int, int] | None:
+        """Copy arrays, from the first on, end to end into a buffer, as many as fit.
+
+        Sets the checksum of each copy. Returns the next array, and the bytes used.
+        """
+
+    def build(self, hashes: Array, n_homes: int, /) -> Array | None:
+        """Return a name table, as `ptrarray.format.table.build` makes it."""
+
+    def finder(
+        self,
+        slots: Array,
+        n_homes: int,
+        name_ends: Array,
+        names: Array,
+        starts: Array,
+        ends: Array,
+        rows: Array | None,
+        /,
+    ) -> Finder | None:
+        """Return a finder of an index's columns; without rows it gives no views."""
+
+    def gather(self, rows: Array, starts: Array, ends: Array, /) -> tuple[Array, Array] | None:
+        """Copy ranges of rows end to end; return them, and where each begins, and the end."""
 
 
 def _asked_for(variable: str) -> bool:
