@@ -99,7 +99,7 @@ static PyObject *crc32(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ss
     Py_buffer view;
     if (n_args < 1 || n_args > 2) return PyErr_Format(PyExc_TypeError, "crc32(buffer, seed=0)");
     uint32_t c = n_args == 2 ? (uint32_t)PyLong_AsUnsignedLongMask(args[1]) : 0;
-    if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &view, PyBUF_C_CONTIGUOUS) < 0) return NULL;
+    if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &view, PyBUF_SIMPLE) < 0) return NULL;
     PyThreadState *thread = view.len > 1 << 16 ? PyEval_SaveThread() : NULL;
     c = crc32_of(c, view.buf, (size_t)view.len);
     if (thread) PyEval_RestoreThread(thread);

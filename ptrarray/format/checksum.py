@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from ptrarray import native
+
 try:
     from isal.isal_zlib import crc32
 except ImportError:  # the extra `fast` is not installed
-    from zlib import crc32
+    if native.core is not None:
+        crc32 = native.core.crc32
+    else:
+        from zlib import crc32
 
 __all__ = ["crc32"]
