@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -40,11 +40,14 @@ class Columns:
         name_ends = np.array(ends_of(names), np.uint64)
         sizes = list(lengths) or [1] * len(names)
         ends = np.cumsum(sizes, dtype=np.uint64)
-        starts = ends - np.array(sizes, np.uint64)
-        joined = np.frombuffer(b"".join(names), np.uint8)
-        columns = [table.build(hashes).reshape(-1), name_ends, joined, starts, ends]
-        blocks: list[Any] = list(map(in_a_block, columns))
-        return cls(*blocks, table.count_homes(len(names)))
+        return cls(
+            slots=in_a_block(table.build(hashes).reshape(-1)),
+            name_ends=in_a_block(name_ends),
+            names=in_a_block(np.frombuffer(b"".join(names), np.uint8)),
+            starts=in_a_block(ends - np.array(sizes, np.uint64)),
+            ends=in_a_block(ends),
+            n_homes=table.count_homes(len(names)),
+        )
 
     def changed(self, column: str, at: int, value: Any) -> Columns:
         """Return the same with one number changed, wherever that is in a column."""
@@ -59,7 +62,7 @@ class Columns:
 
     def finder(self, rows: Any = None, **other: Any) -> Any:
         """Return the core's finder, or None, of these columns or of others."""
-        of = {one.name: getattr(self, one.name) for one in fields(self)} | other
+        of = vars(self) | other
         columns = of["name_ends"], of["names"], of["starts"], of["ends"]
         assert native.core
         return native.core.finder(of["slots"], of["n_homes"], *columns, rows)
