@@ -12,14 +12,19 @@ NEWEST ?= $(shell for python in $$(ls -d ~/.pyenv/versions/3.*/bin/python3) pyth
 
 # The tests whose subject the native core touches: `make test` runs them with it and without.
 BOTH_WAYS := $(patsubst %,tests/test_%.py,bad_arrays bad_input costs damage damaged_pointers \
-	folding format_doc golden model names ragged reader reader_costs syscalls ways_to_write write writer)
+	folding format_doc golden model names native ragged reader reader_costs syscalls ways_to_write write writer)
 
-.PHONY: help demo test check check-oldest check-newest test-extras docs bench format clean
+# A copy of the sources, whose core is built to stop at the first stray read.
+SANITIZED := .sanitized
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+.PHONY: help demo test check sanitize check-oldest check-newest test-extras docs bench format clean
 
 help:
 	@echo "make demo    fill and read a store with Python's own standard library"
 	@echo "make test    run the tests, with the examples in docstrings and README"
 	@echo "make check   formatting, lint, types, then the tests"
+	@echo "make sanitize  tests of the native core, built so that a stray read fails them; needs gcc"
 	@echo "make test-extras  the tests with the oldest releases of all packages, and with the newest"
 	@echo "make docs    build the site of the documents in site/, and refuse broken links"
 	@echo "make bench   measure beside other stores (three quarters of an hour), write benchmarks/RESULTS.md"
@@ -50,6 +55,21 @@ check: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory test
+
+# A report is a file, or printed, and ends the process. PYTHONMALLOC: no blocks within blocks. Leaks are
+# not looked for: Python itself does not free all that it has at the end.
+sanitize: $(STAMP)
+	rm -rf $(SANITIZED)
+	mkdir $(SANITIZED)
+	cp -R ptrarray tests docs conftest.py pyproject.toml setup.py README.md LICENSE $(SANITIZED)
+	rm -f $(SANITIZED)/ptrarray/*.so
+	cd $(SANITIZED) && PTRARRAY_REQUIRE_NATIVE=1 CC=gcc LDSHARED="gcc -shared" LDFLAGS="$(SANITIZERS)" \
+		CFLAGS="-g -fno-omit-frame-pointer -Werror $(SANITIZERS)" ../$(BIN)/python setup.py --quiet build_ext --inplace
+	cd $(SANITIZED) && PTRARRAY_REQUIRE_NATIVE=1 PTRARRAY_SANITIZED=1 PYTHONPATH="$(CURDIR)/$(SANITIZED)" \
+		LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+		ASAN_OPTIONS="detect_leaks=0:log_path=$(CURDIR)/$(SANITIZED)/report" \
+		UBSAN_OPTIONS=print_stacktrace=1 ../$(BIN)/python -m pytest --capture=sys -n auto $(or $(TESTS),$(BOTH_WAYS)); \
+	code=$$?; ! cat report.* 2>/dev/null && exit $$code
 
 # In virtual environments of their own, made anew, as what is installed is what is tried. A warning
 # that packages of some release give is no failure there.
@@ -89,5 +109,5 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SANITIZED) build .venv-oldest .venv-newest site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,6 +22,7 @@ from ptrarray.cli import main
 from ptrarray.reductions import blocks, each, whole
 from tests.support.command_line import Run
 from tests.support.disk import memory_directory
+from tests.support.sanitized import IS_SANITIZED, columns_in_blocks
 from tests.support.story import without_syncs
 
 # A shell has its jobs in the background ignore Ctrl-C, and all that they start.
@@ -48,6 +49,12 @@ BLOCKS = [
 def pytest_report_header() -> str:
     """Say above the tests which of the two was tested."""
     return f"ptrarray: {native.variant()}"
+
+
+@pytest.fixture(autouse=IS_SANITIZED, scope="session")
+def _sanitized() -> Iterator[None]:
+    with columns_in_blocks():
+        yield
 
 
 @pytest.fixture(params=["mmap", "pread"])
