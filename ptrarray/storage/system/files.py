@@ -39,6 +39,7 @@ _CANNOT_COPY = {EINVAL, ENOSYS, EOPNOTSUPP, EPERM, EXDEV}  # by itself, from one
 _BTRFS_FACTS, _BTRFS_FACTS_NBYTES = 0x8400941F, 1024  # what only btrfs answers: BTRFS_IOC_FS_INFO
 
 process_id = os.getpid
+random_bytes = os.urandom  # as `secrets` takes them, which imports OpenSSL
 
 
 class SyncError(OSError):
