@@ -15,6 +15,7 @@ import numpy as np
 
 from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format import journal as journal_format
+from ptrarray.format.entries import total_nbytes
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import HashedRecord
 from ptrarray.format.names import hash_all
@@ -321,7 +322,7 @@ class Shards:
         n_rows = header.n_reserved + layout.aligned(expected.n_rows)
         nbytes = n_rows * (layout.width + layout.mask_width)
         nbytes += session.index.nbytes + header.committed_end - journal_format.RECORDS_START
-        nbytes += sum(map(len, expected.names)) + _ENTRY_NBYTES * len(expected.names)
+        nbytes += total_nbytes(expected.names) + _ENTRY_NBYTES * len(expected.names)
         if nbytes <= self.marker.header.shard_nbytes:
             return True
         return not header.n_reserved and not len(session.snapshot())
