@@ -5,17 +5,24 @@ from __future__ import annotations
 from typing import Any
 from unittest.mock import patch
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ptrarray
 from ptrarray.errors import BadInputError
 from ptrarray.format import entries as entries_format
-from ptrarray.format.entries import RaggedColumn
-from ptrarray.format.layouts import ROWS, Layout
+from ptrarray.format import journal
+from ptrarray.format.entries import DELETED, Entry, RaggedColumn
+from ptrarray.format.layouts import ROWS as PLAIN
+from ptrarray.format.layouts import Layout
 from ptrarray.intake import batch
+from ptrarray.storage.writing import kept
 from tests.support import strategies
+from tests.support.checks import check_store
+from tests.support.entries import ROWS, rows_of, table_of
 
 ITEMS = st.lists(st.sampled_from([b"", b"a", b"b", b"ab", b"ba", b"a" * 200]), min_size=1)
 
@@ -71,7 +78,7 @@ def outcome(arrays: dict[Any, Any], layout: Layout) -> Any:
     except BadInputError as error:
         return str(error)
     entries = made._entries(7)
-    columns = [column if column is None else column.tobytes() for column in entries]
+    columns = [column if column is None else list(column) for column in entries]
     return columns, made.n_rows, [buffer.tobytes() for buffer in made.buffers]
 
 
@@ -84,7 +91,7 @@ def outcome(arrays: dict[Any, Any], layout: Layout) -> Any:
 def test_a_batch_by_columns_is_the_one_made_array_by_array(
     fitting: dict[str, Any], others: dict[str, Any], row_shape: tuple[int, ...], is_large: bool
 ) -> None:
-    layout = Layout(ROWS, np.dtype("f4"), row_shape, masked=False)
+    layout = Layout(PLAIN, np.dtype("f4"), row_shape, masked=False)
     if row_shape:
         fitting = {name: np.ones((len(value), 2), "f4") for name, value in fitting.items()}
     arrays = fitting | others
@@ -116,4 +123,99 @@ def test_what_the_handler_of_a_signal_raises_is_not_taken_for_an_array_that_does
         monkeypatch.setattr(batch.naming, "list", interrupted, raising=False)
     arrays = {str(n): np.arange(n, dtype="i4") for n in range(9)}
     with pytest.raises(error, match="too late"):
-        batch.from_mapping(arrays, Layout(ROWS, np.dtype("i4"), (), masked=False))
+        batch.from_mapping(arrays, Layout(PLAIN, np.dtype("i4"), (), masked=False))
+
+
+# records ------------------------------------------------------------------------------------------
+
+
+@given(ROWS, st.sampled_from([journal.PUT, journal.POINT, journal.DELETE]))
+def test_a_long_record_is_the_short_one_in_pieces(rows: list[Entry], kind: int) -> None:
+    rows = [row._replace(end=row.start + row.end) for row in rows]
+    with pytest.MonkeyPatch.context() as patch:
+        short = journal.encode_record(kind, table_of(rows), 3, n_more=200)
+        patch.setattr(journal, "_LONG_NBYTES", 0)
+        long = journal.encode_record(kind, table_of(rows), 3, n_more=200)
+    assert isinstance(short, bytes)
+    assert isinstance(long, journal.LongRecord)
+    assert long.tobytes() == short
+    assert len(long) == len(short)
+    (frame,) = journal.frames(short, 0, 3, "here")
+    fields = msgpack.unpackb(short[journal.FRAME_PREFIX_NBYTES + 4 :])
+    assert msgpack.packb(fields) == short[journal.FRAME_PREFIX_NBYTES + 4 :]
+    gone = [Entry(row.name, DELETED, DELETED, row.crc) for row in rows]
+    decoded = rows_of(journal.decode(frame, "here"))
+    known = rows_of(long.entries)
+    if kind == journal.DELETE:
+        decoded, known = ([row.name for row in some] for some in (decoded, gone))
+    assert known == decoded
+
+
+# records that a session keeps ---------------------------------------------------------------------
+
+POOL = [f"n{n}" for n in range(12)]
+SOME = st.lists(st.sampled_from(POOL), min_size=1, max_size=7, unique=True)
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 1),
+        st.one_of(
+            st.tuples(st.just("write"), SOME),
+            st.tuples(st.just("delete"), SOME.map(lambda names: names[:1])),
+            st.tuples(
+                st.sampled_from(["attrs", "checkpoint", "checkpoint here", "reserve"]), st.just([])
+            ),
+        ),
+    ),
+    max_size=12,
+)
+
+
+@pytest.fixture
+def _every_record_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_LONG_NBYTES", 0)
+
+
+def change(writer: Any, kind: str, names: list[str], model: dict[str, Any], at: int) -> None:
+    if kind == "write":
+        arrays = {name: np.full(at % 4, at + n, "i4") for n, name in enumerate(names)}
+        writer.write(arrays, overwrite=True)
+        model.update(arrays)
+    elif kind == "delete" and names[0] in model:
+        del writer[names[0]], model[names[0]]
+    elif kind == "attrs":
+        writer.attrs["at"] = at
+    elif kind == "reserve":
+        writer.reserve(1)
+    elif kind == "checkpoint":
+        ptrarray.checkpoint(writer.path)
+    elif kind == "checkpoint here":
+        writer._store().checkpoint()
+
+
+def check_kept(writer: Any) -> None:
+    session = writer._store()
+    with session.locked():
+        known = session._kept.changes(session._journal, session.journal_header)
+        read = session._journal.changes(session.journal_header, journal.RECORDS_START)
+    assert list(map(rows_of, known.records)) == list(map(rows_of, read.records))
+    assert known.attrs == read.attrs
+
+
+@pytest.mark.usefixtures("_every_record_is_long")
+@given(steps=STEPS, limit=st.sampled_from([0, 300, 2**20]))
+def test_two_writers_keep_what_the_journal_says(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Any], limit: int
+) -> None:
+    path = tmp_path_factory.mktemp("kept") / "a.ptr"
+    model: dict[str, Any] = {}
+    with patch.object(kept, "_LIMIT_NBYTES", limit):
+        writers = ptrarray.create(path, dtype="i4"), ptrarray.append(path)
+        for at, (number, (kind, names)) in enumerate(steps):
+            change(writers[number], kind, names, model, at)
+            check_kept(writers[number])
+        writers[0]._store().checkpoint()
+    for writer in writers:
+        writer.close()
+    ptrarray.verify(path)
+    with ptrarray.open(path) as store:
+        check_store(store, model)

@@ -90,7 +90,7 @@ class RaggedColumn(Sequence[bytes]):
         """
         starts, lengths = self._spans(positions)
         other_starts, other_lengths = others._spans(other_positions)
-        is_same = lengths == other_lengths
+        is_same: Bools = lengths == other_lengths
         some = np.flatnonzero(is_same & (lengths > 0))
         for low, high in cut(lengths[some], _COMPARED_NBYTES):
             at = some[low:high]
@@ -113,10 +113,6 @@ class RaggedColumn(Sequence[bytes]):
             at = int(np.argmax(is_astray))
             raise ValueError(f"at bytes {starts[at]} to {ends[at]} of {len(self.joined)}")
         return starts, ends - starts
-
-    def tobytes(self) -> tuple[bytes, bytes]:
-        """Return ends and items as a journal keeps them."""
-        return self.ends.tobytes(), self.joined.tobytes()
 
     def __iter__(self) -> Iterator[bytes]:
         """Go through the items; raises ValueError at one that does not lie within the column."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.rows.types import Int64s
 
 NAME_LIMIT_NBYTES = 64 * 1024
+Hashes: TypeAlias = "array[int] | memoryview[int]"  # of uint32; items are Python's ints
 
 
 def encode(name: str) -> bytes:

@@ -22,6 +22,7 @@ from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.journal import PUT, HashedRecord, encode_one, encode_records
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_dtype
 from ptrarray.format.named import Names, names_in
+from ptrarray.format.names import Hashes
 from ptrarray.intake.casting import Fitted, as_array, fit, fit_masked, fit_shaped
 from ptrarray.rows.types import Int64s, UInt32s
 
@@ -44,7 +45,7 @@ class Batch:
     ----------
     names : sequence of bytes
         Encoded names; a `RaggedColumn` unless it is one.
-    hashes : array or ndarray of uint32
+    hashes : array or memoryview of uint32
         CRC-32 of each name.
     offsets : array or ndarray of int64, one more than names
         Array ``i`` begins at row ``offsets[i]`` of the batch, and its room ends at
@@ -66,7 +67,7 @@ class Batch:
     """
 
     names: Sequence[bytes]
-    hashes: Numbers
+    hashes: Hashes
     offsets: Numbers
     n_rows: int
     buffers: list[npt.NDArray[Any]]
@@ -167,7 +168,7 @@ class Columns(NamedTuple):
 
 
 def columns_of(
-    arrays: dict[str, npt.ArrayLike], dtype: np.dtype[Any], row_shape: tuple[int, ...]
+    arrays: dict[str, Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
 ) -> Columns | None:
     """Return the columns of arrays, or None where one must be cast, refused or explained."""
     buffers: list[Any] = list(arrays.values())
@@ -207,14 +208,16 @@ def _from_columns(
     names, hashes, offsets, crcs, buffers = columns
     _check_nbytes("names", len(names.joined))
     metas = None if meta is None else _packed_metas(list(arrays), meta)
-    return Batch(names, hashes, offsets, int(offsets[-1]), buffers, metas=metas, _crcs=crcs)
+    n_rows, hashes_of = int(offsets[-1]), memoryview(hashes)
+    return Batch(names, hashes_of, offsets, n_rows, buffers, metas=metas, _crcs=crcs)
 
 
-def _named(names: Sequence[str]) -> tuple[Sequence[bytes], Numbers]:
+def _named(names: Sequence[str]) -> tuple[Sequence[bytes], Hashes]:
     """Return the bytes of names, and their hashes."""
-    encoded = naming.encode_all(names)
-    if len(encoded) == 1:  # which has a limit of its own
+    if len(names) == 1:  # which has a limit of its own
+        encoded = [naming.encode(names[0])]
         return encoded, naming.hash_all(encoded)
+    encoded = naming.encode_all(names)
     _check_nbytes("names", sum(map(len, encoded)))
     return RaggedColumn.of(encoded), naming.hash_all(encoded)
 
@@ -222,7 +225,7 @@ def _named(names: Sequence[str]) -> tuple[Sequence[bytes], Numbers]:
 def _from_fitted(
     arrays: Mapping[str, npt.ArrayLike],
     names: Sequence[bytes],
-    hashes: Numbers,
+    hashes: Hashes,
     metas: list[bytes] | None,
     layout: Layout,
 ) -> Batch:
@@ -382,7 +385,7 @@ def _check_nbytes(what: str, nbytes: int) -> None:
         )
 
 
-def _check_distinct(names: Sequence[str], hashes: Numbers) -> None:
+def _check_distinct(names: Sequence[str], hashes: Hashes) -> None:
     by_hash = np.frombuffer(hashes, np.uint32)
     order = table.argsort(by_hash)
     is_same = by_hash[order[1:]] == by_hash[order[:-1]]
