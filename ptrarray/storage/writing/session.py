@@ -224,15 +224,15 @@ class Session:
         self._attrs_at = 0  # byte of the record that last replaced the attrs
         self._space: Space | None = None
         self._snapshot: StoreSnapshot | None = None
-        header = self.settle()
+        header = self.settle(index)
         self.content.hold_for_writing()
         self.seed = header.seed
         self._note(header, journal_format.RECORDS_START)
 
-    def settle(self) -> JournalHeader:
+    def settle(self, index: Index | None = None) -> JournalHeader:
         """Bring the journal up to the index that is in place. Under the lock."""
         with self._syncing():
-            return settle(self._journal, Index(self.directory).header)
+            return settle(self._journal, (index or Index(self.directory)).header)
 
     @contextmanager
     def _syncing(self) -> Iterator[None]:
