@@ -61,7 +61,7 @@ def writer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ptrarray.
 def test_what_is_counted() -> None:
     assert counted(lambda: np.sort([3, 1])) == (0, 0)
     assert counted(lambda: names.hash_all([b"a", b"b"])) == (1, 0)
-    assert counted(lambda: names.encode_with_ends(["a"])) == (2, 0)
+    assert counted(lambda: names.encode_all(["a"])) == (2, 0)
 
 
 def limits(plain: tuple[int, int], shards: tuple[int, int], writer: Any) -> Steps:

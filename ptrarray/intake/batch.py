@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise, repeat
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,19 @@ from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.journal import PUT, HashedRecord, encode_one, encode_records
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_dtype
 from ptrarray.format.named import Names, names_in
+from ptrarray.format.names import Hashes
 from ptrarray.intake.casting import Fitted, as_array, fit, fit_masked, fit_shaped
+from ptrarray.rows.types import Int64s, UInt32s
 
 NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
 _FEW = 4  # arrays that are fitted sooner one by one
+# From here on, in one array and in all, computing checksums in another thread gains more than
+# starting it costs.
+_LARGE_NBYTES = 1 << 14
+_THREAD_NBYTES = 1 << 22
 _ZEROS = np.zeros(ALIGNMENT_NBYTES, np.uint8)
+
+Numbers: TypeAlias = "array[int] | npt.NDArray[Any]"  # of one array, or of many
 
 
 @dataclass(slots=True)
@@ -34,13 +43,11 @@ class Batch:
 
     Attributes
     ----------
-    names : list of bytes
-        Encoded names.
-    name_ends : array of uint64
-        Where each ends if they lie end to end.
-    hashes : array of uint32
+    names : sequence of bytes
+        Encoded names; a `RaggedColumn` unless it is one.
+    hashes : array or memoryview of uint32
         CRC-32 of each name.
-    offsets : array of uint64, one more than names
+    offsets : array or ndarray of int64, one more than names
         Array ``i`` begins at row ``offsets[i]`` of the batch, and its room ends at
         ``offsets[i + 1]``.
     n_rows : int
@@ -49,7 +56,7 @@ class Batch:
         C-contiguous, in order, gaps as zeros; the callers' own arrays where they fit.
     pieces : callable or None
         Gives the bytes of each array; None if they are the buffers.
-    lengths : array of uint64 or None
+    lengths : array of int64 or None
         Rows of each array where there may be gaps; None where there are none.
     masks : sequence of ndarray
         Mask of each array, as bytes; none in a store that keeps no masks.
@@ -59,22 +66,21 @@ class Batch:
         Of each array; None where none has one.
     """
 
-    names: list[bytes]
-    name_ends: array[int]
-    hashes: array[int]
-    offsets: array[int]
+    names: Sequence[bytes]
+    hashes: Hashes
+    offsets: Numbers
     n_rows: int
     buffers: list[npt.NDArray[Any]]
     pieces: Callable[[], Iterable[Any]] | None = None
-    lengths: array[int] | None = None
+    lengths: Numbers | None = None
     masks: Sequence[npt.NDArray[np.uint8]] = ()
     has_masks: bool = False
     infos: list[bytes] | None = None
     metas: list[bytes] | None = None
-    _crcs: array[int] | None = None
+    _crcs: Numbers | None = None
 
     @property
-    def crcs(self) -> array[int]:
+    def crcs(self) -> Numbers:
         """CRC-32 of each array's bytes and mask, computed when it is first asked for."""
         if self._crcs is None:
             pieces = self.buffers if self.pieces is None else self.pieces()
@@ -88,7 +94,7 @@ class Batch:
         """Bytes of every so many buffers together, or None where they must be looked at."""
         if self.lengths is not None or len(self.buffers) != len(self.names):
             return None
-        bounds = [*self.offsets[:-1:n_buffers], self.n_rows]
+        bounds = [*self.offsets[:-1:n_buffers].tolist(), self.n_rows]
         return [(end - start) * row_nbytes for start, end in pairwise(bounds)]
 
     def records(self, start: int, seed: int, kind: int = PUT) -> list[HashedRecord]:
@@ -110,9 +116,9 @@ class Batch:
         starts, ends = bounds[:-1], bounds[1:]
         if self.lengths is not None:
             ends = starts + np.frombuffer(self.lengths, np.int64)
-        names = RaggedColumn(
-            np.frombuffer(self.name_ends, np.int64), np.frombuffer(b"".join(self.names), np.uint8)
-        )
+        names = self.names
+        if not isinstance(names, RaggedColumn):
+            names = RaggedColumn.of(names)
         hashes, crcs = np.frombuffer(self.hashes, np.uint32), np.frombuffer(self.crcs, np.uint32)
         pointed = np.zeros(len(starts), np.uint8)
         infos = None if self.infos is None else RaggedColumn.of(self.infos)
@@ -134,26 +140,92 @@ def from_mapping(
     """
     if not isinstance(arrays, Mapping):
         raise metadata.not_a_mapping("arrays", arrays, " from name to array")
-    encoded, name_ends = naming.encode_with_ends(list(arrays))
-    hashes = naming.hash_all(encoded)
-    if len(encoded) > 1:  # one has a limit of its own
-        _check_nbytes("names", name_ends)
+    if not isinstance(arrays, dict):
+        arrays = dict(arrays)  # as others may make their arrays anew at each look
+    if layout.is_plain and len(arrays) > _FEW:
+        columns = columns_of(arrays, layout.dtype, layout.row_shape)
+        if columns is not None:
+            return _from_columns(columns, arrays, meta)
+    names, hashes = _named(list(arrays))
     metas = None if meta is None else _packed_metas(list(arrays), meta)
     if not layout.is_plain:
-        return _from_fitted(arrays, encoded, name_ends, hashes, metas, layout)
-    dtype, row_shape = layout.dtype, layout.row_shape
+        return _from_fitted(arrays, names, hashes, metas, layout)
+    buffers = list(
+        map(fit, arrays, arrays.values(), repeat(layout.dtype), repeat(layout.row_shape))
+    )
+    offsets = array("q", accumulate(map(len, buffers), initial=0))
+    return Batch(names, hashes, offsets, offsets[-1], buffers, metas=metas)
+
+
+class Columns(NamedTuple):
+    """Arrays that can be written as they are, by columns: see `Batch`."""
+
+    names: RaggedColumn
+    hashes: UInt32s
+    offsets: Int64s
+    crcs: UInt32s | None  # None where they are computed while the rows are written
+    buffers: list[npt.NDArray[Any]]
+
+
+def columns_of(
+    arrays: dict[str, Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
+) -> Columns | None:
+    """Return the columns of arrays, or None where one must be cast, refused or explained."""
     buffers: list[Any] = list(arrays.values())
-    if len(buffers) <= _FEW or not _all_fit(buffers, dtype, row_shape):
-        buffers = list(map(fit, arrays, buffers, repeat(dtype), repeat(row_shape)))
-    offsets = array("Q", accumulate(map(len, buffers), initial=0))
-    return Batch(encoded, name_ends, hashes, offsets, offsets[-1], buffers, metas=metas)
+    encoded = naming.encode_any(list(arrays))
+    if encoded is None or not _all_fit(buffers, dtype, row_shape):
+        return None
+    names = RaggedColumn.of(encoded)
+    if np.diff(names.ends, prepend=0).max() > naming.NAME_LIMIT_NBYTES:
+        return None
+    hashes = np.fromiter(map(crc32, encoded), np.uint32, len(encoded))
+    offsets = np.zeros(len(buffers) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, buffers), np.int64, len(buffers)), out=offsets[1:])
+    row_nbytes = dtype.itemsize * math.prod(row_shape)
+    if pays_a_thread(int(offsets[-1]) * row_nbytes, len(buffers)):
+        # A list is faster than a generator.
+        is_fitting = all([value.flags.c_contiguous for value in buffers])  # noqa: C419
+        return Columns(names, hashes, offsets, None, buffers) if is_fitting else None
+    try:
+        crcs = np.fromiter(map(crc32, buffers), np.uint32, len(buffers))
+    except ValueError:
+        if all(value.flags.c_contiguous for value in buffers):
+            raise  # it came from the handler of a signal
+        return None
+    return Columns(names, hashes, offsets, crcs, buffers)
+
+
+def pays_a_thread(nbytes: int, n_arrays: int) -> bool:
+    """Tell whether computing checksums in another thread gains more than starting it costs."""
+    return nbytes > max(_THREAD_NBYTES, _LARGE_NBYTES * n_arrays)
+
+
+def _from_columns(
+    columns: Columns,
+    arrays: Mapping[str, npt.ArrayLike],
+    meta: Mapping[str, Mapping[str, Any]] | None,
+) -> Batch:
+    names, hashes, offsets, crcs, buffers = columns
+    _check_nbytes("names", len(names.joined))
+    metas = None if meta is None else _packed_metas(list(arrays), meta)
+    n_rows, hashes_of = int(offsets[-1]), memoryview(hashes)
+    return Batch(names, hashes_of, offsets, n_rows, buffers, metas=metas, _crcs=crcs)
+
+
+def _named(names: Sequence[str]) -> tuple[Sequence[bytes], Hashes]:
+    """Return the bytes of names, and their hashes."""
+    if len(names) == 1:  # which has a limit of its own
+        encoded = [naming.encode(names[0])]
+        return encoded, naming.hash_all(encoded)
+    encoded = naming.encode_all(names)
+    _check_nbytes("names", sum(map(len, encoded)))
+    return RaggedColumn.of(encoded), naming.hash_all(encoded)
 
 
 def _from_fitted(
     arrays: Mapping[str, npt.ArrayLike],
-    encoded: list[bytes],
-    name_ends: array[int],
-    hashes: array[int],
+    names: Sequence[bytes],
+    hashes: Hashes,
     metas: list[bytes] | None,
     layout: Layout,
 ) -> Batch:
@@ -166,17 +238,16 @@ def _from_fitted(
         fitted = [fit_shaped(name, value, dtype) for name, value in arrays.items()]
     pieces = [_bytes_of(part.elements) for part in fitted]
     packed = [_info(name, part, layout) for name, part in zip(arrays, fitted, strict=True)]
-    _check_nbytes("dtypes and shapes", naming.ends_of(packed))
-    lengths = array("Q", [_n_rows(part, layout) for part in fitted])
+    _check_nbytes("dtypes and shapes", sum(map(len, packed)))
+    lengths = array("q", [_n_rows(part, layout) for part in fitted])
     rooms = map(layout.aligned, lengths)
-    offsets = array("Q", accumulate(rooms, initial=0))
+    offsets = array("q", accumulate(rooms, initial=0))
     buffers = pieces
     if layout.kind == MIXED:
         gaps = ((-length) % layout.alignment for length in lengths)
         buffers = [buffer for pair in zip(pieces, gaps, strict=True) for buffer in _padded(*pair)]
     return Batch(
-        encoded,
-        name_ends,
+        names,
         hashes,
         offsets,
         offsets[-1],
@@ -239,7 +310,7 @@ def _described(dtype: np.dtype[Any], names: Names, layout: Layout) -> np.dtype[A
 
 
 def _all_fit(values: list[Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> bool:
-    """Tell whether `fit` would return each of the values as it is."""
+    """Tell whether `fit` would return each of the values as it is, if they are C-contiguous."""
     n_values = len(values)
     if list(map(type, values)).count(np.ndarray) < n_values:
         return False
@@ -247,11 +318,7 @@ def _all_fit(values: list[Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
         fitting = [value.shape[1:] for value in values].count(row_shape)
     else:
         fitting = [value.ndim for value in values].count(1)
-    return (
-        fitting == n_values
-        and [value.dtype for value in values].count(dtype) == n_values
-        and all([value.flags.c_contiguous for value in values])  # noqa: C419 a list is faster
-    )
+    return fitting == n_values and [value.dtype for value in values].count(dtype) == n_values
 
 
 def from_ragged(
@@ -269,26 +336,23 @@ def from_ragged(
         For a name, values or offsets that the store cannot take, and for a
         name that is given twice.
     """
-    encoded, name_ends = naming.encode_with_ends(list(names))
-    _check_nbytes("names", name_ends)
-    hashes = naming.hash_all(encoded)
+    encoded, hashes = _named(list(names))
     _check_distinct(names, hashes)
     if not layout.is_plain:
         return from_mapping(_cut(names, values, offsets), layout, meta)
     rows = fit("values", values, layout.dtype, layout.row_shape)
     bounds = _checked_offsets(offsets, len(encoded), len(rows))
     used = rows[bounds[0] : bounds[-1]]
-    relative = (bounds - bounds[0]).astype(np.uint64)
+    relative = (bounds - bounds[0]).astype(np.int64)
 
     def pieces() -> Iterator[memoryview]:
         raw = memoryview(used.reshape(-1).view(np.uint8)) if used.size else memoryview(b"")
         width = used.nbytes // max(len(used), 1)
-        bytes_at = (relative * np.uint64(width)).tolist()
+        bytes_at = (relative * width).tolist()
         return map(raw.__getitem__, map(slice, bytes_at, bytes_at[1:]))
 
     metas = None if meta is None else _packed_metas(list(names), meta)
-    offsets_of = array("Q", relative.tobytes())
-    return Batch(encoded, name_ends, hashes, offsets_of, len(used), [used], pieces, metas=metas)
+    return Batch(encoded, hashes, relative, len(used), [used], pieces, metas=metas)
 
 
 def _cut(
@@ -306,13 +370,12 @@ def _packed_metas(
     names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]
 ) -> list[bytes] | None:
     metas = metadata.encode_all(names, meta)
-    _check_nbytes("metadata", naming.ends_of(metas or ()))
+    _check_nbytes("metadata", sum(map(len, metas or ())))
     return metas
 
 
-def _check_nbytes(what: str, ends: array[int]) -> None:
+def _check_nbytes(what: str, nbytes: int) -> None:
     """Check that there is room for what goes into one record of the journal."""
-    nbytes = ends[-1] if ends else 0
     if nbytes > NAMES_LIMIT_NBYTES:
         raise BadInputError(
             f"the {what} have {nbytes} bytes together, at most {NAMES_LIMIT_NBYTES} can be "
@@ -322,7 +385,7 @@ def _check_nbytes(what: str, ends: array[int]) -> None:
         )
 
 
-def _check_distinct(names: Sequence[str], hashes: array[int]) -> None:
+def _check_distinct(names: Sequence[str], hashes: Hashes) -> None:
     by_hash = np.frombuffer(hashes, np.uint32)
     order = table.argsort(by_hash)
     is_same = by_hash[order[1:]] == by_hash[order[:-1]]

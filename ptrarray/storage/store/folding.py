@@ -130,8 +130,17 @@ def fold(index: Index, records: Sequence[Entries]) -> Entries:
     # Of the entries a, b, c, b and c, of which the last deletes c, the first b and the first c are
     # superseded. This leaves a and the second b; b and c are found in the index as a is, and go.
     changes = end_to_end(records)
-    starts = changes.starts.copy()
-    starts[_superseded(changes)] = DELETED
+    superseded = _superseded(changes)
+    starts = changes.starts
+    if len(superseded):
+        starts = starts.copy()
+        starts[superseded] = DELETED
+    if (
+        not index.header.n_arrays
+        and DELETED not in starts[:1]
+        and (starts[:-1] <= starts[1:]).all()
+    ):
+        return changes  # as a first large batch is
     order = Order(index, changes.names, changes.hashes, starts)
     return order.folded(index.entries(), changes)
 
@@ -142,9 +151,9 @@ def _superseded(entries: Entries) -> Int64s:
     Of entries for a, b, a, a these are 0 and 2. Only names whose hashes are the
     same are compared.
     """
-    hashes = entries.hashes
-    order = table.argsort(hashes)
-    is_same = hashes[order[1:]] == hashes[order[:-1]]
+    order = table.argsort(entries.hashes)
+    hashes = entries.hashes[order]
+    is_same = hashes[1:] == hashes[:-1]
     in_doubt = np.union1d(order[1:][is_same], order[:-1][is_same])
     last = {entries.names.item(at): at for at in in_doubt.tolist()}
     return np.setdiff1d(in_doubt, list(last.values()))

@@ -203,17 +203,20 @@ class Index:
         return b"".join([self._names[start:end] for start, end in spans]) == b"".join(names)
 
     def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
-        """Return the position of each name, or -1. Vectorised but for names that are there."""
+        """Return the position of each name, or -1. Vectorised."""
         positions = np.full(len(names), -1, np.int64)
         if not self.header.n_arrays:
             return positions
         try:
-            pairs = self._candidates(hashes)
-            for query, position in zip(*(column.tolist() for column in pairs), strict=True):
-                if self.name(position) == names[query]:
-                    positions[query] = position
+            queries, found = self._candidates(hashes)
+            if len(queries):
+                wanted = names if isinstance(names, RaggedColumn) else RaggedColumn.of(names)
+                is_same = self.names.are_same(found, wanted, queries)
+                positions[queries[is_same]] = found[is_same]
         except IndexError:
             self._fail_table()
+        except ValueError as error:
+            self._fail(f"a name {error}")
         return positions
 
     def are_found(
