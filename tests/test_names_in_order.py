@@ -100,6 +100,8 @@ def check_in_order(store: PointerArray, arrays: Arrays) -> None:
     assert [name for name, _ in store.items()] == names
     for name, array in store.items():
         assert array.tolist() == arrays[name].tolist()
+    batch = store.take(names[::-1])
+    assert [array.tolist() for array in batch] == [arrays[name].tolist() for name in names[::-1]]
     assert list(store.pointers.items()) == [(name, store.pointers[name]) for name in names]
 
 

@@ -220,8 +220,17 @@ class StoreSnapshot:
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
-        if self._overlaid:
-            return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
+        overlaid = self._overlaid
+        if not overlaid or overlaid.keys().isdisjoint(names):
+            return self._find_in_index(names)
+        pointers = np.full((len(names), 2), -1, np.int64)
+        is_left = np.array([name not in overlaid for name in names])
+        left = [name for name in names if name not in overlaid]
+        pointers[is_left] = self._find_in_index(left)
+        pointers[~is_left] = [self.find(name) or (-1, -1) for name in names if name in overlaid]
+        return pointers
+
+    def _find_in_index(self, names: Sequence[bytes]) -> Int64s:
         positions = self.index.find_all(names)
         pointers = np.stack([self.index.starts[positions], self.index.ends[positions]], axis=1)
         pointers[positions < 0] = -1
