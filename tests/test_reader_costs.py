@@ -83,3 +83,10 @@ def test_arrays_in_order_without_a_call_each(tmp_path: Path, shard_size: int | N
     n_calls = len(calls(lambda: list(store.values())))
     # Where arrays lie in several shards, each is looked for in a list of rows.
     assert n_calls <= (45 if shard_size is None else 180), n_calls
+
+
+@pytest.mark.parametrize(("has_journal", "limit"), [(False, 18), (True, 32)])
+def test_names_in_order_without_a_call_each(tmp_path: Path, has_journal: bool, limit: int) -> None:
+    store = opened(tmp_path / "a.ptr", None, has_journal=has_journal)
+    found = calls(lambda: list(store))
+    assert len(found) <= limit, found

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.format.names import ends_of, hash_all
+from ptrarray.format.names import decode, ends_of, hash_all
 from ptrarray.rows.copying import copy_ranges, cut
 from ptrarray.rows.types import Bools, Int64s, UInt8s, UInt32s
 
@@ -122,6 +122,14 @@ class RaggedColumn(Sequence[bytes]):
         """Return the items one by one."""
         raw = self.joined.tobytes()
         return [raw[start:end] for start, end in pairwise([0, *self.ends.tolist()])]
+
+    def texts(self) -> list[str]:
+        """Return the items one by one, decoded as names are."""
+        raw = self.joined.tobytes()
+        if not raw.isascii():  # where a character is not a byte
+            return list(map(decode, self.split()))
+        text = raw.decode("ascii")
+        return [text[start:end] for start, end in pairwise([0, *self.ends.tolist()])]
 
 
 def total_nbytes(items: Sequence[bytes]) -> int:

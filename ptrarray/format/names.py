@@ -56,6 +56,17 @@ def encode(name: str) -> bytes:
     return raw
 
 
+def decode(raw: bytes) -> str:
+    r"""Return a name read from a store as text; bytes that are not UTF-8 become escapes.
+
+    Examples
+    --------
+    >>> decode(b"gr\xc3\xb6\xc3\x9fe"), decode(b"\xff")
+    ('größe', '\\xff')
+    """
+    return raw.decode(errors="backslashreplace")
+
+
 def encode_all(names: Sequence[str]) -> list[bytes]:
     """Return the UTF-8 bytes of several names; `encode` one by one, but faster."""
     if len(names) == 1:

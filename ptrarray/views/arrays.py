@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import ROWS
-from ptrarray.rows.copying import cut
+from ptrarray.rows.copying import cut, in_blocks
 from ptrarray.rows.ragged import Ragged, gather
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.store.opened import Opened
@@ -20,7 +20,6 @@ from ptrarray.views.catalog import Names
 
 Note = Callable[[int, int], None]  # called with rows that are handed out writable
 
-_BLOCK = 1 << 12  # arrays whose pointers are turned into ints in one go
 # What the system is asked to fetch in one go; of small arrays, at most so many.
 _WINDOW_NBYTES = 32 << 20
 _WINDOW = 1 << 16
@@ -39,7 +38,7 @@ def walk(opened: Opened, note: Note | None, *, ahead: bool = False) -> Iterator[
     # Where nothing is mapped, the system sees that the file is read in order, and reads ahead.
     whole = slice(0, len(starts))
     windows = _windows(opened, starts, ends) if ahead and is_mapped else [whole]
-    blocks = chain.from_iterable(map(_blocks, windows))
+    blocks = chain.from_iterable(in_blocks(window.start, window.stop) for window in windows)
     if not opened.is_plain:
         yield from _walk_shaped(opened, note, blocks)
         return
@@ -56,12 +55,6 @@ def walk(opened: Opened, note: Note | None, *, ahead: bool = False) -> Iterator[
             for start, end in pairs:
                 note(start, end)
                 yield rows[start:end]
-
-
-def _blocks(window: slice) -> Iterator[slice]:
-    """Yield a range of positions in blocks of at most `_BLOCK`."""
-    for at in range(window.start, window.stop, _BLOCK):
-        yield slice(at, min(at + _BLOCK, window.stop))
 
 
 def _windows(opened: Opened, starts: Int64s, ends: Int64s) -> Iterator[slice]:

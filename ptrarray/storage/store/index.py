@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import hash_all
+from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.system.building import replacing
 from ptrarray.storage.system.files import File, Rights
@@ -26,6 +28,10 @@ FILE_NAME = "index.msgpack"
 NEW_FILE_NAME = "index.msgpack.new"
 # Up to here, comparing all columns with their checksums goes unnoticed in an open.
 CHECKED_NBYTES = 1 << 20
+# Names that are decoded in one go, so that memory stays small where they are long.
+_NAMES_NBYTES = 1 << 20
+
+Item = TypeVar("Item", bytes, str)
 
 
 class Index:
@@ -252,6 +258,52 @@ class Index:
         split: list[bytes] = names.split()
         return split
 
+    def some_names(
+        self, first: int, last: int, unpack: Callable[[RaggedColumn], list[Item]], removed: Int64s
+    ) -> Iterator[Item]:
+        """Yield the names of the arrays at positions ``first <= p < last``.
+
+        Parameters
+        ----------
+        first, last : int
+            The positions.
+        unpack : callable
+            `RaggedColumn.split` or `RaggedColumn.texts`.
+        removed : ndarray of int64
+            Positions that are left out, in rising order.
+
+        Yields
+        ------
+        bytes or str
+            As `unpack` gives them, which is called with some thousand names, or a megabyte, at
+            a time.
+        """
+        blocks = in_blocks(first, last)
+        return chain.from_iterable(self._unpacked(block, unpack, removed) for block in blocks)
+
+    def _unpacked(
+        self, block: slice, unpack: Callable[[RaggedColumn], list[Item]], removed: Int64s
+    ) -> Iterable[Item]:
+        gone = _between(removed, block) if len(removed) else []
+        column = self._column_of_names(block)
+        if column is None:  # one by one, up to the one that is wrong, or too large for one go
+            kept = sorted({*range(block.start, block.stop)}.difference(gone))
+            return chain.from_iterable(unpack(RaggedColumn.of([self.name(at)])) for at in kept)
+        names = unpack(column)
+        for at in reversed(gone):
+            del names[at - block.start]
+        return names
+
+    def _column_of_names(self, block: slice) -> RaggedColumn | None:
+        """Return names that follow each other; None if they are damaged, or very long."""
+        ends = self.names.ends[block]
+        start = int(self.names.ends[block.start - 1]) if block.start else 0
+        end = int(ends[-1])
+        is_sound = 0 <= start <= end <= len(self._names) and bool((ends[:-1] <= ends[1:]).all())
+        if not is_sound or start > ends[0] or end - start > _NAMES_NBYTES:
+            return None
+        return RaggedColumn(ends - start, self.names.joined[start:end])
+
     def hashes(self) -> UInt32s:
         """Return the hash of the name at each position, read back from the name table."""
         slots = self.column("slot").reshape(-1, 2)
@@ -261,6 +313,12 @@ class Index:
         hashes = np.empty(len(full), np.uint32)
         hashes[full[:, 1]] = full[:, 0]
         return hashes
+
+
+def _between(positions: Int64s, block: slice) -> list[int]:
+    low, high = np.searchsorted(positions, (block.start, block.stop)).tolist()
+    found: list[int] = positions[low:high].tolist()
+    return found
 
 
 def _content(file: File, backend: Backend | None) -> tuple[MappedBytes, int, File | None, Backend]:
