@@ -18,7 +18,7 @@
 #error "the native core is for little-endian machines of 64 bits, and for CPython with its lock"
 #endif
 
-enum { AHEAD = 16, GROUP = 256, MAX_AXES = 32, LONG_RUN = 64 };
+enum { AHEAD = 16, GROUP = 256, MAX_AXES = 32, LONG_RUN = 64, LONG_NAME = 1 << 16 };
 static const uint32_t EMPTY = 0xFFFFFFFFu;
 #define NOT_MINE return Py_NewRef(Py_None)
 #define FETCH(address) __builtin_prefetch(address)
@@ -132,15 +132,17 @@ static size_t row_nbytes(PyObject *object) {
     return nbytes;
 }
 
-/* A view of rows, or, where `data` is NULL, a new array for as many. */
-static PyObject *new_rows(PyArrayObject *rows, npy_intp n, char *data) {
+/* The same as a slice of rows, or, where `data` is NULL, a new array for as many. */
+static PyObject *new_rows(PyArrayObject *rows, uint64_t n, char *data) {
     npy_intp shape[MAX_AXES];
     int n_axes = PyArray_NDIM(rows), flags = data ? PyArray_FLAGS(rows) & ~NPY_ARRAY_OWNDATA : 0;
     memcpy(shape, PyArray_DIMS(rows), (size_t)n_axes * sizeof *shape);
-    shape[0] = n;
+    shape[0] = (npy_intp)n;
     Py_INCREF((PyObject *)PyArray_DESCR(rows));
-    return PyArray_NewFromDescr(&PyArray_Type, PyArray_DESCR(rows), n_axes, shape,
-                                data && n_axes > 1 ? PyArray_STRIDES(rows) : NULL, data, flags, NULL);
+    PyObject *made = PyArray_NewFromDescr(&PyArray_Type, PyArray_DESCR(rows), n_axes, shape,
+                                          data ? PyArray_STRIDES(rows) : NULL, data, flags, NULL);
+    if (made && data && PyArray_SetBaseObject((PyArrayObject *)made, Py_NewRef((PyObject *)rows)) < 0) Py_CLEAR(made);
+    return made;
 }
 
 /* Whether it is an array with rows as those of `like`, ready to be written as it is. */
@@ -157,7 +159,7 @@ static int is_alike(PyObject *value, PyArrayObject *like) {
 static int add_name(PyObject *joined, PyObject *key) {
     Py_ssize_t n, before = PyByteArray_Size(joined);
     const char *name = PyUnicode_CheckExact(key) ? PyUnicode_AsUTF8AndSize(key, &n) : NULL;
-    if (!name || PyByteArray_Resize(joined, before + n) < 0) return PyErr_Clear(), 0;
+    if (!name || n > LONG_NAME || PyByteArray_Resize(joined, before + n) < 0) return PyErr_Clear(), 0;
     memcpy(PyByteArray_AsString(joined) + before, name, (size_t)n);
     return 1;
 }
@@ -193,7 +195,7 @@ static PyObject *prepare(PyObject *Py_UNUSED(module), PyObject *args) {
         int64_t *end = ITEMS(int64_t, ends), *offset = ITEMS(int64_t, offsets);
         offset[0] = 0;
         while ((taken = take_group(dict, &at, (PyArrayObject *)like, joined, end, offset, arrays, i)) > 0) i += taken;
-        if (i == n) { /* else one does not fit, or another thread has changed the dict */
+        if (!taken && i == n) { /* else one does not fit, or comparing has changed the dict */
             const char *names = PyByteArray_AsString(joined);
             int sums = offset[n] <= limit / width;
             for (i = 0; i < n && sums; i++) {
@@ -219,9 +221,9 @@ static PyObject *stage(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *list, *crcs, *held[GROUP];
     Py_buffer buffer;
     Py_ssize_t next, used = 0;
-    int n = GROUP, mine;
     if (!PyArg_ParseTuple(args, "O!nw*O", &PyList_Type, &list, &next, &buffer, &crcs)) return NULL;
-    mine = next >= 0 && (crcs == Py_None || (is_column(crcs, 4) && PyArray_ISWRITEABLE((PyArrayObject *)crcs)));
+    int mine = next >= 0 && (crcs == Py_None || is_column(crcs, 4)), n = GROUP;
+    if (mine && crcs != Py_None) mine = PyArray_ISWRITEABLE((PyArrayObject *)crcs);
     Py_ssize_t last = mine ? PyList_Size(list) : 0;
     if (mine && crcs != Py_None && (Py_ssize_t)length(crcs) < last) last = (Py_ssize_t)length(crcs);
     while (n == GROUP && mine) { /* fewer: the list ends, or the buffer */
@@ -341,17 +343,21 @@ static PyObject *new_finder(PyObject *Py_UNUSED(module), PyObject *args) {
         length(name_ends) >= EMPTY || length(slots) % 2 || n_homes >= EMPTY || length(slots) / 2 <= n_homes ||
         (rows != Py_None && !row_nbytes(rows)))
         NOT_MINE;
-    Finder *finder = PyObject_New(Finder, FinderType);
-    if (!finder) return NULL;
-    finder->columns = PyTuple_Pack(6, slots, name_ends, names, starts, ends, rows);
-    finder->slots = ITEMS(uint32_t, slots), finder->n_slots = length(slots) / 2, finder->n_homes = n_homes;
-    finder->name_ends = ITEMS(uint64_t, name_ends), finder->n_arrays = length(name_ends);
-    finder->names = ITEMS(uint8_t, names), finder->names_nbytes = length(names);
-    finder->starts = ITEMS(uint64_t, starts), finder->ends = ITEMS(uint64_t, ends);
-    finder->rows = rows == Py_None ? NULL : (PyArrayObject *)rows;
-    finder->n_rows = finder->rows ? (uint64_t)PyArray_DIM(finder->rows, 0) : 0;
-    finder->width = finder->rows ? row_nbytes(rows) : 0;
-    if (!finder->columns) Py_CLEAR(finder);
+    uint64_t n_rows = rows == Py_None ? 0 : (uint64_t)PyArray_DIM((PyArrayObject *)rows, 0);
+    /* A view of our own, whose shape nobody else can set. */
+    rows = rows == Py_None ? Py_NewRef(rows) : new_rows((PyArrayObject *)rows, n_rows, ITEMS(char, rows));
+    Finder *finder = rows ? PyObject_New(Finder, FinderType) : NULL;
+    if (finder) {
+        finder->columns = PyTuple_Pack(6, slots, name_ends, names, starts, ends, rows);
+        finder->slots = ITEMS(uint32_t, slots), finder->n_slots = length(slots) / 2, finder->n_homes = n_homes;
+        finder->name_ends = ITEMS(uint64_t, name_ends), finder->n_arrays = length(name_ends);
+        finder->names = ITEMS(uint8_t, names), finder->names_nbytes = length(names);
+        finder->starts = ITEMS(uint64_t, starts), finder->ends = ITEMS(uint64_t, ends);
+        finder->rows = rows == Py_None ? NULL : (PyArrayObject *)rows;
+        finder->n_rows = n_rows, finder->width = finder->rows ? row_nbytes(rows) : 0;
+        if (!finder->columns) Py_CLEAR(finder);
+    }
+    Py_XDECREF(rows);
     return (PyObject *)finder;
 }
 
@@ -376,11 +382,10 @@ static inline const uint8_t *name_at(const Finder *finder, uint64_t position, si
     return from <= to && to <= finder->names_nbytes ? finder->names + from : NULL;
 }
 
-/* Hashes never fall along a run of full slots: in a sound table, a larger one ends the search. */
-static int64_t probe(const Finder *finder, const Query *query, int until_larger) {
+static int64_t probe(const Finder *finder, const Query *query) {
     for (uint64_t slot = home_of(query->hash, finder->n_homes); slot < finder->n_slots; slot++) {
         uint32_t hash = READ(finder->slots[2 * slot]), position = READ(finder->slots[2 * slot + 1]);
-        if (position == EMPTY || (until_larger && hash > query->hash)) return ABSENT;
+        if (position == EMPTY) return ABSENT;
         if (hash != query->hash) continue;
         size_t nbytes;
         const uint8_t *name = position < finder->n_arrays ? name_at(finder, position, &nbytes) : NULL;
@@ -405,7 +410,7 @@ static void probe_group(const Finder *finder, Query *queries, int n) {
         uint64_t end = queries[i].position < 0 ? 0 : READ(finder->name_ends[queries[i].position]);
         if (end && end <= finder->names_nbytes) FETCH(finder->names + end - 1);
     }
-    for (int i = 0; i < n; i++) queries[i].position = probe(finder, &queries[i], 1);
+    for (int i = 0; i < n; i++) queries[i].position = probe(finder, &queries[i]);
 }
 
 static int set_query(Query *query, PyObject *key) {
@@ -426,17 +431,14 @@ static PyObject *view_of(Finder *finder, uint64_t position) {
     uint64_t start = READ(finder->starts[position]), end = READ(finder->ends[position]);
     if (start == end && start > finder->n_rows && start <= INT64_MAX) start = end = finder->n_rows; /* a slice */
     if (!finder->rows || start > end || end > finder->n_rows) return NULL;
-    char *data = PyArray_BYTES(finder->rows) + start * finder->width;
-    PyObject *view = new_rows(finder->rows, (npy_intp)(end - start), data);
-    if (view && PyArray_SetBaseObject((PyArrayObject *)view, Py_NewRef((PyObject *)finder->rows)) < 0) Py_CLEAR(view);
-    return view;
+    return new_rows(finder->rows, end - start, PyArray_BYTES(finder->rows) + start * finder->width);
 }
 
 /* get(name): its array, a view; None if it is not there, and where something is wrong. */
 static PyObject *finder_get(PyObject *self, PyObject *name) {
     Query query;
     if (!set_query(&query, name)) NOT_MINE;
-    int64_t position = probe((Finder *)self, &query, 0);
+    int64_t position = probe((Finder *)self, &query);
     return or_none(position < 0 ? NULL : view_of((Finder *)self, (uint64_t)position));
 }
 
@@ -444,7 +446,7 @@ static PyObject *finder_get(PyObject *self, PyObject *name) {
 static PyObject *finder_find(PyObject *self, PyObject *name) {
     Query query;
     if (!set_query(&query, name)) NOT_MINE;
-    int64_t position = probe((Finder *)self, &query, 0);
+    int64_t position = probe((Finder *)self, &query);
     return position == ASTRAY ? Py_NewRef(Py_None) : PyLong_FromLongLong(position);
 }
 
@@ -475,16 +477,14 @@ static PyObject *finder_find_many(PyObject *self, PyObject *args) {
                 continue;
             }
             size_t at = first + (size_t)count;
-            to = ITEMS(uint64_t, name_ends)[at];
+            to = READ(ITEMS(uint64_t, name_ends)[at]);
             mine = from <= to && to <= length(names);
             queries[count] = (Query){ITEMS(uint8_t, names) + from, to - from, ITEMS(uint32_t, hashes)[at], 0};
             from = to;
         }
         if (mine) probe_group((Finder *)self, queries, count);
-        for (int i = 0; i < count && mine; i++) {
-            mine = queries[i].position != ASTRAY;
-            ITEMS(int64_t, positions)[first + (size_t)i] = queries[i].position;
-        }
+        for (int i = 0; i < count && mine; i++)
+            mine = (ITEMS(int64_t, positions)[first + (size_t)i] = queries[i].position) != ASTRAY;
     }
     if (!mine) Py_CLEAR(positions);
     return or_none(positions);
@@ -500,12 +500,12 @@ static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *offsets = vector((npy_intp)n + 1, NPY_INT64);
     int mine = offsets != NULL;
     for (size_t i = 0; i < n && mine; i++) {
-        uint64_t start = ITEMS(uint64_t, starts)[i], end = ITEMS(uint64_t, ends)[i];
+        uint64_t start = READ(ITEMS(uint64_t, starts)[i]), end = READ(ITEMS(uint64_t, ends)[i]);
         ITEMS(uint64_t, offsets)[i] = total;
         total += end - start;
         mine = start <= end && end <= n_rows && total <= (uint64_t)PY_SSIZE_T_MAX / width;
     }
-    if (mine && (values = new_rows((PyArrayObject *)rows, (npy_intp)total, NULL))) {
+    if (mine && (values = new_rows((PyArrayObject *)rows, total, NULL))) {
         uint64_t *start = ITEMS(uint64_t, starts), *offset = ITEMS(uint64_t, offsets);
         uint8_t *from = ITEMS(uint8_t, rows), *to = ITEMS(uint8_t, values);
         offset[n] = total;
@@ -578,7 +578,7 @@ static PyMethodDef finder_methods[] = {{"get", finder_get, METH_O, NULL},
 static PyType_Slot finder_slots[] = {{Py_tp_dealloc, finder_free}, {Py_tp_methods, finder_methods}, {0}},
                    iterator_slots[] = {{Py_tp_dealloc, iterator_free}, {Py_tp_iter, PyObject_SelfIter},
                                        {Py_tp_iternext, iterator_next}, {0}};
-enum { FLAGS = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION };
+enum { FLAGS = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE };
 static PyType_Spec finder_spec = {"ptrarray._native.Finder", sizeof(Finder), 0, FLAGS, finder_slots},
                    iterator_spec = {"ptrarray._native.Iterator", sizeof(Iterator), 0, FLAGS, iterator_slots};
 static PyMethodDef methods[] = {{"crc32", (PyCFunction)(void (*)(void))crc32, METH_FASTCALL, NULL},
@@ -591,7 +591,7 @@ static PyMethodDef methods[] = {{"crc32", (PyCFunction)(void (*)(void))crc32, ME
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) {
-    import_array();
+    if (_import_array() < 0) return NULL; /* import_array() would print why */
     crc_prepare();
     folds = can_fold();
     FinderType = (PyTypeObject *)PyType_FromSpec(&finder_spec);
