@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -49,8 +50,6 @@ class Index:
         Pointers in data order, views of the file.
     crcs : ndarray of uint32, shape (n_arrays,)
         CRC-32 of each array's bytes, a view of the file.
-    pointed : ndarray of uint8, shape (n_arrays,)
-        1 where `point` gave the name to rows that may have others, too.
     identity : Identity
         Tells this file from the one that replaces it.
     pack : Pack or None
@@ -77,7 +76,6 @@ class Index:
         self.starts: Int64s = self.column("start").view(np.int64)
         self.ends: Int64s = self.column("end").view(np.int64)
         self.crcs: UInt32s = self.column("crc")
-        self.pointed = self._pointed()
         # memoryview items are ints, at a third of the cost of ndarray items.
         self.start_items = memoryview(self.starts)
         self.end_items = memoryview(self.ends)
@@ -123,7 +121,9 @@ class Index:
         count = column.nbytes // dtype.itemsize
         return np.frombuffer(self._mapped, dtype, count, self._base + column.start_byte)
 
-    def _pointed(self) -> npt.NDArray[np.uint8]:
+    @cached_property
+    def pointed(self) -> npt.NDArray[np.uint8]:
+        """1 where `point` gave the name to rows that may have others, too, shape (n_arrays,)."""
         if "pointed" in self.columns:
             return self.column("pointed")
         return np.broadcast_to(np.uint8(0), (self.header.n_arrays,))

@@ -553,8 +553,8 @@ def boot_id() -> bytes:
 def _system_text(path: str) -> str:
     """Return the line that a file of the system's has.
 
-    As UTF-8, which Python always has; any other encoding is a module to be imported, which takes
-    as long as the rest of opening a store.
+    Not opened as text, whose encoding may be a module that Python has to import first: that would
+    take as long as the rest of opening a store.
     """
     with open(path, "rb", buffering=0) as file:
         return file.read(256).decode()
