@@ -155,7 +155,7 @@ class LongRecord:
     def __len__(self) -> int:
         return sum(map(len, self.pieces))
 
-    def tobytes(self) -> bytes:
+    def __bytes__(self) -> bytes:
         """Return the pieces as one."""
         return b"".join(self.pieces)
 
@@ -220,8 +220,8 @@ def encode_record(kind: int, entries: Entries, seed: int, n_more: int = 0) -> by
         columns += [starts, ends, crcs]
         if infos is not None or metas is not None:
             for extras in (infos, metas):
-                column = RaggedColumn.blank(len(names)) if extras is None else extras
-                columns += [column.ends, column.joined]
+                items = RaggedColumn.blank(len(names)) if extras is None else extras
+                columns += [items.ends, items.joined]
     # As `msgpack.packb([kind, n_more, *columns])`, but that copies them.
     fields = [bytes([_FIXARRAY + 2 + len(columns), kind]), msgpack.packb(n_more)]
     for column in columns:
@@ -255,10 +255,8 @@ def encode_one(kind: int, entry: Entry, name_hash: int, seed: int) -> bytes:
     nbytes = len(name)
     if nbytes >= _BIN8_LIMIT or len(info) >= _BIN8_LIMIT or len(meta) >= _BIN8_LIMIT:
         entries = Entries.of(*zip(*[entry], strict=True))
-        record = encode_record(
-            kind, entries._replace(hashes=np.array([name_hash], np.uint32)), seed
-        )
-        return record if isinstance(record, bytes) else record.tobytes()
+        hashes = np.array([name_hash], np.uint32)
+        return bytes(encode_record(kind, entries._replace(hashes=hashes), seed))
     n_fields = 5 if kind == DELETE else 12 if info or meta else 8
     array = _FIXARRAY + n_fields
     raw = _TO_NAME.pack(array, kind, 0, _BIN8, 4, name_hash, _BIN8, 8, nbytes, _BIN8, nbytes) + name

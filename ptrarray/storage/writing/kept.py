@@ -36,13 +36,13 @@ class KeptRecords:
         """Return all that the committed records change, as `Journal.changes`. Under the lock."""
         records: list[Entries] = []
         attrs, at = None, RECORDS_START
-        for start_byte, record in [*self._records.items(), (header.committed_end, b"")]:
-            if at < start_byte:
-                # Of others, or short.
+        known: list[tuple[int, LongRecord | None]] = [*self._records.items()]
+        for start_byte, record in [*known, (header.committed_end, None)]:
+            if at < start_byte:  # records of others, or short ones
                 between = journal.changes(header._replace(committed_end=start_byte), at)
                 records += between.records
                 attrs = attrs if between.attrs is None else between.attrs
-            if isinstance(record, LongRecord):
+            if record is not None:
                 records.append(record.entries)
-            at = start_byte + len(record)
+                at = start_byte + len(record)
         return Changes(records, attrs)
