@@ -25,6 +25,7 @@ from ptrarray.intake.casting import Fitted, as_array, fit, fit_masked, fit_shape
 
 NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
 _FEW = 4  # arrays that are fitted sooner one by one
+_SUMMED_AT_ONCE_NBYTES = 1 << 16  # larger ones perhaps while they are written
 _ZEROS = np.zeros(ALIGNMENT_NBYTES, np.uint8)
 
 
@@ -60,9 +61,9 @@ class Batch:
     """
 
     names: list[bytes]
-    name_ends: array[int]
-    hashes: array[int]
-    offsets: array[int]
+    name_ends: Sequence[int]
+    hashes: Sequence[int]
+    offsets: Sequence[int]
     n_rows: int
     buffers: list[npt.NDArray[Any]]
     pieces: Callable[[], Iterable[Any]] | None = None
@@ -71,10 +72,10 @@ class Batch:
     has_masks: bool = False
     infos: list[bytes] | None = None
     metas: list[bytes] | None = None
-    _crcs: array[int] | None = None
+    _crcs: Sequence[int] | None = None
 
     @property
-    def crcs(self) -> array[int]:
+    def crcs(self) -> Sequence[int]:
         """CRC-32 of each array's bytes and mask, computed when it is first asked for."""
         if self._crcs is None:
             pieces = self.buffers if self.pieces is None else self.pieces()
@@ -106,14 +107,14 @@ class Batch:
 
     def _entries(self, start: int) -> Entries:
         """Return what is committed when the batch begins at row `start`."""
-        bounds = np.frombuffer(self.offsets, np.int64) + start
+        bounds = np.asarray(self.offsets).view(np.int64) + start
         starts, ends = bounds[:-1], bounds[1:]
         if self.lengths is not None:
             ends = starts + np.frombuffer(self.lengths, np.int64)
         names = RaggedColumn(
-            np.frombuffer(self.name_ends, np.int64), np.frombuffer(b"".join(self.names), np.uint8)
+            np.asarray(self.name_ends).view(np.int64), np.frombuffer(b"".join(self.names), np.uint8)
         )
-        hashes, crcs = np.frombuffer(self.hashes, np.uint32), np.frombuffer(self.crcs, np.uint32)
+        hashes, crcs = np.asarray(self.hashes, np.uint32), np.asarray(self.crcs, np.uint32)
         pointed = np.zeros(len(starts), np.uint8)
         infos = None if self.infos is None else RaggedColumn.of(self.infos)
         metas = None if self.metas is None else RaggedColumn.of(self.metas)
@@ -132,8 +133,10 @@ def from_mapping(
     BadInputError
         For a name, array or metadata that the store cannot take.
     """
-    if not isinstance(arrays, Mapping):
+    if type(arrays) is not dict and not isinstance(arrays, Mapping):
         raise metadata.not_a_mapping("arrays", arrays, " from name to array")
+    if len(arrays) == 1 and layout.is_plain:
+        return _of_one(*next(iter(arrays.items())), layout, meta)
     encoded, name_ends = naming.encode_with_ends(list(arrays))
     hashes = naming.hash_all(encoded)
     if len(encoded) > 1:  # one has a limit of its own
@@ -147,6 +150,20 @@ def from_mapping(
         buffers = list(map(fit, arrays, buffers, repeat(dtype), repeat(row_shape)))
     offsets = array("Q", accumulate(map(len, buffers), initial=0))
     return Batch(encoded, name_ends, hashes, offsets, offsets[-1], buffers, metas=metas)
+
+
+def _of_one(
+    name: str, value: npt.ArrayLike, layout: Layout, meta: Mapping[str, Mapping[str, Any]] | None
+) -> Batch:
+    """Make one array ready: the same as for many, in half the time."""
+    raw = naming.encode(name)
+    metas = None if meta is None else _packed_metas([name], meta)
+    rows = fit(name, value, layout.dtype, layout.row_shape)
+    n_rows = len(rows)
+    batch = Batch([raw], (len(raw),), (crc32(raw),), (0, n_rows), n_rows, [rows], metas=metas)
+    if n_rows * layout.width < _SUMMED_AT_ONCE_NBYTES:
+        batch._crcs = (crc32(rows),)
+    return batch
 
 
 def _from_fitted(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -211,7 +210,7 @@ class Shards:
 
     # what is there -------------------------------------------------------------------------
 
-    def where(self, names: Sequence[bytes], hashes: array[int], but: int = -1) -> Found:
+    def where(self, names: Sequence[bytes], hashes: Sequence[int], but: int = -1) -> Found:
         """Return the names that are there, by shard; one shard may be left out. Under the lock."""
         found = self._where_older(names, hashes, but) if self.last.number else {}
         if but != self.last.number:
@@ -220,13 +219,13 @@ class Shards:
                 found[self.last.number] = there
         return found
 
-    def _where_older(self, names: Sequence[bytes], hashes: array[int], but: int) -> Found:
+    def _where_older(self, names: Sequence[bytes], hashes: Sequence[int], but: int) -> Found:
         # What was read may have names that were deleted since, but lacks none.
         if len(names) == 1:
             hits = self._finder.find_all(names[0], len(self._older))
             known = {number: [names[0]] for number, _ in hits if number != but}
         else:
-            wanted = np.frombuffer(hashes, np.uint32)
+            wanted = np.asarray(hashes, np.uint32)
             known = {
                 number: [names[at] for at in np.flatnonzero(is_in(shard, names, wanted)).tolist()]
                 for number, shard in enumerate(self._older)
@@ -260,7 +259,7 @@ class Shards:
         # Those to older shards are noted in the last one.
         return self.last.number, *self.last.session.version
 
-    def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
+    def check_new(self, names: Sequence[bytes], hashes: Sequence[int]) -> None:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
         found = self.where(names, hashes)
         if found:

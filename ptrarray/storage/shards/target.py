@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -190,7 +189,7 @@ class ShardTarget:
         """Numbers that change with every commit to any shard. Under the lock."""
         return self._shards.version
 
-    def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
+    def check_new(self, names: Sequence[bytes], hashes: Sequence[int]) -> None:
         """Raise `DuplicateNameError` if any of the names is there, in any shard."""
         self._shards.check_new(names, hashes)
 

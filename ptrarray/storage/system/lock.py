@@ -130,10 +130,12 @@ class Lock:
             return False
         try:
             self._thread_lock.acquire()
-            lock_whole(self._file)
-        except BaseException:
+            fcntl.flock(self._file.fd, fcntl.LOCK_EX)
+        except BaseException as error:
             self.restore(0)
             _HELD.locks.pop()
+            if isinstance(error, OSError):
+                raise _explained(error, self._file) from error
             raise
         self._owner, self._depth = me, 1
         return True

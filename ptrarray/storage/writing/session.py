@@ -31,7 +31,6 @@ is the last thing a session does: the system may take what it could not write fo
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -300,7 +299,7 @@ class Session:
 
     # names ---------------------------------------------------------------------------------
 
-    def existing(self, names: Sequence[bytes], hashes: array[int]) -> list[bytes]:
+    def existing(self, names: Sequence[bytes], hashes: Sequence[int]) -> list[bytes]:
         """Return those of `names` that are there. Under the lock.
 
         Looks names up in the index in one go; decodes a record of the journal
@@ -310,7 +309,7 @@ class Session:
             in_index = [0] if self.index.find(names[0]) >= 0 else []
             doubtful = [0] if self._recent.records(hashes[0]) else []
         else:
-            wanted = np.frombuffer(hashes, np.uint32)
+            wanted = np.asarray(hashes, np.uint32)
             in_index = np.flatnonzero(self.index.find_many(names, wanted) >= 0).tolist()
             doubtful = self._recent.seen(hashes).tolist()
         if not in_index and not doubtful:
@@ -319,7 +318,7 @@ class Session:
         return [names[at] for at in sorted(is_there) if is_there[at]]
 
     def _recorded(
-        self, names: Sequence[bytes], hashes: array[int], doubtful: list[int]
+        self, names: Sequence[bytes], hashes: Sequence[int], doubtful: list[int]
     ) -> dict[int, bool]:
         """Look the doubtful names up in the journal.
 
@@ -343,7 +342,7 @@ class Session:
         """Numbers that change with every commit. Under the lock."""
         return self.journal_header.generation, self.journal_header.committed_end
 
-    def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
+    def check_new(self, names: Sequence[bytes], hashes: Sequence[int]) -> None:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
         there = self.existing(names, hashes)
         if there:
@@ -379,10 +378,8 @@ class Session:
         if self._durable:
             with self._syncing():
                 self.content.sync()
-                self.journal_header = self._journal.sync(
-                    self.journal_header, self.journal_header.committed_end
-                )
-        if self.journal_header.committed_end > _JOURNAL_LIMIT_NBYTES:
+                self.journal_header = self._journal.sync(header, header.committed_end)
+        if header.committed_end > _JOURNAL_LIMIT_NBYTES:
             # The next commit tries again; what is too large for an index stays here.
             with suppress(OSError, BadInputError):
                 self.checkpoint()

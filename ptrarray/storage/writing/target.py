@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,7 +23,7 @@ class Expected(NamedTuple):
     ----------
     names : sequence of bytes
         Encoded names.
-    hashes : array of uint32
+    hashes : sequence of int
         CRC-32 of each name.
     n_rows : int
         Rows they take together.
@@ -33,7 +32,7 @@ class Expected(NamedTuple):
     """
 
     names: Sequence[bytes]
-    hashes: array[int]
+    hashes: Sequence[int]
     n_rows: int
     overwrite: bool
 
@@ -65,7 +64,7 @@ class Target(Part, Protocol):
     def version(self) -> tuple[int, ...]:
         """Numbers that change with every commit. Under the lock."""
 
-    def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
+    def check_new(self, names: Sequence[bytes], hashes: Sequence[int]) -> None:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
 
 

@@ -62,7 +62,7 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
     """
     nbytes = batch.n_rows * store.layout.width
     target = store.target(Expected(batch.names, batch.hashes, batch.n_rows, overwrite))
-    is_large = nbytes > max(_THREAD_NBYTES, _LARGE_NBYTES * len(batch.names))
+    is_large = nbytes > _THREAD_NBYTES and nbytes > _LARGE_NBYTES * len(batch.names)
     if not is_large:
         _ = batch.crcs  # before the lock is taken
     if start is not None:
