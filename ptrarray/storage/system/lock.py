@@ -85,7 +85,9 @@ def whole(operation: Callable[Parameters, Result]) -> Callable[Parameters, Resul
         locks, claims = _HELD.locks, _HELD.claims
         n_locks, n_claims = len(locks), len(claims)
         try:
-            return operation(*args, **kwargs)
+            # In two steps, so that what comes right after the call is inside of this, too.
+            result = operation(*args, **kwargs)
+            return result  # noqa: RET504, TRY300
         except BaseException:
             for file in claims[n_claims:]:
                 file.close()
