@@ -87,7 +87,7 @@ def whole(operation: Callable[Parameters, Result]) -> Callable[Parameters, Resul
         try:
             # In two steps, so that what comes right after the call is inside of this, too.
             result = operation(*args, **kwargs)
-            return result  # noqa: RET504, TRY300
+            return result  # noqa: RET504
         except BaseException:
             for file in claims[n_claims:]:
                 file.close()
