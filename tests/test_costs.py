@@ -75,7 +75,7 @@ def check(steps: Steps, limit: Steps) -> None:
 
 
 def test_a_small_write(writer: ptrarray.PointerArrayWriter) -> None:
-    check(counted(lambda: writer.write({"d": SMALL})), limits((45, 25), (70, 50), writer))
+    check(counted(lambda: writer.write({"d": SMALL})), limits((38, 25), (67, 47), writer))
 
 
 def test_a_write_of_many_arrays_at_once(writer: ptrarray.PointerArrayWriter) -> None:

@@ -27,6 +27,7 @@ PUT_UNJUDGED, POINT_UNJUDGED = 5, 6
 UNJUDGED = {PUT: PUT_UNJUDGED, POINT: POINT_UNJUDGED}
 
 _SLOT = struct.Struct("<8s16s16sQQQQQI")  # FORMAT.md, journal header
+_SLOT_BODY = struct.Struct(_SLOT.format[:-1])  # less its CRC
 _SLOT_PREFIX = b"\xc5" + (SLOT_NBYTES - 3).to_bytes(2, "big")
 _RECORD = struct.Struct(">BI")  # FORMAT.md, record frame: bin 32, length
 _FRAME = struct.Struct(">BI4s")  # the same, and the CRC
@@ -65,7 +66,7 @@ class JournalHeader(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the bytes of a header slot, less its padding."""
-        raw = _SLOT.pack(MAGIC, *self, 0)[:-_CRC_NBYTES]
+        raw = _SLOT_BODY.pack(MAGIC, *self)
         return _SLOT_PREFIX + raw + crc32(raw).to_bytes(_CRC_NBYTES, "little")
 
     @property
@@ -280,7 +281,7 @@ def kind_of(record: bytes) -> int:
 
 def _framed(body: bytes, seed: int) -> bytes:
     crc = crc32(body, seed).to_bytes(_CRC_NBYTES, "little")
-    return _RECORD.pack(_BIN32, _CRC_NBYTES + len(body)) + crc + body
+    return _FRAME.pack(_BIN32, _CRC_NBYTES + len(body), crc) + body
 
 
 def frames(raw: bytes, start_byte: int, seed: int, where: str) -> Iterator[Frame]:

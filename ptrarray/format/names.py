@@ -13,7 +13,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.rows.types import Int64s
 
 NAME_LIMIT_NBYTES = 64 * 1024
-Hashes: TypeAlias = "array[int] | memoryview[int]"  # of uint32; items are Python's ints
+Hashes: TypeAlias = "Sequence[int] | memoryview[int]"  # of uint32; items are Python's ints
 
 
 def encode(name: str) -> bytes:

@@ -32,9 +32,10 @@ _FEW = 4  # arrays that are fitted sooner one by one
 # starting it costs.
 _LARGE_NBYTES = 1 << 14
 _THREAD_NBYTES = 1 << 22
+_SUMMED_AT_ONCE_NBYTES = 1 << 16  # larger ones perhaps while they are written
 _ZEROS = np.zeros(ALIGNMENT_NBYTES, np.uint8)
 
-Numbers: TypeAlias = "array[int] | npt.NDArray[Any]"  # of one array, or of many
+Numbers: TypeAlias = "Sequence[int] | npt.NDArray[Any]"  # of one array, or of many
 
 
 @dataclass(slots=True)
@@ -94,7 +95,7 @@ class Batch:
         """Bytes of every so many buffers together, or None where they must be looked at."""
         if self.lengths is not None or len(self.buffers) != len(self.names):
             return None
-        bounds = [*self.offsets[:-1:n_buffers].tolist(), self.n_rows]
+        bounds = [*np.asarray(self.offsets)[:-1:n_buffers].tolist(), self.n_rows]
         return [(end - start) * row_nbytes for start, end in pairwise(bounds)]
 
     def records(self, start: int, seed: int, kind: int = PUT) -> list[HashedRecord]:
@@ -112,14 +113,14 @@ class Batch:
 
     def _entries(self, start: int) -> Entries:
         """Return what is committed when the batch begins at row `start`."""
-        bounds = np.frombuffer(self.offsets, np.int64) + start
+        bounds = np.asarray(self.offsets).view(np.int64) + start
         starts, ends = bounds[:-1], bounds[1:]
         if self.lengths is not None:
-            ends = starts + np.frombuffer(self.lengths, np.int64)
+            ends = starts + np.asarray(self.lengths).view(np.int64)
         names = self.names
         if not isinstance(names, RaggedColumn):
             names = RaggedColumn.of(names)
-        hashes, crcs = np.frombuffer(self.hashes, np.uint32), np.frombuffer(self.crcs, np.uint32)
+        hashes, crcs = np.asarray(self.hashes, np.uint32), np.asarray(self.crcs, np.uint32)
         pointed = np.zeros(len(starts), np.uint8)
         infos = None if self.infos is None else RaggedColumn.of(self.infos)
         metas = None if self.metas is None else RaggedColumn.of(self.metas)
@@ -138,8 +139,10 @@ def from_mapping(
     BadInputError
         For a name, array or metadata that the store cannot take.
     """
-    if not isinstance(arrays, Mapping):
+    if type(arrays) is not dict and not isinstance(arrays, Mapping):
         raise metadata.not_a_mapping("arrays", arrays, " from name to array")
+    if len(arrays) == 1 and layout.is_plain:
+        return _of_one(*next(iter(arrays.items())), layout, meta)
     if not isinstance(arrays, dict):
         arrays = dict(arrays)  # as others may make their arrays anew at each look
     if layout.is_plain and len(arrays) > _FEW:
@@ -220,6 +223,20 @@ def _named(names: Sequence[str]) -> tuple[Sequence[bytes], Hashes]:
     encoded = naming.encode_all(names)
     _check_nbytes("names", sum(map(len, encoded)))
     return RaggedColumn.of(encoded), naming.hash_all(encoded)
+
+
+def _of_one(
+    name: str, value: npt.ArrayLike, layout: Layout, meta: Mapping[str, Mapping[str, Any]] | None
+) -> Batch:
+    """Make one array ready: the same as for many, in half the time."""
+    raw = naming.encode(name)
+    metas = None if meta is None else _packed_metas([name], meta)
+    rows = fit(name, value, layout.dtype, layout.row_shape)
+    n_rows = len(rows)
+    batch = Batch([raw], (crc32(raw),), (0, n_rows), n_rows, [rows], metas=metas)
+    if n_rows * layout.width < _SUMMED_AT_ONCE_NBYTES:
+        batch._crcs = (crc32(rows),)
+    return batch
 
 
 def _from_fitted(
@@ -386,7 +403,7 @@ def _check_nbytes(what: str, nbytes: int) -> None:
 
 
 def _check_distinct(names: Sequence[str], hashes: Hashes) -> None:
-    by_hash = np.frombuffer(hashes, np.uint32)
+    by_hash = np.asarray(hashes, np.uint32)
     order = table.argsort(by_hash)
     is_same = by_hash[order[1:]] == by_hash[order[:-1]]
     if is_same.any() and len(set(names)) < len(names):

@@ -93,7 +93,7 @@ class Finder:
                 found = self._snapshots[number].find_all(some)
                 # Beyond the rows of a shard there are those of the next.
                 for at in np.flatnonzero(
-                    outside(*found.T, self._snapshots[number].n_rows)
+                    outside(found[:, 0], found[:, 1], self._snapshots[number].n_rows)
                 ).tolist():
                     self._snapshots[number].find(some[at])  # which refuses a damaged pointer
                 pointers[left[there]] = found + first_rows[number]

@@ -226,7 +226,7 @@ class Shards:
             hits = self._finder.find_all(names[0], len(self._older))
             known = {number: [names[0]] for number, _ in hits if number != but}
         else:
-            wanted = np.frombuffer(hashes, np.uint32)
+            wanted = np.asarray(hashes, np.uint32)
             known = {
                 number: [names[at] for at in np.flatnonzero(is_in(shard, names, wanted)).tolist()]
                 for number, shard in enumerate(self._older)

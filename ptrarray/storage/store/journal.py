@@ -115,7 +115,7 @@ class Journal:
             If there is another one at the path.
         """
         stat = files.stat(self.path)
-        if files.Identity.of(stat) != self.identity:
+        if (stat.st_ino, stat.st_dev) != self.identity:
             raise StoreError(
                 f"{self.directory} was moved or replaced since this writer opened it: open it anew",
                 path=str(self.directory),

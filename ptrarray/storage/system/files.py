@@ -226,8 +226,10 @@ class File:
             nbytes = [buffer.nbytes for buffer in buffers]
             sizes = [sum(nbytes[at : at + IOV_MAX]) for at in range(0, len(buffers), IOV_MAX)]
         try:
-            for at, size in zip(range(0, len(buffers), IOV_MAX), sizes, strict=True):
+            at = 0
+            for size in sizes:
                 some, end_byte = buffers[at : at + IOV_MAX], start_byte + size
+                at += IOV_MAX
                 while start_byte < end_byte:
                     n_written = os.pwritev(self.fd, some, start_byte)
                     start_byte += n_written

@@ -313,7 +313,7 @@ class Session:
             in_index = [0] if self.index.find(names[0]) >= 0 else []
             doubtful = [0] if self._recent.records(hashes[0]) else []
         else:
-            wanted = np.frombuffer(hashes, np.uint32)
+            wanted = np.asarray(hashes, np.uint32)
             in_index = np.flatnonzero(self.index.find_many(names, wanted) >= 0).tolist()
             doubtful = self._recent.seen(hashes).tolist()
         if not in_index and not doubtful:
@@ -382,10 +382,8 @@ class Session:
         if self._durable:
             with self._syncing():
                 self.content.sync()
-                self.journal_header = self._journal.sync(
-                    self.journal_header, self.journal_header.committed_end
-                )
-        if self.journal_header.committed_end > _JOURNAL_LIMIT_NBYTES:
+                self.journal_header = self._journal.sync(header, header.committed_end)
+        if header.committed_end > _JOURNAL_LIMIT_NBYTES:
             # The next commit tries again; what is too large for an index stays here.
             with suppress(OSError, BadInputError):
                 self.checkpoint()

@@ -24,7 +24,7 @@ class Expected(NamedTuple):
     ----------
     names : sequence of bytes
         Encoded names.
-    hashes : array of uint32
+    hashes : sequence of int
         CRC-32 of each name.
     n_rows : int
         Rows they take together.
