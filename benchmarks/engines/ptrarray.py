@@ -28,7 +28,8 @@ class PtrArray(Engine["PointerArrayWriter", "PointerArray"]):
 
     def __init__(self) -> None:
         self.library: Any = import_module("ptrarray")
-        self._makers = {module.crc32.__module__ for module in modules_with("crc32")}
+        self.summing = modules_with("crc32")
+        self._makers = {module.crc32.__module__ for module in self.summing}
         native = sys.modules.get("ptrarray.native")
         self._has_core = getattr(native, "core", None) is not None
 

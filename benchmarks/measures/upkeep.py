@@ -19,8 +19,13 @@ SHARE = 100  # one in so many arrays is appended, or deleted
 
 
 def _more(engine: AnyEngine, case: Case) -> Source:
-    """Return some of the arrays under names that are not in the store."""
-    source = case.stored(engine, "upkeep")
+    """Return some of the arrays under names that are not in the store.
+
+    What earlier rounds left to be folded is, as each would otherwise begin with more of it.
+    """
+    source, path = case.stored(engine, "upkeep"), case.store(engine, "upkeep")
+    if engine.can(Engine.checkpoint):
+        engine.checkpoint(path)
     some = source.part(0, max(len(source) // SHARE, 1)).renamed(f"more{next(case.serial)}")
     _ = some.batches
     return some

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.engines import AnyEngine, NotInstalledError, load
+from benchmarks.engines import AnyEngine, Engine, NotInstalledError, load
 from benchmarks.harness.case import Case, discard
 from benchmarks.harness.run import figures
 from benchmarks.measures import chosen
@@ -32,8 +32,9 @@ def study(folder: Path, n: int, repeat: int) -> Iterator[str]:
     speech = measured("speech", max(n // 40, 1), ["totals"], engines, folder, repeat)
     yield from _lines([tokens, speech])
     yield from _lines([measured("tokens", 5 * n, keys, engines, folder, repeat)])
+    named = [engine for engine in engines if engine.can(Engine.get)]
     fewer = min(repeat, MOST_REPEAT)
-    yield from _lines([measured("names", 50 * n, list(WITH_NAMES), engines, folder, fewer)])
+    yield from _lines([measured("names", 50 * n, list(WITH_NAMES), named, folder, fewer)])
     yield from (f"- {note}." for engine in engines if (note := engine.note("write")))
 
 
