@@ -129,7 +129,9 @@ class RaggedColumn(Sequence[bytes]):
         if not raw.isascii():  # where a character is not a byte
             return list(map(decode, self.split()))
         text = raw.decode("ascii")
-        return [text[start:end] for start, end in pairwise([0, *self.ends.tolist()])]
+        ends = self.ends.tolist()
+        # Faster than `pairwise`, and than `map` with `slice`.
+        return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def total_nbytes(items: Sequence[bytes]) -> int:

@@ -28,15 +28,15 @@ JOIN_ALL_NBYTES = 1 << 20
 _FIRST_BLOCK, _BLOCK = 1 << 6, 1 << 12
 
 
-def in_blocks(first: int, last: int) -> Iterator[slice]:
-    """Yield a range of positions in blocks of at most 4096.
+def in_blocks(first: int, last: int, *, grow: bool = True) -> Iterator[slice]:
+    """Yield a range of positions in blocks of 4096; with `grow`, the first ones are smaller.
 
     Examples
     --------
     >>> list(in_blocks(5, 200))
     [slice(5, 69, None), slice(69, 197, None), slice(197, 200, None)]
     """
-    size = _FIRST_BLOCK
+    size = _FIRST_BLOCK if grow else _BLOCK
     while first < last:
         yield slice(first, min(first + size, last))
         first, size = first + size, min(2 * size, _BLOCK)

@@ -38,7 +38,9 @@ def walk(opened: Opened, note: Note | None, *, ahead: bool = False) -> Iterator[
     # Where nothing is mapped, the system sees that the file is read in order, and reads ahead.
     whole = slice(0, len(starts))
     windows = _windows(opened, starts, ends) if ahead and is_mapped else [whole]
-    blocks = chain.from_iterable(in_blocks(window.start, window.stop) for window in windows)
+    blocks = chain.from_iterable(
+        in_blocks(window.start, window.stop, grow=is_mapped) for window in windows
+    )
     if not opened.is_plain:
         yield from _walk_shaped(opened, note, blocks)
         return
