@@ -356,6 +356,11 @@ class PointerArray(Mapping[str, Array]):
         """
         opened = self._opened
         if isinstance(key, str):
+            get = opened.get
+            if get is not None and self._mode != "r+":
+                array = get(key)
+                if array is not None:
+                    return array
             try:
                 raw = key.encode()
             except UnicodeEncodeError:

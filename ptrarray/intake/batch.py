@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray import native
 from ptrarray.errors import BadInputError
 from ptrarray.format import infos, metadata, table
 from ptrarray.format import names as naming
@@ -33,6 +34,7 @@ _FEW = 4  # arrays that are fitted sooner one by one
 _LARGE_NBYTES = 1 << 14
 _THREAD_NBYTES = 1 << 22
 _SUMMED_AT_ONCE_NBYTES = 1 << 16  # larger ones perhaps while they are written
+_STAGE_NBYTES = 1 << 20  # copied, then written, in one go
 _ZEROS = np.zeros(ALIGNMENT_NBYTES, np.uint8)
 
 Numbers: TypeAlias = "Sequence[int] | npt.NDArray[Any]"  # of one array, or of many
@@ -65,6 +67,8 @@ class Batch:
         Whether anything is masked.
     infos, metas : list of bytes or None
         Of each array; None where none has one.
+    is_staged : bool
+        Whether the rows are to be written as `staged` gives them.
     """
 
     names: Sequence[bytes]
@@ -78,7 +82,32 @@ class Batch:
     has_masks: bool = False
     infos: list[bytes] | None = None
     metas: list[bytes] | None = None
+    is_staged: bool = False
     _crcs: Numbers | None = None
+
+    def staged(self) -> Iterator[Any]:
+        """Yield the rows in large pieces of bytes, and compute their checksums meanwhile.
+
+        A piece is a copy of many arrays, good until the next one, or a large array itself. So
+        each array is read from memory once, and its checksum is that of what is written.
+        """
+        core, buffers = native.core, self.buffers
+        assert core is not None
+        crcs, copies, at = (
+            np.empty(len(buffers), np.uint32),
+            memoryview(bytearray(_STAGE_NBYTES)),
+            0,
+        )
+        while at < len(buffers):
+            next_at, nbytes = core.stage(buffers, at, copies, crcs) or (at, 0)
+            if next_at > at:
+                yield copies[:nbytes]
+            else:
+                crcs[at] = crc32(buffers[at])
+                yield buffers[at]
+                next_at += 1
+            at = next_at
+        self._crcs = crcs
 
     @property
     def crcs(self) -> Numbers:
@@ -148,7 +177,7 @@ def from_mapping(
     if layout.is_plain and len(arrays) > _FEW:
         columns = columns_of(arrays, layout.dtype, layout.row_shape)
         if columns is not None:
-            return _from_columns(columns, arrays, meta)
+            return _from_columns(columns, arrays, meta, layout)
     names, hashes = _named(list(arrays))
     metas = None if meta is None else _packed_metas(list(arrays), meta)
     if not layout.is_plain:
@@ -174,6 +203,19 @@ def columns_of(
     arrays: dict[str, Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
 ) -> Columns | None:
     """Return the columns of arrays, or None where one must be cast, refused or explained."""
+    if native.core is not None:
+        like = np.empty((0, *row_shape), dtype)
+        ready = native.core.prepare(arrays, like, _SUMMED_AT_ONCE_NBYTES)
+        if ready is not None:
+            joined, ends, *columns = ready
+            return Columns(RaggedColumn(ends, np.frombuffer(joined, np.uint8)), *columns)
+    return _columns_of(arrays, dtype, row_shape)
+
+
+def _columns_of(
+    arrays: dict[str, Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
+) -> Columns | None:
+    """Return the columns of arrays as the native core does, but for checksums that it leaves out."""
     buffers: list[Any] = list(arrays.values())
     encoded = naming.encode_any(list(arrays))
     if encoded is None or not _all_fit(buffers, dtype, row_shape):
@@ -207,12 +249,16 @@ def _from_columns(
     columns: Columns,
     arrays: Mapping[str, npt.ArrayLike],
     meta: Mapping[str, Mapping[str, Any]] | None,
+    layout: Layout,
 ) -> Batch:
     names, hashes, offsets, crcs, buffers = columns
     _check_nbytes("names", len(names.joined))
     metas = None if meta is None else _packed_metas(list(arrays), meta)
     n_rows, hashes_of = int(offsets[-1]), memoryview(hashes)
-    return Batch(names, hashes_of, offsets, n_rows, buffers, metas=metas, _crcs=crcs)
+    is_staged = crcs is None and not pays_a_thread(n_rows * layout.width, len(buffers))
+    batch = Batch(names, hashes_of, offsets, n_rows, buffers, metas=metas, is_staged=is_staged)
+    batch._crcs = crcs
+    return batch
 
 
 def _named(names: Sequence[str]) -> tuple[Sequence[bytes], Hashes]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import ROWS
+from ptrarray.native import NAMES, VIEWS
 from ptrarray.rows.copying import cut, in_blocks
 from ptrarray.rows.ragged import Ragged, gather
 from ptrarray.rows.types import Array, Int64s
@@ -165,6 +166,7 @@ class Arrays:
         # Columns in which a position finds its pointer; empty where that takes more.
         starts, self._ends = opened.snapshot.item_columns()
         self._starts = starts if opened.is_plain and note is None else starts[:0]
+        self._finder = opened.finder if note is None else None
 
     def __len__(self) -> int:
         return len(self.opened.snapshot)
@@ -180,10 +182,17 @@ class Arrays:
         ----------
         key : int, or slice, integer array or mask over positions
         """
+        array = None if self._finder is None else self._finder.at(key)
+        if array is not None:
+            return array
         if type(key) is int and 0 <= key < len(self._starts):
             start, end = self._starts[key], self._ends[key]
             if 0 <= start <= end <= len(self._rows):
                 return self._rows[start:end]
+        return self._others(key)
+
+    def _others(self, key: Any) -> Any:
+        """Return an array that has to be looked for, or several."""
         if isinstance(key, np.ndarray) and key.ndim == 0 and key.dtype.kind in "iu":
             key = int(key)
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
@@ -208,7 +217,18 @@ class Arrays:
         return position
 
     def __iter__(self) -> Iterator[Array]:
-        return walk(self.opened, self._note)
+        if self._finder is None:
+            return walk(self.opened, self._note)
+        self.opened.columns()  # which are checked once
+        return self._finder.iterate(VIEWS, self.__getitem__)
+
+    def items(self) -> Iterator[tuple[str, Array]]:
+        """Yield the name and the array of each position."""
+        names = Names(self.opened.snapshot)
+        if self._finder is None:
+            return zip(names, self, strict=True)
+        self.opened.columns()
+        return self._finder.iterate(NAMES | VIEWS, lambda at: (names[at], self[at]))
 
     def __repr__(self) -> str:
         return f"<{len(self)} arrays of {self.opened.snapshot.directory}>"
@@ -244,5 +264,4 @@ class Items(ItemsView[str, Array]):
         self._arrays = arrays
 
     def __iter__(self) -> Iterator[tuple[str, Array]]:
-        arrays = self._arrays()
-        return zip(Names(arrays.opened.snapshot), arrays, strict=True)
+        return self._arrays().items()

@@ -12,12 +12,14 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray import native
 from ptrarray.format import attrs, infos, table
 from ptrarray.format import index as index_format
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import hash_all
+from ptrarray.native import Finder
 from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.system.building import replacing
@@ -85,6 +87,17 @@ class Index:
         self.names = RaggedColumn(self.column("name_end").view(np.int64), self.column("names"))
         self.infos = self._extras("info")
         self.metas = self._extras("meta")
+
+    def finder(self, rows: Any = None) -> Finder | None:
+        """Return what finds names of the index, and gives views of rows, by the native core."""
+        if native.core is None:
+            return None
+        columns = self.column("name_end"), self.column("names"), self.starts, self.ends
+        return native.core.finder(self.column("slot"), self._n_homes, *columns, rows)
+
+    @cached_property
+    def _finder(self) -> Finder | None:
+        return self.finder()
 
     def check(self) -> None:
         """Compare every column with its checksum.
@@ -170,6 +183,10 @@ class Index:
         # a hash of 0x60000000 has number 0x60000000 * 8 >> 32 = 3. Slots hold a hash and a
         # position: if slot 3 is (0x60000000, 5) and name 5 is another one, and slot 4 is
         # (0x68000000, 2), whose home is 3, too, and slot 5 is empty, the name is not there.
+        if self._finder is not None:
+            found = self._finder.find(name)
+            if found is not None:
+                return found
         name_hash = crc32(name)
         slots, name_ends, names_at = self._slots, self._name_ends, self._names_at
         at = (name_hash * self._n_homes >> 32) * 2
@@ -192,6 +209,9 @@ class Index:
         `find` for each, but as a whole: looks at the table once, and compares
         all names with what is there in one go.
         """
+        found = self._found(names)
+        if found is not None:
+            return found
         if self.header.n_arrays and names:
             hashes = np.frombuffer(hash_all(names), np.uint32)
             slots = self.column("slot").reshape(-1, 2)
@@ -210,6 +230,9 @@ class Index:
 
     def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
         """Return the position of each name, or -1. Vectorised."""
+        found = self._found(names, hashes)
+        if found is not None:
+            return found
         positions = np.full(len(names), -1, np.int64)
         if not self.header.n_arrays:
             return positions
@@ -224,6 +247,15 @@ class Index:
         except ValueError as error:
             self._fail(f"a name {error}")
         return positions
+
+    def _found(self, names: Sequence[bytes], hashes: UInt32s | None = None) -> Int64s | None:
+        """Return the position of each name, or -1, by the native core; None if it is not for that."""
+        finder = self._finder
+        if finder is None:
+            return None
+        if hashes is not None and isinstance(names, RaggedColumn):
+            return finder.find_many(names.joined, names.ends, hashes)
+        return finder.find_many(list(names), None, None)
 
     def are_found(
         self, names: Sequence[bytes], hashes: UInt32s, positions: Int64s

@@ -232,7 +232,8 @@ class StoreSnapshot:
 
     def _find_in_index(self, names: Sequence[bytes]) -> Int64s:
         positions = self.index.find_all(names)
-        pointers = np.stack([self.index.starts[positions], self.index.ends[positions]], axis=1)
+        pointers = np.empty((len(names), 2), np.int64, order="F")  # each column is contiguous
+        pointers[:, 0], pointers[:, 1] = self.index.starts[positions], self.index.ends[positions]
         pointers[positions < 0] = -1
         return pointers
 

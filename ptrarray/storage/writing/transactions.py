@@ -59,7 +59,7 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
     nbytes = batch.n_rows * store.layout.width
     target = store.target(Expected(batch.names, batch.hashes, batch.n_rows, overwrite))
     is_large = pays_a_thread(nbytes, len(batch.names))
-    if not is_large:
+    if not is_large and not batch.is_staged:
         _ = batch.crcs  # before the lock is taken
     if start is not None:
         store.plannable()
