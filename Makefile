@@ -99,6 +99,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks run --workload speech --repeat $(REPEAT) --out benchmarks/results
 	$(BIN)/python -m benchmarks run --workload tiny --repeat $(REPEAT) --out benchmarks/results
 	$(BIN)/python -m benchmarks run --workload names --repeat $(REPEAT) --out benchmarks/results
+	$(BIN)/python -m benchmarks bounds --folder benchmarks/results --out benchmarks/results
 	$(BIN)/python -m benchmarks limits --folder benchmarks/results --out benchmarks/results
 	$(BIN)/python -m benchmarks checksums --folder benchmarks/results --out benchmarks/results
 	$(BIN)/python -m benchmarks cold --folder benchmarks/results --repeat 3 --out benchmarks/results

@@ -176,14 +176,14 @@ WORKLOADS = {
     "tiny": Workload(
         tiny,
         2_000_000,
-        ("write", "fresh", "read", "size"),
-        engines=("floor", "ptrarray", "bigarray", "lmdb", "pyarrow"),
+        ("write", "read", "size"),
+        engines=("floor", "ptrarray", "ptrarray_pure", "bigarray", "lmdb", "pyarrow"),
     ),
     "names": Workload(
         names,
         10_000_000,
         ("fresh", "size"),
-        engines=("floor", "ptrarray", "bigarray", "lmdb"),
+        engines=("floor", "ptrarray", "ptrarray_pure", "bigarray", "lmdb"),
         fewer=(10, 1_000, 100_000, 1_000_000),
     ),
 }

@@ -11,8 +11,9 @@ whole with numpy::
 """
 
 import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from ptrarray import convert
 from ptrarray.creation import create
 from ptrarray.errors import (
     BadInputError,
@@ -26,15 +27,19 @@ from ptrarray.errors import (
     TaskError,
     UnknownNameError,
 )
-from ptrarray.fill import fill
-from ptrarray.nested import dump, load
-from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray, open
 from ptrarray.rows.pointers import Pointer
 from ptrarray.rows.ragged import Ragged
 from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.upkeep import checkpoint, compact, repair, verify
 from ptrarray.writer import PointerArrayWriter, append
+
+if TYPE_CHECKING:
+    from ptrarray import bigarray as bigarray
+    from ptrarray import convert
+    from ptrarray.filling import fill
+    from ptrarray.nested import dump, load
+    from ptrarray.packs import pack, unpack
 
 __version__ = "0.1.0"
 
@@ -71,3 +76,26 @@ __all__ = [
     "unpack",
     "verify",
 ]
+
+# Imported when they are first asked for: whoever opens a store waits for none of it.
+_LATER = {
+    "bigarray": "",
+    "convert": "",
+    "dump": "nested",
+    "fill": "filling",  # not as the function: whoever imports a module puts it in the package
+    "load": "nested",
+    "pack": "packs",
+    "unpack": "packs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_LATER[name] or name}")
+    value = globals()[name] = getattr(module, name) if _LATER[name] else module
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, Protocol, cast
 
-__all__ = ["Core", "Finder", "core", "reason", "variant"]
+__all__ = ["NAMES", "VIEWS", "Core", "Finder", "core", "reason", "variant"]
 
-Array = Any  # numpy's, which this module knows nothing of
+NAMES, VIEWS = 1, 2  # what `Finder.iterate` yields; both for pairs
+Array = Any  # of numpy, which this module knows nothing of
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
 
 
@@ -35,14 +36,16 @@ class Finder(Protocol):
     def at(self, position: int, /) -> Array | None:
         """Return the array at a position, a view."""
 
-    def find_many(self, names: Any, name_ends: Array | None, hashes: Array | None, /) -> Array:
+    def find_many(
+        self, names: Any, name_ends: Array | None, hashes: Array | None, /
+    ) -> Array | None:
         """Return the position of each name, or -1.
 
         Of a list of str or bytes, or, with their ends and hashes, of names that lie end to end.
         """
 
-    def iterate(self, what: int, other: Callable[[int], Any], /) -> Iterator[Any] | None:
-        """Yield names (1), views (2) or pairs of both (3) in order; `other(position)` where one is bad."""
+    def iterate(self, what: int, other: Callable[[int], Any], /) -> Iterator[Any]:
+        """Yield names, views or pairs of both in order; `other(position)` where one is bad."""
 
 
 class Core(Protocol):

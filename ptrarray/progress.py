@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
-from tqdm.auto import tqdm
-
 
 class Bar(Protocol):
     """What counts."""
@@ -25,4 +23,8 @@ def bar(*, progress: bool, **options: Any) -> AbstractContextManager[Bar]:
 
     Even a disabled one starts a thread, which a later fork would leave behind.
     """
-    return tqdm(**options) if progress else nullcontext(_Nothing())
+    if not progress:
+        return nullcontext(_Nothing())
+    from tqdm.auto import tqdm  # with asyncio and more, half of what importing the package took
+
+    return tqdm(**options)

@@ -356,6 +356,11 @@ class PointerArray(Mapping[str, Array]):
         """
         opened = self._opened
         if isinstance(key, str):
+            get = opened.get
+            if get is not None and self._mode != "r+":
+                array = get(key)
+                if array is not None:
+                    return array
             try:
                 raw = key.encode()
             except UnicodeEncodeError:
@@ -669,7 +674,9 @@ class PointerArray(Mapping[str, Array]):
         """
         return reductions.reduce(self._reducible(), ufunc, axis=axis, dtype=dtype)
 
-    def reduce_each(self, ufunc: np.ufunc, dtype: npt.DTypeLike | None = None) -> Array:
+    def reduce_each(
+        self, ufunc: np.ufunc, dtype: npt.DTypeLike | None = None, *, axis: int | None = 0
+    ) -> Array:
         """Reduce each array to one result, without a Python loop.
 
         Parameters
@@ -678,16 +685,21 @@ class PointerArray(Mapping[str, Array]):
             Of two arguments.
         dtype : dtype, optional
             As for ``ufunc.reduce``.
+        axis : {0, None}
+            0 reduces each array over its rows, to one row; None reduces all of
+            its elements, to one number. In a store of ``row_shape=()`` or None
+            both are the same.
 
         Returns
         -------
-        ndarray, shape (n_arrays, *row_shape)
+        ndarray, shape (n_arrays, *row_shape); (n_arrays,) with ``axis=None``
             In data order. An empty array gives the ufunc's identity.
 
         Raises
         ------
         BadInputError
-            If an array is empty and the ufunc has no identity; names it.
+            If an array is empty and the ufunc has no identity; names it. Also
+            for another axis.
 
         Notes
         -----
@@ -698,9 +710,17 @@ class PointerArray(Mapping[str, Array]):
         --------
         >>> store.reduce_each(np.add)
         array([6., 9., 6.], dtype=float32)
+
+        One number for each array, also of rows that are more than that:
+
+        >>> with ptrarray.create("pairs.ptr", dtype="i4", row_shape=(2,)) as writer:
+        ...     _ = writer.write({"a": [[1, 2], [3, 4]], "b": [[5, 6]]})
+        >>> pairs = ptrarray.open("pairs.ptr")
+        >>> pairs.reduce_each(np.maximum, axis=None), pairs.reduce_each(np.maximum).tolist()
+        (array([4, 6], dtype=int32), [[3, 4], [5, 6]])
         """
         try:
-            return reductions.reduce_each(self._reducible(), ufunc, dtype)
+            return reductions.reduce_each(self._reducible(), ufunc, dtype, axis=axis)
         except BadInputError as error:
             position = getattr(error, "position", None)
             if position is None:

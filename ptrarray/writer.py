@@ -540,8 +540,8 @@ class _Committed:
         store = self._store()
         return transactions.asked(store, lambda: len(store.snapshot()))
 
-    def names(self) -> Iterator[bytes]:
-        return open_any(self._store().directory).names()
+    def texts(self) -> Iterator[str]:
+        return open_any(self._store().directory).texts()
 
     def now(self) -> Snapshot:
         """Return what is committed now."""

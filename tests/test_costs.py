@@ -61,7 +61,7 @@ def writer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ptrarray.
 def test_what_is_counted() -> None:
     assert counted(lambda: np.sort([3, 1])) == (0, 0)
     assert counted(lambda: names.hash_all([b"a", b"b"])) == (1, 0)
-    assert counted(lambda: names.encode_with_ends(["a"])) == (2, 0)
+    assert counted(lambda: names.encode_all(["a"])) == (2, 0)
 
 
 def limits(plain: tuple[int, int], shards: tuple[int, int], writer: Any) -> Steps:
@@ -75,7 +75,7 @@ def check(steps: Steps, limit: Steps) -> None:
 
 
 def test_a_small_write(writer: ptrarray.PointerArrayWriter) -> None:
-    check(counted(lambda: writer.write({"d": SMALL})), limits((45, 25), (70, 50), writer))
+    check(counted(lambda: writer.write({"d": SMALL})), limits((38, 25), (67, 47), writer))
 
 
 def test_a_write_of_many_arrays_at_once(writer: ptrarray.PointerArrayWriter) -> None:
@@ -156,4 +156,5 @@ def test_reading_by_a_writer(writer: ptrarray.PointerArrayWriter) -> None:
 def test_reading(writer: ptrarray.PointerArrayWriter) -> None:
     ptrarray.checkpoint(writer.path)
     with ptrarray.open(writer.path) as store:
+        _ = store["a"]  # the first one finds out how the next ones are found
         check(counted(lambda: store["a"]), limits((3, 2), (10, 6), writer))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,12 @@ def test_dtypes_that_differ_in_names_alone_are_described_each() -> None:
         described = dtypes.fields_of(dtype)
         assert described == {"dtype": "|V2"} | names
         described["more"] = 1  # to whoever asked alone
+
+
+@pytest.mark.parametrize("code", sorted(np.typecodes["All"]))
+def test_dtypes_of_numpy_are_described_as_it_does(code: str) -> None:
+    """Those that need no look at fields and metadata."""
+    dtype = np.dtype(code)
+    for each in (dtype, dtype.newbyteorder(), np.dtype(dtype, metadata={"unit": "m"})):
+        with warnings.catch_warnings(action="ignore"):
+            assert dtypes.encode(each) == np.lib.format.dtype_to_descr(each)

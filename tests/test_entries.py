@@ -73,7 +73,7 @@ def test_a_table_as_records(rows: list[Entry], kind: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(journal, "RECORD_LIMIT_NAMES", limit)
             records = journal.encode_records(kind, table_of(rows), seed=3)
-        frames = list(journal.frames(b"".join(raw for _, raw in records), 0, 3, "here"))
+        frames = list(journal.frames(b"".join(bytes(raw) for _, raw in records), 0, 3, "here"))
         assert len(frames) == max(1, -(-len(rows) // limit))
         assert [frame.n_more for frame in frames] == list(reversed(range(len(frames))))
         assert [frame.hashes().tolist() for frame in frames] == [list(some) for some, _ in records]

@@ -17,7 +17,7 @@ import pytest
 from ptrarray import fill as fill_is_public
 from ptrarray.creation import create
 from ptrarray.errors import BadInputError, DuplicateNameError, TaskError
-from ptrarray.fill import fill
+from ptrarray.filling import fill
 from ptrarray.reader import open as open_store
 from ptrarray.upkeep import checkpoint
 from ptrarray.writer import PointerArrayWriter, append

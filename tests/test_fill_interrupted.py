@@ -15,7 +15,7 @@ from tests.support.workers import check_ramps
 
 _SCRIPT = """
 import sys
-from ptrarray.fill import fill
+from ptrarray.filling import fill
 from tests.support import workers
 if __name__ == "__main__":
     tasks = {f"n{n}": n for n in range(100)}

@@ -276,8 +276,8 @@ def encoded(kind: str, *, with_extras: bool = False) -> bytes:
     entries = entries._replace(hashes=np.array(hashes, np.uint32))
     if kind == "delete":
         ((_, record),) = journal.encode_records(journal.DELETE, entries, 0)
-        return record
-    return journal.encode_record(KINDS[kind], entries, 0, n_more=3)
+        return bytes(record)
+    return bytes(journal.encode_record(KINDS[kind], entries, 0, n_more=3))
 
 
 def test_bodies_of_records() -> None:

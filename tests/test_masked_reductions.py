@@ -98,6 +98,10 @@ def test_each(tmp_path: Path, dtype: str, row_shape: tuple[int, ...]) -> None:
             for result, array in zip(results, arrays.values(), strict=True):
                 if len(array):
                     assert agree(result, getattr(ma, name)(array, axis=0)), name
+        totals = store.reduce_each(np.add, axis=None)
+        assert totals.shape == (len(arrays),)
+        for result, array in zip(totals, arrays.values(), strict=True):
+            assert not len(array) or agree(result, array.sum())
         nothing = list(arrays).index("a1")
         assert not np.any(found["sum"][nothing])
         assert ma.getmaskarray(found["mean"][nothing]).all()

@@ -288,6 +288,7 @@ ASKED: dict[str, Any] = {
     "var of rows": lambda store: np.var(store, axis=0, ddof=1),
     "reduce": lambda store: store.reduce(np.hypot),
     "each": lambda store: store.reduce_each(np.add),
+    "each to a number": lambda store: store.reduce_each(np.add, axis=None),
     "each in order": lambda store: store.reduce_each(np.subtract),
     "mean_each": lambda store: store.mean_each(),
     "std_each": lambda store: store.std_each(),

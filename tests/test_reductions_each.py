@@ -34,8 +34,10 @@ IN_ORDER = [np.subtract, np.copysign, np.left_shift, np.fmod]
 
 @pytest.mark.parametrize("ufunc", [*COMBINABLE, *IN_ORDER])
 @FEWER
-@given(data=st.data(), shuffled=st.booleans())
-def test_reduce_each(ufunc: np.ufunc, data: st.DataObject, shuffled: bool) -> None:
+@given(data=st.data(), shuffled=st.booleans(), axis=st.sampled_from([0, None]))
+def test_reduce_each(
+    ufunc: np.ufunc, data: st.DataObject, shuffled: bool, axis: int | None
+) -> None:
     # In float16, numpy's loops round after each step or only at the end, depending on the shape.
     dtypes = [dtype for dtype in NUMBERS if dtype != "f2" or ufunc not in IN_ORDER]
     shortest = 0 if ufunc.identity is not None else 1
@@ -43,15 +45,18 @@ def test_reduce_each(ufunc: np.ufunc, data: st.DataObject, shuffled: bool) -> No
     if shuffled:
         order = np.random.default_rng(0).permutation(len(store.starts))
         store = store._replace(starts=store.starts[order], ends=store.ends[order])
-    found = outcome(lambda: reductions.reduce_each(store, ufunc))
-    one = outcome(
-        lambda: ufunc.reduce(np.ones((1, *store.rows.shape[1:]), store.rows.dtype), axis=0)
-    )
+    found = outcome(lambda: reductions.reduce_each(store, ufunc, axis=axis))
+    arrays = store.arrays if axis == 0 else [array.reshape(-1) for array in store.arrays]
+    if ufunc.identity is None and not all(map(len, arrays)):
+        assert found in (ValueError, TypeError)
+        return
+    row_shape = store.rows.shape[1:] if axis == 0 else ()
+    one = outcome(lambda: ufunc.reduce(np.ones((1, *row_shape), store.rows.dtype), axis=0))
     if isinstance(one, type):
         assert found is one
         return
-    expected = np.empty((len(store.starts), *store.rows.shape[1:]), one.dtype)
-    for i, array in enumerate(store.arrays):
+    expected = np.empty((len(store.starts), *row_shape), one.dtype)
+    for i, array in enumerate(arrays):
         if ufunc in IN_ORDER:  # what underflows must underflow here, too
             with np.errstate(all="ignore"):
                 expected[i] = ufunc.reduce(array, axis=0)
@@ -99,6 +104,21 @@ def test_reduce_each_names_the_first_empty_array() -> None:
     with pytest.raises(BadInputError, match=r"array 11 is empty, and np\.maximum has no") as caught:
         reductions.reduce_each(Living(np.zeros(30), starts, ends), np.maximum)
     assert caught.value.facts["position"] == 11
+
+
+def test_reduce_each_over_no_other_axis() -> None:
+    living = Living(np.zeros((4, 3)), np.array([0]), np.array([3]))
+    with pytest.raises(BadInputError, match=r"axis 1 is not .* expected 0 .* or None") as caught:
+        reductions.reduce_each(living, np.add, axis=1)
+    assert caught.value.facts["expected"] == (0, None)
+
+
+def test_arrays_of_rows_without_elements_are_empty() -> None:
+    living = Living(np.zeros((4, 0), "i4"), np.array([0, 1]), np.array([3, 4]))
+    assert_same(reductions.reduce_each(living, np.add, axis=None), np.zeros(2, "i8"))
+    with pytest.raises(BadInputError, match="array 0 is empty, and") as caught:
+        reductions.reduce_each(living, np.maximum, axis=None)
+    assert caught.value.facts["position"] == 0
 
 
 @pytest.mark.parametrize("ufunc", [np.sin, np.divmod, np.modf])
@@ -158,10 +178,12 @@ def laid(*arrays: np.ndarray, gap: int = 0) -> Living:
 
 
 @pytest.mark.parametrize("ufunc", [np.add, np.subtract, np.multiply, np.hypot, np.logaddexp])
-@pytest.mark.parametrize("row_shape", [(), (2,), (5, 13), (300,)])
+@pytest.mark.parametrize(
+    ("row_shape", "axis"), [((), 0), ((2,), 0), ((5, 13), 0), ((300,), 0), ((5, 13), None)]
+)
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8"])
 def test_the_result_of_an_array_is_about_that_array_alone(
-    dtype: str, row_shape: tuple[int, ...], ufunc: np.ufunc
+    dtype: str, row_shape: tuple[int, ...], axis: int | None, ufunc: np.ufunc
 ) -> None:
     if dtype == "c8" and ufunc in (np.hypot, np.logaddexp):
         return
@@ -171,7 +193,8 @@ def test_the_result_of_an_array_is_about_that_array_alone(
 
     def all_of(store: Living) -> list[bytes]:
         with np.errstate(all="ignore"):
-            return [result.tobytes() for result in reductions.reduce_each(store, ufunc)]
+            results = reductions.reduce_each(store, ufunc, axis=axis)
+            return [result.tobytes() for result in results]
 
     alone = [all_of(laid(array))[0] for array in arrays]
     assert all_of(laid(*arrays)) == alone
@@ -198,6 +221,9 @@ def test_long_sums_are_as_good_as_numpys_pairwise_ones(
         reductions.reduce_each(laid(rows, rows[:3]), np.add)[0],
         reductions.reduce(laid(rows), np.add),
     ]
+    of_all = reductions.reduce_each(laid(rows, rows[:3]), np.add, axis=None)[0]
+    width = rows.size // n
+    assert abs(abs(np.asarray(of_all, "G")) - exact * width) <= limit * width
     for result in results:
         assert result.dtype == dtype
         assert (abs(abs(np.asarray(result, "G")) - exact) <= limit).all()

@@ -161,6 +161,7 @@ READS: dict[str, Callable[[PointerArray], Any]] = {
     "reduce": rounded(lambda store: store.reduce(np.add)),
     "reduce to one": lambda store: store.reduce(np.maximum, axis=None),
     "reduce_each": lambda store: store.reduce_each(np.add),
+    "reduce_each to a number": lambda store: store.reduce_each(np.maximum, axis=None),
     "mean_each": rounded(lambda store: store.mean_each()),
     "std_each": rounded(lambda store: store.std_each()),
     "no identity": lambda store: store.reduce_each(np.minimum),

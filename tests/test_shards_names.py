@@ -9,7 +9,9 @@ import pytest
 
 import ptrarray
 from ptrarray import BadInputError, DuplicateNameError, PointerArrayWriter, UnknownNameError
+from tests.support import forging
 from tests.support.checks import check_same, check_store, check_writer
+from tests.support.damage import INDEX
 from tests.support.shards import Arrays, fill_one_by_one, first_of, ramps, sharded, shards_of
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
@@ -119,6 +121,25 @@ def test_deleting_in_any_shard(path: Path, writer: PointerArrayWriter, arrays: A
     assert len(other) == len(writer) == len(ptrarray.open(path)) == 0
     other.write({"n1": [1]})
     check_store(ptrarray.open(path), {"n1": np.array([1], "i4")})
+
+
+@pytest.mark.parametrize("n_names", [1, 300])
+def test_a_pointer_into_the_next_shard_is_refused(tmp_path: Path, n_names: int) -> None:
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path, dtype="i4", shard_size="1kB") as writer:
+        for first in range(0, 300, 50):
+            writer.write({f"n{n}": [n] for n in range(first, first + 50)})
+    ptrarray.checkpoint(path)
+    index = path / "shard-00000.ptr" / INDEX
+    header, columns = forging.unpack_index(index.read_bytes())
+    last = len(columns["end"]) // 8 - 1
+    columns["end"] = columns["end"][:-8] + (last + 20).to_bytes(8, "little")
+    index.write_bytes(forging.lay_out(header, columns))
+    store = ptrarray.open(path)
+    assert len(store.shards) > 1
+    names = [f"n{n}" for n in [*range(300)][-n_names:]]
+    with pytest.raises(ptrarray.CorruptStoreError, match=f"rows {last} to {last + 20} of"):
+        store.take([*names, f"n{last}"])
 
 
 def test_many_names_of_which_one_is_deleted(path: Path, writer: PointerArrayWriter) -> None:

@@ -16,6 +16,7 @@ from benchmarks.workloads import Array, Int64s, Layout, Source, concatenated, na
 CLASSES = {
     "floor": "Floor",
     "ptrarray": "PtrArray",
+    "ptrarray_pure": "Pure",
     "bigarray": "BigArray",
     "lmdb": "Lmdb",
     "mmap_ninja": "MmapNinja",
@@ -48,6 +49,7 @@ class Engine(ABC, Generic[Handle, Store]):
     name: str  # in tables; for a class, the name that `load` knows
     package = ""  # the distribution whose version is shown, if it is not numpy
     library_path: Path | None = None  # a folder to import the library from before all others
+    environment: ClassVar[Mapping[str, str]] = {}  # variables of the processes that import it
     is_parallel = False  # several processes may `write` to one handle after a fork
     caps: ClassVar[Mapping[str, int]] = {}  # most arrays, by `Measure.kind` or "all"
     n_lookups = N_LOOKUPS  # fewer where 100,000 would take minutes
@@ -118,6 +120,10 @@ class Engine(ABC, Generic[Handle, Store]):
     def walk(self, store: Store) -> Iterator[Array]:
         """Iterate over all arrays."""
 
+    def items(self, store: Store) -> Iterable[tuple[str, Array]]:
+        """Iterate over all names and arrays."""
+        raise NotImplementedError
+
     def take(self, store: Store, keys: list[Any]) -> tuple[Array, Int64s]:
         """Return values and offsets of a batch of names; of positions without `get`."""
         return concatenated(self.find(store, keys))
@@ -138,14 +144,26 @@ class Engine(ABC, Generic[Handle, Store]):
         """Return the sum of each array."""
         raise NotImplementedError
 
+    def totals(self, store: Store) -> Array:
+        """Return the sum of each array as one number, whatever its rows are."""
+        raise NotImplementedError
+
     # Upkeep ------------------------------------------------------------------
 
     def append(self, path: Path, part: Source) -> None:
         """Add arrays to a store."""
         raise NotImplementedError
 
-    def delete(self, path: Path, names: list[str]) -> None:
-        """Remove arrays."""
+    def change(self, path: Path) -> Handle:
+        """Open a store that is there to change it; not timed."""
+        raise NotImplementedError
+
+    def delete(self, handle: Handle, names: list[str]) -> None:
+        """Remove arrays, all in one step."""
+        raise NotImplementedError
+
+    def delete_each(self, handle: Handle, names: list[str]) -> None:
+        """Remove arrays one by one, each gone for others before the next."""
         raise NotImplementedError
 
     def compact(self, path: Path) -> None:

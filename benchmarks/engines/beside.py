@@ -1,10 +1,11 @@
-"""Another checkout of ptrarray, measured in the same process as this one."""
+"""Another checkout of ptrarray, measured in the same process as this one; and its modules anew."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -24,22 +25,25 @@ class Beside(PtrArray):
         self.library_path = folder
         # Alone in a folder, as the checkout has a package `benchmarks`, too.
         (folder / "ptrarray").symlink_to(package)
-        with _imported_from(folder):
+        with imported_anew(folder):
             super().__init__()
 
 
 @contextmanager
-def _imported_from(folder: Path) -> Iterator[None]:
-    """Have `import ptrarray` find what is in a folder; afterwards, what it found before.
+def imported_anew(folder: Path | None = None) -> Iterator[None]:
+    """Have `import ptrarray` read its modules anew, those in a folder; afterwards, as before.
 
-    The package imports at the top of its modules only, so its functions never ask again.
+    What the package imports when it is first used is imported here, so it never asks again.
     """
-    ours = _take_out()
-    sys.path.insert(0, str(folder))
+    ours, path = _take_out(), list(sys.path)
+    sys.path[:0] = [str(folder)] if folder else []
     try:
+        library = import_module("ptrarray")
+        for name in library.__all__:
+            getattr(library, name)
         yield
     finally:
-        sys.path.remove(str(folder))
+        sys.path[:] = path
         _take_out()
         sys.modules.update(ours)
 

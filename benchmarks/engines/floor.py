@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -57,6 +57,13 @@ def _pwritev(fd: int, arrays: list[Array], at: int) -> int:
     return written
 
 
+def _write(fd: int, part: Source, at: int) -> None:
+    for batch in part.batches:
+        arrays = list(batch.values())
+        for first in range(0, len(arrays), IOV_MAX):
+            at += _pwritev(fd, arrays[first : first + IOV_MAX], at)
+
+
 def _compute(path: Path, function: Any, numbered: list[tuple[int, Any]]) -> set[int]:
     """Compute and write some arrays; return how many rows they have."""
     fd = os.open(path / "data.bin", os.O_RDWR)
@@ -78,7 +85,8 @@ class Floor(Engine[int, Opened]):
 
     name = "floor"
     is_parallel = True
-    caps: ClassVar = {"readers": 1_000_000}  # four dicts of ten million names are 10 GB
+    # Four dicts of ten million names are 10 GB, and one is written anew with each append.
+    caps: ClassVar = {"readers": 1_000_000, "upkeep": 1_000_000}
     notes: ClassVar = {
         "write": "the floor writes no names",
         "open": "the floor loads its pickled dict",
@@ -90,6 +98,9 @@ class Floor(Engine[int, Opened]):
         "sum_in_threads": "the floor is `numpy.sum` of a part in a thread for each core",
         "fill": "the floor knows beforehand where each array goes, and writes it there",
         "sums_each": "the floor is `numpy.add.reduceat` alone",
+        "totals": "the floor is `numpy.add.reduceat` over the flat array",
+        "append": "the floor loads its pickled dict",
+        "append_alone": "the floor is `pwritev` at the end of the file",
         "verify": "the floor is `zlib.crc32` of the data file",
     }
 
@@ -101,10 +112,18 @@ class Floor(Engine[int, Opened]):
         self.complete(path, source)
 
     def complete(self, path: Path, source: Source) -> None:
-        """Pickle the dict of pointers."""
-        bounds = list(pairwise(source.offsets.tolist()))
+        """Pickle the dict of pointers, with those to the arrays at the end of the file."""
+        known = pickle.loads(_pointers(path).read_bytes()) if _pointers(path).exists() else {}
+        n_rows = (path / "data.bin").stat().st_size // source.layout.row_nbytes
+        bounds = pairwise((source.offsets + (n_rows - len(source.values))).tolist())
         with _pointers(path).open("wb") as file:
-            pickle.dump(dict(zip(source.names, bounds, strict=True)), file, protocol=5)
+            pickle.dump(known | dict(zip(source.names, bounds, strict=True)), file, protocol=5)
+
+    def append(self, path: Path, part: Source) -> None:
+        """Write arrays at the end of the file."""
+        fd = os.open(path / "data.bin", os.O_RDWR)
+        _write(fd, part, os.fstat(fd).st_size)
+        os.close(fd)
 
     def create(self, path: Path, source: Source | None = None) -> int:
         """Make the data file."""
@@ -113,11 +132,7 @@ class Floor(Engine[int, Opened]):
 
     def write(self, fd: int, part: Source) -> None:
         """Write arrays from where they are, as many a call as the system takes."""
-        at = part.first_row * part.layout.row_nbytes
-        for batch in part.batches:
-            arrays = list(batch.values())
-            for first in range(0, len(arrays), IOV_MAX):
-                at += _pwritev(fd, arrays[first : first + IOV_MAX], at)
+        _write(fd, part, part.first_row * part.layout.row_nbytes)
 
     def write_each(self, fd: int, part: Source) -> None:
         """Write one array a call."""
@@ -179,6 +194,11 @@ class Floor(Engine[int, Opened]):
         rows = store.rows
         return (rows[start:end] for start, end in zip(store.starts, store.ends, strict=True))
 
+    def items(self, store: Opened) -> Iterable[tuple[str, Array]]:
+        """Slice the mapping for each name of the dict."""
+        rows = store.rows
+        return ((name, rows[start:end]) for name, (start, end) in store.pointers.items())
+
     def slices(self, store: Opened, starts: list[int], n_rows: int) -> list[Array]:
         """Slice the mapping."""
         rows = store.rows
@@ -197,6 +217,11 @@ class Floor(Engine[int, Opened]):
     def each(self, store: Opened) -> Array:
         """Let numpy reduce the runs; they are end to end and none is empty."""
         return np.add.reduceat(store.rows, store.offsets)
+
+    def totals(self, store: Opened) -> Array:
+        """Let numpy reduce the runs of the flat array."""
+        flat = store.rows.reshape(-1)
+        return np.add.reduceat(flat, store.offsets * (flat.size // len(store.rows)))
 
     def verify(self, path: Path) -> None:
         """Read every byte once."""

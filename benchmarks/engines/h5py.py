@@ -56,8 +56,16 @@ class H5py(Engine[h5py.File, h5py.File]):
         with h5py.File(path, "a", libver="latest") as file:
             self.write(file, part)
 
-    def delete(self, path: Path, names: list[str]) -> None:
-        """Unlink datasets."""
-        with h5py.File(path, "a", libver="latest") as file:
-            for name in names:
-                del file[name]
+    def change(self, path: Path) -> h5py.File:
+        """Open for writing."""
+        return h5py.File(path, "a", libver="latest")
+
+    def delete(self, file: h5py.File, names: list[str]) -> None:
+        """Unlink datasets, which others see when the file is written."""
+        for name in names:
+            del file[name]
+        file.flush()
+
+    def close(self, file: h5py.File) -> None:
+        """Close the file; closing twice does nothing."""
+        file.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -95,15 +95,35 @@ class Lmdb(Engine[Path, Opened]):
         """Iterate in the order of the keys."""
         return map(store.view, store.transaction.cursor().iternext(keys=False, values=True))
 
+    def items(self, store: Opened) -> Iterable[tuple[str, Array]]:
+        """Iterate in the order of the keys, which are bytes."""
+        view, found = store.view, store.transaction.cursor().iternext()
+        return ((str(key, "utf-8"), view(raw)) for key, raw in found)
+
     def take(self, store: Opened, names: list[str]) -> tuple[Array, Int64s]:
         """Look up all in one call, and concatenate."""
         found = store.transaction.cursor().getmulti([name.encode() for name in names])
         arrays = [store.view(raw) for _, raw in found]
         return concatenated(arrays)
 
+    def totals(self, store: Opened) -> Array:
+        """Sum one array after the other."""
+        return np.array([array.sum() for array in self.walk(store)])
+
     def append(self, path: Path, part: Source) -> None:
         """Write to a database that is there."""
         self.write(path, part)
+
+    def change(self, path: Path) -> Path:
+        """Leave it to each method to open the database."""
+        return path
+
+    def delete_each(self, path: Path, names: list[str]) -> None:
+        """Delete one name a transaction."""
+        with _environment(path) as environment:
+            for name in names:
+                with environment.begin(write=True) as transaction:
+                    transaction.delete(name.encode())
 
     def delete(self, path: Path, names: list[str]) -> None:
         """Delete in one transaction."""

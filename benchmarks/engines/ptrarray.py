@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,16 +23,30 @@ class PtrArray(Engine["PointerArrayWriter", "PointerArray"]):
     """A store of the `ptrarray` that is imported when the engine is made."""
 
     name = "ptrarray"
+    package = "ptrarray"
     is_parallel = True
 
     def __init__(self) -> None:
         self.library: Any = import_module("ptrarray")
-        self._makers = {module.crc32.__module__ for module in modules_with("crc32")}
+        self.summing = modules_with("crc32")
+        self._makers = {module.crc32.__module__ for module in self.summing}
+        native = sys.modules.get("ptrarray.native")
+        self._has_core = getattr(native, "core", None) is not None
+
+    def can(self, *methods: Method) -> bool:
+        """Tell whether the class defines all of these, and the library is new enough for them."""
+        reduces = signature(self.library.PointerArray.reduce_each).parameters
+        known: dict[Method, bool] = {
+            Engine.totals: "axis" in reduces,
+            Engine.delete: hasattr(self.library.PointerArrayWriter, "delete"),
+        }
+        return super().can(*methods) and all(known.get(each, True) for each in methods)
 
     def note(self, figure: str) -> str:
-        """Return what computes checksums."""
+        """Return what computes checksums, and whether the core in C takes part."""
         made = f"{self.name}'s checksums are computed by {' and '.join(sorted(self._makers))}"
-        return made if figure == "write" else ""
+        core = "with the core in C" if self._has_core else "without the core in C"
+        return f"{made}, {core}" if figure == "write" else ""
 
     @property
     def version(self) -> str:
@@ -99,6 +114,10 @@ class PtrArray(Engine["PointerArrayWriter", "PointerArray"]):
         """Walk the file."""
         return store.walk()
 
+    def items(self, store: PointerArray) -> Iterable[tuple[str, Array]]:
+        """Iterate as over a dict."""
+        return store.items()
+
     def slices(self, store: PointerArray, starts: list[int], n_rows: int) -> list[Array]:
         """Slice the flat array."""
         return [store[start : start + n_rows] for start in starts]
@@ -116,16 +135,29 @@ class PtrArray(Engine["PointerArrayWriter", "PointerArray"]):
         """Sum each array."""
         return store.reduce_each(np.add)
 
+    def totals(self, store: PointerArray) -> Array:
+        """Sum each array, over all of its axes."""
+        sums: Array = self.library.PointerArray.reduce_each(store, np.add, axis=None)
+        return sums
+
     def append(self, path: Path, part: Source) -> None:
         """Write to a store that is there."""
         with self.library.append(path) as writer:
             self.write(writer, part)
 
-    def delete(self, path: Path, names: list[str]) -> None:
-        """Delete one name at a time."""
-        with self.library.append(path) as writer:
-            for name in names:
-                del writer[name]
+    def change(self, path: Path) -> PointerArrayWriter:
+        """Open for writing."""
+        writer: PointerArrayWriter = self.library.append(path)
+        return writer
+
+    def delete(self, writer: Any, names: list[str]) -> None:
+        """Delete all in one commit."""
+        writer.delete(names)
+
+    def delete_each(self, writer: PointerArrayWriter, names: list[str]) -> None:
+        """Delete as from a dict."""
+        for name in names:
+            del writer[name]
 
     def compact(self, path: Path) -> None:
         """Rewrite without holes."""

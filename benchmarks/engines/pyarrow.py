@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,8 +19,9 @@ pa.array([0]).to_numpy()  # imports pandas where it is installed; no import is t
 
 
 class Opened(NamedTuple):
-    """The column of lists, and the shape of a row."""
+    """The columns of names and of lists, and the shape of a row."""
 
+    names: pa.ChunkedArray
     column: pa.ChunkedArray
     row_shape: tuple[int, ...]
 
@@ -73,7 +74,7 @@ class PyArrow(Engine[Any, Opened]):
     def open(self, path: Path, layout: Layout) -> Opened:
         """Map the file."""
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        return Opened(table["array"], layout.row_shape)
+        return Opened(table["name"], table["array"], layout.row_shape)
 
     def at(self, store: Opened, positions: list[int]) -> list[Array]:
         """Look up by position."""
@@ -83,6 +84,10 @@ class PyArrow(Engine[Any, Opened]):
     def walk(self, store: Opened) -> Iterator[Array]:
         """Iterate over the column."""
         return (store.view(scalar.values) for scalar in store.column)
+
+    def items(self, store: Opened) -> Iterable[tuple[str, Array]]:
+        """Iterate over both columns."""
+        return zip(store.names.to_pylist(), self.walk(store), strict=True)
 
     def take(self, store: Opened, positions: list[int]) -> tuple[Array, Int64s]:
         """Take from the column."""

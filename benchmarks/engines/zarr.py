@@ -47,8 +47,11 @@ class Zarr(Engine[Any, Any]):
         """Write more arrays."""
         self.write(zarr.open_group(path, mode="r+"), part)
 
-    def delete(self, path: Path, names: list[str]) -> None:
+    def change(self, path: Path) -> Any:
+        """Open the group for writing."""
+        return zarr.open_group(path, mode="r+")
+
+    def delete_each(self, group: Any, names: list[str]) -> None:
         """Delete arrays."""
-        group = zarr.open_group(path, mode="r+")
         for name in names:
             del group[name]

@@ -40,6 +40,31 @@ class Measure:
         return engine.can(*self.needs) and (engine.is_parallel or not self.is_parallel)
 
 
+class Cost(NamedTuple):
+    """What something took, an array: by the clock, of the processor, and with closing added."""
+
+    wall: float
+    cpu: float
+    closed: float
+
+
 def one(figure: Figure, needs: tuple[Method, ...], run: Any, **options: Any) -> Measure:
     """Return a measure of one figure."""
     return Measure((figure,), needs, lambda *both: (run(*both),), **options)
+
+
+def several(
+    figure: Figure,
+    needs: tuple[Method, ...],
+    run: Callable[[AnyEngine, Case], Cost],
+    more: dict[str, str],
+    **options: Any,
+) -> Measure:
+    """Return a measure of a figure by the clock, and others, titles by field of the cost."""
+    figures = [Figure(f"{figure.key}_{field}", more[field], figure.unit) for field in more]
+
+    def costs(engine: AnyEngine, case: Case) -> tuple[float, ...]:
+        cost = run(engine, case)
+        return cost.wall, *(getattr(cost, field) for field in more)
+
+    return Measure((figure, *figures), needs, costs, **options)

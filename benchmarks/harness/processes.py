@@ -62,6 +62,13 @@ def _work(work: Callable[[Source], None], part: Source, barrier: Any, answer: Co
         raise
 
 
+def environment(engine: AnyEngine | None) -> dict[str, str]:
+    """Return the variables of a process that imports the library of an engine."""
+    paths = [engine and engine.library_path, ROOT, os.environ.get("PYTHONPATH")]
+    python_path = os.pathsep.join(str(path) for path in paths if path)
+    return {**os.environ, "PYTHONPATH": python_path, **(engine.environment if engine else {})}
+
+
 class Fresh:
     """A process that runs a generator function, from one answer to the next.
 
@@ -71,15 +78,13 @@ class Fresh:
     def __init__(
         self, engine: AnyEngine | None, function: Callable[..., Steps], *arguments: Any
     ) -> None:
-        paths = [engine and engine.library_path, ROOT, os.environ.get("PYTHONPATH")]
-        python_path = os.pathsep.join(str(path) for path in paths if path)
         given = [*([type(engine).name] if engine else []), *arguments]
         # With -P, what is in the folder it runs in does not come before `library_path`.
         self._command = [sys.executable, "-P", "-m", "benchmarks.harness.fresh"]
         self._command += [function.__module__, function.__name__, json.dumps(given, default=str)]
         self._process = subprocess.Popen(
             self._command,
-            env=os.environ | {"PYTHONPATH": python_path},
+            env=environment(engine),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -12,8 +14,8 @@ import numpy as np
 
 from benchmarks.engines import N_LOOKUPS, AnyEngine, Engine, load
 from benchmarks.harness.case import Case, expect
-from benchmarks.harness.measure import Figure, Measure
-from benchmarks.harness.processes import Fresh, Steps, in_fresh
+from benchmarks.harness.measure import Figure, Measure, one
+from benchmarks.harness.processes import Fresh, Steps, environment, in_fresh
 from benchmarks.harness.system import (
     anonymous_kib,
     drop_cache,
@@ -80,6 +82,15 @@ def reading_cold(name: str, path: str, workload: str, n_arrays: int) -> Steps:
     }
 
 
+# In a process without the harness, which imports much of what a library may import.
+IMPORTING = """
+import sys, numpy
+from time import process_time
+start = process_time()
+__import__(sys.argv[1])
+print(process_time() - start)
+"""
+
 # In this process -----------------------------------------------------------------------------------
 
 
@@ -118,6 +129,18 @@ def _check_lookups(
         source = case.stored(engine, kind)
         arrays = [source[number] for number in lookups(len(source), engine.n_lookups)]
         expect(answer["checksum"] == checksum(arrays), f"what {engine.name} finds")
+
+
+def importing(engine: AnyEngine, case: Case) -> float | None:
+    """Import the library, whose bytecode is there."""
+    if not engine.package:
+        return None
+    command = [sys.executable, "-P", "-c", IMPORTING, engine.package]
+    variables = environment(engine) | {"PYTHONDONTWRITEBYTECODE": ""}
+    n_runs = 2 if case.once(engine, "import") else 1  # the first one may have to compile it
+    for _ in range(n_runs):
+        done = subprocess.run(command, env=variables, capture_output=True, check=True)
+    return float(done.stdout) * 1e3
 
 
 def cold(engine: AnyEngine, case: Case) -> tuple[float | None, ...]:
@@ -163,4 +186,7 @@ COLD = Measure(
     cold,
     is_fresh=True,
 )
-MEASURES = [READER, READERS]
+IMPORT = one(
+    Figure("import", "import, processor time beyond numpy's", "ms"), (), importing, is_fresh=True
+)
+MEASURES = [READER, READERS, IMPORT]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,27 @@ from benchmarks.workloads import GROUP, N_TAKE, Array, Source, grouped, lookups
 N_SLICES = 100_000
 SLICE_ROWS = 256
 N_BATCHES = 50
+N_CHECKED = 10_000  # names whose arrays are compared
 
 
 def iterate(engine: AnyEngine, case: Case) -> float:
     """Ask for all arrays, one after the other, and look at none."""
     source, store = _walked(engine, case)
     return timed(lambda: deque(engine.walk(store), maxlen=0))[0] / len(source) * 1e6
+
+
+def items(engine: AnyEngine, case: Case) -> float:
+    """Ask for all names and arrays, and look at none."""
+    source, store = case.stored(engine), case.reader(engine)
+    if case.once(engine, "items"):
+        for name, array in islice(engine.items(store), N_CHECKED):
+            number = int(name.rpartition("-")[2])
+            expect(np.array_equal(array, source[number]), f"{name} of {engine.name}")
+        n_names = sum(1 for _ in engine.items(store))
+        expect(n_names == len(source), f"the number of names of {engine.name}")
+    settle()
+    seconds, _ = timed(lambda: deque(engine.items(store), maxlen=0))
+    return seconds / len(source) * 1e6
 
 
 def read_all(engine: AnyEngine, case: Case) -> float:
@@ -116,12 +132,25 @@ def each(engine: AnyEngine, case: Case) -> float:
     return _ms_per_gb(seconds, source.values)
 
 
+def totals(engine: AnyEngine, case: Case) -> float:
+    """Sum each array to one number."""
+    source, store = case.stored(engine), case.reader(engine)
+    settle()
+    seconds, result = timed(engine.totals, store)
+    if case.once(engine, "totals"):
+        wanted = np.add.reduceat(source.values, source.offsets[:-1])
+        wanted = wanted.reshape(len(source), -1).sum(axis=1)
+        expect(np.allclose(result, wanted, rtol=1e-3), f"sums of {engine.name}")
+    return _ms_per_gb(seconds, source.values)
+
+
 def _ms_per_gb(seconds: float, values: Array) -> float:
     return seconds * 1e3 / (values.nbytes / 1e9)
 
 
 MEASURES = [
     one(Figure("iterate", "iterate over all arrays", "µs/array"), (), iterate),
+    one(Figure("items", "iterate over all names and arrays", "µs/array"), (Engine.items,), items),
     one(Figure("read_all", "iterate, copying every byte", "µs/array"), (), read_all),
     one(Figure("slices", f"flat slice of {SLICE_ROWS} rows", "µs"), (Engine.slices,), slices),
     one(Figure("take", f"batch of {N_TAKE} random names", "µs"), (), take),
@@ -134,4 +163,5 @@ MEASURES = [
     one(Figure("mean", "mean of everything", "ms/GB"), (Engine.whole,), partial(whole, np.mean)),
     one(Figure("max", "maximum of everything", "ms/GB"), (Engine.whole,), partial(whole, np.max)),
     one(Figure("sums_each", "sum of each array", "ms/GB"), (Engine.each,), each),
+    one(Figure("totals", "sum of each array as one number", "ms/GB"), (Engine.totals,), totals),
 ]

@@ -11,6 +11,7 @@ from typing import Any, Self
 from benchmarks.measures import FIGURES
 
 OURS = "ptrarray"
+PURE = "ptrarray_pure"  # the same without its core in C
 
 Entry = dict[str, Any]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+DASH = "\N{EN DASH}"  # an engine has no way to do this
+
 
 def number(value: float) -> str:
     """Return three digits of a number."""

@@ -6,7 +6,7 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks.measures import FIGURES
-from benchmarks.report.results import OURS, Entry, Result, ratio
+from benchmarks.report.results import OURS, PURE, Entry, Result, ratio
 from benchmarks.report.tables import grid, number
 from benchmarks.workloads import WORKLOADS
 
@@ -115,7 +115,8 @@ def _reached(target: Target, result: Result, ours: Entry) -> float | None:
     if not target.engine:
         return float(median(ours["rounds"]))
     if target.engine == ALL_PEERS:
-        others = [name for name in result.engines if name not in (OURS, "floor", result.beside)]
+        not_peers = (OURS, PURE, "floor", result.beside)
+        others = [name for name in result.engines if name not in not_peers]
     else:
         others = [target.engine]
     figure = target.of or target.figure

@@ -17,7 +17,6 @@ from typing import Any
 from griffe import Docstring, Extension, Kind, Object, Parameter, ParameterKind
 
 PUBLIC = ("ptrarray", "ptrarray.convert", "ptrarray.bigarray")
-PATHS = {"ptrarray.fill": "ptrarray.fill.fill"}  # whose module has the same path
 VARIADIC = (ParameterKind.var_positional, ParameterKind.var_keyword)
 NAME = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)`(?!`)")
 
@@ -136,13 +135,9 @@ def _is_public(obj: Object) -> bool:
     if obj.parent is not None and obj.parent.kind is Kind.CLASS:
         return _is_public(obj.parent)
     modules = [obj.package.modules_collection[module] for module in PUBLIC]
-    return (
-        any(
-            obj.name in (module.exports or ())
-            and module.members[obj.name].canonical_path == obj.path
-            for module in modules
-        )
-        or obj.path in PATHS.values()
+    return any(
+        obj.name in (module.exports or ()) and module.members[obj.name].canonical_path == obj.path
+        for module in modules
     )
 
 
@@ -154,6 +149,5 @@ def _public(obj: Object, name: str) -> str | None:
     head, _, rest = name.removeprefix("ptrarray.").partition(".")
     for module in PUBLIC:
         if head in (obj.package.modules_collection[module].exports or ()):
-            path = f"{module}.{head}"
-            return ".".join(filter(None, [PATHS.get(path, path), rest]))
+            return ".".join(filter(None, [f"{module}.{head}", rest]))
     return None

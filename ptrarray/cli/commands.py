@@ -18,7 +18,6 @@ import numpy as np
 
 from ptrarray import native
 from ptrarray.cli import convert, watch
-from ptrarray.cli.demo import run_demo
 from ptrarray.cli.parser import Parser
 from ptrarray.cli.printing import (
     as_list,
@@ -31,7 +30,6 @@ from ptrarray.cli.printing import (
     readable,
     to_json,
 )
-from ptrarray.convert.export import save_npy
 from ptrarray.errors import BadInputError, CorruptStoreError, StoreError
 from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray
@@ -141,6 +139,8 @@ def _at_least_one(text: str) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    from ptrarray.cli.demo import run_demo  # no other command waits for it
+
     if options.json:
         print_json(run_demo(options.processes, options.out, say=lambda line: None))
     else:
@@ -219,6 +219,8 @@ def _get(options: argparse.Namespace) -> int:
 
 def _save(array: Any, out: Path) -> dict[str, str]:
     """Save an array as .npy file, which cannot hold a mask: that gets a file of its own."""
+    from ptrarray.convert.export import save_npy  # no other command waits for it
+
     saved = {}
     if isinstance(array, np.ma.MaskedArray):
         if out.exists() and not out.is_file():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ptrarray import convert
 from ptrarray.cli.printing import complain, in_options, print_json, printable
 from ptrarray.errors import BadInputError
+
+if TYPE_CHECKING:
+    from ptrarray.convert import Report
 
 _IMPORTS = {
     "pickles": "pickles of arrays, pandas Series, DataFrames, and dicts of those",
@@ -21,12 +23,7 @@ _IMPORTS = {
     "h5": "the data sets of HDF5 files",
 }
 _OF_PICKLES = ("pickles", "joblib", "mmappickle", "tar")
-_EXPORTS = {
-    "npz": convert.to_npz,
-    "npy": convert.to_npy,
-    "pickles": convert.to_pickles,
-    "h5": convert.to_h5,
-}
+_EXPORTS = ("npz", "npy", "pickles", "h5")
 _SHOWN_FAILURES = 20
 
 
@@ -84,6 +81,12 @@ def _row_shape(text: str) -> tuple[int, ...] | None:
         ) from None
 
 
+def _function(name: str) -> Any:
+    from ptrarray import convert  # no other command waits for it
+
+    return getattr(convert, name)
+
+
 def _import(options: argparse.Namespace) -> int:
     given: dict[str, Any] = {
         "name": options.name,
@@ -100,13 +103,13 @@ def _import(options: argparse.Namespace) -> int:
         given |= {"trust": options.trust_pickle, "keep_index": not options.drop_index}
     if options.kind == "pickles":
         given |= {"verify": options.verify, "remove_source": options.remove_source}
-    function = getattr(convert, f"from_{options.kind}")
+    function = _function(f"from_{options.kind}")
     return _tell(function(options.sources, options.store, **given), options.store, options)
 
 
 def _import_bigarray(options: argparse.Namespace) -> int:
     progress = sys.stderr.isatty() and not options.json
-    report = convert.from_bigarray(options.old, options.store, progress=progress)
+    report = _function("from_bigarray")(options.old, options.store, progress=progress)
     return _tell(report, options.store, options)
 
 
@@ -116,11 +119,11 @@ def _export(options: argparse.Namespace) -> int:
         if options.to != "h5":
             raise BadInputError(f"--flat is for h5, not for {options.to}")
         given["flat"] = True
-    report = _EXPORTS[options.to](options.store, options.out, **given)
+    report = _function(f"to_{options.to}")(options.store, options.out, **given)
     return _tell(report, options.out, options)
 
 
-def _tell(report: convert.Report, target: Path, options: argparse.Namespace) -> int:
+def _tell(report: Report, target: Path, options: argparse.Namespace) -> int:
     if options.json:
         facts = {key: getattr(report, key) for key in ("converted", "skipped", "removed", "notes")}
         failures = [

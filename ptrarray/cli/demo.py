@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ptrarray.creation import create
 from ptrarray.errors import StoreError
-from ptrarray.fill import fill
+from ptrarray.filling import fill
 from ptrarray.jobs.worker import become_worker
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open as open_store

@@ -92,6 +92,8 @@ def row_limit(dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> int:
 
 def encode(dtype: np.dtype[Any]) -> Descr:
     """Return the descr of a dtype, with lists for tuples, as msgpack keeps them."""
+    if dtype.isbuiltin == 1:  # one of numpy's own, with neither fields nor metadata
+        return dtype.str
     try:
         with warnings.catch_warnings():
             # numpy warns when it leaves out dtype metadata, which is not data.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.format.names import ends_of, hash_all
-from ptrarray.rows.types import Int64s, UInt8s, UInt32s
+from ptrarray.format.names import decode, ends_of, hash_all
+from ptrarray.rows.copying import copy_ranges, cut
+from ptrarray.rows.types import Bools, Int64s, UInt8s, UInt32s
 
 DELETED = -1  # in the place of rows
+_COMPARED_NBYTES = 1 << 20  # in one go
 
 
 class RaggedColumn(Sequence[bytes]):
@@ -34,8 +36,7 @@ class RaggedColumn(Sequence[bytes]):
     @classmethod
     def of(cls, items: Sequence[bytes]) -> RaggedColumn:
         """Lay items end to end."""
-        ends = np.frombuffer(ends_of(items), np.int64)
-        return cls(ends, np.frombuffer(b"".join(items), np.uint8))
+        return cls(ends_of(items), np.frombuffer(b"".join(items), np.uint8))
 
     @classmethod
     def blank(cls, n_items: int) -> RaggedColumn:
@@ -77,14 +78,65 @@ class RaggedColumn(Sequence[bytes]):
             raise ValueError(f"of {end - start} bytes, more than {limit}")
         return self.joined[start:end].tobytes()
 
-    def tobytes(self) -> tuple[bytes, bytes]:
-        """Return ends and items as a journal keeps them."""
-        return self.ends.tobytes(), self.joined.tobytes()
+    def are_same(self, positions: Int64s, others: RaggedColumn, other_positions: Int64s) -> Bools:
+        """Tell for each pair of positions, here and in another column, whether the items are equal.
+
+        Vectorised, in bounded memory.
+
+        Raises
+        ------
+        ValueError
+            If one of them does not lie within its column.
+        """
+        starts, lengths = self._spans(positions)
+        other_starts, other_lengths = others._spans(other_positions)
+        is_same: Bools = lengths == other_lengths
+        some = np.flatnonzero(is_same & (lengths > 0))
+        for low, high in cut(lengths[some], _COMPARED_NBYTES):
+            at = some[low:high]
+            offsets = np.concatenate([[0], np.cumsum(lengths[at])])
+            ours, theirs = (
+                copy_ranges(joined, first[at], first[at] + lengths[at], offsets)
+                for joined, first in ((self.joined, starts), (others.joined, other_starts))
+            )
+            differs = ours != theirs
+            if differs.any():
+                is_same[at] = ~np.logical_or.reduceat(differs, offsets[:-1])
+        return is_same
+
+    def _spans(self, positions: Int64s) -> tuple[Int64s, Int64s]:
+        """Return where items begin, and their lengths."""
+        ends = self.ends[positions]
+        starts = np.where(positions > 0, self.ends[positions - 1], 0)
+        is_astray = (starts < 0) | (starts > ends) | (ends > len(self.joined))
+        if is_astray.any():
+            at = int(np.argmax(is_astray))
+            raise ValueError(f"at bytes {starts[at]} to {ends[at]} of {len(self.joined)}")
+        return starts, ends - starts
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Go through the items; raises ValueError at one that does not lie within the column."""
+        return iter(self.split()) if self.is_sound else map(self.item, range(len(self)))
 
     def split(self) -> list[bytes]:
         """Return the items one by one."""
         raw = self.joined.tobytes()
         return [raw[start:end] for start, end in pairwise([0, *self.ends.tolist()])]
+
+    def texts(self) -> list[str]:
+        """Return the items one by one, decoded as names are."""
+        raw = self.joined.tobytes()
+        if not raw.isascii():  # where a character is not a byte
+            return list(map(decode, self.split()))
+        text = raw.decode("ascii")
+        ends = self.ends.tolist()
+        # Faster than `pairwise`, and than `map` with `slice`.
+        return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def total_nbytes(items: Sequence[bytes]) -> int:
+    """Bytes that items have together."""
+    return len(items.joined) if isinstance(items, RaggedColumn) else sum(map(len, items))
 
 
 class Entry(NamedTuple):

@@ -245,10 +245,13 @@ def _unpack(raw: bytes | memoryview, where: str) -> tuple[dict[str, Any], int]:
     """Unpack the first object, a map; return it and the byte where it ends."""
     size = 4096
     while True:
-        unpacker = msgpack.Unpacker(
-            raw=False, strict_map_key=True, max_buffer_size=HEADER_LIMIT_NBYTES
-        )
         head = bytes(raw[: min(size, HEADER_LIMIT_NBYTES)])
+        unpacker = msgpack.Unpacker(
+            raw=False,
+            strict_map_key=True,
+            max_buffer_size=HEADER_LIMIT_NBYTES,
+            read_size=max(len(head), 1),  # what it makes room for at once: else a megabyte
+        )
         try:
             unpacker.feed(head)
             fields = unpacker.unpack()

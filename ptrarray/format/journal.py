@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgpack
@@ -26,10 +27,12 @@ PUT_UNJUDGED, POINT_UNJUDGED = 5, 6
 UNJUDGED = {PUT: PUT_UNJUDGED, POINT: POINT_UNJUDGED}
 
 _SLOT = struct.Struct("<8s16s16sQQQQQI")  # FORMAT.md, journal header
+_SLOT_BODY = struct.Struct(_SLOT.format[:-1])  # less its CRC
 _SLOT_PREFIX = b"\xc5" + (SLOT_NBYTES - 3).to_bytes(2, "big")
 _RECORD = struct.Struct(">BI")  # FORMAT.md, record frame: bin 32, length
 _FRAME = struct.Struct(">BI4s")  # the same, and the CRC
-_BIN32 = 0xC6
+_BIN8, _BIN16, _BIN32 = 0xC4, 0xC5, 0xC6
+_LONG_NBYTES = 1 << 16  # from here on, a record is written from where its columns are
 # Hashes, name ends, names, starts, ends, CRCs; info ends, infos, meta ends, metas if there are any.
 _POINTER_FIELDS: tuple[list[type], ...] = ([bytes] * 6, [bytes] * 10)
 _FIELD_TYPES: dict[int, tuple[list[type], ...]] = {
@@ -45,7 +48,7 @@ _CRC_NBYTES = 4
 # the metadata each.
 _TO_NAME, _NUMBERS = struct.Struct("<3B 2BI 2BQ 2B"), struct.Struct("<2BQ 2BQ 2BI")
 _TO_ITEM = struct.Struct("<2BQ 2B")
-_FIXARRAY, _BIN8, _BIN8_LIMIT = 0x90, 0xC4, 256
+_FIXARRAY, _BIN8_LIMIT = 0x90, 256
 LIVE_NBYTES = len(_SLOT_PREFIX) + _SLOT.size
 FRAME_PREFIX_NBYTES = _RECORD.size
 
@@ -63,7 +66,7 @@ class JournalHeader(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the bytes of a header slot, less its padding."""
-        raw = _SLOT.pack(MAGIC, *self, 0)[:-_CRC_NBYTES]
+        raw = _SLOT_BODY.pack(MAGIC, *self)
         return _SLOT_PREFIX + raw + crc32(raw).to_bytes(_CRC_NBYTES, "little")
 
     @property
@@ -135,8 +138,31 @@ class Frame(NamedTuple):
         return np.frombuffer(raw, "<u4")
 
 
+@dataclass(frozen=True, slots=True)
+class LongRecord:
+    """A record in pieces, which are written from where they are.
+
+    Attributes
+    ----------
+    entries : Entries
+        What `decode` would return of it.
+    pieces : list of memoryview
+        Its bytes, in order; as many together as ``len`` says.
+    """
+
+    entries: Entries
+    pieces: list[memoryview]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.pieces))
+
+    def __bytes__(self) -> bytes:
+        """Return the pieces as one."""
+        return b"".join(self.pieces)
+
+
 # A record, and the hashes of its names as Python's ints, which a memoryview gives.
-HashedRecord = tuple[Sequence[int], bytes]
+HashedRecord = tuple[Sequence[int], bytes | LongRecord]
 
 
 class Changes(NamedTuple):
@@ -174,8 +200,8 @@ def encode_delete(names: Sequence[bytes], seed: int) -> list[HashedRecord]:
     return encode_records(DELETE, Entries.of(names), seed)
 
 
-def encode_record(kind: int, entries: Entries, seed: int, n_more: int = 0) -> bytes:
-    """Return the record that gives names rows, or deletes them.
+def encode_record(kind: int, entries: Entries, seed: int, n_more: int = 0) -> bytes | LongRecord:
+    """Return the record that gives names rows, or deletes them; in pieces if it is long.
 
     Parameters
     ----------
@@ -190,14 +216,35 @@ def encode_record(kind: int, entries: Entries, seed: int, n_more: int = 0) -> by
         Records of the same commit that follow.
     """
     names, hashes, starts, ends, crcs, _, infos, metas = entries
-    fields: list[Any] = [kind, n_more, hashes.tobytes(), *names.tobytes()]
+    columns: list[npt.NDArray[Any]] = [hashes, names.ends, names.joined]
     if kind != DELETE:
-        fields += [starts.tobytes(), ends.tobytes(), crcs.tobytes()]
+        columns += [starts, ends, crcs]
         if infos is not None or metas is not None:
             for extras in (infos, metas):
-                column = RaggedColumn.blank(len(names)) if extras is None else extras
-                fields += column.tobytes()
-    return _frame(fields, seed)
+                items = RaggedColumn.blank(len(names)) if extras is None else extras
+                columns += [items.ends, items.joined]
+    # As `msgpack.packb([kind, n_more, *columns])`, but that copies them.
+    fields = [bytes([_FIXARRAY + 2 + len(columns), kind]), msgpack.packb(n_more)]
+    for column in columns:
+        fields += [_bin_prefix(column.nbytes), column.view(np.uint8)]
+    crc = seed
+    for field in fields:
+        crc = crc32(field, crc)
+    nbytes = _CRC_NBYTES + sum(map(len, fields))
+    head = _RECORD.pack(_BIN32, nbytes) + crc.to_bytes(_CRC_NBYTES, "little")
+    if nbytes < _LONG_NBYTES:
+        return b"".join([head, *fields])
+    pieces = [memoryview(piece) for piece in (head, *fields)]
+    pointed = np.full(entries.n_names, kind in (POINT, POINT_UNJUDGED), np.uint8)
+    return LongRecord(entries._replace(pointed=pointed), pieces)
+
+
+def _bin_prefix(nbytes: int) -> bytes:
+    """Return what msgpack puts before so many bytes."""
+    for code, width in ((_BIN8, 1), (_BIN16, 2)):
+        if nbytes >> 8 * width == 0:
+            return bytes([code]) + nbytes.to_bytes(width, "big")
+    return bytes([_BIN32]) + nbytes.to_bytes(4, "big")
 
 
 def encode_one(kind: int, entry: Entry, name_hash: int, seed: int) -> bytes:
@@ -209,7 +256,8 @@ def encode_one(kind: int, entry: Entry, name_hash: int, seed: int) -> bytes:
     nbytes = len(name)
     if nbytes >= _BIN8_LIMIT or len(info) >= _BIN8_LIMIT or len(meta) >= _BIN8_LIMIT:
         entries = Entries.of(*zip(*[entry], strict=True))
-        return encode_record(kind, entries._replace(hashes=np.array([name_hash], np.uint32)), seed)
+        hashes = np.array([name_hash], np.uint32)
+        return bytes(encode_record(kind, entries._replace(hashes=hashes), seed))
     n_fields = 5 if kind == DELETE else 12 if info or meta else 8
     array = _FIXARRAY + n_fields
     raw = _TO_NAME.pack(array, kind, 0, _BIN8, 4, name_hash, _BIN8, 8, nbytes, _BIN8, nbytes) + name
@@ -223,7 +271,7 @@ def encode_one(kind: int, entry: Entry, name_hash: int, seed: int) -> bytes:
 
 def encode_attrs(attrs: dict[str, Any], seed: int, n_more: int = 0) -> bytes:
     """Return the record that replaces the user's attrs."""
-    return _frame([ATTRS, n_more, attrs], seed)
+    return _framed(msgpack.packb([ATTRS, n_more, attrs]), seed)
 
 
 def kind_of(record: bytes) -> int:
@@ -231,13 +279,9 @@ def kind_of(record: bytes) -> int:
     return record[_RECORD.size + _CRC_NBYTES + 1]  # after the array's own byte
 
 
-def _frame(fields: list[Any], seed: int) -> bytes:
-    return _framed(msgpack.packb(fields), seed)
-
-
 def _framed(body: bytes, seed: int) -> bytes:
     crc = crc32(body, seed).to_bytes(_CRC_NBYTES, "little")
-    return _RECORD.pack(_BIN32, _CRC_NBYTES + len(body)) + crc + body
+    return _FRAME.pack(_BIN32, _CRC_NBYTES + len(body), crc) + body
 
 
 def frames(raw: bytes, start_byte: int, seed: int, where: str) -> Iterator[Frame]:
@@ -299,8 +343,7 @@ def decode(frame: Frame, where: str) -> Entries:
     except ValueError as error:
         what = f"has a record at byte {frame.start_byte} that makes no sense"
         raise corrupt(where, what) from error
-    pointed = np.zeros(n_names, np.uint8)
-    pointed[:] = frame.kind in (POINT, POINT_UNJUDGED)
+    pointed = np.full(n_names, frame.kind in (POINT, POINT_UNJUDGED), np.uint8)
     return Entries(names, hashes, starts, ends, crcs, pointed, *extras)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from typing import TypeAlias
 
 import numpy as np
 
 from ptrarray.errors import BadInputError
 from ptrarray.format.checksum import crc32
+from ptrarray.rows.types import Int64s
 
 NAME_LIMIT_NBYTES = 64 * 1024
+Hashes: TypeAlias = "Sequence[int] | memoryview[int]"  # of uint32; items are Python's ints
 
 
 def encode(name: str) -> bytes:
@@ -54,47 +56,48 @@ def encode(name: str) -> bytes:
     return raw
 
 
+def decode(raw: bytes) -> str:
+    r"""Return a name read from a store as text; bytes that are not UTF-8 become escapes.
+
+    Examples
+    --------
+    >>> decode(b"gr\xc3\xb6\xc3\x9fe"), decode(b"\xff")
+    ('größe', '\\xff')
+    """
+    return raw.decode(errors="backslashreplace")
+
+
 def encode_all(names: Sequence[str]) -> list[bytes]:
     """Return the UTF-8 bytes of several names; `encode` one by one, but faster."""
-    encoded = _encoded(names)
-    if encoded is None or max(map(len, encoded)) > NAME_LIMIT_NBYTES:
+    if len(names) == 1:
+        return [encode(names[0])]
+    encoded = encode_any(names)
+    if encoded is None or max(map(len, encoded), default=0) > NAME_LIMIT_NBYTES:
         return [encode(name) for name in names]
     return encoded
 
 
-def encode_with_ends(names: Sequence[str]) -> tuple[list[bytes], array[int]]:
-    """Return the UTF-8 bytes of names as `encode_all`, and where each ends if they lie end to end."""
-    if len(names) == 1:
-        raw = encode(names[0])
-        return [raw], array("Q", [len(raw)])
-    encoded = _encoded(names)
-    if encoded is not None:
-        ends = ends_of(encoded)
-        if np.diff(np.frombuffer(ends, np.uint64), prepend=0).max() <= NAME_LIMIT_NBYTES:
-            return encoded, ends
-    encoded = [encode(name) for name in names]
-    return encoded, ends_of(encoded)
-
-
-def ends_of(items: Iterable[bytes]) -> array[int]:
+def ends_of(items: Sequence[bytes]) -> Int64s:
     """Where names, or other items, end if they lie end to end.
 
     Examples
     --------
     >>> ends_of([b"utt1", b"", b"a"])
-    array('Q', [4, 4, 5])
+    array([4, 4, 5])
     """
-    return array("Q", accumulate(map(len, items)))
+    return np.cumsum(np.fromiter(map(len, items), np.int64, len(items)))
 
 
-def _encoded(names: Sequence[str]) -> list[bytes] | None:
+def encode_any(names: Sequence[str]) -> list[bytes] | None:
     """Return the bytes of names of any length, or None where `encode` must say what is wrong."""
-    if len(names) > 1 and list(map(type, names)).count(str) == len(names):
-        try:
-            return list(map(str.encode, names))
-        except UnicodeEncodeError:
-            pass
-    return None
+    try:
+        return list(map(str.encode, names))
+    except UnicodeEncodeError:
+        return None
+    except TypeError:
+        if all(isinstance(name, str) for name in names):
+            raise  # it came from the handler of a signal
+        return None
 
 
 def hash_all(encoded: Iterable[bytes]) -> array[int]:

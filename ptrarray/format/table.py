@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray import native
+
 Hashes = npt.NDArray[np.uint32]
 Slots = npt.NDArray[np.uint32]
 Positions = npt.NDArray[np.int64]
@@ -74,20 +76,34 @@ def build(hashes: Hashes) -> Slots:
           dtype=uint32)
     """
     n_homes = count_homes(len(hashes))
+    table = None if native.core is None else native.core.build(hashes, n_homes)
+    return _built(hashes, n_homes) if table is None else table
+
+
+def _built(hashes: Hashes, n_homes: int) -> Slots:
+    """Lay hashes out as `build`."""
     order = argsort(hashes)
+    rising = hashes[order]
     ranks = np.arange(len(hashes), dtype=np.int64)
-    slots = np.maximum.accumulate(home_slots(hashes[order], n_homes) - ranks) + ranks
+    slots = home_slots(rising, n_homes)
+    slots -= ranks
+    np.maximum.accumulate(slots, out=slots)
+    slots += ranks
     n_slots = max(n_homes, int(slots[-1]) + 1 if len(slots) else 0) + 1
-    table = np.zeros((n_slots, 2), np.uint32)
-    table[:, 1] = EMPTY
-    table[slots, 0] = hashes[order]
-    table[slots, 1] = order
-    return table
+    pairs = np.full(n_slots, EMPTY << 32, np.uint64)  # the hash in the lower half
+    entries = order.view(np.uint64)
+    entries <<= np.uint64(32)
+    entries |= rising
+    pairs[slots] = entries
+    return pairs.view(np.uint32).reshape(-1, 2)
 
 
 def home_slots(hashes: Hashes, n_homes: int) -> Positions:
     """Return the slot at which the search for each hash begins."""
-    return ((hashes.astype(np.uint64) * np.uint64(n_homes)) >> np.uint64(32)).astype(np.int64)
+    slots = hashes.astype(np.uint64)
+    slots *= np.uint64(n_homes)
+    slots >>= np.uint64(32)
+    return slots.view(np.int64)
 
 
 def nearest(table: Slots, n_homes: int, hashes: Hashes) -> Positions:
@@ -134,16 +150,20 @@ def candidates(table: Slots, n_homes: int, hashes: Hashes) -> tuple[Positions, P
     >>> candidates(table, count_homes(2), np.array([5, 2**31], np.uint32))
     (array([1]), array([1]))
     """
-    queries = np.arange(len(hashes), dtype=np.int64)
+    pairs = table.reshape(-1).view(np.uint64)  # the hash in the lower half
+    queries, wanted = np.arange(len(hashes), dtype=np.int64), hashes
     slots = home_slots(hashes, n_homes)
     found = [(queries[:0], queries[:0])]
     while len(queries):
-        entries = table[slots]
+        entries = pairs[slots]
+        there, positions = entries.astype(np.uint32), entries >> np.uint64(32)
         # Hashes never fall along a run of full slots: a larger one ends the search.
-        ongoing = (entries[:, 1] != EMPTY) & (entries[:, 0] <= hashes[queries])
-        queries, slots, entries = queries[ongoing], slots[ongoing] + 1, entries[ongoing]
-        same = entries[:, 0] == hashes[queries]
-        found.append((queries[same], entries[same, 1].astype(np.int64)))
+        ongoing = np.flatnonzero((there <= wanted) & (positions != EMPTY))
+        there, positions, wanted = there[ongoing], positions[ongoing], wanted[ongoing]
+        queries, slots = queries[ongoing], slots[ongoing] + 1
+        same = np.flatnonzero(there == wanted)
+        if len(same):
+            found.append((queries[same], positions[same].astype(np.int64)))
     return (
         np.concatenate([queries for queries, _ in found]),
         np.concatenate([positions for _, positions in found]),

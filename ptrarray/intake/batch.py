@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise, repeat
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray import native
 from ptrarray.errors import BadInputError
 from ptrarray.format import infos, metadata, table
 from ptrarray.format import names as naming
@@ -21,11 +23,21 @@ from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.journal import PUT, HashedRecord, encode_one, encode_records
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_dtype
 from ptrarray.format.named import Names, names_in
+from ptrarray.format.names import Hashes
 from ptrarray.intake.casting import Fitted, as_array, fit, fit_masked, fit_shaped
+from ptrarray.rows.types import Int64s, UInt32s
 
 NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
 _FEW = 4  # arrays that are fitted sooner one by one
+# From here on, in one array and in all, computing checksums in another thread gains more than
+# starting it costs.
+_LARGE_NBYTES = 1 << 14
+_THREAD_NBYTES = 1 << 22
+_SUMMED_AT_ONCE_NBYTES = 1 << 16  # larger ones perhaps while they are written
+_STAGE_NBYTES = 1 << 20  # copied, then written, in one go
 _ZEROS = np.zeros(ALIGNMENT_NBYTES, np.uint8)
+
+Numbers: TypeAlias = "Sequence[int] | npt.NDArray[Any]"  # of one array, or of many
 
 
 @dataclass(slots=True)
@@ -34,13 +46,11 @@ class Batch:
 
     Attributes
     ----------
-    names : list of bytes
-        Encoded names.
-    name_ends : array of uint64
-        Where each ends if they lie end to end.
-    hashes : array of uint32
+    names : sequence of bytes
+        Encoded names; a `RaggedColumn` unless it is one.
+    hashes : array or memoryview of uint32
         CRC-32 of each name.
-    offsets : array of uint64, one more than names
+    offsets : array or ndarray of int64, one more than names
         Array ``i`` begins at row ``offsets[i]`` of the batch, and its room ends at
         ``offsets[i + 1]``.
     n_rows : int
@@ -49,7 +59,7 @@ class Batch:
         C-contiguous, in order, gaps as zeros; the callers' own arrays where they fit.
     pieces : callable or None
         Gives the bytes of each array; None if they are the buffers.
-    lengths : array of uint64 or None
+    lengths : array of int64 or None
         Rows of each array where there may be gaps; None where there are none.
     masks : sequence of ndarray
         Mask of each array, as bytes; none in a store that keeps no masks.
@@ -57,24 +67,50 @@ class Batch:
         Whether anything is masked.
     infos, metas : list of bytes or None
         Of each array; None where none has one.
+    is_staged : bool
+        Whether the rows are to be written as `staged` gives them.
     """
 
-    names: list[bytes]
-    name_ends: array[int]
-    hashes: array[int]
-    offsets: array[int]
+    names: Sequence[bytes]
+    hashes: Hashes
+    offsets: Numbers
     n_rows: int
     buffers: list[npt.NDArray[Any]]
     pieces: Callable[[], Iterable[Any]] | None = None
-    lengths: array[int] | None = None
+    lengths: Numbers | None = None
     masks: Sequence[npt.NDArray[np.uint8]] = ()
     has_masks: bool = False
     infos: list[bytes] | None = None
     metas: list[bytes] | None = None
-    _crcs: array[int] | None = None
+    is_staged: bool = False
+    _crcs: Numbers | None = None
+
+    def staged(self) -> Iterator[Any]:
+        """Yield the rows in large pieces of bytes, and compute their checksums meanwhile.
+
+        A piece is a copy of many arrays, good until the next one, or a large array itself. So
+        each array is read from memory once, and its checksum is that of what is written.
+        """
+        core, buffers = native.core, self.buffers
+        assert core is not None
+        crcs, copies, at = (
+            np.empty(len(buffers), np.uint32),
+            memoryview(bytearray(_STAGE_NBYTES)),
+            0,
+        )
+        while at < len(buffers):
+            next_at, nbytes = core.stage(buffers, at, copies, crcs) or (at, 0)
+            if next_at > at:
+                yield copies[:nbytes]
+            else:
+                crcs[at] = crc32(buffers[at])
+                yield buffers[at]
+                next_at += 1
+            at = next_at
+        self._crcs = crcs
 
     @property
-    def crcs(self) -> array[int]:
+    def crcs(self) -> Numbers:
         """CRC-32 of each array's bytes and mask, computed when it is first asked for."""
         if self._crcs is None:
             pieces = self.buffers if self.pieces is None else self.pieces()
@@ -88,7 +124,7 @@ class Batch:
         """Bytes of every so many buffers together, or None where they must be looked at."""
         if self.lengths is not None or len(self.buffers) != len(self.names):
             return None
-        bounds = [*self.offsets[:-1:n_buffers], self.n_rows]
+        bounds = [*np.asarray(self.offsets)[:-1:n_buffers].tolist(), self.n_rows]
         return [(end - start) * row_nbytes for start, end in pairwise(bounds)]
 
     def records(self, start: int, seed: int, kind: int = PUT) -> list[HashedRecord]:
@@ -106,14 +142,14 @@ class Batch:
 
     def _entries(self, start: int) -> Entries:
         """Return what is committed when the batch begins at row `start`."""
-        bounds = np.frombuffer(self.offsets, np.int64) + start
+        bounds = np.asarray(self.offsets).view(np.int64) + start
         starts, ends = bounds[:-1], bounds[1:]
         if self.lengths is not None:
-            ends = starts + np.frombuffer(self.lengths, np.int64)
-        names = RaggedColumn(
-            np.frombuffer(self.name_ends, np.int64), np.frombuffer(b"".join(self.names), np.uint8)
-        )
-        hashes, crcs = np.frombuffer(self.hashes, np.uint32), np.frombuffer(self.crcs, np.uint32)
+            ends = starts + np.asarray(self.lengths).view(np.int64)
+        names = self.names
+        if not isinstance(names, RaggedColumn):
+            names = RaggedColumn.of(names)
+        hashes, crcs = np.asarray(self.hashes, np.uint32), np.asarray(self.crcs, np.uint32)
         pointed = np.zeros(len(starts), np.uint8)
         infos = None if self.infos is None else RaggedColumn.of(self.infos)
         metas = None if self.metas is None else RaggedColumn.of(self.metas)
@@ -132,28 +168,127 @@ def from_mapping(
     BadInputError
         For a name, array or metadata that the store cannot take.
     """
-    if not isinstance(arrays, Mapping):
+    if type(arrays) is not dict and not isinstance(arrays, Mapping):
         raise metadata.not_a_mapping("arrays", arrays, " from name to array")
-    encoded, name_ends = naming.encode_with_ends(list(arrays))
-    hashes = naming.hash_all(encoded)
-    if len(encoded) > 1:  # one has a limit of its own
-        _check_nbytes("names", name_ends)
+    if len(arrays) == 1 and layout.is_plain:
+        return _of_one(*next(iter(arrays.items())), layout, meta)
+    if not isinstance(arrays, dict):
+        arrays = dict(arrays)  # as others may make their arrays anew at each look
+    if layout.is_plain and len(arrays) > _FEW:
+        columns = columns_of(arrays, layout.dtype, layout.row_shape)
+        if columns is not None:
+            return _from_columns(columns, arrays, meta, layout)
+    names, hashes = _named(list(arrays))
     metas = None if meta is None else _packed_metas(list(arrays), meta)
     if not layout.is_plain:
-        return _from_fitted(arrays, encoded, name_ends, hashes, metas, layout)
-    dtype, row_shape = layout.dtype, layout.row_shape
+        return _from_fitted(arrays, names, hashes, metas, layout)
+    buffers = list(
+        map(fit, arrays, arrays.values(), repeat(layout.dtype), repeat(layout.row_shape))
+    )
+    offsets = array("q", accumulate(map(len, buffers), initial=0))
+    return Batch(names, hashes, offsets, offsets[-1], buffers, metas=metas)
+
+
+class Columns(NamedTuple):
+    """Arrays that can be written as they are, by columns: see `Batch`."""
+
+    names: RaggedColumn
+    hashes: UInt32s
+    offsets: Int64s
+    crcs: UInt32s | None  # None where they are computed while the rows are written
+    buffers: list[npt.NDArray[Any]]
+
+
+def columns_of(
+    arrays: dict[str, Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
+) -> Columns | None:
+    """Return the columns of arrays, or None where one must be cast, refused or explained."""
+    if native.core is not None:
+        like = np.empty((0, *row_shape), dtype)
+        ready = native.core.prepare(arrays, like, _SUMMED_AT_ONCE_NBYTES)
+        if ready is not None:
+            joined, ends, *columns = ready
+            return Columns(RaggedColumn(ends, np.frombuffer(joined, np.uint8)), *columns)
+    return _columns_of(arrays, dtype, row_shape)
+
+
+def _columns_of(
+    arrays: dict[str, Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
+) -> Columns | None:
+    """Return the columns of arrays as the native core does, but for checksums that it leaves out."""
     buffers: list[Any] = list(arrays.values())
-    if len(buffers) <= _FEW or not _all_fit(buffers, dtype, row_shape):
-        buffers = list(map(fit, arrays, buffers, repeat(dtype), repeat(row_shape)))
-    offsets = array("Q", accumulate(map(len, buffers), initial=0))
-    return Batch(encoded, name_ends, hashes, offsets, offsets[-1], buffers, metas=metas)
+    encoded = naming.encode_any(list(arrays))
+    if encoded is None or not _all_fit(buffers, dtype, row_shape):
+        return None
+    names = RaggedColumn.of(encoded)
+    if np.diff(names.ends, prepend=0).max() > naming.NAME_LIMIT_NBYTES:
+        return None
+    hashes = np.fromiter(map(crc32, encoded), np.uint32, len(encoded))
+    offsets = np.zeros(len(buffers) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, buffers), np.int64, len(buffers)), out=offsets[1:])
+    row_nbytes = dtype.itemsize * math.prod(row_shape)
+    if pays_a_thread(int(offsets[-1]) * row_nbytes, len(buffers)):
+        # A list is faster than a generator.
+        is_fitting = all([value.flags.c_contiguous for value in buffers])  # noqa: C419
+        return Columns(names, hashes, offsets, None, buffers) if is_fitting else None
+    try:
+        crcs = np.fromiter(map(crc32, buffers), np.uint32, len(buffers))
+    except ValueError:
+        if all(value.flags.c_contiguous for value in buffers):
+            raise  # it came from the handler of a signal
+        return None
+    return Columns(names, hashes, offsets, crcs, buffers)
+
+
+def pays_a_thread(nbytes: int, n_arrays: int) -> bool:
+    """Tell whether computing checksums in another thread gains more than starting it costs."""
+    return nbytes > max(_THREAD_NBYTES, _LARGE_NBYTES * n_arrays)
+
+
+def _from_columns(
+    columns: Columns,
+    arrays: Mapping[str, npt.ArrayLike],
+    meta: Mapping[str, Mapping[str, Any]] | None,
+    layout: Layout,
+) -> Batch:
+    names, hashes, offsets, crcs, buffers = columns
+    _check_nbytes("names", len(names.joined))
+    metas = None if meta is None else _packed_metas(list(arrays), meta)
+    n_rows, hashes_of = int(offsets[-1]), memoryview(hashes)
+    is_staged = crcs is None and not pays_a_thread(n_rows * layout.width, len(buffers))
+    batch = Batch(names, hashes_of, offsets, n_rows, buffers, metas=metas, is_staged=is_staged)
+    batch._crcs = crcs
+    return batch
+
+
+def _named(names: Sequence[str]) -> tuple[Sequence[bytes], Hashes]:
+    """Return the bytes of names, and their hashes."""
+    if len(names) == 1:  # which has a limit of its own
+        encoded = [naming.encode(names[0])]
+        return encoded, naming.hash_all(encoded)
+    encoded = naming.encode_all(names)
+    _check_nbytes("names", sum(map(len, encoded)))
+    return RaggedColumn.of(encoded), naming.hash_all(encoded)
+
+
+def _of_one(
+    name: str, value: npt.ArrayLike, layout: Layout, meta: Mapping[str, Mapping[str, Any]] | None
+) -> Batch:
+    """Make one array ready: the same as for many, in half the time."""
+    raw = naming.encode(name)
+    metas = None if meta is None else _packed_metas([name], meta)
+    rows = fit(name, value, layout.dtype, layout.row_shape)
+    n_rows = len(rows)
+    batch = Batch([raw], (crc32(raw),), (0, n_rows), n_rows, [rows], metas=metas)
+    if n_rows * layout.width < _SUMMED_AT_ONCE_NBYTES:
+        batch._crcs = (crc32(rows),)
+    return batch
 
 
 def _from_fitted(
     arrays: Mapping[str, npt.ArrayLike],
-    encoded: list[bytes],
-    name_ends: array[int],
-    hashes: array[int],
+    names: Sequence[bytes],
+    hashes: Hashes,
     metas: list[bytes] | None,
     layout: Layout,
 ) -> Batch:
@@ -166,17 +301,16 @@ def _from_fitted(
         fitted = [fit_shaped(name, value, dtype) for name, value in arrays.items()]
     pieces = [_bytes_of(part.elements) for part in fitted]
     packed = [_info(name, part, layout) for name, part in zip(arrays, fitted, strict=True)]
-    _check_nbytes("dtypes and shapes", naming.ends_of(packed))
-    lengths = array("Q", [_n_rows(part, layout) for part in fitted])
+    _check_nbytes("dtypes and shapes", sum(map(len, packed)))
+    lengths = array("q", [_n_rows(part, layout) for part in fitted])
     rooms = map(layout.aligned, lengths)
-    offsets = array("Q", accumulate(rooms, initial=0))
+    offsets = array("q", accumulate(rooms, initial=0))
     buffers = pieces
     if layout.kind == MIXED:
         gaps = ((-length) % layout.alignment for length in lengths)
         buffers = [buffer for pair in zip(pieces, gaps, strict=True) for buffer in _padded(*pair)]
     return Batch(
-        encoded,
-        name_ends,
+        names,
         hashes,
         offsets,
         offsets[-1],
@@ -239,7 +373,7 @@ def _described(dtype: np.dtype[Any], names: Names, layout: Layout) -> np.dtype[A
 
 
 def _all_fit(values: list[Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> bool:
-    """Tell whether `fit` would return each of the values as it is."""
+    """Tell whether `fit` would return each of the values as it is, if they are C-contiguous."""
     n_values = len(values)
     if list(map(type, values)).count(np.ndarray) < n_values:
         return False
@@ -247,11 +381,7 @@ def _all_fit(values: list[Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
         fitting = [value.shape[1:] for value in values].count(row_shape)
     else:
         fitting = [value.ndim for value in values].count(1)
-    return (
-        fitting == n_values
-        and [value.dtype for value in values].count(dtype) == n_values
-        and all([value.flags.c_contiguous for value in values])  # noqa: C419 a list is faster
-    )
+    return fitting == n_values and [value.dtype for value in values].count(dtype) == n_values
 
 
 def from_ragged(
@@ -269,26 +399,23 @@ def from_ragged(
         For a name, values or offsets that the store cannot take, and for a
         name that is given twice.
     """
-    encoded, name_ends = naming.encode_with_ends(list(names))
-    _check_nbytes("names", name_ends)
-    hashes = naming.hash_all(encoded)
+    encoded, hashes = _named(list(names))
     _check_distinct(names, hashes)
     if not layout.is_plain:
         return from_mapping(_cut(names, values, offsets), layout, meta)
     rows = fit("values", values, layout.dtype, layout.row_shape)
     bounds = _checked_offsets(offsets, len(encoded), len(rows))
     used = rows[bounds[0] : bounds[-1]]
-    relative = (bounds - bounds[0]).astype(np.uint64)
+    relative = (bounds - bounds[0]).astype(np.int64)
 
     def pieces() -> Iterator[memoryview]:
         raw = memoryview(used.reshape(-1).view(np.uint8)) if used.size else memoryview(b"")
         width = used.nbytes // max(len(used), 1)
-        bytes_at = (relative * np.uint64(width)).tolist()
+        bytes_at = (relative * width).tolist()
         return map(raw.__getitem__, map(slice, bytes_at, bytes_at[1:]))
 
     metas = None if meta is None else _packed_metas(list(names), meta)
-    offsets_of = array("Q", relative.tobytes())
-    return Batch(encoded, name_ends, hashes, offsets_of, len(used), [used], pieces, metas=metas)
+    return Batch(encoded, hashes, relative, len(used), [used], pieces, metas=metas)
 
 
 def _cut(
@@ -306,13 +433,12 @@ def _packed_metas(
     names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]
 ) -> list[bytes] | None:
     metas = metadata.encode_all(names, meta)
-    _check_nbytes("metadata", naming.ends_of(metas or ()))
+    _check_nbytes("metadata", sum(map(len, metas or ())))
     return metas
 
 
-def _check_nbytes(what: str, ends: array[int]) -> None:
+def _check_nbytes(what: str, nbytes: int) -> None:
     """Check that there is room for what goes into one record of the journal."""
-    nbytes = ends[-1] if ends else 0
     if nbytes > NAMES_LIMIT_NBYTES:
         raise BadInputError(
             f"the {what} have {nbytes} bytes together, at most {NAMES_LIMIT_NBYTES} can be "
@@ -322,8 +448,8 @@ def _check_nbytes(what: str, ends: array[int]) -> None:
         )
 
 
-def _check_distinct(names: Sequence[str], hashes: array[int]) -> None:
-    by_hash = np.frombuffer(hashes, np.uint32)
+def _check_distinct(names: Sequence[str], hashes: Hashes) -> None:
+    by_hash = np.asarray(hashes, np.uint32)
     order = table.argsort(by_hash)
     is_same = by_hash[order[1:]] == by_hash[order[:-1]]
     if is_same.any() and len(set(names)) < len(names):

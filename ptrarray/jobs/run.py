@@ -22,7 +22,6 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from numpy.typing import DTypeLike
-from tqdm.auto import tqdm
 
 from ptrarray.creation import create
 from ptrarray.errors import BadInputError, StoreNotFoundError, TaskError
@@ -36,6 +35,7 @@ from ptrarray.jobs.worker import (
     summarize,
     work_packed,
 )
+from ptrarray.progress import bar
 from ptrarray.reductions.blocks import count_cores
 from ptrarray.writer import append
 
@@ -80,13 +80,14 @@ def run_job(
         running = _Run(job, tasks, pool, under_way)
         # First the workers, then the bar: its thread should not be there in a fork.
         running.refill(_CHUNKS_PER_WORKER * n_workers)
-        with tqdm(total=total, unit=f" {unit}", disable=not progress) as bar:
+        with bar(progress=progress, total=total, unit=f" {unit}") as shown:
 
             def advance(report: Report) -> None:
                 if seen is not None:
                     seen(report)
-                running.show(bar)
-                bar.update(report.n_arrays if unit == "arrays" else report.n_tasks)
+                if progress:
+                    running.show(shown)
+                shown.update(report.n_arrays if unit == "arrays" else report.n_tasks)
 
             return running.finish(_CHUNKS_PER_WORKER * n_workers, advance)
 
@@ -218,7 +219,7 @@ class _Run:
             except BrokenExecutor as error:
                 raise self._broken(error) from error
 
-    def show(self, bar: tqdm[Any]) -> None:
+    def show(self, bar: Any) -> None:
         """Show the rate beside the bar."""
         seconds = bar.format_dict["elapsed"]
         bar.set_postfix_str(f"{self._nbytes / 1e6 / max(seconds, 1e-3):,.1f} MB/s", False)

@@ -27,8 +27,14 @@ LONG_ELEMENTS = 1 << 12
 CHANGE_A_SINGLE_ROW = frozenset((np.hypot, np.gcd))
 
 
-def reduce_each(living: Living, ufunc: np.ufunc, dtype: npt.DTypeLike | None = None) -> Array:
-    """Reduce each array with a ufunc, as ``ufunc.reduce(rows[start:end])``.
+def reduce_each(
+    living: Living,
+    ufunc: np.ufunc,
+    dtype: npt.DTypeLike | None = None,
+    *,
+    axis: int | None = 0,
+) -> Array:
+    """Reduce each array with a ufunc, as ``ufunc.reduce(rows[start:end], axis=axis)``.
 
     Parameters
     ----------
@@ -38,10 +44,13 @@ def reduce_each(living: Living, ufunc: np.ufunc, dtype: npt.DTypeLike | None = N
         Any of two arguments and one result.
     dtype : dtype, optional
         As for ``ufunc.reduce``.
+    axis : 0 or None
+        0 reduces each array over its rows to one row, None all of its elements,
+        in C order, to one number.
 
     Returns
     -------
-    ndarray, shape (n_arrays, *row_shape)
+    ndarray, shape (n_arrays, *row_shape), or (n_arrays,) for None
         Of the dtype that ``ufunc.reduce`` gives. Empty arrays get the ufunc's
         identity.
 
@@ -50,7 +59,7 @@ def reduce_each(living: Living, ufunc: np.ufunc, dtype: npt.DTypeLike | None = N
     BadInputError
         If an array is empty and the ufunc has no identity; its field
         ``position`` is the index of the first such array. Also for a ufunc
-        that is not of two arguments.
+        that is not of two arguments, or another axis.
     TypeError
         numpy's own, for a dtype that the ufunc does not take.
 
@@ -68,7 +77,13 @@ def reduce_each(living: Living, ufunc: np.ufunc, dtype: npt.DTypeLike | None = N
     >>> living = Living(np.arange(6), np.array([0, 2, 2]), np.array([2, 2, 6]))
     >>> reduce_each(living, np.add)
     array([ 1,  0, 14])
+    >>> rows = np.arange(12).reshape(6, 2)
+    >>> reduce_each(living._replace(rows=rows), np.add, axis=None)
+    array([ 6,  0, 60])
     """
+    whole.check_axis(axis)
+    if axis is None and not blocks.row_elements(living.rows):  # then all arrays are empty
+        living = living._replace(ends=living.starts)
     if ufunc.nin != 2 or ufunc.nout != 1:
         raise BadInputError(
             f"np.{ufunc.__name__} takes {ufunc.nin} and returns {ufunc.nout}; "
@@ -85,12 +100,12 @@ def reduce_each(living: Living, ufunc: np.ufunc, dtype: npt.DTypeLike | None = N
 
     def huge(one: Living) -> Any:
         if ufunc in COMBINABLE:
-            return whole.reduce(one, ufunc, dtype=dtype)
-        return _reduce_one(one.rows[one.starts[0] : one.ends[0]], ufunc, step)
+            return whole.reduce(one, ufunc, axis=axis, dtype=dtype)
+        return _reduce_one(_laid(one.rows[one.starts[0] : one.ends[0]], axis), ufunc, step)
 
     def empty(position: int) -> Array:
         try:
-            return np.asarray(ufunc.reduce(living.none, axis=0, dtype=dtype))
+            return np.asarray(ufunc.reduce(_laid(living.none, axis), axis=0, dtype=dtype))
         except ValueError as error:
             raise BadInputError(
                 f"array {position} is empty, and np.{ufunc.__name__} has no identity to give it",
@@ -98,7 +113,7 @@ def reduce_each(living: Living, ufunc: np.ufunc, dtype: npt.DTypeLike | None = N
             ) from error
 
     working = np.dtype(step) if step is not None else result
-    return _each(living, result, _Way(compute, huge, empty, working, ufunc))
+    return _each(living, result, _Way(compute, huge, empty, working, ufunc, axis))
 
 
 def mean_each(living: Living) -> Array:
@@ -183,7 +198,8 @@ class _Segments:
     Attributes
     ----------
     values : ndarray, shape (total, *row_shape)
-        Their rows, with a neutral element where one is masked.
+        Their rows, with a neutral element where one is masked; for an axis of
+        None their elements, each as a row.
     mask : ndarray of bool, same shape, or numpy.ma.nomask
         Where that is.
     at, lengths : ndarray of int64, shape (n_arrays,)
@@ -192,11 +208,13 @@ class _Segments:
         How many elements go into a result.
     """
 
-    def __init__(self, living: Living, neutral: Any) -> None:
+    def __init__(self, living: Living, neutral: Any, axis: int | None = 0) -> None:
         rows, starts, ends = living
-        found = blocks.end_to_end(rows, starts, ends)
+        found = _laid(blocks.end_to_end(rows, starts, ends), axis)
         self.values, self.mask = filled(found, neutral), np.ma.getmask(found)
         self.lengths = ends - starts
+        if axis is None:
+            self.lengths *= blocks.row_elements(rows)
         self.at = np.cumsum(self.lengths) - self.lengths
         self.counts = self.lengths.reshape(-1, *(1,) * (found.ndim - 1))
         if self.mask is not np.ma.nomask:
@@ -234,6 +252,11 @@ class _Segments:
         return np.concatenate(parts)
 
 
+def _laid(rows: Array, axis: int | None) -> Array:
+    """Return rows as they are; where all axes are reduced, their elements."""
+    return rows.reshape(-1) if axis is None else rows
+
+
 def _reduce_one(values: Array, ufunc: np.ufunc, dtype: npt.DTypeLike | None) -> Array:
     """Reduce one array of long rows."""
     if ufunc in COMBINABLE and ufunc in ROUNDING:
@@ -263,6 +286,7 @@ class _Way(NamedTuple):
     empty: Callable[[int], Any]  # of the empty ones, the first of which is at this position
     working: np.dtype[Any]  # what it is worked in
     ufunc: np.ufunc = np.add  # whose neutral element takes the place of what is masked
+    axis: int | None = 0  # None if all axes of each array are reduced
 
 
 def _nothing(living: Living, working: np.dtype[Any]) -> Callable[[int], Any]:
@@ -274,7 +298,7 @@ def _nothing(living: Living, working: np.dtype[Any]) -> Callable[[int], Any]:
 def _each(living: Living, dtype: np.dtype[Any], way: _Way) -> Array:
     """Compute the results block by block on threads, which write into one array."""
     rows = blocks.plain(living.rows)
-    shape = (len(living.starts), *rows.shape[1:])
+    shape = (len(living.starts), *(rows.shape[1:] if way.axis == 0 else ()))
     results: Array = hidden(living, np.empty(shape, dtype), np.zeros(shape, np.bool_))
     neutral = neutral_element(living, way.ufunc)
     # As many rows as fit, also when cast to what is worked in.
@@ -293,7 +317,7 @@ def _each(living: Living, dtype: np.dtype[Any], way: _Way) -> Array:
 
     def work(task: tuple[Int64s, Living]) -> None:
         where, some = task
-        results[where] = way.compute(_Segments(some, neutral))
+        results[where] = way.compute(_Segments(some, neutral, way.axis))
 
     for _ in blocks.in_parallel(work, tasks()):
         pass

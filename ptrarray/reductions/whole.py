@@ -87,7 +87,7 @@ def reduce(
     np.int64(7)
     """
     check_ufunc(ufunc)
-    _check_axis(axis)
+    check_axis(axis)
     # numpy's dtype for the result, or its error for a dtype that the ufunc does not take.
     result = ufunc.reduce(living.one, dtype=dtype, keepdims=True).dtype
     summary = _counted(living, ufunc, axis, step_type(ufunc, result, dtype))
@@ -124,7 +124,7 @@ def mean(living: Living, axis: int | None = None, dtype: npt.DTypeLike | None = 
     >>> mean(Living(np.array([1, 9, 3]), np.array([0, 2]), np.array([1, 3])))
     np.float64(2.0)
     """
-    _check_axis(axis)
+    check_axis(axis)
     result = np.mean(living.one, dtype=dtype, keepdims=True).dtype
     summary = _counted(living, np.add, axis, loop_type(working_type(result)))
     if summary is None or not (living.is_masked or summary[0]):
@@ -218,7 +218,7 @@ def _variance(
     finish: Callable[[Array], Array],
 ) -> Any:
     """Return the variance, or with `finish` its root, in the dtype that numpy gives it."""
-    _check_axis(axis)
+    check_axis(axis)
     result = np.var(living.one, dtype=dtype, keepdims=True).dtype
     working = working_type(np.mean(living.one, dtype=dtype, keepdims=True).dtype)
 
@@ -370,7 +370,8 @@ def check_ufunc(ufunc: np.ufunc) -> None:
         )
 
 
-def _check_axis(axis: int | None) -> None:
+def check_axis(axis: int | None) -> None:
+    """Raise `BadInputError` for an axis that is neither 0 nor None."""
     if axis is not None and axis != 0:
         raise BadInputError(
             f"axis {axis!r} is not reduced over; expected 0 (over the rows) or None (over all)",

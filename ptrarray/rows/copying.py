@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, cast
 
@@ -22,6 +23,23 @@ INDEX_ROWS = 1 << 13
 JOIN_NBYTES = 1 << 16
 # A result up to this size, joined in one go, is not copied again.
 JOIN_ALL_NBYTES = 1 << 20
+# What a loop over many things takes from their columns in one go: little at first, for a loop
+# may end soon.
+_FIRST_BLOCK, _BLOCK = 1 << 6, 1 << 12
+
+
+def in_blocks(first: int, last: int, *, grow: bool = True) -> Iterator[slice]:
+    """Yield a range of positions in blocks of 4096; with `grow`, the first ones are smaller.
+
+    Examples
+    --------
+    >>> list(in_blocks(5, 200))
+    [slice(5, 69, None), slice(69, 197, None), slice(197, 200, None)]
+    """
+    size = _FIRST_BLOCK if grow else _BLOCK
+    while first < last:
+        yield slice(first, min(first + size, last))
+        first, size = first + size, min(2 * size, _BLOCK)
 
 
 def cut(lengths: Int64s, limit: int) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray import native
 from ptrarray.errors import BadInputError
 from ptrarray.rows.copying import copy_ranges
 from ptrarray.rows.lists import array_of
@@ -242,6 +243,10 @@ def gather(rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     [array([7, 8]), array([0, 1]), array([], dtype=int64)]
     """
     starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
+    if native.core is not None:
+        gathered = native.core.gather(rows, starts, ends)
+        if gathered is not None:
+            return _ragged(*gathered)
     lengths = ends - starts
     # One pass: the sign bit is set if any of the three is negative somewhere.
     if np.bitwise_or.reduce(lengths | starts | (len(rows) - ends)) < 0:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import ROWS
-from ptrarray.rows.copying import cut
+from ptrarray.native import NAMES, VIEWS
+from ptrarray.rows.copying import cut, in_blocks
 from ptrarray.rows.ragged import Ragged, gather
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.store.opened import Opened
@@ -20,7 +21,6 @@ from ptrarray.views.catalog import Names
 
 Note = Callable[[int, int], None]  # called with rows that are handed out writable
 
-_BLOCK = 1 << 12  # arrays whose pointers are turned into ints in one go
 # What the system is asked to fetch in one go; of small arrays, at most so many.
 _WINDOW_NBYTES = 32 << 20
 _WINDOW = 1 << 16
@@ -39,7 +39,9 @@ def walk(opened: Opened, note: Note | None, *, ahead: bool = False) -> Iterator[
     # Where nothing is mapped, the system sees that the file is read in order, and reads ahead.
     whole = slice(0, len(starts))
     windows = _windows(opened, starts, ends) if ahead and is_mapped else [whole]
-    blocks = chain.from_iterable(map(_blocks, windows))
+    blocks = chain.from_iterable(
+        in_blocks(window.start, window.stop, grow=is_mapped) for window in windows
+    )
     if not opened.is_plain:
         yield from _walk_shaped(opened, note, blocks)
         return
@@ -56,12 +58,6 @@ def walk(opened: Opened, note: Note | None, *, ahead: bool = False) -> Iterator[
             for start, end in pairs:
                 note(start, end)
                 yield rows[start:end]
-
-
-def _blocks(window: slice) -> Iterator[slice]:
-    """Yield a range of positions in blocks of at most `_BLOCK`."""
-    for at in range(window.start, window.stop, _BLOCK):
-        yield slice(at, min(at + _BLOCK, window.stop))
 
 
 def _windows(opened: Opened, starts: Int64s, ends: Int64s) -> Iterator[slice]:
@@ -170,6 +166,7 @@ class Arrays:
         # Columns in which a position finds its pointer; empty where that takes more.
         starts, self._ends = opened.snapshot.item_columns()
         self._starts = starts if opened.is_plain and note is None else starts[:0]
+        self._finder = opened.finder if note is None else None
 
     def __len__(self) -> int:
         return len(self.opened.snapshot)
@@ -185,10 +182,17 @@ class Arrays:
         ----------
         key : int, or slice, integer array or mask over positions
         """
+        array = None if self._finder is None else self._finder.at(key)
+        if array is not None:
+            return array
         if type(key) is int and 0 <= key < len(self._starts):
             start, end = self._starts[key], self._ends[key]
             if 0 <= start <= end <= len(self._rows):
                 return self._rows[start:end]
+        return self._others(key)
+
+    def _others(self, key: Any) -> Any:
+        """Return an array that has to be looked for, or several."""
         if isinstance(key, np.ndarray) and key.ndim == 0 and key.dtype.kind in "iu":
             key = int(key)
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
@@ -213,7 +217,18 @@ class Arrays:
         return position
 
     def __iter__(self) -> Iterator[Array]:
-        return walk(self.opened, self._note)
+        if self._finder is None:
+            return walk(self.opened, self._note)
+        self.opened.columns()  # which are checked once
+        return self._finder.iterate(VIEWS, self.__getitem__)
+
+    def items(self) -> Iterator[tuple[str, Array]]:
+        """Yield the name and the array of each position."""
+        names = Names(self.opened.snapshot)
+        if self._finder is None:
+            return zip(names, self, strict=True)
+        self.opened.columns()
+        return self._finder.iterate(NAMES | VIEWS, lambda at: (names[at], self[at]))
 
     def __repr__(self) -> str:
         return f"<{len(self)} arrays of {self.opened.snapshot.directory}>"
@@ -249,5 +264,4 @@ class Items(ItemsView[str, Array]):
         self._arrays = arrays
 
     def __iter__(self) -> Iterator[tuple[str, Array]]:
-        arrays = self._arrays()
-        return zip(Names(arrays.opened.snapshot), arrays, strict=True)
+        return self._arrays().items()

@@ -11,11 +11,12 @@ from collections.abc import (
     Sequence,
     ValuesView,
 )
-from itertools import islice
+from itertools import islice, starmap
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from ptrarray.format import metadata
+from ptrarray.format.names import decode
 from ptrarray.rows.pointers import Pointer
 from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.storage.writing import transactions
@@ -33,11 +34,6 @@ def encoded(name: object) -> bytes | None:
         return None
 
 
-def decoded(raw: bytes) -> str:
-    """Return a name read from a store as text; bytes that are not UTF-8 become escapes."""
-    return raw.decode(errors="backslashreplace")
-
-
 class Catalog(Protocol):
     """What names and pointers are asked of: a `Snapshot`, or what a writer sees committed now."""
 
@@ -51,7 +47,7 @@ class Catalog(Protocol):
 
     def __len__(self) -> int: ...
 
-    def names(self) -> Iterator[bytes]:
+    def texts(self) -> Iterator[str]:
         """Yield all names in data order."""
 
 
@@ -77,11 +73,13 @@ class Names(Sequence[str]):
     def __getitem__(self, key: Any) -> Any:
         positions = range(len(self))[key]
         if isinstance(positions, int):
-            return decoded(self._snapshot.name(positions))
-        return [decoded(self._snapshot.name(position)) for position in positions]
+            return decode(self._snapshot.name(positions))
+        if positions.step == 1:
+            return list(self._snapshot.texts(positions.start, positions.stop))
+        return [decode(self._snapshot.name(position)) for position in positions]
 
     def __iter__(self) -> Iterator[str]:
-        return map(decoded, self._snapshot.names())
+        return self._snapshot.texts()
 
     def __contains__(self, name: object) -> bool:
         raw = encoded(name)
@@ -98,7 +96,7 @@ class Names(Sequence[str]):
         >>> store.names.newest(2)
         ['utt3', 'utt2']
         """
-        return list(map(decoded, islice(self._snapshot.newest_names(), n_names)))
+        return list(map(decode, islice(self._snapshot.newest_names(), n_names)))
 
     def __repr__(self) -> str:
         return f"<{len(self)} names of {self._snapshot.directory}>"
@@ -159,7 +157,21 @@ class ByName(Mapping[str, Value]):
         return len(self._catalog)
 
     def __iter__(self) -> Iterator[str]:
-        return map(decoded, self._catalog.names())
+        return self._catalog.texts()
+
+
+class PointerItems(ItemsView[str, Pointer]):
+    """Pairs of name and pointer in data order, read without looking up names."""
+
+    def __init__(self, pointers: Mapping[str, Pointer], snapshot: Snapshot) -> None:
+        super().__init__(pointers)
+        self._snapshot = snapshot
+
+    def __iter__(self) -> Iterator[tuple[str, Pointer]]:
+        snapshot = self._snapshot
+        addresses = map(snapshot.locate_position, range(len(snapshot)))
+        pointers = starmap(Pointer, map(snapshot.pointer_at, addresses))
+        return zip(snapshot.texts(), pointers, strict=True)
 
 
 class Pointers(ByName[Pointer]):
@@ -177,6 +189,12 @@ class Pointers(ByName[Pointer]):
         if found is None:
             raise unknown(name, str(self._catalog.directory))
         return Pointer(*found)
+
+    def items(self) -> ItemsView[str, Pointer]:
+        """Return pairs of name and pointer; iterated over, those of one moment."""
+        if self._now:
+            return super().items()
+        return PointerItems(self, cast(Snapshot, self._catalog))  # which nobody changes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self.items()),)

@@ -50,11 +50,11 @@ def write_store(path: Path, write: Change) -> None:
     """Let `write` make a store with ids that are always the same."""
     numbers = count(1)
 
-    def token_bytes(nbytes: int) -> bytes:
+    def random_bytes(nbytes: int) -> bytes:
         return bytes(range(next(numbers) * 16 % 256, 256))[:nbytes]
 
     with (
-        patch("secrets.token_bytes", token_bytes),
+        patch("ptrarray.storage.system.files.random_bytes", random_bytes),
         patch("ptrarray.storage.system.files.boot_id", lambda: b"one golden boot!"),
     ):
         write(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import random
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -218,8 +217,7 @@ def repeatable() -> Iterator[None]:
     """Let the same workload give the same bytes each time."""
     rng = random.Random(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(secrets, "token_bytes", rng.randbytes)
-        patch.setattr(secrets, "token_hex", lambda n: rng.randbytes(n).hex())
+        patch.setattr(files, "random_bytes", rng.randbytes)
         yield
 
 

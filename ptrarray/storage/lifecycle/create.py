@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -47,7 +46,7 @@ def new_header(layout: Layout, n_rows: int, attrs: dict[str, Any]) -> IndexHeade
         )
     return IndexHeader(
         generation=1,
-        store_id=secrets.token_bytes(STORE_ID_NBYTES),
+        store_id=files.random_bytes(STORE_ID_NBYTES),
         data_file="data.bin",
         dtype=layout.dtype,
         row_shape=layout.row_shape,

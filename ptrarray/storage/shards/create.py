@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ptrarray.format.shards import ShardsHeader
 from ptrarray.storage.lifecycle.create import create_store, replace_store, taken
 from ptrarray.storage.shards.marker import is_sharded, remove_leftovers, remove_replaced
 from ptrarray.storage.shards.session import Shards
+from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory, replacing
 from ptrarray.storage.system.lock import whole
 
@@ -37,7 +37,7 @@ def create_any(directory: Path, header: IndexHeader, shard_nbytes: int | None) -
 def new_marker(layout: Layout, shard_nbytes: int, generation: int = 1) -> ShardsHeader:
     """Return the facts of a new store of shards."""
     return ShardsHeader(
-        store_id=secrets.token_bytes(STORE_ID_NBYTES),
+        store_id=files.random_bytes(STORE_ID_NBYTES),
         generation=generation,
         shard_nbytes=shard_nbytes,
         layout=layout,

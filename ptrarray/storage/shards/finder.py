@@ -13,7 +13,7 @@ from ptrarray.format.journal import Changes
 from ptrarray.format.names import hash_all
 from ptrarray.format.table import EMPTY
 from ptrarray.rows.types import Int64s
-from ptrarray.storage.store.snapshot import StoreSnapshot
+from ptrarray.storage.store.snapshot import StoreSnapshot, outside
 
 Hit = tuple[int, tuple[int, int]]  # number of a snapshot, and the pointer it has for a name
 
@@ -91,6 +91,11 @@ class Finder:
             some = [asked[at] for at in np.flatnonzero(there).tolist()]
             if some:
                 found = self._snapshots[number].find_all(some)
+                # Beyond the rows of a shard there are those of the next.
+                for at in np.flatnonzero(
+                    outside(found[:, 0], found[:, 1], self._snapshots[number].n_rows)
+                ).tolist():
+                    self._snapshots[number].find(some[at])  # which refuses a damaged pointer
                 pointers[left[there]] = found + first_rows[number]
             left = left[~there]
             if not len(left):

@@ -34,6 +34,8 @@ class OpenedShards:
         The flat array, mapped, without and with its mask.
     """
 
+    get = finder = None  # a name has to be looked for in each shard
+
     def __init__(self, snapshot: ShardedSnapshot, shards: Iterable[OpenedStore]) -> None:
         self.snapshot = snapshot
         self.stores = tuple(shards)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -15,9 +14,10 @@ import numpy as np
 
 from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format import journal as journal_format
+from ptrarray.format.entries import total_nbytes
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import HashedRecord
-from ptrarray.format.names import hash_all
+from ptrarray.format.names import Hashes, hash_all
 from ptrarray.format.shards import Notes, decode_notes, without_notes
 from ptrarray.storage.lifecycle.create import create_store, new_header
 from ptrarray.storage.shards.finder import Finder, is_in
@@ -211,7 +211,7 @@ class Shards:
 
     # what is there -------------------------------------------------------------------------
 
-    def where(self, names: Sequence[bytes], hashes: array[int], but: int = -1) -> Found:
+    def where(self, names: Sequence[bytes], hashes: Hashes, but: int = -1) -> Found:
         """Return the names that are there, by shard; one shard may be left out. Under the lock."""
         found = self._where_older(names, hashes, but) if self.last.number else {}
         if but != self.last.number:
@@ -220,13 +220,13 @@ class Shards:
                 found[self.last.number] = there
         return found
 
-    def _where_older(self, names: Sequence[bytes], hashes: array[int], but: int) -> Found:
+    def _where_older(self, names: Sequence[bytes], hashes: Hashes, but: int) -> Found:
         # What was read may have names that were deleted since, but lacks none.
         if len(names) == 1:
             hits = self._finder.find_all(names[0], len(self._older))
             known = {number: [names[0]] for number, _ in hits if number != but}
         else:
-            wanted = np.frombuffer(hashes, np.uint32)
+            wanted = np.asarray(hashes, np.uint32)
             known = {
                 number: [names[at] for at in np.flatnonzero(is_in(shard, names, wanted)).tolist()]
                 for number, shard in enumerate(self._older)
@@ -260,7 +260,7 @@ class Shards:
         # Those to older shards are noted in the last one.
         return self.last.number, *self.last.session.version
 
-    def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
+    def check_new(self, names: Sequence[bytes], hashes: Hashes) -> None:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
         found = self.where(names, hashes)
         if found:
@@ -321,7 +321,7 @@ class Shards:
         n_rows = header.n_reserved + layout.aligned(expected.n_rows)
         nbytes = n_rows * (layout.width + layout.mask_width)
         nbytes += session.index.nbytes + header.committed_end - journal_format.RECORDS_START
-        nbytes += sum(map(len, expected.names)) + _ENTRY_NBYTES * len(expected.names)
+        nbytes += total_nbytes(expected.names) + _ENTRY_NBYTES * len(expected.names)
         if nbytes <= self.marker.header.shard_nbytes:
             return True
         return not header.n_reserved and not len(session.snapshot())

@@ -175,6 +175,15 @@ class ShardedSnapshot:
         """Yield all names, shard by shard in data order."""
         return chain.from_iterable(shard.names() for shard in self.shards)
 
+    def texts(self, first: int = 0, last: int | None = None) -> Iterator[str]:
+        """Yield names as text, or those of the positions ``first <= p < last``."""
+        last = len(self) if last is None else last
+        return chain.from_iterable(
+            shard.texts(max(first - before, 0), min(last - before, len(shard)))
+            for shard, before in zip(self.shards, self.first_positions, strict=False)
+            if before < last and first < before + len(shard)
+        )
+
     def newest_names(self) -> Iterator[bytes]:
         """Yield all names, those that were committed last first, from the last shard on."""
         return chain.from_iterable(shard.newest_names() for shard in reversed(self.shards))

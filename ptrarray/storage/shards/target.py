@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import NoReturn, Self
 from ptrarray.errors import BadInputError
 from ptrarray.format.journal import HashedRecord
 from ptrarray.format.layouts import Layout
-from ptrarray.format.names import hash_all
+from ptrarray.format.names import Hashes, hash_all
 from ptrarray.format.shards import Replaced
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.shards.opened import OpenedShards, load_shards
@@ -190,7 +189,7 @@ class ShardTarget:
         """Numbers that change with every commit to any shard. Under the lock."""
         return self._shards.version
 
-    def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
+    def check_new(self, names: Sequence[bytes], hashes: Hashes) -> None:
         """Raise `DuplicateNameError` if any of the names is there, in any shard."""
         self._shards.check_new(names, hashes)
 

@@ -120,6 +120,11 @@ class Content:
         `data` is the data file, or the same as a claim has opened it.
         """
         width = self.layout.width
+        if batch.is_staged:
+            end_byte = start * width
+            for piece in batch.staged():
+                end_byte = data.pwritev([piece], end_byte)
+            return  # such a store keeps no masks
         is_one_call = 0 < len(batch.buffers) <= IOV_MAX
         sizes = [batch.n_rows * width] if is_one_call else batch.sizes(IOV_MAX, width)
         data.pwritev(batch.buffers, start * width, sizes)

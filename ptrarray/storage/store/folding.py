@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import numpy.typing as npt
 
 from ptrarray.format import table
 from ptrarray.format.entries import DELETED, Entries, RaggedColumn, end_to_end
-from ptrarray.rows.copying import copy_ranges
+from ptrarray.rows.copying import copy_ranges, in_blocks
 from ptrarray.rows.types import Int64s, UInt32s
-from ptrarray.storage.store.index import Index
+from ptrarray.storage.store.index import Index, Item
+
+_FAR = np.iinfo(np.int64).max
 
 
 class Order:
@@ -53,7 +56,7 @@ class Order:
     def __init__(
         self, index: Index, names: Sequence[bytes], hashes: UInt32s, starts: Int64s
     ) -> None:
-        self.names = names
+        self._index, self.names = index, names
         positions = index.find_many(names, hashes)
         removed = np.unique(positions[positions >= 0])
         kept = np.flatnonzero(starts != DELETED)
@@ -75,8 +78,27 @@ class Order:
         n_before = bisect_left(self._finals, position)
         if n_before < len(self._finals) and self._finals[n_before] == position:
             return True, self._kept[n_before]
-        number = position - n_before
-        return False, number + bisect_right(self._gaps, number)
+        return False, self._left(position - n_before)
+
+    def _left(self, number: int) -> int:
+        """Return the position in the index of one of the arrays left there, counted from 0."""
+        return number + bisect_right(self._gaps, number)
+
+    def some_names(
+        self, first: int, last: int, unpack: Callable[[RaggedColumn], list[Item]]
+    ) -> Iterator[Item]:
+        """Yield the names at positions ``first <= p < last``, as `Index.some_names` does."""
+        low, high = bisect_left(self._finals, first), bisect_left(self._finals, last)
+        before, n_old = first - low, last - first - (high - low)
+        start = self._left(before)
+        end = self._left(before + n_old - 1) + 1 if n_old else start
+        old = self._index.some_names(start, end, unpack, self._removed)
+        new = chain.from_iterable(map(unpack, self._changed_names(low, high)))
+        return chain.from_iterable(_merged(old, new, np.asarray(self._finals[low:high]) - first))
+
+    def _changed_names(self, low: int, high: int) -> Iterator[RaggedColumn]:
+        for block in in_blocks(low, high):
+            yield RaggedColumn.of([self.names[at] for at in self._kept[block]])
 
     def merged(self, column: npt.NDArray[Any], changed: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Copy a column of the index, with that of the changes folded in."""
@@ -107,6 +129,19 @@ class Order:
         return RaggedColumn(offsets[1:], copy_ranges(joined, starts, ends, offsets))
 
 
+def _merged(old: Iterator[Item], new: Iterator[Item], finals: Int64s) -> Iterator[Iterable[Item]]:
+    """Yield by turns from the old and the new, of which each comes at one of the finals."""
+    at = 0
+    # Of the finals 1, 2 and 5, the first and the third begin a run, the second and the third end one.
+    starts = finals[np.diff(finals, prepend=-2) > 1]
+    ends = finals[np.diff(finals, append=_FAR) > 1] + 1
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        yield islice(old, start - at)
+        yield islice(new, end - start)
+        at = end
+    yield old
+
+
 def fold(index: Index, records: Sequence[Entries]) -> Entries:
     """Return the columns of an index with the records of a journal folded in.
 
@@ -130,8 +165,17 @@ def fold(index: Index, records: Sequence[Entries]) -> Entries:
     # Of the entries a, b, c, b and c, of which the last deletes c, the first b and the first c are
     # superseded. This leaves a and the second b; b and c are found in the index as a is, and go.
     changes = end_to_end(records)
-    starts = changes.starts.copy()
-    starts[_superseded(changes)] = DELETED
+    superseded = _superseded(changes)
+    starts = changes.starts
+    if len(superseded):
+        starts = starts.copy()
+        starts[superseded] = DELETED
+    if (
+        not index.header.n_arrays
+        and DELETED not in starts[:1]
+        and (starts[:-1] <= starts[1:]).all()
+    ):
+        return changes  # as a first large batch is
     order = Order(index, changes.names, changes.hashes, starts)
     return order.folded(index.entries(), changes)
 
@@ -142,9 +186,9 @@ def _superseded(entries: Entries) -> Int64s:
     Of entries for a, b, a, a these are 0 and 2. Only names whose hashes are the
     same are compared.
     """
-    hashes = entries.hashes
-    order = table.argsort(hashes)
-    is_same = hashes[order[1:]] == hashes[order[:-1]]
+    order = table.argsort(entries.hashes)
+    hashes = entries.hashes[order]
+    is_same = hashes[1:] == hashes[:-1]
     in_doubt = np.union1d(order[1:][is_same], order[:-1][is_same])
     last = {entries.names.item(at): at for at in in_doubt.tolist()}
     return np.setdiff1d(in_doubt, list(last.values()))

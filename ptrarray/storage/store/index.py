@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray import native
 from ptrarray.format import attrs, infos, table
 from ptrarray.format import index as index_format
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import hash_all
+from ptrarray.native import Finder
+from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.system.building import replacing
 from ptrarray.storage.system.files import File, Rights
@@ -26,6 +31,10 @@ FILE_NAME = "index.msgpack"
 NEW_FILE_NAME = "index.msgpack.new"
 # Up to here, comparing all columns with their checksums goes unnoticed in an open.
 CHECKED_NBYTES = 1 << 20
+# Names that are decoded in one go, so that memory stays small where they are long.
+_NAMES_NBYTES = 1 << 20
+
+Item = TypeVar("Item", bytes, str)
 
 
 class Index:
@@ -43,8 +52,6 @@ class Index:
         Pointers in data order, views of the file.
     crcs : ndarray of uint32, shape (n_arrays,)
         CRC-32 of each array's bytes, a view of the file.
-    pointed : ndarray of uint8, shape (n_arrays,)
-        1 where `point` gave the name to rows that may have others, too.
     identity : Identity
         Tells this file from the one that replaces it.
     pack : Pack or None
@@ -71,7 +78,6 @@ class Index:
         self.starts: Int64s = self.column("start").view(np.int64)
         self.ends: Int64s = self.column("end").view(np.int64)
         self.crcs: UInt32s = self.column("crc")
-        self.pointed = self._pointed()
         # memoryview items are ints, at a third of the cost of ndarray items.
         self.start_items = memoryview(self.starts)
         self.end_items = memoryview(self.ends)
@@ -81,6 +87,17 @@ class Index:
         self.names = RaggedColumn(self.column("name_end").view(np.int64), self.column("names"))
         self.infos = self._extras("info")
         self.metas = self._extras("meta")
+
+    def finder(self, rows: Any = None) -> Finder | None:
+        """Return what finds names of the index, and gives views of rows, by the native core."""
+        if native.core is None:
+            return None
+        columns = self.column("name_end"), self.column("names"), self.starts, self.ends
+        return native.core.finder(self.column("slot"), self._n_homes, *columns, rows)
+
+    @cached_property
+    def _finder(self) -> Finder | None:
+        return self.finder()
 
     def check(self) -> None:
         """Compare every column with its checksum.
@@ -117,7 +134,9 @@ class Index:
         count = column.nbytes // dtype.itemsize
         return np.frombuffer(self._mapped, dtype, count, self._base + column.start_byte)
 
-    def _pointed(self) -> npt.NDArray[np.uint8]:
+    @cached_property
+    def pointed(self) -> npt.NDArray[np.uint8]:
+        """1 where `point` gave the name to rows that may have others, too, shape (n_arrays,)."""
         if "pointed" in self.columns:
             return self.column("pointed")
         return np.broadcast_to(np.uint8(0), (self.header.n_arrays,))
@@ -164,6 +183,10 @@ class Index:
         # a hash of 0x60000000 has number 0x60000000 * 8 >> 32 = 3. Slots hold a hash and a
         # position: if slot 3 is (0x60000000, 5) and name 5 is another one, and slot 4 is
         # (0x68000000, 2), whose home is 3, too, and slot 5 is empty, the name is not there.
+        if self._finder is not None:
+            found = self._finder.find(name)
+            if found is not None:
+                return found
         name_hash = crc32(name)
         slots, name_ends, names_at = self._slots, self._name_ends, self._names_at
         at = (name_hash * self._n_homes >> 32) * 2
@@ -186,6 +209,9 @@ class Index:
         `find` for each, but as a whole: looks at the table once, and compares
         all names with what is there in one go.
         """
+        found = self._found(names)
+        if found is not None:
+            return found
         if self.header.n_arrays and names:
             hashes = np.frombuffer(hash_all(names), np.uint32)
             slots = self.column("slot").reshape(-1, 2)
@@ -203,18 +229,33 @@ class Index:
         return b"".join([self._names[start:end] for start, end in spans]) == b"".join(names)
 
     def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
-        """Return the position of each name, or -1. Vectorised but for names that are there."""
+        """Return the position of each name, or -1. Vectorised."""
+        found = self._found(names, hashes)
+        if found is not None:
+            return found
         positions = np.full(len(names), -1, np.int64)
         if not self.header.n_arrays:
             return positions
         try:
-            pairs = self._candidates(hashes)
-            for query, position in zip(*(column.tolist() for column in pairs), strict=True):
-                if self.name(position) == names[query]:
-                    positions[query] = position
+            queries, found = self._candidates(hashes)
+            if len(queries):
+                wanted = names if isinstance(names, RaggedColumn) else RaggedColumn.of(names)
+                is_same = self.names.are_same(found, wanted, queries)
+                positions[queries[is_same]] = found[is_same]
         except IndexError:
             self._fail_table()
+        except ValueError as error:
+            self._fail(f"a name {error}")
         return positions
+
+    def _found(self, names: Sequence[bytes], hashes: UInt32s | None = None) -> Int64s | None:
+        """Return the position of each name, or -1, by the native core; None if it is not for that."""
+        finder = self._finder
+        if finder is None:
+            return None
+        if hashes is not None and isinstance(names, RaggedColumn):
+            return finder.find_many(names.joined, names.ends, hashes)
+        return finder.find_many(list(names), None, None)
 
     def are_found(
         self, names: Sequence[bytes], hashes: UInt32s, positions: Int64s
@@ -249,6 +290,52 @@ class Index:
         split: list[bytes] = names.split()
         return split
 
+    def some_names(
+        self, first: int, last: int, unpack: Callable[[RaggedColumn], list[Item]], removed: Int64s
+    ) -> Iterator[Item]:
+        """Yield the names of the arrays at positions ``first <= p < last``.
+
+        Parameters
+        ----------
+        first, last : int
+            The positions.
+        unpack : callable
+            `RaggedColumn.split` or `RaggedColumn.texts`.
+        removed : ndarray of int64
+            Positions that are left out, in rising order.
+
+        Yields
+        ------
+        bytes or str
+            As `unpack` gives them, which is called with some thousand names, or a megabyte, at
+            a time.
+        """
+        blocks = in_blocks(first, last)
+        return chain.from_iterable(self._unpacked(block, unpack, removed) for block in blocks)
+
+    def _unpacked(
+        self, block: slice, unpack: Callable[[RaggedColumn], list[Item]], removed: Int64s
+    ) -> Iterable[Item]:
+        gone = _between(removed, block) if len(removed) else []
+        column = self._column_of_names(block)
+        if column is None:  # one by one, up to the one that is wrong, or too large for one go
+            kept = sorted({*range(block.start, block.stop)}.difference(gone))
+            return chain.from_iterable(unpack(RaggedColumn.of([self.name(at)])) for at in kept)
+        names = unpack(column)
+        for at in reversed(gone):
+            del names[at - block.start]
+        return names
+
+    def _column_of_names(self, block: slice) -> RaggedColumn | None:
+        """Return names that follow each other; None if they are damaged, or very long."""
+        ends = self.names.ends[block]
+        start = int(self.names.ends[block.start - 1]) if block.start else 0
+        end = int(ends[-1])
+        is_sound = 0 <= start <= end <= len(self._names) and bool((ends[:-1] <= ends[1:]).all())
+        if not is_sound or start > ends[0] or end - start > _NAMES_NBYTES:
+            return None
+        return RaggedColumn(ends - start, self.names.joined[start:end])
+
     def hashes(self) -> UInt32s:
         """Return the hash of the name at each position, read back from the name table."""
         slots = self.column("slot").reshape(-1, 2)
@@ -258,6 +345,12 @@ class Index:
         hashes = np.empty(len(full), np.uint32)
         hashes[full[:, 1]] = full[:, 0]
         return hashes
+
+
+def _between(positions: Int64s, block: slice) -> list[int]:
+    low, high = np.searchsorted(positions, (block.start, block.stop)).tolist()
+    found: list[int] = positions[low:high].tolist()
+    return found
 
 
 def _content(file: File, backend: Backend | None) -> tuple[MappedBytes, int, File | None, Backend]:

@@ -11,7 +11,13 @@ from typing import Self
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format import journal as journal_format
 from ptrarray.format.index import corrupt
-from ptrarray.format.journal import Changes, Frame, HashedRecord, JournalHeader
+from ptrarray.format.journal import (
+    Changes,
+    Frame,
+    HashedRecord,
+    JournalHeader,
+    LongRecord,
+)
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import Lock, check_lock
@@ -109,7 +115,7 @@ class Journal:
             If there is another one at the path.
         """
         stat = files.stat(self.path)
-        if files.Identity.of(stat) != self.identity:
+        if (stat.st_ino, stat.st_dev) != self.identity:
             raise StoreError(
                 f"{self.directory} was moved or replaced since this writer opened it: open it anew",
                 path=str(self.directory),
@@ -160,8 +166,11 @@ class Journal:
         raw = header.encode()
         for _, record in records:
             self._nbytes = max(self._nbytes, at + len(record))  # even if it fails half way
-            self._file.pwrite(record, at)
-            at += len(record)
+            if isinstance(record, LongRecord):
+                at = self._file.pwritev(record.pieces, at)
+            else:
+                self._file.pwrite(record, at)
+                at += len(record)
         # Until this write, a torn append lies past the committed end, where
         # nobody looks and the next append overwrites it.
         self._file.pwrite(raw, 0)

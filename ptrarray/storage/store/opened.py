@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from ptrarray.format import infos
 from ptrarray.format.checksum import crc32
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED, Layout
+from ptrarray.native import Finder
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
@@ -56,6 +57,17 @@ class Opened(Protocol):
     layout: Layout
     is_plain: bool
     rows: AnyRows
+
+    @property
+    def get(self) -> Callable[[str], Array | None] | None:
+        """Gives the array of a name, a view, or None where the snapshot has to tell; if there is it.
+
+        By the native core, where arrays are slices of a mapping.
+        """
+
+    @property
+    def finder(self) -> Finder | None:
+        """The same for arrays by position, where nothing is laid over the index."""
 
     @property
     def data(self) -> AnyRows:
@@ -114,6 +126,21 @@ class OpenedStore:
         self.mask = mapped.mask
         self.rows = self._rows()
         self._columns: tuple[Int64s, Int64s] | None = None
+
+    @cached_property
+    def _finder(self) -> Finder | None:
+        return self.snapshot.index.finder(self.data) if self.is_plain else None
+
+    @cached_property
+    def get(self) -> Callable[[str], Array | None] | None:
+        """Gives the array of a name, as of `Opened`. Has no reference to the store itself."""
+        finder = self._finder
+        return None if finder is None else _beside(self.snapshot.overlay.entries, finder)
+
+    @property
+    def finder(self) -> Finder | None:
+        """Gives arrays by position, as of `Opened`."""
+        return None if self.snapshot.overlay.entries else self._finder
 
     @property
     def stores(self) -> tuple[OpenedStore, ...]:
@@ -189,6 +216,18 @@ class OpenedStore:
         return load(self.snapshot.refreshed(), mode, self)
 
 
+def _beside(overlaid: Mapping[bytes, int], finder: Finder) -> Callable[[str], Array | None]:
+    """Return what gives the array of a name that is in the index and not overlaid."""
+
+    def get(name: str) -> Array | None:
+        try:
+            return None if name.encode() in overlaid else finder.get(name)
+        except UnicodeEncodeError:
+            return None
+
+    return get if overlaid else finder.get
+
+
 class Closed:
     """Stands in for what a reader had open before it was closed, and refuses everything."""
 
@@ -200,7 +239,9 @@ class Closed:
 
     # Properties that raise cost a reader that is open nothing, unlike a look before each call.
     snapshot = stores = limit_nbytes = layout = is_plain = property(_refuse)
-    data = rows = parts = array_at = columns = sources = refreshed = property(_refuse)
+    get = finder = data = rows = parts = array_at = columns = sources = refreshed = property(
+        _refuse
+    )
 
 
 def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) -> OpenedStore:

@@ -36,7 +36,7 @@ def surviving(log: Journal, found: JournalHeader, header: IndexHeader) -> Journa
         that of the last commit before the first that is not there whole, record
         and rows: both may reach the disk in any order before a flush.
     """
-    if found.boot_id == files.boot_id() or found.committed_end <= found.synced_end:
+    if found.committed_end <= found.synced_end or found.boot_id == files.boot_id():
         return found
     with Content(log.directory, header) as content:
         if content.has_writer:

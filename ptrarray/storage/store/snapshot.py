@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,12 +13,12 @@ import numpy.typing as npt
 from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
-from ptrarray.format.entries import Entry
+from ptrarray.format.entries import Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
-from ptrarray.storage.store.index import Index
+from ptrarray.storage.store.index import Index, Item
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import surviving
@@ -29,6 +29,7 @@ from ptrarray.storage.system.parts import Span, span_of, why_not
 FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
 
 _ATTEMPTS = 100
+_NONE = np.empty(0, np.int64)
 
 
 class Snapshot(Protocol):
@@ -90,6 +91,9 @@ class Snapshot(Protocol):
 
     def names(self) -> Iterator[bytes]:
         """Yield all names in data order."""
+
+    def texts(self, first: int = 0, last: int | None = None) -> Iterator[str]:
+        """Yield names in data order as text, or those of the positions ``first <= p < last``."""
 
     def newest_names(self) -> Iterator[bytes]:
         """Yield all names, those that were committed last first."""
@@ -216,10 +220,20 @@ class StoreSnapshot:
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
-        if self._overlaid:
-            return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
+        overlaid = self._overlaid
+        if not overlaid or overlaid.keys().isdisjoint(names):
+            return self._find_in_index(names)
+        pointers = np.full((len(names), 2), -1, np.int64)
+        is_left = np.array([name not in overlaid for name in names])
+        left = [name for name in names if name not in overlaid]
+        pointers[is_left] = self._find_in_index(left)
+        pointers[~is_left] = [self.find(name) or (-1, -1) for name in names if name in overlaid]
+        return pointers
+
+    def _find_in_index(self, names: Sequence[bytes]) -> Int64s:
         positions = self.index.find_all(names)
-        pointers = np.stack([self.index.starts[positions], self.index.ends[positions]], axis=1)
+        pointers = np.empty((len(names), 2), np.int64, order="F")  # each column is contiguous
+        pointers[:, 0], pointers[:, 1] = self.index.starts[positions], self.index.ends[positions]
         pointers[positions < 0] = -1
         return pointers
 
@@ -253,7 +267,18 @@ class StoreSnapshot:
 
     def names(self) -> Iterator[bytes]:
         """Yield all names in data order."""
-        return map(self.name, range(len(self)))
+        return self._some_names(0, len(self), RaggedColumn.split)
+
+    def texts(self, first: int = 0, last: int | None = None) -> Iterator[str]:
+        """Yield names in data order as text, or those of the positions ``first <= p < last``."""
+        return self._some_names(first, len(self) if last is None else last, RaggedColumn.texts)
+
+    def _some_names(
+        self, first: int, last: int, unpack: Callable[[RaggedColumn], list[Item]]
+    ) -> Iterator[Item]:
+        if self._overlaid:
+            return self.overlay.order.some_names(first, last, unpack)
+        return self.index.some_names(first, last, unpack, _NONE)
 
     def newest_names(self) -> Iterator[bytes]:
         """Yield all names, those that were committed last first; those of the index from its end."""

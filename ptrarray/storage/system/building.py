@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EEXIST, ENOTDIR, ENOTEMPTY
@@ -28,7 +27,7 @@ Taken = Callable[[Path], Exception]  # makes the error for a path where there is
 
 def beside(path: Path) -> Path:
     """Return a new path next to another one, of its file system."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    return path.with_name(f".{path.name}.{files.random_bytes(8).hex()}.new")
 
 
 @contextmanager

@@ -39,6 +39,7 @@ _CANNOT_COPY = {EINVAL, ENOSYS, EOPNOTSUPP, EPERM, EXDEV}  # by itself, from one
 _BTRFS_FACTS, _BTRFS_FACTS_NBYTES = 0x8400941F, 1024  # what only btrfs answers: BTRFS_IOC_FS_INFO
 
 process_id = os.getpid
+random_bytes = os.urandom  # as `secrets` takes them, which imports OpenSSL
 
 
 class SyncError(OSError):
@@ -225,8 +226,10 @@ class File:
             nbytes = [buffer.nbytes for buffer in buffers]
             sizes = [sum(nbytes[at : at + IOV_MAX]) for at in range(0, len(buffers), IOV_MAX)]
         try:
-            for at, size in zip(range(0, len(buffers), IOV_MAX), sizes, strict=True):
+            at = 0
+            for size in sizes:
                 some, end_byte = buffers[at : at + IOV_MAX], start_byte + size
+                at += IOV_MAX
                 while start_byte < end_byte:
                     n_written = os.pwritev(self.fd, some, start_byte)
                     start_byte += n_written
@@ -529,9 +532,9 @@ def descriptor_limit() -> int:
 def read_ahead_nbytes(path: StrPath) -> int:
     """Bytes that the disk of a path reads ahead by itself; 0 where the system does not tell."""
     device = os.stat(path).st_dev
-    device_file = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    device_file = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
     try:
-        return int(device_file.read_text("ascii")) << 10
+        return int(_system_text(device_file)) << 10
     except (OSError, ValueError):
         return 0
 
@@ -544,7 +547,16 @@ def boot_id() -> bytes:
     never flushed are trusted after a power cut, too.
     """
     try:
-        text = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
-        return bytes.fromhex(text.strip().replace("-", ""))[:16]
+        return bytes.fromhex(_system_text("/proc/sys/kernel/random/boot_id").replace("-", ""))[:16]
     except (OSError, ValueError):
         return bytes(16)
+
+
+def _system_text(path: str) -> str:
+    """Return the line that a file of the system's has.
+
+    Not opened as text, whose encoding may be a module that Python has to import first: that would
+    take as long as the rest of opening a store.
+    """
+    with open(path, "rb", buffering=0) as file:
+        return file.read(256).decode()

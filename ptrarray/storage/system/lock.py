@@ -85,7 +85,9 @@ def whole(operation: Callable[Parameters, Result]) -> Callable[Parameters, Resul
         locks, claims = _HELD.locks, _HELD.claims
         n_locks, n_claims = len(locks), len(claims)
         try:
-            return operation(*args, **kwargs)
+            # In two steps, so that what comes right after the call is inside of this, too.
+            result = operation(*args, **kwargs)
+            return result  # noqa: RET504
         except BaseException:
             for file in claims[n_claims:]:
                 file.close()
@@ -130,10 +132,12 @@ class Lock:
             return False
         try:
             self._thread_lock.acquire()
-            lock_whole(self._file)
-        except BaseException:
+            fcntl.flock(self._file.fd, fcntl.LOCK_EX)
+        except BaseException as error:
             self.restore(0)
             _HELD.locks.pop()
+            if isinstance(error, OSError):
+                raise _explained(error, self._file) from error
             raise
         self._owner, self._depth = me, 1
         return True

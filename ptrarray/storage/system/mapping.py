@@ -46,11 +46,12 @@ def map_file(file: File, nbytes: int = 0) -> MappedBytes:
     CannotMapError
         If the system does not map it.
     """
-    if file.nbytes < max(nbytes, 1):
-        return b""
     if file.start_byte:
         nbytes = file.start_byte + (nbytes or file.nbytes)
-    return _map(file, nbytes, mmap.ACCESS_READ)
+    try:
+        return _map(file, nbytes, mmap.ACCESS_READ)
+    except ValueError:  # it looks at the size itself
+        return b""
 
 
 def map_rows(

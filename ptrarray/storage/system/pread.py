@@ -172,7 +172,7 @@ FileRows = Array | PreadRows  # rows of one file, mapped or not
 
 def viewed(rows: FileRows, dtype: np.dtype[Any], shape: tuple[int, ...]) -> FileRows:
     """Return the first bytes that rows consist of as rows of another dtype and shape, no copy."""
-    if isinstance(rows, PreadRows):
+    if not isinstance(rows, np.ndarray):  # which is asked sooner than a Protocol
         return PreadRows(rows.file, dtype, shape, rows.start_byte)
     raw = rows.reshape(-1).view(np.uint8)
     return raw[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)

@@ -15,6 +15,7 @@ Hashes = Sequence[int] | npt.NDArray[np.uint32]
 
 _SHIFT = np.uint64(32)
 _FRESH_LIMIT = 4096
+_UNSORTED_LIMIT = 16  # records
 _GROWTH = 4
 
 
@@ -44,6 +45,8 @@ class RecentNames:
     def __init__(self) -> None:
         self._runs: list[memoryview] = []
         self._fresh: dict[int, list[int]] = {}
+        # Records of many names, until somebody looks for one: a writer of few may never do.
+        self._unsorted: list[tuple[Hashes, int]] = []
         # What was looked for last, and its entries in order: mostly what is added next.
         self._sought: tuple[Hashes, UInt64s] = (), np.empty(0, np.uint64)
 
@@ -55,14 +58,25 @@ class RecentNames:
                 self._sort_fresh()
         elif len(hashes):
             sought, lowest = self._sought
-            lowest = lowest if hashes is sought else _sorted(hashes)[1]
-            self._add_run(lowest | np.uint64(record_at))
+            if hashes is sought:
+                self._add_run(lowest | np.uint64(record_at))
+                return
+            self._unsorted = [*self._unsorted, (hashes, record_at)]
+            if len(self._unsorted) > _UNSORTED_LIMIT:
+                self._sort_all()
 
     def _sort_fresh(self) -> None:
         fresh = [name_hash << 32 | at for name_hash, ats in self._fresh.items() for at in ats]
         # Interrupted before both are set, they are in two places, which is no harm.
         self._add_run(np.sort(np.array(fresh, np.uint64)))
         self._fresh = {}
+
+    def _sort_all(self) -> None:
+        """Sort what nobody has looked through so far."""
+        while self._unsorted:
+            hashes, record_at = self._unsorted[0]
+            self._add_run(_sorted(hashes)[1] | np.uint64(record_at))
+            self._unsorted = self._unsorted[1:]
 
     def _add_run(self, run: UInt64s) -> None:
         runs = self._runs.copy()
@@ -73,6 +87,8 @@ class RecentNames:
 
     def records(self, name_hash: int) -> list[int]:
         """Return the bytes where records with a name of this hash begin, the newest first."""
+        if self._unsorted:
+            self._sort_all()
         found = list(self._fresh.get(name_hash, ()))
         for run in self._runs:
             at = bisect_left(run, name_hash << 32)
@@ -85,6 +101,9 @@ class RecentNames:
         """Return the indices of those `hashes` that are in some record. Vectorised."""
         if self._fresh:
             self._sort_fresh()
+        self._sort_all()
+        if not self._runs:
+            return np.empty(0, np.int64)
         is_seen = np.zeros(len(hashes), np.bool_)
         # In order, so that searches walk through memory.
         order, wanted = _sorted(hashes)

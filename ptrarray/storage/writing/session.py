@@ -31,7 +31,6 @@ is the last thing a session does: the system may take what it could not write fo
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -50,8 +49,9 @@ from ptrarray.errors import (
 from ptrarray.format import journal as journal_format
 from ptrarray.format.entries import Entries
 from ptrarray.format.index import IndexHeader
-from ptrarray.format.journal import ATTRS, DELETE, HashedRecord, JournalHeader
+from ptrarray.format.journal import ATTRS, DELETE, HashedRecord, JournalHeader, LongRecord
 from ptrarray.format.layouts import Layout
+from ptrarray.format.names import Hashes
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.folding import fold
 from ptrarray.storage.store.index import Index, write_index
@@ -61,6 +61,7 @@ from ptrarray.storage.store.recovery import remove_leftovers, settle
 from ptrarray.storage.store.snapshot import StoreSnapshot, check_columns, not_found
 from ptrarray.storage.system.files import CHANGE, File, SyncError, check_system, process_id
 from ptrarray.storage.system.lock import whole
+from ptrarray.storage.writing.kept import KeptRecords
 from ptrarray.storage.writing.recent import RecentNames
 from ptrarray.storage.writing.space import Space, belongs
 
@@ -197,6 +198,8 @@ class Session:
         elif header.committed_end > known.committed_end:
             self._note(header, known.committed_end)
         else:
+            if header.committed_end < known.committed_end:  # put back to an earlier state
+                self._kept = KeptRecords()
             self.journal_header = header
 
     def _attach(self) -> None:
@@ -217,19 +220,19 @@ class Session:
         self.row_limit = self.layout.row_limit
         self.content = Content(self.directory, index.header, CHANGE)
         self.content.check_size(index.header.n_rows)
-        self._recent = RecentNames()
+        self._recent, self._kept = RecentNames(), KeptRecords()
         self._attrs_at = 0  # byte of the record that last replaced the attrs
         self._space: Space | None = None
         self._snapshot: StoreSnapshot | None = None
-        header = self.settle()
+        header = self.settle(index)
         self.content.hold_for_writing()
         self.seed = header.seed
         self._note(header, journal_format.RECORDS_START)
 
-    def settle(self) -> JournalHeader:
+    def settle(self, index: Index | None = None) -> JournalHeader:
         """Bring the journal up to the index that is in place. Under the lock."""
         with self._syncing():
-            return settle(self._journal, Index(self.directory).header)
+            return settle(self._journal, (index or Index(self.directory)).header)
 
     @contextmanager
     def _syncing(self) -> Iterator[None]:
@@ -300,7 +303,7 @@ class Session:
 
     # names ---------------------------------------------------------------------------------
 
-    def existing(self, names: Sequence[bytes], hashes: array[int]) -> list[bytes]:
+    def existing(self, names: Sequence[bytes], hashes: Hashes) -> list[bytes]:
         """Return those of `names` that are there. Under the lock.
 
         Looks names up in the index in one go; decodes a record of the journal
@@ -310,7 +313,7 @@ class Session:
             in_index = [0] if self.index.find(names[0]) >= 0 else []
             doubtful = [0] if self._recent.records(hashes[0]) else []
         else:
-            wanted = np.frombuffer(hashes, np.uint32)
+            wanted = np.asarray(hashes, np.uint32)
             in_index = np.flatnonzero(self.index.find_many(names, wanted) >= 0).tolist()
             doubtful = self._recent.seen(hashes).tolist()
         if not in_index and not doubtful:
@@ -319,7 +322,7 @@ class Session:
         return [names[at] for at in sorted(is_there) if is_there[at]]
 
     def _recorded(
-        self, names: Sequence[bytes], hashes: array[int], doubtful: list[int]
+        self, names: Sequence[bytes], hashes: Hashes, doubtful: list[int]
     ) -> dict[int, bool]:
         """Look the doubtful names up in the journal.
 
@@ -343,7 +346,7 @@ class Session:
         """Numbers that change with every commit. Under the lock."""
         return self.journal_header.generation, self.journal_header.committed_end
 
-    def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
+    def check_new(self, names: Sequence[bytes], hashes: Hashes) -> None:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
         there = self.existing(names, hashes)
         if there:
@@ -368,8 +371,8 @@ class Session:
             raise
         for hashes, record in records:
             self._recent.add(hashes, at)
-            if len(hashes) == 0 and journal_format.kind_of(record) == ATTRS:
-                self._attrs_at = at
+            if len(hashes) != 1:
+                self._note_own(record, at)
             at += len(record)
         # What fails from here on must not make the commit look as if it had failed.
         if self._space is not None:
@@ -379,13 +382,18 @@ class Session:
         if self._durable:
             with self._syncing():
                 self.content.sync()
-                self.journal_header = self._journal.sync(
-                    self.journal_header, self.journal_header.committed_end
-                )
-        if self.journal_header.committed_end > _JOURNAL_LIMIT_NBYTES:
+                self.journal_header = self._journal.sync(header, header.committed_end)
+        if header.committed_end > _JOURNAL_LIMIT_NBYTES:
             # The next commit tries again; what is too large for an index stays here.
             with suppress(OSError, BadInputError):
                 self.checkpoint()
+
+    def _note_own(self, record: bytes | LongRecord, at: int) -> None:
+        """Take notice of a record that was committed here, of any but one name."""
+        if isinstance(record, LongRecord):
+            self._kept.add(record, at)
+        elif journal_format.kind_of(record) == ATTRS:
+            self._attrs_at = at
 
     def rows_at(self, start: int | None, n_rows: int) -> tuple[int, int]:
         """Return the rows from `start` on, or the next ones if it is None. Under the lock.
@@ -476,7 +484,7 @@ class Session:
 
     def _folded(self) -> tuple[Entries, dict[str, Any]]:
         """Fold the journal into the columns of the index, and rows and attrs. Under the lock."""
-        records, attrs = self._journal.changes(self.journal_header, journal_format.RECORDS_START)
+        records, attrs = self._kept.changes(self._journal, self.journal_header)
         n_rows = max([self.header.n_rows, *(entries.n_rows for entries in records)])
         self._snapshot = None  # to have room for the columns
         facts = {"n_rows": n_rows, "attrs": self.header.attrs if attrs is None else attrs}

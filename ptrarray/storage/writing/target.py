@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple, Protocol
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import HashedRecord
 from ptrarray.format.layouts import Layout
+from ptrarray.format.names import Hashes
 from ptrarray.storage.store.opened import Opened, OpenedStore, load, load_readable
 from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.storage.system.mapping import CannotMapError
@@ -24,7 +24,7 @@ class Expected(NamedTuple):
     ----------
     names : sequence of bytes
         Encoded names.
-    hashes : array of uint32
+    hashes : sequence of int
         CRC-32 of each name.
     n_rows : int
         Rows they take together.
@@ -33,7 +33,7 @@ class Expected(NamedTuple):
     """
 
     names: Sequence[bytes]
-    hashes: array[int]
+    hashes: Hashes
     n_rows: int
     overwrite: bool
 
@@ -65,7 +65,7 @@ class Target(Part, Protocol):
     def version(self) -> tuple[int, ...]:
         """Numbers that change with every commit. Under the lock."""
 
-    def check_new(self, names: Sequence[bytes], hashes: array[int]) -> None:
+    def check_new(self, names: Sequence[bytes], hashes: Hashes) -> None:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
 
 

@@ -16,7 +16,7 @@ from ptrarray.format.entries import Entry
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import PUT, HashedRecord
 from ptrarray.format.names import hash_all
-from ptrarray.intake.batch import Batch
+from ptrarray.intake.batch import Batch, pays_a_thread
 from ptrarray.rows.pointers import Runs
 from ptrarray.storage.store.snapshot import locate_found
 from ptrarray.storage.system.lock import whole
@@ -28,10 +28,6 @@ Result = TypeVar("Result")
 
 # Up to here, writing rows while holding the lock is cheaper than taking it twice.
 _SMALL_NBYTES = 1 << 16
-# From here on, in one array and in all, computing checksums in another thread gains more than
-# starting it costs.
-_LARGE_NBYTES = 1 << 14
-_THREAD_NBYTES = 1 << 22
 
 
 @whole
@@ -62,8 +58,8 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
     """
     nbytes = batch.n_rows * store.layout.width
     target = store.target(Expected(batch.names, batch.hashes, batch.n_rows, overwrite))
-    is_large = nbytes > max(_THREAD_NBYTES, _LARGE_NBYTES * len(batch.names))
-    if not is_large:
+    is_large = pays_a_thread(nbytes, len(batch.names))
+    if not is_large and not batch.is_staged:
         _ = batch.crcs  # before the lock is taken
     if start is not None:
         store.plannable()
