@@ -97,4 +97,6 @@ class Columns:
         raw = {name: column.tobytes() for name, column in columns.items()}
         (directory / FILE_NAME).write_bytes(b"".join(index_format.encode(header, dict(raw))))
         with mock.patch.object(native, "core", None):
-            return Index(directory, backend="pread")
+            index = Index(directory, backend="pread")
+            assert index._finder is None
+        return index
