@@ -168,4 +168,4 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
-collect_ignore = ["fuzz_atheris.py"]  # a program of its own, with a package of its own
+collect_ignore = ["fuzz_atheris.py", "fuzz_native.py"]  # programs, with a package of their own

@@ -384,6 +384,25 @@ damages = st.lists(
 )
 
 
+@pytest.mark.parametrize("astray", [2, 3, 2**31, 2**32 - 2])
+def test_positions_that_lead_out(astray: int) -> None:
+    for at in np.flatnonzero(GOOD.slots.reshape(-1, 2)[:, 1] != table.EMPTY).tolist():
+        finder = GOOD.changed("slots", 2 * at + 1, astray).finder(np.arange(3))
+        name = b"a" if GOOD.slots[2 * at + 1] == 0 else b"bc"
+        assert finder.find(name) is finder.get(name) is None
+        assert finder.find_many([b"a", b"bc"], None, None) is None
+
+
+def test_a_table_without_an_end() -> None:
+    slots = GOOD.slots.copy()
+    slots[1::2][slots[1::2] == table.EMPTY] = 0
+    finder = GOOD.finder(np.arange(3), slots=in_a_block(slots))
+    for name in ("absent", "", "x", "y", "z"):
+        assert finder.find(name) is finder.get(name) is None
+    assert finder.find_many(["absent"], None, None) is None
+    assert finder.find("bc") == 1
+
+
 def pure_find(index: Index, name: bytes) -> int | None:
     try:
         return index.find(name)

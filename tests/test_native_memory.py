@@ -105,11 +105,14 @@ def test_nothing_is_left_behind(call: Callable[[], Any]) -> None:
             before, used = counts(), tracemalloc.get_traced_memory()[0]
             for _ in range(TIMES):
                 attempt(call)
-            assert np.abs(np.subtract(counts(), before)).max() < TIMES
-            grown.append(tracemalloc.get_traced_memory()[0] - used)
+            more = np.abs(np.subtract(counts(), before)).tolist()
+            grown.append([tracemalloc.get_traced_memory()[0] - used, *more])
     finally:
         tracemalloc.stop()
-    assert min(grown) < TIMES * 16
+    # In one of the rounds nothing else happened meanwhile.
+    nbytes, *more = np.min(grown, axis=0).tolist()
+    assert nbytes < TIMES * 16
+    assert max(more) < TIMES
 
 
 def without_memory() -> list[str]:
