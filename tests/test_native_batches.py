@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 import zlib
 from collections.abc import Callable
 from itertools import accumulate
@@ -19,9 +17,9 @@ from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes
 from ptrarray.format.names import NAME_LIMIT_NBYTES
 from ptrarray.intake.casting import fit
-from ptrarray.rows.copying import copy_ranges
 from tests.support import strategies
-from tests.support.sanitized import IS_SANITIZED, in_a_block
+from tests.support.sanitized import in_a_block
+from tests.support.switching import changing
 
 pytestmark = pytest.mark.skipif(not native.core, reason=native.variant())
 core: Any = native.core
@@ -237,39 +235,18 @@ def test_prepare_of_a_dict_that_comparing_changes(n_others: int) -> None:
 
 def test_prepare_beside_a_thread_that_changes_the_dict() -> None:
     arrays = {str(i): np.arange(i % 5, dtype="<i4") for i in range(3000)}
-    stop = threading.Event()
 
-    def change() -> None:
-        for i in range(10**9):
-            arrays[f"new{i % 50}"] = np.arange(i % 9, dtype="<i4")
-            arrays.pop(f"new{(i + 7) % 50}", None)
-            if stop.is_set():
-                return
+    def change(i: int) -> None:
+        arrays[f"new{i % 50}"] = np.arange(i % 9, dtype="<i4")
+        arrays.pop(f"new{(i + 7) % 50}", None)
 
-    with SwitchingOften():
-        thread = threading.Thread(target=change)
-        thread.start()
-        try:
-            for _ in range(60):
-                joined, ends, hashes, offsets, crcs, listed = core.prepare(arrays, ONE, NO_LIMIT)
-                assert np.diff(offsets).tolist() == list(map(len, listed))
-                assert crcs.tolist() == crcs_of(listed)
-                names = [bytes(joined[i:j]) for i, j in zip([0, *ends[:-1]], ends, strict=True)]
-                assert hashes.tolist() == list(map(zlib.crc32, names))
-        finally:
-            stop.set()
-            thread.join()
-
-
-class SwitchingOften:
-    """Threads take turns as often as they can."""
-
-    def __enter__(self) -> None:
-        self._before = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
-
-    def __exit__(self, *_: object) -> None:
-        sys.setswitchinterval(self._before)
+    with changing(change):
+        for _ in range(60):
+            joined, ends, hashes, offsets, crcs, listed = core.prepare(arrays, ONE, NO_LIMIT)
+            assert np.diff(offsets).tolist() == list(map(len, listed))
+            assert crcs.tolist() == crcs_of(listed)
+            names = [bytes(joined[i:j]) for i, j in zip([0, *ends[:-1]], ends, strict=True)]
+            assert hashes.tolist() == list(map(zlib.crc32, names))
 
 
 # stage --------------------------------------------------------------------------------------------
@@ -362,127 +339,27 @@ def test_stage_writes_to_nothing_that_is_read_only() -> None:
 def test_stage_beside_threads_that_change_list_and_arrays() -> None:
     """What is written and its checksum agree, whatever happens to the arrays meanwhile."""
     arrays: list[Any] = [np.zeros(30_000, np.uint8) for _ in range(20)]
-    stop = threading.Event()
 
-    def change() -> None:
-        for i in range(10**9):
-            arrays[i % 19][:] = i % 256
-            arrays[i % 19] = np.full(30_000, i % 256, np.uint8)
-            arrays.pop()
-            arrays.insert(i % 19, np.full(30_000, 7, np.uint8))
-            if stop.is_set():
-                return
+    def change(i: int) -> None:
+        arrays[i % 19][:] = i % 256
+        arrays[i % 19] = np.full(30_000, i % 256, np.uint8)
+        arrays.pop()
+        arrays.insert(i % 19, np.full(30_000, 7, np.uint8))
 
-    with SwitchingOften():
-        thread = threading.Thread(target=change)
-        thread.start()
-        try:
-            for _ in range(60):
-                buffer, crcs = np.zeros((20, 30_000), np.uint8), np.zeros(20, np.uint32)
-                after, used = core.stage(arrays, 0, buffer, crcs)
-                assert after in (19, 20)
-                assert used == after * 30_000
-                assert crcs[:after].tolist() == crcs_of(buffer[:after])
-        finally:
-            stop.set()
-            thread.join()
+    with changing(change):
+        for _ in range(60):
+            buffer, crcs = np.zeros((20, 30_000), np.uint8), np.zeros(20, np.uint32)
+            after, used = core.stage(arrays, 0, buffer, crcs)
+            assert after in (19, 20)
+            assert used == after * 30_000
+            assert crcs[:after].tolist() == crcs_of(buffer[:after])
 
 
-# gather -------------------------------------------------------------------------------------------
-
-
-@given(
-    st.sampled_from(["<i4", ">f8", "S5", "M8[s]", "?", [("a", "i1"), ("b", "<f8")]]),
-    st.sampled_from([(), (1,), (80,), (2, 3)]),
-    st.integers(0, 300),
-    st.data(),
-)
-def test_gather_is_copying(
-    dtype: Any, row_shape: tuple[int, ...], n_rows: int, data: st.DataObject
-) -> None:
-    rows = in_a_block(strategies.filled(dtype, (n_rows, *row_shape), 1))
-    row = st.integers(0, n_rows)
-    pairs = [sorted(pair) for pair in data.draw(st.lists(st.tuples(row, row), max_size=20))]
-    starts, ends = np.array(pairs, np.int64).reshape(-1, 2).T.copy()
-    values, offsets = core.gather(rows, in_a_block(starts), in_a_block(ends))
-    expected = np.cumsum([0, *(ends - starts)])
-    assert offsets.tolist() == expected.tolist()
-    assert offsets.dtype == np.int64
-    same = copy_ranges(rows, starts, ends, expected) if pairs else rows[:0]
-    assert values.dtype == same.dtype
-    assert values.shape == same.shape
-    assert (values == same).all()
-    assert values.flags.owndata
-    assert values.flags.writeable
-    assert values.flags.c_contiguous
-
-
-@given(st.lists(st.tuples(*[st.sampled_from([0, 1, 5, 6, 7, -1, 2**62, -(2**63)])] * 2)))
-def test_gather_of_ranges_that_lead_out(pairs: list[tuple[int, int]]) -> None:
-    starts, ends = np.array(pairs, np.int64).reshape(-1, 2).T.copy()
-    got = core.gather(ONE, in_a_block(starts), in_a_block(ends))
-    if all(0 <= start <= end <= 6 for start, end in pairs):
-        values = np.concatenate([ONE[:0], *(ONE[start:end] for start, end in pairs)])
-        assert got[0].tolist() == values.tolist()
-    else:
-        assert got is None
-
-
-def test_gather_of_more_than_there_can_be() -> None:
-    rows = np.broadcast_to(np.uint8(0), (2**60,))
-    huge = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (2**60,), (1,))
-    starts, ends = np.zeros(9, np.int64), np.full(9, 2**60)
-    for one in (rows, huge):
-        assert core.gather(one, starts, ends) is None
-    if not IS_SANITIZED:  # which ends the process
-        with pytest.raises(MemoryError):
-            core.gather(huge, starts[:1], ends[:1])
-
-
-PAIR = np.array([0, 3]), np.array([2, 6])
-
-
-@pytest.mark.parametrize(
-    ("rows", "starts", "ends"),
-    [
-        (ONE[::2], *PAIR),
-        (np.ma.masked_array(ONE), *PAIR),
-        (np.array([None] * 6), *PAIR),
-        (ONE[:1].reshape(()), *PAIR),
-        (np.empty((6, 0)), *PAIR),
-        ("rows", *PAIR),
-        (ONE, PAIR[0][:1], PAIR[1]),
-        (ONE, PAIR[0].astype(np.int32), PAIR[1]),
-        (ONE, PAIR[0].astype(">i8"), PAIR[1]),
-        (ONE, PAIR[0].astype(np.float64), PAIR[1]),
-        (ONE, PAIR[0].reshape(1, 2), PAIR[1]),
-        (ONE, np.arange(4)[::2], PAIR[1]),
-        (ONE, strategies.misaligned(PAIR[0]), PAIR[1]),
-        (ONE, [0, 3], [2, 6]),
-    ],
-    ids=lambda what: f"{what!r:.30}",
-)
-def test_gather_leaves_to_the_pure_way(rows: Any, starts: Any, ends: Any) -> None:
-    assert core.gather(rows, starts, ends) is None
-
-
-def test_gather_beside_a_thread_that_changes_the_ranges() -> None:
-    rows = in_a_block(np.arange(200_000))
-    starts, ends = np.zeros(2000, np.int64), np.full(2000, 100)
-    stop = threading.Event()
-
-    def change() -> None:
-        while not stop.is_set():
-            for value in (10**12, -1, 199_999, 0):
-                starts[:] = value
-
-    with SwitchingOften():
-        thread = threading.Thread(target=change)
-        thread.start()
-        try:
-            for _ in range(100):
-                got = core.gather(rows, starts, ends)
-                assert got is None or got[1][-1] == len(got[0])
-        finally:
-            stop.set()
-            thread.join()
+def test_checksums_are_of_what_was_staged() -> None:
+    """Not of the array, which is being filled all the time."""
+    rows = np.zeros(1 << 22, np.uint8)
+    with changing(lambda i: rows.fill(i % 256)):
+        for _ in range(8):
+            buffer, crcs = np.zeros(1 << 22, np.uint8), np.zeros(1, np.uint32)
+            assert core.stage([rows], 0, buffer, crcs) == (1, 1 << 22)
+            assert crcs.tolist() == [zlib.crc32(buffer)]

@@ -1,0 +1,105 @@
+"""The native core copies ranges of rows as pure Python does, or leaves them to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptrarray import native
+from ptrarray.rows.copying import copy_ranges
+from tests.support import strategies
+from tests.support.sanitized import IS_SANITIZED, in_a_block
+from tests.support.switching import changing
+
+pytestmark = pytest.mark.skipif(not native.core, reason=native.variant())
+core: Any = native.core
+ONE = np.arange(6, dtype="<i4")
+
+
+@given(
+    st.sampled_from(["<i4", ">f8", "S5", "M8[s]", "?", [("a", "i1"), ("b", "<f8")]]),
+    st.sampled_from([(), (1,), (80,), (2, 3)]),
+    st.integers(0, 300),
+    st.data(),
+)
+def test_gather_is_copying(
+    dtype: Any, row_shape: tuple[int, ...], n_rows: int, data: st.DataObject
+) -> None:
+    rows = in_a_block(strategies.filled(dtype, (n_rows, *row_shape), 1))
+    row = st.integers(0, n_rows)
+    pairs = [sorted(pair) for pair in data.draw(st.lists(st.tuples(row, row), max_size=20))]
+    starts, ends = np.array(pairs, np.int64).reshape(-1, 2).T.copy()
+    values, offsets = core.gather(rows, in_a_block(starts), in_a_block(ends))
+    expected = np.cumsum([0, *(ends - starts)])
+    assert offsets.tolist() == expected.tolist()
+    assert offsets.dtype == np.int64
+    same = copy_ranges(rows, starts, ends, expected) if pairs else rows[:0]
+    assert values.dtype == same.dtype
+    assert values.shape == same.shape
+    assert (values == same).all()
+    assert values.flags.owndata
+    assert values.flags.writeable
+    assert values.flags.c_contiguous
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([0, 1, 5, 6, 7, -1, 2**62, -(2**63)])] * 2)))
+def test_gather_of_ranges_that_lead_out(pairs: list[tuple[int, int]]) -> None:
+    starts, ends = np.array(pairs, np.int64).reshape(-1, 2).T.copy()
+    got = core.gather(ONE, in_a_block(starts), in_a_block(ends))
+    if all(0 <= start <= end <= 6 for start, end in pairs):
+        values = np.concatenate([ONE[:0], *(ONE[start:end] for start, end in pairs)])
+        assert got[0].tolist() == values.tolist()
+    else:
+        assert got is None
+
+
+def test_gather_of_more_than_there_can_be() -> None:
+    rows = np.broadcast_to(np.uint8(0), (2**60,))
+    huge = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (2**60,), (1,))
+    starts, ends = np.zeros(9, np.int64), np.full(9, 2**60)
+    for one in (rows, huge):
+        assert core.gather(one, starts, ends) is None
+    if not IS_SANITIZED:  # which ends the process
+        with pytest.raises(MemoryError):
+            core.gather(huge, starts[:1], ends[:1])
+
+
+PAIR = np.array([0, 3]), np.array([2, 6])
+
+
+@pytest.mark.parametrize(
+    ("rows", "starts", "ends"),
+    [
+        (ONE[::2], *PAIR),
+        (np.ma.masked_array(ONE), *PAIR),
+        (np.array([None] * 6), *PAIR),
+        (ONE[:1].reshape(()), *PAIR),
+        (np.empty((6, 0)), *PAIR),
+        ("rows", *PAIR),
+        (ONE, PAIR[0][:1], PAIR[1]),
+        (ONE, PAIR[0].astype(np.int32), PAIR[1]),
+        (ONE, PAIR[0].astype(">i8"), PAIR[1]),
+        (ONE, PAIR[0].astype(np.float64), PAIR[1]),
+        (ONE, PAIR[0].reshape(1, 2), PAIR[1]),
+        (ONE, np.arange(4)[::2], PAIR[1]),
+        (ONE, strategies.misaligned(PAIR[0]), PAIR[1]),
+        (ONE, [0, 3], [2, 6]),
+    ],
+    ids=lambda what: f"{what!r:.30}",
+)
+def test_gather_leaves_to_the_pure_way(rows: Any, starts: Any, ends: Any) -> None:
+    assert core.gather(rows, starts, ends) is None
+
+
+def test_gather_beside_a_thread_that_changes_the_ranges() -> None:
+    rows = in_a_block(np.arange(200_000))
+    starts, ends = np.zeros(2000, np.int64), np.full(2000, 5000)
+    with changing(lambda i: starts.fill((2**45, -1, 199_999, 0)[i % 4])):
+        for _ in range(20):
+            starts[:] = 0
+            got = core.gather(rows, starts, ends)
+            assert got is None or got[1][-1] == len(got[0])
