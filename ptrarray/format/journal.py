@@ -235,8 +235,9 @@ def encode_record(kind: int, entries: Entries, seed: int, n_more: int = 0) -> by
     for piece in pieces:
         crc = crc32(piece, crc)
     pointed = np.full(entries.n_names, kind in (POINT, POINT_UNJUDGED), np.uint8)
-    head = memoryview(_head(crc, sum(map(len, pieces))))
-    return LongRecord(entries._replace(pointed=pointed), [head, *pieces])
+    head = _RECORD.pack(_BIN32, _CRC_NBYTES + sum(map(len, pieces)))
+    pieces.insert(0, memoryview(head + crc.to_bytes(_CRC_NBYTES, "little")))
+    return LongRecord(entries._replace(pointed=pointed), pieces)
 
 
 def _bin_prefix(nbytes: int) -> bytes:
@@ -279,12 +280,8 @@ def kind_of(record: bytes) -> int:
 
 
 def _framed(body: bytes, seed: int) -> bytes:
-    return _head(crc32(body, seed), len(body)) + body
-
-
-def _head(crc: int, nbytes: int) -> bytes:
-    """Return what a record begins with, before a body of so many bytes."""
-    return _RECORD.pack(_BIN32, _CRC_NBYTES + nbytes) + crc.to_bytes(_CRC_NBYTES, "little")
+    crc = crc32(body, seed).to_bytes(_CRC_NBYTES, "little")
+    return _RECORD.pack(_BIN32, _CRC_NBYTES + len(body)) + crc + body
 
 
 def frames(raw: bytes, start_byte: int, seed: int, where: str) -> Iterator[Frame]:
