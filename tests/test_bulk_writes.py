@@ -115,7 +115,9 @@ def test_a_batch_by_columns_takes_the_callers_own_arrays() -> None:
     assert columns is not None
     assert all(map(np.shares_memory, columns.buffers[1:], list(arrays.values())[1:]))
     refused = {**arrays, "strided": np.arange(9, dtype="i4")[::3]}
-    assert batch.columns_of(refused, np.dtype("i4"), ()) is None
+    for is_large in (False, True):
+        with patch.object(batch, "pays_a_thread", lambda *_, answer=is_large: answer):
+            assert batch.columns_of(refused, np.dtype("i4"), ()) is None
 
 
 @pytest.mark.parametrize("error", [ValueError, TypeError])

@@ -29,6 +29,7 @@ UNJUDGED = {PUT: PUT_UNJUDGED, POINT: POINT_UNJUDGED}
 _SLOT = struct.Struct("<8s16s16sQQQQQI")  # FORMAT.md, journal header
 _SLOT_BODY = struct.Struct(_SLOT.format[:-1])  # less its CRC
 _SLOT_PREFIX = b"\xc5" + (SLOT_NBYTES - 3).to_bytes(2, "big")
+_PREFIX_8, _PREFIX_16 = struct.Struct(">BB"), struct.Struct(">BH")
 _RECORD = struct.Struct(">BI")  # FORMAT.md, record frame: bin 32, length
 _FRAME = struct.Struct(">BI4s")  # the same, and the CRC
 _BIN8, _BIN16, _BIN32 = 0xC4, 0xC5, 0xC6
@@ -224,27 +225,27 @@ def encode_record(kind: int, entries: Entries, seed: int, n_more: int = 0) -> by
                 items = RaggedColumn.blank(len(names)) if extras is None else extras
                 columns += [items.ends, items.joined]
     # As `msgpack.packb([kind, n_more, *columns])`, but that copies them.
-    fields = [bytes([_FIXARRAY + 2 + len(columns), kind]), msgpack.packb(n_more)]
+    fields: list[Any] = [bytes([_FIXARRAY + 2 + len(columns), kind]) + msgpack.packb(n_more)]
     for column in columns:
-        fields += [_bin_prefix(column.nbytes), column.view(np.uint8)]
-    crc = seed
-    for field in fields:
-        crc = crc32(field, crc)
-    nbytes = _CRC_NBYTES + sum(map(len, fields))
-    head = _RECORD.pack(_BIN32, nbytes) + crc.to_bytes(_CRC_NBYTES, "little")
+        fields += [_bin_prefix(column.nbytes), column]
+    nbytes = sum([column.nbytes for column in columns])
     if nbytes < _LONG_NBYTES:
-        return b"".join([head, *fields])
-    pieces = [memoryview(piece) for piece in (head, *fields)]
+        return _framed(b"".join(fields), seed)
+    pieces = [memoryview(field).cast("B") if len(field) else memoryview(b"") for field in fields]
+    crc = seed
+    for piece in pieces:
+        crc = crc32(piece, crc)
     pointed = np.full(entries.n_names, kind in (POINT, POINT_UNJUDGED), np.uint8)
+    head = _RECORD.pack(_BIN32, _CRC_NBYTES + sum(map(len, pieces)))
+    pieces.insert(0, memoryview(head + crc.to_bytes(_CRC_NBYTES, "little")))
     return LongRecord(entries._replace(pointed=pointed), pieces)
 
 
 def _bin_prefix(nbytes: int) -> bytes:
     """Return what msgpack puts before so many bytes."""
-    for code, width in ((_BIN8, 1), (_BIN16, 2)):
-        if nbytes >> 8 * width == 0:
-            return bytes([code]) + nbytes.to_bytes(width, "big")
-    return bytes([_BIN32]) + nbytes.to_bytes(4, "big")
+    if nbytes < 1 << 8:
+        return _PREFIX_8.pack(_BIN8, nbytes)
+    return _PREFIX_16.pack(_BIN16, nbytes) if nbytes < 1 << 16 else _RECORD.pack(_BIN32, nbytes)
 
 
 def encode_one(kind: int, entry: Entry, name_hash: int, seed: int) -> bytes:

@@ -221,7 +221,8 @@ def _columns_of(
     if encoded is None or not _all_fit(buffers, dtype, row_shape):
         return None
     names = RaggedColumn.of(encoded)
-    if np.diff(names.ends, prepend=0).max() > naming.NAME_LIMIT_NBYTES:
+    limit = naming.NAME_LIMIT_NBYTES
+    if len(names.joined) > limit and (np.diff(names.ends, prepend=0) > limit).any():
         return None
     hashes = np.fromiter(map(crc32, encoded), np.uint32, len(encoded))
     offsets = np.zeros(len(buffers) + 1, np.int64)

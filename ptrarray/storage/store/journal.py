@@ -246,6 +246,11 @@ class Journal:
             raise corrupt(self.path, f"{what}: it is cut short")
         yield from journal_format.frames(raw, start_byte, header.seed, self.path)
 
+    def has(self, record: LongRecord, start_byte: int) -> bool:
+        """Tell by length and checksum whether a record that was encoded here lies at a byte."""
+        head = record.pieces[0]
+        return self._file.pread(len(head), start_byte) == head
+
     def changes(self, header: JournalHeader, start_byte: int) -> Changes:
         """Return what the committed records from `start_byte` on change; raises as `frames`."""
         return journal_format.decode_all(self.frames(header, start_byte), self.path)

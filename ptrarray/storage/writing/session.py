@@ -198,8 +198,6 @@ class Session:
         elif header.committed_end > known.committed_end:
             self._note(header, known.committed_end)
         else:
-            if header.committed_end < known.committed_end:  # put back to an earlier state
-                self._kept = KeptRecords()
             self.journal_header = header
 
     def _attach(self) -> None:
