@@ -73,6 +73,10 @@ class Snapshot(Protocol):
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
 
+    @property
+    def has_metas(self) -> bool:
+        """Whether any array may have metadata."""
+
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
 
@@ -204,6 +208,11 @@ class StoreSnapshot:
         self.checked(entry.start, entry.end)
         return entry
 
+    @property
+    def has_metas(self) -> bool:
+        """Whether any array may have metadata."""
+        return self.index.metas is not None or bool(self.overlay.metas)
+
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
         address = self.locate(name)
@@ -216,8 +225,9 @@ class StoreSnapshot:
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
-        if self._overlaid:
-            return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
+        if not self.header.n_arrays or not self._overlaid.keys().isdisjoint(names):
+            pairs = [self.find(name) or (-1, -1) for name in names]
+            return np.array(pairs, np.int64).reshape(-1, 2)
         positions = self.index.find_all(names)
         pointers = np.stack([self.index.starts[positions], self.index.ends[positions]], axis=1)
         pointers[positions < 0] = -1
