@@ -271,6 +271,18 @@ class Session:
         self._snapshot = snapshot = StoreSnapshot(self.directory, self.index, overlay)
         return snapshot
 
+    def lay_over(self, record: HashedRecord, start_byte: int, name: bytes) -> None:
+        """Learn what a record has deleted that this session committed just now. Under the lock.
+
+        The next snapshot need not read it back. Any other commit since then is read as ever.
+        """
+        known, end = self._snapshot, self.journal_header.committed_end
+        if known is None or (known.overlay.end_byte, end - len(record[1])) != (start_byte,) * 2:
+            return
+        self._snapshot = None  # as in `snapshot`
+        known.overlay.delete(name, record[0][0], end)
+        self._snapshot = StoreSnapshot(self.directory, self.index, known.overlay)
+
     @property
     def attrs(self) -> dict[str, Any]:
         """The attrs as of now, read without the names. Under the lock."""
