@@ -85,23 +85,23 @@ class Batch:
     is_staged: bool = False
     _crcs: Numbers | None = None
 
-    def staged(self) -> Iterator[Any]:
-        """Yield the rows in large pieces of bytes, and compute their checksums meanwhile.
+    def staged(self, nbytes: int) -> Iterator[Any]:
+        """Yield the rows, of so many bytes, in large pieces, and compute their checksums meanwhile.
 
         A piece is a copy of many arrays, good until the next one, or a large array itself. So
         each array is read from memory once, and its checksum is that of what is written.
         """
         core, buffers = native.core, self.buffers
         assert core is not None
-        crcs, copies, at = (
+        crcs, copies = (
             np.empty(len(buffers), np.uint32),
-            memoryview(bytearray(_STAGE_NBYTES)),
-            0,
+            np.empty(min(nbytes, _STAGE_NBYTES), np.uint8),
         )
+        at = 0
         while at < len(buffers):
-            next_at, nbytes = core.stage(buffers, at, copies, crcs) or (at, 0)
+            next_at, used = core.stage(buffers, at, copies, crcs) or (at, 0)
             if next_at > at:
-                yield copies[:nbytes]
+                yield copies[:used]
             else:
                 crcs[at] = crc32(buffers[at])
                 yield buffers[at]
