@@ -11,7 +11,7 @@ from typing import Self
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format import journal as journal_format
 from ptrarray.format.index import corrupt
-from ptrarray.format.journal import Changes, Frame, HashedRecord, JournalHeader
+from ptrarray.format.journal import Changes, Frame, HashedRecord, JournalHeader, Notice
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import Lock, check_lock
@@ -225,6 +225,16 @@ class Journal:
             If one is damaged; also if a checkpoint has reset the journal
             meanwhile, which the header then tells.
         """
+        raw = self._committed(header, start_byte)
+        yield from journal_format.frames(raw, start_byte, header.seed, self.path)
+
+    def notices(self, header: JournalHeader, start_byte: int) -> Iterator[Notice]:
+        """Yield what a writer notes of the committed records; raises as `frames`."""
+        raw = self._committed(header, start_byte)
+        return journal_format.notices(raw, start_byte, header.seed, self.path)
+
+    def _committed(self, header: JournalHeader, start_byte: int) -> bytes:
+        """Read what is committed from a byte on."""
         nbytes = header.committed_end - start_byte
         if nbytes < 0:
             what = f"ends at byte {header.committed_end}, and has ended at {start_byte}"
@@ -235,7 +245,7 @@ class Journal:
         if len(raw) < nbytes:
             what = f"ends at byte {start_byte + len(raw)}, before {header.committed_end}"
             raise corrupt(self.path, f"{what}: it is cut short")
-        yield from journal_format.frames(raw, start_byte, header.seed, self.path)
+        return raw
 
     def changes(self, header: JournalHeader, start_byte: int) -> Changes:
         """Return what the committed records from `start_byte` on change; raises as `frames`."""
