@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -96,7 +98,8 @@ def test_what_a_writer_notes_of_a_record(
         for at, value in changed:
             body[at % min(len(body), 70)] = value
         raw = journal._framed(bytes(body), 77)
-        found = []
+        found: list[Any] = []
+        read: Any
         for read in (journal.frames, journal.notices):
             try:
                 found.append(list(read(raw, 8192, 77, "journal")))
