@@ -243,10 +243,10 @@ class Session:
 
     def _note(self, header: JournalHeader, start_byte: int) -> None:
         """Take notice of the records from a byte of the journal on."""
-        for frame in self._journal.frames(header, start_byte):
-            self._recent.add(frame.hashes(), frame.start_byte)
-            if frame.kind == ATTRS:
-                self._attrs_at = frame.start_byte
+        for record_at, kind, hashes in self._journal.notices(header, start_byte):
+            self._recent.add(hashes, record_at)
+            if kind == ATTRS:
+                self._attrs_at = record_at
         if self._space is not None:
             self._note_space(header, start_byte)
         self.journal_header = header
