@@ -34,7 +34,9 @@ _FEW = 4  # arrays that are fitted sooner one by one
 _LARGE_NBYTES = 1 << 14
 _THREAD_NBYTES = 1 << 22
 _SUMMED_AT_ONCE_NBYTES = 1 << 16  # larger ones perhaps while they are written
-_STAGE_NBYTES = 1 << 20  # copied, then written, in one go
+# Copied, then written, in one go. Below 128 KiB the memory for it is at hand, above it is mapped
+# anew, which pays for large batches only.
+_STAGE_NBYTES = (120 << 10, 1 << 20)
 _ZEROS = np.zeros(ALIGNMENT_NBYTES, np.uint8)
 
 Numbers: TypeAlias = "Sequence[int] | npt.NDArray[Any]"  # of one array, or of many
@@ -93,10 +95,9 @@ class Batch:
         """
         core, buffers = native.core, self.buffers
         assert core is not None
-        crcs, copies = (
-            np.empty(len(buffers), np.uint32),
-            np.empty(min(nbytes, _STAGE_NBYTES), np.uint8),
-        )
+        least, most = _STAGE_NBYTES
+        copies = np.empty(min(max(nbytes // 16, least), most, nbytes), np.uint8)
+        crcs = np.empty(len(buffers), np.uint32)
         at = 0
         while at < len(buffers):
             next_at, used = core.stage(buffers, at, copies, crcs) or (at, 0)
