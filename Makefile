@@ -68,7 +68,7 @@ sanitize: $(STAMP)
 	cd $(SANITIZED) && PTRARRAY_REQUIRE_NATIVE=1 PTRARRAY_SANITIZED=1 PYTHONPATH="$(CURDIR)/$(SANITIZED)" \
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS="detect_leaks=0:log_path=$(CURDIR)/$(SANITIZED)/report" \
-		UBSAN_OPTIONS=print_stacktrace=1 ../$(BIN)/python -m pytest --capture=sys -n auto $(or $(TESTS),$(BOTH_WAYS) $(wildcard tests/test_native_*.py)); \
+		UBSAN_OPTIONS=print_stacktrace=1 ../$(BIN)/python -m pytest --capture=sys --timeout 900 -n auto $(or $(TESTS),$(BOTH_WAYS) $(wildcard tests/test_native_*.py)); \
 	code=$$?; ! cat report.* 2>/dev/null && exit $$code
 
 # In virtual environments of their own, made anew, as what is installed is what is tried. A warning

@@ -74,6 +74,8 @@ built = FITS and not PURE
 if REQUIRED and not built:
     why = "so is PTRARRAY_PURE" if PURE else "this Python or machine gets the pure package"
     sys.exit(f"PTRARRAY_REQUIRE_NATIVE is set, but {why}")
+for file in Path("ptrarray").glob("_native*.so") if PURE else ():
+    file.unlink()  # an editable install would have it all the same
 setup(
     ext_modules=[core()] if built else [],
     cmdclass={"build_ext": BuildCore, "bdist_wheel": Wheel},

@@ -91,7 +91,17 @@ def test_a_deletion(writer: ptrarray.PointerArrayWriter) -> None:
     ptrarray.checkpoint(writer.path)
     costs = [counted(deleted(writer, [f"n{n}"])) for n in range(100)]
     assert len(set(costs[2:])) == 1
-    check(costs[-1], limits((120, 80), (200, 130), writer))
+    check(costs[-1], limits((45, 33), (112, 74), writer))
+
+
+def test_a_deletion_of_many_at_once(tmp_path: Path) -> None:
+    """However many: nothing is called for each of them."""
+    with ptrarray.create(tmp_path / "a.ptr", dtype="f4") as writer:
+        writer.write({f"{n}": SMALL for n in range(2000)})
+        ptrarray.checkpoint(writer.path)
+        batches = [[f"{n}" for n in range(first, first * 2)] for first in (10, 100, 1000)]
+        _, few, many = [counted(partial(writer.delete, batch)) for batch in batches]
+    assert few == many
 
 
 # what the disk is waited for ----------------------------------------------------------------------

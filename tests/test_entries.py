@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ptrarray
 from ptrarray.format import journal
 from ptrarray.format.entries import DELETED, Entry, RaggedColumn, end_to_end
 from tests.support.entries import ROWS, rows_of, table_of
@@ -79,3 +82,33 @@ def test_a_table_as_records(rows: list[Entry], kind: int) -> None:
         assert [frame.hashes().tolist() for frame in frames] == [list(some) for some, _ in records]
         decoded = end_to_end(journal.decode_all(frames, "here").records)
         assert rows_of(decoded) == (gone if kind == journal.DELETE else rows)
+
+
+KINDS = [journal.PUT, journal.POINT_UNJUDGED, journal.DELETE]
+
+
+@given(ROWS, st.sampled_from(KINDS), st.lists(st.tuples(st.integers(0), st.integers(0, 255))))
+def test_what_a_writer_notes_of_a_record(
+    rows: list[Entry], kind: int, changed: list[tuple[int, int]]
+) -> None:
+    """The same as is in its frame, or the same error, whatever bytes there are."""
+    for some in (rows, rows[:1]):
+        whole = b"".join(bytes(record) for _, record in journal.encode_rows(kind, some, seed=77))
+        body = bytearray(whole[9:])
+        for at, value in changed:
+            body[at % min(len(body), 70)] = value
+        raw = journal._framed(bytes(body), 77)
+        found: list[Any] = []
+        read: Any
+        for read in (journal.frames, journal.notices):
+            try:
+                found.append(list(read(raw, 8192, 77, "journal")))
+            except ptrarray.CorruptStoreError as error:
+                found.append(str(error))
+        frames, notices = found
+        if isinstance(frames, str):
+            assert notices == frames
+        else:
+            assert [(at, kind, [*hashes]) for at, kind, hashes in notices] == [
+                (frame.start_byte, frame.kind, frame.hashes().tolist()) for frame in frames
+            ]

@@ -69,6 +69,9 @@ STEPS = {
     "write_large": Step(lambda w: w.write({"d": LARGE}), BEFORE | {"d": LARGE.tobytes()}),
     "replace_array": Step(lambda w: w.update({"a": D}), BEFORE | {"a": D.tobytes()}),
     "delete": Step(lambda w: w.__delitem__("b"), {k: v for k, v in BEFORE.items() if k != "b"}),
+    "delete_several": Step(
+        lambda w: w.delete(["b", "a"]), {k: v for k, v in BEFORE.items() if k not in "ab"}
+    ),
     "clear": Step(lambda w: w.clear(), with_attrs({}, {"k": 1})),
     "point": Step(lambda w: w.point("d", 1, 3), BEFORE | {"d": A[1:3].tobytes()}),
     "attrs": Step(lambda w: w.attrs.update(k=2), with_attrs(BEFORE, {"k": 2})),

@@ -44,7 +44,10 @@ def opened(path: Path, shard_size: int | None, *, has_journal: bool) -> PointerA
     if not has_journal:
         ptrarray.checkpoint(path)
         store.refresh()
-    _ = [store[name] for name in store], store.arrays[0]  # what is made once, when it is first asked for
+    _ = (
+        [store[name] for name in store],
+        store.arrays[0],
+    )  # what is made once, when it is first asked for
     return store
 
 

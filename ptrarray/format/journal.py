@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 import numpy as np
@@ -29,6 +29,7 @@ UNJUDGED = {PUT: PUT_UNJUDGED, POINT: POINT_UNJUDGED}
 _SLOT = struct.Struct("<8s16s16sQQQQQI")  # FORMAT.md, journal header
 _SLOT_BODY = struct.Struct(_SLOT.format[:-1])  # less its CRC
 _SLOT_PREFIX = b"\xc5" + (SLOT_NBYTES - 3).to_bytes(2, "big")
+_PREFIX_8, _PREFIX_16 = struct.Struct(">BB"), struct.Struct(">BH")
 _RECORD = struct.Struct(">BI")  # FORMAT.md, record frame: bin 32, length
 _FRAME = struct.Struct(">BI4s")  # the same, and the CRC
 _BIN8, _BIN16, _BIN32 = 0xC4, 0xC5, 0xC6
@@ -49,6 +50,10 @@ _CRC_NBYTES = 4
 _TO_NAME, _NUMBERS = struct.Struct("<3B 2BI 2BQ 2B"), struct.Struct("<2BQ 2BQ 2BI")
 _TO_ITEM = struct.Struct("<2BQ 2B")
 _FIXARRAY, _BIN8_LIMIT = 0x90, 256
+# What stands in them beside kind, hash, sizes and numbers.
+_MARKS = _FIXARRAY + 8, 0, _BIN8, 4, _BIN8, 8, _BIN8
+_NUMBERS_MARKS = _BIN8, 8, _BIN8, 8, _BIN8, 4
+_POINTER_KINDS = {*UNJUDGED, *UNJUDGED.values()}
 LIVE_NBYTES = len(_SLOT_PREFIX) + _SLOT.size
 FRAME_PREFIX_NBYTES = _RECORD.size
 
@@ -138,6 +143,11 @@ class Frame(NamedTuple):
         return np.frombuffer(raw, "<u4")
 
 
+# Where a record begins, its kind, and the hashes of its names.
+Notice = tuple[int, int, Sequence[int] | npt.NDArray[np.uint32]]
+Read = TypeVar("Read")
+
+
 @dataclass(frozen=True, slots=True)
 class LongRecord:
     """A record in pieces, which are written from where they are.
@@ -224,27 +234,27 @@ def encode_record(kind: int, entries: Entries, seed: int, n_more: int = 0) -> by
                 items = RaggedColumn.blank(len(names)) if extras is None else extras
                 columns += [items.ends, items.joined]
     # As `msgpack.packb([kind, n_more, *columns])`, but that copies them.
-    fields = [bytes([_FIXARRAY + 2 + len(columns), kind]), msgpack.packb(n_more)]
+    fields: list[Any] = [bytes([_FIXARRAY + 2 + len(columns), kind]) + msgpack.packb(n_more)]
     for column in columns:
-        fields += [_bin_prefix(column.nbytes), column.view(np.uint8)]
-    crc = seed
-    for field in fields:
-        crc = crc32(field, crc)
-    nbytes = _CRC_NBYTES + sum(map(len, fields))
-    head = _RECORD.pack(_BIN32, nbytes) + crc.to_bytes(_CRC_NBYTES, "little")
+        fields += [_bin_prefix(column.nbytes), column]
+    nbytes = sum([column.nbytes for column in columns])
     if nbytes < _LONG_NBYTES:
-        return b"".join([head, *fields])
-    pieces = [memoryview(piece) for piece in (head, *fields)]
+        return _framed(b"".join(fields), seed)
+    pieces = [memoryview(field).cast("B") if len(field) else memoryview(b"") for field in fields]
+    crc = seed
+    for piece in pieces:
+        crc = crc32(piece, crc)
     pointed = np.full(entries.n_names, kind in (POINT, POINT_UNJUDGED), np.uint8)
+    head = _RECORD.pack(_BIN32, _CRC_NBYTES + sum(map(len, pieces)))
+    pieces.insert(0, memoryview(head + crc.to_bytes(_CRC_NBYTES, "little")))
     return LongRecord(entries._replace(pointed=pointed), pieces)
 
 
 def _bin_prefix(nbytes: int) -> bytes:
     """Return what msgpack puts before so many bytes."""
-    for code, width in ((_BIN8, 1), (_BIN16, 2)):
-        if nbytes >> 8 * width == 0:
-            return bytes([code]) + nbytes.to_bytes(width, "big")
-    return bytes([_BIN32]) + nbytes.to_bytes(4, "big")
+    if nbytes < 1 << 8:
+        return _PREFIX_8.pack(_BIN8, nbytes)
+    return _PREFIX_16.pack(_BIN16, nbytes) if nbytes < 1 << 16 else _RECORD.pack(_BIN32, nbytes)
 
 
 def encode_one(kind: int, entry: Entry, name_hash: int, seed: int) -> bytes:
@@ -293,6 +303,20 @@ def frames(raw: bytes, start_byte: int, seed: int, where: str) -> Iterator[Frame
         At the first record that is cut short or fails its checksum. What came
         before has been yielded.
     """
+    for start, end, fields in _each(raw, start_byte, seed, where, _unpack):
+        yield Frame(start, end, *fields)
+
+
+def notices(raw: bytes, start_byte: int, seed: int, where: str) -> Iterator[Notice]:
+    """Yield of the records in `raw` what a writer takes notice of; raises as `frames`."""
+    for start, _, (kind, hashes) in _each(raw, start_byte, seed, where, _notice):
+        yield start, kind, hashes
+
+
+def _each(
+    raw: bytes, start_byte: int, seed: int, where: str, read: Callable[[memoryview], Read]
+) -> Iterator[tuple[int, int, Read]]:
+    """Yield where each record in `raw` begins and ends, and what is read of its body."""
     at, view = 0, memoryview(raw)
     try:
         while at < len(raw):
@@ -301,7 +325,7 @@ def frames(raw: bytes, start_byte: int, seed: int, where: str) -> Iterator[Frame
             body = view[body_at:end]
             if kind != _BIN32 or end > len(raw) or crc32(body, seed).to_bytes(4, "little") != crc:
                 raise ValueError("a checksum that does not match")
-            yield Frame(start_byte + at, start_byte + end, *_unpack(body))
+            yield start_byte + at, start_byte + end, read(body)
             at = end
     except (struct.error, ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
         what = f"has a damaged record at byte {start_byte + at}"
@@ -313,6 +337,21 @@ def frame_nbytes(prefix: bytes, start_byte: int, where: str) -> int:
     if len(prefix) < _RECORD.size or prefix[0] != _BIN32:
         raise corrupt(where, f"has a damaged record at byte {start_byte}")
     return _RECORD.size + int(_RECORD.unpack(prefix)[1])
+
+
+def _notice(body: memoryview) -> tuple[int, Sequence[int] | npt.NDArray[np.uint32]]:
+    """Return the kind of a record, and the hashes of its names."""
+    # Writers that take turns read one such record after the other: one name, as `encode_one` packs
+    # it. Of these it is known without unpacking that they have the right fields.
+    nbytes = len(body) - _TO_NAME.size - _NUMBERS.size
+    if 0 <= nbytes < _BIN8_LIMIT:
+        array, kind, n_more, a, b, name_hash, c, d, _, e, f = _TO_NAME.unpack_from(body)
+        g, h, _, i, j, _, k, l, _ = _NUMBERS.unpack_from(body, len(body) - _NUMBERS.size)
+        marks = array, n_more, a, b, c, d, e, f, g, h, i, j, k, l
+        if marks == (*_MARKS, nbytes, *_NUMBERS_MARKS) and kind in _POINTER_KINDS:
+            return kind, (name_hash,)
+    kind, _, fields = _unpack(body)
+    return kind, np.frombuffer(b"" if kind == ATTRS else fields[0], "<u4")
 
 
 def _unpack(body: memoryview) -> tuple[int, int, list[Any]]:

@@ -34,7 +34,9 @@ _FEW = 4  # arrays that are fitted sooner one by one
 _LARGE_NBYTES = 1 << 14
 _THREAD_NBYTES = 1 << 22
 _SUMMED_AT_ONCE_NBYTES = 1 << 16  # larger ones perhaps while they are written
-_STAGE_NBYTES = 1 << 20  # copied, then written, in one go
+# Copied, then written, in one go. Below 128 KiB the memory for it is at hand, above it is mapped
+# anew, which pays for large batches only.
+_STAGE_NBYTES = (120 << 10, 1 << 20)
 _ZEROS = np.zeros(ALIGNMENT_NBYTES, np.uint8)
 
 Numbers: TypeAlias = "Sequence[int] | npt.NDArray[Any]"  # of one array, or of many
@@ -85,23 +87,22 @@ class Batch:
     is_staged: bool = False
     _crcs: Numbers | None = None
 
-    def staged(self) -> Iterator[Any]:
-        """Yield the rows in large pieces of bytes, and compute their checksums meanwhile.
+    def staged(self, nbytes: int) -> Iterator[Any]:
+        """Yield the rows, of so many bytes, in large pieces, and compute their checksums meanwhile.
 
         A piece is a copy of many arrays, good until the next one, or a large array itself. So
         each array is read from memory once, and its checksum is that of what is written.
         """
         core, buffers = native.core, self.buffers
         assert core is not None
-        crcs, copies, at = (
-            np.empty(len(buffers), np.uint32),
-            memoryview(bytearray(_STAGE_NBYTES)),
-            0,
-        )
+        least, most = _STAGE_NBYTES
+        copies = np.empty(min(max(nbytes // 16, least), most, nbytes), np.uint8)
+        crcs = np.empty(len(buffers), np.uint32)
+        at = 0
         while at < len(buffers):
-            next_at, nbytes = core.stage(buffers, at, copies, crcs) or (at, 0)
+            next_at, used = core.stage(buffers, at, copies, crcs) or (at, 0)
             if next_at > at:
-                yield copies[:nbytes]
+                yield copies[:used]
             else:
                 crcs[at] = crc32(buffers[at])
                 yield buffers[at]
@@ -221,7 +222,8 @@ def _columns_of(
     if encoded is None or not _all_fit(buffers, dtype, row_shape):
         return None
     names = RaggedColumn.of(encoded)
-    if np.diff(names.ends, prepend=0).max() > naming.NAME_LIMIT_NBYTES:
+    limit = naming.NAME_LIMIT_NBYTES
+    if len(names.joined) > limit and (np.diff(names.ends, prepend=0) > limit).any():
         return None
     hashes = np.fromiter(map(crc32, encoded), np.uint32, len(encoded))
     offsets = np.zeros(len(buffers) + 1, np.int64)

@@ -92,9 +92,8 @@ class Finder:
             if some:
                 found = self._snapshots[number].find_all(some)
                 # Beyond the rows of a shard there are those of the next.
-                for at in np.flatnonzero(
-                    outside(found[:, 0], found[:, 1], self._snapshots[number].n_rows)
-                ).tolist():
+                astray = outside(found[:, 0], found[:, 1], self._snapshots[number].n_rows)
+                for at in np.flatnonzero(astray).tolist():
                     self._snapshots[number].find(some[at])  # which refuses a damaged pointer
                 pointers[left[there]] = found + first_rows[number]
             left = left[~there]

@@ -156,6 +156,11 @@ class ShardedSnapshot:
         first_row = self.first_rows[number]
         return start + first_row, end + first_row
 
+    @property
+    def has_metas(self) -> bool:
+        """Whether any array may have metadata."""
+        return any(shard.has_metas for shard in self.shards)
+
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
         number = self.number_of(name)

@@ -122,7 +122,7 @@ class Content:
         width = self.layout.width
         if batch.is_staged:
             end_byte = start * width
-            for piece in batch.staged():
+            for piece in batch.staged(batch.n_rows * width):
                 end_byte = data.pwritev([piece], end_byte)
             return  # such a store keeps no masks
         is_one_call = 0 < len(batch.buffers) <= IOV_MAX

@@ -17,6 +17,7 @@ from ptrarray.format.journal import (
     HashedRecord,
     JournalHeader,
     LongRecord,
+    Notice,
 )
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
@@ -234,6 +235,16 @@ class Journal:
             If one is damaged; also if a checkpoint has reset the journal
             meanwhile, which the header then tells.
         """
+        raw = self._committed(header, start_byte)
+        yield from journal_format.frames(raw, start_byte, header.seed, self.path)
+
+    def notices(self, header: JournalHeader, start_byte: int) -> Iterator[Notice]:
+        """Yield what a writer notes of the committed records; raises as `frames`."""
+        raw = self._committed(header, start_byte)
+        return journal_format.notices(raw, start_byte, header.seed, self.path)
+
+    def _committed(self, header: JournalHeader, start_byte: int) -> bytes:
+        """Read what is committed from a byte on."""
         nbytes = header.committed_end - start_byte
         if nbytes < 0:
             what = f"ends at byte {header.committed_end}, and has ended at {start_byte}"
@@ -244,7 +255,12 @@ class Journal:
         if len(raw) < nbytes:
             what = f"ends at byte {start_byte + len(raw)}, before {header.committed_end}"
             raise corrupt(self.path, f"{what}: it is cut short")
-        yield from journal_format.frames(raw, start_byte, header.seed, self.path)
+        return raw
+
+    def has(self, record: LongRecord, start_byte: int) -> bool:
+        """Tell by length and checksum whether a record that was encoded here lies at a byte."""
+        head = record.pieces[0]
+        return self._file.pread(len(head), start_byte) == head
 
     def changes(self, header: JournalHeader, start_byte: int) -> Changes:
         """Return what the committed records from `start_byte` on change; raises as `frames`."""

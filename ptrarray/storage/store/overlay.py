@@ -91,6 +91,16 @@ class Overlay:
             del self.entries[name]
         self.entries.update(changes)
 
+    def delete(self, name: bytes, name_hash: int, end_byte: int) -> None:
+        """Apply a record that deletes one name, in place, up to a byte of the journal."""
+        self._order = None
+        deletion = name_hash, DELETED, DELETED, 0, 0
+        for column, number in zip(self._columns(), deletion, strict=True):
+            column.append(number)
+        self.entries.pop(name, None)  # a dict keeps the place of a key that is set again
+        self.entries[name] = -len(self.starts)
+        self.end_byte = end_byte
+
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Return the pointer of a name that the journal is about; None if it was deleted."""
         at = self.entries[name]

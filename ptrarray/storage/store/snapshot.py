@@ -74,6 +74,10 @@ class Snapshot(Protocol):
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
 
+    @property
+    def has_metas(self) -> bool:
+        """Whether any array may have metadata."""
+
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
 
@@ -208,6 +212,11 @@ class StoreSnapshot:
         self.checked(entry.start, entry.end)
         return entry
 
+    @property
+    def has_metas(self) -> bool:
+        """Whether any array may have metadata."""
+        return self.index.metas is not None or bool(self.overlay.metas)
+
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
         address = self.locate(name)
@@ -231,6 +240,8 @@ class StoreSnapshot:
         return pointers
 
     def _find_in_index(self, names: Sequence[bytes]) -> Int64s:
+        if not self.header.n_arrays:
+            return np.full((len(names), 2), -1, np.int64)
         positions = self.index.find_all(names)
         pointers = np.empty((len(names), 2), np.int64, order="F")  # each column is contiguous
         pointers[:, 0], pointers[:, 1] = self.index.starts[positions], self.index.ends[positions]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from ptrarray.format.entries import Entries
 from ptrarray.format.journal import (
     RECORDS_START,
@@ -11,15 +13,15 @@ from ptrarray.format.journal import (
 )
 from ptrarray.storage.store.journal import Journal
 
-# Bytes of the records kept. What is not kept takes three times as much when it is read back.
+# Bytes of the records kept. What is not kept takes twice as much while it is read back.
 _LIMIT_NBYTES = 1 << 26
 
 
 class KeptRecords:
     """What this process knows of a journal since the last checkpoint, because it wrote it.
 
-    Knows the records by the bytes at which they begin, which stay the same up to a checkpoint;
-    what it lacks is read from the journal. So it may forget whatever it likes.
+    Knows records by the bytes at which they begin. What it lacks is read from the journal, so it
+    may forget whatever it likes; and what it has is used only where the journal has the same.
     """
 
     def __init__(self) -> None:
@@ -35,9 +37,14 @@ class KeptRecords:
     def changes(self, journal: Journal, header: JournalHeader) -> Changes:
         """Return all that the committed records change, as `Journal.changes`. Under the lock."""
         records: list[Entries] = []
-        attrs, at = None, RECORDS_START
-        known: list[tuple[int, LongRecord | None]] = [*self._records.items()]
-        for start_byte, record in [*known, (header.committed_end, None)]:
+        attrs, at, end = None, RECORDS_START, header.committed_end
+        # There is another one if an interrupt undid a commit, or the file was put back.
+        known: list[tuple[int, LongRecord | None]] = [
+            (start_byte, record)
+            for start_byte, record in sorted(self._records.items(), key=itemgetter(0))
+            if start_byte + len(record) <= end and journal.has(record, start_byte)
+        ]
+        for start_byte, record in [*known, (end, None)]:
             if at < start_byte:  # records of others, or short ones
                 between = journal.changes(header._replace(committed_end=start_byte), at)
                 records += between.records

@@ -198,8 +198,6 @@ class Session:
         elif header.committed_end > known.committed_end:
             self._note(header, known.committed_end)
         else:
-            if header.committed_end < known.committed_end:  # put back to an earlier state
-                self._kept = KeptRecords()
             self.journal_header = header
 
     def _attach(self) -> None:
@@ -245,10 +243,10 @@ class Session:
 
     def _note(self, header: JournalHeader, start_byte: int) -> None:
         """Take notice of the records from a byte of the journal on."""
-        for frame in self._journal.frames(header, start_byte):
-            self._recent.add(frame.hashes(), frame.start_byte)
-            if frame.kind == ATTRS:
-                self._attrs_at = frame.start_byte
+        for record_at, kind, hashes in self._journal.notices(header, start_byte):
+            self._recent.add(hashes, record_at)
+            if kind == ATTRS:
+                self._attrs_at = record_at
         if self._space is not None:
             self._note_space(header, start_byte)
         self.journal_header = header
@@ -272,6 +270,18 @@ class Session:
             overlay.extend(self._journal.changes(self.journal_header, overlay.end_byte), end)
         self._snapshot = snapshot = StoreSnapshot(self.directory, self.index, overlay)
         return snapshot
+
+    def lay_over(self, record: HashedRecord, start_byte: int, name: bytes) -> None:
+        """Learn what a record has deleted that this session committed just now. Under the lock.
+
+        The next snapshot need not read it back. Any other commit since then is read as ever.
+        """
+        known, end = self._snapshot, self.journal_header.committed_end
+        if known is None or (known.overlay.end_byte, end - len(record[1])) != (start_byte,) * 2:
+            return
+        self._snapshot = None  # as in `snapshot`
+        known.overlay.delete(name, record[0][0], end)
+        self._snapshot = StoreSnapshot(self.directory, self.index, known.overlay)
 
     @property
     def attrs(self) -> dict[str, Any]:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ptrarray.errors import BadInputError, OverlapError, StoreError, UnknownNameError
+from ptrarray.errors import (
+    BadInputError,
+    CorruptStoreError,
+    OverlapError,
+    StoreError,
+    UnknownNameError,
+)
 from ptrarray.format import journal as journal_format
 from ptrarray.format.attrs import checked
 from ptrarray.format.entries import Entry
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import PUT, HashedRecord
 from ptrarray.format.names import hash_all
+from ptrarray.frames.flat import companions_of
 from ptrarray.intake.batch import Batch, pays_a_thread
 from ptrarray.rows.pointers import Runs
-from ptrarray.storage.store.snapshot import locate_found
+from ptrarray.storage.store.snapshot import Snapshot, locate_found
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session
 from ptrarray.storage.writing.space import Claim
@@ -180,22 +187,58 @@ def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool
 
 @whole
 def delete(store: Writable, names: list[bytes]) -> None:
-    """Delete names; rows that no other name has become holes."""
+    """Delete names, which may be given twice, and what belongs to them; or none of it.
+
+    Rows that no other name has become holes.
+    """
     with store.locked():
         snapshot = store.snapshot()
-        for name in names:
-            if snapshot.find(name) is None:
-                raise unknown(name.decode(), store.path)
-        for part, some in store.having(names):
-            with part.locked() as session:
-                part.commit(journal_format.encode_delete(some, session.seed))
+        _check_there(snapshot, names, store.path)
+        companions = _companions(snapshot, names) if snapshot.has_metas else ()
+        _delete(store, list(dict.fromkeys([*names, *companions])))
+
+
+def _check_there(snapshot: Snapshot, names: Sequence[bytes], path: str) -> None:
+    """Raise `UnknownNameError` for the first name that is not there."""
+    if len(names) == 1:
+        missing = [] if snapshot.find(names[0]) else [0]
+    else:
+        starts = snapshot.find_all(names).reshape(-1, 2)[:, 0]
+        missing = np.flatnonzero(starts < 0)[:1].tolist()
+    for at in missing:
+        raise unknown(names[at].decode(), path)
+
+
+def _companions(snapshot: Snapshot, names: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the names of what belongs to those names that are a Series or DataFrame."""
+    for name in names:
+        try:
+            about = (snapshot.meta(name) or {}).get("pandas")
+        except CorruptStoreError:  # it can still be deleted
+            continue
+        for end in companions_of(about):
+            companion = name + end.encode()
+            if end.startswith("/.") and snapshot.find(companion) is not None:
+                yield companion
+
+
+@whole
+def _delete(store: Writable, names: list[bytes]) -> None:
+    """Delete names that are there. Under the lock."""
+    for part, some in store.having(names):
+        with part.locked() as session:
+            records = journal_format.encode_delete(some, session.seed)
+            start_byte = session.journal_header.committed_end
+            part.commit(records)
+            if len(some) == 1:
+                session.lay_over(records[0], start_byte, some[0])
 
 
 @whole
 def delete_all(store: Writable) -> None:
     """Delete every name there is, in one commit."""
     with store.locked():
-        delete(store, list(store.snapshot().names()))
+        _delete(store, list(store.snapshot().names()))
 
 
 @whole
