@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ptrarray
@@ -360,6 +360,20 @@ def test_deeply_nested_record(tmp_path: Path) -> None:
         assert check_forged_file(tmp_path / "root", JOURNAL, forged, body[:9])
 
 
+def test_reserved_past_any_file(tmp_path: Path) -> None:
+    """An append says which file cannot be so large; nothing is lost, and compacting mends it."""
+    for exponent in (30, 40, 44, 50, 61, 62):
+        raw = forging.forge_slots(damage.content(JOURNAL), (0, 1), n_reserved=2**exponent)
+        check_forged_file(tmp_path / "root", JOURNAL, raw, exponent)
+    path = damage.damaged(tmp_path / "root", JOURNAL, raw)
+    with damage.guarded():
+        ptrarray.compact(path)
+        assert damage.write_and_checkpoint(path)
+        outcome = damage.read_in_every_way(path)
+    assert outcome.refusal is None
+    assert not {"by_name", "taken"} & set(outcome.wrong)  # others see that there is one more
+
+
 # fuzzing -----------------------------------------------------------------------------------
 
 Mutation = tuple[str, int, bytes]
@@ -406,6 +420,7 @@ def test_mutations(file: str, steps: list[Mutation], tmp_path_factory: Any) -> N
 @pytest.mark.parametrize("file", [INDEX, JOURNAL])
 @settings(max_examples=N_FUZZED)
 @given(steps=mutations)
+@example(steps=[("cut", 44, b"+"), ("copy", 13, b".")])  # rows are reserved past any file
 def test_mutations_under_good_checksums(
     file: str, steps: list[Mutation], tmp_path_factory: Any
 ) -> None:
