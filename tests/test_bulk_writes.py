@@ -138,6 +138,30 @@ def test_what_the_handler_of_a_signal_raises_is_not_taken_for_an_array_that_does
         batch.from_mapping(arrays, Layout(PLAIN, np.dtype("i4"), (), masked=False))
 
 
+@pytest.mark.skipif(native.core is None, reason="the native core stages arrays")
+@pytest.mark.parametrize("n_rows", [0, 3000])
+def test_an_array_that_is_resized_while_it_is_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_rows: int
+) -> None:
+    core = native.core
+    assert core is not None
+    stage, arrays = core.stage, {f"a{n}": np.ones(1000) for n in range(100)}
+
+    def resizing(*asked: Any) -> Any:
+        arrays["a9"].resize(n_rows, refcheck=False)  # as another thread could
+        return stage(*asked)
+
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path, dtype="f8") as writer:
+        monkeypatch.setattr(core, "stage", resizing)
+        with pytest.raises(BadInputError, match="resized while"):
+            writer.write(arrays)
+        monkeypatch.undo()
+        writer.write({f"a{n}": np.ones(1000) for n in range(100)})
+    ptrarray.verify(path)
+    assert ptrarray.open(path)["a99"].tolist() == [1] * 1000
+
+
 # records ------------------------------------------------------------------------------------------
 
 

@@ -98,16 +98,17 @@ class Batch:
         least, most = _STAGE_NBYTES
         copies = np.empty(min(max(nbytes // 16, least), most, nbytes), np.uint8)
         crcs = np.empty(len(buffers), np.uint32)
-        at = 0
+        at, n_left = 0, nbytes
         while at < len(buffers):
             next_at, used = core.stage(buffers, at, copies, crcs) or (at, 0)
-            if next_at > at:
-                yield copies[:used]
-            else:
-                crcs[at] = crc32(buffers[at])
-                yield buffers[at]
-                next_at += 1
-            at = next_at
+            piece = copies[:used]
+            if next_at == at:
+                piece, next_at = buffers[at], at + 1
+                crcs[at] = crc32(piece)
+            at, n_left = next_at, n_left - piece.nbytes
+            if n_left < 0 or (n_left and at == len(buffers)):
+                raise BadInputError("an array was resized while it was being written", found=n_left)
+            yield piece
         self._crcs = crcs
 
     @property
