@@ -23,6 +23,7 @@ import pytest
 
 import ptrarray
 from ptrarray.format import names
+from ptrarray.format.index import _DECODED
 
 PACKAGE = str(Path(ptrarray.__file__).parent)
 SMALL = np.arange(3, dtype="f4")
@@ -83,6 +84,25 @@ def test_a_write_of_many_arrays_at_once(writer: ptrarray.PointerArrayWriter) -> 
     batches = [{f"{n}/{k}": SMALL for k in range(n)} for n in (10, 100, 1000)]
     _, few, many = [counted(partial(writer.write, batch)) for batch in batches]
     assert few == many
+
+
+def test_opening_to_write_again(tmp_path: Path) -> None:
+    """The header of an index is decoded once, and told from that of any other."""
+    path = tmp_path / "a.ptr"
+    ptrarray.create(path, dtype="f4").close()
+    _DECODED.clear()
+    first, again = [counted(lambda: ptrarray.append(path).close()) for _ in range(2)]
+    check(again, Steps(112, 69))
+    assert first.n_calls > again.n_calls + 30
+    with ptrarray.append(path) as writer:
+        writer["a"] = SMALL
+        writer.attrs["list"] = [1]
+    ptrarray.checkpoint(path)
+    for _ in range(2):
+        with ptrarray.open(path) as store:
+            assert dict(store.attrs) == {"list": [1]}
+            assert list(store) == ["a"]
+            store.attrs["list"].append(2)  # in the memory of this reader alone
 
 
 def test_a_deletion(writer: ptrarray.PointerArrayWriter) -> None:

@@ -189,7 +189,11 @@ def decode(raw: bytes | memoryview, where: str) -> tuple[IndexHeader, dict[str, 
         If the file is not an index, is of a newer version, is damaged, or
         its columns do not fit in the file or together.
     """
-    fields, _ = decode_map(raw, where, (FORMAT, VERSION), "an index")
+    head = bytes(raw[:_HEAD_NBYTES]), len(raw)
+    known = _DECODED.get(head)
+    if known is not None:
+        return known
+    fields, end = decode_map(raw, where, (FORMAT, VERSION), "an index")
     try:
         header = _header(fields)
         columns = {
@@ -199,7 +203,18 @@ def decode(raw: bytes | memoryview, where: str) -> tuple[IndexHeader, dict[str, 
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise corrupt(where, f"has a header that makes no sense: {error}") from error
     _check_columns(header, columns, len(raw), where)
+    if end <= _HEAD_NBYTES and not header.attrs:  # which would be shared, and could be changed
+        if len(_DECODED) == _DECODED_LIMIT:
+            _DECODED.clear()
+        _DECODED[head] = header, columns
     return header, columns
+
+
+# What was decoded, by the bytes that say it all: the header, and the size of the file. Checking
+# all of it takes longer than what else there is to opening a store again.
+_DECODED: dict[tuple[bytes, int], tuple[IndexHeader, dict[str, Column]]] = {}
+_DECODED_LIMIT = 64
+_HEAD_NBYTES = 512
 
 
 def decode_map(

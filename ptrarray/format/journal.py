@@ -115,16 +115,18 @@ def decode_header(raw: bytes, where: str) -> JournalHeader:
     CorruptStoreError
         If neither slot is whole.
     """
-    slots = [decode_slot(raw[:SLOT_NBYTES]), decode_slot(raw[SLOT_NBYTES:RECORDS_START])]
-    found = [slot for slot in slots if slot is not None]
-    if not found:
-        raise corrupt(where, "has no header that matches its checksum")
-    newest = max(found, key=lambda slot: slot.generation)
-    same = [s for s in found if (s.generation, s.store_id) == (newest.generation, newest.store_id)]
-    committed = max(same, key=lambda slot: slot.committed_end)
-    return committed._replace(
-        synced_end=max(slot.synced_end for slot in same),
-        n_reserved=max(slot.n_reserved for slot in same),
+    live, other = decode_slot(raw[:SLOT_NBYTES]), decode_slot(raw[SLOT_NBYTES:RECORDS_START])
+    if live is None or other is None:
+        one = live or other
+        if one is None:
+            raise corrupt(where, "has no header that matches its checksum")
+        return one
+    if (live.generation, live.store_id) != (other.generation, other.store_id):
+        return other if other.generation > live.generation else live
+    newer = other if other.committed_end > live.committed_end else live
+    return newer._replace(
+        synced_end=max(live.synced_end, other.synced_end),
+        n_reserved=max(live.n_reserved, other.n_reserved),
     )
 
 

@@ -79,7 +79,7 @@ class Marker:
 
 def is_sharded(directory: Path) -> bool:
     """Tell whether there is a store of shards, damaged or not."""
-    return files.is_file(directory / marks.FILE_NAME)
+    return files.is_file(f"{directory}/{marks.FILE_NAME}")
 
 
 def check_descriptors(error: OSError, marker: Marker, n_shards: int) -> None:

@@ -40,11 +40,11 @@ class Content:
         self, directory: Path, header: IndexHeader, flags: int = READ, like: Sequence[Rights] = ()
     ) -> None:
         self.layout = header.layout
-        self.data = _opened(directory / header.data_file, flags, *like[:1])
+        self.data = _opened(directory, header.data_file, flags, *like[:1])
         self.mask: File | None = None
         if header.mask_file is not None:
             try:
-                self.mask = _opened(directory / header.mask_file, flags, *like[-1:])
+                self.mask = _opened(directory, header.mask_file, flags, *like[-1:])
             except BaseException:
                 self.data.close()
                 raise
@@ -123,7 +123,7 @@ class Content:
         if batch.is_staged:
             end_byte = start * width
             for piece in batch.staged(batch.n_rows * width):
-                end_byte = data.pwritev([piece], end_byte)
+                end_byte = data.pwritev([piece], end_byte, [piece.nbytes])
             return  # such a store keeps no masks
         is_one_call = 0 < len(batch.buffers) <= IOV_MAX
         sizes = [batch.n_rows * width] if is_one_call else batch.sizes(IOV_MAX, width)
@@ -160,11 +160,12 @@ def clear(file: File, start_byte: int, end_byte: int) -> None:
         file.allocate(start_byte, end_byte - start_byte)
 
 
-def _opened(path: Path, flags: int, like: Rights | None = None) -> File:
+def _opened(directory: Path, name: str, flags: int, like: Rights | None = None) -> File:
+    path = f"{directory}/{name}"
     try:
-        return open_part(path.parent, path.name)[0] if flags == READ else File(path, flags, like)
+        return open_part(directory, name)[0] if flags == READ else File(path, flags, like)
     except FileNotFoundError as error:
-        raise corrupt(str(path), "is missing") from error
+        raise corrupt(path, "is missing") from error
 
 
 def _file_crc(file: File, start_byte: int, end_byte: int, crc: int) -> int:

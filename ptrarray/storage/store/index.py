@@ -82,9 +82,9 @@ class Index:
         self.start_items = memoryview(self.starts)
         self.end_items = memoryview(self.ends)
         self._slots = memoryview(self.column("slot"))
-        self._name_ends = memoryview(self.column("name_end"))
-        self._names = memoryview(self.column("names"))
-        self.names = RaggedColumn(self.column("name_end").view(np.int64), self.column("names"))
+        name_ends, names = self.column("name_end"), self.column("names")
+        self._name_ends, self._names = memoryview(name_ends), memoryview(names)
+        self.names = RaggedColumn(name_ends.view(np.int64), names)
         self.infos = self._extras("info")
         self.metas = self._extras("meta")
 
@@ -230,12 +230,12 @@ class Index:
 
     def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
         """Return the position of each name, or -1. Vectorised."""
+        if not self.header.n_arrays:
+            return np.full(len(names), -1, np.int64)
         found = self._found(names, hashes)
         if found is not None:
             return found
         positions = np.full(len(names), -1, np.int64)
-        if not self.header.n_arrays:
-            return positions
         try:
             queries, found = self._candidates(hashes)
             if len(queries):

@@ -61,7 +61,7 @@ class Journal:
     def __init__(self, directory: Path, *, writable: bool) -> None:
         self.directory = directory
         if writable:
-            self._file = File(directory / FILE_NAME, files.CHANGE)
+            self._file = File(f"{directory}/{FILE_NAME}", files.CHANGE)
         else:
             self._file, _ = open_part(directory, FILE_NAME)
         self.path = self._file.path

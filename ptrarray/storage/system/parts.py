@@ -53,7 +53,7 @@ def open_part(store: Path, name: str) -> tuple[File, Pack | None]:
         If there is a pack that is damaged.
     """
     try:
-        return File(store / name), None
+        return File(f"{store}/{name}"), None
     except NotADirectoryError:
         if not files.is_file(store):  # something below a file
             raise

@@ -214,9 +214,9 @@ class Session:
                 path=self.path,
             )
         self.index, self._store_id = index, index.header.store_id
-        self.layout = index.header.layout
-        self.row_limit = self.layout.row_limit
         self.content = Content(self.directory, index.header, CHANGE)
+        self.layout = self.content.layout
+        self.row_limit = self.layout.row_limit
         self.content.check_size(index.header.n_rows)
         self._recent, self._kept = RecentNames(), KeptRecords()
         self._attrs_at = 0  # byte of the record that last replaced the attrs
@@ -243,10 +243,11 @@ class Session:
 
     def _note(self, header: JournalHeader, start_byte: int) -> None:
         """Take notice of the records from a byte of the journal on."""
-        for record_at, kind, hashes in self._journal.notices(header, start_byte):
-            self._recent.add(hashes, record_at)
-            if kind == ATTRS:
-                self._attrs_at = record_at
+        if header.committed_end != start_byte:
+            for record_at, kind, hashes in self._journal.notices(header, start_byte):
+                self._recent.add(hashes, record_at)
+                if kind == ATTRS:
+                    self._attrs_at = record_at
         if self._space is not None:
             self._note_space(header, start_byte)
         self.journal_header = header
@@ -324,7 +325,7 @@ class Session:
             doubtful = [0] if self._recent.records(hashes[0]) else []
         else:
             wanted = np.asarray(hashes, np.uint32)
-            in_index = np.flatnonzero(self.index.find_many(names, wanted) >= 0).tolist()
+            in_index = (self.index.find_many(names, wanted) >= 0).nonzero()[0].tolist()
             doubtful = self._recent.seen(hashes).tolist()
         if not in_index and not doubtful:
             return []
