@@ -30,6 +30,7 @@ from tests.support.failing import (
     caught,
     check_failing,
     check_named,
+    ints,
     opened,
     prepared,
     read_all,
@@ -63,10 +64,13 @@ def close_another(writer: Writer) -> None:
         other.write({f"n{i}": A for i in range(50)}, overwrite=True)
 
 
+# So many that they are copied to be written in several pieces, by the native core; one is a piece by itself.
+MANY = {f"m{i}": ints(35_000 if i == 3 else 30, i) for i in range(7)}
 WITH_D = BEFORE | {"d": D.tobytes()}
 STEPS = {
     "write": Step(lambda w: w.write({"d": D}), WITH_D),
     "write_large": Step(lambda w: w.write({"d": LARGE}), BEFORE | {"d": LARGE.tobytes()}),
+    "write_many": Step(lambda w: w.write(MANY), BEFORE | {k: v.tobytes() for k, v in MANY.items()}),
     "replace_array": Step(lambda w: w.update({"a": D}), BEFORE | {"a": D.tobytes()}),
     "delete": Step(lambda w: w.__delitem__("b"), {k: v for k, v in BEFORE.items() if k != "b"}),
     "delete_several": Step(
