@@ -136,4 +136,4 @@ core, reason = _load()
 
 def variant() -> str:
     """Return in words which of the two is in use."""
-    return "native core" if core else f"pure Python: {reason}"
+    return "native core" if core else f"pure Python, without the native core: {reason}"

@@ -113,7 +113,7 @@ def test_a_broken_file_of_the_core_breaks_nothing(tmp_path: Path) -> None:
         run, check=False, env=environment, cwd=tmp_path, capture_output=True, text=True
     )
     assert printed.stderr == ""
-    assert printed.stdout.startswith("pure Python: it cannot be loaded: ")
+    assert printed.stdout.startswith("pure Python, without the native core: it cannot be loaded: ")
     environment["PTRARRAY_REQUIRE_NATIVE"] = "1"
     refused = subprocess.run(
         run, check=False, env=environment, cwd=tmp_path, capture_output=True, text=True
