@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -19,6 +20,7 @@ import ptrarray
 from ptrarray import native
 from tests.support.sanitized import IS_SANITIZED, in_a_block
 
+ROOT = Path(__file__).parent.parent
 needs_core = pytest.mark.skipif(not native.core, reason=native.variant())
 
 
@@ -144,3 +146,17 @@ def test_a_stray_read_is_reported() -> None:
     done = subprocess.run(run, check=False, env=environment, capture_output=True, text=True)
     assert done.stdout == "so far\n"
     assert "heap-buffer-overflow" in done.stderr
+
+
+def test_architecture_tells_each_function() -> None:
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = page.partition("\n## The native core\n")[2].partition("\n## ")[0]
+    listed = {*re.findall(r"^\| `(\w+)`", section, re.MULTILINE)}
+    described = {*vars(native.Core), *vars(native.Finder)}
+    assert listed == {name for name in described if not name.startswith("_")}
+
+
+def test_the_source_stays_small() -> None:
+    source = Path(native.__file__).with_name("_native.c")
+    if source.exists():  # not beside an installed package
+        assert len(source.read_text(encoding="utf-8").splitlines()) <= 600
