@@ -52,11 +52,18 @@ def test_pure_leaves_the_core_aside(monkeypatch: pytest.MonkeyPatch, value: str)
 
 @pytest.mark.parametrize("value", ["", "0"])
 def test_variables_that_say_no(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    core = ModuleType("ptrarray._native")
+    core = ModuleType("ptrarray._native", native.INTERFACE)
     monkeypatch.setattr(native, "import_module", importing(core))
     monkeypatch.setenv("PTRARRAY_PURE", value)
     monkeypatch.setenv("PTRARRAY_REQUIRE_NATIVE", value)
     assert native._load() == (core, None)
+
+
+def test_a_core_of_another_version_is_left_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editable install has one until the core is built anew."""
+    old = ModuleType("ptrarray._native", "interface 0")
+    monkeypatch.setattr(native, "import_module", importing(old))
+    assert native._load() == (None, "it was built from another version of ptrarray")
 
 
 @pytest.mark.parametrize(
