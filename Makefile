@@ -11,8 +11,8 @@ NEWEST ?= $(shell for python in $$(ls -d ~/.pyenv/versions/3.*/bin/python3) pyth
 	done 2>/dev/null | sort -k1,1n -k2,2n -k3,3n | tail -1 | cut -d " " -f 4-)
 
 # The tests whose subject the native core touches: `make test` runs them with it and without.
-BOTH_WAYS := $(patsubst %,tests/test_%.py,bad_arrays bad_input costs damage damaged_pointers \
-	folding format_doc golden model names native ragged reader reader_costs syscalls ways_to_write write writer)
+BOTH_WAYS := $(patsubst %,tests/test_%.py,bad_arrays bad_input bulk_writes costs damage damaged_pointers \
+	delete folding format_doc golden model names names_in_order native ragged reader reader_costs syscalls ways_to_write write writer)
 
 # A copy of the sources, whose core is built to stop at the first stray read.
 SANITIZED := .sanitized

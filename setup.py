@@ -25,6 +25,11 @@ FITS = (
     and sys.maxsize > 2**32
 )
 
+HINT = (
+    "PTRARRAY_REQUIRE_NATIVE is set, but the native core of ptrarray cannot be compiled, which "
+    "takes a C compiler and Python's headers (Python.h); unset it to install pure Python"
+)
+
 
 class BuildCore(build_ext):
     """An extension that cannot be built is none, and nothing is left of one built before."""
@@ -33,11 +38,13 @@ class BuildCore(build_ext):
         """Build it, or take away what there is of it."""
         try:
             super().build_extension(ext)
-        except Exception:
+        except Exception as error:
             name = self.get_ext_filename(ext.name)
             for file in (Path(name), Path(self.build_lib, name)):
                 file.unlink(missing_ok=True)
             self.distribution.ext_modules = None
+            if REQUIRED:
+                sys.exit(f"{HINT}: {error}")
             raise
 
 
@@ -72,7 +79,11 @@ def core():
 
 built = FITS and not PURE
 if REQUIRED and not built:
-    why = "so is PTRARRAY_PURE" if PURE else "this Python or machine gets the pure package"
+    why = (
+        "so is PTRARRAY_PURE: unset one of them"
+        if PURE
+        else "this Python or machine gets the pure package"
+    )
     sys.exit(f"PTRARRAY_REQUIRE_NATIVE is set, but {why}")
 for file in Path("ptrarray").glob("_native*.so") if PURE else ():
     file.unlink()  # an editable install would have it all the same

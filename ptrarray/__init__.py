@@ -89,13 +89,16 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.{_LATER[name] or name}")
-    value = globals()[name] = getattr(module, name) if _LATER[name] else module
-    return value
+if not TYPE_CHECKING:  # else checkers would take a name that is misspelt for one that comes later
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f"{__name__}.{_LATER[name] or name}")
+        value = globals()[name] = getattr(module, name) if _LATER[name] else module
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    """Return what is public, and not what this module needs."""
+    return sorted([*__all__, *_LATER.keys() - __all__, *(n for n in globals() if n[:2] == "__")])

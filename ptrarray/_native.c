@@ -588,7 +588,7 @@ static PyMethodDef methods[] = {{"crc32", (PyCFunction)(void (*)(void))crc32, ME
                                 {"finder", new_finder, METH_VARARGS, NULL},
                                 {"gather", gather, METH_VARARGS, NULL},
                                 {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 1", -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) {
     if (_import_array() < 0) return NULL; /* import_array() would print why */

@@ -15,6 +15,8 @@ from typing import Any, Protocol, cast
 
 __all__ = ["NAMES", "VIEWS", "Core", "Finder", "core", "reason", "variant"]
 
+# Both sources have it, and are changed together; a core of an older checkout has another.
+INTERFACE = "interface 1"
 NAMES, VIEWS = 1, 2  # what `Finder.iterate` yields; both for pairs
 Array = Any  # of numpy, which this module knows nothing of
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
@@ -118,7 +120,9 @@ def _load() -> tuple[Core | None, str | None]:
     core, reason = None, _why_not()
     if reason is None:
         try:
-            core = cast(Core, import_module("ptrarray._native"))
+            module = import_module("ptrarray._native")
+            core = cast(Core, module) if module.__doc__ == INTERFACE else None
+            reason = None if core else "it was built from another version of ptrarray"
         except ModuleNotFoundError:
             reason = "it was not built"
         except (ImportError, RuntimeError, AttributeError) as error:  # of the linker, or of numpy
@@ -136,4 +140,4 @@ core, reason = _load()
 
 def variant() -> str:
     """Return in words which of the two is in use."""
-    return "native core" if core else f"pure Python: {reason}"
+    return "native core" if core else f"pure Python, without the native core: {reason}"

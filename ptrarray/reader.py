@@ -719,16 +719,17 @@ class PointerArray(Mapping[str, Array]):
         >>> pairs.reduce_each(np.maximum, axis=None), pairs.reduce_each(np.maximum).tolist()
         (array([4, 6], dtype=int32), [[3, 4], [5, 6]])
         """
+        living = self._reducible()
         try:
-            return reductions.reduce_each(self._reducible(), ufunc, dtype, axis=axis)
+            return reductions.reduce_each(living, ufunc, dtype, axis=axis)
         except BadInputError as error:
             position = getattr(error, "position", None)
             if position is None:
-                raise
+                raise error.at(self.path) from error
             name = self.names[position]
             raise BadInputError(
-                f"array {name!r:.80} of {self.path} is empty, and {ufunc.__name__} has no "
-                "result for that",
+                f"array {name!r:.80} of {self.path} is empty, and np.{ufunc.__name__} has "
+                "no result for that",
                 path=self.path,
                 name=name,
             ) from error

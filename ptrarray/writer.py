@@ -586,7 +586,8 @@ class _Committed:
 
 def _raw_names(names: Iterable[str], path: str) -> list[bytes]:
     """Return names to be looked for as UTF-8."""
-    if isinstance(names, str | bytes) or not isinstance(names, Iterable):
+    is_one = isinstance(names, str | bytes) or getattr(names, "ndim", 1) == 0  # of numpy
+    if is_one or not isinstance(names, Iterable):
         raise BadInputError(
             f"names are {names!r:.80}, not several names: for one, use del writer[name]",
             found=type(names).__name__,

@@ -88,7 +88,7 @@ def test_one_that_is_not_there(writer: Writer, missing: Any) -> None:
     assert content(writer.path) == EVERYTHING
 
 
-@pytest.mark.parametrize("names", ["n3", b"n3", 5, None])
+@pytest.mark.parametrize("names", ["n3", b"n3", 5, None, np.array("n3")])
 def test_what_is_not_several_names(writer: Writer, names: Any) -> None:
     with pytest.raises(BadInputError, match="del writer\\[name\\]"):
         writer.delete(names)

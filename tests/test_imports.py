@@ -78,8 +78,18 @@ def test_names_that_come_later_are_those_that_checkers_see() -> None:
     assert set(LATER) - set(ptrarray.__all__) == {"bigarray"}
 
 
+def test_checkers_see_a_misspelt_name() -> None:
+    """They do not see the function that would have any name come later."""
+    tree = ast.parse(Path(ptrarray.__file__).read_text(encoding="utf-8"))
+    unseen = next(node for node in tree.body if "__getattr__" in ast.unparse(node))
+    assert isinstance(unseen, ast.If)
+    assert ast.unparse(unseen.test) == "not TYPE_CHECKING"
+
+
 def test_all_that_is_public_is_listed_and_there() -> None:
-    assert set(dir(ptrarray)) >= {*ptrarray.__all__, "bigarray", "__version__"}
+    assert "__version__" in dir(ptrarray)
+    public = [name for name in dir(ptrarray) if not name.startswith("__")]
+    assert public == sorted([*ptrarray.__all__, "bigarray"])
     names = fresh(
         "import json, ptrarray\nbefore = dir(ptrarray)\nfrom ptrarray import *\n"
         "print(json.dumps([before, [name for name in ptrarray.__all__ if name in globals()]]))"

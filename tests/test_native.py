@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -19,6 +20,7 @@ import ptrarray
 from ptrarray import native
 from tests.support.sanitized import IS_SANITIZED, in_a_block
 
+ROOT = Path(__file__).parent.parent
 needs_core = pytest.mark.skipif(not native.core, reason=native.variant())
 
 
@@ -50,11 +52,18 @@ def test_pure_leaves_the_core_aside(monkeypatch: pytest.MonkeyPatch, value: str)
 
 @pytest.mark.parametrize("value", ["", "0"])
 def test_variables_that_say_no(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    core = ModuleType("ptrarray._native")
+    core = ModuleType("ptrarray._native", native.INTERFACE)
     monkeypatch.setattr(native, "import_module", importing(core))
     monkeypatch.setenv("PTRARRAY_PURE", value)
     monkeypatch.setenv("PTRARRAY_REQUIRE_NATIVE", value)
     assert native._load() == (core, None)
+
+
+def test_a_core_of_another_version_is_left_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editable install has one until the core is built anew."""
+    old = ModuleType("ptrarray._native", "interface 0")
+    monkeypatch.setattr(native, "import_module", importing(old))
+    assert native._load() == (None, "it was built from another version of ptrarray")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +122,7 @@ def test_a_broken_file_of_the_core_breaks_nothing(tmp_path: Path) -> None:
         run, check=False, env=environment, cwd=tmp_path, capture_output=True, text=True
     )
     assert printed.stderr == ""
-    assert printed.stdout.startswith("pure Python: it cannot be loaded: ")
+    assert printed.stdout.startswith("pure Python, without the native core: it cannot be loaded: ")
     environment["PTRARRAY_REQUIRE_NATIVE"] = "1"
     refused = subprocess.run(
         run, check=False, env=environment, cwd=tmp_path, capture_output=True, text=True
@@ -144,3 +153,17 @@ def test_a_stray_read_is_reported() -> None:
     done = subprocess.run(run, check=False, env=environment, capture_output=True, text=True)
     assert done.stdout == "so far\n"
     assert "heap-buffer-overflow" in done.stderr
+
+
+def test_architecture_tells_each_function() -> None:
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = page.partition("\n## The native core\n")[2].partition("\n## ")[0]
+    listed = {*re.findall(r"^\| `(\w+)`", section, re.MULTILINE)}
+    described = {*vars(native.Core), *vars(native.Finder)}
+    assert listed == {name for name in described if not name.startswith("_")}
+
+
+def test_the_source_stays_small() -> None:
+    source = Path(native.__file__).with_name("_native.c")
+    if source.exists():  # not beside an installed package
+        assert len(source.read_text(encoding="utf-8").splitlines()) <= 600

@@ -103,7 +103,7 @@ def test_without_a_compiler_the_wheel_is_pure(sources: Path, tmp_path: Path) -> 
     assert "ptrarray._native" in said
     assert {one.suffix for one in map(Path, content(tmp_path / name))} == {".py", ".typed"}
     assert not (sources / built).exists()
-    variant = "pure Python: it was not built"
+    variant = "pure Python, without the native core: it was not built"
     assert printed(tmp_path / name, tmp_path / "in") == f"/ptrarray/__init__.py; [1 2]; {variant}"
 
 
@@ -122,6 +122,7 @@ def test_a_core_that_is_required_has_to_be_built(sources: Path, tmp_path: Path) 
     name, said = build(sources, tmp_path, PTRARRAY_REQUIRE_NATIVE="1", **NO_COMPILER)
     assert not name
     assert "/nonexistent" in said
+    assert "PTRARRAY_REQUIRE_NATIVE is set, but the native core of ptrarray cannot be" in said
     name, said = build(sources, tmp_path, PTRARRAY_REQUIRE_NATIVE="1", PTRARRAY_PURE="1")
     assert not name
     assert "PTRARRAY_REQUIRE_NATIVE is set, but so is PTRARRAY_PURE" in said

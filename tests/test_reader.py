@@ -200,6 +200,9 @@ def test_reductions_are_numpy_functions(store: PointerArray) -> None:
     assert np.max(store) == 6
     assert store.reduce(np.add) == 21
     assert store.reduce_each(np.add).tolist() == [6, 0, 9, 6]
+    with pytest.raises(BadInputError, match=r"axis 1 is not .* \(for .*\)") as caught:
+        store.reduce_each(np.add, axis=1)
+    assert caught.value.path == store.path
 
 
 # batches ------------------------------------------------------------------------------------------

@@ -85,6 +85,14 @@ def test_reduce_refuses_what_cannot_be_combined(ufunc: np.ufunc) -> None:
     assert caught.value.found is ufunc
 
 
+@pytest.mark.parametrize("other", [np.sum, "add", ["add"], None])
+def test_reduce_refuses_what_is_no_ufunc(other: Any) -> None:
+    with pytest.raises(
+        BadInputError, match=r"cannot combine; expected one of numpy's ufuncs add, "
+    ):
+        reductions.reduce(Living(np.arange(3), np.array([0]), np.array([3])), other)
+
+
 @pytest.mark.parametrize("function", [reductions.mean, reductions.std, reductions.var])
 def test_other_axes_are_refused(function: Callable[..., Any]) -> None:
     with pytest.raises(BadInputError, match="axis 1 is not reduced over"):

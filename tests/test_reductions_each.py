@@ -121,8 +121,8 @@ def test_arrays_of_rows_without_elements_are_empty() -> None:
     assert caught.value.facts["position"] == 0
 
 
-@pytest.mark.parametrize("ufunc", [np.sin, np.divmod, np.modf])
-def test_reduce_each_takes_binary_ufuncs(ufunc: np.ufunc) -> None:
+@pytest.mark.parametrize("ufunc", [np.sin, np.divmod, np.matmul, np.sum, sum, "add", 3])
+def test_reduce_each_takes_binary_ufuncs(ufunc: Any) -> None:
     with pytest.raises(BadInputError, match="expected a ufunc of two arguments and one result"):
         reductions.reduce_each(Living(np.arange(3.0), np.array([0]), np.array([3])), ufunc)
 

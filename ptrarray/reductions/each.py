@@ -81,15 +81,10 @@ def reduce_each(
     >>> reduce_each(living._replace(rows=rows), np.add, axis=None)
     array([ 6,  0, 60])
     """
+    _check_ufunc(ufunc)
     whole.check_axis(axis)
     if axis is None and not blocks.row_elements(living.rows):  # then all arrays are empty
         living = living._replace(ends=living.starts)
-    if ufunc.nin != 2 or ufunc.nout != 1:
-        raise BadInputError(
-            f"np.{ufunc.__name__} takes {ufunc.nin} and returns {ufunc.nout}; "
-            "expected a ufunc of two arguments and one result",
-            found=ufunc,
-        )
     # numpy's dtype for the result, or its error for a dtype that the ufunc does not take.
     result = ufunc.reduce(living.one, dtype=dtype, keepdims=True).dtype
 
@@ -114,6 +109,24 @@ def reduce_each(
 
     working = np.dtype(step) if step is not None else result
     return _each(living, result, _Way(compute, huge, empty, working, ufunc, axis))
+
+
+def _check_ufunc(ufunc: np.ufunc) -> None:
+    """Raise `BadInputError` for what cannot reduce: other functions, and ufuncs of one argument."""
+    if not isinstance(ufunc, np.ufunc):
+        found = f"{getattr(ufunc, '__name__', ufunc)!r:.80} is none of numpy's ufuncs"
+    elif ufunc.signature is not None:
+        found = f"np.{ufunc.__name__} works on whole rows, {ufunc.signature}"
+    elif (ufunc.nin, ufunc.nout) != (2, 1):
+        found = f"np.{ufunc.__name__} takes {ufunc.nin} and returns {ufunc.nout}"
+    else:
+        return
+    expected = "a ufunc of two arguments and one result"
+    raise BadInputError(
+        f"{found}; expected {expected}, such as np.add (for sums) or np.maximum",
+        found=ufunc,
+        expected=expected,
+    )
 
 
 def mean_each(living: Living) -> Array:

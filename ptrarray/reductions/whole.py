@@ -360,11 +360,13 @@ def loop_type(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
 
 def check_ufunc(ufunc: np.ufunc) -> None:
     """Raise `BadInputError` for a ufunc whose results of blocks cannot be combined."""
-    if ufunc not in COMBINABLE:
+    is_ufunc = isinstance(ufunc, np.ufunc)
+    if not is_ufunc or ufunc not in COMBINABLE:
+        found = f"np.{ufunc.__name__}" if is_ufunc else f"{ufunc!r:.80}"
         names = ", ".join(sorted(works.__name__ for works in COMBINABLE))
         raise BadInputError(
-            f"rows are reduced in blocks, which np.{ufunc.__name__} cannot combine; "
-            f"expected one of {names}",
+            f"rows are reduced in blocks, which {found} cannot combine; "
+            f"expected one of numpy's ufuncs {names}",
             found=ufunc,
             expected=COMBINABLE,
         )
