@@ -179,6 +179,16 @@ def test_a_bulk_deletion_waits_for_the_disk_once_a_shard(
     assert n_syncs(many_shards.clear) == 4 * A_FLUSH
 
 
+def test_a_checkpoint_waits_for_rows_that_were_not_flushed(tmp_path: Path) -> None:
+    """For the rows, the new index and the directory; after a flush, the rows are on the disk."""
+    for n_expected, flush in ((3, False), (2, True)):
+        writer = ptrarray.create(tmp_path / f"{flush}.ptr", dtype="f4")
+        writer.write({f"{n}": SMALL for n in range(20)})
+        if flush:
+            writer.flush()
+        assert n_syncs(writer.close) == n_expected
+
+
 def test_reading_by_a_writer(writer: ptrarray.PointerArrayWriter) -> None:
     check(counted(lambda: writer["a"]), limits((25, 16), (70, 40), writer))
 
