@@ -66,6 +66,7 @@ def close_another(writer: Writer) -> None:
 WITH_D = BEFORE | {"d": D.tobytes()}
 STEPS = {
     "write": Step(lambda w: w.write({"d": D}), WITH_D),
+    "write_several": Step(lambda w: w.update({"d": D, "a": A}), WITH_D),
     "write_large": Step(lambda w: w.write({"d": LARGE}), BEFORE | {"d": LARGE.tobytes()}),
     "replace_array": Step(lambda w: w.update({"a": D}), BEFORE | {"a": D.tobytes()}),
     "delete": Step(lambda w: w.__delitem__("b"), {k: v for k, v in BEFORE.items() if k != "b"}),
