@@ -23,7 +23,7 @@ import numpy.typing as npt
 from ptrarray.errors import BadInputError, ClosedStoreError, after
 from ptrarray.format import names as naming
 from ptrarray.format.layouts import ROWS, Kind
-from ptrarray.intake.batch import from_mapping, from_ragged
+from ptrarray.intake.batch import from_mapping, from_ragged, only_one
 from ptrarray.intake.numbers import count, integer
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.types import Array
@@ -295,6 +295,13 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         (6, 9)
         """
         store = self._store()
+        if start is None and meta is None:
+            try:  # as `_checked`, a call less
+                one = only_one(arrays, store.layout)
+            except BadInputError as error:
+                raise error.at(self.path) from error
+            if one is not None:
+                return transactions.put_one(store, *one, overwrite=overwrite)
         batch = self._checked(from_mapping, arrays, store.layout, meta)
         first = None if start is None else self._checked(count, "start", start)
         return transactions.put(store, batch, first, overwrite=overwrite)

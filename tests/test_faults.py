@@ -69,6 +69,7 @@ MANY = {f"m{i}": ints(35_000 if i == 3 else 30, i) for i in range(7)}
 WITH_D = BEFORE | {"d": D.tobytes()}
 STEPS = {
     "write": Step(lambda w: w.write({"d": D}), WITH_D),
+    "write_several": Step(lambda w: w.update({"d": D, "a": A}), WITH_D),
     "write_large": Step(lambda w: w.write({"d": LARGE}), BEFORE | {"d": LARGE.tobytes()}),
     "write_many": Step(lambda w: w.write(MANY), BEFORE | {k: v.tobytes() for k, v in MANY.items()}),
     "replace_array": Step(lambda w: w.update({"a": D}), BEFORE | {"a": D.tobytes()}),

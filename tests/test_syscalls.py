@@ -170,7 +170,9 @@ def test_a_write_takes_three(
         writer["first"] = [1]  # looks at what others did before
         with counted() as calls:
             write(writer)
-        assert calls == Counter(stat=1, pwritev=1, pwrite=2)
+        # One array is one buffer.
+        assert calls - Counter(pwritev=1, pwrite=2) in (Counter(stat=1), Counter(stat=1, pwrite=1))
+        assert calls.total() == 4
 
 
 def test_a_deletion_takes_two(path: Path) -> None:

@@ -168,6 +168,25 @@ def test_short_writes_are_finished(
     check_in_order(path, {**arrays, "d": days[:30], "e": days[30:]})
 
 
+@pytest.mark.parametrize("n_bytes_at_most", [1, 7, 4096])
+def test_short_writes_of_one_array_are_finished(
+    path: Path, monkeypatch: pytest.MonkeyPatch, n_bytes_at_most: int
+) -> None:
+    real = os.pwrite
+    days = np.arange(60).astype("M8[D]").reshape(20, 3)
+    writer = ptrarray.create(path, dtype="M8[D]", row_shape=3)
+
+    def write_some(fd: int, raw: Any, offset: int) -> int:
+        raw = raw if isinstance(raw, bytes) else raw.tobytes()
+        return real(fd, raw[:n_bytes_at_most], offset)
+
+    monkeypatch.setattr("ptrarray.storage.system.files.os.pwrite", write_some)
+    writer["a"], writer["empty"], writer["b"] = days, days[:0], days[::2]
+    monkeypatch.undo()
+    writer.close()
+    check_in_order(path, {"a": days, "empty": days[:0], "b": days[::2]})
+
+
 def test_write_refuses_rows_of_another_shape(path: Path) -> None:
     good, bad = np.zeros((1, 2)), np.zeros((1, 3))
     with ptrarray.create(path, row_shape=2, dtype="f8") as writer:
@@ -209,18 +228,20 @@ def test_an_array_that_is_refused_leaves_the_store(path: Path, bad: Array) -> No
 # a full disk --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_rows", [5, 10**5])
+@pytest.mark.parametrize(("call", "n_rows"), [("pwrite", 5), ("pwritev", 10**5)])
 def test_a_full_disk_leaves_the_store_as_it_was(
-    path: Path, writer: PointerArrayWriter, monkeypatch: pytest.MonkeyPatch, n_rows: int
+    path: Path, writer: PointerArrayWriter, monkeypatch: pytest.MonkeyPatch, call: str, n_rows: int
 ) -> None:
     writer["a"] = [1]
+    write = os.pwrite
 
-    def fail(fd: int, buffers: Sequence[Any], offset: int) -> int:
-        os.pwrite(fd, buffers[0].tobytes()[:4], offset)
+    def fail(fd: int, buffers: Any, offset: int) -> int:
+        rows = buffers[0] if isinstance(buffers, list) else buffers
+        write(fd, rows.tobytes()[:4], offset)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("ptrarray.storage.system.files.os.pwritev", fail)
+        patch.setattr(f"ptrarray.storage.system.files.os.{call}", fail)
         with pytest.raises(OSError, match="No space left") as raised:
             writer.write({"b": np.ones(n_rows, "i4")})
     assert raised.value.filename == str(path / "data.bin")
@@ -232,7 +253,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(
 def test_an_overwrite_that_fails_keeps_the_old_array(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(fd: int, buffers: Sequence[Any], offset: int) -> int:
+    def fail(fd: int, rows: Any, offset: int) -> int:
         raise OSError(28, "No space left on device")
 
     with ptrarray.create(path, dtype="i8") as writer:
@@ -240,7 +261,7 @@ def test_an_overwrite_that_fails_keeps_the_old_array(
         unpicklable: Any = lambda: None
         with pytest.raises(BadInputError):
             writer["a"] = unpicklable
-        monkeypatch.setattr("ptrarray.storage.system.files.os.pwritev", fail)
+        monkeypatch.setattr("ptrarray.storage.system.files.os.pwrite", fail)
         with pytest.raises(OSError, match="No space"):
             writer["a"] = [2]
         monkeypatch.undo()

@@ -158,6 +158,29 @@ class Batch:
         return Entries(names, hashes, starts, ends, crcs, pointed, infos, metas)
 
 
+def only_one(arrays: object, layout: Layout) -> tuple[bytes, npt.NDArray[Any]] | None:
+    """Return the name and the rows where there is one array, which is nothing else; or None.
+
+    Raises
+    ------
+    BadInputError
+        As `from_mapping`.
+    """
+    if type(arrays) is not dict or len(arrays) != 1 or not layout.is_plain:
+        return None
+    ((name, value),) = arrays.items()
+    return naming.encode(name), fit(name, value, layout.dtype, layout.row_shape)
+
+
+def of_one(name: bytes, rows: npt.NDArray[Any]) -> Batch:
+    """Return a batch of what `only_one` gives."""
+    n_rows = len(rows)
+    batch = Batch([name], (crc32(name),), (0, n_rows), n_rows, [rows])
+    if rows.nbytes < _SUMMED_AT_ONCE_NBYTES:
+        batch._crcs = (crc32(rows),)
+    return batch
+
+
 def from_mapping(
     arrays: Mapping[str, npt.ArrayLike],
     layout: Layout,
@@ -172,8 +195,6 @@ def from_mapping(
     """
     if type(arrays) is not dict and not isinstance(arrays, Mapping):
         raise metadata.not_a_mapping("arrays", arrays, " from name to array")
-    if len(arrays) == 1 and layout.is_plain:
-        return _of_one(*next(iter(arrays.items())), layout, meta)
     if not isinstance(arrays, dict):
         arrays = dict(arrays)  # as others may make their arrays anew at each look
     if layout.is_plain and len(arrays) > _FEW:
@@ -272,20 +293,6 @@ def _named(names: Sequence[str]) -> tuple[Sequence[bytes], Hashes]:
     encoded = naming.encode_all(names)
     _check_nbytes("names", sum(map(len, encoded)))
     return RaggedColumn.of(encoded), naming.hash_all(encoded)
-
-
-def _of_one(
-    name: str, value: npt.ArrayLike, layout: Layout, meta: Mapping[str, Mapping[str, Any]] | None
-) -> Batch:
-    """Make one array ready: the same as for many, in half the time."""
-    raw = naming.encode(name)
-    metas = None if meta is None else _packed_metas([name], meta)
-    rows = fit(name, value, layout.dtype, layout.row_shape)
-    n_rows = len(rows)
-    batch = Batch([raw], (crc32(raw),), (0, n_rows), n_rows, [rows], metas=metas)
-    if n_rows * layout.width < _SUMMED_AT_ONCE_NBYTES:
-        batch._crcs = (crc32(rows),)
-    return batch
 
 
 def _from_fitted(

@@ -184,11 +184,12 @@ def _patch_file(patch: pytest.MonkeyPatch, recording: Recording) -> None:
 def _patch_writes(patch: pytest.MonkeyPatch, recording: Recording) -> None:
     real_pwrite, real_pwritev = File.pwrite, File.pwritev
 
-    def pwrite(self: Any, raw: bytes, start_byte: int) -> None:
+    def pwrite(self: Any, raw: Any, start_byte: int, *sizes: Any) -> None:
         recording.note_mapped()
         with _unpatched(File, "pwritev", real_pwritev):  # which takes over after a short write
-            real_pwrite(self, raw, start_byte)
-        recording.add(Write(self.node, start_byte, bytes(raw)))
+            real_pwrite(self, raw, start_byte, *sizes)
+        raw = raw if isinstance(raw, bytes) else raw.tobytes()  # an array or a memoryview
+        recording.add(Write(self.node, start_byte, raw))
 
     def pwritev(self: Any, buffers: Sequence[Any], start_byte: int, *sizes: Any) -> int:
         recording.note_mapped()

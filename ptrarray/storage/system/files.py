@@ -194,14 +194,14 @@ class File:
         check_system(error)
         return OSError(error.errno, error.strerror, self.path)
 
-    def pwrite(self, raw: bytes, start_byte: int) -> None:
-        """Write all of some bytes."""
+    def pwrite(self, raw: Buffer, start_byte: int, nbytes: int | None = None) -> None:
+        """Write all of some bytes; of a C-contiguous array if its bytes are counted."""
         try:
             n_written = os.pwrite(self.fd, raw, start_byte)
         except OSError as error:
             raise self.named(error) from error
-        if n_written < len(raw):
-            self.pwritev([memoryview(raw)[n_written:]], start_byte + n_written)
+        if n_written < (len(raw) if nbytes is None else nbytes):
+            self.pwritev([_bytes_of(raw)[n_written:]], start_byte + n_written)
 
     def pwritev(
         self, buffers: Sequence[Buffer], start_byte: int, sizes: Sequence[int] | None = None

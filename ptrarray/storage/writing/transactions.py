@@ -18,13 +18,15 @@ from ptrarray.errors import (
 )
 from ptrarray.format import journal as journal_format
 from ptrarray.format.attrs import checked
+from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entry
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import PUT, HashedRecord
 from ptrarray.format.names import hash_all
 from ptrarray.frames.flat import companions_of
-from ptrarray.intake.batch import Batch, pays_a_thread
+from ptrarray.intake.batch import Batch, of_one, pays_a_thread
 from ptrarray.rows.pointers import Runs
+from ptrarray.rows.types import Array
 from ptrarray.storage.store.snapshot import Snapshot, locate_found
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session
@@ -79,9 +81,11 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
             part.content.write(part.content.data, batch, first)
             kind = PUT if first >= part.index.header.n_rows else _kind_of_put(part, first, end)
             target.commit(batch.records(first, part.seed, kind), n_reserved)
-            return first + target.first_row, end + target.first_row
-        name = batch.names[0] if batch.names else b""
-        claim = _claim(part, first, end, name, is_append=start is None)
+            first_row = target.first_row
+            return first + first_row, end + first_row
+        claim = _claim(
+            part, first, end, batch.names[0] if batch.names else b"", is_append=start is None
+        )
         checked_version = target.version
     with claim, _given_back_on_error(target, claim, is_append=start is None):
         if is_large:
@@ -94,6 +98,29 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
             kind = _kind_of_put(part, first, end, is_chosen=start is not None)
             target.commit(batch.records(first, part.seed, kind), n_reserved)
     return first + target.first_row, end + target.first_row
+
+
+@whole
+def put_one(store: Writable, name: bytes, rows: Array, *, overwrite: bool) -> tuple[int, int]:
+    """Write one array that is nothing but rows, as `put` does.
+
+    Where it is small, nothing is made for it but its record.
+    """
+    nbytes = rows.nbytes
+    if not isinstance(store, Session) or nbytes > _SMALL_NBYTES:
+        return put(store, of_one(name, rows), None, overwrite=overwrite)
+    name_hash, crc, n_rows = crc32(name), crc32(rows), len(rows)
+    with store:
+        start, end = store.rows_at(None, n_rows)
+        if not overwrite:
+            store.check_new((name,), (name_hash,))
+        if nbytes:
+            store.content.data.pwrite(rows, start * store.layout.width, nbytes)
+        kind = _kind_of_put(store, start, end)
+        entry = name, start, end, crc, 0, b"", b""
+        record = journal_format.encode_one(kind, entry, name_hash, store.seed)
+        store.commit([((name_hash,), record)], end if n_rows else 0)
+    return start, end
 
 
 def _write_and_sum(claim: Claim, batch: Batch) -> None:
