@@ -283,7 +283,12 @@ def test_a_large_batch_is_not_read_back_by_the_checkpoint(
         check_store(store, many(0, 6000), in_order=True)
 
 
-def test_a_journal_that_was_put_back_is_folded_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "later", [{"last": np.array([7], "i4")}, many(6000)], ids=["shorter", "of the same length"]
+)
+def test_a_journal_that_was_put_back_is_folded_as_it_is(
+    tmp_path: Path, later: dict[str, Any]
+) -> None:
     path = tmp_path / "a.ptr"
     writer = ptrarray.create(path, dtype="i4")
     writer.write(many(0))
@@ -291,11 +296,12 @@ def test_a_journal_that_was_put_back_is_folded_as_it_is(tmp_path: Path) -> None:
     earlier = journal_file.read_bytes()
     writer.write(many(3000))
     journal_file.write_bytes(earlier)
-    writer.write({"last": [7]})
+    other = ptrarray.append(path)  # which would fold it by itself when it is closed
+    other.write(later)
     checkpoint(writer)
     ptrarray.verify(path)
     with ptrarray.open(path) as store:
-        check_store(store, many(0) | {"last": np.array([7], "i4")})
+        check_store(store, many(0) | later)
 
 
 @pytest.mark.usefixtures("_every_record_is_long")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ import pytest
 import ptrarray
 from ptrarray import native
 from ptrarray.errors import StoreError
+from ptrarray.format import table
+from ptrarray.intake import batch
+from ptrarray.rows import ragged
+from tests.support import forging
 from tests.support.disk import read_tree
 from tests.support.story import repeatable
 
@@ -27,6 +32,14 @@ PADDED = np.dtype([("a", "u1"), ("b", "<i8")], align=True)
 MANY = {f"m{n}": np.arange(n, dtype="i4") for n in range(300)}  # 176 KiB
 # Pieces of many arrays, and one that is larger than they may be.
 PIECES = {f"p{n}": np.full(40_000 if n == 4 else 50 * n, n, "i4") for n in range(9)}
+
+
+# Python code that does what the core does.
+TWINS: dict[object, tuple[str, ...]] = {
+    table: ("_built", "nearest", "candidates"),
+    batch: ("_columns_of",),
+    ragged: ("copy_ranges",),
+}
 
 
 class Spy:
@@ -76,8 +89,11 @@ def seen(store: ptrarray.PointerArray, names: list[str]) -> list[object]:
     def at(n: int) -> object:
         return essence(store.arrays[n])
 
-    asked: list[Callable[[], object]] = [lambda name=name: essence(store[name]) for name in names]
-    asked += [lambda n=n: at(n) for n in (0, -1, 2, len(store) - 1, len(store))]
+    def of(name: str) -> object:
+        return essence(store[name])
+
+    asked: list[Callable[[], object]] = [partial(of, name) for name in names]
+    asked += [partial(at, n) for n in (0, -1, 2, len(store) - 1, len(store))]
     asked += [
         lambda: [(name, essence(array)) for name, array in store.items()],
         lambda: [essence(array) for array in store.arrays],
@@ -144,7 +160,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "masked": (
         {"dtype": "i4", "masked": True},
-        {f"k{n}": np.ma.MaskedArray(np.arange(n), np.arange(n) % 2) for n in range(20)},
+        {f"k{n}": np.ma.MaskedArray(np.arange(n), np.arange(n) % 2 == 1) for n in range(20)},
     ),
     "shards": ({"dtype": "i4", "shard_size": 60_000}, MANY),
     "cast": ({"dtype": "i8"}, {f"c{n}": np.arange(n, dtype="i4") for n in range(20)}),
@@ -167,7 +183,15 @@ def test_files_and_answers_are_the_same(kind: str, tmp_path: Path) -> None:
             assert ours == pure, way
 
 
-def test_the_core_is_asked(path: Path) -> None:
+def test_the_core_is_asked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its answers are taken."""
+
+    def answered_already(*_: object) -> None:
+        raise AssertionError
+
+    for module, twins in TWINS.items():
+        for twin in twins:
+            monkeypatch.setattr(module, twin, answered_already)
     asked: Counter[str] = Counter()
 
     def since(call: Callable[[], object]) -> set[str]:
@@ -239,6 +263,24 @@ def test_checksums_are_of_what_is_written(path: Path) -> None:
             writer.write(arrays)
         assert writer["m9"].tolist() == [1] * 9
     ptrarray.verify(path)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_arrays_out_of_order_are_refused(way: str, path: Path) -> None:
+    """Though each of them lies in the rows."""
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer.write(MANY)
+    ptrarray.checkpoint(path)
+    file = path / "index.msgpack"
+    header, columns = forging.unpack_index(file.read_bytes())
+    for column in ("start", "end"):
+        raw = columns[column]
+        columns[column] = raw[:16] + raw[24:32] + raw[16:24] + raw[32:]
+    file.write_bytes(forging.lay_out(header, columns))
+    with patch.object(native, "core", WAYS[way]()), ptrarray.open(path) as store:
+        for all_of in (store.arrays, store.items(), store.values()):
+            with pytest.raises(ptrarray.CorruptStoreError, match="out of order"):
+                list(all_of)
 
 
 def test_what_was_open_refuses(path: Path) -> None:

@@ -232,7 +232,7 @@ class StoreSnapshot:
         overlaid = self._overlaid
         if not overlaid or overlaid.keys().isdisjoint(names):
             return self._find_in_index(names)
-        pointers = np.full((len(names), 2), -1, np.int64)
+        pointers = np.full((len(names), 2), -1, np.int64, order="F")  # as those of the index
         is_left = np.array([name not in overlaid for name in names])
         left = [name for name in names if name not in overlaid]
         pointers[is_left] = self._find_in_index(left)
