@@ -290,6 +290,18 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             del self.writers[who][name]
 
+    @precondition(lambda self: self.model.entries)
+    @rule(data=st.data(), who=st.integers(0, 1), other=strategies.names())
+    def delete_several(self, data: st.DataObject, who: int, other: str) -> None:
+        """Delete names, perhaps one twice; none of them if one is not there."""
+        names = data.draw(st.lists(st.sampled_from(list(self.model.entries)), max_size=4))
+        if other not in self.model.entries:
+            with pytest.raises(UnknownNameError):
+                self.writers[who].delete([*names, other])
+        self.writers[who].delete(names)
+        for name in set(names):
+            del self.model.entries[name]
+
     @rule(who=st.integers(0, 1), name=strategies.names())
     def delete_absent(self, who: int, name: str) -> None:
         assume(name not in self.model.entries)

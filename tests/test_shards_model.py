@@ -129,6 +129,17 @@ class ShardsMachine(RuleBasedStateMachine):
         del self.model[name]
         self.meta.pop(name, None)
 
+    @rule(who=WHO, names=st.lists(NAMES, max_size=4))
+    def delete_several(self, who: int, names: list[str]) -> None:
+        if not set(names) <= set(self.model):
+            with pytest.raises(UnknownNameError):
+                self.writers[who].delete(names)
+            return
+        self.writers[who].delete(names)
+        for name in set(names):
+            del self.model[name]
+            self.meta.pop(name, None)
+
     @rule(who=WHO)
     def clear(self, who: int) -> None:
         self.writers[who].clear()

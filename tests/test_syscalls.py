@@ -175,6 +175,28 @@ def test_a_write_takes_three(
         assert calls.total() == 4
 
 
+def test_what_others_wrote_is_read_when_a_name_is_asked_for(path: Path) -> None:
+    """By one read, however many records; not by writers that take turns to replace arrays."""
+    with ptrarray.append(path) as writer, ptrarray.append(path) as other:
+        for round in range(3):
+            for n in range(20):
+                other[f"{round}/{n}"] = [n]
+                with counted() as calls:
+                    writer["mine"] = [n]
+                assert calls == Counter(stat=1, pwrite=3)
+            other.attrs["round"] = round
+            with counted() as calls:
+                writer.write({f"new {round}": [1]})
+            # Whoever plans rows reads them for these, too, and what it wrote itself.
+            assert calls == Counter(stat=1, pread=3 if round else 1, pwrite=3)
+            for name in (f"{round}/7", "mine", f"new {round}"):
+                with pytest.raises(ptrarray.DuplicateNameError):
+                    writer.write({name: [1]})
+            assert writer.attrs["round"] == round
+            with pytest.raises(ptrarray.OverlapError):
+                writer.write({"planned": [1]}, start=writer.pointers[f"{round}/7"].start)
+
+
 def test_a_deletion_takes_two(path: Path) -> None:
     with ptrarray.append(path) as writer:
         writer["first"] = [1]

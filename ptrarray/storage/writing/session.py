@@ -4,11 +4,12 @@ Why one lock and a look are enough
 ----------------------------------
 All writers of a store lock one file, its journal, which is never replaced. Whoever has the lock
 *looks*: compares the journal's header with the one that it knows. Mostly they are the same, and
-nobody has committed since. Else the records in between are read, or, where the header has another
-generation, the index that was put in place meanwhile. From then on the writer knows all that is
-committed, and nobody can commit but itself until it lets go of the lock. So whether a name is
-there, and which row is the next, is decided once and stays right up to the commit. A thread that
-takes the lock again while it has it need not look again.
+nobody has committed since. Else there are records in between, which are read when a name is looked
+for, or, where the header has another generation, an index that was put in place meanwhile, which is
+read at once. From then on the writer knows, or can know, all that is committed, and nobody can
+commit but itself until it lets go of the lock. So whether a name is there, and which row is the
+next, is decided once and stays right up to the commit. A thread that takes the lock again while it
+has it need not look again.
 
 The kernel drops the lock of a process that dies. So nothing that a writer does under the lock may
 be half done for the next one to find:
@@ -109,6 +110,7 @@ class Session:
     row_limit: int
     journal_header: JournalHeader
     seed: int
+    _noted_end: int  # byte up to which names and attrs of the journal are known
 
     @whole
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
@@ -153,7 +155,8 @@ class Session:
 
     def lock(self) -> Self:
         """Take the store's lock, and learn what others committed."""
-        self.check_open()
+        if self.content.data.fd < 0:
+            raise self._closed()
         is_first = self._journal.lock.__enter__()
         try:
             if self._sync_failure is not None:
@@ -179,7 +182,10 @@ class Session:
     def check_open(self) -> None:
         """Raise `ClosedStoreError` if `close` was called."""
         if self.content.data.fd < 0:
-            raise ClosedStoreError(f"{self.path} was closed here", path=self.path)
+            raise self._closed()
+
+    def _closed(self) -> StoreError:
+        return ClosedStoreError(f"{self.path} was closed here", path=self.path)
 
     def _not_on_disk(self, failure: OSError) -> StoreError:
         # The system may take what it could not write for written now.
@@ -195,9 +201,10 @@ class Session:
         is_same = header.generation == known.generation and header.store_id == self._store_id
         if not is_same or header.next_generation:
             self._attach()
-        elif header.committed_end > known.committed_end:
-            self._note(header, known.committed_end)
         else:
+            # What they committed is noted when somebody asks: names that are replaced need not be
+            # looked up, and writers that take turns would wait for it.
+            self._noted_end = min(self._noted_end, header.committed_end)
             self.journal_header = header
 
     def _attach(self) -> None:
@@ -225,7 +232,9 @@ class Session:
         header = self.settle(index)
         self.content.hold_for_writing()
         self.seed = header.seed
-        self._note(header, journal_format.RECORDS_START)
+        self._noted_end = journal_format.RECORDS_START
+        self._note(header)
+        self.journal_header = header
 
     def settle(self, index: Index | None = None) -> JournalHeader:
         """Bring the journal up to the index that is in place. Under the lock."""
@@ -241,16 +250,18 @@ class Session:
             self._sync_failure = error
             raise
 
-    def _note(self, header: JournalHeader, start_byte: int) -> None:
-        """Take notice of the records from a byte of the journal on."""
-        if header.committed_end != start_byte:
-            for record_at, kind, hashes in self._journal.notices(header, start_byte):
-                self._recent.add(hashes, record_at)
-                if kind == ATTRS:
-                    self._attrs_at = record_at
+    def _note(self, header: JournalHeader) -> None:
+        """Take notice of the records that have not been noted. Under the lock."""
+        start_byte = self._noted_end
+        if start_byte == header.committed_end:
+            return
+        for record_at, kind, hashes in self._journal.notices(header, start_byte):
+            self._recent.add(hashes, record_at)
+            if kind == ATTRS:
+                self._attrs_at = record_at
         if self._space is not None:
             self._note_space(header, start_byte)
-        self.journal_header = header
+        self._noted_end = header.committed_end
 
     def _note_space(self, header: JournalHeader, start_byte: int) -> None:
         """Take notice of the rows of records. Should this fail, `are_free` begins anew."""
@@ -287,6 +298,7 @@ class Session:
     @property
     def attrs(self) -> dict[str, Any]:
         """The attrs as of now, read without the names. Under the lock."""
+        self._note(self.journal_header)
         if not self._attrs_at:
             return self.header.attrs
         attrs: dict[str, Any] = self._journal.frame_at(self.journal_header, self._attrs_at).fields[
@@ -297,6 +309,7 @@ class Session:
     @property
     def attrs_version(self) -> tuple[int, int]:
         """Two numbers that change whenever the attrs do. Under the lock."""
+        self._note(self.journal_header)
         return self.header.generation, self._attrs_at
 
     def sound_snapshot(self) -> StoreSnapshot:
@@ -320,6 +333,7 @@ class Session:
         Looks names up in the index in one go; decodes a record of the journal
         only where one of its hashes is the same.
         """
+        self._note(self.journal_header)
         if len(names) == 1:
             in_index = [0] if self.index.find(names[0]) >= 0 else []
             doubtful = [0] if self._recent.records(hashes[0]) else []
@@ -373,22 +387,16 @@ class Session:
         """
         if self.journal_header is _UNKNOWN:  # a checkpoint failed since the lock was taken
             self._catch_up(self._journal.look())
-        start_byte = at = self.journal_header.committed_end
+        start_byte = self.journal_header.committed_end
         # A failed sync ends this session here, too.
         try:
             header = self._journal.append(self.journal_header, records, n_reserved)
         except SyncError as error:
             self._sync_failure = error
             raise
-        for hashes, record in records:
-            self._recent.add(hashes, at)
-            if len(hashes) != 1:
-                self._note_own(record, at)
-            at += len(record)
         # What fails from here on must not make the commit look as if it had failed.
-        if self._space is not None:
-            with suppress(OSError):
-                self._note_space(header, start_byte)
+        if self._noted_end == start_byte:  # else they are noted with those of others before
+            self._note_own(records, header)
         self.journal_header = header
         if self._durable:
             with self._syncing():
@@ -399,12 +407,20 @@ class Session:
             with suppress(OSError, BadInputError):
                 self.checkpoint()
 
-    def _note_own(self, record: bytes | LongRecord, at: int) -> None:
-        """Take notice of a record that was committed here, of any but one name."""
-        if isinstance(record, LongRecord):
-            self._kept.add(record, at)
-        elif journal_format.kind_of(record) == ATTRS:
-            self._attrs_at = at
+    def _note_own(self, records: Sequence[HashedRecord], header: JournalHeader) -> None:
+        """Take notice of records that were committed here, without reading them back."""
+        at = start_byte = self._noted_end
+        for hashes, record in records:
+            self._recent.add(hashes, at)
+            if isinstance(record, LongRecord):
+                self._kept.add(record, at)
+            elif len(hashes) != 1 and journal_format.kind_of(record) == ATTRS:
+                self._attrs_at = at
+            at += len(record)
+        if self._space is not None:
+            with suppress(OSError):
+                self._note_space(header, start_byte)
+        self._noted_end = at
 
     def rows_at(self, start: int | None, n_rows: int) -> tuple[int, int]:
         """Return the rows from `start` on, or the next ones if it is None. Under the lock.
@@ -444,6 +460,7 @@ class Session:
 
     def are_free(self, start: int, end: int) -> bool:
         """Tell whether none of these rows belongs to an array. Under the lock."""
+        self._note(self.journal_header)
         if self._space is None:
             space = Space(self.index)
             everything = self._journal.changes(self.journal_header, journal_format.RECORDS_START)
