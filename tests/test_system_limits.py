@@ -206,7 +206,11 @@ def test_what_fails_in_closing_is_a_note_on_the_error_of_the_block(
     path = tmp_path / "store.ptr"
     outgrown(path, shard_size=shard_size)
     with injected() as faults:
+        faults.arm(1, errno.EIO, is_lasting=True, only=SYNCS)
+        ptrarray.append(path).close()  # all of it is on the disk, and the index can wait
+        faults.disarm()
         writer = ptrarray.append(path)
+        writer["late"] = [1]
         faults.arm(1, errno.EIO, is_lasting=True, only=SYNCS)
         # Rows that are committed cannot be brought to the disk: that must be known.
         with pytest.raises(OSError, match="Input/output"):
