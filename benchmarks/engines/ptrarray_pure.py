@@ -13,7 +13,7 @@ class Pure(PtrArray):
     """The `ptrarray` of this checkout as it is where no compiler is."""
 
     name = "ptrarray_pure"
-    environment: ClassVar = {"PTRARRAY_PURE": "1"}
+    environment: ClassVar = {"PTRARRAY_PURE": "1", "PTRARRAY_REQUIRE_NATIVE": ""}
 
     def __init__(self) -> None:
         with patch.dict("os.environ", self.environment), imported_anew():
