@@ -210,14 +210,15 @@ def test_the_core_is_asked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert since(lambda: ptrarray.checkpoint(path)) >= {"build"}
         assert since(lambda: writer.write(MANY)) >= {"find_many"}
         assert since(lambda: writer.write({"one": np.ones(3, "i4")})) >= {"find"}
+        assert since(lambda: ptrarray.open(path)) == {"finder"}
         store = ptrarray.open(path)
-        assert since(lambda: store["p3"]) == {"finder", "get"}
+        assert since(lambda: store["p3"]) == {"get"}
         assert since(lambda: store["m3"]) == set(), "it is in the journal"
         assert "at" not in since(lambda: store.arrays[3]), "the journal lies over the index"
         assert since(lambda: store.take(["p3", "m3"])) == {"find_many", "gather"}
         ptrarray.checkpoint(path)
-        store.refresh()
-        assert since(lambda: store["m3"]) == {"finder", "get"}
+        assert since(store.refresh) >= {"finder"}
+        assert since(lambda: store["m3"]) == {"get"}
         assert since(lambda: store.arrays[3]) == {"at"}
         assert since(lambda: list(store.arrays)) == {"iterate"}
         assert since(lambda: list(store.items())) == {"iterate"}

@@ -81,23 +81,22 @@ class Index:
         # memoryview items are ints, at a third of the cost of ndarray items.
         self.start_items = memoryview(self.starts)
         self.end_items = memoryview(self.ends)
-        self._slots = memoryview(self.column("slot"))
+        self._table = self.column("slot")
+        self._slots = memoryview(self._table)
         name_ends, names = self.column("name_end"), self.column("names")
         self._name_ends, self._names = memoryview(name_ends), memoryview(names)
         self.names = RaggedColumn(name_ends.view(np.int64), names)
         self.infos = self._extras("info")
         self.metas = self._extras("meta")
+        # No `cached_property`: on an object that has one, Python takes longer for every attribute.
+        self._finder = self.finder()
 
     def finder(self, rows: Any = None) -> Finder | None:
         """Return what finds names of the index, and gives views of rows, by the native core."""
         if native.core is None:
             return None
-        columns = self.column("name_end"), self.column("names"), self.starts, self.ends
-        return native.core.finder(self.column("slot"), self._n_homes, *columns, rows)
-
-    @cached_property
-    def _finder(self) -> Finder | None:
-        return self.finder()
+        columns = self.names.ends, self.names.joined, self.starts, self.ends
+        return native.core.finder(self._table, self._n_homes, *columns, rows)
 
     def check(self) -> None:
         """Compare every column with its checksum.

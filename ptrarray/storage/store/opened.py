@@ -125,22 +125,12 @@ class OpenedStore:
         self.data = viewed(mapped.data, self.layout.dtype, shape)
         self.mask = mapped.mask
         self.rows = self._rows()
+        finder = snapshot.index.finder(self.data) if self.is_plain else None
+        overlaid = snapshot.overlay.entries
+        # Neither has a reference to this object, which would keep the mapping.
+        self.get = None if finder is None else _beside(overlaid, finder)
+        self.finder = None if overlaid else finder
         self._columns: tuple[Int64s, Int64s] | None = None
-
-    @cached_property
-    def _finder(self) -> Finder | None:
-        return self.snapshot.index.finder(self.data) if self.is_plain else None
-
-    @cached_property
-    def get(self) -> Callable[[str], Array | None] | None:
-        """Gives the array of a name, as of `Opened`. Has no reference to the store itself."""
-        finder = self._finder
-        return None if finder is None else _beside(self.snapshot.overlay.entries, finder)
-
-    @property
-    def finder(self) -> Finder | None:
-        """Gives arrays by position, as of `Opened`."""
-        return None if self.snapshot.overlay.entries else self._finder
 
     @property
     def stores(self) -> tuple[OpenedStore, ...]:
