@@ -18,7 +18,9 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 RANKS = [
     {"errors", "native", "progress"},
     {"rows"},
-    {"format", "frames"},
+    {"format"},
+    {"objects"},
+    {"frames"},
     {"reductions", "intake"},
     {"storage.system"},
     {"storage.store"},

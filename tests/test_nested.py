@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 import ptrarray
 from ptrarray import BadInputError
-from ptrarray.frames.parts import RUN_LENGTH, Items, Parts
 from ptrarray.nested import persistence
-from ptrarray.nested.decoder import decode
-from ptrarray.nested.encoder import encode
-from ptrarray.nested.paths import Names
-from ptrarray.nested.tokens import LARGE, PAGE_LENGTH, read_tokens
+from ptrarray.objects.decoder import decode
+from ptrarray.objects.encoder import encode
+from ptrarray.objects.parts import RUN_LENGTH, Items, Parts
+from ptrarray.objects.paths import Names
+from ptrarray.objects.tokens import LARGE, PAGE_LENGTH, read_tokens
 from tests.support.nested import (
     ARRAYS,
     KEYS,

@@ -13,9 +13,10 @@ import pytest
 
 import ptrarray
 from ptrarray.frames import flat, together
-from ptrarray.nested import persistence, tokens
-from ptrarray.nested.decoder import _Decoder
-from ptrarray.nested.leaves import LARGE_DECODERS
+from ptrarray.nested import persistence
+from ptrarray.objects import tokens
+from ptrarray.objects.decoder import _Decoder
+from ptrarray.objects.leaves import LARGE_DECODERS
 from tests.support.nested import assert_same
 
 DOCS = Path(__file__).parent.parent / "docs"

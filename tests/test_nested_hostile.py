@@ -19,8 +19,8 @@ import ptrarray
 from ptrarray import BadInputError, CorruptStoreError
 from ptrarray.frames.together import put_together
 from ptrarray.nested import persistence
-from ptrarray.nested.decoder import decode
-from ptrarray.nested.tokens import PAGE_LENGTH, read_tokens
+from ptrarray.objects.decoder import decode
+from ptrarray.objects.tokens import PAGE_LENGTH, read_tokens
 from tests.support.memory import peak_nbytes
 from tests.support.nested import MEBI, OBJECTS, encoded
 

@@ -13,7 +13,7 @@ import pytest
 
 import ptrarray
 from ptrarray import BadInputError, CorruptStoreError
-from ptrarray.frames.parts import import_pandas
+from ptrarray.frames.library import import_pandas
 from tests.support.memory import peak_nbytes
 from tests.support.nested import MEBI, through_codec, through_store
 from tests.test_nested_hostile import forge

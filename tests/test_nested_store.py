@@ -17,9 +17,9 @@ import pytest
 
 import ptrarray
 from ptrarray import BadInputError, StoreError, StoreExistsError, StoreNotFoundError
-from ptrarray.nested.encoder import encode
-from ptrarray.nested.tokens import LARGE
 from ptrarray.nested.writing import Pages
+from ptrarray.objects.encoder import encode
+from ptrarray.objects.tokens import LARGE
 from ptrarray.storage.store.index import write_index
 from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system.files import File

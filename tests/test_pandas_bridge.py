@@ -12,7 +12,7 @@ import ptrarray
 from ptrarray.convert import from_pickles, to_frame, to_pandas, to_series
 from ptrarray.errors import BadInputError, UnknownNameError
 from ptrarray.frames.flat import companions_of
-from ptrarray.frames.parts import import_pandas
+from ptrarray.frames.library import import_pandas
 from ptrarray.frames.series import describe
 from tests.pickles import make
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from ptrarray.errors import BadInputError
+from ptrarray.frames.library import import_pandas
 from ptrarray.frames.offsets import is_same, leave, offset_parts
-from ptrarray.frames.parts import RUN_LENGTH, Items, Parts, import_pandas
 from ptrarray.frames.zones import plain_zone
+from ptrarray.objects.parts import RUN_LENGTH, Items, Parts
 from ptrarray.rows.types import Array
 
 

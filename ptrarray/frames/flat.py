@@ -17,10 +17,11 @@ import numpy as np
 
 from ptrarray.errors import BadInputError
 from ptrarray.frames.apart import take_apart
+from ptrarray.frames.library import import_pandas
 from ptrarray.frames.offsets import is_same
-from ptrarray.frames.parts import Items, Parts, import_pandas
 from ptrarray.frames.together import made
 from ptrarray.frames.zones import make_zone
+from ptrarray.objects.parts import Items, Parts
 from ptrarray.rows.types import Array
 
 _COLUMN = re.compile(r"/\.([0-9]+)")

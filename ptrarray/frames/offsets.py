@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ptrarray.frames.parts import Parts, import_pandas
+from ptrarray.frames.library import import_pandas
+from ptrarray.objects.parts import Parts
 
 _PLAIN = (str, int, float, bool)
 

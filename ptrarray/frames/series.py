@@ -13,8 +13,9 @@ import numpy as np
 from ptrarray.errors import BadInputError, StoreError
 from ptrarray.frames.apart import NULLABLE, contents, frame_parts, series_parts
 from ptrarray.frames.flat import Described, Source, describe_parts
-from ptrarray.frames.parts import Parts, import_pandas
+from ptrarray.frames.library import import_pandas
 from ptrarray.frames.together import made
+from ptrarray.objects.parts import Parts
 from ptrarray.rows.types import Array
 
 # What pandas, and numpy, say to parts that do not fit.

@@ -13,9 +13,10 @@ import numpy as np
 
 from ptrarray.errors import BadInputError
 from ptrarray.frames.apart import DATED, INDEXES, NULLABLE
+from ptrarray.frames.library import import_pandas
 from ptrarray.frames.offsets import leave, make_offset
-from ptrarray.frames.parts import Parts, import_pandas
 from ptrarray.frames.zones import make_zone
+from ptrarray.objects.parts import Parts
 
 
 def put_together(parts: Parts) -> Any:

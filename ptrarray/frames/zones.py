@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ptrarray.errors import import_extra
-from ptrarray.frames.parts import import_pandas
+from ptrarray.frames.library import import_pandas
 
 Plain = str | tuple[Any, ...]
 

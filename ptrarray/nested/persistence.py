@@ -22,10 +22,10 @@ from ptrarray.frames.apart import take_apart
 from ptrarray.frames.together import put_together
 from ptrarray.intake.choices import check_choice
 from ptrarray.intake.paths import absolute
-from ptrarray.nested.decoder import decode
-from ptrarray.nested.encoder import encode
-from ptrarray.nested.tokens import malformed, read_tokens
 from ptrarray.nested.writing import Pages, write_arrays
+from ptrarray.objects.decoder import decode
+from ptrarray.objects.encoder import encode
+from ptrarray.objects.tokens import malformed, read_tokens
 from ptrarray.reader import PointerArray, open_readable
 from ptrarray.storage.lifecycle.create import make_files, new_header, place
 from ptrarray.storage.system import files

@@ -12,7 +12,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.format.checksum import crc32
 from ptrarray.intake.casting import clean_copy
 from ptrarray.jobs.batches import Batches, Group
-from ptrarray.nested.encoder import Content
+from ptrarray.objects.encoder import Content
 from ptrarray.storage.writing.allocation import streamed
 from ptrarray.writer import PointerArrayWriter, store_of
 

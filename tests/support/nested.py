@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 import ptrarray
 from ptrarray.frames.apart import take_apart
 from ptrarray.frames.together import put_together
-from ptrarray.nested.decoder import decode
-from ptrarray.nested.encoder import encode
-from ptrarray.nested.tokens import read_tokens
+from ptrarray.objects.decoder import decode
+from ptrarray.objects.encoder import encode
+from ptrarray.objects.tokens import read_tokens
 from tests.support.strategies import MEMORY_LAYOUTS, PLAIN_DTYPES, STRUCTURED_DTYPES, filled
 
 MEBI = 2**20

@@ -15,8 +15,9 @@ import numpy as np
 
 from ptrarray.convert.unpickle.inert import Builder, Record
 from ptrarray.frames.apart import NULLABLE
-from ptrarray.frames.parts import Parts, import_pandas
+from ptrarray.frames.library import import_pandas
 from ptrarray.frames.together import put_together
+from ptrarray.objects.parts import Parts
 
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 _TEXT = (str, type(None), float)

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes
-from ptrarray.frames.parts import RUN_LENGTH, Items, Parts
-from ptrarray.nested import leaves
-from ptrarray.nested.paths import Names, Step, array_name, expression, shown
-from ptrarray.nested.tokens import (
+from ptrarray.objects import leaves
+from ptrarray.objects.parts import RUN_LENGTH, Items, Parts
+from ptrarray.objects.paths import Names, Step, array_name, expression, shown
+from ptrarray.objects.tokens import (
     KEY_DEPTH_LIMIT,
     LARGE,
     SMALL,
@@ -57,7 +57,7 @@ def encode(
     obj : object
         Anything that is built of what `ptrarray.dump` keeps.
     put_page : callable
-        Is given the skeleton, page by page; see `ptrarray.nested.tokens`.
+        Is given the skeleton, page by page; see `ptrarray.objects.tokens`.
     take_apart : callable
         Gives the `Parts` of an object of another library, or None. May raise
         `BadInputError` with a message that goes on from what the object is called.

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ptrarray.errors import CorruptStoreError
-from ptrarray.frames.parts import Parts
-from ptrarray.nested.leaves import DECODERS, LARGE_DECODERS
-from ptrarray.nested.paths import shown
-from ptrarray.nested.tokens import KEY_DEPTH_LIMIT, PLAIN, malformed
+from ptrarray.objects.leaves import DECODERS, LARGE_DECODERS
+from ptrarray.objects.parts import Parts
+from ptrarray.objects.paths import shown
+from ptrarray.objects.tokens import KEY_DEPTH_LIMIT, PLAIN, malformed
 from ptrarray.rows.types import Array
 
 PutTogether = Callable[[Parts], Any]
@@ -55,7 +55,7 @@ def decode(
     Parameters
     ----------
     tokens : iterator
-        Of the skeleton, see `ptrarray.nested.tokens`.
+        Of the skeleton, see `ptrarray.objects.tokens`.
     arrays : callable
         Gives the array of a name, or raises `CorruptStoreError`.
     put_together : callable

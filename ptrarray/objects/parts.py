@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple
-
-from ptrarray.errors import import_extra
 
 # Values that go into one chunk or token, if they are plain: more makes nothing faster.
 RUN_LENGTH = 512
@@ -48,15 +45,3 @@ class Items(NamedTuple):
     length: int
     chunks: Iterator[Sequence[Any]]
     labels: Sequence[Any] | None = None
-
-
-@cache
-def import_pandas() -> Any:
-    """Return pandas.
-
-    Raises
-    ------
-    ImportError
-        That says how to install it.
-    """
-    return import_extra("pandas", "Series and DataFrames need pandas: pip install pandas")
