@@ -242,7 +242,6 @@ def test_masked_values_are_not_shown_as_values(tmp_path: Path) -> None:
             pd.Series(VALUES, index=pd.Index([(1,), object()], dtype=object)),
             "index of Python objects",
         ),
-        (pd.Series(VALUES, name=pd.Timestamp("2020")), "the Series is named"),
         (pd.Series(VALUES, index=pd.Index([1, 2], name=frozenset())), "the index is named"),
         (pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), "column 'b' has dtype (str|object)"),
         (pd.DataFrame({"a": [object()]}), "column 'a' has dtype object"),
