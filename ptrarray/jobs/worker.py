@@ -139,14 +139,19 @@ def _compute(job: FillJob, i_task: int, task: Task, layout: Layout, batches: Bat
     try:
         result = job.function(task.argument)
         values, metas = _apart(_by_name(result) if task.name is None else {task.name: result})
-        arrays = _fitting(values, layout)
+        flat = flattened(values, metas) or Flat(values, metas, {})
+        check_values(flat, layout)
+        arrays = _fitting(flat.arrays, layout)
     except (Exception, SystemExit) as error:
         batches.write()
         raise _TaskFailed(i_task) from error
-    group = Group(i_task, arrays, metas)
+    group = Group(i_task, arrays, flat.metas, flat.helpers)
     if group.nbytes <= batches.limit_nbytes:  # it waits, and the function may use its buffer again
         copies = {name: array.copy(order="K") for name, array in arrays.items()}
-        group = group._replace(arrays=copies)
+        helpers = {
+            name: Helper(helper.array.copy(), helper.meta) for name, helper in flat.helpers.items()
+        }
+        group = group._replace(arrays=copies, helpers=helpers)
     batches.add(group)
 
 
