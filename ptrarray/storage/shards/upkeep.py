@@ -15,7 +15,7 @@ from ptrarray.format.names import hash_all
 from ptrarray.format.shards import shard_name, shard_number, without_notes
 from ptrarray.storage.lifecycle import compaction
 from ptrarray.storage.lifecycle.create import create_store, new_header, taken
-from ptrarray.storage.lifecycle.salvage import salvage
+from ptrarray.storage.lifecycle.salvage import salvage, salvage_helpers
 from ptrarray.storage.lifecycle.verify import (
     Damage,
     array_damage,
@@ -108,6 +108,7 @@ def _salvage_shards(
         except (CorruptStoreError, FileNotFoundError) as error:
             left_out.append(Damage(str(path), f"cannot be read, all of it is left out: {error}"))
             create_store(target, new_header(layout, 0, attrs))
+    salvage_helpers(source, building, left_out=left_out, progress=progress)
     write_marker(building, new_marker(layout, shard_nbytes))
     return left_out
 
