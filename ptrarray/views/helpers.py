@@ -169,9 +169,6 @@ class StoredHelpers:
             raise missing(name, self._path)
         return self.opened, address
 
-    def __len__(self) -> int:
-        return 0 if self.opened is None else len(self.opened.snapshot)
-
 
 def with_helpers(
     opened: Opened, mode: Mode, backend: Backend | None, known: StoredHelpers | None = None
