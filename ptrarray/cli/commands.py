@@ -32,7 +32,7 @@ from ptrarray.cli.printing import (
 )
 from ptrarray.errors import BadInputError, CorruptStoreError, StoreError
 from ptrarray.packs import pack, unpack
-from ptrarray.reader import PointerArray
+from ptrarray.reader import PointerArray, count_helpers
 from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.system.compressors import CODECS
