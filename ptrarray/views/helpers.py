@@ -67,9 +67,7 @@ def flattened(
     return flat if objects else None
 
 
-def with_description(
-    name: str, meta: Mapping[str, Any], described: Described
-) -> Mapping[str, Any]:
+def with_description(name: str, meta: Mapping[str, Any], described: Described) -> Mapping[str, Any]:
     """Return metadata of an array with the description of the object that it belongs to."""
     if not isinstance(meta, Mapping):
         return meta  # which is refused when it is packed
