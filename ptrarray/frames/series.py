@@ -231,7 +231,8 @@ def helpers_of(store: Any) -> Helpers:
 def _plain(store: Store, name: str) -> Array:
     values = store[name]
     if isinstance(values, np.ma.MaskedArray):
-        if values.mask.any():
+        # That of records is of records itself, which know no `any`.
+        if any(np.asarray(np.ma.getmask(values)).tobytes()):
             what = "has masked values, which pandas would not see: read store[name]"
             raise BadInputError(f"array {name!r} {what}", name=name)
         values = values.data
