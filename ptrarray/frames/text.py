@@ -100,11 +100,11 @@ def checked_ends(values: Any, ends: Any) -> Array:
         or ends.dtype.kind not in "ui"
     ):
         raise TypeError(f"text in {values.dtype} {values.shape}, ends in {ends.dtype} {ends.shape}")
-    ends = ends.astype(np.int64)  # what is beyond becomes negative
-    bounds = np.concatenate([[0], ends, [len(values)]])
+    found: Array = ends.astype(np.int64)  # what is beyond becomes negative
+    bounds = np.concatenate([[0], found, [len(values)]])
     if (bounds[:-1] > bounds[1:]).any() or bounds[-2] != len(values):
         raise ValueError(f"ends that do not lead through {len(values)} bytes of text")
-    return ends
+    return found
 
 
 def checked_mask(mask: Any, n: int) -> Array | None:
