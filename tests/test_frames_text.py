@@ -234,3 +234,13 @@ def test_periods_and_intervals_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises((TypeError, ValueError, AttributeError)):
         put_together(Parts(kind, attributes))
+
+
+def test_intervals_of_a_range_are_kept_as_numbers() -> None:
+    """pandas can neither slice them nor pickle a Series of them."""
+    index = pd.IntervalIndex.from_breaks(pd.RangeIndex(4))
+    parts = take_apart(index.array)
+    assert parts is not None
+    found = pd.IntervalIndex(put_together(parts))
+    assert found.equals(index)
+    assert found[:2].tolist() == index.tolist()[:2]

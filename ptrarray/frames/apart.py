@@ -257,7 +257,10 @@ def _periods(array: Any, _: int) -> Parts:
 
 
 def _intervals(array: Any, _: int) -> Parts:
-    sides = {"left": array.left, "right": array.right}
+    pandas, sides = import_pandas(), {"left": array.left, "right": array.right}
+    for name, side in sides.items():
+        if isinstance(side, pandas.RangeIndex):  # which no reader takes, as it may be of any size
+            sides[name] = pandas.Index(side.to_numpy())
     return Parts("IntervalArray", {**sides, "closed": array.closed})
 
 
