@@ -252,8 +252,6 @@ FRAME_OF = ["parts", "DataFrame", "index", "columns", ""]
         [["parts", "PeriodArray", "values", "freq"], ["array", "/a"], "M"],
         [["parts", "PeriodArray", "values", "freq"], ["array", "/i"], "evil"],
         [["parts", "IntervalArray", "left", "right", "closed"], *BOMB, *BOMB, "left"],
-        [["parts", "arrow", "values", "arrow_type"], ["array", "/i"], "evil"],
-        [["parts", "arrow", "values", "arrow_type"], ["array", "/i"], ["tuple", 1], "open"],
         [["parts", "Timestamp", "value"], ["list", 0]],
         [["parts", "Period", "ordinal", "freq"], "x", "M"],
         [["parts", "missing", "value"], "__class__"],
