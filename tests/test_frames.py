@@ -20,7 +20,8 @@ import ptrarray
 from ptrarray.errors import BadInputError
 from ptrarray.format import metadata
 from ptrarray.frames.flat import companions_of, describe_parts
-from ptrarray.frames.series import describe, parts_of, to_pandas
+from ptrarray.frames.reading import to_pandas
+from ptrarray.frames.series import describe, parts_of
 from tests.support.nested import through_codec
 from tests.test_nested_pandas import FRAMES, SERIES, assert_equal
 
