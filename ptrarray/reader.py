@@ -780,6 +780,12 @@ class PointerArray(Reducible):
         check_any(self._opened, self._helpers.opened, progress=progress)
 
 
+def count_helpers(store: PointerArray) -> tuple[int, int]:
+    """Return how many helper arrays a store has, and the bytes of their rows."""
+    opened = store._helpers.opened
+    return (0, 0) if opened is None else (len(opened.snapshot), opened.data.nbytes)
+
+
 def has_helper(store: PointerArray, name: str) -> bool:
     """Tell whether a store has a helper array, and as it was written."""
     return store._helpers.has(name)

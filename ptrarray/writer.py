@@ -125,7 +125,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         self._durable = durable
         self._opened: Writable | None = open_writable(self._path, durable=durable)
         self._mapped: Opened | None = None  # what was committed at the last look
-        self._helpers = HelperWriter(self._path)
+        self._helper_writer = HelperWriter(self._path)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.closed:
@@ -327,7 +327,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
                 raise error.at(self.path) from error
         self._checked(check_values, flat, layout)
         batch: Batch = self._checked(from_mapping, flat.arrays, layout, flat.metas)
-        self._helpers.keep(flat.helpers)
+        self._helper_writer.keep(flat.helpers)
         return batch
 
     def series(self, name: str, series: Any, overwrite: bool = True) -> None:
@@ -702,9 +702,9 @@ def close_leaving(writer: PointerArrayWriter, journal_nbytes: int) -> None:
         try:
             store.close(journal_nbytes)
         finally:
-            writer._helpers.close()
+            writer._helper_writer.close()
 
 
 def keep_helpers(writer: PointerArrayWriter, helpers: Mapping[str, Helper]) -> None:
     """Have helper arrays on the disk, before anything is written that refers to them."""
-    writer._helpers.keep(helpers)
+    writer._helper_writer.keep(helpers)

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, Layout
+from ptrarray.frames.flat import Helper
 from ptrarray.intake.batch import from_mapping
 from ptrarray.intake.casting import as_array, fit
 from ptrarray.jobs.batches import Batches, Group
+from ptrarray.views.helpers import Flat, check_values, flattened
 from ptrarray.writer import append, close_leaving, store_of
 
 # A journal up to this is left to the end of the run: folding it takes longer than reading it.

@@ -67,9 +67,7 @@ def flattened(
     return flat if objects else None
 
 
-def with_description(
-    name: str, meta: Mapping[str, Any], described: Described
-) -> Mapping[str, Any]:
+def with_description(name: str, meta: Mapping[str, Any], described: Described) -> Mapping[str, Any]:
     """Return metadata of an array with the description of the object that it belongs to."""
     if not isinstance(meta, Mapping):
         return meta  # which is refused when it is packed
@@ -168,9 +166,6 @@ class StoredHelpers:
         if address is None:
             raise missing(name, self._path)
         return self.opened, address
-
-    def __len__(self) -> int:
-        return 0 if self.opened is None else len(self.opened.snapshot)
 
 
 def with_helpers(

@@ -98,7 +98,9 @@ def _inner(pack: Pack, path: str) -> Pack:
     """Return what lies where of the store of helper arrays in a pack."""
     start = f"{FOLDER}/"
     spans = {
-        name.removeprefix(start): span for name, span in pack.spans.items() if name.startswith(start)
+        name.removeprefix(start): span
+        for name, span in pack.spans.items()
+        if name.startswith(start)
     }
     if not spans:
         raise FileNotFoundError(ENOENT, "the pack has no helper arrays", path)
