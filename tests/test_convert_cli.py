@@ -137,7 +137,6 @@ def test_what_is_replaced_by_options_is_in_messages() -> None:
 
 
 def test_messages_name_options(run: Run, folder: Path, store: Path, tmp_path: Path) -> None:
-    pd = pytest.importorskip("pandas")
     more = dump(folder.parent / "more" / "a.pkl", 1.5)
     assert "with --name '{parent}/{stem}' or" in run("import", "pickles", folder, more, store)[2]
     run("import", "pickles", folder, store)

@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:The behavior of (array|DataFrame) concatenation:FutureWarning"
     ),
+    pytest.mark.filterwarnings("ignore:Sorting by default when concatenating all DatetimeIndex"),
 ]
 
 
@@ -31,7 +32,7 @@ def stacked(series: list[tuple[str, Any]]) -> Any:
     value = names.pop() if len(names) == 1 else None
     first, *others = [one.index for _, one in series]
     index = first.append(others) if others else first
-    together = pd.concat([one.rename(None).set_axis(range(len(one))) for _, one in series])
+    together = pd.concat([native(one).rename(None).set_axis(range(len(one))) for _, one in series])
     frame = index.to_frame(index=False, name=titles(index))
     values = together.reset_index(drop=True)
     frame["value" if value is None else value] = values
@@ -42,6 +43,12 @@ def stacked(series: list[tuple[str, Any]]) -> Any:
         pd.Categorical(texts, categories=pd.unique(np.array([n for n, _ in series], object))),
     )
     return frame
+
+
+def native(series: Any) -> Any:
+    """Return a Series in the byte order that pandas can align."""
+    dtype = series.dtype
+    return series if not isinstance(dtype, np.dtype) else series.astype(dtype.newbyteorder("="))
 
 
 def titles(index: Any) -> Any:
@@ -74,12 +81,12 @@ def test_long_and_wide(
         chosen = [(name, expected[name]) for name in names]
         try:
             wanted = stacked(chosen)
-        except (TypeError, ValueError):  # pandas cannot: text of levels beside dates, say
+        except (TypeError, ValueError, NotImplementedError):  # pandas cannot: text of levels beside dates, say
             return
         check(store.frame(names), wanted)
         try:
-            wanted = pd.concat([one for _, one in chosen], axis=1, keys=names)
-        except (TypeError, ValueError):
+            wanted = pd.concat([native(one) for _, one in chosen], axis=1, keys=names)
+        except (TypeError, ValueError, NotImplementedError):
             return
         check(store.frame(names, how="wide"), wanted)
 
@@ -91,7 +98,7 @@ def test_every_kind(tmp_path: Path, values: str, index: str) -> None:
     objects = {"b": one, "a": one[:2], "c": one[:0], "d": one}
     with keep(tmp_path / "s.ptr", objects) as store:
         check(store.frame(), stacked(list(objects.items())))
-        wide = pd.concat(objects, axis=1)
+        wide = pd.concat({name: native(one) for name, one in objects.items()}, axis=1)
         check(store.frame(how="wide"), wide)
         check(store.frame(["d", "b"], how="wide"), wide[["d", "b"]].loc[one.index])
 
@@ -134,7 +141,8 @@ def test_different_dtypes(tmp_path: Path, mix: list[str]) -> None:
         check(store.frame(), stacked(list(objects.items())))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of dates and numbers that cannot be sorted
-            check(store.frame(how="wide"), pd.concat(objects, axis=1))
+            wanted = pd.concat({name: native(one) for name, one in objects.items()}, axis=1)
+            check(store.frame(how="wide"), wanted)
 
 
 def test_no_names_at_all(tmp_path: Path) -> None:

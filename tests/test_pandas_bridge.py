@@ -216,7 +216,7 @@ def test_refuses(value: Any, problem: str) -> None:
 def test_refuses_attrs_of_objects() -> None:
     series = pd.Series(VALUES)
     series.attrs = {"a": object()}
-    with pytest.raises(BadInputError, match="not kept: obj.'a'. is a"):
+    with pytest.raises(BadInputError, match=r"not kept: obj.'a'. is a"):
         describe(series)
 
 

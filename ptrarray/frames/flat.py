@@ -141,25 +141,30 @@ class _Arrays:
                 return [self.described(item) for item in value]
             case dict():
                 return self._attrs(value)
-            case Parts("DataFrame", {"": list() | Items() as columns}):
-                attributes = {**value.attributes, "": self._columns(columns)}
-                return {"kind": value.kind} | self._attributes(attributes)
             case Parts():
-                return {"kind": value.kind} | self._attributes(value.attributes)
+                return self._parts(value)
             case _Done(about):
                 return about
+        return self._object(value)
+
+    def _object(self, value: Any) -> Any:
+        """Describe an object of pandas, or a scalar."""
         taken = _taken_apart(value)
         if taken is None:
             return self._plain(value)
         is_index = isinstance(value, import_pandas().Index) and taken.kind != "RangeIndex"
         return self._shared(value, taken) if is_index else self.described(taken)
 
-    def _attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    def _parts(self, parts: Parts) -> dict[str, Any]:
+        kind, attributes = parts
+        columns = attributes.get("")
+        if isinstance(columns, list | Items):
+            attributes = {**attributes, "": self._columns(columns)}
         # The values first: they are what lies under the name.
         first = [key for key in ("", "values") if key in attributes]
         about = {key: self.described(attributes[key]) for key in first}
         rest = {k: self.described(v) for k, v in attributes.items() if k not in about}
-        return about | rest
+        return {"kind": kind} | about | rest
 
     def _columns(self, columns: Any) -> _Done:
         """Describe columns, each with a field of the array under the name if it can have one."""
@@ -198,10 +203,10 @@ class _Arrays:
             self.fields[field] = array
             return {"field": field}
         nbytes = array.nbytes
-        if nbytes <= _SMALL_NBYTES and self._n_small + nbytes <= _SMALL_IN_ALL_NBYTES:
-            if array.ndim == 1 and array.dtype == np.dtype(array.dtype.str):
-                self._n_small += nbytes
-                return {"raw": [array.dtype.str, array.tobytes()]}
+        is_small = nbytes <= _SMALL_NBYTES and self._n_small + nbytes <= _SMALL_IN_ALL_NBYTES
+        if is_small and array.ndim == 1 and array.dtype == np.dtype(array.dtype.str):
+            self._n_small += nbytes
+            return {"raw": [array.dtype.str, array.tobytes()]}
         return {"helper": self._helper(array, {})}
 
     # what is no array ----------------------------------------------------------------------

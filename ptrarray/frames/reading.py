@@ -16,6 +16,7 @@ from ptrarray.format.helpers import KEY
 from ptrarray.format.index import corrupt
 from ptrarray.frames.flat import Helpers, NoHelpers, Source
 from ptrarray.frames.library import import_pandas
+from ptrarray.frames.quick import series_maker
 from ptrarray.frames.together import made
 from ptrarray.rows.types import Array, Int64s
 
@@ -195,7 +196,8 @@ def _not_a(kind: str, name: str, values: Array, about: Mapping[str, Any]) -> Bad
 def _unmasked(name: str, values: Array) -> Array:
     if not isinstance(values, np.ma.MaskedArray):
         return values
-    if values.mask.any():
+    # That of records is of records itself, which know no `any`.
+    if any(np.asarray(np.ma.getmask(values)).tobytes()):
         what = "has masked values, which pandas would not see: read store[name]"
         raise BadInputError(f"array {name!r} {what}", name=name)
     data: Array = values.data
@@ -256,13 +258,19 @@ class Reading:
         # Without a reference to this object, which would keep the mapping.
         self._plan = lru_cache(_PLANS)(partial(_plan_of, path, helpers))
         self._series = import_pandas().Series
+        self._counted = import_pandas().RangeIndex.from_range
+        self._make = series_maker()
 
     def series(self, name: str, array: Array, meta: bytes) -> Any:
         """Return an array as a Series, by its metadata as they are kept."""
         plan, index = self._planned("Series", name, meta)
         if not plan.is_simple or not _is_column(array, index):
             return put_on("Series", name, array, plan.about, self.helpers)
-        return self._series(array, index, name=plan.name, copy=False)
+        if array.dtype.kind not in "biufc":
+            return self._series(array, index, name=plan.name, copy=False)
+        if index is None:
+            index = self._counted(range(len(array)))
+        return self._make(array, index, plan.name)
 
     def frame(self, name: str, array: Array, meta: bytes) -> Any:
         """Return an array as a DataFrame, by its metadata as they are kept."""
@@ -327,7 +335,7 @@ def is_series(path: str, meta: bytes) -> bool:
     >>> is_series("a.ptr", metadata.encode("a", {"speaker": "Ann", "pandas": {"kind": "DataFrame"}}))
     False
     """
-    return bool(_SERIES(meta)) or description(_decoded(path, meta)).get("kind") == "Series"
+    return _SERIES(meta) is not None or description(_decoded(path, meta)).get("kind") == "Series"
 
 
 def find_series(path: str, metas: RaggedColumn) -> Int64s:

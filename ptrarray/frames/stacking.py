@@ -147,7 +147,7 @@ def _joined(parts: Sequence[Any]) -> Any:
     kinds = {part.dtype for part in parts}
     if len(kinds) == 1 and all(isinstance(part, np.ndarray) for part in parts):
         return np.concatenate(parts)
-    series = [pandas.Series(part, dtype=_kept(part), copy=False) for part in parts]
+    series = [_series(Column(part, None, None)) for part in parts]
     return pandas.concat(series, ignore_index=True).array
 
 
@@ -158,6 +158,8 @@ def _kept(values: Any) -> Any:
 
 def _series(column: Column, name: Any = None) -> Any:
     values, index = column.values, column.index
+    if isinstance(values, np.ndarray) and not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))  # pandas aligns no others
     pandas = import_pandas()
     return pandas.Series(values, index, name=name, dtype=_kept(values), copy=False)
 
@@ -197,7 +199,8 @@ def wide(names: Sequence[str], objects: Sequence[Any]) -> Any:
     Returns
     -------
     pandas.DataFrame
-        As ``pd.concat(objects, axis=1, keys=names)``; empty without objects.
+        As ``pd.concat(objects, axis=1, keys=names)``, with dates in order; empty
+        without objects.
 
     Examples
     --------
@@ -212,14 +215,17 @@ def wide(names: Sequence[str], objects: Sequence[Any]) -> Any:
     if _are_aligned(objects):
         values = [column.values for column in objects]
         if len({part.dtype for part in values}) == 1 and _is_numbers(values[0]):
-            frame = pandas.DataFrame(np.array(values).T, index=objects[0].index, copy=False)
+            block = np.array(values, values[0].dtype.newbyteorder("="))
+            frame = pandas.DataFrame(block.T, index=objects[0].index, copy=False)
         else:
             pairs = {at: _series(column) for at, column in enumerate(objects)}
             frame = pandas.DataFrame(pairs, index=objects[0].index)
         frame.columns = list(names)
         return frame
     series = [_series(one, one.name) if isinstance(one, Column) else one for one in objects]
-    return pandas.concat(series, axis=1, keys=list(names))
+    # As pandas does by itself up to version 3, and warns that it will not for ever.
+    is_sorted = all(isinstance(one.index, pandas.DatetimeIndex) for one in series)
+    return pandas.concat(series, axis=1, keys=list(names), sort=is_sorted)
 
 
 def _are_aligned(objects: Sequence[Any]) -> bool:

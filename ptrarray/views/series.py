@@ -57,7 +57,8 @@ class Objects:
 
     def at(self, positions: Int64s, make: Make) -> Iterator[tuple[str, Any]]:
         """Yield the name and what is made of each of some positions, in rising order."""
-        arrays, metas = self.arrays, self.opened.snapshot.metas
+        array_at, locate = self.arrays.at, self.opened.snapshot.locate_position
+        metas = self.opened.snapshot.metas
         for block in in_blocks(0, len(positions)):
             some = positions[block]
             first, last = int(some[0]), int(some[-1]) + 1
@@ -65,7 +66,7 @@ class Objects:
             names = Names(self.opened.snapshot)[first:last]
             for position in some.tolist():
                 name = names[position - first]
-                yield name, make(name, arrays[position], packed[position - first])
+                yield name, make(name, array_at(locate(position)), packed[position - first])
 
     def frame(self, names: Iterable[str] | None, how: str, label: str) -> Any:
         """Return several objects as one DataFrame."""
@@ -129,10 +130,13 @@ class AllSeries(Mapping[str, Any]):
         UnknownNameError
             A `KeyError`: no Series has this name.
         """
-        if name not in self:
-            raise unknown(name, self._objects.path)
-        (series,) = self._objects.of([name], self._objects.reading.series)
-        return series
+        objects = self._objects
+        snapshot, raw = objects.opened.snapshot, encoded(name)
+        address = None if raw is None else snapshot.locate(raw)
+        meta = b"" if address is None else snapshot.meta_at(address)
+        if address is None or not is_series(objects.path, meta):
+            raise unknown(name, objects.path)
+        return objects.reading.series(name, objects.arrays.at(address), meta)
 
     def items(self) -> ItemsView[str, Any]:
         """Return the pairs of name and Series in data order, read without looking up names."""

@@ -68,9 +68,7 @@ def _write_members(source: Source, building: Path, counter: Bar) -> None:
         return raw
 
     for member in tar.members(exactly, source.where):
-        if member.name.startswith(FOLDER) and not files.exists(building / FOLDER):
-            files.make_directory(building / FOLDER)
-        with File(building / member.name, files.MAKE) as file:
+        with _new_file(building, member.name) as file:
             at = 0
             while at < member.nbytes:
                 raw = exactly(min(member.nbytes - at, _READ_NBYTES))
@@ -84,6 +82,13 @@ def _write_members(source: Source, building: Path, counter: Bar) -> None:
     while left and (raw := some(left)):
         left -= len(raw)
     source.finish()
+
+
+def _new_file(building: Path, name: str) -> File:
+    """Make a file of a store, or of the store of helper arrays in it."""
+    if name.startswith(FOLDER) and not files.exists(building / FOLDER):
+        files.make_directory(building / FOLDER)
+    return File(building / name, files.MAKE)
 
 
 def _check(building: Path, where: str) -> None:

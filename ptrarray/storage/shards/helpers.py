@@ -17,7 +17,6 @@ by metadata of arrays that refer to it. What they refer to is there, because of 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
@@ -53,7 +52,6 @@ from ptrarray.storage.writing.session import Session, bring_to_disk
 from ptrarray.storage.writing.target import WritableStore
 
 _LAYOUT = Layout(MIXED, np.dtype(np.uint8), (), masked=False)
-_DIRECTORY = files.READ | os.O_DIRECTORY
 
 Meta = Mapping[str, Any]
 
@@ -107,7 +105,7 @@ def _opened_for_writing(directory: Path) -> tuple[File, WritableStore]:
         like = Marker(directory).shard(0) if is_sharded(directory) else directory
         with suppress(StoreExistsError):  # by another process, just now
             create_store(place, new_header(_LAYOUT, 0, {}), like=like)
-    lock = File(place, _DIRECTORY)
+    lock = File(place, files.DIRECTORY)
     try:
         share_whole(lock)
         return lock, WritableStore(place)
@@ -226,7 +224,7 @@ def drop_unneeded(directory: Path, *, progress: bool = False) -> None:
     place = directory / FOLDER
     if not files.is_directory(place):
         return
-    with File(place, _DIRECTORY) as lock:
+    with File(place, files.DIRECTORY) as lock:
         if not try_lock_whole(lock):
             return
         needed = referred_to(open_any(directory))
