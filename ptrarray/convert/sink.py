@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,12 +30,15 @@ class Named(NamedTuple):
         It and its companions, by name.
     meta : dict
         Its metadata.
+    attrs : dict
+        What it is instead, if it is no array: an attr of the store.
     """
 
     label: str
     name: str
     arrays: dict[str, Array]
     meta: dict[str, Any]
+    attrs: Mapping[str, Any] = {}
 
 
 class Tally:
@@ -45,6 +48,8 @@ class Tally:
     ----------
     n_entries, nbytes : int
         Written.
+    n_attrs : int
+        Attrs that were set.
     there : list of pairs
         Label and name of what was in the store already.
     failures : list of Failure
@@ -58,6 +63,7 @@ class Tally:
     def __init__(self) -> None:
         self.n_entries = 0
         self.nbytes = 0
+        self.n_attrs = 0
         self.there: list[tuple[str, str]] = []
         self.failures: list[Failure] = []
         self.removed = 0
@@ -71,9 +77,14 @@ class Sink:
         self._layout = store_of(writer).layout
         self._tally = tally
         self._batches = Batches(writer, self._refused, without=self._without)
+        self._writer = writer
+        self._attrs: list[Named] = []
 
     def add(self, entry: Named) -> None:
         """Take an entry, and write if that makes enough."""
+        if entry.attrs:
+            self._attrs.append(entry)
+            return
         try:
             entry = fitting(entry, self._layout)
         except BadInputError as error:
@@ -86,6 +97,24 @@ class Sink:
         """Commit what waits."""
         self._batches.write()
         self._tally.n_entries, self._tally.nbytes = self._batches.n_groups, self._batches.nbytes
+        if self._attrs:
+            self._set_attrs(dict(self._writer.attrs))
+
+    def _set_attrs(self, known: dict[str, Any]) -> None:
+        """Set all attrs in one commit; those that are there with another value are failures."""
+        new: dict[str, Any] = {}
+        for entry in self._attrs:
+            if entry.name not in known:
+                new[entry.name] = known[entry.name] = entry.attrs[entry.name]
+            elif known[entry.name] != entry.attrs[entry.name]:
+                problem = f"the store has another attr {entry.name!r}"
+                self._tally.failures.append(Failure(entry.label, problem))
+        try:
+            self._writer.attrs.update(new)
+            self._tally.n_attrs = len(new)
+        except BadInputError as error:
+            failed = [entry for entry in self._attrs if entry.name in new]
+            self._tally.failures += [Failure(entry.label, str(error)) for entry in failed]
 
     def _refused(self, group: Group, error: Exception) -> None:
         problem = str(error)
@@ -171,6 +200,11 @@ def differences(store: PointerArray, entries: Iterable[Named]) -> list[Failure]:
                 found.append(Failure(entry.label, f"{name!r} is not in the store"))
             elif not _same(store[name], array):
                 found.append(Failure(entry.label, f"{name!r} is not the same in the store"))
+        found += [
+            Failure(entry.label, f"attr {key!r} of the store is not the same")
+            for key, value in entry.attrs.items()
+            if key not in store.attrs or store.attrs[key] != value
+        ]
         if entry.meta and entry.name in store and store.meta[entry.name] != entry.meta:
             found.append(Failure(entry.label, f"{entry.name!r} has other metadata in the store"))
     return found
