@@ -34,6 +34,7 @@ from ptrarray.storage.writing.session import Session, bring_to_disk
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.views.catalog import Meta, Names, Pointers
+from ptrarray.views.helpers import with_helpers
 
 MODES = ("r", "r+", "c")
 BACKENDS = ("mmap", "pread")
@@ -159,7 +160,9 @@ class PointerArray(Mapping[str, Array]):
         self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
         self._arrays: Arrays | None = None
-        self._opened: Opened = _settled(load_any(self._path, mode, backend), mode)
+        opened = _settled(load_any(self._path, mode, backend), mode)
+        self._opened: Opened
+        self._opened, self._helpers = with_helpers(opened, mode, backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.path, self._mode, self._backend)
@@ -195,7 +198,9 @@ class PointerArray(Mapping[str, Array]):
             self.flush()
         opened = self._opened.refreshed(self._mode)
         if opened is not self._opened:
+            opened, helpers = with_helpers(opened, self._mode, self._backend, self._helpers)
             self._opened, self._arrays = _settled(opened, self._mode), None
+            self._helpers = helpers
 
     def flush(self) -> None:
         """In mode ``r+``: put changes made through views on the disk, and renew checksums.
@@ -781,7 +786,18 @@ class PointerArray(Mapping[str, Array]):
 
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
-        check_any(self._opened, progress=progress)
+        check_any(self._opened, self._helpers.opened, progress=progress)
+
+
+def count_helpers(store: PointerArray) -> tuple[int, int]:
+    """Return how many helper arrays a store has, and the bytes of their rows."""
+    opened = store._helpers.opened
+    return (0, 0) if opened is None else (len(opened.snapshot), opened.data.nbytes)
+
+
+def has_helper(store: PointerArray, name: str) -> bool:
+    """Tell whether a store has a helper array, and as it was written."""
+    return store._helpers.has(name)
 
 
 def _settled(opened: Opened, mode: Mode) -> Opened:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from ptrarray.convert import sources
@@ -139,7 +140,7 @@ class Conversion(NamedTuple):
         if is_store(Path(self.path)):
             return Sink(stack.enter_context(append(self.path)), tally)
         header, _ = plan(**self.settings)
-        if not fits(first, header.layout, tally):
+        if not first.attrs and not fits(first, header.layout, tally):
             return None
         return Sink(stack.enter_context(create(self.path, mode="a", **self.settings)), tally)
 
@@ -178,14 +179,13 @@ class Conversion(NamedTuple):
                 continue
             name = source.name(entry.key)
             if isinstance(entry, Kept):
-                yield Named(label, name, {}, {}, {name: entry.value})
+                yield Named(label, name, np.empty(0), {}, {}, {name: entry.value})
                 continue
             if name in there:
                 tally.there.append((label, name))
             else:
-                arrays = {name: entry.values}
-                arrays |= {name + end: array for end, array in entry.companions.items()}
-                yield Named(label, name, arrays, {**member.meta, **entry.meta})
+                meta = {**member.meta, **entry.meta}
+                yield Named(label, name, entry.values, meta, entry.helpers)
 
 
 def _converted(convert: Callable[[Any], Any], value: Any) -> Any:
