@@ -21,7 +21,8 @@ from ptrarray.errors import BadInputError
 from ptrarray.format import metadata
 from ptrarray.format.helpers import digest, references
 from ptrarray.frames.flat import describe_parts, restore
-from ptrarray.frames.series import describe, parts_of, to_pandas
+from ptrarray.frames.reading import to_pandas
+from ptrarray.frames.series import describe, parts_of
 from tests.support.nested import through_codec
 from tests.test_nested_pandas import FRAMES, SERIES, assert_equal
 

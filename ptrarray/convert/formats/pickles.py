@@ -19,7 +19,7 @@ from ptrarray.convert.sources import Paths
 from ptrarray.convert.unpickle.inert import InertUnpickler
 from ptrarray.convert.unpickle.rebuild import Unreadable, rebuild
 from ptrarray.errors import BadInputError
-from ptrarray.frames.series import to_pandas
+from ptrarray.frames.reading import to_pandas
 from ptrarray.progress import bar
 
 # What unpicklers raise for input that makes no sense.

@@ -24,6 +24,7 @@ from ptrarray.rows.types import Array
 _SPEC = re.compile(r"[biufcmMSUVO][0-9]{0,9}")
 _UNIT = re.compile(r"[a-zA-Z]{1,2}")
 _WALKED = (Record, dict, list, tuple, set, frozenset)
+_ONLY_NAMED = "it is a class or a function, of which a pickle has the name only"
 _MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError)
 
 
@@ -62,6 +63,8 @@ def rebuild(value: Any) -> Any:
     >>> rebuild(InertUnpickler(io.BytesIO(raw)).load())
     {'a': array([0., 1., 2.]), 'b': [1, 2.5]}
     """
+    if isinstance(value, type):
+        raise BadInputError(_ONLY_NAMED)
     try:
         return Rebuilder().build(value, each=True)
     except RecursionError:
@@ -99,6 +102,8 @@ class Rebuilder:
         return built
 
     def _or_unreadable(self, value: Any) -> Any:
+        if isinstance(value, type):
+            return Unreadable(_ONLY_NAMED)
         try:
             return self.build(value, each=True)
         except BadInputError as error:
