@@ -199,7 +199,8 @@ def test_changes_are_kept_or_not(tmp_path: Path, read: Callable[[Any], Any]) -> 
     path = tmp_path / "s.ptr"
     with ptrarray.create(path) as writer:
         writer["a"] = pd.Series([1.5, 2.5], index=pd.Index([7, 8]))
-    for mode, kept in (("c", [1.5, 2.5]), ("r+", [9.5, 2.5])):
+    modes: list[tuple[Any, list[float]]] = [("c", [1.5, 2.5]), ("r+", [9.5, 2.5])]
+    for mode, kept in modes:
         with ptrarray.open(path, mode=mode) as store:
             read(store).array._ndarray[0] = 9.5  # pandas 3 hands out nothing else that changes it
         with ptrarray.open(path) as store:
