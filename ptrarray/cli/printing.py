@@ -23,6 +23,8 @@ _IN_OPTIONS = {
     "keep_index=False (--drop-index)": "--drop-index",
     "masked=True (--masked)": "--masked",
     "pass trust=True (--trust-pickle)": "pass --trust-pickle",
+    "leave out trust=True (--trust-pickle)": "leave out --trust-pickle",
+    "attributes=True (--attributes)": "--attributes",
     "name='{parent}/{stem}' or '{path}'": "--name '{parent}/{stem}' or '{path}'",
     "repair() the store": "repair the store",
 }

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptrarray.convert.unpickle.rebuild import Unreadable
+from ptrarray.convert.instances import WORD, describe_instance
+from ptrarray.convert.unpickle.rebuild import Instance, Unreadable
 from ptrarray.errors import BadInputError
 from ptrarray.frames.series import describe, is_pandas
 from ptrarray.rows.lists import array_of
@@ -29,12 +30,15 @@ class Entry(NamedTuple):
         What lies under its name with the key behind it.
     meta : dict
         Its metadata.
+    below : str
+        What its name has behind that of the key: where it is in an instance.
     """
 
     key: str
     values: Array
     companions: dict[str, Array]
     meta: dict[str, Any]
+    below: str = ""
 
 
 class Incomplete(NamedTuple):
@@ -93,6 +97,8 @@ def entries(value: Any, key: str = "", *, keep_index: bool = True) -> Iterator[E
         if isinstance(value, Incomplete):
             yield from entries(value.value, key, keep_index=keep_index)
             yield Refused(key, value.problem)
+        elif isinstance(value, Instance):
+            yield from _of_instance(value, key, keep_index)
         elif isinstance(value, Mapping):
             yield from _of_mapping(value, key, keep_index)
         elif isinstance(value, np.ndarray) and value.dtype == object:
@@ -105,6 +111,26 @@ def entries(value: Any, key: str = "", *, keep_index: bool = True) -> Iterator[E
         yield Refused(key, str(error))
     except RecursionError:
         yield Refused(key, "it is nested too deeply, or contains itself")
+
+
+def _of_instance(value: Instance, key: str, keep_index: bool) -> Iterator[Entry | Refused]:
+    """Yield what an instance holds; at last what is noted of it, so that all of it is there then."""
+    found: list[Entry | Refused] = []
+
+    def take(item: Any, suffix: str) -> bool:
+        if isinstance(item, list | tuple) and not _is_numbers(item):
+            return False
+        found.append(_of_value(item, key, keep_index)._replace(below=suffix))
+        return True
+
+    def refuse(suffix: str, problem: str) -> None:
+        found.append(Refused(f"{key}{suffix}" if key else suffix[1:], problem))
+
+    abouts = describe_instance(value, take, refuse)
+    yield from found
+    for suffix, about in abouts.items():
+        nothing = _of_value(np.empty(0), key, keep_index)
+        yield nothing._replace(below=suffix, meta={WORD: about})
 
 
 def _of_objects(value: Array, key: str, keep_index: bool) -> Iterator[Entry | Refused]:
@@ -154,6 +180,8 @@ def _of_mapping(value: Mapping[Any, Any], key: str, keep_index: bool) -> Iterato
 
 
 def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
+    if type(value) is np.ndarray and not value.dtype.hasobject:
+        return Entry(key, value, {}, {})
     if isinstance(value, Unreadable):
         raise BadInputError(value.problem)
     if is_pandas(value):
@@ -164,7 +192,7 @@ def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
         value = np.asarray(value)
     if not isinstance(value, np.ndarray | list | tuple | deque) and not is_number:
         is_theirs = type(value).__module__ not in _STANDARD
-        hint = ": from Python, pass convert=, a function that returns its arrays"
+        hint = ": from Python, pass convert=vars or a function that returns its arrays"
         raise BadInputError(f"a {type(value).__name__} is no array{hint if is_theirs else ''}")
     values = value if isinstance(value, np.ndarray) else array_of(value)
     if values.dtype.hasobject:
