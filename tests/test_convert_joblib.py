@@ -126,7 +126,7 @@ def test_a_class_of_the_users_leads_to_a_function_that_takes_its_arrays(
         )
         (failure,) = importing(folder / path, store, trust=True).failures
         assert failure.problem == (
-            "a Model is no array: from Python, pass convert=, a function that returns its arrays"
+            "a Model is no array: from Python, pass convert=vars or a function that returns its arrays"
         )
 
 

@@ -182,6 +182,8 @@ def _of_mapping(value: Mapping[Any, Any], key: str, keep_index: bool) -> Iterato
 def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
     if type(value) is np.ndarray and not value.dtype.hasobject:
         return Entry(key, value, {}, {})
+    if type(value) in (bool, float) or (type(value) is int and -(2**63) <= value < 2**63):
+        return Entry(key, np.array(value), {}, {})
     if isinstance(value, Unreadable):
         raise BadInputError(value.problem)
     if is_pandas(value):

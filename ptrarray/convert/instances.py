@@ -148,17 +148,15 @@ def _is_nothing(part: Any) -> bool:
 
 def _word(value: Any) -> str:
     """Return how the array of a value is read, to be what it was."""
-    if is_pandas(value):
-        return "pandas"
+    if isinstance(value, np.ndarray):
+        return "masked" if isinstance(value, np.ma.MaskedArray) else "array"
     if isinstance(value, np.generic):
         return "scalar"
     if isinstance(value, tuple):
         return "row"
     if isinstance(value, list):
         return "scalars" if isinstance(value[0], np.generic) else "numbers"
-    if isinstance(value, np.ndarray):
-        return "masked" if isinstance(value, np.ma.MaskedArray) else "array"
-    return "number"
+    return "pandas" if is_pandas(value) else "number"
 
 
 # And back -----------------------------------------------------------------------------------------

@@ -17,9 +17,9 @@ from ptrarray.reader import PointerArray
 from ptrarray.rows.types import Array
 from ptrarray.writer import PointerArrayWriter, store_of
 
-# Memory of so many bytes is used again and again, and much of it is still in the processor's
-# cache when it is written; of more, the system takes back what is freed, and clears it anew.
+# So much is still in the processor's cache when it is written.
 _BATCH_NBYTES = 1 << 22
+_KEPT_NBYTES = 1 << 24
 
 
 class Named(NamedTuple):
@@ -73,6 +73,9 @@ class Sink:
     """Commits entries to a store, many at a time."""
 
     def __init__(self, writer: PointerArrayWriter, tally: Tally) -> None:
+        # From the size of what is freed, glibc learns how much to keep for what comes: memory that
+        # is given back has to be cleared by the system, page by page, when it is taken again.
+        np.empty(_KEPT_NBYTES, np.uint8)
         self._layout = store_of(writer).layout
         self._tally = tally
         self._batches = Batches(

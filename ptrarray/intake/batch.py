@@ -360,14 +360,12 @@ def _info(name: str, part: Fitted, layout: Layout) -> bytes:
     own_dtype = layout.kind == MIXED and part.elements.dtype != layout.dtype
     try:
         names = names_in(part.elements.dtype) if own_dtype else None
+        dtype = _described(part.elements.dtype, names, layout) if own_dtype else None
+        shape = part.shape if has_shape else None
+        if part.fill_value is None and not part.is_hard:
+            return _encoded(dtype, names, shape, part.is_fortran)
         return infos.encode(
-            infos.Info(
-                _described(part.elements.dtype, names, layout) if own_dtype else None,
-                part.shape if has_shape else None,
-                part.is_fortran,
-                part.fill_value,
-                part.is_hard,
-            )
+            infos.Info(dtype, shape, part.is_fortran, part.fill_value, part.is_hard)
         )
     except BadInputError as error:
         raise BadInputError(f"array {name!r:.80}: {error}", name=name, **error.facts) from error
@@ -380,6 +378,14 @@ def _described(dtype: np.dtype[Any], names: Names, layout: Layout) -> np.dtype[A
     To numpy dtypes that differ in names alone are one.
     """
     return infos.kept(dtype, layout)[0]
+
+
+@lru_cache(maxsize=256)
+def _encoded(
+    dtype: np.dtype[Any] | None, names: Names, shape: tuple[int, ...] | None, is_fortran: bool
+) -> bytes:
+    """Return an info that many arrays have; see `_described` for the names."""
+    return infos.encode(infos.Info(dtype, shape, is_fortran))
 
 
 def _all_fit(values: list[Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> bool:

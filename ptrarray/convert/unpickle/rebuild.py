@@ -25,6 +25,7 @@ from ptrarray.rows.types import Array
 _SPEC = re.compile(r"[biufcmMSUVO][0-9]{0,9}")
 _UNIT = re.compile(r"[a-zA-Z]{1,2}")
 _WALKED = (Record, dict, list, tuple, set, frozenset, memoryview)
+_LEAVES = (str, int, float, bool, type(None))
 _MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError)
 
 
@@ -132,6 +133,8 @@ class Rebuilder:
         return built
 
     def _or_unreadable(self, value: Any) -> Any:
+        if type(value) in _LEAVES:
+            return value
         if self._attributes and isinstance(value, type):
             return Unreadable(
                 f"it is {getattr(value, 'name', 'a class')} itself, which is no value"
@@ -144,7 +147,10 @@ class Rebuilder:
     def _build(self, value: Any, inner: Callable[[Any], Any]) -> Any:
         match value:
             case dict():
-                return {self.build(key): inner(item) for key, item in value.items()}
+                return {
+                    key if type(key) is str else self.build(key): inner(item)
+                    for key, item in value.items()
+                }
             case list() | tuple() | set() | frozenset():
                 items = [inner(item) for item in value]
                 return tuple(items) if isinstance(value, tuple) else items
@@ -176,9 +182,9 @@ class Rebuilder:
         return Instance(
             value.name,
             value.made_by,
-            inner(value.args),
-            inner(value.named),
-            inner(value.items),
+            value.args and inner(value.args),
+            value.named and inner(value.named),
+            value.items and inner(value.items),
             {self.build(key): inner(item) for key, item in value.pairs},
             inner(value.state),
         )
