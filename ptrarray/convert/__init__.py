@@ -15,7 +15,7 @@ from ptrarray.convert.formats.pickles import from_pickles, to_pickles
 from ptrarray.convert.formats.tar import from_tar
 from ptrarray.convert.instances import to_instance
 from ptrarray.convert.report import Failure, Report
-from ptrarray.frames.series import to_frame, to_pandas, to_series
+from ptrarray.frames.reading import to_frame, to_pandas, to_series
 
 __all__ = [
     "Failure",

@@ -12,6 +12,8 @@ import numpy as np
 from ptrarray.convert.instances import WORD, describe_instance
 from ptrarray.convert.unpickle.rebuild import Instance, Unreadable
 from ptrarray.errors import BadInputError
+from ptrarray.format.helpers import KEY
+from ptrarray.frames.flat import Helper
 from ptrarray.frames.series import describe, is_pandas
 from ptrarray.rows.lists import array_of
 from ptrarray.rows.types import Array
@@ -26,8 +28,8 @@ class Entry(NamedTuple):
         Where in the file it was; empty if it is all there is.
     values : ndarray
         What lies under its name.
-    companions : dict from str to ndarray
-        What lies under its name with the key behind it.
+    helpers : dict from str to Helper
+        Helper arrays that it needs.
     meta : dict
         Its metadata.
     below : str
@@ -36,7 +38,7 @@ class Entry(NamedTuple):
 
     key: str
     values: Array
-    companions: dict[str, Array]
+    helpers: dict[str, Helper]
     meta: dict[str, Any]
     below: str = ""
 
@@ -180,15 +182,14 @@ def _of_mapping(value: Mapping[Any, Any], key: str, keep_index: bool) -> Iterato
 
 
 def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
-    if type(value) is np.ndarray and not value.dtype.hasobject:
-        return Entry(key, value, {}, {})
-    if type(value) in (bool, float) or (type(value) is int and -(2**63) <= value < 2**63):
-        return Entry(key, np.array(value), {}, {})
+    plain = _plain(value)
+    if plain is not None:
+        return Entry(key, plain, {}, {})
     if isinstance(value, Unreadable):
         raise BadInputError(value.problem)
     if is_pandas(value):
         described = describe(value, index=keep_index)
-        return Entry(key, described.values, described.companions, {"pandas": described.about})
+        return Entry(key, described.values, described.helpers, {KEY: described.about})
     is_number = isinstance(value, bool | int | float | complex | np.generic)
     if isinstance(value, array.array) and value.typecode in "bBhHiIlLqQfd":
         value = np.asarray(value)
@@ -204,6 +205,15 @@ def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
             what += "convert=, a function that returns the fields of numbers"
         raise BadInputError(f"it holds {what}", found=str(values.dtype))
     return Entry(key, values, {}, {})
+
+
+def _plain(value: Any) -> Array | None:
+    """Return what most values are as an array, at no cost; None for all others."""
+    kind = type(value)
+    if kind is np.ndarray:
+        return None if value.dtype.hasobject else value
+    is_number = kind in (bool, float) or (kind is int and -(2**63) <= value < 2**63)
+    return np.array(value) if is_number else None
 
 
 def _is_numbers(values: Any) -> bool:
