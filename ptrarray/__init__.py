@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ptrarray.filling import fill
     from ptrarray.nested import dump, load
     from ptrarray.packs import pack, unpack
+    from ptrarray.storage.system.compressors import register_compressor
 
 __version__ = "0.1.0"
 
@@ -72,6 +73,7 @@ __all__ = [
     "load",
     "open",
     "pack",
+    "register_compressor",
     "repair",
     "unpack",
     "verify",
@@ -85,6 +87,7 @@ _LATER = {
     "fill": "filling",  # not as the function: whoever imports a module puts it in the package
     "load": "nested",
     "pack": "packs",
+    "register_compressor": "storage.system.compressors",
     "unpack": "packs",
 }
 
