@@ -11,6 +11,7 @@ from ptrarray.errors import BadInputError, StoreExistsError
 from ptrarray.intake.paths import absolute
 from ptrarray.storage.lifecycle.packing import write_pack
 from ptrarray.storage.lifecycle.unpacking import unpack_store
+from ptrarray.storage.shards.helpers import open_beside, referred_to
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.opened import load_readable
 from ptrarray.storage.system import files
@@ -37,7 +38,9 @@ def pack(
     Parameters
     ----------
     path : path-like
-        The store, or a pack. Of a store that is split into shards, a shard.
+        The store, or a pack. Of a store that is split into shards, a shard;
+        in its pack a Series is an array, as the helper arrays of the store
+        are not those of one shard.
     target : path-like or binary handle
         Where the pack goes. Of a handle only ``write`` is used, so it may be
         a pipe or what a socket's ``makefile("wb")`` gives; it is neither
@@ -173,12 +176,15 @@ def _pack(store: Path, write: Write, codec: Codec | None, *, progress: bool) -> 
             f"{store} is split into shards: pack each of them, as {store / 'shard-00000.ptr'}",
             path=str(store),
         )
-    state = load_readable(store)
+    opened, helpers = open_beside(load_readable(store), "r", None)
+    (state,) = opened.stores
+    if not referred_to(state.snapshot):
+        helpers = None
     if codec is None:
-        write_pack(state, write, progress=progress)
+        write_pack(state, write, helpers, progress=progress)
         return
     write_compressed, finish = compressing(codec, write)
-    write_pack(state, write_compressed, progress=progress)
+    write_pack(state, write_compressed, helpers, progress=progress)
     finish()
 
 

@@ -237,16 +237,6 @@ def test_without_resume_names_that_are_there_are_failures(folder: Path, store: P
     ]
 
 
-def test_a_companion_that_is_in_the_way(folder: Path, store: Path) -> None:
-    pd = pytest.importorskip("pandas")
-    dump(folder / "s.pkl", pd.Series([1.0], index=["k"]))
-    with ptrarray.create(store) as writer:
-        writer["s/.index"] = [1]
-    (failure,) = import_pickles(folder, store).failures
-    assert "s/.index" in failure.problem
-    assert list(content(store)) == ["s/.index"]
-
-
 def test_a_large_array_and_many_small_ones(folder: Path, store: Path) -> None:
     large = np.arange(3_000_000)
     dump(folder / "large.pkl", large)

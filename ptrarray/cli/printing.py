@@ -20,7 +20,6 @@ _IN_OPTIONS = {
     "pack with overwrite=True, or": "pack with --overwrite, or",
     "resume=True skips": "leave out --no-resume to skip",
     "resume=True goes on": "the same command goes on",
-    "keep_index=False (--drop-index)": "--drop-index",
     "masked=True (--masked)": "--masked",
     "pass trust=True (--trust-pickle)": "pass --trust-pickle",
     "name='{parent}/{stem}' or '{path}'": "--name '{parent}/{stem}' or '{path}'",

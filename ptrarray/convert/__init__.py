@@ -14,7 +14,7 @@ from ptrarray.convert.formats.npy import from_npy, from_npz, to_npy, to_npz
 from ptrarray.convert.formats.pickles import from_pickles, to_pickles
 from ptrarray.convert.formats.tar import from_tar
 from ptrarray.convert.report import Failure, Report
-from ptrarray.frames.series import to_frame, to_pandas, to_series
+from ptrarray.frames.reading import to_frame, to_pandas, to_series
 
 __all__ = [
     "Failure",

@@ -11,6 +11,8 @@ import numpy as np
 
 from ptrarray.convert.unpickle.rebuild import Unreadable
 from ptrarray.errors import BadInputError
+from ptrarray.format.helpers import KEY
+from ptrarray.frames.flat import Helper
 from ptrarray.frames.series import describe, is_pandas
 from ptrarray.rows.lists import array_of
 from ptrarray.rows.types import Array
@@ -25,15 +27,15 @@ class Entry(NamedTuple):
         Where in the file it was; empty if it is all there is.
     values : ndarray
         What lies under its name.
-    companions : dict from str to ndarray
-        What lies under its name with the key behind it.
+    helpers : dict from str to Helper
+        Helper arrays that it needs.
     meta : dict
         Its metadata.
     """
 
     key: str
     values: Array
-    companions: dict[str, Array]
+    helpers: dict[str, Helper]
     meta: dict[str, Any]
 
 
@@ -158,7 +160,7 @@ def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
         raise BadInputError(value.problem)
     if is_pandas(value):
         described = describe(value, index=keep_index)
-        return Entry(key, described.values, described.companions, {"pandas": described.about})
+        return Entry(key, described.values, described.helpers, {KEY: described.about})
     is_number = isinstance(value, bool | int | float | complex | np.generic)
     if isinstance(value, array.array) and value.typecode in "bBhHiIlLqQfd":
         value = np.asarray(value)

@@ -176,9 +176,8 @@ class Conversion(NamedTuple):
             if name in there:
                 tally.there.append((label, name))
             else:
-                arrays = {name: entry.values}
-                arrays |= {name + end: array for end, array in entry.companions.items()}
-                yield Named(label, name, arrays, {**member.meta, **entry.meta})
+                meta = {**member.meta, **entry.meta}
+                yield Named(label, name, entry.values, meta, entry.helpers)
 
 
 def _converted(convert: Callable[[Any], Any], value: Any) -> Any:

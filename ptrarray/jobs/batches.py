@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError, DuplicateNameError
-from ptrarray.writer import PointerArrayWriter, store_of
+from ptrarray.frames.flat import Helper
+from ptrarray.writer import PointerArrayWriter, keep_helpers, store_of
 
 BATCH_NBYTES = 1 << 24
 _BATCH_GROUPS = 1 << 12
@@ -27,11 +28,14 @@ class Group(NamedTuple):
         By name.
     metas : mapping from str to mapping
         Metadata of some of them.
+    helpers : mapping from str to Helper
+        Helper arrays that they need.
     """
 
     label: Any
     arrays: Mapping[str, npt.NDArray[Any]]
     metas: Mapping[str, Mapping[str, Any]] = {}
+    helpers: Mapping[str, Helper] = {}
 
     @property
     def nbytes(self) -> int:
@@ -116,6 +120,8 @@ class Batches:
 
     def _commit(self, groups: list[Group]) -> None:
         """Commit groups, less what `without` takes out of the list."""
+        helpers = {name: helper for group in groups for name, helper in group.helpers.items()}
+        keep_helpers(self._writer, helpers)
         while groups:
             arrays = {name: array for group in groups for name, array in group.arrays.items()}
             metas = {name: meta for group in groups for name, meta in group.metas.items()}

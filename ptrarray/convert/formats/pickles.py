@@ -11,14 +11,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from ptrarray.convert.export import (
-    Store,
-    companions_in,
-    new_folder,
-    new_member,
-    opened,
-    raise_if_disk,
-)
+from ptrarray.convert.export import Store, new_folder, new_member, opened, raise_if_disk
 from ptrarray.convert.files import Readable, open_plain
 from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.run import Kind, Member, Options, run
@@ -26,7 +19,7 @@ from ptrarray.convert.sources import Paths
 from ptrarray.convert.unpickle.inert import InertUnpickler
 from ptrarray.convert.unpickle.rebuild import Unreadable, rebuild
 from ptrarray.errors import BadInputError
-from ptrarray.frames.series import to_pandas
+from ptrarray.frames.reading import to_pandas
 from ptrarray.progress import bar
 
 # What unpicklers raise for input that makes no sense.
@@ -49,8 +42,8 @@ def from_pickles(
 ) -> Report:
     """Import pickles: worker processes read them and write for themselves.
 
-    A file may hold an array, a number, a pandas Series or DataFrame of
-    numbers, a list or dict of those, or several pickles one after another.
+    A file may hold an array, a number, a pandas Series or DataFrame, a list
+    or dict of those, or several pickles one after another.
     An array of Python objects is taken for a list. A Series is read back by
     ``store.series(name)``, a DataFrame by `to_frame`.
 
@@ -267,11 +260,9 @@ def to_pickles(store: Store, out: str | os.PathLike[str], *, progress: bool = Tr
     """
     with opened(store) as source, new_folder(out) as folder:
         report = Report()
-        companions = companions_in(source)
-        names = [name for name in source if name not in companions]
         n_lost = 0
-        with bar(progress=progress, total=len(names), unit=" arrays") as shown:
-            for name in names:
+        with bar(progress=progress, total=len(source), unit=" arrays") as shown:
+            for name in source:
                 try:
                     value = to_pandas(source, name)  # an error leaves no empty file
                     with new_member(folder, name, ".pkl") as file:

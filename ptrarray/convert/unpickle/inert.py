@@ -20,6 +20,11 @@ _PANDAS = [
     "FloatingArray", "BooleanArray", "StringArray", "ArrowStringArray", "NumpyExtensionArray",
     "PandasArray", "DatetimeTZDtype", "StringDtype", "BooleanDtype", "Float32Dtype", "Float64Dtype",
     *(f"{kind}{bits}Dtype" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)),
+    "StringArrayNumpySemantics", "ArrowStringArrayNumpySemantics", "CategoricalDtype",
+    "Categorical", "CategoricalIndex", "PeriodDtype", "PeriodArray", "PeriodIndex",
+    "_new_PeriodIndex", "IntervalDtype", "IntervalArray", "IntervalIndex", "_new_IntervalIndex",
+    "__pyx_unpickle_IntervalMixin", "SparseArray", "SparseDtype", "IntIndex", "BlockIndex",
+    "ArrowExtensionArray", "ArrowDtype",
 ]  # fmt: skip
 _OFFSETS = [
     "DateOffset", "Day", "Hour", "Minute", "Second", "Milli", "Micro", "Nano", "Week", "Easter",
@@ -37,21 +42,8 @@ _NARROW = [
 NO_ARRAY = "no array: "
 # What trust alone makes no array of: packages, what a user calls it, and names in pickles.
 _NO_ARRAYS = [
-    (["pandas"], "categories", ["CategoricalDtype", "Categorical", "CategoricalIndex"]),
-    (["pandas"], "periods", ["PeriodDtype", "PeriodArray", "Period", "_new_PeriodIndex"]),
-    (
-        ["pandas"],
-        "intervals",
-        [
-            "IntervalDtype",
-            "IntervalArray",
-            "Interval",
-            "_new_IntervalIndex",
-            "__pyx_unpickle_IntervalMixin",
-        ],
-    ),
-    (["pandas"], "sparse values", ["SparseArray", "SparseDtype"]),
-    (["pandas"], "values of Arrow", ["ArrowExtensionArray", "ArrowDtype"]),
+    (["pandas"], "a Period", ["Period"]),
+    (["pandas"], "an Interval", ["Interval"]),
     (["pandas"], "a Timestamp", ["_unpickle_timestamp", "Timestamp"]),
     (["pandas"], "a Timedelta", ["_timedelta_unpickle", "Timedelta"]),
     (["pandas"], "a NaT", ["_nat_unpickle", "__nat_unpickle", "NaTType"]),
@@ -105,6 +97,7 @@ ALLOWED: dict[tuple[str, str], str] = {
             (["pytz"], "utc", ["_UTC"]),
             (["pytz"], "minutes", ["FixedOffset"]),
             (["pyarrow"], "arrow type", ["type_for_alias"]),
+            (["pyarrow"], "arrow type of", ["timestamp", "decimal128", "decimal256", "binary"]),
             (["pyarrow"], "arrow buffer", ["py_buffer"]),
             (["pyarrow"], "arrow array", ["_restore_array"]),
             (["pyarrow"], "arrow chunks", ["chunked_array"]),

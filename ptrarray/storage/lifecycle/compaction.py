@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from itertools import pairwise
 
@@ -26,8 +27,12 @@ _EVERY_ROW = 2**62
 
 
 @whole
-def compact(session: Session, *, progress: bool = False) -> None:
+def compact(
+    session: Session, *, progress: bool = False, names: Container[bytes] | None = None
+) -> None:
     """Move all living rows to a new data file, end to end, and switch over to it.
+
+    With `names`, all other arrays go, in the same step.
 
     Holds the store's lock all the while: writers that want to commit wait.
     One that is writing rows at this moment could not be waited for, as it
@@ -57,11 +62,22 @@ def compact(session: Session, *, progress: bool = False) -> None:
                 )
             header = replace(session.header, attrs=snapshot.attrs)
             columns = snapshot.overlay.folded()
+            if names is not None:
+                columns = _only(columns, names)
             header, fill = without_holes(session.content, header, columns, progress=progress)
             rights = session.content.rights
             switch_over(
                 session, header, lambda new: write_content(session.directory, new, fill, rights)
             )
+
+
+def _only(columns: Entries, names: Container[bytes]) -> Entries:
+    """Return what is kept of these names, and of no others."""
+    kept = [at for at, name in enumerate(columns.names) if name in names]
+    items = (columns.names, columns.infos, columns.metas)
+    texts, infos, metas = (() if c is None else [c[at] for at in kept] for c in items)
+    numbers = (columns.starts, columns.ends, columns.crcs, columns.pointed)
+    return Entries.of(texts, *(column[kept] for column in numbers), infos, metas)
 
 
 def without_holes(

@@ -62,7 +62,11 @@ def new_header(layout: Layout, n_rows: int, attrs: dict[str, Any]) -> IndexHeade
 
 
 def create_store(
-    directory: Path, header: IndexHeader, fill: Fill | None = None, like: Path | None = None
+    directory: Path,
+    header: IndexHeader,
+    fill: Fill | None = None,
+    like: Path | None = None,
+    inside: Callable[[Path], object] = lambda _: None,
 ) -> None:
     """Make a new store, on the disk; it appears at its path all at once.
 
@@ -77,6 +81,8 @@ def create_store(
         store that is to begin with some, and returns the columns of its index.
     like : Path, optional
         A store whose rights it gets, and all of its files those of its journal.
+    inside : callable, optional
+        Makes what is in its directory beside, given where that is built.
 
     Raises
     ------
@@ -88,6 +94,7 @@ def create_store(
         folder, own = files.rights(like), files.rights(like / journal.FILE_NAME)
     with new_directory(directory, taken, folder) as building:
         make_files(building, header, fill, own)
+        inside(building)
 
 
 def make_files(

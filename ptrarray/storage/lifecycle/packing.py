@@ -14,6 +14,7 @@ from ptrarray.format import index as index_format
 from ptrarray.format import journal as journal_format
 from ptrarray.format import tar
 from ptrarray.format.entries import Entries
+from ptrarray.format.helpers import FOLDER
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.progress import bar
 from ptrarray.rows.copying import cut
@@ -59,13 +60,21 @@ class Member(NamedTuple):
         return cls(name, nbytes, put)
 
 
-def write_pack(opened: OpenedStore, write: Write, *, progress: bool = False) -> None:
+def write_pack(
+    opened: OpenedStore,
+    write: Write,
+    helpers: OpenedStore | None = None,
+    *,
+    progress: bool = False,
+) -> None:
     """Write a store as it is in a snapshot, its living rows end to end.
 
     Parameters
     ----------
     opened : OpenedStore
         The snapshot and its rows.
+    helpers : OpenedStore, optional
+        The helper arrays that it refers to.
     write : callable
         Takes all of a buffer.
 
@@ -77,7 +86,11 @@ def write_pack(opened: OpenedStore, write: Write, *, progress: bool = False) -> 
     """
     pack = opened.snapshot.index.pack
     folder = pack.folder if pack else opened.snapshot.directory.name
-    write_members(folder or "store.ptr", _members(opened), write, progress=progress)
+    members = _members(opened)
+    if helpers is not None:
+        inner = _members(helpers)
+        members += [member._replace(name=f"{FOLDER}/{member.name}") for member in inner]
+    write_members(folder or "store.ptr", members, write, progress=progress)
 
 
 def write_members(

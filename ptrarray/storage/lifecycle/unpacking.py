@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import tar
+from ptrarray.format.helpers import FOLDER
 from ptrarray.progress import Bar, bar
 from ptrarray.storage.lifecycle.create import taken
 from ptrarray.storage.lifecycle.verify import check
@@ -40,6 +41,8 @@ def unpack_store(source: Source, directory: Path, *, progress: bool = False) -> 
         with bar(unit="B", unit_scale=True, progress=progress) as counter:
             _write_members(source, building, counter)
         _check(building, source.where)
+        if files.exists(building / FOLDER):
+            files.sync_directory(building / FOLDER)
         files.sync_directory(building)
 
 
@@ -47,7 +50,7 @@ def _write_members(source: Source, building: Path, counter: Bar) -> None:
     """Write every file of an archive, and read on to the end of its last record."""
     archive = Exact(source)
     for member in tar.members(archive.exactly, source.where):
-        with File(building / member.name, files.MAKE) as file:
+        with _new_file(building, member.name) as file:
             at = 0
             while at < member.nbytes:
                 raw = archive.exactly(min(member.nbytes - at, _READ_NBYTES))
@@ -59,10 +62,18 @@ def _write_members(source: Source, building: Path, counter: Bar) -> None:
     archive.finish()
 
 
+def _new_file(building: Path, name: str) -> File:
+    """Make a file of a store, or of the store of helper arrays in it."""
+    if name.startswith(FOLDER) and not files.exists(building / FOLDER):
+        files.make_directory(building / FOLDER)
+    return File(building / name, files.MAKE)
+
+
 def _check(building: Path, where: str) -> None:
     """Look at every byte of a store that came from elsewhere."""
     try:
-        check(load_readable(building))
+        inner = building / FOLDER
+        check(load_readable(building), load_readable(inner) if files.exists(inner) else None)
     except CorruptStoreError as error:
         # Nobody can look at the files that the error names.
         text = str(error).replace(f"{building}/", "").replace(str(building), "its store")

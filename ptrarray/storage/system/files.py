@@ -29,6 +29,7 @@ Rights = os.stat_result  # what tells the mode, owner and group of a file
 # How a file is opened: to be read; to be read and changed; the same, made where nothing is.
 READ = os.O_RDONLY
 CHANGE = os.O_RDWR
+DIRECTORY = READ | os.O_DIRECTORY
 MAKE = CHANGE | os.O_CREAT | os.O_EXCL
 
 IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow

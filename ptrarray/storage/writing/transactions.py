@@ -11,7 +11,6 @@ import numpy as np
 
 from ptrarray.errors import (
     BadInputError,
-    CorruptStoreError,
     OverlapError,
     StoreError,
     UnknownNameError,
@@ -23,7 +22,6 @@ from ptrarray.format.entries import Entry
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import PUT, HashedRecord
 from ptrarray.format.names import hash_all
-from ptrarray.frames.flat import companions_of
 from ptrarray.intake.batch import Batch, of_one, pays_a_thread
 from ptrarray.rows.pointers import Runs
 from ptrarray.rows.types import Array
@@ -214,15 +212,13 @@ def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool
 
 @whole
 def delete(store: Writable, names: list[bytes]) -> None:
-    """Delete names, which may be given twice, and what belongs to them; or none of it.
+    """Delete names, which may be given twice; or none of them.
 
     Rows that no other name has become holes.
     """
     with store.locked():
-        snapshot = store.snapshot()
-        _check_there(snapshot, names, store.path)
-        companions = _companions(snapshot, names) if snapshot.has_metas else ()
-        _delete(store, list(dict.fromkeys([*names, *companions])))
+        _check_there(store.snapshot(), names, store.path)
+        _delete(store, list(dict.fromkeys(names)))
 
 
 def _check_there(snapshot: Snapshot, names: Sequence[bytes], path: str) -> None:
@@ -234,19 +230,6 @@ def _check_there(snapshot: Snapshot, names: Sequence[bytes], path: str) -> None:
         missing = np.flatnonzero(starts < 0)[:1].tolist()
     for at in missing:
         raise unknown(names[at].decode(), path)
-
-
-def _companions(snapshot: Snapshot, names: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the names of what belongs to those names that are a Series or DataFrame."""
-    for name in names:
-        try:
-            about = (snapshot.meta(name) or {}).get("pandas")
-        except CorruptStoreError:  # it can still be deleted
-            continue
-        for end in companions_of(about):
-            companion = name + end.encode()
-            if end.startswith("/.") and snapshot.find(companion) is not None:
-                yield companion
 
 
 @whole
