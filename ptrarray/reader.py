@@ -112,6 +112,11 @@ def open_readable(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArra
         return open(path, mode, "pread")
 
 
+def opened_of(store: PointerArray) -> Opened:
+    """Return what a reader stands on."""
+    return store._opened
+
+
 class PointerArray(Reducible):
     """A store open for reading: a mapping from name to array, and a flat array of rows.
 
