@@ -23,7 +23,11 @@ ANY_TEXT = st.text(st.characters(codec=None), max_size=4)  # lone surrogates, to
 
 @given(st.lists(ANY_TEXT, max_size=8))
 @example(["\ud800", "\udc00"])
+@example(["a" * 100, "ä", ""])
+@example(["a\0", "\0", ""])
+@example([""])
 def test_text_comes_back(texts: list[str]) -> None:
+    """Short and long text is read differently."""
     parts = packed(texts)
     assert parts["values"].dtype == np.uint8
     assert unpacked(**parts) == texts
@@ -101,6 +105,10 @@ BAD: dict[str, dict[str, Any]] = {
     "no text": {"values": np.array([97, 255, 97, 98], "u1")},
     "overlong": {"values": np.array([97, 0xC1, 0x81, 98], "u1")},
     "cut off": {"values": RAW[:2], "ends": np.array([1, 2, 2], "u1")},
+    "long, within a character": {
+        "values": np.tile(RAW, 50),
+        "ends": np.array([101, 102, 200], "u1"),
+    },
     "no mask": {"mask": np.zeros(3, "u1")},
     "short mask": {"mask": np.zeros(2, bool)},
 }
