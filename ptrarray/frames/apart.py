@@ -41,9 +41,9 @@ def take_apart(value: Any, few: int = FEW) -> Parts | None:
         For something of a dtype that is not kept. The message goes on from
         what the object is called.
     """
-    kind = type(value)
-    if kind is Parts:
+    if isinstance(value, Parts):
         return value
+    kind = type(value)
     if kind.__module__.partition(".")[0] != "pandas":
         return None
     pandas = import_pandas()
