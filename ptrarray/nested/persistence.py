@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from ptrarray.frames.together import put_together
 from ptrarray.intake.choices import check_choice
 from ptrarray.intake.paths import absolute
 from ptrarray.nested.writing import Pages, write_arrays
-from ptrarray.objects.decoder import decode
+from ptrarray.objects.decoder import decode, names_in
 from ptrarray.objects.encoder import encode
+from ptrarray.objects.registry import Classes
 from ptrarray.objects.tokens import malformed, read_tokens
 from ptrarray.reader import PointerArray, open_readable
 from ptrarray.storage.lifecycle.create import make_files, new_header, place
@@ -41,7 +43,13 @@ ATTR = "ptrarray.dump"
 SKELETON = "skeleton"
 
 
-def dump(obj: Any, path: str | os.PathLike[str], *, mode: str = "x") -> None:
+def dump(
+    obj: Any,
+    path: str | os.PathLike[str],
+    *,
+    mode: str = "x",
+    trusted: Iterable[type[Any]] = (),
+) -> None:
     """Write a nested object to a store, its arrays from where they are.
 
     Parameters
@@ -49,14 +57,18 @@ def dump(obj: Any, path: str | os.PathLike[str], *, mode: str = "x") -> None:
     obj : object
         Any nesting of dict, list, tuple, set, frozenset, str, bytes, int,
         float, complex, bool, None, datetime, date, time, timedelta, numpy
-        scalars and arrays (of any dtype but object, masked too), pandas
-        Series, DataFrames and indexes. Not instances of classes derived from
-        those, nor of any others: nothing is pickled.
+        scalars and arrays (masked too, and of dtype object), pandas Series,
+        DataFrames and indexes, OrderedDict, defaultdict, Counter, deque, range,
+        slice, Decimal, Path, and objects of classes that are registered or
+        trusted. Of no others, nor of classes derived from those: nothing is pickled.
     path : path-like
         Where; by convention ends in ``.ptr``.
     mode : {'x', 'w'}
         Where there is a store at `path`: ``"x"`` raises, ``"w"`` replaces it
         in one step; who reads the old one keeps it.
+    trusted : iterable of types
+        Classes whose objects are kept, too, as if they had been given to `register`
+        without functions.
 
     Raises
     ------
@@ -94,7 +106,8 @@ def dump(obj: Any, path: str | os.PathLike[str], *, mode: str = "x") -> None:
     ptrarray.errors.BadInputError: obj['layers'][0] is a ...
     """
     directory = _target(path, mode)
-    pages = Pages(lambda put: encode(obj, put, take_apart))
+    classes = Classes(trusted)
+    pages = Pages(lambda put: encode(obj, put, take_apart, classes))
     with directory_beside(directory) as building:
         _write(building, pages)
         place(building, directory, overwrite=mode == "w")
@@ -130,7 +143,13 @@ def _write(path: Path, pages: Pages) -> None:
     checkpoint(path)
 
 
-def load(path: str | os.PathLike[str], mode: Mode = "r", *, native: bool = False) -> Any:
+def load(
+    path: str | os.PathLike[str],
+    mode: Mode = "r",
+    *,
+    native: bool = False,
+    trusted: Iterable[type[Any]] = (),
+) -> Any:
     """Return the object that `dump` wrote; its arrays are views on the store.
 
     Parameters
@@ -144,11 +163,15 @@ def load(path: str | os.PathLike[str], mode: Mode = "r", *, native: bool = False
         Whether arrays of the other byte order, written on another kind of
         machine or so by choice, become copies in that of this one. Not with
         ``"r+"``, as changes of copies would not be in the store.
+    trusted : iterable of types
+        Classes whose objects are made, as if they had been given to `register`
+        without functions. Their code runs, on whatever is in the store.
 
     Returns
     -------
     object
         Everything in memory but the arrays, which are read when they are used.
+        A `Record` for each object of a class that is neither registered nor trusted.
 
     Raises
     ------
@@ -157,7 +180,8 @@ def load(path: str | os.PathLike[str], mode: Mode = "r", *, native: bool = False
     BadInputError
         If `dump` did not write it, or for `native` with ``"r+"``.
     CorruptStoreError
-        If it is damaged, or of a newer version. Loading never runs code from the store.
+        If it is damaged, or of a newer version. Loading never runs code from the store,
+        and imports nothing that it names.
     ImportError
         If pandas objects are in it and pandas is missing.
 
@@ -187,7 +211,37 @@ def load(path: str | os.PathLike[str], mode: Mode = "r", *, native: bool = False
         except UnknownNameError as error:
             raise malformed(where, f"asks for {name!r:.80}, which is not there") from error
 
-    return decode(tokens, array, put_together, where)
+    return decode(tokens, array, put_together, where, Classes(trusted))
+
+
+def classes_in(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the classes whose objects are in what `dump` wrote; nothing is made.
+
+    Of those that `dump` keeps by itself none is named.
+
+    Parameters
+    ----------
+    path : path-like
+        The store, or a pack of it that is not compressed.
+
+    Returns
+    -------
+    list of str
+        Sorted: what they are called in the file, as in `Record`.
+
+    Raises
+    ------
+    StoreNotFoundError, BadInputError, CorruptStoreError
+        As `load` does.
+
+    Examples
+    --------
+    >>> ptrarray.dump([ptrarray.Record("shapes.Circle", {"radius": 1.5}), 2], "shapes.ptr")
+    >>> ptrarray.classes_in("shapes.ptr")
+    ['shapes.Circle']
+    """
+    store = open_readable(path, "r")
+    return names_in(read_tokens(_skeleton(store), store.path), store.path)
 
 
 def _native(array: npt.NDArray[Any], mode: Mode) -> npt.NDArray[Any]:
