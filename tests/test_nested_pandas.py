@@ -131,9 +131,9 @@ def test_all_of_them_in_a_store(path: Path) -> None:
     ("obj", "where"),
     [
         (pd.Series([object()]), r"^obj.values\[0\] is a builtins.object"),
-        ({"f": pd.DataFrame({"p": ["x", object]})}, r"^obj\['f'\]\['p'\]\[1\] is a builtins.type"),
-        (pd.Series([1], name=object), r"^obj.name is a builtins.type"),
-        (pd.DataFrame([[1]], columns=[object]), r"^obj.columns.values\[0\] is a builtins.type"),
+        ({"f": pd.DataFrame({"p": ["x", type]})}, r"^obj\['f'\]\['p'\]\[1\] is a builtins.type"),
+        (pd.Series([1], name=type), r"^obj.name is a builtins.type"),
+        (pd.DataFrame([[1]], columns=[type]), r"^obj.columns.values\[0\] is a builtins.type"),
         ({pd.Timestamp(0): 1}, r"^obj.Timestamp.* has in its key Timestamp.*, which is a pandas"),
         ([pd.Timestamp(0, tz=a_zone_from_a_file())], r"^obj\[0\] is 1970.* cannot be found again"),
         (type("Mine", (pd.Series,), {})([1]), "^obj is a tests.test_nested_pandas.Mine"),
