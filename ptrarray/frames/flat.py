@@ -291,6 +291,8 @@ def _content(name: str, content: Any) -> Array:
 
 def _cleaned(array: Array) -> Array:
     """Return an array as it will be read back: in C order, with zeros between fields."""
+    if array.dtype.isbuiltin == 1:  # one of numpy's own
+        return np.asarray(array, order="C")
     dtype, shape = dtypes.normalize(array.dtype)
     if array.dtype.names is None and not shape:
         return np.asarray(array, dtype, order="C")
