@@ -121,12 +121,13 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
+    _helper_writer: HelperWriter | None = None  # made for the first object that has helper arrays
+
     def __init__(self, path: str | os.PathLike[str], durable: bool = False) -> None:
         self._path = absolute(path)
         self._durable = durable
         self._opened: Writable | None = open_writable(self._path, durable=durable)
         self._mapped: Opened | None = None  # what was committed at the last look
-        self._helper_writer = HelperWriter(self._path)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.closed:
@@ -334,7 +335,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
                 raise error.at(self.path) from error
         self._checked(check_values, flat, layout)
         batch: Batch = self._checked(from_mapping, flat.arrays, layout, flat.metas)
-        self._helper_writer.keep(flat.helpers)
+        keep_helpers(self, flat.helpers)
         return batch
 
     def series(self, name: str, series: Any, overwrite: bool = True) -> None:
@@ -765,9 +766,13 @@ def close_leaving(writer: PointerArrayWriter, journal_nbytes: int) -> None:
         try:
             store.close(journal_nbytes)
         finally:
-            writer._helper_writer.close()
+            if writer._helper_writer is not None:
+                writer._helper_writer.close()
 
 
 def keep_helpers(writer: PointerArrayWriter, helpers: Mapping[str, Helper]) -> None:
     """Have helper arrays on the disk, before anything is written that refers to them."""
-    writer._helper_writer.keep(helpers)
+    if writer._helper_writer is None and helpers:
+        writer._helper_writer = HelperWriter(store_of(writer).directory)
+    if writer._helper_writer is not None:
+        writer._helper_writer.keep(helpers)

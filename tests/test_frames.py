@@ -6,7 +6,6 @@ import zoneinfo
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from ptrarray.errors import BadInputError
 from ptrarray.format import metadata
 from ptrarray.format.helpers import digest, references
 from ptrarray.frames.flat import describe_parts, restore
-from ptrarray.frames.series import describe, parts_of, to_pandas
+from ptrarray.frames.reading import to_pandas
+from ptrarray.frames.series import describe, parts_of
 from tests.support.nested import through_codec
 from tests.test_nested_pandas import FRAMES, SERIES, assert_equal
 
@@ -46,11 +46,17 @@ class Helpers:
     """Helper arrays in memory."""
 
     def __init__(self, helpers: dict[str, Any]) -> None:
-        self.array = lambda name: helpers[name].array
-        self.object = cache(lambda name: restore(self.array(name), unpacked(name), self))
+        self._helpers = helpers
+        self._objects: dict[str, Any] = {}
 
-        def unpacked(name: str) -> Any:
-            return metadata.decode(metadata.encode(name, helpers[name].meta))
+    def array(self, name: str) -> Any:
+        return self._helpers[name].array
+
+    def object(self, name: str) -> Any:
+        if name not in self._objects:
+            meta = metadata.decode(metadata.encode(name, self._helpers[name].meta))
+            self._objects[name] = restore(self.array(name), meta, self)
+        return self._objects[name]
 
 
 def needed(helpers: dict[str, Any], meta: Any) -> set[str]:

@@ -340,7 +340,7 @@ def killed_before_the_commit(path: Path) -> None:
         keep(*arguments)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    helpers.HelperWriter.keep = killing  # type: ignore[method-assign]
+    helpers.HelperWriter.keep = killing  # type: ignore[method-assign,assignment]
     with ptrarray.append(path) as writer:
         writer.series("b", LEVEL.set_axis(["x", "y", "z"]))
 

@@ -24,11 +24,11 @@ from ptrarray.creation import check_free, create, is_store, plan
 from ptrarray.errors import StoreError
 from ptrarray.intake.paths import absolute
 from ptrarray.jobs.run import count_workers, prepare, run_job
+from ptrarray.jobs.worker import JOURNAL_NBYTES, Task, summarize
 from ptrarray.jobs.worker import Report as ChunkReport
-from ptrarray.jobs.worker import Task, summarize
 from ptrarray.progress import bar
 from ptrarray.reader import open_readable as open_store
-from ptrarray.writer import append
+from ptrarray.writer import PointerArrayWriter, append, close_leaving
 
 
 class Member(NamedTuple):
@@ -112,7 +112,7 @@ class Conversion(NamedTuple):
     def run(
         self, chunk: list[Task], advance: Callable[[int], object] = lambda n: None
     ) -> ChunkReport:
-        """Write what is in the files of a chunk, and call `advance` for each array."""
+        """Write what is in the files of a chunk; call `advance` for each, or each array of one."""
         began = time.perf_counter()
         tally = Tally()
         with ExitStack() as stack:
@@ -124,25 +124,30 @@ class Conversion(NamedTuple):
         self, chunk: list[Task], tally: Tally, advance: Callable[[int], object], stack: ExitStack
     ) -> None:
         there = stack.enter_context(_names_in(self.path))
-        sink = None
+        sink, is_one = None, len(chunk) == 1
         for task in chunk:
             for entry in self.entries(task.argument, there, tally):
                 if sink is None:
                     sink = self._open_sink(entry, tally, stack)
                 if sink is not None:
                     sink.add(entry)
-                    advance(1)
+                    advance(is_one)
+            advance(not is_one)
         if sink is not None:
             sink.write()
 
     def _open_sink(self, first: Named, tally: Tally, stack: ExitStack) -> Sink | None:
         """Return what writes to the store; nothing if there is none and this is not for it."""
         if is_store(Path(self.path)):
-            return Sink(stack.enter_context(append(self.path)), tally)
+            return self._sink(append(self.path), tally, stack)
         header, _ = plan(**self.settings)
         if not first.attrs and not fits(first, header.layout, tally):
             return None
-        return Sink(stack.enter_context(create(self.path, mode="a", **self.settings)), tally)
+        return self._sink(create(self.path, mode="a", **self.settings), tally, stack)
+
+    def _sink(self, writer: PointerArrayWriter, tally: Tally, stack: ExitStack) -> Sink:
+        stack.callback(close_leaving, writer, JOURNAL_NBYTES)
+        return Sink(writer, tally)
 
     def entries(self, source: Source, there: Container[str], tally: Tally) -> Iterator[Named]:
         """Yield what is in a file, and note what is no array or is there."""
@@ -177,10 +182,11 @@ class Conversion(NamedTuple):
             if isinstance(entry, Refused):
                 tally.failures.append(Failure(label, entry.problem))
                 continue
-            name = source.name(entry.key)
             if isinstance(entry, Kept):
+                name = source.name(entry.key)
                 yield Named(label, name, np.empty(0), {}, {}, {name: entry.value})
                 continue
+            name = source.name(entry.key) + entry.below
             if name in there:
                 tally.there.append((label, name))
             else:
@@ -339,8 +345,10 @@ class _Progress:
         """Run a job on files: in workers, or here if it is one file."""
         tasks = [Task(None, source) for source in pending]
         executor, progress = self._options.get("executor"), self._options.get("progress", True)
-        if len(tasks) == 1 and executor is None:
-            with bar(progress=progress, unit=" arrays") as shown:
+        if executor is None and tasks and 1 in (n_workers, len(tasks)):
+            # Another process would only cost its start, and a store opened for every chunk.
+            files = {"total": len(tasks), "unit": " files"} if len(tasks) > 1 else {}
+            with bar(progress=progress, **({"unit": " arrays"} | files)) as shown:
                 self._add(job.run(tasks, shown.update))
         elif tasks:
             run_job(

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ptrarray.convert.instances import WORD
 from ptrarray.convert.report import Failure
 from ptrarray.errors import BadInputError
-from ptrarray.format.layouts import ROWS, Layout
+from ptrarray.format.layouts import MIXED, ROWS, Layout
 from ptrarray.frames.flat import Helper
 from ptrarray.intake.batch import from_mapping
 from ptrarray.jobs.batches import Batches, Group
@@ -17,6 +18,10 @@ from ptrarray.reader import PointerArray, has_helper
 from ptrarray.rows.types import Array
 from ptrarray.views.helpers import Flat, check_values
 from ptrarray.writer import PointerArrayWriter, store_of
+
+# So much is still in the processor's cache when it is written.
+_BATCH_NBYTES = 1 << 22
+_KEPT_NBYTES = 1 << 24
 
 
 class Named(NamedTuple):
@@ -84,9 +89,14 @@ class Sink:
     """Commits entries to a store, many at a time."""
 
     def __init__(self, writer: PointerArrayWriter, tally: Tally) -> None:
+        # From the size of what is freed, glibc learns how much to keep for what comes: memory that
+        # is given back has to be cleared by the system, page by page, when it is taken again.
+        np.empty(_KEPT_NBYTES, np.uint8)
         self._layout = store_of(writer).layout
         self._tally = tally
-        self._batches = Batches(writer, self._refused, without=self._without)
+        self._batches = Batches(
+            writer, self._refused, without=self._without, limit_nbytes=_BATCH_NBYTES
+        )
         self._writer = writer
         self._attrs: list[Named] = []
 
@@ -155,6 +165,8 @@ def fitting(entry: Named, layout: Layout) -> Named:
                 name=entry.name,
             )
         values = np.ma.getdata(values)
+    if WORD in entry.meta and layout.kind != MIXED:  # nothing, as rows of the store
+        values = np.empty((0, *(layout.row_shape if layout.kind == ROWS else ())), layout.dtype)
     if layout.kind == ROWS and layout.row_shape == () and not values.ndim:  # an array of one
         is_masked = isinstance(values, np.ma.MaskedArray)
         values = np.ma.atleast_1d(values) if is_masked else np.atleast_1d(values)
@@ -195,7 +207,7 @@ def differences(store: PointerArray, entries: Iterable[Named]) -> list[Failure]:
         if entry.name not in store:
             found.append(Failure(entry.label, f"{entry.name!r} is not in the store"))
             continue
-        if not _same(store[entry.name], entry.values):
+        if WORD not in entry.meta and not _same(store[entry.name], entry.values):
             found.append(Failure(entry.label, f"{entry.name!r} is not the same in the store"))
         if entry.meta and store.meta[entry.name] != entry.meta:
             found.append(Failure(entry.label, f"{entry.name!r} has other metadata in the store"))

@@ -189,6 +189,23 @@ def mask_span(layout: Layout, start: int, end: int, raw: bytes) -> tuple[int, in
     return first, first + nbytes
 
 
+def mask_of(layout: Layout, masks: Any, start: int, end: int, raw: bytes) -> Any:
+    """Return the mask of an array as bytes: of those of the mask file, which may end before it.
+
+    Raises
+    ------
+    ValueError
+        If the info makes no sense.
+    """
+    first, last = mask_span(layout, start, end, raw)
+    mask = masks[first:last]
+    if len(mask) == last - first:
+        return mask
+    blank = np.zeros(last - first, np.uint8)  # the file ends before, as nothing is masked
+    blank.flags.writeable = mask.flags.writeable
+    return blank
+
+
 def with_mask_at(raw: bytes, mask_at: int | None) -> bytes:
     """Return an info that says where the mask lies; with None, that it lies where the rows do.
 

@@ -13,6 +13,7 @@ from ptrarray.format import dtypes
 from ptrarray.objects import leaves
 from ptrarray.objects.parts import RUN_LENGTH, Items, Parts
 from ptrarray.objects.paths import Names, Step, array_name, expression, shown
+from ptrarray.objects.registry import Classes, Record
 from ptrarray.objects.tokens import (
     KEY_DEPTH_LIMIT,
     LARGE,
@@ -27,9 +28,11 @@ Content = npt.NDArray[Any] | str
 _ARRAYS = (np.ndarray, np.memmap, np.ma.MaskedArray)
 _KEPT = (
     "dicts, lists, tuples, sets, str, bytes, numbers, bool, None, dates and times, "
-    "numpy arrays and scalars, pandas Series, DataFrames and indexes are kept"
+    "numpy arrays and scalars, pandas Series, DataFrames and indexes are kept, "
+    "and objects of classes that are given to ptrarray.register, or as trusted=[…]"
 )
 _CHANGED = "changed while it was being dumped"
+_UNHASHABLE = (list, dict, set, *_ARRAYS)
 _FEW = 4  # values that are sooner put one by one
 _OPEN = -1  # the number of something that can be referred to only when it is complete
 
@@ -49,6 +52,7 @@ def encode(
     obj: Any,
     put_page: Callable[[bytes], object],
     take_apart: Callable[[Any], Parts | None] = lambda _: None,
+    classes: Classes | None = None,
 ) -> dict[str, Content]:
     """Take an object to pieces.
 
@@ -61,6 +65,8 @@ def encode(
     take_apart : callable
         Gives the `Parts` of an object of another library, or None. May raise
         `BadInputError` with a message that goes on from what the object is called.
+    classes : Classes, optional
+        Those whose objects are kept; if not given, those that are registered.
 
     Returns
     -------
@@ -83,7 +89,7 @@ def encode(
         ...
     ptrarray.errors.BadInputError: obj['a'][0] is a builtins.object; dicts, lists, tuples, ...
     """
-    return _Encoder(put_page, take_apart).run(obj)
+    return _Encoder(put_page, take_apart, classes or Classes()).run(obj)
 
 
 def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -92,11 +98,21 @@ def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (values[at : at + RUN_LENGTH] for at in range(0, len(values), RUN_LENGTH))
 
 
+def _are_names(parts: dict[Any, Any]) -> bool:
+    """Tell whether parts can be named in one operation, as most can."""
+    is_named = 0 < len(parts) < RUN_LENGTH and set(map(type, parts)) == {str}
+    return is_named and max(map(len, parts)) <= SMALL
+
+
 class _Encoder:
     def __init__(
-        self, put_page: Callable[[bytes], object], take_apart: Callable[[Any], Parts | None]
+        self,
+        put_page: Callable[[bytes], object],
+        take_apart: Callable[[Any], Parts | None],
+        classes: Classes,
     ) -> None:
         self._take_apart = take_apart
+        self._classes = classes
         self._writer = TokenWriter(put_page)
         self._names = Names()
         self._arrays: dict[str, Content] = {}
@@ -114,6 +130,7 @@ class _Encoder:
             int: self._int, str: self._text, bytes: self._text,
         }  # fmt: skip
         self._handlers: dict[type, Callable[[Any], None]] = {
+            **dict.fromkeys(classes.by_class, self._object), Record: self._object,
             **self._leaves,
             list: self._list, tuple: self._tuple, dict: self._dict, set: self._set,
             frozenset: self._set, Items: self._items, **dict.fromkeys(_ARRAYS, self._array),
@@ -154,7 +171,9 @@ class _Encoder:
         what = f"{where}is a {kind.__module__}.{kind.__qualname__}"
         base = next((base for base in kind.__mro__ if base in self._handlers), None)
         if base is not None:
-            what += f", which would come back as a plain {base.__name__}: convert it"
+            what += (
+                f", which would come back as a plain {base.__name__}: convert it, or register it"
+            )
         raise self._refused(f"{what}; {_KEPT}", kind.__qualname__)
 
     # leaves --------------------------------------------------------------------------------
@@ -228,6 +247,9 @@ class _Encoder:
 
     def _array(self, value: npt.NDArray[Any]) -> None:
         if self._known(value):
+            return
+        if value.dtype.char == "O" and type(value) is np.ndarray:
+            self._object(value)
             return
         if value.dtype not in self._checked_dtypes:
             self._check_dtype(value.dtype)
@@ -324,11 +346,36 @@ class _Encoder:
         except BadInputError as error:
             raise self._refused(str(error), error.found) from error
         if parts is None:
-            self._unknown(value)
+            self._object(value)
+            return
         self._numbers[id(value)] = _OPEN
         self._writer.put(["parts", parts.kind, *parts.attributes])
         frame = _Frame(value, is_attribute=True)
         self._open(frame, self._attributes(frame, parts.attributes))
+
+    def _object(self, value: Any) -> None:
+        """Put an object of a class that is registered or trusted, or such a class itself."""
+        if not self._known(value):
+            names, parts = self._begin_object(value)
+            self._numbers[id(value)] = _OPEN
+            # What is derived from dict has keys in brackets.
+            frame = _Frame(value, is_attribute=not isinstance(value, dict) or names == [""])
+            self._open(frame, self._elements(frame, Items(len(parts), iter([parts]), names)))
+
+    def _begin_object(self, value: Any, where: str = "") -> tuple[list[str], list[Any]]:
+        """Put the operation; return names and values of the parts, or one without a name."""
+        try:
+            taken = self._classes.apart(value)
+        except BadInputError as error:
+            raise self._refused(f"{where}{error}", error.found) from error
+        if taken is None:
+            self._unknown(value, where)
+        name, parts = taken
+        if type(parts) is not dict or not _are_names(parts):
+            self._writer.put_sized(["object", name], len(name))
+            return [""], [parts]
+        self._writer.put_sized(["object", name, *parts], len(name) + sum(map(len, parts)))
+        return list(parts), list(parts.values())
 
     # what is hashed ------------------------------------------------------------------------
 
@@ -354,10 +401,24 @@ class _Encoder:
             self._is_hashed = True
             leaf(value)
             self._is_hashed = False
-        elif kind not in (tuple, frozenset):
-            self._unknown(value, f"has {what} {shown(value)}, which ")
         elif depth == KEY_DEPTH_LIMIT:
             why = f"has {what} tuples nested more than {KEY_DEPTH_LIMIT} deep"
             raise self._refused(why, depth)
-        else:
+        elif kind in (tuple, frozenset):
             self._members(value, depth + 1, what)
+        else:
+            self._hashable_object(value, depth, what)
+
+    def _hashable_object(self, value: Any, depth: int, what: str) -> None:
+        where = f"has {what} {shown(value)}, which "
+        kind: Any = type(value)
+        if kind in _UNHASHABLE:
+            why = f"is a part of something that is hashed, and a {kind.__name__} is not"
+            raise self._refused(f"{where}{why}: register functions for it", kind.__name__)
+        if kind.__hash__ is object.__hash__ and not isinstance(value, type):
+            why = (
+                "would come back as another object, which is not found: give it __eq__ and __hash__"
+            )
+            raise self._refused(f"{where}{why}", kind.__qualname__)
+        for part in self._begin_object(value, where)[1]:
+            self._hashable(part, depth + 1, what)

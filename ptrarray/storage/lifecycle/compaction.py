@@ -76,8 +76,8 @@ def _only(columns: Entries, names: Container[bytes]) -> Entries:
     kept = [at for at, name in enumerate(columns.names) if name in names]
     items = (columns.names, columns.infos, columns.metas)
     texts, infos, metas = (() if c is None else [c[at] for at in kept] for c in items)
-    numbers = (columns.starts, columns.ends, columns.crcs, columns.pointed)
-    return Entries.of(texts, *(column[kept] for column in numbers), infos, metas)
+    starts, ends, crcs, pointed = (column[kept] for column in columns[2:6])
+    return Entries.of(texts, starts, ends, crcs, pointed, infos, metas)
 
 
 def without_holes(

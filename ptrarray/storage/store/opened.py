@@ -165,13 +165,8 @@ class OpenedStore:
     def _mask(self, start: int, end: int, info: bytes) -> Array | None:
         if self.mask is None:
             return None
-        first, last = infos.mask_span(self.layout, start, end, info)
-        mask = self.mask[first:last]
-        if len(mask) == last - first:
-            return mask
-        blank = np.zeros(last - first, np.uint8)  # the file ends before, as nothing is masked
-        blank.flags.writeable = mask.flags.writeable
-        return blank
+        mask: Array = infos.mask_of(self.layout, self.mask, start, end, info)
+        return mask
 
     @property
     def lacks_masks(self) -> bool:

@@ -85,6 +85,17 @@ class Snapshot(Protocol):
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
 
+    def meta_at(self, address: int) -> bytes:
+        """Metadata of the array at an address, packed."""
+
+    @property
+    def metas(self) -> RaggedColumn:
+        """Metadata of all arrays in data order, packed."""
+
+    @property
+    def infos(self) -> RaggedColumn:
+        """How each array differs from plain rows, in data order, packed."""
+
     def locate(self, name: bytes) -> int | None:
         """Address of a name, or None."""
 
@@ -338,6 +349,16 @@ class StoreSnapshot:
         if self.overlay.entries:
             return index.start_items[:0], index.end_items[:0]
         return index.start_items, index.end_items
+
+    @cached_property
+    def metas(self) -> RaggedColumn:
+        """Metadata of all arrays in data order, packed; as `starts`."""
+        return self.overlay.merged_items(self.index.metas, self.overlay.metas)
+
+    @cached_property
+    def infos(self) -> RaggedColumn:
+        """How each array differs from plain rows, in data order, packed; as `starts`."""
+        return self.overlay.merged_items(self.index.infos, self.overlay.infos)
 
     @property
     def crcs(self) -> npt.NDArray[np.uint32]:
