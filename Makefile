@@ -27,7 +27,7 @@ help:
 	@echo "make sanitize  tests of the native core, built so that a stray read fails them; needs gcc"
 	@echo "make test-extras  the tests with the oldest releases of all packages, and with the newest"
 	@echo "make docs    build the site of the documents in site/, and refuse broken links"
-	@echo "make bench   measure beside other stores (three quarters of an hour), write benchmarks/RESULTS.md"
+	@echo "make bench   measure beside other stores (an hour), write benchmarks/RESULTS.md and USERS.md"
 	@echo "make format  reformat the sources"
 	@echo "make clean   remove the virtual environment and the caches"
 
@@ -104,6 +104,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks checksums --folder benchmarks/results --out benchmarks/results
 	$(BIN)/python -m benchmarks cold --folder benchmarks/results --repeat 3 --out benchmarks/results
 	$(BIN)/python -m benchmarks report benchmarks/results --markdown benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.users --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/USERS.md --pages docs/coming-from
 
 format: $(STAMP)
 	$(BIN)/ruff format

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ptrarray.nested import classes_in, dump, load
     from ptrarray.objects.registry import Record, register
     from ptrarray.packs import pack, unpack
+    from ptrarray.storage.system.compressors import register_compressor
 
 __version__ = "0.1.0"
 
@@ -76,6 +77,7 @@ __all__ = [
     "open",
     "pack",
     "register",
+    "register_compressor",
     "repair",
     "unpack",
     "verify",
@@ -92,6 +94,7 @@ _LATER = {
     "load": "nested",
     "pack": "packs",
     "register": "objects.registry",
+    "register_compressor": "storage.system.compressors",
     "unpack": "packs",
 }
 

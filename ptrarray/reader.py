@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from contextlib import closing
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,13 @@ from ptrarray import reductions
 from ptrarray.errors import BadInputError, StoreNotFoundError, after
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
-from ptrarray.frames.series import to_series
+from ptrarray.frames.reading import Reading
 from ptrarray.intake.choices import check_choice
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
-from ptrarray.rows.widened import widened
-from ptrarray.storage.shards.opened import divided, load_any
+from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
 from ptrarray.storage.shards.upkeep import check_any
 from ptrarray.storage.store.opened import Closed, Opened
 from ptrarray.storage.store.snapshot import locate_found
@@ -34,6 +33,10 @@ from ptrarray.storage.writing.session import Session, bring_to_disk
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.views.catalog import Meta, Names, Pointers
+from ptrarray.views.helpers import with_helpers
+from ptrarray.views.one_dtype import OneDtype, living, the_only_dtype
+from ptrarray.views.reducible import Reducible
+from ptrarray.views.series import AllSeries, Objects
 
 MODES = ("r", "r+", "c")
 BACKENDS = ("mmap", "pread")
@@ -109,7 +112,12 @@ def open_readable(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArra
         return open(path, mode, "pread")
 
 
-class PointerArray(Mapping[str, Array]):
+def opened_of(store: PointerArray) -> Opened:
+    """Return what a reader stands on."""
+    return store._opened
+
+
+class PointerArray(Reducible):
     """A store open for reading: a mapping from name to array, and a flat array of rows.
 
     What is open is a snapshot. It changes only at `refresh`, whatever other
@@ -144,12 +152,6 @@ class PointerArray(Mapping[str, Array]):
     (21.0, 3, (6,))
     """
 
-    # With operators numpy would treat a store as a sequence of names.
-    __array_ufunc__ = None
-    # Comparing arrays gives arrays, so stores are equal when they are the same.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
     def __init__(
         self, path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mmap"
     ) -> None:
@@ -159,7 +161,10 @@ class PointerArray(Mapping[str, Array]):
         self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
         self._arrays: Arrays | None = None
-        self._opened: Opened = _settled(load_any(self._path, mode, backend), mode)
+        self._reading: Reading | None = None
+        opened = _settled(load_any(self._path, mode, backend), mode)
+        self._opened: Opened
+        self._opened, self._helpers = with_helpers(opened, mode, backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.path, self._mode, self._backend)
@@ -195,7 +200,9 @@ class PointerArray(Mapping[str, Array]):
             self.flush()
         opened = self._opened.refreshed(self._mode)
         if opened is not self._opened:
+            opened, helpers = with_helpers(opened, self._mode, self._backend, self._helpers)
             self._opened, self._arrays = _settled(opened, self._mode), None
+            self._helpers = helpers
 
     def flush(self) -> None:
         """In mode ``r+``: put changes made through views on the disk, and renew checksums.
@@ -270,6 +277,26 @@ class PointerArray(Mapping[str, Array]):
     def masked(self) -> bool:
         """Whether the store keeps masks: its arrays are `numpy.ma.MaskedArray`."""
         return self._opened.layout.masked
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Numbers that say which state of the store this is; they grow with each commit.
+
+        Those of two readers or writers of one store can be compared, also in
+        different processes: of equal ones the content is equal, and the
+        greater one is later. A checkpoint and a compaction make them greater,
+        too.
+
+        Examples
+        --------
+        >>> seen = store.version
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     writer["utt4"] = [7, 8]
+        >>> store.refresh()
+        >>> store.version > seen
+        True
+        """
+        return self._opened.snapshot.version
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -524,11 +551,44 @@ class PointerArray(Mapping[str, Array]):
         """
         return Meta(self._opened.snapshot)
 
-    def series(self, name: str) -> Any:
-        """Return an array as a pandas Series on the store's memory.
+    @overload
+    def series(self) -> AllSeries: ...
+    @overload
+    def series(self, names: str) -> Any: ...
+    @overload
+    def series(self, names: Iterable[str]) -> dict[str, Any]: ...
+    def series(self, names: str | Iterable[str] | None = None) -> Any:
+        """Return pandas Series on the store's memory: one, several, or a mapping of all.
 
-        With the index, name and dtype that `ptrarray.convert.from_pickles` and
-        its like kept; see `ptrarray.convert.to_series`.
+        Parameters
+        ----------
+        names : str or iterable of str, optional
+            Of Series that were kept, or of 1-D arrays, which have the default
+            index then.
+
+        Returns
+        -------
+        pandas.Series, dict or AllSeries
+            The Series of one name; or a dict of those of several, in the order
+            given; or, without names, a mapping from name to Series of all that
+            were kept as Series, in data order, which makes each when it is asked
+            for.
+
+            Values are views of the store, read-only in mode ``"r"``. An index
+            that several Series have is one object, made once.
+
+        Raises
+        ------
+        UnknownNameError
+            A `KeyError`: no array has one of the names.
+        BadInputError
+            For a DataFrame, an array that is not 1-D, or one with masked values.
+
+        Notes
+        -----
+        Some 10 microseconds each, most of it pandas' own. To change what an
+        index is called, or its frequency, give the Series another index: the one
+        that it has is that of others, too.
 
         Examples
         --------
@@ -536,8 +596,92 @@ class PointerArray(Mapping[str, Array]):
         0    4.0
         1    5.0
         dtype: float32
+        >>> list(store.series(["utt3", "utt1"]))
+        ['utt3', 'utt1']
+
+        Without names, only what was kept as Series:
+
+        >>> import pandas as pd
+        >>> with ptrarray.create("prices.ptr") as writer:
+        ...     writer["oil"] = pd.Series([70.5, 71.0], index=pd.to_datetime(["2026-01-02", "2026-01-05"]))
+        ...     writer["gas"] = pd.Series([3.5], name="usd")
+        ...     writer["weights"] = [0.5, 0.5]
+        >>> prices = ptrarray.open("prices.ptr").series()
+        >>> len(prices), list(prices), prices["gas"].name
+        (2, ['oil', 'gas'], 'usd')
         """
-        return to_series(self, name)
+        if names is None:
+            return AllSeries(self._objects)
+        if isinstance(names, str):
+            return self._objects.of([names], self._objects.reading.series)[0]
+        wanted = list(names)
+        return dict(
+            zip(wanted, self._objects.of(wanted, self._objects.reading.series), strict=True)
+        )
+
+    def frame(
+        self,
+        names: str | Iterable[str] | None = None,
+        how: Literal["long", "wide"] = "long",
+        *,
+        label: str = "name",
+    ) -> Any:
+        """Return a DataFrame, or several Series as one DataFrame, without a Python loop over rows.
+
+        Parameters
+        ----------
+        names : str or iterable of str, optional
+            One name is that of a DataFrame that was kept, or of a 2-D or
+            structured array, and is returned on the store's memory. Several, or
+            None for all Series, are copied into one DataFrame.
+        how : {'long', 'wide'}
+            ``"long"``: one row a value, in the order given. Columns are the name
+            of each, a categorical; its index, or each level of it; its value.
+            They are called ``name``, what all indexes are called or ``index``, and
+            what all Series are called or ``value``. A DataFrame among them has a
+            row for each of its rows, and its own columns.
+
+            ``"wide"``: a column a name, rows the union of all indexes, as
+            ``pd.concat(series, axis=1)``. With a DataFrame among them, columns have
+            two levels.
+        label : str
+            What the column of names is called in a long one.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Raises
+        ------
+        UnknownNameError
+            A `KeyError`: no array has one of the names.
+        BadInputError
+            If two columns would be called the same, or an array is no Series or
+            DataFrame.
+
+        Examples
+        --------
+        >>> store.frame(["utt2", "utt3"])
+           name  index  value
+        0  utt2      0    4.0
+        1  utt2      1    5.0
+        2  utt3      0    6.0
+        >>> store.frame(["utt2", "utt3"], how="wide")
+           utt2  utt3
+        0   4.0   6.0
+        1   5.0   NaN
+        """
+        check_choice("how", how, ("long", "wide"), self.path)
+        if isinstance(names, str):
+            return self._objects.of([names], self._objects.reading.frame)[0]
+        return self._objects.frame(names, how, label)
+
+    @property
+    def _objects(self) -> Objects:
+        """The pandas objects of the store; what is known of descriptions is kept."""
+        if self._reading is None or self._reading.helpers is not self._helpers:
+            self._reading = Reading(self.path, self._helpers)
+        return Objects(self.arrays, self._reading)
 
     @property
     def pointers(self) -> Pointers:
@@ -618,150 +762,58 @@ class PointerArray(Mapping[str, Array]):
             return np.array(rows, dtype=dtype, copy=copy)
         return np.asarray(rows, dtype)  # read for this call alone, so not copied again
 
-    def __array_function__(
-        self, func: Callable[..., Any], types: Any, args: Any, kwargs: dict[str, Any]
-    ) -> Any:
-        result = reductions.array_function(func, self._reducible(), args, kwargs)
-        if result is NotImplemented and all(
-            issubclass(kind, (PointerArray, np.ndarray)) for kind in types
-        ):
-            raise reductions.no_function(func, self.path)
-        return result
-
     def _reducible(self) -> reductions.Living:
         """Return what a reduction works on: the flat array and the ranges of all arrays."""
         opened = self._opened
         if opened.layout.kind == MIXED:
-            raise BadInputError(
-                f"{self.path} keeps arrays of any dtype: reduce them one by one",
-                path=self.path,
-                found="a mixed store",
-                expected="a store of one dtype",
-            )
-        rows = reductions.MaskedRows(*opened.parts()) if opened.layout.masked else opened.rows
-        return reductions.Living(widened(rows), *opened.columns())
+            return OneDtype(self.arrays, the_only_dtype(opened))._reducible()
+        return living(opened)
 
-    def reduce(
-        self, ufunc: np.ufunc, *, axis: int | None = 0, dtype: npt.DTypeLike | None = None
-    ) -> Any:
-        """Reduce all living rows to one result, on all cores.
+    def of_dtype(self, dtype: npt.DTypeLike) -> OneDtype:
+        """Return the arrays of one dtype, for reductions over them in a store of several.
 
         Parameters
         ----------
-        ufunc : numpy.ufunc
-            Associative and commutative: `numpy.add`, `numpy.maximum`, …
-        axis : {0, None}
-            0 keeps the row shape, as ``ufunc.reduce`` does; None reduces
-            that, too.
-        dtype : dtype, optional
-            As for ``ufunc.reduce``.
+        dtype : dtype
+            Byte order included: ``">f4"`` is not ``"f4"``.
 
         Returns
         -------
-        scalar or ndarray of shape `row_shape`
+        OneDtype
+            A mapping from name to array, in data order, that takes ``np.sum`` and
+            its like, `reduce`, `reduce_each`, `mean_each` and `std_each`. Without
+            arrays if there are none of this dtype.
 
         Notes
         -----
-        Living rows are those of some array: holes do not count, and rows with
-        two names count once. Reads each row once, in bounded memory. Floats are
-        added up pairwise, whatever the row shape, and the result depends on the
-        rows and their order alone.
+        As `meta`, it is of the moment when it was asked for. Of arrays of more
+        than one axis all elements are reduced, as in any store in which each
+        array has its own shape. Looks at what is kept of each array once.
 
         Examples
         --------
-        >>> store.reduce(np.maximum)
-        np.float32(6.0)
+        >>> with ptrarray.create("mixed.ptr") as writer:
+        ...     _ = writer.write({"a": np.array([1.5, 2.5]), "b": np.array([[3, 4]])})
+        >>> mixed = ptrarray.open("mixed.ptr")
+        >>> float(np.sum(mixed.of_dtype("f8"))), list(mixed.of_dtype("i8"))
+        (4.0, ['b'])
         """
-        return reductions.reduce(self._reducible(), ufunc, axis=axis, dtype=dtype)
-
-    def reduce_each(
-        self, ufunc: np.ufunc, dtype: npt.DTypeLike | None = None, *, axis: int | None = 0
-    ) -> Array:
-        """Reduce each array to one result, without a Python loop.
-
-        Parameters
-        ----------
-        ufunc : numpy.ufunc
-            Of two arguments.
-        dtype : dtype, optional
-            As for ``ufunc.reduce``.
-        axis : {0, None}
-            0 reduces each array over its rows, to one row; None reduces all of
-            its elements, to one number. In a store of ``row_shape=()`` or None
-            both are the same.
-
-        Returns
-        -------
-        ndarray, shape (n_arrays, *row_shape); (n_arrays,) with ``axis=None``
-            In data order. An empty array gives the ufunc's identity.
-
-        Raises
-        ------
-        BadInputError
-            If an array is empty and the ufunc has no identity; names it. Also
-            for another axis.
-
-        Notes
-        -----
-        Floats are added up pairwise, whatever the row shape, and the result of
-        an array depends on that array alone.
-
-        Examples
-        --------
-        >>> store.reduce_each(np.add)
-        array([6., 9., 6.], dtype=float32)
-
-        One number for each array, also of rows that are more than that:
-
-        >>> with ptrarray.create("pairs.ptr", dtype="i4", row_shape=(2,)) as writer:
-        ...     _ = writer.write({"a": [[1, 2], [3, 4]], "b": [[5, 6]]})
-        >>> pairs = ptrarray.open("pairs.ptr")
-        >>> pairs.reduce_each(np.maximum, axis=None), pairs.reduce_each(np.maximum).tolist()
-        (array([4, 6], dtype=int32), [[3, 4], [5, 6]])
-        """
-        living = self._reducible()
-        try:
-            return reductions.reduce_each(living, ufunc, dtype, axis=axis)
-        except BadInputError as error:
-            position = getattr(error, "position", None)
-            if position is None:
-                raise error.at(self.path) from error
-            name = self.names[position]
-            raise BadInputError(
-                f"array {name!r:.80} of {self.path} is empty, and np.{ufunc.__name__} has "
-                "no result for that",
-                path=self.path,
-                name=name,
-            ) from error
-
-    def mean_each(self) -> Array:
-        """Return the mean of each array, shape ``(n_arrays, *row_shape)``; nan for empty ones.
-
-        Examples
-        --------
-        >>> store.mean_each()
-        array([2. , 4.5, 6. ], dtype=float32)
-        """
-        return reductions.mean_each(self._reducible())
-
-    def std_each(self, ddof: int = 0) -> Array:
-        """Return the standard deviation of each array, as `mean_each` the mean.
-
-        Parameters
-        ----------
-        ddof : int
-            Divides by ``length - ddof``.
-
-        Examples
-        --------
-        >>> store.std_each()[1:]
-        array([0.5, 0. ], dtype=float32)
-        """
-        return reductions.std_each(self._reducible(), ddof=ddof)
+        return OneDtype(self.arrays, np.dtype(dtype))
 
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
-        check_any(self._opened, progress=progress)
+        check_any(self._opened, self._helpers.opened, progress=progress)
+
+
+def count_helpers(store: PointerArray) -> tuple[int, int]:
+    """Return how many helper arrays a store has, and the bytes of their rows."""
+    opened = store._helpers.opened
+    return (0, 0) if opened is None else (len(opened.snapshot), opened.data.nbytes)
+
+
+def has_helper(store: PointerArray, name: str) -> bool:
+    """Tell whether a store has a helper array, and as it was written."""
+    return store._helpers.has(name)
 
 
 def _settled(opened: Opened, mode: Mode) -> Opened:
@@ -773,6 +825,8 @@ def _settled(opened: Opened, mode: Mode) -> Opened:
     if mode == "r+":
         for store in opened.stores:
             bring_to_disk(store.snapshot.directory)
+        if any(store.lacks_masks for store in opened.stores):  # until a writer came
+            return mapped_anew(opened, mode)
     return opened
 
 

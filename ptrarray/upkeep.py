@@ -43,7 +43,9 @@ def compact(path: str | os.PathLike[str], progress: bool = False) -> None:
     """Rewrite the data file of a store without holes.
 
     Arrays keep their names, order and content; names that share rows keep
-    sharing them. Pre-sized and reserved rows that nobody wrote go, too.
+    sharing them. Pre-sized and reserved rows that nobody wrote go, too. So do
+    indexes of pandas objects that no array refers to any more, and other
+    helper arrays, unless a writer is open that may be about to.
 
     Parameters
     ----------

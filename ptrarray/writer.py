@@ -22,11 +22,14 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError, ClosedStoreError, after
 from ptrarray.format import names as naming
-from ptrarray.format.layouts import ROWS, Kind
-from ptrarray.intake.batch import from_mapping, from_ragged, only_one
+from ptrarray.format.layouts import ROWS, Kind, Layout
+from ptrarray.frames.flat import Helper
+from ptrarray.frames.series import check_kind
+from ptrarray.intake.batch import Batch, from_mapping, from_ragged, only_one
 from ptrarray.intake.numbers import count, integer
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.types import Array
+from ptrarray.storage.shards.helpers import HelperWriter
 from ptrarray.storage.shards.opened import load_any, open_any
 from ptrarray.storage.shards.target import open_writable
 from ptrarray.storage.store.opened import Opened
@@ -39,6 +42,7 @@ from ptrarray.storage.writing.target import Writable
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.arrays import Arrays, Items, Values
 from ptrarray.views.catalog import Attrs, Meta, MetaOfWriter, Pointers, encoded
+from ptrarray.views.helpers import check_values, flattened
 
 
 def append(path: str | os.PathLike[str], durable: bool = False) -> PointerArrayWriter:
@@ -79,7 +83,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     power cut.
 
     Adding: ``writer[name] = array``, `write`, `write_ragged`, `update`.
-    Filling in place: `reserve`, `allocate`. Names: `point`, ``del``, `delete`, `clear`.
+    Filling in place: `reserve`, `allocate`. Names: `rename`, `point`, ``del``, `delete`,
+    `clear`.
     The store: `attrs`, `flush`, `close`.
 
     Parameters
@@ -115,6 +120,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+    _helper_writer: HelperWriter | None = None  # made for the first object that has helper arrays
 
     def __init__(self, path: str | os.PathLike[str], durable: bool = False) -> None:
         self._path = absolute(path)
@@ -214,6 +221,12 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         return self._store().layout.masked
 
     @property
+    def version(self) -> tuple[int, ...]:
+        """Numbers that say what is committed now; as of a reader, they grow with each commit."""
+        store = self._store()
+        return transactions.asked(store, lambda: store.snapshot().version)
+
+    @property
     def attrs(self) -> Attrs:
         """What the user keeps with the store: a mapping, each change committed at once.
 
@@ -245,8 +258,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ----------
         arrays : mapping from str to array_like of shape (length, *row_shape)
             Of any shape in a shaped store, of any dtype and shape in a mixed
-            one. Masked arrays only into a store with masks; nothing with
-            labels that would be lost, such as a Series. Cast as numpy's
+            one. Masked arrays only into a store with masks. A Series or
+            DataFrame is kept whole, as by `series` and `frame`; of anything
+            else nothing with labels, which would be lost. Cast as numpy's
             ``same_kind`` allows, and integers to integers of any width, but no
             integer, date or text may change. Floats may be rounded to narrower
             ones, not made infinite. C-contiguous arrays of the store's dtype
@@ -298,13 +312,89 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         if start is None and meta is None:
             try:  # as `_checked`, a call less
                 one = only_one(arrays, store.layout)
-            except BadInputError as error:
-                raise error.at(self.path) from error
+            except BadInputError:
+                one = None  # it may be a Series; if not, it is refused once more
             if one is not None:
                 return transactions.put_one(store, *one, overwrite=overwrite)
-        batch = self._checked(from_mapping, arrays, store.layout, meta)
+        batch = self._batch(arrays, store.layout, meta)
         first = None if start is None else self._checked(count, "start", start)
         return transactions.put(store, batch, first, overwrite=overwrite)
+
+    def _batch(
+        self,
+        arrays: Mapping[str, npt.ArrayLike],
+        layout: Layout,
+        meta: Mapping[str, Mapping[str, Any]] | None,
+    ) -> Batch:
+        """Make arrays ready, among them those of a Series or DataFrame, with all that it needs."""
+        try:
+            return from_mapping(arrays, layout, meta)
+        except BadInputError as error:
+            flat = self._checked(flattened, arrays, meta)
+            if flat is None:
+                raise error.at(self.path) from error
+        self._checked(check_values, flat, layout)
+        batch: Batch = self._checked(from_mapping, flat.arrays, layout, flat.metas)
+        keep_helpers(self, flat.helpers)
+        return batch
+
+    def series(self, name: str, series: Any, overwrite: bool = True) -> None:
+        """Write a Series: what `PointerArray.series` gives back, index, name and dtype included.
+
+        Parameters
+        ----------
+        name : str
+            Name of the array that has its values.
+        series : pandas.Series
+            Of all that `ptrarray.dump` keeps: numbers, dates, text, categories,
+            … In a store of one dtype its values have to fit, as those of an
+            array; the rest of it always does.
+        overwrite : bool
+            Whether the name may be there, as for ``writer[name] = series``,
+            which is the same.
+
+        Raises
+        ------
+        BadInputError
+            If it is no Series, or not one that the store can keep.
+        DuplicateNameError
+            As `write`.
+
+        Notes
+        -----
+        An index is kept once for all that have an equal one: in the store
+        of helper arrays that lies in this one, so that names are only those
+        of what you wrote. The first one that has an index waits until that is
+        on the disk. If it raises, nothing was written under the name.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     writer.series("speech", pd.Series([1.0, 2.0], index=["a", "b"], name="level"))
+        >>> with ptrarray.open("corpus.ptr") as reader:
+        ...     print(reader.series("speech"))
+        a    1.0
+        b    2.0
+        Name: level, dtype: float32
+        """
+        self._checked(check_kind, name, series, "Series")
+        self.write({name: series}, overwrite=overwrite)
+
+    def frame(self, name: str, frame: Any, overwrite: bool = True) -> None:
+        """Write a DataFrame, as `series` does a Series.
+
+        One whose columns have one dtype is an array of two axes. Of several
+        dtypes it is an array of records, for a store without a dtype.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> with ptrarray.create("frames.ptr") as writer:
+        ...     writer.frame("x", pd.DataFrame({"a": [1, 2], "b": ["x", None]}))
+        """
+        self._checked(check_kind, name, frame, "DataFrame")
+        self.write({name: frame}, overwrite=overwrite)
 
     def write_ragged(
         self,
@@ -433,13 +523,26 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         name : str
             The new name.
         start, end : int
-            Half-open range of rows within the flat array.
+            Half-open range of rows within the flat array. That of an array,
+            as ``pointers[name]``, gives the new name its dtype, shape, mask
+            and metadata as of now; any other is rows alone, or in a store
+            where each array has its shape, one axis.
         overwrite : bool
             As for `write`.
 
+        Raises
+        ------
+        DuplicateNameError
+            If `name` is there and `overwrite` is false.
+        BadInputError
+            If the store has no such rows; or if they are not those of one
+            array, in a mixed store, as their dtype could not be known.
+
         Notes
         -----
-        Reads the rows, for their checksum; copies none.
+        Reads the rows, for their checksum; copies none. Both names have the
+        same rows, and what is changed through one of them (mode ``"r+"``)
+        is seen through the other.
 
         Examples
         --------
@@ -452,11 +555,54 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         bounds = self._checked(integer, "start", start), self._checked(integer, "end", end)
         transactions.point(self._store(), raw, *bounds, overwrite=overwrite)
 
+    def rename(self, old: str, new: str, overwrite: bool = False) -> None:
+        """Give an array another name, in one commit; copies and reads no rows.
+
+        Rows, dtype, shape, mask and metadata stay as they are. An array that
+        shares its rows with others goes on sharing them.
+
+        Parameters
+        ----------
+        old, new : str
+            The name it has, and the one it gets. If both are the same,
+            nothing happens.
+        overwrite : bool
+            Whether `new` may be there already. It is then replaced.
+
+        Raises
+        ------
+        UnknownNameError
+            If `old` is not there: of several processes that rename one array,
+            the first does, and the others get this.
+        DuplicateNameError
+            If `new` is there and `overwrite` is false.
+        BadInputError
+            If `new` cannot be a name.
+
+        Notes
+        -----
+        Readers see the array under one of the names and never under both or
+        neither, even if this process is killed. In a store of shards it stays
+        in its shard.
+
+        Examples
+        --------
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     writer.rename("utt1", "intro")
+        ...     sorted(writer)
+        ['intro', 'utt2', 'utt3']
+        """
+        raw = encoded(old)
+        if raw is None:
+            raise unknown(old, self.path)
+        to = self._checked(naming.encode, new)
+        transactions.move_name(self._store(), raw, to, overwrite=overwrite)
+
     def __delitem__(self, name: str) -> None:
         """Delete a name; its rows become a hole unless another name has them.
 
-        With a Series or DataFrame that was imported, its index and all else
-        that belongs to it goes in the same commit.
+        Helper arrays that only a Series or DataFrame of this name needed, as its
+        index, go with the next `compact`.
         """
         raw = encoded(name)
         if raw is None:
@@ -617,4 +763,16 @@ def close_leaving(writer: PointerArrayWriter, journal_nbytes: int) -> None:
     if not writer.closed:
         store = writer._store()
         writer._opened = writer._mapped = None
-        store.close(journal_nbytes)
+        try:
+            store.close(journal_nbytes)
+        finally:
+            if writer._helper_writer is not None:
+                writer._helper_writer.close()
+
+
+def keep_helpers(writer: PointerArrayWriter, helpers: Mapping[str, Helper]) -> None:
+    """Have helper arrays on the disk, before anything is written that refers to them."""
+    if writer._helper_writer is None and helpers:
+        writer._helper_writer = HelperWriter(store_of(writer).directory)
+    if writer._helper_writer is not None:
+        writer._helper_writer.keep(helpers)

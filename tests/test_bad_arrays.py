@@ -193,17 +193,13 @@ class Labelled:
         return np.array([1, 2], np.int32)
 
 
-LABELLED = ("Series", "Series of the default index", "DataFrame", "Index", "Categorical", "list",
-            "coords", "columns")  # fmt: skip
+LABELLED = ("Index", "Categorical", "list", "coords", "columns")
 
 
 def labelled() -> dict[str, tuple[Any, str]]:
     pd = pytest.importorskip("pandas")
     series = pd.Series([1, 2], index=["a", "b"], name="n", dtype="i4")
     return {
-        "Series": (series, "index"),
-        "Series of the default index": (pd.Series([1, 2], dtype="i4"), "index"),
-        "DataFrame": (pd.DataFrame({"a": [1, 2]}, dtype="i4"), "columns and index"),
         "Index": (pd.Index([1, 2], name="n", dtype="i4"), "a name"),
         "Categorical": (pd.Categorical([1, 2]), "categories"),
         "list": ([series, series], "index"),

@@ -354,17 +354,20 @@ def test_another_layout_than_the_store_has(folder: Path, store: Path) -> None:
     assert content(store)["n1"].dtype == "f4"
 
 
-def test_an_index_needs_a_store_of_any_dtype(folder: Path, store: Path) -> None:
+def test_an_index_in_a_store_of_one_dtype(folder: Path, store: Path) -> None:
     pd = pytest.importorskip("pandas")
-    dump(folder / "a.pkl", pd.Series([1.0], index=["k"]))
-    dump(folder / "b.pkl", pd.Series([2.0]))
-    report = import_pickles(folder, store, dtype="f8")
-    (failure,) = report.failures
-    assert "keep_index=False" in failure.problem
-    assert import_pickles(folder, store, dtype="f8", keep_index=False) == Report(
-        converted=1, skipped=1
-    )
-    check_content(store, {"a": np.array([1.0]), "b": np.array([2.0])})
+    expected = pd.Series([1.0], index=["k"])
+    dump(folder / "a.pkl", expected)
+    dump(folder / "b.pkl", pd.Series(["text"]))
+    (failure,) = import_pickles(folder, store, dtype="f8").failures
+    assert "its values are kept as uint8, and the store has float64" in failure.problem
+    with ptrarray.open(store) as opened:
+        assert list(opened) == ["a"]
+        pd.testing.assert_series_equal(opened.series("a"), expected)
+    bare = store.with_name("bare.ptr")
+    assert import_pickles(folder / "a.pkl", bare, keep_index=False).ok
+    with ptrarray.open(bare) as opened:
+        pd.testing.assert_series_equal(opened.series("a"), pd.Series([1.0]))
 
 
 def test_masked_arrays_need_a_store_with_masks(folder: Path, store: Path) -> None:

@@ -48,13 +48,13 @@ def test_own_processes_and_a_bar(
 def test_a_worker_that_dies(folder: Path, store: Path) -> None:
     ramps(folder, 1, 2)
     with pytest.raises(TaskError, match="worker process"):
-        convert.from_pickles(folder, store, convert=die, processes=1, progress=False)
+        convert.from_pickles(folder, store, convert=die, processes=2, progress=False)
 
 
 def test_a_function_that_cannot_be_sent(folder: Path, store: Path) -> None:
     ramps(folder, 1, 2)
     with pytest.raises(TaskError, match="not sent to a worker"):
-        convert.from_pickles(folder, store, convert=lambda x: x, processes=1, progress=False)
+        convert.from_pickles(folder, store, convert=lambda x: x, processes=2, progress=False)
 
 
 # failures, file by file ---------------------------------------------------------------------------
@@ -235,16 +235,6 @@ def test_without_resume_names_that_are_there_are_failures(folder: Path, store: P
     assert sorted(failure.problem for failure in report.failures) == [
         f"'{name}' is in the store already; resume=True skips it" for name in ("d/a", "n1")
     ]
-
-
-def test_a_companion_that_is_in_the_way(folder: Path, store: Path) -> None:
-    pd = pytest.importorskip("pandas")
-    dump(folder / "s.pkl", pd.Series([1.0], index=["k"]))
-    with ptrarray.create(store) as writer:
-        writer["s/.index"] = [1]
-    (failure,) = import_pickles(folder, store).failures
-    assert "s/.index" in failure.problem
-    assert list(content(store)) == ["s/.index"]
 
 
 def test_a_large_array_and_many_small_ones(folder: Path, store: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
-import pickle
 import re
 import subprocess
 import sys
@@ -17,7 +16,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MAX_LINES = 40
-PAGES = ["README.md", "docs/index.md", "docs/guide.md", "docs/api/index.md"]
+PAGES = [
+    *("README.md", "docs/index.md", "docs/guide.md", "docs/api/index.md"),
+    *(f"docs/coming-from/{name}.md" for name in ("archives", "mmappickle", "pickles")),
+]
 README_LINES = 200
 
 # A block of Python, and what it prints in a block of text right below.
@@ -147,15 +149,6 @@ def test_every_block_with_a_main_is_a_program(page: str) -> None:
     """Workers that are spawned run its file once more, so nothing else may be in it."""
     for block in blocks(page):
         assert block.is_program or "__main__" not in block.code, f"line {block.line} of {page}"
-
-
-def test_page_for_users_of_pickles(tmp_path: Path) -> None:
-    folder = tmp_path / "folder" / "FOLDER"
-    folder.mkdir(parents=True)
-    for name, value in (("good", [1, 2]), ("bad", "text")):
-        (folder / f"{name}.pkl").write_bytes(pickle.dumps(value))
-    printed = run_code(blocks("docs/coming-from/pickles.md")[0].code, "page", tmp_path)
-    assert re.search(r"^1 converted, 1 failed$.*bad\.pkl", printed, re.MULTILINE | re.DOTALL)
 
 
 def test_blocks_are_found_with_their_lines_and_output() -> None:

@@ -14,6 +14,7 @@ import ptrarray
 from ptrarray import BadInputError, OverlapError, PointerArray
 from tests.support.backends import mapped
 from tests.support.layouts import filled, same
+from tests.support.pointing import point_to_bytes
 
 Array = NDArray[Any]
 ma: Any = np.ma  # most of which has no types
@@ -200,7 +201,7 @@ def test_ragged_and_point(tmp_path: Path) -> None:
         writer.write_ragged(["a", "b"], np.arange(12.0).reshape(4, 3), [0, 1, 4])
         assert writer["b"].tolist() == np.arange(3.0, 12.0).reshape(3, 3).tolist()
         start, _ = writer.pointers["b"]
-        writer.point("first bytes", start, start + 8)
+        point_to_bytes(writer, "first bytes", start, start + 8)
         assert writer["first bytes"].view("f8").tolist() == [3.0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zoneinfo
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ def assert_equal(one: Any, other: Any) -> None:
 def with_attrs(value: Any) -> Any:
     value.attrs["unit"] = "m"
     return value
+
+
+def a_zone_from_a_file() -> Any:
+    with Path(zoneinfo.TZPATH[0], "UTC").open("rb") as file:
+        return zoneinfo.ZoneInfo.from_file(file)
 
 
 SERIES = [
@@ -126,15 +132,10 @@ def test_all_of_them_in_a_store(path: Path) -> None:
     [
         (pd.Series([object()]), r"^obj.values\[0\] is a builtins.object"),
         ({"f": pd.DataFrame({"p": ["x", type]})}, r"^obj\['f'\]\['p'\]\[1\] is a builtins.type"),
-        (pd.DataFrame({"p": pd.period_range("2020", periods=2)}), r"^obj\['p'\] has dtype period"),
-        ([pd.Series(pd.arrays.SparseArray([0, 1]))], r"^obj\[0\].values has dtype Sparse"),
-        (pd.Series([1], index=pd.interval_range(0, 1)), r"^obj.index is a pandas.*IntervalIndex"),
-        (pd.Series([1], name=pd.NaT), r"^obj.name is a pandas"),
         (pd.Series([1], name=type), r"^obj.name is a builtins.type"),
-        (pd.Series([pd.Timestamp(0)], dtype=object), r"^obj.values\[0\] is a pandas.*Timestamp"),
-        ([pd.Timestamp("2020")], r"^obj\[0\] is a pandas.*Timestamp.* plain datetime"),
-        ([pd.NA], r"^obj\[0\] is a pandas"),
-        (pd.DataFrame([[1]], columns=[pd.NA]), r"^obj.columns.values\[0\] is a pandas"),
+        (pd.DataFrame([[1]], columns=[type]), r"^obj.columns.values\[0\] is a builtins.type"),
+        ({pd.Timestamp(0): 1}, r"^obj.Timestamp.* has in its key Timestamp.*, which is a pandas"),
+        ([pd.Timestamp(0, tz=a_zone_from_a_file())], r"^obj\[0\] is 1970.* cannot be found again"),
         (type("Mine", (pd.Series,), {})([1]), "^obj is a tests.test_nested_pandas.Mine"),
     ],
 )

@@ -151,9 +151,11 @@ def test_large_integers_of_lists(path: Path, layout: dict[str, Any]) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS[:5], ids=str)
 def test_a_series_that_a_function_returns(path: Path, layout: dict[str, Any]) -> None:
     pd = pytest.importorskip("pandas")
-    tasks = {"a": pd.Series([1], index=["x"], dtype="u8")}
-    with pytest.raises(ptrarray.TaskError, match="has index, which would be lost"):
-        ptrarray.fill(path, as_it_is, tasks, processes=1, progress=False, **layout)
+    tasks = {"a": pd.Series([1], index=["x"], name="n", dtype="u8")}
+    ptrarray.fill(path, as_it_is, tasks, processes=1, progress=False, **layout)
+    with ptrarray.open(path) as store:
+        dtype = layout.get("dtype", "u8")
+        pd.testing.assert_series_equal(store.series("a"), tasks["a"].astype(dtype))
 
 
 def as_it_is(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 from unittest.mock import patch
 
@@ -16,5 +17,10 @@ class Pure(PtrArray):
     environment: ClassVar = {"PTRARRAY_PURE": "1", "PTRARRAY_REQUIRE_NATIVE": ""}
 
     def __init__(self) -> None:
+        if (
+            self.environment.items() <= os.environ.items()
+        ):  # a process of its own, with workers of its own
+            super().__init__()
+            return
         with patch.dict("os.environ", self.environment), imported_anew():
             super().__init__()

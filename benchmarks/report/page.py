@@ -39,10 +39,10 @@ floor of "write, and close" does not wait for the disk, which {OURS} does when i
     "limits": (
         "What limits those that are missed",
         """Measured without ptrarray, each step by itself. Of many small arrays a call, each is a call from Python for its
-checksum, its checks, its name and the hash of that, which the floor does not make: the steps below add up to more
-than the floor's `pwritev` whatever else is done. Of one array a call, six system calls are what is left when Python
-is taken away. What a second process or thread gains here where it shares nothing is the most that `fill`, writing
-from two processes and sums can gain.""",
+checksum, its checks, its name and the hash of that, which the floor does not make; the core in C does these in one
+pass. Of one array a call, six system calls are what is left when Python is taken away; several processes that do it
+take turns at one lock. What a second process or thread gains here where it shares nothing is the most that `fill`,
+writing from two processes and sums can gain.""",
     ),
     "checksums": (
         "What the extra `fast` gains",

@@ -32,7 +32,7 @@ from ptrarray.cli.printing import (
 )
 from ptrarray.errors import BadInputError, CorruptStoreError, StoreError
 from ptrarray.packs import pack, unpack
-from ptrarray.reader import PointerArray
+from ptrarray.reader import PointerArray, count_helpers
 from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.system.compressors import CODECS
@@ -160,6 +160,7 @@ def _info(options: argparse.Namespace) -> int:
             **({"masked": True} if store.masked else {}),
             **_shards(store),
             "nbytes": store.nbytes,
+            **_helpers(store),
             "attrs": dict(store.attrs),
         }
     if options.json:
@@ -170,6 +171,11 @@ def _info(options: argparse.Namespace) -> int:
         text = f"{value:,}" if isinstance(value, int) else to_json(value)
         print(f"  {fact.replace('_', ' '):<9}  {printable(text)}")
     return 0
+
+
+def _helpers(store: PointerArray) -> dict[str, Any]:
+    n_helpers, nbytes = count_helpers(store)
+    return {"helper_arrays": n_helpers, "helper_nbytes": nbytes} if n_helpers else {}
 
 
 def _shards(store: PointerArray) -> dict[str, Any]:

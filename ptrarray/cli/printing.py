@@ -20,9 +20,10 @@ _IN_OPTIONS = {
     "pack with overwrite=True, or": "pack with --overwrite, or",
     "resume=True skips": "leave out --no-resume to skip",
     "resume=True goes on": "the same command goes on",
-    "keep_index=False (--drop-index)": "--drop-index",
     "masked=True (--masked)": "--masked",
     "pass trust=True (--trust-pickle)": "pass --trust-pickle",
+    "leave out trust=True (--trust-pickle)": "leave out --trust-pickle",
+    "attributes=True (--attributes)": "--attributes",
     "name='{parent}/{stem}' or '{path}'": "--name '{parent}/{stem}' or '{path}'",
     "repair() the store": "repair the store",
 }

@@ -17,7 +17,6 @@ from ptrarray.convert.escape import MARK, file_name
 from ptrarray.convert.report import Failure, Report
 from ptrarray.errors import BadInputError
 from ptrarray.format.named import without_names
-from ptrarray.frames.flat import companions_of
 from ptrarray.intake.paths import absolute
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
@@ -44,13 +43,13 @@ def opened(store: Store) -> Iterator[PointerArray]:
 
 def export(store: PointerArray, put: _Put, progress: bool) -> Report:
     """Put every array of a store, and its mask if it has one, where `put` puts it."""
-    report, companions = Report(), companions_in(store)
+    report = Report()
     with bar(progress=progress, total=len(store), unit=" arrays") as shown:
         for name, array in _without_names(store, report):
             try:
                 for end, part in parts(array):
                     put(name + end, part)
-                report.converted += name not in companions
+                report.converted += 1
             except (BadInputError, OSError, ValueError) as error:
                 raise_if_disk(error)
                 report.failures.append(Failure(name, str(error)))
@@ -58,16 +57,6 @@ def export(store: PointerArray, put: _Put, progress: bool) -> Report:
     if store.masked:
         report.notes.append(f"masks are arrays of their own, NAME{MASK}; fill values are not kept")
     return report
-
-
-def companions_in(store: PointerArray) -> set[str]:
-    """Return the names of arrays that belong to a Series or DataFrame, which counts as one."""
-    found: set[str] = set()
-    for name in store:
-        about = store.meta[name].get("pandas")
-        if about is not None:
-            found.update(name + end for end in companions_of(about))
-    return found
 
 
 def parts(array: Any) -> Iterator[tuple[str, Any]]:

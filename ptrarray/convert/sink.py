@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ptrarray.convert.instances import WORD
 from ptrarray.convert.report import Failure
-from ptrarray.errors import BadInputError, DuplicateNameError
+from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, ROWS, Layout
+from ptrarray.frames.flat import Helper
 from ptrarray.intake.batch import from_mapping
 from ptrarray.jobs.batches import Batches, Group
-from ptrarray.reader import PointerArray
+from ptrarray.reader import PointerArray, has_helper
 from ptrarray.rows.types import Array
+from ptrarray.views.helpers import Flat, check_values
 from ptrarray.writer import PointerArrayWriter, store_of
+
+# So much is still in the processor's cache when it is written.
+_BATCH_NBYTES = 1 << 22
+_KEPT_NBYTES = 1 << 24
 
 
 class Named(NamedTuple):
@@ -26,16 +33,27 @@ class Named(NamedTuple):
         Where it comes from, for messages.
     name : str
         Of the array itself.
-    arrays : dict from str to ndarray
-        It and its companions, by name.
+    values : ndarray
+        The array.
     meta : dict
         Its metadata.
+    helpers : dict from str to Helper
+        Helper arrays that it needs.
+    attrs : dict
+        What it is instead, if it is no array: an attr of the store.
     """
 
     label: str
     name: str
-    arrays: dict[str, Array]
+    values: Array
     meta: dict[str, Any]
+    helpers: dict[str, Helper]
+    attrs: Mapping[str, Any] = {}
+
+    @property
+    def metas(self) -> dict[str, Any]:
+        """Its metadata by name; nothing where there is none."""
+        return {self.name: self.meta} if self.meta else {}
 
 
 class Tally:
@@ -45,6 +63,8 @@ class Tally:
     ----------
     n_entries, nbytes : int
         Written.
+    n_attrs : int
+        Attrs that were set.
     there : list of pairs
         Label and name of what was in the store already.
     failures : list of Failure
@@ -58,6 +78,7 @@ class Tally:
     def __init__(self) -> None:
         self.n_entries = 0
         self.nbytes = 0
+        self.n_attrs = 0
         self.there: list[tuple[str, str]] = []
         self.failures: list[Failure] = []
         self.removed = 0
@@ -68,38 +89,58 @@ class Sink:
     """Commits entries to a store, many at a time."""
 
     def __init__(self, writer: PointerArrayWriter, tally: Tally) -> None:
+        # From the size of what is freed, glibc learns how much to keep for what comes: memory that
+        # is given back has to be cleared by the system, page by page, when it is taken again.
+        np.empty(_KEPT_NBYTES, np.uint8)
         self._layout = store_of(writer).layout
         self._tally = tally
-        self._batches = Batches(writer, self._refused, without=self._without)
+        self._batches = Batches(
+            writer, self._refused, without=self._without, limit_nbytes=_BATCH_NBYTES
+        )
+        self._writer = writer
+        self._attrs: list[Named] = []
 
     def add(self, entry: Named) -> None:
         """Take an entry, and write if that makes enough."""
+        if entry.attrs:
+            self._attrs.append(entry)
+            return
         try:
             entry = fitting(entry, self._layout)
         except BadInputError as error:
             self._tally.failures.append(Failure(entry.label, str(error)))
             return
-        metas = {entry.name: entry.meta} if entry.meta else {}
-        self._batches.add(Group(entry, entry.arrays, metas))
+        arrays = {entry.name: entry.values}
+        self._batches.add(Group(entry, arrays, entry.metas, entry.helpers))
 
     def write(self) -> None:
         """Commit what waits."""
         self._batches.write()
         self._tally.n_entries, self._tally.nbytes = self._batches.n_groups, self._batches.nbytes
+        if self._attrs:
+            self._set_attrs(dict(self._writer.attrs))
+
+    def _set_attrs(self, known: dict[str, Any]) -> None:
+        """Set all attrs in one commit; those that are there with another value are failures."""
+        new: dict[str, Any] = {}
+        for entry in self._attrs:
+            if entry.name not in known:
+                new[entry.name] = known[entry.name] = entry.attrs[entry.name]
+            elif known[entry.name] != entry.attrs[entry.name]:
+                problem = f"the store has another attr {entry.name!r}"
+                self._tally.failures.append(Failure(entry.label, problem))
+        try:
+            self._writer.attrs.update(new)
+            self._tally.n_attrs = len(new)
+        except BadInputError as error:
+            failed = [entry for entry in self._attrs if entry.name in new]
+            self._tally.failures += [Failure(entry.label, str(error)) for entry in failed]
 
     def _refused(self, group: Group, error: Exception) -> None:
-        problem = str(error)
-        if isinstance(error, DuplicateNameError):  # of a companion: see _without
-            names = ", ".join(repr(name) for name in error.names[:3])
-            problem = (
-                f"{names} is in the store, but {group.label.name!r}, which it would belong to, is "
-                "not: delete it (del writer[name]) if it was left of a Series or DataFrame that "
-                "was replaced, or import under other names"
-            )
-        self._tally.failures.append(Failure(group.label.label, problem))
+        self._tally.failures.append(Failure(group.label.label, str(error)))
 
     def _without(self, group: Group, there: Container[str]) -> Group | None:
-        """Leave out an entry whose own name is in the store; one of a companion is an error."""
+        """Leave out an entry whose name is in the store."""
         entry: Named = group.label
         if entry.name not in there:
             return group
@@ -115,35 +156,29 @@ def fitting(entry: Named, layout: Layout) -> Named:
     BadInputError
         If it cannot have them.
     """
-    if len(entry.arrays) > 1 and layout.kind != MIXED:
-        raise BadInputError(
-            "its index or missing values do not fit a store of one dtype: leave the index out "
-            "with keep_index=False (--drop-index), or import without dtype",
-            name=entry.name,
-        )
-    masked = [a for a in entry.arrays.values() if isinstance(a, np.ma.MaskedArray)]
-    if masked and not layout.masked and any(_has_mask(array) for array in masked):
-        raise BadInputError(
-            "it has masked values, and the store keeps no masks: import into a store with "
-            "masked=True (--masked)",
-            name=entry.name,
-        )
-    if masked and not layout.masked:
-        entry = entry._replace(arrays={k: np.ma.getdata(a) for k, a in entry.arrays.items()})
-    if layout.kind == ROWS and layout.row_shape == ():  # a number is an array of one
-        arrays = {
-            name: np.ma.atleast_1d(a) if isinstance(a, np.ma.MaskedArray) else np.atleast_1d(a)
-            for name, a in entry.arrays.items()
-        }
-        entry = entry._replace(arrays=arrays)
-    return entry
+    values = entry.values
+    if isinstance(values, np.ma.MaskedArray) and not layout.masked:
+        if _has_mask(values):
+            raise BadInputError(
+                "it has masked values, and the store keeps no masks: import into a store with "
+                "masked=True (--masked)",
+                name=entry.name,
+            )
+        values = np.ma.getdata(values)
+    if WORD in entry.meta and layout.kind != MIXED:  # nothing, as rows of the store
+        values = np.empty((0, *(layout.row_shape if layout.kind == ROWS else ())), layout.dtype)
+    if layout.kind == ROWS and layout.row_shape == () and not values.ndim:  # an array of one
+        is_masked = isinstance(values, np.ma.MaskedArray)
+        values = np.ma.atleast_1d(values) if is_masked else np.atleast_1d(values)
+    check_values(Flat({entry.name: values}, entry.metas, {}), layout)
+    return entry._replace(values=values)
 
 
 def fits(entry: Named, layout: Layout, tally: Tally) -> bool:
     """Tell whether a store of this layout would take an entry; if not, it is a failure."""
     try:
         entry = fitting(entry, layout)
-        from_mapping(entry.arrays, layout, {entry.name: entry.meta} if entry.meta else None)
+        from_mapping({entry.name: entry.values}, layout, entry.metas or None)
     except BadInputError as error:
         tally.failures.append(Failure(entry.label, str(error)))
         return False
@@ -166,14 +201,30 @@ def differences(store: PointerArray, entries: Iterable[Named]) -> list[Failure]:
     """
     found = []
     for entry in entries:
-        for name, array in entry.arrays.items():
-            if name not in store:
-                found.append(Failure(entry.label, f"{name!r} is not in the store"))
-            elif not _same(store[name], array):
-                found.append(Failure(entry.label, f"{name!r} is not the same in the store"))
-        if entry.meta and entry.name in store and store.meta[entry.name] != entry.meta:
+        if entry.attrs:
+            found += _other_attrs(store, entry)
+            continue
+        if entry.name not in store:
+            found.append(Failure(entry.label, f"{entry.name!r} is not in the store"))
+            continue
+        if WORD not in entry.meta and not _same(store[entry.name], entry.values):
+            found.append(Failure(entry.label, f"{entry.name!r} is not the same in the store"))
+        if entry.meta and store.meta[entry.name] != entry.meta:
             found.append(Failure(entry.label, f"{entry.name!r} has other metadata in the store"))
+        missing = next((name for name in entry.helpers if not has_helper(store, name)), None)
+        if missing is not None:
+            what = f"{entry.name!r} has lost its index, or another part: helper array {missing}"
+            found.append(Failure(entry.label, f"{what} is not in the store"))
     return found
+
+
+def _other_attrs(store: PointerArray, entry: Named) -> list[Failure]:
+    """Return which attrs of an entry a store has not."""
+    return [
+        Failure(entry.label, f"attr {key!r} of the store is not the same")
+        for key, value in entry.attrs.items()
+        if key not in store.attrs or store.attrs[key] != value
+    ]
 
 
 def _same(kept: Any, given: Any) -> bool:

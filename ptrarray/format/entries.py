@@ -43,6 +43,21 @@ class RaggedColumn(Sequence[bytes]):
         """Return a column of so many items without a byte."""
         return cls(np.zeros(n_items, np.int64), np.empty(0, np.uint8))
 
+    @classmethod
+    def chained(cls, columns: Sequence[RaggedColumn]) -> RaggedColumn:
+        """Lay columns end to end.
+
+        Examples
+        --------
+        >>> RaggedColumn.chained([RaggedColumn.of([b"a", b"bc"]), RaggedColumn.of([b"d"])]).split()
+        [b'a', b'bc', b'd']
+        """
+        if len(columns) == 1:
+            return columns[0]
+        shifts = accumulate((len(column.joined) for column in columns), initial=0)
+        ends = [column.ends + shift for column, shift in zip(columns, shifts, strict=False)]
+        return cls(np.concatenate(ends), np.concatenate([column.joined for column in columns]))
+
     @property
     def starts(self) -> Int64s:
         """Where each item begins."""
@@ -249,10 +264,9 @@ def _joined(parts: Sequence[Any], lengths: list[int]) -> Any:
         return np.concatenate(parts)
     if all(part is None for part in parts):
         return None
-    parts = [
-        RaggedColumn.blank(n_items) if part is None else part
-        for part, n_items in zip(parts, lengths, strict=True)
-    ]
-    shifts = accumulate((len(part.joined) for part in parts), initial=0)
-    ends = [part.ends + shift for part, shift in zip(parts, shifts, strict=False)]
-    return RaggedColumn(np.concatenate(ends), np.concatenate([part.joined for part in parts]))
+    return RaggedColumn.chained(
+        [
+            RaggedColumn.blank(n_items) if part is None else part
+            for part, n_items in zip(parts, lengths, strict=True)
+        ]
+    )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgpack
+import numpy as np
 
 from ptrarray.errors import BadInputError
 from ptrarray.format.attrs import LIMIT_NBYTES, checked
+from ptrarray.format.entries import RaggedColumn
+from ptrarray.rows.types import Int64s
 
 
 def encode(name: str, meta: Mapping[str, Any]) -> bytes:
@@ -77,6 +81,22 @@ def decode(raw: bytes) -> dict[str, Any]:
     except (TypeError, ValueError, msgpack.UnpackException, RecursionError) as error:
         raise ValueError(f"metadata that makes no sense: {error}") from error
     return meta
+
+
+def mentioning(metas: RaggedColumn, key: str) -> Int64s:
+    """Return the positions of the metadata that may have a key, rising: all that have, and few more.
+
+    Decodes nothing: what has the key has its bytes.
+
+    Examples
+    --------
+    >>> metas = [{"a": 1}, {"b": {"a": 2}}, {"c": 3}, {}]
+    >>> mentioning(RaggedColumn.of([encode("", meta) for meta in metas]), "a")
+    array([0, 1])
+    """
+    packed = re.escape(msgpack.packb(key))
+    found = [match.start() for match in re.finditer(packed, memoryview(metas.joined))]
+    return np.unique(np.searchsorted(metas.ends, np.array(found, np.int64), side="right"))
 
 
 def not_a_mapping(what: str, value: object, of: str = "", **facts: Any) -> BadInputError:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ptrarray.errors import CorruptStoreError
+from ptrarray.format.helpers import FOLDER
 from ptrarray.format.index import is_data_file, is_mask_file
 
 BLOCK_NBYTES = 512
@@ -15,6 +16,7 @@ MAGIC = b"ustar"
 MAGIC_AT = 257
 INDEX, JOURNAL, DATA, MASK = "index.msgpack", "journal.msgpack", "data.bin", "mask.bin"
 
+_INNER = f"/{FOLDER}"
 _END = bytes(2 * BLOCK_NBYTES)
 _EXTENDED_LIMIT = 4  # headers that add to the next one
 _EXTENDED_LIMIT_NBYTES = 1 << 16
@@ -31,7 +33,8 @@ class Member(NamedTuple):
     folder : str
         The directory it was packed from.
     name : str
-        Of the file.
+        Of the file; of one of the store of helper arrays, with the name of
+        that directory before it.
     nbytes : int
         Its size.
     """
@@ -105,29 +108,46 @@ def members(read: Read, where: str) -> Iterator[Member]:
     folder: str | None = None
     for info in _headers(read, where):
         path = info.name.removesuffix("/") if info.isdir() else info.name
-        parent, _, name = (path, "", "") if info.isdir() else path.rpartition("/")
+        # Of a directory, as of a file in it without a name.
+        parent, name = _parted(f"{path}/" if info.isdir() else path, folder)
         if folder is None:
             folder = parent
         if not _is_expected(info, name, found) or parent != folder or _is_outside(parent):
             what = f"a member {info.name!r:.200}, type {info.type!r}, {info.size} bytes"
             raise _corrupt(where, f"is not a pack of one store: it has {what}")
-        if name:
+        if name and not info.isdir():
             found[name] = Member(parent.rpartition("/")[2], name, info.size)
             yield found[name]
-    lacks = [name for name in (INDEX, JOURNAL) if name not in found]
-    if lacks:
-        raise _corrupt(where, f"is not a pack of a store: it has no {' and no '.join(lacks)}")
+    inner = any(name.startswith(f"{FOLDER}/") for name in found)
+    for start in ("", f"{FOLDER}/") if inner else ("",):
+        lacks = [start + name for name in (INDEX, JOURNAL) if start + name not in found]
+        if lacks:
+            raise _corrupt(where, f"is not a pack of a store: it has no {' and no '.join(lacks)}")
+
+
+def _parted(path: str, folder: str | None) -> tuple[str, str]:
+    """Return the directory of a store, and the path of a file in it."""
+    parent, _, name = path.rpartition("/")
+    outer = "" if folder == "" and parent == FOLDER else parent.removesuffix(_INNER)
+    return (parent, name) if outer == parent else (outer, f"{FOLDER}/{name}")
 
 
 def _is_expected(info: tarfile.TarInfo, name: str, found: dict[str, Member]) -> bool:
-    """Tell whether a member may be in a pack: a directory or a file of a store, each once."""
+    """Tell whether a member may be in a pack: a directory or a file of a store, each once.
+
+    And once more of the store of helper arrays in it.
+    """
     if not 0 <= info.size < _NBYTES_LIMIT:
         return False
+    start = f"{FOLDER}/" if name.startswith(f"{FOLDER}/") else ""
+    others = [other.removeprefix(start) for other in found if other.startswith(start)]
+    others = [other for other in others if "/" not in other]
     if info.isdir():
-        return not found and not info.size
+        return not info.size and not (others if start else found)
+    own = name.removeprefix(start)
     is_file = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
     is_new = any(
-        is_such(name) and not any(map(is_such, found))
+        is_such(own) and not any(map(is_such, others))
         for is_such in (INDEX.__eq__, JOURNAL.__eq__, is_data_file, is_mask_file)
     )
     return is_file and is_new

@@ -13,15 +13,27 @@ from typing import Any
 import numpy as np
 
 from ptrarray.errors import BadInputError
+from ptrarray.frames import arrow
 from ptrarray.frames.library import import_pandas
 from ptrarray.frames.offsets import is_same, leave, offset_parts
-from ptrarray.frames.zones import plain_zone
+from ptrarray.frames.scalars import period_freq, scalar_parts, zone_parts
+from ptrarray.frames.text import object_parts, string_parts
 from ptrarray.objects.parts import RUN_LENGTH, Items, Parts
 from ptrarray.rows.types import Array
 
+# Up to here text is sooner written value by value than as arrays.
+FEW = 256
 
-def take_apart(value: Any) -> Parts | None:
+
+def take_apart(value: Any, few: int = FEW) -> Parts | None:
     """Return the parts of a pandas object, or None for anything else.
+
+    Parameters
+    ----------
+    value : object
+        Anything.
+    few : int
+        Up to how many values of text become `Items`; more become arrays.
 
     Raises
     ------
@@ -29,21 +41,25 @@ def take_apart(value: Any) -> Parts | None:
         For something of a dtype that is not kept. The message goes on from
         what the object is called.
     """
+    if isinstance(value, Parts):
+        return value
     kind = type(value)
     if kind.__module__.partition(".")[0] != "pandas":
         return None
     pandas = import_pandas()
     if isinstance(value, pandas.api.extensions.ExtensionArray):
-        return _array(pandas, value)
+        return _array(pandas, value, few)
     if isinstance(value, pandas.offsets.BaseOffset):
         return offset_parts(value) if kind is getattr(pandas.offsets, kind.__name__, None) else None
     take = _APART.get(kind.__name__)
-    return take(value) if take and kind is getattr(pandas, kind.__name__, None) else None
+    if take and kind is getattr(pandas, kind.__name__, None):
+        return take(value, few)
+    return scalar_parts(value)
 
 
-def series_parts(series: Any) -> Parts:
+def series_parts(series: Any, few: int = 0) -> Parts:
     """Return the parts of a Series, also of one of a class derived from it."""
-    return Parts("Series", {"values": _content(series), **_labels(series), **_name(series)})
+    return Parts("Series", {"values": _content(series, few), **_labels(series), **_name(series)})
 
 
 def _labels(value: Any) -> dict[str, Any]:
@@ -67,12 +83,17 @@ def _name(value: Any) -> dict[str, Any]:
     return {} if name is None else {"name": name}
 
 
-def _content(value: Any) -> Any:
+def _content(value: Any, few: int = 0) -> Any:
     """Return the values of a Series, index or column: as an array if their dtype is numpy's."""
     dtype = value.dtype
     if not isinstance(dtype, np.dtype):
         return value.array
-    return _listed(value.to_numpy()) if dtype.hasobject else value.to_numpy()
+    return _objects(value.to_numpy(), few) if dtype.hasobject else value.to_numpy()
+
+
+def _objects(values: Array, few: int) -> Parts | Items:
+    """Return Python objects as text, if that is what they are and not few, or else one by one."""
+    return (object_parts(values) if len(values) > few else None) or _listed(values)
 
 
 def _listed(values: Any, has_missing: bool = False) -> Items:
@@ -99,15 +120,15 @@ def frame_parts(frame: Any, columns: Any) -> Parts:
     return Parts("DataFrame", {"columns": frame.columns, "": columns, **_labels(frame)})
 
 
-def contents(frame: Any) -> list[Any]:
+def contents(frame: Any, few: int = 0) -> list[Any]:
     """Return the values of each column, as those of a Series."""
     bare = type(frame)(frame, copy=False)  # without attrs, which pandas copies with each column
-    return [_content(bare.iloc[:, position]) for position in range(frame.shape[1])]
+    return [_content(bare.iloc[:, position], few) for position in range(frame.shape[1])]
 
 
-def _frame(frame: Any) -> Parts:
+def _frame(frame: Any, few: int) -> Parts:
     """Take apart a DataFrame: the one array that it lies in, or else its columns."""
-    columns = contents(frame)
+    columns = contents(frame, few)
     whole = _whole(columns) if len(frame) else None
     if whole is None:
         return frame_parts(frame, Items(len(columns), iter([columns]), list(frame.columns)))
@@ -130,15 +151,15 @@ def _whole(columns: list[Any]) -> Array | None:
     return whole if whole.flags.f_contiguous or whole.flags.c_contiguous else None
 
 
-def _index(index: Any) -> Parts:
-    return Parts(
-        type(index).__name__, {"values": _content(index), **_name(index), **_frequency(index)}
-    )
+def _index(index: Any, few: int) -> Parts:
+    kind = type(index).__name__
+    freq = _frequency(index) if kind in DATED else {}
+    return Parts(kind, {"values": _content(index, few), **_name(index), **freq})
 
 
 def _frequency(index: Any) -> dict[str, Any]:
     """Return the frequency of dates: as text that pandas reads as that very one, or itself."""
-    freq, pandas = getattr(index, "freq", None), import_pandas()
+    freq, pandas = index.freq, import_pandas()
     if freq is None:
         return {}
     if take_apart(freq) is None:
@@ -169,22 +190,22 @@ def _holds(index: Any) -> bool:
     return True
 
 
-def _range_index(index: Any) -> Parts:
+def _range_index(index: Any, _: int) -> Parts:
     bounds = {"start": index.start, "stop": index.stop, "step": index.step}
     return Parts("RangeIndex", bounds | _name(index))
 
 
-def _multi_index(index: Any) -> Parts:
+def _multi_index(index: Any, _: int) -> Parts:
     codes = [np.asarray(codes) for codes in index.codes]
     attributes = {"levels": list(index.levels), "codes": codes, "names": list(index.names)}
     return Parts("MultiIndex", attributes)
 
 
 DATED = ("DatetimeIndex", "TimedeltaIndex")
-INDEXES = ("Index", "CategoricalIndex", *DATED)
+INDEXES = ("Index", "CategoricalIndex", "PeriodIndex", "IntervalIndex", *DATED)
 NULLABLE = ("IntegerArray", "FloatingArray", "BooleanArray")
 
-_APART: dict[str, Callable[[Any], Parts]] = {
+_APART: dict[str, Callable[[Any, int], Parts]] = {
     "Series": series_parts,
     "DataFrame": _frame,
     "RangeIndex": _range_index,
@@ -193,35 +214,77 @@ _APART: dict[str, Callable[[Any], Parts]] = {
 }
 
 
-def _array(pandas: Any, array: Any) -> Parts:
+def _array(pandas: Any, array: Any, few: int) -> Parts:
     """Take apart an array of a dtype that numpy does not have."""
-    dtype = array.dtype
-    if isinstance(dtype, pandas.CategoricalDtype):
-        attributes = {"codes": array.codes, "categories": array.categories}
-        return Parts("Categorical", {**attributes, "ordered": bool(array.ordered)})
-    if isinstance(dtype, pandas.StringDtype):
-        na_value = "NA" if dtype.na_value is pandas.NA else "nan"
-        values = _listed(array, has_missing=True)
-        return Parts("strings", {"values": values, "storage": dtype.storage, "na_value": na_value})
-    if isinstance(dtype, pandas.DatetimeTZDtype):
-        moments = array.asi8.view(f"M8[{array.unit}]")
-        return Parts("zoned", {"values": moments, "zone": _zone(dtype)})
+    kind = type(array.dtype).__name__
+    take = _ARRAYS_APART.get(kind)
+    if take and type(array.dtype) is getattr(pandas, kind, None):
+        return take(array, few)
     if type(array).__name__ in NULLABLE:
         return Parts(type(array).__name__, {"values": array._data, "mask": array._mask})
     raise BadInputError(
-        f"has dtype {dtype}, which is not kept: convert it to one of numpy's, to str, "
-        "category, or a datetime or nullable dtype",
-        found=str(dtype),
+        f"has dtype {array.dtype}, which is not kept: convert it to one of numpy's or pandas' own",
+        found=str(array.dtype),
     )
 
 
-def _zone(dtype: Any) -> Any:
-    """Return a time zone as plain values."""
-    zone = plain_zone(dtype.tz)
-    if zone is None:
-        raise BadInputError(
-            f"has dtype {dtype}, whose time zone {dtype.tz!r:.80} cannot be found again by what "
-            "it says: convert it to one of zoneinfo, with tz_convert",
-            found=str(dtype),
-        )
-    return zone
+def _categorical(array: Any, _: int) -> Parts:
+    attributes = {"codes": array.codes, "categories": array.categories}
+    return Parts("Categorical", {**attributes, "ordered": bool(array.ordered)})
+
+
+def _strings(array: Any, few: int) -> Parts:
+    dtype = array.dtype
+    na_value = "NA" if dtype.na_value is import_pandas().NA else "nan"
+    if len(array) <= few:
+        content: dict[str, Any] = {"values": _listed(array, has_missing=True)}
+    elif hasattr(array, "__arrow_array__") and dtype.storage != "python":
+        content = arrow.contents(array.__arrow_array__(), is_text=True)
+    else:
+        content = string_parts(array)
+    return Parts("strings", {**content, "storage": dtype.storage, "na_value": na_value})
+
+
+def _zoned(array: Any, _: int) -> Parts:
+    moments = array.asi8.view(f"M8[{array.unit}]")
+    return Parts(
+        "zoned", {"values": moments, "zone": zone_parts(array.dtype.tz, f"has dtype {array.dtype}")}
+    )
+
+
+def _periods(array: Any, _: int) -> Parts:
+    return Parts("PeriodArray", {"values": array.asi8, "freq": period_freq(array.dtype.freq)})
+
+
+def _intervals(array: Any, _: int) -> Parts:
+    sides = {"left": array.left, "right": array.right}
+    return Parts("IntervalArray", {**sides, "closed": array.closed})
+
+
+def _sparse(array: Any, few: int) -> Parts:
+    """Take apart an array by its values that are not the one that fills it, and their positions."""
+    values, fill = array.sp_values, array.fill_value
+    if values.dtype.kind in "mM":  # pandas has scalars of its own for these
+        fill = np.array([fill], values.dtype)[0]
+    attributes = {
+        "values": _objects(values, few) if values.dtype.hasobject else values,
+        "positions": array.sp_index.to_int_index().indices,
+        "length": len(array),
+        "fill_value": fill,
+    }
+    return Parts("SparseArray", {**attributes, "sparse_kind": array.kind})
+
+
+def _arrow(array: Any, _: int) -> Parts:
+    return Parts("arrow", arrow.column_parts(array))
+
+
+_ARRAYS_APART: dict[str, Callable[[Any, int], Parts]] = {
+    "CategoricalDtype": _categorical,
+    "StringDtype": _strings,
+    "DatetimeTZDtype": _zoned,
+    "PeriodDtype": _periods,
+    "IntervalDtype": _intervals,
+    "SparseDtype": _sparse,
+    "ArrowDtype": _arrow,
+}

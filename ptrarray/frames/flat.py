@@ -1,31 +1,51 @@
-"""Parts as arrays and a description, for a store of named arrays with metadata.
+"""Parts as one array, helper arrays and a description, for a store of named arrays with metadata.
 
-The values of an object lie under its name. Every other array is a companion: its name has a suffix
-that says where in the object it is, as in ``NAME/.index``. What is not an array is described by
-what msgpack keeps; docs/NESTED-FORMAT.md has the table.
+The values of an object lie under its name. Every other array is a *helper array*, which lies in a
+store of its own and is called after its content, unless it is small: see `ptrarray.format.helpers`.
+An index is one helper array with a description, so that many objects share it. What is no array
+is described by what msgpack keeps; docs/NESTED-FORMAT.md has the table.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgpack
 import numpy as np
 
-from ptrarray.errors import BadInputError
+from ptrarray.errors import BadInputError, CorruptStoreError
+from ptrarray.format import dtypes, metadata
+from ptrarray.format.helpers import KEY, digest
 from ptrarray.frames.apart import take_apart
 from ptrarray.frames.library import import_pandas
-from ptrarray.frames.offsets import is_same
-from ptrarray.frames.together import made
-from ptrarray.frames.zones import make_zone
+from ptrarray.frames.together import made, put_together
 from ptrarray.objects.parts import Items, Parts
+from ptrarray.objects.tokens import PLAIN, read_tokens
 from ptrarray.rows.types import Array
 
-_COLUMN = re.compile(r"/\.([0-9]+)")
+OWN = {"own": None}  # stands for the array under the name
+
+_SMALL_NBYTES = 1 << 12  # up to here an array is part of the description,
+_SMALL_IN_ALL_NBYTES = 1 << 16  # as long as all of them are not more
 _UNPACKED = (TypeError, ValueError, OverflowError)  # what msgpack raises for what it cannot keep
+_WHERE = "a store with pandas objects"  # in messages about a skeleton
+
+
+class Helper(NamedTuple):
+    """A helper array.
+
+    Attributes
+    ----------
+    array : ndarray
+        In C order.
+    meta : dict
+        Its metadata.
+    """
+
+    array: Array
+    meta: dict[str, Any]
 
 
 class Described(NamedTuple):
@@ -35,96 +55,250 @@ class Described(NamedTuple):
     ----------
     values : ndarray
         What lies under the name.
-    companions : dict from str to ndarray
-        What lies under the name with the key behind it.
+    helpers : dict from str to Helper
+        Helper arrays that it needs, by what they are called.
     about : dict
         The description.
     """
 
     values: Array
-    companions: dict[str, Array]
+    helpers: dict[str, Helper]
     about: dict[str, Any]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the values are those of the object as they are, in any dtype."""
+        return not self.about.keys() & {"values", ""}
 
-def describe_parts(parts: Parts) -> Described:
-    """Return the parts of a Series or DataFrame as arrays and a description.
+
+# What is known of the indexes that were described in one call: by id, with the object itself, so
+# that no other one gets that id.
+Known = dict[int, tuple[Any, str]]
+
+
+def describe_parts(parts: Parts, known: Known | None = None) -> Described:
+    """Return the parts of a Series or DataFrame as an array, helper arrays and a description.
+
+    Parameters
+    ----------
+    parts : Parts
+        Of the object.
+    known : dict, optional
+        The same for several objects whose helpers are kept together: an index
+        of several of them is looked at once.
 
     Raises
     ------
     BadInputError
-        For a name, or a list of values, that msgpack cannot keep, and for what
-        `take_apart` refuses.
+        For what `take_apart` refuses, and objects that are not kept.
     """
-    arrays = _Arrays()
-    about = arrays.described(parts, "")
+    arrays = _Arrays({}, {} if known is None else known)
+    about = arrays.described(parts)
+    values = arrays.values((0, 0) if parts.kind == "DataFrame" else (0,))
     fields = [{"field": field} for field in arrays.fields]
-    about = {key: part for key, part in about.items() if part not in ({"array": ""}, fields)}
-    return Described(arrays.values(), arrays.by_suffix, about)
+    main = "" if parts.kind == "DataFrame" else "values"
+    if about.get(main) in (OWN, fields):
+        del about[main]
+    return Described(values, arrays.helpers, about)
 
 
 class _Arrays:
-    """Takes the arrays of an object, and returns descriptions that refer to them."""
+    """Takes the arrays of an object, and returns descriptions that refer to them.
 
-    def __init__(self) -> None:
-        self.by_suffix: dict[str, Array] = {}
+    The first array is what lies under the name; of the columns of a frame the first one of each
+    with a value a row, together.
+    """
+
+    def __init__(self, helpers: dict[str, Helper], known: Known) -> None:
+        self.helpers = helpers
         self.fields: dict[str, Array] = {}
+        self._known = known
+        self._own: Array | None = None
+        self._is_taken = False  # whether there is what lies under the name, or will be
+        self._column: tuple[str, int] | None = None  # that has no field yet, and its length
+        self._n_small = 0
 
-    def values(self) -> Array:
-        """Return what lies under the name itself."""
+    def values(self, empty: tuple[int, ...] = (0,)) -> Array:
+        """Return what lies under the name itself; of a shape that is empty, if that is nothing."""
         if not self.fields:
-            return self.by_suffix.pop("", np.empty((0, 0)))
+            return np.empty(empty) if self._own is None else self._own
         dtype = [(field, column.dtype) for field, column in self.fields.items()]
-        table = np.empty(self._n_rows(), dtype)
+        table = np.zeros(len(next(iter(self.fields.values()))), dtype)
         for field, column in self.fields.items():
             table[field] = column
         return table
 
-    def described(self, value: Any, suffix: str) -> Any:
-        """Return the description of a value that is where a suffix says."""
+    def described(self, value: Any) -> Any:
+        """Return the description of a value."""
         match value:
             case np.ndarray():
-                return self._put(value, suffix)
+                return self._put(value)
             case Items():
-                return {"list": self._put(_packed(value), suffix, is_column=False)}
+                return self._items([item for chunk in value.chunks for item in chunk])
             case list():
-                items = enumerate(value)
-                return [self.described(item, _below(suffix, str(i))) for i, item in items]
+                return [self.described(item) for item in value]
             case dict():
-                return _attrs(value)
-            case Parts(kind, attributes):
-                parts = attributes.items()
-                return {"kind": kind} | {k: self.described(v, _below(suffix, k)) for k, v in parts}
+                return self._attrs(value)
+            case Parts():
+                return self._parts(value)
+            case _Done(about):
+                return about
+        return self._object(value)
+
+    def _object(self, value: Any) -> Any:
+        """Describe an object of pandas, or a scalar."""
         taken = _taken_apart(value)
         if taken is None:
-            return _label(value, "the Series" if suffix == "/.name" else "the index")
-        about = self.described(taken, suffix)
-        is_index = suffix == "/.index" and len(value) == self._n_rows()
-        dates = _by_frequency(value, about) if is_index else None
-        if dates is None:
-            return about
-        del self.by_suffix[suffix]
-        return dates
+            return self._plain(value)
+        is_index = isinstance(value, import_pandas().Index) and taken.kind != "RangeIndex"
+        return self._shared(value, taken) if is_index else self.described(taken)
 
-    def _n_rows(self) -> int:
-        """Return how many rows there are in what lies under the name, as far as it is known."""
-        first = next(iter(self.fields.values()), self.by_suffix.get(""))
-        return -1 if first is None else len(first)
+    def _parts(self, parts: Parts) -> dict[str, Any]:
+        kind, attributes = parts
+        columns = attributes.get("")
+        if isinstance(columns, list | Items):
+            attributes = {**attributes, "": self._columns(columns)}
+        # The values first: they are what lies under the name.
+        first = [key for key in ("", "values") if key in attributes]
+        about = {key: self.described(attributes[key]) for key in first}
+        rest = {k: self.described(v) for k, v in attributes.items() if k not in about}
+        return {"kind": kind} | about | rest
 
-    def _put(self, array: Array, suffix: str, is_column: bool = True) -> dict[str, Any]:
-        if suffix.startswith("/.columns"):  # a store of one dtype cannot have companions
+    def _columns(self, columns: Any) -> _Done:
+        """Describe columns, each with a field of the array under the name if it can have one."""
+        given = columns if isinstance(columns, list) else _listed(columns)
+        self._is_taken = True
+        about = []
+        for number, column in enumerate(given):
+            length = column.length if isinstance(column, Items) else len(column)
+            self._column = str(number), length
+            about.append(self.described(column))
+            self._column = None
+        return _Done(about)
+
+    def _shared(self, index: Any, parts: Parts) -> dict[str, Any]:
+        """Describe an index as a helper array, which others may have, too."""
+        known = self._known.get(id(index))
+        if known is None:
+            inner = _Arrays(self.helpers, self._known)
+            about = inner.described(parts)
+            name = self._helper(inner.values(), {KEY: about})
+            known = self._known[id(index)] = index, name
+        return {"shared": known[1]}
+
+    def _helper(self, array: Array, meta: dict[str, Any]) -> str:
+        array = _cleaned(array)
+        name = digest(array, metadata.encode("", meta))
+        self.helpers[name] = Helper(array, meta)
+        return name
+
+    def _put(self, array: Array) -> dict[str, Any]:
+        if not self._is_taken:
+            self._is_taken, self._own = True, array
+            return OWN
+        if self._column and array.shape == (self._column[1],) and not array.dtype.hasobject:
+            (field, _), self._column = self._column, None
+            self.fields[field] = array
+            return {"field": field}
+        nbytes = array.nbytes
+        is_small = nbytes <= _SMALL_NBYTES and self._n_small + nbytes <= _SMALL_IN_ALL_NBYTES
+        if is_small and array.ndim == 1 and array.dtype == np.dtype(array.dtype.str):
+            self._n_small += nbytes
             return {"raw": [array.dtype.str, array.tobytes()]}
-        column = _COLUMN.fullmatch(suffix) if is_column else None
-        if column is not None:
-            self.fields[column[1]] = array
-            return {"field": column[1]}
-        self.by_suffix[suffix] = array
-        return {"array": suffix}
+        return {"helper": self._helper(array, {})}
+
+    # what is no array ----------------------------------------------------------------------
+
+    def _items(self, values: list[Any]) -> dict[str, Any]:
+        """Describe a list: of text, of what msgpack keeps, or of anything that `dump` keeps."""
+        kinds = set(map(type, values))
+        if kinds and kinds <= {str, type(None)} and str in kinds:
+            return {"text": self._text(values, has_missing=len(kinds) > 1)}
+        if kinds <= PLAIN:
+            with suppress(*_UNPACKED):
+                packed = msgpack.packb(values, strict_types=True)
+                return {"list": self._put(np.frombuffer(packed, np.uint8))}
+        return self._skeleton(values)
+
+    def _text(self, values: list[Any], *, has_missing: bool) -> list[Any]:
+        """Describe text as its UTF-8 bytes end to end, where each ends, and which is missing."""
+        encoded = [(text or "").encode("utf-8", "surrogatepass") for text in values]
+        joined = b"".join(encoded)
+        ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+        dtype = "<u4" if len(joined) < 2**32 else "<u8"
+        about = [self._put(np.frombuffer(joined, np.uint8)), self._put(ends.astype(dtype))]
+        if has_missing:
+            missing = np.fromiter((text is None for text in values), np.bool_, len(values))
+            about.append(self._put(missing))
+        return about
+
+    def _plain(self, value: Any) -> Any:
+        """Describe a name, or another scalar."""
+        if type(value) in PLAIN and (type(value) is not int or -(2**63) <= value < 2**64):
+            with suppress(*_UNPACKED):
+                msgpack.packb(value)  # not a str with lone surrogates
+                return value
+        if type(value) is tuple:
+            return {"tuple": [self._plain(item) for item in value]}
+        return self._skeleton(value)
+
+    def _attrs(self, attrs: dict[Any, Any]) -> dict[str, Any]:
+        """Describe what a user noted."""
+        with suppress(*_UNPACKED):
+            return {"map": msgpack.unpackb(msgpack.packb(attrs, strict_types=True))}
+        return self._skeleton(attrs)
+
+    def _skeleton(self, value: Any) -> dict[str, Any]:
+        """Describe anything that `dump` keeps: by what it is made of, and its arrays."""
+        pages: list[bytes] = []
+        try:
+            contents = _encoded(value, pages.append)
+        except BadInputError as error:
+            raise BadInputError(
+                f"it holds Python objects of which one is not kept: {error}", found=error.found
+            ) from error
+        raw = self._put(np.frombuffer(b"".join(pages), np.uint8))
+        arrays = [[name, self._put(_content(name, part))] for name, part in contents.items()]
+        return {"skeleton": [raw, arrays]}
 
 
-def _below(suffix: str, part: str) -> str:
-    if part in ("", "values", "codes"):
-        return suffix
-    return f"{suffix}/{part}" if suffix else f"/.{part}"
+class _Done(NamedTuple):
+    """What is described already."""
+
+    about: Any
+
+
+def _listed(columns: Items) -> list[Any]:
+    return [column for chunk in columns.chunks for column in chunk]
+
+
+def _encoded(value: Any, put_page: Callable[[bytes], object]) -> dict[str, Any]:
+    # It loads numpy.ma, and few need it.
+    from ptrarray.objects.encoder import encode
+
+    return encode(value, put_page, take_apart)
+
+
+def _content(name: str, content: Any) -> Array:
+    if isinstance(content, str):
+        return np.frombuffer(content.encode("utf-8", "surrogatepass"), np.uint8)
+    if isinstance(content, np.ma.MaskedArray):
+        what = f"it holds the masked array {name!r:.60} among Python objects, which is not kept"
+        raise BadInputError(f"{what}: fill it", found="masked", expected="plain")
+    array: Array = np.asarray(content)
+    return array
+
+
+def _cleaned(array: Array) -> Array:
+    """Return an array as it will be read back: in C order, with zeros between fields."""
+    if array.dtype.isbuiltin == 1:  # one of numpy's own
+        return np.asarray(array, order="C")
+    dtype, shape = dtypes.normalize(array.dtype)
+    if array.dtype.names is None and not shape:
+        return np.asarray(array, dtype, order="C")
+    copy = np.zeros(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def _taken_apart(value: Any) -> Parts | None:
@@ -133,98 +307,38 @@ def _taken_apart(value: Any) -> Parts | None:
     except BadInputError as error:
         raise BadInputError(f"it {error}", found=error.found) from error
     mask = None if parts is None else parts.attributes.get("mask")
-    return parts if parts is None or mask is None or mask.any() else parts.without("mask")
-
-
-def _label(value: Any, what: str) -> Any:
-    if isinstance(value, np.generic) and value.dtype.kind in "mMfc" and not _is_float(value):
-        return {"scalar": [value.dtype.str, value.tobytes()]}
-    plain = value.item() if isinstance(value, np.generic) else value
-    if isinstance(plain, tuple):
-        return {"tuple": [_label(item, what) for item in plain]}
-    is_small = isinstance(plain, int) and -(2**63) <= plain < 2**64
-    if plain is None or is_small or isinstance(plain, str | float | bytes):
-        return plain
-    kind = type(value).__name__
-    kept = "only text, numbers and tuples of those are kept as names"
-    raise BadInputError(f"{what} is named {value!r:.60}, a {kind}: {kept}", found=kind)
-
-
-def _is_float(value: np.generic) -> bool:
-    return isinstance(value.item(), float)
-
-
-def _packed(items: Items) -> Array:
-    values = [_plain(item) for chunk in items.chunks for item in chunk]
-    try:
-        return np.frombuffer(msgpack.packb(values, strict_types=True), np.uint8)
-    except _UNPACKED as error:
-        raise BadInputError(f"the index of Python objects is not kept: {error}") from error
-
-
-def _plain(item: Any) -> Any:
-    plain = item.item() if isinstance(item, np.str_ | np.float64) else item
-    if type(plain) not in (str, int, float, bool, type(None)):
-        what = f"the index of Python objects is not kept: {item!r:.60} in it is no text or number"
-        raise BadInputError(what, found=type(item).__name__)
-    return plain
-
-
-def _attrs(attrs: Any) -> Any:
-    """Return the description of what a user noted: a map, or pairs for what is not one."""
-    match attrs:
-        case dict():
-            with suppress(*_UNPACKED):
-                return {"map": msgpack.unpackb(msgpack.packb(attrs, strict_types=True))}
-            return {"pairs": [[_attrs(key), _attrs(value)] for key, value in attrs.items()]}
-        case list():
-            return [_attrs(item) for item in attrs]
-        case tuple():
-            return {"tuple": [_attrs(item) for item in attrs]}
-    if isinstance(attrs, np.bool_ | np.number | np.datetime64):
-        return {"scalar": [attrs.dtype.str, attrs.tobytes()]}
-    with suppress(BadInputError):
-        return _label(attrs, "")
-    raise BadInputError(
-        f"its attrs cannot be kept: {attrs!r:.60} in them is a {type(attrs).__name__}; "
-        "delete them, with convert= if this is an import",
-        found=type(attrs).__name__,
-    )
-
-
-# Dates of a frequency -----------------------------------------------------------------------------
-
-
-def _by_frequency(index: Any, about: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a description that needs no array, if the frequency gives the very same dates."""
-    if "freq" not in about or not hasattr(index, "tz") or not len(index):
-        return None
-    facts = {"freq": about["freq"], "first": int(index.asi8[0]), "unit": index.unit}
-    if index.tz is not None:
-        facts["zone"] = about["values"]["zone"]
-    for clock in ("utc", "local"):
-        with suppress(ValueError):
-            known = facts | {"freq": index.freq, "zone": index.tz}
-            dates = _dates(len(index), **known, clock=clock)
-            if dates.equals(index) and is_same(dates.freq, index.freq):
-                named = {"name": about["name"]} if "name" in about else {}
-                return {"kind": "dates", **facts, "clock": clock, **named}
-    return None
-
-
-def _dates(
-    n: int, first: int, unit: Any, freq: Any, clock: str, zone: Any = None, name: Any = None
-) -> Any:
-    """Make dates; by the clock of UTC is much faster than by that of another zone."""
-    pd = import_pandas()
-    start = pd.Timestamp(np.datetime64(first, unit), tz=None if zone is None else "UTC")
-    if clock == "local" and zone is not None:
-        start = start.tz_convert(make_zone(zone))
-    dates = pd.date_range(start, periods=n, freq=freq, unit=unit, name=name)
-    return dates if zone is None else dates.tz_convert(make_zone(zone))
+    if parts is None or not isinstance(mask, np.ndarray) or mask.any():
+        return parts
+    return parts.without("mask")
 
 
 # And back -----------------------------------------------------------------------------------------
+
+
+class Helpers(Protocol):
+    """Where helper arrays are read from."""
+
+    def array(self, name: str) -> Array:
+        """Return a helper array; the same each time, or a view of the same memory."""
+
+    def object(self, name: str) -> Any:
+        """Return the object that a helper array is part of; the same each time."""
+
+
+class NoHelpers:
+    """Helper arrays where there are none."""
+
+    def array(self, name: str) -> Array:
+        """Raise the error for one that is not there."""
+        raise missing(name, "a mapping of arrays")
+
+    object = array
+
+
+def missing(name: str, path: str) -> CorruptStoreError:
+    """Return the error for a helper array that is not there."""
+    what = f"{path} has no helper array {name!r:.80}, which an array of the store refers to"
+    return CorruptStoreError(what, path=path, name=name)
 
 
 class Source(NamedTuple):
@@ -234,12 +348,12 @@ class Source(NamedTuple):
     ----------
     values : ndarray
         What lies under the name itself.
-    companion : callable
-        Returns the array of a suffix.
+    helpers : Helpers
+        All that does not.
     """
 
     values: Array
-    companion: Callable[[str], Array]
+    helpers: Helpers
 
     def parts(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parts in the description of an object."""
@@ -252,8 +366,6 @@ class Source(NamedTuple):
         if type(about) is not dict:
             return about
         kind = about.get("kind")
-        if kind == "dates":
-            return _dates(len(self.values), **self.parts(about))
         if kind is not None:
             return made(kind, self.parts(about))
         ((word, content),) = about.items()
@@ -263,30 +375,52 @@ class Source(NamedTuple):
         return read(self, content)
 
 
+def restore(values: Array, meta: Mapping[str, Any], helpers: Helpers) -> Any:
+    """Return the object that a helper array is part of, by its metadata.
+
+    Raises
+    ------
+    Exception
+        Of any kind, for metadata that make no sense.
+    """
+    return Source(values, helpers).restored(meta[KEY])
+
+
+def _texts(source: Source, about: Iterable[Any]) -> list[str | None]:
+    raw, ends, *missing = (source.restored(part) for part in about)
+    joined, bounds = raw.tobytes(), [0, *ends.tolist()]
+    if (np.diff(ends.astype(np.int64), prepend=0) < 0).any() or bounds[-1] != len(joined):
+        raise ValueError(f"text of {len(joined)} bytes with ends that are not of it")
+    text = joined.decode("utf-8", "surrogatepass")
+    slices = map(slice, bounds[:-1], bounds[1:])
+    if len(text) == len(joined):
+        texts: list[str | None] = list(map(text.__getitem__, slices))
+    else:
+        texts = [joined[span].decode("utf-8", "surrogatepass") for span in slices]
+    for holes in missing:
+        for at in np.flatnonzero(holes).tolist():
+            texts[at] = None
+    return texts
+
+
+def _decoded(source: Source, about: Any) -> Any:
+    from ptrarray.objects.decoder import decode  # as the encoder
+
+    raw, arrays = about
+    named = {name: part for name, part in arrays}
+    tokens = read_tokens(np.ascontiguousarray(source.restored(raw)), _WHERE)
+    return decode(tokens, lambda name: source.restored(named[name]), put_together, _WHERE)
+
+
 _READERS: dict[str, Callable[[Source, Any], Any]] = {
-    "array": lambda source, suffix: source.companion(suffix) if suffix else source.values,
+    "own": lambda source, _: source.values,
     "field": lambda source, field: source.values[field],
     "raw": lambda source, raw: np.frombuffer(raw[1], raw[0]),
+    "helper": lambda source, name: source.helpers.array(name),
+    "shared": lambda source, name: source.helpers.object(name),
     "list": lambda source, packed: msgpack.unpackb(source.restored(packed).tobytes()),
-    "scalar": lambda source, parts: np.frombuffer(parts[1], parts[0])[0],
+    "text": _texts,
+    "skeleton": _decoded,
     "tuple": lambda source, items: tuple(source.restored(items)),
     "map": lambda source, mapping: mapping,
-    "pairs": lambda source, pairs: dict(map(tuple, source.restored(pairs))),
 }
-
-
-def companions_of(about: Any) -> list[str]:
-    """Return what the names of an object's companions end in, from its description.
-
-    Examples
-    --------
-    >>> companions_of({"kind": "Series", "index": {"kind": "Index", "values": {"array": "/.index"}}})
-    ['/.index']
-    """
-    match about:
-        case {"array": str(suffix)}:
-            return [suffix] if suffix else []
-        case {"map": _}:
-            return []
-    items = about.values() if isinstance(about, dict) else about if isinstance(about, list) else ()
-    return [suffix for item in items for suffix in companions_of(item)]

@@ -1,36 +1,19 @@
-"""Series and DataFrames of numbers and dates as arrays of a store, and back on its memory.
+"""Series and DataFrames as arrays of a store.
 
-`ptrarray.frames.flat` describes how they lie there, as arrays and metadata under ``"pandas"``.
+`ptrarray.frames.flat` describes how they lie there: as arrays, helper arrays and metadata.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from ptrarray.errors import BadInputError, StoreError
-from ptrarray.frames.apart import NULLABLE, contents, frame_parts, series_parts
-from ptrarray.frames.flat import Described, Source, describe_parts
+from ptrarray.errors import BadInputError
+from ptrarray.frames.apart import contents, frame_parts, series_parts
+from ptrarray.frames.flat import Described, Known, describe_parts
 from ptrarray.frames.library import import_pandas
-from ptrarray.frames.together import made
 from ptrarray.objects.parts import Parts
-from ptrarray.rows.types import Array
-
-# What pandas, and numpy, say to parts that do not fit.
-_UNFIT = (ValueError, TypeError, AttributeError, LookupError, OverflowError)
-
-
-class Store(Protocol):
-    """What is read from: an open store with arrays and metadata by name."""
-
-    @property
-    def meta(self) -> Mapping[str, Mapping[str, Any]]:
-        """Metadata by name."""
-
-    def __getitem__(self, name: str, /) -> Any:
-        """Return an array."""
 
 
 def is_pandas(value: Any) -> bool:
@@ -47,35 +30,42 @@ def is_pandas(value: Any) -> bool:
     )
 
 
-def describe(value: Any, *, index: bool = True) -> Described:
-    """Return a Series or DataFrame as arrays and metadata.
+def check_kind(name: str, value: Any, kind: str) -> None:
+    """Raise `BadInputError` for what is not of a kind, Series or DataFrame."""
+    if not is_pandas(value) or not isinstance(value, getattr(import_pandas(), kind)):
+        found = type(value).__name__
+        what = f"array {name!r:.80}: a {found} is no {kind}, use writer[name] = …"
+        raise BadInputError(what, name=name, found=found, expected=kind)
+
+
+def describe(value: Any, *, index: bool = True, known: Known | None = None) -> Described:
+    """Return a Series or DataFrame as an array, helper arrays and a description.
 
     Parameters
     ----------
     value : pandas.Series or pandas.DataFrame
-        Of numbers, booleans, dates or durations, nullable ones and those with
-        a time zone included.
+        Of anything that `ptrarray.dump` keeps.
     index : bool
         Whether to keep its index.
+    known : dict, optional
+        As for `describe_parts`.
 
     Raises
     ------
     BadInputError
-        For text or Python objects as values, or a label or index of a kind
-        that is not kept; it says which.
+        For values, labels or an index that are not kept; it says which.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> values, companions, about = describe(pd.Series([1.5, 2.5], index=[10, 20], name="x"))
-    >>> values, companions
-    (array([1.5, 2.5]), {'/.index': array([10, 20])})
-    >>> about["name"], about["index"]
-    ('x', {'kind': 'Index', 'values': {'array': '/.index'}})
+    >>> values, helpers, about = describe(pd.Series([1.5, 2.5], index=[10, 20], name="x"))
+    >>> values, [helper.array for helper in helpers.values()]
+    (array([1.5, 2.5]), [array([10, 20])])
+    >>> about["name"], [about["index"]["shared"]] == list(helpers)
+    ('x', True)
     """
-    _check(value, index)
     parts = parts_of(value)
-    return describe_parts(parts if index else parts.without("index"))
+    return describe_parts(parts if index else parts.without("index"), known)
 
 
 def parts_of(value: Any) -> Parts:
@@ -86,179 +76,3 @@ def parts_of(value: Any) -> Parts:
     dtype = dtypes.pop()
     is_one = isinstance(dtype, np.dtype) and not (dtypes or dtype.hasobject)
     return frame_parts(value, value.to_numpy(dtype) if is_one else contents(value))
-
-
-def _check(value: Any, index: bool) -> None:
-    """Raise an error for values that are not numbers or dates, and for an index that is not kept."""
-    if isinstance(value, import_pandas().Series):
-        _check_values(value.dtype, "the Series")
-    else:
-        for label, dtype in value.dtypes.items():
-            _check_values(dtype, f"column {label!r:.40}")
-        _check_index(value.columns)
-    if index:
-        _check_index(value.index)
-
-
-def _check_values(dtype: Any, what: str) -> None:
-    if not _is_numbers(dtype):
-        problem = "only numbers and dates are kept as arrays, from Python, "
-        problem += "convert=, a function that returns its arrays, may turn it into those"
-        raise BadInputError(f"{what} has dtype {dtype}; {problem}", found=str(dtype))
-
-
-def _is_numbers(dtype: Any) -> bool:
-    if isinstance(dtype, np.dtype):
-        return not dtype.hasobject
-    is_zoned = isinstance(dtype, import_pandas().DatetimeTZDtype)
-    return is_zoned or dtype.construct_array_type().__name__ in NULLABLE
-
-
-def _check_index(index: Any) -> None:
-    pd, dtype = import_pandas(), index.dtype
-    if isinstance(index, pd.MultiIndex):
-        for level in index.levels:
-            _check_index(level)
-    elif not (_is_numbers(dtype) or isinstance(dtype, pd.StringDtype) or dtype == object):
-        what = f"the index is a {type(index).__name__} of {dtype}, which is not kept"
-        advice = (
-            "turn it into text or numbers (with convert= if this is an import), or leave it out"
-        )
-        raise BadInputError(f"{what}: reset it, {advice}", found=str(dtype))
-
-
-# And back -----------------------------------------------------------------------------------------
-
-
-def to_series(store: Store, name: str) -> Any:
-    """Return an array as a pandas Series on the store's memory.
-
-    Parameters
-    ----------
-    store : PointerArray
-        An open store.
-    name : str
-        Of a Series that was imported, or of any 1-D array, which has the
-        default index then.
-
-    Returns
-    -------
-    pandas.Series
-        Its values are a view of the store, not a copy, and read-only unless
-        the store is open in another mode; so is an index of numbers.
-
-    Raises
-    ------
-    UnknownNameError
-        A `KeyError`: no array has this name.
-    BadInputError
-        For a DataFrame, an array that is not 1-D, or one with masked values.
-
-    Notes
-    -----
-    Most of the time goes into pandas' own constructors: 15 µs for a range as
-    index, 30 for an array, 50 to 80 for dates of a frequency.
-
-    Examples
-    --------
-    >>> to_series({"x": np.array([1.5, 2.5])}, "x")
-    0    1.5
-    1    2.5
-    dtype: float64
-    """
-    return _read(store, name, "Series")
-
-
-def to_frame(store: Store, name: str) -> Any:
-    """Return an array as a pandas DataFrame.
-
-    Parameters
-    ----------
-    store : PointerArray
-        An open store.
-    name : str
-        Of a DataFrame that was imported, or of any 2-D or structured array.
-
-    Returns
-    -------
-    pandas.DataFrame
-        On the store's memory, not a copy.
-
-    Raises
-    ------
-    UnknownNameError
-        A `KeyError`: no array has this name.
-    BadInputError
-        For a Series, an array that is no table, or one with masked values.
-
-    Examples
-    --------
-    >>> to_frame({"x": np.array([[1, 2], [3, 4]])}, "x")
-       0  1
-    0  1  2
-    1  3  4
-    """
-    return _read(store, name, "DataFrame")
-
-
-def to_pandas(store: Store, name: str) -> Any:
-    """Return what was imported under a name: a Series, a DataFrame, or else the array.
-
-    Examples
-    --------
-    >>> to_pandas({"x": np.array([1, 2])}, "x")
-    array([1, 2])
-    """
-    kind = _about(store, name).get("kind")
-    if kind is None:
-        return store[name]
-    return to_series(store, name) if kind == "Series" else to_frame(store, name)
-
-
-def _read(store: Store, name: str, kind: str) -> Any:
-    """Return an array as an object of a kind, Series or DataFrame."""
-    values, about = _plain(store, name), _about(store, name)
-    fields = values.dtype.names
-    is_series = kind == "Series"
-    fits = values.ndim == 1 if is_series else values.ndim == (1 if fields else 2)
-    if not fits or about.get("kind", kind) != kind:
-        raise _not_a(kind, name, values, about)
-    source = Source(values, lambda suffix: _plain(store, name + suffix))
-    try:
-        if is_series:
-            return made(kind, {"values": values, **source.parts(about)})
-        parts: dict[str, Any] = {"": [values[field] for field in fields] if fields else values}
-        if "columns" not in about:
-            parts["columns"] = import_pandas().Index(fields or range(values.shape[1]))
-        return made(kind, parts | source.parts(about))
-    except StoreError:
-        raise
-    except _UNFIT as error:
-        what = f"array {name!r} is described as a {kind} that pandas {import_pandas().__version__}"
-        raise BadInputError(f"{what} cannot make: {error}", name=name, expected=kind) from error
-
-
-def _not_a(kind: str, name: str, values: Array, about: Mapping[str, Any]) -> BadInputError:
-    words = {"Series": "series", "DataFrame": "frame"}
-    found = words.get(about.get("kind", ""), f"{values.dtype} of shape {values.shape}")
-    expected = words.pop(kind)
-    (other,) = words.values()
-    what = f"array {name!r} is {found}, not a {kind}: use to_{other}"
-    return BadInputError(what, name=name, found=found, expected=expected)
-
-
-def _about(store: Any, name: str) -> Mapping[str, Any]:
-    meta = getattr(store, "meta", None)  # a plain mapping of arrays has none
-    about: Mapping[str, Any] = meta[name].get("pandas", {}) if meta is not None else {}
-    return about
-
-
-def _plain(store: Store, name: str) -> Array:
-    values = store[name]
-    if isinstance(values, np.ma.MaskedArray):
-        if values.mask.any():
-            what = "has masked values, which pandas would not see: read store[name]"
-            raise BadInputError(f"array {name!r} {what}", name=name)
-        values = values.data
-    array: Array = values
-    return array

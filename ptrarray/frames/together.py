@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from ptrarray.errors import BadInputError
+from ptrarray.frames import arrow, scalars
 from ptrarray.frames.apart import DATED, INDEXES, NULLABLE
 from ptrarray.frames.library import import_pandas
 from ptrarray.frames.offsets import leave, make_offset
+from ptrarray.frames.text import make_objects
 from ptrarray.frames.zones import make_zone
 from ptrarray.objects.parts import Parts
 
@@ -131,17 +133,33 @@ def _categorical(pandas: Any, codes: Any, categories: Any, ordered: Any) -> Any:
     return pandas.Categorical.from_codes(codes, dtype=dtype)
 
 
-def _strings(pandas: Any, values: Any, storage: Any, na_value: Any) -> Any:
-    if type(values) is not list or not {str, type(None)}.issuperset(map(type, values)):
-        raise TypeError("values that are not str")
+def _strings(
+    pandas: Any, values: Any, storage: Any, na_value: Any, ends: Any = None, mask: Any = None
+) -> Any:
+    if ends is None:
+        if type(values) is not list or not {str, type(None)}.issuperset(map(type, values)):
+            raise TypeError("values that are not str")
+        objects = np.fromiter(values, object, len(values))
+    elif storage == "object":
+        return make_objects(values, ends, mask, na_value)
+    dtype = _string_dtype(pandas, storage, na_value)
+    if ends is not None:
+        if dtype is not None and dtype.storage == "pyarrow":
+            whole = arrow.import_arrow().large_string()
+            return dtype.__from_arrow__(arrow.text(whole, values, ends, mask))
+        objects = make_objects(values, ends, mask, "None")
+    return objects if dtype is None else pandas.array(objects, dtype=dtype, copy=False)
+
+
+def _string_dtype(pandas: Any, storage: Any, na_value: Any) -> Any:
+    """Return a dtype of text, or None if this pandas has none that misses ``nan``."""
     missing = {} if na_value == "NA" else {"na_value": np.nan}
     try:
-        dtype = pandas.StringDtype(storage, **missing)
+        return pandas.StringDtype(storage, **missing)
     except ImportError:  # pyarrow is missing here
-        dtype = pandas.StringDtype("python", **missing)
+        return pandas.StringDtype("python", **missing)
     except TypeError:  # before pandas 2.3 there is only the other kind
-        return np.array(values, object)
-    return pandas.array(values, dtype=dtype)
+        return None
 
 
 def _zoned(pandas: Any, values: Any, zone: Any) -> Any:
@@ -149,6 +167,41 @@ def _zoned(pandas: Any, values: Any, zone: Any) -> Any:
     # As integers they are moments, not what a clock shows.
     moments = values.astype(f"M8[{unit}]", copy=False).view(np.int64)
     return pandas.array(moments, dtype=pandas.DatetimeTZDtype(unit, make_zone(zone)))
+
+
+def _periods(pandas: Any, values: Any, freq: Any) -> Any:
+    if values.dtype.newbyteorder("=") != np.int64:
+        raise TypeError(f"periods as {values.dtype}")
+    return pandas.arrays.PeriodArray(values, dtype=pandas.PeriodDtype(freq))
+
+
+def _intervals(pandas: Any, left: Any, right: Any, closed: Any) -> Any:
+    if not (isinstance(left, pandas.Index) and isinstance(right, pandas.Index)):
+        raise TypeError(f"intervals from {type(left).__name__} to {type(right).__name__}")
+    return pandas.arrays.IntervalArray.from_arrays(left, right, closed, copy=False)
+
+
+def _sparse(
+    pandas: Any, values: Any, positions: Any, length: Any, fill_value: Any, sparse_kind: Any
+) -> Any:
+    content, _ = _content(pandas, values)
+    if type(content) is not np.ndarray:
+        raise TypeError(f"sparse values are a {type(content).__name__}")
+    fits = positions.dtype.kind == "i" and positions.shape == content.shape
+    bounds = np.concatenate([[-1], positions, [length]])
+    if not fits or (bounds[:-1] >= bounds[1:]).any():
+        raise ValueError(f"{len(content)} sparse values with positions that are not of them")
+    positions = np.ascontiguousarray(positions, np.int32)
+    make = getattr(pandas.arrays.SparseArray, "from_indices", None)
+    if make is not None:
+        return make(content, positions, length, fill_value, sparse_kind, content.dtype)
+    # Before pandas 3.1 the class of positions is named nowhere in public, and what is read-only
+    # cannot be computed with.
+    kind = type(pandas.arrays.SparseArray([0], kind="integer").sp_index)
+    content, index = content.copy(), kind(length, positions.copy())
+    index = index.to_block_index() if sparse_kind == "block" else index
+    dtype = pandas.SparseDtype(content.dtype, fill_value)
+    return pandas.arrays.SparseArray(content, sparse_index=index, dtype=dtype)
 
 
 def _nullable(kind: str) -> Callable[..., Any]:
@@ -160,6 +213,7 @@ def _nullable(kind: str) -> Callable[..., Any]:
 
 
 _MAKERS: dict[str, Callable[..., Any]] = {
+    **scalars.MAKERS,
     "Series": _series,
     "DataFrame": _frame,
     "RangeIndex": _range_index,
@@ -167,6 +221,10 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "Categorical": _categorical,
     "strings": _strings,
     "zoned": _zoned,
+    "PeriodArray": _periods,
+    "IntervalArray": _intervals,
+    "SparseArray": _sparse,
+    "arrow": arrow.make_column,
     "offset": make_offset,
     **{kind: _index(kind) for kind in INDEXES},
     **{kind: _dates(kind) for kind in DATED},

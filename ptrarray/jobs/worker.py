@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, Layout
+from ptrarray.frames.flat import Helper
 from ptrarray.intake.batch import from_mapping
 from ptrarray.intake.casting import as_array, fit
 from ptrarray.jobs.batches import Batches, Group
+from ptrarray.views.helpers import Flat, check_values, flattened
 from ptrarray.writer import append, close_leaving, store_of
 
 # A journal up to this is left to the end of the run: folding it takes longer than reading it.
-_JOURNAL_NBYTES = 1 << 18
+JOURNAL_NBYTES = 1 << 18
 
 
 class Task(NamedTuple):
@@ -73,7 +75,7 @@ class FillJob(NamedTuple):
         except _TaskFailed as failed:
             failure = _describe(failed)
         finally:
-            close_leaving(writer, _JOURNAL_NBYTES)
+            close_leaving(writer, JOURNAL_NBYTES)
         seconds = time.perf_counter() - began
         return Report(len(chunk), batches.n_arrays, batches.nbytes, seconds, failure)
 
@@ -139,14 +141,19 @@ def _compute(job: FillJob, i_task: int, task: Task, layout: Layout, batches: Bat
     try:
         result = job.function(task.argument)
         values, metas = _apart(_by_name(result) if task.name is None else {task.name: result})
-        arrays = _fitting(values, layout)
+        flat = flattened(values, metas) or Flat(values, metas, {})
+        check_values(flat, layout)
+        arrays = _fitting(flat.arrays, layout)
     except (Exception, SystemExit) as error:
         batches.write()
         raise _TaskFailed(i_task) from error
-    group = Group(i_task, arrays, metas)
+    group = Group(i_task, arrays, flat.metas, flat.helpers)
     if group.nbytes <= batches.limit_nbytes:  # it waits, and the function may use its buffer again
         copies = {name: array.copy(order="K") for name, array in arrays.items()}
-        group = group._replace(arrays=copies)
+        helpers = {
+            name: Helper(helper.array.copy(), helper.meta) for name, helper in flat.helpers.items()
+        }
+        group = group._replace(arrays=copies, helpers=helpers)
     batches.add(group)
 
 

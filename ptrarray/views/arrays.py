@@ -196,11 +196,8 @@ class Arrays:
         if isinstance(key, np.ndarray) and key.ndim == 0 and key.dtype.kind in "iu":
             key = int(key)
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            snapshot = self.opened.snapshot
-            address = snapshot.locate_position(self._position(int(key)))
-            if self._note is not None:
-                self._note(*snapshot.pointer_at(address))
-            return self.opened.array_at(address)
+            address = self.opened.snapshot.locate_position(self._position(int(key)))
+            return self.at(address) if self._note else self.opened.array_at(address)
         starts, ends = self.opened.columns()
         index = key if isinstance(key, slice) else _positions(key)
 
@@ -209,6 +206,12 @@ class Arrays:
             return map(self.opened.snapshot.locate_position, chosen)
 
         return joined(self.opened, starts[index], ends[index], addresses)
+
+    def at(self, address: int) -> Array:
+        """Return the array at an address of the snapshot, as a view."""
+        if self._note is not None:
+            self._note(*self.opened.snapshot.pointer_at(address))
+        return self.opened.array_at(address)
 
     def _position(self, key: int) -> int:
         position = key + len(self) if key < 0 else key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from ptrarray.errors import CorruptStoreError
@@ -10,6 +11,7 @@ from ptrarray.format import infos, metadata
 from ptrarray.format import journal as journal_format
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, Entry
+from ptrarray.format.helpers import FOLDER
 from ptrarray.storage.lifecycle.compaction import without_holes
 from ptrarray.storage.lifecycle.create import create_store, new_header, taken
 from ptrarray.storage.lifecycle.verify import Damage, array_damage, run_into
@@ -36,8 +38,23 @@ def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
         # Damage may have taken away that somebody pointed them there; their rows are intact.
         columns.pointed[run_into(columns.starts, columns.ends, columns.pointed)] = 1
         new = new_header(header.layout, 0, attrs)
-        create_store(to, *without_holes(source, new, columns, progress=progress))
+        made = without_holes(source, new, columns, progress=progress)
+        inside = partial(salvage_helpers, damaged, left_out=left_out, progress=progress)
+        create_store(to, *made, inside=inside)
     return left_out
+
+
+def salvage_helpers(
+    damaged: Path, building: Path, *, left_out: list[Damage], progress: bool = False
+) -> None:
+    """Copy what is intact of the helper arrays of a store into another that is being made."""
+    if not files.is_directory(damaged / FOLDER):
+        return
+    try:
+        left_out += salvage(damaged / FOLDER, building / FOLDER, progress=progress)
+    except (CorruptStoreError, FileNotFoundError) as error:
+        what = f"cannot be read, all helper arrays are left out: {error}"
+        left_out.append(Damage(str(damaged / FOLDER), what))
 
 
 def _overlay(directory: Path, index: Index, left_out: list[Damage]) -> Overlay:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import tar
+from ptrarray.format.helpers import FOLDER
 from ptrarray.progress import Bar, bar
 from ptrarray.storage.lifecycle.create import taken
 from ptrarray.storage.lifecycle.verify import check
@@ -13,7 +14,7 @@ from ptrarray.storage.store.opened import load_readable
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory
 from ptrarray.storage.system.files import File
-from ptrarray.storage.system.streams import Source
+from ptrarray.storage.system.streams import Exact, Source
 
 _READ_NBYTES = 1 << 20
 
@@ -40,51 +41,39 @@ def unpack_store(source: Source, directory: Path, *, progress: bool = False) -> 
         with bar(unit="B", unit_scale=True, progress=progress) as counter:
             _write_members(source, building, counter)
         _check(building, source.where)
+        if files.exists(building / FOLDER):
+            files.sync_directory(building / FOLDER)
         files.sync_directory(building)
 
 
 def _write_members(source: Source, building: Path, counter: Bar) -> None:
     """Write every file of an archive, and read on to the end of its last record."""
-    n_read = 0
-
-    def some(nbytes: int) -> bytes:
-        nonlocal n_read
-        raw = source.read(min(nbytes, _READ_NBYTES))
-        n_read += len(raw)
-        return raw
-
-    def exactly(nbytes: int) -> bytes:
-        raw = some(nbytes)
-        while len(raw) < nbytes:
-            more = some(nbytes - len(raw))
-            if not more:
-                raise CorruptStoreError(
-                    f"{source.where} ends after {n_read} bytes: it is cut short", path=source.where
-                )
-            raw += more
-        return raw
-
-    for member in tar.members(exactly, source.where):
-        with File(building / member.name, files.MAKE) as file:
+    archive = Exact(source)
+    for member in tar.members(archive.exactly, source.where):
+        with _new_file(building, member.name) as file:
             at = 0
             while at < member.nbytes:
-                raw = exactly(min(member.nbytes - at, _READ_NBYTES))
+                raw = archive.exactly(min(member.nbytes - at, _READ_NBYTES))
                 file.pwrite(raw, at)
                 at += len(raw)
                 counter.update(len(raw))
             file.sync()
-        exactly(tar.padding(member.nbytes))
-    # Some tar programs leave the last record out.
-    left = tar.padding(n_read, tar.RECORD_NBYTES)
-    while left and (raw := some(left)):
-        left -= len(raw)
-    source.finish()
+        archive.exactly(tar.padding(member.nbytes))
+    archive.finish()
+
+
+def _new_file(building: Path, name: str) -> File:
+    """Make a file of a store, or of the store of helper arrays in it."""
+    if name.startswith(FOLDER) and not files.exists(building / FOLDER):
+        files.make_directory(building / FOLDER)
+    return File(building / name, files.MAKE)
 
 
 def _check(building: Path, where: str) -> None:
     """Look at every byte of a store that came from elsewhere."""
     try:
-        check(load_readable(building))
+        inner = building / FOLDER
+        check(load_readable(building), load_readable(inner) if files.exists(inner) else None)
     except CorruptStoreError as error:
         # Nobody can look at the files that the error names.
         text = str(error).replace(f"{building}/", "").replace(str(building), "its store")

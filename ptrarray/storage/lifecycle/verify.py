@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format import metadata
+from ptrarray.format.helpers import digest, references
 from ptrarray.format.names import hash_all
 from ptrarray.progress import bar
 from ptrarray.rows.types import Int64s, UInt8s
@@ -42,9 +43,9 @@ class Damage(NamedTuple):
     end: int | None = None
 
 
-def check(opened: OpenedStore) -> None:
+def check(opened: OpenedStore, helpers: OpenedStore | None = None) -> None:
     """Check everything, and raise `CorruptStoreError` with all the damage there is."""
-    damage = find_damage(opened)
+    damage = find_damage(opened) or find_helper_damage(helpers, [opened.snapshot])
     if damage:
         raise damaged(str(opened.snapshot.directory), damage)
 
@@ -179,6 +180,46 @@ def _damaged_arrays(opened: OpenedStore, *, progress: bool) -> Iterator[Damage]:
             for position, actual in found:
                 clause = f"that has CRC-32 {actual:08x}, its pointer says {crcs[position]:08x}"
                 yield _damage(snapshot, position, clause)
+
+
+def find_helper_damage(
+    helpers: OpenedStore | None, referring: Iterable[StoreSnapshot], *, progress: bool = False
+) -> list[Damage]:
+    """Check all helper arrays of a store, and that those are there that it refers to."""
+    damage = [] if helpers is None else find_damage(helpers, progress=progress)
+    if damage:
+        return damage
+    stores = [*referring, *([] if helpers is None else [helpers.snapshot])]
+    for store in stores:
+        damage.extend(_without_helpers(store, None if helpers is None else helpers.snapshot))
+    if helpers is not None:
+        damage.extend(_misnamed(helpers))
+    return damage
+
+
+def _without_helpers(store: StoreSnapshot, helpers: StoreSnapshot | None) -> Iterator[Damage]:
+    """Find arrays that refer to helper arrays which are not there."""
+    for position in range(len(store) if store.has_metas else 0):
+        try:
+            meta = metadata.decode(store.meta_at(store.locate_position(position)))
+        except ValueError:
+            continue  # which is found elsewhere
+        for name in references(meta):
+            if helpers is None or helpers.find(name.encode(errors="replace")) is None:
+                yield _damage(store, position, f"that refers to no helper array: {name!r:.80}")
+
+
+def _misnamed(helpers: OpenedStore) -> Iterator[Damage]:
+    """Find helper arrays that are not called after their content."""
+    snapshot = helpers.snapshot
+    for position, name in enumerate(snapshot.names()):
+        if not is_right(helpers, snapshot.locate_position(position), name.decode()):
+            yield _damage(snapshot, position, "whose name is not that of its content")
+
+
+def is_right(helpers: OpenedStore, address: int, name: str) -> bool:
+    """Tell whether the helper array at an address is called after its content."""
+    return digest(helpers.array_at(address), helpers.snapshot.meta_at(address)) == name
 
 
 def _damage(snapshot: StoreSnapshot, position: int, clause: str) -> Damage:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ptrarray.errors import CorruptStoreError, StoreNotFoundError
+from ptrarray.format.entries import RaggedColumn
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
@@ -110,6 +111,12 @@ class ShardedSnapshot:
         return self.first_rows[-1]
 
     @property
+    def version(self) -> tuple[int, ...]:
+        """Generation of the marker, and the versions of all shards."""
+        versions = (number for shard in self.found for number in shard.version)
+        return self.marker.header.generation, *versions
+
+    @property
     def attrs(self) -> dict[str, Any]:
         """The user's attrs, which the first shard keeps."""
         return self.shards[0].attrs
@@ -165,6 +172,21 @@ class ShardedSnapshot:
         """Metadata of a name, or None if it is not there."""
         number = self.number_of(name)
         return None if number < 0 else self.shards[number].meta(name)
+
+    def meta_at(self, address: int) -> bytes:
+        """Metadata of the array at an address, packed."""
+        address, number = divmod(address, len(self.shards))
+        return self.shards[number].meta_at(address)
+
+    @cached_property
+    def metas(self) -> RaggedColumn:
+        """Metadata of all arrays, shard by shard in data order, packed."""
+        return RaggedColumn.chained([shard.metas for shard in self.shards])
+
+    @cached_property
+    def infos(self) -> RaggedColumn:
+        """How each array differs from plain rows, shard by shard in data order, packed."""
+        return RaggedColumn.chained([shard.infos for shard in self.shards])
 
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews, if there is only one shard; else empty."""

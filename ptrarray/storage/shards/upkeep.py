@@ -9,18 +9,26 @@ from pathlib import Path
 import numpy as np
 
 from ptrarray.errors import CorruptStoreError, StoreNotFoundError
+from ptrarray.format.helpers import FOLDER
 from ptrarray.format.layouts import Layout
 from ptrarray.format.names import hash_all
 from ptrarray.format.shards import shard_name, shard_number, without_notes
 from ptrarray.storage.lifecycle import compaction
 from ptrarray.storage.lifecycle.create import create_store, new_header, taken
-from ptrarray.storage.lifecycle.salvage import salvage
-from ptrarray.storage.lifecycle.verify import Damage, array_damage, damaged, find_damage
+from ptrarray.storage.lifecycle.salvage import salvage, salvage_helpers
+from ptrarray.storage.lifecycle.verify import (
+    Damage,
+    array_damage,
+    damaged,
+    find_damage,
+    find_helper_damage,
+)
 from ptrarray.storage.shards.create import new_marker, write_marker
+from ptrarray.storage.shards.helpers import drop_unneeded
 from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.store.index import Index
-from ptrarray.storage.store.opened import Opened
+from ptrarray.storage.store.opened import Opened, OpenedStore
 from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory
@@ -31,11 +39,14 @@ from ptrarray.storage.writing.session import Session
 def checkpoint(directory: Path) -> None:
     """Fold the journal of a store, or of each of its shards, into a new index."""
     _in_each(directory, Session.checkpoint)
+    with suppress(StoreNotFoundError):
+        _in_one(directory / FOLDER, Session.checkpoint)
 
 
 def compact(directory: Path, *, progress: bool = False) -> None:
     """Rewrite the data file of a store, or of each of its shards, without holes."""
     _in_each(directory, lambda session: compaction.compact(session, progress=progress))
+    drop_unneeded(directory, progress=progress)
 
 
 @whole
@@ -97,6 +108,7 @@ def _salvage_shards(
         except (CorruptStoreError, FileNotFoundError) as error:
             left_out.append(Damage(str(path), f"cannot be read, all of it is left out: {error}"))
             create_store(target, new_header(layout, 0, attrs))
+    salvage_helpers(source, building, left_out=left_out, progress=progress)
     write_marker(building, new_marker(layout, shard_nbytes))
     return left_out
 
@@ -128,12 +140,16 @@ def _indexes(found: list[Path]) -> Iterator[Index]:
             yield Index(path, checked=False)
 
 
-def check_any(opened: Opened, *, progress: bool = False) -> None:
+def check_any(
+    opened: Opened, helpers: OpenedStore | None = None, *, progress: bool = False
+) -> None:
     """Check all of a store, and raise `CorruptStoreError` with all the damage there is."""
     stores = opened.stores
     damage = [found for store in stores for found in find_damage(store, progress=progress)]
     if not damage and len(stores) > 1:
         damage.extend(_doubled([store.snapshot for store in stores]))
+    snapshots = [store.snapshot for store in stores]
+    damage += find_helper_damage(helpers, [] if damage else snapshots, progress=progress)
     if damage:
         raise damaged(str(opened.snapshot.directory), damage)
 

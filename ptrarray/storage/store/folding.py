@@ -121,6 +121,10 @@ class Order:
             return None
         old = RaggedColumn.blank(self._n_old) if column is None else column
         new = RaggedColumn.blank(self._n_changes) if changed is None else changed
+        return self.merged_items(old, new)
+
+    def merged_items(self, old: RaggedColumn, new: RaggedColumn) -> RaggedColumn:
+        """Copy a column of items of the index, with that of the changes folded in."""
         # As if the items of the changes lay behind those of the index.
         joined, shift = np.concatenate([old.joined, new.joined]), len(old.joined)
         starts = self.merged(old.starts, new.starts + shift)

@@ -133,6 +133,16 @@ class Overlay:
         order = self.order
         return order.merged(column, self._last_words(getattr(self, name)))
 
+    def merged_items(self, column: RaggedColumn | None, extras: dict[int, bytes]) -> RaggedColumn:
+        """Return a column of items of the index, and those of entries that have any; as `merged`."""
+        if column is None:
+            column = RaggedColumn.blank(self._index.header.n_arrays)
+        if not self.entries:
+            return column
+        order = self.order
+        changed = RaggedColumn.of([extras.get(at, b"") for at in self._last.tolist()])
+        return order.merged_items(column, changed)
+
     def folded(self) -> Entries:
         """Copy all columns of the index, with the journal folded in."""
         order = self.order

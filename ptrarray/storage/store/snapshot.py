@@ -66,6 +66,10 @@ class Snapshot(Protocol):
     def n_rows(self) -> int:
         """Rows of the flat array."""
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Numbers of which any later snapshot has the same or greater ones."""
+
     def __len__(self) -> int: ...
 
     def find(self, name: bytes) -> tuple[int, int] | None:
@@ -80,6 +84,17 @@ class Snapshot(Protocol):
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
+
+    def meta_at(self, address: int) -> bytes:
+        """Metadata of the array at an address, packed."""
+
+    @property
+    def metas(self) -> RaggedColumn:
+        """Metadata of all arrays in data order, packed."""
+
+    @property
+    def infos(self) -> RaggedColumn:
+        """How each array differs from plain rows, in data order, packed."""
 
     def locate(self, name: bytes) -> int | None:
         """Address of a name, or None."""
@@ -156,6 +171,11 @@ class StoreSnapshot:
         return self.index.path, span_of(pack, name, self.index.path)
 
     @property
+    def version(self) -> tuple[int, ...]:
+        """Generation of the index, and the byte up to which the journal was read."""
+        return self.header.generation, self.overlay.end_byte
+
+    @property
     def attrs(self) -> dict[str, Any]:
         """The user's attrs."""
         return self.header.attrs if self.overlay.attrs is None else self.overlay.attrs
@@ -190,6 +210,21 @@ class StoreSnapshot:
         order = self.overlay.order
         in_overlay, at = order.locate(position)
         return ~self._overlaid[order.names[at]] if in_overlay else at
+
+    def locate_pointer(self, start: int, end: int) -> int | None:
+        """Address of the first array in data order that has this pointer, or None."""
+        index, overlay = self.index, self.overlay
+        low, high = (int(index.starts.searchsorted(start, side)) for side in ("left", "right"))
+        for position in (low + np.flatnonzero(index.ends[low:high] == end)).tolist():
+            if index.name(position) not in self._overlaid:
+                return position
+        of_pointer = (
+            at
+            for at in self._overlaid.values()
+            if at >= 0 and (overlay.starts[at], overlay.ends[at]) == (start, end)
+        )
+        first = min(of_pointer, default=None)
+        return None if first is None else ~first
 
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
@@ -314,6 +349,16 @@ class StoreSnapshot:
         if self.overlay.entries:
             return index.start_items[:0], index.end_items[:0]
         return index.start_items, index.end_items
+
+    @cached_property
+    def metas(self) -> RaggedColumn:
+        """Metadata of all arrays in data order, packed; as `starts`."""
+        return self.overlay.merged_items(self.index.metas, self.overlay.metas)
+
+    @cached_property
+    def infos(self) -> RaggedColumn:
+        """How each array differs from plain rows, in data order, packed; as `starts`."""
+        return self.overlay.merged_items(self.index.infos, self.overlay.infos)
 
     @property
     def crcs(self) -> npt.NDArray[np.uint32]:

@@ -267,6 +267,14 @@ def lock_whole(file: File) -> None:
         raise _explained(error, file) from error
 
 
+def share_whole(file: File) -> None:
+    """Lock a directory for as long as it is open, with others who share it; waits for who does not."""
+    try:
+        fcntl.flock(file.fd, fcntl.LOCK_SH)
+    except OSError as error:
+        raise _explained(error, file) from error
+
+
 def try_lock_whole(file: File) -> bool:
     """Lock a file or directory for as long as it is open, without waiting; return whether it is."""
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from errno import ENOENT
 from pathlib import Path
 from typing import NamedTuple
 
 from ptrarray.errors import BadInputError, StoreError, StoreNotFoundError
 from ptrarray.format import tar
+from ptrarray.format.helpers import FOLDER
 from ptrarray.format.index import corrupt
 from ptrarray.storage.system import files
 from ptrarray.storage.system.compressors import MAGIC_NBYTES, recognised
@@ -55,11 +57,14 @@ def open_part(store: Path, name: str) -> tuple[File, Pack | None]:
     try:
         return File(f"{store}/{name}"), None
     except NotADirectoryError:
-        if not files.is_file(store):  # something below a file
+        is_inner = store.name == FOLDER and files.is_file(store.parent)
+        if not is_inner and not files.is_file(store):  # something below a file
             raise
-    file = File(store)
+    file = File(store.parent if is_inner else store)
     try:
         pack = _read(file)
+        if is_inner:
+            pack = _inner(pack, file.path)
         file.narrow(*span_of(pack, name, file.path))
     except BaseException:
         file.close()
@@ -87,6 +92,19 @@ def _read(file: File) -> Pack:
         pack = pack._replace(folder=member.folder)
         at += member.nbytes + tar.padding(member.nbytes)
     return pack
+
+
+def _inner(pack: Pack, path: str) -> Pack:
+    """Return what lies where of the store of helper arrays in a pack."""
+    start = f"{FOLDER}/"
+    spans = {
+        name.removeprefix(start): span
+        for name, span in pack.spans.items()
+        if name.startswith(start)
+    }
+    if not spans:
+        raise FileNotFoundError(ENOENT, "the pack has no helper arrays", path)
+    return Pack(FOLDER, spans)
 
 
 def span_of(pack: Pack, name: str, path: str) -> Span:

@@ -1,0 +1,88 @@
+"""Do what users of other tools do, with their tool and with ptrarray, and compare.
+
+Prints a table a user. The results of several runs become one page, and figures in the pages for
+users.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import import_module, metadata
+from pathlib import Path
+from time import perf_counter
+
+import ptrarray
+from benchmarks.harness.system import commit, machine
+from benchmarks.users import page
+
+PACKAGES = {
+    "pickles": ("pandas", "pyarrow", "joblib", "h5py"),
+    "tar": (),
+    "timelapse": ("mmappickle",),
+    "bigarray": ("bigarray",),
+    "joblib": ("joblib",),
+}
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return what understands the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.users", description=__doc__)
+    add = parser.add_argument
+    add("--user", choices=page.USERS, help="only what this one does")
+    add("--n", type=int, help="Series, outputs, frames, arrays or MiB")
+    add("--repeat", type=int, help="rounds")
+    add("--folder", type=Path, help="where files are made: on a disk, not in memory")
+    add("--out", type=Path, help="folder to keep the results in, for --markdown")
+    add("--markdown", type=Path, help="file to write all results in the folder --out to")
+    add("--pages", type=Path, help="folder of pages for users, whose figures to renew")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line says."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    options = command_line().parse_args(arguments)
+    typed = shlex.join(["python", "-m", "benchmarks.users", *arguments])
+    results = []
+    for user in [options.user] if options.user else page.USERS:
+        facts = measured(user, options) | {"command": typed}
+        print(page.markdown(facts), end="\n\n", flush=True)
+        results.append(facts)
+        if options.out:
+            page.save(facts, options.out)
+    results = page.load(options.out) if options.out else results
+    if options.pages:
+        page.renew(options.pages, results)
+    if options.markdown:
+        options.markdown.write_text(page.page(results), encoding="utf-8")
+
+
+def measured(user: str, options: argparse.Namespace) -> page.Facts:
+    """Return what a user finds."""
+    try:
+        module = import_module(f"benchmarks.users.{user}")
+    except ModuleNotFoundError as error:
+        raise SystemExit(f"{error}; try pip install '.[bench]'") from error
+    repeat, began = options.repeat or module.REPEAT, perf_counter()
+    with tempfile.TemporaryDirectory(prefix="benchmarks-", dir=options.folder) as folder:
+        questions = module.questions(Path(folder), options.n or module.N)
+        entries = [entry for question in questions for entry in question.entries(repeat)]
+    versions = {name: metadata.version(name) for name in PACKAGES[user]}
+    return {
+        "user": user,
+        "words": page.words_of(Path(module.__file__)),
+        "commit": commit(),
+        "machine": machine(),
+        "versions": {"ptrarray": ptrarray.__version__} | versions,
+        "repeat": repeat,
+        "entries": entries,
+        "minutes": (perf_counter() - began) / 60,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""The arrays of one dtype in a store of several, as what can be reduced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray import reductions
+from ptrarray.errors import BadInputError
+from ptrarray.format import infos
+from ptrarray.format.index import corrupt
+from ptrarray.format.layouts import MIXED
+from ptrarray.rows.chained import ChainedRows
+from ptrarray.rows.copying import in_blocks
+from ptrarray.rows.ragged import gather
+from ptrarray.rows.types import AnyRows, Array, Bools, Int64s, Rows
+from ptrarray.rows.widened import widened
+from ptrarray.storage.store.opened import Opened
+from ptrarray.storage.system.pread import viewed
+from ptrarray.storage.writing.transactions import unknown
+from ptrarray.views.arrays import Arrays
+from ptrarray.views.catalog import encoded
+from ptrarray.views.reducible import Reducible
+
+DType = np.dtype[Any]
+
+
+class OneDtype(Reducible):
+    """The arrays of one dtype by name, in data order, as of one moment.
+
+    Parameters
+    ----------
+    arrays : Arrays
+        All arrays of the store.
+    dtype : numpy.dtype
+        Of those that are in this mapping.
+    """
+
+    def __init__(self, arrays: Arrays, dtype: DType) -> None:
+        self._arrays, self.dtype = arrays, dtype
+        self._opened: Opened = arrays.opened
+        self._found: Bools | None = None
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the store."""
+        return str(self._opened.snapshot.directory)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names by position among these, in data order; a list."""
+        return list(self)
+
+    @property
+    def _is_one(self) -> Bools:
+        """Whether each array of the store is one of these."""
+        if self._found is None:
+            found, numbers = dtypes_of(self._opened)
+            number = found.index(self.dtype) if self.dtype in found else -1
+            self._found = numbers == number
+        return self._found
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._is_one))
+
+    def __iter__(self) -> Iterator[str]:
+        return compress(self._opened.snapshot.texts(), self._is_one)
+
+    def __getitem__(self, name: str) -> Array:
+        """Return an array, as the store does; a `KeyError` for one of another dtype, too."""
+        raw = encoded(name)
+        address = None if raw is None else self._opened.snapshot.locate(raw)
+        array = None if address is None else self._arrays.at(address)
+        if array is None or array.dtype != self.dtype:
+            raise unknown(name, self.path)
+        return array
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} arrays of {self.dtype} of {self.path}>"
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        """Return to numpy the elements of all of these end to end, a copy, without their masks."""
+        if copy is False:
+            raise ValueError(f"reading {self!r} as one array copies, which copy=False forbids")
+        rows, starts, ends = self._reducible()
+        return np.asarray(np.ma.getdata(gather(rows, starts, ends).values), dtype)
+
+    def _reducible(self) -> reductions.Living:
+        opened = self._opened
+        if opened.layout.kind == MIXED:
+            return _mixed(opened, self.dtype, np.flatnonzero(self._is_one))
+        if opened.layout.dtype == self.dtype:
+            return living(opened)
+        nothing = np.empty(0, np.int64)
+        return reductions.Living(np.empty(0, self.dtype), nothing, nothing)
+
+
+def living(opened: Opened) -> reductions.Living:
+    """Return the rows of a store of one dtype, and the ranges of them that are arrays."""
+    rows = reductions.MaskedRows(*opened.parts()) if opened.layout.masked else opened.rows
+    return reductions.Living(widened(rows), *opened.columns())
+
+
+def the_only_dtype(opened: Opened) -> DType:
+    """Return the dtype that all arrays of a mixed store have; that of its rows without arrays.
+
+    Raises
+    ------
+    BadInputError
+        If they have several.
+    """
+    found, numbers = dtypes_of(opened)
+    if len(found) < 2:
+        return found[0] if found else opened.layout.dtype
+    counts = np.bincount(numbers).tolist()
+    has = ", ".join(f"{n} of {dtype}" for n, dtype in zip(counts[:8], found, strict=False))
+    path = str(opened.snapshot.directory)
+    raise BadInputError(
+        f"{path} keeps arrays of {len(found)} dtypes ({has}{', …' * (len(found) > 8)}): reduce "
+        f"those of one, as np.sum(store.of_dtype({found[0].str!r}))",
+        path=path,
+        found=tuple(found),
+        expected="one dtype",
+    )
+
+
+def dtypes_of(opened: Opened) -> tuple[list[DType], Int64s]:
+    """Return the dtypes that arrays have, and which of them each has, in data order."""
+    snapshot, layout = opened.snapshot, opened.layout
+    if layout.kind != MIXED:
+        return [layout.dtype], np.zeros(len(snapshot), np.int64)
+    known: dict[DType, int] = {}
+    numbers = np.empty(len(snapshot), np.int64)
+    try:
+        for block in in_blocks(0, len(numbers)):
+            found = [infos.decode(raw).dtype or layout.dtype for raw in snapshot.infos[block]]
+            numbers[block] = [known.setdefault(dtype, len(known)) for dtype in found]
+    except ValueError as error:
+        raise corrupt(str(snapshot.directory), f"has {error}") from error
+    return list(known), numbers
+
+
+def _mixed(opened: Opened, dtype: DType, positions: Int64s) -> reductions.Living:
+    """Return rows of a mixed store as of one dtype, and the ranges that arrays of it are."""
+    width = dtype.itemsize
+    parts, starts, ends = [], [], []
+    first_row = first = 0
+    for store in opened.stores:
+        stop = first + len(store.snapshot)
+        chosen = positions[(first <= positions) & (positions < stop)] - first
+        local = [column[chosen] for column in store.columns()]
+        # Empty ones may be anywhere.
+        if not width or ((local[0] % width | local[1] % width) * (local[0] < local[1])).any():
+            raise _astray(opened, dtype)
+        rows = viewed(store.data, dtype, (len(store.data) // width,))
+        parts.append(rows)
+        starts.append(local[0] // width + first_row)
+        ends.append(local[1] // width + first_row)
+        first, first_row = stop, first_row + len(rows)
+    data: AnyRows = parts[0] if len(parts) == 1 else ChainedRows(parts)
+    bounds = np.concatenate(starts), np.concatenate(ends)
+    if opened.layout.masked:
+        mask = _MaskRows(len(data), *bounds, _masks(opened, positions))
+        data = reductions.MaskedRows(data, mask)
+    return reductions.Living(widened(data), *bounds)
+
+
+def _astray(opened: Opened, dtype: DType) -> BadInputError:
+    path = str(opened.snapshot.directory)
+    what = f"arrays of {path} do not begin and end at multiples of {dtype.itemsize} bytes"
+    return BadInputError(
+        f"{what}, so that those of {dtype} are not reduced as a whole: reduce them one by one",
+        path=path,
+        found=dtype,
+    )
+
+
+def _masks(opened: Opened, positions: Int64s) -> Callable[[int], Array]:
+    """Return what gives the mask of one of some arrays, in the order of its elements in memory."""
+    snapshot = opened.snapshot
+
+    def mask(number: int) -> Array:
+        array = opened.array_at(snapshot.locate_position(int(positions[number])))
+        return np.ma.getmaskarray(array).ravel(order="K")
+
+    return mask
+
+
+class _MaskRows(Rows):
+    """The masks of arrays as if each lay where its elements do.
+
+    Parameters
+    ----------
+    n_rows : int
+        Elements of all.
+    starts, ends : ndarray of int64
+        Where the elements of each array are, by rising starts.
+    masks : callable
+        Returns the mask of an array by its number.
+    """
+
+    def __init__(
+        self, n_rows: int, starts: Int64s, ends: Int64s, masks: Callable[[int], Array]
+    ) -> None:
+        self.dtype, self.shape = np.dtype(np.bool_), (n_rows,)
+        self._numbers = np.flatnonzero(starts < ends)
+        self._starts, self._ends = starts[self._numbers], ends[self._numbers]
+        self._masks = masks
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the mask of a slice of the elements."""
+        start, stop, _ = key.indices(self.shape[0])
+        offsets = np.array([0, max(0, stop - start)])
+        return self.copy_ranges(offsets[:1] + start, offsets[1:] + start, offsets)
+
+    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+        """Copy the masks of ranges of elements end to end."""
+        copy = np.zeros(int(offsets[-1]), np.bool_)
+        first = np.searchsorted(self._starts, starts, side="right") - 1
+        last = np.searchsorted(self._starts, ends, side="left")
+        shifts = offsets[:-1] - starts
+        for low, high, start, end, shift in zip(first, last, starts, ends, shifts, strict=True):
+            for number in range(max(low, 0), high):
+                begin = int(self._starts[number])
+                mask = self._masks(int(self._numbers[number]))
+                at, to = max(begin, start), min(int(self._ends[number]), end)
+                if at < to:
+                    copy[at + shift : to + shift] = mask[at - begin : to - begin]
+        return copy
