@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -274,13 +275,10 @@ def load(source: Any, mode: Mode = "r", *, native: bool = False) -> Any:
     where, arrays = stored.where, stored.arrays
     tokens = read_tokens(_skeleton(stored), where)
 
-    def array(name: str) -> npt.NDArray[Any]:
-        try:
-            return _native(arrays[name], mode) if native else arrays[name]
-        except KeyError as error:
-            raise malformed(where, f"asks for {name!r:.80}, which is not there") from error
-
-    return decode(tokens, array, put_together, where)
+    look_up: Callable[[str], npt.NDArray[Any]] = arrays.__getitem__
+    if native:
+        return decode(tokens, lambda name: _native(look_up(name)), put_together, where)
+    return decode(tokens, look_up, put_together, where)
 
 
 def _opened(source: Any, mode: Mode) -> Stored:
@@ -319,7 +317,7 @@ def _mapped(store: PointerArray) -> Stored:
     return Stored(store.path, dict(store.attrs), arrays)
 
 
-def _native(array: npt.NDArray[Any], mode: Mode) -> npt.NDArray[Any]:
+def _native(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return an array in the byte order of this machine, copied if it has another."""
     if array.dtype.isnative:
         return array

@@ -105,7 +105,15 @@ class _Decoder:
             value = token if type(token) in PLAIN else self._apply(openers, token)
             if value is _NOT_YET:
                 continue
-            result = self._deliver(value) if stack else value
+            if not stack:
+                result = value
+                continue
+            frame = stack[-1]
+            if frame.n_left > 1 and type(frame.values) is list:  # `_deliver`, for there may be many
+                frame.values.append(value)
+                frame.n_left -= 1
+                continue
+            result = self._deliver(value)
         if result is _NOT_YET:
             raise self._malformed("ends before the object does")
         return result
@@ -116,8 +124,7 @@ class _Decoder:
     def _apply(self, operations: dict[str, Callable[..., Any]], token: Any) -> Any:
         """Carry out an operation."""
         try:
-            name, *arguments = token
-            return operations[name](*arguments)
+            return operations[token[0]](*token[1:])
         except CorruptStoreError:
             raise
         except (ValueError, TypeError, OverflowError, LookupError) as error:
@@ -294,8 +301,11 @@ class _Decoder:
         return self._arrays(name)
 
     def _array(self, name: str) -> Array:
-        array = self._named(name)
-        if isinstance(array, np.ma.MaskedArray):
+        if type(name) is not str or name in self._used:
+            self._named(name)  # says what is wrong
+        self._used.add(name)
+        array = self._arrays(name)
+        if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
             array = array.data
         self._numbered.append(array)
         return array

@@ -222,17 +222,23 @@ class _Encoder:
         self._numbered.append(value)
 
     def _named(self, content: Content) -> str:
-        name = self._names.unique(array_name(self._stack), self._arrays)
+        name = array_name(self._stack)
+        if name in self._arrays:
+            name = self._names.unique(name, self._arrays)
         self._arrays[name] = content
         return name
 
     def _array(self, value: npt.NDArray[Any]) -> None:
-        if self._known(value):
+        if id(value) in self._numbers:
+            self._known(value)
             return
         if value.dtype not in self._checked_dtypes:
             self._check_dtype(value.dtype)
-        self._number(value)
-        if isinstance(value, np.ma.MaskedArray):
+        self._numbers[id(value)] = len(self._numbered)  # `_number`, for there may be many
+        self._numbered.append(value)
+        if type(value) is np.ndarray:
+            self._writer.put(["array", self._named(value)])
+        elif isinstance(value, np.ma.MaskedArray):
             has_mask = value.mask is not np.ma.nomask
             self._writer.put(["masked array", self._named(value), has_mask])
         else:

@@ -7,6 +7,7 @@ from typing import Any
 
 _KEY_LIMIT = 60  # characters shown of a key
 _SHOWN = 12  # steps shown at each end of a long path
+_INDEX_LIMIT = 1 << 30  # whose digits are few
 _NAME_LIMIT = 200  # characters in the name of an array, or a few more
 
 
@@ -21,10 +22,11 @@ class Step:
         Whether `at` is an attribute's name; one without a name is passed over.
     """
 
-    __slots__ = ("at", "is_attribute")
+    __slots__ = ("at", "is_attribute", "prefix")
 
     def __init__(self, *, is_attribute: bool = False) -> None:
         self.at: Any = None
+        self.prefix: str | None = None  # the name of all steps before, where it was asked for
         self.is_attribute = is_attribute
 
 
@@ -72,6 +74,19 @@ def array_name(steps: Sequence[Step]) -> str:
     >>> array_name([first, second])
     '/a~1b/3'
     """
+    if 0 < len(steps) <= _SHOWN and not steps[-1].is_attribute:
+        last = steps[-1]
+        if last.prefix is None:
+            named = (step for step in steps[:-1] if step.at or not step.is_attribute)
+            last.prefix = "".join([f"/{_escaped(step.at)}" for step in named])
+        name = f"{last.prefix}/{_escaped(last.at)}"
+        if len(name) <= _NAME_LIMIT:
+            return name
+    return _ended(steps)
+
+
+def _ended(steps: Sequence[Step]) -> str:
+    """Return the name where we are, of a very long path only the end."""
     parts: list[str] = []
     length = 0
     for step in reversed(steps):
@@ -86,6 +101,17 @@ def array_name(steps: Sequence[Step]) -> str:
 
 
 def _escaped(key: Any) -> str:
+    kind = type(key)
+    if kind is int and 0 <= key < _INDEX_LIMIT:
+        return repr(key)
+    if (
+        kind is str
+        and len(key) <= _KEY_LIMIT
+        and key.isascii()
+        and "/" not in key
+        and "~" not in key
+    ):
+        return key
     text = key if type(key) is str else shown(key)
     if len(text) > _KEY_LIMIT:
         text = f"{text[:_KEY_LIMIT]}…"
