@@ -23,7 +23,7 @@ from tests.test_benchmarks import ROOT, pytestmark
 __all__ = ["pytestmark"]
 
 SIZES = {"pickles": 45, "tar": 12, "timelapse": 6, "bigarray": 250, "joblib": 9}
-TARGETS = {"pickles": 17, "tar": 3, "timelapse": 6, "bigarray": 4, "joblib": 8}
+TARGETS = {"pickles": 16, "tar": 3, "timelapse": 6, "bigarray": 4, "joblib": 8}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
