@@ -120,12 +120,13 @@ def test_a_class_of_the_users_leads_to_a_function_that_takes_its_arrays(
     joblib.dump(Model(), folder / "y.joblib")
     for importing, path in ((import_pickles, "x.pkl"), (import_joblib, "y.joblib")):
         (failure,) = importing(folder / path, store).failures
-        assert "trust=True (--trust-pickle), and from Python convert=, a function that" in str(
-            failure
+        assert (
+            "trust=True (--trust-pickle), and from Python convert=vars or a function that"
+            in str(failure)
         )
         (failure,) = importing(folder / path, store, trust=True).failures
         assert failure.problem == (
-            "a Model is no array: from Python, pass convert=, a function that returns its arrays"
+            "a Model is no array: from Python, pass convert=vars or a function that returns its arrays"
         )
 
 

@@ -48,13 +48,13 @@ def test_own_processes_and_a_bar(
 def test_a_worker_that_dies(folder: Path, store: Path) -> None:
     ramps(folder, 1, 2)
     with pytest.raises(TaskError, match="worker process"):
-        convert.from_pickles(folder, store, convert=die, processes=1, progress=False)
+        convert.from_pickles(folder, store, convert=die, processes=2, progress=False)
 
 
 def test_a_function_that_cannot_be_sent(folder: Path, store: Path) -> None:
     ramps(folder, 1, 2)
     with pytest.raises(TaskError, match="not sent to a worker"):
-        convert.from_pickles(folder, store, convert=lambda x: x, processes=1, progress=False)
+        convert.from_pickles(folder, store, convert=lambda x: x, processes=2, progress=False)
 
 
 # failures, file by file ---------------------------------------------------------------------------

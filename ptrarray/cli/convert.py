@@ -23,6 +23,7 @@ _IMPORTS = {
     "h5": "the data sets of HDF5 files",
 }
 _OF_PICKLES = ("pickles", "joblib", "mmappickle", "tar")
+_OF_INSTANCES = ("pickles", "joblib", "tar")
 _EXPORTS = ("npz", "npy", "pickles", "h5")
 _SHOWN_FAILURES = 20
 
@@ -63,6 +64,9 @@ def _add_import(kinds: Any, kind: str, text: str, printing: Any) -> None:
         add("--drop-index", action="store_true", help="do not keep the index of Series and frames")
         text = "let the files run any code: only if you trust whoever wrote them"
         add("--trust-pickle", action="store_true", help=text)
+    if kind in _OF_INSTANCES:
+        text = "read instances of any class by what they hold, as NAME/x, and run nothing"
+        add("--attributes", action="store_true", help=text)
     if kind == "pickles":
         add("--verify", action="store_true", help="compare the files with the store afterwards")
         text = "verify, and remove each file that is in the store as it is"
@@ -101,6 +105,8 @@ def _import(options: argparse.Namespace) -> int:
         given["masked"] = options.masked
     if options.kind in _OF_PICKLES:
         given |= {"trust": options.trust_pickle, "keep_index": not options.drop_index}
+    if options.kind in _OF_INSTANCES:
+        given["attributes"] = options.attributes
     if options.kind == "pickles":
         given |= {"verify": options.verify, "remove_source": options.remove_source}
     function = _function(f"from_{options.kind}")

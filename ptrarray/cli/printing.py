@@ -22,6 +22,8 @@ _IN_OPTIONS = {
     "resume=True goes on": "the same command goes on",
     "masked=True (--masked)": "--masked",
     "pass trust=True (--trust-pickle)": "pass --trust-pickle",
+    "leave out trust=True (--trust-pickle)": "leave out --trust-pickle",
+    "attributes=True (--attributes)": "--attributes",
     "name='{parent}/{stem}' or '{path}'": "--name '{parent}/{stem}' or '{path}'",
     "repair() the store": "repair the store",
 }

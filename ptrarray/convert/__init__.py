@@ -13,6 +13,7 @@ from ptrarray.convert.formats.mmappickle import from_mmappickle
 from ptrarray.convert.formats.npy import from_npy, from_npz, to_npy, to_npz
 from ptrarray.convert.formats.pickles import from_pickles, to_pickles
 from ptrarray.convert.formats.tar import from_tar
+from ptrarray.convert.instances import to_instance
 from ptrarray.convert.report import Failure, Report
 from ptrarray.frames.reading import to_frame, to_pandas, to_series
 
@@ -29,6 +30,7 @@ __all__ = [
     "from_tar",
     "to_frame",
     "to_h5",
+    "to_instance",
     "to_npy",
     "to_npz",
     "to_pandas",

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptrarray.convert.unpickle.rebuild import Unreadable
+from ptrarray.convert.instances import WORD, describe_instance
+from ptrarray.convert.unpickle.rebuild import Instance, Unreadable
 from ptrarray.errors import BadInputError
+from ptrarray.format.attrs import checked
 from ptrarray.format.helpers import KEY
 from ptrarray.frames.flat import Helper
 from ptrarray.frames.series import describe, is_pandas
@@ -31,12 +33,22 @@ class Entry(NamedTuple):
         Helper arrays that it needs.
     meta : dict
         Its metadata.
+    below : str
+        What its name has behind that of the key: where it is in an instance.
     """
 
     key: str
     values: Array
     helpers: dict[str, Helper]
     meta: dict[str, Any]
+    below: str = ""
+
+
+class Kept(NamedTuple):
+    """What is no array, and can be kept among the attrs of a store."""
+
+    key: str
+    value: Any
 
 
 class Incomplete(NamedTuple):
@@ -95,6 +107,8 @@ def entries(value: Any, key: str = "", *, keep_index: bool = True) -> Iterator[E
         if isinstance(value, Incomplete):
             yield from entries(value.value, key, keep_index=keep_index)
             yield Refused(key, value.problem)
+        elif isinstance(value, Instance):
+            yield from _of_instance(value, key, keep_index)
         elif isinstance(value, Mapping):
             yield from _of_mapping(value, key, keep_index)
         elif isinstance(value, np.ndarray) and value.dtype == object:
@@ -107,6 +121,70 @@ def entries(value: Any, key: str = "", *, keep_index: bool = True) -> Iterator[E
         yield Refused(key, str(error))
     except RecursionError:
         yield Refused(key, "it is nested too deeply, or contains itself")
+
+
+def entries_and_attrs(
+    value: Any, key: str, *, keep_index: bool = True
+) -> Iterator[Entry | Refused | Kept]:
+    """Yield the arrays in a value, and what is none and attrs can hold: text, and what has text in it.
+
+    Of a container in which arrays and such are mixed, each by itself.
+
+    Examples
+    --------
+    >>> value = {"a": np.arange(2), "unit": "nm", "lamp": {"name": "D65", "watt": 3}}
+    >>> for found in entries_and_attrs(value, "k"):
+    ...     print(type(found).__name__, found.key)
+    Entry k/a
+    Kept k/unit
+    Kept k/lamp
+    """
+    found = list(entries(value, key, keep_index=keep_index))
+    if not any(isinstance(entry, Refused) for entry in found):
+        yield from found
+    elif (kept := _kept(value, key)) is not None:
+        yield kept
+    elif (items := _named_items(value)) is not None:
+        for own, item in items.items():
+            yield from entries_and_attrs(item, f"{key}/{own}", keep_index=keep_index)
+    else:
+        yield from found
+
+
+def _named_items(value: Any) -> Mapping[str, Any] | None:
+    """Return the items of a container by what they are called; None if it is none, or some cannot be."""
+    if isinstance(value, list | tuple | deque):
+        return {str(at): item for at, item in enumerate(value)}
+    is_named = isinstance(value, Mapping) and all(isinstance(own, str) and own for own in value)
+    return value if is_named else None
+
+
+def _kept(value: Any, key: str) -> Kept | None:
+    """Return a value as attrs hold it, if they can."""
+    try:
+        return Kept(key, checked({key: value})[key])
+    except BadInputError:
+        return None
+
+
+def _of_instance(value: Instance, key: str, keep_index: bool) -> Iterator[Entry | Refused]:
+    """Yield what an instance holds; at last what is noted of it, so that all of it is there then."""
+    found: list[Entry | Refused] = []
+
+    def take(item: Any, suffix: str) -> bool:
+        if isinstance(item, list | tuple) and not _is_numbers(item):
+            return False
+        found.append(_of_value(item, key, keep_index)._replace(below=suffix))
+        return True
+
+    def refuse(suffix: str, problem: str) -> None:
+        found.append(Refused(f"{key}{suffix}" if key else suffix[1:], problem))
+
+    abouts = describe_instance(value, take, refuse)
+    yield from found
+    for suffix, about in abouts.items():
+        nothing = _of_value(np.empty(0), key, keep_index)
+        yield nothing._replace(below=suffix, meta={WORD: about})
 
 
 def _of_objects(value: Array, key: str, keep_index: bool) -> Iterator[Entry | Refused]:
@@ -156,6 +234,9 @@ def _of_mapping(value: Mapping[Any, Any], key: str, keep_index: bool) -> Iterato
 
 
 def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
+    plain = _plain(value)
+    if plain is not None:
+        return Entry(key, plain, {}, {})
     if isinstance(value, Unreadable):
         raise BadInputError(value.problem)
     if is_pandas(value):
@@ -166,7 +247,7 @@ def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
         value = np.asarray(value)
     if not isinstance(value, np.ndarray | list | tuple | deque) and not is_number:
         is_theirs = type(value).__module__ not in _STANDARD
-        hint = ": from Python, pass convert=, a function that returns its arrays"
+        hint = ": from Python, pass convert=vars or a function that returns its arrays"
         raise BadInputError(f"a {type(value).__name__} is no array{hint if is_theirs else ''}")
     values = value if isinstance(value, np.ndarray) else array_of(value)
     if values.dtype.hasobject:
@@ -176,6 +257,15 @@ def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
             what += "convert=, a function that returns the fields of numbers"
         raise BadInputError(f"it holds {what}", found=str(values.dtype))
     return Entry(key, values, {}, {})
+
+
+def _plain(value: Any) -> Array | None:
+    """Return what most values are as an array, at no cost; None for all others."""
+    kind = type(value)
+    if kind is np.ndarray:
+        return None if value.dtype.hasobject else value
+    is_number = kind in (bool, float) or (kind is int and -(2**63) <= value < 2**63)
+    return np.array(value) if is_number else None
 
 
 def _is_numbers(values: Any) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 from ptrarray.errors import BadInputError, CorruptStoreError, import_extra
 from ptrarray.storage.system.streams import reader_of
 
+_BUFFER_NBYTES = 1 << 15
 _ZIP = b"PK\x03\x04"
 _TAR, _TAR_AT = b"ustar", 257  # as of POSIX, behind the name of the first member
 
@@ -52,7 +53,8 @@ def open_plain(path: str) -> Iterator[Any]:
     ...     file.read()
     b'inside'
     """
-    with open(path, "rb") as raw, unpacked(raw) as file:  # noqa: PTH123 a path as it was given
+    # A path as it was given; and most files are read in one go.
+    with open(path, "rb", _BUFFER_NBYTES) as raw, unpacked(raw) as file:  # noqa: PTH123
         yield file
 
 

@@ -12,10 +12,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from ptrarray.convert import sources
-from ptrarray.convert.entries import Incomplete, Noted, Refused, entries
+from ptrarray.convert.entries import Incomplete, Kept, Noted, Refused, entries, entries_and_attrs
 from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.sink import Named, Sink, Tally, differences, fits
 from ptrarray.convert.sources import Paths, Source
@@ -23,11 +24,11 @@ from ptrarray.creation import check_free, create, is_store, plan
 from ptrarray.errors import StoreError
 from ptrarray.intake.paths import absolute
 from ptrarray.jobs.run import count_workers, prepare, run_job
+from ptrarray.jobs.worker import JOURNAL_NBYTES, Task, summarize
 from ptrarray.jobs.worker import Report as ChunkReport
-from ptrarray.jobs.worker import Task, summarize
 from ptrarray.progress import bar
 from ptrarray.reader import open_readable as open_store
-from ptrarray.writer import append
+from ptrarray.writer import PointerArrayWriter, append, close_leaving
 
 
 class Member(NamedTuple):
@@ -41,11 +42,14 @@ class Member(NamedTuple):
         Reads it.
     meta : dict
         Metadata that the file has for it.
+    to_attrs : bool
+        Whether what is no array, and attrs can hold, goes there.
     """
 
     key: str
     load: Callable[[], Any]
     meta: Mapping[str, Any] = {}
+    to_attrs: bool = False
 
 
 Found = Member | Refused | Noted
@@ -108,7 +112,7 @@ class Conversion(NamedTuple):
     def run(
         self, chunk: list[Task], advance: Callable[[int], object] = lambda n: None
     ) -> ChunkReport:
-        """Write what is in the files of a chunk, and call `advance` for each array."""
+        """Write what is in the files of a chunk; call `advance` for each, or each array of one."""
         began = time.perf_counter()
         tally = Tally()
         with ExitStack() as stack:
@@ -120,25 +124,30 @@ class Conversion(NamedTuple):
         self, chunk: list[Task], tally: Tally, advance: Callable[[int], object], stack: ExitStack
     ) -> None:
         there = stack.enter_context(_names_in(self.path))
-        sink = None
+        sink, is_one = None, len(chunk) == 1
         for task in chunk:
             for entry in self.entries(task.argument, there, tally):
                 if sink is None:
                     sink = self._open_sink(entry, tally, stack)
                 if sink is not None:
                     sink.add(entry)
-                    advance(1)
+                    advance(is_one)
+            advance(not is_one)
         if sink is not None:
             sink.write()
 
     def _open_sink(self, first: Named, tally: Tally, stack: ExitStack) -> Sink | None:
         """Return what writes to the store; nothing if there is none and this is not for it."""
         if is_store(Path(self.path)):
-            return Sink(stack.enter_context(append(self.path)), tally)
+            return self._sink(append(self.path), tally, stack)
         header, _ = plan(**self.settings)
-        if not fits(first, header.layout, tally):
+        if not first.attrs and not fits(first, header.layout, tally):
             return None
-        return Sink(stack.enter_context(create(self.path, mode="a", **self.settings)), tally)
+        return self._sink(create(self.path, mode="a", **self.settings), tally, stack)
+
+    def _sink(self, writer: PointerArrayWriter, tally: Tally, stack: ExitStack) -> Sink:
+        stack.callback(close_leaving, writer, JOURNAL_NBYTES)
+        return Sink(writer, tally)
 
     def entries(self, source: Source, there: Container[str], tally: Tally) -> Iterator[Named]:
         """Yield what is in a file, and note what is no array or is there."""
@@ -167,12 +176,17 @@ class Conversion(NamedTuple):
         except Exception as error:  # noqa: BLE001 a file can be wrong in any way
             tally.failures.append(Failure(label, _problem(error)))
             return
-        for entry in entries(value, member.key, keep_index=self.keep_index):
+        find = entries_and_attrs if member.to_attrs else entries
+        for entry in find(value, member.key, keep_index=self.keep_index):
             label = _label(source, entry.key)
             if isinstance(entry, Refused):
                 tally.failures.append(Failure(label, entry.problem))
                 continue
-            name = source.name(entry.key)
+            if isinstance(entry, Kept):
+                name = source.name(entry.key)
+                yield Named(label, name, np.empty(0), {}, {}, {name: entry.value})
+                continue
+            name = source.name(entry.key) + entry.below
             if name in there:
                 tally.there.append((label, name))
             else:
@@ -307,6 +321,7 @@ class _Progress:
         self._before = before
         self._options = options
         self._noted: dict[str, list[str]] = {}
+        self._n_attrs = 0
 
     def finished(self) -> Report:
         """Return what it came to, in the order of the files, whichever worker was first."""
@@ -314,6 +329,9 @@ class _Progress:
         for about, labels in sorted(self._noted.items()):
             more = ", …" if len(labels) > 1 else ""
             self.report.notes.append(f"{len(labels):,} {about}: {min(labels)}{more}")
+        if self._n_attrs:
+            what = "entries that are no arrays are now among the attrs of the store"
+            self.report.notes.append(f"{self._n_attrs:,} {what}")
         return self.report
 
     def is_done(self, source: Source) -> bool:
@@ -327,8 +345,10 @@ class _Progress:
         """Run a job on files: in workers, or here if it is one file."""
         tasks = [Task(None, source) for source in pending]
         executor, progress = self._options.get("executor"), self._options.get("progress", True)
-        if len(tasks) == 1 and executor is None:
-            with bar(progress=progress, unit=" arrays") as shown:
+        if executor is None and tasks and 1 in (n_workers, len(tasks)):
+            # Another process would only cost its start, and a store opened for every chunk.
+            files = {"total": len(tasks), "unit": " files"} if len(tasks) > 1 else {}
+            with bar(progress=progress, **({"unit": " arrays"} | files)) as shown:
                 self._add(job.run(tasks, shown.update))
         elif tasks:
             run_job(
@@ -346,6 +366,7 @@ class _Progress:
         tally: Tally = done.more
         self.report.converted += tally.n_entries
         self.report.removed += tally.removed
+        self._n_attrs += tally.n_attrs
         known = set(self.report.failures)  # verifying finds them once more
         self.report.failures += [item for item in tally.failures if item not in known]
         for about, labels in tally.noted.items():

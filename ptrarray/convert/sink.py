@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ptrarray.convert.instances import WORD
 from ptrarray.convert.report import Failure
 from ptrarray.errors import BadInputError
-from ptrarray.format.layouts import ROWS, Layout
+from ptrarray.format.layouts import MIXED, ROWS, Layout
 from ptrarray.frames.flat import Helper
 from ptrarray.intake.batch import from_mapping
 from ptrarray.jobs.batches import Batches, Group
@@ -17,6 +18,10 @@ from ptrarray.reader import PointerArray, has_helper
 from ptrarray.rows.types import Array
 from ptrarray.views.helpers import Flat, check_values
 from ptrarray.writer import PointerArrayWriter, store_of
+
+# So much is still in the processor's cache when it is written.
+_BATCH_NBYTES = 1 << 22
+_KEPT_NBYTES = 1 << 24
 
 
 class Named(NamedTuple):
@@ -34,6 +39,8 @@ class Named(NamedTuple):
         Its metadata.
     helpers : dict from str to Helper
         Helper arrays that it needs.
+    attrs : dict
+        What it is instead, if it is no array: an attr of the store.
     """
 
     label: str
@@ -41,6 +48,7 @@ class Named(NamedTuple):
     values: Array
     meta: dict[str, Any]
     helpers: dict[str, Helper]
+    attrs: Mapping[str, Any] = {}
 
     @property
     def metas(self) -> dict[str, Any]:
@@ -55,6 +63,8 @@ class Tally:
     ----------
     n_entries, nbytes : int
         Written.
+    n_attrs : int
+        Attrs that were set.
     there : list of pairs
         Label and name of what was in the store already.
     failures : list of Failure
@@ -68,6 +78,7 @@ class Tally:
     def __init__(self) -> None:
         self.n_entries = 0
         self.nbytes = 0
+        self.n_attrs = 0
         self.there: list[tuple[str, str]] = []
         self.failures: list[Failure] = []
         self.removed = 0
@@ -78,12 +89,22 @@ class Sink:
     """Commits entries to a store, many at a time."""
 
     def __init__(self, writer: PointerArrayWriter, tally: Tally) -> None:
+        # From the size of what is freed, glibc learns how much to keep for what comes: memory that
+        # is given back has to be cleared by the system, page by page, when it is taken again.
+        np.empty(_KEPT_NBYTES, np.uint8)
         self._layout = store_of(writer).layout
         self._tally = tally
-        self._batches = Batches(writer, self._refused, without=self._without)
+        self._batches = Batches(
+            writer, self._refused, without=self._without, limit_nbytes=_BATCH_NBYTES
+        )
+        self._writer = writer
+        self._attrs: list[Named] = []
 
     def add(self, entry: Named) -> None:
         """Take an entry, and write if that makes enough."""
+        if entry.attrs:
+            self._attrs.append(entry)
+            return
         try:
             entry = fitting(entry, self._layout)
         except BadInputError as error:
@@ -96,6 +117,24 @@ class Sink:
         """Commit what waits."""
         self._batches.write()
         self._tally.n_entries, self._tally.nbytes = self._batches.n_groups, self._batches.nbytes
+        if self._attrs:
+            self._set_attrs(dict(self._writer.attrs))
+
+    def _set_attrs(self, known: dict[str, Any]) -> None:
+        """Set all attrs in one commit; those that are there with another value are failures."""
+        new: dict[str, Any] = {}
+        for entry in self._attrs:
+            if entry.name not in known:
+                new[entry.name] = known[entry.name] = entry.attrs[entry.name]
+            elif known[entry.name] != entry.attrs[entry.name]:
+                problem = f"the store has another attr {entry.name!r}"
+                self._tally.failures.append(Failure(entry.label, problem))
+        try:
+            self._writer.attrs.update(new)
+            self._tally.n_attrs = len(new)
+        except BadInputError as error:
+            failed = [entry for entry in self._attrs if entry.name in new]
+            self._tally.failures += [Failure(entry.label, str(error)) for entry in failed]
 
     def _refused(self, group: Group, error: Exception) -> None:
         self._tally.failures.append(Failure(group.label.label, str(error)))
@@ -126,6 +165,8 @@ def fitting(entry: Named, layout: Layout) -> Named:
                 name=entry.name,
             )
         values = np.ma.getdata(values)
+    if WORD in entry.meta and layout.kind != MIXED:  # nothing, as rows of the store
+        values = np.empty((0, *(layout.row_shape if layout.kind == ROWS else ())), layout.dtype)
     if layout.kind == ROWS and layout.row_shape == () and not values.ndim:  # an array of one
         is_masked = isinstance(values, np.ma.MaskedArray)
         values = np.ma.atleast_1d(values) if is_masked else np.atleast_1d(values)
@@ -160,10 +201,13 @@ def differences(store: PointerArray, entries: Iterable[Named]) -> list[Failure]:
     """
     found = []
     for entry in entries:
+        if entry.attrs:
+            found += _other_attrs(store, entry)
+            continue
         if entry.name not in store:
             found.append(Failure(entry.label, f"{entry.name!r} is not in the store"))
             continue
-        if not _same(store[entry.name], entry.values):
+        if WORD not in entry.meta and not _same(store[entry.name], entry.values):
             found.append(Failure(entry.label, f"{entry.name!r} is not the same in the store"))
         if entry.meta and store.meta[entry.name] != entry.meta:
             found.append(Failure(entry.label, f"{entry.name!r} has other metadata in the store"))
@@ -172,6 +216,15 @@ def differences(store: PointerArray, entries: Iterable[Named]) -> list[Failure]:
             what = f"{entry.name!r} has lost its index, or another part: helper array {missing}"
             found.append(Failure(entry.label, f"{what} is not in the store"))
     return found
+
+
+def _other_attrs(store: PointerArray, entry: Named) -> list[Failure]:
+    """Return which attrs of an entry a store has not."""
+    return [
+        Failure(entry.label, f"attr {key!r} of the store is not the same")
+        for key, value in entry.attrs.items()
+        if key not in store.attrs or store.attrs[key] != value
+    ]
 
 
 def _same(kept: Any, given: Any) -> bool:

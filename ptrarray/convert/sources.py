@@ -8,7 +8,7 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ptrarray.convert.escape import MARK, unescape
 from ptrarray.errors import BadInputError
@@ -111,10 +111,10 @@ def _expand(
         for folder, folders, files in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             left_out["links to folders"] += sum(Path(folder, name).is_symlink() for name in folders)
+            whole, below = str(Path(folder)), os.path.relpath(folder, path)
             for file in sorted(name for name in files if not name.startswith(".")):
                 if bare(file) != file and _fits(file, suffixes):
-                    whole = str(Path(folder, file))
-                    yield whole, os.path.relpath(whole, path)
+                    yield _join(whole, file), _join(below, file)
                 else:
                     suffix = file.removeprefix(bare(file)).lower()
                     left_out[f"*{suffix}" if suffix else "without suffix"] += 1
@@ -127,6 +127,10 @@ def _expand(
                 left_out["folders"] += 1
     else:
         yield path, path
+
+
+def _join(folder: str, file: str) -> str:
+    return file if folder == "." else os.path.join(folder, file)  # noqa: PTH118
 
 
 def _fits(file: str, suffixes: tuple[str, ...]) -> bool:
@@ -215,20 +219,36 @@ def _check_fields(template: str) -> None:
 
 
 def _format(template: str, path: str, below: str, index: int) -> str:
-    stem = bare(Path(path).name)
-    unquoted = unescape(stem)
     try:
-        return template.format(
-            stem=unquoted if unquoted != stem and Path(path).with_name(MARK).exists() else stem,
-            unquoted=unquoted,
-            name=Path(path).name,
-            parent=Path(path).absolute().parent.name,
-            path=Path(bare(below)).as_posix(),
-            index=index,
-            key=_KEY,
-        )
+        return template.format_map(_Fields(path, below, index))
     except (ValueError, KeyError, IndexError) as error:
         raise BadInputError(f"name template {template!r}: {error}", found=template) from error
+
+
+class _Fields(dict[str, Any]):
+    """The fields of a template for one file, each made if the template has it."""
+
+    def __init__(self, path: str, below: str, index: int) -> None:
+        super().__init__(index=index, key=_KEY)
+        self._path = path
+        self._below = below
+
+    def __missing__(self, field: str) -> str:
+        path = self._path
+        stem = bare(os.path.basename(path))  # noqa: PTH119 there are thousands
+        match field:
+            case "stem":
+                own = unescape(stem)
+                return own if own != stem and Path(path).with_name(MARK).exists() else stem
+            case "unquoted":
+                return unescape(stem)
+            case "name":
+                return Path(path).name
+            case "parent":
+                return Path(path).absolute().parent.name
+            case "path":
+                return Path(bare(self._below)).as_posix()
+        raise KeyError(field)
 
 
 def _check_distinct(sources: list[Source]) -> None:

@@ -360,27 +360,38 @@ def info_of(name: str, part: Fitted, layout: Layout) -> bytes:
     has_shape = layout.kind != ROWS and len(part.shape) != 1
     own_dtype = layout.kind == MIXED and part.elements.dtype != layout.dtype
     try:
-        names = names_in(part.elements.dtype) if own_dtype else None
+        dtype = part.elements.dtype if own_dtype else None
+        names = None if dtype is None else names_in(dtype)
+        shape = part.shape if has_shape else None
+        kind = dtype, names, layout, shape, part.is_fortran
+        if part.fill_value is None and not part.is_hard:
+            return _encoded(*kind)
         return infos.encode(
-            infos.Info(
-                _described(part.elements.dtype, names, layout) if own_dtype else None,
-                part.shape if has_shape else None,
-                part.is_fortran,
-                part.fill_value,
-                part.is_hard,
-            )
+            _info_of(*kind)._replace(fill_value=part.fill_value, is_hard=part.is_hard)
         )
     except BadInputError as error:
         raise BadInputError(f"array {name!r:.80}: {error}", name=name, **error.facts) from error
 
 
 @lru_cache(maxsize=256)
-def _described(dtype: np.dtype[Any], names: Names, layout: Layout) -> np.dtype[Any]:
-    """Return a dtype as it will be read back, or say why it cannot be kept.
+def _encoded(*kind: Any) -> bytes:
+    """Return an info that many arrays have."""
+    return infos.encode(_info_of(*kind))
+
+
+@lru_cache(maxsize=256)
+def _info_of(
+    dtype: np.dtype[Any] | None,
+    names: Names,
+    layout: Layout,
+    shape: tuple[int, ...] | None,
+    is_fortran: bool,
+) -> infos.Info:
+    """Return an info with the dtype as it will be read back, or say why it cannot be kept.
 
     To numpy dtypes that differ in names alone are one.
     """
-    return infos.kept(dtype, layout)[0]
+    return infos.Info(None if dtype is None else infos.kept(dtype, layout)[0], shape, is_fortran)
 
 
 def _all_fit(values: list[Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> bool:

@@ -201,6 +201,8 @@ def as_array(name: str, value: npt.ArrayLike, dtype: np.dtype[Any] | None = None
 
     With `dtype`, what is cast to it afterwards.
     """
+    if type(value) is np.ndarray and not value.dtype.hasobject:
+        return value
     try:
         check_labels(value)
         array = array_of(of_torch(value), dtype)

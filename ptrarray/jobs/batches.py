@@ -61,11 +61,13 @@ class Batches:
     without : callable, optional
         Given a group and names that are in the store already, returns what is left of it to be
         written, None if that is nothing, or the group itself if it is refused for them.
+    limit_nbytes : int, optional
+        Groups wait until they have so many bytes, or fewer if shards are small.
 
     Attributes
     ----------
     limit_nbytes : int
-        Groups wait until they have so many bytes; a larger one is committed at once.
+        That of this store; a larger group is committed at once.
     n_groups, n_arrays, nbytes : int
         Committed so far.
     """
@@ -77,6 +79,7 @@ class Batches:
         *,
         errors: tuple[type[Exception], ...] = (BadInputError, DuplicateNameError),
         without: Callable[[Group, Container[str]], Group | None] = lambda group, there: group,
+        limit_nbytes: int | None = None,
     ) -> None:
         self._writer = writer
         self._refused = refused
@@ -85,8 +88,9 @@ class Batches:
         self._waiting: list[Group] = []
         self._names: set[str] = set()
         self._waiting_nbytes = 0
-        shard_nbytes = store_of(writer).limit_nbytes or BATCH_NBYTES * _SHARD_PART
-        self.limit_nbytes = min(BATCH_NBYTES, shard_nbytes // _SHARD_PART)
+        limit_nbytes = BATCH_NBYTES if limit_nbytes is None else limit_nbytes
+        shard_nbytes = store_of(writer).limit_nbytes or limit_nbytes * _SHARD_PART
+        self.limit_nbytes = min(limit_nbytes, shard_nbytes // _SHARD_PART)
         self.n_groups = self.n_arrays = self.nbytes = 0
 
     def add(self, group: Group) -> None:

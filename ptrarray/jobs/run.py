@@ -77,7 +77,7 @@ def run_job(
     """
     under_way: _Futures = {}
     with _pool(n_workers, executor, under_way) as pool:
-        running = _Run(job, tasks, pool, under_way)
+        running = _Run(job, tasks, pool, under_way, total)
         # First the workers, then the bar: its thread should not be there in a fork.
         running.refill(_CHUNKS_PER_WORKER * n_workers)
         with bar(progress=progress, total=total, unit=f" {unit}") as shown:
@@ -191,12 +191,18 @@ class _Run:
     """Keeps chunks under way until all tasks are done or one has failed."""
 
     def __init__(
-        self, job: Job, tasks: Iterator[Task], executor: Executor, under_way: _Futures
+        self,
+        job: Job,
+        tasks: Iterator[Task],
+        executor: Executor,
+        under_way: _Futures,
+        n_left: int | None,
     ) -> None:
         self._job = job
         self._tasks = tasks
         self._executor = executor
         self._under_way = under_way
+        self._n_left = n_left
         self._next_n_tasks = 1
         self._n_arrays = 0
         self._nbytes = 0
@@ -211,9 +217,14 @@ class _Run:
     def refill(self, n_chunks: int) -> None:
         """Submit chunks until so many are under way."""
         while len(self._under_way) < n_chunks:
-            chunk = _take_chunk(self._tasks, self._next_n_tasks)
+            n_tasks = self._next_n_tasks
+            if self._n_left is not None:  # so that all workers end at about the same time
+                n_tasks = max(1, min(n_tasks, self._n_left // n_chunks))
+            chunk = _take_chunk(self._tasks, n_tasks)
             if not chunk:
                 return
+            if self._n_left is not None:
+                self._n_left -= len(chunk)
             try:
                 self._under_way[self._submit(chunk)] = chunk
             except BrokenExecutor as error:

@@ -28,7 +28,7 @@ from ptrarray.views.helpers import Flat, check_values, flattened
 from ptrarray.writer import append, close_leaving, store_of
 
 # A journal up to this is left to the end of the run: folding it takes longer than reading it.
-_JOURNAL_NBYTES = 1 << 18
+JOURNAL_NBYTES = 1 << 18
 
 
 class Task(NamedTuple):
@@ -75,7 +75,7 @@ class FillJob(NamedTuple):
         except _TaskFailed as failed:
             failure = _describe(failed)
         finally:
-            close_leaving(writer, _JOURNAL_NBYTES)
+            close_leaving(writer, JOURNAL_NBYTES)
         seconds = time.perf_counter() - began
         return Report(len(chunk), batches.n_arrays, batches.nbytes, seconds, failure)
 

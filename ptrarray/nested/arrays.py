@@ -50,7 +50,7 @@ def views(
             for at in range(first, last):
                 start, n_rows, info = starts[at], ends[at] - starts[at], packed[at]
                 if mask is not None:
-                    part = mask[start : start + infos.mask_nbytes(layout, n_rows, info)]
+                    part = infos.mask_of(layout, mask, start, start + n_rows, info)
                     arrays[names[at]] = infos.view(layout, data[start:][:n_rows], part, info)
                     continue
                 form = known.get((info, n_rows)) or known.setdefault(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ptrarray import native
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, RaggedColumn
-from ptrarray.format.infos import mask_nbytes
+from ptrarray.format.infos import mask_span
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, Layout
 from ptrarray.format.names import hash_all
 from ptrarray.intake.batch import info_of
@@ -200,7 +200,8 @@ class Contents:
         """Go on from the checksums of data to those of data and masks."""
         for at, (nbytes, info) in enumerate(zip(self._nbytes, self._infos, strict=True)):
             mask = self._mask(at)
-            pieces = [mask] if mask is not None else _zeros(mask_nbytes(self.layout, nbytes, info))
+            n_bytes = mask_span(self.layout, 0, nbytes, info)[1]
+            pieces = [mask] if mask is not None else _zeros(n_bytes)
             for piece in pieces:
                 crcs[at] = crc32(piece, int(crcs[at]))
 

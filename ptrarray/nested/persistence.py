@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from ptrarray.nested.arrays import views
 from ptrarray.nested.contents import Contents
 from ptrarray.nested.pages import Pages
 from ptrarray.nested.streaming import Stored, read_stream, write_stream
-from ptrarray.objects.decoder import decode
+from ptrarray.objects.decoder import decode, names_in
 from ptrarray.objects.encoder import encode
+from ptrarray.objects.registry import Classes
 from ptrarray.objects.tokens import malformed, read_tokens
 from ptrarray.reader import PointerArray, open_readable, opened_of
 from ptrarray.storage.lifecycle.create import make_files, place
@@ -54,7 +55,13 @@ _PATHS = (str, bytes, os.PathLike)
 
 
 def dump(
-    obj: Any, target: Any, *, mode: str = "x", compress: Any = None, sync: bool = True
+    obj: Any,
+    target: Any,
+    *,
+    mode: str = "x",
+    compress: Any = None,
+    sync: bool = True,
+    trusted: Iterable[type[Any]] = (),
 ) -> None:
     """Write a nested object to a store, a file or a handle, its arrays from where they are.
 
@@ -63,9 +70,10 @@ def dump(
     obj : object
         Any nesting of dict, list, tuple, set, frozenset, str, bytes, int,
         float, complex, bool, None, datetime, date, time, timedelta, numpy
-        scalars and arrays (of any dtype but object, masked too), pandas
-        Series, DataFrames and indexes. Not instances of classes derived from
-        those, nor of any others: nothing is pickled.
+        scalars and arrays (masked too, and of dtype object), pandas Series,
+        DataFrames and indexes, OrderedDict, defaultdict, Counter, deque, range,
+        slice, Decimal, Path, and objects of classes that are registered or
+        trusted. Of no others, nor of classes derived from those: nothing is pickled.
     target : path-like or binary handle
         Where. A path becomes a store, that is, a directory, which by
         convention ends in ``.ptr``. It becomes one file if it is compressed,
@@ -87,6 +95,9 @@ def dump(
         compress.
     sync : bool
         Whether to wait until what is written to a path is on the disk.
+    trusted : iterable of types
+        Classes whose objects are kept, too, as if they had been given to `register`
+        without functions.
 
     Raises
     ------
@@ -138,24 +149,30 @@ def dump(
         ...
     ptrarray.errors.BadInputError: obj['layers'][0] is a ...
     """
+    classes = Classes(trusted)
     if not isinstance(target, _PATHS):
         write = writer_to(target)
         codec = chosen(compress, None)
-        write_stream(_contents(obj, None), write, codec)
+        write_stream(_contents(obj, None, classes), write, codec)
         return
     path = absolute(os.fsdecode(target))
     check_choice("mode", mode, MODES, str(path))
     own = by_extension(path.suffix)
     codec = chosen(compress, own)
     if codec is None and own is None and path.suffix.lower() not in FILE_SUFFIXES:
-        _dump_store(obj, _target(path, mode), overwrite=mode == "w", sync=sync)
+        directory = _target(path, mode)
+        _dump_store(_contents(obj, directory, classes), directory, overwrite=mode == "w", sync=sync)
     else:
-        _dump_file(obj, path, codec, overwrite=mode == "w", sync=sync)
+        if files.is_file(path):
+            path = files.resolved(path)  # through a link, to build on the same file system
+        if files.is_directory(path) or (files.exists(path) and mode != "w"):
+            raise _not_a_file(path)
+        _dump_file(_contents(obj, path, classes), path, codec, overwrite=mode == "w", sync=sync)
 
 
-def _contents(obj: Any, path: Path | None) -> Contents:
+def _contents(obj: Any, path: Path | None, classes: Classes) -> Contents:
     """Return what a store of an object consists of."""
-    pages = Pages(lambda put: encode(obj, put, take_apart))
+    pages = Pages(lambda put: encode(obj, put, take_apart, classes))
     attrs = {ATTR: {"version": VERSION, "nbytes": pages.nbytes, "crc32": pages.crc}}
     try:
         return Contents(pages, SKELETON, attrs)
@@ -165,19 +182,14 @@ def _contents(obj: Any, path: Path | None) -> Contents:
         raise error.at(str(path)) from error
 
 
-def _dump_file(obj: Any, path: Path, codec: Codec | None, *, overwrite: bool, sync: bool) -> None:
-    if files.is_file(path):
-        path = files.resolved(path)  # through a link, to build on the same file system
-    if files.is_directory(path) or (files.exists(path) and not overwrite):
-        raise _not_a_file(path)
-    contents = _contents(obj, path)
+def _dump_file(
+    contents: Contents, path: Path, codec: Codec | None, *, overwrite: bool, sync: bool
+) -> None:
     with new_file(path, _not_a_file, overwrite=overwrite, sync=sync) as file:
         write_stream(contents, appending(file), codec)
 
 
-def _dump_store(obj: Any, directory: Path, *, overwrite: bool, sync: bool) -> None:
-    contents = _contents(obj, directory)
-
+def _dump_store(contents: Contents, directory: Path, *, overwrite: bool, sync: bool) -> None:
     def fill(content: Content) -> Entries:
         crcs = contents.put_data(appending(content.data))
         if content.mask is not None:
@@ -212,7 +224,13 @@ def _target(directory: Path, mode: str) -> Path:
     return files.resolved(directory)  # through a link, to build on the same file system
 
 
-def load(source: Any, mode: Mode = "r", *, native: bool = False) -> Any:
+def load(
+    source: Any,
+    mode: Mode = "r",
+    *,
+    native: bool = False,
+    trusted: Iterable[type[Any]] = (),
+) -> Any:
     """Return the object that `dump` wrote; its arrays are views on a store, or in memory.
 
     Parameters
@@ -229,12 +247,16 @@ def load(source: Any, mode: Mode = "r", *, native: bool = False) -> Any:
         Whether arrays of the other byte order, written on another kind of
         machine or so by choice, become copies in that of this one. Not with
         ``"r+"``, as changes of copies would not be in the store.
+    trusted : iterable of types
+        Classes whose objects are made, as if they had been given to `register`
+        without functions. Their code runs, on whatever is in the store.
 
     Returns
     -------
     object
         Of a store, or a file that is not compressed, everything in memory but
-        the arrays, which are read when they are used.
+        the arrays, which are read when they are used. A `Record` for each object
+        of a class that is neither registered nor trusted.
 
     Raises
     ------
@@ -245,7 +267,8 @@ def load(source: Any, mode: Mode = "r", *, native: bool = False) -> Any:
     BadInputError
         If `dump` did not write it, or for ``"r+"`` of what cannot be changed.
     CorruptStoreError
-        If it is damaged, cut short, or of a newer version. Loading never runs code from it.
+        If it is damaged, cut short, or of a newer version. Loading never runs code from
+        it, and imports nothing that it names.
     ImportError
         If pandas objects are in it and pandas is missing.
 
@@ -275,10 +298,43 @@ def load(source: Any, mode: Mode = "r", *, native: bool = False) -> Any:
     where, arrays = stored.where, stored.arrays
     tokens = read_tokens(_skeleton(stored), where)
 
-    look_up: Callable[[str], npt.NDArray[Any]] = arrays.__getitem__
-    if native:
-        return decode(tokens, lambda name: _native(look_up(name)), put_together, where)
-    return decode(tokens, look_up, put_together, where)
+    def array(name: str) -> npt.NDArray[Any]:
+        try:
+            return _native(arrays[name], mode) if native else arrays[name]
+        except KeyError as error:
+            raise malformed(where, f"asks for {name!r:.80}, which is not there") from error
+
+    return decode(tokens, array, put_together, where, Classes(trusted))
+
+
+def classes_in(source: Any) -> list[str]:
+    """Return the names of the classes whose objects are in what `dump` wrote; nothing is made.
+
+    Of those that `dump` keeps by itself none is named.
+
+    Parameters
+    ----------
+    source : path-like or binary handle
+        As for `load`.
+
+    Returns
+    -------
+    list of str
+        Sorted: what they are called in the file, as in `Record`.
+
+    Raises
+    ------
+    StoreNotFoundError, BadInputError, CorruptStoreError
+        As `load` does.
+
+    Examples
+    --------
+    >>> ptrarray.dump([ptrarray.Record("shapes.Circle", {"radius": 1.5}), 2], "shapes.ptr")
+    >>> ptrarray.classes_in("shapes.ptr")
+    ['shapes.Circle']
+    """
+    stored = _opened(source, "r")
+    return names_in(read_tokens(_skeleton(stored), stored.where), stored.where)
 
 
 def _opened(source: Any, mode: Mode) -> Stored:

@@ -13,7 +13,7 @@ from ptrarray.format import tar
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, RaggedColumn
 from ptrarray.format.index import Column, IndexHeader, corrupt
-from ptrarray.format.infos import mask_nbytes
+from ptrarray.format.infos import mask_of
 from ptrarray.format.layouts import MIXED
 from ptrarray.nested.arrays import views
 from ptrarray.nested.contents import Contents
@@ -132,7 +132,9 @@ def _stored(files: dict[str, UInt8s], where: str) -> Stored:
     data = _rows(files, tar.DATA, header.n_rows, where)
     mask = None
     if header.mask_file is not None:
-        mask = _rows(files, tar.MASK, header.n_rows * header.layout.mask_width, where)
+        n_bytes = len(files.get(tar.MASK, ()))
+        n_bytes = header.layout.n_mask_rows(header.n_rows, n_bytes)  # of one byte, as it is mixed
+        mask = _rows(files, tar.MASK, n_bytes, where)
     arrays = views(entries, header.layout, data, mask, where)
     if len(arrays) < entries.n_names:
         raise corrupt(where, "has a name twice")
@@ -195,9 +197,7 @@ def _check_sums(
         found = crc32(raw[start:end])
         if mask is not None:
             info = b"" if entries.infos is None else entries.infos.item(at)
-            found = crc32(
-                mask[start : start + mask_nbytes(header.layout, end - start, info)], found
-            )
+            found = crc32(mask_of(header.layout, mask, start, end, info), found)
         if found != crc:
             name = entries.names.item(at).decode(errors="backslashreplace")
             what = f"has array {name!r:.80} with CRC-32 {found:08x}, its pointer says {crc:08x}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from itertools import islice
 from typing import Any
 
 _KEY_LIMIT = 60  # characters shown of a key
 _SHOWN = 12  # steps shown at each end of a long path
-_INDEX_LIMIT = 1 << 30  # whose digits are few
+_PLAIN_INT = 10**18
 _NAME_LIMIT = 200  # characters in the name of an array, or a few more
 
 
@@ -22,11 +23,10 @@ class Step:
         Whether `at` is an attribute's name; one without a name is passed over.
     """
 
-    __slots__ = ("at", "is_attribute", "prefix")
+    __slots__ = ("at", "is_attribute")
 
     def __init__(self, *, is_attribute: bool = False) -> None:
         self.at: Any = None
-        self.prefix: str | None = None  # the name of all steps before, where it was asked for
         self.is_attribute = is_attribute
 
 
@@ -62,61 +62,41 @@ def shown(key: Any) -> str:
     return text if len(text) <= _KEY_LIMIT else f"{text[:_KEY_LIMIT]}…"
 
 
-def array_name(steps: Sequence[Step]) -> str:
-    """Return the name of the array where we are: as a JSON pointer, ``/a/3/weights``.
+def prefix(steps: Sequence[Step]) -> str:
+    """Return the name of what the last step goes down into, as a JSON pointer: ``/a/3``.
 
     Of a very long path only the end is shown.
 
     Examples
     --------
-    >>> first, second = Step(), Step()
+    >>> first, second, third = Step(), Step(), Step()
     >>> first.at, second.at = "a/b", 3
-    >>> array_name([first, second])
-    '/a~1b/3'
+    >>> prefix([first, second, third]), prefix([first])
+    ('/a~1b/3', '')
     """
-    if 0 < len(steps) <= _SHOWN and not steps[-1].is_attribute:
-        last = steps[-1]
-        if last.prefix is None:
-            named = (step for step in steps[:-1] if step.at or not step.is_attribute)
-            last.prefix = "".join([f"/{_escaped(step.at)}" for step in named])
-        name = f"{last.prefix}/{_escaped(last.at)}"
-        if len(name) <= _NAME_LIMIT:
-            return name
-    return _ended(steps)
-
-
-def _ended(steps: Sequence[Step]) -> str:
-    """Return the name where we are, of a very long path only the end."""
     parts: list[str] = []
     length = 0
-    for step in reversed(steps):
+    for step in islice(reversed(steps), 1, None):
         if step.is_attribute and not step.at:
             continue
-        parts.append(_escaped(step.at))
-        length += 1 + len(parts[-1])
+        parts.append(f"/{escaped(step.at)}")
+        length += len(parts[-1])
         if length > _NAME_LIMIT:
-            parts.append("…")
+            parts.append("/…")
             break
-    return "/" + "/".join(reversed(parts))
+    return "".join(reversed(parts))
 
 
-def _escaped(key: Any) -> str:
-    kind = type(key)
-    if kind is int and 0 <= key < _INDEX_LIMIT:
-        return repr(key)
-    if (
-        kind is str
-        and len(key) <= _KEY_LIMIT
-        and key.isascii()
-        and "/" not in key
-        and "~" not in key
-    ):
-        return key
+def escaped(key: Any) -> str:
+    """Return a key or index as a part of a name."""
+    if type(key) is int and -_PLAIN_INT < key < _PLAIN_INT:
+        return str(key)
     text = key if type(key) is str else shown(key)
     if len(text) > _KEY_LIMIT:
         text = f"{text[:_KEY_LIMIT]}…"
     # A lone surrogate can be in a key, but not in a name.
-    text = text.encode(errors="replace").decode()
+    if not text.isascii():
+        text = text.encode(errors="replace").decode()
     return text.replace("~", "~0").replace("/", "~1")
 
 

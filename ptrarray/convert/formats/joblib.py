@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from ptrarray.convert.files import Readable, open_plain
-from ptrarray.convert.formats.pickles import DAMAGED, first_or_all, with_classes
+from ptrarray.convert.formats.pickles import DAMAGED, check_trust, first_or_all, with_classes
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
@@ -32,7 +32,12 @@ _BLOCK_NBYTES = 1 << 24
 
 
 def from_joblib(
-    paths: Paths, store: str | os.PathLike[str], *, trust: bool = False, **options: Unpack[Options]
+    paths: Paths,
+    store: str | os.PathLike[str],
+    *,
+    trust: bool = False,
+    attributes: bool = False,
+    **options: Unpack[Options],
 ) -> Report:
     """Import files of `joblib.dump`, compressed or not; of joblib before 0.10 only with trust.
 
@@ -43,6 +48,8 @@ def from_joblib(
     trust : bool
         Whether whoever wrote the files is trusted: then `joblib.load` reads
         them, which can run any code. Without, joblib need not be installed.
+    attributes : bool
+        As for `from_pickles`.
 
     Returns
     -------
@@ -57,11 +64,13 @@ def from_joblib(
     >>> ptrarray.open("any.ptr")["model/x"]
     array([0, 1, 2])
     """
-    return run(Kind(partial(_members, trust), SUFFIXES), paths, store, options)
+    check_trust(trust=trust, attributes=attributes)
+    members = partial(_members, trust, attributes)
+    return run(Kind(members, SUFFIXES), paths, store, options)
 
 
-def _members(trust: bool, path: str) -> Iterator[Member]:
-    yield Member("", lambda: _load_trusted(path) if trust else read(path))
+def _members(trust: bool, attributes: bool, path: str) -> Iterator[Member]:
+    yield Member("", lambda: _load_trusted(path) if trust else read(path, attributes=attributes))
 
 
 def _load_trusted(path: str) -> Any:
@@ -84,13 +93,13 @@ def _loaded(load: Callable[[Any], Any], path: str) -> Iterator[Any]:
             yield with_classes(partial(load, file))
 
 
-def read(path: str) -> Any:
+def read(path: str, *, attributes: bool = False) -> Any:
     """Return what is in a file, calling nothing that it names."""
     with open_plain(path) as file:
         if file.peek(2).startswith(_OLD_COMPRESSED):
             raise BadInputError(_OLD)
         try:
-            return first_or_all(_values(file))
+            return first_or_all(_values(file, attributes))
         except BadInputError:
             raise
         except DAMAGED as error:
@@ -99,9 +108,9 @@ def read(path: str) -> Any:
             raise BadInputError(f"it is no file of joblib, or a damaged one: {what}") from error
 
 
-def _values(file: Readable) -> Iterator[Any]:
+def _values(file: Readable, attributes: bool) -> Iterator[Any]:
     while file.peek(1):
-        yield rebuild(_InertUnpickler(file).load())
+        yield rebuild(_InertUnpickler(file).load(), attributes=attributes)
 
 
 # The one in Python, as joblib's own: that in C reads ahead, over the bytes of the arrays.

@@ -17,6 +17,7 @@ from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.run import Kind, Member, Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.convert.unpickle.inert import InertUnpickler
+from ptrarray.convert.unpickle.large import set_apart
 from ptrarray.convert.unpickle.rebuild import Unreadable, rebuild
 from ptrarray.errors import BadInputError
 from ptrarray.frames.reading import to_pandas
@@ -35,6 +36,7 @@ def from_pickles(
     store: str | os.PathLike[str],
     *,
     trust: bool = False,
+    attributes: bool = False,
     load: Callable[[str], Any] | None = None,
     verify: bool = False,
     remove_source: bool = False,
@@ -58,6 +60,12 @@ def from_pickles(
         Whether you trust whoever wrote the files: a pickle can run any code. If
         not, only names on a list are accepted, of numpy, pandas and builtin
         containers, and nothing in a file is called.
+    attributes : bool
+        Whether an instance of any other class is imported by what it holds: an
+        attribute that is an array, number, Series or container of those lies
+        under ``NAME/x``, and an empty array under its own name, with metadata:
+        the class, text and all else. Nothing in a file is called for that.
+        `to_instance` makes an instance of a class that you give of it.
     load : callable, optional
         Called with a path in place of unpickling, say `pandas.read_pickle`.
     verify : bool
@@ -70,7 +78,8 @@ def from_pickles(
         named ``stem/key``; several pickles in a file ``stem/0``, ``stem/1``, ….
     convert : callable, optional
         Called with what a file holds; returns what to write. Must be
-        importable in a worker.
+        importable in a worker. With `trust`, ``convert=vars`` takes the
+        attributes of an instance of your own class.
     keep_index : bool
         Whether the index of Series and DataFrames is kept.
     dtype, row_shape, masked, attrs, shard_size
@@ -112,18 +121,29 @@ def from_pickles(
     >>> dict(ptrarray.open("pickles.ptr"))
     {'speed/mean': array(1.5), 'speed/all': array([1, 2], dtype=int16)}
     """
-    members = partial(_loaded, load) if load is not None else partial(_members, trust)
+    check_trust(trust=trust, attributes=attributes)
+    read_all = partial(_members, trust, attributes)
+    members = partial(_loaded, load) if load is not None else read_all
     check = "remove" if remove_source else "compare" if verify else ""
     return run(Kind(members, SUFFIXES), paths, store, options, check)
+
+
+def check_trust(*, trust: bool, attributes: bool) -> None:
+    """Raise an error where both are given: with trust the classes make what they like."""
+    if trust and attributes:
+        raise BadInputError(
+            "attributes=True (--attributes) reads files without trust: leave out trust=True "
+            "(--trust-pickle), or from Python, pass convert=vars in place of attributes=True"
+        )
 
 
 def _loaded(load: Callable[[str], Any], path: str) -> Iterator[Member]:
     yield Member("", lambda: load(path))
 
 
-def _members(trust: bool, path: str) -> Iterator[Member]:
+def _members(trust: bool, attributes: bool, path: str) -> Iterator[Member]:
     with open_plain(path) as file:
-        values, problem = sound(unpickled(file, trust=trust))
+        values, problem = sound(unpickled(file, trust=trust, attributes=attributes))
     if not values:
         raise problem or BadInputError("it is empty")
     is_one = len(values) == 1 and (problem is None or isinstance(problem, _BehindError))
@@ -179,7 +199,7 @@ class _BehindError(BadInputError):
 _OPCODES = frozenset(opcode.code.encode("latin1") for opcode in pickletools.opcodes)
 
 
-def unpickled(file: Readable, *, trust: bool) -> Iterator[Any]:
+def unpickled(file: Readable, *, trust: bool, attributes: bool = False) -> Iterator[Any]:
     """Yield the values of the pickles in a file.
 
     Each is read by an unpickler of its own. One for all would be wrong: it
@@ -187,6 +207,9 @@ def unpickled(file: Readable, *, trust: bool) -> Iterator[Any]:
     means by a number is something of the first.
     """
     n_values = 0
+    strings: Iterator[Any] = iter(())
+    if not trust:
+        file, strings = set_apart(file)
     while ahead := file.peek(1)[:1]:
         if n_values and ahead not in _OPCODES:
             raise _BehindError(
@@ -194,7 +217,7 @@ def unpickled(file: Readable, *, trust: bool) -> Iterator[Any]:
             )
         n_values += 1
         try:
-            yield _trusted(file) if trust else _inert(file)
+            yield _trusted(file) if trust else _inert(file, strings, attributes)
         except _DamagedError as error:
             what = f"pickle {n_values} in it" if n_values > 1 else "it"
             raise BadInputError(f"{what} is no pickle, or a damaged one: {error}") from error
@@ -204,15 +227,15 @@ class _DamagedError(Exception):
     """What is there is no pickle."""
 
 
-def _inert(file: Readable) -> Any:
+def _inert(file: Readable, strings: Iterator[Any], attributes: bool) -> Any:
     try:
-        value = InertUnpickler(file).load()
+        value = InertUnpickler(file, strings).load()
     except BadInputError:
         raise
     except DAMAGED as error:
         raise _DamagedError(str(error)) from error
     try:
-        return rebuild(value)
+        return rebuild(value, attributes=attributes)
     except BadInputError as error:  # there may be others behind it
         return Unreadable(str(error))
 

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 from ptrarray.convert.entries import Noted, Refused
 from ptrarray.convert.files import plain, unpacked
 from ptrarray.convert.formats.npy import NPY_MAGIC, read_all
-from ptrarray.convert.formats.pickles import first_or_all, unpickled
+from ptrarray.convert.formats.pickles import check_trust, first_or_all, unpickled
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Found, Kind, Member, Options, run
 from ptrarray.convert.sources import Paths, bare
@@ -27,7 +27,12 @@ _PASSED_OVER = {
 
 
 def from_tar(
-    paths: Paths, store: str | os.PathLike[str], *, trust: bool = False, **options: Unpack[Options]
+    paths: Paths,
+    store: str | os.PathLike[str],
+    *,
+    trust: bool = False,
+    attributes: bool = False,
+    **options: Unpack[Options],
 ) -> Report:
     """Import the pickles and ``.npy`` files in tar archives, without unpacking those.
 
@@ -36,7 +41,7 @@ def from_tar(
     paths, store, **options
         As for `from_pickles`. Names are by default the paths in the archive
         without suffix, or with several archives ``"{stem}/{key}"``.
-    trust : bool
+    trust, attributes : bool
         As for `from_pickles`.
 
     Returns
@@ -61,7 +66,8 @@ def from_tar(
     >>> list(ptrarray.open("any.ptr"))
     ['speed']
     """
-    kind = Kind(partial(_members, trust), SUFFIXES, many=True)
+    check_trust(trust=trust, attributes=attributes)
+    kind = Kind(partial(_members, trust, attributes), SUFFIXES, many=True)
     return run(kind, paths, store, options)
 
 
@@ -144,14 +150,15 @@ def _opened(path: str) -> Iterator[_Archive]:
         yield stack.enter_context(_Archive.open(fileobj=file, mode=mode, ignore_zeros=True))
 
 
-def _members(trust: bool, path: str) -> Iterator[Found]:
+def _members(trust: bool, attributes: bool, path: str) -> Iterator[Found]:
+    how = {"trust": trust, "attributes": attributes}
     n_members, linked = 0, set()
     try:
         with _opened(path) as archive:
             for info in archive.infos():
                 n_members += 1
                 if info.isfile():
-                    yield Member(bare(info.name), partial(_read, archive, info, trust))
+                    yield Member(bare(info.name), partial(_read, archive, info, how))
                 elif info.islnk():
                     linked.add(info.linkname)
                 elif not info.isdir():
@@ -159,17 +166,19 @@ def _members(trust: bool, path: str) -> Iterator[Found]:
         if problem := archive.problem(n_members):
             yield Refused("", problem)
         if linked:
-            yield from _linked(path, trust, linked)
+            yield from _linked(path, how, linked)
     except (tarfile.TarError, EOFError) as error:
         reason = str(error).split(":", 1)[0]  # and what each compressor says, in lines
         raise BadInputError(f"it is no tar archive, or a damaged one: {reason}") from error
 
 
-def _linked(path: str, trust: bool, wanted: set[str]) -> Iterator[Found]:
+def _linked(path: str, how: dict[str, bool], wanted: set[str]) -> Iterator[Found]:
     """Yield the hard links, read once more from front to back: a link names what came before it.
 
     Parameters
     ----------
+    how : dict
+        How pickles are read, see `unpickled`.
     wanted : set of str
         What links name.
     """
@@ -187,14 +196,14 @@ def _linked(path: str, trust: bool, wanted: set[str]) -> Iterator[Found]:
                 yield Refused(bare(info.name), problem)
     with _opened(path) as archive:
         for info in archive.infos():
-            read = lru_cache(1)(partial(_read, archive, info, trust))  # a stream, only once
+            read = lru_cache(1)(partial(_read, archive, info, how))  # a stream, only once
             for name in links.get(info.offset, ()):
                 yield Member(bare(name), read)
 
 
-def _read(archive: tarfile.TarFile, info: tarfile.TarInfo, trust: bool) -> Any:
+def _read(archive: tarfile.TarFile, info: tarfile.TarInfo, how: dict[str, bool]) -> Any:
     member: Any = archive.extractfile(info)  # which can look ahead
     with member, unpacked(member) as file:
         if file.peek(len(NPY_MAGIC)).startswith(NPY_MAGIC):
             return read_all(file)
-        return first_or_all(unpickled(file, trust=trust))
+        return first_or_all(unpickled(file, **how))

@@ -8,6 +8,8 @@ keeps what it is called with and does nothing else. What came of it is then read
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Protocol, Self
 
 from ptrarray.errors import BadInputError
@@ -147,6 +149,13 @@ class _Attribute(Record):
 
     __slots__ = ()
 
+    def __new__(cls, *args: Any, **named: Any) -> Any:
+        """Return a record, or what stands for a class inside a class, up to protocol 3."""
+        target, *rest = args or (None,)
+        if isinstance(target, type) and issubclass(target, Stranger) and rest:
+            return _stranger(f"{target.name}.{rest[0]}")
+        return super().__new__(cls, *args, **named)
+
     def __call__(self, *args: Any) -> Record:
         return _Call(self, *args)
 
@@ -183,10 +192,32 @@ class Items(list[Any]):
 class Stranger(Record):
     """What stands for a name that is not on the list: it takes anything, and is refused later.
 
-    So the rest of what is in the file can still be read.
+    So the rest of what is in the file can still be read; and so can what it was given, by those
+    who ask for it.
+
+    Attributes
+    ----------
+    made_by : str
+        What it was asked for by: "call" of the name, as of a function; a builtin class that it
+        is built on; or nothing, for an instance made by ``__new__`` of its class.
+    items, pairs : list
+        What it was given as if it were a list, and as if it were a dict.
     """
 
-    __slots__ = ()
+    __slots__ = ("items", "made_by", "pairs")
+
+    made_by: str
+    items: list[Any]
+    pairs: list[tuple[Any, Any]]
+
+    def __new__(cls, *args: Any, **named: Any) -> Self:
+        """Keep the arguments, as those that an instance is made with."""
+        stranger = super().__new__(cls, *args, **named)
+        stranger.made_by, stranger.items, stranger.pairs = "", [], []
+        return stranger
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        self.made_by = "call"
 
     def __call__(self, *args: Any, **named: Any) -> Stranger:
         """Take arguments, as if it were a function."""
@@ -194,17 +225,46 @@ class Stranger(Record):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Take an item, as if it were a dict."""
+        self.pairs.append((key, value))
 
     def append(self, item: Any) -> None:
         """Take an item, as if it were a list."""
+        self.items.append(item)
 
-    extend = add = append
+    def extend(self, items: Any) -> None:
+        """Take items, as if it were a list."""
+        self.items.extend(items)
+
+    add = append
+
+
+class _Reconstructor(Record):
+    """What makes instances in protocols 0 and 1: of a class, and a builtin one with its value."""
+
+    __slots__ = ()
+
+    def __new__(cls, kind: Any = None, base: Any = None, value: Any = None, *rest: Any) -> Any:
+        """Return an instance of a stranger as later protocols make it, of others a record."""
+        if not (isinstance(kind, type) and issubclass(kind, Stranger)):
+            return super().__new__(cls, kind, base, value, *rest)
+        name = getattr(base, "name", "")
+        made: Stranger = kind.__new__(kind)
+        if name == "list":
+            made.extend(value)
+        elif name == "dict":
+            made.pairs.extend(value.items())
+        elif name != "object":
+            made.args, made.made_by = (value,), str(name)
+        return made
+
+
+_BASES = {"getattr": _Attribute, "reconstructor": _Reconstructor}
 
 
 def _stand_in(kind: str, name: str) -> type:
     if kind in ("pairs", "items"):
         return Pairs if kind == "pairs" else Items
-    base = _Attribute if kind == "getattr" else Record
+    base = _BASES.get(kind, Record)
     return type(name, (base,), {"__slots__": (), "kind": kind, "name": name})
 
 
@@ -224,7 +284,12 @@ def stand_in(module: str, name: str) -> type:
     known = _STAND_INS.get((module.partition(".")[0], name))
     if known is not None:
         return known
-    return type("Stranger", (Stranger,), {"__slots__": (), "name": f"{module}.{name}"})
+    return _stranger(f"{module}.{name}")
+
+
+@lru_cache(1 << 10)
+def _stranger(name: str) -> type:
+    return type("Stranger", (Stranger,), {"__slots__": (), "name": name})
 
 
 _WRAPPERS = ("NumpyArrayWrapper", "NDArrayWrapper", "ZNDArrayWrapper")
@@ -247,9 +312,9 @@ class InertUnpickler(pickle.Unpickler):
     ('array', ((0,),), (3,))
     """
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, buffers: Iterator[Any] | None = None) -> None:
         # ASCII text of Python 2 has bytes of arrays in it.
-        super().__init__(file, encoding="latin1")
+        super().__init__(file, encoding="latin1", buffers=buffers)
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a name.

@@ -10,6 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import time, timedelta, timezone
 from typing import Any
 
@@ -23,7 +24,9 @@ from ptrarray.rows.types import Array
 
 _SPEC = re.compile(r"[biufcmMSUVO][0-9]{0,9}")
 _UNIT = re.compile(r"[a-zA-Z]{1,2}")
-_WALKED = (Record, dict, list, tuple, set, frozenset)
+_WALKED = (Record, dict, list, tuple, set, frozenset, memoryview)
+_LEAVES = (str, int, float, bool, type(None))
+_ONLY_NAMED = "it is a class or a function, of which a pickle has the name only"
 _MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError)
 
 
@@ -34,18 +37,49 @@ class Unreadable:
         self.problem = problem
 
 
-def rebuild(value: Any) -> Any:
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What a pickle has of an instance of a class that is not on the list.
+
+    Attributes
+    ----------
+    name : str
+        The class, with its module.
+    made_by : str
+        What takes the arguments: "call" of the class, a builtin class that it is built on,
+        or nothing for its ``__new__``.
+    args, named : tuple and dict
+        The arguments.
+    items, pairs : list and dict
+        What it holds if it is a list or dict.
+    state : object
+        Its attributes: a dict, or a pair of that and a dict of its slots; or what a
+        ``__getstate__`` of its own returned; or None.
+    """
+
+    name: str
+    made_by: str
+    args: Any
+    named: Any
+    items: Any
+    pairs: dict[Any, Any]
+    state: Any
+
+
+def rebuild(value: Any, *, attributes: bool = False) -> Any:
     """Return what an inert pickle stands for.
 
     Parameters
     ----------
     value
         As `InertUnpickler` returns it.
+    attributes : bool
+        Whether what is not on the list becomes an `Instance`, and is not refused.
 
     Returns
     -------
     object
-        In dicts, lists and tuples `Unreadable` for what is refused of them.
+        In dicts, lists, tuples and instances `Unreadable` for what is refused of them.
 
     Raises
     ------
@@ -62,8 +96,10 @@ def rebuild(value: Any) -> Any:
     >>> rebuild(InertUnpickler(io.BytesIO(raw)).load())
     {'a': array([0., 1., 2.]), 'b': [1, 2.5]}
     """
+    if isinstance(value, type):
+        raise BadInputError(_ONLY_NAMED)
     try:
-        return Rebuilder().build(value, each=True)
+        return Rebuilder(attributes=attributes).build(value, each=True)
     except RecursionError:
         raise BadInputError("it is nested too deeply") from None
 
@@ -71,7 +107,8 @@ def rebuild(value: Any) -> Any:
 class Rebuilder:
     """One walk over a value, with what was built on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, attributes: bool = False) -> None:
+        self._attributes = attributes
         # With what was built from it, for an id is only good as long as its object lives.
         self._done: dict[tuple[int, bool], tuple[Any, Any]] = {}
         self._under_way: set[int] = set()
@@ -79,12 +116,12 @@ class Rebuilder:
     def build(self, value: Any, *, each: bool = False) -> Any:
         """Return a value without records; the same object for the same record.
 
-        With `each`, what is refused of a dict, list or tuple becomes `Unreadable`.
+        With `each`, what is refused of a dict, list, tuple or instance becomes `Unreadable`.
         """
         if not isinstance(value, _WALKED):
             # A type is a stand-in that nothing called, and nobody needs.
             return None if isinstance(value, type) else value
-        each = each and isinstance(value, (dict, list, tuple))
+        each = each and isinstance(value, (dict, list, tuple, Stranger))
         number = id(value)
         if (number, each) in self._done:
             return self._done[number, each][1]
@@ -99,6 +136,10 @@ class Rebuilder:
         return built
 
     def _or_unreadable(self, value: Any) -> Any:
+        if type(value) in _LEAVES:
+            return value
+        if isinstance(value, type):
+            return Unreadable(_ONLY_NAMED)
         try:
             return self.build(value, each=True)
         except BadInputError as error:
@@ -107,19 +148,17 @@ class Rebuilder:
     def _build(self, value: Any, inner: Callable[[Any], Any]) -> Any:
         match value:
             case dict():
-                return {self.build(key): inner(item) for key, item in value.items()}
-            case list() | set() | frozenset():
-                return [inner(item) for item in value]
-            case tuple():
-                return tuple(inner(item) for item in value)
+                return {
+                    key if type(key) is str else self.build(key): inner(item)
+                    for key, item in value.items()
+                }
+            case list() | tuple() | set() | frozenset():
+                items = [inner(item) for item in value]
+                return tuple(items) if isinstance(value, tuple) else items
+            case memoryview():  # a large string that is not for an array
+                return bytes(value)
         if isinstance(value, Stranger):
-            raise BadInputError(
-                f"it uses {value.name}, which is not on the list of what is read without trust; "
-                "if you trust whoever wrote it, pass trust=True (--trust-pickle), and from Python "
-                "convert=, a function that returns its arrays, if it is none itself",
-                found=value.name,
-                expected="numpy, pandas or a builtin container",
-            )
+            return self._instance(value, inner)
         maker = MAKERS.get(value.kind)
         if maker is None:
             raise BadInputError(f"it has a {value.name} where none can be")
@@ -129,6 +168,27 @@ class Rebuilder:
             if isinstance(error, BadInputError):
                 raise
             raise BadInputError(f"its {value.name} is malformed: {error}") from error
+
+    def _instance(self, value: Stranger, inner: Callable[[Any], Any]) -> Instance:
+        if not self._attributes:
+            raise BadInputError(
+                f"it uses {value.name}, which is not on the list of what is read without trust; "
+                "pass attributes=True (--attributes) to read what an instance of it holds, "
+                "which runs no code; or if you trust whoever wrote it, pass trust=True "
+                "(--trust-pickle), and from Python convert=vars or a function that returns its "
+                "arrays, if it is none itself",
+                found=value.name,
+                expected="numpy, pandas or a builtin container",
+            )
+        return Instance(
+            value.name,
+            value.made_by,
+            value.args and inner(value.args),
+            value.named and inner(value.named),
+            value.items and inner(value.items),
+            {self.build(key): inner(item) for key, item in value.pairs},
+            inner(value.state),
+        )
 
 
 # numpy --------------------------------------------------------------------------------------------
@@ -214,7 +274,8 @@ def _from_raw(to: Builder, shape: Any, dtype: Any, order: Any, raw: Any) -> Arra
             "wrote it",
             found=str(dtype),
         )
-    data = raw if dtype == np.dtype(object) else _bytes_of(to, raw)
+    is_own = isinstance(raw, memoryview)  # nobody else's, see `large`
+    data = raw if is_own or dtype == np.dtype(object) else _bytes_of(to, raw)
     item_nbytes = 1 if dtype == np.dtype(object) else dtype.itemsize
     if len(data) != n_items * item_nbytes or min(lengths, default=0) < 0:
         raise ValueError(f"{len(data)} bytes for shape {lengths} of {dtype}")
@@ -222,7 +283,8 @@ def _from_raw(to: Builder, shape: Any, dtype: Any, order: Any, raw: Any) -> Arra
         flat = np.fromiter(map(to.build, data), object, n_items)
     else:
         # A copy, as it would be writable from pickle, too; frombuffer refuses Python objects.
-        flat = np.frombuffer(data, dtype).copy() if data else np.empty(n_items, dtype)
+        flat = np.frombuffer(data, dtype) if data else np.empty(n_items, dtype)
+        flat = flat if is_own else flat.copy()
     return flat.reshape(lengths, order=order)
 
 

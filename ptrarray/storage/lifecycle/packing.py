@@ -16,10 +16,12 @@ from ptrarray.format import tar
 from ptrarray.format.entries import Entries
 from ptrarray.format.helpers import FOLDER
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
+from ptrarray.format.layouts import MIXED
 from ptrarray.progress import bar
 from ptrarray.rows.copying import cut
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns
+from ptrarray.storage.lifecycle.masks import packed_masks
 from ptrarray.storage.lifecycle.verify import array_damage
 from ptrarray.storage.store.index import column_bytes
 from ptrarray.storage.store.opened import OpenedStore
@@ -121,20 +123,27 @@ def _members(opened: OpenedStore) -> list[Member]:
     snapshot.check_pointers()
     runs = living_runs(opened.layout, snapshot.starts, snapshot.ends)
     n_rows = int(np.sum(runs[1] - runs[0]))
+    columns, masks = snapshot.overlay.folded(), None
+    if opened.mask is not None and opened.layout.kind == MIXED:
+        masks = packed_masks(opened.layout, columns, opened.mask, snapshot.index.path)
+        columns = masks.columns
     first = first_members(
         replace(
             snapshot.header,
             generation=1,
             data_file=tar.DATA,
             mask_file=tar.MASK if opened.layout.masked else None,
+            packed_masks=masks.nbytes if masks else None,
             n_rows=n_rows,
             n_reserved=n_rows,
             attrs=snapshot.attrs,
         ),
-        moved_columns(snapshot.overlay.folded(), runs),
+        moved_columns(columns, runs),
     )
     members = [*first, Member.of(tar.DATA, n_rows * opened.layout.width, _living(opened))]
-    if opened.mask is not None:
+    if masks is not None:
+        members.append(Member.of(tar.MASK, masks.nbytes, masks.pieces()))
+    elif opened.mask is not None:
         width = opened.layout.mask_width
         members.append(Member.of(tar.MASK, n_rows * width, _pieces(opened.mask, width, runs)))
     return members
