@@ -74,7 +74,7 @@ def measured(user: str, options: argparse.Namespace) -> page.Facts:
     versions = {name: metadata.version(name) for name in PACKAGES[user]}
     return {
         "user": user,
-        "words": page.words_of(Path(module.__file__)),
+        "words": page.words_of(Path(str(module.__file__))),
         "commit": commit(),
         "machine": machine(),
         "versions": {"ptrarray": ptrarray.__version__} | versions,

@@ -23,6 +23,7 @@ MEGA = 1_000_000
 STAYS = 0.05  # share of files that may still be in memory when they are called cold
 
 Entry = dict[str, Any]
+Ways = dict[str, Callable[[], Any]]
 
 
 @dataclass(frozen=True)

@@ -108,9 +108,10 @@ def megabytes(path: Path, masked: Frames) -> float:
     """Return what a store takes on the disk, once its frames were compared."""
     with ptrarray.open(path) as store:
         for name, frame in masked.items():
-            expect(store[name].dtype == frame.dtype, f"the dtype of {name}")
-            expect(np.array_equal(store[name].filled(0), frame.filled(0)), name)
-            expect(np.array_equal(np.ma.getmaskarray(store[name]), frame.mask), f"mask of {name}")
+            found: Any = store[name]
+            expect(found.dtype == frame.dtype, f"the dtype of {name}")
+            expect(np.array_equal(found.filled(0), frame.filled(0)), name)
+            expect(np.array_equal(np.ma.getmaskarray(found), frame.mask), f"mask of {name}")
     return disk_nbytes(path) / MEGA
 
 
@@ -133,9 +134,9 @@ def questions(folder: Path, n: int) -> Iterator[Question]:
     def theirs() -> float:
         return disk_nbytes(dict_of(folder / "masked.mmdpickle", masked)) / MEGA
 
-    sizes = {"unit": MB, "returns_cost": True}
+    sized = partial(Question, unit=MB, returns_cost=True)
     ways = {OURS: written, PEER: theirs}
-    yield Question("masked frames on the disk", ways, **sizes)
+    yield sized("masked frames on the disk", ways)
     for words, rewrite in REWRITTEN.items():
 
         def after(rewrite: Callable[[Path], Path] = rewrite) -> float:
@@ -145,4 +146,4 @@ def questions(folder: Path, n: int) -> Iterator[Question]:
             return megabytes(rewrite(fresh), masked)
 
         ways = {OURS: after, "as written": written}
-        yield Question(f"masked frames, {words}", ways, {"as written": SLACK}, **sizes)
+        yield sized(f"masked frames, {words}", ways, {"as written": SLACK})
