@@ -169,7 +169,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("protocol", [2, 5])
-@pytest.mark.parametrize("value", REFUSED, ids=repr)
+@pytest.mark.parametrize("value", REFUSED, ids=lambda value: type(value).__name__)
 def test_python_objects_that_would_change_are_refused(value: Any, protocol: int) -> None:
     """In a list that is imported a deque may become a list, and a type nothing; in a column not."""
     pd = pytest.importorskip("pandas")

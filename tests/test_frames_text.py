@@ -17,6 +17,7 @@ from ptrarray.objects.parts import Items, Parts
 pd = pytest.importorskip("pandas")
 
 from tests.support.kinds import HAS_ARROW, STR
+from tests.support.nested import through_codec
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=4)  # lone surrogates, too
 
@@ -234,3 +235,12 @@ def test_periods_and_intervals_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises((TypeError, ValueError, AttributeError)):
         put_together(Parts(kind, attributes))
+
+
+def test_intervals_of_a_range_are_kept_as_numbers() -> None:
+    """pandas can neither slice them nor pickle a Series of them."""
+    index = pd.IntervalIndex.from_breaks(pd.RangeIndex(4), name="r")
+    found = through_codec([index, pd.Series([1, 2, 3], index)])
+    for copy in (found[0], found[1].index):
+        assert repr(copy) == repr(index)
+        assert copy[:2].tolist() == index.tolist()[:2]

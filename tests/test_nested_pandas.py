@@ -199,10 +199,16 @@ ARRAYS = {
     "/c": np.array([0, 1, 7], "i1"),
     "/e": np.zeros(0),
     "/t": np.zeros(3, "M8[s]"),
+    "/u": np.frombuffer("aäb".encode(), np.uint8),
+    "/n": np.array([1, 3, 9], "u1"),
+    "/p": np.array([0, 1], "i4"),
+    "/i": np.zeros(2, "i8"),
 }
 RANGE = [["parts", "RangeIndex", "start", "stop", "step", "name"], 0, 3, 1, None]
 BOMB = [["parts", "RangeIndex", "start", "stop", "step", "name"], 0, 2**50, 1, None]
 SERIES_OF = ["parts", "Series", "values", "index", "name"]
+TEXT_OF = ["parts", "strings", "values", "ends", "storage", "na_value"]
+SPARSE_OF = ["parts", "SparseArray", "values", "positions", "length", "fill_value", "sparse_kind"]
 FRAME_OF = ["parts", "DataFrame", "index", "columns", ""]
 
 
@@ -235,6 +241,20 @@ FRAME_OF = ["parts", "DataFrame", "index", "columns", ""]
         [["parts", "IntegerArray", "values", "mask"], ["array", "/a"], ["array", "/c"]],
         [["parts", "strings", "values", "storage", "na_value"], ["list", 1], 1, "python", "NA"],
         [["parts", "strings", "values", "storage", "na_value"], ["list", 1], "a", "evil", "NA"],
+        [TEXT_OF, ["array", "/u"], ["array", "/n"], "python", "NA"],
+        [TEXT_OF, ["array", "/u"], ["array", "/n"], "object", "None"],
+        [TEXT_OF, ["array", "/u"], ["array", "/a"], "python", "NA"],
+        [TEXT_OF, ["array", "/a"], ["array", "/c"], "python", "NA"],
+        [TEXT_OF, "text", 4, "python", "NA"],
+        [SPARSE_OF, ["array", "/i"], ["array", "/p"], 1, 0, "integer"],
+        [SPARSE_OF, ["array", "/i"], ["array", "/c"], 9, 0, "integer"],
+        [SPARSE_OF, ["array", "/e"], ["array", "/i"], 2**50, 0, "block"],
+        [["parts", "PeriodArray", "values", "freq"], ["array", "/a"], "M"],
+        [["parts", "PeriodArray", "values", "freq"], ["array", "/i"], "evil"],
+        [["parts", "IntervalArray", "left", "right", "closed"], *BOMB, *BOMB, "left"],
+        [["parts", "Timestamp", "value"], ["list", 0]],
+        [["parts", "Period", "ordinal", "freq"], "x", "M"],
+        [["parts", "missing", "value"], "__class__"],
         [["parts", "zoned", "values", "zone"], ["array", "/a"], "UTC"],
         [["parts", "MultiIndex", "levels", "codes", "names"], *RANGE, *RANGE, None],
         [["parts", "RangeIndex", "start", "stop", "step", "name"], 0, 2**62, 0, None],

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import ptrarray
 from ptrarray.errors import BadInputError, CorruptStoreError, UnknownNameError
+from ptrarray.frames import quick
 from ptrarray.views.series import AllSeries
 from tests.test_reader_costs import calls
 
@@ -270,6 +271,27 @@ def test_looks_only_at_what_it_hands_out(tmp_path: Path) -> None:
         counted = calls(lambda: dict(found.items()))
         assert counted.count("format/metadata.py:decode") == 0
         assert len(counted) < 40 * 20, counted
+
+
+def test_a_pandas_that_has_become_another_is_asked_in_public(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is not public is called only where it gives what the constructor gives."""
+    assert quick.series_maker() is not quick._public
+    manager = pd.core.internals.managers.SingleBlockManager
+    from_array = manager.from_array
+
+    def other(values: Any, index: Any) -> Any:
+        return from_array(values.copy(), index)
+
+    for odd in (None, other):
+        monkeypatch.setattr(manager, "from_array", odd)
+        try:
+            quick.series_maker.cache_clear()
+            assert quick.series_maker() is quick._public
+        finally:
+            monkeypatch.undo()
+            quick.series_maker.cache_clear()
 
 
 def test_no_series_no_metadata(tmp_path: Path) -> None:

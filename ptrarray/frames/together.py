@@ -176,8 +176,10 @@ def _periods(pandas: Any, values: Any, freq: Any) -> Any:
 
 
 def _intervals(pandas: Any, left: Any, right: Any, closed: Any) -> Any:
-    if not (isinstance(left, pandas.Index) and isinstance(right, pandas.Index)):
-        raise TypeError(f"intervals from {type(left).__name__} to {type(right).__name__}")
+    for side in (left, right):
+        # A range would become as many numbers as it says.
+        if not isinstance(side, pandas.Index) or isinstance(side, pandas.RangeIndex):
+            raise TypeError(f"intervals from {type(left).__name__} to {type(right).__name__}")
     return pandas.arrays.IntervalArray.from_arrays(left, right, closed, copy=False)
 
 

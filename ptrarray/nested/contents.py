@@ -70,7 +70,7 @@ class Contents:
         self._infos: list[bytes] = []
         self._nbytes: list[int] = []
         self._masked: dict[int, Callable[[], Fitted]] = {}
-        self._known: dict[tuple[Any, ...], tuple[np.dtype[Any], bytes]] = {}
+        self._known: dict[tuple[Any, ...], tuple[bytes, int, np.dtype[Any]]] = {}
         for name, content in arrays.items():
             self._add(name, content)
         self._append(pages.put_to, b"", pages.nbytes)
@@ -103,20 +103,19 @@ class Contents:
             self._append(source, info_of(name, fitted(), self.layout), content.nbytes)
 
     def _add_plain(self, name: str, array: Array) -> None:
-        flags, source = array.flags, array
-        is_fortran = not flags.c_contiguous and flags.f_contiguous
+        flags = array.flags
+        is_lying = flags.c_contiguous
+        is_fortran = not is_lying and flags.f_contiguous
         # By identity, as to numpy dtypes that differ in names alone are one.
         key = id(array.dtype), array.shape, is_fortran
         known = self._known.get(key)
         if known is None:
             info = info_of(name, Fitted(array, array.shape, is_fortran), self.layout)
-            known = self._known[key] = array.dtype, info
-        if is_fortran:
-            source = array.T
-        elif not flags.c_contiguous:
-            self._append(partial(_put_strided, array), known[1], array.nbytes)
-            return
-        self._append(source, known[1], array.nbytes)
+            known = self._known[key] = info, array.nbytes, array.dtype
+        source: Source = array
+        if not is_lying:
+            source = array.T if is_fortran else partial(_put_strided, array)
+        self._append(source, *known[:2])
 
     # what they are in a store --------------------------------------------------------------
 

@@ -373,7 +373,7 @@ def _mapped(store: PointerArray) -> Stored:
     return Stored(store.path, dict(store.attrs), arrays)
 
 
-def _native(array: npt.NDArray[Any], mode: Mode) -> npt.NDArray[Any]:
+def _native(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return an array in the byte order of this machine, copied if it has another."""
     if array.dtype.isnative:
         return array

@@ -22,7 +22,9 @@ PutTogether = Callable[[Parts], Any]
 _NOT_YET = object()
 # Also what `__hash__` and `__eq__` of somebody's class raise for parts that do not fit.
 _UNHASHABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_MASKED = np.ma.MaskedArray
 _KEYS_LIMIT = 1 << 12
+_SHAPES_LIMIT = 1 << 8
 
 
 class _Frame:
@@ -122,6 +124,7 @@ class _Decoder:
         self._used: set[str] = set()
         # Records have the same few keys again and again.
         self._keys: dict[str, str] = {}
+        self._shapes: dict[tuple[Any, ...], tuple[str, ...]] = {}
         self._openers: dict[str, Callable[..., Any]] = {
             "list": self._list, "tuple": self._tuple, "dict": self._dict, "parts": self._parts,
             "set": self._set, "frozenset": self._frozenset, "object": self._object, "run": self._run,
@@ -131,18 +134,29 @@ class _Decoder:
         self._key_makers: dict[str, Callable[..., Any]] = {**DECODERS, "large": self._large_key}
 
     def run(self) -> Any:
+        result = self._whole()
+        if next(self._tokens, _NOT_YET) is not _NOT_YET:
+            raise self._malformed("goes on after the end of the object")
+        return result
+
+    def _whole(self) -> Any:
+        """Read tokens until the object is complete."""
         stack, openers = self._stack, self._openers
-        result: Any = _NOT_YET
         for token in self._tokens:
-            if result is not _NOT_YET:
-                raise self._malformed("goes on after the end of the object")
             value = token if type(token) in PLAIN else self._apply(openers, token)
             if value is _NOT_YET:
                 continue
-            result = self._deliver(value) if stack else value
-        if result is _NOT_YET:
-            raise self._malformed("ends before the object does")
-        return result
+            if not stack:
+                return value
+            frame = stack[-1]
+            if frame.n_left > 1 and type(frame.values) is list:  # as most often
+                frame.values.append(value)
+                frame.n_left -= 1
+                continue
+            value = self._deliver(value)
+            if value is not _NOT_YET:
+                return value
+        raise self._malformed("ends before the object does")
 
     def _malformed(self, what: str) -> CorruptStoreError:
         return malformed(self._path, what)
@@ -150,8 +164,7 @@ class _Decoder:
     def _apply(self, operations: dict[str, Callable[..., Any]], token: Any) -> Any:
         """Carry out an operation."""
         try:
-            name, *arguments = token
-            return operations[name](*arguments)
+            return operations[token[0]](*token[1:])
         except CorruptStoreError:
             raise
         except (ValueError, TypeError, OverflowError, LookupError) as error:
@@ -201,17 +214,25 @@ class _Decoder:
 
     def _record(self, *entries: Any) -> dict[str, Any]:
         """Make a dict of nothing but plain values."""
-        keys, values = list(entries[::2]), entries[1::2]
+        values = entries[1::2]
         _check_plain(values)
-        if set(map(type, keys)) != {str}:
-            raise ValueError("keys that are not str")
-        if len(self._keys) < _KEYS_LIMIT:
-            keys = [self._keys.setdefault(key, key) for key in keys]
-        record = dict(zip(keys, values, strict=True))
-        if len(record) < len(keys):
-            raise ValueError("a key that is there twice")
+        record = dict(zip(self._record_keys(entries[::2]), values, strict=True))
         self._numbered.append(record)
         return record
+
+    def _record_keys(self, keys: tuple[Any, ...]) -> tuple[str, ...]:
+        """Return keys that are checked, and as objects that were there before if they were."""
+        known = self._shapes.get(keys)
+        if known is None:
+            if set(map(type, keys)) != {str} or len(set(keys)) < len(keys):
+                raise ValueError("keys that are not str, or there twice")
+            known = tuple(map(self._shared, keys))
+            if len(self._shapes) < _SHAPES_LIMIT:
+                self._shapes[known] = known
+        return known
+
+    def _shared(self, key: str) -> str:
+        return self._keys.setdefault(key, key) if len(self._keys) < _KEYS_LIMIT else key
 
     def _run(self, *values: Any) -> Any:
         """Add plain values to the list or tuple that is being made."""
@@ -272,9 +293,8 @@ class _Decoder:
     # what is hashed ------------------------------------------------------------------------
 
     def _next_key(self, frame: _Frame) -> None:
-        key = self._hashable(0)
-        if type(key) is str and len(self._keys) < _KEYS_LIMIT:
-            key = self._keys.setdefault(key, key)
+        key: Any = next(self._tokens, _NOT_YET)
+        key = self._shared(key) if type(key) is str else self._hashable(key, 0)
         try:
             is_there = key in frame.values
         except _UNHASHABLE as error:
@@ -286,9 +306,8 @@ class _Decoder:
     def _unhashable(self, error: Exception) -> CorruptStoreError:
         return self._malformed(f"has a key or member without a hash: {error}")
 
-    def _hashable(self, depth: int) -> Any:
-        """Read a key or member with all that is in it."""
-        token: Any = next(self._tokens, _NOT_YET)
+    def _hashable(self, token: Any, depth: int) -> Any:
+        """Read a key or member, which begins with a token, with all that is in it."""
         if type(token) in PLAIN:
             return token
         if token is _NOT_YET:
@@ -309,13 +328,16 @@ class _Decoder:
         except (TypeError, ValueError) as error:
             raise self._malformed(f"has a key that cannot be read: {error}") from error
         name, *parts = names
-        values = [self._hashable(depth) for _ in parts or names]
+        values = [self._hashable(self._next(), depth) for _ in parts or names]
         return self._made(self._classes.together, name, parts, values)
+
+    def _next(self) -> Any:
+        return next(self._tokens, _NOT_YET)
 
     def _members(self, kind: Callable[[Any], Any], length: Any, depth: int) -> Any:
         if type(length) is not int or length < 0:
             raise self._malformed(f"has a length of {length!r:.80}")
-        values = [self._hashable(depth) for _ in range(length)]
+        values = [self._hashable(self._next(), depth) for _ in range(length)]
         try:
             members = kind(values)
         except _UNHASHABLE as error:
@@ -357,7 +379,7 @@ class _Decoder:
 
     def _array(self, name: str) -> Array:
         array = self._named(name)
-        if isinstance(array, np.ma.MaskedArray):
+        if isinstance(array, _MASKED):
             array = array.data
         self._numbered.append(array)
         return array

@@ -12,7 +12,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes
 from ptrarray.objects import leaves
 from ptrarray.objects.parts import RUN_LENGTH, Items, Parts
-from ptrarray.objects.paths import Names, Step, array_name, expression, shown
+from ptrarray.objects.paths import Names, Step, escaped, expression, prefix, shown
 from ptrarray.objects.registry import Classes, Record
 from ptrarray.objects.tokens import (
     KEY_DEPTH_LIMIT,
@@ -40,12 +40,13 @@ _OPEN = -1  # the number of something that can be referred to only when it is co
 class _Frame(Step):
     """A container whose values are being encoded."""
 
-    __slots__ = ("completes", "values")
+    __slots__ = ("completes", "prefix", "values")
 
     def __init__(self, completes: Any = None, *, is_attribute: bool = False) -> None:
         super().__init__(is_attribute=is_attribute)
         self.completes = completes  # what gets its number at the end
         self.values: Iterator[Any] = iter(())
+        self.prefix: str | None = None  # of the names of arrays in it, once there is one
 
 
 def encode(
@@ -122,7 +123,7 @@ class _Encoder:
         self._numbered: list[Any] = []
         self._is_hashed = False
         self._checked_dtypes: set[np.dtype[Any]] = set()
-        put = self._writer.put
+        put = self._put = self._writer.put
         self._leaves: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys(leaves.ENCODERS, self._leaf),
             **dict.fromkeys(leaves.NUMPY_SCALARS, self._scalar),
@@ -180,7 +181,7 @@ class _Encoder:
 
     def _int(self, value: int) -> None:
         if -(2**63) <= value < 2**64:
-            self._writer.put(value)
+            self._put(value)
         elif value.bit_length() > 8 * LARGE:
             self._large(value)
         else:
@@ -201,7 +202,7 @@ class _Encoder:
             token = leaves.ENCODERS[type(value)](value)
         except BadInputError as error:
             raise self._refused(str(error), error.found) from error
-        self._writer.put(token)
+        self._put(token)
 
     def _scalar(self, value: np.generic) -> None:
         if isinstance(value, np.void) or is_named(value.dtype):
@@ -216,7 +217,7 @@ class _Encoder:
         """Put into an array of its own what is too large for a token."""
         if self._is_hashed or not self._known(value):
             kind, content = leaves.large(value)
-            self._writer.put(["large", kind, self._named(content)])
+            self._put(["large", kind, self._named(content)])
             if not self._is_hashed:
                 self._number(value)
 
@@ -233,7 +234,7 @@ class _Encoder:
                 "contain themselves",
                 type(value).__name__,
             )
-        self._writer.put(["ref", number])
+        self._put(["ref", number])
         return True
 
     def _number(self, value: Any) -> None:
@@ -241,24 +242,38 @@ class _Encoder:
         self._numbered.append(value)
 
     def _named(self, content: Content) -> str:
-        name = self._names.unique(array_name(self._stack), self._arrays)
-        self._arrays[name] = content
+        arrays, name = self._arrays, ""
+        if self._stack:
+            frame = self._stack[-1]
+            if frame.prefix is None:
+                frame.prefix = prefix(self._stack)
+            name = frame.prefix
+            if frame.at != "" or not frame.is_attribute:
+                name = f"{name}/{escaped(frame.at)}"
+        name = name or "/"
+        if name in arrays:
+            name = self._names.unique(name, arrays)
+        arrays[name] = content
         return name
 
     def _array(self, value: npt.NDArray[Any]) -> None:
-        if self._known(value):
+        dtype = value.dtype
+        if id(value) in self._numbers:
+            self._known(value)
             return
-        if value.dtype.char == "O" and type(value) is np.ndarray:
-            self._object(value)
-            return
-        if value.dtype not in self._checked_dtypes:
-            self._check_dtype(value.dtype)
+        if dtype not in self._checked_dtypes:
+            if dtype == object and type(value) is np.ndarray:
+                self._object(value)
+                return
+            self._check_dtype(dtype)
         self._number(value)
-        if isinstance(value, np.ma.MaskedArray):
+        if type(value) is np.ndarray:
+            self._put(["array", self._named(value)])
+        elif isinstance(value, np.ma.MaskedArray):
             has_mask = value.mask is not np.ma.nomask
-            self._writer.put(["masked array", self._named(value), has_mask])
+            self._put(["masked array", self._named(value), has_mask])
         else:
-            self._writer.put(["array", self._named(np.asarray(value))])
+            self._put(["array", self._named(np.asarray(value))])
 
     def _check_dtype(self, dtype: np.dtype[Any]) -> None:
         try:
@@ -277,36 +292,52 @@ class _Encoder:
     def _list(self, value: list[Any]) -> None:
         if not self._known(value):
             self._number(value)
-            self._writer.put(["list", len(value)])
-            frame = _Frame()
-            self._open(frame, self._elements(frame, Items(len(value), _chunks(value))))
-
-    def _items(self, value: Items) -> None:
-        self._number(value)
-        self._writer.put(["list", value.length])
-        frame = _Frame()
-        self._open(frame, self._elements(frame, value))
+            self._sequence("list", value)
 
     def _tuple(self, value: tuple[Any, ...]) -> None:
         if not self._known(value):
             self._numbers[id(value)] = _OPEN
-            self._writer.put(["tuple", len(value)])
-            frame = _Frame(value)
-            self._open(frame, self._elements(frame, Items(len(value), _chunks(value))))
+            self._sequence("tuple", value, value)
+
+    def _sequence(
+        self, operation: str, values: Sequence[Any], completes: tuple[Any, ...] | None = None
+    ) -> None:
+        n = len(values)
+        self._put([operation, n])
+        frame = _Frame(completes)
+        if n < _FEW:
+            self._open(frame, self._each(frame, values, n))
+        else:
+            self._open(frame, self._elements(frame, Items(n, _chunks(values))))
+
+    def _items(self, value: Items) -> None:
+        self._number(value)
+        self._put(["list", value.length])
+        frame = _Frame()
+        self._open(frame, self._elements(frame, value))
 
     def _dict(self, value: dict[Any, Any]) -> None:
         if self._known(value):
             return
         self._number(value)
-        if 0 < len(value) < RUN_LENGTH and set(map(type, value)) == {str}:
-            entries = [item for entry in value.items() for item in entry]
-            weight = plain_weight(entries)
-            if weight >= 0:
-                self._writer.put_sized(["record", *entries], weight)
+        weight = plain_weight(value.values()) if 0 < len(value) < RUN_LENGTH else -1
+        if weight >= 0 and set(map(type, value)) == {str}:
+            keys_weight = plain_weight(value)
+            if keys_weight >= 0:
+                entries = [item for entry in value.items() for item in entry]
+                self._writer.put_sized(["record", *entries], weight + keys_weight)
                 return
-        self._writer.put(["dict", len(value)])
+        self._put(["dict", len(value)])
         frame = _Frame()
         self._open(frame, self._entries(frame, value))
+
+    def _each(self, frame: _Frame, values: Sequence[Any], length: int) -> Iterator[Any]:
+        index = -1
+        for index, value in enumerate(values):
+            frame.at = index
+            yield value
+        if index + 1 != length:
+            raise self._changed(length, index + 1)
 
     def _elements(self, frame: _Frame, items: Items) -> Iterator[Any]:
         """Yield values, but put those that are plain into the skeleton, many at a time."""
@@ -322,17 +353,25 @@ class _Encoder:
                 index += 1
                 yield value
         if index != items.length:
-            where = expression(self._stack[:-1])
-            what = f"{where} {_CHANGED}: {items.length} values became {index}"
-            raise BadInputError(what, name=where, found=index, expected=items.length)
+            raise self._changed(items.length, index)
+
+    def _changed(self, before: int, now: int) -> BadInputError:
+        where = expression(self._stack[:-1])
+        what = f"{where} {_CHANGED}: {before} values became {now}"
+        return BadInputError(what, name=where, found=now, expected=before)
 
     def _attributes(self, frame: _Frame, attributes: Mapping[str, Any]) -> Iterator[Any]:
         for frame.at, value in attributes.items():
             yield value
 
     def _entries(self, frame: _Frame, value: dict[Any, Any]) -> Iterator[Any]:
-        for frame.at, inner in value.items():
-            self._hashable(frame.at, 0, "in its key")
+        put_sized = self._writer.put_sized
+        for key, inner in value.items():
+            frame.at = key
+            if type(key) is str and len(key) <= SMALL:
+                put_sized(key, len(key))
+            else:
+                self._hashable(key, 0, "in its key")
             yield inner
 
     def _other(self, value: Any) -> None:
@@ -349,7 +388,7 @@ class _Encoder:
             self._object(value)
             return
         self._numbers[id(value)] = _OPEN
-        self._writer.put(["parts", parts.kind, *parts.attributes])
+        self._put(["parts", parts.kind, *parts.attributes])
         frame = _Frame(value, is_attribute=True)
         self._open(frame, self._attributes(frame, parts.attributes))
 
@@ -385,7 +424,7 @@ class _Encoder:
             self._members(value, 0, "the member")
 
     def _members(self, value: Any, depth: int, what: str) -> None:
-        self._writer.put([type(value).__name__, len(value)])
+        self._put([type(value).__name__, len(value)])
         for member in value:
             self._hashable(member, depth, what)
 

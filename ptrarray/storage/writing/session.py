@@ -450,7 +450,8 @@ class Session:
                 found=end,
                 expected=self.row_limit,
             )
-        self.content.extend_masks(self.index.header.n_rows)
+        if self.layout.masked:
+            self.content.extend_masks(self.index.header.n_rows)
         return start, end
 
     def set_reserved(self, n_reserved: int) -> None:
