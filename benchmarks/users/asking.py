@@ -40,7 +40,8 @@ class Question:
     at_least : mapping of str to float
         What a way has to cost at least, as a multiple of ours.
     same : callable, optional
-        Raises an error unless ours and another answer are the same.
+        Raises an error unless ours and another answer are the same. What is asked of each way
+        before it is measured; without, ways check by themselves what they do.
     before : callable, optional
         Is called with who it is before each time.
     unit : str
@@ -63,7 +64,8 @@ class Question:
 
     def entries(self, repeat: int) -> list[Entry]:
         """Let each way act in turns; return what it cost, ours first."""
-        self._check()
+        if self.same:
+            self._check(self.same)
         rounds = turns(list(self.ways), self._costs, repeat)
         found = [
             {
@@ -79,13 +81,12 @@ class Question:
         print(f"{self.title}, {_seconds(rounds):.0f} s", file=sys.stderr)
         return sorted(found, key=lambda entry: entry["by"] != OURS)
 
-    def _check(self) -> None:
+    def _check(self, same: Callable[[Any, Any], None]) -> None:
         """Let each way act once, which warms up, and compare the answers."""
         ours = self._answer(OURS)
         for who in self.ways:
-            theirs = None if who == OURS else self._answer(who)
-            if self.same and who != OURS:
-                self.same(ours, theirs)
+            if who != OURS:
+                same(ours, self._answer(who))
 
     def _answer(self, who: str) -> Any:
         if self.before:
