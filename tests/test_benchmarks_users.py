@@ -100,7 +100,13 @@ def test_the_page_says_what_it_would_say_today() -> None:
 def test_every_user_has_a_page_with_what_is_gained(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs" / "coming-from", tmp_path, dirs_exist_ok=True)
     ours, theirs = asked(ptrarray=lambda: 1, peer=lambda: 2)
-    about = {"machine": machine(), "versions": {"peer": "1.0"}, "entries": [ours, theirs]}
+    about = {
+        "n": 5,
+        "repeat": 2,
+        "machine": machine(),
+        "versions": {"peer": "1.0"},
+        "entries": [ours, theirs],
+    }
     for user in page.USERS:
         page.renew(tmp_path, [about | {"user": user}])
         changed = [
