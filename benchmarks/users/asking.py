@@ -20,6 +20,7 @@ from benchmarks.report.results import OURS
 
 CPU, CLOCK, MB = "ms of processor", "ms by the clock", "MB"
 MEGA = 1_000_000
+N_DROPS = 100
 STAYS = 0.05  # share of files that may still be in memory when they are called cold
 
 Entry = dict[str, Any]
@@ -148,7 +149,8 @@ def cold(paths: Mapping[str, Iterable[Path]]) -> Callable[[str], None]:
     def drop(who: str) -> None:
         gc.collect()  # files stay in memory as long as they are mapped
         for path in paths[who]:
-            if drop_cache(path) > STAYS:
+            # Pages that the system is still busy with stay, and go the next time.
+            if all(drop_cache(path) > STAYS for _ in range(N_DROPS)):
                 raise RuntimeError(f"{path} stays in memory, so that it cannot be read cold")
 
     return drop
