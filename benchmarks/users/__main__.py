@@ -67,17 +67,19 @@ def measured(user: str, options: argparse.Namespace) -> page.Facts:
         module = import_module(f"benchmarks.users.{user}")
     except ModuleNotFoundError as error:
         raise SystemExit(f"{error}; try pip install '.[bench]'") from error
-    repeat, began = options.repeat or module.REPEAT, perf_counter()
+    n, repeat = options.n or module.N, options.repeat or module.REPEAT
+    began = perf_counter()
     with tempfile.TemporaryDirectory(prefix="benchmarks-", dir=options.folder) as folder:
-        questions = module.questions(Path(folder), options.n or module.N)
+        questions = module.questions(Path(folder), n)
         entries = [entry for question in questions for entry in question.entries(repeat)]
     versions = {name: metadata.version(name) for name in PACKAGES[user]}
     return {
         "user": user,
-        "words": page.words_of(Path(module.__file__)),
+        "words": page.words_of(Path(str(module.__file__))),
         "commit": commit(),
         "machine": machine(),
         "versions": {"ptrarray": ptrarray.__version__} | versions,
+        "n": n,
         "repeat": repeat,
         "entries": entries,
         "minutes": (perf_counter() - began) / 60,

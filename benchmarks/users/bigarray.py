@@ -20,7 +20,7 @@ import ptrarray
 from benchmarks.harness.case import discard, expect
 from benchmarks.harness.processes import environment
 from benchmarks.report.results import OURS
-from benchmarks.users.asking import Question
+from benchmarks.users.asking import Question, Ways
 
 N = 20_000
 REPEAT = 5
@@ -149,7 +149,7 @@ def questions(folder: Path, n: int) -> Iterator[Question]:
     ours = partial(printed, OUR_PROGRAM, paths[OURS], n)
     title = "the program of its README"
     yield Question(f"{title}, written anew", {OURS: ours, PEER: its[PEER]}, {PEER: 1}, same)
-    ways = {OURS: its[CLASSES], PEER: its[PEER]}
+    ways: Ways = {OURS: its[CLASSES], PEER: its[PEER]}
     yield Question(f"{title}, one import changed", ways, {PEER: 1}, same)
     rng = np.random.default_rng(1)
     some = [f"name{number}" for number in rng.integers(0, n, min(n, 1000)).tolist()]

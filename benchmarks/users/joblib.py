@@ -18,7 +18,7 @@ import ptrarray
 from benchmarks.harness.case import discard, expect
 from benchmarks.report.results import OURS
 from benchmarks.studies.nested import MEBI, layers, pickle_dump, pickle_load, total
-from benchmarks.users.asking import Question
+from benchmarks.users.asking import Question, Ways
 
 N = 1024
 REPEAT = 5
@@ -97,8 +97,7 @@ def asked(
     title: str, obj: Any, known: dict[str, Tool], bounds: Bounds, *, is_summed: bool = True
 ) -> Iterator[Question]:
     """Dump with each tool that has bounds, of dumping and loading; then load."""
-    ways: dict[str, Callable[[], Any]]
-    ways = {who: partial(known[who].dump, obj) for who in (OURS, *bounds)}
+    ways: Ways = {who: partial(known[who].dump, obj) for who in (OURS, *bounds)}
     yield Question(f"dump {title}", ways, {who: both[0] for who, both in bounds.items()}, same)
     loads = {who: both[1] for who, both in bounds.items()}
     if is_summed:
@@ -142,7 +141,7 @@ def compressed(folder: Path, n: int) -> Iterator[Question]:
         ptrarray.pack(store, target, compression="gz", level=LEVEL, overwrite=True)
         return lambda: total(unpacked(target))
 
-    ways = {OURS: pack, PEER: partial(gz[PEER].dump, obj)}
+    ways: Ways = {OURS: pack, PEER: partial(gz[PEER].dump, obj)}
     yield Question(f"pack {title}, beside a dump", ways, {PEER: 1}, same)
 
 

@@ -105,7 +105,8 @@ def gains(facts: Facts) -> str:
         multiples = (f"{each['by']} {number(reached(ours, each))}" for each in others)
         rows.append([ours["title"], ", ".join(multiples)])
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
-    return f"{grid(head, rows)}\n\n{machine_words(facts['machine'])}; {versions}."
+    sizes = f"`--n {facts['n']} --repeat {facts['repeat']}`"
+    return f"{grid(head, rows)}\n\n{sizes}, {machine_words(facts['machine'])}; {versions}."
 
 
 def renew(folder: Path, results: list[Facts]) -> None:

@@ -20,7 +20,7 @@ import pandas as pd
 import ptrarray
 from benchmarks.harness.case import discard, expect
 from benchmarks.report.results import OURS
-from benchmarks.users.asking import CLOCK, Question, can_be_cold, cold
+from benchmarks.users.asking import CLOCK, CPU, Question, Ways, can_be_cold, cold
 
 N = 5_000
 REPEAT = 5
@@ -173,8 +173,9 @@ def write(all_series: AllSeries, folder: Path) -> dict[str, Path]:
         paths[who].mkdir()
         if kept.write_all:
             kept.write_all(all_series, paths[who])
-        for name, series in all_series.items() if kept.write else ():
-            kept.write(series, paths[who] / f"{name}.{who.lower()}")
+        if kept.write:
+            for name, series in all_series.items():
+                kept.write(series, paths[who] / f"{name}.{who.lower()}")
     return paths | {OURS: imported(paths["pickle"], folder / "all.ptr", 1)}
 
 
@@ -229,7 +230,7 @@ def questions(folder: Path, n: int) -> Iterator[Question]:
         files = {who: [path] for who, path in paths.items()}
         yield from reading(paths, names, ", cold", cold(files))
     yield from by_name(paths, names)
-    ways = {
+    ways: Ways = {
         OURS: lambda: ptrarray.open(paths[OURS]).frame(names, how="long"),
         "pickle and pd.concat": partial(long_frame, paths["pickle"], names),
     }
@@ -247,12 +248,12 @@ def reading(
     reads = {OURS: at_once} | {who: kept.read for who, kept in FORMATS.items()}
     ways = {who: partial(read, paths[who], names) for who, read in reads.items()}
     bounds = dict.fromkeys(FORMATS, 1.0) | {"pickle": 10 if before else 4}
-    unit = {"unit": CLOCK} if before else {}
+    unit = CLOCK if before else CPU
     title = f"all as Series{words}"
-    yield Question(title, ways, bounds, equal, before, **unit)
+    yield Question(title, ways, bounds, equal, before, unit)
     few = {who: ways[who] for who in (OURS, "pickle")}
     summed = {who: (lambda way=way: total(way())) for who, way in few.items()}
-    yield Question(f"{title}, and a sum of each", summed, {}, same_total, before, **unit)
+    yield Question(f"{title}, and a sum of each", summed, {}, same_total, before, unit)
 
 
 def same_total(ours: float, theirs: float) -> None:
