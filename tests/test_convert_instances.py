@@ -203,7 +203,7 @@ def made(sim: ModuleType) -> dict[str, Any]:
 def parts(value: Any) -> Any:
     """Return what an object is made of, to be compared."""
     slots = {key: getattr(value, key) for key in getattr(value, "__slots__", ())}
-    inner = dict(value) if isinstance(value, dict) else None
+    inner: Any = dict(value) if isinstance(value, dict) else None
     inner = tuple(value) if isinstance(value, list | tuple | str) else inner
     return slots, dict(getattr(value, "__dict__", {})), inner
 
