@@ -104,7 +104,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks checksums --folder benchmarks/results --out benchmarks/results
 	$(BIN)/python -m benchmarks cold --folder benchmarks/results --repeat 3 --out benchmarks/results
 	$(BIN)/python -m benchmarks report benchmarks/results --markdown benchmarks/RESULTS.md
-	$(BIN)/python -m benchmarks.users --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/USERS.md
+	$(BIN)/python -m benchmarks.users --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/USERS.md --pages docs/coming-from
 
 format: $(STAMP)
 	$(BIN)/ruff format

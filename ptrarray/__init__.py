@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from ptrarray import bigarray as bigarray
     from ptrarray import convert
     from ptrarray.filling import fill
-    from ptrarray.nested import dump, load
+    from ptrarray.nested import classes_in, dump, load
+    from ptrarray.objects.registry import Record, register
     from ptrarray.packs import pack, unpack
+    from ptrarray.storage.system.compressors import register_compressor
 
 __version__ = "0.1.0"
 
@@ -57,6 +59,7 @@ __all__ = [
     "PointerArray",
     "PointerArrayWriter",
     "Ragged",
+    "Record",
     "StoreError",
     "StoreExistsError",
     "StoreNotFoundError",
@@ -64,6 +67,7 @@ __all__ = [
     "UnknownNameError",
     "append",
     "checkpoint",
+    "classes_in",
     "compact",
     "convert",
     "create",
@@ -72,6 +76,8 @@ __all__ = [
     "load",
     "open",
     "pack",
+    "register",
+    "register_compressor",
     "repair",
     "unpack",
     "verify",
@@ -79,12 +85,16 @@ __all__ = [
 
 # Imported when they are first asked for: whoever opens a store waits for none of it.
 _LATER = {
+    "Record": "objects.registry",
     "bigarray": "",
+    "classes_in": "nested",
     "convert": "",
     "dump": "nested",
     "fill": "filling",  # not as the function: whoever imports a module puts it in the package
     "load": "nested",
     "pack": "packs",
+    "register": "objects.registry",
+    "register_compressor": "storage.system.compressors",
     "unpack": "packs",
 }
 

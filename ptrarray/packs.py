@@ -16,15 +16,13 @@ from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.opened import load_readable
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_file
-from ptrarray.storage.system.compressors import CODECS, Codec, at_level, named
-from ptrarray.storage.system.files import File
-from ptrarray.storage.system.streams import compressing, reader_of, writer_to
+from ptrarray.storage.system.compressors import CODECS, Codec, at_level, by_extension, named
+from ptrarray.storage.system.streams import appending, compressing, reader_of, reading, writer_to
 
 Write = Callable[[Any], None]
 
 _PATHS = (str, bytes, os.PathLike)
-_SHORT = {"tgz": "gz", "tbz2": "bz2", "txz": "xz", "tzst": "zst"}
-_UNKNOWN = {"z", "lz4", "lzma", "zip", "7z"}
+_UNKNOWN = {"zip", "7z"}
 
 
 def pack(
@@ -47,18 +45,20 @@ def pack(
         Where the pack goes. Of a handle only ``write`` is used, so it may be
         a pipe or what a socket's ``makefile("wb")`` gives; it is neither
         flushed nor closed.
-    compression : {None, 'gz', 'bz2', 'xz', 'zst'}
+    compression : {None, 'gz', 'bz2', 'xz', 'zst', 'lz4', 'lzma', 'zlib'}
         None compresses a path by its extension (``.tar.gz``, ``.tgz``, …),
-        and nothing else. ``'zst'`` needs Python 3.14 or the extra
-        ``ptrarray[zstd]``.
+        and nothing else; or what `register_compressor` was given. ``'zst'``
+        needs Python 3.14 or the extra ``ptrarray[zstd]``, ``'lz4'`` the extra
+        ``ptrarray[lz4]``.
     progress : bool
         Whether to show a bar.
     overwrite : bool
         Whether a file that is at the path is replaced.
     level : int, optional
         How hard to compress, as the library means it: 0 to 9 for ``'gz'`` (6
-        by default) and ``'xz'`` (6), 1 to 9 for ``'bz2'`` (9), 1 to 22 for
-        ``'zst'`` (3).
+        by default), ``'xz'``, ``'lzma'`` and ``'zlib'`` (6), 1 to 9 for ``'bz2'``
+        (9), 1 to 22 for ``'zst'`` (3), 0 to 16 for ``'lz4'`` (0). The extra
+        ``ptrarray[fast]`` makes gzip and zlib faster at levels 1 to 3.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def pack(
     file = absolute(os.fsdecode(target))
     codec = at_level(codec or _codec_of(file), level)
     with new_file(file, _taken, overwrite=overwrite) as made:
-        _pack(store, _appending(made), codec, progress=progress)
+        _pack(store, appending(made), codec, progress=progress)
 
 
 def unpack(source: Any, directory: str | os.PathLike[str], progress: bool = False) -> None:
@@ -152,9 +152,8 @@ def unpack(source: Any, directory: str | os.PathLike[str], progress: bool = Fals
         where = name if isinstance(name, str) else f"<{type(source).__name__}>"
         unpack_store(reader_of(source, where), place, progress=progress)
         return
-    path = absolute(os.fsdecode(source))
-    with path.open("rb") as file:
-        unpack_store(reader_of(file, str(path)), place, progress=progress)
+    with reading(absolute(os.fsdecode(source))) as opened:
+        unpack_store(opened, place, progress=progress)
 
 
 def _codec_of(file: Path) -> Codec | None:
@@ -168,7 +167,7 @@ def _codec_of(file: Path) -> Codec | None:
             found=extension,
             expected=tuple(CODECS),
         )
-    return CODECS.get(_SHORT.get(extension, extension))
+    return by_extension(extension)
 
 
 def _pack(store: Path, write: Write, codec: Codec | None, *, progress: bool) -> None:
@@ -187,17 +186,6 @@ def _pack(store: Path, write: Write, codec: Codec | None, *, progress: bool) -> 
     write_compressed, finish = compressing(codec, write)
     write_pack(state, write_compressed, helpers, progress=progress)
     finish()
-
-
-def _appending(file: File) -> Write:
-    """Return a function that writes all of a buffer at the end of a new file."""
-    at = 0
-
-    def write(buffer: Any) -> None:
-        nonlocal at
-        at = file.pwritev([memoryview(buffer)], at)
-
-    return write
 
 
 def _taken(target: Path) -> StoreExistsError:

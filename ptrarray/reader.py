@@ -22,7 +22,7 @@ from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
-from ptrarray.storage.shards.opened import divided, load_any
+from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
 from ptrarray.storage.shards.upkeep import check_any
 from ptrarray.storage.store.opened import Closed, Opened
 from ptrarray.storage.store.snapshot import locate_found
@@ -110,6 +110,11 @@ def open_readable(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArra
         if mode == "r+":
             raise
         return open(path, mode, "pread")
+
+
+def opened_of(store: PointerArray) -> Opened:
+    """Return what a reader stands on."""
+    return store._opened
 
 
 class PointerArray(Reducible):
@@ -272,6 +277,26 @@ class PointerArray(Reducible):
     def masked(self) -> bool:
         """Whether the store keeps masks: its arrays are `numpy.ma.MaskedArray`."""
         return self._opened.layout.masked
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Numbers that say which state of the store this is; they grow with each commit.
+
+        Those of two readers or writers of one store can be compared, also in
+        different processes: of equal ones the content is equal, and the
+        greater one is later. A checkpoint and a compaction make them greater,
+        too.
+
+        Examples
+        --------
+        >>> seen = store.version
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     writer["utt4"] = [7, 8]
+        >>> store.refresh()
+        >>> store.version > seen
+        True
+        """
+        return self._opened.snapshot.version
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -800,6 +825,8 @@ def _settled(opened: Opened, mode: Mode) -> Opened:
     if mode == "r+":
         for store in opened.stores:
             bring_to_disk(store.snapshot.directory)
+        if any(store.lacks_masks for store in opened.stores):  # until a writer came
+            return mapped_anew(opened, mode)
     return opened
 
 

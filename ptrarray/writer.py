@@ -83,7 +83,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     power cut.
 
     Adding: ``writer[name] = array``, `write`, `write_ragged`, `update`.
-    Filling in place: `reserve`, `allocate`. Names: `point`, ``del``, `delete`, `clear`.
+    Filling in place: `reserve`, `allocate`. Names: `rename`, `point`, ``del``, `delete`,
+    `clear`.
     The store: `attrs`, `flush`, `close`.
 
     Parameters
@@ -120,12 +121,13 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
+    _helper_writer: HelperWriter | None = None  # made for the first object that has helper arrays
+
     def __init__(self, path: str | os.PathLike[str], durable: bool = False) -> None:
         self._path = absolute(path)
         self._durable = durable
         self._opened: Writable | None = open_writable(self._path, durable=durable)
         self._mapped: Opened | None = None  # what was committed at the last look
-        self._helper_writer = HelperWriter(self._path)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.closed:
@@ -217,6 +219,12 @@ class PointerArrayWriter(MutableMapping[str, Array]):
     def masked(self) -> bool:
         """Whether the store keeps masks."""
         return self._store().layout.masked
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Numbers that say what is committed now; as of a reader, they grow with each commit."""
+        store = self._store()
+        return transactions.asked(store, lambda: store.snapshot().version)
 
     @property
     def attrs(self) -> Attrs:
@@ -327,7 +335,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
                 raise error.at(self.path) from error
         self._checked(check_values, flat, layout)
         batch: Batch = self._checked(from_mapping, flat.arrays, layout, flat.metas)
-        self._helper_writer.keep(flat.helpers)
+        keep_helpers(self, flat.helpers)
         return batch
 
     def series(self, name: str, series: Any, overwrite: bool = True) -> None:
@@ -515,13 +523,26 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         name : str
             The new name.
         start, end : int
-            Half-open range of rows within the flat array.
+            Half-open range of rows within the flat array. That of an array,
+            as ``pointers[name]``, gives the new name its dtype, shape, mask
+            and metadata as of now; any other is rows alone, or in a store
+            where each array has its shape, one axis.
         overwrite : bool
             As for `write`.
 
+        Raises
+        ------
+        DuplicateNameError
+            If `name` is there and `overwrite` is false.
+        BadInputError
+            If the store has no such rows; or if they are not those of one
+            array, in a mixed store, as their dtype could not be known.
+
         Notes
         -----
-        Reads the rows, for their checksum; copies none.
+        Reads the rows, for their checksum; copies none. Both names have the
+        same rows, and what is changed through one of them (mode ``"r+"``)
+        is seen through the other.
 
         Examples
         --------
@@ -533,6 +554,49 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         raw = self._checked(naming.encode, name)
         bounds = self._checked(integer, "start", start), self._checked(integer, "end", end)
         transactions.point(self._store(), raw, *bounds, overwrite=overwrite)
+
+    def rename(self, old: str, new: str, overwrite: bool = False) -> None:
+        """Give an array another name, in one commit; copies and reads no rows.
+
+        Rows, dtype, shape, mask and metadata stay as they are. An array that
+        shares its rows with others goes on sharing them.
+
+        Parameters
+        ----------
+        old, new : str
+            The name it has, and the one it gets. If both are the same,
+            nothing happens.
+        overwrite : bool
+            Whether `new` may be there already. It is then replaced.
+
+        Raises
+        ------
+        UnknownNameError
+            If `old` is not there: of several processes that rename one array,
+            the first does, and the others get this.
+        DuplicateNameError
+            If `new` is there and `overwrite` is false.
+        BadInputError
+            If `new` cannot be a name.
+
+        Notes
+        -----
+        Readers see the array under one of the names and never under both or
+        neither, even if this process is killed. In a store of shards it stays
+        in its shard.
+
+        Examples
+        --------
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     writer.rename("utt1", "intro")
+        ...     sorted(writer)
+        ['intro', 'utt2', 'utt3']
+        """
+        raw = encoded(old)
+        if raw is None:
+            raise unknown(old, self.path)
+        to = self._checked(naming.encode, new)
+        transactions.move_name(self._store(), raw, to, overwrite=overwrite)
 
     def __delitem__(self, name: str) -> None:
         """Delete a name; its rows become a hole unless another name has them.
@@ -702,9 +766,13 @@ def close_leaving(writer: PointerArrayWriter, journal_nbytes: int) -> None:
         try:
             store.close(journal_nbytes)
         finally:
-            writer._helper_writer.close()
+            if writer._helper_writer is not None:
+                writer._helper_writer.close()
 
 
 def keep_helpers(writer: PointerArrayWriter, helpers: Mapping[str, Helper]) -> None:
     """Have helper arrays on the disk, before anything is written that refers to them."""
-    writer._helper_writer.keep(helpers)
+    if writer._helper_writer is None and helpers:
+        writer._helper_writer = HelperWriter(store_of(writer).directory)
+    if writer._helper_writer is not None:
+        writer._helper_writer.keep(helpers)

@@ -8,7 +8,6 @@ import pickle
 import tarfile
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,9 @@ import pytest
 import ptrarray
 from ptrarray import convert
 from ptrarray.convert import Report
-from ptrarray.convert.formats.mmappickle import _members as mmappickle_members
 from tests.support.convert_workers import Traitor, dump
 from tests.support.imports import Arrays, check_content, content
 
-DELETED = object()
 ARRAYS: Arrays = {
     "matrix": np.arange(6.0).reshape(2, 3),
     "columns": np.asfortranarray(np.arange(6).reshape(2, 3)),
@@ -224,116 +221,6 @@ def test_joblib_without_joblib(folder: Path, store: Path, monkeypatch: pytest.Mo
     place = store.with_name("b.ptr")
     problem = only_problem(run(convert.from_joblib, folder, place, trust=True))
     assert "pip install joblib" in problem
-
-
-# mmappickle ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def mmapdict(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return what writes values with mmappickle, on a numpy that has what it names again."""
-    monkeypatch.setattr(np, "float", float, raising=False)
-    kind = pytest.importorskip("mmappickle.dict").mmapdict
-
-    def write(path: Path, *values: tuple[str, Any]) -> Path:
-        with path.open("w+b") as file:
-            opened = kind(file)
-            for key, value in values:
-                if value is DELETED:
-                    del opened[key]
-                else:
-                    opened[key] = value
-        return path
-
-    return write
-
-
-def test_mmappickle(folder: Path, store: Path, mmapdict: Any) -> None:
-    masked = np.ma.MaskedArray([[1, 2], [3, 4]], [[False, True], [False, False]])
-    expected = {**ARRAYS, "masked": masked, "no mask": np.ma.MaskedArray([1.5])}
-    path = mmapdict(
-        folder / "x.mmdpickle",
-        *expected.items(),
-        ("deleted", np.arange(9)),
-        ("deleted", DELETED),
-        ("again", np.arange(9)),
-        ("again", np.arange(2)),
-        ("about", {"lines": 2, "scale": [1.5, 2.5]}),
-        ("größe", 7),
-        ("note", "text"),
-    )
-    report = run(convert.from_mmappickle, path, store)
-    assert [(f.source.rpartition(":")[2], f.problem) for f in report.failures] == [
-        ("note", "a str is no array")
-    ]
-    assert ptrarray.open(store).masked
-    expected["columns"] = np.ascontiguousarray(ARRAYS["columns"])
-    more = {
-        "again": np.arange(2),
-        "about/lines": np.array(2),
-        "about/scale": np.array([1.5, 2.5]),
-        "größe": np.array(7),
-    }
-    check_content(store, expected | more)
-    assert run(convert.from_mmappickle, path, store).skipped == len(expected | more)
-
-
-def test_mmappickle_without_masks_needs_none(folder: Path, store: Path, mmapdict: Any) -> None:
-    mmapdict(folder / "x.mmdpickle", ("a", np.arange(3)))
-    assert run(convert.from_mmappickle, folder, store).ok
-    assert not ptrarray.open(store).masked
-
-
-def test_mmappickle_into_a_store_without_masks(folder: Path, store: Path, mmapdict: Any) -> None:
-    mmapdict(folder / "x.mmdpickle", ("a", np.ma.MaskedArray([1], [True])))
-    ptrarray.create(store).close()
-    assert "masked=True" in only_problem(run(convert.from_mmappickle, folder, store, masked=False))
-
-
-def test_mmappickle_larger_than_memory_is_mapped(folder: Path, store: Path, mmapdict: Any) -> None:
-    stub = pytest.importorskip("mmappickle.stubs.numpy").EmptyNDArray
-    hole = stub((1000, 1000), "f4")
-    path = mmapdict(folder / "x.mmdpickle", ("hole", hole), ("after", np.arange(3)))
-    members = {member.key: member.load() for member in mmappickle_members(False, str(path))}
-    assert members["hole"].shape == (1000, 1000)
-    assert not members["hole"].flags.owndata
-    assert not members["hole"].flags.writeable
-    assert members["after"].tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize("n_lost", [1, 5, 12, 100, 900])
-def test_mmappickle_that_is_cut_off(folder: Path, store: Path, mmapdict: Any, n_lost: int) -> None:
-    path = mmapdict(folder / "x.mmdpickle", ("whole", np.arange(3)), ("torn", np.arange(100)))
-    raw = path.read_bytes()
-    path.write_bytes(raw[:-n_lost])
-    report = run(convert.from_mmappickle, path, store)
-    assert "cut off or damaged at byte" in only_problem(report)
-    found = content(store)
-    assert found["whole"].tolist() == [0, 1, 2]
-    assert set(found) <= {"whole", "torn"}
-
-
-def test_mmappickle_with_any_byte_wrong(folder: Path, tmp_path: Path, mmapdict: Any) -> None:
-    """A damaged file gives arrays or failures, and nothing else."""
-    masked = np.ma.MaskedArray([1], [True])
-    path = mmapdict(folder / "x.mmdpickle", ("m", masked), ("b", {"x": 1}))
-    raw = path.read_bytes()
-    for at in range(len(raw)):
-        path.write_bytes(raw[:at] + bytes([raw[at] ^ (1 << at % 8)]) + raw[at + 1 :])
-        with suppress(Exception):  # which becomes a failure
-            for member in mmappickle_members(False, str(path)):
-                assert np.asarray(member.load()).nbytes < len(raw)
-
-
-def test_an_ordinary_pickle_is_told_apart(folder: Path, store: Path) -> None:
-    dump(folder / "x.pickle", {"a": 1})
-    (folder / "y.pickle").touch()
-    report = run(convert.from_mmappickle, folder, store, processes=1)
-    problems = [failure.problem for failure in report.failures]
-    assert problems == [
-        "it is no file of mmappickle (an ordinary pickle: import pickles)",
-        "it is empty",
-    ]
 
 
 # tar ----------------------------------------------------------------------------------------------

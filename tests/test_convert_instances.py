@@ -367,7 +367,7 @@ def test_what_is_no_value_is_said_and_the_rest_is_there(
     report = import_pickles(folder, store, attributes=True)
     found = {source.partition(":")[2]: problem for source, problem in report.failures}
     assert found == {
-        "kind": "it is sim_of_tests.Dummy itself, which is no value",
+        "kind": "it is a class or a function, of which a pickle has the name only",
         "itself": "it contains itself",
         "dates": "a range is no array",
         "table/(1, 2)": "the key (1, 2) is no name: only text and integers are",

@@ -78,6 +78,17 @@ def test_other_metadata_keeps_the_source(folder: Path, store: Path) -> None:
     assert path.exists()
 
 
+def test_a_lost_index_keeps_the_source(folder: Path, store: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    path = dump(folder / "x.pkl", pd.Series([1.0], index=["k"]))
+    assert import_pickles(folder, store, verify=True).ok
+    with ptrarray.append(store / "helpers.ptr") as writer:
+        writer.clear()
+    (failure,) = import_pickles(folder, store, remove_source=True).failures
+    assert "'x' has lost its index, or another part: helper array" in failure.problem
+    assert path.exists()
+
+
 def test_a_file_that_failed_stays(folder: Path, store: Path) -> None:
     path = dump(folder / "x.pkl", "text")
     report = import_pickles(folder, store, remove_source=True)

@@ -75,7 +75,9 @@ FILE_NAMES = (
 LAYOUTS = ("rows", "shaped", "mixed", "Mixed", "mixed\0", b"mixed", ["mixed"])
 
 
-@pytest.mark.parametrize("field", ["layout", "mask_file", "dtype", "row_shape", "n_rows"])
+@pytest.mark.parametrize(
+    "field", ["layout", "mask_file", "packed_masks", "dtype", "row_shape", "n_rows"]
+)
 def test_forged_header_field(field: str, tmp_path: Path) -> None:
     values: list[Any] = [*VALUES, *(FILE_NAMES if field == "mask_file" else LAYOUTS)]
     for value in values:
@@ -203,6 +205,8 @@ def hostile_infos() -> Iterator[tuple[object, bytes]]:
         yield shape, msgpack.packb(good | {"shape": shape})
     for other in OTHERS:
         yield other, msgpack.packb({**good, **other})
+    for mask_at in (0, 1, -1, 2**63, 2**64 - 1, 1.5, "0", b"0", True, [0]):
+        yield mask_at, msgpack.packb({**good, "mask_at": mask_at})
     yield from ((raw[:9], raw) for raw in RAW)
 
 
@@ -287,7 +291,7 @@ LEAVES = st.one_of(
 )
 VALUES_OF_INFOS = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=8)
 INFOS = st.dictionaries(
-    st.sampled_from(["dtype", "shape", "order", "fill_value", "hard_mask", "more"]),
+    st.sampled_from(["dtype", "shape", "order", "fill_value", "hard_mask", "mask_at", "more"]),
     VALUES_OF_INFOS,
     max_size=5,
 )
@@ -302,12 +306,13 @@ DTYPE = st.sampled_from(strategies.FILL_DTYPES).map(lambda dtype: dtypes.encode(
     info=INFOS,
     dtype=st.none() | DTYPE,
     fill=st.binary(max_size=40),
+    packed=st.integers(0, 30),
 )
 def test_infos_fit_or_are_value_errors(
-    kind: Any, masked: bool, n_rows: int, info: dict[str, Any], dtype: Any, fill: bytes
+    kind: Any, masked: bool, n_rows: int, info: dict[str, Any], dtype: Any, fill: bytes, packed: int
 ) -> None:
     """Whatever they say, nothing outside of the rows and the mask is read."""
-    layout = Layout(kind, np.dtype("u1"), (), masked)
+    layout = Layout(kind, np.dtype("u1"), (), masked, packed if kind == "mixed" else None)
     if dtype is not None:
         info |= {
             "dtype": dtype,
@@ -316,8 +321,9 @@ def test_infos_fit_or_are_value_errors(
     raw = msgpack.packb(info)
     rows = np.arange(n_rows, dtype=np.uint8)
     try:
-        nbytes = infos.mask_nbytes(layout, n_rows, raw)
-        mask = np.zeros(nbytes, np.uint8) if masked else None
+        first, last = infos.mask_span(layout, 0, n_rows, raw)
+        assert 0 <= first <= last <= packed + n_rows
+        mask = np.zeros(last - first, np.uint8) if masked else None
         found = infos.view(layout, rows, mask, raw)
     except ValueError:
         return

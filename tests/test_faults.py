@@ -64,6 +64,12 @@ def close_another(writer: Writer) -> None:
         other.write({f"n{i}": A for i in range(50)}, overwrite=True)
 
 
+def renamed(old: str, new: str) -> Content:
+    """Return what is there when an array has another name."""
+    after = {name: raw for name, raw in BEFORE.items() if name != old}
+    return after | {new: BEFORE[old]}
+
+
 # So many that they are copied to be written in several pieces, by the native core; one is a piece by itself.
 MANY = {f"m{i}": ints(35_000 if i == 3 else 30, i) for i in range(7)}
 WITH_D = BEFORE | {"d": D.tobytes()}
@@ -77,6 +83,8 @@ STEPS = {
     "delete_several": Step(
         lambda w: w.delete(["b", "a"]), {k: v for k, v in BEFORE.items() if k not in "ab"}
     ),
+    "rename": Step(lambda w: w.rename("b", "d"), renamed("b", "d")),
+    "rename_over": Step(lambda w: w.rename("b", "a", overwrite=True), renamed("b", "a")),
     "clear": Step(lambda w: w.clear(), with_attrs({}, {"k": 1})),
     "point": Step(lambda w: w.point("d", 1, 3), BEFORE | {"d": A[1:3].tobytes()}),
     "attrs": Step(lambda w: w.attrs.update(k=2), with_attrs(BEFORE, {"k": 2})),

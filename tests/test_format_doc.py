@@ -198,7 +198,7 @@ def test_header_map() -> None:
         f"`{index.VERSION}`"
     )
     optional = [key for key, _, _ in tables(TEXT)["Optional keys of the header"]]
-    assert optional == ["layout", "dtype_names", "mask_file"]
+    assert optional == ["layout", "dtype_names", "mask_file", "packed_masks"]
     optional.remove("dtype_names")  # of ml_dtypes, tested with those
     facts = set(index.IndexHeader.__dataclass_fields__) - {"kind"} | {"layout"}
     assert facts == (fields.keys() - NOT_FACTS) | set(optional)
@@ -210,14 +210,18 @@ def test_optional_header_keys(tmp_path: Path) -> None:
     fields = unpack_first((path / "index.msgpack").read_bytes())
     assert (fields["layout"], fields["mask_file"]) == ("mixed", "mask.bin")
     assert (fields["dtype"], fields["row_shape"]) == ("|u1", [])
+    assert "packed_masks" not in fields
+    ptrarray.compact(path)
+    assert unpack_first((path / "index.msgpack").read_bytes())["packed_masks"] == 0
 
 
 def test_info_map(tmp_path: Path) -> None:
     path = tmp_path / "mixed.ptr"
-    masked = np.ma.MaskedArray(np.eye(2, 3, order="F"), False, fill_value=7, hard_mask=True)
+    mask = np.eye(2, 3, dtype=bool, order="F")
+    masked = np.ma.MaskedArray(np.eye(2, 3, order="F"), mask, fill_value=7, hard_mask=True)
     with ptrarray.create(path, masked=True) as writer:
         writer["a"] = masked.astype("f4", order="F")
-    ptrarray.checkpoint(path)
+    ptrarray.compact(path)
     raw = (path / "index.msgpack").read_bytes()
     _, start_byte, nbytes, _ = unpack_first(raw)["columns"]["info"]
     found = msgpack.unpackb(raw[start_byte : start_byte + nbytes])

@@ -6,7 +6,6 @@ import zoneinfo
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -47,11 +46,17 @@ class Helpers:
     """Helper arrays in memory."""
 
     def __init__(self, helpers: dict[str, Any]) -> None:
-        self.array = lambda name: helpers[name].array
-        self.object = cache(lambda name: restore(self.array(name), unpacked(name), self))
+        self._helpers = helpers
+        self._objects: dict[str, Any] = {}
 
-        def unpacked(name: str) -> Any:
-            return metadata.decode(metadata.encode(name, helpers[name].meta))
+    def array(self, name: str) -> Any:
+        return self._helpers[name].array
+
+    def object(self, name: str) -> Any:
+        if name not in self._objects:
+            meta = metadata.decode(metadata.encode(name, self._helpers[name].meta))
+            self._objects[name] = restore(self.array(name), meta, self)
+        return self._objects[name]
 
 
 def needed(helpers: dict[str, Any], meta: Any) -> set[str]:
@@ -101,6 +106,7 @@ FREQUENCIES = ["D", "-1D", "h", "90min", "B", "W-TUE", "MS", "ME", "QE-NOV", "YE
                pd.offsets.BusinessDay(offset=timedelta(hours=2)), pd.offsets.MonthEnd(normalize=True),
                pd.offsets.CustomBusinessHour(weekmask="Sun Mon", holidays=["2020-03-29"],
                                              start="10:00", end="15:00")]  # fmt: skip
+MISSING_TEXT = st.sampled_from(["", None, np.nan, pd.NA])
 MISSING = st.sampled_from(["every", "some", "none"])
 NUMBERS = ["i1", "u8", "f4", "f8", "c16", "bool", ">i4"]
 NULLABLE = ["Int8", "UInt64", "Float32", "Float64", "boolean"]
@@ -140,7 +146,8 @@ def arrays(draw: st.DrawFn, n: int) -> Any:
     """Values of any dtype that is kept."""
     numbers = np.array(draw(st.lists(st.integers(0, 99), min_size=n, max_size=n)), int)
     kind = draw(st.sampled_from(["numbers", "nullable", "moments", "durations", "str", "string",
-                                 "category", "objects"]))  # fmt: skip
+                                 "category", "objects", "periods", "intervals", "sparse",
+                                 "text objects"]))  # fmt: skip
     match kind:
         case "numbers":
             return numbers.astype(draw(st.sampled_from(NUMBERS)))
@@ -158,7 +165,27 @@ def arrays(draw: st.DrawFn, n: int) -> Any:
             return pd.Categorical.from_codes(codes, categories, ordered=draw(st.booleans()))
         case "objects":
             return draw(objects(n))
-    return draw(texts(n, kind))
+        case "str" | "string":
+            return draw(texts(n, kind))
+    return draw(arrays_of_pandas(numbers, kind))
+
+
+@st.composite
+def arrays_of_pandas(draw: st.DrawFn, numbers: Any, kind: str) -> Any:
+    match kind:
+        case "text objects":
+            text = draw(texts(len(numbers), "string"))
+            return np.where(text.isna(), draw(MISSING_TEXT), np.asarray(text, object))
+        case "periods":
+            freq = draw(st.sampled_from(["M", "2Q-NOV", "W-TUE", "3h", "Y-FEB"]))
+            return draw(moments(len(numbers))).tz_localize(None).to_period(freq).array
+        case "intervals":
+            closed = draw(st.sampled_from(["left", "right", "both", "neither"]))
+            sides = draw(st.sampled_from([numbers, numbers / 2, numbers.astype("M8[s]")]))
+            return pd.arrays.IntervalArray.from_arrays(sides, sides, closed)
+    fill_value = draw(st.sampled_from([0, 3, np.nan, np.float32(1)]))
+    kind = draw(st.sampled_from(["integer", "block"]))
+    return pd.arrays.SparseArray(numbers % 4, kind=kind, fill_value=fill_value)
 
 
 @st.composite

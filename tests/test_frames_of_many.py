@@ -81,7 +81,11 @@ def test_long_and_wide(
         chosen = [(name, expected[name]) for name in names]
         try:
             wanted = stacked(chosen)
-        except (TypeError, ValueError, NotImplementedError):  # pandas cannot: text of levels beside dates, say
+        except (
+            TypeError,
+            ValueError,
+            NotImplementedError,
+        ):  # pandas cannot: text of levels beside dates, say
             return
         check(store.frame(names), wanted)
         try:

@@ -76,6 +76,7 @@ class Reader:
         self.in_index = list(self.pointers)
         self.width = self.dtype.itemsize * n_items
         self.mask_width = mask_dtype(self.dtype).itemsize * n_items
+        self.mask_start = self.header.get("packed_masks", 0)
         self.replay((path / "journal.msgpack").read_bytes())
 
     def column(self, name: str) -> npt.NDArray[Any]:
@@ -156,8 +157,10 @@ class Reader:
 
     def is_intact(self, told: Told) -> bool:
         if told.start < told.end:
-            mask_end = told.end * (0 if self.mask is None else self.mask_width)
-            if told.end * self.width > len(self.data) or mask_end > len(self.mask or b""):
+            mask_end = 0 if self.mask is None else self.mask_start + told.end * self.mask_width
+            n_bytes = len(self.mask or b"")
+            ends_early = n_bytes == self.header.get("packed_masks")
+            if told.end * self.width > len(self.data) or (mask_end > n_bytes and not ends_early):
                 return False
         return self.crc(told) == told.crc
 
@@ -177,8 +180,12 @@ class Reader:
         if self.layout == "mixed":
             dtype = self.dtype_of(told)
             nbytes = (told.end - told.start) // dtype.itemsize * mask_dtype(dtype).itemsize
-        first = told.start * self.mask_width
-        return bytes(self.mask[first : first + nbytes])
+        first = self.mask_start + told.start * self.mask_width
+        if self.layout == "mixed" and told.info:
+            first = msgpack.unpackb(told.info).get("mask_at", first)
+        ends_early = len(self.mask) == self.header.get("packed_masks")
+        assert ends_early or len(self.mask) >= self.mask_start + self.n_rows * self.mask_width
+        return bytes(self.mask[first : first + nbytes]).ljust(nbytes if ends_early else 0, b"\0")
 
     def array(self, told: Told) -> npt.NDArray[Any]:
         info = msgpack.unpackb(told.info) if told.info else {}

@@ -42,6 +42,9 @@ OPTIONAL = {("format.checksum", "isal")}  # with something else in its place
 # What a function imports, since all others would wait for it, and few ever need it.
 LATE = {
     ("progress", "bar", "tqdm.auto"),
+    ("format.helpers", "digest", "hashlib"),
+    ("frames.flat", "_encoded", "ptrarray.objects.encoder"),
+    ("frames.flat", "_decoded", "ptrarray.objects.decoder"),
     ("cli.commands", "_demo", "ptrarray.cli.demo"),
     ("cli.commands", "_save", "ptrarray.convert.export"),
     ("cli.convert", "_function", "ptrarray.convert"),

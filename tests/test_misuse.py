@@ -16,6 +16,7 @@ import ptrarray
 from ptrarray import BadInputError, UnknownNameError
 from ptrarray.format import attrs
 from tests.support.checks import check_same, check_same_order
+from tests.support.pointing import point_to_bytes
 
 Masked: Any = np.ma.MaskedArray
 from_columns: Any = mrecords.fromarrays
@@ -306,7 +307,7 @@ def test_metadata_goes_with_its_array(tmp_path: Path) -> None:
         writer.point("p", start, end)
         with writer.allocate("b", 3, overwrite=True, dtype="i4"):
             pass
-        assert dict(writer.meta) == {"a": {}, "b": {}, "p": {}}
+        assert dict(writer.meta) == {"a": {}, "b": {}, "p": {"k": 2}}
 
 
 def test_metadata_of_one_call_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,10 +339,10 @@ def test_more_metadata_than_an_index_holds(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_pointer_to_pre_sized_bytes_does_not_unalign_what_follows(tmp_path: Path) -> None:
     with ptrarray.create(tmp_path / "s.ptr", rows=640) as writer:
-        writer.point("odd", 5, 70)
+        point_to_bytes(writer, "odd", 5, 70)
         assert writer.write({"a": [1.0]}) == (128, 192)
         assert writer.write({"large": np.ones(20_000)})[0] == 192
-        writer.point("odd too", 3, 130)
+        point_to_bytes(writer, "odd too", 3, 130)
         assert writer.reserve(1) % 64 == 0
 
 
@@ -360,7 +361,7 @@ def test_arrays_without_rows_take_none(masked: bool, tmp_path: Path) -> None:
 def test_arrays_without_rows_keep_no_rows_when_compacting(tmp_path: Path) -> None:
     path = tmp_path / "s.ptr"
     with ptrarray.create(path, rows=640) as writer:
-        writer.point("empty", 100, 100)
+        point_to_bytes(writer, "empty", 100, 100)
         writer["a"] = [1.0]
     ptrarray.compact(path)
     with ptrarray.open(path) as store:

@@ -313,11 +313,44 @@ class StoreMachine(RuleBasedStateMachine):
         self.writers[who].clear()
         self.model.entries.clear()
 
+    @precondition(lambda self: self.model.entries)
+    @rule(data=st.data(), who=st.integers(0, 1), new=strategies.names(), overwrite=st.booleans())
+    def rename(self, data: st.DataObject, who: int, new: str, overwrite: bool) -> None:
+        old = data.draw(st.sampled_from(list(self.model.entries)))
+        writer = self.writers[who]
+        if new not in self.model.entries:
+            with pytest.raises(UnknownNameError):
+                writer.rename(new, old, overwrite=overwrite)
+        elif new != old and not overwrite:
+            with pytest.raises(DuplicateNameError):
+                writer.rename(old, new)
+            return
+        writer.rename(old, new, overwrite=overwrite)
+        if new != old:
+            self.model.rename(old, new)
+
+    @precondition(lambda self: self.model.entries)
+    @rule(data=st.data(), who=st.integers(0, 1), name=strategies.names())
+    def point_to_an_array(self, data: st.DataObject, who: int, name: str) -> None:
+        """Give the rows of an array another name: it is the first that has just these rows."""
+        model = self.model
+        chosen = model.entries[data.draw(st.sampled_from(list(model.entries)))]
+        pointer = chosen.start, chosen.end
+        equal = [model.entries[n] for n in model.in_order()]
+        first = next(entry for entry in equal if (entry.start, entry.end) == pointer)
+        self.writers[who].point(name, *pointer, overwrite=True)
+        model.put(name, first.start, first.array, first.meta)
+
     @precondition(lambda self: self.model.n_rows)
     @rule(data=st.data(), who=st.integers(0, 1), name=strategies.names())
     def point(self, data: st.DataObject, who: int, name: str) -> None:
         start = data.draw(st.integers(0, self.model.n_rows))
         end = data.draw(st.integers(start, self.model.n_rows))
+        assume(all((e.start, e.end) != (start, end) for e in self.model.entries.values()))
+        if self.model.is_mixed:
+            with pytest.raises(BadInputError, match="are no array"):
+                self.writers[who].point(name, start, end, overwrite=True)
+            return
         self.writers[who].point(name, start, end, overwrite=True)
         with ptrarray.open(self.path) as store:
             self.model.entries.pop(name, None)

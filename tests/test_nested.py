@@ -217,6 +217,10 @@ class Color(enum.IntEnum):
     RED = 1
 
 
+class Mapped(dict[str, int]):
+    pass
+
+
 class Text(str):
     __slots__ = ()
 
@@ -233,19 +237,16 @@ class Rude:
     [
         (Model(), "obj is a tests.test_nested.Model"),
         ({"a": [0, 1, 2, Model()]}, r"obj\['a'\]\[3\] is a "),
-        ([collections.OrderedDict()], r"obj\[0\] is a collections.OrderedDict, .* plain dict"),
-        ([collections.defaultdict(list)], "plain dict"),
-        ([collections.Counter()], "plain dict"),
+        ([collections.UserDict()], r"obj\[0\] is a collections.UserDict; "),
+        ([Mapped()], r"obj\[0\] is a .*Mapped, .* plain dict"),
         ([Point(1)], r"obj\[0\] is a tests.test_nested.Point, .* plain tuple"),
         ({1: Color.RED}, r"obj\[1\] is a tests.test_nested.Color, .* plain int"),
         ([Text("a")], "plain str"),
         ([bytearray(b"a")], "bytearray"),
-        ([range(3)], "range"),
         ([len, Ellipsis], "builtin_function"),
         ([1, 2, 3, 4, 5, type], r"obj\[5\] is a builtins.type"),
         ({(1, Model()): 2}, r"obj\[\(1, <.*in its key .*Model"),
         ({"s": {1, frozenset({Point(1)})}}, r"obj\['s'\] has the member Point\(x=1\)"),
-        ([np.array([None, 1])], r"obj\[0\] is an array.* Python objects.*tolist"),
         ([np.zeros(2, [("a", "O")])], r"obj\[0\] is an array.* Python objects"),
         ([np.array(["a"], np.dtypes.StringDType())], r"obj\[0\] is an array"),
         ([np.array([[1]]).view(np.matrix)], "plain ndarray"),

@@ -14,9 +14,10 @@ import pytest
 import ptrarray
 from ptrarray.frames import flat, together
 from ptrarray.nested import persistence
-from ptrarray.objects import tokens
+from ptrarray.objects import registry, states, tokens
 from ptrarray.objects.decoder import _Decoder
 from ptrarray.objects.leaves import LARGE_DECODERS
+from ptrarray.objects.registry import Classes
 from tests.support.nested import assert_same
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -33,12 +34,21 @@ def first_cells(head: str) -> list[str]:
 
 
 def test_every_operation_is_told() -> None:
-    decoder = _Decoder(iter(()), lambda _: np.zeros(0), lambda _: None, "")
+    decoder = _Decoder(iter(()), lambda _: np.zeros(0), lambda _: None, "", Classes())
     assert sorted(first_cells("operation")) == sorted(decoder._openers)
 
 
 def test_every_kind_of_parts_is_told() -> None:
     assert sorted(first_cells("parts")) == sorted(together._MAKERS)
+
+
+def test_every_class_and_part_is_told() -> None:
+    kept = [kind.name for kind in registry._KEPT]
+    assert sorted(first_cells("class")) == sorted([*kept, registry.CLASS])
+    assert {*first_cells("part"), ""} == states.SPECIAL
+    row = next(line for line in NESTED_FORMAT.splitlines() if line.startswith("| `class`"))
+    plain = {name for name in registry._PLAIN_CLASSES if "." not in name}
+    assert set(re.findall(r"`(\w+)`", row)) == {registry.CLASS, *plain}
 
 
 def test_every_word_of_a_description_is_told() -> None:

@@ -116,6 +116,49 @@ HOSTILE: dict[str, Any] = {
     "parts twice": [["parts", "Series", "a", "a"], 1, 2],
     "parts of os": [["parts", "os.system", "values"], "ls"],
     "parts of ints": [["parts", "Series", 1], 1],
+    "an object of nothing": [["object"]],
+    "an object without parts": [["object", "range"]],
+    "an object of ints": [["object", 1], 1],
+    "an object of lists": [["object", "a", []], 1],
+    "an object with a part twice": [["object", "a", "x", "x"], 1, 2],
+    "an object with too few parts": [["object", "a", "x", "y"], 1],
+    "an object with too long a run": [["object", "a", "x"], ["run", 1, 2]],
+    "an object in itself": [["object", "a", "x"], ["ref", 0]],
+    "a range of two": [["object", "range"], ["tuple", 2], 1, 2],
+    "a range of a list": [["object", "range"], ["list", 3], ["run", 1, 2, 3]],
+    "a range by name": [["object", "range", "start", "stop", "step"], 1, 2, 3],
+    "a range of text": [["object", "range"], ["tuple", 3], "1", "2", "3"],
+    "an ordered dict of pairs": [["object", "collections.OrderedDict"], ["list", 0]],
+    "a factory that is none": [["object", "collections.defaultdict"], ["tuple", 2], 1, ["dict", 0]],
+    "a deque that is too short": [["object", "collections.deque"], ["tuple", 2], ["list", 0], -1],
+    "a decimal of letters": [["object", "decimal.Decimal"], "abc"],
+    "a decimal of a tuple": [["object", "decimal.Decimal"], ["tuple", 3], 0, ["tuple", 0], 0],
+    "a path of a number": [["object", "pathlib.PosixPath"], 1],
+    "objects of another shape": [
+        ["object", "numpy.ndarray"],
+        ["tuple", 2],
+        ["tuple", 1],
+        2,
+        ["list", 1],
+        1,
+    ],
+    "a dtype of code": [["object", "numpy.dtype"], "__import__('os')"],
+    "a dtype of fields": [["object", "numpy.dtype"], "i4,i4"],
+    "a class of a list": [["object", "class"], ["list", 0]],
+    "a list in a key": [["dict", 1], ["object", "a"], ["list", 0], 1],
+    "an object as key without parts": [["dict", 1], ["object", "a"]],
+    "an object of nothing as key": [["dict", 1], ["object"], 1, 2],
+    "an object of ints as key": [["dict", 1], ["object", 1], 1, 2],
+    "a reference in a key": [
+        ["list", 2],
+        ["tuple", 0],
+        ["dict", 1],
+        ["object", "a", "x"],
+        ["ref", 0],
+        1,
+    ],
+    "no range as key": [["dict", 1], ["object", "range"], 1, 2],
+    "objects too deep in a key": [["dict", 1], *[["object", "a"]] * 200, 1, 2],
     "an extension type": b"\x91\xd4\x01\x00",
     "a timestamp": b"\x91\xd6\xff\0\0\0\0",
     "a huge page": b"\xdd\xff\xff\xff\xff",
@@ -145,6 +188,13 @@ def test_what_is_forged_right_is_read(path: Path) -> None:
     one, array, again = ptrarray.load(path)
     assert one == 1
     assert array is again
+    forge(path, [["object", "os.system", "command"], "ls"])
+    assert ptrarray.load(path) == ptrarray.Record("os.system", {"command": "ls"})
+    forge(path, [["list", 2], ["object", "class"], "os.system", ["object", "class"], "eval"])
+    assert ptrarray.load(path) == [
+        ptrarray.Record("class", "os.system"),
+        ptrarray.Record("class", "eval"),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["list", "tuple", "dict"])
@@ -198,6 +248,7 @@ SURROGATES: dict[str, Any] = {"unicode_errors": "surrogatepass"}
 WORDS: list[Any] = [
     None, True, 0, 1, -1, 2**63, 1.5, "a", b"a", [], "ref", "list", "tuple", "parts", "Series",
     ["ref", 0], ["list", 1], ["dict", 1], ["set", 1], ["tuple", 2], ["run", 1], ["masked"],
+    "object", ["object", "range"], ["object", "a", "x"], ["object", "class"], ["object", "b"],
 ]  # fmt: skip
 
 

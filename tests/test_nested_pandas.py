@@ -131,9 +131,9 @@ def test_all_of_them_in_a_store(path: Path) -> None:
     ("obj", "where"),
     [
         (pd.Series([object()]), r"^obj.values\[0\] is a builtins.object"),
-        ({"f": pd.DataFrame({"p": ["x", object]})}, r"^obj\['f'\]\['p'\]\[1\] is a builtins.type"),
-        (pd.Series([1], name=object), r"^obj.name is a builtins.type"),
-        (pd.DataFrame([[1]], columns=[object]), r"^obj.columns.values\[0\] is a builtins.type"),
+        ({"f": pd.DataFrame({"p": ["x", type]})}, r"^obj\['f'\]\['p'\]\[1\] is a builtins.type"),
+        (pd.Series([1], name=type), r"^obj.name is a builtins.type"),
+        (pd.DataFrame([[1]], columns=[type]), r"^obj.columns.values\[0\] is a builtins.type"),
         ({pd.Timestamp(0): 1}, r"^obj.Timestamp.* has in its key Timestamp.*, which is a pandas"),
         ([pd.Timestamp(0, tz=a_zone_from_a_file())], r"^obj\[0\] is 1970.* cannot be found again"),
         (type("Mine", (pd.Series,), {})([1]), "^obj is a tests.test_nested_pandas.Mine"),
@@ -199,10 +199,16 @@ ARRAYS = {
     "/c": np.array([0, 1, 7], "i1"),
     "/e": np.zeros(0),
     "/t": np.zeros(3, "M8[s]"),
+    "/u": np.frombuffer("aäb".encode(), np.uint8),
+    "/n": np.array([1, 3, 9], "u1"),
+    "/p": np.array([0, 1], "i4"),
+    "/i": np.zeros(2, "i8"),
 }
 RANGE = [["parts", "RangeIndex", "start", "stop", "step", "name"], 0, 3, 1, None]
 BOMB = [["parts", "RangeIndex", "start", "stop", "step", "name"], 0, 2**50, 1, None]
 SERIES_OF = ["parts", "Series", "values", "index", "name"]
+TEXT_OF = ["parts", "strings", "values", "ends", "storage", "na_value"]
+SPARSE_OF = ["parts", "SparseArray", "values", "positions", "length", "fill_value", "sparse_kind"]
 FRAME_OF = ["parts", "DataFrame", "index", "columns", ""]
 
 
@@ -235,6 +241,20 @@ FRAME_OF = ["parts", "DataFrame", "index", "columns", ""]
         [["parts", "IntegerArray", "values", "mask"], ["array", "/a"], ["array", "/c"]],
         [["parts", "strings", "values", "storage", "na_value"], ["list", 1], 1, "python", "NA"],
         [["parts", "strings", "values", "storage", "na_value"], ["list", 1], "a", "evil", "NA"],
+        [TEXT_OF, ["array", "/u"], ["array", "/n"], "python", "NA"],
+        [TEXT_OF, ["array", "/u"], ["array", "/n"], "object", "None"],
+        [TEXT_OF, ["array", "/u"], ["array", "/a"], "python", "NA"],
+        [TEXT_OF, ["array", "/a"], ["array", "/c"], "python", "NA"],
+        [TEXT_OF, "text", 4, "python", "NA"],
+        [SPARSE_OF, ["array", "/i"], ["array", "/p"], 1, 0, "integer"],
+        [SPARSE_OF, ["array", "/i"], ["array", "/c"], 9, 0, "integer"],
+        [SPARSE_OF, ["array", "/e"], ["array", "/i"], 2**50, 0, "block"],
+        [["parts", "PeriodArray", "values", "freq"], ["array", "/a"], "M"],
+        [["parts", "PeriodArray", "values", "freq"], ["array", "/i"], "evil"],
+        [["parts", "IntervalArray", "left", "right", "closed"], *BOMB, *BOMB, "left"],
+        [["parts", "Timestamp", "value"], ["list", 0]],
+        [["parts", "Period", "ordinal", "freq"], "x", "M"],
+        [["parts", "missing", "value"], "__class__"],
         [["parts", "zoned", "values", "zone"], ["array", "/a"], "UTC"],
         [["parts", "MultiIndex", "levels", "codes", "names"], *RANGE, *RANGE, None],
         [["parts", "RangeIndex", "start", "stop", "step", "name"], 0, 2**62, 0, None],

@@ -111,6 +111,10 @@ def test_a_mixed_store_of_one_dtype_is_reduced_as_it_is(tmp_path: Path) -> None:
         assert store.reduce_each(np.add).tolist() == [3, 6]
         assert store.mean_each().tolist() == [1 / 3, 1.5]
         assert np.sum(store.of_dtype("f8")) == 9
+        floats = store.of_dtype("f8")
+        assert np.asarray(floats).tolist() == [*np.eye(3).ravel(), 0, 1, 2, 3]
+        with pytest.raises(ValueError, match="copy=False"):
+            np.array(floats, copy=False)
 
 
 def test_a_store_of_several_says_which_and_what_to_do(tmp_path: Path) -> None:

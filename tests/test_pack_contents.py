@@ -183,7 +183,7 @@ def check_same_arrays(store: PointerArray, original: PointerArray, arrays: dict[
     assert (store.dtype, store.nbytes) == (original.dtype, original.nbytes)
     assert list(store) == list(original)
     assert dict(store.pointers) == dict(original.pointers)
-    assert store.meta["again"] == {}
+    assert store.meta["again"] == {"at": ["f5", 1.5]}
     for name, array in arrays.items():
         assert store.meta[name] == {"at": [name, 1.5]}
         check_equal(store[name], array, masked=store.masked)

@@ -163,7 +163,7 @@ def test_target_that_comes_meanwhile(
     ("arguments", "match"),
     [
         ((5,), "binary handle to write to, not int"),
-        (("a.tar.lz4",), "a compression that packs do not have"),
+        (("a.tar.7z",), "a compression that packs do not have"),
         ((io.StringIO(),), "binary handle to write to, not StringIO"),
         (("a.tar", "rar"), "compression 'rar'"),
         (("a.tar", ["gz"]), "compression"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import ptrarray
 from ptrarray.errors import BadInputError, CorruptStoreError, UnknownNameError
+from ptrarray.frames import quick
 from ptrarray.views.series import AllSeries
 from tests.test_reader_costs import calls
 
@@ -199,7 +200,8 @@ def test_changes_are_kept_or_not(tmp_path: Path, read: Callable[[Any], Any]) -> 
     path = tmp_path / "s.ptr"
     with ptrarray.create(path) as writer:
         writer["a"] = pd.Series([1.5, 2.5], index=pd.Index([7, 8]))
-    for mode, kept in (("c", [1.5, 2.5]), ("r+", [9.5, 2.5])):
+    modes: list[tuple[Any, list[float]]] = [("c", [1.5, 2.5]), ("r+", [9.5, 2.5])]
+    for mode, kept in modes:
         with ptrarray.open(path, mode=mode) as store:
             read(store).array._ndarray[0] = 9.5  # pandas 3 hands out nothing else that changes it
         with ptrarray.open(path) as store:
@@ -269,6 +271,27 @@ def test_looks_only_at_what_it_hands_out(tmp_path: Path) -> None:
         counted = calls(lambda: dict(found.items()))
         assert counted.count("format/metadata.py:decode") == 0
         assert len(counted) < 40 * 20, counted
+
+
+def test_a_pandas_that_has_become_another_is_asked_in_public(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is not public is called only where it gives what the constructor gives."""
+    assert quick.series_maker() is not quick._public
+    manager = pd.core.internals.managers.SingleBlockManager
+    from_array = manager.from_array
+
+    def other(values: Any, index: Any) -> Any:
+        return from_array(values.copy(), index)
+
+    for odd in (None, other):
+        monkeypatch.setattr(manager, "from_array", odd)
+        try:
+            quick.series_maker.cache_clear()
+            assert quick.series_maker() is quick._public
+        finally:
+            monkeypatch.undo()
+            quick.series_maker.cache_clear()
 
 
 def test_no_series_no_metadata(tmp_path: Path) -> None:

@@ -57,6 +57,11 @@ def without(name: str) -> Content:
     return {key: raw for key, raw in BEFORE.items() if key != name}
 
 
+def renamed(old: str, new: str) -> Content:
+    after = {key: raw for key, raw in BEFORE.items() if key != old}
+    return after | {new: BEFORE[old]}
+
+
 def check_clean(path: Path, content: Content) -> None:
     """Check that nothing is left over when the next writer has made a shard."""
     with ptrarray.append(path) as writer:
@@ -80,6 +85,10 @@ STEPS = {
     "replace_in_older": Step(lambda w: w.update({"a": D}), BEFORE | {"a": D.tobytes()}),
     "delete_in_older": Step(lambda w: w.__delitem__("a"), without("a")),
     "delete_in_last": Step(lambda w: w.__delitem__("c"), without("c")),
+    "rename_in_older": Step(lambda w: w.rename("a", "d"), renamed("a", "d")),
+    "rename_in_last": Step(lambda w: w.rename("c", "d"), renamed("c", "d")),
+    "rename_over_older": Step(lambda w: w.rename("c", "a", overwrite=True), renamed("c", "a")),
+    "rename_over_last": Step(lambda w: w.rename("a", "c", overwrite=True), renamed("a", "c")),
     "point": Step(lambda w: w.point("d", 1, 3), BEFORE | {"d": A[1:3].tobytes()}),
     "attrs": Step(lambda w: w.attrs.update(k=2), with_attrs(BEFORE, {"k": 2})),
     "flush": Step(lambda w: w.flush()),

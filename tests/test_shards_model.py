@@ -140,6 +140,23 @@ class ShardsMachine(RuleBasedStateMachine):
             del self.model[name]
             self.meta.pop(name, None)
 
+    @rule(who=WHO, old=NAMES, new=NAMES, overwrite=st.booleans())
+    def rename(self, who: int, old: str, new: str, overwrite: bool) -> None:
+        if old not in self.model:
+            with pytest.raises(UnknownNameError):
+                self.writers[who].rename(old, new, overwrite=overwrite)
+            return
+        if new in self.model and new != old and not overwrite:
+            with pytest.raises(DuplicateNameError):
+                self.writers[who].rename(old, new)
+            return
+        self.writers[who].rename(old, new, overwrite=overwrite)
+        self.model[new] = self.model.pop(old)
+        if old != new:
+            self.meta.pop(new, None)
+        if old in self.meta:
+            self.meta[new] = self.meta.pop(old)
+
     @rule(who=WHO)
     def clear(self, who: int) -> None:
         self.writers[who].clear()

@@ -1,6 +1,7 @@
 """Do what users of other tools do, with their tool and with ptrarray, and compare.
 
-Prints a table a user. The results of several runs become one page.
+Prints a table a user. The results of several runs become one page, and figures in the pages for
+users.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def command_line() -> argparse.ArgumentParser:
     add("--folder", type=Path, help="where files are made: on a disk, not in memory")
     add("--out", type=Path, help="folder to keep the results in, for --markdown")
     add("--markdown", type=Path, help="file to write all results in the folder --out to")
+    add("--pages", type=Path, help="folder of pages for users, whose figures to renew")
     return parser
 
 
@@ -52,8 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results.append(facts)
         if options.out:
             page.save(facts, options.out)
+    results = page.load(options.out) if options.out else results
+    if options.pages:
+        page.renew(options.pages, results)
     if options.markdown:
-        results = page.load(options.out) if options.out else results
         options.markdown.write_text(page.page(results), encoding="utf-8")
 
 

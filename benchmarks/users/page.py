@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
@@ -25,6 +26,11 @@ and the largest. "By the clock" is how long it took; what is compared is named i
 how many times ptrarray's cost the other one's is, the median of the ratios within a round: above 1, ptrarray is the
 better one. Files are in memory unless a row says "cold".
 """
+
+# What is in between, in the page for a user, is written by `renew`.
+MARKED = re.compile(
+    r"(?P<begin><!-- gains of (?P<user>\w+) -->).*?(?P<end><!-- end -->)", re.DOTALL
+)
 
 Facts = dict[str, Any]
 
@@ -89,6 +95,32 @@ def _rows(group: list[Entry]) -> Iterator[list[str]]:
         ratio = "" if is_ours else f"{spread(ratios(ours, entry))} {TIMES}"
         title = entry["title"] if is_ours else ""
         yield [title, entry["by"], spread(entry["costs"]), entry["unit"], clock, ratio]
+
+
+def gains(facts: Facts) -> str:
+    """Return what a user gains, as the page for this user tells it."""
+    head = ["what is done", "others take, as a multiple of what ptrarray takes"]
+    rows = []
+    for ours, *others in grouped_by_title(facts["entries"]):
+        multiples = (f"{each['by']} {number(reached(ours, each))}" for each in others)
+        rows.append([ours["title"], ", ".join(multiples)])
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    return f"{grid(head, rows)}\n\n{machine_words(facts['machine'])}; {versions}."
+
+
+def renew(folder: Path, results: list[Facts]) -> None:
+    """Write what users gain into the pages for them, between two marks."""
+    text_by_user = {facts["user"]: gains(facts) for facts in results}
+    for path in folder.glob("*.md"):
+        old = path.read_text("utf-8")
+        new = MARKED.sub(lambda found: _renewed(found, text_by_user), old)
+        if new != old:
+            path.write_text(new, encoding="utf-8")
+
+
+def _renewed(found: re.Match[str], text_by_user: dict[str, str]) -> str:
+    text = text_by_user.get(found["user"])
+    return found[0] if text is None else f"{found['begin']}\n\n{text}\n\n{found['end']}"
 
 
 def words_of(module: Path) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from ptrarray.convert.instances import WORD, describe_instance
 from ptrarray.convert.unpickle.rebuild import Instance, Unreadable
 from ptrarray.errors import BadInputError
+from ptrarray.format.attrs import checked
 from ptrarray.format.helpers import KEY
 from ptrarray.frames.flat import Helper
 from ptrarray.frames.series import describe, is_pandas
@@ -41,6 +42,13 @@ class Entry(NamedTuple):
     helpers: dict[str, Helper]
     meta: dict[str, Any]
     below: str = ""
+
+
+class Kept(NamedTuple):
+    """What is no array, and can be kept among the attrs of a store."""
+
+    key: str
+    value: Any
 
 
 class Incomplete(NamedTuple):
@@ -113,6 +121,50 @@ def entries(value: Any, key: str = "", *, keep_index: bool = True) -> Iterator[E
         yield Refused(key, str(error))
     except RecursionError:
         yield Refused(key, "it is nested too deeply, or contains itself")
+
+
+def entries_and_attrs(
+    value: Any, key: str, *, keep_index: bool = True
+) -> Iterator[Entry | Refused | Kept]:
+    """Yield the arrays in a value, and what is none and attrs can hold: text, and what has text in it.
+
+    Of a container in which arrays and such are mixed, each by itself.
+
+    Examples
+    --------
+    >>> value = {"a": np.arange(2), "unit": "nm", "lamp": {"name": "D65", "watt": 3}}
+    >>> for found in entries_and_attrs(value, "k"):
+    ...     print(type(found).__name__, found.key)
+    Entry k/a
+    Kept k/unit
+    Kept k/lamp
+    """
+    found = list(entries(value, key, keep_index=keep_index))
+    if not any(isinstance(entry, Refused) for entry in found):
+        yield from found
+    elif (kept := _kept(value, key)) is not None:
+        yield kept
+    elif (items := _named_items(value)) is not None:
+        for own, item in items.items():
+            yield from entries_and_attrs(item, f"{key}/{own}", keep_index=keep_index)
+    else:
+        yield from found
+
+
+def _named_items(value: Any) -> Mapping[str, Any] | None:
+    """Return the items of a container by what they are called; None if it is none, or some cannot be."""
+    if isinstance(value, list | tuple | deque):
+        return {str(at): item for at, item in enumerate(value)}
+    is_named = isinstance(value, Mapping) and all(isinstance(own, str) and own for own in value)
+    return value if is_named else None
+
+
+def _kept(value: Any, key: str) -> Kept | None:
+    """Return a value as attrs hold it, if they can."""
+    try:
+        return Kept(key, checked({key: value})[key])
+    except BadInputError:
+        return None
 
 
 def _of_instance(value: Instance, key: str, keep_index: bool) -> Iterator[Entry | Refused]:

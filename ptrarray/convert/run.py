@@ -12,10 +12,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from ptrarray.convert import sources
-from ptrarray.convert.entries import Incomplete, Noted, Refused, entries
+from ptrarray.convert.entries import Incomplete, Kept, Noted, Refused, entries, entries_and_attrs
 from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.sink import Named, Sink, Tally, differences, fits
 from ptrarray.convert.sources import Paths, Source
@@ -43,11 +44,14 @@ class Member(NamedTuple):
         Reads it.
     meta : dict
         Metadata that the file has for it.
+    to_attrs : bool
+        Whether what is no array, and attrs can hold, goes there.
     """
 
     key: str
     load: Callable[[], Any]
     meta: Mapping[str, Any] = {}
+    to_attrs: bool = False
 
 
 Found = Member | Refused | Noted
@@ -144,7 +148,7 @@ class Conversion(NamedTuple):
         if is_store(Path(self.path)):
             return self._sink(append(self.path), tally, stack)
         header, _ = plan(**self.settings)
-        if not fits(first, header.layout, tally):
+        if not first.attrs and not fits(first, header.layout, tally):
             return None
         return self._sink(create(self.path, mode="a", **self.settings), tally, stack)
 
@@ -179,10 +183,15 @@ class Conversion(NamedTuple):
         except Exception as error:  # noqa: BLE001 a file can be wrong in any way
             tally.failures.append(Failure(label, _problem(error)))
             return
-        for entry in entries(value, member.key, keep_index=self.keep_index):
+        find = entries_and_attrs if member.to_attrs else entries
+        for entry in find(value, member.key, keep_index=self.keep_index):
             label = _label(source, entry.key)
             if isinstance(entry, Refused):
                 tally.failures.append(Failure(label, entry.problem))
+                continue
+            if isinstance(entry, Kept):
+                name = source.name(entry.key)
+                yield Named(label, name, np.empty(0), {}, {}, {name: entry.value})
                 continue
             name = source.name(entry.key) + entry.below
             if name in there:
@@ -320,6 +329,7 @@ class _Progress:
         self._before = before
         self._options = options
         self._noted: dict[str, list[str]] = {}
+        self._n_attrs = 0
 
     def finished(self) -> Report:
         """Return what it came to, in the order of the files, whichever worker was first."""
@@ -327,6 +337,9 @@ class _Progress:
         for about, labels in sorted(self._noted.items()):
             more = ", …" if len(labels) > 1 else ""
             self.report.notes.append(f"{len(labels):,} {about}: {min(labels)}{more}")
+        if self._n_attrs:
+            what = "entries that are no arrays are now among the attrs of the store"
+            self.report.notes.append(f"{self._n_attrs:,} {what}")
         return self.report
 
     def is_done(self, source: Source) -> bool:
@@ -361,6 +374,7 @@ class _Progress:
         tally: Tally = done.more
         self.report.converted += tally.n_entries
         self.report.removed += tally.removed
+        self._n_attrs += tally.n_attrs
         known = set(self.report.failures)  # verifying finds them once more
         self.report.failures += [item for item in tally.failures if item not in known]
         for about, labels in tally.noted.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +39,8 @@ class Named(NamedTuple):
         Its metadata.
     helpers : dict from str to Helper
         Helper arrays that it needs.
+    attrs : dict
+        What it is instead, if it is no array: an attr of the store.
     """
 
     label: str
@@ -46,6 +48,7 @@ class Named(NamedTuple):
     values: Array
     meta: dict[str, Any]
     helpers: dict[str, Helper]
+    attrs: Mapping[str, Any] = {}
 
     @property
     def metas(self) -> dict[str, Any]:
@@ -60,6 +63,8 @@ class Tally:
     ----------
     n_entries, nbytes : int
         Written.
+    n_attrs : int
+        Attrs that were set.
     there : list of pairs
         Label and name of what was in the store already.
     failures : list of Failure
@@ -73,6 +78,7 @@ class Tally:
     def __init__(self) -> None:
         self.n_entries = 0
         self.nbytes = 0
+        self.n_attrs = 0
         self.there: list[tuple[str, str]] = []
         self.failures: list[Failure] = []
         self.removed = 0
@@ -91,9 +97,14 @@ class Sink:
         self._batches = Batches(
             writer, self._refused, without=self._without, limit_nbytes=_BATCH_NBYTES
         )
+        self._writer = writer
+        self._attrs: list[Named] = []
 
     def add(self, entry: Named) -> None:
         """Take an entry, and write if that makes enough."""
+        if entry.attrs:
+            self._attrs.append(entry)
+            return
         try:
             entry = fitting(entry, self._layout)
         except BadInputError as error:
@@ -106,6 +117,24 @@ class Sink:
         """Commit what waits."""
         self._batches.write()
         self._tally.n_entries, self._tally.nbytes = self._batches.n_groups, self._batches.nbytes
+        if self._attrs:
+            self._set_attrs(dict(self._writer.attrs))
+
+    def _set_attrs(self, known: dict[str, Any]) -> None:
+        """Set all attrs in one commit; those that are there with another value are failures."""
+        new: dict[str, Any] = {}
+        for entry in self._attrs:
+            if entry.name not in known:
+                new[entry.name] = known[entry.name] = entry.attrs[entry.name]
+            elif known[entry.name] != entry.attrs[entry.name]:
+                problem = f"the store has another attr {entry.name!r}"
+                self._tally.failures.append(Failure(entry.label, problem))
+        try:
+            self._writer.attrs.update(new)
+            self._tally.n_attrs = len(new)
+        except BadInputError as error:
+            failed = [entry for entry in self._attrs if entry.name in new]
+            self._tally.failures += [Failure(entry.label, str(error)) for entry in failed]
 
     def _refused(self, group: Group, error: Exception) -> None:
         self._tally.failures.append(Failure(group.label.label, str(error)))
@@ -172,6 +201,9 @@ def differences(store: PointerArray, entries: Iterable[Named]) -> list[Failure]:
     """
     found = []
     for entry in entries:
+        if entry.attrs:
+            found += _other_attrs(store, entry)
+            continue
         if entry.name not in store:
             found.append(Failure(entry.label, f"{entry.name!r} is not in the store"))
             continue
@@ -184,6 +216,15 @@ def differences(store: PointerArray, entries: Iterable[Named]) -> list[Failure]:
             what = f"{entry.name!r} has lost its index, or another part: helper array {missing}"
             found.append(Failure(entry.label, f"{what} is not in the store"))
     return found
+
+
+def _other_attrs(store: PointerArray, entry: Named) -> list[Failure]:
+    """Return which attrs of an entry a store has not."""
+    return [
+        Failure(entry.label, f"attr {key!r} of the store is not the same")
+        for key, value in entry.attrs.items()
+        if key not in store.attrs or store.attrs[key] != value
+    ]
 
 
 def _same(kept: Any, given: Any) -> bool:

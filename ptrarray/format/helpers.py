@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import Any
 
 import msgpack
@@ -35,6 +34,8 @@ def digest(array: npt.NDArray[Any], meta: bytes) -> str:
     >>> digest(np.arange(3, dtype="i4"), b"")
     '36bbbe3bb0b6d68e3ee3ad2c4ae2ecbe'
     """
+    from hashlib import blake2b
+
     facts = [dtypes.fields_of(array.dtype), array.shape, len(meta)]
     content = blake2b(msgpack.packb(facts), digest_size=DIGEST_NBYTES)
     content.update(meta)

@@ -72,6 +72,7 @@ class IndexHeader:
     attrs: dict[str, Any] = field(default_factory=dict)
     kind: Kind = ROWS
     mask_file: str | None = None  # of a store that keeps masks
+    packed_masks: int | None = None  # bytes of it in which masks lie end to end
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -81,7 +82,8 @@ class IndexHeader:
     @property
     def layout(self) -> Layout:
         """What an array of the store is made of."""
-        return Layout(self.kind, self.dtype, self.row_shape, self.mask_file is not None)
+        masked = self.mask_file is not None
+        return Layout(self.kind, self.dtype, self.row_shape, masked, self.packed_masks)
 
 
 def encode(header: IndexHeader, columns: dict[str, bytes | memoryview]) -> Iterator[Any]:
@@ -142,6 +144,8 @@ def _encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
     unusual: dict[str, Any] = {} if header.kind == ROWS else {"layout": header.kind}
     if header.mask_file is not None:
         unusual["mask_file"] = header.mask_file
+    if header.packed_masks is not None:
+        unusual["packed_masks"] = header.packed_masks
     return encode_map(
         {
             "format": FORMAT,
@@ -295,6 +299,11 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
     n_rows = whole(fields, "n_rows")
     if n_rows > layout.row_limit:
         raise ValueError(f"n_rows {n_rows}")
+    packed_masks = whole(fields, "packed_masks") if "packed_masks" in fields else None
+    if packed_masks is not None and (layout.kind != MIXED or not masked):
+        raise ValueError(f"packed masks in layout {layout.kind!r}")
+    if n_rows + (packed_masks or 0) > layout.row_limit:
+        raise ValueError(f"{packed_masks} bytes of packed masks")
     return IndexHeader(
         generation=whole(fields, "generation"),
         store_id=store_id(fields),
@@ -308,6 +317,7 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
         attrs=fields["attrs"],
         kind=layout.kind,
         mask_file=fields.get("mask_file"),
+        packed_masks=packed_masks,
     )
 
 

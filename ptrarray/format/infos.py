@@ -33,6 +33,9 @@ class Info(NamedTuple):
         Of a masked array, as an element of its dtype; None: numpy's default.
     is_hard : bool
         Whether a masked array has a hard mask.
+    mask_at : int or None
+        Byte of the mask file where its mask lies, among those that lie end to end; None: where
+        its rows are.
     """
 
     dtype: np.dtype[Any] | None = None
@@ -40,6 +43,7 @@ class Info(NamedTuple):
     is_fortran: bool = False
     fill_value: bytes | None = None
     is_hard: bool = False
+    mask_at: int | None = None
 
 
 def encode(info: Info) -> bytes:
@@ -53,7 +57,7 @@ def encode(info: Info) -> bytes:
     Examples
     --------
     >>> decode(encode(Info(np.dtype("f4"), (2, 3))))
-    Info(dtype=dtype('float32'), shape=(2, 3), is_fortran=False, fill_value=None, is_hard=False)
+    Info(dtype=dtype('float32'), shape=(2, 3), is_fortran=False, fill_value=None, is_hard=False, mask_at=None)
     >>> encode(Info())
     b''
     """
@@ -68,6 +72,8 @@ def encode(info: Info) -> bytes:
         fields["fill_value"] = info.fill_value
     if info.is_hard:
         fields["hard_mask"] = True
+    if info.mask_at is not None:
+        fields["mask_at"] = info.mask_at
     packed: bytes = msgpack.packb(fields) if fields else b""
     if len(packed) > LIMIT_NBYTES:
         raise BadInputError(
@@ -112,12 +118,16 @@ def decode(raw: bytes) -> Info:
         fill_value, order = fields.get("fill_value"), fields.get("order", "C")
         if order not in ("C", "F") or not isinstance(fill_value, bytes | None):
             raise ValueError(f"order {order!r:.40} or fill value {fill_value!r:.40}")
+        mask_at = fields.get("mask_at")
+        if mask_at is not None and (type(mask_at) is not int or mask_at < 0):
+            raise ValueError(f"a mask at byte {mask_at!r:.40}")
         return Info(
             None if fields.get("dtype") is None else dtypes.of_fields(fields),
             None if shape is None else _shape(shape),
             order == "F",
             fill_value,
             fields.get("hard_mask") is True,
+            mask_at,
         )
     except (TypeError, AttributeError, ValueError, msgpack.UnpackException) as error:
         raise ValueError(f"an info that makes no sense: {error}") from error
@@ -145,19 +155,74 @@ def check(layout: Layout, n_rows: int, raw: bytes) -> None:
             raise ValueError(f"shape {info.shape} of {dtype!r:.200} for {n_rows} rows")
         if layout.masked:
             mask_itemsize(dtype)
+            mask_span(layout, 0, n_rows, raw)
 
 
-def mask_nbytes(layout: Layout, n_rows: int, raw: bytes) -> int:
-    """Bytes of the mask of an array of so many rows; zero without masks.
+def mask_span(layout: Layout, start: int, end: int, raw: bytes) -> tuple[int, int]:
+    """Return which bytes of the mask file are the mask of an array with these rows.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of a store with masks.
+    start, end : int
+        The pointer.
+    raw : bytes
+        The info.
 
     Raises
     ------
     ValueError
-        If its info makes no sense.
+        If the info makes no sense.
     """
-    if layout.kind != MIXED or not layout.masked:
-        return n_rows * layout.mask_width
-    return _mixed_mask_nbytes(decode(raw).dtype or layout.dtype, n_rows)
+    if layout.kind != MIXED:
+        return start * layout.mask_width, end * layout.mask_width
+    info = decode(raw)
+    nbytes = _mixed_mask_nbytes(info.dtype or layout.dtype, end - start)
+    if info.mask_at is None:
+        first = layout.mask_start + start
+    elif info.mask_at + nbytes <= layout.mask_start:
+        first = info.mask_at
+    else:
+        what = f"a mask of {nbytes} bytes at byte {info.mask_at}"
+        raise ValueError(f"{what}, where {layout.mask_start} bytes of masks lie end to end")
+    return first, first + nbytes
+
+
+def mask_of(layout: Layout, masks: Any, start: int, end: int, raw: bytes) -> Any:
+    """Return the mask of an array as bytes: of those of the mask file, which may end before it.
+
+    Raises
+    ------
+    ValueError
+        If the info makes no sense.
+    """
+    first, last = mask_span(layout, start, end, raw)
+    mask = masks[first:last]
+    if len(mask) == last - first:
+        return mask
+    blank = np.zeros(last - first, np.uint8)  # the file ends before, as nothing is masked
+    blank.flags.writeable = mask.flags.writeable
+    return blank
+
+
+def with_mask_at(raw: bytes, mask_at: int | None) -> bytes:
+    """Return an info that says where the mask lies; with None, that it lies where the rows do.
+
+    Whatever else it says stays as it is.
+
+    Examples
+    --------
+    >>> decode(with_mask_at(encode(Info(shape=(2, 3))), 7)).mask_at
+    7
+    """
+    if decode(raw).mask_at == mask_at:
+        return raw
+    fields: dict[str, Any] = msgpack.unpackb(raw, raw=False) if raw else {}
+    fields.pop("mask_at", None)
+    if mask_at is not None:
+        fields["mask_at"] = mask_at
+    return msgpack.packb(fields) if fields else b""
 
 
 @lru_cache(maxsize=256)

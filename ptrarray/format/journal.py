@@ -214,6 +214,17 @@ def encode_delete(names: Sequence[bytes], seed: int) -> list[HashedRecord]:
     return encode_records(DELETE, Entries.of(names), seed)
 
 
+def encode_rename(kind: int, entry: Entry, new: bytes, seed: int) -> list[HashedRecord]:
+    """Return the records of one commit that gives an array another name."""
+    gone = Entries.of([entry.name])
+    come = Entries.of(*zip(*[entry._replace(name=new)], strict=True))
+    deletion = encode_record(DELETE, gone, seed, n_more=1)
+    return [
+        (memoryview(gone.hashes), deletion),
+        (memoryview(come.hashes), encode_record(kind, come, seed)),
+    ]
+
+
 def encode_record(kind: int, entries: Entries, seed: int, n_more: int = 0) -> bytes | LongRecord:
     """Return the record that gives names rows, or deletes them; in pieces if it is long.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
@@ -74,6 +74,9 @@ class Layout:
         Shape of one row of the flat array: ``()`` but for ``rows``.
     masked : bool
         Whether a mask lies beside the data.
+    packed_masks : int or None
+        Bytes at the beginning of the mask file of a mixed store in which masks lie end to end,
+        and not where their rows are; None if none ever did. Two layouts may differ in it.
 
     Examples
     --------
@@ -85,6 +88,7 @@ class Layout:
     dtype: np.dtype[Any]
     row_shape: tuple[int, ...]
     masked: bool
+    packed_masks: int | None = field(default=None, compare=False)
 
     @cached_property
     def is_plain(self) -> bool:
@@ -105,6 +109,18 @@ class Layout:
     def mask_width(self) -> int:
         """Bytes of one row's mask; zero without masks."""
         return self.mask_dtype.itemsize * math.prod(self.row_shape) if self.masked else 0
+
+    @cached_property
+    def mask_start(self) -> int:
+        """Byte of the mask file where the masks of row 0 begin: after those that lie end to end."""
+        return self.packed_masks or 0
+
+    def n_mask_rows(self, n_rows: int, nbytes: int) -> int:
+        """Rows of masks in a mask file of so many bytes, where the store has `n_rows`.
+
+        It may end after the masks that lie end to end: then nothing else is masked.
+        """
+        return nbytes if nbytes == self.packed_masks else self.mask_start + n_rows
 
     @cached_property
     def alignment(self) -> int:

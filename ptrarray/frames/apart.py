@@ -41,9 +41,9 @@ def take_apart(value: Any, few: int = FEW) -> Parts | None:
         For something of a dtype that is not kept. The message goes on from
         what the object is called.
     """
-    kind = type(value)
-    if kind is Parts:
+    if isinstance(value, Parts):
         return value
+    kind = type(value)
     if kind.__module__.partition(".")[0] != "pandas":
         return None
     pandas = import_pandas()
@@ -86,6 +86,8 @@ def _name(value: Any) -> dict[str, Any]:
 def _content(value: Any, few: int = 0) -> Any:
     """Return the values of a Series, index or column: as an array if their dtype is numpy's."""
     dtype = value.dtype
+    if isinstance(value, import_pandas().IntervalIndex):
+        return _intervals(value, few)  # of a range pandas cannot make the array
     if not isinstance(dtype, np.dtype):
         return value.array
     return _objects(value.to_numpy(), few) if dtype.hasobject else value.to_numpy()
@@ -257,7 +259,10 @@ def _periods(array: Any, _: int) -> Parts:
 
 
 def _intervals(array: Any, _: int) -> Parts:
-    sides = {"left": array.left, "right": array.right}
+    pandas, sides = import_pandas(), {"left": array.left, "right": array.right}
+    for name, side in sides.items():
+        if isinstance(side, pandas.RangeIndex):  # which no reader takes, as it may be of any size
+            sides[name] = pandas.Index(side.to_numpy())
     return Parts("IntervalArray", {**sides, "closed": array.closed})
 
 

@@ -159,7 +159,8 @@ def dtype_of(kind: Any) -> np.dtype[Any]:
     if types.is_timestamp(kind) or types.is_duration(kind):
         return np.dtype(f"{'M' if types.is_timestamp(kind) else 'm'}8[{kind.unit}]")
     if types.is_integer(kind) or types.is_floating(kind):
-        return np.dtype(kind.to_pandas_dtype())
+        numbers: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
+        return numbers
     if types.is_date(kind) or types.is_time(kind):
         return np.dtype(f"i{kind.bit_width // 8}")
     if (types.is_decimal(kind) or types.is_fixed_size_binary(kind)) and kind.bit_width:

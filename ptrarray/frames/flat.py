@@ -21,8 +21,6 @@ from ptrarray.format.helpers import KEY, digest
 from ptrarray.frames.apart import take_apart
 from ptrarray.frames.library import import_pandas
 from ptrarray.frames.together import made, put_together
-from ptrarray.objects.decoder import decode
-from ptrarray.objects.encoder import encode
 from ptrarray.objects.parts import Items, Parts
 from ptrarray.objects.tokens import PLAIN, read_tokens
 from ptrarray.rows.types import Array
@@ -254,7 +252,7 @@ class _Arrays:
         """Describe anything that `dump` keeps: by what it is made of, and its arrays."""
         pages: list[bytes] = []
         try:
-            contents = encode(value, pages.append, take_apart)
+            contents = _encoded(value, pages.append)
         except BadInputError as error:
             raise BadInputError(
                 f"it holds Python objects of which one is not kept: {error}", found=error.found
@@ -274,6 +272,13 @@ def _listed(columns: Items) -> list[Any]:
     return [column for chunk in columns.chunks for column in chunk]
 
 
+def _encoded(value: Any, put_page: Callable[[bytes], object]) -> dict[str, Any]:
+    # It loads numpy.ma, and few need it.
+    from ptrarray.objects.encoder import encode
+
+    return encode(value, put_page, take_apart)
+
+
 def _content(name: str, content: Any) -> Array:
     if isinstance(content, str):
         return np.frombuffer(content.encode("utf-8", "surrogatepass"), np.uint8)
@@ -286,6 +291,8 @@ def _content(name: str, content: Any) -> Array:
 
 def _cleaned(array: Array) -> Array:
     """Return an array as it will be read back: in C order, with zeros between fields."""
+    if array.dtype.isbuiltin == 1:  # one of numpy's own
+        return np.asarray(array, order="C")
     dtype, shape = dtypes.normalize(array.dtype)
     if array.dtype.names is None and not shape:
         return np.asarray(array, dtype, order="C")
@@ -300,8 +307,9 @@ def _taken_apart(value: Any) -> Parts | None:
     except BadInputError as error:
         raise BadInputError(f"it {error}", found=error.found) from error
     mask = None if parts is None else parts.attributes.get("mask")
-    is_array = isinstance(mask, np.ndarray) and mask.dtype == bool
-    return parts.without("mask") if parts is not None and is_array and not mask.any() else parts
+    if parts is None or not isinstance(mask, np.ndarray) or mask.any():
+        return parts
+    return parts.without("mask")
 
 
 # And back -----------------------------------------------------------------------------------------
@@ -396,6 +404,8 @@ def _texts(source: Source, about: Iterable[Any]) -> list[str | None]:
 
 
 def _decoded(source: Source, about: Any) -> Any:
+    from ptrarray.objects.decoder import decode  # as the encoder
+
     raw, arrays = about
     named = {name: part for name, part in arrays}
     tokens = read_tokens(np.ascontiguousarray(source.restored(raw)), _WHERE)

@@ -12,6 +12,7 @@ from ptrarray.frames.library import import_pandas
 from ptrarray.objects.parts import Parts
 from ptrarray.rows.types import Array
 
+_SHORT_NBYTES = 40  # of a text, on average
 _NAN = struct.pack("d", np.nan)
 
 
@@ -131,16 +132,31 @@ def unpacked(values: Any, ends: Any) -> list[str]:
     TypeError, ValueError
         For bytes that are no UTF-8, and ends that are not of them.
     """
-    bounds = checked_ends(values, ends)
-    text = str(np.ascontiguousarray(values).data, "utf-8", "surrogatepass")
+    bounds, values = checked_ends(values, ends), np.ascontiguousarray(values)
+    is_short = len(values) <= _SHORT_NBYTES * len(bounds)
+    return _split(values, bounds) if is_short and values.all() else _sliced(values, bounds)
+
+
+def _split(values: Array, ends: Array) -> list[str]:
+    """Return text in which there is no NUL: that makes it half as slow as `_sliced` if it is short."""
+    if not len(ends):
+        return []
+    is_text = np.ones(len(values) + len(ends) - 1, np.bool_)
+    is_text[ends[:-1] + np.arange(len(ends) - 1)] = False
+    joined = np.zeros(len(is_text), np.uint8)
+    joined[is_text] = values
+    return str(joined.data, "utf-8", "surrogatepass").split("\0")
+
+
+def _sliced(values: Array, ends: Array) -> list[str]:
+    text = str(values.data, "utf-8", "surrogatepass")
     if len(text) != len(values):
         inner = np.flatnonzero(_goes_on(values))
-        n_inner = np.searchsorted(inner, bounds)
-        if np.isin(bounds, inner).any():
+        if np.isin(ends, inner).any():
             raise ValueError("text that ends within a character")
-        bounds = bounds - n_inner
-    ends = bounds.tolist()
-    return [text[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=False)]
+        ends = ends - np.searchsorted(inner, ends)
+    bounds = ends.tolist()
+    return [text[start:end] for start, end in zip([0, *bounds[:-1]], bounds, strict=False)]
 
 
 def make_objects(values: Any, ends: Any, mask: Any, na_value: Any) -> Array:

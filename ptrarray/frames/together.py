@@ -170,14 +170,16 @@ def _zoned(pandas: Any, values: Any, zone: Any) -> Any:
 
 
 def _periods(pandas: Any, values: Any, freq: Any) -> Any:
-    if values.dtype.newbyteorder("=") != np.int64 or values.ndim != 1:
-        raise TypeError(f"periods as {values.dtype} {values.shape}")
+    if values.dtype.newbyteorder("=") != np.int64:
+        raise TypeError(f"periods as {values.dtype}")
     return pandas.arrays.PeriodArray(values, dtype=pandas.PeriodDtype(freq))
 
 
 def _intervals(pandas: Any, left: Any, right: Any, closed: Any) -> Any:
-    if not (isinstance(left, pandas.Index) and isinstance(right, pandas.Index)):
-        raise TypeError(f"intervals from {type(left).__name__} to {type(right).__name__}")
+    for side in (left, right):
+        # A range would become as many numbers as it says.
+        if not isinstance(side, pandas.Index) or isinstance(side, pandas.RangeIndex):
+            raise TypeError(f"intervals from {type(left).__name__} to {type(right).__name__}")
     return pandas.arrays.IntervalArray.from_arrays(left, right, closed, copy=False)
 
 
@@ -195,8 +197,10 @@ def _sparse(
     make = getattr(pandas.arrays.SparseArray, "from_indices", None)
     if make is not None:
         return make(content, positions, length, fill_value, sparse_kind, content.dtype)
-    # Before pandas 3.1 the class of positions is named nowhere in public.
-    index = type(pandas.arrays.SparseArray([0], kind="integer").sp_index)(length, positions)
+    # Before pandas 3.1 the class of positions is named nowhere in public, and what is read-only
+    # cannot be computed with.
+    kind = type(pandas.arrays.SparseArray([0], kind="integer").sp_index)
+    content, index = content.copy(), kind(length, positions.copy())
     index = index.to_block_index() if sparse_kind == "block" else index
     dtype = pandas.SparseDtype(content.dtype, fill_value)
     return pandas.arrays.SparseArray(content, sparse_index=index, dtype=dtype)

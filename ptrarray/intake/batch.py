@@ -310,7 +310,7 @@ def _from_fitted(
     else:
         fitted = [fit_shaped(name, value, dtype) for name, value in arrays.items()]
     pieces = [_bytes_of(part.elements) for part in fitted]
-    packed = [_info(name, part, layout) for name, part in zip(arrays, fitted, strict=True)]
+    packed = [info_of(name, part, layout) for name, part in zip(arrays, fitted, strict=True)]
     _check_nbytes("dtypes and shapes", sum(map(len, packed)))
     lengths = array("q", [_n_rows(part, layout) for part in fitted])
     rooms = map(layout.aligned, lengths)
@@ -355,7 +355,8 @@ def _n_rows(part: Fitted, layout: Layout) -> int:
     return part.elements.nbytes if layout.kind == MIXED else part.elements.size
 
 
-def _info(name: str, part: Fitted, layout: Layout) -> bytes:
+def info_of(name: str, part: Fitted, layout: Layout) -> bytes:
+    """Return the packed info of an array; raises `BadInputError` if no store keeps it."""
     has_shape = layout.kind != ROWS and len(part.shape) != 1
     own_dtype = layout.kind == MIXED and part.elements.dtype != layout.dtype
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,18 @@ from ptrarray.errors import CorruptStoreError
 from ptrarray.objects.leaves import DECODERS, LARGE_DECODERS
 from ptrarray.objects.parts import Parts
 from ptrarray.objects.paths import shown
+from ptrarray.objects.registry import ALWAYS_KNOWN, CLASS, Classes
 from ptrarray.objects.tokens import KEY_DEPTH_LIMIT, PLAIN, malformed
 from ptrarray.rows.types import Array
 
 PutTogether = Callable[[Parts], Any]
 
 _NOT_YET = object()
-_UNHASHABLE = (TypeError, ValueError, OverflowError)
+# Also what `__hash__` and `__eq__` of somebody's class raise for parts that do not fit.
+_UNHASHABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_MASKED = np.ma.MaskedArray
 _KEYS_LIMIT = 1 << 12
+_SHAPES_LIMIT = 1 << 8
 
 
 class _Frame:
@@ -48,7 +54,11 @@ class _Frame:
 
 
 def decode(
-    tokens: Iterator[Any], arrays: Callable[[str], Array], put_together: PutTogether, path: str
+    tokens: Iterator[Any],
+    arrays: Callable[[str], Array],
+    put_together: PutTogether,
+    path: str,
+    classes: Classes | None = None,
 ) -> Any:
     """Put an object together again.
 
@@ -62,13 +72,37 @@ def decode(
         Makes an object of its `Parts`; may raise any exception for parts that do not fit.
     path : str
         The store, for messages.
+    classes : Classes, optional
+        Those whose objects are made; if not given, those that are registered.
 
     Raises
     ------
     CorruptStoreError
         For tokens that no encoder writes.
     """
-    return _Decoder(tokens, arrays, put_together, path).run()
+    return _Decoder(tokens, arrays, put_together, path, classes or Classes()).run()
+
+
+def names_in(tokens: Iterator[Any], path: str) -> list[str]:
+    """Return the names of all classes in a skeleton but those that every reader knows.
+
+    Examples
+    --------
+    >>> names_in(iter([["list", 2], ["object", "a.B", "x"], 1, ["object", "range"]]), "")
+    ['a.B']
+    """
+    names: set[str] = set()
+    last: Any = None
+    for token in tokens:
+        if last == ["object", CLASS]:
+            names.add(token)
+        elif type(token) is list and len(token) > 1 and token[0] == "object":
+            names.add(token[1])
+        last = token
+    try:
+        return sorted(names - ALWAYS_KNOWN)
+    except TypeError as error:
+        raise malformed(path, f"has something else in place of a name: {error}") from error
 
 
 class _Decoder:
@@ -78,7 +112,9 @@ class _Decoder:
         arrays: Callable[[str], Array],
         put_together: PutTogether,
         path: str,
+        classes: Classes,
     ) -> None:
+        self._classes = classes
         self._tokens = tokens
         self._arrays = arrays
         self._put_together = put_together
@@ -88,27 +124,39 @@ class _Decoder:
         self._used: set[str] = set()
         # Records have the same few keys again and again.
         self._keys: dict[str, str] = {}
+        self._shapes: dict[tuple[Any, ...], tuple[str, ...]] = {}
         self._openers: dict[str, Callable[..., Any]] = {
             "list": self._list, "tuple": self._tuple, "dict": self._dict, "parts": self._parts,
-            "set": self._set, "frozenset": self._frozenset, "run": self._run,
+            "set": self._set, "frozenset": self._frozenset, "object": self._object, "run": self._run,
             "record": self._record, "text": self._text, "ref": self._ref, "array": self._array,
             "masked array": self._masked_array, "large": self._large, **DECODERS,
         }  # fmt: skip
         self._key_makers: dict[str, Callable[..., Any]] = {**DECODERS, "large": self._large_key}
 
     def run(self) -> Any:
+        result = self._whole()
+        if next(self._tokens, _NOT_YET) is not _NOT_YET:
+            raise self._malformed("goes on after the end of the object")
+        return result
+
+    def _whole(self) -> Any:
+        """Read tokens until the object is complete."""
         stack, openers = self._stack, self._openers
-        result: Any = _NOT_YET
         for token in self._tokens:
-            if result is not _NOT_YET:
-                raise self._malformed("goes on after the end of the object")
             value = token if type(token) in PLAIN else self._apply(openers, token)
             if value is _NOT_YET:
                 continue
-            result = self._deliver(value) if stack else value
-        if result is _NOT_YET:
-            raise self._malformed("ends before the object does")
-        return result
+            if not stack:
+                return value
+            frame = stack[-1]
+            if frame.n_left > 1 and type(frame.values) is list:  # as most often
+                frame.values.append(value)
+                frame.n_left -= 1
+                continue
+            value = self._deliver(value)
+            if value is not _NOT_YET:
+                return value
+        raise self._malformed("ends before the object does")
 
     def _malformed(self, what: str) -> CorruptStoreError:
         return malformed(self._path, what)
@@ -116,8 +164,7 @@ class _Decoder:
     def _apply(self, operations: dict[str, Callable[..., Any]], token: Any) -> Any:
         """Carry out an operation."""
         try:
-            name, *arguments = token
-            return operations[name](*arguments)
+            return operations[token[0]](*token[1:])
         except CorruptStoreError:
             raise
         except (ValueError, TypeError, OverflowError, LookupError) as error:
@@ -167,17 +214,25 @@ class _Decoder:
 
     def _record(self, *entries: Any) -> dict[str, Any]:
         """Make a dict of nothing but plain values."""
-        keys, values = list(entries[::2]), entries[1::2]
+        values = entries[1::2]
         _check_plain(values)
-        if set(map(type, keys)) != {str}:
-            raise ValueError("keys that are not str")
-        if len(self._keys) < _KEYS_LIMIT:
-            keys = [self._keys.setdefault(key, key) for key in keys]
-        record = dict(zip(keys, values, strict=True))
-        if len(record) < len(keys):
-            raise ValueError("a key that is there twice")
+        record = dict(zip(self._record_keys(entries[::2]), values, strict=True))
         self._numbered.append(record)
         return record
+
+    def _record_keys(self, keys: tuple[Any, ...]) -> tuple[str, ...]:
+        """Return keys that are checked, and as objects that were there before if they were."""
+        known = self._shapes.get(keys)
+        if known is None:
+            if set(map(type, keys)) != {str} or len(set(keys)) < len(keys):
+                raise ValueError("keys that are not str, or there twice")
+            known = tuple(map(self._shared, keys))
+            if len(self._shapes) < _SHAPES_LIMIT:
+                self._shapes[known] = known
+        return known
+
+    def _shared(self, key: str) -> str:
+        return self._keys.setdefault(key, key) if len(self._keys) < _KEYS_LIMIT else key
 
     def _run(self, *values: Any) -> Any:
         """Add plain values to the list or tuple that is being made."""
@@ -203,28 +258,43 @@ class _Decoder:
         return self._open(frame, ()) if frame.n_left else self._finished(frame)
 
     def _parts(self, kind: str, *names: str) -> Any:
-        def finish(values: list[Any]) -> Any:
-            return self._of_parts(Parts(kind, dict(zip(names, values, strict=True))))
+        def together(kind: str, parts: dict[str, Any]) -> Any:
+            return self._put_together(Parts(kind, parts))
 
-        if set(map(type, (kind, *names))) != {str} or not 0 < len(set(names)) == len(names):
-            raise ValueError("not a kind and the names of its attributes")
+        _check_names(kind, *names)
+        if not names:
+            raise ValueError("no attributes")
+        finish = partial(self._made, together, kind, names)
         return self._open(_Frame(len(names), [], finish), None)
 
-    def _of_parts(self, parts: Parts) -> Any:
+    def _object(self, name: str, *names: str) -> Any:
+        _check_names(name, *names)
+        # As attributes of many objects they are kept once, and found sooner.
+        names = tuple(map(sys.intern, names))
+        finish = partial(self._made, self._classes.together, name, names)
+        return self._open(_Frame(len(names) or 1, [], finish), None)
+
+    def _made(
+        self,
+        together: Callable[[str, Any], Any],
+        name: str,
+        names: Sequence[str],
+        values: list[Any],
+    ) -> Any:
+        """Make an object of its parts, which have names or are one."""
         try:
-            return self._put_together(parts)
+            return together(name, dict(zip(names, values, strict=True)) if names else values[0])
         except (CorruptStoreError, ImportError, MemoryError):
             raise
         except Exception as error:  # whatever another library says to what does not fit
-            what = f"has a {parts.kind!r:.80} that cannot be put together: {error!r:.200}"
+            what = f"has a {name!r:.80} that cannot be put together: {error!r:.200}"
             raise self._malformed(what) from error
 
     # what is hashed ------------------------------------------------------------------------
 
     def _next_key(self, frame: _Frame) -> None:
-        key = self._hashable(0)
-        if type(key) is str and len(self._keys) < _KEYS_LIMIT:
-            key = self._keys.setdefault(key, key)
+        key: Any = next(self._tokens, _NOT_YET)
+        key = self._shared(key) if type(key) is str else self._hashable(key, 0)
         try:
             is_there = key in frame.values
         except _UNHASHABLE as error:
@@ -236,24 +306,38 @@ class _Decoder:
     def _unhashable(self, error: Exception) -> CorruptStoreError:
         return self._malformed(f"has a key or member without a hash: {error}")
 
-    def _hashable(self, depth: int) -> Any:
-        """Read a key or member with all that is in it."""
-        token = next(self._tokens, _NOT_YET)
+    def _hashable(self, token: Any, depth: int) -> Any:
+        """Read a key or member, which begins with a token, with all that is in it."""
         if type(token) in PLAIN:
             return token
         if token is _NOT_YET:
             raise self._malformed("ends before the object does")
-        if type(token) is list and len(token) == 2 and token[0] in ("tuple", "frozenset"):
-            if depth == KEY_DEPTH_LIMIT:
-                raise self._malformed(f"has keys nested more than {KEY_DEPTH_LIMIT} deep")
-            kind = tuple if token[0] == "tuple" else frozenset
-            return self._members(kind, token[1], depth + 1)
-        return self._apply(self._key_makers, token)
+        operation = token[0] if type(token) is list and token else None
+        if operation not in ("tuple", "frozenset", "object"):
+            return self._apply(self._key_makers, token)
+        if depth == KEY_DEPTH_LIMIT:
+            raise self._malformed(f"has keys nested more than {KEY_DEPTH_LIMIT} deep")
+        if operation == "object":
+            return self._hashable_object(token[1:], depth + 1)
+        length = token[1] if len(token) == 2 else None
+        return self._members(tuple if operation == "tuple" else frozenset, length, depth + 1)
+
+    def _hashable_object(self, names: list[Any], depth: int) -> Any:
+        try:
+            _check_names(*names)
+        except (TypeError, ValueError) as error:
+            raise self._malformed(f"has a key that cannot be read: {error}") from error
+        name, *parts = names
+        values = [self._hashable(self._next(), depth) for _ in parts or names]
+        return self._made(self._classes.together, name, parts, values)
+
+    def _next(self) -> Any:
+        return next(self._tokens, _NOT_YET)
 
     def _members(self, kind: Callable[[Any], Any], length: Any, depth: int) -> Any:
         if type(length) is not int or length < 0:
             raise self._malformed(f"has a length of {length!r:.80}")
-        values = [self._hashable(depth) for _ in range(length)]
+        values = [self._hashable(self._next(), depth) for _ in range(length)]
         try:
             members = kind(values)
         except _UNHASHABLE as error:
@@ -295,7 +379,7 @@ class _Decoder:
 
     def _array(self, name: str) -> Array:
         array = self._named(name)
-        if isinstance(array, np.ma.MaskedArray):
+        if isinstance(array, _MASKED):
             array = array.data
         self._numbered.append(array)
         return array
@@ -317,6 +401,11 @@ class _Decoder:
     def _large_key(self, kind: str, name: str) -> Any:
         array = self._named(name)
         return LARGE_DECODERS[kind](array.data if isinstance(array, np.ma.MaskedArray) else array)
+
+
+def _check_names(name: str, *names: str) -> None:
+    if set(map(type, (name, *names))) != {str} or len(set(names)) < len(names):
+        raise ValueError("not a name and the names of parts")
 
 
 def _check_plain(values: Sequence[Any]) -> None:

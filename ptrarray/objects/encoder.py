@@ -12,7 +12,8 @@ from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes
 from ptrarray.objects import leaves
 from ptrarray.objects.parts import RUN_LENGTH, Items, Parts
-from ptrarray.objects.paths import Names, Step, array_name, expression, shown
+from ptrarray.objects.paths import Names, Step, escaped, expression, prefix, shown
+from ptrarray.objects.registry import Classes, Record
 from ptrarray.objects.tokens import (
     KEY_DEPTH_LIMIT,
     LARGE,
@@ -27,9 +28,11 @@ Content = npt.NDArray[Any] | str
 _ARRAYS = (np.ndarray, np.memmap, np.ma.MaskedArray)
 _KEPT = (
     "dicts, lists, tuples, sets, str, bytes, numbers, bool, None, dates and times, "
-    "numpy arrays and scalars, pandas Series, DataFrames and indexes are kept"
+    "numpy arrays and scalars, pandas Series, DataFrames and indexes are kept, "
+    "and objects of classes that are given to ptrarray.register, or as trusted=[…]"
 )
 _CHANGED = "changed while it was being dumped"
+_UNHASHABLE = (list, dict, set, *_ARRAYS)
 _FEW = 4  # values that are sooner put one by one
 _OPEN = -1  # the number of something that can be referred to only when it is complete
 
@@ -37,18 +40,20 @@ _OPEN = -1  # the number of something that can be referred to only when it is co
 class _Frame(Step):
     """A container whose values are being encoded."""
 
-    __slots__ = ("completes", "values")
+    __slots__ = ("completes", "prefix", "values")
 
     def __init__(self, completes: Any = None, *, is_attribute: bool = False) -> None:
         super().__init__(is_attribute=is_attribute)
         self.completes = completes  # what gets its number at the end
         self.values: Iterator[Any] = iter(())
+        self.prefix: str | None = None  # of the names of arrays in it, once there is one
 
 
 def encode(
     obj: Any,
     put_page: Callable[[bytes], object],
     take_apart: Callable[[Any], Parts | None] = lambda _: None,
+    classes: Classes | None = None,
 ) -> dict[str, Content]:
     """Take an object to pieces.
 
@@ -61,6 +66,8 @@ def encode(
     take_apart : callable
         Gives the `Parts` of an object of another library, or None. May raise
         `BadInputError` with a message that goes on from what the object is called.
+    classes : Classes, optional
+        Those whose objects are kept; if not given, those that are registered.
 
     Returns
     -------
@@ -83,7 +90,7 @@ def encode(
         ...
     ptrarray.errors.BadInputError: obj['a'][0] is a builtins.object; dicts, lists, tuples, ...
     """
-    return _Encoder(put_page, take_apart).run(obj)
+    return _Encoder(put_page, take_apart, classes or Classes()).run(obj)
 
 
 def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -92,11 +99,21 @@ def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (values[at : at + RUN_LENGTH] for at in range(0, len(values), RUN_LENGTH))
 
 
+def _are_names(parts: dict[Any, Any]) -> bool:
+    """Tell whether parts can be named in one operation, as most can."""
+    is_named = 0 < len(parts) < RUN_LENGTH and set(map(type, parts)) == {str}
+    return is_named and max(map(len, parts)) <= SMALL
+
+
 class _Encoder:
     def __init__(
-        self, put_page: Callable[[bytes], object], take_apart: Callable[[Any], Parts | None]
+        self,
+        put_page: Callable[[bytes], object],
+        take_apart: Callable[[Any], Parts | None],
+        classes: Classes,
     ) -> None:
         self._take_apart = take_apart
+        self._classes = classes
         self._writer = TokenWriter(put_page)
         self._names = Names()
         self._arrays: dict[str, Content] = {}
@@ -106,7 +123,7 @@ class _Encoder:
         self._numbered: list[Any] = []
         self._is_hashed = False
         self._checked_dtypes: set[np.dtype[Any]] = set()
-        put = self._writer.put
+        put = self._put = self._writer.put
         self._leaves: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys(leaves.ENCODERS, self._leaf),
             **dict.fromkeys(leaves.NUMPY_SCALARS, self._scalar),
@@ -114,6 +131,7 @@ class _Encoder:
             int: self._int, str: self._text, bytes: self._text,
         }  # fmt: skip
         self._handlers: dict[type, Callable[[Any], None]] = {
+            **dict.fromkeys(classes.by_class, self._object), Record: self._object,
             **self._leaves,
             list: self._list, tuple: self._tuple, dict: self._dict, set: self._set,
             frozenset: self._set, Items: self._items, **dict.fromkeys(_ARRAYS, self._array),
@@ -154,14 +172,16 @@ class _Encoder:
         what = f"{where}is a {kind.__module__}.{kind.__qualname__}"
         base = next((base for base in kind.__mro__ if base in self._handlers), None)
         if base is not None:
-            what += f", which would come back as a plain {base.__name__}: convert it"
+            what += (
+                f", which would come back as a plain {base.__name__}: convert it, or register it"
+            )
         raise self._refused(f"{what}; {_KEPT}", kind.__qualname__)
 
     # leaves --------------------------------------------------------------------------------
 
     def _int(self, value: int) -> None:
         if -(2**63) <= value < 2**64:
-            self._writer.put(value)
+            self._put(value)
         elif value.bit_length() > 8 * LARGE:
             self._large(value)
         else:
@@ -182,7 +202,7 @@ class _Encoder:
             token = leaves.ENCODERS[type(value)](value)
         except BadInputError as error:
             raise self._refused(str(error), error.found) from error
-        self._writer.put(token)
+        self._put(token)
 
     def _scalar(self, value: np.generic) -> None:
         if isinstance(value, np.void) or is_named(value.dtype):
@@ -197,7 +217,7 @@ class _Encoder:
         """Put into an array of its own what is too large for a token."""
         if self._is_hashed or not self._known(value):
             kind, content = leaves.large(value)
-            self._writer.put(["large", kind, self._named(content)])
+            self._put(["large", kind, self._named(content)])
             if not self._is_hashed:
                 self._number(value)
 
@@ -214,7 +234,7 @@ class _Encoder:
                 "contain themselves",
                 type(value).__name__,
             )
-        self._writer.put(["ref", number])
+        self._put(["ref", number])
         return True
 
     def _number(self, value: Any) -> None:
@@ -222,21 +242,38 @@ class _Encoder:
         self._numbered.append(value)
 
     def _named(self, content: Content) -> str:
-        name = self._names.unique(array_name(self._stack), self._arrays)
-        self._arrays[name] = content
+        arrays, name = self._arrays, ""
+        if self._stack:
+            frame = self._stack[-1]
+            if frame.prefix is None:
+                frame.prefix = prefix(self._stack)
+            name = frame.prefix
+            if frame.at != "" or not frame.is_attribute:
+                name = f"{name}/{escaped(frame.at)}"
+        name = name or "/"
+        if name in arrays:
+            name = self._names.unique(name, arrays)
+        arrays[name] = content
         return name
 
     def _array(self, value: npt.NDArray[Any]) -> None:
-        if self._known(value):
+        dtype = value.dtype
+        if id(value) in self._numbers:
+            self._known(value)
             return
-        if value.dtype not in self._checked_dtypes:
-            self._check_dtype(value.dtype)
+        if dtype not in self._checked_dtypes:
+            if dtype == object and type(value) is np.ndarray:
+                self._object(value)
+                return
+            self._check_dtype(dtype)
         self._number(value)
-        if isinstance(value, np.ma.MaskedArray):
+        if type(value) is np.ndarray:
+            self._put(["array", self._named(value)])
+        elif isinstance(value, np.ma.MaskedArray):
             has_mask = value.mask is not np.ma.nomask
-            self._writer.put(["masked array", self._named(value), has_mask])
+            self._put(["masked array", self._named(value), has_mask])
         else:
-            self._writer.put(["array", self._named(np.asarray(value))])
+            self._put(["array", self._named(np.asarray(value))])
 
     def _check_dtype(self, dtype: np.dtype[Any]) -> None:
         try:
@@ -255,36 +292,52 @@ class _Encoder:
     def _list(self, value: list[Any]) -> None:
         if not self._known(value):
             self._number(value)
-            self._writer.put(["list", len(value)])
-            frame = _Frame()
-            self._open(frame, self._elements(frame, Items(len(value), _chunks(value))))
-
-    def _items(self, value: Items) -> None:
-        self._number(value)
-        self._writer.put(["list", value.length])
-        frame = _Frame()
-        self._open(frame, self._elements(frame, value))
+            self._sequence("list", value)
 
     def _tuple(self, value: tuple[Any, ...]) -> None:
         if not self._known(value):
             self._numbers[id(value)] = _OPEN
-            self._writer.put(["tuple", len(value)])
-            frame = _Frame(value)
-            self._open(frame, self._elements(frame, Items(len(value), _chunks(value))))
+            self._sequence("tuple", value, value)
+
+    def _sequence(
+        self, operation: str, values: Sequence[Any], completes: tuple[Any, ...] | None = None
+    ) -> None:
+        n = len(values)
+        self._put([operation, n])
+        frame = _Frame(completes)
+        if n < _FEW:
+            self._open(frame, self._each(frame, values, n))
+        else:
+            self._open(frame, self._elements(frame, Items(n, _chunks(values))))
+
+    def _items(self, value: Items) -> None:
+        self._number(value)
+        self._put(["list", value.length])
+        frame = _Frame()
+        self._open(frame, self._elements(frame, value))
 
     def _dict(self, value: dict[Any, Any]) -> None:
         if self._known(value):
             return
         self._number(value)
-        if 0 < len(value) < RUN_LENGTH and set(map(type, value)) == {str}:
-            entries = [item for entry in value.items() for item in entry]
-            weight = plain_weight(entries)
-            if weight >= 0:
-                self._writer.put_sized(["record", *entries], weight)
+        weight = plain_weight(value.values()) if 0 < len(value) < RUN_LENGTH else -1
+        if weight >= 0 and set(map(type, value)) == {str}:
+            keys_weight = plain_weight(value)
+            if keys_weight >= 0:
+                entries = [item for entry in value.items() for item in entry]
+                self._writer.put_sized(["record", *entries], weight + keys_weight)
                 return
-        self._writer.put(["dict", len(value)])
+        self._put(["dict", len(value)])
         frame = _Frame()
         self._open(frame, self._entries(frame, value))
+
+    def _each(self, frame: _Frame, values: Sequence[Any], length: int) -> Iterator[Any]:
+        index = -1
+        for index, value in enumerate(values):
+            frame.at = index
+            yield value
+        if index + 1 != length:
+            raise self._changed(length, index + 1)
 
     def _elements(self, frame: _Frame, items: Items) -> Iterator[Any]:
         """Yield values, but put those that are plain into the skeleton, many at a time."""
@@ -300,17 +353,25 @@ class _Encoder:
                 index += 1
                 yield value
         if index != items.length:
-            where = expression(self._stack[:-1])
-            what = f"{where} {_CHANGED}: {items.length} values became {index}"
-            raise BadInputError(what, name=where, found=index, expected=items.length)
+            raise self._changed(items.length, index)
+
+    def _changed(self, before: int, now: int) -> BadInputError:
+        where = expression(self._stack[:-1])
+        what = f"{where} {_CHANGED}: {before} values became {now}"
+        return BadInputError(what, name=where, found=now, expected=before)
 
     def _attributes(self, frame: _Frame, attributes: Mapping[str, Any]) -> Iterator[Any]:
         for frame.at, value in attributes.items():
             yield value
 
     def _entries(self, frame: _Frame, value: dict[Any, Any]) -> Iterator[Any]:
-        for frame.at, inner in value.items():
-            self._hashable(frame.at, 0, "in its key")
+        put_sized = self._writer.put_sized
+        for key, inner in value.items():
+            frame.at = key
+            if type(key) is str and len(key) <= SMALL:
+                put_sized(key, len(key))
+            else:
+                self._hashable(key, 0, "in its key")
             yield inner
 
     def _other(self, value: Any) -> None:
@@ -324,11 +385,36 @@ class _Encoder:
         except BadInputError as error:
             raise self._refused(str(error), error.found) from error
         if parts is None:
-            self._unknown(value)
+            self._object(value)
+            return
         self._numbers[id(value)] = _OPEN
-        self._writer.put(["parts", parts.kind, *parts.attributes])
+        self._put(["parts", parts.kind, *parts.attributes])
         frame = _Frame(value, is_attribute=True)
         self._open(frame, self._attributes(frame, parts.attributes))
+
+    def _object(self, value: Any) -> None:
+        """Put an object of a class that is registered or trusted, or such a class itself."""
+        if not self._known(value):
+            names, parts = self._begin_object(value)
+            self._numbers[id(value)] = _OPEN
+            # What is derived from dict has keys in brackets.
+            frame = _Frame(value, is_attribute=not isinstance(value, dict) or names == [""])
+            self._open(frame, self._elements(frame, Items(len(parts), iter([parts]), names)))
+
+    def _begin_object(self, value: Any, where: str = "") -> tuple[list[str], list[Any]]:
+        """Put the operation; return names and values of the parts, or one without a name."""
+        try:
+            taken = self._classes.apart(value)
+        except BadInputError as error:
+            raise self._refused(f"{where}{error}", error.found) from error
+        if taken is None:
+            self._unknown(value, where)
+        name, parts = taken
+        if type(parts) is not dict or not _are_names(parts):
+            self._writer.put_sized(["object", name], len(name))
+            return [""], [parts]
+        self._writer.put_sized(["object", name, *parts], len(name) + sum(map(len, parts)))
+        return list(parts), list(parts.values())
 
     # what is hashed ------------------------------------------------------------------------
 
@@ -338,7 +424,7 @@ class _Encoder:
             self._members(value, 0, "the member")
 
     def _members(self, value: Any, depth: int, what: str) -> None:
-        self._writer.put([type(value).__name__, len(value)])
+        self._put([type(value).__name__, len(value)])
         for member in value:
             self._hashable(member, depth, what)
 
@@ -354,10 +440,24 @@ class _Encoder:
             self._is_hashed = True
             leaf(value)
             self._is_hashed = False
-        elif kind not in (tuple, frozenset):
-            self._unknown(value, f"has {what} {shown(value)}, which ")
         elif depth == KEY_DEPTH_LIMIT:
             why = f"has {what} tuples nested more than {KEY_DEPTH_LIMIT} deep"
             raise self._refused(why, depth)
-        else:
+        elif kind in (tuple, frozenset):
             self._members(value, depth + 1, what)
+        else:
+            self._hashable_object(value, depth, what)
+
+    def _hashable_object(self, value: Any, depth: int, what: str) -> None:
+        where = f"has {what} {shown(value)}, which "
+        kind: Any = type(value)
+        if kind in _UNHASHABLE:
+            why = f"is a part of something that is hashed, and a {kind.__name__} is not"
+            raise self._refused(f"{where}{why}: register functions for it", kind.__name__)
+        if kind.__hash__ is object.__hash__ and not isinstance(value, type):
+            why = (
+                "would come back as another object, which is not found: give it __eq__ and __hash__"
+            )
+            raise self._refused(f"{where}{why}", kind.__qualname__)
+        for part in self._begin_object(value, where)[1]:
+            self._hashable(part, depth + 1, what)

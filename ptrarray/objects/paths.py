@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from itertools import islice
 from typing import Any
 
 _KEY_LIMIT = 60  # characters shown of a key
 _SHOWN = 12  # steps shown at each end of a long path
+_PLAIN_INT = 10**18
 _NAME_LIMIT = 200  # characters in the name of an array, or a few more
 
 
@@ -60,37 +62,41 @@ def shown(key: Any) -> str:
     return text if len(text) <= _KEY_LIMIT else f"{text[:_KEY_LIMIT]}…"
 
 
-def array_name(steps: Sequence[Step]) -> str:
-    """Return the name of the array where we are: as a JSON pointer, ``/a/3/weights``.
+def prefix(steps: Sequence[Step]) -> str:
+    """Return the name of what the last step goes down into, as a JSON pointer: ``/a/3``.
 
     Of a very long path only the end is shown.
 
     Examples
     --------
-    >>> first, second = Step(), Step()
+    >>> first, second, third = Step(), Step(), Step()
     >>> first.at, second.at = "a/b", 3
-    >>> array_name([first, second])
-    '/a~1b/3'
+    >>> prefix([first, second, third]), prefix([first])
+    ('/a~1b/3', '')
     """
     parts: list[str] = []
     length = 0
-    for step in reversed(steps):
+    for step in islice(reversed(steps), 1, None):
         if step.is_attribute and not step.at:
             continue
-        parts.append(_escaped(step.at))
-        length += 1 + len(parts[-1])
+        parts.append(f"/{escaped(step.at)}")
+        length += len(parts[-1])
         if length > _NAME_LIMIT:
-            parts.append("…")
+            parts.append("/…")
             break
-    return "/" + "/".join(reversed(parts))
+    return "".join(reversed(parts))
 
 
-def _escaped(key: Any) -> str:
+def escaped(key: Any) -> str:
+    """Return a key or index as a part of a name."""
+    if type(key) is int and -_PLAIN_INT < key < _PLAIN_INT:
+        return str(key)
     text = key if type(key) is str else shown(key)
     if len(text) > _KEY_LIMIT:
         text = f"{text[:_KEY_LIMIT]}…"
     # A lone surrogate can be in a key, but not in a name.
-    text = text.encode(errors="replace").decode()
+    if not text.isascii():
+        text = text.encode(errors="replace").decode()
     return text.replace("~", "~0").replace("/", "~1")
 
 

@@ -16,6 +16,8 @@ from ptrarray.errors import CorruptStoreError
 from ptrarray.rows.types import UInt8s
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+_OF_ONE_WEIGHT = frozenset({type(None), bool, float})
+_FEW = 32  # values that are sooner looked at one by one
 
 # From here on a str, bytes or int is kept as an array of its own.
 LARGE = 1 << 16
@@ -41,20 +43,26 @@ def plain_weight(values: Collection[Any]) -> int:
     >>> plain_weight([1, 2.5, "abc"]), plain_weight([1, 2**70]), plain_weight([1, []])
     (30, -1, -1)
     """
-    kinds = set(map(type, values))
-    if not kinds <= PLAIN:
-        return -1
+    if len(values) > _FEW:
+        kinds = set(map(type, values))
+        if kinds <= _OF_ONE_WEIGHT:
+            return 9 * len(values)
+        if kinds == {int}:
+            return 9 * len(values) if _is_small(min(values)) and _is_small(max(values)) else -1
     weight = 9 * len(values)
-    if int in kinds:
-        ints = [value for value in values if type(value) is int]
-        if min(ints) < -(2**63) or max(ints) >= 2**64:
+    for value in values:
+        kind = type(value)
+        if kind is str or kind is bytes:
+            if len(value) > SMALL:
+                return -1
+            weight += len(value)
+        elif kind not in PLAIN or (kind is int and not _is_small(value)):
             return -1
-    if str in kinds or bytes in kinds:
-        lengths = [len(value) for value in values if type(value) in (str, bytes)]
-        if max(lengths) > SMALL:
-            return -1
-        weight += sum(lengths)
     return weight
+
+
+def _is_small(value: int) -> bool:
+    return -(2**63) <= value < 2**64
 
 
 class TokenWriter:
@@ -81,9 +89,9 @@ class TokenWriter:
 
     def put_sized(self, token: Any, nbytes: int) -> None:
         """Add a token of so many bytes or characters, so that pages stay small."""
+        self._tokens.append(token)
         self._weight += nbytes
-        self.put(token)
-        if self._weight > _PAGE_NBYTES:
+        if self._weight > _PAGE_NBYTES or len(self._tokens) == PAGE_LENGTH:
             self.close()
 
     def close(self) -> None:

@@ -196,7 +196,8 @@ class Arrays:
         if isinstance(key, np.ndarray) and key.ndim == 0 and key.dtype.kind in "iu":
             key = int(key)
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            return self.at(self.opened.snapshot.locate_position(self._position(int(key))))
+            address = self.opened.snapshot.locate_position(self._position(int(key)))
+            return self.at(address) if self._note else self.opened.array_at(address)
         starts, ends = self.opened.columns()
         index = key if isinstance(key, slice) else _positions(key)
 

@@ -83,7 +83,8 @@ def check_values(flat: Flat, layout: Layout) -> None:
     Numbers may be cast as those of any array. Codes, moments and text may not.
     """
     for name, meta in flat.metas.items() if layout.kind != MIXED else ():
-        about, dtype = meta.get(KEY), flat.arrays[name].dtype
+        about = meta.get(KEY) if isinstance(meta, Mapping) else None
+        dtype = getattr(flat.arrays.get(name), "dtype", None)
         is_described = isinstance(about, Mapping) and bool(about.keys() & {"values", ""})
         if is_described and dtype != layout.dtype:
             raise BadInputError(

@@ -7,6 +7,7 @@ from itertools import compress
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ptrarray import reductions
 from ptrarray.errors import BadInputError
@@ -15,6 +16,7 @@ from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.copying import in_blocks
+from ptrarray.rows.ragged import gather
 from ptrarray.rows.types import AnyRows, Array, Bools, Int64s, Rows
 from ptrarray.rows.widened import widened
 from ptrarray.storage.store.opened import Opened
@@ -79,6 +81,13 @@ class OneDtype(Reducible):
 
     def __repr__(self) -> str:
         return f"<{len(self)} arrays of {self.dtype} of {self.path}>"
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        """Return to numpy the elements of all of these end to end, a copy, without their masks."""
+        if copy is False:
+            raise ValueError(f"reading {self!r} as one array copies, which copy=False forbids")
+        rows, starts, ends = self._reducible()
+        return np.asarray(np.ma.getdata(gather(rows, starts, ends).values), dtype)
 
     def _reducible(self) -> reductions.Living:
         opened = self._opened

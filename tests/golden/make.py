@@ -20,6 +20,7 @@ import ptrarray
 from ptrarray.format import journal as journal_format
 from ptrarray.format.index import VERSION
 from tests.golden.bad import BAD_MASKED_STORES, BAD_STORES, Change, base, masked_base, overwrite
+from tests.support.pointing import point_to_bytes
 
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER / f"v{VERSION}"
@@ -274,7 +275,7 @@ def _mixed(path: Path) -> None:
             {"fields": fields, "text": np.array(["a", "ö"], "<U2"), "pi": np.float64(3.25)}
         )
         start, _ = writer.pointers["grid"]
-        writer.point("first of the grid", start, start + 8)
+        point_to_bytes(writer, "first of the grid", start, start + 8)
     ptrarray.checkpoint(path)
     writer = ptrarray.append(path)
     writer.write({"Fortran": np.asfortranarray(np.arange(6, dtype="<i4").reshape(2, 3))})
@@ -308,6 +309,32 @@ def _masked_mixed(path: Path) -> None:
     writer = ptrarray.append(path)
     writer.write({"late": masked([b"ab", b"c"], [0, 1], "|S2")}, meta={"late": {"n": [1, None]}})
     writer.meta["grid"] = {"made": "later"}
+    writer.flush()
+
+
+def _masked_compacted(path: Path) -> None:
+    """Have masks end to end, and others after them, one of them where nothing was masked."""
+    _masked_mixed(path)
+    with ptrarray.append(path) as writer:
+        writer["planned for"] = np.zeros(9, "<u2")
+    ptrarray.compact(path)
+    writer = ptrarray.append(path)
+    masked: Any = np.ma.MaskedArray
+    start, _ = writer.pointers["planned for"]
+    del writer["planned for"]
+    writer.write({"planned": masked([1, 2, 3], [0, 1, 0], "<i4")}, start=start)
+    writer.rename("grid", "renamed")
+    writer.point("same", *writer.pointers["fields"])
+    writer["new"] = masked([1.5, 2.5], [1, 0])
+    writer.flush()
+
+
+def _masked_end_to_end(path: Path) -> None:
+    """Have a mask file that ends after masks that lie end to end, and a record about one of them."""
+    _masked_mixed(path)
+    ptrarray.compact(path)
+    writer = ptrarray.append(path)
+    writer.rename("0-d", "scalar")
     writer.flush()
 
 
@@ -382,6 +409,8 @@ GOOD_STORES: dict[str, Change] = {
     "mixed": _mixed,
     "masked": _masked,
     "masked-mixed": _masked_mixed,
+    "masked-compacted": _masked_compacted,
+    "masked-end-to-end": _masked_end_to_end,
     "masked-power-cut": _masked_power_cut,
     "metadata": _metadata,
     "changed-rows": _changed_rows,

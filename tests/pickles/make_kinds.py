@@ -42,7 +42,7 @@ def indexes() -> dict[str, pd.Index]:
 def values() -> dict[str, Any]:
     """Return values that differ in what a pickle of them names."""
     moment = datetime(2020, 1, 2, 3, 4, 5, 6, timezone(timedelta(hours=1)))
-    mixed = [date(2020, 1, 1), moment, time(1, 2, 3, fold=1), Decimal("1.50"), {"a": [1, (2, None)]},
+    mixed = [date(2020, 1, 1), moment, time(1, 2, 3, 4), Decimal("1.50"), {"a": [1, (2, None)]},
              {1}, frozenset(["x"]), b"x", 1j, np.float32(1.5), pd.NA, timedelta(1)]  # fmt: skip
     kinds = {
         "text": np.array(["b", "", None], object),

@@ -52,6 +52,19 @@ def delete(story: Story) -> None:
     story.delete(writer, "c")
 
 
+def rename(story: Story) -> None:
+    writer = story.create()
+    story.write(writer, a=ints(3), b=ints(4), c=ints(5))
+    story.rename(writer, "a", "d")
+    story.flush(writer)
+    story.rename(writer, "b", "c")
+    story.write(writer, b=ints(6))
+    ptrarray.checkpoint(story.path)
+    story.promise()
+    story.rename(writer, "d", "a")
+    story.rename(writer, "a", "b")
+
+
 def point_and_attrs(story: Story) -> None:
     writer = story.create()
     rows = ints(10)
@@ -312,6 +325,7 @@ WORKLOADS: list[Workload] = [
     write_small,
     write_large,
     delete,
+    rename,
     point_and_attrs,
     checkpoint,
     close_and_reopen,

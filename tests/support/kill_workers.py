@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 import ptrarray
 
 Ints = NDArray[np.int64]
-Part = dict[int, int]  # which change each of a writer's names was written by
+Part = dict[int, tuple[int, int]]  # by name: as which name and by which change it was written
 
 N_NAMES = 12
 N_LARGE = 10_000  # rows of 8 bytes: written outside the lock
@@ -27,7 +28,7 @@ N_VIEWS = 20
 
 
 class Change(NamedTuple):
-    """The k-th change of a writer: names that it writes, or one that it deletes."""
+    """The k-th change of a writer: names that it writes, one that it deletes, or old and new."""
 
     kind: str
     names: tuple[int, ...]
@@ -35,21 +36,27 @@ class Change(NamedTuple):
 
 def change(seed: int, who: int, k: int) -> Change:
     rng = random.Random(f"{seed}/{who}/{k}")
-    kind = rng.choices(["write", "large", "planned", "delete", "allocate"], [9, 2, 2, 3, 1])[0]
-    n_names = rng.randint(1, 4) if kind == "write" else 1
+    kinds = ["write", "large", "planned", "delete", "rename", "allocate"]
+    kind = rng.choices(kinds, [9, 2, 2, 3, 3, 1])[0]
+    n_names = rng.randint(1, 4) if kind == "write" else 2 if kind == "rename" else 1
     return Change(kind, tuple(rng.sample(range(N_NAMES), n_names)))
 
 
 def is_silent(kind: str) -> bool:
     """Tell whether a change does not write its number."""
-    return kind in ("delete", "allocate")
+    return kind in ("delete", "rename", "allocate")
 
 
 def after(part: Part, k: int, done: Change) -> Part:
     """Return what a writer's part holds after one more change."""
     if done.kind == "delete":
         return {name: at for name, at in part.items() if name not in done.names}
-    return part | dict.fromkeys(done.names, k)
+    if done.kind == "rename":
+        old, new = done.names
+        return {name: at for name, at in part.items() if name != old} | (
+            {new: part[old]} if old in part else {}
+        )
+    return part | {name: (name, k) for name in done.names}
 
 
 def content(who: int, name: int, k: int) -> Ints:
@@ -101,8 +108,8 @@ class Parts:
     def _is_after(self, store: ptrarray.PointerArray, who: int, k: int, names: set[int]) -> bool:
         part = self.after(who, k)
         return part.keys() == names and all(
-            np.array_equal(store[f"{who}/{name}"], array_of(self._seed, who, name, at))
-            for name, at in part.items()
+            np.array_equal(store[f"{who}/{name}"], array_of(self._seed, who, *written))
+            for name, written in part.items()
         )
 
 
@@ -132,6 +139,10 @@ def make_change(writer: ptrarray.PointerArrayWriter, who: int, k: int, todo: Cha
         case "delete":
             for name in arrays.keys() & set(writer):
                 del writer[name]
+        case "rename":
+            old, new = arrays
+            with suppress(ptrarray.UnknownNameError):
+                writer.rename(old, new, overwrite=True)
         case "allocate":
             for name in arrays:
                 with writer.allocate(name, N_LARGE, overwrite=True) as rows:

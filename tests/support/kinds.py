@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from importlib.util import find_spec
@@ -13,6 +14,12 @@ import pandas as pd
 HAS_ARROW = find_spec("pyarrow") is not None
 PARIS = pd.date_range("2020-03-29", periods=4, freq="h", tz="Europe/Paris", name="clock")
 MOMENTS = pd.DatetimeIndex(["2020-02-29", None, "1969-12-31 23:59:59.5", "2020-02-29"])
+
+
+try:
+    STR: Any = pd.StringDtype(na_value=np.nan)  # what text is by default since pandas 3
+except TypeError:  # before pandas 2.3
+    STR = "string"
 
 
 def indexes() -> dict[str, pd.Index]:
@@ -81,7 +88,7 @@ def values() -> dict[str, Any]:
         "durations": pd.TimedeltaIndex(["1h", None, "-2s", "1s"]).as_unit("ms").array,
         "periods": pd.PeriodIndex(["2020-01", "NaT", "2019-04", "2020-01"], freq="M").array,
         "intervals": pd.arrays.IntervalArray.from_tuples([(0.5, 1), None, (0, 1), (0.5, 1)]),
-        "text": pd.array(["b", None, "größe", ""], dtype="str"),
+        "text": pd.array(["b", None, "größe", ""], dtype=STR),
         "text as objects": np.array(["b", "", "größe", "b"], object),
         "text without": np.array(["b", np.nan, "größe", "b"], object),
         "text not available": np.array(["b", pd.NA, "größe", "b"], object),
@@ -139,18 +146,39 @@ def series(index: pd.Index) -> dict[str, pd.Series]:
 
 def assert_same(found: pd.Series, expected: pd.Series) -> None:
     """Compare values, labels, and all that is known of both."""
-    pd.testing.assert_series_equal(
-        found, expected, check_freq=True, check_index_type=True, check_exact=True
-    )
+    assert_same_index(found.index, expected.index)
+    assert_same_values(found, expected)
+
+
+def assert_same_index(found: pd.Index, expected: pd.Index) -> None:
+    """Compare labels, names and frequencies."""
+    pd.testing.assert_index_equal(found, expected, exact=True)
+    assert type(found) is type(expected)
+    assert found.dtype == expected.dtype
+    assert found.names == expected.names
+    assert getattr(found, "freq", None) == getattr(expected, "freq", None)
+    assert repr(found) == repr(expected)
+
+
+def assert_same_values(found: pd.Series, expected: pd.Series) -> None:
+    """Compare values and names, but not labels."""
+    pd.testing.assert_series_equal(found, expected, check_index=False, check_exact=True)
     assert found.dtype == expected.dtype
     assert type(found.array) is type(expected.array)
-    assert type(found.index) is type(expected.index)
-    assert found.index.dtype == expected.index.dtype
-    assert found.index.names == expected.index.names
-    assert repr(found.index) == repr(expected.index)
     if found.dtype == object:
         assert [*map(repr, found)] == [*map(repr, expected)]
         assert [*map(type, found)] == [*map(type, expected)]
     if isinstance(found.dtype, pd.SparseDtype):
         assert found.array.kind == expected.array.kind
         assert repr(found.array.fill_value) == repr(expected.array.fill_value)
+
+
+def assert_all_same(found: Mapping[str, pd.Series], expected: Mapping[str, pd.Series]) -> None:
+    """Compare Series that share their index, as long as those that were found share theirs."""
+    assert list(found) == list(expected)
+    compared: set[int] = set()
+    for kind, value in expected.items():
+        if id(found[kind].index) not in compared:
+            assert_same_index(found[kind].index, value.index)
+        compared.add(id(found[kind].index))
+        assert_same_values(found[kind], value)

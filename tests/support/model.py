@@ -111,6 +111,11 @@ class Model:
         entry.meta = meta
         self.entries[name] = entry
 
+    def rename(self, old: str, new: str) -> None:
+        entry = self.entries.pop(old)
+        self.entries.pop(new, None)
+        self.entries[new] = entry
+
     def compact(self) -> None:
         """Move what arrays have to the front; drop what was reserved."""
         ends = [self.aligned(entry.end) for entry in self.entries.values()]

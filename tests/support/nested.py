@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import ptrarray
+from ptrarray import Record
 from ptrarray.frames.apart import take_apart
 from ptrarray.frames.together import put_together
 from ptrarray.objects.decoder import decode
@@ -21,7 +27,32 @@ from ptrarray.objects.tokens import read_tokens
 from tests.support.strategies import MEMORY_LAYOUTS, PLAIN_DTYPES, STRUCTURED_DTYPES, filled
 
 MEBI = 2**20
-SHARED = (list, dict, tuple, set, frozenset, np.ndarray)
+
+
+@ptrarray.register
+@dataclass
+class Sample:
+    """What is registered."""
+
+    first: Any
+    second: Any = None
+
+
+@ptrarray.register
+@dataclass(frozen=True)
+class Label:
+    """What is registered, and may be a key."""
+
+    text: Any
+
+
+@ptrarray.register
+class Side(Enum):
+    LEFT = "left"
+    RIGHT = "right"
+
+
+SHARED = (list, dict, tuple, set, frozenset, np.ndarray, deque, Sample, Label, Record)
 
 
 def assert_same(one: Any, other: Any) -> None:
@@ -41,18 +72,33 @@ def assert_same(one: Any, other: Any) -> None:
                 continue
             partners[id(a)], back[id(b)] = id(b), id(a)
         assert type(a) is type(b), where
-        if isinstance(a, list | tuple):
-            assert len(a) == len(b), where
-            places = map(f"{where[-80:]}[{{}}]".format, range(len(a)))
-            left += zip(a, b, places, strict=True)
-        elif isinstance(a, dict):
-            assert list(map(canonical, a)) == list(map(canonical, b)), where
-            values = zip(a, a.values(), b.values(), strict=True)
-            left += [(x, y, f"{where[-80:]}[{type(key).__name__}]") for key, x, y in values]
+        inner = parts(a, b, where[-80:])
+        if inner is not None:
+            left += inner
         elif isinstance(a, np.ndarray) and a is not np.ma.masked:
             assert_same_array(a, b, where)
         else:
             assert canonical(a) == canonical(b), where
+
+
+def parts(a: Any, b: Any, where: str) -> list[tuple[Any, Any, str]] | None:
+    """Return what two objects of one type have in them, side by side; None if that is nothing."""
+    if isinstance(a, Sample | Label):
+        return [(vars(a)[name], vars(b)[name], f"{where}.{name}") for name in vars(a)]
+    if isinstance(a, Record):
+        assert a.name == b.name, where
+        return [(a.parts, b.parts, f"{where}.parts")]
+    if isinstance(a, np.ndarray) and a.dtype == object:
+        assert a.shape == b.shape, where
+        return parts(a.ravel().tolist(), b.ravel().tolist(), where)
+    if isinstance(a, list | tuple | deque):
+        assert len(a) == len(b), where
+        return list(zip(a, b, map(f"{where}[{{}}]".format, range(len(a))), strict=True))
+    if isinstance(a, dict):
+        assert list(map(canonical, a)) == list(map(canonical, b)), where
+        values = zip(a, a.values(), b.values(), strict=True)
+        return [(x, y, f"{where}[{type(key).__name__}]") for key, x, y in values]
+    return None
 
 
 def assert_same_array(a: NDArray[Any], b: NDArray[Any], where: str) -> None:
@@ -74,11 +120,23 @@ def bits(array: NDArray[Any]) -> Any:
     return [bits(array[name]) for name in array.dtype.names]
 
 
+INSIDE: dict[type[Any], Callable[[Any], Any]] = {
+    tuple: lambda values: tuple(map(canonical, values)),
+    **dict.fromkeys((set, frozenset), lambda values: frozenset(map(canonical, values))),
+    **dict.fromkeys(
+        (range, slice), lambda value: tuple(map(canonical, (value.start, value.stop, value.step)))
+    ),
+    Decimal: str,
+    Label: lambda label: canonical(label.text),
+    Record: lambda record: (record.name, canonical(record.parts)),
+}
+
+
 def canonical(value: Any) -> Any:
     """Return what is equal for the same values only: True is not 1, -0.0 not 0.0, NaN itself."""
-    if isinstance(value, tuple | set | frozenset):
-        inner = map(canonical, value)
-        return type(value), tuple(inner) if type(value) is tuple else frozenset(inner)
+    kind = type(value)
+    if kind in INSIDE:
+        return kind, INSIDE[kind](value)
     match value:
         case np.str_() | np.bytes_():
             return type(value), *value
@@ -161,10 +219,19 @@ MOMENTS = st.one_of(
               st.times() | st.datetimes(),
               ZONE, st.integers(0, 1)),
 )  # fmt: skip
-LEAVES = st.one_of(PLAIN, PLAIN, st.complex_numbers(), MOMENTS, NUMPY)
+OTHERS = st.one_of(
+    st.sampled_from([Side.LEFT, Side.RIGHT, Path("a/b"), Decimal("-0.10"), int, np.float32]),
+    st.builds(range, st.integers(), st.integers(), st.integers(1)),
+)
+LEAVES = st.one_of(PLAIN, PLAIN, st.complex_numbers(), MOMENTS, NUMPY, OTHERS)
 KEYS = st.recursive(
     st.one_of(TEXT, st.integers(), st.none(), LEAVES),
-    lambda inner: st.lists(inner, max_size=3).map(tuple) | st.frozensets(inner, max_size=3),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(tuple),
+        st.frozensets(inner, max_size=3),
+        st.builds(Label, inner),
+        st.builds(Record, st.just("unknown"), inner),
+    ),
     max_leaves=4,
 )
 
@@ -196,6 +263,16 @@ def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.lists(PLAIN, max_size=8),
         st.sets(KEYS, max_size=4),
         st.frozensets(KEYS, max_size=4),
+        st.builds(Sample, inner, inner),
+        st.builds(Label, st.dictionaries(TEXT, PLAIN, max_size=3)),
+        st.builds(
+            Record,
+            st.sampled_from(["a.B", "größe", "\udc80", "list"]),
+            st.dictionaries(TEXT, inner, max_size=3),
+        ),
+        st.dictionaries(KEYS, inner, max_size=3).map(OrderedDict),
+        st.lists(inner, max_size=3).map(deque),
+        st.lists(inner, max_size=3).map(lambda values: np.fromiter(values, object, len(values))),
         # The same object more than once.
         st.builds(lambda shared, other: [shared, other, {"again": shared}], inner, inner),
     )

@@ -8,6 +8,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,6 +111,11 @@ class Story:
     def delete(self, writer: ptrarray.PointerArrayWriter, name: str) -> None:
         after = {key: raw for key, raw in self.now.items() if key != name}
         self.commit(lambda: writer.__delitem__(name), after)
+
+    def rename(self, writer: ptrarray.PointerArrayWriter, old: str, new: str) -> None:
+        after = {key: raw for key, raw in self.now.items() if key != old}
+        action = partial(writer.rename, old, new, overwrite=True)
+        self.commit(action, after | {new: self.now[old]})
 
     def flush(self, writer: ptrarray.PointerArrayWriter) -> None:
         writer.flush()

@@ -67,6 +67,12 @@ def from_mmappickle(
     Arrays are mapped, not read into memory. Of a file that a crash has cut
     off, what is whole is converted. Arrays of records and 0-d arrays, that
     mmappickle writes and cannot read, are.
+
+    Numbers, lists of numbers, and dicts of those, are arrays. What has text in
+    it, or is None or empty, is no array: it becomes an attr of the store under
+    the name that an array would have, with dicts and lists as they are if no
+    array is among them, and tuples and sets as lists. So of several files the attrs are ``"{stem}/{key}"``,
+    too. An attr that is there with another value is a failure, and stays.
     """
     if "masked" not in options:
         files = sources.find(paths, SUFFIXES)
@@ -86,7 +92,7 @@ def _has_masks(path: str) -> bool:
 def _members(trust: bool, path: str) -> Iterator[Member]:
     raw = _map(path)
     for key, start, end in _entries(raw):
-        yield Member(key, partial(_read, raw, start, end, trust))
+        yield Member(key, partial(_read, raw, start, end, trust), to_attrs=True)
 
 
 def _map(path: str) -> mmap.mmap:

@@ -26,6 +26,7 @@ _SPEC = re.compile(r"[biufcmMSUVO][0-9]{0,9}")
 _UNIT = re.compile(r"[a-zA-Z]{1,2}")
 _WALKED = (Record, dict, list, tuple, set, frozenset, memoryview)
 _LEAVES = (str, int, float, bool, type(None))
+_ONLY_NAMED = "it is a class or a function, of which a pickle has the name only"
 _MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError)
 
 
@@ -95,6 +96,8 @@ def rebuild(value: Any, *, attributes: bool = False) -> Any:
     >>> rebuild(InertUnpickler(io.BytesIO(raw)).load())
     {'a': array([0., 1., 2.]), 'b': [1, 2.5]}
     """
+    if isinstance(value, type):
+        raise BadInputError(_ONLY_NAMED)
     try:
         return Rebuilder(attributes=attributes).build(value, each=True)
     except RecursionError:
@@ -135,10 +138,8 @@ class Rebuilder:
     def _or_unreadable(self, value: Any) -> Any:
         if type(value) in _LEAVES:
             return value
-        if self._attributes and isinstance(value, type):
-            return Unreadable(
-                f"it is {getattr(value, 'name', 'a class')} itself, which is no value"
-            )
+        if isinstance(value, type):
+            return Unreadable(_ONLY_NAMED)
         try:
             return self.build(value, each=True)
         except BadInputError as error:

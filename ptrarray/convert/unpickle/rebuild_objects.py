@@ -16,7 +16,9 @@ import numpy as np
 from ptrarray.convert.unpickle.inert import NO_ARRAY, Builder, Items, Pairs, Record
 from ptrarray.errors import BadInputError
 from ptrarray.frames.library import import_pandas
+from ptrarray.frames.together import put_together
 from ptrarray.frames.zones import make_zone
+from ptrarray.objects.parts import Parts
 from ptrarray.rows.types import Array
 
 _OBJECTS = np.dtype(object)
@@ -172,7 +174,44 @@ def _bytes(exact: Exact, record: Record) -> bytes:
     return raw
 
 
+# Values of pandas' own --------------------------------------------------------------------------
+
+# As numpy numbers them; before pandas 2 there was but one.
+_UNITS: dict[tuple[int, ...], str] = {(): "ns", (7,): "s", (8,): "ms", (9,): "us", (10,): "ns"}
+
+
+def _moment(exact: Exact, record: Record) -> Any:
+    number, _, zone, *unit = (exact._to.build(arg) for arg in record.args)
+    (moment,) = np.array([number], f"M8[{_UNITS[tuple(unit)]}]")
+    return _made("Timestamp", value=moment, zone=zone)
+
+
+def _duration(exact: Exact, record: Record) -> Any:
+    number, *unit = record.args
+    (duration,) = np.array([number], f"m8[{_UNITS[tuple(unit)]}]")
+    return _made("Timedelta", value=duration)
+
+
+def _period(exact: Exact, record: Record) -> Any:
+    _, freq, ordinal = exact._to.build(record.args)
+    return _made("Period", ordinal=ordinal, freq=freq)
+
+
+def _interval(exact: Exact, record: Record) -> Any:
+    left, right, closed = map(exact.build, record.args)
+    return _made("Interval", left=left, right=right, closed=closed)
+
+
+def _made(kind: str, **attributes: Any) -> Any:
+    return put_together(Parts(kind, attributes))
+
+
 _MAKERS: dict[str, Callable[[Exact, Record], Any]] = {
+    "_unpickle_timestamp": _moment,
+    "_timedelta_unpickle": _duration,
+    "Period": _period,
+    "Interval": _interval,
+    **dict.fromkeys(("_nat_unpickle", "__nat_unpickle"), lambda *_: import_pandas().NaT),
     "date": _date,
     "datetime": _datetime,
     "time": _time,

@@ -128,9 +128,12 @@ def _period_dtype(to: Builder, record: Record) -> Any:
     """Return the frequency of periods: as text, or as pandas has it."""
     if isinstance(record.state, dict):
         return to.build(record.state["freq"])
-    found = _PERIOD.fullmatch(record.args[0])
+    (given,) = record.args
+    if not isinstance(given, str):  # pandas 1
+        return to.build(given)
+    found = _PERIOD.fullmatch(given)
     if not found:
-        raise ValueError(f"dtype {record.args[0]!r:.40}")
+        raise ValueError(f"dtype {given!r:.40}")
     return _period_alias(found[1])
 
 
@@ -175,7 +178,7 @@ def _sparse(to: Builder, record: Record) -> Any:
     values, index = _values(to, state["_sparse_values"]), state["_sparse_index"]
     length, *parts = to.build(index.args)
     is_block = index.kind == "BlockIndex"
-    positions = _in_blocks(*parts, len(values)) if is_block else parts[0]
+    positions = _in_blocks(parts[0], parts[1], len(values)) if is_block else parts[0]
     return _made(
         "SparseArray",
         values=values,

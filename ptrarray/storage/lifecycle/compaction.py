@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 
 from ptrarray.errors import StoreError
 from ptrarray.format.entries import Entries
 from ptrarray.format.index import IndexHeader
-from ptrarray.format.layouts import Layout
-from ptrarray.progress import bar
+from ptrarray.format.layouts import MIXED, Layout
+from ptrarray.progress import Bar, bar
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.lifecycle.create import Fill, switch_over, write_content
+from ptrarray.storage.lifecycle.masks import packed_masks
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.system import files
-from ptrarray.storage.system.files import File
+from ptrarray.storage.system.files import Buffer, File
 from ptrarray.storage.system.lock import CHANGING, is_held, try_lock_range, whole
 from ptrarray.storage.writing.session import Session
 
@@ -76,8 +76,8 @@ def _only(columns: Entries, names: Container[bytes]) -> Entries:
     kept = [at for at, name in enumerate(columns.names) if name in names]
     items = (columns.names, columns.infos, columns.metas)
     texts, infos, metas = (() if c is None else [c[at] for at in kept] for c in items)
-    numbers = (columns.starts, columns.ends, columns.crcs, columns.pointed)
-    return Entries.of(texts, *(column[kept] for column in numbers), infos, metas)
+    starts, ends, crcs, pointed = (column[kept] for column in columns[2:6])
+    return Entries.of(texts, starts, ends, crcs, pointed, infos, metas)
 
 
 def without_holes(
@@ -86,12 +86,25 @@ def without_holes(
     """Return the header of a store with the same arrays, end to end, and what fills its files."""
     runs = living_runs(source.layout, columns.starts, columns.ends)
     n_rows = int(np.sum(runs[1] - runs[0]))
+    header = replace(header, n_rows=n_rows, n_reserved=n_rows, packed_masks=None)
+    masks = None
+    if source.mask is not None and source.layout.kind == MIXED:
+        masks = packed_masks(source.layout, columns, source.mask_bytes(), source.mask.path)
+        header = replace(header, packed_masks=masks.nbytes)
 
     def fill(target: Content) -> Entries:
-        copy_runs(source, target, runs, progress=progress)
-        return moved_columns(columns, runs)
+        n_bytes = n_rows * source.layout.width + (
+            n_rows * source.layout.mask_width if masks is None else masks.nbytes
+        )
+        with bar(total=n_bytes, unit="B", unit_scale=True, progress=progress) as counter:
+            _copy(_runs_of(source.data, source.layout.width, runs), target.data, counter)
+            if target.mask is not None and source.mask is not None:
+                width = source.layout.mask_width
+                pieces = masks.pieces() if masks else _runs_of(source.mask, width, runs)
+                _copy(pieces, target.mask, counter)
+        return moved_columns(columns if masks is None else masks.columns, runs)
 
-    return replace(header, n_rows=n_rows, n_reserved=n_rows), fill
+    return header, fill
 
 
 def living_runs(layout: Layout, starts: Int64s, ends: Int64s) -> tuple[Int64s, Int64s]:
@@ -103,23 +116,22 @@ def living_runs(layout: Layout, starts: Int64s, ends: Int64s) -> tuple[Int64s, I
     return merge_runs(firsts, np.where(starts < ends, layout.aligned(ends), firsts))
 
 
-def copy_runs(
-    source: Content, target: Content, runs: tuple[Int64s, Int64s], *, progress: bool
-) -> None:
-    """Copy runs of rows, and their masks, end to end to files that are holes."""
-    n_rows = int(np.sum(runs[1] - runs[0]))
-    total = n_rows * sum(width for _, width in source.files)
-    with bar(total=total, unit="B", unit_scale=True, progress=progress) as counter:
-        for (old, width), (new, _) in zip(source.files, target.files, strict=True):
-            at = 0
-            for start, end in zip(*(column.tolist() for column in runs), strict=True):
-                bounds = [*range(start * width, end * width, _READ_NBYTES), end * width]
-                for first, last in pairwise(bounds):
-                    raw = old.pread(last - first, first)
-                    if raw.count(0) < len(raw):  # what is all zero may stay a hole
-                        new.pwrite(raw, at)
-                    at += last - first
-                    counter.update(last - first)
+def _runs_of(file: File, width: int, runs: tuple[Int64s, Int64s]) -> Iterator[bytes]:
+    """Yield the bytes of runs of rows."""
+    for start, end in zip(*(column.tolist() for column in runs), strict=True):
+        for at in range(start * width, end * width, _READ_NBYTES):
+            nbytes = min(_READ_NBYTES, end * width - at)
+            # The last run may be raised to where an array could begin, past what is in the file.
+            yield file.pread(nbytes, at).ljust(nbytes, b"\0")
+
+
+def _copy(pieces: Iterable[Buffer], target: File, counter: Bar) -> None:
+    """Write pieces end to end to a file that is a hole; what is all zero may stay one."""
+    at = 0
+    for piece in pieces:
+        target.pwrite_sparse(piece, at)
+        at += len(piece)
+        counter.update(len(piece))
 
 
 def moved_columns(columns: Entries, runs: tuple[Int64s, Int64s]) -> Entries:

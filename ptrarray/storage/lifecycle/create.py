@@ -13,6 +13,7 @@ from ptrarray.errors import BadInputError, StoreExistsError
 from ptrarray.format import journal as journal_format
 from ptrarray.format.entries import Entries
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
+from ptrarray.format.journal import PUT, encode_records
 from ptrarray.format.layouts import Layout
 from ptrarray.storage.store import index, journal
 from ptrarray.storage.store.content import Content
@@ -97,15 +98,30 @@ def create_store(
 
 
 def make_files(
-    directory: Path, header: IndexHeader, fill: Fill | None = None, own: Rights | None = None
+    directory: Path,
+    header: IndexHeader,
+    fill: Fill | None = None,
+    own: Rights | None = None,
+    *,
+    sync: bool = True,
 ) -> None:
-    """Make the files of a new store in an empty directory, on the disk; else as `create_store`."""
-    columns = write_content(directory, header, fill, [own] if own else ())
+    """Make the files of a new store in an empty directory, on the disk; else as `create_store`.
+
+    Without `sync` this waits for no disk. Then the arrays are in the journal, as those of a writer
+    that has not flushed: after a power cut all of them are there, or none.
+    """
+    columns = write_content(directory, header, fill, [own] if own else (), sync=sync)
+    fresh, records = fresh_header(header, files.boot_id()), b""
+    if not sync:
+        records = b"".join(bytes(record) for _, record in encode_records(PUT, columns, fresh.seed))
+        fresh = fresh._replace(committed_end=fresh.committed_end + len(records))
+        header, columns = replace(header, n_rows=0, n_reserved=0), Entries.of()
     with File(directory / journal.FILE_NAME, files.MAKE, own) as file:
-        file.pwrite(journal_format.encode_fresh(fresh_header(header, files.boot_id())), 0)
+        file.pwrite(journal_format.encode_fresh(fresh) + records, 0)
         check_new_lock(file)
-        file.sync()
-    write_index(directory, header, columns, own)
+        if sync:
+            file.sync()
+    write_index(directory, header, columns, own, sync=sync)
 
 
 def taken(directory: Path) -> StoreExistsError:
@@ -127,7 +143,7 @@ def replace_store(directory: Path, header: IndexHeader, fill: Fill | None = None
     )
 
 
-def place(building: Path, directory: Path, *, overwrite: bool) -> None:
+def place(building: Path, directory: Path, *, overwrite: bool, sync: bool = True) -> None:
     """Move a store that was built beside its place to where it belongs.
 
     Parameters
@@ -140,6 +156,8 @@ def place(building: Path, directory: Path, *, overwrite: bool) -> None:
         Where it is to be.
     overwrite : bool
         Whether a store may be there, which is then replaced as by `replace_store`.
+    sync : bool
+        Whether to wait for the disk. What is replaced is never lost, so that always waits.
 
     Raises
     ------
@@ -147,13 +165,15 @@ def place(building: Path, directory: Path, *, overwrite: bool) -> None:
         If anything is there that is not to be replaced.
     """
     try:
-        put_in_place(building, directory, taken)
+        put_in_place(building, directory, taken, sync=sync)
     except StoreExistsError:
         if not overwrite:
             raise
     else:
         return
     built = open_snapshot(building)
+    n_rows = built.n_rows
+    header = replace(built.header, n_rows=n_rows, n_reserved=max(built.header.n_reserved, n_rows))
     # Until both directories are synced, a file that is moved may be in both of them after a power
     # cut. It must not be a file of two stores then, nor have two names when an index names it.
     files.unlink(building / index.FILE_NAME)
@@ -162,13 +182,15 @@ def place(building: Path, directory: Path, *, overwrite: bool) -> None:
     def move(replaced: Content, header: IndexHeader) -> Entries:
         rights = replaced.rights
         for old, new in zip(built.header.files, header.files, strict=True):
+            with File(building / old) as file:
+                file.sync()
             files.give_rights(building / old, files.stat(building / old), rights[0])
             files.replace(building / old, directory / new)
             rights = rights[-1:]
         files.sync_directory(building)
         return built.overlay.folded()
 
-    _replace(directory, built.header, move)
+    _replace(directory, header, move)
 
 
 @whole
@@ -233,11 +255,17 @@ def switch_over(session: Session, header: IndexHeader, make: Make) -> None:
 
 
 def write_content(
-    directory: Path, header: IndexHeader, fill: Fill | None, like: Sequence[Rights]
+    directory: Path,
+    header: IndexHeader,
+    fill: Fill | None,
+    like: Sequence[Rights],
+    *,
+    sync: bool = True,
 ) -> Entries:
     """Make the data file, and the mask file: holes as long as the rows asked for, and filled."""
     with Content(directory, header, files.MAKE, like) as content:
         content.truncate(header.n_rows)
         columns = Entries.of() if fill is None else fill(content)
-        content.sync()
+        if sync:
+            content.sync()
     return columns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -16,10 +16,12 @@ from ptrarray.format import tar
 from ptrarray.format.entries import Entries
 from ptrarray.format.helpers import FOLDER
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
+from ptrarray.format.layouts import MIXED
 from ptrarray.progress import bar
 from ptrarray.rows.copying import cut
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns
+from ptrarray.storage.lifecycle.masks import packed_masks
 from ptrarray.storage.lifecycle.verify import array_damage
 from ptrarray.storage.store.index import column_bytes
 from ptrarray.storage.store.opened import OpenedStore
@@ -32,12 +34,32 @@ Write = Callable[[Any], None]
 _PIECE_NBYTES = 1 << 22
 
 
-class _Member(NamedTuple):
-    """A file to be packed, in pieces."""
+class Member(NamedTuple):
+    """A file to be packed.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    nbytes : int
+        Its size.
+    put : callable
+        Given a function that takes all of a buffer, gives it all bytes of the file.
+    """
 
     name: str
     nbytes: int
-    pieces: Iterator[Any]
+    put: Callable[[Write], object]
+
+    @classmethod
+    def of(cls, name: str, nbytes: int, pieces: Iterable[Any]) -> Member:
+        """Make a file of its pieces."""
+
+        def put(write: Write) -> None:
+            for piece in pieces:
+                write(piece)
+
+        return cls(name, nbytes, put)
 
 
 def write_pack(
@@ -70,62 +92,80 @@ def write_pack(
     if helpers is not None:
         inner = _members(helpers)
         members += [member._replace(name=f"{FOLDER}/{member.name}") for member in inner]
+    write_members(folder or "store.ptr", members, write, progress=progress)
+
+
+def write_members(
+    folder: str, members: Sequence[Member], write: Write, *, progress: bool = False
+) -> None:
+    """Write the files of a store, in one folder, as an archive."""
     total, n_written = sum(member.nbytes for member in members), 0
     with bar(total=total, unit="B", unit_scale=True, progress=progress) as counter:
-        for name, nbytes, pieces in members:
-            head = tar.header(folder or "store.ptr", name, nbytes)
+
+        def counted(piece: Any) -> None:
+            write(piece)
+            counter.update(len(piece))
+
+        for name, nbytes, put in members:
+            head = tar.header(folder, name, nbytes)
             padding = bytes(tar.padding(nbytes))
             write(head)
-            for piece in pieces:
-                write(piece)
-                counter.update(len(piece))
+            put(counted)
             write(padding)
             n_written += len(head) + nbytes + len(padding)
     write(tar.trailer(n_written))
 
 
-def _members(opened: OpenedStore) -> list[_Member]:
+def _members(opened: OpenedStore) -> list[Member]:
     """Return the files of the store as if it had been compacted just now."""
     snapshot = opened.snapshot
     snapshot.index.check()  # what is wrong must not be copied
     snapshot.check_pointers()
     runs = living_runs(opened.layout, snapshot.starts, snapshot.ends)
     n_rows = int(np.sum(runs[1] - runs[0]))
-    header, index = _index(
+    columns, masks = snapshot.overlay.folded(), None
+    if opened.mask is not None and opened.layout.kind == MIXED:
+        masks = packed_masks(opened.layout, columns, opened.mask, snapshot.index.path)
+        columns = masks.columns
+    first = first_members(
         replace(
             snapshot.header,
             generation=1,
             data_file=tar.DATA,
             mask_file=tar.MASK if opened.layout.masked else None,
+            packed_masks=masks.nbytes if masks else None,
             n_rows=n_rows,
             n_reserved=n_rows,
             attrs=snapshot.attrs,
         ),
-        moved_columns(snapshot.overlay.folded(), runs),
+        moved_columns(columns, runs),
     )
-    # With all on the disk, nobody asks on which machine.
-    journal = journal_format.encode_fresh(fresh_header(header, bytes(16)))
-    members = [
-        _Member(tar.INDEX, sum(map(len, index)), iter(index)),
-        _Member(tar.JOURNAL, len(journal), iter([journal])),
-        _Member(tar.DATA, n_rows * opened.layout.width, _living(opened)),
-    ]
-    if opened.mask is not None:
+    members = [*first, Member.of(tar.DATA, n_rows * opened.layout.width, _living(opened))]
+    if masks is not None:
+        members.append(Member.of(tar.MASK, masks.nbytes, masks.pieces()))
+    elif opened.mask is not None:
         width = opened.layout.mask_width
-        members.append(_Member(tar.MASK, n_rows * width, _pieces(opened.mask, width, runs)))
+        members.append(Member.of(tar.MASK, n_rows * width, _pieces(opened.mask, width, runs)))
     return members
 
 
-def _index(header: IndexHeader, columns: Entries) -> tuple[IndexHeader, list[Any]]:
-    """Encode an index whose store id depends on nothing but what is in the store.
+def first_members(header: IndexHeader, columns: Entries) -> list[Member]:
+    """Return the index and the journal of a pack.
 
-    So packs of the same content are the same, and never taken for the store
-    that was packed, whose rows are elsewhere.
+    Their store id depends on nothing but what is in the store. So packs of the
+    same content are the same, and never taken for the store that was packed,
+    whose rows are elsewhere.
     """
     header, contents = column_bytes(replace(header, store_id=bytes(STORE_ID_NBYTES)), columns)
     head = next(index_format.encode(header, contents))  # has the checksums of all columns
     header = replace(header, store_id=blake2b(head, digest_size=STORE_ID_NBYTES).digest())
-    return header, list(index_format.encode(header, contents))
+    index = list(index_format.encode(header, contents))
+    # With all on the disk, nobody asks on which machine.
+    journal = journal_format.encode_fresh(fresh_header(header, bytes(16)))
+    return [
+        Member.of(tar.INDEX, sum(map(len, index)), index),
+        Member.of(tar.JOURNAL, len(journal), [journal]),
+    ]
 
 
 def _living(opened: OpenedStore) -> Iterator[memoryview]:

@@ -14,7 +14,7 @@ from ptrarray.storage.store.opened import load_readable
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory
 from ptrarray.storage.system.files import File
-from ptrarray.storage.system.streams import Source
+from ptrarray.storage.system.streams import Exact, Source
 
 _READ_NBYTES = 1 << 20
 
@@ -48,40 +48,18 @@ def unpack_store(source: Source, directory: Path, *, progress: bool = False) -> 
 
 def _write_members(source: Source, building: Path, counter: Bar) -> None:
     """Write every file of an archive, and read on to the end of its last record."""
-    n_read = 0
-
-    def some(nbytes: int) -> bytes:
-        nonlocal n_read
-        raw = source.read(min(nbytes, _READ_NBYTES))
-        n_read += len(raw)
-        return raw
-
-    def exactly(nbytes: int) -> bytes:
-        raw = some(nbytes)
-        while len(raw) < nbytes:
-            more = some(nbytes - len(raw))
-            if not more:
-                raise CorruptStoreError(
-                    f"{source.where} ends after {n_read} bytes: it is cut short", path=source.where
-                )
-            raw += more
-        return raw
-
-    for member in tar.members(exactly, source.where):
+    archive = Exact(source)
+    for member in tar.members(archive.exactly, source.where):
         with _new_file(building, member.name) as file:
             at = 0
             while at < member.nbytes:
-                raw = exactly(min(member.nbytes - at, _READ_NBYTES))
+                raw = archive.exactly(min(member.nbytes - at, _READ_NBYTES))
                 file.pwrite(raw, at)
                 at += len(raw)
                 counter.update(len(raw))
             file.sync()
-        exactly(tar.padding(member.nbytes))
-    # Some tar programs leave the last record out.
-    left = tar.padding(n_read, tar.RECORD_NBYTES)
-    while left and (raw := some(left)):
-        left -= len(raw)
-    source.finish()
+        archive.exactly(tar.padding(member.nbytes))
+    archive.finish()
 
 
 def _new_file(building: Path, name: str) -> File:

@@ -93,6 +93,13 @@ def load_any(directory: Path, mode: Mode, backend: Backend | None = None) -> Ope
     return load(open_snapshot(directory, backend), mode)
 
 
+def mapped_anew(opened: Opened, mode: Mode) -> Opened:
+    """Return the same snapshot, mapped once more, as its mask files have become longer."""
+    if isinstance(opened, OpenedShards):
+        return load_shards(opened.snapshot, mode)
+    return load(opened.stores[0].snapshot, mode)
+
+
 def open_any(directory: Path) -> Snapshot:
     """Read the names and pointers of a store, of shards or not."""
     return open_shards(directory) if is_sharded(directory) else open_snapshot(directory)

@@ -111,6 +111,12 @@ class ShardedSnapshot:
         return self.first_rows[-1]
 
     @property
+    def version(self) -> tuple[int, ...]:
+        """Generation of the marker, and the versions of all shards."""
+        versions = (number for shard in self.found for number in shard.version)
+        return self.marker.header.generation, *versions
+
+    @property
     def attrs(self) -> dict[str, Any]:
         """The user's attrs, which the first shard keeps."""
         return self.shards[0].attrs

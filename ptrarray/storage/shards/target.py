@@ -62,6 +62,11 @@ class WritableShards(Shards):
             )
         return ShardTarget(self, expected, number)
 
+    def target_of(self, name: bytes, expected: Expected) -> Target:
+        """Return the shard that has a name, which is there. Under the lock."""
+        self.settle_if([name])
+        return ShardTarget(self, expected, max(self.where([name], hash_all([name]))))
+
     def plannable(self) -> NoReturn:
         """Raise `BadInputError`, since shards choose their own rows."""
         raise BadInputError(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from ptrarray.format import infos
 from ptrarray.format.checksum import crc32
 from ptrarray.format.index import IndexHeader, corrupt
@@ -15,6 +17,7 @@ from ptrarray.storage.system.files import IOV_MAX, READ, File, Rights
 from ptrarray.storage.system.lock import CHANGING, WRITING, hold, is_held
 from ptrarray.storage.system.mapping import check_size
 from ptrarray.storage.system.parts import open_part
+from ptrarray.storage.system.pread import PreadRows
 
 _READ_NBYTES = 1 << 24
 
@@ -70,17 +73,47 @@ class Content:
 
     def check_size(self, n_rows: int) -> None:
         """Raise `CorruptStoreError` if a file is too short for so many rows."""
-        for file, width in self.files:
-            check_size(file.path, file.nbytes, n_rows, width)
+        check_size(self.data.path, self.data.nbytes, n_rows, self.layout.width)
+        if self.mask is not None:
+            nbytes = self.mask.nbytes
+            n_mask_rows = self.layout.n_mask_rows(n_rows, nbytes)
+            check_size(self.mask.path, nbytes, n_mask_rows, self.layout.mask_width)
+
+    def extend_masks(self, n_rows: int) -> None:
+        """Have the mask file reach to so many rows, if it ends after masks that lie end to end.
+
+        Under the lock, before anybody writes masks to it.
+        """
+        if self.mask is not None and self._ends_early:
+            self.mask.truncate(self._mask_byte(n_rows))
+
+    @property
+    def _ends_early(self) -> bool:
+        """Whether the mask file ends after masks that lie end to end: nothing else is masked."""
+        packed = self.layout.packed_masks
+        return packed is not None and self.mask is not None and self.mask.nbytes == packed
+
+    def _mask_byte(self, row: int) -> int:
+        """Byte of the mask file where the masks of rows from `row` on lie."""
+        return self.layout.mask_start + row * self.layout.mask_width
 
     def holds(self, start: int, end: int) -> bool:
         """Return whether the files reach to the end of these rows."""
-        return start == end or all(end * width <= file.nbytes for file, width in self.files)
+        if start == end:
+            return True
+        if end * self.layout.width > self.data.nbytes:
+            return False
+        return self.mask is None or self._ends_early or self._mask_byte(end) <= self.mask.nbytes
 
     def truncate(self, n_rows: int) -> None:
-        """Set the number of rows that the files reach to; new ones are a hole."""
-        for file, width in self.files:
-            file.truncate(n_rows * width)
+        """Set the number of rows that new files reach to: a hole.
+
+        Where masks lie end to end, the mask file has those only.
+        """
+        self.data.truncate(n_rows * self.layout.width)
+        if self.mask is not None:
+            packed = self.layout.packed_masks
+            self.mask.truncate(n_rows * self.layout.mask_width if packed is None else packed)
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
@@ -90,6 +123,12 @@ class Content:
     def hold_for_writing(self) -> None:
         """Let others see that a writer lives, and that what it found has been settled."""
         hold(self.data, WRITING)
+
+    def mask_bytes(self) -> PreadRows:
+        """Return the bytes of the mask file, to be read when they are asked for."""
+        assert self.mask is not None
+        shape = (self.mask.nbytes,)
+        return PreadRows(self.mask, np.dtype(np.uint8), shape, self.mask.start_byte)
 
     @property
     def has_writer(self) -> bool:
@@ -107,12 +146,13 @@ class Content:
         crc = _file_crc(self.data, start * width, end * width, 0)
         if self.mask is None:
             return crc
-        first = start * self.layout.mask_width
         try:
-            n_bytes = infos.mask_nbytes(self.layout, end - start, info)
+            first, last = infos.mask_span(self.layout, start, end, info)
         except ValueError as error:
-            raise corrupt(self.mask.path, f"has at byte {first} {error}") from error
-        return _file_crc(self.mask, first, first + n_bytes, crc)
+            raise corrupt(self.mask.path, f"has for rows {start} to {end} {error}") from error
+        if self._ends_early and first >= self.mask.nbytes:
+            return _crc_of_zeros(last - first, crc)
+        return _file_crc(self.mask, first, last, crc)
 
     def write(self, data: File, batch: Batch, start: int) -> None:
         """Write arrays that begin at row `start`, and their masks, before they are committed.
@@ -133,8 +173,7 @@ class Content:
 
     def _write_masks(self, mask: File, batch: Batch, start: int) -> None:
         """Write masks, and have the mask file reach as far as the rows do."""
-        first = start * self.layout.mask_width
-        end = first + batch.n_rows * self.layout.mask_width
+        first, end = self._mask_byte(start), self._mask_byte(start + batch.n_rows)
         if not batch.has_masks and mask.nbytes <= first:
             pass  # a hole in the file says the same
         elif self.layout.kind != MIXED:
@@ -149,7 +188,7 @@ class Content:
     def clear_masks(self, start: int, end: int) -> None:
         """Set masks aside on the disk that say nothing is masked."""
         if self.mask is not None:
-            clear(self.mask, start * self.layout.mask_width, end * self.layout.mask_width)
+            clear(self.mask, self._mask_byte(start), self._mask_byte(end))
 
 
 def clear(file: File, start_byte: int, end_byte: int) -> None:
@@ -171,4 +210,10 @@ def _opened(directory: Path, name: str, flags: int, like: Rights | None = None) 
 def _file_crc(file: File, start_byte: int, end_byte: int, crc: int) -> int:
     for at in range(start_byte, min(end_byte, file.nbytes), _READ_NBYTES):
         crc = crc32(file.pread(min(_READ_NBYTES, end_byte - at), at), crc)
+    return crc
+
+
+def _crc_of_zeros(nbytes: int, crc: int) -> int:
+    for at in range(0, nbytes, _READ_NBYTES):
+        crc = crc32(bytes(min(_READ_NBYTES, nbytes - at)), crc)
     return crc

@@ -58,7 +58,9 @@ class Order:
     ) -> None:
         self._index, self.names = index, names
         positions = index.find_many(names, hashes)
-        removed = np.unique(positions[positions >= 0])
+        found = np.sort(positions[positions >= 0])
+        # Each once. `np.unique` would import numpy.ma, for which programs that show a store would wait.
+        removed = np.concatenate([found[:1], found[1:][found[1:] != found[:-1]]])
         kept = np.flatnonzero(starts != DELETED)
         kept = kept[np.argsort(starts[kept], kind="stable")]
         before = np.searchsorted(index.starts, starts[kept], side="right")

@@ -371,7 +371,12 @@ def _content(file: File, backend: Backend | None) -> tuple[MappedBytes, int, Fil
 
 
 def write_index(
-    directory: Path, header: IndexHeader, columns: Entries, like: Rights | None = None
+    directory: Path,
+    header: IndexHeader,
+    columns: Entries,
+    like: Rights | None = None,
+    *,
+    sync: bool = True,
 ) -> None:
     """Put a new index in the place of the old one, atomically, and on the disk.
 
@@ -385,9 +390,11 @@ def write_index(
         Of all arrays, in data order.
     like : Rights, optional
         What has the rights that it gets where there is no old one.
+    sync : bool
+        Whether to wait for the disk.
     """
     pieces = index_format.encode(*column_bytes(header, columns))
-    with replacing(directory / FILE_NAME, like) as file:
+    with replacing(directory / FILE_NAME, like, sync=sync) as file:
         file.pwritev([memoryview(piece) for piece in pieces], 0)
 
 

@@ -165,8 +165,15 @@ class OpenedStore:
     def _mask(self, start: int, end: int, info: bytes) -> Array | None:
         if self.mask is None:
             return None
-        first = start * self.layout.mask_width
-        return self.mask[first : first + infos.mask_nbytes(self.layout, end - start, info)]
+        mask: Array = infos.mask_of(self.layout, self.mask, start, end, info)
+        return mask
+
+    @property
+    def lacks_masks(self) -> bool:
+        """Whether the mask file ends after masks that lie end to end, or did when it was mapped."""
+        layout = self.layout
+        n_bytes = layout.mask_start + self.snapshot.n_rows * layout.mask_width
+        return self.mask is not None and len(self.mask) < n_bytes
 
     def crc(self, start: int, end: int, position: int) -> int:
         """CRC-32 of the rows of the array at a position, and of its mask."""
@@ -282,7 +289,12 @@ def _map(snapshot: StoreSnapshot, mode: Mode, *, is_written: bool) -> Mapped:
     mask = None
     if snapshot.header.mask_file is not None:
         path, span = snapshot.locate_file(snapshot.header.mask_file)
-        mask = opened(path, np.dtype(np.uint8), (), n_rows * layout.mask_width, span=span)
+        nbytes = files.stat(path).st_size if span is None else span.nbytes
+        n_bytes = layout.n_mask_rows(n_rows, nbytes) * layout.mask_width
+        mask = opened(path, np.dtype(np.uint8), (), n_bytes, span=span)
+        if mode == "c" and nbytes == layout.packed_masks and isinstance(mask, np.ndarray):
+            packed, mask = mask, np.zeros(n_bytes + n_rows, np.uint8)  # to be changed, too
+            mask[:n_bytes] = packed
     return Mapped(data, mask, identity, is_written)
 
 
@@ -296,6 +308,8 @@ def _can_go_on(known: OpenedStore, snapshot: StoreSnapshot) -> bool:
     if not known.mapped.is_written or not _is_same_file(known, snapshot):
         return False
     if snapshot.n_rows > len(known.mapped.data) or snapshot.backend != known.snapshot.backend:
+        return False
+    if known.lacks_masks:  # which may be there by now
         return False
     # A store that was copied, or unpacked twice, has the same id as the other.
     with suppress(FileNotFoundError):

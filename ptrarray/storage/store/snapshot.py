@@ -66,6 +66,10 @@ class Snapshot(Protocol):
     def n_rows(self) -> int:
         """Rows of the flat array."""
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Numbers of which any later snapshot has the same or greater ones."""
+
     def __len__(self) -> int: ...
 
     def find(self, name: bytes) -> tuple[int, int] | None:
@@ -167,6 +171,11 @@ class StoreSnapshot:
         return self.index.path, span_of(pack, name, self.index.path)
 
     @property
+    def version(self) -> tuple[int, ...]:
+        """Generation of the index, and the byte up to which the journal was read."""
+        return self.header.generation, self.overlay.end_byte
+
+    @property
     def attrs(self) -> dict[str, Any]:
         """The user's attrs."""
         return self.header.attrs if self.overlay.attrs is None else self.overlay.attrs
@@ -201,6 +210,21 @@ class StoreSnapshot:
         order = self.overlay.order
         in_overlay, at = order.locate(position)
         return ~self._overlaid[order.names[at]] if in_overlay else at
+
+    def locate_pointer(self, start: int, end: int) -> int | None:
+        """Address of the first array in data order that has this pointer, or None."""
+        index, overlay = self.index, self.overlay
+        low, high = (int(index.starts.searchsorted(start, side)) for side in ("left", "right"))
+        for position in (low + np.flatnonzero(index.ends[low:high] == end)).tolist():
+            if index.name(position) not in self._overlaid:
+                return position
+        of_pointer = (
+            at
+            for at in self._overlaid.values()
+            if at >= 0 and (overlay.starts[at], overlay.ends[at]) == (start, end)
+        )
+        first = min(of_pointer, default=None)
+        return None if first is None else ~first
 
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""

@@ -135,8 +135,8 @@ def new_directory(path: Path, taken: Taken, like: Rights | None = None) -> Itera
         put_in_place(building, path, taken)
 
 
-def put_in_place(building: Path, path: Path, taken: Taken) -> None:
-    """Give a directory that was made beside a path its name, on the disk."""
+def put_in_place(building: Path, path: Path, taken: Taken, *, sync: bool = True) -> None:
+    """Give a directory that was made beside a path its name, on the disk with `sync`."""
     try:
         files.replace(building, path)
     except OSError as error:
@@ -144,32 +144,40 @@ def put_in_place(building: Path, path: Path, taken: Taken) -> None:
         if error.errno in (EEXIST, ENOTDIR, ENOTEMPTY):
             raise taken(path) from error
         raise
-    files.sync_directory(path.parent)
+    if sync:
+        files.sync_directory(path.parent)
 
 
 @contextmanager
-def new_file(path: Path, taken: Taken, *, overwrite: bool = False) -> Iterator[File]:
+def new_file(
+    path: Path, taken: Taken, *, overwrite: bool = False, sync: bool = True
+) -> Iterator[File]:
     """Hand out an empty file that appears at `path`, on the disk, when the ``with`` block ends.
 
     As `new_directory`; with `overwrite`, in the place of a file that is there, with its rights.
+    Without `sync` this waits for no disk, unless it replaces a file, which a power cut must not take.
     """
     if files.is_directory(path) or (files.exists(path) and not overwrite):
         raise taken(path)
     rights = files.rights(path)
+    sync = sync or rights is not None
     with _built_beside(path, lambda building: File(building, files.MAKE, rights)) as built:
         building, file = built
         yield file
-        file.sync()
+        if sync:
+            file.sync()
         _name(building, path, taken, overwrite=overwrite)
-    files.sync_directory(path.parent)
+    if sync:
+        files.sync_directory(path.parent)
 
 
 @contextmanager
-def replacing(path: Path, like: Rights | None = None) -> Iterator[File]:
+def replacing(path: Path, like: Rights | None = None, *, sync: bool = True) -> Iterator[File]:
     """Hand out a new file that takes the place of the one at `path` when the ``with`` block ends.
 
     Atomically, and on the disk, with its rights; with those of `like` if there is none. It has a
-    name of its own, so that what a killed process left is found and not added to.
+    name of its own, so that what a killed process left is found and not added to. Without `sync`
+    this does not wait for the disk: for a file that nobody knows yet.
     """
     new = path.with_name(f"{path.name}.new")
     files.unlink(new)
@@ -177,11 +185,13 @@ def replacing(path: Path, like: Rights | None = None) -> Iterator[File]:
         yield file
         # The rename must not reach the disk before what it names.
         try:
-            file.sync()
+            if sync:
+                file.sync()
         except SyncError as error:  # of a file that nobody knows: nothing that counts is lost
             raise OSError(error.errno, error.strerror, error.filename) from error
     files.replace(new, path)
-    files.sync_directory(path.parent)
+    if sync:
+        files.sync_directory(path.parent)
 
 
 def _name(building: Path, path: Path, taken: Taken, *, overwrite: bool) -> None:

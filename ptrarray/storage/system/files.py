@@ -15,6 +15,7 @@ from contextlib import suppress
 from errno import EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM, EXDEV
 from fcntl import ioctl
 from functools import cache, partial
+from itertools import chain, groupby, pairwise
 from operator import methodcaller
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISREG
@@ -35,6 +36,7 @@ MAKE = CHANGE | os.O_CREAT | os.O_EXCL
 IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow
 _ZEROS = bytes(1 << 20)
 _COPY_NBYTES = 1 << 24
+_BLOCK_NBYTES = 1 << 12  # of which files with holes consist
 _CANNOT_ALLOCATE = {EINVAL, ENOSYS, EOPNOTSUPP}
 _CANNOT_COPY = {EINVAL, ENOSYS, EOPNOTSUPP, EPERM, EXDEV}  # by itself, from one file to another
 _BTRFS_FACTS, _BTRFS_FACTS_NBYTES = 0x8400941F, 1024  # what only btrfs answers: BTRFS_IOC_FS_INFO
@@ -239,6 +241,16 @@ class File:
         except OSError as error:
             raise self.named(error) from error
         return start_byte
+
+    def pwrite_sparse(self, raw: Buffer, start_byte: int) -> None:
+        """Write some bytes to what is a hole; blocks of zeros stay one."""
+        raw = memoryview(raw)
+        inner = range(_BLOCK_NBYTES - start_byte % _BLOCK_NBYTES, len(raw), _BLOCK_NBYTES)
+        blocks = pairwise([0, *inner, len(raw)])
+        for is_hole, some in groupby(blocks, lambda ends: _ZEROS.startswith(raw[slice(*ends)])):
+            ends = [*chain.from_iterable(some)]
+            if not is_hole:
+                self.pwrite(raw[ends[0] : ends[-1]], start_byte + ends[0])
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 from ptrarray.errors import BadInputError, CorruptStoreError
-from ptrarray.storage.system.compressors import MAGIC_NBYTES, Codec, Inflater, recognised
+from ptrarray.format import tar
+from ptrarray.storage.system.compressors import (
+    MAGIC_NBYTES,
+    STRONG_NBYTES,
+    Codec,
+    Inflater,
+    recognised,
+)
+from ptrarray.storage.system.files import File
 
 _READ_NBYTES = 1 << 16
+_WRITE_NBYTES = 1 << 20  # what is compressed in one go
+_EXACT_NBYTES = 1 << 20
 # Padding that other tar programs may leave behind an archive in a compressed stream.
 _REST_NBYTES = 1 << 20
 
@@ -21,6 +33,9 @@ class Source(Protocol):
 
     def read(self, nbytes: int) -> bytes:
         """Read up to `nbytes`, at least one unless there are no more."""
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Read bytes into a buffer; as `read`, but returns how many."""
 
     def finish(self) -> None:
         """Leave the handle behind what was read."""
@@ -61,6 +76,17 @@ def writer_to(handle: Any) -> Callable[[Any], None]:
     return write_all
 
 
+def appending(file: File) -> Callable[[Any], None]:
+    """Return a function that writes all of a buffer at the end of a new file."""
+    at = 0
+
+    def write(buffer: Any) -> None:
+        nonlocal at
+        at = file.pwritev([memoryview(buffer)], at)
+
+    return write
+
+
 def _method(handle: Any, name: str, wanted: str) -> Any:
     method = getattr(handle, name, None)
     if method is None or isinstance(handle, io.TextIOBase):
@@ -74,7 +100,9 @@ def compressing(codec: Codec, write: Callable[[Any], None]) -> tuple[Callable[[A
     compressor = codec.compressor()
 
     def write_compressed(buffer: Any) -> None:
-        write(compressor.compress(buffer))
+        raw = memoryview(buffer).cast("B")
+        for at in range(0, raw.nbytes, _WRITE_NBYTES):
+            write(compressor.compress(raw[at : at + _WRITE_NBYTES]))
 
     def finish() -> None:
         write(compressor.flush())
@@ -91,8 +119,81 @@ def reader_of(handle: Any, where: str) -> Source:
         If it has no ``read``, or is one for text.
     """
     tap = _Tap(handle, where)
-    codec = recognised(tap.look())
+    codec = recognised(tap.look(MAGIC_NBYTES))
+    # A name in an archive may begin with as little as that.
+    is_weak = codec is not None and len(codec.magic) < STRONG_NBYTES
+    if is_weak and tar.is_tar(tap.look(tar.MAGIC_AT + len(tar.MAGIC))):
+        codec = None
     return tap if codec is None else _Inflated(tap, codec)
+
+
+def _copied(raw: bytes, buffer: memoryview) -> int:
+    buffer[: len(raw)] = raw
+    return len(raw)
+
+
+class Exact:
+    """A source, read by sizes that are known.
+
+    Attributes
+    ----------
+    n_read : int
+        Bytes so far.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.where = source.where
+        self.n_read = 0
+        self._source = source
+        self._ahead = b""
+
+    def look(self, nbytes: int) -> bytes:
+        """Return the first bytes, to be read once more; fewer only where there are no more."""
+        while len(self._ahead) < nbytes and (raw := self._source.read(nbytes - len(self._ahead))):
+            self._ahead += raw
+        return self._ahead
+
+    def some(self, nbytes: int) -> bytes:
+        """Read up to so many bytes, at least one unless there are no more."""
+        if self._ahead:
+            raw, self._ahead = self._ahead[:nbytes], self._ahead[nbytes:]
+        else:
+            raw = self._source.read(min(nbytes, _EXACT_NBYTES))
+        self.n_read += len(raw)
+        return raw
+
+    def exactly(self, nbytes: int) -> bytes:
+        """Read so many bytes; raises `CorruptStoreError` where there are not as many."""
+        raw = self.some(nbytes)
+        while len(raw) < nbytes:
+            raw += self.some(nbytes - len(raw)) or self._end()
+        return raw
+
+    def fill(self, buffer: memoryview) -> None:
+        """Read as many bytes as a buffer has, straight into it; else as `exactly`."""
+        while buffer:
+            n_read = self._source.read_into(buffer) or len(self._end())
+            self.n_read += n_read
+            buffer = buffer[n_read:]
+
+    def _end(self) -> bytes:
+        what = f"{self.where} ends after {self.n_read} bytes: it is cut short"
+        raise CorruptStoreError(what, path=self.where)
+
+    def finish(self) -> None:
+        """Read on to the end of the last record of an archive, and of what compressed it."""
+        left = tar.padding(self.n_read, tar.RECORD_NBYTES)
+        # Some tar programs leave the last record out.
+        while left and (raw := self.some(left)):
+            left -= len(raw)
+        self._source.finish()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Source]:
+    """Open a file as `reader_of` a handle."""
+    with path.open("rb") as file:
+        yield reader_of(file, str(path))
 
 
 class _Tap:
@@ -105,10 +206,10 @@ class _Tap:
         self._ahead = b""  # read from the handle, not yet given
         self._peeked = 0  # given, but still to be read from the handle
 
-    def look(self) -> bytes:
+    def look(self, nbytes: int) -> bytes:
         """Return the first bytes, to be read once more."""
-        while len(self._ahead) < MAGIC_NBYTES:
-            raw = self._more(MAGIC_NBYTES - len(self._ahead))
+        while len(self._ahead) < nbytes:
+            raw = self._more(nbytes - len(self._ahead))
             if not raw:
                 break
             self._ahead += raw
@@ -120,10 +221,21 @@ class _Tap:
             return raw
         return self._more(nbytes)
 
+    def read_into(self, buffer: memoryview) -> int:
+        if self._ahead or not hasattr(self._handle, "readinto"):
+            return _copied(self.read(len(buffer)), buffer)
+        n_read: int | None = self._handle.readinto(buffer)
+        if n_read is None:
+            raise self._is_waiting()
+        return n_read
+
+    def _is_waiting(self) -> BlockingIOError:
+        return BlockingIOError(f"{self._handle!r} gives no more without waiting")
+
     def _more(self, nbytes: int) -> bytes:
         raw = self._read(nbytes)
         if raw is None:
-            raise BlockingIOError(f"{self._handle!r} gives no more without waiting")
+            raise self._is_waiting()
         return bytes(raw)
 
     def some(self) -> bytes:
@@ -175,6 +287,9 @@ class _Inflated:
             self._ahead = memoryview(piece)
         raw, self._ahead = self._ahead[:nbytes], self._ahead[nbytes:]
         return bytes(raw)
+
+    def read_into(self, buffer: memoryview) -> int:
+        return _copied(self.read(len(buffer)), buffer)
 
     def _inflated(self) -> Iterator[bytes]:
         raw = self._tap.some()

@@ -37,9 +37,11 @@ def allocated(
         width = layout.dtype.itemsize * math.prod(layout.row_shape)
         pieces = [(claim.file, layout.dtype, layout.row_shape, n_rows, claim.start * width)]
         if part.content.mask is not None:
-            n_bytes = infos.mask_nbytes(layout, n_rows, packed)
-            at_byte = claim.start * layout.mask_width
-            pieces.append((part.content.mask, np.dtype(np.uint8), (), n_bytes, at_byte))
+            # Where the store itself has its masks may have changed since this one began.
+            first, last = infos.mask_span(
+                part.content.layout, claim.start, claim.start + n_rows, packed
+            )
+            pieces.append((part.content.mask, np.dtype(np.uint8), (), last - first, first))
         with ExitStack() as stack:
             filled = [stack.enter_context(_filled(*piece)) for piece in pieces]
             array = infos.view(layout, filled[0], filled[1] if filled[1:] else None, packed)

@@ -450,6 +450,8 @@ class Session:
                 found=end,
                 expected=self.row_limit,
             )
+        if self.layout.masked:
+            self.content.extend_masks(self.index.header.n_rows)
         return start, end
 
     def set_reserved(self, n_reserved: int) -> None:
@@ -564,10 +566,14 @@ class Session:
 
 @whole
 def bring_to_disk(directory: Path) -> None:
-    """Wait until all that is committed to a store is on the disk, and known to be."""
+    """Wait until all that is committed to a store is on the disk, and known to be.
+
+    From then on the mask file has a byte for each element.
+    """
     session = Session(directory)
     try:
         with session.locked():
+            session.content.extend_masks(session.index.header.n_rows)
             if session.journal_header.synced_end < session.journal_header.committed_end:
                 session.flush()
     finally:

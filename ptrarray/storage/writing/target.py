@@ -123,6 +123,9 @@ class Writable(Protocol):
     def target_at(self, start: int, end: int, expected: Expected) -> Target:
         """Return where to write about these rows, which are there. Under the lock."""
 
+    def target_of(self, name: bytes, expected: Expected) -> Target:
+        """Return where to write about the array of a name, which is there. Under the lock."""
+
     def plannable(self) -> Session:
         """Return the store in which callers may choose rows.
 
@@ -171,6 +174,10 @@ class WritableStore(Session):
         return self
 
     def target_at(self, start: int, end: int, expected: Expected) -> Target:
+        """Return the store itself."""
+        return self
+
+    def target_of(self, name: bytes, expected: Expected) -> Target:
         """Return the store itself."""
         return self
 

@@ -21,6 +21,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entry
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import PUT, HashedRecord
+from ptrarray.format.layouts import MIXED
 from ptrarray.format.names import hash_all
 from ptrarray.intake.batch import Batch, of_one, pays_a_thread
 from ptrarray.rows.pointers import Runs
@@ -188,7 +189,8 @@ def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool
     hashes = hash_all([name])
     with store.locked():
         n_rows = store.snapshot().n_rows
-        if not 0 <= start <= end <= n_rows:
+        # Arrays without rows may lie anywhere.
+        if not 0 <= start <= end <= max(n_rows, start):
             raise BadInputError(
                 f"cannot point {name.decode()!r:.80} to rows {start} to {end}: "
                 f"{store.path} has {n_rows} rows",
@@ -202,12 +204,59 @@ def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool
         with target.locked() as part:
             if not overwrite:
                 target.check_new([name], hashes)
+            same = _pointed_same(part, start, end)
             with Claim(part.content, start, end, name.decode()):
-                crc = part.content.crc(start, end)
+                crc = part.content.crc(start, end, same.info)
             # What is on the disk, or judged by itself; or written through a mapping, and to be flushed.
             is_judged = not part.content.may_be_changed
             kind = journal_format.POINT if is_judged else journal_format.POINT_UNJUDGED
-            target.commit(*_to_commit(part, kind, [Entry(name, start, end, crc, pointed=1)]))
+            entry = same._replace(name=name, start=start, end=end, crc=crc, pointed=1)
+            target.commit(*_to_commit(part, kind, [entry]))
+
+
+def _pointed_same(part: Session, start: int, end: int) -> Entry:
+    """Return what is kept of the array that has exactly these rows; of rows alone, nothing.
+
+    Raises
+    ------
+    BadInputError
+        If there is none, and the rows are bytes: nothing says what they are.
+    """
+    if part.layout.is_plain and not part.snapshot().has_metas:
+        return Entry(b"")
+    snapshot = part.snapshot()
+    address = snapshot.locate_pointer(start, end)
+    if address is not None:
+        return snapshot.entry(address, b"")
+    if part.layout.kind != MIXED:
+        return Entry(b"")
+    raise BadInputError(
+        f"rows {start} to {end} of {part.path} are no array, and in a store of any dtype nothing "
+        "but an array says what dtype and shape its bytes have: give the pointer of one, as in "
+        "writer.point(new, *writer.pointers[name]), and take a part of it from what you read",
+        path=part.path,
+        found=(start, end),
+        expected="the pointer of an array",
+    )
+
+
+@whole
+def move_name(store: Writable, old: bytes, new: bytes, *, overwrite: bool) -> None:
+    """Give an array another name, in one commit. It stays as it is, and where it is."""
+    hashes = hash_all([new])
+    with store.locked():
+        if store.find(old) is None:
+            raise unknown(old.decode(), store.path)
+        if old == new:
+            return
+        target = store.target_of(old, Expected([new], hashes, 0, overwrite))
+        with target.locked() as part:
+            if not overwrite:
+                target.check_new([new], hashes)
+            snapshot = part.snapshot()
+            entry = snapshot.entry(locate_found(snapshot, old), old)
+            kind = _kind_again(entry)
+            target.commit(journal_format.encode_rename(kind, entry, new, part.seed))
 
 
 @whole
