@@ -614,7 +614,7 @@ class PointerArray(Reducible):
             return AllSeries(self._objects)
         if isinstance(names, str):
             return self._objects.of([names], self._objects.reading.series)[0]
-        wanted = list(names)
+        wanted = _listed(names, "series")
         return dict(
             zip(wanted, self._objects.of(wanted, self._objects.reading.series), strict=True)
         )
@@ -656,8 +656,9 @@ class PointerArray(Reducible):
         UnknownNameError
             A `KeyError`: no array has one of the names.
         BadInputError
-            If two columns would be called the same, or an array is no Series or
-            DataFrame.
+            If two columns would be called the same, an array is no Series or
+            DataFrame, or indexes have no union for a wide one, as where a label
+            comes twice.
 
         Examples
         --------
@@ -674,7 +675,8 @@ class PointerArray(Reducible):
         check_choice("how", how, ("long", "wide"), self.path)
         if isinstance(names, str):
             return self._objects.of([names], self._objects.reading.frame)[0]
-        return self._objects.frame(names, how, label)
+        wanted = None if names is None else _listed(names, "frame")
+        return self._objects.frame(wanted, how, label)
 
     @property
     def _objects(self) -> Objects:
@@ -849,11 +851,11 @@ def _check_options(path: str, mode: str, backend: str) -> None:
 
 
 def _listed(names: Iterable[str], caller: str) -> list[str]:
-    if isinstance(names, str):
+    if isinstance(names, str) or not isinstance(names, Iterable):
         raise BadInputError(
             f"{caller} wants several names, not the one name {names!r:.80}: put it in a list",
             name=names,
-            found="str",
+            found=type(names).__name__,
             expected="an iterable of str",
         )
     return list(names)

@@ -207,6 +207,21 @@ def test_errors(tmp_path: Path) -> None:
             store.frame(["s"], how="high")
         with pytest.raises(BadInputError, match="array 's' is series, not a DataFrame"):
             store.frame("s")
+        wrong: Any = 5
+        for read in (store.series, store.frame):
+            with pytest.raises(BadInputError, match="wants several names, not the one name 5"):
+                read(wrong)
+
+
+def test_indexes_without_a_union(tmp_path: Path) -> None:
+    twice = pd.Series([1, 2], index=[0, 0])
+    levels = pd.Series([1], index=pd.MultiIndex.from_arrays([[1], ["a"]]))
+    one = pd.Series([1, 2, 3])
+    with keep(tmp_path / "s.ptr", {"twice": twice, "levels": levels, "one": one}) as store:
+        for names in (["twice", "one"], ["levels", "one"]):
+            with pytest.raises(BadInputError, match=r"side by side: .*; how='long' keeps every"):
+                store.frame(names, how="wide")
+        assert len(store.frame(["twice", "one"])) == 5
 
 
 def test_no_loop_over_series_makes_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,6 +247,37 @@ def test_fields_that_the_file_does_not_have_get_their_defaults(path: Path) -> No
             through_codec(Record(name, parts))
 
 
+def test_a_default_that_lies_in_the_class_alone_is_kept() -> None:
+    @register
+    @dataclass
+    class Counted:
+        name: str
+        count: int = field(init=False, default=0)
+
+    assert through_codec([Counted("a")]) == [Counted("a")]
+    gone = Counted("b")
+    del gone.name
+    with pytest.raises(BadInputError, match="has no value for its field 'name'"):
+        encoded(gone)
+
+
+def test_keys_are_not_compared_with_what_is_not_a_key() -> None:
+    @register
+    @dataclass(frozen=True, eq=False)
+    class Key:
+        number: int
+
+        def __hash__(self) -> int:
+            return self.number
+
+        def __eq__(self, other: object) -> bool:
+            return bool(self.number == other.number)
+
+    loaded = through_codec({Key(1): np.arange(3), Key(2): 5})
+    assert loaded[Key(1)].tolist() == [0, 1, 2]
+    assert loaded[Key(2)] == 5
+
+
 def test_is_read_under_each_of_its_names() -> None:
     register(Circle, name="old")
     raw = encoded(Circle(1))[0]

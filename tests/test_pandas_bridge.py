@@ -167,7 +167,7 @@ def test_any_array_is_a_series_or_a_frame(tmp_path: Path) -> None:
             (to_frame, "a"),
             (to_frame, "d"),
         ):
-            with pytest.raises(BadInputError, match=r"use to_(frame|series)"):
+            with pytest.raises(BadInputError, match=r"use store.(frame|series)"):
                 function(store, name)
         with pytest.raises(UnknownNameError):
             to_series(store, "none")
@@ -176,12 +176,17 @@ def test_any_array_is_a_series_or_a_frame(tmp_path: Path) -> None:
 def test_a_series_is_no_frame_and_a_frame_no_series(tmp_path: Path) -> None:
     with (
         kept(tmp_path / "a.ptr", pd.DataFrame({"a": [1]})) as s,
-        pytest.raises(BadInputError, match=r"array 'x' is frame, not a Series: use to_frame"),
+        pytest.raises(
+            BadInputError, match=r"array 'x' is frame, not a Series: use store.frame, or to_frame"
+        ),
     ):
         to_series(s, "x")
     with (
         kept(tmp_path / "b.ptr", pd.Series(VALUES)) as s,
-        pytest.raises(BadInputError, match=r"array 'x' is series, not a DataFrame: use to_series"),
+        pytest.raises(
+            BadInputError,
+            match=r"array 'x' is series, not a DataFrame: use store.series, or to_series",
+        ),
     ):
         to_frame(s, "x")
 

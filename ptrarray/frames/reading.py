@@ -189,7 +189,7 @@ def _not_a(kind: str, name: str, values: Array, about: Mapping[str, Any]) -> Bad
     is_known = about.get("kind") in _KINDS
     found = _KINDS[about["kind"]] if is_known else f"{values.dtype} of shape {values.shape}"
     other = "frame" if kind == "Series" else "series"
-    what = f"array {name!r} is {found}, not a {kind}: use to_{other}"
+    what = f"array {name!r} is {found}, not a {kind}: use store.{other}, or to_{other}"
     return BadInputError(what, name=name, found=found, expected=kind)
 
 

@@ -210,6 +210,11 @@ def wide(names: Sequence[str], objects: Sequence[Any]) -> Any:
         As ``pd.concat(objects, axis=1, keys=names)``, with dates in order; empty
         without objects.
 
+    Raises
+    ------
+    BadInputError
+        If pandas has no union of the indexes: labels that come twice, or different kinds.
+
     Examples
     --------
     >>> wide(["a", "b"], [Column(np.array([1, 2]), None, None), Column(np.array([3]), None, None)])
@@ -233,7 +238,13 @@ def wide(names: Sequence[str], objects: Sequence[Any]) -> Any:
     series = [_series(one, one.name) if isinstance(one, Column) else one for one in objects]
     # As pandas does by itself up to version 3, and warns that it will not for ever.
     is_sorted = all(isinstance(one.index, pandas.DatetimeIndex) for one in series)
-    return pandas.concat(series, axis=1, keys=list(names), sort=is_sorted)
+    try:
+        return pandas.concat(series, axis=1, keys=list(names), sort=is_sorted)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise BadInputError(
+            f"pandas cannot lay these side by side: {error}; how='long' keeps every row as it is",
+            found=names,
+        ) from error
 
 
 def _are_aligned(objects: Sequence[Any]) -> bool:

@@ -248,7 +248,8 @@ class _Encoder:
             if frame.prefix is None:
                 frame.prefix = prefix(self._stack)
             name = frame.prefix
-            if frame.at != "" or not frame.is_attribute:
+            # Not the other way around: a key is not compared, which may be of any class.
+            if not frame.is_attribute or frame.at != "":
                 name = f"{name}/{escaped(frame.at)}"
         name = name or "/"
         if name in arrays:

@@ -112,8 +112,11 @@ class _Copied:
             kind = type(state).__name__
             raise BadInputError(f"gives a {kind} as its state, and has no __setstate__ for it")
         missing = [field for field in self._fields if field not in (state or {})]
-        if missing:
-            raise BadInputError(f"has no value for its field {missing[0]!r}", found=missing)
+        without = [field for field in missing if not hasattr(value, field)]
+        if without:
+            raise BadInputError(f"has no value for its field {without[0]!r}", found=without)
+        if missing:  # what is a default of the class, and lies there alone
+            state = {**(state or {}), **{field: getattr(value, field) for field in missing}}
         return state or None
 
     def together(self, parts: Any) -> Any:
