@@ -189,7 +189,10 @@ def _pack(store: Path, write: Write, codec: Codec | None, *, progress: bool) -> 
 
 
 def _taken(target: Path) -> StoreExistsError:
-    what = (
-        "is a directory:" if files.is_directory(target) else "exists: pack with overwrite=True, or"
-    )
-    return StoreExistsError(f"{target} {what} choose another path", path=str(target))
+    if files.is_special(target):
+        what = "is a device, pipe or socket: open it, and pack to the handle"
+    elif files.is_directory(target):
+        what = "is a directory: choose another path"
+    else:
+        what = "exists: pack with overwrite=True, or choose another path"
+    return StoreExistsError(f"{target} {what}", path=str(target))

@@ -314,3 +314,17 @@ def test_killed(tmp_path: Path, at: int) -> None:
         else:
             check_same_store(place, arrays)
     assert not (tmp_path / "b.ptr").exists()
+
+
+def test_pipes_and_devices_are_not_replaced(tmp_path: Path) -> None:
+    ptrarray.create(tmp_path / "s.ptr").close()
+    pipe = tmp_path / "pipe.gz"
+    os.mkfifo(pipe)
+    (tmp_path / "link.gz").symlink_to(pipe)
+    for target in (pipe, tmp_path / "link.gz"):
+        with unchanged(tmp_path):
+            with pytest.raises(StoreExistsError, match="pipe or socket: open it, and pack"):
+                ptrarray.pack(tmp_path / "s.ptr", target, overwrite=True)
+            with pytest.raises(StoreExistsError, match="pipe or socket: open it, and dump"):
+                ptrarray.dump([1], target, mode="w")
+    assert pipe.is_fifo()

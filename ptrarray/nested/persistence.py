@@ -165,7 +165,8 @@ def dump(
     else:
         if files.is_file(path):
             path = files.resolved(path)  # through a link, to build on the same file system
-        if files.is_directory(path) or (files.exists(path) and mode != "w"):
+        is_no_file = files.is_directory(path) or files.is_special(path)
+        if is_no_file or (files.exists(path) and mode != "w"):
             raise _not_a_file(path)
         _dump_file(_contents(obj, path, classes), path, codec, overwrite=mode == "w", sync=sync)
 
@@ -208,6 +209,9 @@ def _taken(path: Path) -> StoreExistsError:
 
 
 def _not_a_file(path: Path) -> StoreExistsError:
+    if files.is_special(path):
+        what = "is a device, pipe or socket: open it, and dump to the handle"
+        return StoreExistsError(f"{path} {what}", path=str(path))
     if not files.is_directory(path):
         return _taken(path)
     what = "is a directory, and this is written as one file: choose another path"

@@ -157,7 +157,7 @@ def new_file(
     As `new_directory`; with `overwrite`, in the place of a file that is there, with its rights.
     Without `sync` this waits for no disk, unless it replaces a file, which a power cut must not take.
     """
-    if files.is_directory(path) or (files.exists(path) and not overwrite):
+    if files.is_directory(path) or files.is_special(path) or (files.exists(path) and not overwrite):
         raise taken(path)
     rights = files.rights(path)
     sync = sync or rights is not None

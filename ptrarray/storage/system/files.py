@@ -471,6 +471,12 @@ def is_directory(path: StrPath) -> bool:
     return S_ISDIR(_mode(path))
 
 
+def is_special(path: StrPath) -> bool:
+    """Tell whether a path leads to a device, pipe or socket, which no file may take the place of."""
+    mode = _mode(path)
+    return bool(mode) and not S_ISREG(mode) and not S_ISDIR(mode)
+
+
 def _mode(path: StrPath) -> int:
     """Return the mode of what a path leads to; 0 if that is nothing."""
     try:
