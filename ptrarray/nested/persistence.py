@@ -300,7 +300,7 @@ def load(
 
     def array(name: str) -> npt.NDArray[Any]:
         try:
-            return _native(arrays[name], mode) if native else arrays[name]
+            return _native(arrays[name]) if native else arrays[name]
         except KeyError as error:
             raise malformed(where, f"asks for {name!r:.80}, which is not there") from error
 
