@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +193,7 @@ def _dump_store(contents: Contents, directory: Path, *, overwrite: bool, sync: b
     def fill(content: Content) -> Entries:
         crcs = contents.put_data(appending(content.data))
         if content.mask is not None:
-            for start_byte, mask in contents.masks():
-                content.mask.pwrite(mask, start_byte)
+            contents.put_masks(appending(content.mask))
         return contents.entries(crcs)
 
     with directory_beside(directory) as building:
@@ -298,13 +297,9 @@ def load(
     where, arrays = stored.where, stored.arrays
     tokens = read_tokens(_skeleton(stored), where)
 
-    def array(name: str) -> npt.NDArray[Any]:
-        try:
-            return _native(arrays[name], mode) if native else arrays[name]
-        except KeyError as error:
-            raise malformed(where, f"asks for {name!r:.80}, which is not there") from error
-
-    return decode(tokens, array, put_together, where, Classes(trusted))
+    look_up: Callable[[str], npt.NDArray[Any]] = arrays.__getitem__
+    found = (lambda name: _native(look_up(name))) if native else look_up
+    return decode(tokens, found, put_together, where, Classes(trusted))
 
 
 def classes_in(source: Any) -> list[str]:
