@@ -302,7 +302,7 @@ def test_no_such_folder(path: Path) -> None:
         lambda: np.zeros(64 * MEBI, "u1"),
         lambda: np.zeros((64, MEBI), "u1").T,
         lambda: np.zeros((2, 64 * MEBI), "u1")[:, ::2],
-        lambda: np.ma.masked_array(np.zeros(64 * MEBI, "u1"), np.zeros(64 * MEBI, "?")),
+        lambda: np.ma.masked_array(np.zeros(64 * MEBI, "u1"), np.ones(64 * MEBI, "?")),
         lambda: "ü" * 32 * MEBI,
         lambda: b"x" * 64 * MEBI,
         lambda: [np.zeros((2, MEBI), "u1")[:, ::2] for _ in range(64)],

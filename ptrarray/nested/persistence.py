@@ -193,8 +193,7 @@ def _dump_store(contents: Contents, directory: Path, *, overwrite: bool, sync: b
     def fill(content: Content) -> Entries:
         crcs = contents.put_data(appending(content.data))
         if content.mask is not None:
-            for start_byte, mask in contents.masks():
-                content.mask.pwrite(mask, start_byte)
+            contents.put_masks(appending(content.mask))
         return contents.entries(crcs)
 
     with directory_beside(directory) as building:

@@ -64,8 +64,7 @@ def write_stream(contents: Contents, write: Put, codec: Codec | None) -> None:
     members = first_members(header, contents.entries(contents.put_data(lambda _: None)))
     members.append(Member(tar.DATA, header.n_rows, contents.put_data))
     if header.mask_file is not None:
-        nbytes = header.n_rows * contents.layout.mask_width
-        members.append(Member(tar.MASK, nbytes, contents.put_masks))
+        members.append(Member(tar.MASK, contents.mask_nbytes, contents.put_masks))
     write_members(FOLDER, members, write)
     if finish is not None:
         finish()
