@@ -16,6 +16,7 @@ import pytest
 
 import ptrarray
 from ptrarray import convert
+from ptrarray.cli import main
 from ptrarray.convert import Report
 from ptrarray.errors import BadInputError
 from tests.support.convert_workers import Traitor, dump
@@ -203,7 +204,7 @@ def made(sim: ModuleType) -> dict[str, Any]:
 def parts(value: Any) -> Any:
     """Return what an object is made of, to be compared."""
     slots = {key: getattr(value, key) for key in getattr(value, "__slots__", ())}
-    inner = dict(value) if isinstance(value, dict) else None
+    inner: Any = dict(value) if isinstance(value, dict) else None
     inner = tuple(value) if isinstance(value, list | tuple | str) else inner
     return slots, dict(getattr(value, "__dict__", {})), inner
 
@@ -444,3 +445,17 @@ def test_an_anchor_is_last_so_that_an_import_goes_on(
     assert (report.converted, report.skipped) == (4, 1)
     with ptrarray.open(store) as opened:
         same(vars(convert.to_instance(opened, "a", sim.Dummy)), vars(dummy))
+
+
+def test_on_the_command_line(
+    sim: ModuleType, folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dump(folder / "a.pkl", sim.Dummy(3))
+    forget()
+    command = ["import", "pickles", str(folder), str(store)]
+    assert main(command) == 1
+    assert "; pass --attributes to read what an instance of it holds" in capsys.readouterr().err
+    assert main([*command, "--attributes", "--trust-pickle"]) == 1
+    assert "leave out --trust-pickle" in capsys.readouterr().err
+    assert main([*command, "--attributes"]) == 0
+    assert "5 converted" in capsys.readouterr().out

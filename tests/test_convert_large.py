@@ -40,7 +40,9 @@ values = st.recursive(
         st.sampled_from(SIZES).map(np.arange),
         st.sampled_from(SIZES).map(lambda n: np.arange(n, dtype=">i2")),
         st.sampled_from(SIZES).map(lambda n: np.ones((n, 2), "f4", order="F")),
-        st.sampled_from(SIZES).map(lambda n: np.ma.MaskedArray(np.arange(n), np.arange(n) % 2)),
+        st.sampled_from(SIZES).map(
+            lambda n: np.ma.MaskedArray(np.arange(n), np.arange(n) % 2 == 1)
+        ),
         st.sampled_from(SIZES).map(bytes),
         st.sampled_from(SIZES).map(lambda n: "ü" * n),
         st.integers(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,20 @@ def test_a_worker_that_dies(folder: Path, store: Path) -> None:
     ramps(folder, 1, 2)
     with pytest.raises(TaskError, match="worker process"):
         convert.from_pickles(folder, store, convert=die, processes=2, progress=False)
+
+
+def test_one_process_is_this_one(
+    folder: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = ramps(folder, 1, 2, 3)
+    seen = []
+    report = convert.from_pickles(
+        folder, store, convert=lambda x: seen.append(os.getpid()) or x, processes=1
+    )
+    assert report.converted == 3
+    assert seen == [os.getpid()] * 3
+    assert "3/3" in capsys.readouterr().err
+    check_content(store, expected)
 
 
 def test_a_function_that_cannot_be_sent(folder: Path, store: Path) -> None:

@@ -22,7 +22,7 @@ from ptrarray.objects.decoder import decode
 from ptrarray.objects.encoder import encode
 from ptrarray.objects.parts import RUN_LENGTH, Items, Parts
 from ptrarray.objects.paths import Names
-from ptrarray.objects.tokens import LARGE, PAGE_LENGTH, read_tokens
+from ptrarray.objects.tokens import LARGE, PAGE_LENGTH, plain_weight, read_tokens
 from tests.support.nested import (
     ARRAYS,
     KEYS,
@@ -141,6 +141,28 @@ def at_the_bottom(depth: int) -> Any:
     return inner
 
 
+class Text(str):
+    __slots__ = ()
+
+
+NOT_PLAIN = [2**64, -(2**63) - 1, "x" * 257, b"x" * 257, 1j, (), np.float64(1), Text("a")]
+
+
+@given(
+    st.lists(st.sampled_from([0, 2**64 - 1, -(2**63), 1.5, None, True, "ü" * 256, b"ab"])),
+    st.sampled_from([1, 9, 40]),
+    st.none() | st.sampled_from(NOT_PLAIN),
+)
+def test_what_is_plain_is_seen_in_every_length(values: list[Any], times: int, odd: Any) -> None:
+    values = values * times
+    weight = sum(9 + (len(value) if isinstance(value, str | bytes) else 0) for value in values)
+    assert plain_weight(values) == weight
+    assert plain_weight(dict(enumerate(values)).values()) == weight
+    if odd is not None:
+        values.insert(len(values) // 2, odd)
+        assert plain_weight(values) == -1
+
+
 # what is there more than once ---------------------------------------------------------------------
 
 
@@ -219,10 +241,6 @@ class Color(enum.IntEnum):
 
 class Mapped(dict[str, int]):
     pass
-
-
-class Text(str):
-    __slots__ = ()
 
 
 class Rude:

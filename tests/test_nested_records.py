@@ -108,6 +108,16 @@ def test_refuses_by_place(obj: Any, message: str, path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
+def test_refuses_objects_too_deep_in_a_key() -> None:
+    register(Point)
+    key: Any = 1
+    for _ in range(100):
+        key = Point(key)
+    assert through_codec({key: 1}) == {key: 1}
+    with pytest.raises(BadInputError, match="more than 100 deep"):
+        encoded({Point(key): 1})
+
+
 def test_a_named_tuple_with_more_to_it_is_refused() -> None:
     class More(Point):
         pass

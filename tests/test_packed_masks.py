@@ -295,6 +295,10 @@ def test_masks_changed_by_others_are_seen_after_a_refresh(tmp_path: Path) -> Non
     reader = ptrarray.open(path)
     assert not ma.getmaskarray(reader["a"]).any()
     assert not ma.getmaskarray(reader["a"]).flags.writeable
+    for n in range(2):  # from the second on, it goes on with what it has mapped
+        with ptrarray.append(path) as writer:
+            writer.attrs["n"] = n
+        reader.refresh()
     with ptrarray.open(path, mode="r+") as store:
         store["a"][1] = ma.masked
         store.flush()

@@ -201,7 +201,7 @@ def test_masked_values_are_not_shown_as_values(tmp_path: Path) -> None:
     [
         (pd.Series([1, object()]), "Python objects of which one is not kept: obj.1. is a"),
         (pd.Series(VALUES, index=pd.Index([(1,), object()], dtype=object)), "not kept: obj.1. is"),
-        (pd.Series(VALUES, name=object), "not kept: obj is a builtins.type"),
+        (pd.Series(VALUES, name=object()), "not kept: obj is a builtins.object"),
         (pd.Series(VALUES, index=pd.Index([1, 2], name=len)), "not kept: obj is"),
         (pd.DataFrame({"a": [object()]}), "not kept: obj.0. is a builtins.object"),
         (pd.DataFrame({"a": [np.ma.array([1], mask=[True])]}, dtype=object), "masked array"),

@@ -218,8 +218,8 @@ class _Run:
         """Submit chunks until so many are under way."""
         while len(self._under_way) < n_chunks:
             n_tasks = self._next_n_tasks
-            if self._n_left is not None:  # so that all workers end at about the same time
-                n_tasks = max(1, min(n_tasks, self._n_left // n_chunks))
+            if self._n_left is not None:  # smaller ones at the end, so that no worker waits long
+                n_tasks = max(n_tasks // 4, min(n_tasks, self._n_left // n_chunks), 1)
             chunk = _take_chunk(self._tasks, n_tasks)
             if not chunk:
                 return

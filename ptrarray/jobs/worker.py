@@ -67,7 +67,7 @@ class FillJob(NamedTuple):
         failure = None
         writer = append(self.path)
         try:
-            resuming = {"without": _without} if self.resume else {}
+            resuming: dict[str, Any] = {"without": _without} if self.resume else {}
             batches = Batches(writer, _fail, errors=(Exception,), **resuming)
             for i_task, task in enumerate(chunk):
                 _compute(self, i_task, task, store_of(writer).layout, batches)

@@ -279,7 +279,7 @@ def check_name(name: Any) -> None:
 
 def _check_same(other: type[Any], kind: Kind) -> None:
     # One that is defined again, in a notebook say, takes the place of the one before.
-    if other is not kind.cls and name_of(other) != name_of(kind.cls):
+    if name_of(other) != name_of(kind.cls):
         what = f"{kind.name!r} is the name of {name_of(other)} already: register with another name"
         raise BadInputError(what, name=kind.name, found=name_of(other))
 

@@ -86,7 +86,7 @@ def from_pickles(
         As for `ptrarray.create`. By default each array keeps its own dtype and
         shape.
     processes, executor
-        As for `ptrarray.fill`.
+        As for `ptrarray.fill`; but one process is this one, and one file is read by it.
     progress : bool
         Whether to show a bar.
     resume : bool
@@ -105,7 +105,8 @@ def from_pickles(
         If there are no files, two would have one name, or the store is of
         another layout; before anything is written.
     TaskError
-        As `ptrarray.fill`: a worker died, or the disk is full.
+        As `ptrarray.fill`: a worker died, or the disk is full. What is raised in this
+        process is raised as it is.
 
     Notes
     -----

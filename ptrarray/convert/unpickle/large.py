@@ -46,7 +46,7 @@ def set_apart(file: Any) -> tuple[Any, Iterator[memoryview]]:
     >>> with open("large.pkl", "rb") as source:
     ...     file, strings = set_apart(source)
     >>> len(file.read()), [len(string) for string in strings]
-    (21, [100000])
+    (20, [100000])
     """
     if not isinstance(getattr(file, "raw", None), io.FileIO):
         return file, iter(())

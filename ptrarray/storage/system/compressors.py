@@ -427,5 +427,6 @@ class Inflater:
             raise ValueError(f"cannot be decompressed as {self._codec.name}: {error}") from error
         self.is_done = self._decompressor.eof
         if self.is_done:
-            self.unused = self._decompressor.unused_data + raw[last:]
+            # lz4 has None for nothing.
+            self.unused = (self._decompressor.unused_data or b"") + raw[last:]
         return inflated
