@@ -139,7 +139,11 @@ def test_arrays_in_memory_can_be_changed() -> None:
 # bytes --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("obj", [OBJECT, None, [np.zeros(2)] * 3, [np.arange(20.0)] * 50], ids=id)
+@pytest.mark.parametrize(
+    "obj",
+    [OBJECT, None, [np.zeros(2)] * 3, [np.arange(20.0)] * 50],
+    ids=["all", "none", "same", "many"],
+)
 def test_a_stream_is_the_pack_of_the_store(tmp_path: Path, obj: Any) -> None:
     ptrarray.dump(obj, tmp_path / "object.ptr")
     buffer = io.BytesIO()
