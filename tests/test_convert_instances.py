@@ -459,3 +459,17 @@ def test_on_the_command_line(
     assert "leave out --trust-pickle" in capsys.readouterr().err
     assert main([*command, "--attributes"]) == 0
     assert "5 converted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("attributes", [False, True])
+def test_a_key_that_is_no_name_costs_only_what_is_under_it(
+    sim: ModuleType, folder: Path, store: Path, attributes: bool
+) -> None:
+    keys: list[Any] = [frozenset([1]), (frozenset([1]), 2)]
+    keys += [sim.Slots(np.arange(2)), (sim.Dummy(2),)] if attributes else []
+    dump(folder / "a.pkl", {**dict.fromkeys(keys, np.arange(3)), "kept": np.arange(4)})
+    report = convert.from_pickles(folder, store, attributes=attributes, progress=False)
+    assert len(report.failures) == len(keys)
+    assert all("is no name: only text and integers are" in one.problem for one in report.failures)
+    with ptrarray.open(store) as opened:
+        assert list(opened) == ["a/kept"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 import ptrarray
 from ptrarray import CorruptStoreError, PointerArrayWriter
+from ptrarray.storage.system.files import File, stat
 from tests.support.checks import (
     check_in_order,
     check_same,
@@ -136,3 +138,32 @@ def test_replacing_one_name_keeps_the_files_bounded(path: Path) -> None:
     check_in_order(path, {"same": [299]})
     assert (path / "index.msgpack").stat().st_size < 4096
     assert (path / "journal.msgpack").stat().st_size < 3 * 8192
+
+
+def test_a_missing_file_is_an_error_that_holds_nothing(tmp_path: Path) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(FileNotFoundError) as caught:
+            File(tmp_path / "none")
+        assert caught.value.__cause__ is None
+        with pytest.raises(FileNotFoundError) as caught:
+            stat(tmp_path / "none")
+        assert caught.value.__cause__ is None
+    finally:
+        gc.enable()
+
+
+def test_a_series_that_was_let_go_is_let_go_at_once(path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    with ptrarray.create(path) as new:
+        new["a"] = pd.Series([1.0, 2.0])
+    gc.collect()
+    gc.disable()
+    try:
+        with ptrarray.open(path, "r+") as store:
+            assert store.series("a").sum() == 3
+        del store
+        ptrarray.compact(path)
+    finally:
+        gc.enable()

@@ -221,3 +221,15 @@ def test_no_loop_over_series_makes_series(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(pd, "concat", never)
         monkeypatch.setattr(type(store._objects.reading), "series", never)
         check(store.frame(), expected)
+
+
+def test_objects_stay_objects(tmp_path: Path) -> None:
+    texts = pd.Series(["a", None], index=pd.Index(["x", 1], dtype=object), dtype=object)
+    moments = pd.Series([pd.Timestamp("2026")], index=pd.Index(["y"], dtype=object), dtype=object)
+    frame = pd.DataFrame({"value": [1.5]}, index=pd.Index(["z"], dtype=object))
+    with ptrarray.create(tmp_path / "s.ptr") as writer:
+        writer.update({"texts": texts, "moments": moments, "frame": frame})
+    with ptrarray.open(tmp_path / "s.ptr") as store:
+        for name, one in (("texts", texts), ("moments", moments)):
+            pd.testing.assert_frame_equal(store.frame([name]), stacked([(name, one)]))
+        assert store.frame(["frame"])["index"].dtype == object

@@ -69,9 +69,17 @@ def long(names: Sequence[str], objects: Sequence[Any], label: str = "name") -> A
 
 def _frame(columns: dict[Any, Any]) -> Any:
     pandas = import_pandas()
-    frame = pandas.DataFrame(dict(enumerate(columns.values())), copy=False)
+    parts = {at: _exact(column) for at, column in enumerate(columns.values())}
+    frame = pandas.DataFrame(parts, copy=False)
     frame.columns = list(columns)
     return frame
+
+
+def _exact(values: Any) -> Any:
+    """Return a column whose dtype pandas does not infer anew from objects."""
+    if not isinstance(values, np.ndarray) or values.dtype != object:
+        return values
+    return import_pandas().Series(values, dtype=object, copy=False)
 
 
 def _check(title: Any, titles: Any) -> None:
@@ -178,7 +186,7 @@ def _beside(head: dict[Any, Any], frames: list[Any]) -> Any:
     for title in body.columns:
         _check(title, head)
     for at, (title, column) in enumerate(head.items()):
-        body.insert(at, title, column)
+        body.insert(at, title, _exact(column))
     return body
 
 

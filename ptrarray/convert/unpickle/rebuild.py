@@ -37,7 +37,8 @@ class Unreadable:
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
+# Not equal by what it holds, which may be arrays: it may be a key.
+@dataclass(frozen=True, slots=True, eq=False)
 class Instance:
     """What a pickle has of an instance of a class that is not on the list.
 
@@ -148,10 +149,7 @@ class Rebuilder:
     def _build(self, value: Any, inner: Callable[[Any], Any]) -> Any:
         match value:
             case dict():
-                return {
-                    key if type(key) is str else self.build(key): inner(item)
-                    for key, item in value.items()
-                }
+                return {self._key(key): inner(item) for key, item in value.items()}
             case list() | tuple() | set() | frozenset():
                 items = [inner(item) for item in value]
                 return tuple(items) if isinstance(value, tuple) else items
@@ -168,6 +166,17 @@ class Rebuilder:
             if isinstance(error, BadInputError):
                 raise
             raise BadInputError(f"its {value.name} is malformed: {error}") from error
+
+    def _key(self, key: Any) -> Any:
+        """Return a key; one that is built as what cannot be one, as it is: it is no name anyway."""
+        if type(key) is str:
+            return key
+        built = self.build(key)
+        try:
+            hash(built)
+        except TypeError:
+            return key
+        return built
 
     def _instance(self, value: Stranger, inner: Callable[[Any], Any]) -> Instance:
         if not self._attributes:
@@ -186,7 +195,7 @@ class Rebuilder:
             value.args and inner(value.args),
             value.named and inner(value.named),
             value.items and inner(value.items),
-            {self.build(key): inner(item) for key, item in value.pairs},
+            {self._key(key): inner(item) for key, item in value.pairs},
             inner(value.state),
         )
 

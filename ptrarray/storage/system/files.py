@@ -109,7 +109,7 @@ class File:
             if numbers:
                 os.close(numbers[0])
             elif isinstance(error, OSError):
-                raise _explained(error, self.path) from error
+                _explain(error, self.path)
             raise
         # No calls from here on, so nothing interrupts this.
         reference.close = close
@@ -411,7 +411,8 @@ def stat(path: StrPath) -> os.stat_result:
     try:
         result = os.stat(path)
     except OSError as error:
-        raise _explained(error, path) from error
+        _explain(error, path)
+        raise
     if not S_ISREG(result.st_mode):
         raise _not_a_file(path)
     return result
@@ -428,14 +429,18 @@ def identity(path: StrPath) -> Identity:
     return Identity.of(stat(path))
 
 
-def _explained(error: OSError, path: StrPath) -> Exception:
-    """Tell what is no file of a store from what is one that cannot be opened."""
+def _explain(error: OSError, path: StrPath) -> None:
+    """Raise what an error means that comes from what is no file of a store.
+
+    Others are for the caller to raise again: an error that is its own cause is a cycle, which
+    would keep all that its frames hold, stores among them, until the next garbage collection.
+    """
     if isinstance(error, IsADirectoryError) or (error.errno == ELOOP and not _mode(path)):
-        return _not_a_file(path)
+        raise _not_a_file(path) from error
     if error.errno == ELOOP:
         why = "is a symbolic link, which is read, and never written through: put the file in its place"
-        return OSError(ELOOP, f"{why}, or link the whole directory of the store", os.fspath(path))
-    return error
+        what = f"{why}, or link the whole directory of the store"
+        raise OSError(ELOOP, what, os.fspath(path)) from error
 
 
 def _not_a_file(path: StrPath) -> CorruptStoreError:
