@@ -57,9 +57,12 @@ def test_one_process_is_this_one(
 ) -> None:
     expected = ramps(folder, 1, 2, 3)
     seen = []
-    report = convert.from_pickles(
-        folder, store, convert=lambda x: seen.append(os.getpid()) or x, processes=1
-    )
+
+    def note(value: Any) -> Any:
+        seen.append(os.getpid())
+        return value
+
+    report = convert.from_pickles(folder, store, convert=note, processes=1)
     assert report.converted == 3
     assert seen == [os.getpid()] * 3
     assert "3/3" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from ptrarray.storage.writing.session import Session
 from tests.support.checks import check_same
 from tests.support.colliding import COLLIDING
 from tests.support.entries import rows_of, table_of
+from tests.support.pointing import point_to_bytes
 
 # journal over index -------------------------------------------------------------------------------
 
@@ -146,7 +147,7 @@ def change_at_random(writer: ptrarray.PointerArrayWriter, rng: np.random.Generat
         case 1 if name in writer:
             writer.meta[name] = {"n": int(rng.integers(9))}
         case 2:
-            writer.point(name, 0, int(rng.integers(2)), overwrite=True)
+            point_to_bytes(writer, name, 0, int(rng.integers(2)))
         case 3:
             writer.attrs["n"] = int(rng.integers(9))
         case 4:

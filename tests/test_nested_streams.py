@@ -70,9 +70,9 @@ def test_handles_of_many_kinds(tmp_path: Path, compress: Any) -> None:
     """Files, appended to; raw ones; those that compress themselves."""
     for open_ in (open, gzip.open, bz2.open):
         for mode in ("wb", "ab"):
-            with open_(tmp_path / "a", mode) as file:  # type: ignore[operator]
+            with open_(tmp_path / "a", mode) as file:
                 ptrarray.dump(OBJECT, file, compress=compress)
-        with open_(tmp_path / "a", "rb") as file:  # type: ignore[operator]
+        with open_(tmp_path / "a", "rb") as file:
             assert_same(OBJECT, ptrarray.load(file))
             assert_same(OBJECT, ptrarray.load(file))
             assert file.read() == b""
@@ -139,7 +139,11 @@ def test_arrays_in_memory_can_be_changed() -> None:
 # bytes --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("obj", [OBJECT, None, [np.zeros(2)] * 3, [np.arange(20.0)] * 50], ids=id)
+@pytest.mark.parametrize(
+    "obj",
+    [OBJECT, None, [np.zeros(2)] * 3, [np.arange(20.0)] * 50],
+    ids=["all", "none", "same", "many"],
+)
 def test_a_stream_is_the_pack_of_the_store(tmp_path: Path, obj: Any) -> None:
     ptrarray.dump(obj, tmp_path / "object.ptr")
     buffer = io.BytesIO()
@@ -157,7 +161,7 @@ def test_the_core_puts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     obj = [rng.random(length) for length in rng.integers(0, 900, 400)]
     monkeypatch.setattr(contents, "_STAGE_NBYTES", 1 << 17)
     raw = streamed(obj)
-    monkeypatch.setattr(contents.native, "core", None)
+    monkeypatch.setattr(native, "core", None)
     assert streamed(obj) == raw
 
 

@@ -306,6 +306,18 @@ def test_masks_changed_by_others_are_seen_after_a_refresh(tmp_path: Path) -> Non
         assert ma.getmaskarray(reader["a"]).tolist() == [False, True]
 
 
+def test_many_arrays_at_once_are_taken_and_fetched(tmp_path: Path) -> None:
+    """Where masks end before the rows do, the system is asked for rows alone."""
+    arrays = {str(n): np.ma.MaskedArray(np.arange(5.0), n == 0) for n in range(40)}
+    with ptrarray.create(tmp_path / "a.ptr", masked=True) as writer:
+        writer.write(arrays)
+    ptrarray.compact(tmp_path / "a.ptr")
+    with ptrarray.open(tmp_path / "a.ptr") as store:
+        store.prefetch(arrays)
+        assert [a.tolist() for a in store.take(arrays)] == [a.tolist() for a in arrays.values()]
+        assert [a.tolist() for a in store.walk()] == [a.tolist() for a in arrays.values()]
+
+
 def test_a_store_of_shards(tmp_path: Path) -> None:
     arrays = some_arrays()
     path = tmp_path / "s.ptr"

@@ -20,6 +20,7 @@ from ptrarray.format import dtypes, metadata
 from ptrarray.format.helpers import KEY, digest
 from ptrarray.frames.apart import take_apart
 from ptrarray.frames.library import import_pandas
+from ptrarray.frames.text import checked_mask, unpacked
 from ptrarray.frames.together import made, put_together
 from ptrarray.objects.parts import Items, Parts
 from ptrarray.objects.tokens import PLAIN, read_tokens
@@ -388,17 +389,10 @@ def restore(values: Array, meta: Mapping[str, Any], helpers: Helpers) -> Any:
 
 def _texts(source: Source, about: Iterable[Any]) -> list[str | None]:
     raw, ends, *missing = (source.restored(part) for part in about)
-    joined, bounds = raw.tobytes(), [0, *ends.tolist()]
-    if (np.diff(ends.astype(np.int64), prepend=0) < 0).any() or bounds[-1] != len(joined):
-        raise ValueError(f"text of {len(joined)} bytes with ends that are not of it")
-    text = joined.decode("utf-8", "surrogatepass")
-    slices = map(slice, bounds[:-1], bounds[1:])
-    if len(text) == len(joined):
-        texts: list[str | None] = list(map(text.__getitem__, slices))
-    else:
-        texts = [joined[span].decode("utf-8", "surrogatepass") for span in slices]
+    texts: list[str | None] = [*unpacked(raw, ends)]
     for holes in missing:
-        for at in np.flatnonzero(holes).tolist():
+        mask = checked_mask(holes, len(texts))
+        for at in [] if mask is None else np.flatnonzero(mask).tolist():
             texts[at] = None
     return texts
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ptrarray import native
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, RaggedColumn
-from ptrarray.format.infos import mask_span
+from ptrarray.format.infos import mask_span, with_mask_at
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, Layout
 from ptrarray.format.names import hash_all
 from ptrarray.intake.batch import info_of
@@ -54,6 +54,8 @@ class Contents:
         Of the store.
     header : IndexHeader
         Of its index.
+    mask_nbytes : int
+        Bytes of the mask file.
 
     Raises
     ------
@@ -70,6 +72,8 @@ class Contents:
         self._infos: list[bytes] = []
         self._nbytes: list[int] = []
         self._masked: dict[int, Callable[[], Fitted]] = {}
+        self._with_masks: list[int] = []  # positions of those in which anything is masked
+        self.mask_nbytes = 0
         self._known: dict[tuple[Any, ...], tuple[bytes, int, np.dtype[Any]]] = {}
         for name, content in arrays.items():
             self._add(name, content)
@@ -79,7 +83,9 @@ class Contents:
         self._starts = np.cumsum(rooms) - rooms
         self._gaps: list[int] = (rooms - nbytes).tolist()
         n_rows = int(rooms.sum())
-        self.header = replace(new_header(self.layout, n_rows, attrs), n_reserved=n_rows)
+        header = new_header(self.layout, n_rows, attrs)
+        packed_masks = self.mask_nbytes if masked else None
+        self.header = replace(header, n_reserved=n_rows, packed_masks=packed_masks)
         self._crcs: UInt32s | None = None
 
     # what each array is --------------------------------------------------------------------
@@ -96,11 +102,19 @@ class Contents:
             n_bytes = len(content) if content.isascii() else sum(map(len, _encoded(content)))
             self._append(partial(_put_text, content), b"", n_bytes)
         else:
-            # Made again whenever it is needed, as it may be a copy.
-            fitted = partial(fit_masked, name, content, None, None)
-            self._masked[len(self._sources)] = fitted
-            source = partial(_put_masked, fitted)
-            self._append(source, info_of(name, fitted(), self.layout), content.nbytes)
+            self._add_masked(name, content)
+
+    def _add_masked(self, name: str, content: Array) -> None:
+        # Made again whenever it is needed, as it may be a copy.
+        fitted = partial(fit_masked, name, content, None, None)
+        at, info = len(self._sources), info_of(name, fitted(), self.layout)
+        self._masked[at] = fitted
+        mask = self._mask(at)
+        if mask is not None and mask.any():
+            info = with_mask_at(info, self.mask_nbytes)
+            self._with_masks.append(at)
+            self.mask_nbytes += len(mask)
+        self._append(partial(_put_masked, fitted), info, content.nbytes)
 
     def _add_plain(self, name: str, array: Array) -> None:
         flags = array.flags
@@ -200,8 +214,8 @@ class Contents:
         """Go on from the checksums of data to those of data and masks."""
         for at, (nbytes, info) in enumerate(zip(self._nbytes, self._infos, strict=True)):
             mask = self._mask(at)
-            n_bytes = mask_span(self.layout, 0, nbytes, info)[1]
-            pieces = [mask] if mask is not None else _zeros(n_bytes)
+            n_bytes = mask_span(self.header.layout, 0, nbytes, with_mask_at(info, None))
+            pieces = _zeros(n_bytes[1] - n_bytes[0]) if mask is None else iter((mask,))
             for piece in pieces:
                 crcs[at] = crc32(piece, int(crcs[at]))
 
@@ -211,22 +225,12 @@ class Contents:
         mask = self._masked[at]().mask
         return None if mask is None else _bytes_of(mask)
 
-    def masks(self) -> Iterator[tuple[int, UInt8s]]:
-        """Yield each mask that masks anything, as bytes, and where in the mask file it begins."""
-        for at in self._masked:
+    def put_masks(self, put: Put) -> None:
+        """Put all that the mask file has: the masks in which anything is masked, end to end."""
+        for at in self._with_masks:
             mask = self._mask(at)
             if mask is not None:
-                yield int(self._starts[at]) * self.layout.mask_width, mask
-
-    def put_masks(self, put: Put) -> None:
-        """Put all that the mask file has."""
-        end_byte = 0
-        for start_byte, mask in self.masks():
-            for piece in (*_zeros(start_byte - end_byte), mask):
-                put(piece)
-            end_byte = start_byte + len(mask)
-        for piece in _zeros(self.header.n_rows * self.layout.mask_width - end_byte):
-            put(piece)
+                put(mask)
 
 
 def _put_staged(buffers: list[Any], put: Put) -> UInt32s:

@@ -194,8 +194,7 @@ def _dump_store(contents: Contents, directory: Path, *, overwrite: bool, sync: b
     def fill(content: Content) -> Entries:
         crcs = contents.put_data(appending(content.data))
         if content.mask is not None:
-            for start_byte, mask in contents.masks():
-                content.mask.pwrite(mask, start_byte)
+            contents.put_masks(appending(content.mask))
         return contents.entries(crcs)
 
     with directory_beside(directory) as building:
@@ -304,7 +303,7 @@ def load(
 
     def array(name: str) -> npt.NDArray[Any]:
         try:
-            return _native(arrays[name], mode) if native else arrays[name]
+            return _native(arrays[name]) if native else arrays[name]
         except KeyError as error:
             raise malformed(where, f"asks for {name!r:.80}, which is not there") from error
 

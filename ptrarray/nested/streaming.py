@@ -17,9 +17,8 @@ from ptrarray.format.infos import mask_of
 from ptrarray.format.layouts import MIXED
 from ptrarray.nested.arrays import views
 from ptrarray.nested.contents import Contents
-from ptrarray.nested.pages import Put
 from ptrarray.rows.types import Array, UInt8s
-from ptrarray.storage.lifecycle.packing import Member, first_members, write_members
+from ptrarray.storage.lifecycle.packing import Member, Write, first_members, write_members
 from ptrarray.storage.store.snapshot import check_columns
 from ptrarray.storage.system.compressors import Codec
 from ptrarray.storage.system.streams import Exact, Source, compressing
@@ -49,7 +48,7 @@ class Stored(NamedTuple):
     arrays: dict[str, Array]
 
 
-def write_stream(contents: Contents, write: Put, codec: Codec | None) -> None:
+def write_stream(contents: Contents, write: Write, codec: Codec | None) -> None:
     """Write an object as a pack; its arrays are read twice, first for their checksums.
 
     Raises
@@ -64,8 +63,7 @@ def write_stream(contents: Contents, write: Put, codec: Codec | None) -> None:
     members = first_members(header, contents.entries(contents.put_data(lambda _: None)))
     members.append(Member(tar.DATA, header.n_rows, contents.put_data))
     if header.mask_file is not None:
-        nbytes = header.n_rows * contents.layout.mask_width
-        members.append(Member(tar.MASK, nbytes, contents.put_masks))
+        members.append(Member(tar.MASK, contents.mask_nbytes, contents.put_masks))
     write_members(FOLDER, members, write)
     if finish is not None:
         finish()

@@ -190,6 +190,8 @@ class OpenedStore:
         """The files that arrays are read from, for advice on what comes."""
         data = source_of(self.data)
         mask = None if self.mask is None else source_of(self.mask)
+        if self.layout.packed_masks is not None:
+            mask = None  # they are few, and not where the rows are
         if mask is not None:  # counted in rows of the data, too
             mask = mask._replace(n_rows=len(self.data), row_nbytes=self.layout.mask_width)
         return [source for source in (data, mask) if source is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from ptrarray.format import infos
 from ptrarray.format.layouts import MIXED, ROWS, Layout
 from ptrarray.intake.numbers import count
 from ptrarray.rows.types import Array
-from ptrarray.storage.system.files import Buffer, File
+from ptrarray.storage.system.files import File
 from ptrarray.storage.system.mapping import CannotMapError, map_rows
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.target import Writable
@@ -68,38 +68,6 @@ def _filled(
             file.pwritev([rows.reshape(-1).view(np.uint8)], at_byte)
     else:
         yield rows
-
-
-@contextmanager
-def streamed(
-    store: Writable, name: bytes, shape: Shape, dtype: npt.DTypeLike
-) -> Iterator[Callable[[Buffer], None]]:
-    """Hand out a function that is given an array piece by piece; commit it when all is there.
-
-    For what is too large to lie in memory in C order, and need not be mapped.
-    Nothing in it is masked.
-    """
-    n_rows, info = _asked(store.layout, shape, dtype)
-    packed = infos.encode(info)
-    with transactions.allocated(store, name, n_rows, packed, overwrite=False) as (claim, _):
-        at = claim.start * store.layout.width
-        end = at + n_rows * store.layout.width
-
-        def put(piece: Buffer) -> None:
-            nonlocal at
-            if at + piece.nbytes > end:
-                raise _wrong_size(name, at + piece.nbytes - end)
-            at = claim.file.pwritev([piece], at)
-
-        yield put
-        if at != end:
-            raise _wrong_size(name, at - end)
-
-
-def _wrong_size(name: bytes, n_bytes: int) -> BadInputError:
-    what = f"{abs(n_bytes)} bytes too {'many' if n_bytes > 0 else 'few'}"
-    text = name.decode()
-    return BadInputError(f"array {text!r:.80} was given {what}", name=text, found=n_bytes)
 
 
 def _asked(layout: Layout, shape: Shape, dtype: npt.DTypeLike | None) -> tuple[int, infos.Info]:

@@ -189,22 +189,19 @@ def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool
     hashes = hash_all([name])
     with store.locked():
         n_rows = store.snapshot().n_rows
-        # Arrays without rows may lie anywhere.
+        beyond = _beyond(store, name, start, end, n_rows)
+        # An array without rows may lie anywhere, also where no rows are.
         if not 0 <= start <= end <= max(n_rows, start):
-            raise BadInputError(
-                f"cannot point {name.decode()!r:.80} to rows {start} to {end}: "
-                f"{store.path} has {n_rows} rows",
-                path=store.path,
-                name=name.decode(),
-                found=(start, end),
-                expected=n_rows,
-            )
+            raise beyond
         target = store.target_at(start, end, Expected([name], hashes, 0, overwrite))
         start, end = start - target.first_row, end - target.first_row
         with target.locked() as part:
             if not overwrite:
                 target.check_new([name], hashes)
             same = _pointed_same(part, start, end)
+            is_there = target.first_row + end <= n_rows
+            if not is_there and part.snapshot().locate_pointer(start, end) is None:
+                raise beyond
             with Claim(part.content, start, end, name.decode()):
                 crc = part.content.crc(start, end, same.info)
             # What is on the disk, or judged by itself; or written through a mapping, and to be flushed.
@@ -212,6 +209,12 @@ def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool
             kind = journal_format.POINT if is_judged else journal_format.POINT_UNJUDGED
             entry = same._replace(name=name, start=start, end=end, crc=crc, pointed=1)
             target.commit(*_to_commit(part, kind, [entry]))
+
+
+def _beyond(store: Writable, name: bytes, start: int, end: int, n_rows: int) -> BadInputError:
+    text, path = name.decode(), store.path
+    what = f"cannot point {text!r:.80} to rows {start} to {end}: {path} has {n_rows} rows"
+    return BadInputError(what, path=path, name=text, found=(start, end), expected=n_rows)
 
 
 def _pointed_same(part: Session, start: int, end: int) -> Entry:
