@@ -271,7 +271,7 @@ def test_keys_are_not_compared_with_what_is_not_a_key() -> None:
             return self.number
 
         def __eq__(self, other: object) -> bool:
-            return bool(self.number == other.number)
+            return bool(self.number == other.number)  # type: ignore[attr-defined]
 
     loaded = through_codec({Key(1): np.arange(3), Key(2): 5})
     assert loaded[Key(1)].tolist() == [0, 1, 2]
