@@ -5,8 +5,11 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import enum
+import gc
+import io
 import os
 import pickle
+import weakref
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -349,3 +352,24 @@ def test_every_dtype_of_numpy(path: Path) -> None:
         name: np.ma.masked_array(array, fill_value=array[0, 0]) for name, array in obj.items()
     }
     assert_same([obj, masked], through_store([obj, masked], path))
+
+
+@pytest.mark.parametrize("kind", ["stream", "store"])
+def test_what_is_let_go_is_let_go_at_once(path: Path, kind: str) -> None:
+    target: Any = io.BytesIO() if kind == "stream" else path
+    gc.collect()
+    gc.disable()
+    try:
+        dumped = np.arange(5)
+        seen = weakref.ref(dumped)
+        ptrarray.dump({"a": [dumped, "text", (1, {2})]}, target)
+        del dumped
+        assert seen() is None
+        if kind == "stream":
+            target.seek(0)
+        loaded = ptrarray.load(target)
+        seen = weakref.ref(loaded["a"][0])
+        del loaded
+        assert seen() is None
+    finally:
+        gc.enable()

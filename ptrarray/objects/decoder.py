@@ -134,7 +134,12 @@ class _Decoder:
         self._key_makers: dict[str, Callable[..., Any]] = {**DECODERS, "large": self._large_key}
 
     def run(self) -> Any:
-        result = self._whole()
+        try:
+            result = self._whole()
+        finally:
+            # Cycles: arrays would stay in memory until the next garbage collection.
+            self._openers.clear()
+            self._key_makers.clear()
         if next(self._tokens, _NOT_YET) is not _NOT_YET:
             raise self._malformed("goes on after the end of the object")
         return result

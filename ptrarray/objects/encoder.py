@@ -146,6 +146,10 @@ class _Encoder:
             if "changed size" not in str(error):
                 raise
             raise self._refused(f"{_CHANGED}: {error}") from error
+        finally:
+            # Cycles: the object would stay in memory until the next garbage collection.
+            self._leaves.clear()
+            self._handlers.clear()
         self._writer.close()
         return self._arrays
 
