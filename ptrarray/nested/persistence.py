@@ -241,7 +241,7 @@ def load(
     source : path-like or binary handle
         A store, a file or a pack, compressed or not, as its first bytes tell. A
         handle is read from where it stands, and left behind the object: so
-        several are loaded one after the other.
+        several are loaded one after the other; of a path only the first is.
     mode : {'r', 'r+', 'c'}
         As for `open`: whether arrays are read-only, change the store, or
         change in memory only. Of a handle or of a compressed file arrays lie in
