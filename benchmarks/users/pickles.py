@@ -196,8 +196,19 @@ def equal(ours: AllSeries, theirs: AllSeries) -> None:
     for name, series in ours.items():
         other = theirs[name]
         expect(series.name == other.name == name, "a name")
+        if (
+            series.equals(other)
+            and series.index.equals(other.index)
+            and is_same_freq(series, other)
+        ):
+            continue  # in a hundredth of the time
         has_lost = series.index.freq is not None and other.index.freq is None
         pd.testing.assert_series_equal(series, other, check_freq=not has_lost)
+
+
+def is_same_freq(ours: Any, theirs: Any) -> bool:
+    """Tell whether the dates of two Series, or what else labels them, have one frequency, or none."""
+    return bool(getattr(ours.index, "freq", None) == getattr(theirs.index, "freq", None))
 
 
 def long_frame(folder: Path, names: Names) -> Any:
