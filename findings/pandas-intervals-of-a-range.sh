@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# pandas 2.3.3 and 3.1.1: an IntervalIndex whose bounds are a RangeIndex cannot be sliced, and a
+# pandas 2.3.3 and 3.1.1 (numpy 2.4.6): an IntervalIndex whose bounds are a RangeIndex cannot be sliced, and a
 # Series with it cannot be pickled.
 #
 # The index keeps the bounds as the RangeIndex that they are given as. What is asked for a part of
@@ -19,7 +19,7 @@ trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 for version in 2.3.3 3.1.1; do
     python3 -m venv --clear venv
-    venv/bin/pip install --quiet pandas==$version
+    venv/bin/pip install --quiet pandas==$version numpy==2.4.6
     venv/bin/python - <<'PYTHON'
 import pickle
 import sys

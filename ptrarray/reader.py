@@ -610,14 +610,13 @@ class PointerArray(Reducible):
         >>> len(prices), list(prices), prices["gas"].name
         (2, ['oil', 'gas'], 'usd')
         """
+        objects = self._objects
         if names is None:
-            return AllSeries(self._objects)
+            return AllSeries(objects)
         if isinstance(names, str):
-            return self._objects.of([names], self._objects.reading.series)[0]
+            return objects.of([names], objects.reading.series)[0]
         wanted = _listed(names, "series")
-        return dict(
-            zip(wanted, self._objects.of(wanted, self._objects.reading.series), strict=True)
-        )
+        return dict(zip(wanted, objects.of(wanted, objects.reading.series), strict=True))
 
     def frame(
         self,
@@ -673,10 +672,11 @@ class PointerArray(Reducible):
         1   5.0   NaN
         """
         check_choice("how", how, ("long", "wide"), self.path)
+        objects = self._objects
         if isinstance(names, str):
-            return self._objects.of([names], self._objects.reading.frame)[0]
+            return objects.of([names], objects.reading.frame)[0]
         wanted = None if names is None else _listed(names, "frame")
-        return self._objects.frame(wanted, how, label)
+        return objects.frame(wanted, how, label)
 
     @property
     def _objects(self) -> Objects:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -403,6 +403,21 @@ def is_data_file(name: str) -> bool:
 def is_mask_file(name: object) -> bool:
     """Tell whether a file name is one that mask files have."""
     return isinstance(name, str) and _MASK_FILE.fullmatch(name) is not None
+
+
+def check_sums(raw: memoryview, columns: Mapping[str, Column], where: str) -> None:
+    """Compare every column of an index with its checksum.
+
+    Raises
+    ------
+    CorruptStoreError
+        At the first one that differs.
+    """
+    for name, column in columns.items():
+        found = crc32(raw[column.start_byte : column.start_byte + column.nbytes])
+        if found != column.crc:
+            what = f"a column {name!r} with CRC-32 {found:08x}, not {column.crc:08x}"
+            raise corrupt(where, f"is damaged: it has {what}")
 
 
 def corrupt(where: str, what: str) -> CorruptStoreError:

@@ -11,7 +11,7 @@ import numpy as np
 from ptrarray.format import infos
 from ptrarray.format.entries import Entries
 from ptrarray.format.index import corrupt
-from ptrarray.format.layouts import ALIGNMENT_NBYTES, Layout
+from ptrarray.format.layouts import Layout
 from ptrarray.rows.types import Array, UInt8s
 
 Form = tuple[tuple[int, ...], np.dtype[Any], Any]  # shape, dtype and order
@@ -46,7 +46,7 @@ def views(
     known: dict[tuple[bytes, int], Form] = {}
     at = 0
     try:
-        for first, last in pairwise(_bounds(entries, packed, mask)):
+        for first, last in pairwise(_bounds(entries, packed, layout, mask)):
             for at in range(first, last):
                 start, n_rows, info = starts[at], ends[at] - starts[at], packed[at]
                 if mask is not None:
@@ -68,13 +68,15 @@ def views(
     return arrays
 
 
-def _bounds(entries: Entries, packed: list[bytes], mask: UInt8s | None) -> list[int]:
+def _bounds(
+    entries: Entries, packed: list[bytes], layout: Layout, mask: UInt8s | None
+) -> list[int]:
     """Return where runs of arrays begin and end that are alike and follow each other."""
     n_rows, n_arrays = entries.ends - entries.starts, len(packed)
     if mask is not None or n_arrays < _FEW:
         return [0, n_arrays]
-    rooms = -(-n_rows // ALIGNMENT_NBYTES) * ALIGNMENT_NBYTES
-    is_next = (n_rows[1:] == n_rows[:-1]) & (np.diff(entries.starts) == rooms[:-1])
+    is_next = n_rows[1:] == n_rows[:-1]
+    is_next &= np.diff(entries.starts) == layout.aligned(n_rows[:-1])
     is_next &= [one == other for one, other in pairwise(packed)]
     return [0, *(np.flatnonzero(~is_next) + 1).tolist(), n_arrays]
 

@@ -151,7 +151,8 @@ def _check_journal(raw: UInt8s, header: IndexHeader, where: str) -> None:
 
 def _entries(raw: memoryview, columns: dict[str, Column], where: str) -> Entries:
     """Return the columns of an index, compared with their checksums."""
-    found = {name: _column(raw, name, column, where) for name, column in columns.items()}
+    index_format.check_sums(raw, columns, where)
+    found = {name: _column(raw, column) for name, column in columns.items()}
     starts, ends = found["start"].view(np.int64), found["end"].view(np.int64)
     items = {
         name: RaggedColumn(
@@ -169,13 +170,8 @@ def _entries(raw: memoryview, columns: dict[str, Column], where: str) -> Entries
     return Entries(items["names"], hashes, starts, ends, found["crc"], pointed, items.get("info"))
 
 
-def _column(raw: memoryview, name: str, column: Column, where: str) -> Array:
-    part = raw[column.start_byte : column.start_byte + column.nbytes]
-    crc = crc32(part)
-    if crc != column.crc:
-        what = f"is damaged: it has a column {name!r} with CRC-32 {crc:08x}, not {column.crc:08x}"
-        raise corrupt(where, what)
-    return np.frombuffer(part, column.type)
+def _column(raw: memoryview, column: Column) -> Array:
+    return np.frombuffer(raw[column.start_byte : column.start_byte + column.nbytes], column.type)
 
 
 def _rows(files: dict[str, UInt8s], name: str, nbytes: int, where: str) -> UInt8s:

@@ -71,7 +71,7 @@ class Index:
         raw = memoryview(self._mapped)[self._base :]
         self.header, self.columns = index_format.decode(raw, self.path)
         if checked and len(raw) <= CHECKED_NBYTES:
-            self.check()
+            index_format.check_sums(raw, self.columns, self.path)
         self.nbytes = len(raw)
         self._n_homes = self.header.n_homes
         self._names_at = self._base + self.columns["names"].start_byte
@@ -107,10 +107,7 @@ class Index:
             At the first one that differs.
         """
         raw = memoryview(self._mapped)[self._base :]
-        for name, column in self.columns.items():
-            found = crc32(raw[column.start_byte : column.start_byte + column.nbytes])
-            if found != column.crc:
-                self._fail(f"a column {name!r} with CRC-32 {found:08x}, not {column.crc:08x}")
+        index_format.check_sums(raw, self.columns, self.path)
 
     def entries(self) -> Entries:
         """Return all columns, views but for the hashes.
