@@ -10,12 +10,10 @@ every machine. The system calls are counted in test_syscalls.py.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +22,8 @@ import pytest
 import ptrarray
 from ptrarray.format import names
 from ptrarray.format.index import _DECODED
+from tests.support.profiled import profiled
 
-PACKAGE = str(Path(ptrarray.__file__).parent)
 SMALL = np.arange(3, dtype="f4")
 
 
@@ -36,16 +34,8 @@ class Steps(NamedTuple):
 
 def counted(call: Callable[[], object]) -> Steps:
     files: list[str] = []
-
-    def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
-            files.append(frame.f_code.co_filename)
-
-    sys.setprofile(note)
-    try:
+    with profiled(lambda code: files.append(code.co_filename)):
         call()
-    finally:
-        sys.setprofile(None)
     return Steps(len(files), sum(one != other for one, other in pairwise(files)))
 
 

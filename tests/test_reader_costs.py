@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType
 
 import numpy as np
 import pytest
 
 import ptrarray
 from ptrarray import PointerArray
+from tests.support.profiled import PACKAGE, profiled
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
-PACKAGE = str(Path(ptrarray.__file__).parent)
 SHARD_NBYTES = 4000
 
 
 def calls(run: Callable[[], object]) -> list[str]:
     """Return which functions of the package a call runs, each as ``file:name``."""
-    found = []
+    found: list[str] = []
 
-    def note(frame: FrameType, event: str, _: object) -> None:
-        code = frame.f_code
-        if event == "call" and code.co_filename.startswith(PACKAGE):
-            found.append(f"{Path(code.co_filename).relative_to(PACKAGE)}:{code.co_name}")
+    def note(code: CodeType) -> None:
+        found.append(f"{Path(code.co_filename).relative_to(PACKAGE)}:{code.co_name}")
 
-    sys.setprofile(note)
-    try:
+    with profiled(note):
         run()
-    finally:
-        sys.setprofile(None)
     return found
 
 
