@@ -356,7 +356,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         Raises
         ------
         BadInputError
-            If it is no Series, or not one that the store can keep.
+            If it is no Series, or not one that the store can keep: none of a class derived
+            from Series, as what that adds would be lost.
         DuplicateNameError
             As `write`.
 
