@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ptrarray import reductions
 from ptrarray.errors import BadInputError, StoreNotFoundError, after
+from ptrarray.format.dtypes import known
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
 from ptrarray.frames.reading import Reading
@@ -657,7 +658,7 @@ class PointerArray(Reducible):
         BadInputError
             If two columns would be called the same, an array is no Series or
             DataFrame, or indexes have no union for a wide one, as where a label
-            comes twice.
+            comes twice; or if the label is no text.
 
         Examples
         --------
@@ -672,6 +673,9 @@ class PointerArray(Reducible):
         1   5.0   NaN
         """
         check_choice("how", how, ("long", "wide"), self.path)
+        if not isinstance(label, str):
+            what = f"label {label!r:.80} is no text, to call the column of names"
+            raise BadInputError(what, path=self.path, found=label, expected="text")
         objects = self._objects
         if isinstance(names, str):
             return objects.of([names], objects.reading.frame)[0]
@@ -786,6 +790,11 @@ class PointerArray(Reducible):
             its like, `reduce`, `reduce_each`, `mean_each` and `std_each`. Without
             arrays if there are none of this dtype.
 
+        Raises
+        ------
+        BadInputError
+            For what is no dtype.
+
         Notes
         -----
         As `meta`, it is of the moment when it was asked for. Of arrays of more
@@ -800,7 +809,7 @@ class PointerArray(Reducible):
         >>> float(np.sum(mixed.of_dtype("f8"))), list(mixed.of_dtype("i8"))
         (4.0, ['b'])
         """
-        return OneDtype(self.arrays, np.dtype(dtype))
+        return OneDtype(self.arrays, known(dtype))
 
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
