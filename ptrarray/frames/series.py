@@ -16,28 +16,6 @@ from ptrarray.frames.library import import_pandas
 from ptrarray.objects.parts import Parts
 
 
-def is_pandas(value: Any) -> bool:
-    """Tell whether something is a Series or DataFrame, without importing pandas for it.
-
-    Examples
-    --------
-    >>> is_pandas(np.zeros(2))
-    False
-    """
-    return any(
-        kind.__module__.split(".")[0] == "pandas" and kind.__name__ in ("Series", "DataFrame")
-        for kind in type(value).__mro__
-    )
-
-
-def check_kind(name: str, value: Any, kind: str) -> None:
-    """Raise `BadInputError` for what is not of a kind, Series or DataFrame."""
-    if not is_pandas(value) or not isinstance(value, getattr(import_pandas(), kind)):
-        found = type(value).__name__
-        what = f"array {name!r:.80}: a {found} is no {kind}, use writer[name] = …"
-        raise BadInputError(what, name=name, found=found, expected=kind)
-
-
 def describe(value: Any, *, index: bool = True, known: Known | None = None) -> Described:
     """Return a Series or DataFrame as an array, helper arrays and a description.
 
