@@ -73,7 +73,8 @@ def check(found: Any, expected: Arrays, dtype: str, masked: bool) -> None:
     assert list(found) == list(expected)
     assert len(found) == len(expected)
     for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array)
+        assert np.array_equal(np.ma.getmaskarray(found[name]), np.ma.getmaskarray(array))
+        np.testing.assert_array_equal(np.ma.filled(found[name], 0), np.ma.filled(array, 0))
     concatenate: Any = np.ma.concatenate if masked else np.concatenate
     flat = [array.reshape(-1) for array in expected.values()]
     whole = concatenate([np.empty(0, dtype), *flat])
