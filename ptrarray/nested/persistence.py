@@ -198,8 +198,9 @@ def _dump_store(contents: Contents, directory: Path, *, overwrite: bool, sync: b
         return contents.entries(crcs)
 
     with directory_beside(directory) as building:
-        make_files(building, contents.header, fill, sync=sync)
-        place(building, directory, overwrite=overwrite, sync=sync)
+        header = contents.header
+        columns = make_files(building, header, fill, sync=sync)
+        place(building, header, columns, directory, overwrite=overwrite, sync=sync)
 
 
 def _taken(path: Path) -> StoreExistsError:
