@@ -301,13 +301,7 @@ def load(
     stored = _opened(source, mode)
     where, arrays = stored.where, stored.arrays
     tokens = read_tokens(_skeleton(stored), where)
-
-    def array(name: str) -> npt.NDArray[Any]:
-        try:
-            return _native(arrays[name]) if native else arrays[name]
-        except KeyError as error:
-            raise malformed(where, f"asks for {name!r:.80}, which is not there") from error
-
+    array = (lambda name: _native(arrays[name])) if native else arrays.__getitem__
     return decode(tokens, array, put_together, where, Classes(trusted))
 
 
