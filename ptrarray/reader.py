@@ -31,10 +31,11 @@ from ptrarray.storage.system.mapping import Backend, CannotMapError, Mode
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.session import Session, bring_to_disk
 from ptrarray.storage.writing.transactions import unknown
+from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.views.catalog import Meta, Names, Pointers
 from ptrarray.views.helpers import with_helpers
-from ptrarray.views.one_dtype import OneDtype, living, the_only_dtype
+from ptrarray.views.one_dtype import OneDtype, as_ranges, living, the_only_dtype
 from ptrarray.views.reducible import Reducible
 from ptrarray.views.series import AllSeries, Objects
 
@@ -770,6 +771,13 @@ class PointerArray(Reducible):
         if opened.layout.kind == MIXED:
             return OneDtype(self.arrays, the_only_dtype(opened))._reducible()
         return living(opened)
+
+    def _alike(self) -> Alike:
+        opened = self._opened
+        if opened.layout.kind == MIXED:
+            dtype = the_only_dtype(opened, "store{}.awkward()")
+            return OneDtype(self.arrays, dtype)._alike()
+        return alike(opened, *as_ranges(opened))
 
     def of_dtype(self, dtype: npt.DTypeLike) -> OneDtype:
         """Return the arrays of one dtype, for reductions over them in a store of several.
