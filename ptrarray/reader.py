@@ -35,7 +35,7 @@ from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.views.catalog import Meta, Names, Pointers
 from ptrarray.views.helpers import with_helpers
-from ptrarray.views.one_dtype import OneDtype, as_ranges, living, the_only_dtype
+from ptrarray.views.one_dtype import ONE_AWKWARD, OneDtype, as_ranges, living, the_only_dtype
 from ptrarray.views.reducible import Reducible
 from ptrarray.views.series import AllSeries, Objects
 
@@ -169,6 +169,18 @@ class PointerArray(Reducible):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.path, self._mode, self._backend)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Return what dask takes for the content: the same for all readers of one commit.
+
+        Without it dask would go by the pickle, and take one commit for another.
+        """
+        if self._mode != "r":  # views may change what is there
+            from uuid import uuid4
+
+            return (uuid4().hex,)
+        ids = [store.snapshot.header.store_id for store in self._opened.stores]
+        return self.path, ids, self.version
 
     def __enter__(self) -> Self:
         return self
@@ -775,8 +787,7 @@ class PointerArray(Reducible):
     def _alike(self) -> Alike:
         opened = self._opened
         if opened.layout.kind == MIXED:
-            dtype = the_only_dtype(opened, "store{}.awkward()")
-            return OneDtype(self.arrays, dtype)._alike()
+            return OneDtype(self.arrays, the_only_dtype(opened, ONE_AWKWARD))._alike()
         return alike(opened, *as_ranges(opened))
 
     def of_dtype(self, dtype: npt.DTypeLike) -> OneDtype:

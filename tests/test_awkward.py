@@ -240,7 +240,9 @@ def test_other_numbers_of_axes_are_an_error_that_says_so(path: Path) -> None:
 def test_several_dtypes_are_an_error_with_the_way_out(path: Path) -> None:
     filled(path, {"a": np.array([1.5]), "b": np.array([[1, 2]]), "c": np.array([2.5, 3])})
     with ptrarray.open(path) as store:
-        with pytest.raises(BadInputError, match=r"as store\.of_dtype\('<[fi]8'\)\.awkward\(\)"):
+        with pytest.raises(
+            BadInputError, match=r"awkward: store\.of_dtype\('<[fi]8'\)\.awkward\(\)"
+        ):
             store.awkward()
         some = store.of_dtype("f8")
         array = some.awkward()

@@ -46,6 +46,8 @@ LATE = {
     ("format.helpers", "digest", "hashlib"),
     ("frames.flat", "_encoded", "ptrarray.objects.encoder"),
     ("frames.flat", "_decoded", "ptrarray.objects.decoder"),
+    ("reader", "PointerArray", "uuid"),
+    ("reader", "__dask_tokenize__", "uuid"),
     ("rows.ragged", "Ragged", "ptrarray.bridges.awkward"),
     ("rows.ragged", "awkward", "ptrarray.bridges.awkward"),
     ("views.reducible", "Reducible", "ptrarray.bridges.awkward"),
