@@ -31,10 +31,11 @@ from ptrarray.storage.system.mapping import Backend, CannotMapError, Mode
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.session import Session, bring_to_disk
 from ptrarray.storage.writing.transactions import unknown
+from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.views.catalog import Meta, Names, Pointers
 from ptrarray.views.helpers import StoredHelpers, with_helpers
-from ptrarray.views.one_dtype import OneDtype, living, the_only_dtype
+from ptrarray.views.one_dtype import ONE_AWKWARD, OneDtype, as_ranges, living, the_only_dtype
 from ptrarray.views.reducible import Reducible
 
 if TYPE_CHECKING:
@@ -170,6 +171,18 @@ class PointerArray(Reducible):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.path, self._mode, self._backend)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Return what dask takes for the content: the same for all readers of one commit.
+
+        Without it dask would go by the pickle, and take one commit for another.
+        """
+        if self._mode != "r":  # views may change what is there
+            from uuid import uuid4
+
+            return (uuid4().hex,)
+        ids = [store.snapshot.header.store_id for store in self._opened.stores]
+        return self.path, ids, self.version
 
     def __enter__(self) -> Self:
         return self
@@ -776,6 +789,12 @@ class PointerArray(Reducible):
         if opened.layout.kind == MIXED:
             return OneDtype(self.arrays, the_only_dtype(opened))._reducible()
         return living(opened)
+
+    def _alike(self) -> Alike:
+        opened = self._opened
+        if opened.layout.kind == MIXED:
+            return OneDtype(self.arrays, the_only_dtype(opened, ONE_AWKWARD))._alike()
+        return alike(opened, *as_ranges(opened))
 
     def of_dtype(self, dtype: npt.DTypeLike) -> OneDtype:
         """Return the arrays of one dtype, for reductions over them in a store of several.

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # modules may import each other, without a cycle. Those on one line do not know each other.
 RANKS = [
     {"errors", "native", "progress"},
+    {"bridges"},
     {"rows"},
     {"format"},
     {"objects"},
@@ -49,6 +50,12 @@ LATE = {
     ("views.helpers", "_restored", "ptrarray.frames.flat"),
     ("frames.flat", "_encoded", "ptrarray.objects.encoder"),
     ("frames.flat", "_decoded", "ptrarray.objects.decoder"),
+    ("reader", "PointerArray", "uuid"),
+    ("reader", "__dask_tokenize__", "uuid"),
+    ("rows.ragged", "Ragged", "ptrarray.bridges.awkward"),
+    ("rows.ragged", "awkward", "ptrarray.bridges.awkward"),
+    ("views.reducible", "Reducible", "ptrarray.bridges.awkward"),
+    ("views.reducible", "awkward", "ptrarray.bridges.awkward"),
     ("cli.commands", "_demo", "ptrarray.cli.demo"),
     ("cli.commands", "_save", "ptrarray.convert.export"),
     ("cli.convert", "_function", "ptrarray.convert"),
