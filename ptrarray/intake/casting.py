@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.intake.narrow import limits_of, narrowed, of_torch
+from ptrarray.rows.copying import clean_copy
 from ptrarray.rows.lists import array_of, check_labels
 from ptrarray.rows.times import in_unit
 from ptrarray.rows.types import Array
@@ -66,16 +67,6 @@ def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[
     if array.dtype != dtype:
         array = _cast(name, array, dtype)
     return array if array.flags.c_contiguous else clean_copy(array)
-
-
-def clean_copy(array: Array) -> Array:
-    """Copy an array into C order, with zeros between the fields of structured dtypes.
-
-    There numpy copies nothing, so that what was in memory before would get into a store.
-    """
-    copy = np.zeros(array.shape, array.dtype)
-    copy[...] = array
-    return copy
 
 
 class Fitted(NamedTuple):
