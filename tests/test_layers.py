@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # modules may import each other, without a cycle. Those on one line do not know each other.
 RANKS = [
     {"errors", "native", "progress"},
+    {"bridges"},
     {"rows"},
     {"format"},
     {"objects"},
@@ -45,6 +46,9 @@ LATE = {
     ("format.helpers", "digest", "hashlib"),
     ("frames.flat", "_encoded", "ptrarray.objects.encoder"),
     ("frames.flat", "_decoded", "ptrarray.objects.decoder"),
+    ("rows.ragged", "_lists", "ptrarray.bridges.arrow"),
+    ("views.tabular", "Tabular", "ptrarray.views.arrow"),
+    ("views.tabular", "arrow", "ptrarray.views.arrow"),
     ("cli.commands", "_demo", "ptrarray.cli.demo"),
     ("cli.commands", "_save", "ptrarray.convert.export"),
     ("cli.convert", "_function", "ptrarray.convert"),

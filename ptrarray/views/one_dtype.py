@@ -25,11 +25,14 @@ from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.arrays import Arrays
 from ptrarray.views.catalog import encoded
 from ptrarray.views.reducible import Reducible
+from ptrarray.views.tabular import Tabular
 
 DType = np.dtype[Any]
+_REDUCE = "reduce those of one, as np.sum(store.of_dtype({}))"
+ONE_TABLE = "those of one are a table of Arrow: store.of_dtype({}).arrow()"
 
 
-class OneDtype(Reducible):
+class OneDtype(Reducible, Tabular):
     """The arrays of one dtype by name, in data order, as of one moment.
 
     Parameters
@@ -89,6 +92,9 @@ class OneDtype(Reducible):
         rows, starts, ends = self._reducible()
         return np.asarray(np.ma.getdata(gather(rows, starts, ends).values), dtype)
 
+    def _tabular(self) -> tuple[Opened, DType, Bools]:
+        return self._opened, self.dtype, self._is_one
+
     def _reducible(self) -> reductions.Living:
         opened = self._opened
         if opened.layout.kind == MIXED:
@@ -105,8 +111,15 @@ def living(opened: Opened) -> reductions.Living:
     return reductions.Living(widened(rows), *opened.columns())
 
 
-def the_only_dtype(opened: Opened) -> DType:
+def the_only_dtype(opened: Opened, then: str = _REDUCE) -> DType:
     """Return the dtype that all arrays of a mixed store have; that of its rows without arrays.
+
+    Parameters
+    ----------
+    opened : Opened
+        The store.
+    then : str
+        What the message of the error says to do, with braces for a dtype.
 
     Raises
     ------
@@ -120,8 +133,8 @@ def the_only_dtype(opened: Opened) -> DType:
     has = ", ".join(f"{n} of {dtype}" for n, dtype in zip(counts[:8], found, strict=False))
     path = str(opened.snapshot.directory)
     raise BadInputError(
-        f"{path} keeps arrays of {len(found)} dtypes ({has}{', …' * (len(found) > 8)}): reduce "
-        f"those of one, as np.sum(store.of_dtype({found[0].str!r}))",
+        f"{path} keeps arrays of {len(found)} dtypes ({has}{', …' * (len(found) > 8)}): "
+        + then.format(repr(found[0].str)),
         path=path,
         found=tuple(found),
         expected="one dtype",
