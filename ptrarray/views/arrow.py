@@ -316,10 +316,11 @@ def _shape_of_rows(opened: Opened, positions: Int64s | None) -> _Shape:
         shape = (0,) if info.shape is None else info.shape
         at = number if positions is None else int(positions[number])
         shapes.setdefault(shape[1:] if shape else None, at)
-    if len(shapes) > 1 or any(shape is None or not math.prod(shape) for shape in shapes):
+    row_shape = next(iter(shapes)) if shapes else ()
+    if len(shapes) > 1 or row_shape is None or not math.prod(row_shape):
         raise _no_rows(opened, shapes)
     is_turned = any(info.is_fortran and len(info.shape or ()) > 1 for info in found)
-    return _Shape(next(iter(shapes), None) or (), is_turned)
+    return _Shape(row_shape, is_turned)
 
 
 def _no_rows(opened: Opened, shapes: dict[tuple[int, ...] | None, int]) -> BadInputError:
