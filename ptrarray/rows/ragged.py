@@ -14,6 +14,7 @@ from ptrarray import native
 from ptrarray.errors import BadInputError
 from ptrarray.rows.copying import copy_ranges
 from ptrarray.rows.lists import array_of
+from ptrarray.rows.portable import made_portable
 from ptrarray.rows.types import AnyRows, Array, Bools, Int64s
 from ptrarray.rows.widened import wide
 
@@ -156,6 +157,26 @@ class Ragged:
         """Bytes that the rows of the arrays take."""
         return self.values[self.offsets[0] : self.offsets[-1]].nbytes
 
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]:
+        """Return the arrays to a library that knows Arrow: ``large_list``, on the memory of `values`.
+
+        Rows of more than one number are lists of fixed size; what is masked, and what is not a
+        time, is null. Copied are only bools, and what `PointerArray.arrow` says. `values` must not
+        be changed while somebody has them.
+
+        Raises
+        ------
+        BadInputError
+            If Arrow has no type for the dtype.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> pl.Series(Ragged([1, 2, 3], [0, 2, 2, 3])).to_list()
+        [[1, 2], [], [3]]
+        """
+        return _lists(self.values, self.offsets)
+
     def to_list(self) -> list[Array]:
         """Return the arrays as a list of views of `values`."""
         return list(self)
@@ -284,6 +305,14 @@ def gather(rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return _ragged(copy_ranges(rows, starts, ends, offsets), offsets)
+
+
+def _lists(values: Array, offsets: Int64s) -> tuple[Any, Any]:
+    from ptrarray.bridges.arrow import lists_capsules
+
+    first, last = offsets[0], offsets[-1]
+    used = made_portable(values[first:last])
+    return lists_capsules(used, offsets - first if first else offsets)
 
 
 def _ragged(values: Array, offsets: Int64s) -> Ragged:
