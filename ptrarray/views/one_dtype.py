@@ -28,6 +28,8 @@ from ptrarray.views.catalog import encoded
 from ptrarray.views.reducible import Reducible
 
 DType = np.dtype[Any]
+_REDUCE = "reduce those of one, as np.sum(store.of_dtype({}))"
+ONE_AWKWARD = "those of one are an array of awkward: store.of_dtype({}).awkward()"
 
 
 class OneDtype(Reducible):
@@ -119,8 +121,15 @@ def as_ranges(opened: Opened) -> reductions.Living:
     return reductions.Living(opened.rows, *opened.columns())
 
 
-def the_only_dtype(opened: Opened, call: str = "np.sum(store{})") -> DType:
+def the_only_dtype(opened: Opened, then: str = _REDUCE) -> DType:
     """Return the dtype that all arrays of a mixed store have; that of its rows without arrays.
+
+    Parameters
+    ----------
+    opened : Opened
+        The store.
+    then : str
+        What the message of the error says to do, with braces for a dtype.
 
     Raises
     ------
@@ -134,8 +143,8 @@ def the_only_dtype(opened: Opened, call: str = "np.sum(store{})") -> DType:
     has = ", ".join(f"{n} of {dtype}" for n, dtype in zip(counts[:8], found, strict=False))
     path = str(opened.snapshot.directory)
     raise BadInputError(
-        f"{path} keeps arrays of {len(found)} dtypes ({has}{', …' * (len(found) > 8)}): take "
-        f"those of one, as {call.format(f'.of_dtype({found[0].str!r})')}",
+        f"{path} keeps arrays of {len(found)} dtypes ({has}{', …' * (len(found) > 8)}): "
+        + then.format(repr(found[0].str)),
         path=path,
         found=tuple(found),
         expected="one dtype",
