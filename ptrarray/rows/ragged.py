@@ -100,6 +100,54 @@ class Ragged:
         self.values = values
         self.offsets = np.asarray(offsets, np.int64)
 
+    @classmethod
+    def from_arrow(cls, x: Any) -> Ragged:
+        """Return the lists of a column of Arrow, as pyarrow, polars, DuckDB or pandas have it.
+
+        Parameters
+        ----------
+        x : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
+            A column of lists of any kind, or a table that has one column.
+            Lists of a fixed size in the lists are rows with axes.
+
+        Returns
+        -------
+        Ragged
+            Of the dtype that has the values. If they are not in several
+            pieces, and lie in order, the values are a read-only view on the
+            memory of Arrow, which it keeps; but for bools, which Arrow has as
+            bits, and days. Masked where a value is null.
+
+        Raises
+        ------
+        BadInputError
+            If `x` is no such column, for a null list, for a type that no dtype
+            has, and if offsets do not fit the values.
+
+        Notes
+        -----
+        What is checked is that the parts of `x` fit each other. A producer that
+        gives an address where there is no memory cannot be told from another.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> Ragged.from_arrow(pa.array([[1, 2], [], [3]]))
+        Ragged(3 arrays, 3 rows of int64)
+        """
+        from ptrarray.bridges.from_arrow import all_lists
+
+        parts = [
+            gather(values, starts, ends) if offsets is None else _ragged(values, offsets)
+            for values, starts, ends, offsets in all_lists(x)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        masked = any(isinstance(part.values, np.ma.MaskedArray) for part in parts)
+        joined = (np.ma.concatenate if masked else np.concatenate)([part.values for part in parts])
+        lengths = np.concatenate([part.lengths for part in parts])
+        return _ragged(joined, np.concatenate([[0], np.cumsum(lengths)]))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Ragged, (self.values, self.offsets)
 
