@@ -14,6 +14,8 @@ from ptrarray import native
 from ptrarray.errors import BadInputError
 from ptrarray.rows.copying import copy_ranges
 from ptrarray.rows.lists import array_of
+from ptrarray.rows.masked import MaskedRows
+from ptrarray.rows.outs import fitting
 from ptrarray.rows.types import AnyRows, Array, Bools, Int64s
 from ptrarray.rows.widened import wide
 
@@ -210,7 +212,9 @@ class Ragged:
         return np.ma.MaskedArray(padded, hidden), mask
 
 
-def gather(rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
+def gather(
+    rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike, out: Array | None = None
+) -> Ragged:
     """Copy ranges of rows end to end into one `Ragged`.
 
     Parameters
@@ -220,17 +224,20 @@ def gather(rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     starts, ends : array_like of int, shape (n,)
         Array ``i`` of the result is ``rows[starts[i]:ends[i]]``. In any order;
         they may overlap, repeat or be empty.
+    out : ndarray, shape (at least total, *row_shape), optional
+        Where to copy to, apart from the rows: see `ptrarray.rows.outs.fitting`.
 
     Returns
     -------
     Ragged
-        Its values are one new, contiguous, writable array; masked if the rows
-        are.
+        Its values are one new, contiguous, writable array, or the first rows of
+        `out`; masked if the rows are.
 
     Raises
     ------
     BadInputError
-        If a range does not lie within the rows.
+        If a range does not lie within the rows, or `out` does not fit; nothing
+        is written then.
 
     Notes
     -----
@@ -243,8 +250,12 @@ def gather(rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     [array([7, 8]), array([0, 1]), array([], dtype=int64)]
     """
     starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
+    if out is not None:
+        n_rows = max(0, int((ends - starts).sum()))
+        is_masked = isinstance(rows, np.ma.MaskedArray | MaskedRows)
+        out = fitting(out, n_rows, rows.dtype, rows.shape[1:], masked=is_masked)
     if native.core is not None:
-        gathered = native.core.gather(rows, starts, ends)
+        gathered = native.core.gather(rows, starts, ends, out)
         if gathered is not None:
             return _ragged(*gathered)
     lengths = ends - starts
@@ -253,7 +264,7 @@ def gather(rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
         raise _outside(len(rows), starts, ends)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    return _ragged(copy_ranges(rows, starts, ends, offsets), offsets)
+    return _ragged(copy_ranges(rows, starts, ends, offsets, out), offsets)
 
 
 def _ragged(values: Array, offsets: Int64s) -> Ragged:
