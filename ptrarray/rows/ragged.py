@@ -160,6 +160,36 @@ class Ragged:
         """Return the arrays as a list of views of `values`."""
         return list(self)
 
+    def awkward(self) -> Any:
+        """Return the arrays as one array of awkward, on the memory of `values` and `offsets`.
+
+        Returns
+        -------
+        awkward.Array
+            Of type ``n * var * float32``, with a dimension more for each axis of a
+            row. Masked elements are None.
+
+        Raises
+        ------
+        BadInputError
+            If awkward has nothing like the dtype.
+        ImportError
+            If awkward is not there: it is the extra ``awkward``.
+
+        Notes
+        -----
+        Nothing is copied, unless values are not contiguous. What is changed in
+        them changes there, too.
+
+        Examples
+        --------
+        >>> Ragged([1, 2, 3], [0, 2, 2, 3]).awkward()
+        <Array [[1, 2], [], [3]] type='3 * var * int64'>
+        """
+        from ptrarray.bridges import awkward
+
+        return awkward.lists(self.values, self.offsets[:-1], self.offsets[1:])
+
     def to_padded(self, fill: Any = 0) -> tuple[Array, Bools]:
         """Copy the arrays into one rectangle, the short ones filled up.
 
