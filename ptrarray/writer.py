@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError, ClosedStoreError, after
 from ptrarray.format import names as naming
+from ptrarray.format.helpers import Helper
 from ptrarray.format.layouts import ROWS, Kind, Layout
-from ptrarray.frames.flat import Helper
-from ptrarray.frames.series import check_kind
+from ptrarray.frames.library import check_kind
 from ptrarray.intake.batch import Batch, from_mapping, from_ragged, only_one
 from ptrarray.intake.numbers import count, integer
 from ptrarray.intake.paths import absolute
@@ -356,7 +356,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         Raises
         ------
         BadInputError
-            If it is no Series, or not one that the store can keep.
+            If it is no Series, or not one that the store can keep: none of a class derived
+            from Series, as what that adds would be lost.
         DuplicateNameError
             As `write`.
 

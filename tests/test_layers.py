@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # modules may import each other, without a cycle. Those on one line do not know each other.
 RANKS = [
     {"errors", "native", "progress"},
+    {"bridges"},
     {"rows"},
     {"format"},
     {"objects"},
@@ -31,7 +32,7 @@ RANKS = [
     {"reader", "writer", "packs", "sampling"},
     {"creation", "upkeep"},
     {"jobs"},
-    {"filling", "nested", "bigarray"},
+    {"filling", "nested", "bigarray", "torch"},
     {"convert"},
     {"cli"},
     {"__init__"},
@@ -43,8 +44,18 @@ OPTIONAL = {("format.checksum", "isal")}  # with something else in its place
 LATE = {
     ("progress", "bar", "tqdm.auto"),
     ("format.helpers", "digest", "hashlib"),
+    ("reader", "_objects_of", "ptrarray.frames.reading"),
+    ("reader", "_objects_of", "ptrarray.views.series"),
+    ("views.helpers", "flattened", "ptrarray.frames.series"),
+    ("views.helpers", "_restored", "ptrarray.frames.flat"),
     ("frames.flat", "_encoded", "ptrarray.objects.encoder"),
     ("frames.flat", "_decoded", "ptrarray.objects.decoder"),
+    ("reader", "PointerArray", "uuid"),
+    ("reader", "__dask_tokenize__", "uuid"),
+    ("rows.ragged", "Ragged", "ptrarray.bridges.awkward"),
+    ("rows.ragged", "awkward", "ptrarray.bridges.awkward"),
+    ("views.reducible", "Reducible", "ptrarray.bridges.awkward"),
+    ("views.reducible", "awkward", "ptrarray.bridges.awkward"),
     ("cli.commands", "_demo", "ptrarray.cli.demo"),
     ("cli.commands", "_save", "ptrarray.convert.export"),
     ("cli.convert", "_function", "ptrarray.convert"),
@@ -341,7 +352,7 @@ FILE_LIMIT_LINES = 400
 FUNCTION_LIMIT_LINES = 45
 TEST_FILE_LIMIT_LINES = 500  # of any kind
 NOT_DOORS = {"__init__", "__main__", "errors", "native", "progress"}
-BY_THEMSELVES = {"sampling"}  # doors that `import ptrarray` does not open
+BY_THEMSELVES = {"sampling", "torch"}  # doors that `import ptrarray` does not open
 
 
 def code_lines(source: str) -> set[int]:

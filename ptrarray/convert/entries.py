@@ -13,9 +13,9 @@ from ptrarray.convert.instances import WORD, describe_instance
 from ptrarray.convert.unpickle.rebuild import Instance, Unreadable
 from ptrarray.errors import BadInputError
 from ptrarray.format.attrs import checked
-from ptrarray.format.helpers import KEY
-from ptrarray.frames.flat import Helper
-from ptrarray.frames.series import describe, is_pandas
+from ptrarray.format.helpers import KEY, Helper
+from ptrarray.frames.library import is_pandas
+from ptrarray.frames.series import describe
 from ptrarray.rows.lists import array_of
 from ptrarray.rows.types import Array
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from ptrarray.convert.unpickle.rebuild import Instance
 from ptrarray.errors import BadInputError
+from ptrarray.frames.library import is_pandas
 from ptrarray.frames.reading import Store, to_pandas
-from ptrarray.frames.series import is_pandas
 
 WORD = "instance"  # of the metadata
 # Those with a value of their own, that an instance of protocols 0 and 1 is made by.

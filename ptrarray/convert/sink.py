@@ -10,8 +10,8 @@ import numpy as np
 from ptrarray.convert.instances import WORD
 from ptrarray.convert.report import Failure
 from ptrarray.errors import BadInputError
+from ptrarray.format.helpers import Helper
 from ptrarray.format.layouts import MIXED, ROWS, Layout
-from ptrarray.frames.flat import Helper
 from ptrarray.intake.batch import from_mapping
 from ptrarray.jobs.batches import Batches, Group
 from ptrarray.reader import PointerArray, has_helper

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError, DuplicateNameError
-from ptrarray.frames.flat import Helper
+from ptrarray.format.helpers import Helper
 from ptrarray.writer import PointerArrayWriter, keep_helpers, store_of
 
 BATCH_NBYTES = 1 << 24

@@ -66,6 +66,9 @@ class Instance:
     pairs: dict[Any, Any]
     state: Any
 
+    def __repr__(self) -> str:
+        return f"<an instance of {self.name}>"
+
 
 def rebuild(value: Any, *, attributes: bool = False) -> Any:
     """Return what an inert pickle stands for.
