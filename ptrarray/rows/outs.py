@@ -45,7 +45,7 @@ def fitting(
         and parts[0].ndim == 1 + len(row_shape)
         and parts[0].shape[1:] == row_shape
         and len(parts[0]) >= n_rows
-        and not any(_wrong(part) for part in parts)
+        and not any(part.shape != parts[0].shape or _wrong(part) for part in parts)
     )
     if is_right:
         view: Array = out[:n_rows]

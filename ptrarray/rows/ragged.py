@@ -297,8 +297,10 @@ def gather(
     return _ragged(copy_ranges(rows, starts, ends, offsets, out), offsets)
 
 
-def end_to_end(arrays: Sequence[Array]) -> Ragged | None:
+def end_to_end(arrays: Sequence[Array], out: Array | None = None) -> Ragged | None:
     """Copy arrays into one `Ragged`, masked if one is; None if they do not fit together.
+
+    Its values are a new array, or the first rows of `out`, which has to fit as for `gather`.
 
     Examples
     --------
@@ -308,14 +310,21 @@ def end_to_end(arrays: Sequence[Array]) -> Ragged | None:
     if not all(array.ndim for array in arrays) or len({_kind(array) for array in arrays}) > 1:
         return None
     if not arrays:
-        return Ragged([], [0])
+        return Ragged([] if out is None else out[:0], [0])
     offsets = np.cumsum([0, *map(len, arrays)])
+    n_rows, (dtype, row_shape) = int(offsets[-1]), _kind(arrays[0])
+    masked = any(isinstance(array, np.ma.MaskedArray) for array in arrays)
+    if out is not None:
+        values = fitting(out, n_rows, dtype, row_shape, masked=masked)
+    else:
+        values = np.empty((n_rows, *row_shape), dtype)
+        if masked:
+            values = np.ma.MaskedArray(values, np.ma.make_mask_none(values.shape, dtype))
     # By itself, numpy makes big-endian numbers native and leaves out padding.
-    values = np.empty((int(offsets[-1]), *arrays[0].shape[1:]), arrays[0].dtype)
-    np.concatenate([np.ma.getdata(array) for array in arrays], out=values)
-    if any(isinstance(array, np.ma.MaskedArray) for array in arrays):
+    np.concatenate([np.ma.getdata(array) for array in arrays], out=np.ma.getdata(values))
+    if masked:
         masks = [np.ma.getmaskarray(array) for array in arrays]
-        values = np.ma.MaskedArray(values, np.concatenate(masks))
+        np.concatenate(masks, out=np.ma.getmaskarray(values))
     return _ragged(values, offsets)
 
 
