@@ -7,16 +7,16 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from contextlib import closing
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray import reductions
 from ptrarray.errors import BadInputError, StoreNotFoundError, after
+from ptrarray.format.dtypes import known
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
-from ptrarray.frames.reading import Reading
 from ptrarray.intake.choices import check_choice
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
@@ -31,12 +31,23 @@ from ptrarray.storage.system.mapping import Backend, CannotMapError, Mode
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.session import Session, bring_to_disk
 from ptrarray.storage.writing.transactions import unknown
+from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.views.catalog import Meta, Names, Pointers
-from ptrarray.views.helpers import with_helpers
-from ptrarray.views.one_dtype import OneDtype, living, the_only_dtype
+from ptrarray.views.helpers import StoredHelpers, with_helpers
+from ptrarray.views.one_dtype import (
+    ONE_AWKWARD,
+    ONE_TABLE,
+    OneDtype,
+    as_ranges,
+    living,
+    the_only_dtype,
+)
 from ptrarray.views.reducible import Reducible
-from ptrarray.views.series import AllSeries, Objects
+from ptrarray.views.tabular import Tabular
+
+if TYPE_CHECKING:
+    from ptrarray.views.series import AllSeries, Objects
 
 MODES = ("r", "r+", "c")
 BACKENDS = ("mmap", "pread")
@@ -117,7 +128,7 @@ def opened_of(store: PointerArray) -> Opened:
     return store._opened
 
 
-class PointerArray(Reducible):
+class PointerArray(Reducible, Tabular):
     """A store open for reading: a mapping from name to array, and a flat array of rows.
 
     What is open is a snapshot. It changes only at `refresh`, whatever other
@@ -161,13 +172,25 @@ class PointerArray(Reducible):
         self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
         self._arrays: Arrays | None = None
-        self._reading: Reading | None = None
+        self._known: Objects | None = None
         opened = _settled(load_any(self._path, mode, backend), mode)
         self._opened: Opened
         self._opened, self._helpers = with_helpers(opened, mode, backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.path, self._mode, self._backend)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Return what dask takes for the content: the same for all readers of one commit.
+
+        Without it dask would go by the pickle, and take one commit for another.
+        """
+        if self._mode != "r":  # views may change what is there
+            from uuid import uuid4
+
+            return (uuid4().hex,)
+        ids = [store.snapshot.header.store_id for store in self._opened.stores]
+        return self.path, ids, self.version
 
     def __enter__(self) -> Self:
         return self
@@ -452,19 +475,25 @@ class PointerArray(Reducible):
         note = self._note if self._mode == "r+" else None
         return walk(self._opened, note, ahead=True)
 
-    def take(self, names: Iterable[str]) -> Ragged:
-        """Copy several arrays into one contiguous batch.
+    def take(self, names: Iterable[str], out: Array | None = None) -> Ragged:
+        """Copy several arrays into one contiguous batch, if need be into memory that is there.
 
         Parameters
         ----------
         names : iterable of str
             In any order; a name may come twice.
+        out : ndarray, optional
+            Where to copy to, as memory that a GPU reads from (of a pinned
+            tensor, ``tensor.numpy()``). Writable and C-contiguous, of the dtype
+            and row shape of the arrays, with at least as many rows; what is
+            behind them stays as it is. Of a store with masks, a masked array
+            with a mask of its own. Memory of no store.
 
         Returns
         -------
         Ragged
-            ``values`` of shape ``(rows of all, *row_shape)``, a copy, and
-            ``offsets``, in the order of `names`.
+            ``values`` of shape ``(rows of all, *row_shape)``, a copy or a view
+            of `out`, and ``offsets``, in the order of `names`.
 
         Raises
         ------
@@ -472,19 +501,29 @@ class PointerArray(Reducible):
             A `KeyError`: no array has one of the names.
         BadInputError
             If each array has its own shape or dtype, and theirs cannot be laid
-            end to end.
+            end to end; or if `out` does not fit. Nothing is written then.
+
+        Notes
+        -----
+        Arrays by position: ``store.arrays.take``. With the backend ``"pread"``
+        single arrays are read right into `out`. If that fails in the middle, it
+        has the bytes of some of them.
 
         Examples
         --------
         >>> store.take(["utt3", "utt1"]).to_list()
         [array([6.], dtype=float32), array([1., 2., 3.], dtype=float32)]
+        >>> buffer = np.zeros(5, "f4")
+        >>> batch = store.take(["utt2", "utt3"], out=buffer)
+        >>> batch.lengths, buffer
+        (array([2, 1]), array([4., 5., 6., 0., 0.], dtype=float32))
         """
         opened = self._opened
         wanted = _listed(names, "take")
         encoded = encode_all(wanted)
         starts, ends = self._pointers(opened, wanted, encoded)
         locate = partial(locate_found, opened.snapshot)
-        return joined(opened, starts, ends, lambda: map(locate, encoded))
+        return joined(opened, starts, ends, lambda: map(locate, encoded), out)
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Have the system fetch arrays from the disk that will be asked for soon.
@@ -612,7 +651,7 @@ class PointerArray(Reducible):
         """
         objects = self._objects
         if names is None:
-            return AllSeries(objects)
+            return objects.all()
         if isinstance(names, str):
             return objects.of([names], objects.reading.series)[0]
         wanted = _listed(names, "series")
@@ -657,7 +696,7 @@ class PointerArray(Reducible):
         BadInputError
             If two columns would be called the same, an array is no Series or
             DataFrame, or indexes have no union for a wide one, as where a label
-            comes twice.
+            comes twice; or if the label is no text.
 
         Examples
         --------
@@ -672,6 +711,9 @@ class PointerArray(Reducible):
         1   5.0   NaN
         """
         check_choice("how", how, ("long", "wide"), self.path)
+        if not isinstance(label, str):
+            what = f"label {label!r:.80} is no text, to call the column of names"
+            raise BadInputError(what, path=self.path, found=label, expected="text")
         objects = self._objects
         if isinstance(names, str):
             return objects.of([names], objects.reading.frame)[0]
@@ -681,9 +723,10 @@ class PointerArray(Reducible):
     @property
     def _objects(self) -> Objects:
         """The pandas objects of the store; what is known of descriptions is kept."""
-        if self._reading is None or self._reading.helpers is not self._helpers:
-            self._reading = Reading(self.path, self._helpers)
-        return Objects(self.arrays, self._reading)
+        known = self._known
+        if known is None or known.reading.helpers is not self._helpers:
+            known = self._known = _objects_of(self.arrays, self.path, self._helpers)
+        return known.on(self.arrays)
 
     @property
     def pointers(self) -> Pointers:
@@ -771,6 +814,18 @@ class PointerArray(Reducible):
             return OneDtype(self.arrays, the_only_dtype(opened))._reducible()
         return living(opened)
 
+    def _alike(self) -> Alike:
+        opened = self._opened
+        if opened.layout.kind == MIXED:
+            return OneDtype(self.arrays, the_only_dtype(opened, ONE_AWKWARD))._alike()
+        return alike(opened, *as_ranges(opened))
+
+    def _tabular(self) -> tuple[Opened, np.dtype[Any], None]:
+        """Return what Arrow is given: all arrays."""
+        opened = self._opened
+        is_mixed = opened.layout.kind == MIXED
+        return opened, the_only_dtype(opened, ONE_TABLE) if is_mixed else self.dtype, None
+
     def of_dtype(self, dtype: npt.DTypeLike) -> OneDtype:
         """Return the arrays of one dtype, for reductions over them in a store of several.
 
@@ -783,8 +838,13 @@ class PointerArray(Reducible):
         -------
         OneDtype
             A mapping from name to array, in data order, that takes ``np.sum`` and
-            its like, `reduce`, `reduce_each`, `mean_each` and `std_each`. Without
-            arrays if there are none of this dtype.
+            its like, `reduce`, `reduce_each`, `mean_each`, `std_each` and
+            `arrow`. Without arrays if there are none of this dtype.
+
+        Raises
+        ------
+        BadInputError
+            For what is no dtype.
 
         Notes
         -----
@@ -800,7 +860,7 @@ class PointerArray(Reducible):
         >>> float(np.sum(mixed.of_dtype("f8"))), list(mixed.of_dtype("i8"))
         (4.0, ['b'])
         """
-        return OneDtype(self.arrays, np.dtype(dtype))
+        return OneDtype(self.arrays, known(dtype))
 
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
@@ -816,6 +876,15 @@ def count_helpers(store: PointerArray) -> tuple[int, int]:
 def has_helper(store: PointerArray, name: str) -> bool:
     """Tell whether a store has a helper array, and as it was written."""
     return store._helpers.has(name)
+
+
+def _objects_of(arrays: Arrays, path: str, helpers: StoredHelpers) -> Objects:
+    """Return what reads pandas objects of a store, with nothing known of them."""
+    # Whoever reads arrays only does not wait for it.
+    from ptrarray.frames.reading import Reading
+    from ptrarray.views.series import Objects
+
+    return Objects(arrays, Reading(path, helpers))
 
 
 def _settled(opened: Opened, mode: Mode) -> Opened:
