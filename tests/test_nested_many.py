@@ -38,7 +38,7 @@ Array = NDArray[Any]
 
 ONE_BY_ONE = (
     patch.object(_Encoder, "_arrays_in", lambda *_: 0),
-    patch.object(_Decoder, "_arrays_from", lambda _, token: token),
+    patch.object(_Decoder, "_arrays_from", lambda _, token, __: token),
     patch.object(nested_arrays, "_FEW", 1 << 60),
 )
 TWICE = np.arange(3.0)

@@ -152,8 +152,8 @@ class _Decoder:
         """Read tokens until the object is complete."""
         stack, openers = self._stack, self._openers
         for token in self._tokens:
-            if type(token) is list and len(token) == 2 and token[0] == "array":
-                token = self._arrays_from(token)
+            if stack and stack[-1].n_left >= _FEW and _is_array(token):
+                token = self._arrays_from(token, stack[-1])
                 if token is _NOT_YET:
                     break
             value = token if type(token) in PLAIN else self._apply(openers, token)
@@ -400,20 +400,16 @@ class _Decoder:
         self._numbered.append(array)
         return array
 
-    def _arrays_from(self, first: Any) -> Any:
+    def _arrays_from(self, first: Any, frame: _Frame) -> Any:
         """Put arrays that follow each other into a list or dict; return the token after them.
 
         As `_array` does, many at a time. The last value, which completes a container, is never
         among them.
         """
-        frame = self._stack[-1] if self._stack else None
-        if frame is None or frame.n_left < _FEW:
-            return first
         names: list[Any] = []
         keys: list[Any] | None = [] if type(frame.values) is dict else None
         for token in chain((first,), self._tokens):
-            is_array = type(token) is list and len(token) == 2 and token[0] == "array"
-            if not is_array or len(names) == frame.n_left - 1:
+            if not _is_array(token) or len(names) == frame.n_left - 1:
                 break
             names.append(token[1])
             if keys is not None:
@@ -461,6 +457,10 @@ class _Decoder:
     def _large_key(self, kind: str, name: str) -> Any:
         array = self._named(name)
         return LARGE_DECODERS[kind](array.data if isinstance(array, np.ma.MaskedArray) else array)
+
+
+def _is_array(token: Any) -> bool:
+    return type(token) is list and len(token) == 2 and token[0] == "array"
 
 
 def _check_names(name: str, *names: str) -> None:
