@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise, repeat
+from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -310,14 +311,13 @@ def _from_fitted(
     else:
         fitted = [fit_shaped(name, value, dtype) for name, value in arrays.items()]
     pieces = [_bytes_of(part.elements) for part in fitted]
-    packed = [info_of(name, part, layout) for name, part in zip(arrays, fitted, strict=True)]
+    packed = _infos_of(arrays, fitted, layout)
     check_nbytes("dtypes and shapes", sum(map(len, packed)))
     lengths = array("q", [_n_rows(part, layout) for part in fitted])
-    rooms = map(layout.aligned, lengths)
-    offsets = array("q", accumulate(rooms, initial=0))
+    gaps = [-length % layout.alignment for length in lengths]
+    offsets = array("q", accumulate(map(add, lengths, gaps), initial=0))
     buffers = pieces
-    if layout.kind == MIXED:
-        gaps = ((-length) % layout.alignment for length in lengths)
+    if any(gaps):
         buffers = [buffer for pair in zip(pieces, gaps, strict=True) for buffer in _padded(*pair)]
     return Batch(
         names,
@@ -342,7 +342,7 @@ def _mask_of(part: Fitted) -> npt.NDArray[np.uint8]:
 
 
 def _bytes_of(elements: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    return elements.reshape(-1).view(np.uint8)
+    return (elements if elements.ndim == 1 else elements.reshape(-1)).view(np.uint8)
 
 
 def _padded(piece: npt.NDArray[Any], gap: int) -> list[npt.NDArray[Any]]:
@@ -353,6 +353,21 @@ def _n_rows(part: Fitted, layout: Layout) -> int:
     if layout.kind == ROWS:
         return len(part.elements)
     return part.elements.nbytes if layout.kind == MIXED else part.elements.size
+
+
+def _infos_of(names: Iterable[str], fitted: list[Fitted], layout: Layout) -> list[bytes]:
+    """Return the packed info of each array; what many are is looked at once."""
+    known: dict[Any, bytes] = {}
+    found = []
+    for name, part in zip(names, fitted, strict=True):
+        shape = part.shape if layout.kind != ROWS and len(part.shape) != 1 else None
+        # A dtype by where it is: to numpy those that differ in names alone are one.
+        kind = id(part.elements.dtype), shape, *part[2:3], *part[4:]
+        info = known.get(kind)
+        if info is None:
+            info = known[kind] = info_of(name, part, layout)
+        found.append(info)
+    return found
 
 
 def info_of(name: str, part: Fitted, layout: Layout) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, overload
 
@@ -14,6 +14,7 @@ from ptrarray import native
 from ptrarray.errors import BadInputError
 from ptrarray.rows.copying import copy_ranges
 from ptrarray.rows.lists import array_of
+from ptrarray.rows.portable import made_portable
 from ptrarray.rows.types import AnyRows, Array, Bools, Int64s
 from ptrarray.rows.widened import wide
 
@@ -204,6 +205,26 @@ class Ragged:
         """Bytes that the rows of the arrays take."""
         return self.values[self.offsets[0] : self.offsets[-1]].nbytes
 
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]:
+        """Return the arrays to a library that knows Arrow: ``large_list``, on the memory of `values`.
+
+        Rows of more than one number are lists of fixed size; what is masked, and what is not a
+        time, is null. Copied are only bools, and what `PointerArray.arrow` says. `values` must not
+        be changed while somebody has them.
+
+        Raises
+        ------
+        BadInputError
+            If Arrow has no type for the dtype.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> pl.Series(Ragged([1, 2, 3], [0, 2, 2, 3])).to_list()
+        [[1, 2], [], [3]]
+        """
+        return _lists(self.values, self.offsets)
+
     def to_list(self) -> list[Array]:
         """Return the arrays as a list of views of `values`."""
         return list(self)
@@ -332,6 +353,51 @@ def gather(rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return _ragged(copy_ranges(rows, starts, ends, offsets), offsets)
+
+
+def _lists(values: Array, offsets: Int64s) -> tuple[Any, Any]:
+    from ptrarray.bridges.arrow import lists_capsules
+
+    first, last = offsets[0], offsets[-1]
+    used = made_portable(values[first:last])
+    return lists_capsules(used, offsets - first if first else offsets)
+
+
+def end_to_end(arrays: Sequence[Array]) -> Ragged | None:
+    """Copy arrays into one `Ragged`, masked if one is; None if they do not fit together.
+
+    Examples
+    --------
+    >>> end_to_end([np.array([1, 2]), np.array([3])])
+    Ragged(2 arrays, 3 rows of int64)
+    """
+    if not all(array.ndim for array in arrays) or len({_kind(array) for array in arrays}) > 1:
+        return None
+    if not arrays:
+        return Ragged([], [0])
+    offsets = np.cumsum([0, *map(len, arrays)])
+    # By itself, numpy makes big-endian numbers native and leaves out padding.
+    values = np.empty((int(offsets[-1]), *arrays[0].shape[1:]), arrays[0].dtype)
+    np.concatenate([np.ma.getdata(array) for array in arrays], out=values)
+    if any(isinstance(array, np.ma.MaskedArray) for array in arrays):
+        masks = [np.ma.getmaskarray(array) for array in arrays]
+        values = np.ma.MaskedArray(values, np.concatenate(masks))
+    return _ragged(values, offsets)
+
+
+def kinds_of(arrays: Iterable[Array]) -> str:
+    """Return dtypes and shapes of arrays, the first few, for a message.
+
+    Examples
+    --------
+    >>> kinds_of([np.zeros(3), np.zeros((2, 4), "i4"), np.zeros(3)])
+    'float64 (3,), int32 (2, 4)'
+    """
+    return ", ".join(sorted({f"{array.dtype} {array.shape}" for array in arrays})[:4])
+
+
+def _kind(array: Array) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    return array.dtype, array.shape[1:]
 
 
 def _ragged(values: Array, offsets: Int64s) -> Ragged:
