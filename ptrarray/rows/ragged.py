@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, overload
 
@@ -99,6 +99,54 @@ class Ragged:
         _check_offsets(values, np.asarray(offsets))
         self.values = values
         self.offsets = np.asarray(offsets, np.int64)
+
+    @classmethod
+    def from_arrow(cls, x: Any) -> Ragged:
+        """Return the lists of a column of Arrow, as pyarrow, polars, DuckDB or pandas have it.
+
+        Parameters
+        ----------
+        x : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
+            A column of lists of any kind, or a table that has one column.
+            Lists of a fixed size in the lists are rows with axes.
+
+        Returns
+        -------
+        Ragged
+            Of the dtype that has the values. If they are not in several
+            pieces, and lie in order, the values are a read-only view on the
+            memory of Arrow, which it keeps; but for bools, which Arrow has as
+            bits, and days. Masked where a value is null.
+
+        Raises
+        ------
+        BadInputError
+            If `x` is no such column, for a null list, for a type that no dtype
+            has, and if offsets do not fit the values.
+
+        Notes
+        -----
+        What is checked is that the parts of `x` fit each other. A producer that
+        gives an address where there is no memory cannot be told from another.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> Ragged.from_arrow(pa.array([[1, 2], [], [3]]))
+        Ragged(3 arrays, 3 rows of int64)
+        """
+        from ptrarray.bridges.from_arrow import all_lists
+
+        parts = [
+            gather(values, starts, ends) if offsets is None else _ragged(values, offsets)
+            for values, starts, ends, offsets in all_lists(x)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        masked = any(isinstance(part.values, np.ma.MaskedArray) for part in parts)
+        joined = (np.ma.concatenate if masked else np.concatenate)([part.values for part in parts])
+        lengths = np.concatenate([part.lengths for part in parts])
+        return _ragged(joined, np.concatenate([[0], np.cumsum(lengths)]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Ragged, (self.values, self.offsets)
@@ -313,6 +361,43 @@ def _lists(values: Array, offsets: Int64s) -> tuple[Any, Any]:
     first, last = offsets[0], offsets[-1]
     used = made_portable(values[first:last])
     return lists_capsules(used, offsets - first if first else offsets)
+
+
+def end_to_end(arrays: Sequence[Array]) -> Ragged | None:
+    """Copy arrays into one `Ragged`, masked if one is; None if they do not fit together.
+
+    Examples
+    --------
+    >>> end_to_end([np.array([1, 2]), np.array([3])])
+    Ragged(2 arrays, 3 rows of int64)
+    """
+    if not all(array.ndim for array in arrays) or len({_kind(array) for array in arrays}) > 1:
+        return None
+    if not arrays:
+        return Ragged([], [0])
+    offsets = np.cumsum([0, *map(len, arrays)])
+    # By itself, numpy makes big-endian numbers native and leaves out padding.
+    values = np.empty((int(offsets[-1]), *arrays[0].shape[1:]), arrays[0].dtype)
+    np.concatenate([np.ma.getdata(array) for array in arrays], out=values)
+    if any(isinstance(array, np.ma.MaskedArray) for array in arrays):
+        masks = [np.ma.getmaskarray(array) for array in arrays]
+        values = np.ma.MaskedArray(values, np.concatenate(masks))
+    return _ragged(values, offsets)
+
+
+def kinds_of(arrays: Iterable[Array]) -> str:
+    """Return dtypes and shapes of arrays, the first few, for a message.
+
+    Examples
+    --------
+    >>> kinds_of([np.zeros(3), np.zeros((2, 4), "i4"), np.zeros(3)])
+    'float64 (3,), int32 (2, 4)'
+    """
+    return ", ".join(sorted({f"{array.dtype} {array.shape}" for array in arrays})[:4])
+
+
+def _kind(array: Array) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    return array.dtype, array.shape[1:]
 
 
 def _ragged(values: Array, offsets: Int64s) -> Ragged:
