@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,8 +48,8 @@ def test_every_subject_has_a_module() -> None:
 
 
 def test_a_limit_is_met_from_below() -> None:
-    for found, verdict in ((10, "met"), (40, "missed by 50%")):
-        entries = at_most("what", 20, "bytes", lambda found=found: found).entries(1)
+    for cost, verdict in ((10.0, "met"), (40.0, "missed by 50%")):
+        entries = at_most("what", 20, "bytes", partial(float, cost)).entries(1)
         assert [entry["by"] for entry in entries] == ["ptrarray", LIMIT]
         assert verdict in page.targets([{"user": "somebody", "entries": entries}])
 

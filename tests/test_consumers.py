@@ -118,7 +118,7 @@ def test_sql_over_a_store(numbers: ptrarray.PointerArray) -> None:
     words = numbers
     query = "SELECT name, len(values), list_sum(values) FROM words ORDER BY name"
     wanted = [("a", 4, 6), ("b", 2, 15), ("c", 1, 9), ("é", 0, None)]
-    assert duckdb.sql(query).fetchall() == wanted
+    assert duckdb.execute(query).fetchall() == wanted
     connection = duckdb.connect()
     connection.register("arrays", words.arrow())
     for _ in range(2):
