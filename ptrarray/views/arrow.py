@@ -16,6 +16,7 @@ from ptrarray.bridges.capsules import Chunk, Field, schema_of, stream_of
 from ptrarray.bridges.columns import Column, MixedTypesError, column_of
 from ptrarray.errors import BadInputError
 from ptrarray.format import infos, metadata
+from ptrarray.format.entries import RaggedColumn
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED, ROWS
 from ptrarray.format.names import decode
@@ -196,8 +197,9 @@ class _Part:
     def names(self, low: int, high: int) -> Chunk:
         """Return the names of the arrays ``low <= n < high``."""
         names = self._store.snapshot.name_column
-        some = names[low:high]
-        if self._positions is not None:
+        if self._positions is None:
+            some: RaggedColumn = names[low:high]
+        else:
             some = names.chosen(self._positions[low:high])
         return arrow.texts_chunk(some.joined, some.ends)
 
@@ -209,7 +211,7 @@ class _Part:
             rows = self._shaped(self._rows[first : ends.max()])
             starts, lengths = starts - first if first else starts, ends - starts
             views = _divided(starts, self._unit), _divided(lengths, self._unit)
-            return arrow.views_chunk(arrow.masked_chunk(made_portable(rows)), *views)
+            return arrow.views_chunk(self._chunk(rows), *views)
         if self._is_joined:
             batch = joined(self._store, starts, ends, partial(self._addresses, low, high))
             rows, offsets = batch.values, batch.offsets
@@ -217,10 +219,8 @@ class _Part:
             raw, offsets = _end_to_end(self._rows, starts, ends)
             rows, offsets = self._shaped(raw), _divided(offsets, self._unit)
         if self._is_view:
-            return arrow.views_chunk(
-                arrow.masked_chunk(made_portable(rows)), offsets[:-1], np.diff(offsets)
-            )
-        return arrow.lists_chunk(arrow.masked_chunk(made_portable(rows)), offsets)
+            return arrow.views_chunk(self._chunk(rows), offsets[:-1], np.diff(offsets))
+        return arrow.lists_chunk(self._chunk(rows), offsets)
 
     def _is_window(self, starts: Int64s, ends: Int64s) -> bool:
         """Tell whether arrays are rows of the table where they lie, holes between them or not."""
@@ -239,6 +239,12 @@ class _Part:
         raw = raw[: len(raw) // self._unit * self._unit]
         rows = raw.view(self._dtype) if kind == MIXED else raw
         return rows.reshape(-1, *self._shape.row_shape)
+
+    def _chunk(self, rows: Array) -> Chunk:
+        try:
+            return arrow.masked_chunk(made_portable(rows))
+        except BadInputError as error:
+            raise error.at(str(self._store.snapshot.directory)) from error
 
     def _addresses(self, low: int, high: int) -> Iterable[int]:
         positions = range(low, high) if self._positions is None else self._positions[low:high]
@@ -333,7 +339,7 @@ def _no_rows(opened: Opened, shapes: dict[tuple[int, ...] | None, int]) -> BadIn
     path = str(snapshot.directory)
     return BadInputError(
         f"arrays of {path} are no column of Arrow, whose values have all rows of one shape that "
-        f"is not empty: {found}. Give Arrow each array for itself, or as rows of one shape",
+        f"is not empty: {found}. Read them one by one, or write them as rows of one shape",
         path=path,
         found=tuple(shapes),
         expected="rows of one shape",
@@ -343,8 +349,8 @@ def _no_rows(opened: Opened, shapes: dict[tuple[int, ...] | None, int]) -> BadIn
 def _refused(error: BadInputError, opened: Opened, dtype: DType) -> BadInputError:
     path = str(opened.snapshot.directory)
     return BadInputError(
-        f"{error}, the dtype of arrays of {path}: store them in another, or give Arrow "
-        "views of another",
+        f"{error}, of which arrays of {path} are: write them in another dtype, or give Arrow views "
+        "of single arrays",
         **{**error.facts, "path": path, "found": dtype},
     )
 
