@@ -31,7 +31,6 @@ from ptrarray.reader import PointerArray, open
 from ptrarray.rows.pointers import Pointer
 from ptrarray.rows.ragged import Ragged
 from ptrarray.storage.lifecycle.verify import Damage
-from ptrarray.upkeep import checkpoint, compact, repair, verify
 from ptrarray.writer import PointerArrayWriter, append
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from ptrarray.objects.registry import Record, register
     from ptrarray.packs import pack, unpack
     from ptrarray.storage.system.compressors import register_compressor
+    from ptrarray.upkeep import checkpoint, compact, repair, verify
 
 __version__ = "0.1.0"
 
@@ -87,7 +87,9 @@ __all__ = [
 _LATER = {
     "Record": "objects.registry",
     "bigarray": "",
+    "checkpoint": "upkeep",
     "classes_in": "nested",
+    "compact": "upkeep",
     "convert": "",
     "dump": "nested",
     "fill": "filling",  # not as the function: whoever imports a module puts it in the package
@@ -95,7 +97,9 @@ _LATER = {
     "pack": "packs",
     "register": "objects.registry",
     "register_compressor": "storage.system.compressors",
+    "repair": "upkeep",
     "unpack": "packs",
+    "verify": "upkeep",
 }
 
 

@@ -11,7 +11,11 @@ from ptrarray.errors import BadInputError, StoreExistsError
 from ptrarray.intake.paths import absolute
 from ptrarray.storage.lifecycle.packing import write_pack
 from ptrarray.storage.lifecycle.unpacking import unpack_store
-from ptrarray.storage.shards.helpers import open_beside, referred_to
+from ptrarray.storage.shards.helpers import (
+    open_beside,
+    referred_to,
+    with_those_they_refer_to,
+)
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.opened import load_readable
 from ptrarray.storage.system import files
@@ -86,6 +90,7 @@ def pack(
 
     What is in the pack depends only on what is in the store: packed twice,
     it is the same to the byte (compressed, by the same version of a library).
+    Of indexes and other helper arrays those that nothing refers to are left out.
 
     Without compression `open` reads the pack where it is, as fast as the
     store. `unpack` or any ``tar`` program makes a store of it again.
@@ -178,13 +183,17 @@ def _pack(store: Path, write: Write, codec: Codec | None, *, progress: bool) -> 
         )
     opened, helpers = open_beside(load_readable(store), "r", None)
     (state,) = opened.stores
-    if not referred_to(state.snapshot):
+    names = referred_to(state.snapshot)
+    needed: set[bytes] = set()
+    if not names:
         helpers = None
+    if helpers is not None:
+        needed = with_those_they_refer_to(helpers.snapshot, names)
     if codec is None:
-        write_pack(state, write, helpers, progress=progress)
+        write_pack(state, write, helpers, needed, progress=progress)
         return
     write_compressed, finish = compressing(codec, write)
-    write_pack(state, write_compressed, helpers, progress=progress)
+    write_pack(state, write_compressed, helpers, needed, progress=progress)
     finish()
 
 

@@ -7,16 +7,16 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from contextlib import closing
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray import reductions
 from ptrarray.errors import BadInputError, StoreNotFoundError, after
+from ptrarray.format.dtypes import known
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
-from ptrarray.frames.reading import Reading
 from ptrarray.intake.choices import check_choice
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
@@ -31,13 +31,23 @@ from ptrarray.storage.system.mapping import Backend, CannotMapError, Mode
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.session import Session, bring_to_disk
 from ptrarray.storage.writing.transactions import unknown
+from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.views.catalog import Meta, Names, Pointers
-from ptrarray.views.helpers import with_helpers
-from ptrarray.views.one_dtype import ONE_TABLE, OneDtype, living, the_only_dtype
+from ptrarray.views.helpers import StoredHelpers, with_helpers
+from ptrarray.views.one_dtype import (
+    ONE_AWKWARD,
+    ONE_TABLE,
+    OneDtype,
+    as_ranges,
+    living,
+    the_only_dtype,
+)
 from ptrarray.views.reducible import Reducible
-from ptrarray.views.series import AllSeries, Objects
 from ptrarray.views.tabular import Tabular
+
+if TYPE_CHECKING:
+    from ptrarray.views.series import AllSeries, Objects
 
 MODES = ("r", "r+", "c")
 BACKENDS = ("mmap", "pread")
@@ -162,13 +172,25 @@ class PointerArray(Reducible, Tabular):
         self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
         self._arrays: Arrays | None = None
-        self._reading: Reading | None = None
+        self._known: Objects | None = None
         opened = _settled(load_any(self._path, mode, backend), mode)
         self._opened: Opened
         self._opened, self._helpers = with_helpers(opened, mode, backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.path, self._mode, self._backend)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Return what dask takes for the content: the same for all readers of one commit.
+
+        Without it dask would go by the pickle, and take one commit for another.
+        """
+        if self._mode != "r":  # views may change what is there
+            from uuid import uuid4
+
+            return (uuid4().hex,)
+        ids = [store.snapshot.header.store_id for store in self._opened.stores]
+        return self.path, ids, self.version
 
     def __enter__(self) -> Self:
         return self
@@ -613,7 +635,7 @@ class PointerArray(Reducible, Tabular):
         """
         objects = self._objects
         if names is None:
-            return AllSeries(objects)
+            return objects.all()
         if isinstance(names, str):
             return objects.of([names], objects.reading.series)[0]
         wanted = _listed(names, "series")
@@ -658,7 +680,7 @@ class PointerArray(Reducible, Tabular):
         BadInputError
             If two columns would be called the same, an array is no Series or
             DataFrame, or indexes have no union for a wide one, as where a label
-            comes twice.
+            comes twice; or if the label is no text.
 
         Examples
         --------
@@ -673,6 +695,9 @@ class PointerArray(Reducible, Tabular):
         1   5.0   NaN
         """
         check_choice("how", how, ("long", "wide"), self.path)
+        if not isinstance(label, str):
+            what = f"label {label!r:.80} is no text, to call the column of names"
+            raise BadInputError(what, path=self.path, found=label, expected="text")
         objects = self._objects
         if isinstance(names, str):
             return objects.of([names], objects.reading.frame)[0]
@@ -682,9 +707,10 @@ class PointerArray(Reducible, Tabular):
     @property
     def _objects(self) -> Objects:
         """The pandas objects of the store; what is known of descriptions is kept."""
-        if self._reading is None or self._reading.helpers is not self._helpers:
-            self._reading = Reading(self.path, self._helpers)
-        return Objects(self.arrays, self._reading)
+        known = self._known
+        if known is None or known.reading.helpers is not self._helpers:
+            known = self._known = _objects_of(self.arrays, self.path, self._helpers)
+        return known.on(self.arrays)
 
     @property
     def pointers(self) -> Pointers:
@@ -772,6 +798,12 @@ class PointerArray(Reducible, Tabular):
             return OneDtype(self.arrays, the_only_dtype(opened))._reducible()
         return living(opened)
 
+    def _alike(self) -> Alike:
+        opened = self._opened
+        if opened.layout.kind == MIXED:
+            return OneDtype(self.arrays, the_only_dtype(opened, ONE_AWKWARD))._alike()
+        return alike(opened, *as_ranges(opened))
+
     def _tabular(self) -> tuple[Opened, np.dtype[Any], None]:
         """Return what Arrow is given: all arrays."""
         opened = self._opened
@@ -793,6 +825,11 @@ class PointerArray(Reducible, Tabular):
             its like, `reduce`, `reduce_each`, `mean_each`, `std_each` and
             `arrow`. Without arrays if there are none of this dtype.
 
+        Raises
+        ------
+        BadInputError
+            For what is no dtype.
+
         Notes
         -----
         As `meta`, it is of the moment when it was asked for. Of arrays of more
@@ -807,7 +844,7 @@ class PointerArray(Reducible, Tabular):
         >>> float(np.sum(mixed.of_dtype("f8"))), list(mixed.of_dtype("i8"))
         (4.0, ['b'])
         """
-        return OneDtype(self.arrays, np.dtype(dtype))
+        return OneDtype(self.arrays, known(dtype))
 
     def verify(self, progress: bool = False) -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
@@ -823,6 +860,15 @@ def count_helpers(store: PointerArray) -> tuple[int, int]:
 def has_helper(store: PointerArray, name: str) -> bool:
     """Tell whether a store has a helper array, and as it was written."""
     return store._helpers.has(name)
+
+
+def _objects_of(arrays: Arrays, path: str, helpers: StoredHelpers) -> Objects:
+    """Return what reads pandas objects of a store, with nothing known of them."""
+    # Whoever reads arrays only does not wait for it.
+    from ptrarray.frames.reading import Reading
+    from ptrarray.views.series import Objects
+
+    return Objects(arrays, Reading(path, helpers))
 
 
 def _settled(opened: Opened, mode: Mode) -> Opened:

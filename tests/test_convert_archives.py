@@ -150,7 +150,7 @@ def test_hard_links_have_their_content(
     (folder / "x.tar").write_bytes(pack(first[:n_bytes] + again))
     report = run(folder, store)
     assert {failure.source.rpartition(":")[2]: failure.problem for failure in report.failures} == {
-        "a": "'a' was there first, from another file or import: give names that differ",
+        "a": "'a' was there first, from this or another file or import: give names that differ",
         "gone": "it is a link to 'c.npy', which is no file before it",
     }
     expected = {"a": 3, "b": 4, "a2": 3, "in/b2": 4, "a3": 3, "a4": 9}

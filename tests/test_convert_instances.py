@@ -471,5 +471,8 @@ def test_a_key_that_is_no_name_costs_only_what_is_under_it(
     report = convert.from_pickles(folder, store, attributes=attributes, progress=False)
     assert len(report.failures) == len(keys)
     assert all("is no name: only text and integers are" in one.problem for one in report.failures)
+    shown = [one.problem for one in report.failures if "an instance of" in one.problem]
+    assert len(shown) == 2 * attributes
+    assert all(f"<an instance of {sim.__name__}." in problem for problem in shown)
     with ptrarray.open(store) as opened:
         assert list(opened) == ["a/kept"]

@@ -265,7 +265,7 @@ def test_keys_that_collide_are_told(folder: Path, store: Path) -> None:
     report = import_pickles(folder, store, name="{key}", processes=1, executor=None)
     assert report.converted == 2
     assert [failure.problem for failure in report.failures] == [
-        "'k' was there first, from another file or import: give names that differ",
+        "'k' was there first, from this or another file or import: give names that differ",
         "two keys are written as '1'",
     ]
     check_content(store, {"k": np.array(1), "1": np.array(1)})

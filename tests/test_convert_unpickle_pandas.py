@@ -58,6 +58,8 @@ def test_kinds_of_other_versions(path: Path) -> None:
         assert list(objects) == list(expected)
         for key, value in expected.items():
             assert_alike(objects[key], value)
+            if key == "values: arrow's strings":
+                assert objects[key].dtype == value.dtype == "string[pyarrow]"
             if key == "values: objects":
                 assert [*map(type, objects[key])] == [*map(type, value)]
     assert any(item is pd.NA for item in objects["values: objects"])

@@ -17,10 +17,12 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MAX_LINES = 40
 PAGES = [
-    *("README.md", "docs/index.md", "docs/guide.md", "docs/api/index.md"),
+    *("README.md", "docs/index.md", "docs/guide.md", "docs/api/index.md", "docs/bridges.md"),
     *(f"docs/coming-from/{name}.md" for name in ("archives", "mmappickle", "pickles")),
 ]
 README_LINES = 200
+# What not everybody installs who runs the tests: blocks that import these are left out without them.
+MAY_BE_ABSENT = {"dask", "datasets", "numba", "torch", "xarray"}
 
 # A block of Python, and what it prints in a block of text right below.
 _BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
@@ -61,6 +63,12 @@ def blocks(page: str) -> list[Block]:
     """Return the blocks of a page; none if it is missing, which a test notices."""
     file = ROOT / page
     return blocks_of(file.read_text(encoding="utf-8")) if file.exists() else []
+
+
+def lacks(code: str) -> set[str]:
+    """Return the libraries that code imports, and that may be absent, and are."""
+    found = set(re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE)) & MAY_BE_ABSENT
+    return {name for name in found if importlib.util.find_spec(name) is None}
 
 
 def script_of(parts: list[Block]) -> str:
@@ -141,6 +149,8 @@ def test_program(program: Block, tmp_path: Path) -> None:
 def test_page(page: str, tmp_path: Path) -> None:
     """The other blocks run one after another; a traceback has the lines of the page."""
     parts = [block for block in blocks(page) if not block.is_program]
+    if page == "docs/bridges.md":
+        parts = [block for block in parts if not lacks(block.code)]
     assert run_code(script_of(parts), "page", tmp_path) == ""
 
 
@@ -149,6 +159,12 @@ def test_every_block_with_a_main_is_a_program(page: str) -> None:
     """Workers that are spawned run its file once more, so nothing else may be in it."""
     for block in blocks(page):
         assert block.is_program or "__main__" not in block.code, f"line {block.line} of {page}"
+
+
+def test_libraries_that_are_absent_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_examples.MAY_BE_ABSENT", {"numpy", "unheard_of"})
+    code = "import numpy as np\nfrom unheard_of.x import y\nimport never_heard_of\n"
+    assert lacks(code) == {"unheard_of"}
 
 
 def test_blocks_are_found_with_their_lines_and_output() -> None:

@@ -248,3 +248,14 @@ def test_objects_stay_objects(tmp_path: Path) -> None:
         for name, one in (("texts", texts), ("moments", moments)):
             pd.testing.assert_frame_equal(store.frame([name]), stacked([(name, one)]))
         assert store.frame(["frame"])["index"].dtype == object
+
+
+@pytest.mark.parametrize("label", [None, 1, [1], ("a", "b")])
+def test_what_the_column_of_names_is_not_called(label: Any, tmp_path: Path) -> None:
+    with ptrarray.create(tmp_path / "a.ptr") as writer:
+        writer["x"] = pd.Series([1.5])
+    with (
+        ptrarray.open(tmp_path / "a.ptr") as store,
+        pytest.raises(BadInputError, match="is no text, to call the column of names"),
+    ):
+        store.frame(label=label)

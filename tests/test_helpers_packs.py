@@ -127,3 +127,49 @@ def test_taken(path: Path, tmp_path: Path, change: Callable[[Members], object]) 
         with ptrarray.open(tmp_path / place) as store:
             store.verify()
             pd.testing.assert_series_equal(store.series("a"), LEVEL)
+
+
+def others_of(kind: str) -> dict[str, pd.Series]:
+    """Return Series whose helper arrays are not those of `LEVEL`."""
+    index = {
+        "flat": pd.Index([7, 8, 9]),
+        "nested": pd.MultiIndex.from_product([["p", "q"], list(range(900))]),
+    }[kind]
+    return {"b": pd.Series(range(len(index)), index=index, dtype="f8")}
+
+
+@pytest.mark.parametrize("kind", ["flat", "nested"])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_what_nothing_refers_to_is_not_packed(
+    kind: str, is_first: bool, path: Path, tmp_path: Path
+) -> None:
+    """Neither the bytes nor the names of what was deleted go out of the house."""
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "s.ptr"
+    others = others_of(kind)
+    with ptrarray.create(other) as writer:
+        for some in (others, {"a": LEVEL}) if is_first else ({"a": LEVEL}, others):
+            writer.write(some)
+        writer.delete(list(others))
+    for compression in (None, "gz"):
+        files = [path.with_suffix(".one"), other.with_suffix(".two")]
+        for store, file in zip((path, other), files, strict=True):
+            ptrarray.pack(store, file, compression)
+        assert files[0].read_bytes() == files[1].read_bytes()
+        ptrarray.unpack(files[1], tmp_path / f"{compression}.ptr")
+        with ptrarray.open(tmp_path / f"{compression}.ptr") as store_again:
+            pd.testing.assert_series_equal(store_again.series("a"), LEVEL)
+        for file in files:
+            file.unlink()
+
+
+def test_what_is_needed_by_what_is_needed_is_packed(tmp_path: Path) -> None:
+    others = others_of("nested")
+    with ptrarray.create(tmp_path / "s.ptr") as writer:
+        writer.write(others)
+        writer.write({"a": LEVEL})
+        del writer["a"]
+    ptrarray.pack(tmp_path / "s.ptr", tmp_path / "s.tar")
+    with ptrarray.open(tmp_path / "s.tar") as store:
+        pd.testing.assert_series_equal(store.series("b"), others["b"])
+    ptrarray.verify(tmp_path / "s.tar")

@@ -20,8 +20,9 @@ HEAVY = {
     *("asyncio", "email", "hashlib", "importlib.metadata", "multiprocessing", "numpy.ma", "tqdm"),
     *("ptrarray.bigarray", "ptrarray.convert", "ptrarray.filling", "ptrarray.jobs"),
     *("ptrarray.nested", "ptrarray.packs", "concurrent.futures.process", "unittest"),
+    *("fractions", "pandas", "ptrarray.frames.flat", "ptrarray.views.series", "zoneinfo"),
 }
-OWN_LIMIT = 120
+OWN_LIMIT = 105
 LATER: dict[str, str] = ptrarray._LATER
 
 

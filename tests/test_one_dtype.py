@@ -73,7 +73,8 @@ def check(found: Any, expected: Arrays, dtype: str, masked: bool) -> None:
     assert list(found) == list(expected)
     assert len(found) == len(expected)
     for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array)
+        assert np.array_equal(np.ma.getmaskarray(found[name]), np.ma.getmaskarray(array))
+        np.testing.assert_array_equal(np.ma.filled(found[name], 0), np.ma.filled(array, 0))
     concatenate: Any = np.ma.concatenate if masked else np.concatenate
     flat = [array.reshape(-1) for array in expected.values()]
     whole = concatenate([np.empty(0, dtype), *flat])
@@ -175,3 +176,14 @@ def test_it_is_of_the_moment_when_it_was_asked_for(tmp_path: Path) -> None:
         writer["b"] = [2.5]
         store.refresh()
         assert (np.sum(before), np.sum(store.of_dtype("f8"))) == (1.5, 4)
+
+
+@pytest.mark.parametrize("dtype", ["zz", None, 5, [1]])
+def test_what_is_no_dtype(dtype: Any, tmp_path: Path) -> None:
+    with ptrarray.create(tmp_path / "a.ptr") as writer:
+        writer["x"] = [1.5]
+    with (
+        ptrarray.open(tmp_path / "a.ptr") as store,
+        pytest.raises(BadInputError, match=r"^dtype .* is (none|not one numpy knows)"),
+    ):
+        store.of_dtype(dtype)

@@ -18,7 +18,7 @@ from ptrarray.frames import quick
 from ptrarray.views.series import AllSeries
 from tests.test_reader_costs import calls
 
-pd = pytest.importorskip("pandas")
+pd: Any = pytest.importorskip("pandas")
 pytestmark = pytest.mark.usefixtures("no_syncs")
 
 DAYS = pd.to_datetime(["2020-01-03", "2020-01-07", "2020-02-01"])
@@ -303,3 +303,91 @@ def test_no_series_no_metadata(tmp_path: Path) -> None:
     assert isinstance(store.series(), AllSeries)
     assert dict(store.series()) == {}
     check(pickle.loads(pickle.dumps(store)).series("a"), pd.Series([1.0]))
+
+
+# what is more than a Series -----------------------------------------------------------------------
+
+
+class Measured(pd.Series):  # type: ignore[misc]
+    """A Series with a unit."""
+
+    _metadata = ["_name", "unit"]  # noqa: RUF012 as pandas wants it
+
+    @property
+    def _constructor(self) -> type:
+        return Measured
+
+
+class Table(pd.DataFrame):  # type: ignore[misc]
+    """A DataFrame of a class of its own."""
+
+
+def measured() -> Any:
+    series = Measured([1.5, 2.5], index=[3, 4])
+    series.unit = "m"
+    return series
+
+
+def parted(series: Any) -> dict[str, Any]:
+    return {"series": pd.Series(series), "unit": series.unit}
+
+
+def joined(parts: dict[str, Any]) -> Any:
+    series = Measured(parts["series"])
+    series.unit = parts["unit"]
+    return series
+
+
+def writes() -> dict[str, Callable[[Any, Any], Any]]:
+    return {
+        "item": lambda writer, value: writer.__setitem__("x", value),
+        "write": lambda writer, value: writer.write({"a": [1.0], "x": value}),
+        "update": lambda writer, value: writer.update({"x": value}),
+        "of a kind": lambda writer, value: (
+            writer.series("x", value) if isinstance(value, pd.Series) else writer.frame("x", value)
+        ),
+    }
+
+
+@pytest.mark.parametrize("way", writes())
+@pytest.mark.parametrize("dtype", [None, "f8"])
+@pytest.mark.parametrize("value", [measured(), Table({"a": [1.5]})], ids=["Measured", "Table"])
+def test_what_a_class_adds_is_not_lost_without_a_word(
+    way: str, dtype: Any, value: Any, tmp_path: Path
+) -> None:
+    plain = "Series" if isinstance(value, pd.Series) else "DataFrame"
+    what = rf"array 'x': it is a {__name__}\.{type(value).__name__}, .* pandas\.{plain}\(…\) of it"
+    with ptrarray.create(tmp_path / "a.ptr", dtype=dtype) as writer:
+        with pytest.raises(BadInputError, match=what):
+            writes()[way](writer, value)
+        assert len(writer) == 0
+
+
+def give(name: str) -> dict[str, Any]:
+    return {name: measured()}
+
+
+def test_what_a_class_adds_is_not_lost_by_filling_and_importing(tmp_path: Path) -> None:
+    with pytest.raises(ptrarray.TaskError, match=r"pandas\.Series"):
+        ptrarray.fill(tmp_path / "a.ptr", give, ["x"], processes=1, progress=False)
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(measured()))
+    options: Any = {"trust": True, "progress": False}
+    report = ptrarray.convert.from_pickles(tmp_path / "x.pkl", tmp_path / "b.ptr", **options)
+    assert [f"{__name__}.Measured" in failure.problem for failure in report.failures] == [True]
+    report = ptrarray.convert.from_pickles(
+        tmp_path / "x.pkl", tmp_path / "b.ptr", convert=pd.Series, **options
+    )
+    assert report.converted == 1
+
+
+def test_the_ways_out(tmp_path: Path) -> None:
+    with ptrarray.create(tmp_path / "a.ptr") as writer:
+        writer.write({"x": pd.Series(measured())}, meta={"x": {"unit": "m"}})
+    with ptrarray.open(tmp_path / "a.ptr") as store:
+        check(store.series("x"), pd.Series(measured()))
+        assert store.meta["x"]["unit"] == "m"
+    ptrarray.register(Measured, parted, joined)
+    ptrarray.dump([measured()], tmp_path / "b.ptr")
+    (found,) = ptrarray.load(tmp_path / "b.ptr")
+    assert (type(found), found.unit) == (Measured, "m")
+    pd.testing.assert_series_equal(found, measured())

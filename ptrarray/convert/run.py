@@ -385,7 +385,8 @@ class _Progress:
     def _add_there(self, label: str, name: str) -> None:
         if name not in self._before:
             problem = (
-                f"{name!r} was there first, from another file or import: give names that differ"
+                f"{name!r} was there first, from this or another file or import: give names that "
+                "differ"
             )
         elif self._options.get("resume", True):
             self.report.skipped += 1

@@ -19,6 +19,28 @@ Descr = str | list[Any]
 _TYPE_STRING = re.compile(r"[<>|][biufcmMSUV]\d{1,9}(\[[\w/]{1,20}\])?", re.ASCII)
 
 
+def known(dtype: Any) -> np.dtype[Any]:
+    """Return what a caller calls a dtype as one.
+
+    Raises
+    ------
+    BadInputError
+        For what is none.
+
+    Examples
+    --------
+    >>> known("f4")
+    dtype('float32')
+    """
+    if dtype is None:  # to numpy, that is float64
+        raise _refused(dtype, "is none: name one")
+    try:
+        return (named.of_library(dtype) if isinstance(dtype, str) else None) or np.dtype(dtype)
+    except (TypeError, ValueError, AttributeError) as error:
+        advice = named.advice(dtype)
+        raise _refused(dtype, f"is not one numpy knows ({error}){advice}") from error
+
+
 def normalize(
     dtype: Any, row_shape: tuple[int, ...] | int = ()
 ) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -43,13 +65,7 @@ def normalize(
     (dtype('float32'), (2, 3))
     """
     shape = _checked_shape(row_shape)
-    if dtype is None:  # to numpy, that is float64
-        raise _refused(dtype, "is none: name one")
-    try:
-        result = (named.of_library(dtype) if isinstance(dtype, str) else None) or np.dtype(dtype)
-    except (TypeError, ValueError, AttributeError) as error:
-        advice = named.advice(dtype)
-        raise _refused(dtype, f"is not one numpy knows ({error}){advice}") from error
+    result = known(dtype)
     if result.subdtype is not None:
         result, inner_shape = result.subdtype
         shape += inner_shape

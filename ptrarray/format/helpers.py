@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.errors import CorruptStoreError
 from ptrarray.format import dtypes
 
 FOLDER = "helpers.ptr"  # the store in a store that they lie in
@@ -17,6 +18,27 @@ DIGEST_NBYTES = 16
 
 _ONE = ("helper", "shared")  # what refers to one
 _PLAIN = ("raw", "map")  # what refers to none, whatever is in it
+
+
+class Helper(NamedTuple):
+    """A helper array.
+
+    Attributes
+    ----------
+    array : ndarray
+        In C order.
+    meta : dict
+        Its metadata.
+    """
+
+    array: npt.NDArray[Any]
+    meta: dict[str, Any]
+
+
+def missing(name: str, path: str) -> CorruptStoreError:
+    """Return the error for a helper array that is not there."""
+    what = f"{path} has no helper array {name!r:.80}, which an array of the store refers to"
+    return CorruptStoreError(what, path=path, name=name)
 
 
 def digest(array: npt.NDArray[Any], meta: bytes) -> str:

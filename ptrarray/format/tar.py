@@ -12,6 +12,7 @@ from ptrarray.format.index import is_data_file, is_mask_file
 
 BLOCK_NBYTES = 512
 RECORD_NBYTES = 20 * BLOCK_NBYTES  # what an archive is padded to
+SHOWN_NBYTES = 16  # of what is none, in messages
 MAGIC = b"ustar"
 MAGIC_AT = 257
 INDEX, JOURNAL, DATA, MASK = "index.msgpack", "journal.msgpack", "data.bin", "mask.bin"
@@ -178,7 +179,9 @@ def _headers(read: Read, where: str) -> Iterator[tarfile.TarInfo]:
             if any(key.startswith("GNU.sparse") for key in extended):
                 raise ValueError("a sparse file")
         except (tarfile.TarError, ValueError) as error:
-            raise _corrupt(where, f"is no tar archive, or a damaged one: {error}") from error
+            begin = f"a header that begins with {block[:SHOWN_NBYTES]!r}: {error}"
+            what = "is no store, pack or stream of ptrarray, or a damaged one"
+            raise _corrupt(where, f"{what}: it has {begin}") from error
         extended, n_extended = {}, 0
         yield info
     raise _corrupt(where, "has more extended headers than any tar program writes")

@@ -58,7 +58,7 @@ def take_apart(value: Any, few: int = FEW) -> Parts | None:
 
 
 def series_parts(series: Any, few: int = 0) -> Parts:
-    """Return the parts of a Series, also of one of a class derived from it."""
+    """Return the parts of a Series."""
     return Parts("Series", {"values": _content(series, few), **_labels(series), **_name(series)})
 
 
@@ -117,7 +117,7 @@ def _text(item: Any) -> str | None:
 
 
 def frame_parts(frame: Any, columns: Any) -> Parts:
-    """Return the parts of a DataFrame, also of one of a class derived from it."""
+    """Return the parts of a DataFrame, its columns being given."""
     # Columns have no word in between in messages: obj['frame']['price'].
     return Parts("DataFrame", {"columns": frame.columns, "": columns, **_labels(frame)})
 

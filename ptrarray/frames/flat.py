@@ -15,15 +15,16 @@ from typing import Any, NamedTuple, Protocol
 import msgpack
 import numpy as np
 
-from ptrarray.errors import BadInputError, CorruptStoreError
+from ptrarray.errors import BadInputError
 from ptrarray.format import dtypes, metadata
-from ptrarray.format.helpers import KEY, digest
+from ptrarray.format.helpers import KEY, Helper, digest, missing
 from ptrarray.frames.apart import take_apart
 from ptrarray.frames.library import import_pandas
 from ptrarray.frames.text import checked_mask, unpacked
 from ptrarray.frames.together import made, put_together
 from ptrarray.objects.parts import Items, Parts
 from ptrarray.objects.tokens import PLAIN, read_tokens
+from ptrarray.rows.copying import clean_copy
 from ptrarray.rows.types import Array
 
 OWN = {"own": None}  # stands for the array under the name
@@ -32,21 +33,6 @@ _SMALL_NBYTES = 1 << 12  # up to here an array is part of the description,
 _SMALL_IN_ALL_NBYTES = 1 << 16  # as long as all of them are not more
 _UNPACKED = (TypeError, ValueError, OverflowError)  # what msgpack raises for what it cannot keep
 _WHERE = "a store with pandas objects"  # in messages about a skeleton
-
-
-class Helper(NamedTuple):
-    """A helper array.
-
-    Attributes
-    ----------
-    array : ndarray
-        In C order.
-    meta : dict
-        Its metadata.
-    """
-
-    array: Array
-    meta: dict[str, Any]
 
 
 class Described(NamedTuple):
@@ -297,9 +283,7 @@ def _cleaned(array: Array) -> Array:
     dtype, shape = dtypes.normalize(array.dtype)
     if array.dtype.names is None and not shape:
         return np.asarray(array, dtype, order="C")
-    copy = np.zeros(array.shape, array.dtype)
-    copy[...] = array
-    return copy
+    return clean_copy(array)
 
 
 def _taken_apart(value: Any) -> Parts | None:
@@ -334,12 +318,6 @@ class NoHelpers:
         raise missing(name, "a mapping of arrays")
 
     object = array
-
-
-def missing(name: str, path: str) -> CorruptStoreError:
-    """Return the error for a helper array that is not there."""
-    what = f"{path} has no helper array {name!r:.80}, which an array of the store refers to"
-    return CorruptStoreError(what, path=path, name=name)
 
 
 class Source(NamedTuple):

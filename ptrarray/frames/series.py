@@ -16,28 +16,6 @@ from ptrarray.frames.library import import_pandas
 from ptrarray.objects.parts import Parts
 
 
-def is_pandas(value: Any) -> bool:
-    """Tell whether something is a Series or DataFrame, without importing pandas for it.
-
-    Examples
-    --------
-    >>> is_pandas(np.zeros(2))
-    False
-    """
-    return any(
-        kind.__module__.split(".")[0] == "pandas" and kind.__name__ in ("Series", "DataFrame")
-        for kind in type(value).__mro__
-    )
-
-
-def check_kind(name: str, value: Any, kind: str) -> None:
-    """Raise `BadInputError` for what is not of a kind, Series or DataFrame."""
-    if not is_pandas(value) or not isinstance(value, getattr(import_pandas(), kind)):
-        found = type(value).__name__
-        what = f"array {name!r:.80}: a {found} is no {kind}, use writer[name] = …"
-        raise BadInputError(what, name=name, found=found, expected=kind)
-
-
 def describe(value: Any, *, index: bool = True, known: Known | None = None) -> Described:
     """Return a Series or DataFrame as an array, helper arrays and a description.
 
@@ -69,10 +47,32 @@ def describe(value: Any, *, index: bool = True, known: Known | None = None) -> D
 
 
 def parts_of(value: Any) -> Parts:
-    """Return the parts of a Series or DataFrame, that of its columns being one array if it can."""
+    """Return the parts of a Series or DataFrame, that of its columns being one array if it can.
+
+    Raises
+    ------
+    BadInputError
+        For one of a class derived from these: what that adds is not kept.
+    """
+    _check_plain(value)
     if isinstance(value, import_pandas().Series):
         return series_parts(value)
     dtypes = set(value.dtypes) or {np.dtype(float)}
     dtype = dtypes.pop()
     is_one = isinstance(dtype, np.dtype) and not (dtypes or dtype.hasobject)
     return frame_parts(value, value.to_numpy(dtype) if is_one else contents(value))
+
+
+def _check_plain(value: Any) -> None:
+    kind, pandas = type(value), import_pandas()
+    if kind is pandas.Series or kind is pandas.DataFrame:
+        return
+    plain = "Series" if isinstance(value, pandas.Series) else "DataFrame"
+    own = f"{kind.__module__}.{kind.__qualname__}"
+    raise BadInputError(
+        f"it is a {own}, and what that class adds to a {plain} would not be kept: write "
+        f"pandas.{plain}(…) of it, and what is to be kept besides as metadata, or use "
+        "ptrarray.dump, with functions of yours given to ptrarray.register",
+        found=own,
+        expected=plain,
+    )

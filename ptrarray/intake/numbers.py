@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import re
-from fractions import Fraction
 
 from ptrarray.errors import BadInputError
 
@@ -27,7 +26,7 @@ def count(what: str, value: int) -> int:
     return number
 
 
-_UNITS = {"": 1, "B": 1} | {
+_UNITS: dict[str, int] = {"": 1, "B": 1} | {
     f"{prefix}{kind}": base ** (power + 1)
     for kind, base in (("B", 1000), ("IB", 1024))
     for power, prefix in enumerate("KMGTP")
@@ -76,4 +75,6 @@ def _parsed(what: str, size: str) -> int:
             found=size,
             expected="a number with a unit",
         )
-    return int(Fraction(parts[1]) * _UNITS[parts[2].upper()])
+    whole, _, decimals = parts[1].partition(".")
+    scale: int = 10 ** len(decimals)
+    return int(whole + decimals) * _UNITS[parts[2].upper()] // scale

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrarray.errors import BadInputError
+from ptrarray.format.helpers import Helper
 from ptrarray.format.layouts import MIXED, Layout
-from ptrarray.frames.flat import Helper
 from ptrarray.intake.batch import from_mapping
 from ptrarray.intake.casting import as_array, fit
 from ptrarray.jobs.batches import Batches, Group

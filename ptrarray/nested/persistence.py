@@ -50,6 +50,11 @@ ATTR = "ptrarray.dump"
 SKELETON = "skeleton"
 # Names of files, which no directory is to have.
 FILE_SUFFIXES = (".tar", ".joblib", ".pkl", ".pickle")
+# Names of files that dump does not write, of which no directory is to have one either.
+FOREIGN_SUFFIXES = (
+    *(".zip", ".7z", ".rar", ".npz", ".npy", ".h5", ".hdf5", ".parquet", ".feather", ".arrow"),
+    *(".gzip", ".bzip2", ".zstd", ".zlib", ".br", ".sz", ".snappy", ".lz", ".lzo", ".tbz", ".tlz"),
+)
 
 _PATHS = (str, bytes, os.PathLike)
 
@@ -77,7 +82,8 @@ def dump(
     target : path-like or binary handle
         Where. A path becomes a store, that is, a directory, which by
         convention ends in ``.ptr``. It becomes one file if it is compressed,
-        or ends in ``.tar``, ``.joblib``, ``.pkl`` or ``.pickle``. Of a handle
+        or ends in ``.tar``, ``.joblib``, ``.pkl`` or ``.pickle``. Extensions of
+        other kinds of files, as ``.zip`` or ``.npz``, are refused. Of a handle
         only ``write`` is used: it may be a `BytesIO`, a pipe, or what a
         socket's ``makefile("wb")`` gives. It is neither flushed nor closed, and
         takes any number of objects one after the other.
@@ -102,7 +108,8 @@ def dump(
     Raises
     ------
     BadInputError
-        For anything that is not kept, naming where it is in the object.
+        For anything that is not kept, naming where it is in the object, and for
+        a name that promises another kind of file.
     StoreExistsError
         If something is at the path that is not to be replaced.
     ImportError
@@ -160,6 +167,7 @@ def dump(
     own = by_extension(path.suffix)
     codec = chosen(compress, own)
     if codec is None and own is None and path.suffix.lower() not in FILE_SUFFIXES:
+        _check_name(path)
         directory = _target(path, mode)
         _dump_store(_contents(obj, directory, classes), directory, overwrite=mode == "w", sync=sync)
     else:
@@ -169,6 +177,19 @@ def dump(
         if is_no_file or (files.exists(path) and mode != "w"):
             raise _not_a_file(path)
         _dump_file(_contents(obj, path, classes), path, codec, overwrite=mode == "w", sync=sync)
+
+
+def _check_name(path: Path) -> None:
+    """Raise `BadInputError` for a store that is called as a file of another kind."""
+    suffix = path.suffix.lower()
+    if suffix in FOREIGN_SUFFIXES:
+        raise BadInputError(
+            f"{path} would be a store, that is, a directory, and not what {suffix!r} promises: "
+            "choose .ptr for a store, .tar for one file, .gz or the like for a compressed one, "
+            "or register_compressor for another compression",
+            path=str(path),
+            found=suffix,
+        )
 
 
 def _contents(obj: Any, path: Path | None, classes: Classes) -> Contents:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, overload
 
@@ -100,6 +100,54 @@ class Ragged:
         self.values = values
         self.offsets = np.asarray(offsets, np.int64)
 
+    @classmethod
+    def from_arrow(cls, x: Any) -> Ragged:
+        """Return the lists of a column of Arrow, as pyarrow, polars, DuckDB or pandas have it.
+
+        Parameters
+        ----------
+        x : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
+            A column of lists of any kind, or a table that has one column.
+            Lists of a fixed size in the lists are rows with axes.
+
+        Returns
+        -------
+        Ragged
+            Of the dtype that has the values. If they are not in several
+            pieces, and lie in order, the values are a read-only view on the
+            memory of Arrow, which it keeps; but for bools, which Arrow has as
+            bits, and days. Masked where a value is null.
+
+        Raises
+        ------
+        BadInputError
+            If `x` is no such column, for a null list, for a type that no dtype
+            has, and if offsets do not fit the values.
+
+        Notes
+        -----
+        What is checked is that the parts of `x` fit each other. A producer that
+        gives an address where there is no memory cannot be told from another.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> Ragged.from_arrow(pa.array([[1, 2], [], [3]]))
+        Ragged(3 arrays, 3 rows of int64)
+        """
+        from ptrarray.bridges.from_arrow import all_lists
+
+        parts = [
+            gather(values, starts, ends) if offsets is None else _ragged(values, offsets)
+            for values, starts, ends, offsets in all_lists(x)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        masked = any(isinstance(part.values, np.ma.MaskedArray) for part in parts)
+        joined = (np.ma.concatenate if masked else np.concatenate)([part.values for part in parts])
+        lengths = np.concatenate([part.lengths for part in parts])
+        return _ragged(joined, np.concatenate([[0], np.cumsum(lengths)]))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Ragged, (self.values, self.offsets)
 
@@ -180,6 +228,36 @@ class Ragged:
     def to_list(self) -> list[Array]:
         """Return the arrays as a list of views of `values`."""
         return list(self)
+
+    def awkward(self) -> Any:
+        """Return the arrays as one array of awkward, on the memory of `values` and `offsets`.
+
+        Returns
+        -------
+        awkward.Array
+            Of type ``n * var * float32``, with a dimension more for each axis of a
+            row. Masked elements are None.
+
+        Raises
+        ------
+        BadInputError
+            If awkward has nothing like the dtype.
+        ImportError
+            If awkward is not there: it is the extra ``awkward``.
+
+        Notes
+        -----
+        Nothing is copied, unless values are not contiguous. What is changed in
+        them changes there, too.
+
+        Examples
+        --------
+        >>> Ragged([1, 2, 3], [0, 2, 2, 3]).awkward()
+        <Array [[1, 2], [], [3]] type='3 * var * int64'>
+        """
+        from ptrarray.bridges import awkward
+
+        return awkward.lists(self.values, self.offsets[:-1], self.offsets[1:])
 
     def to_padded(self, fill: Any = 0) -> tuple[Array, Bools]:
         """Copy the arrays into one rectangle, the short ones filled up.
@@ -283,6 +361,43 @@ def _lists(values: Array, offsets: Int64s) -> tuple[Any, Any]:
     first, last = offsets[0], offsets[-1]
     used = made_portable(values[first:last])
     return lists_capsules(used, offsets - first if first else offsets)
+
+
+def end_to_end(arrays: Sequence[Array]) -> Ragged | None:
+    """Copy arrays into one `Ragged`, masked if one is; None if they do not fit together.
+
+    Examples
+    --------
+    >>> end_to_end([np.array([1, 2]), np.array([3])])
+    Ragged(2 arrays, 3 rows of int64)
+    """
+    if not all(array.ndim for array in arrays) or len({_kind(array) for array in arrays}) > 1:
+        return None
+    if not arrays:
+        return Ragged([], [0])
+    offsets = np.cumsum([0, *map(len, arrays)])
+    # By itself, numpy makes big-endian numbers native and leaves out padding.
+    values = np.empty((int(offsets[-1]), *arrays[0].shape[1:]), arrays[0].dtype)
+    np.concatenate([np.ma.getdata(array) for array in arrays], out=values)
+    if any(isinstance(array, np.ma.MaskedArray) for array in arrays):
+        masks = [np.ma.getmaskarray(array) for array in arrays]
+        values = np.ma.MaskedArray(values, np.concatenate(masks))
+    return _ragged(values, offsets)
+
+
+def kinds_of(arrays: Iterable[Array]) -> str:
+    """Return dtypes and shapes of arrays, the first few, for a message.
+
+    Examples
+    --------
+    >>> kinds_of([np.zeros(3), np.zeros((2, 4), "i4"), np.zeros(3)])
+    'float64 (3,), int32 (2, 4)'
+    """
+    return ", ".join(sorted({f"{array.dtype} {array.shape}" for array in arrays})[:4])
+
+
+def _kind(array: Array) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    return array.dtype, array.shape[1:]
 
 
 def _ragged(values: Array, offsets: Int64s) -> Ragged:

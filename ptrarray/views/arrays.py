@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, overload
 
 import numpy as np
@@ -11,12 +11,14 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import ROWS
+from ptrarray.format.names import encode_all
 from ptrarray.native import NAMES, VIEWS
 from ptrarray.rows.copying import cut, in_blocks
-from ptrarray.rows.ragged import Ragged, gather
+from ptrarray.rows.ragged import Ragged, end_to_end, gather, kinds_of
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.system.advice import is_cold, prefetch, prefetch_cold, reads_little_ahead
+from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.catalog import Names
 
 Note = Callable[[int, int], None]  # called with rows that are handed out writable
@@ -26,6 +28,8 @@ _WINDOW_NBYTES = 32 << 20
 _WINDOW = 1 << 16
 # What is read in one go where nothing is mapped. One array that is kept keeps all of it.
 _READ_NBYTES = 256 << 10
+# Names that are looked for in one go.
+_NAMES = 1 << 14
 
 
 def walk(opened: Opened, note: Note | None, *, ahead: bool = False) -> Iterator[Array]:
@@ -126,9 +130,11 @@ def joined(
     if opened.layout.kind == ROWS:
         return gather(opened.rows, starts, ends)
     arrays = [opened.array_at(address) for address in addresses()]
-    kinds = {(array.dtype, array.shape[1:]) for array in arrays}
-    if len(kinds) > 1 or not all(array.ndim for array in arrays):
-        found = ", ".join(sorted({f"{array.dtype} {array.shape}" for array in arrays})[:4])
+    if not arrays:
+        return gather(opened.rows, starts, ends)
+    batch = end_to_end(arrays)
+    if batch is None:
+        found = kinds_of(arrays)
         raise BadInputError(
             f"arrays of {opened.snapshot.directory} cannot be laid end to end, which needs one dtype "
             f"and one shape but for the first axis: {found}; read them one by one",
@@ -136,16 +142,42 @@ def joined(
             found=found,
             expected="one dtype and one shape of rows",
         )
-    if not arrays:
-        return gather(opened.rows, starts, ends)
-    offsets = np.cumsum([0, *map(len, arrays)])
-    # By itself, numpy makes big-endian numbers native and leaves out padding.
-    values = np.empty((int(offsets[-1]), *arrays[0].shape[1:]), arrays[0].dtype)
-    np.concatenate([np.ma.getdata(array) for array in arrays], out=values)
-    if opened.layout.masked:
-        masks = [np.ma.getmaskarray(array) for array in arrays]
-        values = np.ma.MaskedArray(values, np.concatenate(masks))
-    return Ragged(values, offsets)
+    return batch
+
+
+def positions_of(opened: Opened, names: Iterable[str]) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Return the positions of arrays by name, in the smallest dtype that holds all.
+
+    Raises
+    ------
+    UnknownNameError
+        A `KeyError`: no array has one of the names.
+
+    Notes
+    -----
+    Time O(names), and O(log n_arrays) for each. Takes some thousand names at a time, so that
+    no more of an iterator are in memory.
+    """
+    snapshot = opened.snapshot
+    dtype = np.min_scalar_type(len(snapshot))
+    remaining, parts = iter(names), [np.empty(0, dtype)]
+    beginning: dict[tuple[int, int], dict[bytes, int]] = {}
+    while some := list(islice(remaining, _NAMES)):
+        encoded = encode_all(some)
+        starts = snapshot.find_all(encoded).reshape(-1, 2)[:, 0]
+        first = np.searchsorted(snapshot.starts, starts, "left")
+        last = np.searchsorted(snapshot.starts, starts, "right")
+        # Where several arrays begin, as empty ones do, or none, the name decides.
+        for at in np.flatnonzero(last - first != 1).tolist():
+            there = (int(first[at]), int(last[at]))
+            if there not in beginning:
+                beginning[there] = {snapshot.name(each): each for each in range(*there)}
+            if encoded[at] not in beginning[there]:
+                snapshot.find(encoded[at])  # which refuses a damaged pointer
+                raise unknown(some[at], str(snapshot.directory))
+            first[at] = beginning[there][encoded[at]]
+        parts.append(first.astype(dtype))
+    return np.concatenate(parts)
 
 
 class Arrays:

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError, CorruptStoreError
-from ptrarray.format.helpers import KEY
+from ptrarray.format.helpers import KEY, Helper, missing
 from ptrarray.format.layouts import MIXED, Layout
-from ptrarray.frames.flat import Described, Helper, Known, missing, restore
-from ptrarray.frames.series import describe, is_pandas
+from ptrarray.frames.library import is_pandas
 from ptrarray.rows.types import Array
 from ptrarray.storage.lifecycle.verify import is_right
 from ptrarray.storage.shards.helpers import open_beside
@@ -53,28 +52,33 @@ def flattened(
     """
     if not isinstance(arrays, Mapping) or not isinstance(metas, Mapping | None):
         return None
+    objects = {name: value for name, value in arrays.items() if is_pandas(value)}
+    if not objects:
+        return None
+    # Whoever writes arrays only does not wait for it.
+    from ptrarray.frames.series import describe
+
     flat = Flat(dict(arrays), dict(metas or {}), {})
-    objects = {name: value for name, value in flat.arrays.items() if is_pandas(value)}
-    known: Known = {}
+    known: dict[int, Any] = {}
     for name, value in objects.items():
         try:
             described = describe(value, known=known)
         except BadInputError as error:
             raise BadInputError(f"array {name!r:.80}: {error}", name=name, **error.facts) from error
         flat.arrays[name] = described.values
-        flat.metas[name] = with_description(name, flat.metas.get(name, {}), described)
+        flat.metas[name] = _with(described.about, name, flat.metas.get(name, {}))
         flat.helpers.update(described.helpers)
-    return flat if objects else None
+    return flat
 
 
-def with_description(name: str, meta: Mapping[str, Any], described: Described) -> Mapping[str, Any]:
+def _with(about: dict[str, Any], name: str, meta: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return metadata of an array with the description of the object that it belongs to."""
     if not isinstance(meta, Mapping):
         return meta  # which is refused when it is packed
     if KEY in meta:
         what = f"metadata of {name!r:.80} have a {KEY!r}, which describes a Series or DataFrame"
         raise BadInputError(f"{what}: choose another key", name=name, found=KEY)
-    return {**meta, KEY: described.about}
+    return {**meta, KEY: about}
 
 
 def check_values(flat: Flat, layout: Layout) -> None:
@@ -143,7 +147,7 @@ class StoredHelpers:
         opened, address = self._located(name)
         meta = opened.snapshot.meta(name.encode()) or {}
         try:
-            made = restore(opened.array_at(address), meta, self)
+            made = _restored(opened.array_at(address), meta, self)
         except CorruptStoreError:
             raise
         except _UNFIT as error:
@@ -167,6 +171,12 @@ class StoredHelpers:
         if address is None:
             raise missing(name, self._path)
         return self.opened, address
+
+
+def _restored(values: Array, meta: Mapping[str, Any], helpers: StoredHelpers) -> Any:
+    from ptrarray.frames.flat import restore  # as `flattened`
+
+    return restore(values, meta, helpers)
 
 
 def with_helpers(

@@ -22,6 +22,7 @@ from ptrarray.rows.widened import widened
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.system.pread import viewed
 from ptrarray.storage.writing.transactions import unknown
+from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays
 from ptrarray.views.catalog import encoded
 from ptrarray.views.reducible import Reducible
@@ -29,6 +30,7 @@ from ptrarray.views.tabular import Tabular
 
 DType = np.dtype[Any]
 _REDUCE = "reduce those of one, as np.sum(store.of_dtype({}))"
+ONE_AWKWARD = "those of one are an array of awkward: store.of_dtype({}).awkward()"
 ONE_TABLE = "those of one are a table of Arrow: store.of_dtype({}).arrow()"
 
 
@@ -96,11 +98,19 @@ class OneDtype(Reducible, Tabular):
         return self._opened, self.dtype, self._is_one
 
     def _reducible(self) -> reductions.Living:
+        rows, starts, ends = self._ranges()
+        return reductions.Living(widened(rows), starts, ends)
+
+    def _alike(self) -> Alike:
+        return alike(self._opened, *self._ranges(), np.flatnonzero(self._is_one))
+
+    def _ranges(self) -> reductions.Living:
+        """Return what these are ranges of, and the ranges."""
         opened = self._opened
         if opened.layout.kind == MIXED:
             return _mixed(opened, self.dtype, np.flatnonzero(self._is_one))
         if opened.layout.dtype == self.dtype:
-            return living(opened)
+            return as_ranges(opened)
         nothing = np.empty(0, np.int64)
         return reductions.Living(np.empty(0, self.dtype), nothing, nothing)
 
@@ -109,6 +119,11 @@ def living(opened: Opened) -> reductions.Living:
     """Return the rows of a store of one dtype, and the ranges of them that are arrays."""
     rows = reductions.MaskedRows(*opened.parts()) if opened.layout.masked else opened.rows
     return reductions.Living(widened(rows), *opened.columns())
+
+
+def as_ranges(opened: Opened) -> reductions.Living:
+    """Return the same, but the rows as they are: none in a wider dtype."""
+    return reductions.Living(opened.rows, *opened.columns())
 
 
 def the_only_dtype(opened: Opened, then: str = _REDUCE) -> DType:
@@ -179,7 +194,7 @@ def _mixed(opened: Opened, dtype: DType, positions: Int64s) -> reductions.Living
     if opened.layout.masked:
         mask = _MaskRows(len(data), *bounds, _masks(opened, positions))
         data = reductions.MaskedRows(data, mask)
-    return reductions.Living(widened(data), *bounds)
+    return reductions.Living(data, *bounds)
 
 
 def _astray(opened: Opened, dtype: DType) -> BadInputError:

@@ -38,6 +38,14 @@ class Objects:
         self.opened: Opened = arrays.opened
         self.path = str(self.opened.snapshot.directory)
 
+    def on(self, arrays: Arrays) -> Objects:
+        """Return the same for the arrays of the store as it is by now."""
+        return Objects(arrays, self.reading)
+
+    def all(self) -> AllSeries:
+        """Return all Series."""
+        return AllSeries(self)
+
     def of(self, names: list[str], make: Make) -> list[Any]:
         """Return what is made of several names.
 

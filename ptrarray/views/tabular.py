@@ -1,4 +1,4 @@
-"""What libraries that know Arrow ask of the arrays of an open store."""
+"""What other libraries are given of the arrays of an open store: Arrow and awkward."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ptrarray.rows.types import Bools
+from ptrarray.errors import BadInputError
+from ptrarray.format.entries import RaggedColumn
+from ptrarray.rows.types import Array, Bools, Int64s
 from ptrarray.storage.store.opened import Opened
+from ptrarray.views.alike import Alike
 
 if TYPE_CHECKING:
     from ptrarray.views.arrow import ArrowTable
 
 
 class Tabular(ABC):
-    """Arrays of one dtype with names, which Arrow has as a table."""
+    """Arrays of one dtype with names, which Arrow has as a table, and awkward as an array."""
 
     @abstractmethod
     def _tabular(self) -> tuple[Opened, np.dtype[Any], Bools | None]:
@@ -84,6 +87,77 @@ class Tabular(ABC):
         from ptrarray.views.arrow import ArrowTable
 
         return ArrowTable(*self._tabular(), layout, names, meta)
+
+    @abstractmethod
+    def _alike(self) -> Alike:
+        """Return the arrays as ranges of one array."""
+
+    def awkward(self, *, names: bool = False) -> Any:
+        """Return all arrays as one array of awkward, on the store's memory.
+
+        Parameters
+        ----------
+        names : bool
+            Whether each is a record of ``name`` and ``values``; else just the
+            values.
+
+        Returns
+        -------
+        awkward.Array
+            Of type ``n * var * float32``, with a dimension more for each axis
+            of a row: ``n * var * 80 * float32``. Arrays with shapes of their own
+            have as many dimensions as they have axes, ``n * var * var * uint8``.
+            Masked elements are None.
+
+        Raises
+        ------
+        BadInputError
+            If awkward has nothing like the dtype (text, bytes, fields, another
+            byte order, those of ml_dtypes), arrays are of several dtypes (take
+            `of_dtype`), or have different numbers of axes.
+        ImportError
+            If awkward is not there: it is the extra ``awkward``.
+
+        Notes
+        -----
+        Nothing is copied, and the time is the same for any number of arrays once
+        their pointers were checked: values, mask and pointers stay in their
+        mappings, whatever lies between the arrays. The result stays valid, with
+        the same content, after `refresh`, `close` and compaction, and is
+        read-only.
+
+        The arrays are copied end to end where they are not in one mapping: of
+        several shards, or with the backend ``"pread"``; and where one of several
+        axes lies in Fortran order. ``[ptrarray.open(shard).awkward() for shard in
+        store.shards]`` copies nothing. Lists in lists take 24 bytes for each of
+        the inner ones, and masks of arrays with dtypes of their own are copied
+        with them. Names take 8 bytes
+        each, and are read once to see that they are text.
+
+        Examples
+        --------
+        >>> store.awkward()
+        <Array [[1, 2, 3], [4, 5], [6]] type='3 * var * float32'>
+        >>> import awkward as ak
+        >>> ak.max(store.awkward(), axis=-1).to_list()
+        [3.0, 5.0, 6.0]
+        >>> store.awkward(names=True)["name"].to_list()
+        ['utt1', 'utt2', 'utt3']
+        """
+        from ptrarray.bridges.awkward import lists
+
+        values, starts, ends, shapes = self._alike()
+        try:
+            return lists(values, starts, ends, shapes, self._joined_names() if names else None)
+        except BadInputError as error:
+            raise error.at(str(self._tabular()[0].snapshot.directory)) from error
+
+    def _joined_names(self) -> tuple[Array, Int64s]:
+        """Return the names in UTF-8 end to end, and where each begins; the last number is the end."""
+        opened, _, chosen = self._tabular()
+        column = RaggedColumn.chained([store.snapshot.name_column for store in opened.stores])
+        column = column if chosen is None else column.chosen(np.flatnonzero(chosen))
+        return column.joined, np.append(0, column.ends)
 
     def __arrow_c_schema__(self) -> Any:
         """Return to a library that knows Arrow the types of what `arrow` gives."""

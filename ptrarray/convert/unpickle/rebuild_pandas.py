@@ -115,6 +115,8 @@ def _nullable(to: Builder, record: Record) -> Any:
 def _string_dtype(to: Builder, record: Record) -> tuple[str, str]:
     """Return what holds the characters, and what is missing: ``nan`` in pandas 3's own dtype."""
     storage, missing = (*to.build(record.args), None, None)[:2]
+    if not record.args and record.state:  # as pandas wrote it before 2.3
+        storage = to.build(_state(record).get("storage"))
     storage, _, is_numpy = str(storage or "python").partition("_")  # pyarrow_numpy, in pandas 2
     return storage, "nan" if isinstance(missing, float) or is_numpy else "NA"
 

@@ -63,7 +63,7 @@ def compact(
             header = replace(session.header, attrs=snapshot.attrs)
             columns = snapshot.overlay.folded()
             if names is not None:
-                columns = _only(columns, names)
+                columns = only(columns, named(columns, names))
             header, fill = without_holes(session.content, header, columns, progress=progress)
             rights = session.content.rights
             switch_over(
@@ -71,9 +71,13 @@ def compact(
             )
 
 
-def _only(columns: Entries, names: Container[bytes]) -> Entries:
-    """Return what is kept of these names, and of no others."""
-    kept = [at for at, name in enumerate(columns.names) if name in names]
+def named(columns: Entries, names: Container[bytes]) -> list[int]:
+    """Return where arrays of some names are, rising."""
+    return [at for at, name in enumerate(columns.names) if name in names]
+
+
+def only(columns: Entries, kept: list[int]) -> Entries:
+    """Return what is known of some arrays, and of no others."""
     items = (columns.names, columns.infos, columns.metas)
     texts, infos, metas = (() if c is None else [c[at] for at in kept] for c in items)
     starts, ends, crcs, pointed = (column[kept] for column in columns[2:6])

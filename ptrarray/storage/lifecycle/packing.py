@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from ptrarray.format.layouts import MIXED
 from ptrarray.progress import bar
 from ptrarray.rows.copying import cut
 from ptrarray.rows.types import Int64s
-from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns
+from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns, named, only
 from ptrarray.storage.lifecycle.masks import packed_masks
 from ptrarray.storage.lifecycle.verify import array_damage
 from ptrarray.storage.store.index import column_bytes
@@ -66,6 +66,7 @@ def write_pack(
     opened: OpenedStore,
     write: Write,
     helpers: OpenedStore | None = None,
+    needed: Container[bytes] = (),
     *,
     progress: bool = False,
 ) -> None:
@@ -76,7 +77,9 @@ def write_pack(
     opened : OpenedStore
         The snapshot and its rows.
     helpers : OpenedStore, optional
-        The helper arrays that it refers to.
+        The helper arrays beside it.
+    needed : set of bytes
+        Names of those that go into the pack.
     write : callable
         Takes all of a buffer.
 
@@ -90,7 +93,7 @@ def write_pack(
     folder = pack.folder if pack else opened.snapshot.directory.name
     members = _members(opened)
     if helpers is not None:
-        inner = _members(helpers)
+        inner = _members(helpers, needed)
         members += [member._replace(name=f"{FOLDER}/{member.name}") for member in inner]
     write_members(folder or "store.ptr", members, write, progress=progress)
 
@@ -116,14 +119,17 @@ def write_members(
     write(tar.trailer(n_written))
 
 
-def _members(opened: OpenedStore) -> list[Member]:
-    """Return the files of the store as if it had been compacted just now."""
+def _members(opened: OpenedStore, names: Container[bytes] | None = None) -> list[Member]:
+    """Return the files of the store as if it had been compacted just now; of some names, if any."""
     snapshot = opened.snapshot
     snapshot.index.check()  # what is wrong must not be copied
     snapshot.check_pointers()
-    runs = living_runs(opened.layout, snapshot.starts, snapshot.ends)
+    columns, masks, kept = snapshot.overlay.folded(), None, None
+    if names is not None:
+        kept = named(columns, names)
+        columns = only(columns, kept)
+    runs = living_runs(opened.layout, columns.starts, columns.ends)
     n_rows = int(np.sum(runs[1] - runs[0]))
-    columns, masks = snapshot.overlay.folded(), None
     if opened.mask is not None and opened.layout.kind == MIXED:
         masks = packed_masks(opened.layout, columns, opened.mask, snapshot.index.path)
         columns = masks.columns
@@ -140,7 +146,7 @@ def _members(opened: OpenedStore) -> list[Member]:
         ),
         moved_columns(columns, runs),
     )
-    members = [*first, Member.of(tar.DATA, n_rows * opened.layout.width, _living(opened))]
+    members = [*first, Member.of(tar.DATA, n_rows * opened.layout.width, _living(opened, kept))]
     if masks is not None:
         members.append(Member.of(tar.MASK, masks.nbytes, masks.pieces()))
     elif opened.mask is not None:
@@ -168,14 +174,18 @@ def first_members(header: IndexHeader, columns: Entries) -> list[Member]:
     ]
 
 
-def _living(opened: OpenedStore) -> Iterator[memoryview]:
-    """Yield the rows of all arrays, each once, in order, when their arrays were checked."""
+def _living(opened: OpenedStore, kept: list[int] | None) -> Iterator[memoryview]:
+    """Yield the rows of all or some arrays, each once, in order, when their arrays were checked."""
     layout, snapshot = opened.layout, opened.snapshot
     starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
+    positions: Sequence[int] = range(len(starts))
+    if kept is not None:
+        positions, starts, ends, crcs = kept, starts[kept], ends[kept], crcs[kept]
     reach = 0
     for low, high in cut((ends - starts) * layout.width, _PIECE_NBYTES):
         columns = (starts[low:high].tolist(), ends[low:high].tolist(), crcs[low:high].tolist())
-        for position, (start, end, crc) in enumerate(zip(*columns, strict=True), low):
+        some = positions[low:high]
+        for position, start, end, crc in zip(some, *columns, strict=True):
             found = opened.crc(start, end, position)
             if found != crc:
                 clause = f"that has CRC-32 {found:08x}, its pointer says {crc:08x}"

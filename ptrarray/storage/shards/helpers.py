@@ -230,7 +230,7 @@ def drop_unneeded(directory: Path, *, progress: bool = False) -> None:
         needed = referred_to(open_any(directory))
         flush(directory)
         with closing(Session(place)) as session:
-            keep = _with_those_they_refer_to(session, needed)
+            keep = _kept(session, needed)
             compaction.compact(session, progress=progress, names=keep)
 
 
@@ -244,15 +244,18 @@ def flush(directory: Path) -> None:
 
 
 @whole
-def _with_those_they_refer_to(session: Session, names: set[str]) -> set[bytes]:
-    """Return names, and those of all helper arrays that these need themselves."""
+def _kept(session: Session, names: set[str]) -> set[bytes]:
     with session.locked():
-        snapshot = session.sound_snapshot()
-        needed: set[str] = set()
-        left = list(names)
-        while left:
-            name = left.pop()
-            if name not in needed:
-                needed.add(name)
-                left += references(snapshot.meta(name.encode()))
+        return with_those_they_refer_to(session.sound_snapshot(), names)
+
+
+def with_those_they_refer_to(helpers: Snapshot, names: set[str]) -> set[bytes]:
+    """Return names, and those of all helper arrays that these need themselves."""
+    needed: set[str] = set()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in needed:
+            needed.add(name)
+            left += references(helpers.meta(name.encode()))
     return {name.encode() for name in needed}

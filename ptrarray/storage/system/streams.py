@@ -62,7 +62,7 @@ def writer_to(handle: Any) -> Callable[[Any], None]:
     >>> buffer.getvalue()
     b'abc'
     """
-    write = _method(handle, "write", "a path or a binary handle to write to")
+    write = _method(handle, "write", "a path or a binary handle to write to", "wb")
 
     def write_all(buffer: Any) -> None:
         left = memoryview(buffer).cast("B")
@@ -87,11 +87,13 @@ def appending(file: File) -> Callable[[Any], None]:
     return write
 
 
-def _method(handle: Any, name: str, wanted: str) -> Any:
+def _method(handle: Any, name: str, wanted: str, mode: str) -> Any:
     method = getattr(handle, name, None)
     if method is None or isinstance(handle, io.TextIOBase):
         found = type(handle).__name__
-        raise BadInputError(f"wanted {wanted}, not {found}", found=found, expected=wanted)
+        # As sockets have.
+        advice = f": give its makefile({mode!r})" if hasattr(handle, "makefile") else ""
+        raise BadInputError(f"wanted {wanted}, not {found}{advice}", found=found, expected=wanted)
     return method
 
 
@@ -166,7 +168,7 @@ class Exact:
         """Read so many bytes; raises `CorruptStoreError` where there are not as many."""
         raw = self.some(nbytes)
         while len(raw) < nbytes:
-            raw += self.some(nbytes - len(raw)) or self._end()
+            raw += self.some(nbytes - len(raw)) or self._end(raw)
         return raw
 
     def fill(self, buffer: memoryview) -> None:
@@ -176,8 +178,10 @@ class Exact:
             self.n_read += n_read
             buffer = buffer[n_read:]
 
-    def _end(self) -> bytes:
+    def _end(self, raw: bytes = b"") -> bytes:
         what = f"{self.where} ends after {self.n_read} bytes: it is cut short"
+        if self.n_read == len(raw) < tar.BLOCK_NBYTES:  # so little may be anything
+            what += f", or no store of ptrarray: it begins with {raw[: tar.SHOWN_NBYTES]!r}"
         raise CorruptStoreError(what, path=self.where)
 
     def finish(self) -> None:
@@ -202,7 +206,7 @@ class _Tap:
     def __init__(self, handle: Any, where: str) -> None:
         self.where = where
         self._handle = handle
-        self._read = _method(handle, "read", "a path or a binary handle to read from")
+        self._read = _method(handle, "read", "a path or a binary handle to read from", "rb")
         self._ahead = b""  # read from the handle, not yet given
         self._peeked = 0  # given, but still to be read from the handle
 
