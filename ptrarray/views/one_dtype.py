@@ -245,9 +245,12 @@ class _MaskRows(Rows):
         offsets = np.array([0, max(0, stop - start)])
         return self.copy_ranges(offsets[:1] + start, offsets[1:] + start, offsets)
 
-    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    def copy_ranges(
+        self, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+    ) -> Array:
         """Copy the masks of ranges of elements end to end."""
-        copy = np.zeros(int(offsets[-1]), np.bool_)
+        copy = np.empty(int(offsets[-1]), np.bool_) if out is None else out
+        copy[...] = False
         first = np.searchsorted(self._starts, starts, side="right") - 1
         last = np.searchsorted(self._starts, ends, side="left")
         shifts = offsets[:-1] - starts
