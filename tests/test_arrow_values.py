@@ -131,16 +131,37 @@ def test_rows_without_elements(path: Path, layout: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [{"dtype": "f8", "row_shape": None}, {}], ids=["one", "many"])
-def test_arrays_of_other_rows_are_named(path: Path, options: dict[str, Any]) -> None:
+def test_arrays_of_other_axes_are_named(path: Path, options: dict[str, Any]) -> None:
     store = written(path, {"a": np.ones((2, 3)), "b": np.ones((2, 3)), "c": np.ones(4)}, **options)
-    with pytest.raises(BadInputError, match=r"'a' has rows of \(3,\), 'c' has rows of \(\)"):
+    with pytest.raises(BadInputError, match=r"'c' has 1, 'a' has 2"):
         store.arrow()
     scalars = written(path.with_name("b.ptr"), {"a": np.float64(1)}, **options)
-    with pytest.raises(BadInputError, match="'a' is a scalar"):
+    with pytest.raises(BadInputError, match="'a' has 0"):
         scalars.arrow()
-    nothing = written(path.with_name("c.ptr"), {"a": np.ones((3, 0))}, **options)
-    with pytest.raises(BadInputError, match=r"'a' has rows of \(0,\)"):
-        nothing.arrow()
+
+
+@pytest.mark.parametrize("layout", ["list", "view"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("options", [{"dtype": "i2", "row_shape": None}, {}], ids=["one", "many"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_of_their_own_are_lists_in_lists(
+    path: Path, options: dict[str, Any], masked: bool, order: Any, layout: Any
+) -> None:
+    shapes = {"a": (2, 3, 1), "b": (1, 4, 2), "": (0, 5, 7), "c": (2, 0, 2), "d": (3, 2, 0)}
+    arrays: dict[str, Any] = {
+        name: np.arange(np.prod(shape), dtype="i2").reshape(shape, order=order)
+        for name, shape in shapes.items()
+    }
+    if masked:
+        arrays = {name: np.ma.masked_equal(array, 4) for name, array in arrays.items()}
+    store = written(path, arrays, masked=masked, **options)
+    assert by_pyarrow(store.arrow(layout)) == in_lists(arrays)
+    kind = pa.large_list(pa.large_list(pa.int16()))
+    values = pa.table(store.arrow(layout))["values"]
+    assert values.type.value_type == kind
+    assert is_mapped(store, values) == ("dtype" in options and order == "C")
+    nothing = written(path.with_name("c.ptr"), {"a": np.ones((3, 0))}, dtype="f8", row_shape=None)
+    assert by_pyarrow(nothing.arrow(layout)) == {"a": [[], [], []]}
 
 
 @pytest.mark.parametrize("shard_size", [None, 200])

@@ -24,7 +24,7 @@ def test_arro3_has_the_mapping(path: Path, kind: str, layout: Any) -> None:
     assert {row["name"]: row["values"] for row in table.to_pylist()} == in_lists(arrays)
     if layout == "list":
         assert is_mapped(store, table["values"]) == (kind in ORDERED or not arrays)
-    if arrays:
+    if arrays and kind != "images":
         batch = store.take(arrays)
         assert pa.array(arro3.Array.from_arrow(batch)).to_pylist() == [*in_lists(arrays).values()]
 
