@@ -490,12 +490,14 @@ static PyObject *finder_find_many(PyObject *self, PyObject *args) {
     return or_none(positions);
 }
 
-/* gather(rows, starts, ends): copies of ranges of rows end to end, and where each of them begins. */
+/* gather(rows, starts, ends, out or None): ranges of rows copied end to end, and where each of them begins. */
 static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *args) {
-    PyObject *rows, *starts, *ends, *values = NULL, *out = NULL;
-    if (!PyArg_ParseTuple(args, "OOO", &rows, &starts, &ends)) return NULL;
+    PyObject *rows, *starts, *ends, *to_fill = Py_None, *values = NULL, *out = NULL;
+    if (!PyArg_ParseTuple(args, "OOO|O", &rows, &starts, &ends, &to_fill)) return NULL;
     uint64_t width = row_nbytes(rows), n_rows = width ? (uint64_t)PyArray_DIM((PyArrayObject *)rows, 0) : 0, total = 0;
-    if (!width || !is_column(starts, 8) || !is_column(ends, 8) || length(starts) != length(ends)) NOT_MINE;
+    if (!width || !is_column(starts, 8) || !is_column(ends, 8) || length(starts) != length(ends) ||
+        (to_fill != Py_None && (row_nbytes(to_fill) != width || !PyArray_ISWRITEABLE((PyArrayObject *)to_fill))))
+        NOT_MINE;
     size_t n = length(starts);
     PyObject *offsets = vector((npy_intp)n + 1, NPY_INT64);
     int mine = offsets != NULL;
@@ -505,7 +507,8 @@ static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *args) {
         total += end - start;
         mine = start <= end && end <= n_rows && total <= (uint64_t)PY_SSIZE_T_MAX / width;
     }
-    if (mine && (values = new_rows((PyArrayObject *)rows, total, NULL))) {
+    if (mine && to_fill != Py_None) mine = total == (uint64_t)PyArray_DIM((PyArrayObject *)to_fill, 0);
+    if (mine && (values = to_fill == Py_None ? new_rows((PyArrayObject *)rows, total, NULL) : Py_NewRef(to_fill))) {
         uint64_t *start = ITEMS(uint64_t, starts), *offset = ITEMS(uint64_t, offsets);
         uint8_t *from = ITEMS(uint8_t, rows), *to = ITEMS(uint8_t, values);
         offset[n] = total;
@@ -519,8 +522,7 @@ static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *args) {
         Py_END_ALLOW_THREADS
         out = PyTuple_Pack(2, values, offsets);
     }
-    Py_XDECREF(values), Py_XDECREF(offsets);
-    return or_none(out);
+    return Py_XDECREF(values), Py_XDECREF(offsets), or_none(out);
 }
 
 /* iterate(what, other): an iterator of names (1), views (2) or pairs of both (3) in order. Where something is
@@ -556,13 +558,11 @@ static PyObject *iterator_next(PyObject *self) {
     Iterator *iterator = (Iterator *)self;
     if (iterator->position >= iterator->finder->n_arrays) return NULL;
     uint64_t position = iterator->position++;
-    PyObject *name = NULL, *view = NULL, *found = NULL;
+    PyObject *name = NULL, *view = NULL, *found;
     if (iterator->what & NAMES) name = text_of(iterator->finder, position);
     if (iterator->what & VIEWS && !PyErr_Occurred()) view = view_of(iterator->finder, position);
-    if (iterator->what != (NAMES | VIEWS))
-        found = Py_XNewRef(name ? name : view);
-    else if (name && view)
-        found = PyTuple_Pack(2, name, view);
+    int both = iterator->what == (NAMES | VIEWS);
+    found = !both ? Py_XNewRef(name ? name : view) : name && view ? PyTuple_Pack(2, name, view) : NULL;
     Py_XDECREF(name), Py_XDECREF(view);
     if (found || PyErr_Occurred()) return found;
     return PyObject_CallFunction(iterator->other, "K", (unsigned long long)position);
@@ -588,7 +588,7 @@ static PyMethodDef methods[] = {{"crc32", (PyCFunction)(void (*)(void))crc32, ME
                                 {"finder", new_finder, METH_VARARGS, NULL},
                                 {"gather", gather, METH_VARARGS, NULL},
                                 {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 1", -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 2", -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) {
     if (_import_array() < 0) return NULL; /* import_array() would print why */

@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 __all__ = ["NAMES", "VIEWS", "Core", "Finder", "core", "reason", "variant"]
 
 # Both sources have it, and are changed together; a core of an older checkout has another.
-INTERFACE = "interface 1"
+INTERFACE = "interface 2"
 NAMES, VIEWS = 1, 2  # what `Finder.iterate` yields; both for pairs
 Array = Any  # of numpy, which this module knows nothing of
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
@@ -89,8 +89,13 @@ class Core(Protocol):
     ) -> Finder | None:
         """Return a finder of an index's columns; without rows it gives no views."""
 
-    def gather(self, rows: Array, starts: Array, ends: Array, /) -> tuple[Array, Array] | None:
-        """Copy ranges of rows end to end; return them, and where each begins, and the end."""
+    def gather(
+        self, rows: Array, starts: Array, ends: Array, out: Array | None = None, /
+    ) -> tuple[Array, Array] | None:
+        """Copy ranges of rows end to end; return them, and where each begins, and the end.
+
+        Into `out`, if that is given, which has as many rows and lies apart.
+        """
 
 
 def _asked_for(variable: str) -> bool:

@@ -315,7 +315,7 @@ def test_states_of_other_ranks_and_processes() -> None:
 )
 def test_refuses_states_of_other_batches(change: dict[str, Any], message: str) -> None:
     state = LengthBatches(np.arange(30), size=3).state_dict() | {"position": 4}
-    settings = {"lengths": np.arange(30), "size": 3} | change
+    settings: dict[str, Any] = {"lengths": np.arange(30), "size": 3} | change
     batches = LengthBatches(**settings)
     with pytest.raises(BadInputError, match=message):
         batches.load_state_dict(state)

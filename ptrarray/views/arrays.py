@@ -109,6 +109,7 @@ def joined(
     starts: Int64s,
     ends: Int64s,
     addresses: Callable[[], Iterable[int]],
+    out: Array | None = None,
 ) -> Ragged:
     """Copy arrays into one contiguous batch.
 
@@ -120,19 +121,54 @@ def joined(
         Rows of the arrays.
     addresses : callable
         Returns the addresses of the arrays, which are needed where an array is more than rows.
+    out : ndarray, optional
+        Where to copy to.
 
     Raises
     ------
     BadInputError
-        If they are not of one dtype and one shape but for the first axis.
+        If they are not of one dtype and one shape but for the first axis, or `out` does not
+        fit or is memory of the store.
     """
+    if out is None:
+        return _joined(opened, starts, ends, addresses)
+    path = str(opened.snapshot.directory)
+    _check_apart(opened, out)
+    try:
+        return _joined(opened, starts, ends, addresses, out)
+    except BadInputError as error:
+        raise error if error.path else error.at(path) from None
+
+
+def _check_apart(opened: Opened, out: Array) -> None:
+    """Refuse memory that is mapped for a reader that may write to it."""
+    mapped = [rows for store in opened.stores for rows in (store.data, store.mask)]
+    for part in (np.ma.getdata(out), np.ma.getmask(out)):
+        for rows in mapped:
+            if isinstance(rows, np.ndarray) and np.may_share_memory(rows, part):
+                path = str(opened.snapshot.directory)
+                raise BadInputError(
+                    f"out is memory of {path} itself: use an array of your own",
+                    path=path,
+                    found="rows of the store",
+                    expected="memory apart from it",
+                )
+
+
+def _joined(
+    opened: Opened,
+    starts: Int64s,
+    ends: Int64s,
+    addresses: Callable[[], Iterable[int]],
+    out: Array | None = None,
+) -> Ragged:
     prefetch_cold(opened.sources, starts, ends)
     if opened.layout.kind == ROWS:
-        return gather(opened.rows, starts, ends)
+        return gather(opened.rows, starts, ends, out)
     arrays = [opened.array_at(address) for address in addresses()]
-    if not arrays:
+    if not arrays and out is None:
         return gather(opened.rows, starts, ends)
-    batch = end_to_end(arrays)
+    batch = end_to_end(arrays, out)
     if batch is None:
         found = kinds_of(arrays)
         raise BadInputError(
@@ -230,14 +266,32 @@ class Arrays:
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             address = self.opened.snapshot.locate_position(self._position(int(key)))
             return self.at(address) if self._note else self.opened.array_at(address)
+        return self.take(key)
+
+    def take(self, positions: slice | npt.ArrayLike, out: Array | None = None) -> Ragged:
+        """Copy several arrays into one contiguous batch, if need be into memory that is there.
+
+        Parameters
+        ----------
+        positions : slice, integer array or mask over positions
+            As for an index; batches of `ptrarray.sampling.LengthBatches` among
+            them.
+        out : ndarray, optional
+            As for `PointerArray.take`.
+
+        Examples
+        --------
+        >>> store.arrays.take([2, 1], out=np.empty(100, "f4")).values
+        array([6., 4., 5.], dtype=float32)
+        """
         starts, ends = self.opened.columns()
-        index = key if isinstance(key, slice) else _positions(key)
+        index = positions if isinstance(positions, slice) else _positions(positions)
 
         def addresses() -> Iterable[int]:
             chosen = np.arange(len(starts))[index].tolist()
             return map(self.opened.snapshot.locate_position, chosen)
 
-        return joined(self.opened, starts[index], ends[index], addresses)
+        return joined(self.opened, starts[index], ends[index], addresses, out)
 
     def at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, as a view."""

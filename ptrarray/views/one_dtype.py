@@ -26,13 +26,15 @@ from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays
 from ptrarray.views.catalog import encoded
 from ptrarray.views.reducible import Reducible
+from ptrarray.views.tabular import Tabular
 
 DType = np.dtype[Any]
 _REDUCE = "reduce those of one, as np.sum(store.of_dtype({}))"
 ONE_AWKWARD = "those of one are an array of awkward: store.of_dtype({}).awkward()"
+ONE_TABLE = "those of one are a table of Arrow: store.of_dtype({}).arrow()"
 
 
-class OneDtype(Reducible):
+class OneDtype(Reducible, Tabular):
     """The arrays of one dtype by name, in data order, as of one moment.
 
     Parameters
@@ -91,6 +93,9 @@ class OneDtype(Reducible):
             raise ValueError(f"reading {self!r} as one array copies, which copy=False forbids")
         rows, starts, ends = self._reducible()
         return np.asarray(np.ma.getdata(gather(rows, starts, ends).values), dtype)
+
+    def _tabular(self) -> tuple[Opened, DType, Bools]:
+        return self._opened, self.dtype, self._is_one
 
     def _reducible(self) -> reductions.Living:
         rows, starts, ends = self._ranges()
@@ -240,9 +245,12 @@ class _MaskRows(Rows):
         offsets = np.array([0, max(0, stop - start)])
         return self.copy_ranges(offsets[:1] + start, offsets[1:] + start, offsets)
 
-    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    def copy_ranges(
+        self, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+    ) -> Array:
         """Copy the masks of ranges of elements end to end."""
-        copy = np.zeros(int(offsets[-1]), np.bool_)
+        copy = np.empty(int(offsets[-1]), np.bool_) if out is None else out
+        copy[...] = False
         first = np.searchsorted(self._starts, starts, side="right") - 1
         last = np.searchsorted(self._starts, ends, side="left")
         shifts = offsets[:-1] - starts
