@@ -67,7 +67,10 @@ def create(
         Whether each commit waits until it is on the disk, as `flush` does.
     masked : bool
         Whether to keep a mask beside the data: arrays are read back as
-        `numpy.ma.MaskedArray`, with what is under the mask.
+        `numpy.ma.MaskedArray`, with what is under the mask. Without a dtype,
+        masks lie in a sparse file that is as long as the data until `compact`
+        lays them end to end, one byte an element: ``ls`` shows the length,
+        ``du`` what it takes, and a copy that fills holes takes it all.
     shard_size : str or int, optional
         Split the store as it grows into shards of at most this size: bytes, or
         a number with a unit, as ``"200MB"``. Each is a store of its own, to be

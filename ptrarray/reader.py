@@ -35,8 +35,16 @@ from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.views.catalog import Meta, Names, Pointers
 from ptrarray.views.helpers import StoredHelpers, with_helpers
-from ptrarray.views.one_dtype import ONE_AWKWARD, OneDtype, as_ranges, living, the_only_dtype
+from ptrarray.views.one_dtype import (
+    ONE_AWKWARD,
+    ONE_TABLE,
+    OneDtype,
+    as_ranges,
+    living,
+    the_only_dtype,
+)
 from ptrarray.views.reducible import Reducible
+from ptrarray.views.tabular import Tabular
 
 if TYPE_CHECKING:
     from ptrarray.views.series import AllSeries, Objects
@@ -120,7 +128,7 @@ def opened_of(store: PointerArray) -> Opened:
     return store._opened
 
 
-class PointerArray(Reducible):
+class PointerArray(Reducible, Tabular):
     """A store open for reading: a mapping from name to array, and a flat array of rows.
 
     What is open is a snapshot. It changes only at `refresh`, whatever other
@@ -812,6 +820,12 @@ class PointerArray(Reducible):
             return OneDtype(self.arrays, the_only_dtype(opened, ONE_AWKWARD))._alike()
         return alike(opened, *as_ranges(opened))
 
+    def _tabular(self) -> tuple[Opened, np.dtype[Any], None]:
+        """Return what Arrow is given: all arrays."""
+        opened = self._opened
+        is_mixed = opened.layout.kind == MIXED
+        return opened, the_only_dtype(opened, ONE_TABLE) if is_mixed else self.dtype, None
+
     def of_dtype(self, dtype: npt.DTypeLike) -> OneDtype:
         """Return the arrays of one dtype, for reductions over them in a store of several.
 
@@ -824,8 +838,8 @@ class PointerArray(Reducible):
         -------
         OneDtype
             A mapping from name to array, in data order, that takes ``np.sum`` and
-            its like, `reduce`, `reduce_each`, `mean_each` and `std_each`. Without
-            arrays if there are none of this dtype.
+            its like, `reduce`, `reduce_each`, `mean_each`, `std_each` and
+            `arrow`. Without arrays if there are none of this dtype.
 
         Raises
         ------

@@ -39,6 +39,7 @@ torch = import_extra(
 
 __all__ = ["Arrays", "Batches", "LengthBatches", "Padded", "nested", "padded"]
 
+_Dataset: Any = torch.utils.data.Dataset
 Tensor: TypeAlias = Any  # of torch, which who checks types need not have
 Collate: TypeAlias = Callable[[Any], Any]
 
@@ -49,7 +50,7 @@ _NARROW = re.compile("bfloat16|float8_.*")
 _BITS = {1: torch.uint8, 2: torch.int16}
 
 
-class Arrays(torch.utils.data.Dataset):  # type: ignore[misc] # of a library that may be missing
+class Arrays(_Dataset):  # type: ignore[misc] # of a library that may be missing
     """The arrays of a store as a map-style data set.
 
     ``data[i]`` is an array. A batch is one `Ragged`: a `DataLoader` asks for
@@ -107,8 +108,10 @@ class Arrays(torch.utils.data.Dataset):  # type: ignore[misc] # of a library tha
         names: Iterable[str] | None = None,
         transform: Callable[[Array], Any] | None = None,
     ) -> None:
-        is_open = isinstance(path_or_store, PointerArray)
-        store = path_or_store if is_open else open_readable(path_or_store)
+        if isinstance(path_or_store, PointerArray):
+            store = path_or_store
+        else:
+            store = open_readable(path_or_store)
         self._where = (store.path, store.mode, store.backend)
         self._arrays = store.arrays
         self._n_arrays = len(self._arrays)

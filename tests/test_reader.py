@@ -347,7 +347,7 @@ def test_context_manager_closes(path: Path) -> None:
 
 
 def test_dask_is_given_another_token_after_each_commit(path: Path) -> None:
-    ptrarray.create(path, dtype="i4").close()
+    ptrarray.create(path, dtype="i4", mode="w").close()
     with ptrarray.open(path) as old, ptrarray.open(path) as new:
         assert old.__dask_tokenize__() == new.__dask_tokenize__()
         with ptrarray.append(path) as writer:

@@ -1,1 +1,1 @@
-"""Arrays as other libraries have them, and theirs as ours, on the same memory."""
+"""Arrays in the memory layouts of other libraries; it knows arrays and no stores."""

@@ -24,6 +24,7 @@ from ptrarray.frames.text import checked_mask, unpacked
 from ptrarray.frames.together import made, put_together
 from ptrarray.objects.parts import Items, Parts
 from ptrarray.objects.tokens import PLAIN, read_tokens
+from ptrarray.rows.copying import clean_copy
 from ptrarray.rows.types import Array
 
 OWN = {"own": None}  # stands for the array under the name
@@ -282,9 +283,7 @@ def _cleaned(array: Array) -> Array:
     dtype, shape = dtypes.normalize(array.dtype)
     if array.dtype.names is None and not shape:
         return np.asarray(array, dtype, order="C")
-    copy = np.zeros(array.shape, array.dtype)
-    copy[...] = array
-    return copy
+    return clean_copy(array)
 
 
 def _taken_apart(value: Any) -> Parts | None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.intake.narrow import limits_of, narrowed, of_torch
+from ptrarray.rows.copying import clean_copy
 from ptrarray.rows.lists import array_of, check_labels
 from ptrarray.rows.times import in_unit
 from ptrarray.rows.types import Array
@@ -68,16 +69,6 @@ def fit(name: str, value: npt.ArrayLike, dtype: np.dtype[Any], row_shape: tuple[
     return array if array.flags.c_contiguous else clean_copy(array)
 
 
-def clean_copy(array: Array) -> Array:
-    """Copy an array into C order, with zeros between the fields of structured dtypes.
-
-    There numpy copies nothing, so that what was in memory before would get into a store.
-    """
-    copy = np.zeros(array.shape, array.dtype)
-    copy[...] = array
-    return copy
-
-
 class Fitted(NamedTuple):
     """One array made ready: its elements as they will lie on the disk.
 
@@ -131,7 +122,9 @@ def fit_shaped(name: str, value: npt.ArrayLike, dtype: np.dtype[Any] | None) -> 
     array = as_array(name, value, dtype)
     if dtype is not None and array.dtype != dtype:
         array = _cast(name, array, dtype)
-    is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    if array.flags.c_contiguous:
+        return Fitted(array.reshape(-1), array.shape)
+    is_fortran = array.flags.f_contiguous
     lying = array.T if is_fortran else array
     lying = lying if lying.flags.c_contiguous else clean_copy(lying)
     return Fitted(lying.reshape(-1), array.shape, is_fortran)

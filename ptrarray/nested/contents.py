@@ -17,8 +17,9 @@ from ptrarray.format.infos import mask_span, with_mask_at
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, Layout
 from ptrarray.format.names import hash_all
 from ptrarray.intake.batch import info_of
-from ptrarray.intake.casting import Fitted, clean_copy, fit_masked
+from ptrarray.intake.casting import Fitted, fit_masked
 from ptrarray.nested.pages import Pages, Put, changed
+from ptrarray.rows.copying import clean_copy
 from ptrarray.rows.types import Array, UInt8s, UInt32s
 from ptrarray.storage.lifecycle.create import new_header
 

@@ -216,3 +216,28 @@ def _copy_by_slice(
     for start, end, (first, last) in ranges:
         values[first:last] = rows[start:end]
     return values
+
+
+def clean_copy(array: Array) -> Array:
+    """Copy an array into C order, with zeros between the fields of structured dtypes.
+
+    By itself numpy copies there either nothing, so that what was in memory before would get into
+    a store, or what the array has there.
+
+    Examples
+    --------
+    >>> padded = np.dtype([("a", "u1"), ("b", "<u2")], align=True)
+    >>> list(clean_copy(np.frombuffer(bytes([1, 2, 3, 4]), padded)).tobytes())
+    [1, 0, 3, 4]
+    """
+    copy = np.zeros(array.shape, array.dtype)
+    _assign_fields(copy, array)
+    return copy
+
+
+def _assign_fields(target: Array, array: Array) -> None:
+    names = array.dtype.names
+    if names is None:
+        target[...] = array
+    for name in names or ():
+        _assign_fields(target[name], array[name])

@@ -16,6 +16,7 @@ from ptrarray.rows.copying import copy_ranges
 from ptrarray.rows.lists import array_of
 from ptrarray.rows.masked import MaskedRows
 from ptrarray.rows.outs import fitting
+from ptrarray.rows.portable import made_portable
 from ptrarray.rows.types import AnyRows, Array, Bools, Int64s
 from ptrarray.rows.widened import wide
 
@@ -101,6 +102,54 @@ class Ragged:
         self.values = values
         self.offsets = np.asarray(offsets, np.int64)
 
+    @classmethod
+    def from_arrow(cls, x: Any) -> Ragged:
+        """Return the lists of a column of Arrow, as pyarrow, polars, DuckDB or pandas have it.
+
+        Parameters
+        ----------
+        x : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
+            A column of lists of any kind, or a table that has one column.
+            Lists of a fixed size in the lists are rows with axes.
+
+        Returns
+        -------
+        Ragged
+            Of the dtype that has the values. If they are not in several
+            pieces, and lie in order, the values are a read-only view on the
+            memory of Arrow, which it keeps; but for bools, which Arrow has as
+            bits, and days. Masked where a value is null.
+
+        Raises
+        ------
+        BadInputError
+            If `x` is no such column, for a null list, for a type that no dtype
+            has, and if offsets do not fit the values.
+
+        Notes
+        -----
+        What is checked is that the parts of `x` fit each other. A producer that
+        gives an address where there is no memory cannot be told from another.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> Ragged.from_arrow(pa.array([[1, 2], [], [3]]))
+        Ragged(3 arrays, 3 rows of int64)
+        """
+        from ptrarray.bridges.from_arrow import all_lists
+
+        parts = [
+            gather(values, starts, ends) if offsets is None else _ragged(values, offsets)
+            for values, starts, ends, offsets in all_lists(x)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        masked = any(isinstance(part.values, np.ma.MaskedArray) for part in parts)
+        joined = (np.ma.concatenate if masked else np.concatenate)([part.values for part in parts])
+        lengths = np.concatenate([part.lengths for part in parts])
+        return _ragged(joined, np.concatenate([[0], np.cumsum(lengths)]))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Ragged, (self.values, self.offsets)
 
@@ -157,6 +206,26 @@ class Ragged:
     def nbytes(self) -> int:
         """Bytes that the rows of the arrays take."""
         return self.values[self.offsets[0] : self.offsets[-1]].nbytes
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]:
+        """Return the arrays to a library that knows Arrow: ``large_list``, on the memory of `values`.
+
+        Rows of more than one number are lists of fixed size; what is masked, and what is not a
+        time, is null. Copied are only bools, and what `PointerArray.arrow` says. `values` must not
+        be changed while somebody has them.
+
+        Raises
+        ------
+        BadInputError
+            If Arrow has no type for the dtype.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> pl.Series(Ragged([1, 2, 3], [0, 2, 2, 3])).to_list()
+        [[1, 2], [], [3]]
+        """
+        return _lists(self.values, self.offsets)
 
     def to_list(self) -> list[Array]:
         """Return the arrays as a list of views of `values`."""
@@ -341,6 +410,14 @@ def kinds_of(arrays: Iterable[Array]) -> str:
 
 def _kind(array: Array) -> tuple[np.dtype[Any], tuple[int, ...]]:
     return array.dtype, array.shape[1:]
+
+
+def _lists(values: Array, offsets: Int64s) -> tuple[Any, Any]:
+    from ptrarray.bridges.arrow import lists_capsules
+
+    first, last = offsets[0], offsets[-1]
+    used = made_portable(values[first:last])
+    return lists_capsules(used, offsets - first if first else offsets)
 
 
 def _ragged(values: Array, offsets: Int64s) -> Ragged:

@@ -26,13 +26,15 @@ from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays
 from ptrarray.views.catalog import encoded
 from ptrarray.views.reducible import Reducible
+from ptrarray.views.tabular import Tabular
 
 DType = np.dtype[Any]
 _REDUCE = "reduce those of one, as np.sum(store.of_dtype({}))"
 ONE_AWKWARD = "those of one are an array of awkward: store.of_dtype({}).awkward()"
+ONE_TABLE = "those of one are a table of Arrow: store.of_dtype({}).arrow()"
 
 
-class OneDtype(Reducible):
+class OneDtype(Reducible, Tabular):
     """The arrays of one dtype by name, in data order, as of one moment.
 
     Parameters
@@ -91,6 +93,9 @@ class OneDtype(Reducible):
             raise ValueError(f"reading {self!r} as one array copies, which copy=False forbids")
         rows, starts, ends = self._reducible()
         return np.asarray(np.ma.getdata(gather(rows, starts, ends).values), dtype)
+
+    def _tabular(self) -> tuple[Opened, DType, Bools]:
+        return self._opened, self.dtype, self._is_one
 
     def _reducible(self) -> reductions.Living:
         rows, starts, ends = self._ranges()

@@ -1,4 +1,4 @@
-"""All arrays of something at once, reduced or handed over: of a store, or those of one dtype in it."""
+"""Reductions over the arrays of something: all of a store, or those of one dtype in it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ import numpy.typing as npt
 
 from ptrarray import reductions
 from ptrarray.errors import BadInputError
-from ptrarray.format.entries import RaggedColumn
-from ptrarray.format.names import encode_all
-from ptrarray.rows.types import Array, Int64s
-from ptrarray.views.alike import Alike
+from ptrarray.rows.types import Array
 
 
 class Reducible(Mapping[str, Array]):
@@ -39,76 +36,6 @@ class Reducible(Mapping[str, Array]):
     @abstractmethod
     def _reducible(self) -> reductions.Living:
         """Return what a reduction works on: rows, and the ranges of them that are arrays."""
-
-    @abstractmethod
-    def _alike(self) -> Alike:
-        """Return the arrays as ranges of one array, for other libraries."""
-
-    def awkward(self, *, names: bool = False) -> Any:
-        """Return all arrays as one array of awkward, on the store's memory.
-
-        Parameters
-        ----------
-        names : bool
-            Whether each is a record of ``name`` and ``values``; else just the
-            values.
-
-        Returns
-        -------
-        awkward.Array
-            Of type ``n * var * float32``, with a dimension more for each axis
-            of a row: ``n * var * 80 * float32``. Arrays with shapes of their own
-            have as many dimensions as they have axes, ``n * var * var * uint8``.
-            Masked elements are None.
-
-        Raises
-        ------
-        BadInputError
-            If awkward has nothing like the dtype (text, bytes, fields, another
-            byte order, those of ml_dtypes), arrays are of several dtypes (take
-            `of_dtype`), or have different numbers of axes.
-        ImportError
-            If awkward is not there: it is the extra ``awkward``.
-
-        Notes
-        -----
-        Nothing is copied, and the time is the same for any number of arrays once
-        their pointers were checked: values, mask and pointers stay in their
-        mappings, whatever lies between the arrays. The result stays valid, with
-        the same content, after `refresh`, `close` and compaction, and is
-        read-only.
-
-        The arrays are copied end to end where they are not in one mapping: of
-        several shards, or with the backend ``"pread"``; and where one of several
-        axes lies in Fortran order. ``[ptrarray.open(shard).awkward() for shard in
-        store.shards]`` copies nothing. Lists in lists take 24 bytes for each of
-        the inner ones, and masks of arrays with dtypes of their own are copied
-        with them. Names take 8 bytes each and the time to read them.
-
-        Examples
-        --------
-        >>> store.awkward()
-        <Array [[1, 2, 3], [4, 5], [6]] type='3 * var * float32'>
-        >>> import awkward as ak
-        >>> ak.max(store.awkward(), axis=-1).to_list()
-        [3.0, 5.0, 6.0]
-        >>> store.awkward(names=True)["name"].to_list()
-        ['utt1', 'utt2', 'utt3']
-        """
-        from ptrarray.bridges import awkward
-
-        values, starts, ends, shapes = self._alike()
-        try:
-            return awkward.lists(
-                values, starts, ends, shapes, self._joined_names() if names else None
-            )
-        except BadInputError as error:
-            raise error.at(self.path) from error
-
-    def _joined_names(self) -> tuple[Array, Int64s]:
-        """Return the names in UTF-8 end to end, and where each begins; the last number is the end."""
-        names = RaggedColumn.of(encode_all(list(self.names)))
-        return names.joined, np.append(0, names.ends)
 
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: dict[str, Any]

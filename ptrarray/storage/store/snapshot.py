@@ -15,6 +15,7 @@ from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
 from ptrarray.format.entries import Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.format.names import is_text
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
@@ -349,6 +350,14 @@ class StoreSnapshot:
         if self.overlay.entries:
             return index.start_items[:0], index.end_items[:0]
         return index.start_items, index.end_items
+
+    @cached_property
+    def name_column(self) -> RaggedColumn:
+        """Names in data order, end to end, found to be text; as `starts`."""
+        names = self.overlay.merged_names()
+        if not is_text(names.joined, names.ends):
+            raise corrupt(self.index.path, "has names that are no UTF-8")
+        return names
 
     @cached_property
     def metas(self) -> RaggedColumn:
