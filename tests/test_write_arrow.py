@@ -287,7 +287,8 @@ def test_columns_are_asked_for_by_name_and_none_is_dropped(tmp_path: Path) -> No
         assert "'speaker', 'n'" in message
         assert "meta=['speaker', 'n']" in message
         assert "'n'" in refused(writer, table, names="id", values="x", meta=["speaker"])
-        assert "expected names" in refused(writer, table, names="id", values="x", meta="n")
+        assert "expected their names" in refused(writer, table, names="id", values="x", meta=[3])
+        assert "'speaker'" in refused(writer, table, names="id", values="x", meta="n")
         assert "no columns 'm'" in refused(writer, table, names="id", values="x", meta=["m"])
         assert "2 columns 'a'" in refused(
             writer, pa.table([["a"], [[1]]], names=["a", "a"]), names="a", values="a"
