@@ -391,8 +391,8 @@ def nested(batch: Ragged | Sequence[Array]) -> Tensor:
     -----
     torch 2.13 logs a line about tracing when the first is made, and has no
     ``to_padded_tensor`` for unsigned integers of more than 8 bits and complex
-    numbers. Its ``amax``, ``amin``, ``argmax`` and ``argmin`` along the ragged
-    axis see what stands behind the end of an array: use `padded` and its mask.
+    numbers. Its maxima and minima along the ragged axis, and their positions,
+    take in what stands behind the end of an array: use `padded` there.
 
     Examples
     --------

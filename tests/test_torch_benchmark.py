@@ -1,0 +1,31 @@
+"""The benchmark of loaders: all tools load the same, and the memory of workers is told."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+for package in ("torch", "datasets", "lmdb", "mmap_ninja"):
+    pytest.importorskip(package)
+loader: Any = pytest.importorskip("benchmarks.bridges.loader")
+
+
+def test_all_load_the_same(tmp_path: Path) -> None:
+    question = loader.speed(tmp_path, 300)
+    found = {entry["by"]: entry["at_least"] for entry in question.entries(1)}
+    assert found.pop("ptrarray") == 0
+    assert found == {
+        "LMDB": 2.0, "mmap_ninja": 2.0, "datasets, numpy": 5.0, "ptrarray, a thread": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("kind", loader.KINDS)
+def test_memory_is_told(tmp_path: Path, kind: str) -> None:
+    path = loader.Written(tmp_path, 30 * loader.SIZE, 3).path
+    (told,) = islice(loader.growing(kind, str(path)), 1)
+    assert len(told["mb"]) == loader.PARTS + 1
+    assert told["mb"][0] == 0
