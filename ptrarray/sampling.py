@@ -287,17 +287,14 @@ class LengthBatches:
 class _Run(Iterator[list[int]]):
     """One iteration over the batches of an epoch.
 
-    It has a state of its own only for ``StatefulDataLoader``, which gives the sampler its state,
-    begins an iteration, and after an epoch that had ended begins another one.
+    Loaders begin some that they never ask for a batch, so only asking changes the sampler.
     """
 
     def __init__(self, sampler: LengthBatches) -> None:
         self._sampler = sampler
-        self._begin(sampler._epoch, sampler._start)
-
-    def _begin(self, epoch: int, start: int) -> None:
-        self.epoch, self.start, self.position, self.over = epoch, start, start, False
-        self._batches = self._sampler._order.batches(epoch, start)
+        self.epoch, self.start = sampler._epoch, sampler._start
+        self.position, self.over = self.start, False
+        self._batches = sampler._order.batches(self.epoch, self.start)
 
     def __next__(self) -> list[int]:
         sampler = self._sampler
@@ -309,26 +306,12 @@ class _Run(Iterator[list[int]]):
             batch = next(self._batches)
         except StopIteration:
             if is_running:
-                self._end()
+                self.over = True
+                sampler._go(self.epoch + 1, 0)
+                sampler._run = self
             raise
         self.position += 1
         return batch
-
-    def _end(self) -> None:
-        self.over = True
-        self._sampler._go(self.epoch + 1, 0)
-        self._sampler._run = self
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where this iteration is, as the sampler does."""
-        return {"epoch": self.epoch, "position": self.position, **self._sampler._settings._asdict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there; where nothing is left, the next iteration is of the next epoch."""
-        self._sampler.load_state_dict(state)
-        self._begin(self._sampler._epoch, self._sampler._start)
-        if self.start >= len(self._sampler):
-            self._end()
 
 
 class _Settings(NamedTuple):
