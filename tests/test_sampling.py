@@ -162,7 +162,9 @@ def test_each_epoch_has_another_order() -> None:
 def test_an_iteration_broken_off_is_begun_anew() -> None:
     batches = LengthBatches(np.arange(60), size=5)
     first = next(iter(batches))
-    assert next(iter(batches)) == first
+    iteration = iter(batches)
+    assert batches.state_dict()["position"] == 0
+    assert next(iteration) == first
     iteration = iter(batches)
     next(iteration)
     batches.set_epoch(7)
@@ -178,7 +180,7 @@ def test_the_order_is_the_same_in_each_release() -> None:
     many = hashed(np.arange(300_000), 1).astype(np.int64) >> 56 & 127
     found = LengthBatches(many, rows=1000, world=3, rank=1)
     numbers = [hash_of(batch) for batch in found]
-    assert (len(numbers), hash_of(numbers)) == (6813, 2300567664470303417)
+    assert (len(numbers), hash_of(numbers)) == (6705, 893931803995597547)
 
 
 def hash_of(numbers: list[int]) -> int:
