@@ -133,9 +133,13 @@ def order(n: int) -> list[list[int]]:
     return [positions[first : first + SIZE].tolist() for first in range(0, n, SIZE)]
 
 
-def epoch(data: Any, batches: list[list[int]], collate: Callable[[Any], Any]) -> Counts:
-    """Load all batches in this process; return what they come to."""
-    loader = torch.utils.data.DataLoader(data, batch_sampler=batches, collate_fn=collate)
+def epoch(
+    data: Any, batches: list[list[int]], collate: Callable[[Any], Any], n_workers: int = 0
+) -> Counts:
+    """Load all batches in this process, or in workers; return what they come to."""
+    loader = torch.utils.data.DataLoader(
+        data, batch_sampler=batches, collate_fn=collate, num_workers=n_workers
+    )
     n_numbers = total = 0
     for values, lengths, _ in loader:
         n_numbers += int(lengths.sum())
@@ -152,14 +156,30 @@ def threaded(data: Arrays, batches: list[list[int]]) -> Counts:
     return n_numbers, total
 
 
+def tensors(batch: ptrarray.Ragged) -> tuple[Any, ...]:
+    """Make a batch that travels as three tensors."""
+    return tuple(padded()(batch))
+
+
 def same(ours: Counts, theirs: Counts) -> None:
     """Compare what was loaded."""
     expect(ours == theirs, f"{ours} and {theirs}")
 
 
-def speed(folder: Path, n: int) -> Question:
+def travel(written: Written, batches: list[list[int]]) -> Question:
+    """Load one epoch in this process, and in two workers."""
+    data = Arrays(written.path)
+    ways: dict[str, Callable[[], Any]] = {
+        OURS: partial(threaded, data, batches),
+        "two workers": partial(epoch, data, batches, padded(), 2),
+        "two workers, three tensors a batch": partial(epoch, data, batches, tensors, 2),
+    }
+    return Question(f"{len(written.names):,} arrays by a thread, or by workers", ways, same=same)
+
+
+def speed(folder: Path, written: Written, batches: list[list[int]]) -> Question:
     """Load one epoch of shuffled batches."""
-    written, batches = Written(folder, n, TOKENS), order(n)
+    n = len(written.names)
     ours = Arrays(written.path)
     expect(epoch(ours, batches, padded()) == written.counts, "the store")
     peers = {
@@ -170,7 +190,6 @@ def speed(folder: Path, n: int) -> Question:
     ways |= {name: partial(epoch, peer, batches, padded()) for name, peer in peers.items()}
     hugging = in_datasets(written, folder / "datasets")
     ways["datasets, numpy"] = partial(epoch, hugging, batches, padded_rows)
-    ways["ptrarray, a thread"] = partial(threaded, ours, batches)
     bounds = {"datasets, numpy": 5.0, "LMDB": 2.0, "mmap_ninja": 2.0}
     return Question(f"{n:,} arrays in shuffled batches of {SIZE}", ways, bounds, same)
 
@@ -260,7 +279,9 @@ def memory(folder: Path, n: int) -> Question:
 
 def questions(folder: Path, n: int) -> Iterator[Question]:
     """Load batches in this process, then in workers."""
-    yield speed(folder, n // 10)
+    written, batches = Written(folder, n // 10, TOKENS), order(n // 10)
+    yield speed(folder, written, batches)
+    yield travel(written, batches)
     yield memory(folder, n)
 
 
