@@ -93,9 +93,11 @@ def test_dropping_the_last_ones(lengths: list[int], settings: dict[str, Any]) ->
 
 def test_what_is_dropped_is_chance() -> None:
     lengths = np.arange(1, 22)
-    for bounds in ({"size": 4}, {"rows": 21}):
-        batches = LengthBatches(lengths, world=2, drop_last=True, **bounds)
-        other = LengthBatches(lengths, world=2, rank=1, drop_last=True, **bounds)
+    for size, rows in ((4, None), (None, 21)):
+        batches, other = (
+            LengthBatches(lengths, size=size, rows=rows, rank=rank, world=2, drop_last=True)
+            for rank in (0, 1)
+        )
         left_out = [
             frozenset(range(21)) - {*chain.from_iterable(list(batches) + list(other))}
             for _ in range(20)

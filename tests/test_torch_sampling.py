@@ -12,7 +12,7 @@ import pytest
 
 from ptrarray.sampling import LengthBatches
 
-torch = pytest.importorskip("torch")
+torch: Any = pytest.importorskip("torch")
 LENGTHS = np.random.default_rng(3).lognormal(3, 0.5, 200).astype(np.int64)
 SETTINGS: dict[str, Any] = {"rows": 300, "seed": 1}
 WORKERS: dict[str, dict[str, Any]] = {

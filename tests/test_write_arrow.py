@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def by_duckdb(*settings: str) -> Any:
 
 TABLES: dict[str, Callable[[], Any]] = {
     **{
-        f"pyarrow, {kind}": lambda kind=kind: arrow(kind)
+        f"pyarrow, {kind}": partial(arrow, kind)
         for kind in (
             pa.list_(pa.float32()),
             pa.large_list(pa.float32()),
@@ -61,7 +62,7 @@ TABLES: dict[str, Callable[[], Any]] = {
         )
     },
     **{
-        f"pyarrow, {kind} names": lambda kind=kind: arrow(names=kind)
+        f"pyarrow, {kind} names": partial(arrow, names=kind)
         for kind in (
             pa.large_string(),
             pa.string_view(),
@@ -139,7 +140,8 @@ def test_dtypes_are_those_of_numpy(tmp_path: Path, dtype: str) -> None:
     values = np.random.default_rng(0).integers(0, 2, 50).astype(dtype)
     lists = pa.ListArray.from_arrays(pa.array([0, 3, 20, 50], pa.int32()), pa.array(values))
     table = pa.table({"name": ["a", "b", "c"], "values": lists}).slice(1)
-    for options in ({"dtype": dtype}, {}):
+    each: tuple[dict[str, Any], ...] = ({"dtype": dtype}, {})
+    for options in each:
         with ptrarray.create(tmp_path / "a.ptr", mode="w", **options) as writer:
             writer.write_arrow(table)
         check_all(tmp_path / "a.ptr", {"b": values[3:20], "c": values[20:]})
@@ -285,7 +287,8 @@ def test_columns_are_asked_for_by_name_and_none_is_dropped(tmp_path: Path) -> No
         assert "'speaker', 'n'" in message
         assert "meta=['speaker', 'n']" in message
         assert "'n'" in refused(writer, table, names="id", values="x", meta=["speaker"])
-        assert "expected names" in refused(writer, table, names="id", values="x", meta="n")
+        assert "expected their names" in refused(writer, table, names="id", values="x", meta=[3])
+        assert "'speaker'" in refused(writer, table, names="id", values="x", meta="n")
         assert "no columns 'm'" in refused(writer, table, names="id", values="x", meta=["m"])
         assert "2 columns 'a'" in refused(
             writer, pa.table([["a"], [[1]]], names=["a", "a"]), names="a", values="a"
@@ -341,6 +344,15 @@ def test_metadata_are_plain_values(tmp_path: Path) -> None:
         (
             pa.table({"name": ["a"], "values": pa.array([[1]], pa.list_(pa.time32("s")))}),
             r"of time\[s\]; expected numbers",
+        ),
+        (
+            pa.table(
+                {
+                    "name": ["a"],
+                    "values": pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((1, 2, 3))),
+                }
+            ),
+            "fixed_shape_tensor.*expected lists of lists",
         ),
         (pa.array([[1]]), "expected a table"),
         (pa.chunked_array([[1]]), "expected a table"),

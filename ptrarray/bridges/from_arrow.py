@@ -169,6 +169,9 @@ def row_of(field: Field) -> tuple[np.dtype[Any] | None, tuple[int, ...]]:
             found=str(field),
             expected="lists",
         )
+    for tensor in (field, field.children[0]):
+        if tensor.extension.endswith("_shape_tensor"):  # flat, its shape being in its metadata
+            raise _unlike(tensor, "lists of lists: make them of its storage, and its shape")
     inner = field.children[0]
     if inner.format.startswith("+w:"):
         dtype, shape = row_of(inner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ class Places(NamedTuple):
 
 
 def from_table(
-    x: Any, layout: Layout, names: str, values: str, meta: Sequence[str] | None
+    x: Any, layout: Layout, names: str, values: str, meta: str | Iterable[str] | None
 ) -> Iterator[Batch]:
     """Return the arrays of a table, batch by batch as it is gone through.
 
@@ -60,19 +60,17 @@ def from_table(
     )
 
 
-def _places(field: Field, names: str, values: str, meta: Sequence[str] | None) -> Places:
+def _places(field: Field, names: str, values: str, meta: str | Iterable[str] | None) -> Places:
     """Find the columns, and refuse a table that has others."""
-    if isinstance(meta, str) or not all(
-        isinstance(key, str) for key in (names, values, *(meta or ()))
-    ):
+    keys = [meta] if isinstance(meta, str) else list(meta or ())
+    if not all(isinstance(key, str) for key in (names, values, *keys)):
         raise BadInputError(
-            f"columns are {names!r:.80} and {values!r:.80}, meta is {meta!r:.80}; expected names "
-            "of columns, and of meta a list of them",
-            found=repr(meta)[:80],
+            f"columns are {names!r:.80}, {values!r:.80} and {keys!r:.80}; expected their names",
+            found=repr(keys)[:80],
             expected="names of columns",
         )
     found = [child.name for child in field.children] if field.format == "+s" else []
-    metas = dict.fromkeys(meta or (), 0)
+    metas = dict.fromkeys(keys, 0)
     for name in (names, values, *metas):
         if found.count(name) != 1:
             n_found = found.count(name) or "no"
