@@ -436,7 +436,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         x: Any,
         names: str = "name",
         values: str = "values",
-        meta: Sequence[str] | None = None,
+        meta: str | Iterable[str] | None = None,
         overwrite: bool = False,
     ) -> int:
         """Write the arrays of a table of Arrow, as pyarrow, polars, DuckDB or pandas have it.
@@ -452,7 +452,7 @@ class PointerArrayWriter(MutableMapping[str, Array]):
             rows; in it, lists of a fixed size are rows with axes. Numbers,
             bools, moments (in UTC or without a zone), durations, and
             ``fixed_size_binary`` as ``S``. Cast as by `write`.
-        meta : sequence of str, optional
+        meta : str or iterable of str, optional
             Columns to be kept as metadata of the arrays, where they are not
             null. A column that is neither is an error.
         overwrite : bool

@@ -171,3 +171,17 @@ def test_memory_is_that_of_offsets(path: Path) -> None:
     assert len(table) == n_arrays
     assert after - before <= 17 * n_arrays
     assert peak - before <= 20 * n_arrays
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layout", ["list", "view"])
+def test_batches_have_no_null_rows_and_no_offset(path: Path, kind: str, layout: Any) -> None:
+    where, arrays = KINDS[kind](path)
+    table = ptrarray.open(where).arrow(layout)
+    stream = nanoarrow.c_array_stream(table)
+    n_rows = 0
+    for batch in stream:
+        columns = [batch, *batch.children]
+        assert {(one.null_count, one.offset, one.length) for one in columns} == {(0, 0, len(batch))}
+        n_rows += len(batch)
+    assert n_rows == len(arrays)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray import BadInputError, ClosedStoreError, CorruptStoreError, Ragged
 from tests.support import forging
+from tests.support.arrow import KINDS, in_lists
 from tests.support.damage import INDEX
 from tests.support.layouts import LAYOUTS, filled
 from tests.support.strategies import hidden
@@ -183,6 +184,24 @@ def test_shards_and_what_is_not_mapped_are_copied(path: Path, layout: str, maske
         assert n_items == len(store)
     with ptrarray.open(path, backend="pread") as store:
         check(store.awkward(), in_order(store))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_store(path: Path, kind: str) -> None:
+    where, arrays = KINDS[kind](path)
+    with ptrarray.open(where) as store:
+        array = store.awkward(names=True)
+        assert ak.is_valid(array)
+        found = dict(zip(array["name"].to_list(), array["values"].to_list(), strict=True))
+        assert found == in_lists(arrays)
+
+
+def test_slices_with_masked_elements_are_right(path: Path) -> None:
+    """`ak.from_arrow` of a slice of a table would have others."""
+    arrays = {"a": [1.0], "b": np.ma.MaskedArray([2.0, 3], [True, False]), "c": [4.0]}
+    filled(path, arrays, dtype="f8", masked=True)
+    with ptrarray.open(path) as store:
+        assert store.awkward()[1:].to_list() == [[None, 3], [4]]
 
 
 # shapes and dtypes of their own ---------------------------------------------------------------------

@@ -17,6 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ptrarray
+from ptrarray.storage.lifecycle import verify
 from ptrarray.storage.store import index as index_storage
 from tests.support import damage, forging
 from tests.support.damage import ACTIONS, DATA, FILES, INDEX, JOURNAL, PLAIN, Sample
@@ -47,6 +48,24 @@ def test_damaged_file(action: str, file: str, tmp_path: Path) -> None:
     ACTIONS[action](root / NAME / file)
     is_found = damage.check_damaged(root / NAME)
     assert is_found != (action in ("a zero more", "zeros", "junk"))
+
+
+def test_all_that_is_damaged_is_named_by_one_thread_and_by_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ptrarray.create(tmp_path / "s.ptr", dtype="u1") as writer:
+        writer.write({f"a{n:02}": np.full(3, n, "u1") for n in range(40)})
+    raw = bytearray((tmp_path / "s.ptr" / DATA).read_bytes())
+    for n in (0, 7, 8, 39):
+        raw[3 * n] ^= 1
+    (tmp_path / "s.ptr" / DATA).write_bytes(raw)
+    for block in (1, 7, 1 << 10):
+        monkeypatch.setattr(verify, "_BLOCK", block)
+        if block > 40:  # a thread would do no more than this one
+            monkeypatch.setattr(verify, "ThreadPoolExecutor", None)
+        with pytest.raises(ptrarray.CorruptStoreError) as caught:
+            ptrarray.verify(tmp_path / "s.ptr")
+        assert [one.name for one in caught.value.damage] == ["a00", "a07", "a08", "a39"]
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -74,7 +74,7 @@ def test_lists_in_several_pieces_or_in_another_order_are_copied() -> None:
     assert [array.tolist() for array in found] == [[4, 5], [], [1, 2, 3, 4]]
     assert found.values.flags.writeable
     nothing = Ragged.from_arrow(pa.chunked_array([], pa.list_(pa.list_(pa.float32(), 3))))
-    assert (len(nothing), nothing.values.dtype, nothing.values.shape) == (0, "f4", (0, 3))
+    assert (len(nothing), nothing.values.dtype, nothing.values.shape) == (0, np.dtype("f4"), (0, 3))
 
 
 def test_columns_of_others() -> None:

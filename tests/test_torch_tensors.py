@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,26 @@ def test_padded_and_nested_agree(values: Any, draw: Any) -> None:
     assert bits(nested.values()) == values.tobytes() == bits(padded[mask])
     assert bits(nested.to_padded_tensor(0.5)) == bits(padded)
     assert lengths.tolist() == batch.lengths.tolist()
+
+
+def test_one_buffer_a_batch_goes_through_a_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each tensor that travels by itself costs a file, a descriptor and a connection."""
+    shared, share = [], torch.UntypedStorage._share_fd_cpu_
+
+    def counted(storage: Any, *arguments: Any) -> Any:
+        shared.append(storage.nbytes())
+        return share(storage, *arguments)
+
+    def sent(made: Any) -> list[int]:
+        shared.clear()
+        ForkingPickler.dumps(made)
+        return [*shared]
+
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", counted)
+    monkeypatch.setattr(torch.utils.data, "get_worker_info", object)  # as in a worker
+    assert sent([torch.zeros(3), torch.zeros(3)]) == [12, 12]
+    small = ptrarray.Ragged(np.ones(120_000, "f4"), [0, 60_000, 120_000])
+    large = ptrarray.Ragged(np.ones(300_000, "f4"), [0, 150_000, 300_000])
+    for collate in (pt.padded(), pt.nested):
+        assert sent(collate(small)) == []
+        assert sent(collate(large)) == [1_200_000]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def by_duckdb(*settings: str) -> Any:
 
 TABLES: dict[str, Callable[[], Any]] = {
     **{
-        f"pyarrow, {kind}": lambda kind=kind: arrow(kind)
+        f"pyarrow, {kind}": partial(arrow, kind)
         for kind in (
             pa.list_(pa.float32()),
             pa.large_list(pa.float32()),
@@ -61,7 +62,7 @@ TABLES: dict[str, Callable[[], Any]] = {
         )
     },
     **{
-        f"pyarrow, {kind} names": lambda kind=kind: arrow(names=kind)
+        f"pyarrow, {kind} names": partial(arrow, names=kind)
         for kind in (
             pa.large_string(),
             pa.string_view(),
@@ -139,7 +140,8 @@ def test_dtypes_are_those_of_numpy(tmp_path: Path, dtype: str) -> None:
     values = np.random.default_rng(0).integers(0, 2, 50).astype(dtype)
     lists = pa.ListArray.from_arrays(pa.array([0, 3, 20, 50], pa.int32()), pa.array(values))
     table = pa.table({"name": ["a", "b", "c"], "values": lists}).slice(1)
-    for options in ({"dtype": dtype}, {}):
+    each: tuple[dict[str, Any], ...] = ({"dtype": dtype}, {})
+    for options in each:
         with ptrarray.create(tmp_path / "a.ptr", mode="w", **options) as writer:
             writer.write_arrow(table)
         check_all(tmp_path / "a.ptr", {"b": values[3:20], "c": values[20:]})
@@ -227,6 +229,9 @@ def test_nulls_are_refused_and_named(tmp_path: Path) -> None:
                 writer.write_arrow(table.slice(0, 1), overwrite=True)
         with pytest.raises(BadInputError, match="'name' has a null at 1"):
             writer.write_arrow(pa.table({"name": ["a", None], "values": [[1], [2]]}))
+        hidden = pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int8()), ["a", None])
+        with pytest.raises(BadInputError, match="'name' has a null at 0"):
+            writer.write_arrow(pa.table({"name": hidden, "values": [[1], [2]]}))
         assert list(writer) == ["a"]
 
 
@@ -285,7 +290,8 @@ def test_columns_are_asked_for_by_name_and_none_is_dropped(tmp_path: Path) -> No
         assert "'speaker', 'n'" in message
         assert "meta=['speaker', 'n']" in message
         assert "'n'" in refused(writer, table, names="id", values="x", meta=["speaker"])
-        assert "expected names" in refused(writer, table, names="id", values="x", meta="n")
+        assert "expected their names" in refused(writer, table, names="id", values="x", meta=[3])
+        assert "'speaker'" in refused(writer, table, names="id", values="x", meta="n")
         assert "no columns 'm'" in refused(writer, table, names="id", values="x", meta=["m"])
         assert "2 columns 'a'" in refused(
             writer, pa.table([["a"], [[1]]], names=["a", "a"]), names="a", values="a"
@@ -316,6 +322,11 @@ def test_metadata_are_plain_values(tmp_path: Path) -> None:
         }
         writer.write_arrow(pl.DataFrame(table), meta=kept, overwrite=True)
         assert writer.meta["a"] == {key: rows[0][key] for key in rows[0] if key in kept}
+        for chosen in (["x", None, "y"], [None] * 3):
+            some = pa.array(chosen, pa.string()).dictionary_encode()
+            coded = pa.table({"name": NAMES[:3], "values": [[1]] * 3, "c": some})
+            writer.write_arrow(coded.slice(1), meta="c", overwrite=True)
+            assert [writer.meta[name].get("c") for name in NAMES[1:3]] == chosen[1:]
         dated = pa.table({"name": ["c"], "values": [[1]], "day": pa.array([1], pa.date32())})
         assert "'day' is of date[D]" in refused(writer, dated, meta=["day"])
 
@@ -341,6 +352,15 @@ def test_metadata_are_plain_values(tmp_path: Path) -> None:
         (
             pa.table({"name": ["a"], "values": pa.array([[1]], pa.list_(pa.time32("s")))}),
             r"of time\[s\]; expected numbers",
+        ),
+        (
+            pa.table(
+                {
+                    "name": ["a"],
+                    "values": pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((1, 2, 3))),
+                }
+            ),
+            "fixed_shape_tensor.*expected lists of lists",
         ),
         (pa.array([[1]]), "expected a table"),
         (pa.chunked_array([[1]]), "expected a table"),

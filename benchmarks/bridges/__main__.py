@@ -16,7 +16,7 @@ from benchmarks.users.__main__ import measured
 
 PACKAGES = {
     "arrow": ("awkward", "duckdb", "nanoarrow", "polars", "pyarrow"),
-    "sampling": (),
+    "sampling": ("torch", "lhotse"),
     "loader": ("torch", "datasets", "lmdb", "mmap_ninja"),
 }
 INTRODUCTION = """# The arrays of a store in other libraries

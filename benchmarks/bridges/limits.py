@@ -16,6 +16,8 @@ def at_most(
     unit: str,
     ours: Callable[[], float],
     peers: Mapping[str, Callable[[], float]] | None = None,
+    *,
+    warms_up: bool = False,
 ) -> Question:
     """Return a question that is answered by costs, of which ours is to stay within a limit.
 
@@ -29,6 +31,14 @@ def at_most(
         What costs are counted in: "ms by the clock", or "bytes an array".
     ours, peers : callable, mapping of str to callable
         Each does it and returns what it cost.
+    warms_up : bool
+        Whether each is asked once before it counts.
     """
     ways = {OURS: ours, LIMIT: lambda: float(limit), **(peers or {})}
-    return Question(title, ways, {LIMIT: 1}, unit=unit, returns_cost=True)
+    return Question(
+        title, ways, {LIMIT: 1}, _warm if warms_up else None, unit=unit, returns_cost=True
+    )
+
+
+def _warm(_: object, __: object) -> None:
+    """Have each way be asked before it is measured, without a comparison of what it cost."""

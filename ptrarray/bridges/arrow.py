@@ -68,6 +68,13 @@ def rows_field(dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> Field:
     return field
 
 
+def nested_field(item: Field, n_axes: int) -> Field:
+    """Return the type of lists in lists that have lengths of their own."""
+    for _ in range(n_axes):
+        item = lists_field(item, "item")
+    return item
+
+
 def lists_field(item: Field, name: str = "", layout: ListLayout = "list") -> Field:
     """Return the type of lists, of which each has its own length."""
     return Field(_LISTS[layout], name, (item,))
@@ -106,6 +113,22 @@ def masked_chunk(values: Array) -> Chunk:
 def lists_chunk(rows: Chunk, offsets: Int64s) -> Chunk:
     """Return lists of rows that lie end to end: the first begins at 0, the last ends the rows."""
     return Chunk(len(offsets) - 1, (None, raw(offsets)), (rows,))
+
+
+def nested_chunk(elements: Chunk, shapes: Int64s) -> Chunk:
+    """Return the rows of arrays with shapes of their own, from their elements end to end.
+
+    Parameters
+    ----------
+    elements : Chunk
+        In C order.
+    shapes : ndarray of int64, shape (n, ndim)
+        Of the arrays. Arrays of 2 x 3 and 1 x 4 elements have rows that begin at 0, 3 and 6.
+    """
+    for axis in reversed(range(1, shapes.shape[1])):
+        lengths = np.repeat(shapes[:, axis], shapes[:, :axis].prod(axis=1))
+        elements = lists_chunk(elements, np.append(0, np.cumsum(lengths)))
+    return elements
 
 
 def views_chunk(rows: Chunk, starts: Int64s, lengths: Int64s) -> Chunk:

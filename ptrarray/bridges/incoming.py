@@ -9,20 +9,24 @@ a buffer has, cannot be told from a good one, by nobody who reads this interface
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from ctypes import (
     CFUNCTYPE,
     POINTER,
     PYFUNCTYPE,
     Structure,
+    addressof,
     byref,
     c_char_p,
     c_int,
+    c_int32,
     c_int64,
     c_void_p,
     cast,
     py_object,
     pythonapi,
+    string_at,
 )
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +40,7 @@ Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 
 _DEPTH_LIMIT = 64  # of types within types; numpy has as many axes
+_METADATA_NBYTES = 2**28  # of one text
 _LIMIT = 2**56  # of lengths and offsets: no machine has such memory
 NUMBERS = dict(zip("bcCsSiIlLefg", "?bBhHiIqQefd", strict=True))  # as numpy writes them
 _WORDS = {
@@ -119,12 +124,15 @@ class Field:
         What is in it.
     dictionary : Field or None
         What the numbers in it stand for, if they stand for something.
+    extension : str
+        What the values are more than their type says; mostly nothing.
     """
 
     format: str
     name: str
     children: tuple[Field, ...]
     dictionary: Field | None
+    extension: str = ""
 
     def __str__(self) -> str:
         if self.dictionary is not None:
@@ -135,7 +143,7 @@ class Field:
         word = _WORDS.get(self.format) or _FAMILIES.get(family, "")
         inner = ", ".join(map(str, self.children)) if len(self.children) < 4 else "…"
         rest = self.format.removeprefix(family) if family and word else ""
-        known = word or f"type {self.format!r:.40}"
+        known = self.extension or word or f"type {self.format!r:.40}"
         return known + (f"<{inner}>" if inner else "") + (f"[{rest}]" if rest else "")
 
 
@@ -158,9 +166,10 @@ class _Owned:
     def __init__(self) -> None:
         self.array = _Array()
 
-    def __del__(self, release: Any = _release, byref: Any = byref) -> None:
-        if self.array.release:
-            release(self.array.release)(byref(self.array))
+    def __del__(self, ends: Any = sys.is_finalizing, release: Any = _release) -> None:
+        # At the end of the process, who made it may be gone, and all memory goes anyway.
+        if self.array.release and not ends():
+            release(self.array.release)(addressof(self.array))
 
 
 @dataclass(frozen=True)
@@ -287,7 +296,24 @@ def _field(raw: Any, depth: int = 0) -> Field:
         (raw.name or b"").decode(errors="replace"),
         tuple(_field(pointer.contents, depth + 1) for pointer in pointers if pointer),
         _field(raw.dictionary.contents, depth + 1) if raw.dictionary else None,
+        _metadata(raw.metadata).get("ARROW:extension:name", ""),
     )
+
+
+def _metadata(address: int | None) -> dict[str, str]:
+    """Return what a schema says beside types: pairs, each text with its length before it."""
+    if not address:
+        return {}
+    found, at = [], address + 4
+    for _ in range(2 * c_int32.from_address(address).value):
+        nbytes = c_int32.from_address(at).value
+        if not 0 <= nbytes <= _METADATA_NBYTES:
+            raise BadInputError(
+                f"the schema of Arrow data has metadata of {nbytes} bytes", found=nbytes
+            )
+        found.append(string_at(at + 4, nbytes).decode(errors="replace"))
+        at += 4 + nbytes
+    return dict(zip(found[::2], found[1::2], strict=True))
 
 
 def _structure(kind: Any, capsule: object, name: str) -> Any:

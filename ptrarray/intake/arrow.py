@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ class Places(NamedTuple):
 
 
 def from_table(
-    x: Any, layout: Layout, names: str, values: str, meta: Sequence[str] | None
+    x: Any, layout: Layout, names: str, values: str, meta: str | Iterable[str] | None
 ) -> Iterator[Batch]:
     """Return the arrays of a table, batch by batch as it is gone through.
 
@@ -60,20 +60,28 @@ def from_table(
     )
 
 
-def _places(field: Field, names: str, values: str, meta: Sequence[str] | None) -> Places:
+def _places(field: Field, names: str, values: str, meta: str | Iterable[str] | None) -> Places:
     """Find the columns, and refuse a table that has others."""
-    if isinstance(meta, str) or not all(
-        isinstance(key, str) for key in (names, values, *(meta or ()))
-    ):
+    keys = [meta] if isinstance(meta, str) else list(meta or ())
+    if not all(isinstance(key, str) for key in (names, values, *keys)):
         raise BadInputError(
-            f"columns are {names!r:.80} and {values!r:.80}, meta is {meta!r:.80}; expected names "
-            "of columns, and of meta a list of them",
-            found=repr(meta)[:80],
+            f"columns are {names!r:.80}, {values!r:.80} and {keys!r:.80}; expected their names",
+            found=repr(keys)[:80],
             expected="names of columns",
         )
     found = [child.name for child in field.children] if field.format == "+s" else []
-    metas = dict.fromkeys(meta or (), 0)
-    for name in (names, values, *metas):
+    _check_columns(field, found, names, values, keys)
+    metas = {key: found.index(key) for key in keys}
+    places = Places(found.index(names), found.index(values), metas)
+    _check_types(field.children[places.names], field.children[places.values])
+    return places
+
+
+def _check_columns(
+    field: Field, found: list[str], names: str, values: str, keys: list[str]
+) -> None:
+    """Check that a table has each column that is asked for once, and no others."""
+    for name in (names, values, *keys):
         if found.count(name) != 1:
             n_found = found.count(name) or "no"
             raise BadInputError(
@@ -84,7 +92,7 @@ def _places(field: Field, names: str, values: str, meta: Sequence[str] | None) -
                 found=found,
                 expected=name,
             )
-    others = [name for name in found if name not in (names, values, *metas)]
+    others = [name for name in found if name not in (names, values, *keys)]
     if others:
         raise BadInputError(
             f"the table has columns {', '.join(map(repr, others)):.200}, too: keep them as metadata "
@@ -92,11 +100,6 @@ def _places(field: Field, names: str, values: str, meta: Sequence[str] | None) -
             found=others,
             expected=[names, values],
         )
-    places = Places(
-        found.index(names), found.index(values), {key: found.index(key) for key in metas}
-    )
-    _check_types(field.children[places.names], field.children[places.values])
-    return places
 
 
 def _check_types(names: Field, values: Field) -> None:

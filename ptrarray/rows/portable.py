@@ -49,12 +49,14 @@ def made_portable(values: Array) -> Array:
     dtype = portable(values.dtype)
     if dtype == values.dtype:
         return values
-    data = np.ma.getdata(values)
-    cast = in_unit(data, dtype) if dtype.kind in "mM" else data.astype(dtype)
+    if isinstance(values, np.ma.MaskedArray):
+        data, mask = np.ma.getdata(values), np.ma.getmaskarray(values)
+        if dtype.kind in "mM":  # below the mask may be anything
+            data = np.where(mask, np.array("NaT", data.dtype), data)
+        return np.ma.MaskedArray(made_portable(data), mask)
+    cast = in_unit(values, dtype) if dtype.kind in "mM" else values.astype(dtype)
     if cast is None:
         raise BadInputError(
             f"some of {values.dtype} do not fit into {dtype}", found=values.dtype, expected=dtype
         )
-    if isinstance(values, np.ma.MaskedArray):
-        return np.ma.MaskedArray(cast, np.ma.getmaskarray(values))
     return cast

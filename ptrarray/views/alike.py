@@ -64,16 +64,16 @@ def alike(
     shapes = None
     if opened.layout.kind != ROWS:
         positions = np.arange(len(starts)) if positions is None else positions
-        shapes, is_in_order = _shapes(opened, ends - starts, positions)
+        shapes, is_in_order = shapes_of(opened, ends - starts, positions)
         if not is_in_order:
-            rows, starts, ends = _in_order(opened, rows, ends - starts, positions)
+            rows, starts, ends = in_order(opened, rows, ends - starts, positions)
     if not isinstance(rows, np.ndarray):
         batch = gather(rows, starts, ends)
         rows, starts, ends = batch.values, batch.offsets[:-1], batch.offsets[1:]
     return Alike(_read_only(rows), starts, ends, shapes)
 
 
-def _shapes(opened: Opened, lengths: Int64s, positions: Int64s) -> tuple[Int64s, bool]:
+def shapes_of(opened: Opened, lengths: Int64s, positions: Int64s) -> tuple[Int64s, bool]:
     """Return the shapes of arrays, and whether the elements of all of them lie in C order."""
     path, shapes = str(opened.snapshot.directory), []
     is_in_order = True
@@ -104,7 +104,7 @@ def _shapes(opened: Opened, lengths: Int64s, positions: Int64s) -> tuple[Int64s,
     return np.array(shapes, np.int64).reshape(len(shapes), n_axes[0]), is_in_order
 
 
-def _in_order(
+def in_order(
     opened: Opened, rows: AnyRows, lengths: Int64s, positions: Int64s
 ) -> tuple[Array, Int64s, Int64s]:
     """Copy arrays into C order, end to end."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ptrarray.bridges import arrow
 from ptrarray.bridges.arrow import ListLayout
-from ptrarray.bridges.capsules import Chunk, Field, schema_of, stream_of
+from ptrarray.bridges.capsules import Chunk, Field, library, schema_of, stream_of
 from ptrarray.bridges.columns import Column, MixedTypesError, column_of
 from ptrarray.errors import BadInputError
 from ptrarray.format import infos, metadata
+from ptrarray.format.entries import RaggedColumn
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED, ROWS
 from ptrarray.format.names import decode
@@ -24,7 +23,7 @@ from ptrarray.rows.copying import copy_ranges, cut, in_blocks
 from ptrarray.rows.portable import made_portable, portable
 from ptrarray.rows.types import AnyRows, Array, Bools, Int64s
 from ptrarray.storage.store.opened import Opened, OpenedStore
-from ptrarray.views.arrays import joined
+from ptrarray.views.alike import in_order, shapes_of
 
 # What is copied, or made, in one go; and, of each array, what there is beside its rows.
 BATCH_NBYTES = 32 << 20
@@ -61,6 +60,7 @@ class ArrowTable:
         names: bool,
         meta: Iterable[str] | None,
     ) -> None:
+        library()  # or an error, before anything is looked at
         self._opened, self._dtype, self._layout = opened, dtype, layout
         self.path = str(opened.snapshot.directory)
         check_choice("layout", layout, ("list", "view"), self.path)
@@ -75,6 +75,7 @@ class ArrowTable:
             yield Field(arrow.TEXT, "name")
         try:
             item = arrow.rows_field(portable(self._dtype), self._shape.row_shape)
+            item = arrow.nested_field(item, self._shape.n_nested)
         except BadInputError as error:
             raise _refused(error, self._opened, self._dtype) from error
         yield arrow.lists_field(item, "values", self._layout)
@@ -124,12 +125,15 @@ class _Shape(NamedTuple):
     Attributes
     ----------
     row_shape : tuple of int
-        Their shape but for the first axis.
+        Their shape but for the first axis; ``()`` if each has its own.
+    n_nested : int
+        Then, their axes but for the first one; else 0.
     is_turned : bool
         Whether any lies in Fortran order.
     """
 
     row_shape: tuple[int, ...]
+    n_nested: int = 0
     is_turned: bool = False
 
 
@@ -167,9 +171,9 @@ class _Part:
         self._rows = store.rows
         kept = store.layout
         self._is_joined = shape.is_turned or (kept.masked and kept.kind == MIXED)
-        # Rows of the store in a row of the table.
-        self._unit = 1 if kept.kind == ROWS else math.prod(shape.row_shape)
-        self._unit *= dtype.itemsize if kept.kind == MIXED else 1
+        # Rows of the store in an element, and in a row of the table.
+        self._width = dtype.itemsize if kept.kind == MIXED else 1
+        self._unit = 1 if kept.kind == ROWS else math.prod(shape.row_shape) * self._width
 
     def batches(self) -> list[tuple[int, int]]:
         """Return which arrays each batch has: as many as there are where nothing has to be made."""
@@ -178,6 +182,7 @@ class _Part:
             return []
         is_made = (
             self._is_joined
+            or self._shape.n_nested
             or self._store.layout.masked
             or portable(self._dtype) != self._dtype
             or self._dtype.kind in "bmM"  # bits, and times that are none
@@ -196,8 +201,9 @@ class _Part:
     def names(self, low: int, high: int) -> Chunk:
         """Return the names of the arrays ``low <= n < high``."""
         names = self._store.snapshot.name_column
-        some = names[low:high]
-        if self._positions is not None:
+        if self._positions is None:
+            some: RaggedColumn = names[low:high]
+        else:
             some = names.chosen(self._positions[low:high])
         return arrow.texts_chunk(some.joined, some.ends)
 
@@ -209,22 +215,32 @@ class _Part:
             rows = self._shaped(self._rows[first : ends.max()])
             starts, lengths = starts - first if first else starts, ends - starts
             views = _divided(starts, self._unit), _divided(lengths, self._unit)
-            return arrow.views_chunk(arrow.masked_chunk(made_portable(rows)), *views)
-        if self._is_joined:
-            batch = joined(self._store, starts, ends, partial(self._addresses, low, high))
-            rows, offsets = batch.values, batch.offsets
-        else:
-            raw, offsets = _end_to_end(self._rows, starts, ends)
-            rows, offsets = self._shaped(raw), _divided(offsets, self._unit)
+            return arrow.views_chunk(self._chunk(rows), *views)
+        rows, offsets = self._end_to_end(low, high)
+        chunk = self._chunk(rows)
+        if self._shape.n_nested:
+            shapes, _ = shapes_of(self._store, np.diff(offsets), self._numbers(low, high))
+            chunk = arrow.nested_chunk(chunk, shapes)
+            offsets = np.append(0, np.cumsum(shapes[:, 0]))
         if self._is_view:
-            return arrow.views_chunk(
-                arrow.masked_chunk(made_portable(rows)), offsets[:-1], np.diff(offsets)
-            )
-        return arrow.lists_chunk(arrow.masked_chunk(made_portable(rows)), offsets)
+            return arrow.views_chunk(chunk, offsets[:-1], np.diff(offsets))
+        return arrow.lists_chunk(chunk, offsets)
+
+    def _end_to_end(self, low: int, high: int) -> tuple[Array, Int64s]:
+        """Return rows of the table that some arrays are end to end, and their offsets."""
+        starts, ends = self._starts[low:high], self._ends[low:high]
+        if not self._is_joined:
+            raw, offsets = _end_to_end(self._rows, starts, ends)
+            return self._shaped(raw), _divided(offsets, self._unit)
+        lengths = _divided(ends - starts, self._width)
+        elements = np.empty(0, self._dtype)
+        values, first, last = in_order(self._store, elements, lengths, self._numbers(low, high))
+        offsets = np.append(first, last[-1]) // math.prod(self._shape.row_shape)
+        return values.reshape(-1, *self._shape.row_shape), offsets
 
     def _is_window(self, starts: Int64s, ends: Int64s) -> bool:
         """Tell whether arrays are rows of the table where they lie, holes between them or not."""
-        if self._is_joined or not isinstance(self._rows, np.ndarray):
+        if self._is_joined or self._shape.n_nested or not isinstance(self._rows, np.ndarray):
             return False
         if portable(self._dtype) != self._dtype:  # what is in a hole need not fit
             return False
@@ -240,9 +256,15 @@ class _Part:
         rows = raw.view(self._dtype) if kind == MIXED else raw
         return rows.reshape(-1, *self._shape.row_shape)
 
-    def _addresses(self, low: int, high: int) -> Iterable[int]:
-        positions = range(low, high) if self._positions is None else self._positions[low:high]
-        return map(self._store.snapshot.locate_position, map(int, positions))
+    def _chunk(self, rows: Array) -> Chunk:
+        try:
+            return arrow.masked_chunk(made_portable(rows))
+        except BadInputError as error:
+            raise error.at(str(self._store.snapshot.directory)) from error
+
+    def _numbers(self, low: int, high: int) -> Int64s:
+        """Return the positions of the arrays ``low <= n < high`` in the store."""
+        return np.arange(low, high) if self._positions is None else self._positions[low:high]
 
 
 def _divided(numbers: Int64s, unit: int) -> Int64s:
@@ -297,7 +319,7 @@ def _shape_of_rows(opened: Opened, positions: Int64s | None) -> _Shape:
     Raises
     ------
     BadInputError
-        If they are no rows of one shape.
+        If they do not have the same number of axes.
     """
     layout, snapshot = opened.layout, opened.snapshot
     if layout.kind == ROWS:
@@ -311,40 +333,44 @@ def _shape_of_rows(opened: Opened, positions: Int64s | None) -> _Shape:
         found = {infos.decode(raw): number for raw, number in first.items()}
     except ValueError as error:
         raise corrupt(str(snapshot.directory), f"has {error}") from error
-    shapes: dict[tuple[int, ...] | None, int] = {}
-    for info, number in found.items():
-        shape = (0,) if info.shape is None else info.shape
-        at = number if positions is None else int(positions[number])
-        shapes.setdefault(shape[1:] if shape else None, at)
-    row_shape = next(iter(shapes)) if shapes else ()
-    if len(shapes) > 1 or row_shape is None or not math.prod(row_shape):
-        raise _no_rows(opened, shapes)
-    is_turned = any(info.is_fortran and len(info.shape or ()) > 1 for info in found)
-    return _Shape(row_shape, is_turned)
+    pairs = reversed(found.items())  # of each number of axes, the first
+    axes = {1 if info.shape is None else len(info.shape): at for info, at in pairs}
+    if len(axes) > 1 or 0 in axes:
+        raise _several_axes(opened, positions, axes)
+    row_shapes = {() if info.shape is None else info.shape[1:] for info in found} or {()}
+    is_turned = any(info.is_fortran for info in found) and 1 not in axes
+    row_shape = row_shapes.pop()
+    if row_shapes or not math.prod(row_shape):
+        return _Shape((), len(row_shape), is_turned)
+    return _Shape(row_shape, 0, is_turned)
 
 
-def _no_rows(opened: Opened, shapes: dict[tuple[int, ...] | None, int]) -> BadInputError:
-    snapshot = opened.snapshot
-    some = [(shape, decode(snapshot.name(at))) for shape, at in islice(shapes.items(), 4)]
+def _several_axes(opened: Opened, positions: Int64s | None, axes: dict[int, int]) -> BadInputError:
+    path = str(opened.snapshot.directory)
+    names = _names_at(opened, positions, list(axes.values()))
     found = ", ".join(
-        f"{name!r:.80} {'is a scalar' if shape is None else f'has rows of {shape}'}"
-        for shape, name in some
+        f"{name!r:.80} has {n_axes}" for n_axes, name in zip(axes, names, strict=True)
     )
-    path = str(snapshot.directory)
     return BadInputError(
-        f"arrays of {path} are no column of Arrow, whose values have all rows of one shape that "
-        f"is not empty: {found}. Give Arrow each array for itself, or as rows of one shape",
+        f"arrays of {path} are no column of Arrow, of which all have the same number of axes, one or "
+        f"more: {found}. Read them one by one",
         path=path,
-        found=tuple(shapes),
-        expected="rows of one shape",
+        found=tuple(axes),
+        expected="the same number of axes",
     )
+
+
+def _names_at(opened: Opened, positions: Int64s | None, numbers: list[int]) -> list[str]:
+    """Return the names of some of the arrays of a table."""
+    at = numbers if positions is None else positions[numbers].tolist()
+    return [decode(opened.snapshot.name(position)) for position in at]
 
 
 def _refused(error: BadInputError, opened: Opened, dtype: DType) -> BadInputError:
     path = str(opened.snapshot.directory)
     return BadInputError(
-        f"{error}, the dtype of arrays of {path}: store them in another, or give Arrow "
-        "views of another",
+        f"{error}, of which arrays of {path} are: write them in another dtype, or give Arrow views "
+        "of single arrays",
         **{**error.facts, "path": path, "found": dtype},
     )
 
@@ -385,9 +411,7 @@ def _column(opened: Opened, positions: Int64s | None, key: str, values: list[Any
     try:
         return column_of(key, values)
     except MixedTypesError as error:
-        numbers = list(error.positions)
-        at = numbers if positions is None else positions[numbers].tolist()
-        names = [decode(opened.snapshot.name(position)) for position in at]
+        names = _names_at(opened, positions, list(error.positions))
         pairs = zip(error.types, names, strict=True)
         found = " and ".join(f"{kind.__name__} for {name!r:.80}" for kind, name in pairs)
         path = str(opened.snapshot.directory)

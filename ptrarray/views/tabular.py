@@ -53,27 +53,29 @@ class Tabular(ABC):
         -------
         ArrowTable
             Columns ``name``, ``values`` and those of the metadata. Rows of more than one number are
-            lists of fixed size in ``values``.
+            lists of fixed size in ``values``; arrays whose rows have shapes of their own, as images
+            have, are large lists in large lists.
 
         Raises
         ------
         BadInputError
-            If Arrow has no type for the dtype, arrays have rows of different shapes or, in a mixed
-            store, dtypes, or metadata are not of one type; it says what was found.
+            If Arrow has no type for the dtype (complex, text, fields, long double, dates without a
+            unit or in one finer than a nanosecond), arrays are of several dtypes (take `of_dtype`)
+            or have different numbers of axes, or metadata are of several types; it says which.
         ImportError
             If nanoarrow is missing.
 
         Notes
         -----
-        Values are the mapping itself where arrays follow each other, all of a store, or a shard, in
-        one batch: 8 bytes an array are made for ``values`` and 8 for ``name``. Where holes lie
-        between arrays, runs of 4 MB and more are handed over as they are, and others copied, some
-        32 MB at a time as the consumer asks for them. So are these, a batch of 32 MB at a time,
-        which Arrow has in another way: bools, eight to a byte; numbers in the byte order of another
-        machine; narrow floats and integers of ml_dtypes, as float32 and int8; dates and durations
-        in a unit larger than a second, in seconds; arrays in Fortran order; and whatever is opened
-        with the backend ``"pread"``. What is masked is null, what is not a time, too: of these the
-        bits that say so are made, and the values not copied.
+        Where arrays follow each other, values are the mapping itself, a batch for each shard, and 8
+        bytes an array are made for ``values`` and 8 for ``name``. Where holes lie between arrays,
+        runs of 4 MB and more are handed over as they are, and others copied: some 32 MB at a time,
+        when the consumer asks for them. So is what Arrow has in another way: bools, eight to a byte;
+        numbers in the byte order of another machine; narrow floats and integers of ml_dtypes, as
+        float32 and int8; dates and durations in a unit larger than a second, in seconds; arrays in
+        Fortran order, or of a mixed store, where rows that are no array keep them apart; and whatever
+        is read with the backend ``"pread"``. What is masked, or no time, is null: of that the bits
+        that say so are made, for as much at a time, and values are not copied.
 
         Memory that a consumer has is valid for as long as it keeps that, whatever is closed, done to
         the store or deleted meanwhile. It shows what is written through views of mode ``"r+"``.
@@ -124,7 +126,7 @@ class Tabular(ABC):
         their pointers were checked: values, mask and pointers stay in their
         mappings, whatever lies between the arrays. The result stays valid, with
         the same content, after `refresh`, `close` and compaction, and is
-        read-only.
+        read-only. It shows what is written through views of mode ``"r+"``.
 
         The arrays are copied end to end where they are not in one mapping: of
         several shards, or with the backend ``"pread"``; and where one of several

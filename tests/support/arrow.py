@@ -76,6 +76,16 @@ def turned(path: Path) -> tuple[Path, Arrays]:
     return _written(path, arrays, dtype="f4", row_shape=None)
 
 
+def images(path: Path) -> tuple[Path, Arrays]:
+    """Arrays of two axes, each with a shape of its own."""
+    shapes = ((2, 3), (1, 4), (0, 2), (3, 1), (2, 0))
+    arrays = {
+        name: np.arange(np.prod(shape), dtype="u1").reshape(shape)
+        for name, shape in zip(NAMES, shapes, strict=True)
+    }
+    return _written(path, arrays, dtype="u1", row_shape=None)
+
+
 def empty(path: Path) -> tuple[Path, Arrays]:
     return _written(path, {}, dtype="f8")
 
@@ -129,12 +139,22 @@ def packed(path: Path) -> tuple[Path, Arrays]:
 KINDS: dict[str, Callable[[Path], tuple[Path, Arrays]]] = {
     function.__name__: function
     for function in (
-        *(plain, wide, sharded, masked, masked_shards, shaped, mixed, mixed_masked, turned),
+        *(plain, wide, sharded, masked, masked_shards, shaped, mixed, mixed_masked, turned, images),
         *(empty, only_empty, holed, pointed, overlaid, packed),
     )
 }
 # Whose arrays lie end to end, so that nothing is copied of them.
-ORDERED = ("plain", "wide", "sharded", "masked", "masked_shards", "shaped", "only_empty", "packed")
+ORDERED = (
+    "plain",
+    "wide",
+    "sharded",
+    "masked",
+    "masked_shards",
+    "shaped",
+    "only_empty",
+    "packed",
+    "images",
+)
 
 
 def _written(path: Path, arrays: Arrays, **options: Any) -> tuple[Path, Arrays]:

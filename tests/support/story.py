@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ptrarray
-from ptrarray.storage.store import recovery
+from ptrarray.storage.store import journal, recovery
 from ptrarray.storage.system import files
 from tests.support.disk import materialise, read_tree
 from tests.support.recording import KilledError, Recording, Site, record
@@ -249,6 +250,14 @@ def without_syncs() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let no reader of a torn journal wait for a writer to go on: there is none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "time", SimpleNamespace(sleep=id))
+        yield
+
+
 def look(path: Path) -> Content:
     """Read all of a store that must be whole, changing nothing."""
     before = read_tree(path.parent)
@@ -309,7 +318,7 @@ class Judge:
             self.n_states += 1
             target = self._place / f"state{self.n_states}"
             materialise(tree, target)
-            with booted(self._boot), without_syncs():
+            with booted(self._boot), without_syncs(), alone():
                 content = look(target / NAME)
                 go_on(target / NAME, content, then_checkpoint=self.n_states % 2 == 0)
             shutil.rmtree(target)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import numpy as np
@@ -171,11 +172,13 @@ def _damaged_arrays(opened: OpenedStore, *, progress: bool) -> Iterator[Damage]:
                 found.append((at, actual))
         return len(columns[0]), found
 
-    with (
-        ThreadPoolExecutor() as pool,
-        bar(total=len(starts), unit=" arrays", progress=progress) as counter,
-    ):
-        for n_checked, found in pool.map(damaged_in, range(0, len(starts), _BLOCK)):
+    blocks = range(0, len(starts), _BLOCK)
+    each: Callable[..., Iterator[tuple[int, list[tuple[int, int]]]]] = map
+    with ExitStack() as stack:
+        counter = stack.enter_context(bar(total=len(starts), unit=" arrays", progress=progress))
+        if len(blocks) > 1:  # else another thread would do no more than this one
+            each = stack.enter_context(ThreadPoolExecutor()).map
+        for n_checked, found in each(damaged_in, blocks):
             counter.update(n_checked)
             for position, actual in found:
                 clause = f"that has CRC-32 {actual:08x}, its pointer says {crcs[position]:08x}"
