@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,16 @@ def test_rows_of_all_batches_are_kept_from_others_until_they_are_committed(tmp_p
     with ptrarray.create(path, dtype="i4") as writer, ptrarray.append(path) as other:
         writer.write_arrow(reader(batches()))
     check_batches(path, 3, {})
+
+
+def test_several_threads_write_streams_to_one_writer(tmp_path: Path) -> None:
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path, dtype="i4") as writer, ThreadPoolExecutor(4) as pool:
+        calls = [
+            pool.submit(writer.write_arrow, reader(map(batch, range(n, 20, 4)))) for n in range(4)
+        ]
+        assert [call.result() for call in calls] == [20] * 4
+    check_batches(path, 20, {})
 
 
 @pytest.mark.parametrize("is_apart", [False, True])
