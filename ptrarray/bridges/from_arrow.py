@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.bridges.incoming import NUMBERS, Array, Bools, Column, Field, opened
+from ptrarray.bridges.incoming import Array, Bools, Column, Field, opened
+from ptrarray.bridges.structures import NUMBERS
 from ptrarray.errors import BadInputError
 
 Int64s = npt.NDArray[np.int64]
