@@ -164,8 +164,10 @@ class Arrays(_Dataset):  # type: ignore[misc] # of a library that may be missing
 
     def _checked(self, positions: Sequence[int]) -> Int64s:
         """Return positions in the store."""
-        checked = np.asarray(positions, np.int64)
-        n = len(self)
+        given, n = np.asarray(positions), len(self)
+        if len(given) and given.dtype.kind not in "iu":
+            raise IndexError(f"positions of {given.dtype} for {self!r}; expected integers")
+        checked = given.astype(np.int64)
         if len(checked) and not -n <= checked.min() <= checked.max() < n:
             outside = checked[(checked < -n) | (checked >= n)][0]
             raise IndexError(f"position {outside} is out of range for {self!r}")

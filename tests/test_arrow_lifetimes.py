@@ -219,6 +219,17 @@ def test_an_interrupt_is_an_error_of_the_consumer(library: Any) -> None:
         library(Stream(interrupted))
 
 
+def test_who_has_no_nanoarrow_is_asked_to_install_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, _ = KINDS["plain"](path)
+    store = ptrarray.open(where)
+    monkeypatch.setitem(sys.modules, "nanoarrow", None)
+    for call_ in (store.arrow, lambda: pa.table(store), lambda: pa.array(store.take(["a"]))):
+        with pytest.raises(ImportError, match=r"pip install 'ptrarray\[arrow\]'"):
+            call_()
+
+
 def functions_of(capsule: Any) -> tuple[Any, Any]:
     """Return get_next and get_last_error of a stream, as C calls them."""
     prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)

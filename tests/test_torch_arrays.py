@@ -166,6 +166,10 @@ def test_what_is_asked_for_wrongly(tmp_path: Path) -> None:
             data[position]
         with pytest.raises(IndexError, match=f"position {position} is out of range"):
             data.__getitems__([0, position])
+    for positions in ([0.5], [True, False], ["a"]):
+        with pytest.raises(IndexError, match="expected integers"):
+            data.__getitems__(positions)
+    assert data.__getitems__(torch.tensor([1, 0]))[1].tolist() == data[0].tolist()
     with pytest.raises(ptrarray.BadInputError, match="prefetch must not be negative"):
         data.batches([[0]], prefetch=-1)
 

@@ -9,10 +9,11 @@ number of arrays of the latter; of the former there are a tenth.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
@@ -39,7 +40,7 @@ PARTS = 10  # of an epoch, for the chart
 SEED = 1
 
 Numbers = npt.NDArray[np.int32]
-Counts = tuple[int, int]  # numbers, and their sum
+Counts = tuple[int, int]  # numbers, and the sum of the first of each array
 
 
 class Written:
@@ -70,7 +71,7 @@ class Written:
     @property
     def counts(self) -> Counts:
         """What an epoch has to come to."""
-        return len(self.values), int(self.values.sum())
+        return len(self.values), int(self.values[self.offsets[:-1]].sum())
 
 
 # arrays of others, as a data set has them ------------------------------------------------------------
@@ -133,23 +134,33 @@ def order(n: int) -> list[list[int]]:
     return [positions[first : first + SIZE].tolist() for first in range(0, n, SIZE)]
 
 
-def epoch(data: Any, batches: list[list[int]], collate: Callable[[Any], Any]) -> Counts:
-    """Load all batches in this process; return what they come to."""
-    loader = torch.utils.data.DataLoader(data, batch_sampler=batches, collate_fn=collate)
+def epoch(
+    data: Any, batches: list[list[int]], collate: Callable[[Any], Any], n_workers: int = 0
+) -> Counts:
+    """Load all batches in this process, or in workers; return what they come to."""
+    loader = torch.utils.data.DataLoader(
+        data, batch_sampler=batches, collate_fn=collate, num_workers=n_workers
+    )
+    return looked_at(loader)
+
+
+def looked_at(batches: Iterable[Any]) -> Counts:
+    """Return how many numbers batches have, and the sum of the first of each array."""
     n_numbers = total = 0
-    for values, lengths, _ in loader:
-        n_numbers += int(lengths.sum())
-        total += int(values.sum())
+    for values, lengths, _ in batches:
+        n_numbers += int(lengths.numpy().sum())
+        total += int(values.numpy()[:, 0].sum())
     return n_numbers, total
 
 
 def threaded(data: Arrays, batches: list[list[int]]) -> Counts:
     """Do the same with a thread that makes batches."""
-    n_numbers = total = 0
-    for values, lengths, _ in data.batches(batches, padded(), prefetch=1):
-        n_numbers += int(lengths.sum())
-        total += int(values.sum())
-    return n_numbers, total
+    return looked_at(data.batches(batches, padded(), prefetch=1))
+
+
+def tensors(batch: ptrarray.Ragged) -> tuple[Any, ...]:
+    """Make a batch that travels as three tensors."""
+    return tuple(padded()(batch))
 
 
 def same(ours: Counts, theirs: Counts) -> None:
@@ -157,9 +168,20 @@ def same(ours: Counts, theirs: Counts) -> None:
     expect(ours == theirs, f"{ours} and {theirs}")
 
 
-def speed(folder: Path, n: int) -> Question:
+def travel(written: Written, batches: list[list[int]]) -> Question:
+    """Load one epoch in this process, and in two workers."""
+    data = Arrays(written.path)
+    ways: dict[str, Callable[[], Any]] = {
+        OURS: partial(threaded, data, batches),
+        "two workers": partial(epoch, data, batches, padded(), 2),
+        "two workers, three tensors a batch": partial(epoch, data, batches, tensors, 2),
+    }
+    return Question(f"{len(written.names):,} arrays by a thread, or by workers", ways, same=same)
+
+
+def speed(folder: Path, written: Written, batches: list[list[int]]) -> Question:
     """Load one epoch of shuffled batches."""
-    written, batches = Written(folder, n, TOKENS), order(n)
+    n = len(written.names)
     ours = Arrays(written.path)
     expect(epoch(ours, batches, padded()) == written.counts, "the store")
     peers = {
@@ -170,7 +192,6 @@ def speed(folder: Path, n: int) -> Question:
     ways |= {name: partial(epoch, peer, batches, padded()) for name, peer in peers.items()}
     hugging = in_datasets(written, folder / "datasets")
     ways["datasets, numpy"] = partial(epoch, hugging, batches, padded_rows)
-    ways["ptrarray, a thread"] = partial(threaded, ours, batches)
     bounds = {"datasets, numpy": 5.0, "LMDB": 2.0, "mmap_ninja": 2.0}
     return Question(f"{n:,} arrays in shuffled batches of {SIZE}", ways, bounds, same)
 
@@ -260,21 +281,29 @@ def memory(folder: Path, n: int) -> Question:
 
 def questions(folder: Path, n: int) -> Iterator[Question]:
     """Load batches in this process, then in workers."""
-    yield speed(folder, n // 10)
+    written, batches = Written(folder, n // 10, TOKENS), order(n // 10)
+    yield speed(folder, written, batches)
+    yield travel(written, batches)
     yield memory(folder, n)
 
 
 # the chart in docs/torch.md --------------------------------------------------------------------------
 
 
-def chart(n: int, folder: Path) -> str:
-    """Return the memory of a worker over an epoch as bars of text, a line each."""
-    path = Written(folder, n, SHORT).path
+def chart(mb_by_kind: Mapping[str, Sequence[float]]) -> str:
+    """Return what workers grow by over an epoch as bars of text."""
+    most = max(max(each) for each in mb_by_kind.values())
     lines = []
-    for kind in KINDS:
-        for part, mb in enumerate(grown(kind, path)):
-            bar = "#" * round(mb / 5)
-            lines.append(
-                f"{kind if not part else '':20} {part * 100 // PARTS:3} % {mb:6.1f} MB {bar}"
-            )
-    return "\n".join(lines)
+    for kind, each in mb_by_kind.items():
+        lines += ["", kind]
+        for part, mb in enumerate(each):
+            if part % 2 == 0:
+                bar = "█" * round(mb / most * 60)
+                lines.append(f"{part * 100 // PARTS:4} % {mb:6.1f} MB {bar}".rstrip())
+    return "\n".join(lines[1:])
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as made:
+        million = Written(Path(made), N, SHORT).path
+        print(chart({kind: grown(kind, million) for kind in KINDS}))

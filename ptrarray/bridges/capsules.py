@@ -16,6 +16,7 @@ from ptrarray.errors import import_extra
 
 _NULLABLE = 2  # ARROW_FLAG_NULLABLE
 _MESSAGE_NBYTES = 2000
+_MISSING = "Arrow needs nanoarrow: pip install 'ptrarray[arrow]', or 'nanoarrow' beside ptrarray"
 
 
 class Field(NamedTuple):
@@ -66,7 +67,7 @@ def library(module: str = "nanoarrow") -> Any:
     ImportError
         That says how to install it.
     """
-    return import_extra(module, "Arrow needs nanoarrow: pip install 'ptrarray[arrow]'")
+    return import_extra(module, _MISSING)
 
 
 def schema_of(field: Field) -> Any:

@@ -9,12 +9,14 @@ a buffer has, cannot be told from a good one, by nobody who reads this interface
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from ctypes import (
     CFUNCTYPE,
     POINTER,
     PYFUNCTYPE,
     Structure,
+    addressof,
     byref,
     c_char_p,
     c_int,
@@ -164,9 +166,10 @@ class _Owned:
     def __init__(self) -> None:
         self.array = _Array()
 
-    def __del__(self, release: Any = _release, byref: Any = byref) -> None:
-        if self.array.release:
-            release(self.array.release)(byref(self.array))
+    def __del__(self, ends: Any = sys.is_finalizing, release: Any = _release) -> None:
+        # At the end of the process, who made it may be gone, and all memory goes anyway.
+        if self.array.release and not ends():
+            release(self.array.release)(addressof(self.array))
 
 
 @dataclass(frozen=True)
