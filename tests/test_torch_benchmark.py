@@ -28,3 +28,10 @@ def test_memory_is_told(tmp_path: Path, kind: str) -> None:
     (told,) = islice(loader.growing(kind, str(path)), 1)
     assert len(told["mb"]) == loader.PARTS + 1
     assert told["mb"][0] == 0
+
+
+def test_the_chart_has_bars() -> None:
+    drawn = loader.chart({"ours": [0.0] * 11, "theirs": [10.0 * part for part in range(11)]})
+    assert drawn.splitlines()[0] == "ours"
+    assert drawn.splitlines()[-1] == " 100 %  100.0 MB " + "█" * 60
+    assert len(drawn.splitlines()) == 15

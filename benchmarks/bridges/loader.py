@@ -9,10 +9,11 @@ number of arrays of the latter; of the former there are a tenth.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
@@ -39,7 +40,7 @@ PARTS = 10  # of an epoch, for the chart
 SEED = 1
 
 Numbers = npt.NDArray[np.int32]
-Counts = tuple[int, int]  # numbers, and their sum
+Counts = tuple[int, int]  # numbers, and the sum of the first of each array
 
 
 class Written:
@@ -70,7 +71,7 @@ class Written:
     @property
     def counts(self) -> Counts:
         """What an epoch has to come to."""
-        return len(self.values), int(self.values.sum())
+        return len(self.values), int(self.values[self.offsets[:-1]].sum())
 
 
 # arrays of others, as a data set has them ------------------------------------------------------------
@@ -140,20 +141,21 @@ def epoch(
     loader = torch.utils.data.DataLoader(
         data, batch_sampler=batches, collate_fn=collate, num_workers=n_workers
     )
+    return looked_at(loader)
+
+
+def looked_at(batches: Iterable[Any]) -> Counts:
+    """Return how many numbers batches have, and the sum of the first of each array."""
     n_numbers = total = 0
-    for values, lengths, _ in loader:
-        n_numbers += int(lengths.sum())
-        total += int(values.sum())
+    for values, lengths, _ in batches:
+        n_numbers += int(lengths.numpy().sum())
+        total += int(values.numpy()[:, 0].sum())
     return n_numbers, total
 
 
 def threaded(data: Arrays, batches: list[list[int]]) -> Counts:
     """Do the same with a thread that makes batches."""
-    n_numbers = total = 0
-    for values, lengths, _ in data.batches(batches, padded(), prefetch=1):
-        n_numbers += int(lengths.sum())
-        total += int(values.sum())
-    return n_numbers, total
+    return looked_at(data.batches(batches, padded(), prefetch=1))
 
 
 def tensors(batch: ptrarray.Ragged) -> tuple[Any, ...]:
@@ -288,14 +290,20 @@ def questions(folder: Path, n: int) -> Iterator[Question]:
 # the chart in docs/torch.md --------------------------------------------------------------------------
 
 
-def chart(n: int, folder: Path) -> str:
-    """Return the memory of a worker over an epoch as bars of text, a line each."""
-    path = Written(folder, n, SHORT).path
+def chart(mb_by_kind: Mapping[str, Sequence[float]]) -> str:
+    """Return what workers grow by over an epoch as bars of text."""
+    most = max(max(each) for each in mb_by_kind.values())
     lines = []
-    for kind in KINDS:
-        for part, mb in enumerate(grown(kind, path)):
-            bar = "#" * round(mb / 5)
-            lines.append(
-                f"{kind if not part else '':20} {part * 100 // PARTS:3} % {mb:6.1f} MB {bar}"
-            )
-    return "\n".join(lines)
+    for kind, each in mb_by_kind.items():
+        lines += ["", kind]
+        for part, mb in enumerate(each):
+            if part % 2 == 0:
+                bar = "█" * round(mb / most * 60)
+                lines.append(f"{part * 100 // PARTS:4} % {mb:6.1f} MB {bar}".rstrip())
+    return "\n".join(lines[1:])
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as made:
+        million = Written(Path(made), N, SHORT).path
+        print(chart({kind: grown(kind, million) for kind in KINDS}))
