@@ -14,6 +14,9 @@ NEWEST ?= $(shell for python in $$(ls -d ~/.pyenv/versions/3.*/bin/python3) pyth
 BOTH_WAYS := $(patsubst %,tests/test_%.py,bad_arrays bad_input bulk_writes costs damage damaged_pointers \
 	delete folding format_doc golden model names names_in_order native ragged reader reader_costs syscalls ways_to_write write writer)
 
+# The tests that `make test` skips, as their packages are too heavy for it.
+EXTRAS := $(wildcard tests/test_torch_*.py tests/test_extras_*.py)
+
 # A copy of the sources, whose core is built to stop at the first stray read.
 SANITIZED := .sanitized
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -25,7 +28,8 @@ help:
 	@echo "make test    run the tests, with the examples in docstrings and README"
 	@echo "make check   formatting, lint, types, then the tests"
 	@echo "make sanitize  tests of the native core, built so that a stray read fails them; needs gcc"
-	@echo "make test-extras  the tests with the oldest releases of all packages, and with the newest"
+	@echo "make test-extras  the tests of torch and other heavy packages, which 'make test' skips"
+	@echo "make check-oldest  the tests with the oldest releases of all packages; check-newest: the newest"
 	@echo "make docs    build the site of the documents in site/, and refuse broken links"
 	@echo "make bench   measure beside other stores (an hour), write benchmarks/RESULTS.md and USERS.md"
 	@echo "make format  reformat the sources"
@@ -85,7 +89,14 @@ check-newest:
 	.venv-newest/bin/python -m pip list --disable-pip-version-check
 	.venv-newest/bin/python -m pytest -n auto
 
-test-extras: check-oldest check-newest
+# What needs packages of hundreds of megabytes, in a virtual environment of its own.
+.venv-extras/.installed: pyproject.toml setup.py ptrarray/_native.c
+	$(PYTHON) -m venv .venv-extras
+	.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[extras]'
+	@touch $@
+
+test-extras: .venv-extras/.installed
+	.venv-extras/bin/python -m pytest -n auto $(EXTRAS)
 
 # Written first, so that what is built is what the parser says; a test fails when the file is stale.
 docs: $(STAMP)
@@ -111,5 +122,5 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf $(VENV) $(SANITIZED) build .venv-oldest .venv-newest site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SANITIZED) build .venv-extras .venv-oldest .venv-newest site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,9 @@ import pytest
 
 import ptrarray
 
+# Imports torch, which few have: tests/test_torch_arrays.py runs what its docstrings show.
+collect_ignore = ["ptrarray/torch.py"]
+
 
 @pytest.fixture(autouse=True)
 def _doctest_world(request: pytest.FixtureRequest) -> Iterator[None]:

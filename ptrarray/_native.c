@@ -18,7 +18,7 @@
 #error "the native core is for little-endian machines of 64 bits, and for CPython with its lock"
 #endif
 
-enum { AHEAD = 16, GROUP = 256, MAX_AXES = 32, LONG_RUN = 64, LONG_NAME = 1 << 16 };
+enum { AHEAD = 16, GROUP = 256, MAX_AXES = 32, LONG_RUN = 64, LONG_NAME = 1 << 16, MAX_UNIT = 4096 };
 static const uint32_t EMPTY = 0xFFFFFFFFu;
 #define NOT_MINE return Py_NewRef(Py_None)
 #define FETCH(address) __builtin_prefetch(address)
@@ -214,34 +214,34 @@ static PyObject *prepare(PyObject *Py_UNUSED(module), PyObject *args) {
     return or_none(out);
 }
 
-/* stage(arrays, first, buffer, checksums or None): copies arrays of a list, from the first on, end to end into a
- * buffer, as many as fit, and sets the checksum of each copy: so it is that of the very bytes which will be
- * written. Returns the next array and the bytes used. */
+/* stage(arrays, first, buffer, checksums or None, unit = 1): copies arrays, as many as fit, with zeros up to a multiple
+ * of `unit` behind each, and sets the checksum of each copy, which is what will be written. Returns (next, bytes used). */
 static PyObject *stage(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *list, *crcs, *held[GROUP];
     Py_buffer buffer;
-    Py_ssize_t next, used = 0;
-    if (!PyArg_ParseTuple(args, "O!nw*O", &PyList_Type, &list, &next, &buffer, &crcs)) return NULL;
-    int mine = next >= 0 && (crcs == Py_None || is_column(crcs, 4)), n = GROUP;
-    if (mine && crcs != Py_None) mine = PyArray_ISWRITEABLE((PyArrayObject *)crcs);
+    Py_ssize_t next, used = 0, unit = 1;
+    if (!PyArg_ParseTuple(args, "O!nw*O|n", &PyList_Type, &list, &next, &buffer, &crcs, &unit)) return NULL;
+    int mine = next >= 0 && unit > 0 && unit <= MAX_UNIT && !(unit & (unit - 1)), n = GROUP;
+    if (mine && crcs != Py_None) mine = is_column(crcs, 4) && PyArray_ISWRITEABLE((PyArrayObject *)crcs);
     Py_ssize_t last = mine ? PyList_Size(list) : 0;
     if (mine && crcs != Py_None && (Py_ssize_t)length(crcs) < last) last = (Py_ssize_t)length(crcs);
     while (n == GROUP && mine) { /* fewer: the list ends, or the buffer */
         const uint8_t *from[GROUP];
-        Py_ssize_t nbytes[GROUP], end = used;
-        for (n = 0; n < GROUP && next + n < last && next + n < PyList_Size(list); n++, end += nbytes[n - 1]) {
+        Py_ssize_t nbytes[GROUP], gaps[GROUP], end = used;
+        for (n = 0; n < GROUP && next + n < last && next + n < PyList_Size(list); end += nbytes[n] + gaps[n], n++) {
             PyArrayObject *array = (PyArrayObject *)PyList_GetItem(list, next + n);
             if (!PyArray_Check((PyObject *)array) || !PyArray_IS_C_CONTIGUOUS(array)) break;
-            from[n] = PyArray_DATA(array), nbytes[n] = PyArray_NBYTES(array);
-            if (nbytes[n] > buffer.len - end) break;
+            from[n] = PyArray_DATA(array), nbytes[n] = PyArray_NBYTES(array), gaps[n] = -nbytes[n] & (unit - 1);
+            if (nbytes[n] > buffer.len - end - gaps[n]) break;
             held[n] = Py_NewRef((PyObject *)array);
         }
         uint32_t *crc = crcs == Py_None || !n ? NULL : ITEMS(uint32_t, crcs) + next;
         Py_BEGIN_ALLOW_THREADS
-        for (int i = 0; i < n; used += nbytes[i++]) {
+        for (int i = 0; i < n; used += nbytes[i] + gaps[i], i++) {
             if (i + AHEAD < n) FETCH(from[i + AHEAD]);
             uint8_t *to = (uint8_t *)buffer.buf + used;
             if (nbytes[i]) memcpy(to, from[i], (size_t)nbytes[i]);
+            if (gaps[i]) memset(to + nbytes[i], 0, (size_t)gaps[i]);
             if (crc) crc[i] = crc32_of(0, to, (size_t)nbytes[i]);
         }
         Py_END_ALLOW_THREADS
@@ -490,12 +490,14 @@ static PyObject *finder_find_many(PyObject *self, PyObject *args) {
     return or_none(positions);
 }
 
-/* gather(rows, starts, ends): copies of ranges of rows end to end, and where each of them begins. */
+/* gather(rows, starts, ends, out or None): ranges of rows copied end to end, and where each of them begins. */
 static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *args) {
-    PyObject *rows, *starts, *ends, *values = NULL, *out = NULL;
-    if (!PyArg_ParseTuple(args, "OOO", &rows, &starts, &ends)) return NULL;
+    PyObject *rows, *starts, *ends, *to_fill = Py_None, *values = NULL, *out = NULL;
+    if (!PyArg_ParseTuple(args, "OOO|O", &rows, &starts, &ends, &to_fill)) return NULL;
     uint64_t width = row_nbytes(rows), n_rows = width ? (uint64_t)PyArray_DIM((PyArrayObject *)rows, 0) : 0, total = 0;
-    if (!width || !is_column(starts, 8) || !is_column(ends, 8) || length(starts) != length(ends)) NOT_MINE;
+    if (!width || !is_column(starts, 8) || !is_column(ends, 8) || length(starts) != length(ends) ||
+        (to_fill != Py_None && (row_nbytes(to_fill) != width || !PyArray_ISWRITEABLE((PyArrayObject *)to_fill))))
+        NOT_MINE;
     size_t n = length(starts);
     PyObject *offsets = vector((npy_intp)n + 1, NPY_INT64);
     int mine = offsets != NULL;
@@ -505,7 +507,8 @@ static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *args) {
         total += end - start;
         mine = start <= end && end <= n_rows && total <= (uint64_t)PY_SSIZE_T_MAX / width;
     }
-    if (mine && (values = new_rows((PyArrayObject *)rows, total, NULL))) {
+    if (mine && to_fill != Py_None) mine = total == (uint64_t)PyArray_DIM((PyArrayObject *)to_fill, 0);
+    if (mine && (values = to_fill == Py_None ? new_rows((PyArrayObject *)rows, total, NULL) : Py_NewRef(to_fill))) {
         uint64_t *start = ITEMS(uint64_t, starts), *offset = ITEMS(uint64_t, offsets);
         uint8_t *from = ITEMS(uint8_t, rows), *to = ITEMS(uint8_t, values);
         offset[n] = total;
@@ -519,8 +522,7 @@ static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *args) {
         Py_END_ALLOW_THREADS
         out = PyTuple_Pack(2, values, offsets);
     }
-    Py_XDECREF(values), Py_XDECREF(offsets);
-    return or_none(out);
+    return Py_XDECREF(values), Py_XDECREF(offsets), or_none(out);
 }
 
 /* iterate(what, other): an iterator of names (1), views (2) or pairs of both (3) in order. Where something is
@@ -556,13 +558,11 @@ static PyObject *iterator_next(PyObject *self) {
     Iterator *iterator = (Iterator *)self;
     if (iterator->position >= iterator->finder->n_arrays) return NULL;
     uint64_t position = iterator->position++;
-    PyObject *name = NULL, *view = NULL, *found = NULL;
+    PyObject *name = NULL, *view = NULL, *found;
     if (iterator->what & NAMES) name = text_of(iterator->finder, position);
     if (iterator->what & VIEWS && !PyErr_Occurred()) view = view_of(iterator->finder, position);
-    if (iterator->what != (NAMES | VIEWS))
-        found = Py_XNewRef(name ? name : view);
-    else if (name && view)
-        found = PyTuple_Pack(2, name, view);
+    int both = iterator->what == (NAMES | VIEWS);
+    found = !both ? Py_XNewRef(name ? name : view) : name && view ? PyTuple_Pack(2, name, view) : NULL;
     Py_XDECREF(name), Py_XDECREF(view);
     if (found || PyErr_Occurred()) return found;
     return PyObject_CallFunction(iterator->other, "K", (unsigned long long)position);
@@ -588,7 +588,7 @@ static PyMethodDef methods[] = {{"crc32", (PyCFunction)(void (*)(void))crc32, ME
                                 {"finder", new_finder, METH_VARARGS, NULL},
                                 {"gather", gather, METH_VARARGS, NULL},
                                 {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 1", -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 3", -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) {
     if (_import_array() < 0) return NULL; /* import_array() would print why */

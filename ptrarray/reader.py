@@ -31,11 +31,20 @@ from ptrarray.storage.system.mapping import Backend, CannotMapError, Mode
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.session import Session, bring_to_disk
 from ptrarray.storage.writing.transactions import unknown
+from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.views.catalog import Meta, Names, Pointers
 from ptrarray.views.helpers import StoredHelpers, with_helpers
-from ptrarray.views.one_dtype import OneDtype, living, the_only_dtype
+from ptrarray.views.one_dtype import (
+    ONE_AWKWARD,
+    ONE_TABLE,
+    OneDtype,
+    as_ranges,
+    living,
+    the_only_dtype,
+)
 from ptrarray.views.reducible import Reducible
+from ptrarray.views.tabular import Tabular
 
 if TYPE_CHECKING:
     from ptrarray.views.series import AllSeries, Objects
@@ -119,7 +128,7 @@ def opened_of(store: PointerArray) -> Opened:
     return store._opened
 
 
-class PointerArray(Reducible):
+class PointerArray(Reducible, Tabular):
     """A store open for reading: a mapping from name to array, and a flat array of rows.
 
     What is open is a snapshot. It changes only at `refresh`, whatever other
@@ -170,6 +179,18 @@ class PointerArray(Reducible):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open, (self.path, self._mode, self._backend)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Return what dask takes for the content: the same for all readers of one commit.
+
+        Without it dask would go by the pickle, and take one commit for another.
+        """
+        if self._mode != "r":  # views may change what is there
+            from uuid import uuid4
+
+            return (uuid4().hex,)
+        ids = [store.snapshot.header.store_id for store in self._opened.stores]
+        return self.path, ids, self.version
 
     def __enter__(self) -> Self:
         return self
@@ -454,19 +475,25 @@ class PointerArray(Reducible):
         note = self._note if self._mode == "r+" else None
         return walk(self._opened, note, ahead=True)
 
-    def take(self, names: Iterable[str]) -> Ragged:
-        """Copy several arrays into one contiguous batch.
+    def take(self, names: Iterable[str], out: Array | None = None) -> Ragged:
+        """Copy several arrays into one contiguous batch, if need be into memory that is there.
 
         Parameters
         ----------
         names : iterable of str
             In any order; a name may come twice.
+        out : ndarray, optional
+            Where to copy to, as memory that a GPU reads from (of a pinned
+            tensor, ``tensor.numpy()``). Writable and C-contiguous, of the dtype
+            and row shape of the arrays, with at least as many rows; what is
+            behind them stays as it is. Of a store with masks, a masked array
+            with a mask of its own. Memory of no store.
 
         Returns
         -------
         Ragged
-            ``values`` of shape ``(rows of all, *row_shape)``, a copy, and
-            ``offsets``, in the order of `names`.
+            ``values`` of shape ``(rows of all, *row_shape)``, a copy or a view
+            of `out`, and ``offsets``, in the order of `names`.
 
         Raises
         ------
@@ -474,19 +501,29 @@ class PointerArray(Reducible):
             A `KeyError`: no array has one of the names.
         BadInputError
             If each array has its own shape or dtype, and theirs cannot be laid
-            end to end.
+            end to end; or if `out` does not fit. Nothing is written then.
+
+        Notes
+        -----
+        Arrays by position: ``store.arrays.take``. With the backend ``"pread"``
+        single arrays are read right into `out`. If that fails in the middle, it
+        has the bytes of some of them.
 
         Examples
         --------
         >>> store.take(["utt3", "utt1"]).to_list()
         [array([6.], dtype=float32), array([1., 2., 3.], dtype=float32)]
+        >>> buffer = np.zeros(5, "f4")
+        >>> batch = store.take(["utt2", "utt3"], out=buffer)
+        >>> batch.lengths, buffer
+        (array([2, 1]), array([4., 5., 6., 0., 0.], dtype=float32))
         """
         opened = self._opened
         wanted = _listed(names, "take")
         encoded = encode_all(wanted)
         starts, ends = self._pointers(opened, wanted, encoded)
         locate = partial(locate_found, opened.snapshot)
-        return joined(opened, starts, ends, lambda: map(locate, encoded))
+        return joined(opened, starts, ends, lambda: map(locate, encoded), out)
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Have the system fetch arrays from the disk that will be asked for soon.
@@ -777,6 +814,18 @@ class PointerArray(Reducible):
             return OneDtype(self.arrays, the_only_dtype(opened))._reducible()
         return living(opened)
 
+    def _alike(self) -> Alike:
+        opened = self._opened
+        if opened.layout.kind == MIXED:
+            return OneDtype(self.arrays, the_only_dtype(opened, ONE_AWKWARD))._alike()
+        return alike(opened, *as_ranges(opened))
+
+    def _tabular(self) -> tuple[Opened, np.dtype[Any], None]:
+        """Return what Arrow is given: all arrays."""
+        opened = self._opened
+        is_mixed = opened.layout.kind == MIXED
+        return opened, the_only_dtype(opened, ONE_TABLE) if is_mixed else self.dtype, None
+
     def of_dtype(self, dtype: npt.DTypeLike) -> OneDtype:
         """Return the arrays of one dtype, for reductions over them in a store of several.
 
@@ -789,8 +838,8 @@ class PointerArray(Reducible):
         -------
         OneDtype
             A mapping from name to array, in data order, that takes ``np.sum`` and
-            its like, `reduce`, `reduce_each`, `mean_each` and `std_each`. Without
-            arrays if there are none of this dtype.
+            its like, `reduce`, `reduce_each`, `mean_each`, `std_each` and
+            `arrow`. Without arrays if there are none of this dtype.
 
         Raises
         ------

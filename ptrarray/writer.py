@@ -38,6 +38,7 @@ from ptrarray.storage.system.files import process_id
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing import transactions
 from ptrarray.storage.writing.allocation import allocated
+from ptrarray.storage.writing.streamed import put_all
 from ptrarray.storage.writing.target import Writable
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.arrays import Arrays, Items, Values
@@ -429,6 +430,85 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         batch = self._checked(from_ragged, names, values, offsets, store.layout, meta)
         first = None if start is None else self._checked(count, "start", start)
         return transactions.put(store, batch, first, overwrite=overwrite)
+
+    def write_arrow(
+        self,
+        x: Any,
+        names: str = "name",
+        values: str = "values",
+        meta: str | Iterable[str] | None = None,
+        overwrite: bool = False,
+    ) -> int:
+        """Write the arrays of a table of Arrow, as pyarrow, polars, DuckDB or pandas have it.
+
+        Parameters
+        ----------
+        x : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
+            A table, a query that gives one, a reader of batches.
+        names : str
+            Column of names: text of any kind, all different.
+        values : str
+            Column of lists of any kind, one for each name. Each is an array of
+            rows; in it, lists of a fixed size are rows with axes. Numbers,
+            bools, moments (in UTC or without a zone), durations, and
+            ``fixed_size_binary`` as ``S``. Cast as by `write`.
+        meta : str or iterable of str, optional
+            Columns to be kept as metadata of the arrays, where they are not
+            null. A column that is neither is an error.
+        overwrite : bool
+            As for `write`.
+
+        Returns
+        -------
+        int
+            Arrays written.
+
+        Raises
+        ------
+        BadInputError
+            If `x` is no such table, or holds what the store cannot take: null
+            names and null lists; null values, unless the store keeps masks or
+            they are moments or durations, which become NaT; offsets that do
+            not fit the values; a stream that breaks off.
+        DuplicateNameError, OSError
+            As `write`.
+
+        Notes
+        -----
+        All of it is one commit, when the last batch was written: if anything
+        raises before, nothing was written. A stream may be larger than memory.
+        Batches are written as they come, from the memory of Arrow where the
+        dtype has the same bytes, and 64 MiB at a time where they have to be
+        converted; some 40 bytes and the name are kept of each array.
+
+        In a store of shards all of it goes to one shard, which may become larger
+        than others. While a long stream is written, the store cannot be
+        compacted. In pyarrow, ``pa.array`` cuts bytes of a fixed width at
+        their first zero byte; then so are those that come here.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> table = pa.table({"name": ["utt4", "utt5"], "values": [[7.0, 8.0], [9.0]]})
+        >>> with ptrarray.append("corpus.ptr") as writer:
+        ...     writer.write_arrow(table)
+        ...     writer["utt4"]
+        2
+        array([7., 8.], dtype=float32)
+        """
+        from ptrarray.intake.arrow import from_table
+
+        store = self._store()
+        arguments = x, store.layout, names, values, meta
+        batches = self._checked_all(self._checked(from_table, *arguments))
+        return put_all(store, batches, overwrite=overwrite)
+
+    def _checked_all(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Name the store in the errors of batches."""
+        try:
+            yield from batches
+        except BadInputError as error:
+            raise error.at(self.path) from error
 
     def __setitem__(self, name: str, array: npt.ArrayLike) -> None:
         """Write one array, replacing one that has the name."""

@@ -86,7 +86,7 @@ def outcome(arrays: dict[Any, Any], layout: Layout) -> Any:
         made = batch.from_mapping(arrays, layout)
     except BadInputError as error:
         return str(error)
-    entries = made._entries(7)
+    entries = made.entries(7)
     columns = [column if column is None else list(column) for column in entries]
     return columns, made.n_rows, [buffer.tobytes() for buffer in made.buffers]
 

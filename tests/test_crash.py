@@ -138,7 +138,7 @@ def test_power_cut_while_rows_are_changed(place: Path, tmp_path: Path) -> None:
 def test_leaving_out_a_sync_while_rows_are_changed_is_noticed(place: Path, tmp_path: Path) -> None:
     judge = Judge(place / "changed-unsynced", boot=9)
     first = tell(change_in_place, tmp_path / "world")
-    callers = {"storage.writing.transactions._kind_of_put", "storage.writing.session.bring_to_disk"}
+    callers = {"storage.writing.transactions.kind_of_put", "storage.writing.session.bring_to_disk"}
     sites = [site for site in first.recording.sites if callers & {*site.callers}]
     assert callers <= {caller for site in sites for caller in site.callers}
     for n, left_out in enumerate(sites):

@@ -44,6 +44,11 @@ def test_gather_is_copying(
     assert values.flags.owndata
     assert values.flags.writeable
     assert values.flags.c_contiguous
+    out = np.zeros_like(values)
+    filled, offsets = core.gather(rows, in_a_block(starts), in_a_block(ends), out)
+    assert filled is out
+    assert offsets.tolist() == expected.tolist()
+    assert (filled == same).all()
 
 
 @given(st.lists(st.tuples(*[st.sampled_from([0, 1, 5, 6, 7, -1, 2**62, -(2**63)])] * 2)))
@@ -93,6 +98,28 @@ PAIR = np.array([0, 3]), np.array([2, 6])
 )
 def test_gather_leaves_to_the_pure_way(rows: Any, starts: Any, ends: Any) -> None:
     assert core.gather(rows, starts, ends) is None
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.zeros(4, "<i4"),
+        np.zeros(6, "<i4"),
+        np.zeros(5, "<i8"),
+        np.zeros((5, 2), "<i4"),
+        np.zeros(10, "<i4")[::2],
+        np.ma.zeros(5, "<i4"),
+        np.frombuffer(bytes(20), "<i4"),
+        np.zeros((), "<i4"),
+        "out",
+    ],
+    ids=lambda what: f"{what!r:.30}",
+)
+def test_gather_leaves_what_does_not_fit(out: Any) -> None:
+    before = bytes(out) if isinstance(out, np.ndarray) else b""
+    assert core.gather(ONE, *PAIR, out) is None
+    assert core.gather(ONE, *PAIR, None)[0].tolist() == [0, 1, 3, 4, 5]
+    assert not isinstance(out, np.ndarray) or bytes(out) == before
 
 
 def test_gather_beside_a_thread_that_changes_the_ranges() -> None:

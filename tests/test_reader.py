@@ -344,3 +344,15 @@ def test_context_manager_closes(path: Path) -> None:
     with pytest.raises(ZeroDivisionError), ptrarray.open(path) as store:
         _ = 1 // 0
     assert store.closed
+
+
+def test_dask_is_given_another_token_after_each_commit(path: Path) -> None:
+    ptrarray.create(path, dtype="i4", mode="w").close()
+    with ptrarray.open(path) as old, ptrarray.open(path) as new:
+        assert old.__dask_tokenize__() == new.__dask_tokenize__()
+        with ptrarray.append(path) as writer:
+            writer["a"] = [1]
+        new.refresh()
+        assert old.__dask_tokenize__() != new.__dask_tokenize__()
+    with ptrarray.open(path, "c") as changed:
+        assert changed.__dask_tokenize__() != changed.__dask_tokenize__()

@@ -74,6 +74,21 @@ def test_an_array_by_position(tmp_path: Path, shard_size: int | None, limit: int
     assert len(found) <= limit, found
 
 
+@pytest.mark.parametrize(("shard_size", "limit"), [(None, 25), (SHARD_NBYTES, 180)])
+def test_many_arrays_with_the_calls_of_a_few(
+    tmp_path: Path, shard_size: int | None, limit: int
+) -> None:
+    store = opened(tmp_path / "a.ptr", shard_size, has_journal=False)
+    names = list(store)
+    out = np.empty(20_000, np.uint8)
+    found = calls(lambda: store.take(names))
+    assert len(found) <= limit, found
+    into = calls(lambda: store.take(names, out))
+    assert len(into) <= len(found) + 16, into
+    by_position = calls(lambda: store.arrays.take(list(range(20)), out))
+    assert len(by_position) <= limit + 16, by_position
+
+
 @pytest.mark.parametrize("shard_size", [None, SHARD_NBYTES])
 def test_arrays_in_order_without_a_call_each(tmp_path: Path, shard_size: int | None) -> None:
     store = opened(tmp_path / "a.ptr", shard_size, has_journal=False)

@@ -41,9 +41,9 @@ def anonymous_kib() -> int:
     return _fields("/proc/self/status", ("RssAnon",))
 
 
-def private_kib() -> int:
-    """Memory that no other process has mapped, file pages included."""
-    return _fields("/proc/self/smaps_rollup", ("Private_Clean", "Private_Dirty"))
+def private_kib(process: int | str = "self") -> int:
+    """Memory of this process, or another, that no other has mapped, file pages included."""
+    return _fields(f"/proc/{process}/smaps_rollup", ("Private_Clean", "Private_Dirty"))
 
 
 def resident_kib() -> int:

@@ -10,7 +10,7 @@ import argparse
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 from time import perf_counter
@@ -61,10 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.markdown.write_text(page.page(results), encoding="utf-8")
 
 
-def measured(user: str, options: argparse.Namespace) -> page.Facts:
-    """Return what a user finds."""
+def measured(
+    user: str,
+    options: argparse.Namespace,
+    package: str = "benchmarks.users",
+    packages: Mapping[str, Sequence[str]] = PACKAGES,
+) -> page.Facts:
+    """Return what a user finds, who is a module of a package."""
     try:
-        module = import_module(f"benchmarks.users.{user}")
+        module = import_module(f"{package}.{user}")
     except ModuleNotFoundError as error:
         raise SystemExit(f"{error}; try pip install '.[bench]'") from error
     n, repeat = options.n or module.N, options.repeat or module.REPEAT
@@ -72,7 +77,7 @@ def measured(user: str, options: argparse.Namespace) -> page.Facts:
     with tempfile.TemporaryDirectory(prefix="benchmarks-", dir=options.folder) as folder:
         questions = module.questions(Path(folder), n)
         entries = [entry for question in questions for entry in question.entries(repeat)]
-    versions = {name: metadata.version(name) for name in PACKAGES[user]}
+    versions = {name: metadata.version(name) for name in packages[user]}
     return {
         "user": user,
         "words": page.words_of(Path(str(module.__file__))),

@@ -35,22 +35,22 @@ MARKED = re.compile(
 Facts = dict[str, Any]
 
 
-def page(results: list[Facts]) -> str:
+def page(results: list[Facts], introduction: str = INTRODUCTION) -> str:
     """Return the whole page of the results of several users."""
-    parts = [INTRODUCTION.strip(), "## What was to be reached", targets(results)]
+    parts = [introduction.strip(), "## What was to be reached", targets(results)]
     return "\n\n".join([*parts, *map(markdown, results)]) + "\n"
 
 
-def load(folder: Path) -> list[Facts]:
+def load(folder: Path, users: Iterable[str] = USERS, kind: str = "user") -> list[Facts]:
     """Return the results that a folder has, in the order of the users."""
-    paths = [folder / f"user-{user}.json" for user in USERS]
+    paths = [folder / f"{kind}-{user}.json" for user in users]
     return [json.loads(path.read_text("utf-8")) for path in paths if path.exists()]
 
 
-def save(facts: Facts, folder: Path) -> None:
+def save(facts: Facts, folder: Path, kind: str = "user") -> None:
     """Write a result into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"user-{facts['user']}.json"
+    path = folder / f"{kind}-{facts['user']}.json"
     path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 

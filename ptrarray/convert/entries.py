@@ -174,7 +174,7 @@ def _of_instance(value: Instance, key: str, keep_index: bool) -> Iterator[Entry 
     def take(item: Any, suffix: str) -> bool:
         if isinstance(item, list | tuple) and not _is_numbers(item):
             return False
-        found.append(_of_value(item, key, keep_index)._replace(below=suffix))
+        found.append(_of_value(item, key, keep_index, suffix))
         return True
 
     def refuse(suffix: str, problem: str) -> None:
@@ -183,8 +183,7 @@ def _of_instance(value: Instance, key: str, keep_index: bool) -> Iterator[Entry 
     abouts = describe_instance(value, take, refuse)
     yield from found
     for suffix, about in abouts.items():
-        nothing = _of_value(np.empty(0), key, keep_index)
-        yield nothing._replace(below=suffix, meta={WORD: about})
+        yield Entry(key, np.empty(0), {}, {WORD: about}, suffix)
 
 
 def _of_objects(value: Array, key: str, keep_index: bool) -> Iterator[Entry | Refused]:
@@ -233,15 +232,15 @@ def _of_mapping(value: Mapping[Any, Any], key: str, keep_index: bool) -> Iterato
             yield from entries(item, inner, keep_index=keep_index)
 
 
-def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
+def _of_value(value: Any, key: str, keep_index: bool, below: str = "") -> Entry:
     plain = _plain(value)
     if plain is not None:
-        return Entry(key, plain, {}, {})
+        return Entry(key, plain, {}, {}, below)
     if isinstance(value, Unreadable):
         raise BadInputError(value.problem)
     if is_pandas(value):
         described = describe(value, index=keep_index)
-        return Entry(key, described.values, described.helpers, {KEY: described.about})
+        return Entry(key, described.values, described.helpers, {KEY: described.about}, below)
     is_number = isinstance(value, bool | int | float | complex | np.generic)
     if isinstance(value, array.array) and value.typecode in "bBhHiIlLqQfd":
         value = np.asarray(value)
@@ -256,7 +255,7 @@ def _of_value(value: Any, key: str, keep_index: bool) -> Entry:
             what = f"records of {values.dtype}, with Python objects in them: from Python, pass "
             what += "convert=, a function that returns the fields of numbers"
         raise BadInputError(f"it holds {what}", found=str(values.dtype))
-    return Entry(key, values, {}, {})
+    return Entry(key, values, {}, {}, below)
 
 
 def _plain(value: Any) -> Array | None:

@@ -55,4 +55,6 @@ def unescape(text: str) -> str:
     >>> unescape(file_name("a/100%")), unescape(archive_path("/a//b"))
     ('a/100%', '/a//b')
     """
+    if "%" not in text:  # most are as they were
+        return text
     return "/".join("" if part == _NOTHING else unquote(part) for part in text.split("/"))

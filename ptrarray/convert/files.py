@@ -16,6 +16,7 @@ from ptrarray.errors import BadInputError, CorruptStoreError, import_extra
 from ptrarray.storage.system.streams import reader_of
 
 _BUFFER_NBYTES = 1 << 15
+_HEAD_NBYTES = 512
 _ZIP = b"PK\x03\x04"
 _TAR, _TAR_AT = b"ustar", 257  # as of POSIX, behind the name of the first member
 
@@ -54,8 +55,12 @@ def open_plain(path: str) -> Iterator[Any]:
     b'inside'
     """
     # A path as it was given; and most files are read in one go.
-    with open(path, "rb", _BUFFER_NBYTES) as raw, unpacked(raw) as file:  # noqa: PTH123
-        yield file
+    with open(path, "rb", _BUFFER_NBYTES) as raw:  # noqa: PTH123
+        if _is_plain(raw):
+            yield raw
+        else:
+            with unpacked(raw) as file:
+                yield file
 
 
 @contextmanager
@@ -63,6 +68,12 @@ def unpacked(file: Any) -> Iterator[Any]:
     """Return, for a ``with`` block, an open file as what it was before it was compressed or packed."""
     with ExitStack() as stack:
         yield _alone(stack.enter_context(plain(file)), stack)
+
+
+def _is_plain(file: Any) -> bool:
+    """Tell whether `unpacked` would return the file itself."""
+    head = bytes(file.peek(_HEAD_NBYTES)[:_HEAD_NBYTES])
+    return not head.startswith(_MAGICS) and not head.startswith(_TAR, _TAR_AT)
 
 
 def plain(file: Any) -> Any:
@@ -76,7 +87,7 @@ def plain(file: Any) -> Any:
 
 def _alone(file: Any, stack: ExitStack) -> Any:
     """Return the one file in an archive; the file itself if it is no archive."""
-    head = bytes(file.peek(512)[:512])
+    head = bytes(file.peek(_HEAD_NBYTES)[:_HEAD_NBYTES])
     if head.startswith(_ZIP):
         packed = stack.enter_context(zipfile.ZipFile(_seekable(file)))
         names = [info for info in packed.infolist() if not info.is_dir()]
@@ -86,7 +97,7 @@ def _alone(file: Any, stack: ExitStack) -> Any:
             )
         member = stack.enter_context(packed.open(names[0]))
         return stack.enter_context(plain(member))
-    if head[_TAR_AT:].startswith(_TAR):
+    if head.startswith(_TAR, _TAR_AT):
         archive = stack.enter_context(tarfile.TarFile(fileobj=_seekable(file)))
         found = [info for info in archive if info.isfile()]
         if len(found) != 1:
@@ -126,6 +137,7 @@ _OPENERS: list[tuple[tuple[bytes, ...], Callable[[Any], Any]]] = [
     ((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), _of_zlib),
     ((b"\x04\x22\x4d\x18",), _lz4),
 ]
+_MAGICS = (_ZIP, *(magic for magics, _ in _OPENERS for magic in magics))
 
 
 class _Inflated(io.RawIOBase):

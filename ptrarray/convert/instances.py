@@ -125,7 +125,7 @@ class _Description:
                 return self.instance(value, suffix)
             case dict():
                 return {"dict": self._pairs(value, suffix)}
-            case np.ndarray() if value.dtype == object:
+            case np.ndarray() if value.dtype.kind == "O":
                 items = [self._inner(item, suffix, i) for i, item in enumerate(value.flat)]
                 return {"objects": [list(value.shape), items]}
         if self._take(value, suffix):
@@ -151,6 +151,8 @@ def _word(value: Any) -> str:
     """Return how the array of a value is read, to be what it was."""
     if isinstance(value, np.ndarray):
         return "masked" if isinstance(value, np.ma.MaskedArray) else "array"
+    if type(value) in (int, float, bool):
+        return "number"
     if isinstance(value, np.generic):
         return "scalar"
     if isinstance(value, tuple):

@@ -110,8 +110,8 @@ class Sink:
         except BadInputError as error:
             self._tally.failures.append(Failure(entry.label, str(error)))
             return
-        arrays = {entry.name: entry.values}
-        self._batches.add(Group(entry, arrays, entry.metas, entry.helpers))
+        metas = entry.metas if entry.meta else {}
+        self._batches.add(Group(entry, {entry.name: entry.values}, metas, entry.helpers))
 
     def write(self) -> None:
         """Commit what waits."""
@@ -170,8 +170,9 @@ def fitting(entry: Named, layout: Layout) -> Named:
     if layout.kind == ROWS and layout.row_shape == () and not values.ndim:  # an array of one
         is_masked = isinstance(values, np.ma.MaskedArray)
         values = np.ma.atleast_1d(values) if is_masked else np.atleast_1d(values)
-    check_values(Flat({entry.name: values}, entry.metas, {}), layout)
-    return entry._replace(values=values)
+    if entry.meta:
+        check_values(Flat({entry.name: values}, entry.metas, {}), layout)
+    return entry if values is entry.values else entry._replace(values=values)
 
 
 def fits(entry: Named, layout: Layout, tally: Tally) -> bool:

@@ -113,7 +113,7 @@ def _expand(
             left_out["links to folders"] += sum(Path(folder, name).is_symlink() for name in folders)
             whole, below = str(Path(folder)), os.path.relpath(folder, path)
             for file in sorted(name for name in files if not name.startswith(".")):
-                if bare(file) != file and _fits(file, suffixes):
+                if _fits(file, suffixes):
                     yield _join(whole, file), _join(below, file)
                 else:
                     suffix = file.removeprefix(bare(file)).lower()
@@ -135,11 +135,12 @@ def _join(folder: str, file: str) -> str:
 
 def _fits(file: str, suffixes: tuple[str, ...]) -> bool:
     lower = file.lower()
+    if lower.endswith(suffixes):
+        return True
     squeezed = next((lower[: -len(end)] for end in _COMPRESSED if lower.endswith(end)), lower)
     alone = squeezed.removesuffix(".tar")
     return any(
-        name.endswith(suffixes)
-        for name in (lower, squeezed, alone if alone.endswith(_ALONE) else "")
+        name.endswith(suffixes) for name in (squeezed, alone if alone.endswith(_ALONE) else "")
     )
 
 

@@ -84,6 +84,14 @@ class RaggedColumn(Sequence[bytes]):
         start, end = self.ends[first - 1] if first else 0, ends[-1] if len(ends) else 0
         return RaggedColumn(ends - start, self.joined[start:end])
 
+    def chosen(self, positions: Int64s) -> RaggedColumn:
+        """Copy some items, in any order; raises ValueError if one does not lie within the column."""
+        starts, lengths = self._spans(positions)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return RaggedColumn(
+            offsets[1:], copy_ranges(self.joined, starts, starts + lengths, offsets)
+        )
+
     def item(self, position: int, limit: int = 2**63) -> bytes:
         """Return one item; raises ValueError if it does not lie within the column, or is larger."""
         start, end = int(self.ends[position - 1]) if position else 0, int(self.ends[position])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from ptrarray.errors import BadInputError
 from ptrarray.format.checksum import crc32
-from ptrarray.rows.types import Int64s
+from ptrarray.rows.types import Int64s, UInt8s
 
 NAME_LIMIT_NBYTES = 64 * 1024
+_DECODED_NBYTES = 1 << 20  # in one go
 Hashes: TypeAlias = "Sequence[int] | memoryview[int]"  # of uint32; items are Python's ints
 
 
@@ -65,6 +67,28 @@ def decode(raw: bytes) -> str:
     ('größe', '\\xff')
     """
     return raw.decode(errors="backslashreplace")
+
+
+def is_text(joined: UInt8s, ends: Int64s) -> bool:
+    r"""Tell whether items that lie end to end, in all of some bytes, are UTF-8 each.
+
+    Examples
+    --------
+    >>> raw = np.frombuffer("größe".encode(), np.uint8)
+    >>> is_text(raw, np.array([4, 7])), is_text(raw, np.array([3, 7]))
+    (True, False)
+    """
+    if np.bitwise_or.reduce(joined, initial=0) < 0x80:
+        return True
+    decoder = getincrementaldecoder("utf-8")()
+    try:
+        for at in range(0, len(joined), _DECODED_NBYTES):
+            decoder.decode(joined[at : at + _DECODED_NBYTES].tobytes())
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    first = joined[ends[ends < len(joined)]]
+    return not np.any(first & 0xC0 == 0x80)  # which go on with a character
 
 
 def encode_all(names: Sequence[str]) -> list[bytes]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise, repeat
+from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,6 +26,7 @@ from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_
 from ptrarray.format.named import Names, names_in
 from ptrarray.format.names import Hashes
 from ptrarray.intake.casting import Fitted, as_array, fit, fit_masked, fit_shaped
+from ptrarray.intake.staging import staged
 from ptrarray.rows.types import Int64s, UInt32s
 
 NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
@@ -87,28 +89,22 @@ class Batch:
     is_staged: bool = False
     _crcs: Numbers | None = None
 
-    def staged(self, nbytes: int) -> Iterator[Any]:
+    def staged(self, nbytes: int) -> Iterator[npt.NDArray[np.uint8]]:
         """Yield the rows, of so many bytes, in large pieces, and compute their checksums meanwhile.
 
         A piece is a copy of many arrays, good until the next one, or a large array itself. So
         each array is read from memory once, and its checksum is that of what is written.
         """
-        core, buffers = native.core, self.buffers
-        assert core is not None
         least, most = _STAGE_NBYTES
-        copies = np.empty(min(max(nbytes // 16, least), most, nbytes), np.uint8)
-        crcs = np.empty(len(buffers), np.uint32)
-        at, n_left = 0, nbytes
-        while at < len(buffers):
-            next_at, used = core.stage(buffers, at, copies, crcs) or (at, 0)
-            piece = copies[:used]
-            if next_at == at:
-                piece, next_at = buffers[at], at + 1
-                crcs[at] = crc32(piece)
-            at, n_left = next_at, n_left - piece.nbytes
-            if n_left < 0 or (n_left and at == len(buffers)):
-                raise BadInputError("an array was resized while it was being written", found=n_left)
+        crcs = np.empty(len(self.buffers), np.uint32)
+        n_left = nbytes
+        for piece in staged(self.buffers, crcs, min(max(nbytes // 16, least), most, nbytes)):
+            n_left -= len(piece)
+            if n_left < 0:
+                break
             yield piece
+        if n_left:
+            raise BadInputError("an array was resized while it was being written", found=n_left)
         self._crcs = crcs
 
     @property
@@ -132,7 +128,7 @@ class Batch:
     def records(self, start: int, seed: int, kind: int = PUT) -> list[HashedRecord]:
         """Return the journal's records when the batch begins at row `start`."""
         if len(self.names) != 1:
-            records = encode_records(kind, self._entries(start), seed)
+            records = encode_records(kind, self.entries(start), seed)
             # The very hashes that a session has just sorted, to look for them.
             return [(self.hashes, records[0][1])] if len(records) == 1 else records
         (name,), (name_hash,), (crc,) = self.names, self.hashes, self._crcs or self.crcs
@@ -142,7 +138,7 @@ class Batch:
         entry = Entry(name, start, end, crc, 0, info, meta)
         return [(self.hashes, encode_one(kind, entry, name_hash, seed))]
 
-    def _entries(self, start: int) -> Entries:
+    def entries(self, start: int) -> Entries:
         """Return what is committed when the batch begins at row `start`."""
         bounds = np.asarray(self.offsets).view(np.int64) + start
         starts, ends = bounds[:-1], bounds[1:]
@@ -276,7 +272,7 @@ def _from_columns(
     layout: Layout,
 ) -> Batch:
     names, hashes, offsets, crcs, buffers = columns
-    _check_nbytes("names", len(names.joined))
+    check_nbytes("names", len(names.joined))
     metas = None if meta is None else _packed_metas(list(arrays), meta)
     n_rows, hashes_of = int(offsets[-1]), memoryview(hashes)
     is_staged = crcs is None and not pays_a_thread(n_rows * layout.width, len(buffers))
@@ -291,7 +287,7 @@ def _named(names: Sequence[str]) -> tuple[Sequence[bytes], Hashes]:
         encoded = [naming.encode(names[0])]
         return encoded, naming.hash_all(encoded)
     encoded = naming.encode_all(names)
-    _check_nbytes("names", sum(map(len, encoded)))
+    check_nbytes("names", sum(map(len, encoded)))
     return RaggedColumn.of(encoded), naming.hash_all(encoded)
 
 
@@ -310,14 +306,13 @@ def _from_fitted(
     else:
         fitted = [fit_shaped(name, value, dtype) for name, value in arrays.items()]
     pieces = [_bytes_of(part.elements) for part in fitted]
-    packed = [info_of(name, part, layout) for name, part in zip(arrays, fitted, strict=True)]
-    _check_nbytes("dtypes and shapes", sum(map(len, packed)))
+    packed = _infos_of(arrays, fitted, layout)
+    check_nbytes("dtypes and shapes", sum(map(len, packed)))
     lengths = array("q", [_n_rows(part, layout) for part in fitted])
-    rooms = map(layout.aligned, lengths)
-    offsets = array("q", accumulate(rooms, initial=0))
+    gaps = [-length % layout.alignment for length in lengths]
+    offsets = array("q", accumulate(map(add, lengths, gaps), initial=0))
     buffers = pieces
-    if layout.kind == MIXED:
-        gaps = ((-length) % layout.alignment for length in lengths)
+    if any(gaps):
         buffers = [buffer for pair in zip(pieces, gaps, strict=True) for buffer in _padded(*pair)]
     return Batch(
         names,
@@ -342,7 +337,7 @@ def _mask_of(part: Fitted) -> npt.NDArray[np.uint8]:
 
 
 def _bytes_of(elements: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    return elements.reshape(-1).view(np.uint8)
+    return (elements if elements.ndim == 1 else elements.reshape(-1)).view(np.uint8)
 
 
 def _padded(piece: npt.NDArray[Any], gap: int) -> list[npt.NDArray[Any]]:
@@ -353,6 +348,21 @@ def _n_rows(part: Fitted, layout: Layout) -> int:
     if layout.kind == ROWS:
         return len(part.elements)
     return part.elements.nbytes if layout.kind == MIXED else part.elements.size
+
+
+def _infos_of(names: Iterable[str], fitted: list[Fitted], layout: Layout) -> list[bytes]:
+    """Return the packed info of each array; what many are is looked at once."""
+    known: dict[Any, bytes] = {}
+    found = []
+    for name, part in zip(names, fitted, strict=True):
+        shape = part.shape if layout.kind != ROWS and len(part.shape) != 1 else None
+        # A dtype by where it is: to numpy those that differ in names alone are one.
+        kind = id(part.elements.dtype), shape, *part[2:3], *part[4:]
+        info = known.get(kind)
+        if info is None:
+            info = known[kind] = info_of(name, part, layout)
+        found.append(info)
+    return found
 
 
 def info_of(name: str, part: Fitted, layout: Layout) -> bytes:
@@ -424,7 +434,7 @@ def from_ragged(
     encoded, hashes = _named(list(names))
     _check_distinct(names, hashes)
     if not layout.is_plain:
-        return from_mapping(_cut(names, values, offsets), layout, meta)
+        return from_mapping(cut_by(names, values, offsets), layout, meta)
     rows = fit("values", values, layout.dtype, layout.row_shape)
     bounds = _checked_offsets(offsets, len(encoded), len(rows))
     used = rows[bounds[0] : bounds[-1]]
@@ -440,7 +450,7 @@ def from_ragged(
     return Batch(encoded, hashes, relative, len(used), [used], pieces, metas=metas)
 
 
-def _cut(
+def cut_by(
     names: Sequence[str], values: npt.ArrayLike, offsets: npt.ArrayLike
 ) -> dict[str, npt.ArrayLike]:
     """Cut values into one array for each name, views."""
@@ -455,11 +465,11 @@ def _packed_metas(
     names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]
 ) -> list[bytes] | None:
     metas = metadata.encode_all(names, meta)
-    _check_nbytes("metadata", sum(map(len, metas or ())))
+    check_nbytes("metadata", sum(map(len, metas or ())))
     return metas
 
 
-def _check_nbytes(what: str, nbytes: int) -> None:
+def check_nbytes(what: str, nbytes: int) -> None:
     """Check that there is room for what goes into one record of the journal."""
     if nbytes > NAMES_LIMIT_NBYTES:
         raise BadInputError(
@@ -476,7 +486,12 @@ def _check_distinct(names: Sequence[str], hashes: Hashes) -> None:
     is_same = by_hash[order[1:]] == by_hash[order[:-1]]
     if is_same.any() and len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
-        raise BadInputError(f"name {twice!r:.80} is given twice", name=twice)
+        raise given_twice(twice)
+
+
+def given_twice(name: str) -> BadInputError:
+    """Return the error for a name that two arrays of one call have."""
+    return BadInputError(f"name {name!r:.80} is given twice", name=name)
 
 
 def _checked_offsets(

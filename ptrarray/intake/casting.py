@@ -122,7 +122,9 @@ def fit_shaped(name: str, value: npt.ArrayLike, dtype: np.dtype[Any] | None) -> 
     array = as_array(name, value, dtype)
     if dtype is not None and array.dtype != dtype:
         array = _cast(name, array, dtype)
-    is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    if array.flags.c_contiguous:
+        return Fitted(array.reshape(-1), array.shape)
+    is_fortran = array.flags.f_contiguous
     lying = array.T if is_fortran else array
     lying = lying if lying.flags.c_contiguous else clean_copy(lying)
     return Fitted(lying.reshape(-1), array.shape, is_fortran)

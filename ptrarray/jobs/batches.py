@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError, DuplicateNameError
 from ptrarray.format.helpers import Helper
 from ptrarray.writer import PointerArrayWriter, keep_helpers, store_of
+
+Value = TypeVar("Value")
 
 BATCH_NBYTES = 1 << 24
 _BATCH_GROUPS = 1 << 12
@@ -40,7 +42,19 @@ class Group(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes in all."""
-        return sum(array.nbytes for array in self.arrays.values())
+        return _nbytes_of(self.arrays)
+
+
+def _nbytes_of(arrays: Mapping[str, npt.NDArray[Any]]) -> int:
+    return sum([array.nbytes for array in arrays.values()])  # a list is faster than a generator
+
+
+def _merged(parts: Iterable[Mapping[str, Value]]) -> dict[str, Value]:
+    merged: dict[str, Value] = {}
+    for part in parts:
+        if part:  # many have no helpers, or metadata
+            merged.update(part)
+    return merged
 
 
 def _raise(_: Group, error: Exception) -> None:
@@ -97,7 +111,11 @@ class Batches:
         """Take a group; write what waits before if it is enough or has one of its names."""
         nbytes = group.nbytes
         is_full = self._waiting_nbytes + nbytes > self.limit_nbytes
-        if is_full or len(self._waiting) == _BATCH_GROUPS or self._names & group.arrays.keys():
+        if (
+            is_full
+            or len(self._waiting) == _BATCH_GROUPS
+            or not self._names.isdisjoint(group.arrays)
+        ):
             self.write()
         self._waiting.append(group)
         self._names.update(group.arrays)
@@ -124,11 +142,10 @@ class Batches:
 
     def _commit(self, groups: list[Group]) -> None:
         """Commit groups, less what `without` takes out of the list."""
-        helpers = {name: helper for group in groups for name, helper in group.helpers.items()}
-        keep_helpers(self._writer, helpers)
+        keep_helpers(self._writer, _merged(group.helpers for group in groups))
         while groups:
-            arrays = {name: array for group in groups for name, array in group.arrays.items()}
-            metas = {name: meta for group in groups for name, meta in group.metas.items()}
+            arrays = _merged(group.arrays for group in groups)
+            metas = _merged(group.metas for group in groups)
             try:
                 self._writer.write(arrays, meta=metas or None)
             except DuplicateNameError as error:
@@ -140,5 +157,5 @@ class Batches:
             else:
                 self.n_groups += len(groups)
                 self.n_arrays += len(arrays)
-                self.nbytes += sum(group.nbytes for group in groups)
+                self.nbytes += _nbytes_of(arrays)
                 return

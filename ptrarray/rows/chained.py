@@ -94,23 +94,25 @@ class ChainedRows(Rows):
         copy.flags.writeable = False
         return copy
 
-    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    def copy_ranges(
+        self, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+    ) -> Array:
         """Copy ranges of rows end to end: of neighbours in one part in one go."""
         starts, ends, offsets, numbers = self._cut(starts, ends, offsets)
         changes = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
         if len(changes) > len(self.parts) and len(changes) * _RUN_RANGES > len(starts):
             order = np.argsort(numbers, kind="stable")
-            return self._copy_sorted(order, starts, ends, offsets)
+            return self._copy_sorted(order, starts, ends, offsets, out)
         first_rows = self._borders[numbers]
         starts, ends = starts - first_rows, ends - first_rows
         if not len(changes):
             number = int(numbers[0]) if len(numbers) else 0
-            return copy_ranges(self.parts[number], starts, ends, offsets)
-        values = np.empty((int(offsets[-1]), *self.shape[1:]), self.dtype)
+            return copy_ranges(self.parts[number], starts, ends, offsets, out)
+        values = np.empty((int(offsets[-1]), *self.shape[1:]), self.dtype) if out is None else out
         for low, high in pairwise([0, *changes.tolist(), len(starts)]):
             some, at = slice(low, high), offsets[low : high + 1]
             part = self.parts[numbers[low]]
-            values[at[0] : at[-1]] = copy_ranges(part, starts[some], ends[some], at - at[0])
+            copy_ranges(part, starts[some], ends[some], at - at[0], values[at[0] : at[-1]])
         return values
 
     def _cut(
@@ -131,10 +133,12 @@ class ChainedRows(Rows):
         ends = np.minimum(ends[owners], first_rows[numbers + 1])
         return starts, ends, np.append(0, np.cumsum(ends - starts)), numbers
 
-    def _copy_sorted(self, order: Int64s, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    def _copy_sorted(
+        self, order: Int64s, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None
+    ) -> Array:
         """Copy ranges of many parts in turn: part by part, and then into order."""
         bounds = np.append(0, np.cumsum((ends - starts)[order]))
         values = self.copy_ranges(starts[order], ends[order], bounds)
         places = np.empty_like(order)
         places[order] = np.arange(len(order))
-        return copy_ranges(values, bounds[places], bounds[1:][places], offsets)
+        return copy_ranges(values, bounds[places], bounds[1:][places], offsets, out)

@@ -78,8 +78,10 @@ def cut(lengths: Int64s, limit: int) -> list[tuple[int, int]]:
     return list(pairwise(np.flatnonzero(edges).tolist()))
 
 
-def copy_ranges(rows: AnyRows, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
-    """Copy ranges of rows end to end into one new array.
+def copy_ranges(
+    rows: AnyRows, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+) -> Array:
+    """Copy ranges of rows end to end into one array.
 
     Parameters
     ----------
@@ -89,11 +91,14 @@ def copy_ranges(rows: AnyRows, starts: Int64s, ends: Int64s, offsets: Int64s) ->
         Ranges within the rows, in any order.
     offsets : ndarray of int64, shape (n + 1,)
         Where each range begins in the result: the lengths, summed up from 0.
+    out : ndarray, shape (offsets[-1], *row_shape), optional
+        Where to copy to: of the dtype of the rows, C-contiguous and apart from
+        them; masked if they are.
 
     Returns
     -------
     ndarray, shape (offsets[-1], *row_shape)
-        Contiguous and writable; masked if the rows are.
+        `out`, or a new array, contiguous and writable; masked if the rows are.
 
     Notes
     -----
@@ -107,33 +112,59 @@ def copy_ranges(rows: AnyRows, starts: Int64s, ends: Int64s, offsets: Int64s) ->
     array([7, 8, 0, 1])
     """
     if not isinstance(rows, np.ndarray):
-        return rows.copy_ranges(starts, ends, offsets)
+        return rows.copy_ranges(starts, ends, offsets, out)
     if isinstance(rows, np.ma.MaskedArray):
         parts = np.ma.getdata(rows), np.ma.getmaskarray(rows)
-        data, mask = (copy_ranges(part, starts, ends, offsets) for part in parts)
-        return np.ma.MaskedArray(data, mask)
+        return copy_masked(parts, starts, ends, offsets, out)
     rows = np.asarray(rows)  # each slice of a memmap runs Python code
     n_rows = int(offsets[-1])
     row_nbytes = rows.itemsize * math.prod(rows.shape[1:])
     if not n_rows * row_nbytes:
-        return np.empty((n_rows, *rows.shape[1:]), rows.dtype)
+        return _filled(rows, offsets, out)
     if ends[-1] - starts[0] == n_rows and (ends[:-1] == starts[1:]).all():
-        return rows[starts[0] : ends[-1]].copy()
+        values = _filled(rows, offsets, out)
+        values[...] = rows[starts[0] : ends[-1]]
+        return values
     mean = n_rows / len(starts)
     if mean < INDEX_BELOW_ROWS:
-        return _copy_by_index(rows, starts, ends, offsets)
+        return _copy_by_index(rows, starts, ends, offsets, out)
     if mean * row_nbytes < JOIN_BELOW_NBYTES and rows.flags.c_contiguous:
-        return _copy_by_join(rows, starts, ends, offsets)
-    return _copy_by_slice(rows, starts, ends, offsets)
+        return _copy_by_join(rows, starts, ends, offsets, out)
+    return _copy_by_slice(rows, starts, ends, offsets, out)
 
 
-def _copy_by_index(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+def copy_masked(
+    parts: tuple[AnyRows, AnyRows],
+    starts: Int64s,
+    ends: Int64s,
+    offsets: Int64s,
+    out: Array | None,
+) -> Array:
+    """Copy ranges of data and of its mask, as `copy_ranges` copies those of rows."""
+    if out is None:
+        data, mask = (copy_ranges(part, starts, ends, offsets) for part in parts)
+        # To keep the mask that plain data is taken to have means to copy where there are fields.
+        made: Array = np.ma.MaskedArray(data, mask, keep_mask=False)
+        return made
+    for part, to in zip(parts, (np.ma.getdata(out), np.ma.getmaskarray(out)), strict=True):
+        copy_ranges(part, starts, ends, offsets, to)
+    return out
+
+
+def _filled(rows: Array, offsets: Int64s, out: Array | None) -> Array:
+    """Return what a copy of ranges goes to."""
+    return np.empty((int(offsets[-1]), *rows.shape[1:]), rows.dtype) if out is None else out
+
+
+def _copy_by_index(
+    rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+) -> Array:
     """Copy many tiny ranges: the rows' numbers by arithmetic, then `take`.
 
     Of the ranges [7, 9) and [0, 3), the rows 7 8 0 1 2 go to 0 1 2 3 4. Within a range the two
     differ by one number, its shift: 7 7 -2 -2 -2.
     """
-    values = np.empty((int(offsets[-1]), *rows.shape[1:]), rows.dtype)
+    values = _filled(rows, offsets, out)
     lengths, shifts = ends - starts, starts - offsets[:-1]
     # `take` would first copy an array that is not contiguous or aligned, all of it.
     takes = rows.flags.c_contiguous and rows.flags.aligned
@@ -152,7 +183,9 @@ def _copy_by_index(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -
     return values
 
 
-def _copy_by_join(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+def _copy_by_join(
+    rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+) -> Array:
     """Copy ranges of middling size: slices of a buffer are cheaper than of an array."""
     row_nbytes = rows.itemsize * math.prod(rows.shape[1:])
     # Opaque rows, since some dtypes (dates, strings) refuse to be buffers.
@@ -165,18 +198,20 @@ def _copy_by_join(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) ->
 
     shape = (int(offsets[-1]), *rows.shape[1:])
     # Each slice is an object of some 200 bytes, so that empty ranges count too.
-    if shape[0] * row_nbytes + 64 * len(starts) <= JOIN_ALL_NBYTES:
+    if out is None and shape[0] * row_nbytes + 64 * len(starts) <= JOIN_ALL_NBYTES:
         return np.frombuffer(join(0, len(starts)), rows.dtype).reshape(shape)
-    values = np.empty(shape, rows.dtype)
+    values = _filled(rows, offsets, out)
     for low, high in cut((ends - starts) * row_nbytes + 64, JOIN_NBYTES):
         part = np.frombuffer(join(low, high), rows.dtype)
         values[offsets[low] : offsets[high]] = part.reshape(-1, *shape[1:])
     return values
 
 
-def _copy_by_slice(rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+def _copy_by_slice(
+    rows: Array, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+) -> Array:
     """Copy few big ranges: one assignment each."""
-    values = np.empty((int(offsets[-1]), *rows.shape[1:]), rows.dtype)
+    values = _filled(rows, offsets, out)
     ranges = zip(starts.tolist(), ends.tolist(), pairwise(offsets.tolist()), strict=True)
     for start, end, (first, last) in ranges:
         values[first:last] = rows[start:end]

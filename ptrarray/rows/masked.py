@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ptrarray.rows.copying import copy_ranges
+from ptrarray.rows.copying import copy_masked
 from ptrarray.rows.types import AnyRows, Array, Int64s, Rows
 
 
@@ -41,10 +41,11 @@ class MaskedRows(Rows):
         array = _masked_array(data, self.mask[key])
         return array if isinstance(data, np.ndarray) else array[()]
 
-    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    def copy_ranges(
+        self, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+    ) -> Array:
         """Copy ranges of rows end to end, and those of their mask."""
-        data, mask = (copy_ranges(part, starts, ends, offsets) for part in (self.data, self.mask))
-        return _masked_array(data, mask)
+        return copy_masked((self.data, self.mask), starts, ends, offsets, out)
 
 
 def with_mask(data: AnyRows, mask: AnyRows) -> AnyRows:

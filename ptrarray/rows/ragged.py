@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, overload
 
@@ -14,6 +14,9 @@ from ptrarray import native
 from ptrarray.errors import BadInputError
 from ptrarray.rows.copying import copy_ranges
 from ptrarray.rows.lists import array_of
+from ptrarray.rows.masked import MaskedRows
+from ptrarray.rows.outs import fitting
+from ptrarray.rows.portable import made_portable
 from ptrarray.rows.types import AnyRows, Array, Bools, Int64s
 from ptrarray.rows.widened import wide
 
@@ -99,6 +102,54 @@ class Ragged:
         self.values = values
         self.offsets = np.asarray(offsets, np.int64)
 
+    @classmethod
+    def from_arrow(cls, x: Any) -> Ragged:
+        """Return the lists of a column of Arrow, as pyarrow, polars, DuckDB or pandas have it.
+
+        Parameters
+        ----------
+        x : object with ``__arrow_c_stream__`` or ``__arrow_c_array__``
+            A column of lists of any kind, or a table that has one column.
+            Lists of a fixed size in the lists are rows with axes.
+
+        Returns
+        -------
+        Ragged
+            Of the dtype that has the values. If they are not in several
+            pieces, and lie in order, the values are a read-only view on the
+            memory of Arrow, which it keeps; but for bools, which Arrow has as
+            bits, and days. Masked where a value is null.
+
+        Raises
+        ------
+        BadInputError
+            If `x` is no such column, for a null list, for a type that no dtype
+            has, and if offsets do not fit the values.
+
+        Notes
+        -----
+        What is checked is that the parts of `x` fit each other. A producer that
+        gives an address where there is no memory cannot be told from another.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> Ragged.from_arrow(pa.array([[1, 2], [], [3]]))
+        Ragged(3 arrays, 3 rows of int64)
+        """
+        from ptrarray.bridges.from_arrow import all_lists
+
+        parts = [
+            gather(values, starts, ends) if offsets is None else _ragged(values, offsets)
+            for values, starts, ends, offsets in all_lists(x)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        masked = any(isinstance(part.values, np.ma.MaskedArray) for part in parts)
+        joined = (np.ma.concatenate if masked else np.concatenate)([part.values for part in parts])
+        lengths = np.concatenate([part.lengths for part in parts])
+        return _ragged(joined, np.concatenate([[0], np.cumsum(lengths)]))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Ragged, (self.values, self.offsets)
 
@@ -156,9 +207,59 @@ class Ragged:
         """Bytes that the rows of the arrays take."""
         return self.values[self.offsets[0] : self.offsets[-1]].nbytes
 
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]:
+        """Return the arrays to a library that knows Arrow: ``large_list``, on the memory of `values`.
+
+        Rows of more than one number are lists of fixed size; what is masked, and what is not a
+        time, is null. Copied are only bools, and what `PointerArray.arrow` says. `values` must not
+        be changed while somebody has them.
+
+        Raises
+        ------
+        BadInputError
+            If Arrow has no type for the dtype.
+
+        Examples
+        --------
+        >>> import polars as pl
+        >>> pl.Series(Ragged([1, 2, 3], [0, 2, 2, 3])).to_list()
+        [[1, 2], [], [3]]
+        """
+        return _lists(self.values, self.offsets)
+
     def to_list(self) -> list[Array]:
         """Return the arrays as a list of views of `values`."""
         return list(self)
+
+    def awkward(self) -> Any:
+        """Return the arrays as one array of awkward, on the memory of `values` and `offsets`.
+
+        Returns
+        -------
+        awkward.Array
+            Of type ``n * var * float32``, with a dimension more for each axis of a
+            row. Masked elements are None.
+
+        Raises
+        ------
+        BadInputError
+            If awkward has nothing like the dtype.
+        ImportError
+            If awkward is not there: it is the extra ``awkward``.
+
+        Notes
+        -----
+        Nothing is copied, unless values are not contiguous. What is changed in
+        them changes there, too.
+
+        Examples
+        --------
+        >>> Ragged([1, 2, 3], [0, 2, 2, 3]).awkward()
+        <Array [[1, 2], [], [3]] type='3 * var * int64'>
+        """
+        from ptrarray.bridges import awkward
+
+        return awkward.lists(self.values, self.offsets[:-1], self.offsets[1:])
 
     def to_padded(self, fill: Any = 0) -> tuple[Array, Bools]:
         """Copy the arrays into one rectangle, the short ones filled up.
@@ -210,7 +311,9 @@ class Ragged:
         return np.ma.MaskedArray(padded, hidden), mask
 
 
-def gather(rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
+def gather(
+    rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike, out: Array | None = None
+) -> Ragged:
     """Copy ranges of rows end to end into one `Ragged`.
 
     Parameters
@@ -220,17 +323,20 @@ def gather(rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     starts, ends : array_like of int, shape (n,)
         Array ``i`` of the result is ``rows[starts[i]:ends[i]]``. In any order;
         they may overlap, repeat or be empty.
+    out : ndarray, shape (at least total, *row_shape), optional
+        Where to copy to, apart from the rows: see `ptrarray.rows.outs.fitting`.
 
     Returns
     -------
     Ragged
-        Its values are one new, contiguous, writable array; masked if the rows
-        are.
+        Its values are one new, contiguous, writable array, or the first rows of
+        `out`; masked if the rows are.
 
     Raises
     ------
     BadInputError
-        If a range does not lie within the rows.
+        If a range does not lie within the rows, or `out` does not fit; nothing
+        is written then.
 
     Notes
     -----
@@ -243,8 +349,12 @@ def gather(rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
     [array([7, 8]), array([0, 1]), array([], dtype=int64)]
     """
     starts, ends = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
+    if out is not None:
+        n_rows = max(0, int((ends - starts).sum()))
+        is_masked = isinstance(rows, np.ma.MaskedArray | MaskedRows)
+        out = fitting(out, n_rows, rows.dtype, rows.shape[1:], masked=is_masked)
     if native.core is not None:
-        gathered = native.core.gather(rows, starts, ends)
+        gathered = native.core.gather(rows, starts, ends, out)
         if gathered is not None:
             return _ragged(*gathered)
     lengths = ends - starts
@@ -253,7 +363,61 @@ def gather(rows: AnyRows, starts: npt.ArrayLike, ends: npt.ArrayLike) -> Ragged:
         raise _outside(len(rows), starts, ends)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    return _ragged(copy_ranges(rows, starts, ends, offsets), offsets)
+    return _ragged(copy_ranges(rows, starts, ends, offsets, out), offsets)
+
+
+def end_to_end(arrays: Sequence[Array], out: Array | None = None) -> Ragged | None:
+    """Copy arrays into one `Ragged`, masked if one is; None if they do not fit together.
+
+    Its values are a new array, or the first rows of `out`, which has to fit as for `gather`.
+
+    Examples
+    --------
+    >>> end_to_end([np.array([1, 2]), np.array([3])])
+    Ragged(2 arrays, 3 rows of int64)
+    """
+    if not all(array.ndim for array in arrays) or len({_kind(array) for array in arrays}) > 1:
+        return None
+    if not arrays:
+        return Ragged([] if out is None else out[:0], [0])
+    offsets = np.cumsum([0, *map(len, arrays)])
+    n_rows, (dtype, row_shape) = int(offsets[-1]), _kind(arrays[0])
+    masked = any(isinstance(array, np.ma.MaskedArray) for array in arrays)
+    if out is not None:
+        values = fitting(out, n_rows, dtype, row_shape, masked=masked)
+    else:
+        values = np.empty((n_rows, *row_shape), dtype)
+        if masked:
+            values = np.ma.MaskedArray(values, np.ma.make_mask_none(values.shape, dtype))
+    # By itself, numpy makes big-endian numbers native and leaves out padding.
+    np.concatenate([np.ma.getdata(array) for array in arrays], out=np.ma.getdata(values))
+    if masked:
+        masks = [np.ma.getmaskarray(array) for array in arrays]
+        np.concatenate(masks, out=np.ma.getmaskarray(values))
+    return _ragged(values, offsets)
+
+
+def kinds_of(arrays: Iterable[Array]) -> str:
+    """Return dtypes and shapes of arrays, the first few, for a message.
+
+    Examples
+    --------
+    >>> kinds_of([np.zeros(3), np.zeros((2, 4), "i4"), np.zeros(3)])
+    'float64 (3,), int32 (2, 4)'
+    """
+    return ", ".join(sorted({f"{array.dtype} {array.shape}" for array in arrays})[:4])
+
+
+def _kind(array: Array) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    return array.dtype, array.shape[1:]
+
+
+def _lists(values: Array, offsets: Int64s) -> tuple[Any, Any]:
+    from ptrarray.bridges.arrow import lists_capsules
+
+    first, last = offsets[0], offsets[-1]
+    used = made_portable(values[first:last])
+    return lists_capsules(used, offsets - first if first else offsets)
 
 
 def _ragged(values: Array, offsets: Int64s) -> Ragged:

@@ -37,7 +37,9 @@ class Rows(Protocol):
     def __getitem__(self, key: Any) -> Any:
         """Return what numpy gives for an index, of a slice at the least."""
 
-    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    def copy_ranges(
+        self, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+    ) -> Array:
         """Copy ranges of rows end to end: see `ptrarray.rows.copying.copy_ranges`."""
 
     def __len__(self) -> int:

@@ -46,9 +46,15 @@ class WideRows(Rows):
         """Return what numpy gives for this index, cast."""
         return self._rows[key].astype(self.dtype)
 
-    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    def copy_ranges(
+        self, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+    ) -> Array:
         """Copy ranges of rows end to end, cast."""
-        return copy_ranges(self._rows, starts, ends, offsets).astype(self.dtype)
+        narrow = copy_ranges(self._rows, starts, ends, offsets)
+        if out is None:
+            return narrow.astype(self.dtype)
+        out[...] = narrow
+        return out
 
 
 def widened(rows: AnyRows) -> AnyRows:

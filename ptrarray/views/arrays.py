@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, overload
 
 import numpy as np
@@ -11,12 +11,14 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import ROWS
+from ptrarray.format.names import encode_all
 from ptrarray.native import NAMES, VIEWS
 from ptrarray.rows.copying import cut, in_blocks
-from ptrarray.rows.ragged import Ragged, gather
+from ptrarray.rows.ragged import Ragged, end_to_end, gather, kinds_of
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.system.advice import is_cold, prefetch, prefetch_cold, reads_little_ahead
+from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.catalog import Names
 
 Note = Callable[[int, int], None]  # called with rows that are handed out writable
@@ -26,6 +28,8 @@ _WINDOW_NBYTES = 32 << 20
 _WINDOW = 1 << 16
 # What is read in one go where nothing is mapped. One array that is kept keeps all of it.
 _READ_NBYTES = 256 << 10
+# Names that are looked for in one go.
+_NAMES = 1 << 14
 
 
 def walk(opened: Opened, note: Note | None, *, ahead: bool = False) -> Iterator[Array]:
@@ -105,6 +109,7 @@ def joined(
     starts: Int64s,
     ends: Int64s,
     addresses: Callable[[], Iterable[int]],
+    out: Array | None = None,
 ) -> Ragged:
     """Copy arrays into one contiguous batch.
 
@@ -116,19 +121,56 @@ def joined(
         Rows of the arrays.
     addresses : callable
         Returns the addresses of the arrays, which are needed where an array is more than rows.
+    out : ndarray, optional
+        Where to copy to.
 
     Raises
     ------
     BadInputError
-        If they are not of one dtype and one shape but for the first axis.
+        If they are not of one dtype and one shape but for the first axis, or `out` does not
+        fit or is memory of the store.
     """
+    if out is None:
+        return _joined(opened, starts, ends, addresses)
+    path = str(opened.snapshot.directory)
+    _check_apart(opened, out)
+    try:
+        return _joined(opened, starts, ends, addresses, out)
+    except BadInputError as error:
+        raise error if error.path else error.at(path) from None
+
+
+def _check_apart(opened: Opened, out: Array) -> None:
+    """Refuse memory that is mapped for a reader that may write to it."""
+    mapped = [rows for store in opened.stores for rows in (store.data, store.mask)]
+    for part in (np.ma.getdata(out), np.ma.getmask(out)):
+        for rows in mapped:
+            if isinstance(rows, np.ndarray) and np.may_share_memory(rows, part):
+                path = str(opened.snapshot.directory)
+                raise BadInputError(
+                    f"out is memory of {path} itself: use an array of your own",
+                    path=path,
+                    found="rows of the store",
+                    expected="memory apart from it",
+                )
+
+
+def _joined(
+    opened: Opened,
+    starts: Int64s,
+    ends: Int64s,
+    addresses: Callable[[], Iterable[int]],
+    out: Array | None = None,
+) -> Ragged:
     prefetch_cold(opened.sources, starts, ends)
     if opened.layout.kind == ROWS:
-        return gather(opened.rows, starts, ends)
+        return gather(opened.rows, starts, ends, out)
     arrays = [opened.array_at(address) for address in addresses()]
-    kinds = {(array.dtype, array.shape[1:]) for array in arrays}
-    if len(kinds) > 1 or not all(array.ndim for array in arrays):
-        found = ", ".join(sorted({f"{array.dtype} {array.shape}" for array in arrays})[:4])
+    if not arrays and out is None:
+        return gather(opened.rows, starts, ends)
+    batch = end_to_end(arrays, out)
+    if batch is None:
+        found = kinds_of(arrays)
         raise BadInputError(
             f"arrays of {opened.snapshot.directory} cannot be laid end to end, which needs one dtype "
             f"and one shape but for the first axis: {found}; read them one by one",
@@ -136,16 +178,42 @@ def joined(
             found=found,
             expected="one dtype and one shape of rows",
         )
-    if not arrays:
-        return gather(opened.rows, starts, ends)
-    offsets = np.cumsum([0, *map(len, arrays)])
-    # By itself, numpy makes big-endian numbers native and leaves out padding.
-    values = np.empty((int(offsets[-1]), *arrays[0].shape[1:]), arrays[0].dtype)
-    np.concatenate([np.ma.getdata(array) for array in arrays], out=values)
-    if opened.layout.masked:
-        masks = [np.ma.getmaskarray(array) for array in arrays]
-        values = np.ma.MaskedArray(values, np.concatenate(masks))
-    return Ragged(values, offsets)
+    return batch
+
+
+def positions_of(opened: Opened, names: Iterable[str]) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Return the positions of arrays by name, in the smallest dtype that holds all.
+
+    Raises
+    ------
+    UnknownNameError
+        A `KeyError`: no array has one of the names.
+
+    Notes
+    -----
+    Time O(names), and O(log n_arrays) for each. Takes some thousand names at a time, so that
+    no more of an iterator are in memory.
+    """
+    snapshot = opened.snapshot
+    dtype = np.min_scalar_type(len(snapshot))
+    remaining, parts = iter(names), [np.empty(0, dtype)]
+    beginning: dict[tuple[int, int], dict[bytes, int]] = {}
+    while some := list(islice(remaining, _NAMES)):
+        encoded = encode_all(some)
+        starts = snapshot.find_all(encoded).reshape(-1, 2)[:, 0]
+        first = np.searchsorted(snapshot.starts, starts, "left")
+        last = np.searchsorted(snapshot.starts, starts, "right")
+        # Where several arrays begin, as empty ones do, or none, the name decides.
+        for at in np.flatnonzero(last - first != 1).tolist():
+            there = (int(first[at]), int(last[at]))
+            if there not in beginning:
+                beginning[there] = {snapshot.name(each): each for each in range(*there)}
+            if encoded[at] not in beginning[there]:
+                snapshot.find(encoded[at])  # which refuses a damaged pointer
+                raise unknown(some[at], str(snapshot.directory))
+            first[at] = beginning[there][encoded[at]]
+        parts.append(first.astype(dtype))
+    return np.concatenate(parts)
 
 
 class Arrays:
@@ -198,14 +266,32 @@ class Arrays:
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             address = self.opened.snapshot.locate_position(self._position(int(key)))
             return self.at(address) if self._note else self.opened.array_at(address)
+        return self.take(key)
+
+    def take(self, positions: slice | npt.ArrayLike, out: Array | None = None) -> Ragged:
+        """Copy several arrays into one contiguous batch, if need be into memory that is there.
+
+        Parameters
+        ----------
+        positions : slice, integer array or mask over positions
+            As for an index; batches of `ptrarray.sampling.LengthBatches` among
+            them.
+        out : ndarray, optional
+            As for `PointerArray.take`.
+
+        Examples
+        --------
+        >>> store.arrays.take([2, 1], out=np.empty(100, "f4")).values
+        array([6., 4., 5.], dtype=float32)
+        """
         starts, ends = self.opened.columns()
-        index = key if isinstance(key, slice) else _positions(key)
+        index = positions if isinstance(positions, slice) else _positions(positions)
 
         def addresses() -> Iterable[int]:
             chosen = np.arange(len(starts))[index].tolist()
             return map(self.opened.snapshot.locate_position, chosen)
 
-        return joined(self.opened, starts[index], ends[index], addresses)
+        return joined(self.opened, starts[index], ends[index], addresses, out)
 
     def at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, as a view."""

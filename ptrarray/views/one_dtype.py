@@ -22,14 +22,19 @@ from ptrarray.rows.widened import widened
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.system.pread import viewed
 from ptrarray.storage.writing.transactions import unknown
+from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays
 from ptrarray.views.catalog import encoded
 from ptrarray.views.reducible import Reducible
+from ptrarray.views.tabular import Tabular
 
 DType = np.dtype[Any]
+_REDUCE = "reduce those of one, as np.sum(store.of_dtype({}))"
+ONE_AWKWARD = "those of one are an array of awkward: store.of_dtype({}).awkward()"
+ONE_TABLE = "those of one are a table of Arrow: store.of_dtype({}).arrow()"
 
 
-class OneDtype(Reducible):
+class OneDtype(Reducible, Tabular):
     """The arrays of one dtype by name, in data order, as of one moment.
 
     Parameters
@@ -89,12 +94,23 @@ class OneDtype(Reducible):
         rows, starts, ends = self._reducible()
         return np.asarray(np.ma.getdata(gather(rows, starts, ends).values), dtype)
 
+    def _tabular(self) -> tuple[Opened, DType, Bools]:
+        return self._opened, self.dtype, self._is_one
+
     def _reducible(self) -> reductions.Living:
+        rows, starts, ends = self._ranges()
+        return reductions.Living(widened(rows), starts, ends)
+
+    def _alike(self) -> Alike:
+        return alike(self._opened, *self._ranges(), np.flatnonzero(self._is_one))
+
+    def _ranges(self) -> reductions.Living:
+        """Return what these are ranges of, and the ranges."""
         opened = self._opened
         if opened.layout.kind == MIXED:
             return _mixed(opened, self.dtype, np.flatnonzero(self._is_one))
         if opened.layout.dtype == self.dtype:
-            return living(opened)
+            return as_ranges(opened)
         nothing = np.empty(0, np.int64)
         return reductions.Living(np.empty(0, self.dtype), nothing, nothing)
 
@@ -105,8 +121,20 @@ def living(opened: Opened) -> reductions.Living:
     return reductions.Living(widened(rows), *opened.columns())
 
 
-def the_only_dtype(opened: Opened) -> DType:
+def as_ranges(opened: Opened) -> reductions.Living:
+    """Return the same, but the rows as they are: none in a wider dtype."""
+    return reductions.Living(opened.rows, *opened.columns())
+
+
+def the_only_dtype(opened: Opened, then: str = _REDUCE) -> DType:
     """Return the dtype that all arrays of a mixed store have; that of its rows without arrays.
+
+    Parameters
+    ----------
+    opened : Opened
+        The store.
+    then : str
+        What the message of the error says to do, with braces for a dtype.
 
     Raises
     ------
@@ -120,8 +148,8 @@ def the_only_dtype(opened: Opened) -> DType:
     has = ", ".join(f"{n} of {dtype}" for n, dtype in zip(counts[:8], found, strict=False))
     path = str(opened.snapshot.directory)
     raise BadInputError(
-        f"{path} keeps arrays of {len(found)} dtypes ({has}{', …' * (len(found) > 8)}): reduce "
-        f"those of one, as np.sum(store.of_dtype({found[0].str!r}))",
+        f"{path} keeps arrays of {len(found)} dtypes ({has}{', …' * (len(found) > 8)}): "
+        + then.format(repr(found[0].str)),
         path=path,
         found=tuple(found),
         expected="one dtype",
@@ -166,7 +194,7 @@ def _mixed(opened: Opened, dtype: DType, positions: Int64s) -> reductions.Living
     if opened.layout.masked:
         mask = _MaskRows(len(data), *bounds, _masks(opened, positions))
         data = reductions.MaskedRows(data, mask)
-    return reductions.Living(widened(data), *bounds)
+    return reductions.Living(data, *bounds)
 
 
 def _astray(opened: Opened, dtype: DType) -> BadInputError:
@@ -217,9 +245,12 @@ class _MaskRows(Rows):
         offsets = np.array([0, max(0, stop - start)])
         return self.copy_ranges(offsets[:1] + start, offsets[1:] + start, offsets)
 
-    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    def copy_ranges(
+        self, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+    ) -> Array:
         """Copy the masks of ranges of elements end to end."""
-        copy = np.zeros(int(offsets[-1]), np.bool_)
+        copy = np.empty(int(offsets[-1]), np.bool_) if out is None else out
+        copy[...] = False
         first = np.searchsorted(self._starts, starts, side="right") - 1
         last = np.searchsorted(self._starts, ends, side="left")
         shifts = offsets[:-1] - starts

@@ -271,6 +271,7 @@ def _stand_in(kind: str, name: str) -> type:
 _STAND_INS = {named: _stand_in(word, named[1]) for named, word in ALLOWED.items()}
 
 
+@lru_cache(1 << 10)
 def stand_in(module: str, name: str) -> type:
     """Return the class that stands for a name.
 
@@ -282,9 +283,7 @@ def stand_in(module: str, name: str) -> type:
     True
     """
     known = _STAND_INS.get((module.partition(".")[0], name))
-    if known is not None:
-        return known
-    return _stranger(f"{module}.{name}")
+    return _stranger(f"{module}.{name}") if known is None else known
 
 
 @lru_cache(1 << 10)
@@ -292,12 +291,12 @@ def _stranger(name: str) -> type:
     return type("Stranger", (Stranger,), {"__slots__": (), "name": name})
 
 
-_WRAPPERS = ("NumpyArrayWrapper", "NDArrayWrapper", "ZNDArrayWrapper")
+_WRAPPERS = frozenset(("NumpyArrayWrapper", "NDArrayWrapper", "ZNDArrayWrapper"))
 
 
 def is_of_joblib(module: str, name: str) -> bool:
     """Tell whether a name is joblib's for an array, also in the package of scikit-learn."""
-    return module.endswith("joblib.numpy_pickle") and name in _WRAPPERS
+    return name in _WRAPPERS and module.endswith("joblib.numpy_pickle")
 
 
 class InertUnpickler(pickle.Unpickler):

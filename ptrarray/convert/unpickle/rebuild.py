@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import time, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from ptrarray.rows.types import Array
 _SPEC = re.compile(r"[biufcmMSUVO][0-9]{0,9}")
 _UNIT = re.compile(r"[a-zA-Z]{1,2}")
 _WALKED = (Record, dict, list, tuple, set, frozenset, memoryview)
-_LEAVES = (str, int, float, bool, type(None))
+_LEAVES = frozenset((str, int, float, bool, bytes, type(None)))
 _ONLY_NAMED = "it is a class or a function, of which a pickle has the name only"
 _MALFORMED = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError)
 
@@ -122,13 +123,16 @@ class Rebuilder:
 
         With `each`, what is refused of a dict, list, tuple or instance becomes `Unreadable`.
         """
+        if type(value) in _LEAVES:
+            return value
         if not isinstance(value, _WALKED):
             # A type is a stand-in that nothing called, and nobody needs.
             return None if isinstance(value, type) else value
         each = each and isinstance(value, (dict, list, tuple, Stranger))
         number = id(value)
-        if (number, each) in self._done:
-            return self._done[number, each][1]
+        done = self._done.get((number, each))
+        if done is not None:
+            return done[1]
         if number in self._under_way:
             raise BadInputError("it contains itself")
         self._under_way.add(number)
@@ -150,16 +154,18 @@ class Rebuilder:
             return Unreadable(str(error))
 
     def _build(self, value: Any, inner: Callable[[Any], Any]) -> Any:
-        match value:
-            case dict():
-                return {self._key(key): inner(item) for key, item in value.items()}
-            case list() | tuple() | set() | frozenset():
-                items = [inner(item) for item in value]
-                return tuple(items) if isinstance(value, tuple) else items
-            case memoryview():  # a large string that is not for an array
-                return bytes(value)
         if isinstance(value, Stranger):
             return self._instance(value, inner)
+        if isinstance(value, Record):
+            return self._made(value)
+        if isinstance(value, dict):
+            return {self._key(key): inner(item) for key, item in value.items()}
+        if isinstance(value, memoryview):  # a large string that is not for an array
+            return bytes(value)
+        items = [inner(item) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+
+    def _made(self, value: Record) -> Any:
         maker = MAKERS.get(value.kind)
         if maker is None:
             raise BadInputError(f"it has a {value.name} where none can be")
@@ -226,7 +232,13 @@ def _dtype(to: Builder, record: Record) -> np.dtype[Any]:
     if spec[0] in "mM":
         unit, number, per, *_ = to.build(record.state[8][1])
         return np.dtype(f"{spec[0]}8{_time_unit(unit, number, per)}").newbyteorder(order)
-    return np.dtype(spec).newbyteorder(order)
+    return _plain_dtype(spec, order)
+
+
+@lru_cache(1 << 8)
+def _plain_dtype(spec: str, order: str) -> np.dtype[Any]:
+    """Return a dtype that many arrays have: the one of numpy itself, not one that equals it."""
+    return np.dtype(np.dtype(spec).newbyteorder(order).str)
 
 
 def _narrow(name: str, state: Any) -> np.dtype[Any]:
@@ -277,27 +289,28 @@ def _frombuffer(to: Builder, record: Record) -> Array:
 def _from_raw(to: Builder, shape: Any, dtype: Any, order: Any, raw: Any) -> Array:
     if not isinstance(dtype, np.dtype) or order not in ("C", "F"):
         raise TypeError(f"{dtype!r:.40} is no dtype, or {order!r:.10} no order")
-    lengths = tuple(int(length) for length in shape)
+    lengths = tuple(map(int, shape))
     n_items = math.prod(lengths)
-    if dtype.hasobject and dtype != np.dtype(object):
+    is_own = isinstance(raw, memoryview)  # nobody else's, see `large`
+    data, item_nbytes = raw, 1
+    if not dtype.hasobject:
+        data, item_nbytes = raw if is_own else _bytes_of(to, raw), dtype.itemsize
+    elif dtype != np.dtype(object):
         raise BadInputError(
             f"it has records of {dtype}, with Python objects in them: from Python, pass convert=, "
             "a function that returns the fields of numbers, and trust=True if you trust whoever "
             "wrote it",
             found=str(dtype),
         )
-    is_own = isinstance(raw, memoryview)  # nobody else's, see `large`
-    data = raw if is_own or dtype == np.dtype(object) else _bytes_of(to, raw)
-    item_nbytes = 1 if dtype == np.dtype(object) else dtype.itemsize
     if len(data) != n_items * item_nbytes or min(lengths, default=0) < 0:
         raise ValueError(f"{len(data)} bytes for shape {lengths} of {dtype}")
-    if dtype == np.dtype(object):
+    if dtype.hasobject:
         flat = np.fromiter(map(to.build, data), object, n_items)
     else:
         # A copy, as it would be writable from pickle, too; frombuffer refuses Python objects.
         flat = np.frombuffer(data, dtype) if data else np.empty(n_items, dtype)
         flat = flat if is_own else flat.copy()
-    return flat.reshape(lengths, order=order)
+    return flat if lengths == flat.shape else flat.reshape(lengths, order=order)
 
 
 def _scalar(to: Builder, record: Record) -> Any:

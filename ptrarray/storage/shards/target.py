@@ -198,6 +198,10 @@ class ShardTarget:
         """Raise `DuplicateNameError` if any of the names is there, in any shard."""
         self._shards.check_new(names, hashes)
 
+    def expect(self, expected: Expected) -> None:
+        """Go on with what is expected as it is known now. Without the lock."""
+        self._expected = expected
+
     def commit(self, records: Sequence[HashedRecord], n_reserved: int = 0) -> None:
         """Commit records to the shard, and note what they replace in others."""
         shards = self._shards

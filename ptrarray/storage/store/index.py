@@ -123,6 +123,12 @@ class Index:
         columns = self.starts, self.ends, self.crcs, self.pointed
         return Entries(self.names, self.hashes(), *columns, self.infos, self.metas)
 
+    def sound_names(self) -> RaggedColumn:
+        """Return all names; raises `CorruptStoreError` if they do not lie in their column."""
+        if not self.names.is_sound:
+            self._fail("name ends that fall, or lead out of the column")
+        return self.names
+
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return one column as a read-only view of the file."""
         column = self.columns[name]

@@ -143,6 +143,13 @@ class Overlay:
         changed = RaggedColumn.of([extras.get(at, b"") for at in self._last.tolist()])
         return order.merged_items(column, changed)
 
+    def merged_names(self) -> RaggedColumn:
+        """Return all names in data order, end to end; as `merged`."""
+        names = self._index.sound_names()
+        if not self.entries:
+            return names
+        return self.order.merged_items(names, RaggedColumn.of(list(self.entries)))
+
     def folded(self) -> Entries:
         """Copy all columns of the index, with the journal folded in."""
         order = self.order

@@ -15,6 +15,7 @@ from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
 from ptrarray.format.entries import Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
+from ptrarray.format.names import is_text
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
@@ -351,6 +352,14 @@ class StoreSnapshot:
         return index.start_items, index.end_items
 
     @cached_property
+    def name_column(self) -> RaggedColumn:
+        """Names in data order, end to end, found to be text; as `starts`."""
+        names = self.overlay.merged_names()
+        if not is_text(names.joined, names.ends):
+            raise corrupt(self.index.path, "has names that are no UTF-8")
+        return names
+
+    @cached_property
     def metas(self) -> RaggedColumn:
         """Metadata of all arrays in data order, packed; as `starts`."""
         return self.overlay.merged_items(self.index.metas, self.overlay.metas)
@@ -410,6 +419,10 @@ def falling(starts: Int64s) -> Int64s:
 
 def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> None:
     """Raise `CorruptStoreError` for columns of pointers that no index may have."""
+    # Nearly always nothing is wrong, which the fewest comparisons show first.
+    is_wrong = (starts > ends).any() or (ends > n_rows).any() or (starts[1:] < starts[:-1]).any()
+    if not is_wrong and (starts[:1] >= 0).all():
+        return
     is_outside = outside(starts, ends, n_rows)
     if is_outside.any():
         at = int(np.argmax(is_outside))

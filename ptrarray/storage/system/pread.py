@@ -101,12 +101,14 @@ class PreadRows(Rows):
             what = f"has {n_there} bytes, rows up to byte {at + len(raw)} are wanted"
             raise corrupt(self.file.path, f"{what}: it was cut short since it was opened")
 
-    def copy_ranges(self, starts: Int64s, ends: Int64s, offsets: Int64s) -> Array:
+    def copy_ranges(
+        self, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+    ) -> Array:
         """Read ranges of rows end to end, as `ptrarray.rows.copying.copy_ranges` copies them.
 
         Reads in the order of the file, and neighbours in one go.
         """
-        values = np.empty((int(offsets[-1]), *self.shape[1:]), self.dtype)
+        values = np.empty((int(offsets[-1]), *self.shape[1:]), self.dtype) if out is None else out
         if not values.nbytes:
             return values
         raw, width = values.reshape(-1).view(np.uint8), self._row_nbytes
@@ -126,7 +128,8 @@ class PreadRows(Rows):
             if is_rising:
                 part = slice(int(offsets[low]), int(offsets[high]))
                 within = starts[low:high] - first, ends[low:high] - first
-                values[part] = copy_ranges(block, *within, offsets[low : high + 1] - offsets[low])
+                to = offsets[low : high + 1] - offsets[low]
+                copy_ranges(block, *within, to, values[part])
                 continue
             ranges = (column[group].tolist() for column in (starts - first, ends - first, offsets))
             for start, end, at in zip(*ranges, strict=True):

@@ -52,17 +52,25 @@ class Claim:
     The lock goes with the file: after the writer's death, or `close`, the
     rows can be claimed again.
 
+    `file` is that of another claim of this operation, for both to be held by one.
+
     Raises
     ------
     OverlapError
         If a living writer has claimed some of the rows.
     """
 
-    def __init__(self, content: Content, start: int, end: int, name: str) -> None:
-        self.file = File(content.data.path, CHANGE)
-        self.start = start
-        self.end = end
+    def __init__(
+        self, content: Content, start: int, end: int, name: str, file: File | None = None
+    ) -> None:
+        self.file = file or File(content.data.path, CHANGE)
+        self.start = self.end = start
         self._content = content
+        self.grow(end, name)
+
+    def grow(self, end: int, name: str) -> None:
+        """Claim the rows that follow, too."""
+        start = self.end
         if not try_lock_range(self.file, start, end):
             self.file.close()
             raise OverlapError(
@@ -73,6 +81,7 @@ class Claim:
                 start=start,
                 end=end,
             )
+        self.end = end
 
     def __enter__(self) -> Self:
         return self
@@ -80,9 +89,9 @@ class Claim:
     def __exit__(self, *_: object) -> None:
         self.file.close()
 
-    def write(self, batch: Batch) -> None:
-        """Write all of the rows, and their masks."""
-        self._content.write(self.file, batch, self.start)
+    def write(self, batch: Batch, start: int) -> None:
+        """Write the rows of a batch, and their masks, from a row on."""
+        self._content.write(self.file, batch, start)
 
     def allocate(self) -> None:
         """Have the disk set the rows aside, and clear what a writer that failed there left."""

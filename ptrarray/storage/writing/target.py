@@ -68,6 +68,9 @@ class Target(Part, Protocol):
     def check_new(self, names: Sequence[bytes], hashes: Hashes) -> None:
         """Raise `DuplicateNameError` if any of the names is there. Under the lock."""
 
+    def expect(self, expected: Expected) -> None:
+        """Go on with what is expected as it is known now, in the store chosen. Without the lock."""
+
 
 class Writable(Protocol):
     """A store open for writing: what a `PointerArrayWriter` stands on.
@@ -172,6 +175,9 @@ class WritableStore(Session):
     def target(self, expected: Expected) -> Target:
         """Return the store itself."""
         return self
+
+    def expect(self, expected: Expected) -> None:
+        """Do nothing: what is replaced is in the store itself."""
 
     def target_at(self, start: int, end: int, expected: Expected) -> Target:
         """Return the store itself."""

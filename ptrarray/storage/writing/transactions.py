@@ -27,6 +27,7 @@ from ptrarray.intake.batch import Batch, of_one, pays_a_thread
 from ptrarray.rows.pointers import Runs
 from ptrarray.rows.types import Array
 from ptrarray.storage.store.snapshot import Snapshot, locate_found
+from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session
 from ptrarray.storage.writing.space import Claim
@@ -78,23 +79,23 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
             target.check_new(batch.names, batch.hashes)
         if start is None and nbytes <= _SMALL_NBYTES:
             part.content.write(part.content.data, batch, first)
-            kind = PUT if first >= part.index.header.n_rows else _kind_of_put(part, first, end)
+            kind = PUT if first >= part.index.header.n_rows else kind_of_put(part, first, end)
             target.commit(batch.records(first, part.seed, kind), n_reserved)
             first_row = target.first_row
             return first + first_row, end + first_row
-        claim = _claim(
+        claim = claimed(
             part, first, end, batch.names[0] if batch.names else b"", is_append=start is None
         )
         checked_version = target.version
-    with claim, _given_back_on_error(target, claim, is_append=start is None):
+    with claim, given_back_on_error(target, claim, is_append=start is None):
         if is_large:
-            _write_and_sum(claim, batch)
+            write_and_sum(claim, batch, first)
         else:
-            claim.write(batch)
+            claim.write(batch, first)
         with target.locked() as part:
             if not overwrite and target.version != checked_version:
                 target.check_new(batch.names, batch.hashes)
-            kind = _kind_of_put(part, first, end, is_chosen=start is not None)
+            kind = kind_of_put(part, first, end, is_chosen=start is not None)
             target.commit(batch.records(first, part.seed, kind), n_reserved)
     return first + target.first_row, end + target.first_row
 
@@ -115,20 +116,20 @@ def put_one(store: Writable, name: bytes, rows: Array, *, overwrite: bool) -> tu
             store.check_new((name,), (name_hash,))
         if nbytes:
             store.content.data.pwrite(rows, start * store.layout.width, nbytes)
-        kind = _kind_of_put(store, start, end)
+        kind = kind_of_put(store, start, end)
         entry = name, start, end, crc, 0, b"", b""
         record = journal_format.encode_one(kind, entry, name_hash, store.seed)
         store.commit([((name_hash,), record)], end if n_rows else 0)
     return start, end
 
 
-def _write_and_sum(claim: Claim, batch: Batch) -> None:
+def write_and_sum(claim: Claim, batch: Batch, start: int) -> None:
     """Write the rows in one thread while this one computes their checksums."""
     with ThreadPoolExecutor(1) as pool:
         try:
-            writing = pool.submit(claim.write, batch)
+            writing = pool.submit(claim.write, batch, start)
         except RuntimeError:  # no more threads: the interpreter is about to exit
-            claim.write(batch)
+            claim.write(batch, start)
             return
         _ = batch.crcs
         writing.result()
@@ -154,7 +155,7 @@ def allocated(
     expected = Expected([name], hash_all([name]), n_rows, overwrite)
     target = store.target(expected)
     claim, part = _taken(target, expected)
-    with claim, _given_back_on_error(target, claim, is_append=True):
+    with claim, given_back_on_error(target, claim, is_append=True):
         claim.allocate()
         yield claim, part
         part.check_open()
@@ -170,7 +171,7 @@ def _taken(target: Target, expected: Expected) -> tuple[Claim, Session]:
         start, end = part.rows_at(None, part.layout.aligned(expected.n_rows))
         if not expected.overwrite:
             target.check_new(expected.names, expected.hashes)
-        return _claim(part, start, end, expected.names[0], is_append=True), part
+        return claimed(part, start, end, expected.names[0], is_append=True), part
 
 
 @whole
@@ -179,7 +180,7 @@ def _filled(target: Target, expected: Expected, entry: Entry, n_reserved: int) -
     with target.locked() as part:
         if not expected.overwrite:
             target.check_new(expected.names, expected.hashes)
-        kind = _kind_of_put(part, entry.start, n_reserved)
+        kind = kind_of_put(part, entry.start, n_reserved)
         target.commit(*_to_commit(part, kind, [entry], n_reserved))
 
 
@@ -371,8 +372,16 @@ def set_meta(store: Writable, name: bytes, meta: bytes) -> None:
             part.commit(*_to_commit(session, _kind_again(entry), [entry._replace(meta=meta)]))
 
 
-def _claim(part: Session, start: int, end: int, name: bytes, *, is_append: bool) -> Claim:
-    """Reserve rows and keep other writers off them. Under the lock."""
+def claimed(
+    part: Session,
+    start: int,
+    end: int,
+    name: bytes,
+    *,
+    is_append: bool,
+    file: File | None = None,
+) -> Claim:
+    """Reserve rows and keep other writers off them, by a file of another claim. Under the lock."""
     text = name.decode()
     if not is_append and not part.are_free(start, end):
         raise OverlapError(
@@ -383,7 +392,7 @@ def _claim(part: Session, start: int, end: int, name: bytes, *, is_append: bool)
             start=start,
             end=end,
         )
-    claim = Claim(part.content, start, end, text)
+    claim = Claim(part.content, start, end, text, file)
     try:
         if start < end and end > part.journal_header.n_reserved:
             part.set_reserved(end)
@@ -394,7 +403,7 @@ def _claim(part: Session, start: int, end: int, name: bytes, *, is_append: bool)
 
 
 @contextmanager
-def _given_back_on_error(target: Target, claim: Claim, *, is_append: bool) -> Iterator[None]:
+def given_back_on_error(target: Target, claim: Claim, *, is_append: bool) -> Iterator[None]:
     """Unreserve the rows of a claim that failed, if they are still the last."""
     try:
         yield
@@ -426,7 +435,7 @@ def asked(store: Writable, ask: Callable[[], Result]) -> Result:
         return ask()
 
 
-def _kind_of_put(part: Session, start: int, end: int, *, is_chosen: bool = False) -> int:
+def kind_of_put(part: Session, start: int, end: int, *, is_chosen: bool = False) -> int:
     """Return the kind of record for rows that have been written. Under the lock.
 
     After a restart their checksum shows whether a power cut has taken them,

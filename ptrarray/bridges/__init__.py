@@ -1,0 +1,1 @@
+"""Arrays in the memory layouts of other libraries; it knows arrays and no stores."""
