@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_taken(path: Path, tmp_path: Path, change: Callable[[Members], object]) 
             pd.testing.assert_series_equal(store.series("a"), LEVEL)
 
 
-def others_of(kind: str) -> dict[str, pd.Series]:
+def others_of(kind: str) -> dict[str, Any]:
     """Return Series whose helper arrays are not those of `LEVEL`."""
     index = {
         "flat": pd.Index([7, 8, 9]),
