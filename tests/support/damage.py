@@ -19,7 +19,7 @@ import numpy as np
 
 import ptrarray
 from tests.support.disk import materialise, read_tree
-from tests.support.story import NAME, Tree, booted, essence, repeatable, without_syncs
+from tests.support.story import NAME, Tree, alone, booted, essence, repeatable, without_syncs
 
 Read = Callable[[ptrarray.PointerArray], object]
 
@@ -142,7 +142,7 @@ def guarded() -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, TIMEOUT_SECONDS)
     resource.setrlimit(resource.RLIMIT_AS, (_mapped_nbytes() + MEMORY_NBYTES, limits[1]))
     try:
-        with booted(BOOT), without_syncs():
+        with booted(BOOT), without_syncs(), alone():
             yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
