@@ -18,7 +18,7 @@
 #error "the native core is for little-endian machines of 64 bits, and for CPython with its lock"
 #endif
 
-enum { AHEAD = 16, GROUP = 256, MAX_AXES = 32, LONG_RUN = 64, LONG_NAME = 1 << 16 };
+enum { AHEAD = 16, GROUP = 256, MAX_AXES = 32, LONG_RUN = 64, LONG_NAME = 1 << 16, MAX_UNIT = 4096 };
 static const uint32_t EMPTY = 0xFFFFFFFFu;
 #define NOT_MINE return Py_NewRef(Py_None)
 #define FETCH(address) __builtin_prefetch(address)
@@ -214,34 +214,34 @@ static PyObject *prepare(PyObject *Py_UNUSED(module), PyObject *args) {
     return or_none(out);
 }
 
-/* stage(arrays, first, buffer, checksums or None): copies arrays of a list, from the first on, end to end into a
- * buffer, as many as fit, and sets the checksum of each copy: so it is that of the very bytes which will be
- * written. Returns the next array and the bytes used. */
+/* stage(arrays, first, buffer, checksums or None, unit = 1): copies arrays, as many as fit, with zeros up to a multiple
+ * of `unit` behind each, and sets the checksum of each copy, which is what will be written. Returns (next, bytes used). */
 static PyObject *stage(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *list, *crcs, *held[GROUP];
     Py_buffer buffer;
-    Py_ssize_t next, used = 0;
-    if (!PyArg_ParseTuple(args, "O!nw*O", &PyList_Type, &list, &next, &buffer, &crcs)) return NULL;
-    int mine = next >= 0 && (crcs == Py_None || is_column(crcs, 4)), n = GROUP;
-    if (mine && crcs != Py_None) mine = PyArray_ISWRITEABLE((PyArrayObject *)crcs);
+    Py_ssize_t next, used = 0, unit = 1;
+    if (!PyArg_ParseTuple(args, "O!nw*O|n", &PyList_Type, &list, &next, &buffer, &crcs, &unit)) return NULL;
+    int mine = next >= 0 && unit > 0 && unit <= MAX_UNIT && !(unit & (unit - 1)), n = GROUP;
+    if (mine && crcs != Py_None) mine = is_column(crcs, 4) && PyArray_ISWRITEABLE((PyArrayObject *)crcs);
     Py_ssize_t last = mine ? PyList_Size(list) : 0;
     if (mine && crcs != Py_None && (Py_ssize_t)length(crcs) < last) last = (Py_ssize_t)length(crcs);
     while (n == GROUP && mine) { /* fewer: the list ends, or the buffer */
         const uint8_t *from[GROUP];
-        Py_ssize_t nbytes[GROUP], end = used;
-        for (n = 0; n < GROUP && next + n < last && next + n < PyList_Size(list); n++, end += nbytes[n - 1]) {
+        Py_ssize_t nbytes[GROUP], gaps[GROUP], end = used;
+        for (n = 0; n < GROUP && next + n < last && next + n < PyList_Size(list); end += nbytes[n] + gaps[n], n++) {
             PyArrayObject *array = (PyArrayObject *)PyList_GetItem(list, next + n);
             if (!PyArray_Check((PyObject *)array) || !PyArray_IS_C_CONTIGUOUS(array)) break;
-            from[n] = PyArray_DATA(array), nbytes[n] = PyArray_NBYTES(array);
-            if (nbytes[n] > buffer.len - end) break;
+            from[n] = PyArray_DATA(array), nbytes[n] = PyArray_NBYTES(array), gaps[n] = -nbytes[n] & (unit - 1);
+            if (nbytes[n] > buffer.len - end - gaps[n]) break;
             held[n] = Py_NewRef((PyObject *)array);
         }
         uint32_t *crc = crcs == Py_None || !n ? NULL : ITEMS(uint32_t, crcs) + next;
         Py_BEGIN_ALLOW_THREADS
-        for (int i = 0; i < n; used += nbytes[i++]) {
+        for (int i = 0; i < n; used += nbytes[i] + gaps[i], i++) {
             if (i + AHEAD < n) FETCH(from[i + AHEAD]);
             uint8_t *to = (uint8_t *)buffer.buf + used;
             if (nbytes[i]) memcpy(to, from[i], (size_t)nbytes[i]);
+            if (gaps[i]) memset(to + nbytes[i], 0, (size_t)gaps[i]);
             if (crc) crc[i] = crc32_of(0, to, (size_t)nbytes[i]);
         }
         Py_END_ALLOW_THREADS
@@ -588,7 +588,7 @@ static PyMethodDef methods[] = {{"crc32", (PyCFunction)(void (*)(void))crc32, ME
                                 {"finder", new_finder, METH_VARARGS, NULL},
                                 {"gather", gather, METH_VARARGS, NULL},
                                 {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 2", -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 3", -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) {
     if (_import_array() < 0) return NULL; /* import_array() would print why */

@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 __all__ = ["NAMES", "VIEWS", "Core", "Finder", "core", "reason", "variant"]
 
 # Both sources have it, and are changed together; a core of an older checkout has another.
-INTERFACE = "interface 2"
+INTERFACE = "interface 3"
 NAMES, VIEWS = 1, 2  # what `Finder.iterate` yields; both for pairs
 Array = Any  # of numpy, which this module knows nothing of
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
@@ -66,11 +66,12 @@ class Core(Protocol):
         """
 
     def stage(
-        self, arrays: list[Array], first: int, buffer: Buffer, crcs: Array | None, /
+        self, arrays: list[Array], first: int, buffer: Buffer, crcs: Array | None, unit: int = 1, /
     ) -> tuple[int, int] | None:
         """Copy arrays, from the first on, end to end into a buffer, as many as fit.
 
-        Sets the checksum of each copy. Returns the next array, and the bytes used.
+        Each with zeros up to a multiple of `unit`, a power of two up to 4096. Sets the checksum
+        of each copy, without those. Returns the next array, and the bytes used.
         """
 
     def build(self, hashes: Array, n_homes: int, /) -> Array | None:

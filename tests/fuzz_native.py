@@ -100,9 +100,10 @@ def batch(data: Data) -> None:
         assert got[3].tolist() == list(accumulate(map(len, listed), initial=0))
     buffer, crcs = np.zeros(number(data) % 500, np.uint8), np.zeros(len(listed), np.uint32)
     first = number(data) % 16
-    after, used = core.stage(listed, first, buffer, crcs)
+    unit = 1 << data.ConsumeIntInRange(0, 6)
+    after, used = core.stage(listed, first, buffer, crcs, unit)
     staged = [array.tobytes() for array in listed[first:after]]
-    assert buffer[:used].tobytes() == b"".join(staged)
+    assert buffer[:used].tobytes() == b"".join(raw + bytes(-len(raw) % unit) for raw in staged)
     assert crcs[first:after].tolist() == list(map(zlib.crc32, staged))
 
 

@@ -164,6 +164,24 @@ def test_what_is_forged_here_is_read_if_it_is_sound(path: Path) -> None:
         assert sorted(writer) == ["\0\0\0", "a", "b", "before", "x", "x" * 20, "y"]
 
 
+def test_a_null_row_hides_what_is_in_it() -> None:
+    rows = Item("+w:2", "item", 3, [b"\x05"], [numbers(1, 2, 3, 4, 5, 6)])
+    found = Ragged.from_arrow(Forged([lists([0, 1, 3], rows)]))
+    assert found.values.tolist() == [[1, 2], [None, None], [5, 6]]
+
+
+def test_what_lies_under_a_null_is_not_written(tmp_path: Path) -> None:
+    hidden = numbers(1, 2, 3, 4, 5, buffers=[b"\x15", ints(1, 2, 3, 4, 5)])
+    with ptrarray.create(tmp_path / "a.ptr", dtype="i4", masked=True) as writer:
+        writer.write_arrow(Forged([table(NAMES, lists([0, 2, 5], hidden))]))
+        assert writer["b"].tolist() == [3, None, 5]
+        assert np.ma.getdata(writer["b"]).tolist() == [3, 0, 5]
+    times = Item("tsn:", "item", 2, [b"\x01", ints(1, 7, dtype="i8")])
+    with ptrarray.create(tmp_path / "t.ptr", dtype="M8[ns]") as writer:
+        writer.write_arrow(Forged([table(names("a"), lists([0, 2], times))]))
+        assert np.isnat(writer["a"]).tolist() == [False, True]
+
+
 @pytest.mark.parametrize("what", ALL)
 def test_what_makes_no_sense_is_refused_and_nothing_is_committed(path: Path, what: str) -> None:
     good = table(names("c", "d"), GOOD)

@@ -23,8 +23,8 @@ import pyarrow as pa
 import pytest
 
 import ptrarray
-from ptrarray.bridges import capsules
 from ptrarray.bridges.capsules import Chunk, Field, stream_of
+from ptrarray.bridges.structures import ArrowArray, ArrowStream
 from ptrarray.errors import ClosedStoreError, CorruptStoreError
 from tests.support.arrow import KINDS, by_pyarrow, in_lists, is_mapped
 
@@ -219,11 +219,22 @@ def test_an_interrupt_is_an_error_of_the_consumer(library: Any) -> None:
         library(Stream(interrupted))
 
 
+def test_who_has_no_nanoarrow_is_asked_to_install_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, _ = KINDS["plain"](path)
+    store = ptrarray.open(where)
+    monkeypatch.setitem(sys.modules, "nanoarrow", None)
+    for call_ in (store.arrow, lambda: pa.table(store), lambda: pa.array(store.take(["a"]))):
+        with pytest.raises(ImportError, match=r"pip install 'ptrarray\[arrow\]'"):
+            call_()
+
+
 def functions_of(capsule: Any) -> tuple[Any, Any]:
     """Return get_next and get_last_error of a stream, as C calls them."""
     prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
     address = prototype(("PyCapsule_GetPointer", ctypes.pythonapi))(capsule, b"arrow_array_stream")
-    struct = capsules._Stream.from_address(address)
+    struct = ArrowStream.from_address(address)
     pointers = ctypes.c_void_p, ctypes.c_void_p
     get_next = ctypes.CFUNCTYPE(ctypes.c_int, *pointers)(struct.get_next)
     get_last_error = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(struct.get_last_error)
@@ -233,7 +244,7 @@ def functions_of(capsule: Any) -> tuple[Any, Any]:
 def test_a_signal_before_the_first_step_is_an_error_for_c() -> None:
     capsule = Stream(lambda: iter([1, 2])).__arrow_c_stream__()
     get_next, get_last_error = functions_of(capsule)
-    array = capsules._Array()
+    array = ArrowArray()
     where = ctypes.addressof(array)
     interrupt = partial(ctypes.CDLL(None)["raise"], int(signal.SIGINT))
     # Between these calls Python has no step at which it would see the signal.

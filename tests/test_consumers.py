@@ -139,7 +139,9 @@ def test_expressions_of_polars(numbers: ptrarray.PointerArray) -> None:
 
 
 def test_pandas_on_the_memory_of_a_store(numbers: ptrarray.PointerArray) -> None:
-    frame = as_pandas(numbers).set_index("name")
-    assert frame["values"].list.len().to_dict() == {"a": 4, "é": 0, "b": 2, "c": 1}
-    means = frame["values"].list.flatten().groupby(level=0).mean()
+    frame = as_pandas(numbers)
+    assert frame["values"].list.len().to_list() == [4, 0, 2, 1]
+    values = frame["values"].list.flatten()
+    # Before 3.0 what comes out has an index of its own.
+    means = values.groupby(np.repeat(frame["name"].to_numpy(), [4, 0, 2, 1])).mean()
     assert means.to_dict() == {"a": 1.5, "b": 7.5, "c": 9.0}

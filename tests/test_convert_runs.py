@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,36 @@ def test_one_process_is_this_one(
     assert seen == [os.getpid()] * 3
     assert "3/3" in capsys.readouterr().err
     check_content(store, expected)
+
+
+@pytest.mark.parametrize(
+    ("n_files", "length", "first"), [(400, 10, 25), (400, 10**5, 5), (6, 10, 1)]
+)
+def test_small_files_go_to_a_worker_in_numbers(
+    folder: Path, store: Path, n_files: int, length: int, first: int
+) -> None:
+    """As many as are 4 MiB together, and no more than leave something for all workers."""
+    expected = {f"n{n:03}": np.full(length if n < 30 else 1, n) for n in range(n_files)}
+    for name, array in expected.items():
+        dump(folder / f"{name}.pkl", array)
+    with Counting(2) as executor:
+        report = import_pickles(folder, store, executor=executor)
+    assert report == Report(converted=n_files)
+    assert executor.n_tasks[0] == first
+    assert sum(executor.n_tasks) == n_files
+    check_content(store, expected)
+
+
+class Counting(ThreadPoolExecutor):
+    """Notes how many tasks it is given at a time."""
+
+    def __init__(self, n_workers: int) -> None:
+        super().__init__(n_workers)
+        self.n_tasks: list[int] = []
+
+    def submit(self, work: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self.n_tasks.append(len(args[0]))
+        return super().submit(work, *args, **kwargs)
 
 
 def test_a_function_that_cannot_be_sent(folder: Path, store: Path) -> None:

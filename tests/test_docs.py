@@ -16,6 +16,7 @@ import pytest
 
 import ptrarray
 import ptrarray.bigarray
+import ptrarray.sampling
 from ptrarray.cli import main
 from ptrarray.cli.commands import _parser
 from ptrarray.reductions.functions import FUNCTIONS
@@ -111,7 +112,10 @@ def found(path: str) -> Any:
     return value
 
 
-@pytest.mark.parametrize("module", [ptrarray, ptrarray.convert, ptrarray.bigarray])
+MODULES = (ptrarray, ptrarray.convert, ptrarray.bigarray, ptrarray.sampling)
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_the_reference_has_every_public_name(module: ModuleType) -> None:
     there = documented().values()
     names = [name for name in module.__all__ if not isinstance(getattr(module, name), ModuleType)]
@@ -119,8 +123,7 @@ def test_the_reference_has_every_public_name(module: ModuleType) -> None:
 
 
 def test_the_reference_has_nothing_else() -> None:
-    modules = (ptrarray, ptrarray.convert, ptrarray.bigarray)
-    public = [getattr(module, name) for module in modules for name in module.__all__]
+    public = [getattr(module, name) for module in MODULES for name in module.__all__]
     owners = [kind for value in public for kind in getattr(value, "__mro__", (value,))]
     public += [method for owner in owners for method in vars(owner).values()]
     assert [path for path, value in documented().items() if value not in public] == []
@@ -134,7 +137,7 @@ def test_every_method_of_a_reader_is_in_one_page() -> None:
     assert paths == {f"ptrarray.PointerArray.{name}" for name in elsewhere[1].split("|")}
 
 
-@pytest.mark.parametrize("module", [ptrarray, ptrarray.convert, ptrarray.bigarray])
+@pytest.mark.parametrize("module", MODULES)
 def test_all_that_is_public_says_what_it_is(module: ModuleType) -> None:
     """What has no docstring is not in the reference; docstrings of overloads are not shown."""
     silent = []

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import ptrarray
@@ -72,12 +73,21 @@ def renamed(old: str, new: str) -> Content:
 
 # So many that they are copied to be written in several pieces, by the native core; one is a piece by itself.
 MANY = {f"m{i}": ints(35_000 if i == 3 else 30, i) for i in range(7)}
+# In two batches, which are written one by one and committed together.
+TABLE = pa.concat_tables(
+    pa.table({"name": list(some), "values": [MANY[name] for name in some]})
+    for some in (["m0", "m1"], ["m2"])
+)
 WITH_D = BEFORE | {"d": D.tobytes()}
 STEPS = {
     "write": Step(lambda w: w.write({"d": D}), WITH_D),
     "write_several": Step(lambda w: w.update({"d": D, "a": A}), WITH_D),
     "write_large": Step(lambda w: w.write({"d": LARGE}), BEFORE | {"d": LARGE.tobytes()}),
     "write_many": Step(lambda w: w.write(MANY), BEFORE | {k: v.tobytes() for k, v in MANY.items()}),
+    "write_arrow": Step(
+        lambda w: w.write_arrow(TABLE),
+        BEFORE | {name: MANY[name].tobytes() for name in ("m0", "m1", "m2")},
+    ),
     "replace_array": Step(lambda w: w.update({"a": D}), BEFORE | {"a": D.tobytes()}),
     "delete": Step(lambda w: w.__delitem__("b"), {k: v for k, v in BEFORE.items() if k != "b"}),
     "delete_several": Step(

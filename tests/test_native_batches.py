@@ -252,18 +252,24 @@ def test_prepare_beside_a_thread_that_changes_the_dict() -> None:
 # stage --------------------------------------------------------------------------------------------
 
 
-def staged(arrays: list[Any], nbytes: int, crcs: Any) -> list[bytes]:
+def padded(array: Any, unit: int) -> bytes:
+    raw: bytes = array.tobytes()
+    return raw + bytes(-len(raw) % unit)
+
+
+def staged(arrays: list[Any], nbytes: int, crcs: Any, unit: int = 1) -> list[bytes]:
     """Stage all arrays through a buffer; those larger than that go by themselves."""
-    buffer = np.zeros(nbytes, np.uint8)
+    buffer = np.full(nbytes, 255, np.uint8)
     pieces, first = [], 0
     while first < len(arrays):
-        after, used = core.stage(arrays, first, buffer, crcs)
-        fitting = list(accumulate(array.nbytes for array in arrays[first:]))
+        after, used = core.stage(arrays, first, buffer, crcs, unit)
+        fitting = list(accumulate(len(padded(array, unit)) for array in arrays[first:]))
         assert after - first == sum(size <= nbytes for size in fitting)
         assert used == ([0, *fitting])[after - first]
         pieces.append(buffer[:used].tobytes())
-        if after < len(arrays) and arrays[after].nbytes > nbytes:
-            pieces.append(arrays[after].tobytes())
+        assert (buffer[used:] == 255).all() or first
+        if after < len(arrays) and len(padded(arrays[after], unit)) > nbytes:
+            pieces.append(padded(arrays[after], unit))
             if crcs is not None:
                 crcs[after] = zlib.crc32(arrays[after].tobytes())
             after += 1
@@ -277,15 +283,17 @@ def staged(arrays: list[Any], nbytes: int, crcs: Any) -> list[bytes]:
     st.lists(st.integers(0, 20), max_size=12),
     st.integers(0, 200),
     st.booleans(),
+    st.sampled_from([1, 2, 16, 64]),
 )
 def test_stage_is_joining(
-    dtype: Any, row_shape: tuple[int, ...], lengths: list[int], nbytes: int, summed: bool
+    dtype: Any, row_shape: tuple[int, ...], lengths: list[int], nbytes: int, summed: bool, unit: int
 ) -> None:
     arrays = [
         in_a_block(strategies.filled(dtype, (n, *row_shape), i)) for i, n in enumerate(lengths)
     ]
     crcs = np.zeros(len(arrays), np.uint32) if summed else None
-    assert b"".join(staged(arrays, nbytes, crcs)) == b"".join(a.tobytes() for a in arrays)
+    joined = b"".join(padded(array, unit) for array in arrays)
+    assert b"".join(staged(arrays, nbytes, crcs, unit)) == joined
     if crcs is not None:
         assert crcs.tolist() == crcs_of(arrays)
 
@@ -311,6 +319,10 @@ def test_stage_of_nothing_more() -> None:
     for first in (2, 3, 2**62, 2**63 - 1):
         assert core.stage([ONE, ONE], first, bytearray(9), None) == (first, 0)
     assert core.stage([ONE], -1, bytearray(9), None) is None
+    for unit in (0, -1, 3, 48, 8192, 2**62):
+        assert core.stage([ONE], 0, bytearray(99), None, unit) is None
+    assert core.stage([ONE], 0, bytearray(5000), None, 4096) == (1, 4096)
+    assert core.stage([ONE], 0, bytearray(4095), None, 4096) == (0, 0)
 
 
 def test_stage_stops_where_the_checksums_end() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from ptrarray.sampling import LengthBatches
 
-torch = pytest.importorskip("torch")
+torch: Any = pytest.importorskip("torch")
 LENGTHS = np.random.default_rng(3).lognormal(3, 0.5, 200).astype(np.int64)
 SETTINGS: dict[str, Any] = {"rows": 300, "seed": 1}
 WORKERS: dict[str, dict[str, Any]] = {
@@ -91,10 +91,14 @@ def test_a_state_goes_into_a_checkpoint(tmp_path: Any) -> None:
     assert state == batches.state_dict()
 
 
-@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 on torch 2.13
+OF_TORCHDATA = "ignore:'set_vital' is deprecated"  # version 0.11 on torch 2.13
+
+
+@pytest.mark.filterwarnings(OF_TORCHDATA)
 @pytest.mark.parametrize("workers", WORKERS.values(), ids=WORKERS)
-@pytest.mark.parametrize("every", [1, 3])
-@pytest.mark.parametrize("n_done", [0, 4, len(expected(0)), None])
+@pytest.mark.parametrize(
+    ("every", "n_done"), [(1, 0), (1, 4), (3, 4), (1, len(expected(0))), (1, None), (3, None)]
+)
 def test_stateful_loader(workers: dict[str, Any], every: int, n_done: int | None) -> None:
     """Its states are right without a word of ours: in an epoch, at its end and behind it."""
     kind = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
@@ -110,3 +114,18 @@ def test_stateful_loader(workers: dict[str, Any], every: int, n_done: int | None
     rest = [batch for _, batch in again]
     assert rest == (expected(1) if n_done is None else epoch[n_done:])
     assert [batch for _, batch in again] == expected(2 if n_done is None else 1)
+
+
+@pytest.mark.filterwarnings(OF_TORCHDATA)
+@pytest.mark.parametrize("workers", WORKERS.values(), ids=WORKERS)
+@pytest.mark.parametrize("every", [1, 50])
+def test_stateful_loader_that_began_anew(workers: dict[str, Any], every: int) -> None:
+    kind = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
+    options = {"kind": kind, "snapshot_every_n_steps": every, **workers}
+    loading = loader(LengthBatches(LENGTHS, **SETTINGS), **options)
+    assert len(list(islice(loading, 5))) == 5
+    iteration = iter(loading)
+    assert [batch for _, batch in islice(iteration, 3)] == expected(0)[:3]
+    again = loader(LengthBatches(LENGTHS, **SETTINGS), **options)
+    again.load_state_dict(copy.deepcopy(loading.state_dict()))
+    assert [batch for _, batch in again] == expected(0)[3:]

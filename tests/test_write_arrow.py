@@ -229,6 +229,9 @@ def test_nulls_are_refused_and_named(tmp_path: Path) -> None:
                 writer.write_arrow(table.slice(0, 1), overwrite=True)
         with pytest.raises(BadInputError, match="'name' has a null at 1"):
             writer.write_arrow(pa.table({"name": ["a", None], "values": [[1], [2]]}))
+        hidden = pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int8()), ["a", None])
+        with pytest.raises(BadInputError, match="'name' has a null at 0"):
+            writer.write_arrow(pa.table({"name": hidden, "values": [[1], [2]]}))
         assert list(writer) == ["a"]
 
 
@@ -319,6 +322,11 @@ def test_metadata_are_plain_values(tmp_path: Path) -> None:
         }
         writer.write_arrow(pl.DataFrame(table), meta=kept, overwrite=True)
         assert writer.meta["a"] == {key: rows[0][key] for key in rows[0] if key in kept}
+        for chosen in (["x", None, "y"], [None] * 3):
+            some = pa.array(chosen, pa.string()).dictionary_encode()
+            coded = pa.table({"name": NAMES[:3], "values": [[1]] * 3, "c": some})
+            writer.write_arrow(coded.slice(1), meta="c", overwrite=True)
+            assert [writer.meta[name].get("c") for name in NAMES[1:3]] == chosen[1:]
         dated = pa.table({"name": ["c"], "values": [[1]], "day": pa.array([1], pa.date32())})
         assert "'day' is of date[D]" in refused(writer, dated, meta=["day"])
 

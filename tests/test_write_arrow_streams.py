@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import pyarrow as pa
 import pytest
 
 import ptrarray
-from ptrarray.errors import BadInputError, DuplicateNameError
+from ptrarray.errors import BadInputError, DuplicateNameError, OverlapError
+from ptrarray.format.journal import PUT, PUT_UNJUDGED, RECORDS_START
 from ptrarray.intake import arrow as intake
+from ptrarray.storage.store.journal import Journal
 from tests.support.checks import check_exactly
 from tests.support.faults import SHORT, injected
 from tests.support.memory import peak_nbytes
@@ -90,6 +93,53 @@ def test_others_write_between_the_batches(tmp_path: Path) -> None:
         check_batches(path, 4, others)
     ptrarray.compact(path)
     check_batches(path, 4, others)
+
+
+def test_rows_of_all_batches_are_kept_from_others_until_they_are_committed(tmp_path: Path) -> None:
+    path = tmp_path / "a.ptr"
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number in range(3):
+            yield batch(number)
+        for start in (0, 50, 119):
+            with pytest.raises(OverlapError, match="being written"):
+                other.write({"x": [1]}, start=start)
+
+    with ptrarray.create(path, dtype="i4") as writer, ptrarray.append(path) as other:
+        writer.write_arrow(reader(batches()))
+    check_batches(path, 3, {})
+
+
+def test_several_threads_write_streams_to_one_writer(tmp_path: Path) -> None:
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path, dtype="i4") as writer, ThreadPoolExecutor(4) as pool:
+        calls = [
+            pool.submit(writer.write_arrow, reader(map(batch, range(n, 20, 4)))) for n in range(4)
+        ]
+        assert [call.result() for call in calls] == [20] * 4
+    check_batches(path, 20, {})
+
+
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_rows_that_may_have_been_mapped_are_not_judged_by_their_checksums(
+    tmp_path: Path, is_apart: bool
+) -> None:
+    path = tmp_path / "a.ptr"
+    mapped: list[ptrarray.PointerArray] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield batch(0)
+        if is_apart:
+            other.write({"other": [1]})
+        mapped.append(ptrarray.open(path, mode="r+"))
+        yield batch(1)
+
+    with ptrarray.create(path, dtype="i4") as writer, ptrarray.append(path) as other:
+        writer.write_arrow(reader(batches()))
+        with Journal(path, writable=False) as journal:
+            notices = list(journal.notices(journal.read_header(), RECORDS_START))
+        assert notices[-1][1] == (PUT_UNJUDGED if is_apart else PUT)
+        mapped.pop().close()
 
 
 def test_a_name_that_another_writer_commits_meanwhile_is_an_error(tmp_path: Path) -> None:

@@ -182,10 +182,11 @@ def questions(folder: Path, n: int) -> Iterator[Question]:
             CPU,
             partial(ours, make, path, wanted),
             {words: partial(theirs, peer, arrays, wanted)},
+            warms_up=True,
         )
         memory = partial(nbytes_each, library, path, small, n)
         words = f"{title}: memory of its own"
-        yield at_most(words, NBYTES, "bytes an array", memory, warms_up=False)
+        yield at_most(words, NBYTES, "bytes an array", memory)
     del arrays
     yield in_awkward(folder, n * AWKWARD_TIMES)
 
@@ -206,6 +207,7 @@ def in_awkward(folder: Path, n: int) -> Question:
             "ak.from_iter of lists": partial(theirs, ak.from_iter, lists, wanted),
             "ak.from_parquet": partial(theirs, parquet, file, wanted),
         },
+        warms_up=True,
     )
 
 

@@ -17,7 +17,7 @@ def at_most(
     ours: Callable[[], float],
     peers: Mapping[str, Callable[[], float]] | None = None,
     *,
-    warms_up: bool = True,
+    warms_up: bool = False,
 ) -> Question:
     """Return a question that is answered by costs, of which ours is to stay within a limit.
 

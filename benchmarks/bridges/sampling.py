@@ -67,7 +67,8 @@ def ours(lengths: Lengths, **bounds: int) -> Batches:
 def of_torch(lengths: Lengths) -> Batches:
     """Return batches of a random order."""
     order = torch.utils.data.RandomSampler(range(len(lengths)))
-    return torch.utils.data.BatchSampler(order, SIZE, drop_last=False)
+    batches: Batches = torch.utils.data.BatchSampler(order, SIZE, drop_last=False)
+    return batches
 
 
 class OfLhotse:

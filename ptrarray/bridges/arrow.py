@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.bridges.capsules import Chunk, Field, array_of, schema_of
+from ptrarray.bridges.structures import NUMBERS
 from ptrarray.errors import BadInputError
 
 Array = npt.NDArray[Any]
@@ -19,10 +20,7 @@ ListLayout = Literal["list", "view"]
 
 TEXT = "U"
 _LISTS = {"list": "+L", "view": "+vL"}
-_NUMBERS = {
-    np.dtype(kind): format_
-    for kind, format_ in zip("?bBhHiIqQefd", "bcCsSiIlLefg", strict=True)  # numpy's and Arrow's
-}
+_FORMATS = {np.dtype(kind): number for number, kind in NUMBERS.items()}
 _UNITS = {"s": "s", "ms": "m", "us": "u", "ns": "n"}
 
 
@@ -44,7 +42,7 @@ def format_of(dtype: np.dtype[Any]) -> str | None:
         return known and (f"ts{known}:" if dtype.kind == "M" else f"tD{known}")
     if dtype.kind in "SV" and dtype.itemsize:
         return f"w:{dtype.itemsize}"
-    return _NUMBERS.get(dtype)
+    return _FORMATS.get(dtype)
 
 
 def rows_field(dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> Field:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import ctypes
 import errno
 from collections.abc import Generator, Iterator
-from ctypes import Structure, c_int, c_int64, c_void_p
+from ctypes import Structure, c_int, c_void_p
 from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.bridges.structures import ArrowArray, ArrowStream
 from ptrarray.errors import import_extra
 
 _NULLABLE = 2  # ARROW_FLAG_NULLABLE
 _MESSAGE_NBYTES = 2000
+_MISSING = "Arrow needs nanoarrow: pip install 'ptrarray[arrow]', or 'nanoarrow' beside ptrarray"
 
 
 class Field(NamedTuple):
@@ -66,7 +68,7 @@ def library(module: str = "nanoarrow") -> Any:
     ImportError
         That says how to install it.
     """
-    return import_extra(module, "Arrow needs nanoarrow: pip install 'ptrarray[arrow]'")
+    return import_extra(module, _MISSING)
 
 
 def schema_of(field: Field) -> Any:
@@ -111,7 +113,7 @@ def stream_of(field: Field, chunks: Iterator[Chunk]) -> Any:
     memory.kept = functions
     arrays = [nanoarrow.c_array_from_buffers(nanoarrow.uint8(), 1, [None, memory])]
     stream = streams.CArrayStream.from_c_arrays(arrays, schema_of(field), move=True, validate=False)
-    struct = _Stream.from_address(stream._addr())
+    struct = ArrowStream.from_address(stream._addr())
     struct.get_next, struct.get_last_error = map(_address, functions)
     return stream.__arrow_c_stream__()
 
@@ -122,26 +124,9 @@ class _Memory(bytearray):
     kept: Any
 
 
-class _Array(Structure):
-    _fields_ = (
-        *(
-            (name, c_int64)
-            for name in ("length", "null_count", "offset", "n_buffers", "n_children")
-        ),
-        *((name, c_void_p) for name in ("buffers", "children", "dictionary")),
-        *((name, c_void_p) for name in ("release", "private_data")),
-    )
-
-
-class _Stream(Structure):
-    _fields_ = tuple(
-        (name, c_void_p)
-        for name in ("get_schema", "get_next", "get_last_error", "release", "private_data")
-    )
-
-
 class _Arguments(Structure):
-    # To C, two pointers are the same as a structure of two.
+    # What C passes as two pointers, a generator has to be sent as one thing: a structure of two lies in
+    # the same registers, on x86-64 and ARM as on all common machines but s390x.
     _fields_ = (("stream", c_void_p), ("array", c_void_p))
 
 
@@ -179,10 +164,10 @@ def _served(arrays: Iterator[Any], message: Any) -> Generator[int, _Arguments, N
 def _move(array: Any, address: int) -> None:
     """Move an array of nanoarrow, or None, the end of a stream."""
     if array is None:
-        _Array.from_address(address).release = None
+        ArrowArray.from_address(address).release = None
     else:
-        ctypes.memmove(address, array._addr(), ctypes.sizeof(_Array))
-        _Array.from_address(array._addr()).release = None
+        ctypes.memmove(address, array._addr(), ctypes.sizeof(ArrowArray))
+        ArrowArray.from_address(array._addr()).release = None
 
 
 def _address(function: Any) -> int | None:

@@ -6,14 +6,16 @@ values there are before anything is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.bridges.incoming import NUMBERS, Array, Bools, Column, Field, opened
+from ptrarray.bridges.incoming import Array, Bools, Column, Field, opened
+from ptrarray.bridges.structures import NUMBERS
 from ptrarray.errors import BadInputError
 
 Int64s = npt.NDArray[np.int64]
@@ -197,7 +199,7 @@ def offsets_of(column: Column, at: int, width: str) -> Int64s:
 
 def check_no_nulls(column: Column, what: str) -> None:
     """Raise `BadInputError` for the first item that is null."""
-    nulls = column.nulls()
+    nulls = nulls_of(column)
     if nulls is not None:
         raise BadInputError(
             f"column {column.field.name!r:.80} has a null at {int(nulls.argmax())}, where a {what} "
@@ -302,8 +304,7 @@ def _items(column: Column, *, is_text: bool) -> list[Any]:
     """Return text or bytes of any kind, item by item."""
     kind = column.field.format
     if column.field.dictionary is not None:
-        items = _items(column.dictionary(), is_text=is_text)
-        return [items[at] for at in _indices(column, len(items))]
+        return _looked_up(column, partial(_items, is_text=is_text))
     if kind in ("vu", "vz"):
         return _viewed(column, is_text=is_text)
     if kind not in _TEXTS:
@@ -338,18 +339,44 @@ def _decoded(column: Column, items: list[bytes]) -> list[str]:
         ) from None
 
 
-def _indices(column: Column, n: int) -> list[int]:
-    """Return which item of a dictionary each one is; 0 for nulls."""
+def _chosen(column: Column) -> tuple[Column, Int64s]:
+    """Return items of a dictionary, as much as is needed, and which of them each one is.
+
+    Those of nulls are the first.
+    """
     kind = column.field.format
     if kind not in tuple("cCsSiIlL"):
         raise _unlike(column.field, "integers")
     indices = column.buffer(1, NUMBERS[kind], column.start, column.length)
+    nulls, items = column.nulls(), column.dictionary()
+    used = indices if nulls is None else indices[~nulls]
+    if not len(used):
+        return items.part(0, 0), np.zeros(column.length, np.int64)
+    low, high = int(used.min()), int(used.max())
+    if low < 0 or high >= items.length:
+        raise _astray(column, f"items from {low} to {high}", items.length)
+    indices = indices if nulls is None else np.where(nulls, low, indices)
+    return items.part(low, high + 1), indices.astype(np.int64) - low
+
+
+def nulls_of(column: Column) -> Bools | None:
+    """Tell which items are null, be it that what they stand for is; None if none is."""
     nulls = column.nulls()
-    indices = indices if nulls is None else np.where(nulls, 0, indices)
-    is_astray = (indices < 0) | (indices >= n)
-    if (is_astray if nulls is None else is_astray & ~nulls).any():
-        raise _astray(column, f"item {indices[int(is_astray.argmax())]}", n)
-    return [] if not n else list(map(int, indices.tolist()))
+    if column.field.dictionary is None:
+        return nulls
+    items, positions = _chosen(column)
+    hidden = items.nulls()
+    if hidden is None:
+        return nulls
+    hidden = hidden[positions]
+    return hidden if nulls is None else hidden | nulls
+
+
+def _looked_up(column: Column, values_of: Callable[[Column], list[Any]]) -> list[Any]:
+    """Return what is in a dictionary for each item; anything for nulls."""
+    items, positions = _chosen(column)
+    values = values_of(items) or [None]
+    return [values[at] for at in positions.tolist()]
 
 
 def _viewed(column: Column, *, is_text: bool) -> list[Any]:
@@ -396,8 +423,7 @@ def plain_values(column: Column) -> list[Any]:
     kind = column.field.format
     values: list[Any]
     if column.field.dictionary is not None:
-        inner = plain_values(column.dictionary())
-        values = [inner[at] for at in _indices(column, len(inner))]
+        values = _looked_up(column, plain_values)
     elif kind == "n":
         values = [None] * column.length
     elif kind in NUMBERS:

@@ -9,17 +9,17 @@ a buffer has, cannot be told from a good one, by nobody who reads this interface
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from ctypes import (
     CFUNCTYPE,
     POINTER,
     PYFUNCTYPE,
-    Structure,
+    addressof,
     byref,
     c_char_p,
     c_int,
     c_int32,
-    c_int64,
     c_void_p,
     cast,
     py_object,
@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.bridges.structures import NUMBERS, ArrowArray, ArrowSchema, ArrowStream
 from ptrarray.errors import BadInputError
 
 Array = npt.NDArray[Any]
@@ -40,7 +41,6 @@ Bools = npt.NDArray[np.bool_]
 _DEPTH_LIMIT = 64  # of types within types; numpy has as many axes
 _METADATA_NBYTES = 2**28  # of one text
 _LIMIT = 2**56  # of lengths and offsets: no machine has such memory
-NUMBERS = dict(zip("bcCsSiIlLefg", "?bBhHiIqQefd", strict=True))  # as numpy writes them
 _WORDS = {
     "n": "null",
     "z": "binary",
@@ -69,34 +69,6 @@ _FAMILIES = {
     "ti": "interval",
 }
 
-
-class _Schema(Structure):
-    pass
-
-
-class _Array(Structure):
-    pass
-
-
-class _Stream(Structure):
-    _fields_ = [
-        *((name, c_void_p) for name in ("get_schema", "get_next", "get_last_error")),
-        *((name, c_void_p) for name in ("release", "private_data")),
-    ]
-
-
-_Schema._fields_ = [
-    *((name, c_char_p) for name in ("format", "name")),
-    *(("metadata", c_void_p), ("flags", c_int64), ("n_children", c_int64)),
-    *(("children", POINTER(POINTER(_Schema))), ("dictionary", POINTER(_Schema))),
-    *((name, c_void_p) for name in ("release", "private_data")),
-]
-_Array._fields_ = [
-    *((name, c_int64) for name in ("length", "null_count", "offset", "n_buffers", "n_children")),
-    *(("buffers", POINTER(c_void_p)), ("children", POINTER(POINTER(_Array)))),
-    ("dictionary", POINTER(_Array)),
-    *((name, c_void_p) for name in ("release", "private_data")),
-]
 
 _pointer_in = PYFUNCTYPE(c_void_p, py_object, c_char_p)(("PyCapsule_GetPointer", pythonapi))
 _fill = CFUNCTYPE(c_int, c_void_p, c_void_p)  # of a stream: give a schema, or the next array
@@ -162,11 +134,12 @@ class _Owned:
     """An array of a stream, which is released with the last numpy array on its memory."""
 
     def __init__(self) -> None:
-        self.array = _Array()
+        self.array = ArrowArray()
 
-    def __del__(self, release: Any = _release, byref: Any = byref) -> None:
-        if self.array.release:
-            release(self.array.release)(byref(self.array))
+    def __del__(self, ends: Any = sys.is_finalizing, release: Any = _release) -> None:
+        # At the end of the process, who made it may be gone, and all memory goes anyway.
+        if self.array.release and not ends():
+            release(self.array.release)(addressof(self.array))
 
 
 @dataclass(frozen=True)
@@ -177,7 +150,7 @@ class Column:
     ----------
     field : Field
         Its type.
-    raw : _Array
+    raw : ArrowArray
         The structure.
     owner : object
         What keeps the memory.
@@ -355,15 +328,15 @@ def opened(x: Any) -> tuple[Field, Iterator[Column]]:
     if not isinstance(pair, tuple) or len(pair) != 2:
         what = f"__arrow_c_array__ of {type(x).__name__} gives {pair!r:.80}"
         raise BadInputError(what, found=type(pair).__name__, expected="two capsules")
-    field = _field(_structure(_Schema, pair[0], "arrow_schema"))
-    column = _column(field, _structure(_Array, pair[1], "arrow_array"), pair[1])
+    field = _field(_structure(ArrowSchema, pair[0], "arrow_schema"))
+    column = _column(field, _structure(ArrowArray, pair[1], "arrow_array"), pair[1])
     return field, iter([column])
 
 
 def _of_stream(capsule: object) -> tuple[Field, Iterator[Column]]:
     """Return the type of the arrays of a stream, and them."""
-    stream = _structure(_Stream, capsule, "arrow_array_stream")
-    schema = _Schema()
+    stream = _structure(ArrowStream, capsule, "arrow_array_stream")
+    schema = ArrowSchema()
     _ask(stream, stream.get_schema, schema, "its schema")
     try:
         field = _field(schema)

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -30,6 +30,8 @@ from ptrarray.progress import bar
 from ptrarray.reader import open_readable as open_store
 from ptrarray.writer import PointerArrayWriter, append, close_leaving
 
+_FIRST_FILES, _FIRST_NBYTES = 64, 1 << 22  # of each of the first chunks, at the most
+_FIRST_PART = 8  # of what there is for a worker, that is one in so many
 _WAITING = 4  # times as long as it works, at the most, a chunk may be under way
 
 
@@ -289,6 +291,22 @@ def run(
     return report
 
 
+def _n_small(sources: list[Source]) -> int:
+    """Return how many of the first files are little work together, one at the least.
+
+    A chunk of one small file is mostly the opening of the store, and new indexes that it brings
+    have to reach the disk before it: better those of many files at once.
+    """
+    n_small = nbytes = 0
+    with suppress(OSError):  # which is said where the file is read
+        for source in sources[:_FIRST_FILES]:
+            nbytes += Path(source.path).stat().st_size
+            if nbytes > _FIRST_NBYTES:
+                break
+            n_small += 1
+    return max(n_small, 1)
+
+
 def _planned(directory: Path, options: Options) -> dict[str, Any]:
     """Return what the store is made of, once it is seen that the one that is there fits."""
     others: dict[str, Any] = {"rows": 0, "masked": options.get("masked", False)}
@@ -368,6 +386,7 @@ class _Progress:
                 progress=progress,
                 unit="files",
                 seen=self._add,
+                n_first=_n_small(pending[: len(pending) // (_FIRST_PART * n_workers)]),
             )
 
     def _add(self, done: ChunkReport) -> None:

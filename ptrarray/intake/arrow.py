@@ -70,8 +70,18 @@ def _places(field: Field, names: str, values: str, meta: str | Iterable[str] | N
             expected="names of columns",
         )
     found = [child.name for child in field.children] if field.format == "+s" else []
-    metas = dict.fromkeys(keys, 0)
-    for name in (names, values, *metas):
+    _check_columns(field, found, names, values, keys)
+    metas = {key: found.index(key) for key in keys}
+    places = Places(found.index(names), found.index(values), metas)
+    _check_types(field.children[places.names], field.children[places.values])
+    return places
+
+
+def _check_columns(
+    field: Field, found: list[str], names: str, values: str, keys: list[str]
+) -> None:
+    """Check that a table has each column that is asked for once, and no others."""
+    for name in (names, values, *keys):
         if found.count(name) != 1:
             n_found = found.count(name) or "no"
             raise BadInputError(
@@ -82,7 +92,7 @@ def _places(field: Field, names: str, values: str, meta: str | Iterable[str] | N
                 found=found,
                 expected=name,
             )
-    others = [name for name in found if name not in (names, values, *metas)]
+    others = [name for name in found if name not in (names, values, *keys)]
     if others:
         raise BadInputError(
             f"the table has columns {', '.join(map(repr, others)):.200}, too: keep them as metadata "
@@ -90,11 +100,6 @@ def _places(field: Field, names: str, values: str, meta: str | Iterable[str] | N
             found=others,
             expected=[names, values],
         )
-    places = Places(
-        found.index(names), found.index(values), {key: found.index(key) for key in metas}
-    )
-    _check_types(field.children[places.names], field.children[places.values])
-    return places
 
 
 def _check_types(names: Field, values: Field) -> None:

@@ -26,6 +26,7 @@ from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_
 from ptrarray.format.named import Names, names_in
 from ptrarray.format.names import Hashes
 from ptrarray.intake.casting import Fitted, as_array, fit, fit_masked, fit_shaped
+from ptrarray.intake.staging import staged
 from ptrarray.rows.types import Int64s, UInt32s
 
 NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
@@ -88,28 +89,22 @@ class Batch:
     is_staged: bool = False
     _crcs: Numbers | None = None
 
-    def staged(self, nbytes: int) -> Iterator[Any]:
+    def staged(self, nbytes: int) -> Iterator[npt.NDArray[np.uint8]]:
         """Yield the rows, of so many bytes, in large pieces, and compute their checksums meanwhile.
 
         A piece is a copy of many arrays, good until the next one, or a large array itself. So
         each array is read from memory once, and its checksum is that of what is written.
         """
-        core, buffers = native.core, self.buffers
-        assert core is not None
         least, most = _STAGE_NBYTES
-        copies = np.empty(min(max(nbytes // 16, least), most, nbytes), np.uint8)
-        crcs = np.empty(len(buffers), np.uint32)
-        at, n_left = 0, nbytes
-        while at < len(buffers):
-            next_at, used = core.stage(buffers, at, copies, crcs) or (at, 0)
-            piece = copies[:used]
-            if next_at == at:
-                piece, next_at = buffers[at], at + 1
-                crcs[at] = crc32(piece)
-            at, n_left = next_at, n_left - piece.nbytes
-            if n_left < 0 or (n_left and at == len(buffers)):
-                raise BadInputError("an array was resized while it was being written", found=n_left)
+        crcs = np.empty(len(self.buffers), np.uint32)
+        n_left = nbytes
+        for piece in staged(self.buffers, crcs, min(max(nbytes // 16, least), most, nbytes)):
+            n_left -= len(piece)
+            if n_left < 0:
+                break
             yield piece
+        if n_left:
+            raise BadInputError("an array was resized while it was being written", found=n_left)
         self._crcs = crcs
 
     @property

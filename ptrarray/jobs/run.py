@@ -56,6 +56,7 @@ def run_job(
     progress: bool,
     unit: str = "arrays",
     seen: Callable[[Report], None] | None = None,
+    n_first: int = 1,
 ) -> int:
     """Run a job on tasks in worker processes, and return the number of arrays written.
 
@@ -69,6 +70,8 @@ def run_job(
         For the bar, which counts arrays if that is the unit, else tasks.
     seen : callable, optional
         Called with the report of each chunk as it ends.
+    n_first : int
+        Tasks of the first chunks, as long as nobody knows how long a task takes.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def run_job(
     """
     under_way: _Futures = {}
     with _pool(n_workers, executor, under_way) as pool:
-        running = _Run(job, tasks, pool, under_way, total)
+        running = _Run(job, tasks, pool, under_way, total, n_first)
         # First the workers, then the bar: its thread should not be there in a fork.
         running.refill(_CHUNKS_PER_WORKER * n_workers)
         with bar(progress=progress, total=total, unit=f" {unit}") as shown:
@@ -197,13 +200,14 @@ class _Run:
         executor: Executor,
         under_way: _Futures,
         n_left: int | None,
+        n_first: int,
     ) -> None:
         self._job = job
         self._tasks = tasks
         self._executor = executor
         self._under_way = under_way
         self._n_left = n_left
-        self._next_n_tasks = 1
+        self._next_n_tasks = n_first
         self._n_arrays = 0
         self._nbytes = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import multiprocessing
 import os
 import pickle
@@ -104,6 +105,8 @@ def become_worker() -> None:
     """Leave Ctrl-C to the parent, and do not outlive it."""
     # A function and not SIG_IGN, which programs started by a task would inherit.
     signal.signal(signal.SIGINT, lambda _signal, _frame: None)
+    # What a fork shares with its parent is copied page by page where the collector looks at it.
+    gc.freeze()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()

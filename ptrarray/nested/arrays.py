@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,11 @@ from ptrarray.format import infos
 from ptrarray.format.entries import Entries
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import Layout
-from ptrarray.rows.types import Array, UInt8s
+from ptrarray.rows.types import Array, Int64s, UInt8s
 
 Form = tuple[tuple[int, ...], np.dtype[Any], Any]  # shape, dtype and order
 
-_FEW = 8  # alike that are sooner made one by one
+_FEW = 8  # of one info that are sooner made one by one
 
 
 def views(
@@ -40,45 +39,62 @@ def views(
     CorruptStoreError
         If a dtype or a shape does not fit its rows.
     """
-    names, starts, ends = entries.names.texts(), entries.starts.tolist(), entries.ends.tolist()
+    names, n_rows = entries.names.texts(), entries.ends - entries.starts
     packed = [b""] * len(names) if entries.infos is None else entries.infos.split()
-    arrays: dict[str, Array] = {}
-    known: dict[tuple[bytes, int], Form] = {}
-    at = 0
+    positions_by_info: dict[bytes, list[int]] = defaultdict(list)
+    for at, info in enumerate(packed):
+        positions_by_info[info].append(at)
+    found: list[Any] = [None] * len(names)
     try:
-        for first, last in pairwise(_bounds(entries, packed, layout, mask)):
-            for at in range(first, last):
-                start, n_rows, info = starts[at], ends[at] - starts[at], packed[at]
-                if mask is not None:
-                    part = infos.mask_of(layout, mask, start, start + n_rows, info)
-                    arrays[names[at]] = infos.view(layout, data[start:][:n_rows], part, info)
-                    continue
-                form = known.get((info, n_rows)) or known.setdefault(
-                    (info, n_rows), _form(layout, n_rows, info)
-                )
-                if last - first >= _FEW and form[0] and n_rows:
-                    step = layout.aligned(n_rows)
-                    alike = _alike(form, data, start, step, last - first)
-                    arrays.update(zip(names[first:last], alike, strict=True))
-                    break
-                arrays[names[at]] = _view(form, data, start, n_rows)
+        for info, positions in positions_by_info.items():
+            at, many = positions[0], None
+            if mask is None and len(positions) >= _FEW:
+                many = _many(layout, info, data, entries.starts[positions], n_rows[positions])
+            if many is not None:
+                for at, array in zip(positions, many, strict=True):
+                    found[at] = array
+                continue
+            for at in positions:
+                start, end = int(entries.starts[at]), int(entries.ends[at])
+                found[at] = _one(layout, info, data, mask, start, end)
     except ValueError as error:
-        what = f"has for {names[at]!r:.80}, rows {starts[at]} to {ends[at]}, {error}"
-        raise corrupt(where, what) from error
-    return arrays
+        what = f"rows {entries.starts[at]} to {entries.ends[at]}, {error}"
+        raise corrupt(where, f"has for {names[at]!r:.80}, {what}") from error
+    return dict(zip(names, found, strict=True))
 
 
-def _bounds(
-    entries: Entries, packed: list[bytes], layout: Layout, mask: UInt8s | None
-) -> list[int]:
-    """Return where runs of arrays begin and end that are alike and follow each other."""
-    n_rows, n_arrays = entries.ends - entries.starts, len(packed)
-    if mask is not None or n_arrays < _FEW:
-        return [0, n_arrays]
-    is_next = n_rows[1:] == n_rows[:-1]
-    is_next &= np.diff(entries.starts) == layout.aligned(n_rows[:-1])
-    is_next &= [one == other for one, other in pairwise(packed)]
-    return [0, *(np.flatnonzero(~is_next) + 1).tolist(), n_arrays]
+def _many(
+    layout: Layout, info: bytes, data: UInt8s, starts: Int64s, n_rows: Int64s
+) -> list[Array] | None:
+    """Return many arrays of one info, or None if some are to be looked at one by one."""
+    shape, dtype, order = _form(layout, int(n_rows[0]), info)
+    if (n_rows == n_rows[0]).all():
+        if not shape or not n_rows[0] or (starts % layout.alignment).any():
+            return None
+        # Each is an item of an array of all that could be there, though these overlap.
+        strides = np.ndarray(shape, dtype, data, int(starts[0]), None, order).strides
+        n_places = (len(data) - int(n_rows[0])) // layout.alignment + 1
+        places = np.ndarray((n_places, *shape), dtype, data, 0, (layout.alignment, *strides))
+        return [places[at] for at in (starts // layout.alignment).tolist()]
+    width = dtype.itemsize
+    if infos.decode(info).shape is not None or (starts % width).any() or (n_rows % width).any():
+        return None
+    flat = data[: len(data) // width * width].view(dtype)
+    bounds = (starts // width).tolist(), ((starts + n_rows) // width).tolist()
+    return [flat[start:end] for start, end in zip(*bounds, strict=True)]
+
+
+def _one(
+    layout: Layout, info: bytes, data: UInt8s, mask: UInt8s | None, start: int, end: int
+) -> Array:
+    if mask is not None:
+        part = infos.mask_of(layout, mask, start, end, info)
+        masked: Array = infos.view(layout, data[start:end], part, info)
+        return masked
+    shape, dtype, order = _form(layout, end - start, info)
+    if start < end:
+        return np.ndarray(shape, dtype, data, start, None, order)
+    return data[:0].view(dtype).reshape(shape, order=order)  # perhaps past the end of the data
 
 
 def _form(layout: Layout, n_rows: int, raw: bytes) -> Form:
@@ -88,17 +104,3 @@ def _form(layout: Layout, n_rows: int, raw: bytes) -> Form:
     dtype = info.dtype or layout.dtype
     shape = (n_rows // dtype.itemsize,) if info.shape is None else info.shape
     return shape, dtype, "F" if info.is_fortran else "C"
-
-
-def _view(form: Form, data: UInt8s, start: int, n_rows: int) -> Array:
-    shape, dtype, order = form
-    if n_rows:
-        return np.ndarray(shape, dtype, data, start, None, order)
-    return data[:0].view(dtype).reshape(shape, order=order)  # perhaps past the end of the data
-
-
-def _alike(form: Form, data: UInt8s, start: int, step: int, n_arrays: int) -> Iterator[Array]:
-    """Return many views of one shape as the rows of an array: quicker than one by one."""
-    shape, dtype, order = form
-    strides = np.ndarray(shape, dtype, data, start, None, order).strides
-    return iter(np.ndarray((n_arrays, *shape), dtype, data, start, (step, *strides)))

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray import native
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, RaggedColumn
 from ptrarray.format.infos import mask_span, with_mask_at
-from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, Layout
+from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.format.names import hash_all
 from ptrarray.intake.batch import info_of
 from ptrarray.intake.casting import Fitted, fit_masked
+from ptrarray.intake.staging import staged
 from ptrarray.nested.pages import Pages, Put, changed
 from ptrarray.rows.copying import clean_copy
 from ptrarray.rows.types import Array, UInt8s, UInt32s
@@ -31,7 +31,6 @@ _STAGE_NBYTES = 1 << 20
 _PIECE_NBYTES = 1 << 24  # of what does not lie end to end
 
 _ZEROS = np.zeros(_BLOCK_NBYTES, np.uint8)
-_GAPS = [_ZEROS[:nbytes] for nbytes in range(ALIGNMENT_NBYTES)]
 
 # An array that lies end to end, or what puts its bytes.
 Source = npt.NDArray[Any] | Callable[[Put], None]
@@ -66,84 +65,97 @@ class Contents:
 
     def __init__(self, pages: Pages, skeleton: str, attrs: dict[str, Any]) -> None:
         arrays = pages.arrays
-        masked = any(isinstance(content, np.ma.MaskedArray) for content in arrays.values())
+        masked = np.ma.MaskedArray in set(map(type, arrays.values()))
         self.layout = Layout(MIXED, np.dtype(np.uint8), (), masked)
-        self._names = [name.encode() for name in [*arrays, skeleton]]
+        self._names = list(map(str.encode, [*arrays, skeleton]))
         self._sources: list[Source] = []
         self._infos: list[bytes] = []
-        self._nbytes: list[int] = []
+        self._sizes: list[int] = []
+        self._alone: list[int] = []  # positions of what is not copied together with others
         self._masked: dict[int, Callable[[], Fitted]] = {}
         self._with_masks: list[int] = []  # positions of those in which anything is masked
         self.mask_nbytes = 0
-        self._known: dict[tuple[Any, ...], tuple[bytes, int, np.dtype[Any]]] = {}
-        for name, content in arrays.items():
-            self._add(name, content)
+        self._add_all(arrays)
         self._append(pages.put_to, b"", pages.nbytes)
-        nbytes = np.array(self._nbytes, np.int64)
-        rooms = self.layout.aligned(nbytes)
-        self._starts = np.cumsum(rooms) - rooms
-        self._gaps: list[int] = (rooms - nbytes).tolist()
-        n_rows = int(rooms.sum())
+        self._nbytes = np.array(self._sizes, np.int64)
+        self._rooms = self.layout.aligned(self._nbytes)
+        self._starts = np.cumsum(self._rooms) - self._rooms
+        n_rows = int(self._rooms.sum())
         header = new_header(self.layout, n_rows, attrs)
         packed_masks = self.mask_nbytes if masked else None
         self.header = replace(header, n_reserved=n_rows, packed_masks=packed_masks)
+        self._blanks = self._blank_masks() if masked else []
         self._crcs: UInt32s | None = None
 
     # what each array is --------------------------------------------------------------------
 
-    def _append(self, source: Source, info: bytes, nbytes: int) -> None:
+    def _add_all(self, arrays: dict[str, Any]) -> None:
+        """Add arrays; those that lie end to end in a loop without calls, as they may be many."""
+        sources, infos, sizes = self._sources, self._infos, self._sizes
+        known: dict[tuple[Any, ...], tuple[bytes, Any]] = {}
+        for name, content in arrays.items():
+            if type(content) is not np.ndarray or not content.flags.forc:
+                self._add(name, content)
+                continue
+            shape, dtype, nbytes = content.shape, content.dtype, content.nbytes
+            is_fortran = not content.flags.c_contiguous
+            # By identity, as to numpy dtypes that differ in names alone are one.
+            key = id(dtype), shape if len(shape) != 1 else None, is_fortran
+            if key not in known:
+                known[key] = info_of(name, Fitted(content, shape, is_fortran), self.layout), dtype
+            if nbytes > _SMALL_NBYTES:
+                self._alone.append(len(sources))
+            sources.append(content.T if is_fortran else content)
+            infos.append(known[key][0])
+            sizes.append(nbytes)
+
+    def _append(self, source: Callable[[Put], None], info: bytes, nbytes: int) -> None:
+        self._alone.append(len(self._sources))
         self._sources.append(source)
         self._infos.append(info)
-        self._nbytes.append(nbytes)
+        self._sizes.append(nbytes)
 
     def _add(self, name: str, content: Any) -> None:
-        if type(content) is np.ndarray:
-            self._add_plain(name, content)
+        if isinstance(content, np.ma.MaskedArray):
+            self._add_masked(name, content)
         elif isinstance(content, str):
             n_bytes = len(content) if content.isascii() else sum(map(len, _encoded(content)))
             self._append(partial(_put_text, content), b"", n_bytes)
         else:
-            self._add_masked(name, content)
+            info = info_of(name, Fitted(content, content.shape), self.layout)
+            self._append(partial(_put_strided, content), info, content.nbytes)
 
     def _add_masked(self, name: str, content: Array) -> None:
-        # Made again whenever it is needed, as it may be a copy.
         fitted = partial(fit_masked, name, content, None, None)
-        at, info = len(self._sources), info_of(name, fitted(), self.layout)
-        self._masked[at] = fitted
-        mask = self._mask(at)
-        if mask is not None and mask.any():
+        at, part = len(self._sources), fitted()
+        info = info_of(name, part, self.layout)
+        # Made again whenever it is needed if it is a copy.
+        self._masked[at] = (lambda: part) if _is_view(part, content) else fitted
+        if part.mask is not None and _bytes_of(part.mask).any():
             info = with_mask_at(info, self.mask_nbytes)
             self._with_masks.append(at)
-            self.mask_nbytes += len(mask)
-        self._append(partial(_put_masked, fitted), info, content.nbytes)
+            self.mask_nbytes += part.mask.nbytes
+        self._append(partial(_put_masked, self._masked[at]), info, content.nbytes)
 
-    def _add_plain(self, name: str, array: Array) -> None:
-        flags = array.flags
-        is_lying = flags.c_contiguous
-        is_fortran = not is_lying and flags.f_contiguous
-        # By identity, as to numpy dtypes that differ in names alone are one.
-        key = id(array.dtype), array.shape, is_fortran
-        known = self._known.get(key)
-        if known is None:
-            info = info_of(name, Fitted(array, array.shape, is_fortran), self.layout)
-            known = self._known[key] = info, array.nbytes, array.dtype
-        source: Source = array
-        if not is_lying:
-            source = array.T if is_fortran else partial(_put_strided, array)
-        self._append(source, *known[:2])
+    def _blank_masks(self) -> list[int]:
+        """Return how many bytes each mask has in which nothing is masked; 0 for the others."""
+        others = set(self._with_masks)
+        return [
+            0 if at in others else mask_span(self.layout, 0, nbytes, info)[1]
+            for at, (nbytes, info) in enumerate(zip(self._sizes, self._infos, strict=True))
+        ]
 
     # what they are in a store --------------------------------------------------------------
 
     def entries(self, crcs: UInt32s) -> Entries:
         """Return the columns of an index, with the checksums that `put_data` returned."""
-        nbytes = np.array(self._nbytes, np.int64)
         return Entries(
             RaggedColumn.of(self._names),
             np.array(hash_all(self._names), np.uint32),
             self._starts,
-            self._starts + nbytes,
+            self._starts + self._nbytes,
             crcs,
-            np.zeros(len(nbytes), np.uint8),
+            np.zeros(len(crcs), np.uint8),
             RaggedColumn.of(self._infos) if any(self._infos) else None,
         )
 
@@ -163,7 +175,7 @@ class Contents:
             n_put += len(piece)
             put(piece)
 
-        for at in [*self._large(), len(self._sources)]:
+        for at in [*self._alone, len(crcs)]:
             if first < at:
                 self._put_small(first, at, counted, crcs)
             if at < len(crcs):
@@ -178,12 +190,6 @@ class Contents:
         self._crcs = crcs
         return crcs
 
-    def _large(self) -> Iterator[int]:
-        """Yield the positions of what is not copied together with others."""
-        for at, (source, nbytes) in enumerate(zip(self._sources, self._nbytes, strict=True)):
-            if nbytes > _SMALL_NBYTES or type(source) is not np.ndarray:
-                yield at
-
     def _put_one(self, at: int, put: Put) -> int:
         """Put one array from where it is, and zeros up to the next; return its checksum."""
         source, crc = self._sources[at], 0
@@ -197,27 +203,25 @@ class Contents:
             _put_lying(source, summed)
         else:
             source(summed)
-        if self._gaps[at]:
-            put(_GAPS[self._gaps[at]])
+        gap = int(self._rooms[at] - self._nbytes[at])
+        if gap:
+            put(_ZEROS[:gap])
         return crc
 
     def _put_small(self, first: int, last: int, put: Put, crcs: UInt32s) -> None:
         """Put small arrays, and zeros between them, many at a time."""
-        buffers: list[Any] = [_GAPS[0]] * (2 * (last - first))
-        buffers[::2] = self._sources[first:last]
-        buffers[1::2] = map(_GAPS.__getitem__, self._gaps[first:last])
-        put_many = _put_together if native.core is None else _put_staged
-        crcs[first:last] = put_many(buffers, put)[::2]
+        arrays: Any = self._sources[first:last]
+        n_bytes = min(int(self._rooms[first:last].sum()), _STAGE_NBYTES)
+        for piece in staged(arrays, crcs[first:last], n_bytes, self.layout.alignment):
+            put(piece)
 
     # masks ---------------------------------------------------------------------------------
 
     def _add_masks(self, crcs: UInt32s) -> None:
         """Go on from the checksums of data to those of data and masks."""
-        for at, (nbytes, info) in enumerate(zip(self._nbytes, self._infos, strict=True)):
+        for at, n_blank in enumerate(self._blanks):
             mask = self._mask(at)
-            n_bytes = mask_span(self.header.layout, 0, nbytes, with_mask_at(info, None))
-            pieces = _zeros(n_bytes[1] - n_bytes[0]) if mask is None else iter((mask,))
-            for piece in pieces:
+            for piece in _zeros(n_blank) if mask is None else iter((mask,)):
                 crcs[at] = crc32(piece, int(crcs[at]))
 
     def _mask(self, at: int) -> UInt8s | None:
@@ -234,36 +238,10 @@ class Contents:
                 put(mask)
 
 
-def _put_staged(buffers: list[Any], put: Put) -> UInt32s:
-    """Put small arrays by the native core, which copies and sums them in one go."""
-    assert native.core is not None
-    room = np.empty(min(sum([buffer.nbytes for buffer in buffers]), _STAGE_NBYTES), np.uint8)
-    crcs = np.empty(len(buffers), np.uint32)
-    at = 0
-    while at < len(buffers):
-        next_at, used = native.core.stage(buffers, at, room, crcs) or (at, 0)
-        if next_at == at:
-            raise changed(f"an array of {buffers[at].nbytes} bytes", "a smaller one")
-        put(room[:used])
-        at = next_at
-    return crcs
-
-
-def _put_together(buffers: list[Any], put: Put) -> UInt32s:
-    """Put small arrays as `_put_staged` does."""
-    crcs = np.empty(len(buffers), np.uint32)
-    waiting: list[UInt8s] = []
-    n_bytes = 0
-    for at, buffer in enumerate(buffers):
-        raw = _bytes_of(buffer)
-        crcs[at] = crc32(raw)
-        if n_bytes + raw.nbytes > _STAGE_NBYTES:
-            put(b"".join(waiting))
-            waiting, n_bytes = [], 0
-        waiting.append(raw)
-        n_bytes += raw.nbytes
-    put(b"".join(waiting))
-    return crcs
+def _is_view(part: Fitted, content: Array) -> bool:
+    """Tell whether nothing was copied to fit a masked array."""
+    is_view = np.may_share_memory(part.elements, content)
+    return is_view and (part.mask is None or np.may_share_memory(part.mask, np.ma.getmask(content)))
 
 
 def _bytes_of(array: Array) -> UInt8s:

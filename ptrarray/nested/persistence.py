@@ -219,8 +219,9 @@ def _dump_store(contents: Contents, directory: Path, *, overwrite: bool, sync: b
         return contents.entries(crcs)
 
     with directory_beside(directory) as building:
-        make_files(building, contents.header, fill, sync=sync)
-        place(building, directory, overwrite=overwrite, sync=sync)
+        header = contents.header
+        columns = make_files(building, header, fill, sync=sync)
+        place(building, header, columns, directory, overwrite=overwrite, sync=sync)
 
 
 def _taken(path: Path) -> StoreExistsError:
@@ -321,13 +322,7 @@ def load(
     stored = _opened(source, mode)
     where, arrays = stored.where, stored.arrays
     tokens = read_tokens(_skeleton(stored), where)
-
-    def array(name: str) -> npt.NDArray[Any]:
-        try:
-            return _native(arrays[name]) if native else arrays[name]
-        except KeyError as error:
-            raise malformed(where, f"asks for {name!r:.80}, which is not there") from error
-
+    array = (lambda name: _native(arrays[name])) if native else arrays.__getitem__
     return decode(tokens, array, put_together, where, Classes(trusted))
 
 

@@ -17,7 +17,7 @@ from ptrarray.format.infos import mask_of
 from ptrarray.format.layouts import MIXED
 from ptrarray.nested.arrays import views
 from ptrarray.nested.contents import Contents
-from ptrarray.rows.types import Array, UInt8s
+from ptrarray.rows.types import Array, UInt8s, UInt32s
 from ptrarray.storage.lifecycle.packing import Member, Write, first_members, write_members
 from ptrarray.storage.store.snapshot import check_columns
 from ptrarray.storage.system.compressors import Codec
@@ -186,13 +186,20 @@ def _check_sums(
 ) -> None:
     """Compare all arrays, and their masks, with their checksums."""
     raw = memoryview(data)
-    columns = entries.starts.tolist(), entries.ends.tolist(), entries.crcs.tolist()
-    for at, (start, end, crc) in enumerate(zip(*columns, strict=True)):
-        found = crc32(raw[start:end])
-        if mask is not None:
-            info = b"" if entries.infos is None else entries.infos.item(at)
-            found = crc32(mask_of(header.layout, mask, start, end, info), found)
-        if found != crc:
-            name = entries.names.item(at).decode(errors="backslashreplace")
-            what = f"has array {name!r:.80} with CRC-32 {found:08x}, its pointer says {crc:08x}"
-            raise corrupt(where, f"is damaged: it {what}")
+    spans = map(slice, entries.starts.tolist(), entries.ends.tolist())
+    found = np.fromiter(map(crc32, map(raw.__getitem__, spans)), np.uint32, entries.n_names)
+    if mask is not None:
+        _add_masks(found, entries, header, mask)
+    for at in np.flatnonzero(found != entries.crcs)[:1].tolist():
+        name = entries.names.item(at).decode(errors="backslashreplace")
+        sums = f"CRC-32 {found[at]:08x}, its pointer says {entries.crcs[at]:08x}"
+        raise corrupt(where, f"is damaged: it has array {name!r:.80} with {sums}")
+
+
+def _add_masks(found: UInt32s, entries: Entries, header: IndexHeader, mask: UInt8s) -> None:
+    """Go on from the checksums of data to those of data and masks."""
+    pointers = zip(entries.starts.tolist(), entries.ends.tolist(), strict=True)
+    for at, (start, end) in enumerate(pointers):
+        info = b"" if entries.infos is None else entries.infos.item(at)
+        part = mask_of(header.layout, mask, start, end, info)
+        found[at] = crc32(part, int(found[at]))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,11 @@ PutTogether = Callable[[Parts], Any]
 _NOT_YET = object()
 # Also what `__hash__` and `__eq__` of somebody's class raise for parts that do not fit.
 _UNHASHABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_UNREADABLE = (ValueError, TypeError, OverflowError, LookupError)
 _MASKED = np.ma.MaskedArray
 _KEYS_LIMIT = 1 << 12
 _SHAPES_LIMIT = 1 << 8
+_FEW = 4  # arrays that are sooner put one by one
 
 
 class _Frame:
@@ -67,7 +71,7 @@ def decode(
     tokens : iterator
         Of the skeleton, see `ptrarray.objects.tokens`.
     arrays : callable
-        Gives the array of a name, or raises `CorruptStoreError`.
+        Gives the array of a name, or raises `KeyError` or `CorruptStoreError`.
     put_together : callable
         Makes an object of its `Parts`; may raise any exception for parts that do not fit.
     path : str
@@ -148,6 +152,10 @@ class _Decoder:
         """Read tokens until the object is complete."""
         stack, openers = self._stack, self._openers
         for token in self._tokens:
+            if stack and stack[-1].n_left >= _FEW and _is_array(token):
+                token = self._arrays_from(token, stack[-1])
+                if token is _NOT_YET:
+                    break
             value = token if type(token) in PLAIN else self._apply(openers, token)
             if value is _NOT_YET:
                 continue
@@ -172,7 +180,7 @@ class _Decoder:
             return operations[token[0]](*token[1:])
         except CorruptStoreError:
             raise
-        except (ValueError, TypeError, OverflowError, LookupError) as error:
+        except _UNREADABLE as error:
             what = f"has {token!r:.80}, which cannot be read: {error!r:.200}"
             raise self._malformed(what) from error
 
@@ -380,7 +388,10 @@ class _Decoder:
         if type(name) is not str or name in self._used:
             raise ValueError("not the name of an array that is not yet used")
         self._used.add(name)
-        return self._arrays(name)
+        try:
+            return self._arrays(name)
+        except KeyError as error:
+            raise self._malformed(f"asks for {name!r:.80}, which is not there") from error
 
     def _array(self, name: str) -> Array:
         array = self._named(name)
@@ -388,6 +399,46 @@ class _Decoder:
             array = array.data
         self._numbered.append(array)
         return array
+
+    def _arrays_from(self, first: Any, frame: _Frame) -> Any:
+        """Put arrays that follow each other into a list or dict; return the token after them.
+
+        As `_array` does, many at a time. The last value, which completes a container, is never
+        among them.
+        """
+        names: list[Any] = []
+        keys: list[Any] | None = [] if type(frame.values) is dict else None
+        for token in chain((first,), self._tokens):
+            if not _is_array(token) or len(names) == frame.n_left - 1:
+                break
+            names.append(token[1])
+            if keys is not None:
+                keys.append(frame.key)
+                frame.values[frame.key] = None  # the next key is not to be the same
+                self._next_key(frame)
+        else:
+            token = _NOT_YET  # there are no more
+        arrays = self._many(names)
+        if keys is None:
+            frame.values += arrays
+        else:
+            frame.values.update(zip(keys, arrays, strict=True))
+        frame.n_left -= len(names)
+        return token
+
+    def _many(self, names: list[Any]) -> list[Array]:
+        """Return arrays that are not yet used."""
+        arrays: list[Array] | None = None
+        if set(map(type, names)) == {str} and self._used.isdisjoint(names):
+            with suppress(*_UNREADABLE):  # which is to be said of the very one
+                arrays = list(map(self._arrays, names))
+        if arrays is None or len(set(names)) < len(names):
+            return [self._apply(self._openers, ["array", name]) for name in names]
+        self._used.update(names)
+        if set(map(type, arrays)) != {np.ndarray}:
+            arrays = [array.data if isinstance(array, _MASKED) else array for array in arrays]
+        self._numbered += arrays
+        return arrays
 
     def _masked_array(self, name: str, has_mask: bool) -> Array:
         array = self._named(name)
@@ -406,6 +457,10 @@ class _Decoder:
     def _large_key(self, kind: str, name: str) -> Any:
         array = self._named(name)
         return LARGE_DECODERS[kind](array.data if isinstance(array, np.ma.MaskedArray) else array)
+
+
+def _is_array(token: Any) -> bool:
+    return type(token) is list and len(token) == 2 and token[0] == "array"
 
 
 def _check_names(name: str, *names: str) -> None:

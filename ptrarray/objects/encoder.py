@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any, Never
 
 import numpy as np
@@ -245,13 +246,17 @@ class _Encoder:
         self._numbers[id(value)] = len(self._numbered)
         self._numbered.append(value)
 
+    def _prefix_of(self, frame: _Frame) -> str:
+        """Return what the names of all arrays in the innermost container begin with."""
+        if frame.prefix is None:
+            frame.prefix = prefix(self._stack)
+        return frame.prefix
+
     def _named(self, content: Content) -> str:
         arrays, name = self._arrays, ""
         if self._stack:
             frame = self._stack[-1]
-            if frame.prefix is None:
-                frame.prefix = prefix(self._stack)
-            name = frame.prefix
+            name = self._prefix_of(frame)
             # Not the other way around: a key is not compared, which may be of any class.
             if not frame.is_attribute or frame.at != "":
                 name = f"{name}/{escaped(frame.at)}"
@@ -279,6 +284,34 @@ class _Encoder:
             self._put(["masked array", self._named(value), has_mask])
         else:
             self._put(["array", self._named(np.asarray(value))])
+
+    def _arrays_in(self, frame: _Frame, index: int, chunk: Sequence[Any]) -> int:
+        """Put arrays as `_array` does, many at a time; returns how many, 0 if one is not so plain."""
+        arrays = list(chunk)  # another thread may change a list
+        if len(arrays) < _FEW or set(map(type, arrays)) != {np.ndarray}:
+            return 0
+        if not self._can_be({array.dtype for array in arrays}):
+            return 0
+        numbers = dict(zip(map(id, arrays), count(len(self._numbered)), strict=False))
+        start = self._prefix_of(frame)
+        names = [f"{start}/{at}" for at in range(index, index + len(arrays))]
+        is_new = len(numbers) == len(arrays) and self._numbers.keys().isdisjoint(numbers)
+        if not is_new or not self._arrays.keys().isdisjoint(names):
+            return 0
+        self._numbers.update(numbers)
+        self._numbered += arrays
+        self._arrays.update(zip(names, arrays, strict=True))
+        self._writer.put_many([["array", name] for name in names])
+        return len(arrays)
+
+    def _can_be(self, found: set[np.dtype[Any]]) -> bool:
+        """Tell whether arrays of these dtypes can be kept as they are."""
+        try:
+            for dtype in found - self._checked_dtypes:
+                self._check_dtype(dtype)
+        except BadInputError:  # which is to be said of the very array, if it is no object at all
+            return False
+        return True
 
     def _check_dtype(self, dtype: np.dtype[Any]) -> None:
         try:
@@ -352,6 +385,10 @@ class _Encoder:
             if weight >= 0:
                 self._writer.put_sized(["run", *chunk], weight)
                 index += len(chunk)
+                continue
+            n_arrays = self._arrays_in(frame, index, chunk) if labels is None else 0
+            if n_arrays:
+                index += n_arrays
                 continue
             for value in chunk:
                 frame.at = labels[index] if labels is not None else index

@@ -87,6 +87,15 @@ class TokenWriter:
         if len(self._tokens) == PAGE_LENGTH:
             self.close()
 
+    def put_many(self, tokens: list[Any]) -> None:
+        """Add tokens, in the same pages as one after the other."""
+        while tokens:
+            n_left = PAGE_LENGTH - len(self._tokens)
+            self._tokens += tokens[:n_left]
+            if len(self._tokens) == PAGE_LENGTH:
+                self.close()
+            tokens = tokens[n_left:]
+
     def put_sized(self, token: Any, nbytes: int) -> None:
         """Add a token of so many bytes or characters, so that pages stay small."""
         self._tokens.append(token)

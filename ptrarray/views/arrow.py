@@ -10,7 +10,7 @@ import numpy as np
 
 from ptrarray.bridges import arrow
 from ptrarray.bridges.arrow import ListLayout
-from ptrarray.bridges.capsules import Chunk, Field, schema_of, stream_of
+from ptrarray.bridges.capsules import Chunk, Field, library, schema_of, stream_of
 from ptrarray.bridges.columns import Column, MixedTypesError, column_of
 from ptrarray.errors import BadInputError
 from ptrarray.format import infos, metadata
@@ -60,6 +60,7 @@ class ArrowTable:
         names: bool,
         meta: Iterable[str] | None,
     ) -> None:
+        library()  # or an error, before anything is looked at
         self._opened, self._dtype, self._layout = opened, dtype, layout
         self.path = str(opened.snapshot.directory)
         check_choice("layout", layout, ("list", "view"), self.path)

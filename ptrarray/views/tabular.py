@@ -126,7 +126,7 @@ class Tabular(ABC):
         their pointers were checked: values, mask and pointers stay in their
         mappings, whatever lies between the arrays. The result stays valid, with
         the same content, after `refresh`, `close` and compaction, and is
-        read-only.
+        read-only. It shows what is written through views of mode ``"r+"``.
 
         The arrays are copied end to end where they are not in one mapping: of
         several shards, or with the backend ``"pread"``; and where one of several

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ptrarray.bridges import incoming
+from ptrarray.bridges import structures
 
 Buffer = bytes | np.ndarray[Any, Any] | None
 
@@ -60,7 +60,7 @@ class Forged:
         return _new_capsule(ctypes.addressof(structure), raw, None)
 
     def array(self) -> tuple[Any, Any]:
-        schema, array = incoming._Schema(), incoming._Array()
+        schema, array = structures.ArrowSchema(), structures.ArrowArray()
         self.fill_schema(schema, self.items[0])
         self.fill_array(array, self.items[0])
         return self.capsule(schema, self.names[1]), self.capsule(array, self.names[2])
@@ -69,12 +69,12 @@ class Forged:
         batches = iter(self.items[1:] if self.error else self.items)
 
         def get_schema(_: int, out: int) -> int:
-            self.fill_schema(incoming._Schema.from_address(out), self.items[0])
+            self.fill_schema(structures.ArrowSchema.from_address(out), self.items[0])
             return 0
 
         def get_next(_: int, out: int) -> int:
             self.n_asked += 1
-            array, item = incoming._Array.from_address(out), next(batches, None)
+            array, item = structures.ArrowArray.from_address(out), next(batches, None)
             if item is None:
                 array.release = None
                 return self.error
@@ -82,7 +82,7 @@ class Forged:
             return 0
 
         message = ctypes.create_string_buffer(b"the dog ate it")
-        stream = incoming._Stream()
+        stream = structures.ArrowStream()
         ask = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
         say = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
         functions = ask(get_schema), ask(get_next), say(lambda _: ctypes.addressof(message))
@@ -105,15 +105,18 @@ class Forged:
         return ctypes.cast(function, ctypes.c_void_p)
 
     def fill_schema(self, out: Any, item: Item) -> None:
-        children = [None if child is None else incoming._Schema() for child in item.children]
+        children = [None if child is None else structures.ArrowSchema() for child in item.children]
         for child, inner in zip(children, item.children, strict=True):
             if child is not None and inner is not None:
                 self.fill_schema(child, inner)
         self.kept += [texts := (item.format.encode(), item.name.encode()), out]
         out.format, out.name = texts
-        out.n_children, out.children = len(children), self.pointers(incoming._Schema, children)
+        out.n_children, out.children = (
+            len(children),
+            self.pointers(structures.ArrowSchema, children),
+        )
         if item.dictionary is not None:
-            self.kept.append(dictionary := incoming._Schema())
+            self.kept.append(dictionary := structures.ArrowSchema())
             self.fill_schema(dictionary, item.dictionary)
             out.dictionary = ctypes.pointer(dictionary)
         out.release = self.release(out)
@@ -121,7 +124,7 @@ class Forged:
             setattr(out, name, value)
 
     def fill_array(self, out: Any, item: Item) -> None:
-        children = [None if child is None else incoming._Array() for child in item.children]
+        children = [None if child is None else structures.ArrowArray() for child in item.children]
         for child, inner in zip(children, item.children, strict=True):
             if child is not None and inner is not None:
                 self.fill_array(child, inner)
@@ -132,9 +135,9 @@ class Forged:
         self.kept += [buffers, table := (ctypes.c_void_p * len(buffers))(*addresses)]
         out.length, out.n_buffers, out.n_children = item.length, len(buffers), len(children)
         out.buffers = ctypes.cast(table, ctypes.POINTER(ctypes.c_void_p))
-        out.children = self.pointers(incoming._Array, children)
+        out.children = self.pointers(structures.ArrowArray, children)
         if item.dictionary is not None:
-            self.kept.append(dictionary := incoming._Array())
+            self.kept.append(dictionary := structures.ArrowArray())
             self.fill_array(dictionary, item.dictionary)
             out.dictionary = ctypes.pointer(dictionary)
         out.release = self.release(out)

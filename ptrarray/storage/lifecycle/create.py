@@ -19,7 +19,6 @@ from ptrarray.storage.store import index, journal
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import write_index
 from ptrarray.storage.store.recovery import fresh_header, remove_leftovers
-from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory, put_in_place
 from ptrarray.storage.system.files import File, Rights
@@ -104,24 +103,25 @@ def make_files(
     own: Rights | None = None,
     *,
     sync: bool = True,
-) -> None:
+) -> Entries:
     """Make the files of a new store in an empty directory, on the disk; else as `create_store`.
 
     Without `sync` this waits for no disk. Then the arrays are in the journal, as those of a writer
-    that has not flushed: after a power cut all of them are there, or none.
+    that has not flushed: after a power cut all of them are there, or none. Returns the columns.
     """
-    columns = write_content(directory, header, fill, [own] if own else (), sync=sync)
+    columns = indexed = write_content(directory, header, fill, [own] if own else (), sync=sync)
     fresh, records = fresh_header(header, files.boot_id()), b""
     if not sync:
         records = b"".join(bytes(record) for _, record in encode_records(PUT, columns, fresh.seed))
         fresh = fresh._replace(committed_end=fresh.committed_end + len(records))
-        header, columns = replace(header, n_rows=0, n_reserved=0), Entries.of()
+        header, indexed = replace(header, n_rows=0, n_reserved=0), Entries.of()
     with File(directory / journal.FILE_NAME, files.MAKE, own) as file:
         file.pwrite(journal_format.encode_fresh(fresh) + records, 0)
         check_new_lock(file)
         if sync:
             file.sync()
-    write_index(directory, header, columns, own, sync=sync)
+    write_index(directory, header, indexed, own, sync=sync)
+    return columns
 
 
 def taken(directory: Path) -> StoreExistsError:
@@ -143,7 +143,15 @@ def replace_store(directory: Path, header: IndexHeader, fill: Fill | None = None
     )
 
 
-def place(building: Path, directory: Path, *, overwrite: bool, sync: bool = True) -> None:
+def place(
+    building: Path,
+    header: IndexHeader,
+    columns: Entries,
+    directory: Path,
+    *,
+    overwrite: bool,
+    sync: bool = True,
+) -> None:
     """Move a store that was built beside its place to where it belongs.
 
     Parameters
@@ -152,6 +160,10 @@ def place(building: Path, directory: Path, *, overwrite: bool, sync: bool = True
         A store on the same file system that nobody else knows of, on the
         disk. If a store is replaced, some of its files are left for the
         caller to remove.
+    header : IndexHeader
+        What `make_files` was given for it.
+    columns : Entries
+        What that returned.
     directory : Path
         Where it is to be.
     overwrite : bool
@@ -171,24 +183,21 @@ def place(building: Path, directory: Path, *, overwrite: bool, sync: bool = True
             raise
     else:
         return
-    built = open_snapshot(building)
-    n_rows = built.n_rows
-    header = replace(built.header, n_rows=n_rows, n_reserved=max(built.header.n_reserved, n_rows))
     # Until both directories are synced, a file that is moved may be in both of them after a power
     # cut. It must not be a file of two stores then, nor have two names when an index names it.
     files.unlink(building / index.FILE_NAME)
     files.sync_directory(building)
 
-    def move(replaced: Content, header: IndexHeader) -> Entries:
+    def move(replaced: Content, new_header: IndexHeader) -> Entries:
         rights = replaced.rights
-        for old, new in zip(built.header.files, header.files, strict=True):
+        for old, new in zip(header.files, new_header.files, strict=True):
             with File(building / old) as file:
                 file.sync()
             files.give_rights(building / old, files.stat(building / old), rights[0])
             files.replace(building / old, directory / new)
             rights = rights[-1:]
         files.sync_directory(building)
-        return built.overlay.folded()
+        return columns
 
     _replace(directory, header, move)
 
