@@ -86,7 +86,8 @@ class LengthBatches:
     An epoch is a random order of all arrays, cut into windows of 131,072, or of
     512 batches if that is more. Those of a window are sorted by length, as if
     each were up to 3 percent longer, by chance. So arrays meet others of like
-    length each epoch, and padding stays small.
+    length each epoch, and padding stays small: a few percent, and more only
+    where an epoch has a few dozen batches, or fewer.
 
     The order depends on `lengths`, the settings and the number of the epoch, and
     on nothing else: no release of numpy, no machine changes it.

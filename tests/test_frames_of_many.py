@@ -259,3 +259,48 @@ def test_what_the_column_of_names_is_not_called(label: Any, tmp_path: Path) -> N
         pytest.raises(BadInputError, match="is no text, to call the column of names"),
     ):
         store.frame(label=label)
+
+
+# what is said of many at once ------------------------------------------------------------------------
+
+LABELS = st.sampled_from(
+    [
+        "",
+        "\0",
+        "x",
+        "name",
+        "äname" + "\u0659" * 70,
+        "a" * 31,
+        "a" * 32,
+        "a" * 300,
+        "🎵" * 9,
+        7,
+        None,
+        ("a", 1),
+    ]
+)
+BESIDE = st.sampled_from(
+    [{}, {"name": "x"}, {"tags": ["name", "x"]}, {"unit": "äname\0"}, {"pandas": "\0"}, {"name": 1}]
+)
+
+
+@given(labels=st.lists(st.tuples(LABELS, BESIDE, st.booleans(), st.booleans()), max_size=8))
+def test_names_of_series_do_not_get_mixed_up(
+    tmp_path_factory: pytest.TempPathFactory, labels: list[tuple[Any, dict[str, Any], bool, bool]]
+) -> None:
+    """Metadata that are alike but for a name at their end are decoded once."""
+    path = tmp_path_factory.mktemp("labels") / "a.ptr"
+    expected = {}
+    with ptrarray.create(path) as writer:
+        for i, (label, beside, has_index, is_first) in enumerate(labels):
+            index = pd.Index([3, 1], name=label) if has_index else None
+            expected[f"{i}"] = pd.Series([i, i + 0.5], index, name=label)
+            writer.series(f"{i}", expected[f"{i}"])
+            own = writer.meta[f"{i}"]
+            writer.meta[f"{i}"] = {**beside, **own} if is_first else {**own, **beside, **own}
+    with ptrarray.open(path) as store:
+        for found in (store.series(list(expected)), dict(store.series())):
+            assert list(found) == list(expected)
+            for name, series in expected.items():
+                pd.testing.assert_series_equal(found[name], series)
+                assert type(found[name].name) is type(series.name)

@@ -325,8 +325,8 @@ def test_rows_that_a_view_has_before_they_are_committed(
     if is_large:
         claimed = Claim.write
 
-        def write(claim: Claim, batch: Batch) -> None:
-            claimed(claim, batch)
+        def write(claim: Claim, batch: Batch, start: int) -> None:
+            claimed(claim, batch, start)
             meanwhile()
 
         monkeypatch.setattr(Claim, "write", write)

@@ -76,10 +76,6 @@ _last_error = CFUNCTYPE(c_char_p, c_void_p)
 _release = CFUNCTYPE(None, c_void_p)
 
 
-class StreamError(BadInputError):
-    """A stream of Arrow broke off."""
-
-
 @dataclass(frozen=True)
 class Field:
     """A column as its schema describes it.
@@ -364,7 +360,7 @@ def _ask(stream: Any, function: int | None, answer: Any, what: str) -> None:
         asked = stream.get_last_error
         message = _last_error(asked)(byref(stream)) if asked and function else None
         said = message.decode(errors="replace") if message else os.strerror(abs(code))
-        raise StreamError(
+        raise BadInputError(
             f"the stream of Arrow data broke off at {what}: {said:.500}",
             found=code,
             expected="a stream to its end",

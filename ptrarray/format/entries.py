@@ -94,7 +94,8 @@ class RaggedColumn(Sequence[bytes]):
 
     def item(self, position: int, limit: int = 2**63) -> bytes:
         """Return one item; raises ValueError if it does not lie within the column, or is larger."""
-        start, end = int(self.ends[position - 1]) if position else 0, int(self.ends[position])
+        ends = self.ends
+        start, end = ends.item(position - 1) if position else 0, ends.item(position)
         if not 0 <= start <= end <= len(self.joined):
             raise ValueError(f"at bytes {start} to {end} of {len(self.joined)}")
         if end - start > limit:

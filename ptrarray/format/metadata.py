@@ -14,6 +14,10 @@ from ptrarray.format.attrs import LIMIT_NBYTES, checked
 from ptrarray.format.entries import RaggedColumn
 from ptrarray.rows.types import Int64s
 
+_TEXTS = frozenset(
+    (*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB)
+)  # bytes that a str of msgpack begins with
+
 
 def encode(name: str, meta: Mapping[str, Any]) -> bytes:
     """Return the metadata of one array as it is kept: nothing if it is empty.
@@ -97,6 +101,28 @@ def mentioning(metas: RaggedColumn, key: str) -> Int64s:
     packed = re.escape(msgpack.packb(key))
     found = [match.start() for match in re.finditer(packed, memoryview(metas.joined))]
     return np.unique(np.searchsorted(metas.ends, np.array(found, np.int64), side="right"))
+
+
+def split_last(raw: bytes, key: bytes) -> tuple[bytes, str] | None:
+    """Return metadata without the text that they end in, and that; None if it cannot be that of a key.
+
+    The key is given as msgpack has it. Decodes nothing else, so it may be one of anything in there,
+    or a word in a list.
+
+    Examples
+    --------
+    >>> start, text = split_last(encode("a", {"b": {"c": 1, "name": "x"}}), msgpack.packb("name"))
+    >>> text, decode(start + msgpack.packb("y"))
+    ('x', {'b': {'c': 1, 'name': 'y'}})
+    """
+    start, found, last = raw.rpartition(key)
+    if not found or not last or last[0] not in _TEXTS:
+        return None
+    try:
+        text = msgpack.unpackb(last)
+    except (ValueError, msgpack.UnpackException):  # something follows, or it is no UTF-8
+        return None
+    return start + key, text
 
 
 def not_a_mapping(what: str, value: object, of: str = "", **facts: Any) -> BadInputError:

@@ -30,6 +30,8 @@ _MADE_ONCE = (
     {"kind", "start", "stop", "step", "name"},
 )
 _PLANS = 1024  # descriptions that are remembered
+_NAME = b"\xa4name"  # what is under this key, as msgpack has it,
+_STANDS_IN, _STAND_IN = "\0", b"\xa1\0"  # is taken for this, and as msgpack has that
 _KINDS = {"Series": "series", "DataFrame": "frame"}
 
 
@@ -234,12 +236,15 @@ class _Plan(NamedTuple):
         The description.
     is_simple : bool
         Whether a Series of it is its array with `index` and `name`.
+    length : int or None
+        Of the index.
     """
 
     about: Mapping[str, Any]
     is_simple: bool = False
     index: Any = None
     name: Any = None
+    length: int | None = None
 
 
 class Reading:
@@ -263,44 +268,55 @@ class Reading:
 
     def series(self, name: str, array: Array, meta: bytes) -> Any:
         """Return an array as a Series, by its metadata as they are kept."""
-        plan, index = self._planned("Series", name, meta)
-        if not plan.is_simple or not _is_column(array, index):
-            return put_on("Series", name, array, plan.about, self.helpers)
+        plan, index, label = self._planned("Series", name, meta)
+        if not plan.is_simple or not _is_column(array, plan.length):
+            return put_on("Series", name, array, self._plan(meta).about, self.helpers)
         if array.dtype.kind not in "biufc":
-            return self._series(array, index, name=plan.name, copy=False)
+            return self._series(array, index, name=label, copy=False)
         if index is None:
             index = self._counted(range(len(array)))
-        return self._make(array, index, plan.name)
+        return self._make(array, index, label)
 
     def frame(self, name: str, array: Array, meta: bytes) -> Any:
         """Return an array as a DataFrame, by its metadata as they are kept."""
-        plan, _ = self._planned("DataFrame", name, meta)
+        plan, *_ = self._planned("DataFrame", name, meta)
         return put_on("DataFrame", name, array, plan.about, self.helpers)
 
     def column(self, name: str, array: Array, meta: bytes) -> Any:
         """Return a `Column`, which is cheaper than a Series; a DataFrame for one of those."""
-        plan, index = self._planned("Series", name, meta)
-        if plan.is_simple and _is_column(array, index):
-            return Column(array, index, plan.name)
+        plan, index, label = self._planned("Series", name, meta)
+        if plan.is_simple and _is_column(array, plan.length):
+            return Column(array, index, label)
         if plan.about.get("kind") == "DataFrame":
             return put_on("DataFrame", name, array, plan.about, self.helpers)
-        series = put_on("Series", name, array, plan.about, self.helpers)
+        series = put_on("Series", name, array, self._plan(meta).about, self.helpers)
         content = series.to_numpy() if isinstance(series.dtype, np.dtype) else series.array
         return Column(content, series.index, series.name)
 
-    def _planned(self, kind: str, name: str, meta: bytes) -> tuple[_Plan, Any]:
+    def _planned(self, kind: str, name: str, meta: bytes) -> tuple[_Plan, Any, Any]:
+        """Return a plan, and index and name of the Series, if it is a simple one."""
+        # Often they end in the name of a Series, but for which many are described alike.
+        last = metadata.split_last(meta, _NAME)
+        try:
+            if last is not None:
+                start, label = last
+                plan = self._plan(start + _STAND_IN)
+                if plan.is_simple and plan.name == _STANDS_IN and _STAND_IN not in start:
+                    return plan, plan.index, label
+        except (StoreError, *_UNFIT):  # a word in a longer text, it seems
+            pass
         try:
             plan = self._plan(meta)
         except StoreError:
             raise
         except _UNFIT as error:
             raise _cannot(kind, name, error) from error
-        return plan, plan.index
+        return plan, plan.index, plan.name
 
 
-def _is_column(array: Array, index: Any) -> bool:
+def _is_column(array: Array, length: int | None) -> bool:
     is_plain = type(array) is np.ndarray and array.ndim == 1
-    return is_plain and (index is None or len(index) == len(array))
+    return is_plain and (length is None or length == len(array))
 
 
 def _plan_of(path: str, helpers: Helpers, meta: bytes) -> _Plan:
@@ -315,7 +331,7 @@ def _plan_of(path: str, helpers: Helpers, meta: bytes) -> _Plan:
         return _Plan(about)
     index = nothing.restored(labels)
     is_index = isinstance(index, import_pandas().Index)
-    return _Plan(about, is_index, index, nothing.restored(name))
+    return _Plan(about, is_index, index, nothing.restored(name), len(index) if is_index else None)
 
 
 def _decoded(path: str, meta: bytes) -> dict[str, Any]:

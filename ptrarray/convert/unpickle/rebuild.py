@@ -236,7 +236,7 @@ def _dtype(to: Builder, record: Record) -> np.dtype[Any]:
 
 
 @lru_cache(1 << 8)
-def _plain_dtype(spec: str, order: str) -> np.dtype[Any]:
+def _plain_dtype(spec: str, order: Any) -> np.dtype[Any]:
     """Return a dtype that many arrays have: the one of numpy itself, not one that equals it."""
     return np.dtype(np.dtype(spec).newbyteorder(order).str)
 
