@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray import BadInputError
 from ptrarray.nested import persistence
+from ptrarray.nested.contents import Contents
 from ptrarray.objects.decoder import decode
 from ptrarray.objects.encoder import encode
 from ptrarray.objects.parts import RUN_LENGTH, Items, Parts
@@ -311,6 +312,34 @@ def test_refuses_what_changes_meanwhile(kind: type) -> None:
 
 
 # paths and names ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize("step", ["put_data", "put_masks"])
+@pytest.mark.parametrize("target", ["store", "stream"])
+def test_a_mask_that_changes_meanwhile(
+    target: str, step: str, is_masked: bool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written has the checksum that was committed, or nothing is."""
+    obj = np.ma.array(np.arange(100.0), mask=[is_masked, *[False] * 99])
+    put = getattr(Contents, step)
+
+    def put_when_changed(contents: Contents, *arguments: Any) -> Any:
+        obj.mask[7] = not obj.mask[7]
+        return put(contents, *arguments)
+
+    monkeypatch.setattr(Contents, step, put_when_changed)
+    stream = io.BytesIO()
+    if is_masked and (step == "put_masks" or target == "stream"):
+        with pytest.raises(BadInputError, match="obj changed while it was being dumped"):
+            ptrarray.dump(obj, path if target == "store" else stream)
+        assert not path.exists()
+        return
+    ptrarray.dump(obj, path if target == "store" else stream)
+    loaded = ptrarray.load(path if target == "store" else io.BytesIO(stream.getvalue()))
+    assert loaded.mask.sum() == 2 * is_masked
+    if target == "store":
+        ptrarray.verify(path)
 
 
 def test_names_of_arrays_speak(path: Path) -> None:

@@ -337,6 +337,34 @@ def test_views_at_pointers_anywhere(
     assert essence(tried) == essence(lambda: one_by_one(tried))
 
 
+def test_arrays_of_as_many_axes_as_numpy_has(path: Path) -> None:
+    obj = [np.full((1,) * infos.MAX_NDIM, at) for at in range(20)]
+    ptrarray.dump(obj, path)
+    assert_same(obj, ptrarray.load(path))
+
+
+def test_views_of_many_arrays_that_are_huge(tmp_path: Path) -> None:
+    """There is no array in numpy that has one of them at each place."""
+    nbytes, n_arrays = 9 << 30, 9
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(nbytes * n_arrays)
+    data = np.memmap(tmp_path / "sparse", np.uint8, "r").view(np.ndarray)
+    starts, zeros = np.arange(n_arrays) * nbytes, np.zeros(n_arrays, np.uint32)
+    entries = Entries(
+        RaggedColumn.of([b"a%d" % at for at in range(n_arrays)]),
+        zeros,
+        starts,
+        starts + nbytes,
+        zeros,
+        zeros.astype(np.uint8),
+        RaggedColumn.of([infos.encode(Info(np.dtype("<f8")))] * n_arrays),
+    )
+    layout = Layout(MIXED, np.dtype(np.uint8), (), masked=False)
+    arrays = nested_arrays.views(entries, layout, data, None, "own")
+    assert [len(array) for array in arrays.values()] == [nbytes // 8] * n_arrays
+    assert arrays["a8"].ctypes.data == data.ctypes.data + 8 * nbytes
+
+
 # staging ------------------------------------------------------------------------------------------
 
 

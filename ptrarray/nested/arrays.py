@@ -16,6 +16,7 @@ from ptrarray.rows.types import Array, Int64s, UInt8s
 Form = tuple[tuple[int, ...], np.dtype[Any], Any]  # shape, dtype and order
 
 _FEW = 8  # of one info that are sooner made one by one
+_SMALL_NBYTES = 1 << 16  # larger ones are few
 
 
 def views(
@@ -69,9 +70,11 @@ def _many(
     """Return many arrays of one info, or None if some are to be looked at one by one."""
     shape, dtype, order = _form(layout, int(n_rows[0]), info)
     if (n_rows == n_rows[0]).all():
-        if not shape or not n_rows[0] or (starts % layout.alignment).any():
+        is_small = 0 < n_rows[0] <= _SMALL_NBYTES and 0 < len(shape) < infos.MAX_NDIM
+        if not is_small or (starts % layout.alignment).any():
             return None
-        # Each is an item of an array of all that could be there, though these overlap.
+        # Each is an item of an array of all that could be there, though these overlap: it has one
+        # axis more, and many times the bytes, both of which numpy limits.
         strides = np.ndarray(shape, dtype, data, int(starts[0]), None, order).strides
         n_places = (len(data) - int(n_rows[0])) // layout.alignment + 1
         places = np.ndarray((n_places, *shape), dtype, data, 0, (layout.alignment, *strides))

@@ -86,6 +86,7 @@ class Contents:
         self.header = replace(header, n_reserved=n_rows, packed_masks=packed_masks)
         self._blanks = self._blank_masks() if masked else []
         self._crcs: UInt32s | None = None
+        self._data_crcs: UInt32s | None = None  # the same without masks
 
     # what each array is --------------------------------------------------------------------
 
@@ -219,23 +220,34 @@ class Contents:
 
     def _add_masks(self, crcs: UInt32s) -> None:
         """Go on from the checksums of data to those of data and masks."""
+        self._data_crcs = crcs.copy()
         for at, n_blank in enumerate(self._blanks):
-            mask = self._mask(at)
-            for piece in _zeros(n_blank) if mask is None else iter((mask,)):
+            for piece in _zeros(n_blank):
                 crcs[at] = crc32(piece, int(crcs[at]))
+        for at in self._with_masks:
+            crcs[at] = self._with_mask(at)[1]
 
-    def _mask(self, at: int) -> UInt8s | None:
-        if at not in self._masked:
-            return None
+    def _with_mask(self, at: int) -> tuple[UInt8s, int]:
+        """Return a mask in which something is masked, and the checksum of the data and it."""
+        assert self._data_crcs is not None
         mask = self._masked[at]().mask
-        return None if mask is None else _bytes_of(mask)
+        raw = _ZEROS[:0] if mask is None else _bytes_of(mask)
+        return raw, crc32(raw, int(self._data_crcs[at]))
 
     def put_masks(self, put: Put) -> None:
-        """Put all that the mask file has: the masks in which anything is masked, end to end."""
+        """Put all that the mask file has: the masks in which anything is masked, end to end.
+
+        Raises
+        ------
+        BadInputError
+            If a mask is another one than when `put_data` summed it.
+        """
+        assert self._crcs is not None
         for at in self._with_masks:
-            mask = self._mask(at)
-            if mask is not None:
-                put(mask)
+            mask, crc = self._with_mask(at)
+            if crc != self._crcs[at]:
+                raise changed(f"{crc:08x}", f"{self._crcs[at]:08x}")
+            put(mask)
 
 
 def _is_view(part: Fitted, content: Array) -> bool:
