@@ -35,7 +35,7 @@ MAKE = CHANGE | os.O_CREAT | os.O_EXCL
 
 IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow
 # Written in one call at the most. For more, Linux looks for larger pages, and where memory is full
-# and in pieces moves others out of the way: up to ten times the work.
+# and in pieces moves others out of the way, which took about twice the time.
 _CALL_NBYTES = 1 << 19
 _ZEROS = bytes(1 << 20)
 _COPY_NBYTES = 1 << 24
