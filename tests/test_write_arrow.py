@@ -290,7 +290,10 @@ def test_columns_are_asked_for_by_name_and_none_is_dropped(tmp_path: Path) -> No
         assert "'speaker', 'n'" in message
         assert "meta=['speaker', 'n']" in message
         assert "'n'" in refused(writer, table, names="id", values="x", meta=["speaker"])
-        assert "expected their names" in refused(writer, table, names="id", values="x", meta=[3])
+        for meta in ([3], 3, True):
+            assert "expected their names" in refused(
+                writer, table, names="id", values="x", meta=meta
+            )
         assert "'speaker'" in refused(writer, table, names="id", values="x", meta="n")
         assert "no columns 'm'" in refused(writer, table, names="id", values="x", meta=["m"])
         assert "2 columns 'a'" in refused(
@@ -327,6 +330,14 @@ def test_metadata_are_plain_values(tmp_path: Path) -> None:
             coded = pa.table({"name": NAMES[:3], "values": [[1]] * 3, "c": some})
             writer.write_arrow(coded.slice(1), meta="c", overwrite=True)
             assert [writer.meta[name].get("c") for name in NAMES[1:3]] == chosen[1:]
+        empty = pa.array([{}, None, {}], pa.struct([])).slice(1)
+        writer.write_arrow(
+            pa.table({"name": NAMES[:2], "values": [[1]] * 2, "e": empty}), meta="e", overwrite=True
+        )
+        assert [writer.meta[name] for name in NAMES[:2]] == [{}, {"e": {}}]
+        twice = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], ["x", "x"])
+        twice = pa.table({"name": ["c"], "values": [[1]], "s": twice})
+        assert "names of their own, not ['x', 'x']" in refused(writer, twice, meta="s")
         dated = pa.table({"name": ["c"], "values": [[1]], "day": pa.array([1], pa.date32())})
         assert "'day' is of date[D]" in refused(writer, dated, meta=["day"])
 
@@ -388,7 +399,7 @@ def test_names_are_checked_as_by_write(tmp_path: Path) -> None:
     with ptrarray.create(tmp_path / "a.ptr", dtype="i4") as writer:
         writer["a"] = [0]
         for given in (table("b", "c", "b"), pieces("b", "c", "b")):
-            assert "'b' is given twice" in refused(writer, given)
+            assert f"'b' is given twice (for {writer.path})" in refused(writer, given)
             assert "'b' is given twice" in refused(writer, given, overwrite=True)
         for given in (table("b", "a"), pieces("b", "c", "a")):
             with pytest.raises(DuplicateNameError, match="'a'"):

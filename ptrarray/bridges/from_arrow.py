@@ -433,11 +433,7 @@ def plain_values(column: Column) -> list[Any]:
     elif is_list(column.field):
         values = _plain_lists(column)
     elif kind == "+s":
-        names = [field.name for field in column.field.children]
-        parts = [
-            plain_values(column.child(at, column.start, column.length)) for at in range(len(names))
-        ]
-        values = [dict(zip(names, items, strict=True)) for items in zip(*parts, strict=True)]
+        values = _plain_structs(column)
     else:
         raise _unlike(column.field, "numbers, bools, text, bytes, and lists and structs of those")
     nulls = column.nulls()
@@ -451,6 +447,19 @@ def _plain_lists(column: Column) -> list[Any]:
     inner, starts, ends, _ = spans_of(column)
     items = plain_values(inner)
     return [items[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def _plain_structs(column: Column) -> list[Any]:
+    """Return structures as dicts."""
+    names = [field.name for field in column.field.children]
+    if len(set(names)) < len(names):
+        raise _unlike(column.field, f"fields with names of their own, not {names!r:.80}")
+    values: list[Any] = [{} for _ in range(column.length)]
+    for at, name in enumerate(names):
+        items = plain_values(column.child(at, column.start, column.length))
+        for value, item in zip(values, items, strict=True):
+            value[name] = item
+    return values
 
 
 # what is wrong -------------------------------------------------------------------------------------

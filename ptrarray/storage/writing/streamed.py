@@ -115,7 +115,7 @@ class _Written:
             part = self._parts[number]
             for at in np.flatnonzero(part.hashes == name_hash).tolist():
                 if part.names[at] == name:
-                    raise given_twice(name.decode())
+                    raise given_twice(name.decode()).at(self._target.path)
 
     def _claim(self, part: Session, start: int, end: int, name: bytes) -> Claim:
         """Reserve rows, and keep other writers off them. Under the lock."""
