@@ -95,7 +95,9 @@ def rows_chunk(values: Array, mask: Bools | None = None) -> Chunk:
         is_nat = np.isnat(leaf)
         hidden = is_nat if hidden is None else hidden | is_nat
     valid, n_nulls = valid_bits(hidden)
-    if n_nulls and leaf.dtype.kind == "m":  # DuckDB multiplies what lies under a null, too
+    if (
+        hidden is not None and n_nulls and leaf.dtype.kind == "m"
+    ):  # DuckDB multiplies what lies under a null, too
         leaf = np.where(hidden, np.zeros((), leaf.dtype), leaf)
     chunk = Chunk(len(leaf), (valid, raw(leaf)), (), n_nulls)
     for axis in reversed(range(1, values.ndim)):

@@ -7,6 +7,7 @@ values there are before anything is read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -174,7 +175,7 @@ def row_of(field: Field) -> tuple[np.dtype[Any] | None, tuple[int, ...]]:
     for tensor in (field, field.children[0]):
         if tensor.extension.endswith("_shape_tensor"):  # flat, its shape being in its metadata
             raise _unlike(tensor, "lists of lists: make them of its storage, and its shape")
-    inner = field.children[0]
+    inner = replace(field.children[0], name=field.name)  # errors name the column, not "item"
     if inner.format.startswith("+w:"):
         dtype, shape = row_of(inner)
         return dtype, (_size(inner), *shape)
