@@ -17,7 +17,7 @@ import ptrarray
 from ptrarray import Ragged
 from ptrarray.errors import BadInputError
 from tests.support import strategies
-from tests.support.arrow import by_pyarrow, in_lists, is_mapped, listed
+from tests.support.arrow import by_duckdb, by_pyarrow, in_lists, is_mapped, listed
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
 
@@ -107,6 +107,17 @@ def test_what_is_no_time_is_null(path: Path) -> None:
     np.ma.getdata(days)[0] = np.datetime64(2**62, "D")
     in_days = written(path.with_name("c.ptr"), {"a": days}, dtype="M8[D]", masked=True)
     assert by_pyarrow(in_days) == by_pyarrow(other)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "h"])
+def test_durations_that_are_none_are_null_to_duckdb(path: Path, unit: str) -> None:
+    times = np.array([3_600, "NaT", 7_200_000_000], f"m8[{unit}]")
+    times = np.ma.MaskedArray(times, [False, False, True])
+    store = written(path, {"a": times}, dtype=times.dtype, masked=True)
+    assert by_pyarrow(store)["a"][1:] == [None, None]
+    expected = [times[0].astype("m8[us]").item(), None, None]
+    for table in (store, store.arrow("view")):  # DuckDB works out what lies under a null, too
+        assert by_duckdb(table) == {"a": expected}
 
 
 def test_masks_of_wide_rows(path: Path) -> None:
@@ -253,7 +264,7 @@ def test_metadata_in_batches(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ([None, True, 1], "bool for 'n1' and int for 'n2'"),
         ([[1]], "list for 'n0'"),
         ([{"a": 1}], "dict for 'n0'"),
-        ([-1, 2**64 - 1], "int for 'n0' and int for 'n1'"),
+        ([-1, 2**64 - 1], "int -1 for 'n0' and int 18446744073709551615 for 'n1'"),
     ],
     ids=str,
 )
@@ -270,7 +281,21 @@ def test_metadata_of_several_types_are_named(path: Path, values: list[Any], foun
 @pytest.mark.parametrize("meta", [["name"], ["values"], ["a", "a"]])
 def test_columns_have_names_of_their_own(path: Path, meta: list[str]) -> None:
     store = written(path, {"a": [1.0]}, dtype="f8")
-    with pytest.raises(BadInputError, match="two columns"):
+    with pytest.raises(BadInputError, match=f"of {path} would be one of two columns"):
+        store.arrow(meta=meta)
+
+
+def test_metadata_may_have_the_key_name(path: Path) -> None:
+    with ptrarray.create(path, dtype="f8") as writer:
+        writer.write({"a": [1.0]}, meta={"a": {"name": "Ann"}})
+    table = pa.table(ptrarray.open(path).arrow(names=False, meta="name"))
+    assert table["name"].to_pylist() == ["Ann"]
+
+
+@pytest.mark.parametrize("meta", [5, True, [None], [b"a"], ["a\0b"], ["\ud800"]], ids=repr)
+def test_what_is_no_name_of_a_column_is_refused(path: Path, meta: Any) -> None:
+    store = written(path, {"a": [1.0]}, dtype="f8")
+    with pytest.raises(BadInputError, match=f"metadata of {path} are asked for by"):
         store.arrow(meta=meta)
 
 

@@ -294,10 +294,14 @@ def test_dtypes_that_it_does_not_have_are_named(path: Path, dtype: Any) -> None:
         assert repr(store.dtype) in str(caught.value)
         assert (caught.value.found, caught.value.path) == (repr(store.dtype), store.path)
         batch = store.take(["a"])
-        with pytest.raises(BadInputError, match="nothing like dtype"):
+        with pytest.raises(BadInputError, match="nothing like dtype") as caught:
             batch.awkward()
-    if dtype == ">f4":
-        check(Ragged(batch.values.astype("f8"), batch.offsets).awkward(), {"a": np.zeros(2)})
+    way_out = str(caught.value)
+    if dtype in ("S5", "U3", "V4"):
+        assert way_out.endswith(": read the arrays one by one")
+    else:
+        found = eval(way_out.partition(", as ")[2], {"Ragged": Ragged, "batch": batch})
+        assert np.asarray(found[0]).astype("i8").tolist() == [0, 0]
 
 
 def test_narrow_dtypes_are_refused_too(path: Path) -> None:

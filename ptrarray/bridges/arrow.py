@@ -85,7 +85,7 @@ def rows_chunk(values: Array, mask: Bools | None = None) -> Chunk:
     ----------
     values : ndarray, shape (n, *row_shape)
         Of a dtype that Arrow has a type for. Not copied if contiguous, but for bools, of which
-        Arrow puts eight in a byte.
+        Arrow puts eight in a byte, and durations with nulls among them, which become zero.
     mask : ndarray of bool, the same shape, optional
         True where there is null. Of dates and durations, what is not a time is null, too.
     """
@@ -95,6 +95,10 @@ def rows_chunk(values: Array, mask: Bools | None = None) -> Chunk:
         is_nat = np.isnat(leaf)
         hidden = is_nat if hidden is None else hidden | is_nat
     valid, n_nulls = valid_bits(hidden)
+    if (
+        hidden is not None and n_nulls and leaf.dtype.kind == "m"
+    ):  # DuckDB multiplies what lies under a null, too
+        leaf = np.where(hidden, np.zeros((), leaf.dtype), leaf)
     chunk = Chunk(len(leaf), (valid, raw(leaf)), (), n_nulls)
     for axis in reversed(range(1, values.ndim)):
         chunk = Chunk(math.prod(values.shape[:axis]), (None,), (chunk,))

@@ -86,11 +86,26 @@ def _numbers(ak: Any, values: Array) -> Any:
     except TypeError as error:
         dtype = repr(values.dtype)
         raise BadInputError(
-            f"awkward has nothing like {dtype:.200}: cast a batch of the arrays to a dtype that it "
-            "has, as Ragged(batch.values.astype('f8'), batch.offsets).awkward()",
+            f"awkward has nothing like {dtype:.200}: {_way_out(values.dtype)}",
             found=dtype[:200],
             expected="a bool, number, date or duration in the byte order of this machine",
         ) from error
+
+
+def _way_out(dtype: np.dtype[Any]) -> str:
+    """Return what to do with arrays of a dtype that awkward lacks."""
+    if dtype.names:
+        like = f"take one field of a batch of the arrays, as Ragged(batch.values[{dtype.names[0]!r:.80}]"
+    elif not dtype.isnative:
+        like = "cast a batch of the arrays to the byte order of this machine, as "
+        like += f"Ragged(batch.values.astype({dtype.newbyteorder('=').str!r})"
+    elif dtype.kind in "SUV" and dtype.isbuiltin != 2:
+        return "read the arrays one by one"
+    else:
+        like = (
+            "cast a batch of the arrays to a dtype that it has, as Ragged(batch.values.astype('f8')"
+        )
+    return like + ", batch.offsets).awkward()"
 
 
 def _nested(ak: Any, starts: Int64s, shapes: Int64s, content: Any) -> Any:

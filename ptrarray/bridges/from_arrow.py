@@ -7,6 +7,7 @@ values there are before anything is read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -174,7 +175,7 @@ def row_of(field: Field) -> tuple[np.dtype[Any] | None, tuple[int, ...]]:
     for tensor in (field, field.children[0]):
         if tensor.extension.endswith("_shape_tensor"):  # flat, its shape being in its metadata
             raise _unlike(tensor, "lists of lists: make them of its storage, and its shape")
-    inner = field.children[0]
+    inner = replace(field.children[0], name=field.name)  # errors name the column, not "item"
     if inner.format.startswith("+w:"):
         dtype, shape = row_of(inner)
         return dtype, (_size(inner), *shape)
@@ -433,11 +434,7 @@ def plain_values(column: Column) -> list[Any]:
     elif is_list(column.field):
         values = _plain_lists(column)
     elif kind == "+s":
-        names = [field.name for field in column.field.children]
-        parts = [
-            plain_values(column.child(at, column.start, column.length)) for at in range(len(names))
-        ]
-        values = [dict(zip(names, items, strict=True)) for items in zip(*parts, strict=True)]
+        values = _plain_structs(column)
     else:
         raise _unlike(column.field, "numbers, bools, text, bytes, and lists and structs of those")
     nulls = column.nulls()
@@ -451,6 +448,19 @@ def _plain_lists(column: Column) -> list[Any]:
     inner, starts, ends, _ = spans_of(column)
     items = plain_values(inner)
     return [items[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def _plain_structs(column: Column) -> list[Any]:
+    """Return structures as dicts."""
+    names = [field.name for field in column.field.children]
+    if len(set(names)) < len(names):
+        raise _unlike(column.field, f"fields with names of their own, not {names!r:.80}")
+    values: list[Any] = [{} for _ in range(column.length)]
+    for at, name in enumerate(names):
+        items = plain_values(column.child(at, column.start, column.length))
+        for value, item in zip(values, items, strict=True):
+            value[name] = item
+    return values
 
 
 # what is wrong -------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, ROWS, Layout
 from ptrarray.intake.batch import Batch, cut_by, from_mapping, given_twice
 from ptrarray.intake.casting import fit
+from ptrarray.intake.choices import listed
 from ptrarray.rows.copying import cut
 from ptrarray.rows.ragged import gather
 from ptrarray.rows.types import Array, Int64s
@@ -62,7 +63,7 @@ def from_table(
 
 def _places(field: Field, names: str, values: str, meta: str | Iterable[str] | None) -> Places:
     """Find the columns, and refuse a table that has others."""
-    keys = [meta] if isinstance(meta, str) else list(meta or ())
+    keys = [] if meta is None else listed(meta)
     if not all(isinstance(key, str) for key in (names, values, *keys)):
         raise BadInputError(
             f"columns are {names!r:.80}, {values!r:.80} and {keys!r:.80}; expected their names",

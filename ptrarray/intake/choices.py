@@ -1,8 +1,9 @@
-"""One of several words that callers choose from."""
+"""Words that callers choose, and lists of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ptrarray.errors import BadInputError
 
@@ -22,3 +23,14 @@ def check_choice(what: str, choice: str, known: Sequence[str], path: str) -> Non
             found=choice,
             expected=known,
         )
+
+
+def listed(words: Any) -> list[Any]:
+    """Return a word, or several, as a list; whatever else it is, as one that is to be refused.
+
+    Examples
+    --------
+    >>> listed("a"), listed(iter(["a", "b"])), listed(5)
+    (['a'], ['a', 'b'], [5])
+    """
+    return list(words) if isinstance(words, Iterable) and not isinstance(words, str) else [words]

@@ -18,7 +18,7 @@ from ptrarray.format.entries import RaggedColumn
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED, ROWS
 from ptrarray.format.names import decode
-from ptrarray.intake.choices import check_choice
+from ptrarray.intake.choices import check_choice, listed
 from ptrarray.rows.copying import copy_ranges, cut, in_blocks
 from ptrarray.rows.portable import made_portable, portable
 from ptrarray.rows.types import AnyRows, Array, Bools, Int64s
@@ -30,7 +30,6 @@ BATCH_NBYTES = 32 << 20
 _ARRAY_NBYTES = 64
 # So much without a hole is a batch of its own, that is not copied.
 RUN_NBYTES = 4 << 20
-_COLUMNS = ("name", "values")
 DType = np.dtype[Any]
 
 
@@ -67,7 +66,8 @@ class ArrowTable:
         self._positions = None if chosen is None else np.flatnonzero(chosen)
         self._shape = _shape_of_rows(opened, self._positions)
         self._has_names = names
-        self._metas = _columns(opened, self._positions, meta)
+        wanted = [] if meta is None else _checked_keys(self.path, listed(meta), names)
+        self._metas = _columns(opened, self._positions, wanted)
         self._field = arrow.struct_field(tuple(self._fields()))
 
     def _fields(self) -> Iterator[Field]:
@@ -375,7 +375,29 @@ def _refused(error: BadInputError, opened: Opened, dtype: DType) -> BadInputErro
     )
 
 
-def _columns(opened: Opened, positions: Int64s | None, keys: Iterable[str] | None) -> list[Column]:
+def _checked_keys(path: str, keys: list[Any], has_names: bool) -> list[str]:
+    """Return keys of metadata, after a look whether each can be a column of its own."""
+    for at, key in enumerate(keys):
+        if not isinstance(key, str) or "\0" in key or key.encode(errors="replace").decode() != key:
+            raise BadInputError(
+                f"metadata of {path} are asked for by {key!r:.80}; expected text that can be the name "
+                "of a column of Arrow, which has no zero byte: read others from store.meta",
+                path=path,
+                found=key,
+                expected="text",
+            )
+        if key in ["values", *keys[:at]] or (has_names and key == "name"):
+            raise BadInputError(
+                f"metadata {key!r:.80} of {path} would be one of two columns of that name: ask for each "
+                "key once, for 'name' with names=False, and read 'values' from store.meta",
+                path=path,
+                name=key,
+                found=key,
+            )
+    return keys
+
+
+def _columns(opened: Opened, positions: Int64s | None, wanted: list[str]) -> list[Column]:
     """Return columns of what the metadata of arrays have by some keys; None is null.
 
     Raises
@@ -383,16 +405,8 @@ def _columns(opened: Opened, positions: Int64s | None, keys: Iterable[str] | Non
     BadInputError
         If values of a key are not of one type that Arrow has.
     """
-    wanted = [] if keys is None else [keys] if isinstance(keys, str) else list(keys)
     if not wanted:
         return []
-    twice = [key for at, key in enumerate(wanted) if key in [*_COLUMNS, *wanted[:at]]]
-    if twice:
-        raise BadInputError(
-            f"{twice[0]!r:.80} would be two columns of one table",
-            path=str(opened.snapshot.directory),
-            found=twice[0],
-        )
     snapshot = opened.snapshot
     some = snapshot.metas if positions is None else snapshot.metas.chosen(positions)
     values: dict[str, list[Any]] = {key: [] for key in wanted}
@@ -412,12 +426,16 @@ def _column(opened: Opened, positions: Int64s | None, key: str, values: list[Any
         return column_of(key, values)
     except MixedTypesError as error:
         names = _names_at(opened, positions, list(error.positions))
-        pairs = zip(error.types, names, strict=True)
-        found = " and ".join(f"{kind.__name__} for {name!r:.80}" for kind, name in pairs)
+        words = [kind.__name__ for kind in error.types]
+        if len(set(words)) < len(words):  # integers that no type has all of
+            words = [f"int {values[at]}" for at in error.positions]
+        found = " and ".join(
+            f"{word} for {name!r:.80}" for word, name in zip(words, names, strict=True)
+        )
         path = str(opened.snapshot.directory)
         raise BadInputError(
             f"metadata {key!r:.80} of {path} is {found}; a column of Arrow is of one type, and that "
-            "bool, int, float, str or bytes, or None for null",
+            "bool, int64 or uint64, float, str or bytes, or None for null",
             path=path,
             name=key,
             found=error.types,

@@ -75,7 +75,8 @@ class Tabular(ABC):
         float32 and int8; dates and durations in a unit larger than a second, in seconds; arrays in
         Fortran order, or of a mixed store, where rows that are no array keep them apart; and whatever
         is read with the backend ``"pread"``. What is masked, or no time, is null: of that the bits
-        that say so are made, for as much at a time, and values are not copied.
+        that say so are made, for as much at a time, and values are not copied, but for durations, of
+        which nulls become zero.
 
         Memory that a consumer has is valid for as long as it keeps that, whatever is closed, done to
         the store or deleted meanwhile. It shows what is written through views of mode ``"r+"``.

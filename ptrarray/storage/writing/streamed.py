@@ -65,6 +65,7 @@ class _Written:
     ) -> None:
         expected = Expected(first.names, first.hashes, first.n_rows, overwrite)
         self._target = store.target(expected)
+        self._path = store.path
         self._width = store.layout.width
         self._overwrite = overwrite
         self._stack = claims
@@ -115,7 +116,7 @@ class _Written:
             part = self._parts[number]
             for at in np.flatnonzero(part.hashes == name_hash).tolist():
                 if part.names[at] == name:
-                    raise given_twice(name.decode())
+                    raise given_twice(name.decode()).at(self._path)
 
     def _claim(self, part: Session, start: int, end: int, name: bytes) -> Claim:
         """Reserve rows, and keep other writers off them. Under the lock."""
