@@ -34,8 +34,8 @@ DIRECTORY = READ | os.O_DIRECTORY
 MAKE = CHANGE | os.O_CREAT | os.O_EXCL
 
 IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow
-# Written in one call at the most. For more, Linux looks for larger pages, and where memory is full
-# and in pieces moves others out of the way: up to ten times the work.
+# Written in one call at the most. For more, Linux looks for larger pages, and where free memory is
+# in small pieces it moves other pages out of the way: up to ten times the work.
 _CALL_NBYTES = 1 << 19
 _ZEROS = bytes(1 << 20)
 _COPY_NBYTES = 1 << 24
@@ -229,7 +229,7 @@ class File:
             Byte where they end.
         """
         portions: Iterable[tuple[Sequence[Buffer], int]]
-        if sizes and not sizes[1:] and sizes[0] <= _CALL_NBYTES:
+        if sizes is not None and len(sizes) == 1 and sizes[0] <= _CALL_NBYTES:
             portions = [(buffers, sizes[0])]
         else:
             portions = _portions(buffers, sizes)
@@ -350,7 +350,8 @@ def _portions(
 ) -> Iterator[tuple[Sequence[Buffer], int]]:
     """Yield the buffers for one call after the other, large ones cut, and how many bytes they have."""
     if sizes is not None and max(sizes, default=0) <= _CALL_NBYTES:
-        yield from ((buffers[i * IOV_MAX :][:IOV_MAX], size) for i, size in enumerate(sizes))
+        starts = range(0, len(buffers), IOV_MAX)
+        yield from zip((buffers[at : at + IOV_MAX] for at in starts), sizes, strict=False)
         return
     some: list[Buffer] = []
     nbytes = 0
