@@ -303,6 +303,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         written again. A reader that still has a deleted array open sees its
         rows change if `start` leads there.
 
+        No array is to be changed meanwhile by another thread: of a large one,
+        `verify` would find another checksum.
+
         Examples
         --------
         >>> with ptrarray.append("corpus.ptr") as writer:

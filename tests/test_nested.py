@@ -321,7 +321,7 @@ def test_a_mask_that_changes_meanwhile(
     target: str, step: str, is_masked: bool, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is written has the checksum that was committed, or nothing is."""
-    obj = np.ma.array(np.arange(100.0), mask=[is_masked, *[False] * 99])
+    obj: Any = np.ma.array(np.arange(100.0), mask=[is_masked, *[False] * 99])
     put = getattr(Contents, step)
 
     def put_when_changed(contents: Contents, *arguments: Any) -> Any:

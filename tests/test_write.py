@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import ptrarray
 from ptrarray import BadInputError, DuplicateNameError, OverlapError, PointerArrayWriter
-from ptrarray.storage.system.files import MAKE, File
+from ptrarray.storage.system.files import IOV_MAX, MAKE, File
 from tests.support.checks import check_at, check_in_order, ints, unchanged
 
 Array = NDArray[Any]
@@ -193,6 +193,25 @@ def test_much_is_written_in_several_calls(
             assert path.read_bytes()[start:] == whole
     assert max(written, default=0) <= limit
     assert len(written) <= 2 * (2 * len(whole) // limit + len(lengths) // 4 + 2)
+
+
+class Counting(list[Any]):
+    """A list that counts the items in its slices."""
+
+    n_copied = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        some = super().__getitem__(index)
+        self.n_copied += len(some)
+        return some
+
+
+def test_what_many_calls_write_is_cut_once(tmp_path: Path) -> None:
+    buffers = Counting([memoryview(b"a")] * (20 * IOV_MAX + 5))
+    with File(tmp_path / "file", MAKE) as file:
+        assert file.pwritev(buffers, 0, [*[IOV_MAX] * 20, 5]) == len(buffers)
+    assert (tmp_path / "file").read_bytes() == b"a" * len(buffers)
+    assert buffers.n_copied == len(buffers)
 
 
 @pytest.mark.parametrize("n_bytes_at_most", [1, 7, 4096])

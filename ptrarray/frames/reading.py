@@ -30,8 +30,9 @@ _MADE_ONCE = (
     {"kind", "start", "stop", "step", "name"},
 )
 _PLANS = 1024  # descriptions that are remembered
-_NAME = b"\xa4name"  # what is under this key, as msgpack has it,
-_STANDS_IN, _STAND_IN = "\0", b"\xa1\0"  # is taken for this, and as msgpack has that
+_NAME = b"\xa4name"  # the key of a Series' name, as msgpack has it
+# Stands for any name, so that Series with other names have the same plan; and the same in msgpack.
+_STANDS_IN, _STAND_IN = "\0", b"\xa1\0"
 _KINDS = {"Series": "series", "DataFrame": "frame"}
 
 
@@ -295,7 +296,7 @@ class Reading:
 
     def _planned(self, kind: str, name: str, meta: bytes) -> tuple[_Plan, Any, Any]:
         """Return a plan, and index and name of the Series, if it is a simple one."""
-        # Often they end in the name of a Series, but for which many are described alike.
+        # Metadata often end in the name of a Series, and many differ in nothing else.
         last = metadata.split_last(meta, _NAME)
         try:
             if last is not None:

@@ -351,13 +351,13 @@ def _n_rows(part: Fitted, layout: Layout) -> int:
 
 
 def _infos_of(names: Iterable[str], fitted: list[Fitted], layout: Layout) -> list[bytes]:
-    """Return the packed info of each array; what many are is looked at once."""
+    """Return the packed info of each array; one that many arrays have is packed once."""
     known: dict[Any, bytes] = {}
     found = []
     for name, part in zip(names, fitted, strict=True):
         shape = part.shape if layout.kind != ROWS and len(part.shape) != 1 else None
         # A dtype by where it is: to numpy those that differ in names alone are one.
-        kind = id(part.elements.dtype), shape, *part[2:3], *part[4:]
+        kind = id(part.elements.dtype), shape, part.is_fortran, part.fill_value, part.is_hard
         info = known.get(kind)
         if info is None:
             info = known[kind] = info_of(name, part, layout)

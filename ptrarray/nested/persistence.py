@@ -129,6 +129,10 @@ def dump(
     pieces; only masked ones are copied, one at a time. A file or handle gets
     checksums first: arrays are read twice.
 
+    Nothing in the object is to be changed meanwhile, say by another thread.
+    That is an error where it is noticed; in a large array of a store it may
+    only be found by `verify`.
+
     Without `sync`, the system writes to the disk when it likes to, mostly
     within a minute. A power cut until then may take what was written. If so,
     `load` refuses what it finds of a store or of a compressed file; of a file

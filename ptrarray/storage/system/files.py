@@ -229,7 +229,7 @@ class File:
             Byte where they end.
         """
         portions: Iterable[tuple[Sequence[Buffer], int]]
-        if sizes and not sizes[1:] and sizes[0] <= _CALL_NBYTES:
+        if sizes is not None and len(sizes) == 1 and sizes[0] <= _CALL_NBYTES:
             portions = [(buffers, sizes[0])]
         else:
             portions = _portions(buffers, sizes)
@@ -350,7 +350,8 @@ def _portions(
 ) -> Iterator[tuple[Sequence[Buffer], int]]:
     """Yield the buffers for one call after the other, large ones cut, and how many bytes they have."""
     if sizes is not None and max(sizes, default=0) <= _CALL_NBYTES:
-        yield from ((buffers[i * IOV_MAX :][:IOV_MAX], size) for i, size in enumerate(sizes))
+        starts = range(0, len(buffers), IOV_MAX)
+        yield from zip((buffers[at : at + IOV_MAX] for at in starts), sizes, strict=False)
         return
     some: list[Buffer] = []
     nbytes = 0
