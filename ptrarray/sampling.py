@@ -41,6 +41,14 @@ class Pointed(Protocol):
         """Row after the last one of each array."""
 
 
+class Measured(Protocol):
+    """What says itself how long its arrays are: a `Ragged`, or a data set."""
+
+    @property
+    def lengths(self) -> npt.ArrayLike:
+        """Length of each array."""
+
+
 class LengthBatches:
     """Batches of arrays of like length, in another order each epoch: lists of positions.
 
@@ -122,7 +130,7 @@ class LengthBatches:
 
     def __init__(
         self,
-        lengths: npt.ArrayLike | Pointed,
+        lengths: npt.ArrayLike | Pointed | Measured,
         *,
         rows: int | None = None,
         size: int | None = None,
@@ -468,7 +476,7 @@ class _Order:
 class _Lengths:
     """Lengths of arrays by position, which may be the difference of two mapped columns."""
 
-    def __init__(self, given: npt.ArrayLike | Pointed) -> None:
+    def __init__(self, given: npt.ArrayLike | Pointed | Measured) -> None:
         self._starts: Int64s | None = None
         if hasattr(given, "starts") and hasattr(given, "ends"):
             self._starts, self._ends = given.starts, given.ends

@@ -331,10 +331,12 @@ def test_refuses_what_is_no_state() -> None:
     state = batches.state_dict()
     with pytest.raises(BadInputError, match="no state of LengthBatches: it has no epoch, seed"):
         batches.load_state_dict({k: v for k, v in state.items() if k not in ("epoch", "seed")})
-    for none in (None, 5, [], "epoch"):
+    others: list[Any] = [None, 5, [], "epoch"]
+    for other in others:
         with pytest.raises(BadInputError, match="no state of LengthBatches: it has no epoch, pos"):
-            batches.load_state_dict(none)  # type: ignore[arg-type]
-    assert type(batches.state_dict(np.int64(0))["position"]) is int  # torch.load takes no others
+            batches.load_state_dict(other)
+    done: Any = np.int64(0)
+    assert type(batches.state_dict(done)["position"]) is int  # torch.load takes no others
     for wrong in ({"position": -1}, {"position": 1.5}, {"epoch": "1"}, {"order": 2}):
         with pytest.raises(BadInputError):
             batches.load_state_dict(state | wrong)
@@ -376,9 +378,10 @@ def test_refuses(lengths: Any, settings: Any, message: str) -> None:
 
 def test_bounds_as_large_as_can_be() -> None:
     whole, largest = [[0, 1, 2, 3]], 2**63 - 1
+    numpy_s: Any = np.False_
     lengths = [3, 5, 8, 1]
     assert list(LengthBatches(lengths, rows=largest, size=largest)) == whole
-    assert list(LengthBatches(lengths, size=largest, drop_last=np.False_)) == whole
+    assert list(LengthBatches(lengths, size=largest, drop_last=numpy_s)) == whole
     ranks = [LengthBatches(lengths, size=2, world=largest, rank=rank) for rank in range(5)]
     assert sorted(at for rank in ranks for batch in rank for at in batch) == [0, 1, 2, 3]
     assert list(LengthBatches(lengths, size=2, world=largest, rank=largest - 1)) == []

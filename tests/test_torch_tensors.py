@@ -259,7 +259,8 @@ def test_what_is_no_plain_tensor_is_pickled_as_torch_does() -> None:
             values.dtype,
         )
         assert values.is_meta or torch.equal(again.to_dense(), values.to_dense())
-    for values in (None, [1], np.arange(3)):
+    others: list[Any] = [None, [1], np.arange(3)]
+    for values in others:
         again = pickle.loads(pickle.dumps(plain._replace(values=values))).values
         assert type(again) is type(values)
         assert np.array_equal(again, values)
