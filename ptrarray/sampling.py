@@ -41,6 +41,14 @@ class Pointed(Protocol):
         """Row after the last one of each array."""
 
 
+class Measured(Protocol):
+    """What says itself how long its arrays are: a `Ragged`, or a data set."""
+
+    @property
+    def lengths(self) -> npt.ArrayLike:
+        """Length of each array."""
+
+
 class LengthBatches:
     """Batches of arrays of like length, in another order each epoch: lists of positions.
 
@@ -49,8 +57,9 @@ class LengthBatches:
     Parameters
     ----------
     lengths : array_like of int, shape (n_arrays,), or PointerArray
-        Length of each array, kept and not copied. Of a store, the columns of
-        its mapped index are kept, which take no memory of this process.
+        Length of each array, kept and not copied: leave them as they are. Of a
+        store, the columns of its mapped index are kept, which take no memory of
+        this process. Of other things that have ``lengths``, those are taken.
     rows : int, optional
         Bound of each batch: its longest array times the number of its arrays,
         which are the rows that it has when it is padded. Arrays without rows
@@ -121,7 +130,7 @@ class LengthBatches:
 
     def __init__(
         self,
-        lengths: npt.ArrayLike | Pointed,
+        lengths: npt.ArrayLike | Pointed | Measured,
         *,
         rows: int | None = None,
         size: int | None = None,
@@ -146,7 +155,14 @@ class LengthBatches:
         known = _Lengths(lengths)
         facts = len(known), *known.check(rows)
         settings = _Settings(
-            rows, size, seed, world, bool(drop_last), bool(shuffle), *facts, _ORDER
+            rows,
+            size,
+            seed,
+            world,
+            _flag("drop_last", drop_last),
+            _flag("shuffle", shuffle),
+            *facts,
+            _ORDER,
         )
         self._settings = settings
         self._order = _Order(known, settings, self._rank)
@@ -242,7 +258,8 @@ class LengthBatches:
             if done is not None or not run.over:
                 epoch, position = run.epoch, run.position
         if done is not None:
-            if not 0 <= integer("done", done) <= given:
+            done = integer("done", done)
+            if not 0 <= done <= given:
                 raise BadInputError(
                     f"done={done}, but {given} batches were handed out since this iteration began",
                     found=done,
@@ -268,11 +285,12 @@ class LengthBatches:
         """
         expected = self._settings._asdict()
         asked = ("epoch", "position", *expected)
-        missing = [name for name in asked if name not in state]
+        given = state if isinstance(state, Mapping) else {}
+        missing = [name for name in asked if name not in given]
         if missing:
             raise BadInputError(
                 f"this is no state of LengthBatches: it has no {', '.join(missing)}",
-                found=list(state),
+                found=list(given),
                 expected=list(asked),
             )
         other = [name for name, value in expected.items() if state[name] != value]
@@ -424,6 +442,13 @@ class _Order:
             return np.append(np.arange(0, n, max(1, size)), n)
         longest = np.maximum(np.maximum.accumulate(lengths), 1)
         fitting = np.minimum(rows // longest, size)
+        if n and not fitting[-1]:
+            raise BadInputError(
+                f"an array has {longest[-1]} rows by now, more than a batch may have with "
+                f"rows={rows}: lengths were changed since this was made, so make it anew",
+                found=int(longest[-1]),
+                expected=f"<= {rows}",
+            )
         # A batch [first, end) fits if end - first <= fitting[end - 1]. The largest such end of
         # each first is found in what never falls: end - fitting[end - 1].
         ends = np.searchsorted(np.arange(1, n + 1) - fitting, np.arange(n), side="right")
@@ -451,12 +476,12 @@ class _Order:
 class _Lengths:
     """Lengths of arrays by position, which may be the difference of two mapped columns."""
 
-    def __init__(self, given: npt.ArrayLike | Pointed) -> None:
+    def __init__(self, given: npt.ArrayLike | Pointed | Measured) -> None:
         self._starts: Int64s | None = None
         if hasattr(given, "starts") and hasattr(given, "ends"):
             self._starts, self._ends = given.starts, given.ends
         else:
-            self._ends = _integers(given)
+            self._ends = _integers(getattr(given, "lengths", given))
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -528,7 +553,15 @@ def _positive(what: str, value: int) -> int:
     number = integer(what, value)
     if number < 1:
         raise BadInputError(f"{what} must be at least 1: {number}", found=number, expected=">= 1")
-    return number
+    return _below(what, number, 2**63)
+
+
+def _flag(what: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_ | int):  # a text is true, "False" too
+        raise BadInputError(
+            f"{what} must be True or False, not {value!r:.80}", found=repr(value), expected="bool"
+        )
+    return bool(value)
 
 
 def _below(what: str, value: int, limit: int) -> int:

@@ -17,6 +17,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -31,6 +32,8 @@ from ptrarray.rows.ragged import Ragged, end_to_end, kinds_of
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.rows.widened import is_named
 from ptrarray.sampling import LengthBatches
+from ptrarray.storage.store.opened import Opened
+from ptrarray.views.arrays import Arrays as ArraysByPosition
 from ptrarray.views.arrays import positions_of
 
 torch = import_extra(
@@ -81,14 +84,15 @@ class Arrays(_Dataset):  # type: ignore[misc] # of a library that may be missing
     refreshed later. Pickled by path: workers that are spawned open the store
     once, and those that are forked not at all. What was added to the store
     meanwhile they leave out; where arrays were moved or removed, by a
-    compaction say, that is a `StoreError`.
+    compaction say, or the store is another one by now, that is a `StoreError`.
 
     Memory: eight bytes for each of `names`, or less; nothing without. What
     travels to a worker is the same.
 
     In a store whose arrays have shapes of their own, a batch has to have one
     shape of rows, if need be by `transform`. For lists of arrays of any shape,
-    derive a class with ``__getitems__ = None``.
+    derive a class with ``__getitems__ = None``. Whoever derives a class to hand
+    out more than arrays overrides ``__getitems__``: loaders ask for batches.
 
     Examples
     --------
@@ -113,7 +117,8 @@ class Arrays(_Dataset):  # type: ignore[misc] # of a library that may be missing
         else:
             store = open_readable(path_or_store)
         self._where = (store.path, store.mode, store.backend)
-        self._arrays = store.arrays
+        # Rows are copied, so that in mode "r+" none count as handed out to be changed.
+        self._arrays = ArraysByPosition(store.arrays.opened, None)
         self._n_arrays = len(self._arrays)
         self._positions: npt.NDArray[Any] | None = None
         if names is not None:
@@ -122,17 +127,19 @@ class Arrays(_Dataset):  # type: ignore[misc] # of a library that may be missing
 
     def __getstate__(self) -> dict[str, Any]:
         opened = self._arrays.opened
-        seen = (opened.snapshot.version, _checksum(*opened.columns()))
+        seen = (_files(opened), opened.snapshot.version, _checksum(*opened.columns()))
         return {**self.__dict__, "_arrays": seen}
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         self.__dict__.update(attributes)
-        self._arrays = open(*self._where).arrays
-        opened, (version, checksum) = self._arrays.opened, attributes["_arrays"]
-        if opened.snapshot.version != version:
+        opened, (files, version, checksum) = open(*self._where).arrays.opened, attributes["_arrays"]
+        is_same = _files(opened)[: len(files)] == files
+        if is_same and opened.snapshot.version != version:
             starts, ends = (column[: self._n_arrays] for column in opened.columns())
-            if len(starts) < self._n_arrays or _checksum(starts, ends) != checksum:
-                raise _are_others(self._where[0])
+            is_same = len(starts) == self._n_arrays and _checksum(starts, ends) == checksum
+        if not is_same:
+            raise _are_others(self._where[0])
+        self._arrays = ArraysByPosition(opened, None)
 
     def __len__(self) -> int:
         return self._n_arrays if self._positions is None else len(self._positions)
@@ -165,12 +172,13 @@ class Arrays(_Dataset):  # type: ignore[misc] # of a library that may be missing
     def _checked(self, positions: Sequence[int]) -> Int64s:
         """Return positions in the store."""
         given, n = np.asarray(positions), len(self)
-        if len(given) and given.dtype.kind not in "iu":
-            raise IndexError(f"positions of {given.dtype} for {self!r}; expected integers")
-        checked = given.astype(np.int64)
-        if len(checked) and not -n <= checked.min() <= checked.max() < n:
-            outside = checked[(checked < -n) | (checked >= n)][0]
+        if given.ndim != 1 or (len(given) and given.dtype.kind not in "iu"):
+            found = f"{given.dtype}" if given.ndim == 1 else f"{given.dtype} of shape {given.shape}"
+            raise IndexError(f"positions of {found} for {self!r}; expected integers along one axis")
+        if len(given) and not -n <= int(given.min()) <= int(given.max()) < n:
+            outside = next(one for one in given.tolist() if not -n <= one < n)
             raise IndexError(f"position {outside} is out of range for {self!r}")
+        checked = given.astype(np.int64)
         if self._positions is not None:
             return self._positions[checked].astype(np.int64)
         return np.where(checked < 0, checked + n, checked)
@@ -433,13 +441,18 @@ def _jagged(values: Tensor, offsets: Tensor) -> Tensor:
 # on the way from a worker ----------------------------------------------------------------------
 
 
-def _packed(tensor: Tensor) -> tuple[Any, str]:
-    """Return a tensor as an array, for a pipe, or itself, which goes by shared memory."""
-    name = _name(tensor.dtype)
-    if tensor.nbytes >= _SHARED_NBYTES:
-        return tensor, name
-    bits = tensor.detach().cpu()
-    return (bits.view(_BITS[bits.itemsize]) if _NARROW.fullmatch(name) else bits).numpy(), name
+def _packed(part: Any) -> tuple[Any, str]:
+    """Return a small tensor as an array, for a pipe; anything else as it is.
+
+    Large ones go by shared memory. Where a gradient or another device goes along, torch has to see
+    to it.
+    """
+    with suppress(AttributeError, RuntimeError, TypeError):
+        if part.nbytes < _SHARED_NBYTES and not part.requires_grad:
+            name = _name(part.dtype)
+            bits = part.view(_BITS[part.itemsize]) if _NARROW.fullmatch(name) else part
+            return bits.numpy(), name
+    return part, ""
 
 
 def _unpacked(*parts: tuple[Any, str]) -> Padded:
@@ -455,7 +468,7 @@ def _jagged_again(values: tuple[Any, str], offsets: tuple[Any, str]) -> Tensor:
 
 
 def _again(packed: Any, name: str) -> Tensor:
-    if isinstance(packed, torch.Tensor):
+    if not name:
         return packed
     tensor = torch.from_numpy(packed)
     return tensor.view(getattr(torch, name)) if _NARROW.fullmatch(name) else tensor
@@ -535,9 +548,15 @@ def _checksum(starts: Int64s, ends: Int64s) -> int:
     return crc32(np.ascontiguousarray(ends), crc32(np.ascontiguousarray(starts)))
 
 
+def _files(opened: Opened) -> tuple[tuple[bytes, str], ...]:
+    """Return which files have the rows: arrays that are moved go to others."""
+    headers = (one.snapshot.header for one in opened.stores)
+    return tuple((header.store_id, header.data_file) for header in headers)
+
+
 def _are_others(path: str) -> StoreError:
     return StoreError(
-        f"arrays of {path} were moved or removed since this data set was made, so that positions are "
-        "those of others: make it anew",
+        f"arrays of {path} were moved or removed since this data set was made, or the store is another "
+        "one, so that positions are those of others: make it anew",
         path=path,
     )

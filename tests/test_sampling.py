@@ -331,6 +331,12 @@ def test_refuses_what_is_no_state() -> None:
     state = batches.state_dict()
     with pytest.raises(BadInputError, match="no state of LengthBatches: it has no epoch, seed"):
         batches.load_state_dict({k: v for k, v in state.items() if k not in ("epoch", "seed")})
+    others: list[Any] = [None, 5, [], "epoch"]
+    for other in others:
+        with pytest.raises(BadInputError, match="no state of LengthBatches: it has no epoch, pos"):
+            batches.load_state_dict(other)
+    done: Any = np.int64(0)
+    assert type(batches.state_dict(done)["position"]) is int  # torch.load takes no others
     for wrong in ({"position": -1}, {"position": 1.5}, {"epoch": "1"}, {"order": 2}):
         with pytest.raises(BadInputError):
             batches.load_state_dict(state | wrong)
@@ -348,6 +354,13 @@ def test_refuses_what_is_no_state() -> None:
         ([1], {"rows": 1.5}, "rows must be an integer, not 1.5"),
         ([1], {"size": 1, "world": 0}, "world must be at least 1: 0"),
         ([1], {"size": 1, "rank": 1}, "rank must be below 1: 1"),
+        ([1], {"rows": 2**63}, "rows must be below 9223372036854775808"),
+        ([1], {"size": 2**63}, "size must be below"),
+        ([1], {"rows": 1, "size": 10**30}, "size must be below"),
+        ([1], {"size": 1, "world": 2**63}, "world must be below"),
+        ([1], {"size": 1, "shuffle": "False"}, "shuffle must be True or False, not 'False'"),
+        ([1], {"size": 1, "drop_last": "no"}, "drop_last must be True or False, not 'no'"),
+        ([1], {"size": 1, "drop_last": None}, "drop_last must be True or False, not None"),
         ([1], {"size": 1, "rank": -1}, "rank must not be negative: -1"),
         ([1], {"size": 1, "seed": 2**64}, "seed must be below"),
         ([3, 9, 2, 10], {"rows": 8}, "array 3 has 10 rows, more than a batch may have with rows=8"),
@@ -361,6 +374,31 @@ def test_refuses_what_is_no_state() -> None:
 def test_refuses(lengths: Any, settings: Any, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         LengthBatches(lengths, **settings)
+
+
+def test_bounds_as_large_as_can_be() -> None:
+    whole, largest = [[0, 1, 2, 3]], 2**63 - 1
+    numpy_s: Any = np.False_
+    lengths = [3, 5, 8, 1]
+    assert list(LengthBatches(lengths, rows=largest, size=largest)) == whole
+    assert list(LengthBatches(lengths, size=largest, drop_last=numpy_s)) == whole
+    ranks = [LengthBatches(lengths, size=2, world=largest, rank=rank) for rank in range(5)]
+    assert sorted(at for rank in ranks for batch in rank for at in batch) == [0, 1, 2, 3]
+    assert list(LengthBatches(lengths, size=2, world=largest, rank=largest - 1)) == []
+
+
+def test_lengths_that_were_changed_are_noticed() -> None:
+    lengths = np.array([1, 2, 3, 4])
+    batches = LengthBatches(lengths, rows=4)
+    assert len(list(batches)) == 3
+    lengths[2] = 100
+    with pytest.raises(BadInputError, match=r"an array has 100 rows by now.* were changed"):
+        list(batches)
+
+
+def test_lengths_of_what_has_them() -> None:
+    ragged = ptrarray.Ragged(np.arange(9), [0, 3, 4, 9])
+    assert list(LengthBatches(ragged, size=1)) == list(LengthBatches([3, 1, 5], size=1))
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", ">i4", "u8"])

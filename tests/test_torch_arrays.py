@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -166,9 +167,13 @@ def test_what_is_asked_for_wrongly(tmp_path: Path) -> None:
             data[position]
         with pytest.raises(IndexError, match=f"position {position} is out of range"):
             data.__getitems__([0, position])
-    for positions in ([0.5], [True, False], ["a"]):
+    for positions in ([0.5], [True, False], ["a"], 1, "a", None, [[0, 1]]):
         with pytest.raises(IndexError, match="expected integers"):
             data.__getitems__(positions)
+    with pytest.raises(IndexError, match=r"int64 of shape \(1, 2\) for .*; expected integers"):
+        data[[0, 1]]
+    with pytest.raises(IndexError, match=f"position {2**64 - 1} is out of range"):
+        data[2**64 - 1]  # which is -1 in 64 bits
     assert data.__getitems__(torch.tensor([1, 0]))[1].tolist() == data[0].tolist()
     with pytest.raises(ptrarray.BadInputError, match="prefetch must not be negative"):
         data.batches([[0]], prefetch=-1)
@@ -261,6 +266,51 @@ def test_what_was_moved_meanwhile_is_an_error(tmp_path: Path) -> None:
         pickle.loads(kept)
     # Who has it open keeps what was there.
     assert [array.tolist() for array in data] == before
+
+
+@pytest.mark.parametrize("kind", ["rows", "shards", "pack"])
+def test_others_of_the_same_lengths_are_an_error(tmp_path: Path, kind: str) -> None:
+    """Arrays that begin and end where others did, and in another store of as many commits."""
+    path, store = tmp_path / "a.ptr", tmp_path / ("of_pack.ptr" if kind == "pack" else "a.ptr")
+    shard_size = 80 if kind == "shards" else None
+
+    def made_anew(values: list[int]) -> None:
+        with ptrarray.create(store, dtype="f8", mode="w", shard_size=shard_size) as writer:
+            writer.write({name: np.full(5, i, "f8") for i, name in zip(values, "abc", strict=True)})
+        if kind == "pack":
+            ptrarray.pack(store, path, overwrite=True)
+
+    made_anew([0, 1, 2])
+    data = pt.Arrays(path)
+    kept = pickle.dumps(data)
+    with ptrarray.append(store) as writer:
+        del writer["a"]
+        writer["d"] = np.full(5, 9.0)
+    ptrarray.compact(store)
+    if kind == "pack":
+        ptrarray.pack(store, path, overwrite=True)
+    assert pt.Arrays(path).lengths.tolist() == data.lengths.tolist()
+    with pytest.raises(ptrarray.StoreError, match=r"a\.ptr were moved or removed"):
+        pickle.loads(kept)
+    shutil.rmtree(store)
+    made_anew([3, 4, 5])
+    with pytest.raises(ptrarray.StoreError, match="or the store is another one"):
+        pickle.loads(kept)
+    assert [array[0] for array in data] == [0, 1, 2]
+
+
+def test_reading_counts_as_no_change(tmp_path: Path) -> None:
+    """In mode "r+" what is handed out writable gets new checksums: not what is copied."""
+    path = filled(tmp_path / "a.ptr", arrays(), dtype="f8")
+    with ptrarray.open(path, "r+") as store:
+        data = pt.Arrays(store, transform=half)
+        assert len(data[0]) == len(data.__getitems__([0, 4])) == 2
+        again = pickle.loads(pickle.dumps(data))
+        assert len(again[0]) == 2
+        with (path / "data.bin").open("r+b") as file:
+            file.write(b"\1")  # damage
+    with pytest.raises(ptrarray.CorruptStoreError, match="has array 'c', rows 0 to 3"):
+        ptrarray.verify(path)
 
 
 def test_a_refresh_of_the_store_changes_nothing(tmp_path: Path) -> None:

@@ -241,6 +241,31 @@ def test_padded_and_nested_agree(values: Any, draw: Any) -> None:
     assert lengths.tolist() == batch.lengths.tolist()
 
 
+def test_what_is_no_plain_tensor_is_pickled_as_torch_does() -> None:
+    plain = pt.padded()(batch_of([2, 1]))
+    other = [
+        torch.ones(2, 2, requires_grad=True),
+        torch.ones(2, 2, dtype=torch.bfloat16, requires_grad=True),
+        torch.ones(2, 2, device="meta"),
+        torch.ones(2, 2, dtype=torch.complex64).conj(),
+        torch.eye(2).to_sparse(),
+    ]
+    for values in other:
+        again = pickle.loads(pickle.dumps(plain._replace(values=values))).values
+        assert again.requires_grad == values.requires_grad
+        assert (again.device, again.layout, again.dtype) == (
+            values.device,
+            values.layout,
+            values.dtype,
+        )
+        assert values.is_meta or torch.equal(again.to_dense(), values.to_dense())
+    others: list[Any] = [None, [1], np.arange(3)]
+    for values in others:
+        again = pickle.loads(pickle.dumps(plain._replace(values=values))).values
+        assert type(again) is type(values)
+        assert np.array_equal(again, values)
+
+
 def test_one_buffer_a_batch_goes_through_a_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each tensor that travels by itself costs a file, a descriptor and a connection."""
     shared, share = [], torch.UntypedStorage._share_fd_cpu_
