@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from contextlib import closing
 from functools import partial
 from types import MappingProxyType
@@ -172,7 +172,7 @@ class PointerArray(Reducible, Tabular):
         self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
         self._arrays: Arrays | None = None
-        self._known: Objects | None = None
+        self._objects_of: Callable[[Arrays], Objects] | None = None
         opened = _settled(load_any(self._path, mode, backend), mode)
         self._opened: Opened
         self._opened, self._helpers = with_helpers(opened, mode, backend)
@@ -225,7 +225,8 @@ class PointerArray(Reducible, Tabular):
         if opened is not self._opened:
             opened, helpers = with_helpers(opened, self._mode, self._backend, self._helpers)
             self._opened, self._arrays = _settled(opened, self._mode), None
-            self._helpers = helpers
+            if helpers is not self._helpers:
+                self._helpers, self._objects_of = helpers, None
 
     def flush(self) -> None:
         """In mode ``r+``: put changes made through views on the disk, and renew checksums.
@@ -723,10 +724,9 @@ class PointerArray(Reducible, Tabular):
     @property
     def _objects(self) -> Objects:
         """The pandas objects of the store; what is known of descriptions is kept."""
-        known = self._known
-        if known is None or known.reading.helpers is not self._helpers:
-            known = self._known = _objects_of(self.arrays, self.path, self._helpers)
-        return known.on(self.arrays)
+        if self._objects_of is None:
+            self._objects_of = _reading(self.path, self._helpers)
+        return self._objects_of(self.arrays)
 
     @property
     def pointers(self) -> Pointers:
@@ -878,13 +878,13 @@ def has_helper(store: PointerArray, name: str) -> bool:
     return store._helpers.has(name)
 
 
-def _objects_of(arrays: Arrays, path: str, helpers: StoredHelpers) -> Objects:
-    """Return what reads pandas objects of a store, with nothing known of them."""
+def _reading(path: str, helpers: StoredHelpers) -> Callable[[Arrays], Objects]:
+    """Return what gives the pandas objects among arrays of a store."""
     # Whoever reads arrays only does not wait for it.
     from ptrarray.frames.reading import Reading
     from ptrarray.views.series import Objects
 
-    return Objects(arrays, Reading(path, helpers))
+    return partial(Objects, reading=Reading(path, helpers))
 
 
 def _settled(opened: Opened, mode: Mode) -> Opened:

@@ -44,8 +44,8 @@ OPTIONAL = {("format.checksum", "isal")}  # with something else in its place
 LATE = {
     ("progress", "bar", "tqdm.auto"),
     ("format.helpers", "digest", "hashlib"),
-    ("reader", "_objects_of", "ptrarray.frames.reading"),
-    ("reader", "_objects_of", "ptrarray.views.series"),
+    ("reader", "_reading", "ptrarray.frames.reading"),
+    ("reader", "_reading", "ptrarray.views.series"),
     ("views.helpers", "flattened", "ptrarray.frames.series"),
     ("views.helpers", "_restored", "ptrarray.frames.flat"),
     ("frames.flat", "_encoded", "ptrarray.objects.encoder"),

@@ -38,10 +38,6 @@ class Objects:
         self.opened: Opened = arrays.opened
         self.path = str(self.opened.snapshot.directory)
 
-    def on(self, arrays: Arrays) -> Objects:
-        """Return the same for the arrays of the store as it is by now."""
-        return Objects(arrays, self.reading)
-
     def all(self) -> AllSeries:
         """Return all Series."""
         return AllSeries(self)
