@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import ptrarray
 from ptrarray import BadInputError, DuplicateNameError, OverlapError, PointerArrayWriter
-from ptrarray.storage.system.files import IOV_MAX, MAKE, File
+from ptrarray.storage.system.files import File
 from tests.support.checks import check_at, check_in_order, ints, unchanged
 
 Array = NDArray[Any]
@@ -168,50 +166,6 @@ def test_short_writes_are_finished(
     monkeypatch.undo()
     assert n_calls > 1
     check_in_order(path, {**arrays, "d": days[:30], "e": days[30:]})
-
-
-@given(lengths=st.lists(st.integers(0, 60), max_size=30), limit=st.integers(1, 70))
-def test_much_is_written_in_several_calls(
-    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], limit: int
-) -> None:
-    buffers = [np.arange(n, dtype=np.uint8) + n for n in lengths]
-    whole = b"".join(buffer.tobytes() for buffer in buffers)
-    written: list[int] = []
-
-    def write(fd: int, some: Sequence[Any], offset: int) -> int:
-        written.append(real(fd, some, offset))
-        return written[-1]
-
-    path, real = tmp_path_factory.mktemp("much") / "file", os.pwritev
-    sizes = [sum(lengths[at : at + 4]) for at in range(0, len(lengths), 4)]
-    with pytest.MonkeyPatch.context() as patch, File(path, MAKE) as file:
-        patch.setattr("ptrarray.storage.system.files._CALL_NBYTES", limit)
-        patch.setattr("ptrarray.storage.system.files.IOV_MAX", 4)
-        patch.setattr("ptrarray.storage.system.files.os.pwritev", write)
-        for given_sizes, start in ((None, 0), (sizes, 3)):
-            assert file.pwritev(buffers, start, given_sizes) == start + len(whole)
-            assert path.read_bytes()[start:] == whole
-    assert max(written, default=0) <= limit
-    assert len(written) <= 2 * (2 * len(whole) // limit + len(lengths) // 4 + 2)
-
-
-class Counting(list[Any]):
-    """A list that counts the items in its slices."""
-
-    n_copied = 0
-
-    def __getitem__(self, index: Any) -> Any:
-        some = super().__getitem__(index)
-        self.n_copied += len(some)
-        return some
-
-
-def test_what_many_calls_write_is_cut_once(tmp_path: Path) -> None:
-    buffers = Counting([memoryview(b"a")] * (20 * IOV_MAX + 5))
-    with File(tmp_path / "file", MAKE) as file:
-        assert file.pwritev(buffers, 0, [*[IOV_MAX] * 20, 5]) == len(buffers)
-    assert (tmp_path / "file").read_bytes() == b"a" * len(buffers)
-    assert buffers.n_copied == len(buffers)
 
 
 @pytest.mark.parametrize("n_bytes_at_most", [1, 7, 4096])

@@ -10,7 +10,7 @@ import os
 import resource
 import shutil
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from errno import EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM, EXDEV
 from fcntl import ioctl
@@ -34,9 +34,6 @@ DIRECTORY = READ | os.O_DIRECTORY
 MAKE = CHANGE | os.O_CREAT | os.O_EXCL
 
 IOV_MAX = 1024  # buffers in one pwritev, as POSIX systems allow
-# Written in one call at the most. For more, Linux looks for larger pages, and where memory is full
-# and in pieces moves others out of the way, which took about twice the time.
-_CALL_NBYTES = 1 << 19
 _ZEROS = bytes(1 << 20)
 _COPY_NBYTES = 1 << 24
 _BLOCK_NBYTES = 1 << 12  # of which files with holes consist
@@ -228,14 +225,14 @@ class File:
         int
             Byte where they end.
         """
-        portions: Iterable[tuple[Sequence[Buffer], int]]
-        if sizes is not None and len(sizes) == 1 and sizes[0] <= _CALL_NBYTES:
-            portions = [(buffers, sizes[0])]
-        else:
-            portions = _portions(buffers, sizes)
+        if sizes is None:
+            nbytes = [buffer.nbytes for buffer in buffers]
+            sizes = [sum(nbytes[at : at + IOV_MAX]) for at in range(0, len(buffers), IOV_MAX)]
         try:
-            for some, size in portions:
-                end_byte = start_byte + size
+            at = 0
+            for size in sizes:
+                some, end_byte = buffers[at : at + IOV_MAX], start_byte + size
+                at += IOV_MAX
                 while start_byte < end_byte:
                     n_written = os.pwritev(self.fd, some, start_byte)
                     start_byte += n_written
@@ -343,33 +340,6 @@ class File:
             return os.fstat(self.fd)
         except OSError as error:
             raise self.named(error) from error
-
-
-def _portions(
-    buffers: Sequence[Buffer], sizes: Sequence[int] | None
-) -> Iterator[tuple[Sequence[Buffer], int]]:
-    """Yield the buffers for one call after the other, large ones cut, and how many bytes they have."""
-    if sizes is not None and max(sizes, default=0) <= _CALL_NBYTES:
-        starts = range(0, len(buffers), IOV_MAX)
-        yield from zip((buffers[at : at + IOV_MAX] for at in starts), sizes, strict=False)
-        return
-    some: list[Buffer] = []
-    nbytes = 0
-    for buffer in buffers:
-        more = buffer.nbytes
-        if nbytes + more > _CALL_NBYTES or len(some) == IOV_MAX:
-            yield some, nbytes
-            some, nbytes = [], 0
-        if more <= _CALL_NBYTES:
-            some.append(buffer)
-            nbytes += more
-            continue
-        raw = _bytes_of(buffer)
-        yield from (
-            ([raw[at : at + _CALL_NBYTES]], min(_CALL_NBYTES, more - at))
-            for at in range(0, more, _CALL_NBYTES)
-        )
-    yield some, nbytes
 
 
 def _rest(buffers: Sequence[Buffer], n_written: int) -> list[Buffer]:
