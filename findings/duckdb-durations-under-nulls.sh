@@ -16,7 +16,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
-venv/bin/pip install --quiet duckdb==2.0.1 pyarrow==26.0.1 numpy
+venv/bin/pip install --quiet duckdb==2.0.1 pyarrow==26.0.1 numpy==2.4.6
 venv/bin/python - <<'PYTHON'
 import sys
 

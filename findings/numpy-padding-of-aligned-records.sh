@@ -10,12 +10,15 @@
 #   align=True:    what the other array has there
 #   by fields:     zeros between the fields
 #
-# Ends with 0 as long as it is so, else with 1.
+# Ends with 0 as long as it is so, else with 1. numpy 2.5 needs Python 3.12 or newer.
 set -eu
+for python in python3 python3.13 python3.12 "$HOME"/.pyenv/versions/3.1[2-9]*/bin/python3; do
+	if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then break; fi
+done
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-python3 -m venv venv
+"$python" -m venv venv
 venv/bin/pip install --quiet numpy==2.5.5
 venv/bin/python - <<'PYTHON'
 import sys
