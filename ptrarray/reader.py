@@ -17,7 +17,7 @@ from ptrarray.errors import BadInputError, StoreNotFoundError, after
 from ptrarray.format.dtypes import known
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
-from ptrarray.intake.choices import check_choice
+from ptrarray.intake.choices import check_choice, several
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
@@ -520,7 +520,7 @@ class PointerArray(Reducible, Tabular):
         (array([2, 1]), array([4., 5., 6., 0., 0.], dtype=float32))
         """
         opened = self._opened
-        wanted = _listed(names, "take")
+        wanted = list(several(names, "take"))
         encoded = encode_all(wanted)
         starts, ends = self._pointers(opened, wanted, encoded)
         locate = partial(locate_found, opened.snapshot)
@@ -556,7 +556,7 @@ class PointerArray(Reducible, Tabular):
         array([6.], dtype=float32)
         """
         opened = self._opened
-        wanted = _listed(names, "prefetch")
+        wanted = list(several(names, "prefetch"))
         starts, ends = self._pointers(opened, wanted, encode_all(wanted))
         prefetch(opened.sources, starts, ends)
 
@@ -655,7 +655,7 @@ class PointerArray(Reducible, Tabular):
             return objects.all()
         if isinstance(names, str):
             return objects.of([names], objects.reading.series)[0]
-        wanted = _listed(names, "series")
+        wanted = list(several(names, "series"))
         return dict(zip(wanted, objects.of(wanted, objects.reading.series), strict=True))
 
     def frame(
@@ -718,7 +718,7 @@ class PointerArray(Reducible, Tabular):
         objects = self._objects
         if isinstance(names, str):
             return objects.of([names], objects.reading.frame)[0]
-        wanted = None if names is None else _listed(names, "frame")
+        wanted = None if names is None else list(several(names, "frame"))
         return objects.frame(wanted, how, label)
 
     @property
@@ -917,14 +917,3 @@ def _check_options(path: str, mode: str, backend: str) -> None:
             found=backend,
             expected="mmap",
         )
-
-
-def _listed(names: Iterable[str], caller: str) -> list[str]:
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise BadInputError(
-            f"{caller} wants several names, not the one name {names!r:.80}: put it in a list",
-            name=names,
-            found=type(names).__name__,
-            expected="an iterable of str",
-        )
-    return list(names)

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError, StoreError, import_extra
 from ptrarray.format.checksum import crc32
+from ptrarray.intake.choices import several
 from ptrarray.intake.numbers import count
 from ptrarray.reader import PointerArray, open, open_readable
 from ptrarray.rows.ragged import Ragged, end_to_end, kinds_of
@@ -122,7 +123,7 @@ class Arrays(_Dataset):  # type: ignore[misc] # of a library that may be missing
         self._n_arrays = len(self._arrays)
         self._positions: npt.NDArray[Any] | None = None
         if names is not None:
-            self._positions = positions_of(self._arrays.opened, _several(names))
+            self._positions = positions_of(self._arrays.opened, several(names, "Arrays"))
         self.transform = transform
 
     def __getstate__(self) -> dict[str, Any]:
@@ -527,17 +528,6 @@ def _joined(batch: Ragged | Sequence[Array]) -> Ragged:
             expected="one dtype and one shape of rows",
         )
     return ragged
-
-
-def _several(names: Iterable[str]) -> Iterable[str]:
-    if isinstance(names, str):
-        raise BadInputError(
-            f"names= is the one name {names!r:.80}; expected several: put it in a list",
-            name=names,
-            found="str",
-            expected="an iterable of str",
-        )
-    return names
 
 
 # a store in another process --------------------------------------------------------------------

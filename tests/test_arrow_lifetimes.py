@@ -23,8 +23,8 @@ import pyarrow as pa
 import pytest
 
 import ptrarray
-from ptrarray.bridges.capsules import Chunk, Field, stream_of
-from ptrarray.bridges.structures import ArrowArray, ArrowStream
+from ptrarray.bridges.capsules import Chunk, stream_of
+from ptrarray.bridges.structures import ArrowArray, ArrowStream, Field
 from ptrarray.errors import ClosedStoreError, CorruptStoreError
 from tests.support.arrow import KINDS, by_pyarrow, in_lists, is_mapped
 

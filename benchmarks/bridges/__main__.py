@@ -6,13 +6,10 @@ Prints a table a subject. The results of several runs become one page.
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmarks.users import page
-from benchmarks.users.__main__ import measured
+from benchmarks.users.__main__ import add_options, run
 
 PACKAGES = {
     "arrow": ("awkward", "duckdb", "nanoarrow", "polars", "pyarrow"),
@@ -32,28 +29,16 @@ others as "what is to be reached", so that above 1 it is met.
 def command_line() -> argparse.ArgumentParser:
     """Return what understands the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bridges", description=__doc__)
-    add = parser.add_argument
-    add("--subject", choices=[*PACKAGES], help="only this one")
-    add("--n", type=int, help="arrays")
-    add("--repeat", type=int, help="rounds")
-    add("--folder", type=Path, help="where files are made: on a disk, not in memory")
-    add("--out", type=Path, help="folder to keep the results in, for --markdown")
-    add("--markdown", type=Path, help="file to write all results in the folder --out to")
+    parser.add_argument("--subject", choices=[*PACKAGES], help="only this one")
+    add_options(parser, "arrays")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = command_line().parse_args(arguments)
-    typed = shlex.join(["python", "-m", "benchmarks.bridges", *arguments])
-    results = []
-    for subject in [options.subject] if options.subject else PACKAGES:
-        facts = measured(subject, options, "benchmarks.bridges", PACKAGES) | {"command": typed}
-        print(page.markdown(facts), end="\n\n", flush=True)
-        results.append(facts)
-        if options.out:
-            page.save(facts, options.out, "bridge")
+    subjects = [options.subject] if options.subject else [*PACKAGES]
+    results = run(subjects, options, arguments, "benchmarks.bridges", PACKAGES, "bridge")
     if options.markdown:
         found = page.load(options.out, PACKAGES, "bridge") if options.out else results
         options.markdown.write_text(page.page(found, INTRODUCTION), encoding="utf-8")

@@ -10,7 +10,7 @@ import argparse
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 from time import perf_counter
@@ -33,27 +33,26 @@ def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.users", description=__doc__)
     add = parser.add_argument
     add("--user", choices=page.USERS, help="only what this one does")
-    add("--n", type=int, help="Series, outputs, frames, arrays or MiB")
+    add("--pages", type=Path, help="folder of pages for users, whose figures to renew")
+    add_options(parser, "Series, outputs, frames, arrays or MiB")
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser, counted: str) -> None:
+    """Add the options that say how a benchmark of questions runs, and where results go."""
+    add = parser.add_argument
+    add("--n", type=int, help=counted)
     add("--repeat", type=int, help="rounds")
     add("--folder", type=Path, help="where files are made: on a disk, not in memory")
     add("--out", type=Path, help="folder to keep the results in, for --markdown")
     add("--markdown", type=Path, help="file to write all results in the folder --out to")
-    add("--pages", type=Path, help="folder of pages for users, whose figures to renew")
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = command_line().parse_args(arguments)
-    typed = shlex.join(["python", "-m", "benchmarks.users", *arguments])
-    results = []
-    for user in [options.user] if options.user else page.USERS:
-        facts = measured(user, options) | {"command": typed}
-        print(page.markdown(facts), end="\n\n", flush=True)
-        results.append(facts)
-        if options.out:
-            page.save(facts, options.out)
+    users = [options.user] if options.user else page.USERS
+    results = run(users, options, arguments)
     results = page.load(options.out) if options.out else results
     if options.pages:
         page.renew(options.pages, results)
@@ -61,11 +60,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.markdown.write_text(page.page(results), encoding="utf-8")
 
 
+def run(
+    users: Iterable[str],
+    options: argparse.Namespace,
+    arguments: Sequence[str] | None,
+    package: str = "benchmarks.users",
+    packages: Mapping[str, Sequence[str]] = PACKAGES,
+    kind: str = "user",
+) -> list[page.Facts]:
+    """Return what users find, each a module of a package; print it, and keep it if that was asked."""
+    typed = shlex.join(
+        ["python", "-m", package, *(sys.argv[1:] if arguments is None else arguments)]
+    )
+    results = []
+    for user in users:
+        facts = measured(user, options, package, packages) | {"command": typed}
+        print(page.markdown(facts), end="\n\n", flush=True)
+        results.append(facts)
+        if options.out:
+            page.save(facts, options.out, kind)
+    return results
+
+
 def measured(
     user: str,
     options: argparse.Namespace,
-    package: str = "benchmarks.users",
-    packages: Mapping[str, Sequence[str]] = PACKAGES,
+    package: str,
+    packages: Mapping[str, Sequence[str]],
 ) -> page.Facts:
     """Return what a user finds, who is a module of a package."""
     try:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.bridges.capsules import Chunk, Field, array_of, schema_of
-from ptrarray.bridges.structures import NUMBERS
+from ptrarray.bridges.capsules import Chunk, array_of, schema_of
+from ptrarray.bridges.structures import NUMBERS, UNITS, Field
 from ptrarray.errors import BadInputError
 
 Array = npt.NDArray[Any]
@@ -21,7 +21,7 @@ ListLayout = Literal["list", "view"]
 TEXT = "U"
 _LISTS = {"list": "+L", "view": "+vL"}
 _FORMATS = {np.dtype(kind): number for number, kind in NUMBERS.items()}
-_UNITS = {"s": "s", "ms": "m", "us": "u", "ns": "n"}
+_UNITS = {unit: letter for letter, unit in UNITS.items()}
 
 
 def format_of(dtype: np.dtype[Any]) -> str | None:

@@ -12,30 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.bridges.structures import ArrowArray, ArrowStream
+from ptrarray.bridges.structures import ArrowArray, ArrowStream, Field
 from ptrarray.errors import import_extra
 
 _NULLABLE = 2  # ARROW_FLAG_NULLABLE
 _MESSAGE_NBYTES = 2000
 _MISSING = "Arrow needs nanoarrow: pip install 'ptrarray[arrow]', or 'nanoarrow' beside ptrarray"
-
-
-class Field(NamedTuple):
-    """A type of Arrow with a name.
-
-    Attributes
-    ----------
-    format : str
-        As Arrow's C interface has it: ``"l"`` for int64, ``"+L"`` for a large list.
-    name : str
-        Of the column, or of what is in a list.
-    children : tuple of Field
-        The types of which this one is made.
-    """
-
-    format: str
-    name: str = ""
-    children: tuple[Field, ...] = ()
 
 
 class Chunk(NamedTuple):

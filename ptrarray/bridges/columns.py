@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptrarray.bridges.arrow import Array, Bools, Int64s, UInt8s, raw, texts_chunk, valid_bits
-from ptrarray.bridges.capsules import Chunk, Field
+from ptrarray.bridges.capsules import Chunk
+from ptrarray.bridges.structures import Field
 
 _FORMATS = {bool: "b", int: "l", float: "g", str: "U", bytes: "Z"}
 _MOST = 2**63 - 1

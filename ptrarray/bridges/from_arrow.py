@@ -15,19 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.bridges.incoming import Array, Bools, Column, Field, opened
-from ptrarray.bridges.structures import NUMBERS
+from ptrarray.bridges.incoming import Array, Bools, Column, opened
+from ptrarray.bridges.structures import LIMIT, NUMBERS, UNITS, Field
 from ptrarray.errors import BadInputError
 
 Int64s = npt.NDArray[np.int64]
 
-_UNITS = {"s": "s", "m": "ms", "u": "us", "n": "ns"}
 _UTC = {"", "UTC", "utc", "Etc/UTC", "Z", "+00:00", "GMT"}
 _LISTS = {"+l": "i4", "+L": "i8"}
 _VIEWS = {"+vl": "i4", "+vL": "i8"}
 _TEXTS = {"u": "i4", "U": "i8", "z": "i4", "Z": "i8"}
 _VIEW_NBYTES, _INLINE_NBYTES = 16, 12
-_LIMIT = 2**56
 NOTHING = np.empty((0,))  # of no dtype in particular
 
 
@@ -131,7 +129,7 @@ def spans_of(column: Column) -> tuple[Column, Int64s, Int64s, Int64s | None]:
         offsets = offsets_of(column, 1, _LISTS[kind])
     else:
         size, end = _size(column.field), column.start + column.length
-        if end * size > _LIMIT:
+        if end * size > LIMIT:
             raise _astray(column, f"{end} lists of {size}")
         offsets = np.arange(column.start, end + 1) * size
     first, last = int(offsets[0]), int(offsets[-1])
@@ -272,10 +270,10 @@ def dtype_of(field: Field) -> np.dtype[Any]:
         return np.dtype(f"S{rest}")
     if kind in ("tdD", "tdm"):
         return np.dtype("M8[D]" if kind == "tdD" else "M8[ms]")
-    if kind[:2] in ("ts", "tD") and kind[2:] in _UNITS:
+    if kind[:2] in ("ts", "tD") and kind[2:] in UNITS:
         if kind[:2] == "ts" and rest not in _UTC:
             raise _unlike(field, "moments in UTC, or without a time zone")
-        return np.dtype(f"{'M8' if kind[1] == 's' else 'm8'}[{_UNITS[kind[2:]]}]")
+        return np.dtype(f"{'M8' if kind[1] == 's' else 'm8'}[{UNITS[kind[2:]]}]")
     raise _unlike(field, "numbers, bools, moments, durations or bytes of one width")
 
 

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.bridges.structures import NUMBERS, ArrowArray, ArrowSchema, ArrowStream
+from ptrarray.bridges.structures import LIMIT, ArrowArray, ArrowSchema, ArrowStream, Field
 from ptrarray.errors import BadInputError
 
 Array = npt.NDArray[Any]
@@ -40,77 +40,11 @@ Bools = npt.NDArray[np.bool_]
 
 _DEPTH_LIMIT = 64  # of types within types; numpy has as many axes
 _METADATA_NBYTES = 2**28  # of one text
-_LIMIT = 2**56  # of lengths and offsets: no machine has such memory
-_WORDS = {
-    "n": "null",
-    "z": "binary",
-    "Z": "large_binary",
-    "vz": "binary_view",
-    "u": "string",
-    "U": "large_string",
-    "vu": "string_view",
-    "+l": "list",
-    "+L": "large_list",
-    "+vl": "list_view",
-    "+vL": "large_list_view",
-    "+s": "struct",
-    "+m": "map",
-    "+r": "run_end_encoded",
-}
-_FAMILIES = {
-    "+w:": "fixed_size_list",
-    "w:": "fixed_size_binary",
-    "d:": "decimal",
-    "+u": "union",
-    "td": "date",
-    "tt": "time",
-    "ts": "timestamp",
-    "tD": "duration",
-    "ti": "interval",
-}
-
 
 _pointer_in = PYFUNCTYPE(c_void_p, py_object, c_char_p)(("PyCapsule_GetPointer", pythonapi))
 _fill = CFUNCTYPE(c_int, c_void_p, c_void_p)  # of a stream: give a schema, or the next array
 _last_error = CFUNCTYPE(c_char_p, c_void_p)
 _release = CFUNCTYPE(None, c_void_p)
-
-
-@dataclass(frozen=True)
-class Field:
-    """A column as its schema describes it.
-
-    Attributes
-    ----------
-    format : str
-        Its type, in the words of the C interface.
-    name : str
-        Of the column.
-    children : tuple of Field
-        What is in it.
-    dictionary : Field or None
-        What the numbers in it stand for, if they stand for something.
-    extension : str
-        What the values are more than their type says; mostly nothing.
-    """
-
-    format: str
-    name: str
-    children: tuple[Field, ...]
-    dictionary: Field | None
-    extension: str = ""
-
-    def __str__(self) -> str:
-        if self.dictionary is not None:
-            return f"dictionary of {self.dictionary}"
-        if self.format in NUMBERS:
-            return np.dtype(NUMBERS[self.format]).name
-        family = next((key for key in _FAMILIES if self.format.startswith(key)), "")
-        word = _WORDS.get(self.format) or _FAMILIES.get(family, "")
-        inner = ", ".join(map(str, self.children)) if len(self.children) < 4 else "…"
-        rest = self.format.removeprefix(family) if family and word else ""
-        known = self.extension or word or f"type {self.format!r:.40}"
-        return known + (f"<{inner}>" if inner else "") + (f"[{rest}]" if rest else "")
 
 
 class _Memory:
@@ -233,7 +167,7 @@ def n_buffers_of(field: Field) -> int | None:
 def _column(field: Field, raw: Any, owner: object) -> Column:
     """Return a structure as a column, after a look whether it is what the schema says."""
     sizes = raw.length, raw.offset, raw.n_buffers, raw.n_children
-    if min(sizes) < 0 or max(sizes) > _LIMIT or raw.null_count > raw.length:
+    if min(sizes) < 0 or max(sizes) > LIMIT or raw.null_count > raw.length:
         what = f"has length {raw.length}, offset {raw.offset} and {raw.null_count} nulls"
         raise _odd(field, what)
     if raw.n_children != len(field.children) or (raw.n_children and not raw.children):

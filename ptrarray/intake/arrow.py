@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptrarray.bridges import from_arrow
-from ptrarray.bridges.incoming import Column, Field, opened
+from ptrarray.bridges.incoming import Column, opened
+from ptrarray.bridges.structures import Field
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, ROWS, Layout
 from ptrarray.intake.batch import Batch, cut_by, from_mapping, given_twice

@@ -34,3 +34,22 @@ def listed(words: Any) -> list[Any]:
     (['a'], ['a', 'b'], [5])
     """
     return list(words) if isinstance(words, Iterable) and not isinstance(words, str) else [words]
+
+
+def several(names: Iterable[str], caller: str) -> Iterable[str]:
+    """Return names as they are, after a look that they are several and not one.
+
+    Examples
+    --------
+    >>> several("utt1", "take")
+    Traceback (most recent call last):
+    ptrarray.errors.BadInputError: take wants several names, not the one name 'utt1': put it in a list
+    """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise BadInputError(
+            f"{caller} wants several names, not the one name {names!r:.80}: put it in a list",
+            name=names,
+            found=type(names).__name__,
+            expected="an iterable of str",
+        )
+    return names

@@ -66,7 +66,7 @@ def alike(
         positions = np.arange(len(starts)) if positions is None else positions
         shapes, is_in_order = shapes_of(opened, ends - starts, positions)
         if not is_in_order:
-            rows, starts, ends = in_order(opened, rows, ends - starts, positions)
+            rows, starts, ends = in_order(opened, rows.dtype, ends - starts, positions)
     if not isinstance(rows, np.ndarray):
         batch = gather(rows, starts, ends)
         rows, starts, ends = batch.values, batch.offsets[:-1], batch.offsets[1:]
@@ -105,12 +105,12 @@ def shapes_of(opened: Opened, lengths: Int64s, positions: Int64s) -> tuple[Int64
 
 
 def in_order(
-    opened: Opened, rows: AnyRows, lengths: Int64s, positions: Int64s
+    opened: Opened, dtype: np.dtype[Any], lengths: Int64s, positions: Int64s
 ) -> tuple[Array, Int64s, Int64s]:
-    """Copy arrays into C order, end to end."""
+    """Copy arrays of one dtype into C order, end to end; return their elements, and the ranges."""
     snapshot = opened.snapshot
     offsets = np.append(0, np.cumsum(lengths))
-    values: Any = np.empty(offsets[-1], rows.dtype)
+    values: Any = np.empty(offsets[-1], dtype)
     if opened.layout.masked:
         values = np.ma.MaskedArray(values, np.zeros(len(values), np.bool_))
     bounds = zip(positions.tolist(), offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)

@@ -10,8 +10,9 @@ import numpy as np
 
 from ptrarray.bridges import arrow
 from ptrarray.bridges.arrow import ListLayout
-from ptrarray.bridges.capsules import Chunk, Field, library, schema_of, stream_of
+from ptrarray.bridges.capsules import Chunk, library, schema_of, stream_of
 from ptrarray.bridges.columns import Column, MixedTypesError, column_of
+from ptrarray.bridges.structures import Field
 from ptrarray.errors import BadInputError
 from ptrarray.format import infos, metadata
 from ptrarray.format.entries import RaggedColumn
@@ -233,8 +234,7 @@ class _Part:
             raw, offsets = _end_to_end(self._rows, starts, ends)
             return self._shaped(raw), _divided(offsets, self._unit)
         lengths = _divided(ends - starts, self._width)
-        elements = np.empty(0, self._dtype)
-        values, first, last = in_order(self._store, elements, lengths, self._numbers(low, high))
+        values, first, last = in_order(self._store, self._dtype, lengths, self._numbers(low, high))
         offsets = np.append(first, last[-1]) // math.prod(self._shape.row_shape)
         return values.reshape(-1, *self._shape.row_shape), offsets
 
