@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ OPTIONAL_COLUMN_TYPES = {
 
 _ALL_TYPES = COLUMN_TYPES | OPTIONAL_COLUMN_TYPES
 _NIL = b"\xc0"
+_SUMMED_NBYTES = 8 << 20  # of a column in one go
 _DATA_FILE = re.compile(r"data(\.\d{1,20})?\.bin", re.ASCII)
 _MASK_FILE = re.compile(r"mask(\.\d{1,20})?\.bin", re.ASCII)
 
@@ -405,8 +406,13 @@ def is_mask_file(name: object) -> bool:
     return isinstance(name, str) and _MASK_FILE.fullmatch(name) is not None
 
 
-def check_sums(raw: memoryview, columns: Mapping[str, Column], where: str) -> None:
-    """Compare every column of an index with its checksum.
+def check_sums(
+    raw: memoryview,
+    columns: Mapping[str, Column],
+    where: str,
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    """Compare every column of an index with its checksum; `between` is called every 8 MiB.
 
     Raises
     ------
@@ -414,7 +420,10 @@ def check_sums(raw: memoryview, columns: Mapping[str, Column], where: str) -> No
         At the first one that differs.
     """
     for name, column in columns.items():
-        found = crc32(raw[column.start_byte : column.start_byte + column.nbytes])
+        found, end = 0, column.start_byte + column.nbytes
+        for at in range(column.start_byte, end, _SUMMED_NBYTES):
+            found = crc32(raw[at : min(at + _SUMMED_NBYTES, end)], found)
+            between()
         if found != column.crc:
             what = f"a column {name!r} with CRC-32 {found:08x}, not {column.crc:08x}"
             raise corrupt(where, f"is damaged: it has {what}")

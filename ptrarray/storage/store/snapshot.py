@@ -31,6 +31,7 @@ FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
 
 _ATTEMPTS = 100
 _NONE = np.empty(0, np.int64)
+BLOCK = 1 << 16  # positions
 
 
 class Snapshot(Protocol):
@@ -229,10 +230,14 @@ class StoreSnapshot:
 
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
+        return self.checked(*self.kept_at(address))
+
+    def kept_at(self, address: int) -> tuple[int, int]:
+        """Return what is kept as the pointer of the array at an address, which may be damaged."""
         overlay, index = self.overlay, self.index
         if address < 0:
-            return self.checked(overlay.starts[~address], overlay.ends[~address])
-        return self.checked(index.start_items[address], index.end_items[address])
+            return overlay.starts[~address], overlay.ends[~address]
+        return index.start_items[address], index.end_items[address]
 
     def info_at(self, address: int) -> bytes:
         """Info of the array at an address: how it differs from plain rows."""
@@ -343,6 +348,15 @@ class StoreSnapshot:
     def ends(self) -> Int64s:
         """Rows after the last ones, in data order; as `starts`."""
         return _read_only(self.overlay.merged("ends"))
+
+    def in_blocks(
+        self, *names: str, size: int = BLOCK
+    ) -> Iterator[tuple[int, list[npt.NDArray[Any]]]]:
+        """Yield columns such as `starts` in blocks, each with its first position.
+
+        Memory for what the journal has changed and for one block.
+        """
+        return self.overlay.merged_blocks(names, size)
 
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
