@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
+from ptrarray.errors import BadInputError, CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
 from ptrarray.format.entries import Entry, RaggedColumn
@@ -31,7 +31,7 @@ FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
 
 _ATTEMPTS = 100
 _NONE = np.empty(0, np.int64)
-_BLOCK = 2**17  # pointers, which stay in a processor's cache from one comparison to the next
+BLOCK = 1 << 17  # positions, whose pointers stay in a processor's cache from one look to the next
 
 
 class Snapshot(Protocol):
@@ -230,10 +230,14 @@ class StoreSnapshot:
 
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
+        return self.checked(*self.kept_at(address))
+
+    def kept_at(self, address: int) -> tuple[int, int]:
+        """Return what is kept as the pointer of the array at an address, which may be damaged."""
         overlay, index = self.overlay, self.index
         if address < 0:
-            return self.checked(overlay.starts[~address], overlay.ends[~address])
-        return self.checked(index.start_items[address], index.end_items[address])
+            return overlay.starts[~address], overlay.ends[~address]
+        return index.start_items[address], index.end_items[address]
 
     def info_at(self, address: int) -> bytes:
         """Info of the array at an address: how it differs from plain rows."""
@@ -345,6 +349,15 @@ class StoreSnapshot:
         """Rows after the last ones, in data order; as `starts`."""
         return _read_only(self.overlay.merged("ends"))
 
+    def in_blocks(
+        self, *names: str, size: int = BLOCK
+    ) -> Iterator[tuple[int, list[npt.NDArray[Any]]]]:
+        """Yield columns such as `starts` in blocks, each with its first position.
+
+        Memory for what the journal has changed and for one block.
+        """
+        return self.overlay.merged_blocks(names, size)
+
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
         index = self.index
@@ -437,9 +450,9 @@ def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> int:
 def _last_of_rising(starts: Int64s, ends: Int64s) -> int | None:
     """Return the greatest end, or None if a start is after its end, or before the start before it."""
     last = 0
-    for at in range(0, len(starts), _BLOCK):
+    for at in range(0, len(starts), BLOCK):
         # With the first start of the next block, so that no two neighbours are left out.
-        some, their_ends = starts[at : at + _BLOCK + 1], ends[at : at + _BLOCK]
+        some, their_ends = starts[at : at + BLOCK + 1], ends[at : at + BLOCK]
         if (some[: len(their_ends)] > their_ends).any() or (some[1:] < some[:-1]).any():
             return None
         last = max(last, int(their_ends.max()))
@@ -491,6 +504,18 @@ def open_snapshot(directory: Path, backend: Backend | None = None) -> StoreSnaps
 def never_at_rest(directory: Path) -> StoreError:
     """Return the error for a store that was another one at each look."""
     return StoreError(f"{directory} is replaced again and again", path=str(directory))
+
+
+def sealed_error(directory: Path | str) -> BadInputError:
+    """Return the error for rows that are to be added to a sealed store, or changed in it."""
+    return BadInputError(
+        f"{directory} is sealed, as a part that was closed or joined: its data file may be that of "
+        "another store, too, so no rows are added to it or changed. Names, metadata and attrs can "
+        "be; compact() gives it a data file of its own, which ends this",
+        path=str(directory),
+        found="sealed",
+        expected="a store that grows",
+    )
 
 
 def not_found(directory: Path) -> StoreError:
