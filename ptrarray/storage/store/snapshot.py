@@ -468,10 +468,13 @@ def _read_only(column: Int64s) -> Int64s:
     return column
 
 
-def open_snapshot(directory: Path, backend: Backend | None = None) -> StoreSnapshot:
+def open_snapshot(
+    directory: Path, backend: Backend | None = None, end_byte: int | None = None
+) -> StoreSnapshot:
     """Read the names and pointers of a store that other processes may be changing.
 
-    Without a backend, maps what can be mapped, and reads what cannot.
+    Without a backend, maps what can be mapped, and reads what cannot. With a byte of the journal,
+    leaves out what was committed behind it.
 
     Raises
     ------
@@ -489,7 +492,7 @@ def open_snapshot(directory: Path, backend: Backend | None = None) -> StoreSnaps
             with Journal(directory, writable=False) as log:
                 if index.pack is not None and log.identity != index.identity:
                     continue  # another pack was put in place of this one
-                overlay = _replay(log, index, None)
+                overlay = _replay(log, index, None, end_byte)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_found(directory) from error
         if overlay is not None:
@@ -532,8 +535,10 @@ def not_found(directory: Path) -> StoreError:
     return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
 
 
-def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None:
-    """Lay a journal over an index, going on from what is known of it.
+def _replay(
+    log: Journal, index: Index, known: Overlay | None, end_byte: int | None = None
+) -> Overlay | None:
+    """Lay a journal over an index, going on from what is known of it, up to a byte if one is given.
 
     Returns None if the index was replaced by a later one.
     """
@@ -545,6 +550,8 @@ def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None
     if header.store_id != index.header.store_id:
         raise corrupt(log.path, "belongs to another store")
     header = surviving(log, header, index.header)
+    if end_byte is not None:
+        header = header._replace(committed_end=min(end_byte, header.committed_end))
     overlay = known or Overlay(index, journal_format.RECORDS_START)
     if header.committed_end == overlay.end_byte:
         return overlay
