@@ -101,46 +101,74 @@ def encode(header: IndexHeader, columns: dict[str, bytes | memoryview]) -> Itera
     BadInputError
         If a column is larger than the 4 GiB that a msgpack ``bin`` holds.
     """
-    for name, content in columns.items():
-        if len(content) > COLUMN_LIMIT_NBYTES:
-            raise BadInputError(
-                f"column {name!r} of the index would have {len(content)} bytes, "
-                f"at most {COLUMN_LIMIT_NBYTES} can be kept: use several stores",
-                found=len(content),
-                expected=COLUMN_LIMIT_NBYTES,
-            )
     sizes = {name: len(content) for name, content in columns.items()}
     crcs = {name: crc32(content) for name, content in columns.items()}
-    start_byte = _aligned(512)
-    while True:
-        layout = _layout(sizes, crcs, start_byte)
-        packed = _encode_header(header, layout)
-        needed = _aligned(len(packed) + BIN32_PREFIX_NBYTES)
-        if needed <= start_byte:
-            break
-        start_byte = needed
+    layout = place(header, sizes, crcs)
+    packed = encode_header(header, layout)
     yield packed
     at = len(packed)
     for name, column in layout.items():
-        padding = column.start_byte - BIN32_PREFIX_NBYTES - at
-        yield _NIL * padding + b"\xc6" + column.nbytes.to_bytes(4, "big")
+        yield frame(column, at)
         yield columns[name]
         at = column.start_byte + column.nbytes
+
+
+def check_size(name: str, nbytes: int) -> None:
+    """Raise `BadInputError` for a column that is larger than a msgpack ``bin`` can be."""
+    if nbytes > COLUMN_LIMIT_NBYTES:
+        raise BadInputError(
+            f"column {name!r} of the index would have {nbytes} bytes, "
+            f"at most {COLUMN_LIMIT_NBYTES} can be kept: use several stores",
+            found=nbytes,
+            expected=COLUMN_LIMIT_NBYTES,
+        )
+
+
+def place(
+    header: IndexHeader, sizes: Mapping[str, int], crcs: Mapping[str, int]
+) -> dict[str, Column]:
+    """Return where each column lies: end to end, behind the header.
+
+    Checksums that are not known yet are left out; then there is room for any.
+
+    Raises
+    ------
+    BadInputError
+        If a column is larger than the 4 GiB that a msgpack ``bin`` holds.
+    """
+    for name, nbytes in sizes.items():
+        check_size(name, nbytes)
+    start_byte = _aligned(512)
+    while True:
+        layout = _layout(sizes, crcs, start_byte)
+        needed = _aligned(len(encode_header(header, layout)) + BIN32_PREFIX_NBYTES)
+        if needed <= start_byte:
+            return layout
+        start_byte = needed
+
+
+def frame(column: Column, start_byte: int) -> bytes:
+    """Return what lies before the content of a column, from a byte on."""
+    n_nils = column.start_byte - BIN32_PREFIX_NBYTES - start_byte
+    return _NIL * n_nils + b"\xc6" + column.nbytes.to_bytes(4, "big")
 
 
 def _aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
-def _layout(sizes: dict[str, int], crcs: dict[str, int], start_byte: int) -> dict[str, Column]:
+def _layout(
+    sizes: Mapping[str, int], crcs: Mapping[str, int], start_byte: int
+) -> dict[str, Column]:
     layout = {}
     for name, nbytes in sizes.items():
-        layout[name] = Column(_ALL_TYPES[name], start_byte, nbytes, crcs[name])
+        layout[name] = Column(_ALL_TYPES[name], start_byte, nbytes, crcs.get(name, 0xFFFF_FFFF))
         start_byte = _aligned(start_byte + nbytes + BIN32_PREFIX_NBYTES)
     return layout
 
 
-def _encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
+def encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
+    """Return the map that an index begins with."""
     unusual: dict[str, Any] = {} if header.kind == ROWS else {"layout": header.kind}
     if header.mask_file is not None:
         unusual["mask_file"] = header.mask_file

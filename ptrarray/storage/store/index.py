@@ -22,6 +22,7 @@ from ptrarray.format.names import hash_all
 from ptrarray.native import Finder
 from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s, UInt32s
+from ptrarray.storage.store.blocks import Contents, write_contents
 from ptrarray.storage.system.building import replacing
 from ptrarray.storage.system.files import File, Rights
 from ptrarray.storage.system.mapping import Backend, CannotMapError, MappedBytes, map_file
@@ -378,7 +379,7 @@ def content_of(
 def write_index(
     directory: Path,
     header: IndexHeader,
-    columns: Entries,
+    columns: Entries | Contents,
     like: Rights | None = None,
     *,
     sync: bool = True,
@@ -391,16 +392,16 @@ def write_index(
         The store.
     header : IndexHeader
         The number of arrays and of home slots is filled in here.
-    columns : Entries
-        Of all arrays, in data order.
+    columns : Entries or Contents
+        Of all arrays, in data order: in memory, or block by block.
     like : Rights, optional
         What has the rights that it gets where there is no old one.
     sync : bool
         Whether to wait for the disk.
     """
-    pieces = index_format.encode(*column_bytes(header, columns))
+    contents = columns if isinstance(columns, Contents) else Contents.of(columns)
     with replacing(directory / FILE_NAME, like, sync=sync) as file:
-        file.pwritev([memoryview(piece) for piece in pieces], 0)
+        write_contents(file, header, contents)
 
 
 def column_bytes(

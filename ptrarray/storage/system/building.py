@@ -200,6 +200,18 @@ def replacing(path: Path, like: Rights | None = None, *, sync: bool = True) -> I
         files.sync_directory(path.parent)
 
 
+def nameless(path: Path) -> File:
+    """Make a file that goes when it is closed; it has a name, this one, for a moment only."""
+    files.unlink(path)
+    file = File(path, files.MAKE)
+    try:
+        files.unlink(path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
 def _name(building: Path, path: Path, taken: Taken, *, overwrite: bool) -> None:
     """Give a file that was made beside a path its name."""
     if not overwrite:
