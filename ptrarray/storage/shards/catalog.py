@@ -8,7 +8,7 @@ without any lock. What is wrong with one costs time: it is left aside.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Self
@@ -21,7 +21,15 @@ from ptrarray.format import catalog as marks
 from ptrarray.format import index as index_format
 from ptrarray.format.checksum import crc32
 from ptrarray.format.index import STORE_ID_NBYTES, Column, IndexHeader, corrupt
-from ptrarray.format.table import EMPTY, argsort, candidates, count_homes, home_slots
+from ptrarray.format.table import (
+    EMPTY,
+    Keys,
+    candidates,
+    count_homes,
+    home_slots,
+    in_parts,
+    n_below,
+)
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.shards.marker import Marker
@@ -40,10 +48,9 @@ _NAMES_LIMIT = 1 << 21
 _FEW_SHARDS = 8  # are asked in two microseconds
 _WINDOW = 64  # slots that are read behind where the last one should be
 _HOMES_LIMIT = marks.SLOT_LIMIT - (1 << 16)  # less what may come behind the last home slot
-_FULL = np.uint64(EMPTY << 32)  # pairs of hash and position below this are no empty slots
+_HASHES = 1 << 32
+_HALF, _LOWER = np.uint64(32), np.uint64(0xFFFF_FFFF)  # of a key: hash above, position below
 _CHECKED_NBYTES = 1 << 20  # up to here, comparing the table with its checksum goes unnoticed
-
-Pairs = npt.NDArray[np.uint64]  # the hash in the lower half, the position in the upper
 
 
 class Covered(NamedTuple):
@@ -200,36 +207,38 @@ class Table(NamedTuple):
         """How many slots it has."""
         return self.column.nbytes // marks.SLOT_NBYTES
 
-    def pairs(self, low: int, high: int) -> Pairs:
-        """Return the pairs of hash and position with ``low <= hash < high``, rising.
+    def keys(self, low: int, high: int) -> Keys:
+        """Return the keys of all names with ``low <= hash < high``, rising.
 
         They lie from the home slot of `low` on, up to a larger hash or an empty slot, which may
         come behind the home slot of `high`.
         """
-        n_slots = self.n_slots
         first, last = (bound * self.n_homes >> 32 for bound in (low, high))
         with File(self.path) as file:
             if file.identity != self.identity:
                 raise corrupt(self.path, "was replaced")
             while True:
-                last = min(last + _WINDOW, n_slots)
-                pairs = self.slots(file, first, last)
-                end = pairs[-1:]
-                if last == n_slots or (end >= _FULL).all() or (end.astype(np.uint32) >= high).all():
+                last = min(last + _WINDOW, self.n_slots)
+                keys = self.slots(file, first, last)
+                end = keys[-1:]
+                if last == self.n_slots or (_is_empty(end) | (end >> _HALF >= high)).all():
                     break
-                last += len(pairs)
-        pairs = pairs[pairs < _FULL]
-        if pairs.max(initial=0) >> np.uint64(32) >= max(self.covered.n_arrays, 1):
+                last += len(keys)
+        keys = keys[~_is_empty(keys)]
+        if (keys & _LOWER).max(initial=0) >= max(self.covered.n_arrays, 1):
             raise corrupt(self.path, "has positions beyond its arrays")
-        hashes = pairs.astype(np.uint32)
-        start = hashes.searchsorted(np.uint32(low), "left")
-        return pairs[start : hashes.searchsorted(np.uint32(high - 1), "right")]
+        return keys[n_below(keys, low) if low else 0 : n_below(keys, high)]
 
-    def slots(self, file: File, first: int, last: int) -> Pairs:
-        """Read slots, hash and position in one number."""
+    def slots(self, file: File, first: int, last: int) -> Keys:
+        """Read slots as keys, empty ones among them."""
         start_byte = self.column.start_byte + first * marks.SLOT_NBYTES
         raw = file.pread((last - first) * marks.SLOT_NBYTES, start_byte)
-        return np.frombuffer(raw, "<u8").astype(np.uint64, copy=False)
+        pairs = np.frombuffer(raw, "<u8")
+        return (pairs << _HALF | pairs >> _HALF).astype(np.uint64, copy=False)
+
+
+def _is_empty(keys: Keys) -> npt.NDArray[np.bool_]:
+    return keys & _LOWER == EMPTY
 
 
 def renew(directory: Path, memory: int = MEMORY_NBYTES, *, least_part: float = 0) -> None:
@@ -303,8 +312,9 @@ def _write(file: File, marker: Marker, tables: Sequence[Table], memory: int) -> 
         columns[name] = Column(marks.COLUMN_TYPES[name], at[name], len(raw), crc32(raw))
         file.pwrite(raw, at[name])
     crc = nbytes = 0
-    for slots in _slots(tables, n_arrays, memory):
-        block = memoryview(slots.astype("<u8", copy=False)).cast("B")
+    runs = _runs(tables, accumulate((one.n_arrays for one in covered), initial=0))
+    for slots in in_parts(runs, n_arrays, _part_names(memory)):
+        block = memoryview(slots.astype("<u4", copy=False)).cast("B")
         file.pwrite(block, at["slot"] + nbytes)
         crc, nbytes = crc32(block, crc), nbytes + len(block)
     columns["slot"] = Column(marks.COLUMN_TYPES["slot"], at["slot"], nbytes, crc)
@@ -318,53 +328,31 @@ def _write(file: File, marker: Marker, tables: Sequence[Table], memory: int) -> 
         file.pwrite(piece, start_byte)
 
 
-def _slots(tables: Sequence[Table], n_arrays: int, memory: int) -> Iterator[Pairs]:
-    """Yield the name table of all names together, from its first slot to its last.
+class _Run:
+    """The keys of a shard's name table as a `Run`, with positions counted from a base on."""
 
-    Lays each part out as `table.build` does all of it, where the part before has ended.
-    """
-    n_homes, at, n_left = count_homes(n_arrays), 0, n_arrays
-    bases = [0, *accumulate(table.covered.n_arrays for table in tables)]
-    for last_home, low, high in _parts(n_homes, n_arrays, memory):
-        pairs = _merged(tables, bases, low, high)
-        ranks = np.arange(len(pairs))
-        slots = home_slots(pairs.astype(np.uint32), n_homes) - ranks
-        np.maximum(np.maximum.accumulate(slots, out=slots), at, out=slots)
-        slots += ranks
-        end = max(last_home, int(slots[-1]) + 1 if len(slots) else 0)
-        block = np.full(end - at, _FULL)
-        block[slots - at] = pairs
-        yield block
-        at, n_left = end, n_left - len(pairs)
-    if n_left:
-        raise corrupt(tables[0].path, "or that of another shard has a name table of fewer names")
-    yield np.full(1, _FULL)  # ends every search
+    def __init__(self, table: Table, base: int) -> None:
+        self._table, self._base, self._next = table, np.uint64(base), 0
+        self._n_left = table.covered.n_arrays
+
+    def until(self, end: int) -> Keys:
+        """Return those of the keys that are left whose hashes are below `end`."""
+        keys, self._next = self._table.keys(self._next, end), end
+        self._n_left -= len(keys)
+        if self._n_left < 0 or (self._n_left and end == _HASHES):
+            what = f"a name table without {self._n_left} of its names"
+            raise corrupt(self._table.path, f"is damaged: it has {what}")
+        keys += self._base
+        return keys
 
 
-def _parts(n_homes: int, n_arrays: int, memory: int) -> Iterator[tuple[int, int, int]]:
-    """Cut home slots into parts whose names fit in memory.
-
-    Yields for each the home slot behind it, and which hashes belong to it: ``low <= hash < high``.
-    """
-    n_names = min(_NAMES_LIMIT, max(1, memory // _NAME_NBYTES))
-    step = max(1, n_names * n_homes // max(1, n_arrays))
-    for first_home in range(0, n_homes, step):
-        last_home = min(first_home + step, n_homes)
-        yield last_home, -(-(first_home << 32) // n_homes), -(-(last_home << 32) // n_homes)
+def _runs(tables: Iterable[Table], bases: Iterable[int]) -> list[_Run]:
+    return [_Run(table, base) for table, base in zip(tables, bases, strict=False)]
 
 
-def _merged(tables: Sequence[Table], bases: Sequence[int], low: int, high: int) -> Pairs:
-    """Return the pairs of several tables with ``low <= hash < high``, rising.
-
-    Positions of each table count from its base on. Of equal hashes, smaller ones come first.
-    """
-    pairs = [
-        table.pairs(low, high) + np.uint64(base << 32)
-        for table, base in zip(tables, bases, strict=False)
-    ]
-    joined = np.concatenate([np.empty(0, np.uint64), *pairs])
-    del pairs
-    return joined[argsort(joined.astype(np.uint32))]
+def _part_names(memory: int) -> int:
+    """Return how many names there may be in a part of the table that is made at a time."""
+    return min(_NAMES_LIMIT, max(1, memory // _NAME_NBYTES))
 
 
 # Checking one -------------------------------------------------------------------------------------
@@ -392,11 +380,11 @@ def _check_searches(table: Table) -> None:
     n_slots, last_empty, last_hash = table.n_slots, -1, 0
     with File(table.path) as file:
         for first in range(0, n_slots, _NAMES_LIMIT):
-            pairs = table.slots(file, first, min(first + _NAMES_LIMIT, n_slots))
-            numbers, is_full = np.arange(first, first + len(pairs)), pairs < _FULL
+            keys = table.slots(file, first, min(first + _NAMES_LIMIT, n_slots))
+            numbers, is_full = np.arange(first, first + len(keys)), ~_is_empty(keys)
             empties = np.maximum.accumulate(np.where(is_full, last_empty, numbers))
             last_empty = int(empties[-1])
-            hashes = pairs[is_full].astype(np.uint32)
+            hashes = (keys[is_full] >> _HALF).astype(np.uint32)
             homes = home_slots(hashes, table.n_homes)
             is_beside = (homes <= empties[is_full]) | (homes > numbers[is_full])
             steps = np.diff(hashes.astype(np.int64), prepend=last_hash)
@@ -409,21 +397,20 @@ def _check_searches(table: Table) -> None:
 
 def _compare(catalog: Catalog, marker: Marker, memory: int) -> None:
     """Compare what a catalog says of shards with their indexes, as far as it is of these."""
-    own, ends = catalog.as_table(), [0, *accumulate(one.n_arrays for one in catalog.covered)]
+    own, firsts = catalog.as_table(), [0, *accumulate(one.n_arrays for one in catalog.covered)]
     tables = [Table.of(marker.shard(number)) for number in range(marker.count())]
-    pairs_of = zip(catalog.covered, (table.covered for table in tables), strict=False)
-    same = [at for at, (said, found) in enumerate(pairs_of) if said == found]
-    n_found = 0
-    for _, low, high in _parts(own.n_homes, ends[-1], memory):
-        pairs = own.pairs(low, high)
-        n_found += len(pairs)
-        numbers = np.searchsorted(ends[1:], pairs >> np.uint64(32), "right")
-        known = pairs[np.isin(numbers, same)]
-        wanted = _merged([tables[at] for at in same], [ends[at] for at in same], low, high)
+    pairs = zip(catalog.covered, (table.covered for table in tables), strict=False)
+    same = [number for number, (said, found) in enumerate(pairs) if said == found]
+    runs = _runs([tables[number] for number in same], [firsts[number] for number in same])
+    every, step = _Run(own, 0), max(1, _part_names(memory) * _HASHES // max(firsts[-1], 1))
+    for low in range(0, _HASHES, step):
+        high = min(low + step, _HASHES)
+        keys = every.until(high)
+        numbers = np.searchsorted(firsts[1:], keys & _LOWER, "right")
+        known = keys[np.isin(numbers, same)]
+        wanted = np.concatenate([known[:0], *(run.until(high) for run in runs)])
         if not np.array_equal(np.sort(known), np.sort(wanted)):
             what = (
                 f"for hashes from {low:#x} to {high:#x} other names than the indexes of the shards"
             )
             raise corrupt(own.path, f"is damaged: it has {what}")
-    if n_found != ends[-1]:
-        raise corrupt(own.path, f"is damaged: it has {n_found} names in its table, not {ends[-1]}")
