@@ -233,10 +233,7 @@ def decode(raw: bytes | memoryview, where: str) -> tuple[IndexHeader, dict[str, 
     fields, end = decode_map(raw, where, (FORMAT, VERSION), "an index")
     try:
         header = _header(fields)
-        columns = {
-            name: Column(str(kind), *(_whole(name, number) for number in numbers))
-            for name, (kind, *numbers) in fields["columns"].items()
-        }
+        columns = decode_columns(fields)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise corrupt(where, f"has a header that makes no sense: {error}") from error
     _check_columns(header, columns, len(raw), where)
@@ -245,6 +242,14 @@ def decode(raw: bytes | memoryview, where: str) -> tuple[IndexHeader, dict[str, 
             _DECODED.clear()
         _DECODED[head] = header, columns
     return header, columns
+
+
+def decode_columns(fields: dict[str, Any]) -> dict[str, Column]:
+    """Return where the columns lie by what a map says; raises ValueError if it makes no sense."""
+    return {
+        name: Column(str(kind), *(_whole(name, number) for number in numbers))
+        for name, (kind, *numbers) in fields["columns"].items()
+    }
 
 
 # What was decoded, by the bytes that say it all: the header, and the size of the file. Checking
@@ -416,10 +421,11 @@ def _check_columns(
     n_slots, rest = divmod(columns["slot"].nbytes, 8)
     if rest or n_slots <= header.n_homes:
         raise corrupt(where, f"has {columns['slot'].nbytes} bytes in column 'slot'")
-    _check_places(columns, file_nbytes, where)
+    check_places(columns, file_nbytes, where)
 
 
-def _check_places(columns: dict[str, Column], file_nbytes: int, where: str) -> None:
+def check_places(columns: dict[str, Column], file_nbytes: int, where: str) -> None:
+    """Raise `CorruptStoreError` for columns that overlap, are not aligned, or leave the file."""
     spans = sorted((c.start_byte, c.start_byte + c.nbytes) for c in columns.values())
     if any(end > start for (_, end), (start, _) in pairwise(spans)):
         raise corrupt(where, "has columns that overlap")

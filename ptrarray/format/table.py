@@ -139,7 +139,7 @@ def n_below(keys: Keys, end: int) -> int:
     return int(np.searchsorted(keys, np.uint64((end << 32) - 1), side="right"))
 
 
-def in_parts(runs: Sequence[Run], n_names: int) -> Iterator[Slots]:
+def in_parts(runs: Sequence[Run], n_names: int, part_names: int = _PART_NAMES) -> Iterator[Slots]:
     """Build the table of `build` from its beginning to its end, part by part.
 
     Parameters
@@ -148,6 +148,8 @@ def in_parts(runs: Sequence[Run], n_names: int) -> Iterator[Slots]:
         The keys of all names, in any number of runs.
     n_names : int
         How many there are.
+    part_names : int
+        Of how many a part is; more are better where there are many runs.
 
     Yields
     ------
@@ -168,14 +170,14 @@ def in_parts(runs: Sequence[Run], n_names: int) -> Iterator[Slots]:
     True
     """
     n_homes, first = count_homes(n_names), 0
-    step = max(1, n_homes * _PART_NAMES // max(n_names, 1))
+    step = max(1, n_homes * part_names // max(n_names, 1))
     for low in range(0, n_homes, step):
         high = min(low + step, n_homes)
         end = -(-(high << 32) // n_homes)  # the least hash whose home is `high`
         pieces = [run.until(end) for run in runs]
         keys = np.concatenate(pieces)
         if sum(map(bool, map(len, pieces))) > 1:
-            keys.sort()
+            keys.sort(kind="stable")
         slots = home_slots((keys >> _HALF).astype(np.uint32), n_homes)
         np.maximum(slots, first, out=slots)
         ranks = np.arange(len(keys))

@@ -75,7 +75,7 @@ class Index:
         self.path = file.path
         self.identity = file.identity
         self.asked_backend = backend
-        self._mapped, self._base, self._file, self.backend = _content(file, backend)
+        self._mapped, self._base, self._file, self.backend = content_of(file, backend)
         raw = memoryview(self._mapped)[self._base :]
         self.header, self.columns = index_format.decode(raw, self.path)
         if checked and len(raw) <= CHECKED_NBYTES:
@@ -377,7 +377,9 @@ def _between(positions: Int64s, block: slice) -> list[int]:
     return found
 
 
-def _content(file: File, backend: Backend | None) -> tuple[MappedBytes, int, File | None, Backend]:
+def content_of(
+    file: File, backend: Backend | None
+) -> tuple[MappedBytes, int, File | None, Backend]:
     """Return the bytes of an index, where it begins in them, what keeps the file open, and how.
 
     While a file is mapped or open, no other one gets its identity.
