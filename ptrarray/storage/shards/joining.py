@@ -312,39 +312,42 @@ def _helpers(directory: Path) -> Iterator[dict[str, tuple[Array, Meta]]]:
 
 
 def _remove_moved(sources: Sequence[Source], plan: Plan) -> None:
-    """Remove the sources whose arrays are all on the disk by now, if they are to be moved."""
-    for source in sources if plan.how == "move" else ():
-        _remove(source)
+    """Remove the sources whose arrays are all on the disk by now, if they are to be moved.
+
+    None is ever seen in part: they get other names first, on the disk.
+    """
+    if plan.how == "move":
+        doomed = [_set_aside(source) for source in sources]
+        for parent in {source.directory.parent for source in sources}:
+            files.sync_directory(parent)
+        for directory in doomed:
+            files.remove_tree(directory)
 
 
 @whole
-def _remove(source: Source) -> None:
-    """Remove a source, in one step to whoever has it open, if nobody changed it meanwhile."""
+def _set_aside(source: Source) -> Path:
+    """Rename a source, if nobody changed it meanwhile; return what it is called then."""
+    doomed = beside(source.directory)
     if is_sharded(source.directory):
         store = Shards(source.directory)
         try:
             with store.locked():
                 _check_left([*map(store.open_shard, range(len(source.shards)))], source)
-                _remove_directory(source.directory)
+                files.replace(source.directory, doomed)
         finally:
             store.release()
-        return
+        return doomed
     session = Session(source.directory)
     try:
         with session.locked():
             _check_left([session], source)
-            _remove_directory(source.directory)
+            files.replace(source.directory, doomed)
     finally:
         session.release()
+    return doomed
 
 
 def _check_left(sessions: Sequence[Session], source: Source) -> None:
     for session, found in zip(sessions, source.shards, strict=True):
         generation = linked.header_of(found).generation
         linked.check_unchanged(session, (generation, journal_format.RECORDS_START))
-
-
-def _remove_directory(directory: Path) -> None:
-    doomed = beside(directory)
-    files.replace(directory, doomed)
-    files.remove_tree(doomed)
