@@ -6,13 +6,11 @@ import copy
 import gc
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Container, Mapping
-from contextlib import suppress
 from multiprocessing import connection
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -84,8 +82,8 @@ class FillJob(NamedTuple):
 class Failure(NamedTuple):
     """A task that failed, as it travels from the worker."""
 
-    i_task: int
-    error: BaseException | None  # None if it cannot be pickled
+    i_task: int | None  # in its chunk, where that is known
+    error: BaseException | None  # None if it cannot travel
     summary: str
     worker_traceback: str
 
@@ -131,13 +129,6 @@ def _without(group: Group, there: Container[str]) -> Group:
         return group
     metas = {name: meta for name, meta in group.metas.items() if name in left}
     return group._replace(arrays=left, metas=metas)
-
-
-def work_packed(packed: bytes) -> Report:
-    """Run a pickled job on its chunk."""
-    job, chunk = pickle.loads(packed)
-    report: Report = job.run(chunk)
-    return report
 
 
 def _compute(job: FillJob, i_task: int, task: Task, layout: Layout, batches: Batches) -> None:
@@ -207,15 +198,7 @@ def _checked(name: str, value: Any, layout: Layout) -> NDArray[Any]:
 def _describe(failed: _TaskFailed) -> Failure:
     error = failed.__cause__ or failed
     text = "".join(traceback.format_exception(error))
-    return Failure(failed.args[0], _portable(error), summarize(error), text)
-
-
-def _portable(error: BaseException) -> BaseException | None:
-    """Return the error if it survives the way to the parent."""
-    with suppress(Exception):  # whatever its own __reduce__ and __init__ may raise
-        if type(pickle.loads(pickle.dumps(error))) is type(error):
-            return error
-    return None
+    return Failure(failed.args[0], error, summarize(error), text)
 
 
 def summarize(error: BaseException) -> str:
