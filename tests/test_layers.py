@@ -31,6 +31,7 @@ RANKS = [
     {"views"},
     {"reader", "writer", "packs", "sampling"},
     {"creation", "upkeep"},
+    {"joining"},
     {"jobs"},
     {"filling", "nested", "bigarray", "torch"},
     {"convert"},
@@ -189,7 +190,16 @@ OF_FILES = {  # what a Path does
 }
 AT_THE_SEAM = (
     *("storage.store.", "storage.writing.", "storage.lifecycle.", "storage.shards.", "nested."),
-    *("reader", "writer", "packs", "creation", "upkeep", "bigarray.reading", "bigarray.writing"),
+    *(
+        "reader",
+        "writer",
+        "packs",
+        "creation",
+        "upkeep",
+        "joining",
+        "bigarray.reading",
+        "bigarray.writing",
+    ),
 )
 NO_STORE = {("packs", ".open")}  # what is unpacked may be a pipe
 

@@ -316,6 +316,8 @@ class Shards:
     def _fits(self, expected: Expected) -> bool:
         """Tell whether the last shard has space for what is to be written. Under the lock."""
         session = self.last.session
+        if session.is_sealed:
+            return False
         layout, header = session.layout, session.journal_header
         # Rows that are claimed take their bytes when they are written.
         n_rows = header.n_reserved + layout.aligned(expected.n_rows)
