@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy.typing as npt
 
 from ptrarray.creation import check_free, check_same, is_store, plan
 from ptrarray.errors import BadInputError, StoreExistsError
+from ptrarray.format import names as naming
 from ptrarray.format.index import IndexHeader
 from ptrarray.intake.choices import check_choice
 from ptrarray.intake.numbers import nbytes
@@ -21,15 +22,21 @@ from ptrarray.storage.lifecycle.create import new_header
 from ptrarray.storage.shards import joining
 from ptrarray.storage.shards.create import create_any, replace_any
 from ptrarray.storage.shards.helpers import stores_of
+from ptrarray.storage.shards.linked import How
+from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.opened import open_any
-from ptrarray.storage.shards.sources import check_alike, read_source
+from ptrarray.storage.shards.sources import read_source
 from ptrarray.storage.system import files
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session
 from ptrarray.writer import PointerArrayWriter, store_of
 
 HOWS = ("move", "link", "copy")
+DUPLICATES = ("error", "first", "last")
 MODES = ("a", "w", "x")
+
+_SUFFIX = ".ptr"
+_SHARD_SIZE = "1GB"
 
 
 def join(
@@ -37,47 +44,152 @@ def join(
     stores: Iterable[str | os.PathLike[str]] | None = None,
     how: str = "move",
     *,
+    prefix: str | Sequence[str] | Callable[[str], str] | None = None,
+    duplicates: str = "error",
+    progress: bool = True,
     memory: str | int = "512MB",
-    shard_size: str | int = "1GB",
+    shard_size: str | int | None = None,
 ) -> None:
-    """Make one store of many: their arrays, in the order in which the stores are given.
+    """Make one store of many, or add them to one: rows are not copied, and nothing is written twice.
+
+    The joined store is one of shards, and these are the stores' files. It opens as one, with the
+    arrays in the order in which the stores are given, and stays writable: what comes later goes to a
+    new shard.
 
     Parameters
     ----------
     path : path-like
-        Where the joined store goes.
+        Where the joined store goes. If there is a store of shards, the stores are added to it.
     stores : iterable of path-like, optional
-        The stores. By default all parts of the store at `path`: see `part`.
+        The stores, with shards or without. By default all parts of the store at `path`, in the
+        order of their keys: see `part`.
     how : {'move', 'link', 'copy'}
-        What becomes of the stores.
+        What becomes of the stores: they go (when the joined store is on the disk), they stay and
+        have the same files, or they stay as they are. Files are copied, too, where they cannot be
+        linked, as from another file system.
+    prefix : str, sequence of str or callable, optional
+        What all names are to begin with: the same for all stores, one for each, or what a function
+        returns for the path of each.
+    duplicates : {'error', 'first', 'last'}
+        What to do with a name that several stores have: raise an error, or keep the array of the
+        first or the last of them. A store at `path` comes before all others.
+    progress : bool
+        Whether to show a bar.
     memory : str or int
-        Bytes that this may take to find names that two stores have.
-    shard_size : str or int
-        Size of the shards that later writes make: see `create`.
+        Bytes that this may take to find such names, or a number with a unit. Names that are compared
+        lie in mapped files, which do not count.
+    shard_size : str or int, optional
+        Size of the shards that later writes make, as for `create`; ``"1GB"`` by default. A store
+        that is at `path` has its own.
+
+    Raises
+    ------
+    BadInputError
+        If dtypes, layouts, row shapes, masks or attrs differ; if a store is given twice, as a copy,
+        or is in the one at `path` already; for a pack; if there is no store to be joined.
+    StoreError
+        If a store is open for writing, or is a part that was not closed.
+    DuplicateNameError
+        If a name is in several stores, and `duplicates` is ``"error"``.
+    CorruptStoreError, StoreNotFoundError
+        If a store is damaged, or is not there.
+    StoreExistsError
+        If there is anything else at `path`, as a store without shards.
+
+    Notes
+    -----
+    After an error, no store has moved. A new store appears whole. To a store that is there, the
+    others are added one by one. Killed anywhere, no array is lost, and the call can be repeated with
+    the stores that are left.
+
+    Stores are *sealed*, unless they are copied: no rows are added to one that is joined, for its
+    files are those of the joined store, too. `compact` gives it files of its own. Readers that have
+    a store open keep what they read.
+
+    Takes some milliseconds a store, and about 50 ns a name to find duplicates. With a `prefix`, all
+    names are written once more. Rows are not compared with their checksums: see `verify`.
+
+    Examples
+    --------
+    >>> for day in "mon", "tue":
+    ...     with ptrarray.create(f"{day}.ptr", dtype="f4") as writer:
+    ...         writer[f"{day}/a"] = [1, 2]
+    >>> ptrarray.join("week.ptr", ["mon.ptr", "tue.ptr"], progress=False)
+    >>> list(ptrarray.open("week.ptr"))
+    ['mon/a', 'tue/a']
     """
     directory = absolute(path)
     check_choice("how", how, HOWS, str(directory))
-    found = _parts(directory) if stores is None else [*map(absolute, _several(stores))]
+    check_choice("duplicates", duplicates, DUPLICATES, str(directory))
+    memory_nbytes = nbytes("memory", memory)
+    found = _parts(directory) if stores is None else _several(stores)
     if not found:
-        raise BadInputError(f"no stores to be joined as {directory}", path=str(directory))
-    sources = [read_source(one) for one in found]
-    check_alike(sources, str(found[0]), sources[0].layout, sources[0].attrs)
-    joining.join_new(
-        directory,
-        sources,
-        joining.Plan(how, nbytes("memory", memory)),  # type: ignore[arg-type]
-        nbytes("shard_size", shard_size),
+        raise _nothing(directory)
+    prefixes = tuple(_encoded(one) for one in _prefixes(prefix, found))
+    size = _shard_nbytes(directory, shard_size)
+    sources = list(map(read_source, map(files.resolved, found)))
+    chosen = cast("How", how)
+    facts = joining.Plan(chosen, prefixes, duplicates, memory_nbytes, size, bool(progress))
+    joining.join(directory, sources, facts)
+    if stores is None and how == "move":
+        files.remove_empty(_parts_directory(directory))
+
+
+def _several(stores: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    if isinstance(stores, str | bytes | os.PathLike) or not isinstance(stores, Iterable):
+        raise BadInputError(
+            f"join wants several stores, not the one {stores!r:.80}: put it in a list",
+            found=repr(stores),
+            expected="an iterable of paths",
+        )
+    return [absolute(one) for one in stores]
+
+
+def _nothing(directory: Path) -> BadInputError:
+    return BadInputError(
+        f"there are no stores to be joined as {directory}, and no parts in "
+        f"{_parts_directory(directory)}",
+        path=str(directory),
+        found=0,
+        expected="one store or more",
     )
 
 
-def _several(stores: Iterable[str | os.PathLike[str]]) -> Iterable[str | os.PathLike[str]]:
-    if isinstance(stores, str | os.PathLike):
+def _prefixes(
+    prefix: str | Sequence[str] | Callable[[str], str] | None, stores: Sequence[Path]
+) -> list[str]:
+    """Return the prefix of each store."""
+    if prefix is None or isinstance(prefix, str):
+        return [prefix or ""] * len(stores)
+    if callable(prefix):
+        return [prefix(str(store)) for store in stores]
+    if not isinstance(prefix, Sequence) or len(prefix) != len(stores):
         raise BadInputError(
-            f"join wants several stores, not the one {os.fspath(stores)!r:.80}: put it in a list",
-            found=os.fspath(stores),
-            expected="an iterable of paths",
+            f"prefix {prefix!r:.80} is neither one str nor one for each of {len(stores)} stores",
+            found=repr(prefix)[:200],
+            expected=len(stores),
         )
-    return stores
+    return list(prefix)
+
+
+def _encoded(prefix: str) -> bytes:
+    return naming.encode(prefix) if prefix else b""
+
+
+def _shard_nbytes(directory: Path, shard_size: str | int | None) -> int:
+    """Return the size of shards: as it is asked for, or as the store has it."""
+    asked = nbytes("shard_size", _SHARD_SIZE if shard_size is None else shard_size)
+    if not is_sharded(directory):
+        return asked
+    found = Marker(directory).header.shard_nbytes
+    if shard_size is not None and found != asked:
+        raise BadInputError(
+            f"{directory} has shards of {found} bytes, and shards of {asked} bytes were asked for",
+            path=str(directory),
+            found=found,
+            expected=asked,
+        )
+    return found
 
 
 def _parts_directory(directory: Path) -> Path:
@@ -85,20 +197,14 @@ def _parts_directory(directory: Path) -> Path:
 
 
 def _parts(directory: Path) -> list[Path]:
-    """Return the parts of a store, in the order of their keys; keys that are numbers as such."""
+    """Return the parts of a store, in the order of their keys; those that are numbers as such."""
     parts = _parts_directory(directory)
     if not files.is_directory(parts):
         return []
-    keys = [name[: -len(_SUFFIX)] for name in files.list_directory(parts) if _is_part(name)]
+    found = [name for name in files.list_directory(parts) if name.endswith(_SUFFIX)]
+    keys = [name.removesuffix(_SUFFIX) for name in found if not name.startswith(".")]
     keys.sort(key=lambda key: (0, int(key), key) if key.isdecimal() else (1, 0, key))
     return [parts / f"{key}{_SUFFIX}" for key in keys]
-
-
-_SUFFIX = ".ptr"
-
-
-def _is_part(name: str) -> bool:
-    return name.endswith(_SUFFIX) and not name.startswith(".")
 
 
 def part(

@@ -449,6 +449,12 @@ def remove_tree(path: StrPath) -> None:
         unlink(path)
 
 
+def remove_empty(path: StrPath) -> None:
+    """Remove a directory, unless there is anything in it."""
+    with suppress(OSError):
+        os.rmdir(path)
+
+
 def stat(path: StrPath) -> os.stat_result:
     """Size, inode and the like of the file at a path."""
     try:
