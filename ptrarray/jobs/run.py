@@ -108,8 +108,9 @@ def count_workers(processes: int | None, executor: Executor | None) -> int:
 def _n_workers_of(executor: Executor | None) -> int | None:
     """Return what an engine says of itself, each in its own words; None if nothing."""
     if client := getattr(executor, "_client", None):  # of dask, whose workers have threads
-        return sum(client.nthreads().values())
-    return getattr(executor, "_max_workers", None) or getattr(executor, "num_workers", None)
+        return sum(map(int, client.nthreads().values()))
+    n_workers: int | None = getattr(executor, "_max_workers", None)
+    return n_workers or getattr(executor, "num_workers", None)
 
 
 def prepare(
