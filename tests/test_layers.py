@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # modules may import each other, without a cycle. Those on one line do not know each other.
 RANKS = [
     {"errors", "native", "progress"},
-    {"bridges"},
+    {"bridges", "executors"},
     {"rows"},
     {"format"},
     {"objects"},
@@ -375,7 +375,7 @@ FILE_LIMIT_LINES = 400
 FUNCTION_LIMIT_LINES = 45
 TEST_FILE_LIMIT_LINES = 500  # of any kind
 NOT_DOORS = {"__init__", "__main__", "errors", "native", "progress"}
-BY_THEMSELVES = {"sampling", "torch"}  # doors that `import ptrarray` does not open
+BY_THEMSELVES = {"executors", "sampling", "torch"}  # doors that `import ptrarray` does not open
 
 
 def code_lines(source: str) -> set[int]:
