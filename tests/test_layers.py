@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # modules may import each other, without a cycle. Those on one line do not know each other.
 RANKS = [
     {"errors", "native", "progress"},
-    {"bridges"},
+    {"bridges", "executors"},
     {"rows"},
     {"format"},
     {"objects"},
@@ -31,6 +31,7 @@ RANKS = [
     {"views"},
     {"reader", "writer", "packs", "sampling"},
     {"creation", "upkeep"},
+    {"joining"},
     {"jobs"},
     {"filling", "nested", "bigarray", "torch"},
     {"convert"},
@@ -194,7 +195,16 @@ OF_FILES = {  # what a Path does
 }
 AT_THE_SEAM = (
     *("storage.store.", "storage.writing.", "storage.lifecycle.", "storage.shards.", "nested."),
-    *("reader", "writer", "packs", "creation", "upkeep", "bigarray.reading", "bigarray.writing"),
+    *(
+        "reader",
+        "writer",
+        "packs",
+        "creation",
+        "upkeep",
+        "joining",
+        "bigarray.reading",
+        "bigarray.writing",
+    ),
 )
 NO_STORE = {("packs", ".open")}  # what is unpacked may be a pipe
 
@@ -364,7 +374,7 @@ FILE_LIMIT_LINES = 400
 FUNCTION_LIMIT_LINES = 45
 TEST_FILE_LIMIT_LINES = 500  # of any kind
 NOT_DOORS = {"__init__", "__main__", "errors", "native", "progress"}
-BY_THEMSELVES = {"sampling", "torch"}  # doors that `import ptrarray` does not open
+BY_THEMSELVES = {"executors", "sampling", "torch"}  # doors that `import ptrarray` does not open
 
 
 def code_lines(source: str) -> set[int]:

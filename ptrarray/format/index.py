@@ -73,6 +73,8 @@ class IndexHeader:
     kind: Kind = ROWS
     mask_file: str | None = None  # of a store that keeps masks
     packed_masks: int | None = None  # bytes of it in which masks lie end to end
+    # Whether rows are never added again; False while its writer has not closed it. Else None.
+    sealed: bool | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -146,6 +148,8 @@ def _encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
         unusual["mask_file"] = header.mask_file
     if header.packed_masks is not None:
         unusual["packed_masks"] = header.packed_masks
+    if header.sealed is not None:
+        unusual["sealed"] = header.sealed
     return encode_map(
         {
             "format": FORMAT,
@@ -304,6 +308,8 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
         raise ValueError(f"packed masks in layout {layout.kind!r}")
     if n_rows + (packed_masks or 0) > layout.row_limit:
         raise ValueError(f"{packed_masks} bytes of packed masks")
+    if type(fields.get("sealed", False)) is not bool:
+        raise TypeError(f"sealed {fields['sealed']!r:.40}")
     return IndexHeader(
         generation=whole(fields, "generation"),
         store_id=store_id(fields),
@@ -318,6 +324,7 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
         kind=layout.kind,
         mask_file=fields.get("mask_file"),
         packed_masks=packed_masks,
+        sealed=fields.get("sealed"),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
+from ptrarray.errors import BadInputError, CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
 from ptrarray.format.entries import Entry, RaggedColumn
@@ -480,6 +480,18 @@ def open_snapshot(
 def never_at_rest(directory: Path) -> StoreError:
     """Return the error for a store that was another one at each look."""
     return StoreError(f"{directory} is replaced again and again", path=str(directory))
+
+
+def sealed_error(directory: Path | str) -> BadInputError:
+    """Return the error for rows that are to be added to a sealed store, or changed in it."""
+    return BadInputError(
+        f"{directory} is sealed, as a part that was closed or joined: its data file may be that of "
+        "another store, too, so no rows are added to it or changed. Names, metadata and attrs can "
+        "be; compact() gives it a data file of its own, which ends this",
+        path=str(directory),
+        found="sealed",
+        expected="a store that grows",
+    )
 
 
 def not_found(directory: Path) -> StoreError:
