@@ -114,9 +114,7 @@ class PtrDatasource(_Datasource):  # type: ignore[misc] # of a library that may 
         found = (pyarrow.schema(part.arrow(**options)) for part in parts)
         try:
             metas = pyarrow.unify_schemas(
-                [
-                    pyarrow.schema([one.field(key) for key in options["meta"]]) for one in found
-                ]
+                [pyarrow.schema([one.field(key) for key in options["meta"]]) for one in found]
             )
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
             raise BadInputError(
