@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ BIN32_PREFIX_NBYTES = 5
 COLUMN_LIMIT_NBYTES = 2**32 - 1
 HEADER_LIMIT_NBYTES = 64 * 2**20
 STORE_ID_NBYTES = 16
+_PIECE_NBYTES = 1 << 22  # of a column that are summed in one go
 
 COLUMN_TYPES = {
     "start": "<u8",
@@ -433,8 +434,13 @@ def is_mask_file(name: object) -> bool:
     return isinstance(name, str) and _MASK_FILE.fullmatch(name) is not None
 
 
-def check_sums(raw: memoryview, columns: Mapping[str, Column], where: str) -> None:
-    """Compare every column of an index with its checksum.
+def check_sums(
+    raw: memoryview,
+    columns: Mapping[str, Column],
+    where: str,
+    passed: Callable[[], object] | None = None,
+) -> None:
+    """Compare every column of an index with its checksum; calls `passed` after some megabytes each.
 
     Raises
     ------
@@ -442,7 +448,11 @@ def check_sums(raw: memoryview, columns: Mapping[str, Column], where: str) -> No
         At the first one that differs.
     """
     for name, column in columns.items():
-        found = crc32(raw[column.start_byte : column.start_byte + column.nbytes])
+        found, end = 0, column.start_byte + column.nbytes
+        for at in range(column.start_byte, end, _PIECE_NBYTES):
+            found = crc32(raw[at : min(at + _PIECE_NBYTES, end)], found)
+            if passed is not None:
+                passed()
         if found != column.crc:
             what = f"a column {name!r} with CRC-32 {found:08x}, not {column.crc:08x}"
             raise corrupt(where, f"is damaged: it has {what}")
