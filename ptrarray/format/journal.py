@@ -354,6 +354,18 @@ def frame_nbytes(prefix: bytes, start_byte: int, where: str) -> int:
     return _RECORD.size + int(_RECORD.unpack(prefix)[1])
 
 
+def whole_nbytes(raw: bytes) -> int:
+    """Return how many of some bytes, which begin with a record, are records that are there whole."""
+    at = 0
+    while at + _RECORD.size <= len(raw):
+        kind, nbytes = _RECORD.unpack_from(raw, at)
+        end = at + _RECORD.size + nbytes
+        if kind != _BIN32 or end > len(raw):
+            break
+        at = end
+    return at
+
+
 def _notice(body: memoryview) -> tuple[int, Sequence[int] | npt.NDArray[np.uint32]]:
     """Return the kind of a record, and the hashes of its names."""
     # Writers that take turns read one such record after the other: one name, as `encode_one` packs
