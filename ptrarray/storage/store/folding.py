@@ -101,7 +101,7 @@ class Order:
             if isinstance(self.names, RaggedColumn):
                 yield self.names.chosen(kept)
             else:
-                yield RaggedColumn.of([self.names[at] for at in kept.tolist()])
+                yield RaggedColumn.of(list(map(self.names.__getitem__, kept.tolist())))
 
     def merged(self, column: npt.NDArray[Any], changed: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Copy a column of the index, with that of the changes folded in."""
