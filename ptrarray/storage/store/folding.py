@@ -133,7 +133,11 @@ class Order:
 
     def _changed_names(self, low: int, high: int) -> Iterator[RaggedColumn]:
         for block in in_blocks(low, high):
-            yield RaggedColumn.of([self.names[at] for at in self._kept[block]])
+            kept = np.asarray(self._kept[block])
+            if isinstance(self.names, RaggedColumn):
+                yield self.names.chosen(kept)
+            else:
+                yield RaggedColumn.of([self.names[at] for at in kept.tolist()])
 
     def merged(self, column: npt.NDArray[Any], changed: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Copy a column of the index, with that of the changes folded in."""

@@ -301,17 +301,21 @@ class Index:
             hashes = np.frombuffer(hash_all(names), np.uint32)
             slots = self.column("slot").reshape(-1, 2)
             positions = table.nearest(slots, self._n_homes, hashes)
-            if positions.max() < self.header.n_arrays and self._are_names(positions, names):
-                return positions
+            # Of 100 million names one in 86 comes behind another one of the same hash.
+            for at in np.flatnonzero(~self._are_names(positions, names)).tolist():
+                positions[at] = self.find(names[at])
+            return positions
         return np.array([self.find(name) for name in names], np.int64)
 
-    def _are_names(self, positions: Int64s, names: Sequence[bytes]) -> bool:
-        ends = self.names.ends[positions]
-        starts = np.where(positions > 0, self.names.ends[positions - 1], 0)
-        if (ends - starts).tolist() != list(map(len, names)) or starts.min() < 0:
-            return False
-        spans = zip(starts.tolist(), ends.tolist(), strict=True)
-        return b"".join([self._names[start:end] for start, end in spans]) == b"".join(names)
+    def _are_names(self, positions: Int64s, names: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+        """Tell for each position whether it is that of the name; False where anything is wrong."""
+        is_right = positions < self.header.n_arrays
+        some = np.flatnonzero(is_right)
+        try:
+            is_right[some] = self.names.are_same(positions[some], RaggedColumn.of(names), some)
+        except ValueError:
+            is_right[:] = False
+        return is_right
 
     def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
         """Return the position of each name, or -1. Vectorised."""
