@@ -19,7 +19,7 @@ from ptrarray.format.names import is_text
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
-from ptrarray.storage.store.index import Index, Item
+from ptrarray.storage.store.index import Index, Item, pieces
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import surviving
@@ -471,6 +471,15 @@ def _last_of_rising(starts: Int64s, ends: Int64s) -> int | None:
             return None
         last = max(last, int(their_ends.max()))
     return last
+
+
+def check_index(index: Index) -> None:
+    """Raise `CorruptStoreError` for an index with pointers that no index may have."""
+    for some in pieces(index.header.n_arrays):
+        # With the last one before, which these must not begin before.
+        some = slice(max(some.start - 1, 0), some.stop)
+        check_columns(index.path, index.starts[some], index.ends[some], index.header.n_rows)
+        index.pass_on()
 
 
 def _astray(path: str, start: int, end: int, n_rows: int) -> CorruptStoreError:

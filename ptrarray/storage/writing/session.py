@@ -48,23 +48,19 @@ from ptrarray.errors import (
     StoreError,
 )
 from ptrarray.format import journal as journal_format
-from ptrarray.format.entries import Entries
+from ptrarray.format.entries import Entries, end_to_end
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import ATTRS, HashedRecord, JournalHeader, LongRecord
 from ptrarray.format.layouts import Layout
 from ptrarray.format.names import Hashes
+from ptrarray.storage.store.blocks import Contents
 from ptrarray.storage.store.content import Content
-from ptrarray.storage.store.folding import fold
 from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.journal import Journal
+from ptrarray.storage.store.merging import MEMORY_NBYTES, fold_all
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import remove_leftovers, settle
-from ptrarray.storage.store.snapshot import (
-    StoreSnapshot,
-    check_columns,
-    not_found,
-    sealed_error,
-)
+from ptrarray.storage.store.snapshot import StoreSnapshot, check_index, not_found, sealed_error
 from ptrarray.storage.system.files import CHANGE, File, SyncError, check_system, process_id
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.kept import KeptRecords
@@ -503,9 +499,10 @@ class Session:
                 self.journal_header = self._journal.sync(self.journal_header, header.committed_end)
 
     @whole
-    def checkpoint(self, sealed: bool | None = None) -> None:
+    def checkpoint(self, memory: int = MEMORY_NBYTES, *, sealed: bool | None = None) -> None:
         """Fold the journal into a new index; nothing to do if it is empty.
 
+        In a process that has done nothing yet, that takes no more than so many bytes of memory.
         With `sealed`, the index says from then on whether rows are added to the store.
         """
         with self.locked():
@@ -516,24 +513,33 @@ class Session:
             # The index must not reach the disk before the rows it names. After a flush, all are there.
             if known.synced_end < known.committed_end:
                 self.sync_rows()
-            self.index.check()
-            columns, facts = self._folded()
+            columns, facts = self._folded(memory)
             facts["sealed"] = sealed
-            check_columns(self.index.path, columns.starts, columns.ends, facts["n_rows"])
             generation, n_reserved = self.header.generation + 1, self.journal_header.n_reserved
             header = replace(self.header, generation=generation, n_reserved=n_reserved, **facts)
             self.put_index(header, columns)
             self._attach()
 
-    def _folded(self) -> tuple[Entries, dict[str, Any]]:
+    def _folded(self, memory: int) -> tuple[Contents, dict[str, Any]]:
         """Fold the journal into the columns of the index, and rows and attrs. Under the lock."""
-        records, attrs = self._kept.changes(self._journal, self.journal_header)
-        n_rows = max([self.header.n_rows, *(entries.n_rows for entries in records)])
+        facts: dict[str, Any] = {"n_rows": self.header.n_rows, "attrs": self.header.attrs}
         self._snapshot = None  # to have room for the columns
-        facts = {"n_rows": n_rows, "attrs": self.header.attrs if attrs is None else attrs}
-        return fold(self.index, records), facts
+        self.index.check()
+        check_index(self.index)
+        records = self._records(facts)
+        return fold_all(self.index, records, self.directory, memory), facts
 
-    def put_index(self, header: IndexHeader, columns: Entries) -> None:
+    def _records(self, facts: dict[str, Any]) -> Iterator[Entries]:
+        """Yield the records that are about names; note in the facts what all of them change."""
+        for changes in self._kept.changes(self._journal, self.journal_header):
+            if changes.attrs is not None:
+                facts["attrs"] = changes.attrs
+            if changes.records:
+                entries = end_to_end(changes.records)
+                facts["n_rows"] = max(facts["n_rows"], entries.n_rows)
+                yield entries
+
+    def put_index(self, header: IndexHeader, columns: Entries | Contents) -> None:
         """Put an index of the next generation in place, to be settled next. Under the lock.
 
         Should this process be killed, or fail, before or after it is in place, the next
