@@ -20,7 +20,7 @@ from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format import catalog as marks
 from ptrarray.format import index as index_format
 from ptrarray.format.checksum import crc32
-from ptrarray.format.index import STORE_ID_NBYTES, Column, IndexHeader, corrupt
+from ptrarray.format.index import STORE_ID_NBYTES, Column, Glance, IndexHeader, corrupt
 from ptrarray.format.table import (
     EMPTY,
     Keys,
@@ -33,6 +33,7 @@ from ptrarray.format.table import (
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.shards.marker import Marker
+from ptrarray.storage.store.held import Held
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import content_of
 from ptrarray.storage.store.snapshot import StoreSnapshot
@@ -61,7 +62,7 @@ class Covered(NamedTuple):
     n_arrays: int
 
     @classmethod
-    def of(cls, header: IndexHeader) -> Self:
+    def of(cls, header: IndexHeader | Glance) -> Self:
         """Return that of an index."""
         return cls(header.store_id, header.generation, header.n_arrays)
 
@@ -147,10 +148,10 @@ class Catalog:
             self.fail("a name table that leads out of the file")
         return found
 
-    def known_of(self, snapshots: Sequence[StoreSnapshot]) -> Iterator[int]:
+    def known_of(self, parts: Sequence[Held | StoreSnapshot]) -> Iterator[int]:
         """Yield the numbers of the snapshots of which it has all names there are, and no others."""
-        for number, (one, snapshot) in enumerate(zip(self.covered, snapshots, strict=False)):
-            if one == Covered.of(snapshot.header) and not snapshot.overlay.entries:
+        for number, (one, part) in enumerate(zip(self.covered, parts, strict=False)):
+            if one == Covered.of(part.header) and not part.entries:
                 yield number
 
     def _check_end(self, last: int) -> None:
@@ -238,7 +239,8 @@ class Table(NamedTuple):
 
 
 def _is_empty(keys: Keys) -> npt.NDArray[np.bool_]:
-    return keys & _LOWER == EMPTY
+    is_empty: npt.NDArray[np.bool_] = keys & _LOWER == EMPTY
+    return is_empty
 
 
 def renew(directory: Path, memory: int = MEMORY_NBYTES, *, least_part: float = 0) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from operator import itemgetter
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,35 @@ from ptrarray.format.names import Hashes, hash_all
 from ptrarray.format.table import EMPTY
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.shards.catalog import Catalog
+from ptrarray.storage.store.held import Held
+from ptrarray.storage.store.opened import OpenedStore
 from ptrarray.storage.store.snapshot import StoreSnapshot, outside
 
 T = TypeVar("T")
 Asked = TypeVar("Asked")
 
+Whole = TypeVar("Whole", StoreSnapshot, OpenedStore)
+
 Hit = tuple[int, tuple[int, int]]  # number of a snapshot, and the pointer it has for a name
+
+
+class Wholes(Sequence[Whole]):
+    """Snapshots of stores that are only held, or what is open of them: each made when it is asked for."""
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    @overload
+    def __getitem__(self, number: int) -> Whole: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Whole]: ...
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [part.whole() for part in self._parts[number]]
+        return self._parts[number].whole()
 
 
 class Finder:
@@ -35,21 +58,24 @@ class Finder:
 
     Parameters
     ----------
-    snapshots : sequence of StoreSnapshot
+    parts : sequence of Held or StoreSnapshot
         Numbered from 0.
     catalog : Catalog, optional
         Of the store that they are the shards of.
     """
 
-    def __init__(self, snapshots: Sequence[StoreSnapshot], catalog: Catalog | None = None) -> None:
-        self._snapshots = snapshots
+    def __init__(
+        self, parts: Sequence[Held | StoreSnapshot], catalog: Catalog | None = None
+    ) -> None:
+        self._parts = parts
+        self._snapshots: Sequence[StoreSnapshot] = Wholes(parts)
         self._use(catalog)
 
     def _use(self, catalog: Catalog | None) -> None:
-        known = set() if catalog is None else set(catalog.known_of(self._snapshots))
+        known = set() if catalog is None else set(catalog.known_of(self._parts))
         tables = [
-            (number, memoryview(one.index.column("slot")), one.header.n_homes, one.overlay.entries)
-            for number, one in enumerate(self._snapshots)
+            (number, one.slots, one.n_homes, one.entries)
+            for number, one in enumerate(self._parts)
             if number not in known
         ]
         # In this order, for other threads: what they may find twice does no harm.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain, repeat
-from operator import is_
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,12 @@ from ptrarray.format.layouts import MIXED
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
+from ptrarray.storage.shards.finder import Wholes
 from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
+from ptrarray.storage.store.held import Held, HeldRows, hold_rows
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
-from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
+from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system.advice import Source
 from ptrarray.storage.system.mapping import Backend, Mode
 
@@ -36,16 +37,31 @@ class OpenedShards:
 
     get = finder = None  # a name has to be looked for in each shard
 
-    def __init__(self, snapshot: ShardedSnapshot, shards: Iterable[OpenedStore]) -> None:
+    def __init__(self, snapshot: ShardedSnapshot, held: Sequence[HeldRows | OpenedStore]) -> None:
         self.snapshot = snapshot
-        self.stores = tuple(shards)
+        self.held = held
+        self.stores: Sequence[OpenedStore] = Wholes(held)
         self.limit_nbytes: int | None = snapshot.marker.header.shard_nbytes
         self.layout = snapshot.layout
         self.is_plain = self.layout.is_plain
-        self.data = _chained([shard.data for shard in self.stores])
-        is_masked = self.layout.masked and self.layout.kind != MIXED
-        self.rows = with_mask(*self.parts()) if is_masked else self.data
+        self._data: AnyRows | None = None
+        self._rows: AnyRows | None = None
         self._columns: tuple[Int64s, Int64s] | None = None
+
+    @property
+    def data(self) -> AnyRows:
+        """The flat array without its mask."""
+        if self._data is None:
+            self._data = _chained([one.data for one in self.held])
+        return self._data
+
+    @property
+    def rows(self) -> AnyRows:
+        """The flat array, masked where each element has a mask of its own."""
+        if self._rows is None:
+            is_masked = self.layout.masked and self.layout.kind != MIXED
+            self._rows = with_mask(*self.parts()) if is_masked else self.data
+        return self._rows
 
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
@@ -105,6 +121,10 @@ def open_any(directory: Path) -> Snapshot:
     return open_shards(directory) if is_sharded(directory) else open_snapshot(directory)
 
 
+def _is_of(opened: HeldRows | OpenedStore, part: Held | StoreSnapshot) -> bool:
+    return opened.snapshot is part or opened.snapshot is part.whole()
+
+
 def load_shards(
     snapshot: ShardedSnapshot, mode: Mode, previous: Opened | None = None
 ) -> OpenedShards:
@@ -112,13 +132,14 @@ def load_shards(
 
     Takes a later snapshot where a data file was replaced meanwhile.
     """
-    known = previous.stores if previous else ()
+    known: Sequence[HeldRows | OpenedStore] = ()
+    if isinstance(previous, OpenedShards):
+        known = previous.held
     while True:
         try:
-            pairs = zip(snapshot.shards, chain(known, repeat(None)), strict=False)
-            known = tuple(load(shard, mode, opened) for shard, opened in pairs)
-            shards = [opened.snapshot for opened in known]
-            if all(map(is_, shards, snapshot.shards)):
+            pairs = zip(snapshot.parts, chain(known, repeat(None)), strict=False)
+            known = tuple(hold_rows(part, mode, opened) for part, opened in pairs)
+            if all(map(_is_of, known, snapshot.parts)):
                 return OpenedShards(snapshot, known)
         except FileNotFoundError:
             pass  # the store was replaced

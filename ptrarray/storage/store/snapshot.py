@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -158,6 +158,30 @@ class StoreSnapshot:
         self.header: IndexHeader = index.header
         self.n_rows = overlay.n_rows  # pre-sized, or committed at the highest
         self._overlaid = overlay.entries
+
+    @property
+    def asked_backend(self) -> Backend | None:
+        """How its files were to be read."""
+        return self.index.asked_backend
+
+    @property
+    def entries(self) -> Mapping[bytes, int]:
+        """What is laid over the index, by name."""
+        return self.overlay.entries
+
+    @property
+    def slots(self) -> memoryview:
+        """The name table of the index, two numbers a slot."""
+        return memoryview(self.index.column("slot"))
+
+    @property
+    def n_homes(self) -> int:
+        """Home slots of that."""
+        return self.header.n_homes
+
+    def whole(self) -> StoreSnapshot:
+        """Return the snapshot itself, which was not only held."""
+        return self
 
     @property
     def data_path(self) -> str:
