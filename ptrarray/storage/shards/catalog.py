@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray import native
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format import catalog as marks
 from ptrarray.format import index as index_format
@@ -30,6 +31,7 @@ from ptrarray.format.table import (
     in_parts,
     n_below,
 )
+from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.shards.marker import Marker
@@ -129,6 +131,12 @@ class Catalog:
     def check(self) -> None:
         """Compare every column with its checksum; raises CorruptStoreError."""
         index_format.check_sums(memoryview(self._mapped), self.columns, self.path)
+
+    def finder(self, parts: list[NativeFinder | None]) -> NativeFinder | None:
+        """Return what finds names in the indexes of shards, by the native core."""
+        if native.core is None:
+            return None
+        return native.core.catalog(self._table, self._n_homes, np.array(self._ends), parts)
 
     def find(self, name_hash: int) -> list[tuple[int, int]]:
         """Return which shards have a name of this hash, the first one first, and its position there.

@@ -11,10 +11,11 @@ import numpy as np
 
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED
+from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
-from ptrarray.storage.shards.finder import Wholes
+from ptrarray.storage.shards.finder import Finder, Wholes
 from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.store.held import Held, HeldRows, hold_rows
@@ -35,7 +36,7 @@ class OpenedShards:
         The flat array, mapped, without and with its mask.
     """
 
-    get = finder = None  # a name has to be looked for in each shard
+    finder = None  # positions lie in different shards
 
     def __init__(self, snapshot: ShardedSnapshot, held: Sequence[HeldRows | OpenedStore]) -> None:
         self.snapshot = snapshot
@@ -46,7 +47,14 @@ class OpenedShards:
         self.is_plain = self.layout.is_plain
         self._data: AnyRows | None = None
         self._rows: AnyRows | None = None
+        self._views: Views | None = None
         self._columns: tuple[Int64s, Int64s] | None = None
+
+    def get(self, name: str) -> Array | None:
+        """Return the array of a name, a view, or None where the snapshot has to tell."""
+        if self._views is None:
+            self._views = Views(self.snapshot.finder, self.stores)
+        return self._views.get(name) if self.is_plain else None
 
     @property
     def data(self) -> AnyRows:
@@ -96,6 +104,46 @@ class OpenedShards:
         """Return what the store is now; itself if nothing changed."""
         snapshot = self.snapshot.refreshed()
         return self if snapshot is self.snapshot else load_shards(snapshot, mode, self)
+
+
+class Views:
+    """Views of arrays by name, in those shards that a catalog knows.
+
+    Parameters
+    ----------
+    finder : Finder
+        Of the shards.
+    stores : sequence of OpenedStore
+        The shards.
+    """
+
+    def __init__(self, finder: Finder, stores: Sequence[OpenedStore]) -> None:
+        self._finder, self._stores = finder, stores
+        self._parts: list[NativeFinder | None] = [None] * len(stores)  # those that were asked
+        self._catalog = finder.catalog
+        self._native = None if self._catalog is None else self._catalog.finder(self._parts)
+
+    def get(self, name: str) -> Array | None:
+        """Return the array of a name; None where the snapshot has to tell."""
+        if self._catalog is None or self._catalog is not self._finder.catalog:
+            return None  # none, or one that was left aside
+        if self._finder.is_asked and self._finder.may_be_newer(name):
+            return None
+        array = None if self._native is None else self._native.get(name)
+        return self._looked_for(name) if array is None else array
+
+    def _looked_for(self, name: str) -> Array | None:
+        """Return the array of a name in a shard that was not asked before."""
+        try:
+            hit = self._finder.find(name.encode())
+        except UnicodeEncodeError:
+            return None
+        if hit is None:
+            return None
+        number, (start, end) = hit
+        store = self._stores[number]
+        self._parts[number] = store.finder
+        return store.data[start:end]
 
 
 def _chained(parts: Sequence[AnyRows]) -> AnyRows:

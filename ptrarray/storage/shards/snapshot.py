@@ -100,7 +100,8 @@ class ShardedSnapshot:
         return outdated
 
     @cached_property
-    def _finder(self) -> Finder:
+    def finder(self) -> Finder:
+        """Looks names up in all shards."""
         return Finder(self.parts, open_catalog(self.marker, self.asked_backend))
 
     # what any snapshot answers -------------------------------------------------------------
@@ -131,7 +132,7 @@ class ShardedSnapshot:
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name, or None."""
-        hit = self._finder.find(name)
+        hit = self.finder.find(name)
         if hit is None:
             return None
         number, (start, end) = hit
@@ -142,11 +143,11 @@ class ShardedSnapshot:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
         if len(names) <= _FEW:
             return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
-        return self._finder.pointers(names, self.first_rows)
+        return self.finder.pointers(names, self.first_rows)
 
     def number_of(self, name: bytes) -> int:
         """Return the number of the shard that has a name, or -1."""
-        hit = self._finder.find(name)
+        hit = self.finder.find(name)
         return -1 if hit is None else hit[0]
 
     def locate(self, name: bytes) -> int | None:

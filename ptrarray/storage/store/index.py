@@ -117,6 +117,11 @@ class Index:
         columns = self.names.ends, self.names.joined, self.starts, self.ends
         return native.core.finder(self._table, self._n_homes, *columns, rows)
 
+    @property
+    def native_finder(self) -> Finder | None:
+        """Finds names by the native core, if there is that."""
+        return self._finder
+
     def check(self) -> None:
         """Compare every column with its checksum.
 

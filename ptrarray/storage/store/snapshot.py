@@ -429,7 +429,7 @@ class StoreSnapshot:
             raise not_found(self.directory) from error
 
 
-def outside(starts: Int64s, ends: Int64s, n_rows: int) -> npt.NDArray[np.bool_]:
+def outside(starts: Int64s, ends: Int64s, n_rows: int | Int64s) -> npt.NDArray[np.bool_]:
     """Return for each pointer whether it leads out of so many rows."""
     # An empty array may have been written past the rows there are.
     beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
