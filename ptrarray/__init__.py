@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ptrarray import bigarray as bigarray
     from ptrarray import convert
     from ptrarray.filling import fill
+    from ptrarray.joining import join, part
     from ptrarray.nested import classes_in, dump, load
     from ptrarray.objects.registry import Record, register
     from ptrarray.packs import pack, unpack
@@ -73,9 +74,11 @@ __all__ = [
     "create",
     "dump",
     "fill",
+    "join",
     "load",
     "open",
     "pack",
+    "part",
     "register",
     "register_compressor",
     "repair",
@@ -93,8 +96,10 @@ _LATER = {
     "convert": "",
     "dump": "nested",
     "fill": "filling",  # not as the function: whoever imports a module puts it in the package
+    "join": "joining",
     "load": "nested",
     "pack": "packs",
+    "part": "joining",
     "register": "objects.registry",
     "register_compressor": "storage.system.compressors",
     "repair": "upkeep",

@@ -209,7 +209,7 @@ def _append_same(
     try:
         if shard_nbytes is not None:
             _check_shards(writer, shard_nbytes)
-        _check_same(writer, header)
+        check_same(writer, header)
     except BaseException:
         writer.close()
         raise
@@ -228,7 +228,8 @@ def _check_shards(writer: PointerArrayWriter, wanted: int) -> None:
         )
 
 
-def _check_same(writer: PointerArrayWriter, wanted: IndexHeader) -> None:
+def check_same(writer: PointerArrayWriter, wanted: IndexHeader) -> None:
+    """Check that a store is as it is asked for; attrs that it lacks are added."""
     store = store_of(writer)
     found = store.header
     if found.layout != wanted.layout:

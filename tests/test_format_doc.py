@@ -198,7 +198,7 @@ def test_header_map() -> None:
         f"`{index.VERSION}`"
     )
     optional = [key for key, _, _ in tables(TEXT)["Optional keys of the header"]]
-    assert optional == ["layout", "dtype_names", "mask_file", "packed_masks"]
+    assert optional == ["layout", "dtype_names", "mask_file", "packed_masks", "sealed"]
     optional.remove("dtype_names")  # of ml_dtypes, tested with those
     facts = set(index.IndexHeader.__dataclass_fields__) - {"kind"} | {"layout"}
     assert facts == (fields.keys() - NOT_FACTS) | set(optional)

@@ -31,6 +31,7 @@ RANKS = [
     {"views"},
     {"reader", "writer", "packs", "sampling"},
     {"creation", "upkeep"},
+    {"joining"},
     {"jobs"},
     {"filling", "nested", "bigarray", "torch"},
     {"convert"},
@@ -44,8 +45,13 @@ OPTIONAL = {("format.checksum", "isal")}  # with something else in its place
 LATE = {
     ("progress", "bar", "tqdm.auto"),
     ("format.helpers", "digest", "hashlib"),
-    ("reader", "_reading", "ptrarray.frames.reading"),
-    ("reader", "_reading", "ptrarray.views.series"),
+    ("views.helpers", "objects_with", "ptrarray.frames.reading"),
+    ("views.helpers", "objects_with", "ptrarray.views.series"),
+    ("reader", "PointerArray", "ptrarray.views.partition"),
+    ("reader", "partitions", "ptrarray.views.partition"),
+    ("views.reducible", "Reducible", "ptrarray.views.spread"),
+    ("views.reducible", "reduce", "ptrarray.views.spread"),
+    ("views.reducible", "reduce_each", "ptrarray.views.spread"),
     ("views.helpers", "flattened", "ptrarray.frames.series"),
     ("views.helpers", "_restored", "ptrarray.frames.flat"),
     ("frames.flat", "_encoded", "ptrarray.objects.encoder"),
@@ -190,7 +196,16 @@ OF_FILES = {  # what a Path does
 }
 AT_THE_SEAM = (
     *("storage.store.", "storage.writing.", "storage.lifecycle.", "storage.shards.", "nested."),
-    *("reader", "writer", "packs", "creation", "upkeep", "bigarray.reading", "bigarray.writing"),
+    *(
+        "reader",
+        "writer",
+        "packs",
+        "creation",
+        "upkeep",
+        "joining",
+        "bigarray.reading",
+        "bigarray.writing",
+    ),
 )
 NO_STORE = {("packs", ".open")}  # what is unpacked may be a pipe
 

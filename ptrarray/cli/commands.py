@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ptrarray import native
-from ptrarray.cli import convert, watch
+from ptrarray.cli import convert, joins, watch
 from ptrarray.cli.parser import Parser
 from ptrarray.cli.printing import (
     as_list,
@@ -107,7 +107,7 @@ def _parser() -> Parser:
     add("verify", _verify, "check every array against its checksum", on_store, printing)
     add("checkpoint", _checkpoint, "fold the journal into the index", on_store, printing)
     add("compact", _compact, "rewrite the data file without holes", on_store, printing)
-    _add_packs(add, on_store, printing)
+    _add_whole_stores(add, on_store, printing)
     repair = add("repair", _repair, "copy what is intact into a new store", on_store, printing)
     repair.add_argument("--to", type=Path, metavar="NEW", required=True, help="the new store")
     convert.add_commands(commands, on_store, printing)
@@ -115,7 +115,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _add_packs(add: Any, *parents: Parser) -> None:
+def _add_whole_stores(add: Any, *parents: Parser) -> None:
     pack = add("pack", _pack, "write the store as one file, a tar archive", *parents)
     pack.add_argument("target", metavar="TARGET", help="the file to make, or - for stdout")
     pack.add_argument(
@@ -127,6 +127,7 @@ def _add_packs(add: Any, *parents: Parser) -> None:
     unpack = add("unpack", _unpack, text, *parents[1:])
     unpack.add_argument("source", metavar="SOURCE", help="the pack, or - for stdin")
     unpack.add_argument("directory", metavar="DIR", type=Path, help="the store to make")
+    joins.add_command(add, *parents[1:])
 
 
 def _at_least_one(text: str) -> int:

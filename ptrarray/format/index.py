@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -53,6 +53,7 @@ _WIDTHS = {
     "meta_end": 8,
 }
 _NIL = b"\xc0"
+_SUMMED_NBYTES = 8 << 20  # of a column in one go
 _DATA_FILE = re.compile(r"data(\.\d{1,20})?\.bin", re.ASCII)
 _MASK_FILE = re.compile(r"mask(\.\d{1,20})?\.bin", re.ASCII)
 
@@ -83,6 +84,8 @@ class IndexHeader:
     kind: Kind = ROWS
     mask_file: str | None = None  # of a store that keeps masks
     packed_masks: int | None = None  # bytes of it in which masks lie end to end
+    # Whether rows are never added again; False while its writer has not closed it. Else None.
+    sealed: bool | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -184,6 +187,8 @@ def encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
         unusual["mask_file"] = header.mask_file
     if header.packed_masks is not None:
         unusual["packed_masks"] = header.packed_masks
+    if header.sealed is not None:
+        unusual["sealed"] = header.sealed
     return encode_map(
         {
             "format": FORMAT,
@@ -394,6 +399,8 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
         raise ValueError(f"packed masks in layout {layout.kind!r}")
     if n_rows + (packed_masks or 0) > row_limit:
         raise ValueError(f"{packed_masks} bytes of packed masks")
+    if type(fields.get("sealed", False)) is not bool:
+        raise TypeError(f"sealed {fields['sealed']!r:.40}")
     return IndexHeader(
         generation=whole(fields, "generation"),
         store_id=store_id(fields),
@@ -408,6 +415,7 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
         kind=layout.kind,
         mask_file=fields.get("mask_file"),
         packed_masks=packed_masks,
+        sealed=fields.get("sealed"),
     )
 
 
@@ -513,8 +521,13 @@ def is_mask_file(name: object) -> bool:
     return isinstance(name, str) and _MASK_FILE.fullmatch(name) is not None
 
 
-def check_sums(raw: memoryview, columns: Mapping[str, Column], where: str) -> None:
-    """Compare every column of an index with its checksum.
+def check_sums(
+    raw: memoryview,
+    columns: Mapping[str, Column],
+    where: str,
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    """Compare every column of an index with its checksum; `between` is called every 8 MiB.
 
     Raises
     ------
@@ -522,7 +535,10 @@ def check_sums(raw: memoryview, columns: Mapping[str, Column], where: str) -> No
         At the first one that differs.
     """
     for name, column in columns.items():
-        found = crc32(raw[column.start_byte : column.start_byte + column.nbytes])
+        found, end = 0, column.start_byte + column.nbytes
+        for at in range(column.start_byte, end, _SUMMED_NBYTES):
+            found = crc32(raw[at : min(at + _SUMMED_NBYTES, end)], found)
+            between()
         if found != column.crc:
             what = f"a column {name!r} with CRC-32 {found:08x}, not {column.crc:08x}"
             raise corrupt(where, f"is damaged: it has {what}")

@@ -60,7 +60,9 @@ def compact(
                     'close what is open with mode "r+", and let go of its arrays',
                     path=session.path,
                 )
-            header = replace(session.header, attrs=snapshot.attrs)
+            # With a data file of its own it is not sealed; a part that is being written stays one.
+            sealed = None if session.is_sealed else session.header.sealed
+            header = replace(session.header, attrs=snapshot.attrs, sealed=sealed)
             columns = snapshot.overlay.folded()
             if names is not None:
                 columns = only(columns, named(columns, names))

@@ -317,6 +317,8 @@ class Shards:
     def _fits(self, expected: Expected) -> bool:
         """Tell whether the last shard has space for what is to be written. Under the lock."""
         session = self.last.session
+        if session.is_sealed:
+            return False
         layout, header = session.layout, session.journal_header
         # Rows that are claimed take their bytes when they are written.
         n_rows = header.n_reserved + layout.aligned(expected.n_rows)
@@ -332,16 +334,20 @@ class Shards:
 
         It begins with the user's attrs as they are now, since it may be opened alone.
         """
-        self.settle()
-        # The notes of the next shard say of none that it has unflushed commits.
-        self._flush_noted()
-        self._flush(self.last.number)
-        remove_leftovers(self.marker)
+        self.prepare_next()
         number, session, _ = self.last
         first = self.reread(0) if number else session
         header = new_header(session.layout, 0, without_notes(first.attrs))
         create_store(self.marker.shard(number + 1), header, like=first.directory)
         self._has_grown = True
+
+    def prepare_next(self) -> None:
+        """Bring all shards to where another one may follow the last. Under the lock."""
+        self.settle()
+        # The notes of the next shard say of none that it has unflushed commits.
+        self._flush_noted()
+        self._flush(self.last.number)
+        remove_leftovers(self.marker)
 
     def open_shard(self, number: int) -> Session:
         """Return a shard open for writing. Under the lock."""

@@ -43,6 +43,7 @@ class Content:
         self, directory: Path, header: IndexHeader, flags: int = READ, like: Sequence[Rights] = ()
     ) -> None:
         self.layout = header.layout
+        self._is_sealed = bool(header.sealed)
         self.data = _opened(directory, header.data_file, flags, *like[:1])
         self.mask: File | None = None
         if header.mask_file is not None:
@@ -121,8 +122,12 @@ class Content:
             file.sync()
 
     def hold_for_writing(self) -> None:
-        """Let others see that a writer lives, and that what it found has been settled."""
-        hold(self.data, WRITING)
+        """Let others see that a writer lives, and that what it found has been settled.
+
+        Not in a sealed store, whose data file may be that of another store, too.
+        """
+        if not self._is_sealed:
+            hold(self.data, WRITING)
 
     def mask_bytes(self) -> PreadRows:
         """Return the bytes of the mask file, to be read when they are asked for."""
@@ -133,7 +138,7 @@ class Content:
     @property
     def has_writer(self) -> bool:
         """Whether a writer is known to live: then the machine runs since it opened the store."""
-        return is_held(self.data, WRITING) is True
+        return not self._is_sealed and is_held(self.data, WRITING) is True
 
     @property
     def may_be_changed(self) -> bool:

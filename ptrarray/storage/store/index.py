@@ -25,7 +25,13 @@ from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.store.blocks import Contents, write_contents
 from ptrarray.storage.system.building import replacing
 from ptrarray.storage.system.files import File, Identity, Rights
-from ptrarray.storage.system.mapping import Backend, CannotMapError, MappedBytes, map_file
+from ptrarray.storage.system.mapping import (
+    Backend,
+    CannotMapError,
+    MappedBytes,
+    forget,
+    map_file,
+)
 from ptrarray.storage.system.parts import open_part
 
 FILE_NAME = "index.msgpack"
@@ -36,6 +42,7 @@ CHECKED_NBYTES = 1 << 20
 HELD_CHECKED_NBYTES = 1 << 16
 # Names that are decoded in one go, so that memory stays small where they are long.
 _NAMES_NBYTES = 1 << 20
+_SLOTS = 1 << 18  # of the name table that are looked at in one go
 
 Item = TypeVar("Item", bytes, str)
 
@@ -131,7 +138,11 @@ class Index:
             At the first one that differs.
         """
         raw = memoryview(self._mapped)[self._base :]
-        index_format.check_sums(raw, self.columns, self.path)
+        index_format.check_sums(raw, self.columns, self.path, self.forget)
+
+    def forget(self) -> None:
+        """Let go of the memory that what was read of the file takes; it is read again when needed."""
+        forget(self._mapped)
 
     def entries(self) -> Entries:
         """Return all columns, views but for the hashes.
@@ -362,14 +373,24 @@ class Index:
             return None
         return RaggedColumn(ends - start, self.names.joined[start:end])
 
-    def hashes(self) -> UInt32s:
-        """Return the hash of the name at each position, read back from the name table."""
+    def hashes(self, first: int = 0, last: int | None = None) -> UInt32s:
+        """Return the hash of the name at each position, read back from the name table.
+
+        Of all positions, or of ``first <= p < last``, which takes a walk through the table, too.
+        """
+        n_arrays, n_found, is_astray = self.header.n_arrays, 0, False
+        last = n_arrays if last is None else last
+        hashes = np.zeros(last - first, np.uint32)
         slots = self.column("slot").reshape(-1, 2)
-        full = slots[slots[:, 1] != table.EMPTY]
-        if len(full) != self.header.n_arrays or (full[:, 1] >= len(full)).any():
-            self._fail(f"{len(full)} names in its table, not {self.header.n_arrays}")
-        hashes = np.empty(len(full), np.uint32)
-        hashes[full[:, 1]] = full[:, 0]
+        for at in range(0, len(slots), _SLOTS):
+            some = slots[at : at + _SLOTS]
+            full = some[some[:, 1] != table.EMPTY]
+            n_found += len(full)
+            is_astray = is_astray or bool((full[:, 1] >= n_arrays).any())
+            full = full[(full[:, 1] >= first) & (full[:, 1] < last)]
+            hashes[full[:, 1] - first] = full[:, 0]
+        if n_found != n_arrays or is_astray:
+            self._fail(f"{n_found} names in its table, not {n_arrays}")
         return hashes
 
 

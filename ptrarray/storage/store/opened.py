@@ -18,7 +18,7 @@ from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.native import Finder
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
-from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
+from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot, sealed_error
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
 from ptrarray.storage.system.files import Identity
@@ -213,9 +213,9 @@ class OpenedStore:
     def columns(self) -> tuple[Int64s, Int64s]:
         """Return starts and ends of all arrays, checked once to lie in the flat array."""
         if self._columns is None:
-            self.snapshot.check_pointers()
+            last = self.snapshot.check_pointers()
             starts, ends = self.snapshot.starts, self.snapshot.ends
-            if (ends > len(self.data)).any():
+            if last > len(self.data):  # of an empty array
                 starts, ends = (np.minimum(column, len(self.data)) for column in (starts, ends))
             self._columns = starts, ends
         return self._columns
@@ -262,11 +262,11 @@ def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) ->
     while True:
         if known is not None and known.snapshot is snapshot:
             return known
+        if mode == "r+":
+            _check_changeable(snapshot)
         if known is not None and _can_go_on(known, snapshot):
             return OpenedStore(snapshot, known.mapped)
         is_packed = snapshot.index.pack is not None
-        if is_packed and mode == "r+":
-            raise why_not(snapshot.directory)
         try:
             is_written = mode == "r+" or (known is not None and _is_same_file(known, snapshot))
             mapped = _map(snapshot, mode, is_written=is_written)
@@ -276,6 +276,14 @@ def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) ->
             if _is_in_place(snapshot):
                 raise corrupt(str(error.filename), "is missing") from error
         snapshot = open_snapshot(snapshot.directory, snapshot.index.asked_backend)
+
+
+def _check_changeable(snapshot: StoreSnapshot) -> None:
+    """Raise an error if rows of a store must not be changed."""
+    if snapshot.index.pack is not None:
+        raise why_not(snapshot.directory)
+    if snapshot.header.sealed:
+        raise sealed_error(snapshot.directory)
 
 
 def load_readable(directory: Path) -> OpenedStore:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
+from ptrarray.errors import BadInputError, CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
 from ptrarray.format.entries import Entry, RaggedColumn
@@ -31,6 +31,7 @@ FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
 
 _ATTEMPTS = 100
 _NONE = np.empty(0, np.int64)
+BLOCK = 1 << 17  # positions, whose pointers stay in a processor's cache from one look to the next
 
 
 class Snapshot(Protocol):
@@ -253,10 +254,14 @@ class StoreSnapshot:
 
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
+        return self.checked(*self.kept_at(address))
+
+    def kept_at(self, address: int) -> tuple[int, int]:
+        """Return what is kept as the pointer of the array at an address, which may be damaged."""
         overlay, index = self.overlay, self.index
         if address < 0:
-            return self.checked(overlay.starts[~address], overlay.ends[~address])
-        return self.checked(index.start_items[address], index.end_items[address])
+            return overlay.starts[~address], overlay.ends[~address]
+        return index.start_items[address], index.end_items[address]
 
     def info_at(self, address: int) -> bytes:
         """Info of the array at an address: how it differs from plain rows."""
@@ -315,9 +320,9 @@ class StoreSnapshot:
             return start, end
         raise _astray(self.index.path, start, end, self.n_rows)
 
-    def check_pointers(self) -> None:
-        """Raise `CorruptStoreError` for a pointer out of the flat array, or out of order. O(names)."""
-        check_columns(self.index.path, self.starts, self.ends, self.n_rows)
+    def check_pointers(self) -> int:
+        """Return the greatest end; raise `CorruptStoreError` for a pointer astray or out of order. O(names)."""
+        return check_columns(self.index.path, self.starts, self.ends, self.n_rows)
 
     def outside(self) -> npt.NDArray[np.bool_]:
         """Return for each array whether its pointer leads out of the flat array."""
@@ -367,6 +372,15 @@ class StoreSnapshot:
     def ends(self) -> Int64s:
         """Rows after the last ones, in data order; as `starts`."""
         return _read_only(self.overlay.merged("ends"))
+
+    def in_blocks(
+        self, *names: str, size: int = BLOCK
+    ) -> Iterator[tuple[int, list[npt.NDArray[Any]]]]:
+        """Yield columns such as `starts` in blocks, each with its first position.
+
+        Memory for what the journal has changed and for one block.
+        """
+        return self.overlay.merged_blocks(names, size)
 
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
@@ -441,12 +455,12 @@ def falling(starts: Int64s) -> Int64s:
     return np.flatnonzero(starts[1:] < starts[:-1]) + 1
 
 
-def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> None:
-    """Raise `CorruptStoreError` for columns of pointers that no index may have."""
+def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> int:
+    """Return the greatest end; raise `CorruptStoreError` for columns of pointers that no index may have."""
     # Nearly always nothing is wrong, which the fewest comparisons show first.
-    is_wrong = (starts > ends).any() or (ends > n_rows).any() or (starts[1:] < starts[:-1]).any()
-    if not is_wrong and (starts[:1] >= 0).all():
-        return
+    last = _last_of_rising(starts, ends)
+    if last is not None and last <= n_rows and (starts[:1] >= 0).all():
+        return last
     is_outside = outside(starts, ends, n_rows)
     if is_outside.any():
         at = int(np.argmax(is_outside))
@@ -454,6 +468,19 @@ def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> None:
     for at in falling(starts)[:1].tolist():
         rows = f"rows {starts[at]} to {ends[at]}, behind one from row {starts[at - 1]} on"
         raise corrupt(path, f"has an array out of order: {rows}")
+    return int(ends.max())
+
+
+def _last_of_rising(starts: Int64s, ends: Int64s) -> int | None:
+    """Return the greatest end, or None if a start is after its end, or before the start before it."""
+    last = 0
+    for at in range(0, len(starts), BLOCK):
+        # With the first start of the next block, so that no two neighbours are left out.
+        some, their_ends = starts[at : at + BLOCK + 1], ends[at : at + BLOCK]
+        if (some[: len(their_ends)] > their_ends).any() or (some[1:] < some[:-1]).any():
+            return None
+        last = max(last, int(their_ends.max()))
+    return last
 
 
 def _astray(path: str, start: int, end: int, n_rows: int) -> CorruptStoreError:
@@ -465,10 +492,13 @@ def _read_only(column: Int64s) -> Int64s:
     return column
 
 
-def open_snapshot(directory: Path, backend: Backend | None = None) -> StoreSnapshot:
+def open_snapshot(
+    directory: Path, backend: Backend | None = None, end_byte: int | None = None
+) -> StoreSnapshot:
     """Read the names and pointers of a store that other processes may be changing.
 
-    Without a backend, maps what can be mapped, and reads what cannot.
+    Without a backend, maps what can be mapped, and reads what cannot. With a byte of the journal,
+    leaves out what was committed behind it.
 
     Raises
     ------
@@ -486,7 +516,7 @@ def open_snapshot(directory: Path, backend: Backend | None = None) -> StoreSnaps
             with Journal(directory, writable=False) as log:
                 if index.pack is not None and log.identity != index.identity:
                     continue  # another pack was put in place of this one
-                overlay = _replay(log, index, None)
+                overlay = _replay(log, index, None, end_byte)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_found(directory) from error
         if overlay is not None:
@@ -503,6 +533,18 @@ def never_at_rest(directory: Path) -> StoreError:
     return StoreError(f"{directory} is replaced again and again", path=str(directory))
 
 
+def sealed_error(directory: Path | str) -> BadInputError:
+    """Return the error for rows that are to be added to a sealed store, or changed in it."""
+    return BadInputError(
+        f"{directory} is sealed, as a part that was closed or joined: its data file may be that of "
+        "another store, too, so no rows are added to it or changed. Names, metadata and attrs can "
+        "be; compact() gives it a data file of its own, which ends this",
+        path=str(directory),
+        found="sealed",
+        expected="a store that grows",
+    )
+
+
 def not_found(directory: Path) -> StoreError:
     """Return the error for a path where a file of a store was not found."""
     if files.is_file(directory):
@@ -517,8 +559,10 @@ def not_found(directory: Path) -> StoreError:
     return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
 
 
-def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None:
-    """Lay a journal over an index, going on from what is known of it.
+def _replay(
+    log: Journal, index: Index, known: Overlay | None, end_byte: int | None = None
+) -> Overlay | None:
+    """Lay a journal over an index, going on from what is known of it, up to a byte if one is given.
 
     Returns None if the index was replaced by a later one.
     """
@@ -530,6 +574,8 @@ def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None
     if header.store_id != index.header.store_id:
         raise corrupt(log.path, "belongs to another store")
     header = surviving(log, header, index.header)
+    if end_byte is not None:
+        header = header._replace(committed_end=min(end_byte, header.committed_end))
     overlay = known or Overlay(index, journal_format.RECORDS_START)
     if header.committed_end == overlay.end_byte:
         return overlay

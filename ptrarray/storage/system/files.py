@@ -12,7 +12,19 @@ import shutil
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from errno import EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM, EXDEV
+from errno import (
+    EACCES,
+    EINVAL,
+    ELOOP,
+    EMLINK,
+    ENOENT,
+    ENOSYS,
+    ENOTDIR,
+    ENXIO,
+    EOPNOTSUPP,
+    EPERM,
+    EXDEV,
+)
 from fcntl import ioctl
 from functools import cache, partial
 from itertools import chain, groupby, pairwise
@@ -39,6 +51,7 @@ _COPY_NBYTES = 1 << 24
 _BLOCK_NBYTES = 1 << 12  # of which files with holes consist
 _CANNOT_ALLOCATE = {EINVAL, ENOSYS, EOPNOTSUPP}
 _CANNOT_COPY = {EINVAL, ENOSYS, EOPNOTSUPP, EPERM, EXDEV}  # by itself, from one file to another
+_CANNOT_LINK = {EACCES, EINVAL, EMLINK, ENOSYS, EOPNOTSUPP, EPERM, EXDEV}
 _BTRFS_FACTS, _BTRFS_FACTS_NBYTES = 0x8400941F, 1024  # what only btrfs answers: BTRFS_IOC_FS_INFO
 
 process_id = os.getpid
@@ -135,6 +148,11 @@ class File:
     def nbytes(self) -> int:
         """Size of the file, or of the part of it that this is."""
         return self.stat().st_size if self._nbytes is None else self._nbytes
+
+    @property
+    def n_names(self) -> int:
+        """How many names the file has, of which other stores may have some."""
+        return self.stat().st_nlink
 
     @property
     def identity(self) -> Identity:
@@ -404,6 +422,31 @@ def link(source: StrPath, target: StrPath) -> None:
     os.link(source, target)
 
 
+def link_or_copy(source: StrPath, target: StrPath) -> None:
+    """Give a file one more name, where there is nothing; copy it where it cannot have that."""
+    try:
+        link(source, target)
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            raise
+        copy(source, target)
+
+
+def copy(source: StrPath, target: StrPath) -> None:
+    """Copy a file to where there is nothing, on the disk, with its rights and its holes."""
+    with File(source) as old, File(target, MAKE, old.as_opened) as new:
+        at, end_byte = 0, old.nbytes
+        while at < end_byte:
+            at, last = old.data_from(at, end_byte)
+            while at < last:
+                n_copied = new.copy_from(old, at, at, last - at)
+                if not n_copied:
+                    raise CorruptStoreError(f"{source} was cut short meanwhile", path=str(source))
+                at += n_copied
+        new.truncate(end_byte)
+        new.sync()
+
+
 def unlink(path: StrPath) -> None:
     """Remove a file; one that is gone already is no error."""
     with suppress(FileNotFoundError):
@@ -415,6 +458,12 @@ def remove_tree(path: StrPath) -> None:
     shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):  # a directory of which something stays
         unlink(path)
+
+
+def remove_empty(path: StrPath) -> None:
+    """Remove a directory, unless there is anything in it."""
+    with suppress(OSError):
+        os.rmdir(path)
 
 
 def stat(path: StrPath) -> os.stat_result:

@@ -7,6 +7,7 @@ import mmap
 import os
 import sys
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from errno import EACCES, EINVAL, ENODEV, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from pathlib import Path
@@ -183,6 +184,38 @@ def _viewed(
     flat._mmap, flat.offset, flat.mode, flat.file = mapped, at_byte, mode, file
     raw: Array = flat.view(np.ndarray)
     return raw
+
+
+def forget_rows(rows: Array) -> None:
+    """`forget` what was read of mapped rows, unless that would take back what was changed in memory."""
+    root: Any = rows
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    if isinstance(root, _FileBytes) and root.mode != "c":
+        forget(root.base)
+
+
+class Sparing:
+    """Lets go of what was read whenever it has come to so many bytes.
+
+    Parameters
+    ----------
+    forget : callable
+        Lets go.
+    memory : int
+        The bytes.
+    """
+
+    def __init__(self, forget: Callable[[], None], memory: int) -> None:
+        self._forget, self._memory = forget, memory
+        self._n_read = 0
+
+    def read(self, nbytes: int) -> None:
+        """Count bytes, or pages, that were read."""
+        self._n_read += nbytes
+        if self._n_read > self._memory:
+            self._n_read = 0
+            self._forget()
 
 
 class _FileBytes(np.memmap[Any, np.dtype[np.uint8]]):

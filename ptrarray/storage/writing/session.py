@@ -59,7 +59,12 @@ from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import remove_leftovers, settle
-from ptrarray.storage.store.snapshot import StoreSnapshot, check_columns, not_found
+from ptrarray.storage.store.snapshot import (
+    StoreSnapshot,
+    check_columns,
+    not_found,
+    sealed_error,
+)
 from ptrarray.storage.system.files import CHANGE, File, SyncError, check_system, process_id
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.kept import KeptRecords
@@ -102,12 +107,15 @@ class Session:
         What its arrays are made of.
     row_limit : int
         Rows that a file can hold at the most.
+    is_sealed : bool
+        Whether no rows are added to the store, for its data file may be that of another, too.
     """
 
     index: Index
     content: Content
     layout: Layout
     row_limit: int
+    is_sealed: bool
     journal_header: JournalHeader
     seed: int
     _noted_end: int  # byte up to which names and attrs of the journal are known
@@ -223,6 +231,7 @@ class Session:
         self.index, self._store_id = index, index.header.store_id
         self.content = Content(self.directory, index.header, CHANGE)
         self.layout = self.content.layout
+        self.is_sealed = bool(index.header.sealed)
         self.row_limit = self.layout.row_limit
         self.content.check_size(index.header.n_rows)
         self._recent, self._kept = RecentNames(), KeptRecords()
@@ -428,8 +437,9 @@ class Session:
         Raises
         ------
         BadInputError
-            If no array may begin there, or they do not fit in a file.
+            If no array may begin there, they do not fit in a file, or none are added any more.
         """
+        self.check_grows()
         alignment = self.layout.alignment
         if start is None:
             start = -(-self.journal_header.n_reserved // alignment) * alignment
@@ -453,6 +463,11 @@ class Session:
         if self.layout.masked:
             self.content.extend_masks(self.index.header.n_rows)
         return start, end
+
+    def check_grows(self) -> None:
+        """Raise `BadInputError` if no rows are added to the store any more. Under the lock."""
+        if self.is_sealed:
+            raise sealed_error(self.path)
 
     def set_reserved(self, n_reserved: int) -> None:
         """Move the end of the reserved rows. Under the lock."""
@@ -496,17 +511,22 @@ class Session:
                 self.journal_header = self._journal.sync(self.journal_header, header.committed_end)
 
     @whole
-    def checkpoint(self) -> None:
-        """Fold the journal into a new index; nothing to do if it is empty."""
+    def checkpoint(self, sealed: bool | None = None) -> None:
+        """Fold the journal into a new index; nothing to do if it is empty.
+
+        With `sealed`, the index says from then on whether rows are added to the store.
+        """
         with self.locked():
             known = self.journal_header
-            if known.committed_end == journal_format.RECORDS_START:
+            sealed = self.header.sealed if sealed is None else sealed
+            if known.committed_end == journal_format.RECORDS_START and sealed is self.header.sealed:
                 return
             # The index must not reach the disk before the rows it names. After a flush, all are there.
             if known.synced_end < known.committed_end:
                 self.sync_rows()
             self.index.check()
             columns, facts = self._folded()
+            facts["sealed"] = sealed
             check_columns(self.index.path, columns.starts, columns.ends, facts["n_rows"])
             generation, n_reserved = self.header.generation + 1, self.journal_header.n_reserved
             header = replace(self.header, generation=generation, n_reserved=n_reserved, **facts)
@@ -573,7 +593,8 @@ def bring_to_disk(directory: Path) -> None:
     session = Session(directory)
     try:
         with session.locked():
-            session.content.extend_masks(session.index.header.n_rows)
+            if not session.is_sealed:
+                session.content.extend_masks(session.index.header.n_rows)
             if session.journal_header.synced_end < session.journal_header.committed_end:
                 session.flush()
     finally:

@@ -442,6 +442,7 @@ def kind_of_put(part: Session, start: int, end: int, *, is_chosen: bool = False)
     unless somebody changes them through a mapping. So where somebody may, they
     are on the disk before there is a record, and it is not judged by them.
     """
+    part.check_grows()  # it may have been sealed while they were written
     # Rows that the store itself chose are new, but for those that it was made with, and those
     # before others that were committed while these were written.
     is_last = not is_chosen and part.journal_header.n_reserved <= end

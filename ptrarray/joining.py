@@ -1,0 +1,332 @@
+"""One store made of many, and parts of one that are written without a lock they would share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy.typing as npt
+
+from ptrarray.creation import check_free, check_same, is_store, plan
+from ptrarray.errors import BadInputError, StoreExistsError
+from ptrarray.format import names as naming
+from ptrarray.format.index import IndexHeader
+from ptrarray.intake.choices import check_choice
+from ptrarray.intake.numbers import nbytes
+from ptrarray.intake.paths import absolute
+from ptrarray.storage.lifecycle.create import new_header
+from ptrarray.storage.shards import joining
+from ptrarray.storage.shards.create import create_any, replace_any
+from ptrarray.storage.shards.helpers import stores_of
+from ptrarray.storage.shards.linked import How
+from ptrarray.storage.shards.marker import Marker, is_sharded
+from ptrarray.storage.shards.opened import open_any
+from ptrarray.storage.shards.sources import read_source
+from ptrarray.storage.system import files
+from ptrarray.storage.system.lock import whole
+from ptrarray.storage.writing.session import Session
+from ptrarray.writer import PointerArrayWriter, store_of
+
+HOWS = ("move", "link", "copy")
+DUPLICATES = ("error", "first", "last")
+MODES = ("a", "w", "x")
+
+_SUFFIX = ".ptr"
+_SHARD_SIZE = "1GB"
+
+
+def join(
+    path: str | os.PathLike[str],
+    stores: Iterable[str | os.PathLike[str]] | None = None,
+    how: str = "move",
+    *,
+    prefix: str | Sequence[str] | Callable[[str], str] | None = None,
+    duplicates: str = "error",
+    progress: bool = True,
+    memory: str | int = "512MB",
+    shard_size: str | int | None = None,
+) -> None:
+    """Make one store of many, or add them to one: rows are not copied, and nothing is written twice.
+
+    The joined store is one of shards, and these are the stores' files. It opens as one, with the
+    arrays in the order in which the stores are given, and stays writable: what comes later goes to a
+    new shard.
+
+    Parameters
+    ----------
+    path : path-like
+        Where the joined store goes. If there is a store of shards, the stores are added to it.
+    stores : iterable of path-like, optional
+        The stores, with shards or without. By default all parts of the store at `path`, in the
+        order of their keys: see `part`.
+    how : {'move', 'link', 'copy'}
+        What becomes of the stores: they go (when the joined store is on the disk), they stay and
+        have the same files, or they stay as they are. Files are copied, too, where they cannot be
+        linked, as from another file system.
+    prefix : str, sequence of str or callable, optional
+        What all names are to begin with: the same for all stores, one for each, or what a function
+        returns for the path of each.
+    duplicates : {'error', 'first', 'last'}
+        What to do with a name that several stores have: raise an error, or keep the array of the
+        first or the last of them. A store at `path` comes before all others.
+    progress : bool
+        Whether to show a bar.
+    memory : str or int
+        Bytes that this may take to find such names, or a number with a unit. Names that are compared
+        lie in mapped files, which do not count.
+    shard_size : str or int, optional
+        Size of the shards that later writes make, as for `create`; ``"1GB"`` by default. A store
+        that is at `path` has its own.
+
+    Raises
+    ------
+    BadInputError
+        If dtypes, layouts, row shapes, masks or attrs differ; if a store is given twice, as a copy,
+        or is in the one at `path` already; for a pack; if there is no store to be joined.
+    StoreError
+        If a store is open for writing, or is a part that was not closed.
+    DuplicateNameError
+        If a name is in several stores, and `duplicates` is ``"error"``.
+    CorruptStoreError, StoreNotFoundError
+        If a store is damaged, or is not there.
+    StoreExistsError
+        If there is anything else at `path`, as a store without shards.
+
+    Notes
+    -----
+    After an error, no store has moved. A new store appears whole. To a store that is there, the
+    others are added one by one. Killed anywhere, no array is lost, and the call can be repeated with
+    the stores that are left.
+
+    Stores are *sealed*, unless they are copied: no rows are added to one that is joined, for its
+    files are those of the joined store, too. `compact` gives it files of its own. Readers that have
+    a store open keep what they read.
+
+    Takes some milliseconds a store, and about 50 ns a name to find duplicates. With a `prefix`, all
+    names are written once more. Rows are not compared with their checksums: see `verify`.
+
+    Examples
+    --------
+    >>> for day in "mon", "tue":
+    ...     with ptrarray.create(f"{day}.ptr", dtype="f4") as writer:
+    ...         writer[f"{day}/a"] = [1, 2]
+    >>> ptrarray.join("week.ptr", ["mon.ptr", "tue.ptr"], progress=False)
+    >>> list(ptrarray.open("week.ptr"))
+    ['mon/a', 'tue/a']
+    """
+    directory = absolute(path)
+    check_choice("how", how, HOWS, str(directory))
+    check_choice("duplicates", duplicates, DUPLICATES, str(directory))
+    memory_nbytes = nbytes("memory", memory)
+    found = _parts(directory) if stores is None else _several(stores)
+    if not found:
+        raise _nothing(directory)
+    prefixes = tuple(_encoded(one) for one in _prefixes(prefix, found))
+    size = _shard_nbytes(directory, shard_size)
+    sources = list(map(read_source, map(files.resolved, found)))
+    chosen = cast("How", how)
+    facts = joining.Plan(chosen, prefixes, duplicates, memory_nbytes, size, bool(progress))
+    joining.join(directory, sources, facts)
+    if stores is None and how == "move":
+        files.remove_empty(_parts_directory(directory))
+
+
+def _several(stores: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    if isinstance(stores, str | bytes | os.PathLike) or not isinstance(stores, Iterable):
+        raise BadInputError(
+            f"join wants several stores, not the one {stores!r:.80}: put it in a list",
+            found=repr(stores),
+            expected="an iterable of paths",
+        )
+    return [absolute(one) for one in stores]
+
+
+def _nothing(directory: Path) -> BadInputError:
+    return BadInputError(
+        f"there are no stores to be joined as {directory}, and no parts in "
+        f"{_parts_directory(directory)}",
+        path=str(directory),
+        found=0,
+        expected="one store or more",
+    )
+
+
+def _prefixes(
+    prefix: str | Sequence[str] | Callable[[str], str] | None, stores: Sequence[Path]
+) -> list[str]:
+    """Return the prefix of each store."""
+    if prefix is None or isinstance(prefix, str):
+        return [prefix or ""] * len(stores)
+    if callable(prefix):
+        return [prefix(str(store)) for store in stores]
+    if not isinstance(prefix, Sequence) or len(prefix) != len(stores):
+        raise BadInputError(
+            f"prefix {prefix!r:.80} is neither one str nor one for each of {len(stores)} stores",
+            found=repr(prefix)[:200],
+            expected=len(stores),
+        )
+    return list(prefix)
+
+
+def _encoded(prefix: str) -> bytes:
+    return b"" if prefix == "" else naming.encode(prefix)
+
+
+def _shard_nbytes(directory: Path, shard_size: str | int | None) -> int:
+    """Return the size of shards: as it is asked for, or as the store has it."""
+    asked = nbytes("shard_size", _SHARD_SIZE if shard_size is None else shard_size)
+    if not is_sharded(directory):
+        return asked
+    found = Marker(directory).header.shard_nbytes
+    if shard_size is not None and found != asked:
+        raise BadInputError(
+            f"{directory} has shards of {found} bytes, and shards of {asked} bytes were asked for",
+            path=str(directory),
+            found=found,
+            expected=asked,
+        )
+    return found
+
+
+def _parts_directory(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.parts")
+
+
+def _parts(directory: Path) -> list[Path]:
+    """Return the parts of a store, in the order of their keys; those that are numbers as such."""
+    parts = _parts_directory(directory)
+    if not files.is_directory(parts):
+        return []
+    found = [name for name in files.list_directory(parts) if name.endswith(_SUFFIX)]
+    keys = [name.removesuffix(_SUFFIX) for name in found if not name.startswith(".")]
+    keys.sort(key=lambda key: (0, int(key), key) if key.isdecimal() else (1, 0, key))
+    return [parts / f"{key}{_SUFFIX}" for key in keys]
+
+
+def part(
+    path: str | os.PathLike[str],
+    key: str,
+    *,
+    dtype: npt.DTypeLike | None = None,
+    row_shape: tuple[int, ...] | int | None = (),
+    attrs: Mapping[str, Any] | None = None,
+    masked: bool = False,
+    mode: str = "a",
+) -> PointerArrayWriter:
+    """Make a part of a store, or go on with it: a store of its own, for `join`.
+
+    Parameters
+    ----------
+    path : path-like
+        The store that it is to be a part of, which need not be there. The part lies beside it,
+        at ``PATH.parts/KEY.ptr``.
+    key : str
+        What tells it from the other parts.
+    dtype, row_shape, attrs, masked
+        As for `create`. Without any of them, as in the store at `path`, if there is one.
+    mode : {'a', 'w', 'x'}
+        Where there is such a part: ``"a"`` goes on with it, ``"w"`` replaces it, ``"x"`` raises.
+    """
+    directory = absolute(path)
+    check_choice("mode", mode, MODES, str(directory))
+    header, _ = plan(dtype, row_shape, 0, attrs, masked)
+    if (dtype, row_shape, attrs, masked) == (None, (), None, False) and is_store(directory):
+        header = _like(directory)
+    header = replace(header, sealed=False)
+    place = _place(directory, key)
+    try:
+        create_any(place, header, None)
+    except StoreExistsError:
+        check_free(place)
+        if mode == "x":
+            raise
+        if mode == "w":
+            replace_any(place, header, None)
+        else:
+            return _going_on(place, header)
+    return PartWriter(place)
+
+
+class PartWriter(PointerArrayWriter):
+    """A part open for writing. Closing it in the process that opened it seals it.
+
+    What is made of it by pickling, in other processes, is a plain writer, whose close seals nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._own_pid = files.process_id()
+
+    def __exit__(self, kind: object, error: BaseException | None, *more: object) -> None:
+        if error is not None:
+            self._own_pid = 0  # what was to be written is not all there
+        super().__exit__(kind, error, *more)
+
+    def close(self) -> None:
+        """Seal the part, on the disk, and close it. Closing again does nothing."""
+        try:
+            if not self.closed and self._own_pid == files.process_id():
+                _session_of(self).checkpoint(sealed=True)
+        finally:
+            super().close()
+
+
+def _session_of(writer: PointerArrayWriter) -> Session:
+    store = store_of(writer)
+    assert isinstance(store, Session)  # parts have no shards
+    return store
+
+
+def _like(directory: Path) -> IndexHeader:
+    """Return the facts of a store with the layout and attrs of another."""
+    found = open_any(directory)
+    layout = next(iter(stores_of(found))).header.layout
+    return new_header(layout, 0, found.attrs)
+
+
+def _place(directory: Path, key: str) -> Path:
+    """Return the path of a part, in a directory that is there."""
+    is_name = isinstance(key, str) and key.isprintable() and "/" not in key
+    if not is_name or not key or key.startswith("."):
+        raise BadInputError(
+            f"{key!r:.80} cannot be the key of a part of {directory}, which is part of a file name: "
+            "use letters, digits and the like, with no slash, and no dot in the beginning",
+            path=str(directory),
+            found=key,
+            expected="a str that can be part of a file name",
+        )
+    parts = _parts_directory(directory)
+    with suppress(FileExistsError):
+        files.make_directory(parts)
+    return parts / f"{key}{_SUFFIX}"
+
+
+def _going_on(place: Path, wanted: IndexHeader) -> PartWriter:
+    """Open a part that is there, and have it count as open, if nobody else has its files."""
+    writer = PartWriter(place)
+    try:
+        check_same(writer, wanted)
+        _reopen(_session_of(writer))
+    except BaseException:
+        PointerArrayWriter.close(writer)
+        raise
+    return writer
+
+
+@whole
+def _reopen(session: Session) -> None:
+    with session.locked():
+        shared = [file for file, _ in session.content.files if file.n_names > 1]
+        if session.is_sealed and shared:
+            raise BadInputError(
+                f"{session.path} was closed, and {shared[0].path} is the file of another store, "
+                'too, as after a join by link: give the part another key, or use mode="w"',
+                path=session.path,
+                found=session.path,
+                expected="a part whose files nobody else has",
+            )
+        session.checkpoint(sealed=False)

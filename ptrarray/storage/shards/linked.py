@@ -1,0 +1,214 @@
+"""Shards made of the files of other stores: linked or copied, with names and deletions of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ptrarray.errors import BadInputError, StoreError
+from ptrarray.format import journal as journal_format
+from ptrarray.format.entries import Entries, RaggedColumn
+from ptrarray.format.index import IndexHeader
+from ptrarray.format.journal import HashedRecord
+from ptrarray.format.names import NAME_LIMIT_NBYTES, hash_all
+from ptrarray.format.shards import Notes, without_notes
+from ptrarray.rows.copying import copy_ranges
+from ptrarray.storage.shards.marker import is_sharded
+from ptrarray.storage.shards.session import Shards
+from ptrarray.storage.shards.sources import Source
+from ptrarray.storage.store import index, journal
+from ptrarray.storage.store.index import Index, write_index
+from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.store.recovery import fresh_header
+from ptrarray.storage.store.snapshot import StoreSnapshot
+from ptrarray.storage.system import files
+from ptrarray.storage.system.files import File
+from ptrarray.storage.system.lock import whole
+from ptrarray.storage.writing.session import Session
+
+How = Literal["move", "link", "copy"]
+
+
+class NewShard(NamedTuple):
+    """A shard that is being made of a store.
+
+    Attributes
+    ----------
+    store : Source
+        The store.
+    number : int
+        Which of its shards.
+    header : IndexHeader
+        What its index says, or will when the source is sealed.
+    directory : Path
+        Where it is made.
+    prefix : bytes
+        What all names are to begin with.
+    how : {'move', 'link', 'copy'}
+        Whether files are linked where they can be.
+    """
+
+    store: Source
+    number: int
+    header: IndexHeader
+    directory: Path
+    prefix: bytes
+    how: How
+
+    @property
+    def source(self) -> StoreSnapshot:
+        """What it is made of."""
+        return self.store.shards[self.number]
+
+    @property
+    def has_new_index(self) -> bool:
+        """Whether its index is written anew, and not that of the source."""
+        return bool(self.prefix) or (self.how == "copy" and not is_finished(self.source))
+
+    @property
+    def names(self) -> StoreSnapshot:
+        """The names that it has, as it is made. Once it was begun."""
+        if not self.has_new_index:
+            return self.source
+        own = Index(self.directory)
+        return StoreSnapshot(self.directory, own, Overlay(own, journal_format.RECORDS_START))
+
+
+def header_of(source: StoreSnapshot) -> IndexHeader:
+    """Return what the index of a store will say when it is sealed."""
+    generation = source.header.generation + (not is_finished(source))
+    attrs = without_notes(source.attrs)
+    n_rows = source.n_rows
+    n_reserved = max(source.header.n_reserved, source.header.layout.aligned(n_rows))
+    header = replace(source.header, n_rows=n_rows, n_reserved=n_reserved, attrs=attrs)
+    return replace(header, generation=generation, sealed=True)
+
+
+def is_finished(store: StoreSnapshot) -> bool:
+    """Whether a store is sealed, and its index says all."""
+    nothing_since = store.overlay.end_byte == journal_format.RECORDS_START
+    return bool(store.header.sealed) and nothing_since and not store.overlay.entries
+
+
+def begin(shard: NewShard) -> None:
+    """Make the directory of a shard, and in it the index if that is not the source's."""
+    source = shard.source.directory
+    files.make_directory(shard.directory, files.rights(source))
+    if shard.has_new_index:
+        columns = _prefixed(shard.source.overlay.folded(), shard.prefix, str(source))
+        write_index(shard.directory, shard.header, columns, files.rights(source / index.FILE_NAME))
+
+
+def _prefixed(columns: Entries, prefix: bytes, path: str) -> Entries:
+    """Return columns with other names."""
+    if not prefix or not columns.n_names:
+        return columns
+    old, n_more = columns.names, len(prefix)
+    if int((old.ends - old.starts).max()) + n_more > NAME_LIMIT_NBYTES:
+        raise BadInputError(
+            f"a name of {path} has more than {NAME_LIMIT_NBYTES} bytes with the prefix {prefix[:80]!r}",
+            path=path,
+            found=prefix.decode(),
+            expected=NAME_LIMIT_NBYTES,
+        )
+    # As if the prefix lay before all names: by turns it, and one of them.
+    starts, ends = np.zeros(2 * len(old), np.int64), np.full(2 * len(old), n_more)
+    starts[1::2], ends[1::2] = old.starts + n_more, old.ends + n_more
+    offsets = np.concatenate([[0], np.cumsum(ends - starts)])
+    joined = np.concatenate([np.frombuffer(prefix, np.uint8), old.joined])
+    names = RaggedColumn(offsets[2::2].copy(), copy_ranges(joined, starts, ends, offsets))
+    return columns._replace(names=names, hashes=np.array(hash_all(names), np.uint32))
+
+
+def write_journal(shard: NewShard, doomed: Iterable[Sequence[bytes]], notes: Notes) -> None:
+    """Make the journal of a shard, whose records delete names, and have notes about other shards."""
+    path = shard.directory / journal.FILE_NAME
+    files.unlink(path)
+    fresh = fresh_header(shard.header, files.boot_id())
+    rights = files.rights(shard.source.directory / journal.FILE_NAME)
+    at = fresh.committed_end
+    with File(path, files.MAKE, rights) as file:
+        for _, record in _records(shard, doomed, notes, fresh.seed):
+            file.pwrite(bytes(record), at)
+            at += len(record)
+        fresh = fresh._replace(committed_end=at, synced_end=at)
+        file.pwrite(journal_format.encode_fresh(fresh), 0)
+
+
+def _records(
+    shard: NewShard, doomed: Iterable[Sequence[bytes]], notes: Notes, seed: int
+) -> Iterator[HashedRecord]:
+    if notes != Notes():
+        attrs = shard.header.attrs | notes.encode()
+        yield (), journal_format.encode_attrs(attrs, seed)
+    for names in doomed:
+        yield from journal_format.encode_delete(names, seed)
+
+
+@whole
+def take_files(source: Source, shards: Sequence[NewShard]) -> None:
+    """Give shards the files of their source, and seal that where its files are linked.
+
+    Raises
+    ------
+    StoreError
+        If the source is not as it was when it was looked at.
+    """
+    if shards[0].how == "copy":
+        for shard in shards:
+            _copy(shard)
+    elif not is_sharded(source.directory):
+        with closing(Session(source.directory)) as session:
+            _link(session, shards[0])
+    else:
+        with closing(Shards(source.directory)) as store, store.locked():
+            for shard in shards:
+                _link(store.open_shard(shard.number), shard)
+
+
+def _files(shard: NewShard) -> list[str]:
+    own = [] if shard.has_new_index else [index.FILE_NAME]
+    return [*own, *shard.header.files]
+
+
+def _copy(shard: NewShard) -> None:
+    source = shard.source
+    for name in _files(shard):
+        files.copy(source.directory / name, shard.directory / name)
+    if source.refreshed() is not source:
+        raise _changed(str(source.directory))
+
+
+@whole
+def _link(session: Session, shard: NewShard) -> None:
+    with session.locked():
+        check_unchanged(session, shard.source.version)
+        session.checkpoint(sealed=True)
+        for name in _files(shard):
+            files.link_or_copy(session.directory / name, shard.directory / name)
+
+
+def check_unchanged(session: Session, version: tuple[int, ...]) -> None:
+    """Raise `StoreError` if a store is another one than when it was looked at. Under its lock."""
+    if (session.header.generation, session.journal_header.committed_end) != version:
+        raise _changed(session.path)
+
+
+def _changed(path: str) -> StoreError:
+    return StoreError(
+        f"{path} was changed while it was being joined: close its writers, and join again",
+        path=path,
+    )
+
+
+def bring_to_disk(shards: Iterable[NewShard]) -> None:
+    """Wait until shards are on the disk, all of them made."""
+    for shard in shards:
+        with File(shard.directory / journal.FILE_NAME) as file:
+            file.sync()
+        files.sync_directory(shard.directory)
