@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # modules may import each other, without a cycle. Those on one line do not know each other.
 RANKS = [
     {"errors", "native", "progress"},
-    {"bridges"},
+    {"bridges", "executors"},
     {"rows"},
     {"format"},
     {"objects"},
@@ -33,7 +33,7 @@ RANKS = [
     {"creation", "upkeep"},
     {"joining"},
     {"jobs"},
-    {"filling", "nested", "bigarray", "torch"},
+    {"filling", "nested", "bigarray", "ray", "torch"},
     {"convert"},
     {"cli"},
     {"__init__"},
@@ -375,7 +375,12 @@ FILE_LIMIT_LINES = 400
 FUNCTION_LIMIT_LINES = 45
 TEST_FILE_LIMIT_LINES = 500  # of any kind
 NOT_DOORS = {"__init__", "__main__", "errors", "native", "progress"}
-BY_THEMSELVES = {"sampling", "torch"}  # doors that `import ptrarray` does not open
+BY_THEMSELVES = {
+    "executors",
+    "ray",
+    "sampling",
+    "torch",
+}  # doors that `import ptrarray` does not open
 
 
 def code_lines(source: str) -> set[int]:

@@ -7,7 +7,6 @@ import multiprocessing
 import pickle
 import shutil
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -126,16 +125,7 @@ def test_each_array_is_in_one(kind: str, backend: Any, data: st.DataObject) -> N
             check_partitions(store, parts)
             check_partitions(store, list(map(sent, parts)))
             for part in parts:
-                check_partitions(part, part_of_parts(part))
-
-
-def part_of_parts(part: Any) -> list[Any]:
-    """Return the halves of a partition, as reductions over an executor cut it."""
-    from ptrarray.storage.shards.partition import Portion
-    from ptrarray.views.partition import Partition
-
-    bounds = sorted({0, len(part) // 2, len(part)})
-    return [Partition(Portion(part._opened, low, high)) for low, high in pairwise(bounds)]
+                check_partitions(part, part.partitions(2))
 
 
 # balance ------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from ptrarray.views.spread import Spread
 from ptrarray.views.tabular import Tabular
 
 
-def partitions_of(opened: Opened, helpers: StoredHelpers, n: int) -> list[Partition]:
+def partitions_of(opened: Opened, helpers: StoredHelpers | None, n: int) -> list[Partition]:
     """Cut an open store into at most `n` parts: see `PointerArray.partitions`."""
     if integer("n", n) < 1:
         raise BadInputError(f"n must be at least 1: {n}", found=n, expected=">= 1")
@@ -146,6 +146,10 @@ class Partition(Reducible, Tabular):
         """
         starts, ends = self._opened.columns()
         return range(int(starts[0]), int(ends.max()))
+
+    def partitions(self, n: int) -> list[Partition]:
+        """Cut these once more: see `PointerArray.partitions`."""
+        return partitions_of(self._opened, self._helpers, n)
 
     # by name -------------------------------------------------------------------------------
 

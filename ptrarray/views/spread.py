@@ -6,6 +6,7 @@ A path, a commit and positions go to a worker, and never rows. Each opens the st
 from __future__ import annotations
 
 import pickle
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import reductions
-from ptrarray.errors import BadInputError
+from ptrarray.errors import BadInputError, StoreError
 from ptrarray.reductions import blocks, whole
 from ptrarray.reductions.blocks import Living
 from ptrarray.reductions.masked import hidden
@@ -131,16 +132,15 @@ def reduce_each(
     """Reduce each array: the same as `reductions.reduce_each`."""
     row_nbytes = living.rows.itemsize * blocks.row_elements(living.rows)
     bounds = even_shares([(living.starts, living.ends)], row_nbytes, TASKS)
-    if not bounds:
-        return reductions.reduce_each(living, ufunc, dtype, axis=axis)
+    # Of no array, which is refused as those of all would be.
+    none = living._replace(starts=living.starts[:0], ends=living.ends[:0])
+    like = reductions.reduce_each(none, ufunc, dtype, axis=axis)
+    shape = len(living.starts), *like.shape[1:]
+    results: Array = hidden(living, np.empty(shape, like.dtype), np.zeros(shape, np.bool_))
     tasks = [(share, ufunc, axis, dtype) for share in _shares(spread, bounds)]
-    results = None
     for (low, high), part in zip(bounds, _of_each(executor, tasks, bounds), strict=True):
-        if results is None:
-            shape = len(living.starts), *part.shape[1:]
-            results = hidden(living, np.empty(shape, part.dtype), np.zeros(shape, np.bool_))
         results[low:high] = part
-    return np.asanyarray(results)
+    return results
 
 
 def _of_each(
@@ -194,5 +194,14 @@ def _submitted(executor: Executor, function: Callable[..., Any], task: tuple[Any
 
 
 def _unpacked(packed: bytes) -> Any:
+    """Call what was sent. An error that would not arrive breaks many an engine: it goes as text."""
     function, task = pickle.loads(packed)
-    return function(*task)
+    try:
+        return function(*task)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # noqa: BLE001 whatever it is made of
+            text = "".join(traceback.format_exception(error))
+            raise StoreError(f"a worker failed: {text}") from None
+        raise

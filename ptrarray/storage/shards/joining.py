@@ -28,7 +28,7 @@ from ptrarray.format.shards import Notes, Replaced, shard_name
 from ptrarray.progress import bar
 from ptrarray.rows.types import Array
 from ptrarray.storage.lifecycle.create import taken
-from ptrarray.storage.shards import linked
+from ptrarray.storage.shards import catalog, linked
 from ptrarray.storage.shards.create import new_marker, write_marker
 from ptrarray.storage.shards.doubles import find_doubles
 from ptrarray.storage.shards.helpers import HelperWriter, Meta
@@ -89,6 +89,11 @@ def join(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
         If two have a name, and duplicates are an error.
     """
     directory = files.resolved(directory)
+    _join(directory, sources, plan)
+    catalog.renew(directory, plan.memory)
+
+
+def _join(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
     check_alike(sources, str(sources[0].directory), sources[0].layout, sources[0].attrs)
     if not is_sharded(directory):
         if files.exists(directory):
@@ -128,7 +133,7 @@ def _begun(
                 header, place = linked.header_of(found), building / shard_name(1, len(shards))
                 shards.append(NewShard(source, number, header, place, prefix, plan.how))
     for shard in shards:
-        linked.begin(shard)
+        linked.begin(shard, plan.memory)
     return shards
 
 

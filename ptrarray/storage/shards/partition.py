@@ -200,7 +200,8 @@ class Portion:
         self.path, self.backend = opened.snapshot.directory, _asked(opened)
         first = 0
         if isinstance(opened, OpenedPart | OpenedPartOfShards):
-            opened, first = opened.whole, opened.low
+            first = opened.low
+            opened = opened.whole
         self.low, self.high = first + low, first + high
         self._whole: Opened | None = opened
         self._moment: Moment | None = None
