@@ -87,6 +87,7 @@ class IndexHeader:
     packed_masks: int | None = None  # bytes of it in which masks lie end to end
     # Whether rows are never added again; False while its writer has not closed it. Else None.
     sealed: bool | None = None
+    crc: int = field(default=0, compare=False)  # of the header, if it was read
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -265,6 +266,7 @@ class Glance(NamedTuple):
     generation: int
     store_id: bytes
     n_arrays: int
+    crc: int
     n_rows: int
     data_file: str
     layout: Layout
@@ -296,7 +298,7 @@ def glance(head: bytes, where: str, nbytes: int) -> Glance:
     if n_rows > row_limit or start_byte + column_nbytes > nbytes or not is_data_file(data_file):
         raise ValueError
     numbers = whole(fields, "generation"), store_id(fields), whole(fields, "n_arrays")
-    return Glance(*numbers, n_rows, data_file, layout, fields["attrs"], "meta" in columns)
+    return Glance(*numbers, fields["crc"], n_rows, data_file, layout, fields["attrs"], "meta" in columns)
 
 
 def decode_columns(fields: dict[str, Any]) -> dict[str, Column]:
@@ -417,6 +419,7 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
         mask_file=fields.get("mask_file"),
         packed_masks=packed_masks,
         sealed=fields.get("sealed"),
+        crc=fields["crc"],
     )
 
 
