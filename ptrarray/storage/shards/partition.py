@@ -47,7 +47,8 @@ class PartOfShards(ShardedSnapshot):
         self._whole = whole
         self.marker, self.directory, self.found = whole.marker, whole.directory, whole.found
         self.backend, self.asked_backend = whole.backend, whole.asked_backend
-        self.shards, self.first_rows = tuple(shards), whole.first_rows
+        self.parts = self.shards = tuple(shards)
+        self.first_rows = whole.first_rows
 
     def number_of(self, name: bytes) -> int:
         """Return the number of the shard that has a name, or -1."""
@@ -88,6 +89,9 @@ class OpenedPartOfShards(OpenedShards):
         ]
         snapshots = [part.snapshot for part in parts]
         super().__init__(PartOfShards(whole.snapshot, snapshots), parts)
+
+    def get(self, name: str) -> None:
+        """Return None: the snapshot tells which arrays are among these."""
 
     def refreshed(self, mode: Mode) -> OpenedPartOfShards:
         """Return itself, as the snapshot does."""
@@ -196,7 +200,8 @@ class Portion:
         self.path, self.backend = opened.snapshot.directory, _asked(opened)
         first = 0
         if isinstance(opened, OpenedPart | OpenedPartOfShards):
-            opened, first = opened.whole, opened.low
+            first = opened.low
+            opened = opened.whole
         self.low, self.high = first + low, first + high
         self._whole: Opened | None = opened
         self._moment: Moment | None = None
