@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrarray.errors import BadInputError
-from ptrarray.format.helpers import Helper
 from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.intake.batch import from_mapping
 from ptrarray.intake.casting import as_array, fit
 from ptrarray.jobs.batches import Batches, Group
+from ptrarray.jobs.copies import Copies, copies
 from ptrarray.views.helpers import Flat, check_values, flattened
 from ptrarray.writer import append, close_leaving, store_of
 
@@ -149,18 +149,20 @@ def compute(
     began = time.perf_counter()
     failure = None
     try:
-        for i_task, task in enumerate(chunk):
-            _compute(function, i_task, task, layout, waiting)
-        waiting.write()
+        with copies(waiting.limit_nbytes) as room:
+            for i_task, task in enumerate(chunk):
+                _add(_computed(function, i_task, task, layout, waiting), waiting, room)
+            waiting.write()
     except TaskFailed as failed:
         failure = _describe(failed)
     seconds = time.perf_counter() - began
     return Report(len(chunk), waiting.n_arrays, waiting.nbytes, seconds, failure)
 
 
-def _compute(
-    function: Callable[[Any], Any], i_task: int, task: Task, layout: Layout, batches: Waiting
-) -> None:
+def _computed(
+    function: Callable[[Any], Any], i_task: int, task: Task, layout: Layout, waiting: Waiting
+) -> Group:
+    """Return the arrays of a task; if it fails, once those before it are committed."""
     try:
         result = function(task.argument)
         values, metas = _apart(_by_name(result) if task.name is None else {task.name: result})
@@ -168,16 +170,19 @@ def _compute(
         check_values(flat, layout)
         arrays = _fitting(flat.arrays, layout)
     except (Exception, SystemExit) as error:
-        batches.write()
+        waiting.write()
         raise TaskFailed(i_task) from error
-    group = Group(i_task, arrays, flat.metas, flat.helpers)
-    if group.nbytes <= batches.limit_nbytes:  # it waits, and the function may use its buffer again
-        copies = {name: array.copy(order="K") for name, array in arrays.items()}
-        helpers = {
-            name: Helper(helper.array.copy(), helper.meta) for name, helper in flat.helpers.items()
-        }
-        group = group._replace(arrays=copies, helpers=helpers)
-    batches.add(group)
+    return Group(i_task, arrays, flat.metas, flat.helpers)
+
+
+def _add(group: Group, waiting: Waiting, room: Copies) -> None:
+    """Have the arrays of a task wait: as copies, unless they are so large that they do not."""
+    if group.nbytes <= waiting.limit_nbytes:
+        if not room.has_room(group):
+            waiting.write()
+            room.clear()
+        group = room.copied(group)
+    waiting.add(group)
 
 
 def _by_name(result: Any) -> Mapping[str, Any]:
@@ -200,7 +205,7 @@ def _apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping | None):
             arrays[name] = value[0]
             metas |= {} if value[1] is None else {name: value[1]}
-    return arrays, copy.deepcopy(metas)
+    return arrays, copy.deepcopy(metas) if metas else metas
 
 
 def _fitting(values: Mapping[str, Any], layout: Layout) -> dict[str, NDArray[Any]]:
