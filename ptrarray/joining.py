@@ -173,7 +173,7 @@ def _prefixes(
 
 
 def _encoded(prefix: str) -> bytes:
-    return naming.encode(prefix) if prefix else b""
+    return b"" if prefix == "" else naming.encode(prefix)
 
 
 def _shard_nbytes(directory: Path, shard_size: str | int | None) -> int:

@@ -90,6 +90,11 @@ class Fresh:
             text=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """Return the number of the process."""
+        return self._process.pid
+
     def ask(self) -> None:
         """Let it go one step further."""
         if self._process.stdin:

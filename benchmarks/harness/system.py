@@ -36,9 +36,12 @@ def settle() -> None:
     gc.freeze()
 
 
-def anonymous_kib() -> int:
-    """Memory that this process has allocated: pages of mapped files are the system's cache."""
-    return _fields("/proc/self/status", ("RssAnon",))
+def anonymous_kib(process: int | str = "self") -> int:
+    """Memory that this process, or another, has allocated.
+
+    Pages of mapped files are the system's cache.
+    """
+    return _fields(f"/proc/{process}/status", ("RssAnon",))
 
 
 def private_kib(process: int | str = "self") -> int:
@@ -51,9 +54,9 @@ def resident_kib() -> int:
     return _fields("/proc/self/status", ("VmRSS",))
 
 
-def peak_kib() -> int:
-    """Largest memory of this process so far, file pages included."""
-    return _fields("/proc/self/status", ("VmHWM",))
+def peak_kib(process: int | str = "self") -> int:
+    """Largest memory of this process, or another, so far, file pages included."""
+    return _fields(f"/proc/{process}/status", ("VmHWM",))
 
 
 def _fields(path: str, names: tuple[str, ...]) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,12 +12,18 @@ from ptrarray.format import metadata
 from ptrarray.format.helpers import digest, references
 from ptrarray.format.names import hash_all
 from ptrarray.progress import bar
+from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s, UInt8s
+from ptrarray.storage.lifecycle.naming import finds_all
+from ptrarray.storage.lifecycle.sums import summed
+from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.opened import OpenedStore
-from ptrarray.storage.store.snapshot import StoreSnapshot, falling
+from ptrarray.storage.store.snapshot import StoreSnapshot, falling, outside
 
-_BLOCK = 1 << 10  # arrays a thread checks in one go
+MEMORY = 512_000_000
+_SHARES = 4  # of the memory: what is read, what is made of it, and all else
 _NAMES = 1 << 16  # names looked up in one go
+_HASH_NBYTES = 4
 
 
 class Damage(NamedTuple):
@@ -51,14 +55,20 @@ def check(opened: OpenedStore, helpers: OpenedStore | None = None) -> None:
         raise damaged(str(opened.snapshot.directory), damage)
 
 
-def find_damage(opened: OpenedStore, *, progress: bool = False) -> list[Damage]:
-    """Check everything, and return all that is wrong."""
-    snapshot = opened.snapshot
-    damage = [*_damaged_journal(snapshot), *_damaged_columns(snapshot)]
+def find_damage(
+    opened: OpenedStore, *, progress: bool = False, memory: int = MEMORY
+) -> list[Damage]:
+    """Check everything, and return all that is wrong.
+
+    Takes so many bytes of memory at the most, pages of the store's files among them, beside what
+    the journal takes.
+    """
+    snapshot, share = opened.snapshot, memory // _SHARES
+    damage = [*_damaged_journal(snapshot), *_damaged_columns(snapshot, share)]
     if not damage:
         damage.extend(_damaged_infos(opened))
     if not damage:
-        damage.extend(_damaged_arrays(opened, progress=progress))
+        damage.extend(_damaged_arrays(opened, share, progress=progress))
     return damage
 
 
@@ -87,7 +97,7 @@ def _damaged_journal(snapshot: StoreSnapshot) -> Iterator[Damage]:
         yield Damage(error.path, str(error))
 
 
-def _damaged_columns(snapshot: StoreSnapshot) -> Iterator[Damage]:
+def _damaged_columns(snapshot: StoreSnapshot, memory: int) -> Iterator[Damage]:
     """Find what is wrong with the index, and with the journal's pointers."""
     index = snapshot.index
     try:
@@ -96,50 +106,76 @@ def _damaged_columns(snapshot: StoreSnapshot) -> Iterator[Damage]:
         yield Damage(error.path, str(error))
         return  # nothing that follows from it can be trusted
     try:
-        yield from _damaged_names(snapshot)
+        if not finds_all(index, memory):
+            yield from _damaged_names(index, memory)
     except CorruptStoreError as error:
         yield Damage(error.path, str(error))
-    for position in np.flatnonzero(snapshot.outside()).tolist():
-        yield _damage(snapshot, position, f"that does not lie in its {snapshot.n_rows} rows")
+    yield from _astray(snapshot)
     fallen = list(_out_of_order(snapshot))
     yield from fallen or _overlapping(snapshot)
 
 
+def _astray(snapshot: StoreSnapshot) -> Iterator[Damage]:
+    """Find arrays that lead out of the rows there are."""
+    n_rows = snapshot.n_rows
+    for first, (starts, ends) in _walked(snapshot, "starts", "ends"):
+        for at in np.flatnonzero(outside(starts, ends, n_rows)).tolist():
+            yield _damage(snapshot, first + at, f"that does not lie in its {n_rows} rows")
+
+
 def _out_of_order(snapshot: StoreSnapshot) -> Iterator[Damage]:
     """Find arrays that begin before the one before them: an index has them by their starts."""
-    starts, ends = snapshot.starts, snapshot.ends
-    for at in falling(starts).tolist():
-        clause = f"that is out of order: the array before it begins at row {starts[at - 1]}"
-        start, end = int(starts[at]), int(ends[at])
-        yield array_damage(snapshot.index.path, snapshot.name(at), start, end, clause)
+    before = np.empty(0, np.int64)  # the last one of the block before
+    for first, (starts, ends) in _walked(snapshot, "starts", "ends"):
+        n_before, both = len(before), np.concatenate([before, starts])
+        for at in falling(both).tolist():
+            clause = f"that is out of order: the array before it begins at row {both[at - 1]}"
+            position, pointer = first + at - n_before, (int(both[at]), int(ends[at - n_before]))
+            yield array_damage(snapshot.index.path, snapshot.name(position), *pointer, clause)
+        before = both[-1:]
 
 
 def _overlapping(snapshot: StoreSnapshot) -> Iterator[Damage]:
     """Find arrays that run into rows of another one, though nobody pointed them there."""
-    for position in run_into(snapshot.starts, snapshot.ends, snapshot.pointed).tolist():
-        yield _damage(snapshot, position, "that runs into rows of the array before it")
+    reached = None
+    for first, (starts, ends, pointed) in _walked(snapshot, "starts", "ends", "pointed"):
+        found, reached = running_into(starts, ends, pointed, reached)
+        for at in found.tolist():
+            yield _damage(snapshot, first + at, "that runs into rows of the array before it")
 
 
 def run_into(starts: Int64s, ends: Int64s, pointed: UInt8s) -> Int64s:
     """Return which arrays, sorted by start, have rows of one before, though none was pointed."""
+    return running_into(starts, ends, pointed, None)[0]
+
+
+def running_into(
+    starts: Int64s, ends: Int64s, pointed: UInt8s, reached: int | None
+) -> tuple[Int64s, int | None]:
+    """Return which of the arrays that come next do, and the row up to which all reach so far."""
     own = np.flatnonzero((pointed == 0) & (starts < ends))
     if not len(own):
-        return own
-    reached = np.maximum.accumulate(ends[own])
-    return own[1:][starts[own][1:] < reached[:-1]]
+        return own, reached
+    lowest = np.iinfo(np.int64).min if reached is None else reached
+    reaching = np.maximum.accumulate(np.concatenate([[lowest], ends[own]]))
+    return own[starts[own] < reaching[:-1]], int(reaching[-1])
 
 
-def _damaged_names(snapshot: StoreSnapshot) -> Iterator[Damage]:
-    index = snapshot.index
-    hashes = index.hashes()
-    for first in range(0, len(hashes), _NAMES):
-        names = index.split_names(first, min(first + _NAMES, len(hashes)))
-        positions = np.arange(first, first + len(names))
-        actual = np.frombuffer(hash_all(names), np.uint32)
-        is_right = (actual == hashes[positions]) & index.are_found(names, actual, positions)
-        for position in positions[~is_right].tolist():
-            name = names[position - first][:80]
-            yield Damage(index.path, f"does not find name {name!r} at position {position}")
+def _damaged_names(index: Index, memory: int) -> Iterator[Damage]:
+    """Find names that the table does not lead to, or that others have."""
+    step = max(memory // _HASH_NBYTES // _NAMES, 1) * _NAMES
+    for start in range(0, max(index.header.n_arrays, 1), step):
+        hashes = index.hashes(start, min(start + step, index.header.n_arrays))
+        for first in range(start, start + len(hashes), _NAMES):
+            names = index.split_names(first, min(first + _NAMES, start + len(hashes)))
+            positions = np.arange(first, first + len(names))
+            actual = np.frombuffer(hash_all(names), np.uint32)
+            is_right = actual == hashes[positions - start]
+            is_right &= index.are_found(names, actual, positions)
+            for position in positions[~is_right].tolist():
+                name = names[position - first][:80]
+                yield Damage(index.path, f"does not find name {name!r} at position {position}")
+            index.forget()
 
 
 def _damaged_infos(opened: OpenedStore) -> Iterator[Damage]:
@@ -148,7 +184,7 @@ def _damaged_infos(opened: OpenedStore) -> Iterator[Damage]:
     index, overlay = snapshot.index, snapshot.overlay
     if index.infos is None and index.metas is None and not (overlay.infos or overlay.metas):
         return
-    for position in range(len(snapshot)):
+    for position in _each(snapshot):
         address = snapshot.locate_position(position)
         try:
             opened.array_at(address)
@@ -157,39 +193,41 @@ def _damaged_infos(opened: OpenedStore) -> Iterator[Damage]:
             yield _damage(snapshot, position, f"that cannot be read: {error}")
 
 
-def _damaged_arrays(opened: OpenedStore, *, progress: bool) -> Iterator[Damage]:
+def _damaged_arrays(opened: OpenedStore, memory: int, *, progress: bool) -> Iterator[Damage]:
     """Find arrays whose bytes do not match their checksum, read on all cores."""
     snapshot = opened.snapshot
-    starts, ends, crcs = snapshot.starts, snapshot.ends, snapshot.crcs
+    with bar(total=len(snapshot), unit=" arrays", progress=progress) as counter:
+        for some in summed(opened, memory):
+            counter.update(len(some.kept))
+            for at in np.flatnonzero(some.actual != some.kept).tolist():
+                actual, kept = some.actual[at], some.kept[at]
+                clause = f"that has CRC-32 {actual:08x}, its pointer says {kept:08x}"
+                yield _damage(snapshot, some.first + at, clause)
 
-    def damaged_in(first: int) -> tuple[int, list[tuple[int, int]]]:
-        block = slice(first, first + _BLOCK)
-        columns = (starts[block].tolist(), ends[block].tolist(), crcs[block].tolist())
-        found = []
-        for at, (start, end, crc) in enumerate(zip(*columns, strict=True), first):
-            actual = opened.crc(start, end, at)
-            if actual != crc:
-                found.append((at, actual))
-        return len(columns[0]), found
 
-    blocks = range(0, len(starts), _BLOCK)
-    each: Callable[..., Iterator[tuple[int, list[tuple[int, int]]]]] = map
-    with ExitStack() as stack:
-        counter = stack.enter_context(bar(total=len(starts), unit=" arrays", progress=progress))
-        if len(blocks) > 1:  # else another thread would do no more than this one
-            each = stack.enter_context(ThreadPoolExecutor()).map
-        for n_checked, found in each(damaged_in, blocks):
-            counter.update(n_checked)
-            for position, actual in found:
-                clause = f"that has CRC-32 {actual:08x}, its pointer says {crcs[position]:08x}"
-                yield _damage(snapshot, position, clause)
+def _walked(snapshot: StoreSnapshot, *names: str) -> Iterator[tuple[int, list[Any]]]:
+    """Yield columns in blocks, and let go of what was read."""
+    for block in snapshot.in_blocks(*names):
+        yield block
+        snapshot.index.forget()
+
+
+def _each(snapshot: StoreSnapshot) -> Iterator[int]:
+    """Yield all positions, and let go now and then of what was read."""
+    for block in in_blocks(0, len(snapshot)):
+        yield from range(block.start, block.stop)
+        snapshot.index.forget()
 
 
 def find_helper_damage(
-    helpers: OpenedStore | None, referring: Iterable[StoreSnapshot], *, progress: bool = False
+    helpers: OpenedStore | None,
+    referring: Iterable[StoreSnapshot],
+    *,
+    progress: bool = False,
+    memory: int = MEMORY,
 ) -> list[Damage]:
     """Check all helper arrays of a store, and that those are there that it refers to."""
-    damage = [] if helpers is None else find_damage(helpers, progress=progress)
+    damage = [] if helpers is None else find_damage(helpers, progress=progress, memory=memory)
     if damage:
         return damage
     stores = [*referring, *([] if helpers is None else [helpers.snapshot])]
@@ -202,7 +240,7 @@ def find_helper_damage(
 
 def _without_helpers(store: StoreSnapshot, helpers: StoreSnapshot | None) -> Iterator[Damage]:
     """Find arrays that refer to helper arrays which are not there."""
-    for position in range(len(store) if store.has_metas else 0):
+    for position in _each(store) if store.has_metas else ():
         try:
             meta = metadata.decode(store.meta_at(store.locate_position(position)))
         except ValueError:
@@ -226,5 +264,5 @@ def is_right(helpers: OpenedStore, address: int, name: str) -> bool:
 
 
 def _damage(snapshot: StoreSnapshot, position: int, clause: str) -> Damage:
-    start, end = int(snapshot.starts[position]), int(snapshot.ends[position])
+    start, end = snapshot.kept_at(snapshot.locate_position(position))
     return array_damage(snapshot.data_path, snapshot.name(position), start, end, clause)

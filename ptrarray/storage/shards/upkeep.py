@@ -23,6 +23,7 @@ from ptrarray.storage.lifecycle.verify import (
     find_damage,
     find_helper_damage,
 )
+from ptrarray.storage.shards.catalog import find_catalog_damage, renew
 from ptrarray.storage.shards.create import new_marker, write_marker
 from ptrarray.storage.shards.helpers import drop_unneeded
 from ptrarray.storage.shards.marker import Marker, is_sharded
@@ -63,6 +64,7 @@ def _in_each(directory: Path, change: Callable[[Session], None]) -> None:
         finally:
             with shards.locked():
                 shards.announce_change()
+    renew(directory)
 
 
 def _in_one(directory: Path, change: Callable[[Session], None]) -> None:
@@ -110,6 +112,7 @@ def _salvage_shards(
             create_store(target, new_header(layout, 0, attrs))
     salvage_helpers(source, building, left_out=left_out, progress=progress)
     write_marker(building, new_marker(layout, shard_nbytes))
+    renew(building)
     return left_out
 
 
@@ -148,6 +151,7 @@ def check_any(
     damage = [found for store in stores for found in find_damage(store, progress=progress)]
     if not damage and len(stores) > 1:
         damage.extend(_doubled([store.snapshot for store in stores]))
+        damage.extend(find_catalog_damage(opened.snapshot.directory))
     snapshots = [store.snapshot for store in stores]
     damage += find_helper_damage(helpers, [] if damage else snapshots, progress=progress)
     if damage:

@@ -90,10 +90,7 @@ class Order:
         self, first: int, last: int, unpack: Callable[[RaggedColumn], list[Item]]
     ) -> Iterator[Item]:
         """Yield the names at positions ``first <= p < last``, as `Index.some_names` does."""
-        low, high = bisect_left(self._finals, first), bisect_left(self._finals, last)
-        before, n_old = first - low, last - first - (high - low)
-        start = self._left(before)
-        end = self._left(before + n_old - 1) + 1 if n_old else start
+        low, high, start, end = self._parts(first, last)
         old = self._index.some_names(start, end, unpack, self._removed)
         new = chain.from_iterable(map(unpack, self._changed_names(low, high)))
         return chain.from_iterable(_merged(old, new, np.asarray(self._finals[low:high]) - first))
@@ -104,13 +101,28 @@ class Order:
 
     def merged(self, column: npt.NDArray[Any], changed: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Copy a column of the index, with that of the changes folded in."""
-        finals = np.asarray(self._finals)
-        both = np.empty(len(self), column.dtype)
-        is_left = np.ones(len(self), np.bool_)
+        return self.part(column, changed, 0, len(self))
+
+    def part(
+        self, column: npt.NDArray[Any], changed: npt.NDArray[Any], first: int, last: int
+    ) -> npt.NDArray[Any]:
+        """Copy what `merged` has at the positions ``first <= p < last``."""
+        low, high, start, end = self._parts(first, last)
+        finals = np.asarray(self._finals[low:high]) - first
+        both = np.empty(last - first, column.dtype)
+        is_left = np.ones(last - first, np.bool_)
         is_left[finals] = False
-        both[is_left] = np.delete(column, self._removed)
-        both[finals] = changed[np.asarray(self._kept)]
+        gone = self._removed[slice(*np.searchsorted(self._removed, (start, end)))]
+        both[is_left] = np.delete(column[start:end], gone - start)
+        both[finals] = changed[np.asarray(self._kept[low:high])]
         return both
+
+    def _parts(self, first: int, last: int) -> tuple[int, int, int, int]:
+        """Return which changes, and which positions of the index, are at a range of positions."""
+        low, high = bisect_left(self._finals, first), bisect_left(self._finals, last)
+        before, n_old = first - low, last - first - (high - low)
+        start = self._left(before)
+        return low, high, start, self._left(before + n_old - 1) + 1 if n_old else start
 
     def folded(self, old: Entries, changes: Entries) -> Entries:
         """Copy all columns of the index, with those of the changes folded in."""

@@ -22,9 +22,16 @@ from ptrarray.format.names import hash_all
 from ptrarray.native import Finder
 from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s, UInt32s
+from ptrarray.storage.store.blocks import Contents, write_contents
 from ptrarray.storage.system.building import replacing
 from ptrarray.storage.system.files import File, Rights
-from ptrarray.storage.system.mapping import Backend, CannotMapError, MappedBytes, map_file
+from ptrarray.storage.system.mapping import (
+    Backend,
+    CannotMapError,
+    MappedBytes,
+    forget,
+    map_file,
+)
 from ptrarray.storage.system.parts import open_part
 
 FILE_NAME = "index.msgpack"
@@ -33,6 +40,7 @@ NEW_FILE_NAME = "index.msgpack.new"
 CHECKED_NBYTES = 1 << 20
 # Names that are decoded in one go, so that memory stays small where they are long.
 _NAMES_NBYTES = 1 << 20
+_SLOTS = 1 << 18  # of the name table that are looked at in one go
 
 Item = TypeVar("Item", bytes, str)
 
@@ -67,7 +75,7 @@ class Index:
         self.path = file.path
         self.identity = file.identity
         self.asked_backend = backend
-        self._mapped, self._base, self._file, self.backend = _content(file, backend)
+        self._mapped, self._base, self._file, self.backend = content_of(file, backend)
         raw = memoryview(self._mapped)[self._base :]
         self.header, self.columns = index_format.decode(raw, self.path)
         if checked and len(raw) <= CHECKED_NBYTES:
@@ -107,7 +115,11 @@ class Index:
             At the first one that differs.
         """
         raw = memoryview(self._mapped)[self._base :]
-        index_format.check_sums(raw, self.columns, self.path)
+        index_format.check_sums(raw, self.columns, self.path, self.forget)
+
+    def forget(self) -> None:
+        """Let go of the memory that what was read of the file takes; it is read again when needed."""
+        forget(self._mapped)
 
     def entries(self) -> Entries:
         """Return all columns, views but for the hashes.
@@ -338,14 +350,24 @@ class Index:
             return None
         return RaggedColumn(ends - start, self.names.joined[start:end])
 
-    def hashes(self) -> UInt32s:
-        """Return the hash of the name at each position, read back from the name table."""
+    def hashes(self, first: int = 0, last: int | None = None) -> UInt32s:
+        """Return the hash of the name at each position, read back from the name table.
+
+        Of all positions, or of ``first <= p < last``, which takes a walk through the table, too.
+        """
+        n_arrays, n_found, is_astray = self.header.n_arrays, 0, False
+        last = n_arrays if last is None else last
+        hashes = np.zeros(last - first, np.uint32)
         slots = self.column("slot").reshape(-1, 2)
-        full = slots[slots[:, 1] != table.EMPTY]
-        if len(full) != self.header.n_arrays or (full[:, 1] >= len(full)).any():
-            self._fail(f"{len(full)} names in its table, not {self.header.n_arrays}")
-        hashes = np.empty(len(full), np.uint32)
-        hashes[full[:, 1]] = full[:, 0]
+        for at in range(0, len(slots), _SLOTS):
+            some = slots[at : at + _SLOTS]
+            full = some[some[:, 1] != table.EMPTY]
+            n_found += len(full)
+            is_astray = is_astray or bool((full[:, 1] >= n_arrays).any())
+            full = full[(full[:, 1] >= first) & (full[:, 1] < last)]
+            hashes[full[:, 1] - first] = full[:, 0]
+        if n_found != n_arrays or is_astray:
+            self._fail(f"{n_found} names in its table, not {n_arrays}")
         return hashes
 
 
@@ -355,7 +377,9 @@ def _between(positions: Int64s, block: slice) -> list[int]:
     return found
 
 
-def _content(file: File, backend: Backend | None) -> tuple[MappedBytes, int, File | None, Backend]:
+def content_of(
+    file: File, backend: Backend | None
+) -> tuple[MappedBytes, int, File | None, Backend]:
     """Return the bytes of an index, where it begins in them, what keeps the file open, and how.
 
     While a file is mapped or open, no other one gets its identity.
@@ -376,7 +400,7 @@ def _content(file: File, backend: Backend | None) -> tuple[MappedBytes, int, Fil
 def write_index(
     directory: Path,
     header: IndexHeader,
-    columns: Entries,
+    columns: Entries | Contents,
     like: Rights | None = None,
     *,
     sync: bool = True,
@@ -389,16 +413,16 @@ def write_index(
         The store.
     header : IndexHeader
         The number of arrays and of home slots is filled in here.
-    columns : Entries
-        Of all arrays, in data order.
+    columns : Entries or Contents
+        Of all arrays, in data order: in memory, or block by block.
     like : Rights, optional
         What has the rights that it gets where there is no old one.
     sync : bool
         Whether to wait for the disk.
     """
-    pieces = index_format.encode(*column_bytes(header, columns))
+    contents = columns if isinstance(columns, Contents) else Contents.of(columns)
     with replacing(directory / FILE_NAME, like, sync=sync) as file:
-        file.pwritev([memoryview(piece) for piece in pieces], 0)
+        write_contents(file, header, contents)
 
 
 def column_bytes(

@@ -203,9 +203,9 @@ class OpenedStore:
     def columns(self) -> tuple[Int64s, Int64s]:
         """Return starts and ends of all arrays, checked once to lie in the flat array."""
         if self._columns is None:
-            self.snapshot.check_pointers()
+            last = self.snapshot.check_pointers()
             starts, ends = self.snapshot.starts, self.snapshot.ends
-            if (ends > len(self.data)).any():
+            if last > len(self.data):  # of an empty array
                 starts, ends = (np.minimum(column, len(self.data)) for column in (starts, ends))
             self._columns = starts, ends
         return self._columns

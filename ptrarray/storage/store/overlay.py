@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,25 @@ class Overlay:
             return column
         order = self.order
         return order.merged(column, self._last_words(getattr(self, name)))
+
+    def merged_blocks(
+        self, names: Sequence[str], size: int
+    ) -> Iterator[tuple[int, list[npt.NDArray[Any]]]]:
+        """Yield columns as `merged` returns them in blocks, each with its first position.
+
+        Of an index without changes, views; else memory for the changes and one block.
+        """
+        columns = [getattr(self._index, name) for name in names]
+        if not self.entries:
+            for first in range(0, len(self._index.starts), size):
+                yield first, [column[first : first + size] for column in columns]
+            return
+        order = self.order
+        changes = [self._last_words(getattr(self, name)) for name in names]
+        for first in range(0, len(order), size):
+            last = min(first + size, len(order))
+            pairs = zip(columns, changes, strict=True)
+            yield first, [order.part(column, changed, first, last) for column, changed in pairs]
 
     def merged_items(self, column: RaggedColumn | None, extras: dict[int, bytes]) -> RaggedColumn:
         """Return a column of items of the index, and those of entries that have any; as `merged`."""

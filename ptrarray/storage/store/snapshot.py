@@ -31,6 +31,7 @@ FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
 
 _ATTEMPTS = 100
 _NONE = np.empty(0, np.int64)
+BLOCK = 1 << 17  # positions, whose pointers stay in a processor's cache from one look to the next
 
 
 class Snapshot(Protocol):
@@ -229,10 +230,14 @@ class StoreSnapshot:
 
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
+        return self.checked(*self.kept_at(address))
+
+    def kept_at(self, address: int) -> tuple[int, int]:
+        """Return what is kept as the pointer of the array at an address, which may be damaged."""
         overlay, index = self.overlay, self.index
         if address < 0:
-            return self.checked(overlay.starts[~address], overlay.ends[~address])
-        return self.checked(index.start_items[address], index.end_items[address])
+            return overlay.starts[~address], overlay.ends[~address]
+        return index.start_items[address], index.end_items[address]
 
     def info_at(self, address: int) -> bytes:
         """Info of the array at an address: how it differs from plain rows."""
@@ -291,9 +296,9 @@ class StoreSnapshot:
             return start, end
         raise _astray(self.index.path, start, end, self.n_rows)
 
-    def check_pointers(self) -> None:
-        """Raise `CorruptStoreError` for a pointer out of the flat array, or out of order. O(names)."""
-        check_columns(self.index.path, self.starts, self.ends, self.n_rows)
+    def check_pointers(self) -> int:
+        """Return the greatest end; raise `CorruptStoreError` for a pointer astray or out of order. O(names)."""
+        return check_columns(self.index.path, self.starts, self.ends, self.n_rows)
 
     def outside(self) -> npt.NDArray[np.bool_]:
         """Return for each array whether its pointer leads out of the flat array."""
@@ -343,6 +348,15 @@ class StoreSnapshot:
     def ends(self) -> Int64s:
         """Rows after the last ones, in data order; as `starts`."""
         return _read_only(self.overlay.merged("ends"))
+
+    def in_blocks(
+        self, *names: str, size: int = BLOCK
+    ) -> Iterator[tuple[int, list[npt.NDArray[Any]]]]:
+        """Yield columns such as `starts` in blocks, each with its first position.
+
+        Memory for what the journal has changed and for one block.
+        """
+        return self.overlay.merged_blocks(names, size)
 
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
@@ -417,12 +431,12 @@ def falling(starts: Int64s) -> Int64s:
     return np.flatnonzero(starts[1:] < starts[:-1]) + 1
 
 
-def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> None:
-    """Raise `CorruptStoreError` for columns of pointers that no index may have."""
+def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> int:
+    """Return the greatest end; raise `CorruptStoreError` for columns of pointers that no index may have."""
     # Nearly always nothing is wrong, which the fewest comparisons show first.
-    is_wrong = (starts > ends).any() or (ends > n_rows).any() or (starts[1:] < starts[:-1]).any()
-    if not is_wrong and (starts[:1] >= 0).all():
-        return
+    last = _last_of_rising(starts, ends)
+    if last is not None and last <= n_rows and (starts[:1] >= 0).all():
+        return last
     is_outside = outside(starts, ends, n_rows)
     if is_outside.any():
         at = int(np.argmax(is_outside))
@@ -430,6 +444,19 @@ def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> None:
     for at in falling(starts)[:1].tolist():
         rows = f"rows {starts[at]} to {ends[at]}, behind one from row {starts[at - 1]} on"
         raise corrupt(path, f"has an array out of order: {rows}")
+    return int(ends.max())
+
+
+def _last_of_rising(starts: Int64s, ends: Int64s) -> int | None:
+    """Return the greatest end, or None if a start is after its end, or before the start before it."""
+    last = 0
+    for at in range(0, len(starts), BLOCK):
+        # With the first start of the next block, so that no two neighbours are left out.
+        some, their_ends = starts[at : at + BLOCK + 1], ends[at : at + BLOCK]
+        if (some[: len(their_ends)] > their_ends).any() or (some[1:] < some[:-1]).any():
+            return None
+        last = max(last, int(their_ends.max()))
+    return last
 
 
 def _astray(path: str, start: int, end: int, n_rows: int) -> CorruptStoreError:

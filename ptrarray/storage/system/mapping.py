@@ -6,6 +6,7 @@ import math
 import mmap
 import sys
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from errno import EACCES, EINVAL, ENODEV, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from pathlib import Path
@@ -52,6 +53,21 @@ def map_file(file: File, nbytes: int = 0) -> MappedBytes:
         return _map(file, nbytes, mmap.ACCESS_READ)
     except ValueError:  # it looks at the size itself
         return b""
+
+
+def map_or_read(file: File) -> MappedBytes:
+    """Map a file, or read it where the system does not map it."""
+    try:
+        return map_file(file)
+    except CannotMapError:
+        return file.pread(file.nbytes, 0)
+
+
+def forget(mapped: MappedBytes) -> None:
+    """Let go of the memory that what was read of a mapping takes; it is read again when needed."""
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        with suppress(OSError):  # advice is all it is
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def map_rows(
@@ -103,6 +119,38 @@ def map_rows(
     flat._mmap, flat.offset, flat.mode, flat.file = mapped, at_byte, mode, file
     raw: Array = flat.view(np.ndarray)
     return raw.view(dtype).reshape(n_rows, *row_shape)
+
+
+def forget_rows(rows: Array) -> None:
+    """`forget` what was read of mapped rows, unless that would take back what was changed in memory."""
+    root: Any = rows
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    if isinstance(root, _FileBytes) and root.mode != "c":
+        forget(root.base)
+
+
+class Sparing:
+    """Lets go of what was read whenever it has come to so many bytes.
+
+    Parameters
+    ----------
+    forget : callable
+        Lets go.
+    memory : int
+        The bytes.
+    """
+
+    def __init__(self, forget: Callable[[], None], memory: int) -> None:
+        self._forget, self._memory = forget, memory
+        self._n_read = 0
+
+    def read(self, nbytes: int) -> None:
+        """Count bytes, or pages, that were read."""
+        self._n_read += nbytes
+        if self._n_read > self._memory:
+            self._n_read = 0
+            self._forget()
 
 
 class _FileBytes(np.memmap[Any, np.dtype[np.uint8]]):

@@ -54,6 +54,7 @@ def put_all(store: Writable, batches: Iterable[Batch], *, overwrite: bool) -> in
             if written is None:
                 written = _Written(store, batch, claims, overwrite=overwrite)
             written.add(batch)
+            del batch  # as who makes the next may want its memory
         return 0 if written is None else written.commit()
 
 

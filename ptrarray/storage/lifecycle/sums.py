@@ -1,0 +1,108 @@
+"""Checksums of the arrays of a store: of small ones many in one go, blocks of them on all cores."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from ptrarray.format.checksums import LONG_NBYTES, crc32_each
+from ptrarray.rows.copying import copy_ranges, cut
+from ptrarray.rows.types import Int64s, UInt8s, UInt32s
+from ptrarray.storage.store.opened import OpenedStore
+from ptrarray.storage.system.mapping import Sparing, forget_rows
+from ptrarray.storage.system.pread import viewed
+
+# What a thread sums in one go, every array counted as some bytes more than it has.
+_BLOCK_NBYTES = 4 << 20
+_EACH_NBYTES = 256
+_ENTRY_NBYTES = 20  # of an index
+_N_AHEAD = 16  # blocks
+
+
+class Summed(NamedTuple):
+    """Checksums of arrays whose positions follow each other."""
+
+    first: int
+    starts: Int64s
+    ends: Int64s
+    kept: UInt32s
+    actual: UInt32s
+
+
+def summed(opened: OpenedStore, memory: int) -> Iterator[Summed]:
+    """Sum all arrays, in the order of their positions.
+
+    Pages of the data file that were read are let go before they come to so many bytes.
+    """
+    sparing = Sparing(partial(forget, opened), memory)
+    for some in _on_all_cores(partial(_sum, opened), _blocks(opened)):
+        yield some
+        nbytes = int((some.ends - some.starts).sum()) * opened.layout.width
+        sparing.read(nbytes + len(some.starts) * _ENTRY_NBYTES)
+
+
+def forget(opened: OpenedStore) -> None:
+    """Let go of the memory that what was read of a store's files takes."""
+    opened.snapshot.index.forget()
+    for rows in (opened.data, opened.mask):
+        if isinstance(rows, np.ndarray):
+            forget_rows(rows)
+
+
+_Block = tuple[int, Int64s, Int64s, UInt32s]
+
+
+def _blocks(opened: OpenedStore) -> Iterator[_Block]:
+    """Cut all arrays into what a thread sums in one go."""
+    for first, (starts, ends, crcs) in opened.snapshot.in_blocks("starts", "ends", "crcs"):
+        nbytes = (ends - starts) * opened.layout.width
+        for low, high in cut(nbytes + _EACH_NBYTES, _BLOCK_NBYTES):
+            some = slice(low, high)
+            yield first + low, starts[some], ends[some], crcs[some]
+
+
+def _on_all_cores(work: Callable[[_Block], Summed], blocks: Iterator[_Block]) -> Iterator[Summed]:
+    """Yield what is made of blocks, in their order, with a few of them ahead."""
+    with ExitStack() as stack:
+        some = [block for block, _ in zip(blocks, range(2), strict=False)]
+        if len(some) < 2:  # another thread would do no more than this one
+            yield from map(work, some)
+            return
+        submit = stack.enter_context(ThreadPoolExecutor()).submit
+        waiting: deque[Future[Summed]] = deque(submit(work, block) for block in some)
+        for block in blocks:
+            waiting.append(submit(work, block))
+            if len(waiting) > _N_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _sum(opened: OpenedStore, block: _Block) -> Summed:
+    first, starts, ends, kept = block
+    nbytes = (ends - starts) * opened.layout.width
+    actual = np.zeros(len(starts), np.uint32)
+    is_alone = nbytes > (LONG_NBYTES if opened.mask is None else -1)
+    together = np.flatnonzero((nbytes > 0) & ~is_alone)
+    if len(together):
+        actual[together] = crc32_each(*_pieces(opened, starts[together], ends[together]))
+    for at in np.flatnonzero(is_alone).tolist():
+        actual[at] = opened.crc(int(starts[at]), int(ends[at]), first + at)
+    return Summed(first, starts, ends, kept, actual)
+
+
+def _pieces(opened: OpenedStore, starts: Int64s, ends: Int64s) -> tuple[UInt8s, Int64s, Int64s]:
+    """Return bytes in which all rows of some arrays are, and where each array's begin and end."""
+    data, width = opened.data, opened.layout.width
+    if not isinstance(data, np.ndarray):
+        offsets = np.concatenate([[0], np.cumsum(ends - starts)])
+        data, starts, ends = copy_ranges(data, starts, ends, offsets), offsets[:-1], offsets[1:]
+    raw = viewed(data, np.dtype(np.uint8), (data.nbytes,))
+    assert isinstance(raw, np.ndarray)
+    return raw, starts * width, ends * width
