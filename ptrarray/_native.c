@@ -315,6 +315,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *columns;   /* a tuple that keeps what follows alive */
     PyArrayObject *rows; /* or NULL */
+    PyObject *parts;     /* of a catalog: a list of finders, through whose arrays `name_ends` counts; else NULL */
     const uint32_t *slots;
     const uint64_t *name_ends, *starts, *ends;
     const uint8_t *names;
@@ -353,11 +354,28 @@ static PyObject *new_finder(PyObject *Py_UNUSED(module), PyObject *args) {
         finder->name_ends = ITEMS(uint64_t, name_ends), finder->n_arrays = length(name_ends);
         finder->names = ITEMS(uint8_t, names), finder->names_nbytes = length(names);
         finder->starts = ITEMS(uint64_t, starts), finder->ends = ITEMS(uint64_t, ends);
-        finder->rows = rows == Py_None ? NULL : (PyArrayObject *)rows;
+        finder->rows = rows == Py_None ? NULL : (PyArrayObject *)rows, finder->parts = NULL;
         finder->n_rows = n_rows, finder->width = finder->rows ? row_nbytes(rows) : 0;
         if (!finder->columns) Py_CLEAR(finder);
     }
     Py_XDECREF(rows);
+    return (PyObject *)finder;
+}
+
+/* catalog(slots, n_homes, ends, parts): a finder of names in several, a list in which None is not mine. */
+static PyObject *new_catalog(PyObject *Py_UNUSED(module), PyObject *args) {
+    PyObject *slots, *ends, *parts;
+    unsigned long long n_homes;
+    if (!PyArg_ParseTuple(args, "OKOO!", &slots, &n_homes, &ends, &PyList_Type, &parts)) return NULL;
+    if (!is_column(slots, 4) || !is_column(ends, 8) || length(slots) % 2 || n_homes >= EMPTY ||
+        length(slots) / 2 <= n_homes)
+        NOT_MINE;
+    Finder *finder = PyObject_New(Finder, FinderType);
+    if (!finder) return NULL;
+    memset((char *)finder + sizeof(PyObject), 0, sizeof(Finder) - sizeof(PyObject));
+    finder->slots = ITEMS(uint32_t, slots), finder->n_slots = length(slots) / 2, finder->n_homes = n_homes;
+    finder->name_ends = ITEMS(uint64_t, ends), finder->parts = parts;
+    if (!(finder->columns = PyTuple_Pack(3, slots, ends, parts))) Py_CLEAR(finder);
     return (PyObject *)finder;
 }
 
@@ -382,15 +400,35 @@ static inline const uint8_t *name_at(const Finder *finder, uint64_t position, si
     return from <= to && to <= finder->names_nbytes ? finder->names + from : NULL;
 }
 
-static int64_t probe(const Finder *finder, const Query *query) {
+/* Of a catalog, the part that a position is in, or NULL; the position becomes that there, below the part's number. */
+static const Finder *part_of(const Finder *catalog, uint64_t *position) {
+    uint64_t number = 0, last = length(PyTuple_GetItem(catalog->columns, 1));
+    while (number < last) { /* the first end that is larger */
+        uint64_t middle = (number + last) / 2;
+        *position < READ(catalog->name_ends[middle]) ? (last = middle) : (number = middle + 1);
+    }
+    int is_there = (Py_ssize_t)number < PyList_Size(catalog->parts);
+    PyObject *part = is_there ? PyList_GetItem(catalog->parts, (Py_ssize_t)number) : NULL;
+    *position = number << 32 | (uint32_t)(*position - (number ? READ(catalog->name_ends[number - 1]) : 0));
+    return part && Py_TYPE(part) == FinderType && !((Finder *)part)->parts ? (Finder *)part : NULL;
+}
+
+/* The position of a name, the last one in a catalog, and the finder that has it. */
+static int64_t probe(const Finder *finder, const Query *query, const Finder **owner) {
+    int64_t found = ABSENT;
     for (uint64_t slot = home_of(query->hash, finder->n_homes); slot < finder->n_slots; slot++) {
-        uint32_t hash = READ(finder->slots[2 * slot]), position = READ(finder->slots[2 * slot + 1]);
-        if (position == EMPTY) return ABSENT;
+        uint32_t hash = READ(finder->slots[2 * slot]);
+        uint64_t position = READ(finder->slots[2 * slot + 1]);
+        if (position == EMPTY) return found;
         if (hash != query->hash) continue;
+        const Finder *part = finder->parts ? part_of(finder, &position) : finder;
         size_t nbytes;
-        const uint8_t *name = position < finder->n_arrays ? name_at(finder, position, &nbytes) : NULL;
+        uint32_t at = (uint32_t)position;
+        const uint8_t *name = part && at < part->n_arrays ? name_at(part, at, &nbytes) : NULL;
         if (!name) return ASTRAY;
-        if (nbytes == query->nbytes && !memcmp(name, query->name, nbytes)) return position;
+        if (nbytes != query->nbytes || memcmp(name, query->name, nbytes)) continue;
+        *owner = part, found = (int64_t)position;
+        if (!finder->parts) return found;
     }
     return ASTRAY;
 }
@@ -410,7 +448,8 @@ static void probe_group(const Finder *finder, Query *queries, int n) {
         uint64_t end = queries[i].position < 0 ? 0 : READ(finder->name_ends[queries[i].position]);
         if (end && end <= finder->names_nbytes) FETCH(finder->names + end - 1);
     }
-    for (int i = 0; i < n; i++) queries[i].position = probe(finder, &queries[i]);
+    const Finder *owner;
+    for (int i = 0; i < n; i++) queries[i].position = probe(finder, &queries[i], &owner);
 }
 
 static int set_query(Query *query, PyObject *key) {
@@ -427,7 +466,7 @@ static int set_query(Query *query, PyObject *key) {
 }
 
 /* The same as a slice of the rows; NULL, without an error, for a pointer that leads out of them. */
-static PyObject *view_of(Finder *finder, uint64_t position) {
+static PyObject *view_of(const Finder *finder, uint64_t position) {
     uint64_t start = READ(finder->starts[position]), end = READ(finder->ends[position]);
     if (start == end && start > finder->n_rows && start <= INT64_MAX) start = end = finder->n_rows; /* a slice */
     if (!finder->rows || start > end || end > finder->n_rows) return NULL;
@@ -438,15 +477,17 @@ static PyObject *view_of(Finder *finder, uint64_t position) {
 static PyObject *finder_get(PyObject *self, PyObject *name) {
     Query query;
     if (!set_query(&query, name)) NOT_MINE;
-    int64_t position = probe((Finder *)self, &query);
-    return or_none(position < 0 ? NULL : view_of((Finder *)self, (uint64_t)position));
+    const Finder *owner;
+    int64_t position = probe((Finder *)self, &query, &owner);
+    return or_none(position < 0 ? NULL : view_of(owner, (uint32_t)position));
 }
 
 /* find(name): its position, or -1 if it is not there; None where something is wrong. */
 static PyObject *finder_find(PyObject *self, PyObject *name) {
     Query query;
     if (!set_query(&query, name)) NOT_MINE;
-    int64_t position = probe((Finder *)self, &query);
+    const Finder *owner;
+    int64_t position = probe((Finder *)self, &query, &owner);
     return position == ASTRAY ? Py_NewRef(Py_None) : PyLong_FromLongLong(position);
 }
 
@@ -586,9 +627,10 @@ static PyMethodDef methods[] = {{"crc32", (PyCFunction)(void (*)(void))crc32, ME
                                 {"stage", stage, METH_VARARGS, NULL},
                                 {"build", build, METH_VARARGS, NULL},
                                 {"finder", new_finder, METH_VARARGS, NULL},
+                                {"catalog", new_catalog, METH_VARARGS, NULL},
                                 {"gather", gather, METH_VARARGS, NULL},
                                 {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 3", -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 4", -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) {
     if (_import_array() < 0) return NULL; /* import_array() would print why */

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain, repeat
-from operator import is_
 from pathlib import Path
 
 import numpy as np
 
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED
+from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
+from ptrarray.storage.shards.finder import Finder, Wholes
 from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
+from ptrarray.storage.store.held import Held, HeldRows, hold_rows
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
-from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
+from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system.advice import Source
 from ptrarray.storage.system.mapping import Backend, Mode
 
@@ -34,18 +36,40 @@ class OpenedShards:
         The flat array, mapped, without and with its mask.
     """
 
-    get = finder = None  # a name has to be looked for in each shard
+    finder = None  # positions lie in different shards
 
-    def __init__(self, snapshot: ShardedSnapshot, shards: Iterable[OpenedStore]) -> None:
+    def __init__(self, snapshot: ShardedSnapshot, held: Sequence[HeldRows | OpenedStore]) -> None:
         self.snapshot = snapshot
-        self.stores = tuple(shards)
+        self.held = held
+        self.stores: Sequence[OpenedStore] = Wholes(held)
         self.limit_nbytes: int | None = snapshot.marker.header.shard_nbytes
         self.layout = snapshot.layout
         self.is_plain = self.layout.is_plain
-        self.data = _chained([shard.data for shard in self.stores])
-        is_masked = self.layout.masked and self.layout.kind != MIXED
-        self.rows = with_mask(*self.parts()) if is_masked else self.data
+        self._data: AnyRows | None = None
+        self._rows: AnyRows | None = None
+        self._views: Views | None = None
         self._columns: tuple[Int64s, Int64s] | None = None
+
+    def get(self, name: str) -> Array | None:
+        """Return the array of a name, a view, or None where the snapshot has to tell."""
+        if self._views is None:
+            self._views = Views(self.snapshot.finder, self.stores)
+        return self._views.get(name) if self.is_plain else None
+
+    @property
+    def data(self) -> AnyRows:
+        """The flat array without its mask."""
+        if self._data is None:
+            self._data = _chained([one.data for one in self.held])
+        return self._data
+
+    @property
+    def rows(self) -> AnyRows:
+        """The flat array, masked where each element has a mask of its own."""
+        if self._rows is None:
+            is_masked = self.layout.masked and self.layout.kind != MIXED
+            self._rows = with_mask(*self.parts()) if is_masked else self.data
+        return self._rows
 
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
@@ -82,6 +106,46 @@ class OpenedShards:
         return self if snapshot is self.snapshot else load_shards(snapshot, mode, self)
 
 
+class Views:
+    """Views of arrays by name, in those shards that a catalog knows.
+
+    Parameters
+    ----------
+    finder : Finder
+        Of the shards.
+    stores : sequence of OpenedStore
+        The shards.
+    """
+
+    def __init__(self, finder: Finder, stores: Sequence[OpenedStore]) -> None:
+        self._finder, self._stores = finder, stores
+        self._parts: list[NativeFinder | None] = [None] * len(stores)  # those that were asked
+        self._catalog = finder.catalog
+        self._native = None if self._catalog is None else self._catalog.finder(self._parts)
+
+    def get(self, name: str) -> Array | None:
+        """Return the array of a name; None where the snapshot has to tell."""
+        if self._catalog is None or self._catalog is not self._finder.catalog:
+            return None  # none, or one that was left aside
+        if self._finder.is_asked and self._finder.may_be_newer(name):
+            return None
+        array = None if self._native is None else self._native.get(name)
+        return self._looked_for(name) if array is None else array
+
+    def _looked_for(self, name: str) -> Array | None:
+        """Return the array of a name in a shard that was not asked before."""
+        try:
+            hit = self._finder.find(name.encode())
+        except UnicodeEncodeError:
+            return None
+        if hit is None:
+            return None
+        number, (start, end) = hit
+        store = self._stores[number]
+        self._parts[number] = store.finder
+        return store.data[start:end]
+
+
 def _chained(parts: Sequence[AnyRows]) -> AnyRows:
     return parts[0] if len(parts) == 1 else ChainedRows(parts)
 
@@ -105,6 +169,10 @@ def open_any(directory: Path) -> Snapshot:
     return open_shards(directory) if is_sharded(directory) else open_snapshot(directory)
 
 
+def _is_of(opened: HeldRows | OpenedStore, part: Held | StoreSnapshot) -> bool:
+    return opened.snapshot is part or opened.snapshot is part.whole()
+
+
 def load_shards(
     snapshot: ShardedSnapshot, mode: Mode, previous: Opened | None = None
 ) -> OpenedShards:
@@ -112,13 +180,14 @@ def load_shards(
 
     Takes a later snapshot where a data file was replaced meanwhile.
     """
-    known = previous.stores if previous else ()
+    known: Sequence[HeldRows | OpenedStore] = ()
+    if isinstance(previous, OpenedShards):
+        known = previous.held
     while True:
         try:
-            pairs = zip(snapshot.shards, chain(known, repeat(None)), strict=False)
-            known = tuple(load(shard, mode, opened) for shard, opened in pairs)
-            shards = [opened.snapshot for opened in known]
-            if all(map(is_, shards, snapshot.shards)):
+            pairs = zip(snapshot.parts, chain(known, repeat(None)), strict=False)
+            known = tuple(hold_rows(part, mode, opened) for part, opened in pairs)
+            if all(map(_is_of, known, snapshot.parts)):
                 return OpenedShards(snapshot, known)
         except FileNotFoundError:
             pass  # the store was replaced

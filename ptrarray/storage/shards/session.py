@@ -22,6 +22,7 @@ from ptrarray.storage.shards.catalog import open_catalog, renew
 from ptrarray.storage.shards.finder import Finder
 from ptrarray.storage.shards.marker import Marker, check_descriptors, remove_leftovers
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
+from ptrarray.storage.store.held import Held
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest
 from ptrarray.storage.system import files
@@ -86,7 +87,7 @@ class Shards:
         self._begin_with_last()
         self.notes = Notes()
         self._notes_version: tuple[int, int] | None = None
-        self._older: list[StoreSnapshot] = []
+        self._older: list[Held | StoreSnapshot] = []
         self._knows_older = False
         self._has_grown = False  # whether this process has made a shard
         self._finder = Finder(())
@@ -202,7 +203,7 @@ class Shards:
         """Have older shards be read again at the next look. Under the lock."""
         self._knows_older = False
 
-    def reread(self, number: int) -> StoreSnapshot:
+    def reread(self, number: int) -> Held | StoreSnapshot:
         """Read one older shard as it is now. Under the lock."""
         snapshot = read_shard(self.marker, number, self._older)
         if snapshot is not self._older[number]:
@@ -235,7 +236,7 @@ class Shards:
         found: Found = {}
         for number, some in known.items():
             now = self.reread(number) if some else None
-            there = [name for name in some if now is not None and now.find(name) is not None]
+            there = [name for name in some if now and now.whole().find(name) is not None]
             if there:
                 found[number] = there
         return found
@@ -247,7 +248,7 @@ class Shards:
         if not found:
             return None
         number = max(found - outdated or found)
-        snapshot = self._older[number] if number < self.last.number else None
+        snapshot = self._older[number].whole() if number < self.last.number else None
         pointer = (snapshot or self.last.session.snapshot()).find(name)
         if pointer is None:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,7 +22,12 @@ from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapsh
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
 from ptrarray.storage.system.files import Identity
-from ptrarray.storage.system.mapping import CannotMapError, Mode, hold_while_mapped, map_rows
+from ptrarray.storage.system.mapping import (
+    CannotMapError,
+    Mode,
+    hold_while_mapped,
+    map_rows,
+)
 from ptrarray.storage.system.parts import why_not
 from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, viewed
 
@@ -49,14 +54,15 @@ class Opened(Protocol):
         What the arrays are made of.
     is_plain : bool
         Whether an array is nothing but a slice of `rows`.
-    rows : ndarray or Rows, shape (n_rows, *row_shape)
-        The flat array, masked where each element has a mask of its own.
     """
 
     limit_nbytes: int | None
     layout: Layout
     is_plain: bool
-    rows: AnyRows
+
+    @property
+    def rows(self) -> AnyRows:
+        """The flat array, masked where each element has a mask of its own."""
 
     @property
     def get(self) -> Callable[[str], Array | None] | None:
@@ -78,7 +84,7 @@ class Opened(Protocol):
         """Names and pointers."""
 
     @property
-    def stores(self) -> tuple[OpenedStore, ...]:
+    def stores(self) -> Sequence[OpenedStore]:
         """The stores that it consists of, each opened."""
 
     def parts(self) -> tuple[Any, Any]:
@@ -136,6 +142,10 @@ class OpenedStore:
     def stores(self) -> tuple[OpenedStore, ...]:
         """The store itself."""
         return (self,)
+
+    def whole(self) -> OpenedStore:
+        """Return the store itself, which was not only held."""
+        return self
 
     def _rows(self) -> AnyRows:
         """Return the flat array; masked where each element has a mask of its own."""
