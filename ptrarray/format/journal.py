@@ -18,7 +18,7 @@ from ptrarray.format.index import corrupt
 MAGIC = b"ptrjrnl1"
 SLOT_NBYTES = 4096
 RECORDS_START = 2 * SLOT_NBYTES
-RECORD_LIMIT_NAMES = 2**22  # in one record, so that it fits in a msgpack bin
+RECORD_LIMIT_NAMES = 2**18  # in one record, of which whoever reads it has all in memory
 
 PUT, DELETE, ATTRS, POINT = 1, 2, 3, 4
 # The same as PUT and POINT of rows that views may be changing: after a restart their checksums do
@@ -56,6 +56,10 @@ _NUMBERS_MARKS = _BIN8, 8, _BIN8, 8, _BIN8, 4
 _POINTER_KINDS = {*UNJUDGED, *UNJUDGED.values()}
 LIVE_NBYTES = len(_SLOT_PREFIX) + _SLOT.size
 FRAME_PREFIX_NBYTES = _RECORD.size
+# At the most, up to the first of a record's hashes.
+HEAD_NBYTES = _FRAME.size + 2 + 9 + _RECORD.size
+_INT_NBYTES = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}  # of an int of msgpack that begins so; else 1
+_BIN_PREFIXES = {_BIN8: 2, _BIN16: 3, _BIN32: 5}
 
 
 class JournalHeader(NamedTuple):
@@ -127,6 +131,19 @@ def decode_header(raw: bytes, where: str) -> JournalHeader:
     return newer._replace(
         synced_end=max(live.synced_end, other.synced_end),
         n_reserved=max(live.n_reserved, other.n_reserved),
+    )
+
+
+def is_at_rest(raw: bytes, store_id: bytes, generation: int) -> bool:
+    """Tell whether a journal has no records for an index, nor a checkpoint on its way.
+
+    Of its two slots, each has to say so for itself.
+    """
+    live, other = decode_slot(raw[:SLOT_NBYTES]), decode_slot(raw[SLOT_NBYTES:RECORDS_START])
+    return live is not None and all(
+        (slot.store_id, slot.next_generation) == (store_id, 0)
+        and (slot.generation, slot.committed_end) <= (generation, RECORDS_START)
+        for slot in (live, other or live)
     )
 
 
@@ -364,6 +381,35 @@ def whole_nbytes(raw: bytes) -> int:
             break
         at = end
     return at
+
+
+class Head(NamedTuple):
+    """What the first bytes of a record say, as it is packed here."""
+
+    kind: int
+    n_names: int
+    ends_at: int  # byte of the record where the ends of its names begin
+
+    @property
+    def names_at(self) -> int:
+        """Byte of the record where what is before the names begins, of `names_start` bytes."""
+        return self.ends_at + 8 * self.n_names
+
+
+def head_of(raw: bytes) -> Head | None:
+    """Return what the first `HEAD_NBYTES` of a record about names say; None if it is packed otherwise."""
+    at = _FRAME.size + 2 + _INT_NBYTES.get(raw[_FRAME.size + 2], 1)
+    hashes_at = at + _BIN_PREFIXES.get(raw[at], 0)
+    if hashes_at == at:
+        return None
+    nbytes = int.from_bytes(raw[at + 1 : hashes_at], "big")
+    ends_at = hashes_at + nbytes + len(_bin_prefix(2 * nbytes))
+    return Head(raw[_FRAME.size + 1], nbytes // 4, ends_at)
+
+
+def bin_prefix_nbytes(first_byte: int) -> int:
+    """Return how many bytes are before those of a bin of msgpack; 0 if it begins with another byte."""
+    return _BIN_PREFIXES.get(first_byte, 0)
 
 
 def _notice(body: memoryview) -> tuple[int, Sequence[int] | npt.NDArray[np.uint32]]:

@@ -20,6 +20,7 @@ from ptrarray.format.journal import (
     LongRecord,
     Notice,
 )
+from ptrarray.format.names import NAME_LIMIT_NBYTES
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import Lock, check_lock
@@ -289,6 +290,35 @@ class Journal:
 
     def _cut_short(self, found: int, end: int) -> CorruptStoreError:
         return corrupt(self.path, f"ends at byte {found}, before {end}: it is cut short")
+
+    def some_names(
+        self, record_at: int, positions: Sequence[int]
+    ) -> tuple[int, list[bytes]] | None:
+        """Read a few names of a long record, and its kind, and no more of it.
+
+        Nothing of it is compared with the record's checksum, so whoever asks has to compare names
+        with their hashes. None where it is packed otherwise than here.
+        """
+        head = journal_format.head_of(
+            self._file.pread(journal_format.HEAD_NBYTES, record_at).ljust(64, b"\0")
+        )
+        if head is None or not 0 <= max(positions) < head.n_names:
+            return None
+        prefix = self._file.pread(1, record_at + head.names_at).ljust(1, b"\0")[0]
+        names_at = record_at + head.names_at + journal_format.bin_prefix_nbytes(prefix)
+        names = []
+        for position in positions:
+            before = 8 * bool(position)  # where the name before ends, this one begins
+            ends_at = record_at + head.ends_at + 8 * position - before
+            ends = self._file.pread(8 + before, ends_at)
+            start, end = (
+                int.from_bytes(ends[:before], "little"),
+                int.from_bytes(ends[before:], "little"),
+            )
+            if not start <= end <= start + NAME_LIMIT_NBYTES:
+                return None
+            names.append(self._file.pread(end - start, names_at + start))
+        return head.kind, names
 
     def has(self, record: LongRecord, start_byte: int) -> bool:
         """Tell by length and checksum whether a record that was encoded here lies at a byte."""

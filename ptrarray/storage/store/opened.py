@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,11 +18,17 @@ from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.native import Finder
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
+from ptrarray.storage.store.overlay import Laid, Overlay
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot, sealed_error
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
 from ptrarray.storage.system.files import Identity
-from ptrarray.storage.system.mapping import CannotMapError, Mode, hold_while_mapped, map_rows
+from ptrarray.storage.system.mapping import (
+    CannotMapError,
+    Mode,
+    hold_while_mapped,
+    map_rows,
+)
 from ptrarray.storage.system.parts import why_not
 from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, viewed
 
@@ -49,14 +55,15 @@ class Opened(Protocol):
         What the arrays are made of.
     is_plain : bool
         Whether an array is nothing but a slice of `rows`.
-    rows : ndarray or Rows, shape (n_rows, *row_shape)
-        The flat array, masked where each element has a mask of its own.
     """
 
     limit_nbytes: int | None
     layout: Layout
     is_plain: bool
-    rows: AnyRows
+
+    @property
+    def rows(self) -> AnyRows:
+        """The flat array, masked where each element has a mask of its own."""
 
     @property
     def get(self) -> Callable[[str], Array | None] | None:
@@ -78,7 +85,7 @@ class Opened(Protocol):
         """Names and pointers."""
 
     @property
-    def stores(self) -> tuple[OpenedStore, ...]:
+    def stores(self) -> Sequence[OpenedStore]:
         """The stores that it consists of, each opened."""
 
     def parts(self) -> tuple[Any, Any]:
@@ -126,16 +133,20 @@ class OpenedStore:
         self.mask = mapped.mask
         self.rows = self._rows()
         finder = snapshot.index.finder(self.data) if self.is_plain else None
-        overlaid = snapshot.overlay.entries
+        overlay = snapshot.overlay
         # Neither has a reference to this object, which would keep the mapping.
-        self.get = None if finder is None else _beside(overlaid, finder)
-        self.finder = None if overlaid else finder
+        self.get = None if finder is None else _beside(overlay, finder, self.data)
+        self.finder = None if overlay.entries else finder
         self._columns: tuple[Int64s, Int64s] | None = None
 
     @property
     def stores(self) -> tuple[OpenedStore, ...]:
         """The store itself."""
         return (self,)
+
+    def complete(self) -> OpenedStore:
+        """Return the store itself, which was not only held."""
+        return self
 
     def _rows(self) -> AnyRows:
         """Return the flat array; masked where each element has a mask of its own."""
@@ -215,8 +226,11 @@ class OpenedStore:
         return load(self.snapshot.refreshed(), mode, self)
 
 
-def _beside(overlaid: Mapping[bytes, int], finder: Finder) -> Callable[[str], Array | None]:
-    """Return what gives the array of a name that is in the index and not overlaid."""
+def _beside(overlay: Overlay, finder: Finder, rows: Any) -> Callable[[str], Array | None]:
+    """Return what gives the array of a name, or None where the snapshot has to tell."""
+    if overlay.few is None:
+        return _beside_many(overlay.laid, finder, rows)
+    overlaid = overlay.few.entries
 
     def get(name: str) -> Array | None:
         try:
@@ -225,6 +239,27 @@ def _beside(overlaid: Mapping[bytes, int], finder: Finder) -> Callable[[str], Ar
             return None
 
     return get if overlaid else finder.get
+
+
+def _beside_many(laid: Laid, finder: Finder, rows: Any) -> Callable[[str], Array | None]:
+    n_rows = len(rows)
+
+    def get(name: str) -> Array | None:
+        try:
+            encoded = name.encode()
+        except UnicodeEncodeError:
+            return None
+        runs, fresh = laid.parts
+        if encoded in fresh.entries:
+            return None
+        for run in reversed(runs):
+            at = run.find(encoded)
+            if at >= 0:
+                start, end = run.starts[at], run.ends[at]
+                return rows[start:end] if 0 <= start <= end <= n_rows else None
+        return finder.get(name)
+
+    return get
 
 
 class Closed:
