@@ -71,7 +71,9 @@ ARRAYS = st.lists(
     ARRAYS, st.sampled_from([{"dtype": None}, {"dtype": "f4"}, {"row_shape": None, "dtype": "i2"}])
 )
 def test_masks_and_holes(
-    tmp_path_factory: pytest.TempPathFactory, arrays: list[tuple[int, int, bool]], kind: dict[str, Any][str, Any]
+    tmp_path_factory: pytest.TempPathFactory,
+    arrays: list[tuple[int, int, bool]],
+    kind: dict[str, Any],
 ) -> None:
     """Of arrays that share rows, are replaced and deleted; compacted twice."""
     path = tmp_path_factory.mktemp("masks") / "a.ptr"
