@@ -224,8 +224,13 @@ def long_journal(path: Path, n_records: int = 12) -> Path:
     return path / "journal.msgpack"
 
 
-def test_names_that_come_again_one_by_one(path: Path) -> None:
+@pytest.mark.parametrize("limit", [4, 100, 1000])
+def test_names_that_come_again_one_by_one(
+    path: Path, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In many records of one name, which are decoded together: the last commit of each counts."""
+    monkeypatch.setattr(overlay_module, "_FRESH_LIMIT", limit)
+    monkeypatch.setattr(journal_module, "_BLOCK_NBYTES", 1 << 16)
     with ptrarray.create(path) as writer:
         for n in range(200):
             writer[f"{n * 7 % 40}"] = np.full(3, n)

@@ -105,7 +105,7 @@ def plain(entries: Entries) -> list[Any]:
 @pytest.mark.parametrize(
     ("kind", "wrong"),
     [
-        (journal.PUT, {30 + 4 + 9: 255}),  # a start beyond its end
+        (journal.PUT, {30 + 4 + 2: 255}),  # a start beyond its end
         (journal.DELETE, {10: journal.PUT}),
         (journal.PUT, {10: journal.DELETE}),
         (journal.PUT, {9: 0x95}),
