@@ -231,19 +231,19 @@ def test_names_that_come_again_one_by_one(
     """In many records of one name, which are decoded together: the last commit of each counts."""
     monkeypatch.setattr(overlay_module, "_FRESH_LIMIT", limit)
     monkeypatch.setattr(journal_module, "_BLOCK_NBYTES", 1 << 16)
+    which = np.random.default_rng(limit).integers(0, 40, 200).tolist()
     with ptrarray.create(path) as writer:
-        for n in range(200):
-            writer[f"{n * 7 % 40}"] = np.full(3, n)
+        for n, name in enumerate(which):
+            writer[f"{name}"] = np.full(3, n)
             if n % 9 == 0:
-                del writer[f"{n * 7 % 40}"]
+                del writer[f"{name}"]
         store = ptrarray.open(path)
         newest = list(store._opened.stores[0].snapshot.newest_names())
-        expected = {n * 7 % 40: n for n in range(200)}
-        there = sorted((n, name) for name, n in expected.items() if n % 9)
-        assert newest == [f"{name}".encode() for _, name in reversed(there)]
-        assert {name: int(array[0]) for name, array in store.items()} == {
-            f"{name}": n for n, name in there
-        }
+        expected = {f"{name}": n for n, name in enumerate(which)}
+        there = {name: n for name, n in expected.items() if n % 9}
+        by_commit = sorted(there, key=there.__getitem__, reverse=True)
+        assert newest == [name.encode() for name in by_commit]
+        assert {name: int(array[0]) for name, array in store.items()} == there
 
 
 def read_all(path: Path) -> list[Any]:
