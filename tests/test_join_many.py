@@ -19,6 +19,9 @@ import pytest
 import ptrarray
 from ptrarray.storage.shards import joining
 from ptrarray.storage.store.index import Index
+from ptrarray.storage.system import files
+from ptrarray.storage.system.files import File
+from ptrarray.storage.system.lock import try_lock_whole
 from tests.support.crash_workloads import ints
 from tests.support.disk import materialise, memory_directory
 from tests.support.joined import held
@@ -60,6 +63,25 @@ def test_many_parts(n_parts: int, memory: Path) -> None:
         with pytest.raises(ptrarray.DuplicateNameError):
             writer.write({"77/b": []})
     assert not path.with_name("all.ptr.parts").exists()
+
+
+def test_nobody_else_gets_the_lock_between_two_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "all.ptr"
+    ptrarray.join(path, [one(tmp_path / "0.ptr", "0", 0)], progress=False)
+    others = [one(tmp_path / f"{number}.ptr", str(number), number) for number in (1, 2, 3)]
+    real, seen = files.sync_directory, []
+
+    def sync_directory(directory: Path) -> None:
+        real(directory)
+        if directory == path:  # a shard has just become the last one
+            with File(max(path.glob("shard-*")) / "journal.msgpack") as journal:
+                seen.append(try_lock_whole(journal))
+
+    monkeypatch.setattr(files, "sync_directory", sync_directory)
+    ptrarray.join(path, others, progress=False)
+    assert seen[:3] == [False] * 3
 
 
 def join_one(path: Path, other: Path) -> None:
