@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from ptrarray.errors import import_extra
 
+__all__ = ["RayExecutor"]
+
 Result = TypeVar("Result")
 
 
