@@ -79,7 +79,7 @@ def test_equal_tasks_all_run(path: Path, executor: Any) -> None:
 def test_exceptions_of_workers(path: Path, executor: Any) -> None:
     with pytest.raises(TaskError, match="StubbornError: salt and pepper"):
         fill(path, workers.raise_stubborn, ramps(5), executor)
-    with pytest.raises(TaskError, match="20 is too much") as caught:
+    with pytest.raises(TaskError, match="is too much") as caught:
         fill(path, workers.ramp_below_20, ramps(99), executor, resume=True)
     assert isinstance(caught.value.__cause__, ValueError)
     fill(path, lambda n: np.arange(n), ramps(99), executor, resume=True)

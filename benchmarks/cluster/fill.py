@@ -4,7 +4,7 @@ Both send the same chunks of tasks, so what differs is that arrays are written, 
 One process runs one engine, as a program of its own::
 
     python -m benchmarks.cluster.fill loky
-    mpiexec -n 3 python -m mpi4py.futures -m benchmarks.cluster.fill mpi4py
+    OPENBLAS_NUM_THREADS=1 mpiexec -n 3 python -m mpi4py.futures -m benchmarks.cluster.fill mpi4py
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ def measure(
 
 @contextmanager
 def engine(name: str) -> Iterator[Executor]:
-    """Start an engine with two workers."""
+    """Start an engine with two workers, of one thread each."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     package = import_module(MODULES[name])
     if name == "dask":
         cluster = package.LocalCluster(
