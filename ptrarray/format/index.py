@@ -298,7 +298,9 @@ def glance(head: bytes, where: str, nbytes: int) -> Glance:
     if n_rows > row_limit or start_byte + column_nbytes > nbytes or not is_data_file(data_file):
         raise ValueError
     numbers = whole(fields, "generation"), store_id(fields), whole(fields, "n_arrays")
-    return Glance(*numbers, fields["crc"], n_rows, data_file, layout, fields["attrs"], "meta" in columns)
+    return Glance(
+        *numbers, fields["crc"], n_rows, data_file, layout, fields["attrs"], "meta" in columns
+    )
 
 
 def decode_columns(fields: dict[str, Any]) -> dict[str, Column]:

@@ -22,7 +22,7 @@ from ptrarray.format.table import EMPTY, Keys
 from ptrarray.rows.copying import copy_ranges
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.store.blocks import SCRATCH_FILE_NAME, Contents, Sizes, write_contents
-from ptrarray.storage.store.folding import Order
+from ptrarray.storage.store.folding import Order, of_same_name
 from ptrarray.storage.store.index import Index, pieces
 from ptrarray.storage.system.building import nameless
 
@@ -148,16 +148,7 @@ def superseded(entries: Entries) -> Int64s:
     at = np.flatnonzero(hashes[1:] == hashes[:-1])
     before, after = order[at], order[at + 1]
     del order, hashes
-    is_same = entries.names.are_same(before, entries.names, after)
-    if is_same.all():
-        return np.sort(before)
-    # Of the names a, b and a of one hash, no two that follow each other are the same: such hashes
-    # are few, and looked at by name.
-    of_two = np.isin(entries.hashes[before], entries.hashes[before[~is_same]])
-    in_doubt = np.union1d(before[of_two], after[of_two])
-    last = {entries.names.item(entry): entry for entry in in_doubt.tolist()}
-    gone = np.setdiff1d(in_doubt, np.fromiter(last.values(), np.int64, len(last)))
-    return np.sort(np.concatenate([before[~of_two], gone]))
+    return of_same_name(entries, before, after)
 
 
 # columns --------------------------------------------------------------------------------------
