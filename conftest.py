@@ -12,7 +12,7 @@ import pytest
 import ptrarray
 
 # Imports torch, which few have: tests/test_torch_arrays.py runs what its docstrings show.
-collect_ignore = ["ptrarray/torch.py"]
+collect_ignore = ["ptrarray/ray.py", "ptrarray/torch.py"]
 
 
 @pytest.fixture(autouse=True)

@@ -173,7 +173,7 @@ def _prefixes(
 
 
 def _encoded(prefix: str) -> bytes:
-    return naming.encode(prefix) if prefix else b""
+    return b"" if prefix == "" else naming.encode(prefix)
 
 
 def _shard_nbytes(directory: Path, shard_size: str | int | None) -> int:
@@ -330,3 +330,13 @@ def _reopen(session: Session) -> None:
                 expected="a part whose files nobody else has",
             )
         session.checkpoint(sealed=False)
+
+
+def part_path(path: str, key: str) -> Path:
+    """Return where a part lies, for other modules of the package."""
+    return _parts_directory(Path(path)) / f"{key}{_SUFFIX}"
+
+
+def parts_of(path: str) -> list[Path]:
+    """Return the parts of a store that are there, for other modules of the package."""
+    return _parts(Path(path))

@@ -35,20 +35,23 @@ from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
 from ptrarray.views.catalog import Meta, Names, Pointers
-from ptrarray.views.helpers import StoredHelpers, with_helpers
+from ptrarray.views.helpers import objects_with, with_helpers
 from ptrarray.views.one_dtype import (
     ONE_AWKWARD,
     ONE_TABLE,
     OneDtype,
     as_ranges,
     living,
+    living_of,
     the_only_dtype,
 )
 from ptrarray.views.reducible import Reducible
 from ptrarray.views.tabular import Tabular
 
 if TYPE_CHECKING:
+    from ptrarray.views.partition import Partition
     from ptrarray.views.series import AllSeries, Objects
+    from ptrarray.views.spread import Spread
 
 MODES = ("r", "r+", "c")
 BACKENDS = ("mmap", "pread")
@@ -651,13 +654,7 @@ class PointerArray(Reducible, Tabular):
         >>> len(prices), list(prices), prices["gas"].name
         (2, ['oil', 'gas'], 'usd')
         """
-        objects = self._objects
-        if names is None:
-            return objects.all()
-        if isinstance(names, str):
-            return objects.of([names], objects.reading.series)[0]
-        wanted = list(several(names, "series"))
-        return dict(zip(wanted, objects.of(wanted, objects.reading.series), strict=True))
+        return self._objects.series(names)
 
     def frame(
         self,
@@ -712,21 +709,13 @@ class PointerArray(Reducible, Tabular):
         0   4.0   6.0
         1   5.0   NaN
         """
-        check_choice("how", how, ("long", "wide"), self.path)
-        if not isinstance(label, str):
-            what = f"label {label!r:.80} is no text, to call the column of names"
-            raise BadInputError(what, path=self.path, found=label, expected="text")
-        objects = self._objects
-        if isinstance(names, str):
-            return objects.of([names], objects.reading.frame)[0]
-        wanted = None if names is None else list(several(names, "frame"))
-        return objects.frame(wanted, how, label)
+        return self._objects.frame(names, how, label)
 
     @property
     def _objects(self) -> Objects:
         """The pandas objects of the store; what is known of descriptions is kept."""
         if self._objects_of is None:
-            self._objects_of = _reading(self.path, self._helpers)
+            self._objects_of = objects_with(self.path, self._helpers)
         return self._objects_of(self.arrays)
 
     @property
@@ -815,6 +804,9 @@ class PointerArray(Reducible, Tabular):
             return OneDtype(self.arrays, the_only_dtype(opened))._reducible()
         return living(opened)
 
+    def _spread(self) -> Spread:
+        return self._opened, partial(living_of, None), None
+
     def _alike(self) -> Alike:
         opened = self._opened
         if opened.layout.kind == MIXED:
@@ -826,6 +818,52 @@ class PointerArray(Reducible, Tabular):
         opened = self._opened
         is_mixed = opened.layout.kind == MIXED
         return opened, the_only_dtype(opened, ONE_TABLE) if is_mixed else self.dtype, None
+
+    def partitions(self, n: int) -> list[Partition]:
+        """Cut the arrays into parts that other processes read.
+
+        Parameters
+        ----------
+        n : int
+            How many at the most; as many as there are arrays, if those are fewer.
+
+        Returns
+        -------
+        list of Partition
+            In data order: arrays that follow each other, each in one of them, of
+            about as many bytes. One that is larger than its share is a part of
+            its own.
+
+        Raises
+        ------
+        BadInputError
+            If `n` is less than 1.
+
+        Notes
+        -----
+        Each is a mapping from name to array, some hundred bytes when pickled:
+        a path, the commit that this reader shows, and two positions. The process
+        that unpickles it opens the store when it first needs it, read-only, with
+        whatever was committed since left out. Where that commit is not to be had
+        any more, for the store was checkpointed, compacted or replaced, that is a
+        `StoreError`, never other arrays. Views of mode ``"c"`` change nothing in
+        other processes.
+
+        Reads the columns of pointers once, in blocks; holds no names.
+
+        Examples
+        --------
+        >>> parts = store.partitions(2)
+        >>> [list(part) for part in parts]
+        [['utt1'], ['utt2', 'utt3']]
+        >>> from concurrent.futures import ProcessPoolExecutor
+        >>> with ProcessPoolExecutor(2) as pool:
+        ...     list(pool.map(len, parts))
+        [1, 2]
+        """
+        from ptrarray.views.partition import partitions_of
+
+        return partitions_of(self._opened, self._helpers, n)
 
     def of_dtype(self, dtype: npt.DTypeLike) -> OneDtype:
         """Return the arrays of one dtype, for reductions over them in a store of several.
@@ -878,15 +916,6 @@ def count_helpers(store: PointerArray) -> tuple[int, int]:
 def has_helper(store: PointerArray, name: str) -> bool:
     """Tell whether a store has a helper array, and as it was written."""
     return store._helpers.has(name)
-
-
-def _reading(path: str, helpers: StoredHelpers) -> Callable[[Arrays], Objects]:
-    """Return what gives the pandas objects among arrays of a store."""
-    # Whoever reads arrays only does not wait for it.
-    from ptrarray.frames.reading import Reading
-    from ptrarray.views.series import Objects
-
-    return partial(Objects, reading=Reading(path, helpers))
 
 
 def _settled(opened: Opened, mode: Mode) -> Opened:

@@ -27,6 +27,7 @@ from benchmarks.measures import ALL, FIGURES, read, upkeep, write
 from benchmarks.report import page, targets
 from benchmarks.report.results import Result
 from benchmarks.workloads import WORKLOADS, Array, Int64s, Source
+from tests.support.checks import skip_without_bigarray
 
 ROOT = Path(__file__).parent.parent
 N_ARRAYS = 300
@@ -38,6 +39,8 @@ pytestmark = pytest.mark.skipif(
 
 
 def loaded(name: str) -> engines.AnyEngine:
+    if name == "bigarray":
+        skip_without_bigarray()
     try:
         return engines.load(name)
     except engines.NotInstalledError as error:

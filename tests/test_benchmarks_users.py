@@ -18,6 +18,7 @@ from benchmarks.report.targets import TIMES
 from benchmarks.users import page
 from benchmarks.users.__main__ import PACKAGES, command_line
 from benchmarks.users.asking import MB, Question
+from tests.support.checks import skip_without_bigarray
 from tests.test_benchmarks import ROOT, pytestmark
 
 __all__ = ["pytestmark"]
@@ -35,6 +36,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_user_finds_the_same_with_both(user: str, tmp_path: Path) -> None:
     for name in PACKAGES[user]:
         pytest.importorskip(name)
+        if name == "bigarray":
+            skip_without_bigarray()
     arguments = ["--user", user, "--n", str(SIZES[user]), "--repeat", "1"]
     arguments += ["--folder", str(tmp_path), "--out", str(tmp_path / "out")]
     done = run(*arguments, "--markdown", str(tmp_path / "page.md"))

@@ -22,6 +22,7 @@ import pytest
 
 from tests.support.bigarray_files import FOLDER
 from tests.support.bigarray_story import STORY
+from tests.support.checks import skip_without_bigarray
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,13 +40,13 @@ def answers_of_bigarray() -> dict[str, Any]:
 
 @pytest.mark.parametrize("tell", STORY, ids=lambda tell: tell.__name__)
 def test_answers_as_bigarray_does(tell: Callable[[Any, str], Any], path: Path) -> None:
-    pytest.importorskip("bigarray")
+    skip_without_bigarray()
     ours = tell(importlib.import_module("ptrarray.bigarray"), str(path))
     assert json.loads(json.dumps(ours)) == answers_of_bigarray()[tell.__name__]
 
 
 def test_the_readme_of_bigarray(tmp_path: Path) -> None:
-    pytest.importorskip("bigarray")
+    skip_without_bigarray()
     readme = importlib.metadata.distribution("bigarray").read_text("METADATA")
     assert readme is not None
     found = re.search(r"```python\n(.*?)```\s+Output:\s+```\n(.*?)```", readme, re.DOTALL)

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 import ptrarray
+from ptrarray.storage.store import snapshot
 from tests.support import forging
 from tests.support.damage import INDEX
 
@@ -77,3 +80,32 @@ def test_rows_that_two_arrays_have(start: int, problem: str | None, path: Path) 
     else:
         with pytest.raises(ptrarray.CorruptStoreError, match=f"array 'b'.*{problem} rows of the"):
             ptrarray.verify(path)
+
+
+STARTS = st.one_of(st.integers(0, 9), st.integers(-1, 9))
+SIZES = st.one_of(st.integers(0, 3), st.integers(-1, 3))
+
+
+@example([(0, 1), (5, 1), (4, 1)], False, 12, 2)
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(STARTS, SIZES), max_size=7),
+    st.booleans(),
+    st.sampled_from([3, 12]),
+    st.sampled_from([1, 2, 99]),
+)
+def test_columns_checked_in_blocks(
+    pointers: list[tuple[int, int]], in_order: bool, n_rows: int, block: int
+) -> None:
+    """Blocks of any size find what is wrong with two columns, also where one block meets the next."""
+    pointers = sorted(pointers) if in_order else pointers
+    starts, sizes = np.array(pointers, np.int64).reshape(-1, 2).T
+    ends = starts + sizes
+    is_sound = (starts >= 0) & (sizes >= 0) & ((ends <= n_rows) | (sizes == 0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshot, "_BLOCK", block)
+        if is_sound.all() and (np.sort(starts) == starts).all():
+            assert snapshot.check_columns("a", starts, ends, n_rows) == ends.max(initial=0)
+        else:
+            with pytest.raises(ptrarray.CorruptStoreError):
+                snapshot.check_columns("a", starts, ends, n_rows)

@@ -98,8 +98,10 @@ def documented() -> dict[str, Any]:
     text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
     paths = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
     assert len(paths) == len(set(paths))
-    # Where torch is, tests/test_torch_examples.py looks at those that need it.
-    return {path: found(path) for path in paths if not path.startswith("ptrarray.torch.")}
+    # Where torch and Ray are, test_torch_examples.py and test_extras_ray_data.py look at those that
+    # need them.
+    away = ("ptrarray.torch.", "ptrarray.ray.")
+    return {path: found(path) for path in paths if not path.startswith(away)}
 
 
 def found(path: str) -> Any:

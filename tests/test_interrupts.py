@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 import ptrarray
@@ -42,11 +44,20 @@ def iterate(writer: Writer) -> None:
     assert sorted(dict(writer.items())) == sorted(writer.pointers)
 
 
+def write_arrow(writer: Writer) -> None:
+    # Of the dtype of the store, so that they are written from the memory of Arrow.
+    values = pa.array([[1, 2], []], pa.list_(pa.int32()))
+    table = pa.table({"name": ["d", "e"], "values": values})
+    batches = table.to_batches(max_chunksize=1)
+    assert writer.write_arrow(pa.RecordBatchReader.from_batches(table.schema, batches)) == 2
+
+
 MORE = {
     "reserve": Step(lambda w: w.reserve(10)),
     "open": Step(open_and_close),
     "change": Step(change),
     "iterate": Step(iterate),
+    "write_arrow": Step(write_arrow, BEFORE | {"d": np.array([1, 2], "i4").tobytes(), "e": b""}),
     "meta": Step(lambda w: w.meta.__setitem__("a", {}), BEFORE),
 }
 PLAIN = test_faults.STEPS | MORE
@@ -69,6 +80,21 @@ def test_interrupted(step: Step, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["write", "allocate"])
 def test_interrupted_where_locks_are_taken(name: str, tmp_path: Path) -> None:
     check_interrupted(PLAIN[name], tmp_path, 40, MODULES)
+
+
+def test_interrupted_where_memory_of_others_is_released(tmp_path: Path) -> None:
+    """Python drops what is raised while an object goes: then the write would go on, and commit."""
+    step = PLAIN["write_arrow"]
+    for folder in ("first", "counted"):  # the first time, modules are imported, too
+        counted = Interrupts()
+        with writing(tmp_path / folder, step) as writer:
+            counted.run(partial(write_arrow, writer))
+    for at in sorted(counted.places(("/incoming.py",))):
+        interrupts = Interrupts(at)
+        with writing(tmp_path / str(at), step) as writer:
+            is_raised = interrupts.run(partial(write_arrow, writer))
+            assert "/incoming.py:" in interrupts.where[0]
+            assert (is_raised, len(writer)) == (True, 3), interrupts.where
 
 
 @pytest.mark.slow
@@ -182,7 +208,7 @@ def check_interrupted(
 def check_one(step: Step, folder: Path, interrupts: Interrupts) -> None:
     with writing(folder, step) as writer:
         path = Path(writer.path)
-        interrupts.run(partial(step.call, writer))
+        assert interrupts.run(partial(step.call, writer)) == bool(interrupts.where), "it is lost"
         check_let_go(path)
         found = look(path)
         assert found in (BEFORE, step.after) or not step.is_one

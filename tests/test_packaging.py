@@ -86,7 +86,8 @@ def test_with_a_compiler_the_wheel_has_a_core(sources: Path, tmp_path: Path) -> 
     files = content(tmp_path / name)
     assert len([one for one in files if fnmatch(one, "ptrarray/_native*.so")]) == 1
     assert {one.suffix for one in map(Path, files)} == {".py", ".so", ".typed"}
-    assert not re.search(r"_native\.c:\d+", said)  # the compiler has nothing to warn of
+    # The compiler has nothing to warn of; but of a header of numpy 2.0, which ours includes.
+    assert not re.search(r"_native\.c:\d+:\d", said)
     assert printed(tmp_path / name, tmp_path / "in") == "/ptrarray/__init__.py; [1 2]; native core"
 
 

@@ -71,7 +71,7 @@ def check_clean(path: Path, content: Content) -> None:
         del writer["more"], writer["still more"]
     assert look(path) == content
     shards = {Path(shard).name for shard in ptrarray.open(path).shards}
-    assert {p.name for p in path.iterdir()} == shards | {"shards.msgpack"}
+    assert {p.name for p in path.iterdir()} == shards | {"shards.msgpack", "catalog.msgpack"}
     for shard in shards:
         check_files(path / shard)
     assert [p.name for p in path.parent.iterdir()] == [path.name]

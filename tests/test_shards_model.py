@@ -169,9 +169,16 @@ class ShardsMachine(RuleBasedStateMachine):
         target = data.draw(st.sampled_from(sorted(self.model)))
         array = self.model[target]
         low = data.draw(st.integers(0, len(array)))
-        start, _ = self.writers[1 - who].pointers[target]
-        self.writers[who].point(name, start + low, start + len(array), overwrite=True)
+        pointers = dict(self.writers[1 - who].pointers)
+        start, end = pointers[target][0] + low, pointers[target][1]
+        equal = [self.meta.get(other, {}) for other in pointers if pointers[other] == (start, end)]
+        self.writers[who].point(name, start, end, overwrite=True)
         self.put({name: array[low:]})
+        meta = dict(self.writers[who].meta[name])
+        # The first array that has just these rows gives its metadata; without rows, that of one shard.
+        assert meta in (equal[:1] or [{}] if start < end else [*equal, {}])
+        if meta:
+            self.meta[name] = meta
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), who=WHO, value=st.integers(0, 5))

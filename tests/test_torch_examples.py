@@ -26,9 +26,11 @@ PROGRAMS = [
 def run(script: Path, folder: Path) -> str:
     """Run a script, which must complain of nothing, and return what it prints.
 
-    torch itself logs a line when a nested tensor is made for the first time.
+    torch itself logs a line when a nested tensor is made for the first time, and torch 2.6 leaves a
+    temporary folder to be removed at the end.
     """
-    command = [sys.executable, "-W", "error", str(script)]
+    quiet = "ignore:Implicitly cleaning up:ResourceWarning"
+    command = [sys.executable, "-W", "error", "-W", quiet, str(script)]
     done = subprocess.run(
         command,
         cwd=folder,

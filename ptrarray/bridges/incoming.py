@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from collections.abc import Iterator
 from ctypes import (
     CFUNCTYPE,
@@ -60,16 +61,48 @@ class _Memory:
         }
 
 
-class _Owned:
-    """An array of a stream, which is released with the last numpy array on its memory."""
+class _Released:
+    """An array of a stream, and nothing to do when it goes."""
+
+    array = ArrowArray()  # for who is interrupted before there is one
 
     def __init__(self) -> None:
         self.array = ArrowArray()
+
+
+class _Owned(_Released):
+    """An array of a stream, which is released with the last numpy array on its memory.
+
+    What a signal raises while an object goes, Ctrl-C among it, is dropped by Python. So an array that
+    nobody has any more is released by a call, and is then of a class that does nothing when it goes.
+    """
+
+    def lend(self) -> _Loan:
+        """Return what keeps it."""
+        loan = _Loan(self)
+        self._loan = weakref.ref(loan)
+        return loan
+
+    def returned(self) -> bool:
+        """Tell whether nobody has any more what `lend` gave."""
+        return self._loan() is None
+
+    def release(self) -> None:
+        """Let it go at once."""
+        self.__del__()
+        self.__class__ = _Released  # type: ignore[assignment]
 
     def __del__(self, ends: Any = sys.is_finalizing, release: Any = _release) -> None:
         # At the end of the process, who made it may be gone, and all memory goes anyway.
         if self.array.release and not ends():
             release(self.array.release)(addressof(self.array))
+
+
+class _Loan:
+    """What numpy arrays keep, so that what they are on is there."""
+
+    def __init__(self, owned: _Owned) -> None:
+        self.owned = owned
 
 
 @dataclass(frozen=True)
@@ -282,8 +315,11 @@ def _arrays(capsule: object, stream: Any, field: Field) -> Iterator[Column]:
         owned = _Owned()
         _ask(stream, stream.get_next, owned.array, f"batch {n_done}")
         if not owned.array.release:
+            owned.release()
             return
-        yield _column(field, owned.array, owned)
+        yield _column(field, owned.array, owned.lend())
+        if owned.returned():
+            owned.release()
         n_done += 1
 
 

@@ -23,6 +23,7 @@ BIN32_PREFIX_NBYTES = 5
 COLUMN_LIMIT_NBYTES = 2**32 - 1
 HEADER_LIMIT_NBYTES = 64 * 2**20
 STORE_ID_NBYTES = 16
+_PIECE_NBYTES = 1 << 22  # of a column that are summed in one go
 
 COLUMN_TYPES = {
     "start": "<u8",
@@ -104,46 +105,74 @@ def encode(header: IndexHeader, columns: dict[str, bytes | memoryview]) -> Itera
     BadInputError
         If a column is larger than the 4 GiB that a msgpack ``bin`` holds.
     """
-    for name, content in columns.items():
-        if len(content) > COLUMN_LIMIT_NBYTES:
-            raise BadInputError(
-                f"column {name!r} of the index would have {len(content)} bytes, "
-                f"at most {COLUMN_LIMIT_NBYTES} can be kept: use several stores",
-                found=len(content),
-                expected=COLUMN_LIMIT_NBYTES,
-            )
     sizes = {name: len(content) for name, content in columns.items()}
     crcs = {name: crc32(content) for name, content in columns.items()}
-    start_byte = _aligned(512)
-    while True:
-        layout = _layout(sizes, crcs, start_byte)
-        packed = _encode_header(header, layout)
-        needed = _aligned(len(packed) + BIN32_PREFIX_NBYTES)
-        if needed <= start_byte:
-            break
-        start_byte = needed
+    layout = place(header, sizes, crcs)
+    packed = encode_header(header, layout)
     yield packed
     at = len(packed)
     for name, column in layout.items():
-        padding = column.start_byte - BIN32_PREFIX_NBYTES - at
-        yield _NIL * padding + b"\xc6" + column.nbytes.to_bytes(4, "big")
+        yield frame(column, at)
         yield columns[name]
         at = column.start_byte + column.nbytes
+
+
+def check_size(name: str, nbytes: int) -> None:
+    """Raise `BadInputError` for a column that is larger than a msgpack ``bin`` can be."""
+    if nbytes > COLUMN_LIMIT_NBYTES:
+        raise BadInputError(
+            f"column {name!r} of the index would have {nbytes} bytes, "
+            f"at most {COLUMN_LIMIT_NBYTES} can be kept: use several stores",
+            found=nbytes,
+            expected=COLUMN_LIMIT_NBYTES,
+        )
+
+
+def place(
+    header: IndexHeader, sizes: Mapping[str, int], crcs: Mapping[str, int]
+) -> dict[str, Column]:
+    """Return where each column lies: end to end, behind the header.
+
+    Checksums that are not known yet are left out; then there is room for any.
+
+    Raises
+    ------
+    BadInputError
+        If a column is larger than the 4 GiB that a msgpack ``bin`` holds.
+    """
+    for name, nbytes in sizes.items():
+        check_size(name, nbytes)
+    start_byte = _aligned(512)
+    while True:
+        layout = _layout(sizes, crcs, start_byte)
+        needed = _aligned(len(encode_header(header, layout)) + BIN32_PREFIX_NBYTES)
+        if needed <= start_byte:
+            return layout
+        start_byte = needed
+
+
+def frame(column: Column, start_byte: int) -> bytes:
+    """Return what lies before the content of a column, from a byte on."""
+    n_nils = column.start_byte - BIN32_PREFIX_NBYTES - start_byte
+    return _NIL * n_nils + b"\xc6" + column.nbytes.to_bytes(4, "big")
 
 
 def _aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
-def _layout(sizes: dict[str, int], crcs: dict[str, int], start_byte: int) -> dict[str, Column]:
+def _layout(
+    sizes: Mapping[str, int], crcs: Mapping[str, int], start_byte: int
+) -> dict[str, Column]:
     layout = {}
     for name, nbytes in sizes.items():
-        layout[name] = Column(_ALL_TYPES[name], start_byte, nbytes, crcs[name])
+        layout[name] = Column(_ALL_TYPES[name], start_byte, nbytes, crcs.get(name, 0xFFFF_FFFF))
         start_byte = _aligned(start_byte + nbytes + BIN32_PREFIX_NBYTES)
     return layout
 
 
-def _encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
+def encode_header(header: IndexHeader, layout: dict[str, Column]) -> bytes:
+    """Return the map that an index begins with."""
     unusual: dict[str, Any] = {} if header.kind == ROWS else {"layout": header.kind}
     if header.mask_file is not None:
         unusual["mask_file"] = header.mask_file
@@ -205,10 +234,7 @@ def decode(raw: bytes | memoryview, where: str) -> tuple[IndexHeader, dict[str, 
     fields, end = decode_map(raw, where, (FORMAT, VERSION), "an index")
     try:
         header = _header(fields)
-        columns = {
-            name: Column(str(kind), *(_whole(name, number) for number in numbers))
-            for name, (kind, *numbers) in fields["columns"].items()
-        }
+        columns = decode_columns(fields)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise corrupt(where, f"has a header that makes no sense: {error}") from error
     _check_columns(header, columns, len(raw), where)
@@ -217,6 +243,14 @@ def decode(raw: bytes | memoryview, where: str) -> tuple[IndexHeader, dict[str, 
             _DECODED.clear()
         _DECODED[head] = header, columns
     return header, columns
+
+
+def decode_columns(fields: dict[str, Any]) -> dict[str, Column]:
+    """Return where the columns lie by what a map says; raises ValueError if it makes no sense."""
+    return {
+        name: Column(str(kind), *(_whole(name, number) for number in numbers))
+        for name, (kind, *numbers) in fields["columns"].items()
+    }
 
 
 # What was decoded, by the bytes that say it all: the header, and the size of the file. Checking
@@ -388,10 +422,11 @@ def _check_columns(
     n_slots, rest = divmod(columns["slot"].nbytes, 8)
     if rest or n_slots <= header.n_homes:
         raise corrupt(where, f"has {columns['slot'].nbytes} bytes in column 'slot'")
-    _check_places(columns, file_nbytes, where)
+    check_places(columns, file_nbytes, where)
 
 
-def _check_places(columns: dict[str, Column], file_nbytes: int, where: str) -> None:
+def check_places(columns: dict[str, Column], file_nbytes: int, where: str) -> None:
+    """Raise `CorruptStoreError` for columns that overlap, are not aligned, or leave the file."""
     spans = sorted((c.start_byte, c.start_byte + c.nbytes) for c in columns.values())
     if any(end > start for (_, end), (start, _) in pairwise(spans)):
         raise corrupt(where, "has columns that overlap")
@@ -417,9 +452,9 @@ def check_sums(
     raw: memoryview,
     columns: Mapping[str, Column],
     where: str,
-    between: Callable[[], None] = lambda: None,
+    passed: Callable[[], object] | None = None,
 ) -> None:
-    """Compare every column of an index with its checksum; `between` is called every 8 MiB.
+    """Compare every column of an index with its checksum; calls `passed` after some megabytes each.
 
     Raises
     ------
@@ -428,9 +463,10 @@ def check_sums(
     """
     for name, column in columns.items():
         found, end = 0, column.start_byte + column.nbytes
-        for at in range(column.start_byte, end, _SUMMED_NBYTES):
-            found = crc32(raw[at : min(at + _SUMMED_NBYTES, end)], found)
-            between()
+        for at in range(column.start_byte, end, _PIECE_NBYTES):
+            found = crc32(raw[at : min(at + _PIECE_NBYTES, end)], found)
+            if passed is not None:
+                passed()
         if found != column.crc:
             what = f"a column {name!r} with CRC-32 {found:08x}, not {column.crc:08x}"
             raise corrupt(where, f"is damaged: it has {what}")

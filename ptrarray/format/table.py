@@ -8,6 +8,9 @@ in an empty slot, so that no search has to wrap around.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,10 +19,15 @@ from ptrarray import native
 Hashes = npt.NDArray[np.uint32]
 Slots = npt.NDArray[np.uint32]
 Positions = npt.NDArray[np.int64]
+Keys = npt.NDArray[
+    np.uint64
+]  # hash in the upper half, position in the lower: they sort as slots do
 
 EMPTY = 0xFFFF_FFFF
 LOAD = 0.6
 _WINDOW = 8  # slots: those of one cache line
+_PART_NAMES = 1 << 16  # of a part of the table that is built at a time
+_HALF = np.uint64(32)
 
 
 def count_homes(n_names: int) -> int:
@@ -96,6 +104,92 @@ def _built(hashes: Hashes, n_homes: int) -> Slots:
     entries |= rising
     pairs[slots] = entries
     return pairs.view(np.uint32).reshape(-1, 2)
+
+
+class Run(Protocol):
+    """Keys that rise, to be taken piece by piece."""
+
+    def until(self, end: int) -> Keys:
+        """Return those of the keys that are left whose hashes are below `end`."""
+
+
+class SortedRun:
+    """A `Run` of keys that are in memory, or mapped."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def until(self, end: int) -> Keys:
+        """Return those of the keys that are left whose hashes are below `end`."""
+        cut = n_below(self._keys, end)
+        keys, self._keys = self._keys[:cut], self._keys[cut:]
+        return keys
+
+
+def keys_of(hashes: Hashes, positions: Positions) -> Keys:
+    """Return the keys of names, not sorted."""
+    keys = hashes.astype(np.uint64)
+    keys <<= _HALF
+    keys |= positions.view(np.uint64)
+    return keys
+
+
+def n_below(keys: Keys, end: int) -> int:
+    """Return how many of some keys that rise have hashes below `end`."""
+    return int(np.searchsorted(keys, np.uint64((end << 32) - 1), side="right"))
+
+
+def in_parts(runs: Sequence[Run], n_names: int, part_names: int = _PART_NAMES) -> Iterator[Slots]:
+    """Build the table of `build` from its beginning to its end, part by part.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        The keys of all names, in any number of runs.
+    n_names : int
+        How many there are.
+    part_names : int
+        Of how many a part is; more are better where there are many runs.
+
+    Yields
+    ------
+    ndarray of uint32, shape (n, 2)
+        The slots that follow. Together they are what `build` returns.
+
+    Notes
+    -----
+    A part has the names of some thousand home slots that follow each other. What does not fit
+    there goes on in the slots behind, and moves what comes next, as `build` has it. Memory is
+    the same for any number of names.
+
+    Examples
+    --------
+    >>> hashes = np.array([2**31, 7], np.uint32)
+    >>> run = SortedRun(np.sort(keys_of(hashes, np.arange(2))))
+    >>> np.array_equal(np.concatenate(list(in_parts([run], 2))), build(hashes))
+    True
+    """
+    n_homes, first = count_homes(n_names), 0
+    step = max(1, n_homes * part_names // max(n_names, 1))
+    for low in range(0, n_homes, step):
+        high = min(low + step, n_homes)
+        end = -(-(high << 32) // n_homes)  # the least hash whose home is `high`
+        pieces = [run.until(end) for run in runs]
+        keys = np.concatenate(pieces)
+        if sum(map(bool, map(len, pieces))) > 1:
+            keys.sort(kind="stable")
+        slots = home_slots((keys >> _HALF).astype(np.uint32), n_homes)
+        np.maximum(slots, first, out=slots)
+        ranks = np.arange(len(keys))
+        slots -= ranks
+        np.maximum.accumulate(slots, out=slots)
+        slots += ranks
+        behind = max(high, first, int(slots[-1]) + 1 if len(slots) else 0)
+        pairs = np.full(behind - first, EMPTY << 32, np.uint64)
+        pairs[slots - first] = keys >> _HALF | keys << _HALF
+        yield pairs.view(np.uint32).reshape(-1, 2)
+        first = behind
+    yield np.array([[0, EMPTY]], np.uint32)
 
 
 def home_slots(hashes: Hashes, n_homes: int) -> Positions:

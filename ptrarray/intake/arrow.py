@@ -55,11 +55,15 @@ def from_table(
     """
     field, columns = opened(x)
     places = _places(field, names, values, meta)
-    return (
-        _batch(part, places, layout)
-        for column in columns
-        for part in _parts(column, places, layout)
-    )
+    return _batches(columns, places, layout)
+
+
+def _batches(columns: Iterator[Column], places: Places, layout: Layout) -> Iterator[Batch]:
+    for column in columns:
+        for part in _parts(column, places, layout):
+            yield _batch(part, places, layout)
+            del part
+        del column  # so that it can be released before the next is asked for
 
 
 def _places(field: Field, names: str, values: str, meta: str | Iterable[str] | None) -> Places:

@@ -12,13 +12,13 @@ from concurrent.futures import (
     Executor,
     Future,
     ProcessPoolExecutor,
+    ThreadPoolExecutor,
     wait,
 )
 from contextlib import ExitStack, contextmanager, suppress
 from errno import EMFILE, ENFILE, ENOMEM
 from functools import partial
 from itertools import islice
-from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from numpy.typing import DTypeLike
@@ -26,15 +26,8 @@ from numpy.typing import DTypeLike
 from ptrarray.creation import create
 from ptrarray.errors import BadInputError, StoreNotFoundError, TaskError
 from ptrarray.jobs.batches import BATCH_NBYTES
-from ptrarray.jobs.worker import (
-    Failure,
-    Job,
-    Report,
-    Task,
-    become_worker,
-    summarize,
-    work_packed,
-)
+from ptrarray.jobs.packed import Packer, unpacked, work_packed
+from ptrarray.jobs.worker import Failure, Job, Report, Task, become_worker, summarize
 from ptrarray.progress import bar
 from ptrarray.reductions.blocks import count_cores
 from ptrarray.writer import append
@@ -43,7 +36,7 @@ _CHUNK_SECONDS = 0.2
 _CHUNK_TASKS = 1024
 _CHUNKS_PER_WORKER = 2
 
-_Futures = dict[Future[Report], list[Task]]
+_Futures = dict[Future[Any], list[Task]]  # of reports, packed or not
 
 
 def run_job(
@@ -57,6 +50,7 @@ def run_job(
     unit: str = "arrays",
     seen: Callable[[Report], None] | None = None,
     n_first: int = 1,
+    any_host: bool = False,
 ) -> int:
     """Run a job on tasks in worker processes, and return the number of arrays written.
 
@@ -72,15 +66,17 @@ def run_job(
         Called with the report of each chunk as it ends.
     n_first : int
         Tasks of the first chunks, as long as nobody knows how long a task takes.
+    any_host : bool
+        Whether the executor may run them on other machines than this one.
 
     Raises
     ------
-    TaskError
+    TaskError, BadInputError
         As `fill` does.
     """
     under_way: _Futures = {}
     with _pool(n_workers, executor, under_way) as pool:
-        running = _Run(job, tasks, pool, under_way, total, n_first)
+        running = _Run(job, tasks, pool, under_way, total, n_first, any_host=any_host)
         # First the workers, then the bar: its thread should not be there in a fork.
         running.refill(_CHUNKS_PER_WORKER * n_workers)
         with bar(progress=progress, total=total, unit=f" {unit}") as shown:
@@ -106,7 +102,15 @@ def count_workers(processes: int | None, executor: Executor | None) -> int:
         )
     if executor is None and multiprocessing.current_process().daemon:
         return 1
-    return processes or getattr(executor, "_max_workers", None) or count_cores()
+    return processes or _n_workers_of(executor) or count_cores()
+
+
+def _n_workers_of(executor: Executor | None) -> int | None:
+    """Return what an engine says of itself, each in its own words; None if nothing."""
+    if client := getattr(executor, "_client", None):  # of dask, whose workers have threads
+        return sum(map(int, client.nthreads().values()))
+    n_workers: int | None = getattr(executor, "_max_workers", None)
+    return n_workers or getattr(executor, "num_workers", None)
 
 
 def prepare(
@@ -201,8 +205,12 @@ class _Run:
         under_way: _Futures,
         n_left: int | None,
         n_first: int,
+        *,
+        any_host: bool,
     ) -> None:
         self._job = job
+        here = isinstance(executor, ThreadPoolExecutor | _ThisProcess)
+        self._packer = None if here else Packer(job, executor, any_host=any_host)
         self._tasks = tasks
         self._executor = executor
         self._under_way = under_way
@@ -239,13 +247,13 @@ class _Run:
         seconds = bar.format_dict["elapsed"]
         bar.set_postfix_str(f"{self._nbytes / 1e6 / max(seconds, 1e-3):,.1f} MB/s", False)
 
-    def _submit(self, chunk: list[Task]) -> Future[Report]:
-        if not isinstance(self._executor, ProcessPoolExecutor):
+    def _submit(self, chunk: list[Task]) -> Future[Any]:
+        if self._packer is None:
             return self._executor.submit(self._job.run, chunk)
         # Packed here, because an executor whose own packing fails may hang when it is shut down
         # (Python 3.11), and one whose unpacking fails is broken.
         try:
-            packed = bytes(ForkingPickler.dumps((self._job, chunk)))
+            packed = self._packer.pack(chunk)
         except Exception as error:
             raise self._failed_whole(chunk, error, "not sent to a worker, ") from error
         return self._executor.submit(work_packed, packed)
@@ -262,25 +270,25 @@ class _Run:
             if report.failure is not None:
                 raise self._failed(chunk, report.failure) from report.failure.error
 
-    def _result(self, future: Future[Report], chunk: list[Task]) -> Report:
+    def _result(self, future: Future[Any], chunk: list[Task]) -> Report:
         try:
-            return future.result()
+            answer = future.result()
         except BrokenExecutor as error:
             raise self._broken(error) from error
         except Exception as error:
             raise self._failed_whole(chunk, error) from error
+        return answer if self._packer is None else unpacked(answer, self._job.path)
 
     def _failed_whole(self, chunk: list[Task], error: Exception, why: str = "") -> TaskError:
-        summary = why + summarize(error)
-        if len(chunk) > 1:
-            summary = f"{summary} (in one of {len(chunk)} tasks sent together)"
         text = "".join(traceback.format_exception(error))
-        return self._failed(chunk, Failure(0, error, summary, text))
+        return self._failed(chunk, Failure(None, error, why + summarize(error), text))
 
     def _failed(self, chunk: list[Task], failure: Failure) -> TaskError:
-        label = chunk[failure.i_task].label
+        label, summary = chunk[failure.i_task or 0].label, failure.summary
+        if failure.i_task is None and len(chunk) > 1:
+            summary = f"{summary} (in one of {len(chunk)} tasks sent together)"
         error = TaskError(
-            f"task {reprlib.repr(label)} of {self._job.path} failed: {failure.summary}; what was "
+            f"task {reprlib.repr(label)} of {self._job.path} failed: {summary}; what was "
             "committed stays, resume=True goes on from there",
             path=self._job.path,
             task=label,

@@ -6,13 +6,11 @@ import copy
 import gc
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Container, Mapping
-from contextlib import suppress
 from multiprocessing import connection
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -20,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrarray.errors import BadInputError
-from ptrarray.format.helpers import Helper
 from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.intake.batch import from_mapping
 from ptrarray.intake.casting import as_array, fit
 from ptrarray.jobs.batches import Batches, Group
+from ptrarray.jobs.copies import Copies, copies
 from ptrarray.views.helpers import Flat, check_values, flattened
 from ptrarray.writer import append, close_leaving, store_of
 
@@ -64,28 +62,20 @@ class FillJob(NamedTuple):
 
     def run(self, chunk: list[Task]) -> Report:
         """Compute the arrays of a chunk and write them, up to the first task that fails."""
-        began = time.perf_counter()
-        failure = None
         writer = append(self.path)
         try:
-            resuming: dict[str, Any] = {"without": _without} if self.resume else {}
-            batches = Batches(writer, _fail, errors=(Exception,), **resuming)
-            for i_task, task in enumerate(chunk):
-                _compute(self, i_task, task, store_of(writer).layout, batches)
-            batches.write()
-        except _TaskFailed as failed:
-            failure = _describe(failed)
+            resuming: dict[str, Any] = {"without": without} if self.resume else {}
+            batches = Batches(writer, fail, errors=(Exception,), **resuming)
+            return compute(self.function, chunk, store_of(writer).layout, batches)
         finally:
             close_leaving(writer, JOURNAL_NBYTES)
-        seconds = time.perf_counter() - began
-        return Report(len(chunk), batches.n_arrays, batches.nbytes, seconds, failure)
 
 
 class Failure(NamedTuple):
     """A task that failed, as it travels from the worker."""
 
-    i_task: int
-    error: BaseException | None  # None if it cannot be pickled
+    i_task: int | None  # in its chunk, where that is known
+    error: BaseException | None  # None if it cannot travel
     summary: str
     worker_traceback: str
 
@@ -117,15 +107,17 @@ def _end_after(sentinel: int) -> None:
     os._exit(1)
 
 
-class _TaskFailed(Exception):
+class TaskFailed(Exception):
     """Its argument is the number of the task in its chunk."""
 
 
-def _fail(group: Group, error: Exception) -> NoReturn:
-    raise _TaskFailed(group.label) from error
+def fail(group: Group, error: Exception) -> NoReturn:
+    """Have the task fail whose arrays are refused."""
+    raise TaskFailed(group.label) from error
 
 
-def _without(group: Group, there: Container[str]) -> Group:
+def without(group: Group, there: Container[str]) -> Group:
+    """Return the arrays of a task less those that are there; the same group if none is."""
     left = {name: array for name, array in group.arrays.items() if name not in there}
     if len(left) == len(group.arrays):
         return group
@@ -133,31 +125,64 @@ def _without(group: Group, there: Container[str]) -> Group:
     return group._replace(arrays=left, metas=metas)
 
 
-def work_packed(packed: bytes) -> Report:
-    """Run a pickled job on its chunk."""
-    job, chunk = pickle.loads(packed)
-    report: Report = job.run(chunk)
-    return report
+class Waiting(Protocol):
+    """Where the arrays of a task wait to be committed, as in `Batches`."""
+
+    n_arrays: int
+    nbytes: int
+
+    @property
+    def limit_nbytes(self) -> int:
+        """Arrays of one task that have more are committed at once."""
+
+    def add(self, group: Group) -> None:
+        """Take the arrays of a task."""
+
+    def write(self) -> None:
+        """Commit what waits."""
 
 
-def _compute(job: FillJob, i_task: int, task: Task, layout: Layout, batches: Batches) -> None:
+def compute(
+    function: Callable[[Any], Any], chunk: list[Task], layout: Layout, waiting: Waiting
+) -> Report:
+    """Compute the arrays of a chunk and have them written, up to the first task that fails."""
+    began = time.perf_counter()
+    failure = None
     try:
-        result = job.function(task.argument)
+        with copies(waiting.limit_nbytes) as room:
+            for i_task, task in enumerate(chunk):
+                _add(_computed(function, i_task, task, layout, waiting), waiting, room)
+            waiting.write()
+    except TaskFailed as failed:
+        failure = _describe(failed)
+    seconds = time.perf_counter() - began
+    return Report(len(chunk), waiting.n_arrays, waiting.nbytes, seconds, failure)
+
+
+def _computed(
+    function: Callable[[Any], Any], i_task: int, task: Task, layout: Layout, waiting: Waiting
+) -> Group:
+    """Return the arrays of a task; if it fails, once those before it are committed."""
+    try:
+        result = function(task.argument)
         values, metas = _apart(_by_name(result) if task.name is None else {task.name: result})
         flat = flattened(values, metas) or Flat(values, metas, {})
         check_values(flat, layout)
         arrays = _fitting(flat.arrays, layout)
     except (Exception, SystemExit) as error:
-        batches.write()
-        raise _TaskFailed(i_task) from error
-    group = Group(i_task, arrays, flat.metas, flat.helpers)
-    if group.nbytes <= batches.limit_nbytes:  # it waits, and the function may use its buffer again
-        copies = {name: array.copy(order="K") for name, array in arrays.items()}
-        helpers = {
-            name: Helper(helper.array.copy(), helper.meta) for name, helper in flat.helpers.items()
-        }
-        group = group._replace(arrays=copies, helpers=helpers)
-    batches.add(group)
+        waiting.write()
+        raise TaskFailed(i_task) from error
+    return Group(i_task, arrays, flat.metas, flat.helpers)
+
+
+def _add(group: Group, waiting: Waiting, room: Copies) -> None:
+    """Have the arrays of a task wait: as copies, unless they are so large that they do not."""
+    if group.nbytes <= waiting.limit_nbytes:
+        if not room.has_room(group):
+            waiting.write()
+            room.clear()
+        group = room.copied(group)
+    waiting.add(group)
 
 
 def _by_name(result: Any) -> Mapping[str, Any]:
@@ -180,7 +205,7 @@ def _apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Mapping | None):
             arrays[name] = value[0]
             metas |= {} if value[1] is None else {name: value[1]}
-    return arrays, copy.deepcopy(metas)
+    return arrays, copy.deepcopy(metas) if metas else metas
 
 
 def _fitting(values: Mapping[str, Any], layout: Layout) -> dict[str, NDArray[Any]]:
@@ -204,18 +229,10 @@ def _checked(name: str, value: Any, layout: Layout) -> NDArray[Any]:
     return array
 
 
-def _describe(failed: _TaskFailed) -> Failure:
+def _describe(failed: TaskFailed) -> Failure:
     error = failed.__cause__ or failed
     text = "".join(traceback.format_exception(error))
-    return Failure(failed.args[0], _portable(error), summarize(error), text)
-
-
-def _portable(error: BaseException) -> BaseException | None:
-    """Return the error if it survives the way to the parent."""
-    with suppress(Exception):  # whatever its own __reduce__ and __init__ may raise
-        if type(pickle.loads(pickle.dumps(error))) is type(error):
-            return error
-    return None
+    return Failure(failed.args[0], error, summarize(error), text)
 
 
 def summarize(error: BaseException) -> str:

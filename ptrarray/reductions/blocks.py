@@ -185,6 +185,7 @@ def over_runs(
     summarise: Callable[[Array], Result],
     merge: Callable[[Result, Result], Result],
     block_nbytes: int = 0,
+    n_threads: int = 0,
 ) -> Result | None:
     """Summarise every living row once, block by block, and merge the summaries.
 
@@ -198,6 +199,8 @@ def over_runs(
         Of two summaries.
     block_nbytes : int
         Most bytes of rows in a block; 0: the measured default.
+    n_threads : int
+        As for `in_parallel`.
 
     Returns
     -------
@@ -211,15 +214,21 @@ def over_runs(
     np.int64(18)
     """
     rows = plain(living.rows)
+    n_rows = cell_rows(rows, block_nbytes)
     block_rows = rows_in(block_nbytes or BLOCK_NBYTES, rows.itemsize * row_elements(rows))
-    cell_rows = min(CELL_ROWS, block_rows)
 
     def work(task: Ranges) -> list[Result]:
         block = end_to_end(rows, *task)
-        return [summarise(block[at : at + cell_rows]) for at in range(0, len(block), cell_rows)]
+        return [summarise(block[at : at + n_rows]) for at in range(0, len(block), n_rows)]
 
-    tasks = _tasks(living, cell_rows, max(1, block_rows // cell_rows))
-    return fold(chain.from_iterable(in_parallel(work, tasks)), merge)
+    tasks = _tasks(living, n_rows, max(1, block_rows // n_rows))
+    return fold(chain.from_iterable(in_parallel(work, tasks, n_threads)), merge)
+
+
+def cell_rows(rows: AnyRows, block_nbytes: int = 0) -> int:
+    """Return how many rows are summarised in one go."""
+    row_nbytes = rows.itemsize * row_elements(rows)
+    return min(CELL_ROWS, rows_in(block_nbytes or BLOCK_NBYTES, row_nbytes))
 
 
 def end_to_end(rows: AnyRows, starts: Int64s, ends: Int64s) -> Array:

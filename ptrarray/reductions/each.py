@@ -33,6 +33,7 @@ def reduce_each(
     dtype: npt.DTypeLike | None = None,
     *,
     axis: int | None = 0,
+    n_threads: int = 0,
 ) -> Array:
     """Reduce each array with a ufunc, as ``ufunc.reduce(rows[start:end], axis=axis)``.
 
@@ -47,6 +48,8 @@ def reduce_each(
     axis : 0 or None
         0 reduces each array over its rows to one row, None all of its elements,
         in C order, to one number.
+    n_threads : int
+        0: one for each core that this process may use.
 
     Returns
     -------
@@ -95,7 +98,8 @@ def reduce_each(
 
     def huge(one: Living) -> Any:
         if ufunc in COMBINABLE:
-            return whole.reduce(one, ufunc, axis=axis, dtype=dtype)
+            summed = partial(whole.summary_of, n_threads=n_threads)
+            return whole.reduce(one, ufunc, axis=axis, dtype=dtype, summed=summed)
         return _reduce_one(_laid(one.rows[one.starts[0] : one.ends[0]], axis), ufunc, step)
 
     def empty(position: int) -> Array:
@@ -108,7 +112,7 @@ def reduce_each(
             ) from error
 
     working = np.dtype(step) if step is not None else result
-    return _each(living, result, _Way(compute, huge, empty, working, ufunc, axis))
+    return _each(living, result, _Way(compute, huge, empty, working, ufunc, axis, n_threads))
 
 
 def _check_ufunc(ufunc: np.ufunc) -> None:
@@ -300,6 +304,7 @@ class _Way(NamedTuple):
     working: np.dtype[Any]  # what it is worked in
     ufunc: np.ufunc = np.add  # whose neutral element takes the place of what is masked
     axis: int | None = 0  # None if all axes of each array are reduced
+    n_threads: int = 0
 
 
 def _nothing(living: Living, working: np.dtype[Any]) -> Callable[[int], Any]:
@@ -332,7 +337,7 @@ def _each(living: Living, dtype: np.dtype[Any], way: _Way) -> Array:
         where, some = task
         results[where] = way.compute(_Segments(some, neutral, way.axis))
 
-    for _ in blocks.in_parallel(work, tasks()):
+    for _ in blocks.in_parallel(work, tasks(), way.n_threads):
         pass
     for position, one in huge:
         results[position] = way.huge(one)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,10 +38,16 @@ FOLD_ELEMENTS = 2048
 WIDER = {"e": "d", "f": "d", "F": "D"}
 # A block's deviations from its mean are a copy in float64.
 VARIANCE_NBYTES = 1 << 20
+Summary = tuple[Any, Array]  # a number of elements, and what they reduce to
 
 
 def reduce(
-    living: Living, ufunc: np.ufunc, *, axis: int | None = 0, dtype: npt.DTypeLike | None = None
+    living: Living,
+    ufunc: np.ufunc,
+    *,
+    axis: int | None = 0,
+    dtype: npt.DTypeLike | None = None,
+    summed: Callable[..., Summary | None] | None = None,
 ) -> Any:
     """Reduce all living rows with a ufunc, as ``ufunc.reduce`` of them laid end to end.
 
@@ -55,6 +62,8 @@ def reduce(
         0 reduces rows to one row, None all elements to a scalar.
     dtype : dtype, optional
         As for ``ufunc.reduce``.
+    summed : callable, optional
+        What to call in place of `summary_of`, with the same arguments.
 
     Returns
     -------
@@ -90,7 +99,7 @@ def reduce(
     check_axis(axis)
     # numpy's dtype for the result, or its error for a dtype that the ufunc does not take.
     result = ufunc.reduce(living.one, dtype=dtype, keepdims=True).dtype
-    summary = _counted(living, ufunc, axis, step_type(ufunc, result, dtype))
+    summary = (summed or summary_of)(living, ufunc, axis, step_type(ufunc, result, dtype))
     if summary is None:
         return ufunc.reduce(living.none, axis=axis, dtype=dtype)
     count, total = summary
@@ -126,7 +135,7 @@ def mean(living: Living, axis: int | None = None, dtype: npt.DTypeLike | None = 
     """
     check_axis(axis)
     result = np.mean(living.one, dtype=dtype, keepdims=True).dtype
-    summary = _counted(living, np.add, axis, loop_type(working_type(result)))
+    summary = summary_of(living, np.add, axis, loop_type(working_type(result)))
     if summary is None or not (living.is_masked or summary[0]):
         return np.mean(living.none, axis=axis, dtype=dtype)
     count, total = summary
@@ -187,19 +196,30 @@ def std(
     return _variance(living, axis, dtype, ddof, finish=np.sqrt)
 
 
-def _counted(
-    living: Living, ufunc: np.ufunc, axis: int | None, dtype: npt.DTypeLike | None
-) -> tuple[Any, Array] | None:
-    """Return the number of living elements that are not masked, and what they reduce to."""
+def summary_of(
+    living: Living,
+    ufunc: np.ufunc,
+    axis: int | None,
+    dtype: npt.DTypeLike | None,
+    n_threads: int = 0,
+) -> Summary | None:
+    """Return the number of living elements that are not masked, and what they reduce to.
+
+    None if no row is alive. Those of rows that are cut after every so many cells, as
+    `blocks.cell_rows` counts them, can be merged to the same as of all of them.
+    """
     neutral = neutral_element(living, ufunc)
 
-    def summarise(block: Array) -> tuple[Any, Array]:
+    def summarise(block: Array) -> Summary:
         return _n_kept(block, axis), _reduce_block(filled(block, neutral), ufunc, axis, dtype)
 
-    def merge(left: tuple[Any, Array], right: tuple[Any, Array]) -> tuple[Any, Array]:
-        return left[0] + right[0], ufunc(left[1], right[1])
+    merge = partial(merged, ufunc)
+    return over_runs(living, summarise=summarise, merge=merge, n_threads=n_threads)
 
-    return over_runs(living, summarise=summarise, merge=merge)
+
+def merged(ufunc: np.ufunc, left: Summary, right: Summary) -> Summary:
+    """Merge what `summary_of` returned for rows and for those that come after them."""
+    return left[0] + right[0], ufunc(left[1], right[1])
 
 
 class _Moments(NamedTuple):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy.typing as npt
 
@@ -16,6 +17,10 @@ from ptrarray.storage.lifecycle.verify import is_right
 from ptrarray.storage.shards.helpers import open_beside
 from ptrarray.storage.store.opened import Opened, OpenedStore
 from ptrarray.storage.system.mapping import Backend, Mode
+from ptrarray.views.arrays import Arrays
+
+if TYPE_CHECKING:
+    from ptrarray.views.series import Objects
 
 # What pandas, numpy and we ourselves say to a description that makes no sense.
 _UNFIT = (
@@ -187,3 +192,12 @@ def with_helpers(
     opened, beside = open_beside(opened, mode, backend, before)
     objects = None if known is None else known._objects
     return opened, StoredHelpers(str(opened.snapshot.directory), beside, objects)
+
+
+def objects_with(path: str, helpers: StoredHelpers) -> Callable[[Arrays], Objects]:
+    """Return what gives the pandas objects among arrays of a store."""
+    # Whoever reads arrays only does not wait for it.
+    from ptrarray.frames.reading import Reading
+    from ptrarray.views.series import Objects
+
+    return partial(Objects, reading=Reading(path, helpers))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import compress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,9 @@ from ptrarray.views.arrays import Arrays
 from ptrarray.views.catalog import encoded
 from ptrarray.views.reducible import Reducible
 from ptrarray.views.tabular import Tabular
+
+if TYPE_CHECKING:
+    from ptrarray.views.spread import Spread
 
 DType = np.dtype[Any]
 _REDUCE = "reduce those of one, as np.sum(store.of_dtype({}))"
@@ -101,6 +105,9 @@ class OneDtype(Reducible, Tabular):
         rows, starts, ends = self._ranges()
         return reductions.Living(widened(rows), starts, ends)
 
+    def _spread(self) -> Spread:
+        return self._opened, partial(living_of, self.dtype), np.flatnonzero(self._is_one)
+
     def _alike(self) -> Alike:
         return alike(self._opened, *self._ranges(), np.flatnonzero(self._is_one))
 
@@ -119,6 +126,13 @@ def living(opened: Opened) -> reductions.Living:
     """Return the rows of a store of one dtype, and the ranges of them that are arrays."""
     rows = reductions.MaskedRows(*opened.parts()) if opened.layout.masked else opened.rows
     return reductions.Living(widened(rows), *opened.columns())
+
+
+def living_of(dtype: DType | None, opened: Opened) -> reductions.Living:
+    """Return the rows of a store, and the ranges of them that are arrays, or those of one dtype."""
+    if dtype is None and opened.layout.kind != MIXED:
+        return living(opened)
+    return OneDtype(Arrays(opened, None), dtype or the_only_dtype(opened))._reducible()
 
 
 def as_ranges(opened: Opened) -> reductions.Living:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ import numpy.typing as npt
 from ptrarray import reductions
 from ptrarray.errors import BadInputError
 from ptrarray.rows.types import Array
+
+if TYPE_CHECKING:
+    from ptrarray.views.spread import Spread
 
 
 class Reducible(Mapping[str, Array]):
@@ -47,8 +51,17 @@ class Reducible(Mapping[str, Array]):
             raise reductions.no_function(func, self.path)
         return result
 
+    @abstractmethod
+    def _spread(self) -> Spread:
+        """Return what other processes need to work on some of these ranges."""
+
     def reduce(
-        self, ufunc: np.ufunc, *, axis: int | None = 0, dtype: npt.DTypeLike | None = None
+        self,
+        ufunc: np.ufunc,
+        *,
+        axis: int | None = 0,
+        dtype: npt.DTypeLike | None = None,
+        executor: Executor | None = None,
     ) -> Any:
         """Reduce all living rows to one result, on all cores.
 
@@ -61,10 +74,20 @@ class Reducible(Mapping[str, Array]):
             that, too.
         dtype : dtype, optional
             As for ``ufunc.reduce``.
+        executor : concurrent.futures.Executor, optional
+            Works out the parts: processes, threads, or those of a cluster, as of
+            dask, Ray or MPI. Each opens the store by its path, and uses one core.
 
         Returns
         -------
         scalar or ndarray of shape `row_shape`
+            The same with an executor as without, to the last bit.
+
+        Raises
+        ------
+        StoreError
+            With an executor, if a worker cannot open the store as it is open here, because it
+            was checkpointed, compacted or replaced since: `refresh`, and begin again.
 
         Notes
         -----
@@ -78,10 +101,20 @@ class Reducible(Mapping[str, Array]):
         >>> store.reduce(np.maximum)
         np.float32(6.0)
         """
-        return reductions.reduce(self._reducible(), ufunc, axis=axis, dtype=dtype)
+        if executor is None:
+            return reductions.reduce(self._reducible(), ufunc, axis=axis, dtype=dtype)
+        from ptrarray.views import spread
+
+        what = self._spread(), self._reducible(), executor
+        return spread.reduce(*what, ufunc, axis=axis, dtype=dtype)
 
     def reduce_each(
-        self, ufunc: np.ufunc, dtype: npt.DTypeLike | None = None, *, axis: int | None = 0
+        self,
+        ufunc: np.ufunc,
+        dtype: npt.DTypeLike | None = None,
+        *,
+        axis: int | None = 0,
+        executor: Executor | None = None,
     ) -> Array:
         """Reduce each array to one result, without a Python loop.
 
@@ -95,6 +128,8 @@ class Reducible(Mapping[str, Array]):
             0 reduces each array over its rows, to one row; None reduces all of
             its elements, to one number. In a store of ``row_shape=()`` or None
             both are the same.
+        executor : concurrent.futures.Executor, optional
+            As for `reduce`; the results are those without.
 
         Returns
         -------
@@ -127,7 +162,12 @@ class Reducible(Mapping[str, Array]):
         """
         living = self._reducible()
         try:
-            return reductions.reduce_each(living, ufunc, dtype, axis=axis)
+            if executor is None:
+                return reductions.reduce_each(living, ufunc, dtype, axis=axis)
+            from ptrarray.views import spread
+
+            what = self._spread(), living, executor
+            return spread.reduce_each(*what, ufunc, axis=axis, dtype=dtype)
         except BadInputError as error:
             position = getattr(error, "position", None)
             if position is None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ptrarray.errors import BadInputError
 from ptrarray.format.names import encode_all
 from ptrarray.frames.reading import Reading, find_series, is_series
 from ptrarray.frames.stacking import long, wide
+from ptrarray.intake.choices import check_choice, several
 from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.store.opened import Opened
@@ -72,15 +74,32 @@ class Objects:
                 name = names[position - first]
                 yield name, make(name, array_at(locate(position)), packed[position - first])
 
-    def frame(self, names: Iterable[str] | None, how: str, label: str) -> Any:
-        """Return several objects as one DataFrame."""
+    def series(self, names: str | Iterable[str] | None) -> Any:
+        """Return one Series; or several by name; or all of them: see `PointerArray.series`."""
+        if names is None:
+            return self.all()
+        if isinstance(names, str):
+            return self.of([names], self.reading.series)[0]
+        wanted = list(several(names, "series"))
+        return dict(zip(wanted, self.of(wanted, self.reading.series), strict=True))
+
+    def frame(self, names: str | Iterable[str] | None, how: str, label: str) -> Any:
+        """Return an object, or several as one DataFrame: see `PointerArray.frame`."""
+        check_choice("how", how, ("long", "wide"), self.path)
+        if not isinstance(label, str):
+            what = f"label {label!r:.80} is no text, to call the column of names"
+            raise BadInputError(what, path=self.path, found=label, expected="text")
+        if isinstance(names, str):
+            return self.of([names], self.reading.frame)[0]
+        return self._stacked(None if names is None else list(several(names, "frame")), how, label)
+
+    def _stacked(self, names: list[str] | None, how: str, label: str) -> Any:
         column = self.reading.column
         if names is None:
             pairs = list(self.at(AllSeries(self).positions, column))
             wanted, objects = [name for name, _ in pairs], [made for _, made in pairs]
         else:
-            wanted = list(names)
-            objects = self.of(wanted, column)
+            wanted, objects = names, self.of(names, column)
         return long(wanted, objects, label) if how == "long" else wide(wanted, objects)
 
 

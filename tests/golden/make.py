@@ -92,10 +92,24 @@ def _unflushed_shard(path: Path) -> None:
     del writer["a"]
 
 
+def _catalogued_shards(path: Path) -> None:
+    """Leave a catalog of three shards, one of which has lost a name since, and one got another."""
+    writer = ptrarray.create(path, dtype="<u2", shard_size=1200)
+    writer.write({"plumless": [1, 2], "a": range(100, 160)})
+    writer.write({"buckeroo": [3], "b": range(200, 260)})  # of the same hash
+    writer.write({"c": range(300, 360), "é": []})
+    writer.close()
+    ptrarray.checkpoint(path)
+    writer = ptrarray.append(path)
+    del writer["b"]
+    writer["d"] = [4]
+
+
 SHARDED_STORES: dict[str, Change] = {
     "three": _three_shards,
     "unflushed": _unflushed_shard,
     "replaced": _replaced_shards,
+    "catalogued": _catalogued_shards,
 }
 
 # Good ones ------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ CALLS: dict[str, tuple[int, ...]] = {
     "chown": (errno.EPERM,),
     "mkdir": (errno.ENOSPC, errno.EACCES),
     "rmtree": (errno.EIO, errno.EACCES),
+    "rmdir": (errno.EIO, errno.EACCES),
     "flock": (errno.EIO,),
     "fcntl": (errno.EIO,),
     "mmap": (errno.EMFILE,),

@@ -199,7 +199,12 @@ def _patch_writes(patch: pytest.MonkeyPatch, recording: Recording) -> None:
             recording.add(Write(self.node, start_byte, raw))
         return end
 
-    for double in (pwrite, pwritev):
+    def copy_from(self: Any, source: Any, source_start: int, start_byte: int, nbytes: int) -> int:
+        raw = source.pread(nbytes, source_start)
+        self.pwrite(raw, start_byte)
+        return len(raw)
+
+    for double in (pwrite, pwritev, copy_from):
         patch.setattr(File, double.__name__, double)
 
 
@@ -232,7 +237,7 @@ def _unpatched(owner: Any, name: str, real: Any) -> Iterator[None]:
 
 def _patch_names(patch: pytest.MonkeyPatch, recording: Recording) -> None:
     real_replace, real_unlink = files.replace, files.unlink
-    real_make_directory = files.make_directory
+    real_make_directory, real_link = files.make_directory, files.link
 
     def replace(source: str | Path, target: str | Path) -> None:
         recording.note_mapped()
@@ -258,7 +263,13 @@ def _patch_names(patch: pytest.MonkeyPatch, recording: Recording) -> None:
         real_make_directory(path, like)
         recording.link(path, is_directory=True)
 
-    for double in (replace, unlink, make_directory):
+    def link(source: str | Path, target: str | Path) -> None:
+        recording.note_mapped()
+        real_link(source, target)
+        node, parent = recording.node(source), recording.node(Path(target).parent)
+        recording.add(Link(node, parent, Path(target).name))
+
+    for double in (replace, unlink, make_directory, link):
         patch.setattr(files, double.__name__, double)
 
 

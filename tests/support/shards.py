@@ -37,7 +37,7 @@ def sharded(path: Path, arrays: Arrays) -> PointerArrayWriter:
 
 
 def shards_of(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if entry.name != MARKER)
+    return sorted(entry.name for entry in path.iterdir() if entry.suffix == ".ptr")
 
 
 def first_of(path: Path, number: int) -> str:

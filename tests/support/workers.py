@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,3 +106,34 @@ def check_ramps(path: Path, n_tasks: int) -> None:
             np.testing.assert_array_equal(store[name], np.arange(n))
         assert store.shape[0] == sum(range(n_tasks))  # and no holes
         store.verify()
+
+
+def meet_first(task: tuple[int, str]) -> Ints:
+    """Wait in task 0 for another process to have done one."""
+    n, marker = task
+    if n == 0:
+        while not Path(marker).exists():
+            time.sleep(0.001)
+    else:
+        Path(marker).touch()
+    return ramp(n)
+
+
+def with_meta(n: int, *, masked: bool) -> Any:
+    values = np.arange(n, dtype="f4")
+    mask = np.arange(n) % 2 == 1
+    return np.ma.masked_array(values, mask) if masked else values, {"n": n}
+
+
+def series(n: int) -> Any:
+    pandas = import_module("pandas")
+    return pandas.Series(np.arange(n) / 2, index=[f"row {i}" for i in range(n)], name="half")
+
+
+def noise(n: int) -> Any:
+    """Return something else each time."""
+    return np.frombuffer(os.urandom(8 * n), np.int64)
+
+
+def named_noise(n: int) -> dict[str, Any]:
+    return {f"noise {n}": noise(9)}

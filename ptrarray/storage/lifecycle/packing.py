@@ -143,6 +143,7 @@ def _members(opened: OpenedStore, names: Container[bytes] | None = None) -> list
             n_rows=n_rows,
             n_reserved=n_rows,
             attrs=snapshot.attrs,
+            sealed=None,  # a file of its own
         ),
         moved_columns(columns, runs),
     )

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ptrarray.errors import BadInputError
+from ptrarray.format import catalog
 from ptrarray.format import shards as marks
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.format.layouts import Layout
@@ -88,5 +89,6 @@ def _replace_shards(directory: Path, header: IndexHeader, shard_nbytes: int) -> 
             write_marker(directory, marker)
             with suppress(OSError):  # the next shard's maker removes them
                 remove_replaced(shards.marker)
+                files.unlink(directory / catalog.FILE_NAME)  # of the old one
     finally:
         shards.release()

@@ -32,7 +32,7 @@ def find_doubles(stores: Sequence[StoreSnapshot], memory: int) -> Iterator[dict[
     for low, high in pairwise(bounds):
         found = [each.between(low, high) for each in lists]
         joined = np.concatenate([hashes for hashes, _ in found])
-        joined.sort()
+        joined.sort(kind="stable")  # which merges runs that are sorted
         doubtful = np.unique(joined[1:][joined[1:] == joined[:-1]])
         del joined
         if len(doubtful):

@@ -160,7 +160,7 @@ def open_beside(
     """
     directory = opened.snapshot.directory
     while opened.snapshot.has_metas:
-        first = _opened(directory, backend, known)
+        first = open_helpers(directory, backend, known)
         if first is None:  # so there was none before, to which the store could refer
             return opened, None
         opened, known = opened.refreshed(mode), first.refreshed("r")
@@ -169,9 +169,10 @@ def open_beside(
     return opened, known
 
 
-def _opened(
-    directory: Path, backend: Backend | None, known: OpenedStore | None
+def open_helpers(
+    directory: Path, backend: Backend | None, known: OpenedStore | None = None
 ) -> OpenedStore | None:
+    """Open the helper arrays of a store as they are; None if it has none."""
     if known is not None:
         return known.refreshed("r")
     try:

@@ -28,7 +28,7 @@ from ptrarray.format.shards import Notes, Replaced, shard_name
 from ptrarray.progress import bar
 from ptrarray.rows.types import Array
 from ptrarray.storage.lifecycle.create import taken
-from ptrarray.storage.shards import linked
+from ptrarray.storage.shards import catalog, linked
 from ptrarray.storage.shards.create import new_marker, write_marker
 from ptrarray.storage.shards.doubles import find_doubles
 from ptrarray.storage.shards.helpers import HelperWriter, Meta
@@ -89,6 +89,11 @@ def join(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
         If two have a name, and duplicates are an error.
     """
     directory = files.resolved(directory)
+    _join(directory, sources, plan)
+    catalog.renew(directory, plan.memory)
+
+
+def _join(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
     check_alike(sources, str(sources[0].directory), sources[0].layout, sources[0].attrs)
     if not is_sharded(directory):
         if files.exists(directory):
@@ -128,7 +133,7 @@ def _begun(
                 header, place = linked.header_of(found), building / shard_name(1, len(shards))
                 shards.append(NewShard(source, number, header, place, prefix, plan.how))
     for shard in shards:
-        linked.begin(shard)
+        linked.begin(shard, plan.memory)
     return shards
 
 
@@ -312,39 +317,42 @@ def _helpers(directory: Path) -> Iterator[dict[str, tuple[Array, Meta]]]:
 
 
 def _remove_moved(sources: Sequence[Source], plan: Plan) -> None:
-    """Remove the sources whose arrays are all on the disk by now, if they are to be moved."""
-    for source in sources if plan.how == "move" else ():
-        _remove(source)
+    """Remove the sources whose arrays are all on the disk by now, if they are to be moved.
+
+    None is ever seen in part: they get other names first, on the disk.
+    """
+    if plan.how == "move":
+        doomed = [_set_aside(source) for source in sources]
+        for parent in {source.directory.parent for source in sources}:
+            files.sync_directory(parent)
+        for directory in doomed:
+            files.remove_tree(directory)
 
 
 @whole
-def _remove(source: Source) -> None:
-    """Remove a source, in one step to whoever has it open, if nobody changed it meanwhile."""
+def _set_aside(source: Source) -> Path:
+    """Rename a source, if nobody changed it meanwhile; return what it is called then."""
+    doomed = beside(source.directory)
     if is_sharded(source.directory):
         store = Shards(source.directory)
         try:
             with store.locked():
                 _check_left([*map(store.open_shard, range(len(source.shards)))], source)
-                _remove_directory(source.directory)
+                files.replace(source.directory, doomed)
         finally:
             store.release()
-        return
+        return doomed
     session = Session(source.directory)
     try:
         with session.locked():
             _check_left([session], source)
-            _remove_directory(source.directory)
+            files.replace(source.directory, doomed)
     finally:
         session.release()
+    return doomed
 
 
 def _check_left(sessions: Sequence[Session], source: Source) -> None:
     for session, found in zip(sessions, source.shards, strict=True):
         generation = linked.header_of(found).generation
         linked.check_unchanged(session, (generation, journal_format.RECORDS_START))
-
-
-def _remove_directory(directory: Path) -> None:
-    doomed = beside(directory)
-    files.replace(directory, doomed)
-    files.remove_tree(doomed)

@@ -17,11 +17,12 @@ from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import HashedRecord
 from ptrarray.format.names import NAME_LIMIT_NBYTES, hash_all
 from ptrarray.format.shards import Notes, without_notes
-from ptrarray.rows.copying import copy_ranges
+from ptrarray.rows.copying import copy_ranges, in_blocks
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.shards.sources import Source
 from ptrarray.storage.store import index, journal
+from ptrarray.storage.store.blocks import Contents, Sizes
 from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import fresh_header
@@ -95,34 +96,53 @@ def is_finished(store: StoreSnapshot) -> bool:
     return bool(store.header.sealed) and nothing_since and not store.overlay.entries
 
 
-def begin(shard: NewShard) -> None:
+def begin(shard: NewShard, memory: int) -> None:
     """Make the directory of a shard, and in it the index if that is not the source's."""
     source = shard.source.directory
     files.make_directory(shard.directory, files.rights(source))
     if shard.has_new_index:
-        columns = _prefixed(shard.source.overlay.folded(), shard.prefix, str(source))
-        write_index(shard.directory, shard.header, columns, files.rights(source / index.FILE_NAME))
+        columns = _columns(shard.source)
+        _check_prefix(columns.names, shard.prefix, str(source))
+        sizes = Sizes.of(columns)
+        sizes = sizes._replace(names=sizes.names + sizes.n_arrays * len(shard.prefix))
+        blocks = _prefixed(columns, shard.prefix)
+        contents = Contents.hashed(sizes, blocks, shard.directory, memory)
+        rights = files.rights(source / index.FILE_NAME)
+        write_index(shard.directory, shard.header, contents, rights)
 
 
-def _prefixed(columns: Entries, prefix: bytes, path: str) -> Entries:
-    """Return columns with other names."""
-    if not prefix or not columns.n_names:
-        return columns
-    old, n_more = columns.names, len(prefix)
-    if int((old.ends - old.starts).max()) + n_more > NAME_LIMIT_NBYTES:
+def _columns(source: StoreSnapshot) -> Entries:
+    """Return all that a store has, but for hashes; where it has no journal, as it is mapped."""
+    if source.overlay.entries:
+        return source.overlay.folded()
+    own, no_hashes = source.index, np.broadcast_to(np.uint32(0), len(source))
+    columns = own.starts, own.ends, own.crcs, own.pointed, own.infos, own.metas
+    return Entries(own.sound_names(), no_hashes, *columns)
+
+
+def _check_prefix(names: RaggedColumn, prefix: bytes, path: str) -> None:
+    longest = int(np.diff(names.ends, prepend=0).max(initial=0))
+    if prefix and longest + len(prefix) > NAME_LIMIT_NBYTES:
         raise BadInputError(
             f"a name of {path} has more than {NAME_LIMIT_NBYTES} bytes with the prefix {prefix[:80]!r}",
             path=path,
             found=prefix.decode(),
             expected=NAME_LIMIT_NBYTES,
         )
-    # As if the prefix lay before all names: by turns it, and one of them.
-    starts, ends = np.zeros(2 * len(old), np.int64), np.full(2 * len(old), n_more)
-    starts[1::2], ends[1::2] = old.starts + n_more, old.ends + n_more
-    offsets = np.concatenate([[0], np.cumsum(ends - starts)])
-    joined = np.concatenate([np.frombuffer(prefix, np.uint8), old.joined])
-    names = RaggedColumn(offsets[2::2].copy(), copy_ranges(joined, starts, ends, offsets))
-    return columns._replace(names=names, hashes=np.array(hash_all(names), np.uint32))
+
+
+def _prefixed(columns: Entries, prefix: bytes) -> Iterator[Entries]:
+    """Yield columns block by block, with what all names begin with, and their hashes."""
+    for block in in_blocks(0, columns.n_names):
+        some = columns.part(block)
+        old, n_more = some.names, len(prefix)
+        # As if the prefix lay before all names: by turns it, and one of them.
+        starts, ends = np.zeros(2 * len(old), np.int64), np.full(2 * len(old), n_more)
+        starts[1::2], ends[1::2] = old.starts + n_more, old.ends + n_more
+        offsets = np.concatenate([[0], np.cumsum(ends - starts)])
+        joined = np.concatenate([np.frombuffer(prefix, np.uint8), old.joined])
+        names = RaggedColumn(offsets[2::2].copy(), copy_ranges(joined, starts, ends, offsets))
+        yield some._replace(names=names, hashes=np.array(hash_all(names), np.uint32))
 
 
 def write_journal(shard: NewShard, doomed: Iterable[Sequence[bytes]], notes: Notes) -> None:

@@ -10,8 +10,6 @@ from threading import Lock as ThreadLock
 from typing import NamedTuple, Self
 from weakref import WeakValueDictionary
 
-import numpy as np
-
 from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format import journal as journal_format
 from ptrarray.format.entries import total_nbytes
@@ -20,7 +18,8 @@ from ptrarray.format.journal import HashedRecord
 from ptrarray.format.names import Hashes, hash_all
 from ptrarray.format.shards import Notes, decode_notes, without_notes
 from ptrarray.storage.lifecycle.create import create_store, new_header
-from ptrarray.storage.shards.finder import Finder, is_in
+from ptrarray.storage.shards.catalog import open_catalog, renew
+from ptrarray.storage.shards.finder import Finder
 from ptrarray.storage.shards.marker import Marker, check_descriptors, remove_leftovers
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
 from ptrarray.storage.store.journal import Journal
@@ -33,6 +32,7 @@ from ptrarray.storage.writing.target import Expected
 
 _ATTEMPTS = 100
 _OPEN_LIMIT = 4  # older shards that are kept open for writing
+_CATALOG_PART = 1 / 4  # names that the catalog does not have: more, and it is made anew
 _ENTRY_NBYTES = 45  # of index or journal, for each array, besides its name
 
 Found = dict[int, list[bytes]]  # names by the number of the shard that has them
@@ -88,6 +88,7 @@ class Shards:
         self._notes_version: tuple[int, int] | None = None
         self._older: list[StoreSnapshot] = []
         self._knows_older = False
+        self._has_grown = False  # whether this process has made a shard
         self._finder = Finder(())
 
     def _begin_with_last(self) -> None:
@@ -194,7 +195,7 @@ class Shards:
         except OSError as error:
             check_descriptors(error, self.marker, self.last.number + 1)
             raise
-        self._finder = Finder(self._older)
+        self._finder = Finder(self._older, open_catalog(self.marker, None))
         self._knows_older = True
 
     def forget_older(self) -> None:
@@ -206,7 +207,7 @@ class Shards:
         snapshot = read_shard(self.marker, number, self._older)
         if snapshot is not self._older[number]:
             self._older = [*self._older[:number], snapshot, *self._older[number + 1 :]]
-            self._finder = Finder(self._older)
+            self._finder = Finder(self._older, open_catalog(self.marker, None))
         return snapshot
 
     # what is there -------------------------------------------------------------------------
@@ -226,10 +227,9 @@ class Shards:
             hits = self._finder.find_all(names[0], len(self._older))
             known = {number: [names[0]] for number, _ in hits if number != but}
         else:
-            wanted = np.asarray(hashes, np.uint32)
             known = {
-                number: [names[at] for at in np.flatnonzero(is_in(shard, names, wanted)).tolist()]
-                for number, shard in enumerate(self._older)
+                number: [names[at] for at in there.tolist()]
+                for number, there in self._finder.where(names, hashes).items()
                 if number != but
             }
         found: Found = {}
@@ -338,6 +338,7 @@ class Shards:
         first = self.reread(0) if number else session
         header = new_header(session.layout, 0, without_notes(first.attrs))
         create_store(self.marker.shard(number + 1), header, like=first.directory)
+        self._has_grown = True
 
     def prepare_next(self) -> None:
         """Bring all shards to where another one may follow the last. Under the lock."""
@@ -502,6 +503,8 @@ class Shards:
                 pass  # removed or replaced by now: not this one's to look after
             except OSError as error:  # what is noted, the next one settles
                 files.check_system(error)
+        if self._has_grown:
+            renew(self.directory, least_part=_CATALOG_PART)
 
     def release(self) -> None:
         """Close the files."""

@@ -18,6 +18,7 @@ from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
 from ptrarray.rows.types import Int64s
+from ptrarray.storage.shards.catalog import open_catalog
 from ptrarray.storage.shards.finder import Finder, without
 from ptrarray.storage.shards.marker import Marker, check_descriptors
 from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest, open_snapshot
@@ -96,7 +97,7 @@ class ShardedSnapshot:
 
     @cached_property
     def _finder(self) -> Finder:
-        return Finder(self.shards)
+        return Finder(self.shards, open_catalog(self.marker, self.asked_backend))
 
     # what any snapshot answers -------------------------------------------------------------
 

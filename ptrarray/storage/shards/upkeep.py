@@ -23,6 +23,7 @@ from ptrarray.storage.lifecycle.verify import (
     find_damage,
     find_helper_damage,
 )
+from ptrarray.storage.shards.catalog import find_catalog_damage, renew
 from ptrarray.storage.shards.create import new_marker, write_marker
 from ptrarray.storage.shards.doubles import find_doubles
 from ptrarray.storage.shards.helpers import drop_unneeded
@@ -64,6 +65,7 @@ def _in_each(directory: Path, change: Callable[[Session], None]) -> None:
         finally:
             with shards.locked():
                 shards.announce_change()
+    renew(directory)
 
 
 def _in_one(directory: Path, change: Callable[[Session], None]) -> None:
@@ -111,6 +113,7 @@ def _salvage_shards(
             create_store(target, new_header(layout, 0, attrs))
     salvage_helpers(source, building, left_out=left_out, progress=progress)
     write_marker(building, new_marker(layout, shard_nbytes))
+    renew(building)
     return left_out
 
 
@@ -156,7 +159,9 @@ def check_any(
         forget(store)
     snapshots = [store.snapshot for store in stores]
     if not damage and len(stores) > 1:
-        damage += _doubled(snapshots, max(memory // 4, 1))
+        share = max(memory // 4, 1)
+        damage += _doubled(snapshots, share)
+        damage += find_catalog_damage(opened.snapshot.directory, share)
     referring = [] if damage else snapshots
     damage += find_helper_damage(helpers, referring, progress=progress, memory=memory)
     if damage:

@@ -10,6 +10,7 @@ from ptrarray.errors import CorruptStoreError
 from ptrarray.format import journal as journal_format
 from ptrarray.format.index import IndexHeader, corrupt, is_data_file, is_mask_file
 from ptrarray.format.journal import ATTRS, DELETE, UNJUDGED, Frame, JournalHeader
+from ptrarray.storage.store.blocks import SCRATCH_FILE_NAME
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import NEW_FILE_NAME
 from ptrarray.storage.store.journal import Journal
@@ -143,6 +144,8 @@ def _recovered(journal: Journal, found: JournalHeader, header: IndexHeader) -> J
 def remove_leftovers(directory: Path, header: IndexHeader) -> None:
     """Remove what killed processes began and nobody uses. Under the lock."""
     for name in files.list_directory(directory):
-        is_ours = name == NEW_FILE_NAME or is_data_file(name) or is_mask_file(name)
+        is_ours = (
+            name in (NEW_FILE_NAME, SCRATCH_FILE_NAME) or is_data_file(name) or is_mask_file(name)
+        )
         if is_ours and name not in header.files:
             files.unlink(directory / name)

@@ -13,13 +13,13 @@ import numpy.typing as npt
 from ptrarray.errors import BadInputError, CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
-from ptrarray.format.entries import Entry, RaggedColumn
+from ptrarray.format.entries import DELETED, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import is_text
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
-from ptrarray.storage.store.index import Index, Item
+from ptrarray.storage.store.index import Index, Item, pieces
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import surviving
@@ -31,7 +31,7 @@ FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
 
 _ATTEMPTS = 100
 _NONE = np.empty(0, np.int64)
-BLOCK = 1 << 16  # positions
+BLOCK = 1 << 17  # positions, whose pointers stay in a processor's cache from one look to the next
 
 
 class Snapshot(Protocol):
@@ -159,6 +159,7 @@ class StoreSnapshot:
         self.header: IndexHeader = index.header
         self.n_rows = overlay.n_rows  # pre-sized, or committed at the highest
         self._overlaid = overlay.entries
+        self._few = overlay.few  # whose columns are looked at without a call
 
     @property
     def data_path(self) -> str:
@@ -187,9 +188,9 @@ class StoreSnapshot:
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name, or None."""
-        if name in self._overlaid:
-            pointer = self.overlay.find(name)
-            return pointer and self.checked(*pointer)
+        entry = self._overlaid.get(name)
+        if entry is not None:
+            return None if entry < 0 else self.pointer_at(~entry)
         index = self.index
         position = index.find(name)
         if position < 0:
@@ -199,8 +200,8 @@ class StoreSnapshot:
 
     def locate(self, name: bytes) -> int | None:
         """Address of a name, or None."""
-        if name in self._overlaid:
-            entry = self._overlaid[name]
+        entry = self._overlaid.get(name)
+        if entry is not None:
             return None if entry < 0 else ~entry
         position = self.index.find(name)
         return None if position < 0 else position
@@ -209,43 +210,41 @@ class StoreSnapshot:
         """Address of the array at a position, ``0 <= position < len``."""
         if not self._overlaid:
             return position
-        order = self.overlay.order
-        in_overlay, at = order.locate(position)
-        return ~self._overlaid[order.names[at]] if in_overlay else at
+        in_overlay, at = self.overlay.order.locate(position)
+        return ~at if in_overlay else at
 
     def locate_pointer(self, start: int, end: int) -> int | None:
         """Address of the first array in data order that has this pointer, or None."""
-        index, overlay = self.index, self.overlay
+        index = self.index
         low, high = (int(index.starts.searchsorted(start, side)) for side in ("left", "right"))
         for position in (low + np.flatnonzero(index.ends[low:high] == end)).tolist():
             if index.name(position) not in self._overlaid:
                 return position
-        of_pointer = (
-            at
-            for at in self._overlaid.values()
-            if at >= 0 and (overlay.starts[at], overlay.ends[at]) == (start, end)
-        )
-        first = min(of_pointer, default=None)
+        first = self.overlay.first_of(start, end)
         return None if first is None else ~first
 
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
-        return self.checked(*self.kept_at(address))
+        few, index = self._few, self.index
+        if address < 0 and few is not None:
+            return self.checked(few.starts[~address], few.ends[~address])
+        if address < 0:
+            return self.checked(*self.overlay.pointer(~address))
+        return self.checked(index.start_items[address], index.end_items[address])
 
     def kept_at(self, address: int) -> tuple[int, int]:
         """Return what is kept as the pointer of the array at an address, which may be damaged."""
-        overlay, index = self.overlay, self.index
         if address < 0:
-            return overlay.starts[~address], overlay.ends[~address]
-        return index.start_items[address], index.end_items[address]
+            return self.overlay.pointer(~address)
+        return self.index.start_items[address], self.index.end_items[address]
 
     def info_at(self, address: int) -> bytes:
         """Info of the array at an address: how it differs from plain rows."""
-        return self.overlay.infos.get(~address, b"") if address < 0 else self.index.info(address)
+        return self.overlay.info(~address) if address < 0 else self.index.info(address)
 
     def meta_at(self, address: int) -> bytes:
         """Metadata of the array at an address, packed."""
-        return self.overlay.metas.get(~address, b"") if address < 0 else self.index.meta(address)
+        return self.overlay.meta(~address) if address < 0 else self.index.meta(address)
 
     def entry(self, place: int, name: bytes) -> Entry:
         """Return all that is kept of what was located."""
@@ -256,7 +255,7 @@ class StoreSnapshot:
     @property
     def has_metas(self) -> bool:
         """Whether any array may have metadata."""
-        return self.index.metas is not None or bool(self.overlay.metas)
+        return self.index.metas is not None or self.overlay.has_metas
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
@@ -271,6 +270,8 @@ class StoreSnapshot:
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
         overlaid = self._overlaid
+        if not isinstance(overlaid, dict):
+            return self._find_in_both(names)
         if not overlaid or overlaid.keys().isdisjoint(names):
             return self._find_in_index(names)
         pointers = np.full((len(names), 2), -1, np.int64, order="F")  # as those of the index
@@ -278,6 +279,19 @@ class StoreSnapshot:
         left = [name for name in names if name not in overlaid]
         pointers[is_left] = self._find_in_index(left)
         pointers[~is_left] = [self.find(name) or (-1, -1) for name in names if name in overlaid]
+        return pointers
+
+    def _find_in_both(self, names: Sequence[bytes]) -> Int64s:
+        """Do as `find_all` where much is laid over the index."""
+        entries, starts, ends = self.overlay.last_of_each(list(names))
+        astray = outside(starts, ends, self.n_rows) & (starts != DELETED)
+        for at in np.flatnonzero(astray)[:1].tolist():
+            self.checked(int(starts[at]), int(ends[at]))
+        pointers = np.empty((len(names), 2), np.int64, order="F")  # as those of the index
+        pointers[:, 0], pointers[:, 1] = starts, ends
+        left = np.flatnonzero(entries < 0).tolist()
+        if left:
+            pointers[left] = self._find_in_index([names[at] for at in left])
         return pointers
 
     def _find_in_index(self, names: Sequence[bytes]) -> Int64s:
@@ -296,9 +310,9 @@ class StoreSnapshot:
             return start, end
         raise _astray(self.index.path, start, end, self.n_rows)
 
-    def check_pointers(self) -> None:
-        """Raise `CorruptStoreError` for a pointer out of the flat array, or out of order. O(names)."""
-        check_columns(self.index.path, self.starts, self.ends, self.n_rows)
+    def check_pointers(self) -> int:
+        """Return the greatest end; raise `CorruptStoreError` for a pointer astray or out of order. O(names)."""
+        return check_columns(self.index.path, self.starts, self.ends, self.n_rows)
 
     def outside(self) -> npt.NDArray[np.bool_]:
         """Return for each array whether its pointer leads out of the flat array."""
@@ -334,10 +348,10 @@ class StoreSnapshot:
 
     def newest_names(self) -> Iterator[bytes]:
         """Yield all names, those that were committed last first; those of the index from its end."""
-        overlaid, index = self.overlay.entries, self.index
-        yield from (name for name, entry in reversed(overlaid.items()) if entry >= 0)
+        index = self.index
+        yield from self.overlay.newest()
         indexed = map(index.name, reversed(range(index.header.n_arrays)))
-        yield from (name for name in indexed if name not in overlaid)
+        yield from (name for name in indexed if name not in self._overlaid)
 
     @cached_property
     def starts(self) -> Int64s:
@@ -376,12 +390,12 @@ class StoreSnapshot:
     @cached_property
     def metas(self) -> RaggedColumn:
         """Metadata of all arrays in data order, packed; as `starts`."""
-        return self.overlay.merged_items(self.index.metas, self.overlay.metas)
+        return self.overlay.merged_items("metas")
 
     @cached_property
     def infos(self) -> RaggedColumn:
         """How each array differs from plain rows, in data order, packed; as `starts`."""
-        return self.overlay.merged_items(self.index.infos, self.overlay.infos)
+        return self.overlay.merged_items("infos")
 
     @property
     def crcs(self) -> npt.NDArray[np.uint32]:
@@ -431,12 +445,12 @@ def falling(starts: Int64s) -> Int64s:
     return np.flatnonzero(starts[1:] < starts[:-1]) + 1
 
 
-def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> None:
-    """Raise `CorruptStoreError` for columns of pointers that no index may have."""
+def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> int:
+    """Return the greatest end; raise `CorruptStoreError` for columns of pointers that no index may have."""
     # Nearly always nothing is wrong, which the fewest comparisons show first.
-    is_wrong = (starts > ends).any() or (ends > n_rows).any() or (starts[1:] < starts[:-1]).any()
-    if not is_wrong and (starts[:1] >= 0).all():
-        return
+    last = _last_of_rising(starts, ends)
+    if last is not None and last <= n_rows and (starts[:1] >= 0).all():
+        return last
     is_outside = outside(starts, ends, n_rows)
     if is_outside.any():
         at = int(np.argmax(is_outside))
@@ -444,6 +458,28 @@ def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> None:
     for at in falling(starts)[:1].tolist():
         rows = f"rows {starts[at]} to {ends[at]}, behind one from row {starts[at - 1]} on"
         raise corrupt(path, f"has an array out of order: {rows}")
+    return int(ends.max())
+
+
+def _last_of_rising(starts: Int64s, ends: Int64s) -> int | None:
+    """Return the greatest end, or None if a start is after its end, or before the start before it."""
+    last = 0
+    for at in range(0, len(starts), BLOCK):
+        # With the first start of the next block, so that no two neighbours are left out.
+        some, their_ends = starts[at : at + BLOCK + 1], ends[at : at + BLOCK]
+        if (some[: len(their_ends)] > their_ends).any() or (some[1:] < some[:-1]).any():
+            return None
+        last = max(last, int(their_ends.max()))
+    return last
+
+
+def check_index(index: Index) -> None:
+    """Raise `CorruptStoreError` for an index with pointers that no index may have."""
+    for some in pieces(index.header.n_arrays):
+        # With the last one before, which these must not begin before.
+        some = slice(max(some.start - 1, 0), some.stop)
+        check_columns(index.path, index.starts[some], index.ends[some], index.header.n_rows)
+        index.pass_on()
 
 
 def _astray(path: str, start: int, end: int, n_rows: int) -> CorruptStoreError:
@@ -455,10 +491,13 @@ def _read_only(column: Int64s) -> Int64s:
     return column
 
 
-def open_snapshot(directory: Path, backend: Backend | None = None) -> StoreSnapshot:
+def open_snapshot(
+    directory: Path, backend: Backend | None = None, end_byte: int | None = None
+) -> StoreSnapshot:
     """Read the names and pointers of a store that other processes may be changing.
 
-    Without a backend, maps what can be mapped, and reads what cannot.
+    Without a backend, maps what can be mapped, and reads what cannot. With a byte of the journal,
+    leaves out what was committed behind it.
 
     Raises
     ------
@@ -476,7 +515,7 @@ def open_snapshot(directory: Path, backend: Backend | None = None) -> StoreSnaps
             with Journal(directory, writable=False) as log:
                 if index.pack is not None and log.identity != index.identity:
                     continue  # another pack was put in place of this one
-                overlay = _replay(log, index, None)
+                overlay = _replay(log, index, None, end_byte)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_found(directory) from error
         if overlay is not None:
@@ -519,8 +558,10 @@ def not_found(directory: Path) -> StoreError:
     return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
 
 
-def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None:
-    """Lay a journal over an index, going on from what is known of it.
+def _replay(
+    log: Journal, index: Index, known: Overlay | None, end_byte: int | None = None
+) -> Overlay | None:
+    """Lay a journal over an index, going on from what is known of it, up to a byte if one is given.
 
     Returns None if the index was replaced by a later one.
     """
@@ -532,13 +573,14 @@ def _replay(log: Journal, index: Index, known: Overlay | None) -> Overlay | None
     if header.store_id != index.header.store_id:
         raise corrupt(log.path, "belongs to another store")
     header = surviving(log, header, index.header)
+    if end_byte is not None:
+        header = header._replace(committed_end=min(end_byte, header.committed_end))
     overlay = known or Overlay(index, journal_format.RECORDS_START)
     if header.committed_end == overlay.end_byte:
         return overlay
     try:
-        changes = log.changes(header, overlay.end_byte)
+        return overlay.extended_by(log.pieces(header, overlay.end_byte))
     except CorruptStoreError:
         if log.read_header().generation != header.generation:
             return None
         raise
-    return overlay.extended(changes, header.committed_end)

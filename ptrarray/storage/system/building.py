@@ -150,18 +150,24 @@ def put_in_place(building: Path, path: Path, taken: Taken, *, sync: bool = True)
 
 @contextmanager
 def new_file(
-    path: Path, taken: Taken, *, overwrite: bool = False, sync: bool = True
+    path: Path,
+    taken: Taken,
+    *,
+    overwrite: bool = False,
+    sync: bool = True,
+    like: Rights | None = None,
 ) -> Iterator[File]:
     """Hand out an empty file that appears at `path`, on the disk, when the ``with`` block ends.
 
     As `new_directory`; with `overwrite`, in the place of a file that is there, with its rights.
+    With those of `like`, if that is given, where there is none.
     Without `sync` this waits for no disk, unless it replaces a file, which a power cut must not take.
     """
     if files.is_directory(path) or files.is_special(path) or (files.exists(path) and not overwrite):
         raise taken(path)
     rights = files.rights(path)
     sync = sync or rights is not None
-    with _built_beside(path, lambda building: File(building, files.MAKE, rights)) as built:
+    with _built_beside(path, lambda building: File(building, files.MAKE, rights or like)) as built:
         building, file = built
         yield file
         if sync:
@@ -192,6 +198,18 @@ def replacing(path: Path, like: Rights | None = None, *, sync: bool = True) -> I
     files.replace(new, path)
     if sync:
         files.sync_directory(path.parent)
+
+
+def nameless(path: Path) -> File:
+    """Make a file that goes when it is closed; it has a name, this one, for a moment only."""
+    files.unlink(path)
+    file = File(path, files.MAKE)
+    try:
+        files.unlink(path)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _name(building: Path, path: Path, taken: Taken, *, overwrite: bool) -> None:

@@ -55,6 +55,14 @@ def map_file(file: File, nbytes: int = 0) -> MappedBytes:
         return b""
 
 
+def map_or_read(file: File) -> MappedBytes:
+    """Map a file, or read it where the system does not map it."""
+    try:
+        return map_file(file)
+    except CannotMapError:
+        return file.pread(file.nbytes, 0)
+
+
 def forget(mapped: MappedBytes) -> None:
     """Let go of the memory that what was read of a mapping takes; it is read again when needed."""
     if not isinstance(mapped, bytes) and hasattr(mmap, "MADV_DONTNEED"):

@@ -1,0 +1,252 @@
+"""Parts of a store that travel between processes: a path, a commit, and positions in data order.
+
+A part is opened where it is needed, and shows the arrays of the commit that it was cut from, or
+is an error: never others that have come to the same positions since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
+from ptrarray.format.journal import RECORDS_START
+from ptrarray.rows.types import Int64s
+from ptrarray.storage.shards.helpers import open_helpers
+from ptrarray.storage.shards.marker import Marker, is_sharded
+from ptrarray.storage.shards.opened import OpenedShards, load_any, load_shards
+from ptrarray.storage.shards.snapshot import ShardedSnapshot
+from ptrarray.storage.store.opened import Opened, OpenedStore, load
+from ptrarray.storage.store.partition import OpenedPart
+from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
+from ptrarray.storage.system.mapping import Backend, Mode
+
+_DIGEST_NBYTES = 16
+
+
+class PartOfShards(ShardedSnapshot):
+    """The arrays at some positions of a store of shards, as a `Snapshot`.
+
+    Has all shards, those without such an array as empty ones, so that rows and addresses are
+    those of the whole.
+
+    Parameters
+    ----------
+    whole : ShardedSnapshot
+        The store.
+    shards : sequence of StoreSnapshot
+        What is left of each shard.
+    """
+
+    def __init__(self, whole: ShardedSnapshot, shards: Sequence[StoreSnapshot]) -> None:
+        self._whole = whole
+        self.marker, self.directory, self.found = whole.marker, whole.directory, whole.found
+        self.backend, self.asked_backend = whole.backend, whole.asked_backend
+        self.shards, self.first_rows = tuple(shards), whole.first_rows
+
+    def number_of(self, name: bytes) -> int:
+        """Return the number of the shard that has a name, or -1."""
+        number = self._whole.number_of(name)
+        return number if number >= 0 and self.shards[number].locate(name) is not None else -1
+
+    def find(self, name: bytes) -> tuple[int, int] | None:
+        """Pointer of a name, or None."""
+        return None if self.number_of(name) < 0 else self._whole.find(name)
+
+    def find_all(self, names: Sequence[bytes]) -> Int64s:
+        """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
+        return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
+
+    def refreshed(self) -> PartOfShards:
+        """Return itself: what these are was said of one snapshot."""
+        return self
+
+
+class OpenedPartOfShards(OpenedShards):
+    """The same with its rows mapped, as `Opened`.
+
+    Parameters
+    ----------
+    whole : OpenedShards
+        The store.
+    low, high : int
+        The positions of the arrays.
+    """
+
+    def __init__(self, whole: OpenedShards, low: int, high: int) -> None:
+        self.whole, self.low = whole, low
+        firsts = whole.snapshot.first_positions
+        bounds = pairwise(np.clip(firsts, low, high).tolist())
+        parts = [
+            OpenedPart(store, start - first, end - first)
+            for store, first, (start, end) in zip(whole.stores, firsts, bounds, strict=False)
+        ]
+        snapshots = [part.snapshot for part in parts]
+        super().__init__(PartOfShards(whole.snapshot, snapshots), parts)
+
+    def refreshed(self, mode: Mode) -> OpenedPartOfShards:
+        """Return itself, as the snapshot does."""
+        return self
+
+
+def part_of(opened: Opened, low: int, high: int) -> Opened:
+    """Return the arrays of a store at the positions ``low <= p < high``, as `Opened`."""
+    if isinstance(opened, OpenedShards):
+        return OpenedPartOfShards(opened, low, high)
+    (store,) = opened.stores
+    return OpenedPart(store, low, high)
+
+
+class Moment(NamedTuple):
+    """A commit of a store: what is needed to open it as of then.
+
+    Attributes
+    ----------
+    n_stores : int
+        Of how many stores it consists.
+    n_arrays : int
+        How many arrays it has.
+    digest : bytes
+        Of the ids and generations of these stores.
+    ends : dict of int to int
+        Bytes up to which their journals were read, of those that had records.
+    """
+
+    n_stores: int
+    n_arrays: int
+    digest: bytes
+    ends: dict[int, int]
+
+
+def moment_of(opened: Opened) -> Moment:
+    """Return which commit of a store is open."""
+    snapshots = [store.snapshot for store in opened.stores]
+    digest = blake2b(digest_size=_DIGEST_NBYTES)
+    for one in snapshots:
+        digest.update(one.header.store_id + one.header.generation.to_bytes(8, "little"))
+    ends = (one.overlay.end_byte for one in snapshots)
+    later = {number: end for number, end in enumerate(ends) if end != RECORDS_START}
+    return Moment(len(snapshots), len(opened.snapshot), digest.digest(), later)
+
+
+def load_at(directory: Path, backend: Backend | None, moment: Moment) -> Opened:
+    """Open a store as of a commit, with what was committed since left out.
+
+    Raises
+    ------
+    StoreError
+        If that is not to be had any more: a checkpoint or a compaction has put other files in
+        the place of those, or the store is another one.
+    StoreNotFoundError
+        If there is no store any more.
+    """
+    try:
+        opened = _loaded(directory, backend, moment)
+        if moment_of(opened) == moment:
+            return opened
+    except CorruptStoreError:
+        load_any(directory, "r", backend)  # or what is wrong with the store as it is
+    except StoreNotFoundError:
+        if not is_sharded(directory):
+            raise
+    raise StoreError(
+        f"{directory} is not what it was when it was cut into partitions: it was checkpointed, "
+        "compacted, repaired or replaced since. Open it and cut it anew",
+        path=str(directory),
+    )
+
+
+def _loaded(directory: Path, backend: Backend | None, moment: Moment) -> Opened:
+    ends = [moment.ends.get(number, RECORDS_START) for number in range(moment.n_stores)]
+    if not is_sharded(directory):
+        return load(open_snapshot(directory, backend, ends[0]), "r")
+    marker = Marker(directory)
+    found = [open_snapshot(marker.shard(at), backend, end) for at, end in enumerate(ends)]
+    return load_shards(ShardedSnapshot(marker, found), "r")
+
+
+class Portion:
+    """Arrays of one commit of a store that follow each other in data order.
+
+    Pickled, it is a path, the commit and two numbers.
+
+    Parameters
+    ----------
+    opened : Opened
+        The store, or a part of it.
+    low, high : int
+        The positions ``low <= p < high`` of the arrays in it.
+
+    Attributes
+    ----------
+    path : Path
+        The store.
+    backend : {'mmap', 'pread'} or None
+        How it is opened in other processes.
+    low, high : int
+        The positions in the whole store.
+    """
+
+    def __init__(self, opened: Opened, low: int, high: int) -> None:
+        self.path, self.backend = opened.snapshot.directory, _asked(opened)
+        first = 0
+        if isinstance(opened, OpenedPart | OpenedPartOfShards):
+            opened, first = opened.whole, opened.low
+        self.low, self.high = first + low, first + high
+        self._whole: Opened | None = opened
+        self._moment: Moment | None = None
+        self._part: Opened | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_moment": self.moment, "_whole": None, "_part": None}
+
+    @property
+    def moment(self) -> Moment:
+        """Which commit of the store it is."""
+        if self._moment is None:
+            self._moment = moment_of(self.whole)
+        return self._moment
+
+    @property
+    def whole(self) -> Opened:
+        """The store as of this commit; opened when it is first needed.
+
+        Raises
+        ------
+        StoreError
+            As `load_at`.
+        """
+        if self._whole is None:
+            assert self._moment is not None
+            self._whole = load_at(self.path, self.backend, self._moment)
+        return self._whole
+
+    @property
+    def opened(self) -> Opened:
+        """The arrays; raises as `whole`."""
+        if self._part is None:
+            self._part = part_of(self.whole, self.low, self.high)
+        return self._part
+
+    def helpers(self) -> OpenedStore | None:
+        """Open the helper arrays that these refer to; raises as `whole`."""
+        beside = open_helpers(self.path, self.backend)
+        # What drops helper arrays has compacted the store before: where this commit of it is still
+        # to be had, all that it refers to was there.
+        load_at(self.path, self.backend, self.moment)
+        return beside
+
+    def part(self, low: int, high: int) -> Portion:
+        """Return some of these arrays, by positions among these."""
+        return Portion(self.whole, self.low + low, self.low + high)
+
+
+def _asked(opened: Opened) -> Backend | None:
+    """Return the backend that was asked for when a store was opened."""
+    store: OpenedStore = opened.stores[0]
+    return store.snapshot.index.asked_backend
