@@ -30,7 +30,8 @@ _DOUBTFUL_NBYTES = 128  # of memory that a name takes whose hash another one has
 _KEY = np.uint64(hash(b"ptrarray") & 0xFFFF_FFFF_FFFF_FFFF)
 _FACTORS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(32)
-_AROUND_NBYTES = 1 << 16  # what the system maps around a name that is read alone
+# What is mapped of a file for a name that is read alone: of two columns, what the system sees fit.
+_AROUND_NBYTES = 3 << 16
 
 
 def finds_all(index: Index, memory: int) -> bool:
@@ -163,14 +164,12 @@ def _distinct(slots: npt.NDArray[np.uint32]) -> Doubtful:
 
 def _has_equal(index: Index, some: Doubtful, memory: int) -> bool:
     """Tell whether two of some names seem to be equal."""
-    names, sparing = index.names, Sparing(index.forget, memory)
-    before = np.where(some.positions > 0, names.ends[some.positions - 1], 0)
-    lengths = names.ends[some.positions] - before
-    prints = np.empty(len(lengths), np.int64)
-    for low, high in cut(lengths + _EACH_NBYTES, _NAMES * _EACH_NBYTES):
-        chosen = names.chosen(some.positions[low:high])
-        prints[low:high] = list(map(hash, chosen.split()))
-        sparing.read(len(chosen.joined) + (high - low) * _AROUND_NBYTES)
+    prints = np.empty(len(some.positions), np.int64)
+    step = max(memory // _AROUND_NBYTES, 1)
+    for low in range(0, len(prints), step):
+        names = index.names.chosen(some.positions[low : low + step])
+        prints[low : low + step] = list(map(hash, names.split()))
+        index.forget()
     order = np.lexsort((prints, some.hashes))
     hashes, prints = some.hashes[order], prints[order]
     return bool(((hashes[1:] == hashes[:-1]) & (prints[1:] == prints[:-1])).any())

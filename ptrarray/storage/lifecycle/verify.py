@@ -68,7 +68,7 @@ def find_damage(
     if not damage:
         damage.extend(_damaged_infos(opened))
     if not damage:
-        damage.extend(_damaged_arrays(opened, share, progress=progress))
+        damage.extend(_damaged_arrays(opened, share // 4, progress=progress))
     return damage
 
 
