@@ -18,7 +18,7 @@
 #error "the native core is for little-endian machines of 64 bits, and for CPython with its lock"
 #endif
 
-enum { AHEAD = 16, GROUP = 256, MAX_AXES = 32, LONG_RUN = 64, LONG_NAME = 1 << 16, MAX_UNIT = 4096 };
+enum { AHEAD = 16, GROUP = 256, MAX_AXES = 32, LONG_NAME = 1 << 16, MAX_UNIT = 4096 };
 static const uint32_t EMPTY = 0xFFFFFFFFu;
 #define NOT_MINE return Py_NewRef(Py_None)
 #define FETCH(address) __builtin_prefetch(address)
@@ -256,65 +256,12 @@ static PyObject *stage(PyObject *Py_UNUSED(module), PyObject *args) {
 /* Home slots rise with the hash: see ptrarray/format/table.py. */
 static inline uint64_t home_of(uint32_t hash, uint64_t n_homes) { return hash * n_homes >> 32; }
 
-/* Sort positions by home, and within one by hash; equal hashes keep their order. Sets the end of each home's
- * positions. Returns 0 where so many share a home that this would take long. */
-static int sort_by_home(const uint32_t *hash, size_t n, uint64_t n_homes, uint32_t *order, uint32_t *ends) {
-    for (size_t i = 0; i < n; i++) ends[home_of(hash[i], n_homes) + 1]++;
-    for (uint64_t home = 0; home < n_homes; home++) {
-        if (ends[home + 1] > LONG_RUN) return 0;
-        ends[home + 1] += ends[home];
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (i + AHEAD < n) __builtin_prefetch(ends + home_of(hash[i + AHEAD], n_homes), 1);
-        order[ends[home_of(hash[i], n_homes)]++] = (uint32_t)i;
-    }
-    for (uint64_t home = 0, first = 0; home < n_homes; first = ends[home++])
-        for (uint64_t i = first + 1; i < ends[home]; i++) {
-            uint32_t moved = order[i];
-            uint64_t j = i;
-            for (; j > first && hash[order[j - 1]] > hash[moved]; j--) order[j] = order[j - 1];
-            order[j] = moved;
-        }
-    return 1;
-}
-
-/* build(hashes, n_homes): slots of a hash and a position each, as `table.build` lays them out. */
-static PyObject *build(PyObject *Py_UNUSED(module), PyObject *args) {
-    PyObject *hashes, *table = NULL;
-    unsigned long long n_homes;
-    if (!PyArg_ParseTuple(args, "OK", &hashes, &n_homes)) return NULL;
-    if (!is_column(hashes, 4) || !n_homes || n_homes >= EMPTY || length(hashes) >= EMPTY) NOT_MINE;
-    size_t n = length(hashes), n_slots = 0, slot = 0, itemsize = sizeof(uint32_t);
-    uint32_t *ends = PyMem_Calloc(n_homes + 1, itemsize), *order = PyMem_Malloc((n + 1) * itemsize),
-             *hash = PyMem_Malloc((n + 1) * itemsize); /* a copy, which nobody changes meanwhile */
-    int mine = ends && order && hash;
-    Py_BEGIN_ALLOW_THREADS
-    if (mine && n) memcpy(hash, PyArray_DATA((PyArrayObject *)hashes), n * itemsize);
-    mine = mine && sort_by_home(hash, n, n_homes, order, ends);
-    for (uint64_t home = 0, first = 0; home < n_homes && mine; first = ends[home++])
-        if (ends[home] > first) n_slots = (n_slots > home ? n_slots : home) + (ends[home] - first);
-    Py_END_ALLOW_THREADS
-    n_slots = (n_slots > n_homes ? n_slots : n_homes) + 1; /* one more, to end every search */
-    npy_intp shape[2] = {(npy_intp)n_slots, 2};
-    if (mine && (table = PyArray_SimpleNew(2, shape, NPY_UINT32))) {
-        uint32_t *slots = ITEMS(uint32_t, table);
-        Py_BEGIN_ALLOW_THREADS
-        for (size_t i = 0; i <= n; i++, slot++) {
-            uint64_t home = i < n ? home_of(hash[order[i]], n_homes) : n_slots;
-            for (; slot < home; slot++) slots[2 * slot] = 0, slots[2 * slot + 1] = EMPTY;
-            if (i < n) slots[2 * slot] = hash[order[i]], slots[2 * slot + 1] = order[i];
-        }
-        Py_END_ALLOW_THREADS
-    }
-    PyMem_Free(ends), PyMem_Free(order), PyMem_Free(hash);
-    return or_none(table);
-}
-
 /* ---- finding: names to positions, positions to views --------------------------------------------------- */
 typedef struct {
     PyObject_HEAD
     PyObject *columns;   /* a tuple that keeps what follows alive */
     PyArrayObject *rows; /* or NULL */
+    PyObject *parts;     /* of a catalog: a list of finders, through whose arrays `name_ends` counts; else NULL */
     const uint32_t *slots;
     const uint64_t *name_ends, *starts, *ends;
     const uint8_t *names;
@@ -353,11 +300,28 @@ static PyObject *new_finder(PyObject *Py_UNUSED(module), PyObject *args) {
         finder->name_ends = ITEMS(uint64_t, name_ends), finder->n_arrays = length(name_ends);
         finder->names = ITEMS(uint8_t, names), finder->names_nbytes = length(names);
         finder->starts = ITEMS(uint64_t, starts), finder->ends = ITEMS(uint64_t, ends);
-        finder->rows = rows == Py_None ? NULL : (PyArrayObject *)rows;
+        finder->rows = rows == Py_None ? NULL : (PyArrayObject *)rows, finder->parts = NULL;
         finder->n_rows = n_rows, finder->width = finder->rows ? row_nbytes(rows) : 0;
         if (!finder->columns) Py_CLEAR(finder);
     }
     Py_XDECREF(rows);
+    return (PyObject *)finder;
+}
+
+/* catalog(slots, n_homes, ends, parts): a finder of names in several, a list in which None is not mine. */
+static PyObject *new_catalog(PyObject *Py_UNUSED(module), PyObject *args) {
+    PyObject *slots, *ends, *parts;
+    unsigned long long n_homes;
+    if (!PyArg_ParseTuple(args, "OKOO!", &slots, &n_homes, &ends, &PyList_Type, &parts)) return NULL;
+    if (!is_column(slots, 4) || !is_column(ends, 8) || length(slots) % 2 || n_homes >= EMPTY ||
+        length(slots) / 2 <= n_homes)
+        NOT_MINE;
+    Finder *finder = PyObject_New(Finder, FinderType);
+    if (!finder) return NULL;
+    memset((char *)finder + sizeof(PyObject), 0, sizeof(Finder) - sizeof(PyObject));
+    finder->slots = ITEMS(uint32_t, slots), finder->n_slots = length(slots) / 2, finder->n_homes = n_homes;
+    finder->name_ends = ITEMS(uint64_t, ends), finder->parts = parts;
+    if (!(finder->columns = PyTuple_Pack(3, slots, ends, parts))) Py_CLEAR(finder);
     return (PyObject *)finder;
 }
 
@@ -382,15 +346,35 @@ static inline const uint8_t *name_at(const Finder *finder, uint64_t position, si
     return from <= to && to <= finder->names_nbytes ? finder->names + from : NULL;
 }
 
-static int64_t probe(const Finder *finder, const Query *query) {
+/* Of a catalog, the part that a position is in, or NULL; the position becomes that there, below the part's number. */
+static const Finder *part_of(const Finder *catalog, uint64_t *position) {
+    uint64_t number = 0, last = length(PyTuple_GetItem(catalog->columns, 1));
+    while (number < last) { /* the first end that is larger */
+        uint64_t middle = (number + last) / 2;
+        *position < READ(catalog->name_ends[middle]) ? (last = middle) : (number = middle + 1);
+    }
+    int is_there = (Py_ssize_t)number < PyList_Size(catalog->parts);
+    PyObject *part = is_there ? PyList_GetItem(catalog->parts, (Py_ssize_t)number) : NULL;
+    *position = number << 32 | (uint32_t)(*position - (number ? READ(catalog->name_ends[number - 1]) : 0));
+    return part && Py_TYPE(part) == FinderType && !((Finder *)part)->parts ? (Finder *)part : NULL;
+}
+
+/* The position of a name, the last one in a catalog, and the finder that has it. */
+static int64_t probe(const Finder *finder, const Query *query, const Finder **owner) {
+    int64_t found = ABSENT;
     for (uint64_t slot = home_of(query->hash, finder->n_homes); slot < finder->n_slots; slot++) {
-        uint32_t hash = READ(finder->slots[2 * slot]), position = READ(finder->slots[2 * slot + 1]);
-        if (position == EMPTY) return ABSENT;
+        uint32_t hash = READ(finder->slots[2 * slot]);
+        uint64_t position = READ(finder->slots[2 * slot + 1]);
+        if (position == EMPTY) return found;
         if (hash != query->hash) continue;
+        const Finder *part = finder->parts ? part_of(finder, &position) : finder;
         size_t nbytes;
-        const uint8_t *name = position < finder->n_arrays ? name_at(finder, position, &nbytes) : NULL;
+        uint32_t at = (uint32_t)position;
+        const uint8_t *name = part && at < part->n_arrays ? name_at(part, at, &nbytes) : NULL;
         if (!name) return ASTRAY;
-        if (nbytes == query->nbytes && !memcmp(name, query->name, nbytes)) return position;
+        if (nbytes != query->nbytes || memcmp(name, query->name, nbytes)) continue;
+        *owner = part, found = (int64_t)position;
+        if (!finder->parts) return found;
     }
     return ASTRAY;
 }
@@ -410,7 +394,8 @@ static void probe_group(const Finder *finder, Query *queries, int n) {
         uint64_t end = queries[i].position < 0 ? 0 : READ(finder->name_ends[queries[i].position]);
         if (end && end <= finder->names_nbytes) FETCH(finder->names + end - 1);
     }
-    for (int i = 0; i < n; i++) queries[i].position = probe(finder, &queries[i]);
+    const Finder *owner;
+    for (int i = 0; i < n; i++) queries[i].position = probe(finder, &queries[i], &owner);
 }
 
 static int set_query(Query *query, PyObject *key) {
@@ -427,7 +412,7 @@ static int set_query(Query *query, PyObject *key) {
 }
 
 /* The same as a slice of the rows; NULL, without an error, for a pointer that leads out of them. */
-static PyObject *view_of(Finder *finder, uint64_t position) {
+static PyObject *view_of(const Finder *finder, uint64_t position) {
     uint64_t start = READ(finder->starts[position]), end = READ(finder->ends[position]);
     if (start == end && start > finder->n_rows && start <= INT64_MAX) start = end = finder->n_rows; /* a slice */
     if (!finder->rows || start > end || end > finder->n_rows) return NULL;
@@ -438,15 +423,17 @@ static PyObject *view_of(Finder *finder, uint64_t position) {
 static PyObject *finder_get(PyObject *self, PyObject *name) {
     Query query;
     if (!set_query(&query, name)) NOT_MINE;
-    int64_t position = probe((Finder *)self, &query);
-    return or_none(position < 0 ? NULL : view_of((Finder *)self, (uint64_t)position));
+    const Finder *owner;
+    int64_t position = probe((Finder *)self, &query, &owner);
+    return or_none(position < 0 ? NULL : view_of(owner, (uint32_t)position));
 }
 
 /* find(name): its position, or -1 if it is not there; None where something is wrong. */
 static PyObject *finder_find(PyObject *self, PyObject *name) {
     Query query;
     if (!set_query(&query, name)) NOT_MINE;
-    int64_t position = probe((Finder *)self, &query);
+    const Finder *owner;
+    int64_t position = probe((Finder *)self, &query, &owner);
     return position == ASTRAY ? Py_NewRef(Py_None) : PyLong_FromLongLong(position);
 }
 
@@ -584,11 +571,11 @@ static PyType_Spec finder_spec = {"ptrarray._native.Finder", sizeof(Finder), 0, 
 static PyMethodDef methods[] = {{"crc32", (PyCFunction)(void (*)(void))crc32, METH_FASTCALL, NULL},
                                 {"prepare", prepare, METH_VARARGS, NULL},
                                 {"stage", stage, METH_VARARGS, NULL},
-                                {"build", build, METH_VARARGS, NULL},
                                 {"finder", new_finder, METH_VARARGS, NULL},
+                                {"catalog", new_catalog, METH_VARARGS, NULL},
                                 {"gather", gather, METH_VARARGS, NULL},
                                 {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 3", -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 4", -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) {
     if (_import_array() < 0) return NULL; /* import_array() would print why */

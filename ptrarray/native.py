@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 __all__ = ["NAMES", "VIEWS", "Core", "Finder", "core", "reason", "variant"]
 
 # Both sources have it, and are changed together; a core of an older checkout has another.
-INTERFACE = "interface 3"
+INTERFACE = "interface 4"
 NAMES, VIEWS = 1, 2  # what `Finder.iterate` yields; both for pairs
 Array = Any  # of numpy, which this module knows nothing of
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
@@ -74,9 +74,6 @@ class Core(Protocol):
         of each copy, without those. Returns the next array, and the bytes used.
         """
 
-    def build(self, hashes: Array, n_homes: int, /) -> Array | None:
-        """Return a name table, as `ptrarray.format.table.build` makes it."""
-
     def finder(
         self,
         slots: Array,
@@ -89,6 +86,15 @@ class Core(Protocol):
         /,
     ) -> Finder | None:
         """Return a finder of an index's columns; without rows it gives no views."""
+
+    def catalog(
+        self, slots: Array, n_homes: int, ends: Array, parts: list[Finder | None], /
+    ) -> Finder | None:
+        """Return a finder of names in several indexes, by a table whose positions count through them.
+
+        They end at `ends`. What it finds is ``number << 32 | position``, of the part and in that,
+        the last one that has the name. The list may change; a part that is None is not mine.
+        """
 
     def gather(
         self, rows: Array, starts: Array, ends: Array, out: Array | None = None, /

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import suppress
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -20,8 +21,9 @@ from ptrarray.storage.lifecycle import naming, sums
 from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.store import index as index_storage
 from ptrarray.storage.store import snapshot
+from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.writing import session
-from tests.support import forging
+from tests.support import checking, forging
 from tests.support.checking import wanted_damage
 from tests.support.damage import DATA, INDEX
 
@@ -81,9 +83,7 @@ def forge(
                 items[at % len(items)] = value & (2 ** (8 * items.itemsize) - 1)
             found[column] = items.tobytes()
     if rebuilt:  # whatever the names are now
-        ends = np.frombuffer(found["name_end"], "<i8").tolist()
-        names = [found["names"][start:end] for start, end in pairwise([0, *ends])]
-        found["slot"] = table.build(np.array(list(map(crc32, names)), np.uint32)).tobytes()
+        found["slot"] = rebuilt_table(cut_names(found))
     if swapped:  # slots that follow each other, which may come behind where their search ends
         slots = np.frombuffer(found["slot"], "<u8").copy()
         slots[1:3] = slots[2:0:-1]
@@ -190,3 +190,45 @@ def test_refuses_memory_that_is_no_size(memory: object, path: Path) -> None:
     written(path, [1], [])
     with pytest.raises((ptrarray.BadInputError, TypeError)):
         ptrarray.verify(path, memory=memory)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("_small_blocks")
+def test_tables_with_two_slots_swapped_and_names_that_are_equal(path: Path) -> None:
+    """Of all that are left by any one of these, exactly those pass in which each name is found."""
+    n_names = 14
+    written(path, [1] * n_names, [])
+    original = (path / INDEX).read_bytes()
+    n_slots = len(forging.unpack_index(original)[1]["slot"]) // 8
+    outcomes = []
+    for first, second in combinations(range(n_slots), 2):
+        header, found = forging.unpack_index(original)
+        slots = np.frombuffer(found["slot"], "<u8").copy()
+        slots[[first, second]] = slots[[second, first]]
+        outcomes.append(agree(path, header, found | {"slot": slots.tobytes()}))
+    assert True in outcomes
+    assert False in outcomes
+    for first, second in combinations(range(n_names), 2):
+        header, found = forging.unpack_index(original)
+        names = cut_names(found)
+        names[second] = names[first]
+        ends = np.cumsum(list(map(len, names))).astype("<i8").tobytes()
+        found |= {"names": b"".join(names), "name_end": ends, "slot": rebuilt_table(names)}
+        assert not agree(path, header, found)
+
+
+def cut_names(found: dict[str, bytes]) -> list[bytes]:
+    ends = np.frombuffer(found["name_end"], "<i8").tolist()
+    return [found["names"][start:end] for start, end in pairwise([0, *ends])]
+
+
+def rebuilt_table(names: list[bytes]) -> bytes:
+    return table.build(np.array(list(map(crc32, names)), np.uint32)).tobytes()
+
+
+def agree(path: Path, header: dict[str, Any], found: dict[str, bytes]) -> bool:
+    """Return whether an index finds all of its names, if both ways to tell agree."""
+    (path / INDEX).write_bytes(forging.lay_out(header, found))
+    opened = open_snapshot(path)
+    is_right = not checking.names(opened)
+    assert naming.finds_all(opened.index, 1 << 20) == is_right
+    return is_right

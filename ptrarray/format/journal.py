@@ -134,6 +134,19 @@ def decode_header(raw: bytes, where: str) -> JournalHeader:
     )
 
 
+def is_at_rest(raw: bytes, store_id: bytes, generation: int) -> bool:
+    """Tell whether a journal has no records for an index, nor a checkpoint on its way.
+
+    Of its two slots, each has to say so for itself.
+    """
+    live, other = decode_slot(raw[:SLOT_NBYTES]), decode_slot(raw[SLOT_NBYTES:RECORDS_START])
+    return live is not None and all(
+        (slot.store_id, slot.next_generation) == (store_id, 0)
+        and (slot.generation, slot.committed_end) <= (generation, RECORDS_START)
+        for slot in (live, other or live)
+    )
+
+
 class Frame(NamedTuple):
     """A record's bytes, checked but not decoded."""
 

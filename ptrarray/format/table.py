@@ -14,8 +14,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray import native
-
 Hashes = npt.NDArray[np.uint32]
 Slots = npt.NDArray[np.uint32]
 Positions = npt.NDArray[np.int64]
@@ -84,12 +82,6 @@ def build(hashes: Hashes) -> Slots:
           dtype=uint32)
     """
     n_homes = count_homes(len(hashes))
-    table = None if native.core is None else native.core.build(hashes, n_homes)
-    return _built(hashes, n_homes) if table is None else table
-
-
-def _built(hashes: Hashes, n_homes: int) -> Slots:
-    """Lay hashes out as `build`."""
     order = argsort(hashes)
     rising = hashes[order]
     ranks = np.arange(len(hashes), dtype=np.int64)
@@ -139,7 +131,7 @@ def n_below(keys: Keys, end: int) -> int:
     return int(np.searchsorted(keys, np.uint64((end << 32) - 1), side="right"))
 
 
-def in_parts(runs: Sequence[Run], n_names: int, part_names: int = _PART_NAMES) -> Iterator[Slots]:
+def in_parts(runs: Sequence[Run], n_names: int, part_names: int | None = None) -> Iterator[Slots]:
     """Build the table of `build` from its beginning to its end, part by part.
 
     Parameters
@@ -148,7 +140,7 @@ def in_parts(runs: Sequence[Run], n_names: int, part_names: int = _PART_NAMES) -
         The keys of all names, in any number of runs.
     n_names : int
         How many there are.
-    part_names : int
+    part_names : int, optional
         Of how many a part is; more are better where there are many runs.
 
     Yields
@@ -170,7 +162,7 @@ def in_parts(runs: Sequence[Run], n_names: int, part_names: int = _PART_NAMES) -
     True
     """
     n_homes, first = count_homes(n_names), 0
-    step = max(1, n_homes * part_names // max(n_names, 1))
+    step = max(1, n_homes * (part_names or _PART_NAMES) // max(n_names, 1))
     for low in range(0, n_homes, step):
         high = min(low + step, n_homes)
         end = -(-(high << 32) // n_homes)  # the least hash whose home is `high`

@@ -111,7 +111,6 @@ class _Slots:
         found: list[npt.NDArray[np.uint32]] = []
         sparing = Sparing(self._index.forget, memory)
         slots = self._index.column("slot").reshape(-1, 2)
-        self._run = 0  # the slot in which the slots begin that are full up to here
         limit = max(memory // _DOUBTFUL_NBYTES, _SLOTS)
         for first in range(0, len(slots), _SLOTS):
             # With the last one of those before.
@@ -147,13 +146,13 @@ class _Slots:
     def _check_homes(self, hashes: UInt32s, is_full: npt.NDArray[np.bool_], first: int) -> None:
         """Check that no empty slot lies between the home of each hash and its slot."""
         at = np.arange(len(hashes)) + max(first - 1, 0)
+        # Where the slots begin that are full up to each. If they began before these, that is known of
+        # the first of them, and no home lies before its own, as hashes do not fall.
         runs = np.where(is_full, 0, at + 1)
-        runs[0] = max(runs[0], self._run)
         np.maximum.accumulate(runs, out=runs)
         homes = table.home_slots(hashes, self._n_homes)
         is_reached = (runs <= homes) & (homes <= at)
         self.are_sound = self.are_sound and bool((is_reached | ~is_full).all())
-        self._run = int(runs[-1])
 
 
 def _distinct(slots: npt.NDArray[np.uint32]) -> Doubtful:

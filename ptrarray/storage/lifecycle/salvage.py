@@ -15,11 +15,14 @@ from ptrarray.format.helpers import FOLDER
 from ptrarray.storage.lifecycle.compaction import without_holes
 from ptrarray.storage.lifecycle.create import create_store, new_header, taken
 from ptrarray.storage.lifecycle.verify import Damage, array_damage, run_into
+from ptrarray.storage.store.blocks import Contents
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.journal import Journal
+from ptrarray.storage.store.merging import beside
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.system import files
+from ptrarray.storage.system.building import directory_beside
 
 
 def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
@@ -38,7 +41,9 @@ def salvage(damaged: Path, to: Path, *, progress: bool = False) -> list[Damage]:
         # Damage may have taken away that somebody pointed them there; their rows are intact.
         columns.pointed[run_into(columns.starts, columns.ends, columns.pointed)] = 1
         new = new_header(header.layout, 0, attrs)
-        made = without_holes(source, new, columns, progress=progress)
+        with directory_beside(to) as scratch:
+            intact = beside(scratch, new, Contents.of(columns))
+        made = without_holes(source, new, intact, progress=progress)
         inside = partial(salvage_helpers, damaged, left_out=left_out, progress=progress)
         create_store(to, *made, inside=inside)
     return left_out

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray import native
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format import catalog as marks
 from ptrarray.format import index as index_format
 from ptrarray.format.checksum import crc32
-from ptrarray.format.index import STORE_ID_NBYTES, Column, IndexHeader, corrupt
+from ptrarray.format.index import STORE_ID_NBYTES, Column, Glance, IndexHeader, corrupt
 from ptrarray.format.table import (
     EMPTY,
     Keys,
@@ -30,9 +31,11 @@ from ptrarray.format.table import (
     in_parts,
     n_below,
 )
+from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.shards.marker import Marker
+from ptrarray.storage.store.held import Held
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import content_of
 from ptrarray.storage.store.snapshot import StoreSnapshot
@@ -59,11 +62,12 @@ class Covered(NamedTuple):
     store_id: bytes
     generation: int
     n_arrays: int
+    crc: int  # of its header, which has the checksums of all columns
 
     @classmethod
-    def of(cls, header: IndexHeader) -> Self:
+    def of(cls, header: IndexHeader | Glance) -> Self:
         """Return that of an index."""
-        return cls(header.store_id, header.generation, header.n_arrays)
+        return cls(header.store_id, header.generation, header.n_arrays, header.crc)
 
 
 class Catalog:
@@ -98,6 +102,7 @@ class Catalog:
                 range(0, len(ids), STORE_ID_NBYTES),
                 self._column("generation").tolist(),
                 self._column("n_arrays").tolist(),
+                self._column("crc").tolist(),
                 strict=True,
             )
         ]
@@ -122,12 +127,18 @@ class Catalog:
 
     def as_table(self) -> Table:
         """Return where its name table lies."""
-        every = Covered(self.header.store_id, 0, self.header.n_arrays)
+        every = Covered(self.header.store_id, 0, self.header.n_arrays, 0)
         return Table(self.path, self.identity, every, self._n_homes, self.columns["slot"])
 
     def check(self) -> None:
         """Compare every column with its checksum; raises CorruptStoreError."""
         index_format.check_sums(memoryview(self._mapped), self.columns, self.path)
+
+    def finder(self, parts: list[NativeFinder | None]) -> NativeFinder | None:
+        """Return what finds names in the indexes of shards, by the native core."""
+        if native.core is None:
+            return None
+        return native.core.catalog(self._table, self._n_homes, np.array(self._ends), parts)
 
     def find(self, name_hash: int) -> list[tuple[int, int]]:
         """Return which shards have a name of this hash, the first one first, and its position there.
@@ -147,10 +158,10 @@ class Catalog:
             self.fail("a name table that leads out of the file")
         return found
 
-    def known_of(self, snapshots: Sequence[StoreSnapshot]) -> Iterator[int]:
+    def known_of(self, parts: Sequence[Held | StoreSnapshot]) -> Iterator[int]:
         """Yield the numbers of the snapshots of which it has all names there are, and no others."""
-        for number, (one, snapshot) in enumerate(zip(self.covered, snapshots, strict=False)):
-            if one == Covered.of(snapshot.header) and not snapshot.overlay.entries:
+        for number, (one, part) in enumerate(zip(self.covered, parts, strict=False)):
+            if one == Covered.of(part.header) and not part.entries:
                 yield number
 
     def _check_end(self, last: int) -> None:
@@ -238,7 +249,8 @@ class Table(NamedTuple):
 
 
 def _is_empty(keys: Keys) -> npt.NDArray[np.bool_]:
-    return keys & _LOWER == EMPTY
+    is_empty: npt.NDArray[np.bool_] = keys & _LOWER == EMPTY
+    return is_empty
 
 
 def renew(directory: Path, memory: int = MEMORY_NBYTES, *, least_part: float = 0) -> None:
@@ -307,6 +319,7 @@ def _write(file: File, marker: Marker, tables: Sequence[Table], memory: int) -> 
         "store_id": b"".join(one.store_id for one in covered),
         "generation": np.array([one.generation for one in covered], "<u8").tobytes(),
         "n_arrays": np.array([one.n_arrays for one in covered], "<u8").tobytes(),
+        "crc": np.array([one.crc for one in covered], "<u4").tobytes(),
     }
     for name, raw in contents.items():
         columns[name] = Column(marks.COLUMN_TYPES[name], at[name], len(raw), crc32(raw))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from operator import itemgetter
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,40 @@ from ptrarray.format.entries import Entries
 from ptrarray.format.journal import Changes
 from ptrarray.format.names import Hashes, hash_all
 from ptrarray.format.table import EMPTY
+from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.shards.catalog import Catalog
+from ptrarray.storage.store.held import Held
+from ptrarray.storage.store.opened import OpenedStore
 from ptrarray.storage.store.snapshot import StoreSnapshot, outside
 
 T = TypeVar("T")
 Asked = TypeVar("Asked")
 
+Complete = TypeVar("Complete", StoreSnapshot, OpenedStore)
+
+_PART = 1 << 32  # numbers of parts in what the native core finds
+
 Hit = tuple[int, tuple[int, int]]  # number of a snapshot, and the pointer it has for a name
+
+
+class Completed(Sequence[Complete]):
+    """Snapshots of stores that are only held, or what is open of them: each made when it is asked for."""
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    @overload
+    def __getitem__(self, number: int) -> Complete: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Complete]: ...
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [part.complete() for part in self._parts[number]]
+        return self._parts[number].complete()
 
 
 class Finder:
@@ -35,31 +61,62 @@ class Finder:
 
     Parameters
     ----------
-    snapshots : sequence of StoreSnapshot
+    parts : sequence of Held or StoreSnapshot
         Numbered from 0.
     catalog : Catalog, optional
         Of the store that they are the shards of.
     """
 
-    def __init__(self, snapshots: Sequence[StoreSnapshot], catalog: Catalog | None = None) -> None:
-        self._snapshots = snapshots
+    def __init__(
+        self, parts: Sequence[Held | StoreSnapshot], catalog: Catalog | None = None
+    ) -> None:
+        self._parts = parts
         self._use(catalog)
 
     def _use(self, catalog: Catalog | None) -> None:
-        known = set() if catalog is None else set(catalog.known_of(self._snapshots))
+        known = set() if catalog is None else set(catalog.known_of(self._parts))
         tables = [
-            (number, memoryview(one.index.column("slot")), one.header.n_homes, one.overlay.entries)
-            for number, one in enumerate(self._snapshots)
+            (number, one.slots, one.n_homes, one.entries, one.complete())
+            for number, one in enumerate(self._parts)
             if number not in known
         ]
         # In this order, for other threads: what they may find twice does no harm.
         self._newest_first = tables[::-1]
-        self._known, self._catalog = known, catalog if known else None
+        self._known, self.catalog = known, catalog if known else None
+        self.is_asked = bool(tables)
+        self._native_parts: list[NativeFinder | None] = [None] * len(self._parts)
+        self._native = None if self.catalog is None else self.catalog.finder(self._native_parts)
+
+    def may_be_newer(self, name: str) -> bool:
+        """Tell whether a snapshot that the catalog does not know may have a name."""
+        raw = name.encode(errors="replace")
+        name_hash = crc32(raw)
+        for _, slots, n_homes, entries, _ in self._newest_first:
+            at = (name_hash * n_homes >> 32) * 2
+            while at < len(slots) and slots[at] < name_hash and slots[at + 1] != EMPTY:
+                at += 2
+            if at >= len(slots) or slots[at] == name_hash or raw in entries:
+                return True
+        return False
 
     def find(self, name: bytes) -> Hit | None:
         """Return the last snapshot that has a name, and the pointer there, or None."""
+        if self._native is not None and not self.is_asked:
+            found = self._native.find(name)
+            if found is not None:
+                number, position = divmod(found, _PART)
+                if found < 0:
+                    return None
+                return number, self._parts[number].complete().pointer_at(position)
         hits = self.find_all(name, 1)
+        if hits and self.catalog is not None:
+            self._note(hits[0][0])
         return hits[0] if hits else None
+
+    def _note(self, number: int) -> None:
+        """Have the native core find names in a snapshot from now on."""
+        if number in self._known:
+            self._native_parts[number] = self._parts[number].complete().index.native_finder
 
     def find_all(self, name: bytes, n_most: int) -> list[Hit]:
         """Return the snapshots that have a name, the last first, and at most `n_most`.
@@ -71,23 +128,23 @@ class Finder:
         is larger: the name is not there, and nothing else was read.
         """
         name_hash = crc32(name)
-        known = self._hits(name, name_hash) if self._catalog is not None else []
+        known = self._hits(name, name_hash) if self.catalog is not None else []
         hits: list[Hit] = []
         number = -1
         try:
-            for number, slots, n_homes, entries in self._newest_first:
+            for number, slots, n_homes, entries, snapshot in self._newest_first:
                 at = (name_hash * n_homes >> 32) * 2
                 # Along a run of full slots, hashes never fall.
                 while slots[at] < name_hash and slots[at + 1] != EMPTY:
                     at += 2
                 if slots[at] == name_hash or name in entries:
-                    pointer = self._snapshots[number].find(name)
+                    pointer = snapshot.find(name)
                     if pointer is not None:
                         hits.append((number, pointer))
                         if len(hits) == n_most:
                             break
         except IndexError:
-            self._snapshots[number].find(name)  # says which file is damaged
+            self._parts[number].complete().find(name)  # says which file is damaged
             raise
         return sorted({*hits, *known}, reverse=True)[:n_most] if known else hits
 
@@ -96,7 +153,7 @@ class Finder:
         hits = []
         for number, position in self._entries(Catalog.find, name_hash) or ():
             if number in self._known:
-                pointer = self._snapshots[number].find(name)
+                pointer = self._parts[number].complete().find(name)
                 if pointer is not None:
                     hits.append((number, pointer))
                 elif self._is_refuted(number, position, name_hash):
@@ -106,14 +163,14 @@ class Finder:
     def _entries(self, ask: Callable[[Catalog, Asked], T], asked: Asked) -> T | None:
         """Return what the catalog answers; None without one, or if it is damaged."""
         try:
-            return None if self._catalog is None else ask(self._catalog, asked)
+            return None if self.catalog is None else ask(self.catalog, asked)
         except CorruptStoreError:
             self._use(None)
             return None
 
     def _is_refuted(self, number: int, position: int, name_hash: int) -> bool:
         """Tell whether an index has not what the catalog says, and then leave that aside."""
-        if crc32(self._snapshots[number].index.name(position)) == name_hash:
+        if crc32(self._parts[number].complete().index.name(position)) == name_hash:
             return False  # of another name of this hash
         self._use(None)
         return True
@@ -123,7 +180,9 @@ class Finder:
         wanted = np.asarray(hashes, np.uint32)
         found: dict[int, Int64s] = {}
         for number, asked in self._asked(wanted):
-            there = is_in(self._snapshots[number], [names[at] for at in asked], wanted[asked])
+            there = is_in(
+                self._parts[number].complete(), [names[at] for at in asked], wanted[asked]
+            )
             if number in self._known and not there.all():
                 missed = set(wanted[asked[~there]].tolist())
                 for name_hash, (of, position) in self._all_entries(missed):
@@ -144,13 +203,11 @@ class Finder:
         everything = np.arange(len(hashes))
         asked = [(number, everything) for number, *_ in self._newest_first]
         if entries is not None:
-            queries, numbers = entries
-            order = np.lexsort((queries, numbers))
-            queries, numbers = queries[order], numbers[order]
-            firsts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
-            for first, last in pairwise([*firsts, len(numbers)]):
-                if int(numbers[first]) in self._known:
-                    asked.append((int(numbers[first]), np.unique(queries[first:last])))
+            asked += [
+                (number, np.unique(some))
+                for number, some in _groups(*entries)
+                if number in self._known
+            ]
         return sorted(asked, key=itemgetter(0), reverse=True)
 
     def pointers(self, names: Sequence[bytes], first_rows: Sequence[int]) -> Int64s:
@@ -163,6 +220,9 @@ class Finder:
         first_rows : sequence of int
             What to add to the pointers of each snapshot.
         """
+        found = self._found(names)
+        if found is not None:
+            return self._pointers_of(found, np.asarray(first_rows))
         pointers = np.full((len(names), 2), -1, np.int64)
         is_left = np.ones(len(names), np.bool_)
         for number, there in self.where(names, hash_all(names)).items():
@@ -170,14 +230,53 @@ class Finder:
             if not len(left):
                 continue
             some = [names[at] for at in left.tolist()]
-            found = self._snapshots[number].find_all(some)
-            # Beyond the rows of a shard there are those of the next.
-            astray = outside(found[:, 0], found[:, 1], self._snapshots[number].n_rows)
-            for at in np.flatnonzero(astray).tolist():
-                self._snapshots[number].find(some[at])  # which refuses a damaged pointer
-            pointers[left] = found + first_rows[number]
+            pointed = self._parts[number].complete().find_all(some)
+            self._check(number, pointed[:, 0], pointed[:, 1])
+            pointers[left] = pointed + first_rows[number]
             is_left[left] = False
         return pointers
+
+    def _pointers_of(self, found: Int64s, first_rows: Int64s) -> Int64s:
+        """Return the pointers of what the native core has found."""
+        numbers, positions = found >> 32, found & (_PART - 1)
+        starts, ends = np.full((2, len(found)), -1, np.int64)
+        for number, there in _groups(np.arange(len(found)), numbers):
+            if number >= 0:
+                index, local = self._parts[number].complete().index, positions[there]
+                starts[there], ends[there] = index.starts[local], index.ends[local]
+        first, is_found = first_rows[numbers], numbers >= 0
+        astray = is_found & outside(starts, ends, first_rows[numbers + 1] - first)
+        for at in np.flatnonzero(astray).tolist():
+            self._parts[int(numbers[at])].complete().checked(int(starts[at]), int(ends[at]))
+        first[~is_found] = 0
+        return np.stack([starts + first, ends + first], axis=1)
+
+    def _check(self, number: int, starts: Int64s, ends: Int64s) -> None:
+        """Refuse pointers that lead out of a shard: beyond its rows there are those of the next."""
+        snapshot = self._parts[number].complete()
+        for at in np.flatnonzero(outside(starts, ends, snapshot.n_rows)).tolist():
+            snapshot.checked(int(starts[at]), int(ends[at]))
+
+    def _found(self, names: Sequence[bytes]) -> Int64s | None:
+        """Return where names are by the native core, as that has it; None if it is not for that."""
+        if self._native is None or self.is_asked:
+            return None
+        found = self._native.find_many(list(names), None, None)
+        if found is None:  # some of the snapshots were not asked before
+            hashes = np.frombuffer(hash_all(names), np.uint32)
+            for number in np.unique((self._entries(Catalog.find_many, hashes) or (0, ()))[1]):
+                self._note(int(number))
+            found = self._native.find_many(list(names), None, None) if self._native else None
+        return found
+
+
+def _groups(queries: Int64s, numbers: Int64s) -> Iterator[tuple[int, Int64s]]:
+    """Yield each number, and the queries that have it."""
+    order = np.argsort(numbers, kind="stable")
+    queries, numbers = queries[order], numbers[order]
+    firsts = np.flatnonzero(np.diff(numbers, prepend=-2)).tolist()
+    for first, last in pairwise([*firsts, len(numbers)]):
+        yield int(numbers[first]), queries[first:last]
 
 
 def is_in(

@@ -49,11 +49,15 @@ class Marker:
 
     def shard(self, number: int) -> Path:
         """Path of a shard."""
-        return self.directory / marks.shard_name(self.header.generation, number)
+        return Path(self.shard_path(number))
+
+    def shard_path(self, number: int) -> str:
+        """Path of a shard as text, for many of them."""
+        return f"{self.directory}/{marks.shard_name(self.header.generation, number)}"
 
     def has_shard(self, number: int) -> bool:
         """Tell whether there is a shard of this number."""
-        return files.exists(self.shard(number))
+        return files.exists(self.shard_path(number))
 
     def count(self) -> int:
         """Return how many shards there are, or should be: one more than the highest number.

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import chain, repeat
-from operator import is_
 from pathlib import Path
 
 import numpy as np
 
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED
+from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
+from ptrarray.storage.shards.finder import Completed, Finder
 from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
+from ptrarray.storage.store.held import Held, HeldRows, hold_rows
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
-from ptrarray.storage.store.snapshot import Snapshot, open_snapshot
+from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system.advice import Source
 from ptrarray.storage.system.mapping import Backend, Mode
 
@@ -34,23 +36,46 @@ class OpenedShards:
         The flat array, mapped, without and with its mask.
     """
 
-    get = finder = None  # a name has to be looked for in each shard
+    finder = None  # positions lie in different shards
 
-    def __init__(self, snapshot: ShardedSnapshot, shards: Iterable[OpenedStore]) -> None:
+    def __init__(self, snapshot: ShardedSnapshot, held: Sequence[HeldRows | OpenedStore]) -> None:
         self.snapshot = snapshot
-        self.stores = tuple(shards)
+        self.held = held
+        self.stores: Sequence[OpenedStore] = Completed(held)
         self.limit_nbytes: int | None = snapshot.marker.header.shard_nbytes
         self.layout = snapshot.layout
         self.is_plain = self.layout.is_plain
-        self.data = _chained([shard.data for shard in self.stores])
-        is_masked = self.layout.masked and self.layout.kind != MIXED
-        self.rows = with_mask(*self.parts()) if is_masked else self.data
+        self._data: AnyRows | None = None
+        self._rows: AnyRows | None = None
+        self._views: Views | None = None
         self._columns: tuple[Int64s, Int64s] | None = None
+
+    def get(self, name: str) -> Array | None:
+        """Return the array of a name, a view, or None where the snapshot has to tell."""
+        if self._views is None:
+            self._views = Views(self.snapshot.finder, self.stores if self.is_plain else ())
+        view = self._views.view(name)
+        return view if view is not None or self._views.is_idle else self._views.get(name)
+
+    @property
+    def data(self) -> AnyRows:
+        """The flat array without its mask."""
+        if self._data is None:
+            self._data = _chained([one.data for one in self.held])
+        return self._data
+
+    @property
+    def rows(self) -> AnyRows:
+        """The flat array, masked where each element has a mask of its own."""
+        if self._rows is None:
+            is_masked = self.layout.masked and self.layout.kind != MIXED
+            self._rows = with_mask(*self.parts()) if is_masked else self.data
+        return self._rows
 
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
-        address, number = divmod(address, len(self.stores))  # as `ShardedSnapshot` made it
-        return self.stores[number].array_at(address)
+        address, number = divmod(address, len(self.held))  # as `ShardedSnapshot` made it
+        return self.held[number].complete().array_at(address)
 
     def parts(self) -> tuple[AnyRows, AnyRows]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
@@ -82,6 +107,61 @@ class OpenedShards:
         return self if snapshot is self.snapshot else load_shards(snapshot, mode, self)
 
 
+View = Callable[[str], Array | None]
+_NOTHING: dict[str, Array] = {}
+
+
+class Views:
+    """Views of arrays by name, in those shards that a catalog knows.
+
+    Parameters
+    ----------
+    finder : Finder
+        Of the shards.
+    stores : sequence of OpenedStore
+        The shards; none if arrays are more than views.
+
+    Attributes
+    ----------
+    view : callable
+        Returns the array of a name that the native core finds at once, else None.
+    is_idle : bool
+        Whether there is nothing to be found.
+    """
+
+    def __init__(self, finder: Finder, stores: Sequence[OpenedStore]) -> None:
+        self._finder, self._stores = finder, stores
+        self._parts: list[NativeFinder | None] = [None] * len(stores)  # those that were asked
+        catalog = finder.catalog if stores else None
+        self.is_idle = catalog is None
+        native = None if catalog is None else catalog.finder(self._parts)
+        self._native: View = _NOTHING.get if native is None else native.get
+        self.view: View = _NOTHING.get if finder.is_asked else self._native
+
+    def get(self, name: str) -> Array | None:
+        """Return the array of a name; None where the snapshot has to tell."""
+        if self._finder.is_asked:
+            if self._finder.may_be_newer(name):
+                return None
+            array = self._native(name)
+            if array is not None:
+                return array
+        return self._looked_for(name)
+
+    def _looked_for(self, name: str) -> Array | None:
+        """Return the array of a name in a shard that was not asked before."""
+        try:
+            hit = self._finder.find(name.encode())
+        except UnicodeEncodeError:
+            return None
+        if hit is None:
+            return None
+        number, (start, end) = hit
+        store = self._stores[number]
+        self._parts[number] = store.finder
+        return store.data[start:end]
+
+
 def _chained(parts: Sequence[AnyRows]) -> AnyRows:
     return parts[0] if len(parts) == 1 else ChainedRows(parts)
 
@@ -105,6 +185,10 @@ def open_any(directory: Path) -> Snapshot:
     return open_shards(directory) if is_sharded(directory) else open_snapshot(directory)
 
 
+def _is_of(opened: HeldRows | OpenedStore, part: Held | StoreSnapshot) -> bool:
+    return opened.snapshot is part or opened.snapshot is part.complete()
+
+
 def load_shards(
     snapshot: ShardedSnapshot, mode: Mode, previous: Opened | None = None
 ) -> OpenedShards:
@@ -112,13 +196,14 @@ def load_shards(
 
     Takes a later snapshot where a data file was replaced meanwhile.
     """
-    known = previous.stores if previous else ()
+    known: Sequence[HeldRows | OpenedStore] = ()
+    if isinstance(previous, OpenedShards):
+        known = previous.held
     while True:
         try:
-            pairs = zip(snapshot.shards, chain(known, repeat(None)), strict=False)
-            known = tuple(load(shard, mode, opened) for shard, opened in pairs)
-            shards = [opened.snapshot for opened in known]
-            if all(map(is_, shards, snapshot.shards)):
+            pairs = zip(snapshot.parts, chain(known, repeat(None)), strict=False)
+            known = tuple(hold_rows(part, mode, opened) for part, opened in pairs)
+            if all(map(_is_of, known, snapshot.parts)):
                 return OpenedShards(snapshot, known)
         except FileNotFoundError:
             pass  # the store was replaced

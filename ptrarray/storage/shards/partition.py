@@ -17,10 +17,12 @@ import numpy as np
 from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format.journal import RECORDS_START
 from ptrarray.rows.types import Int64s
+from ptrarray.storage.shards.finder import Wholes
 from ptrarray.storage.shards.helpers import open_helpers
 from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.opened import OpenedShards, load_any, load_shards
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
+from ptrarray.storage.store.held import Held, HeldRows, hold
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
 from ptrarray.storage.store.partition import OpenedPart
 from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
@@ -29,34 +31,79 @@ from ptrarray.storage.system.mapping import Backend, Mode
 _DIGEST_NBYTES = 16
 
 
+class _HeldPart:
+    """Arrays of a shard with their rows mapped; opened when that is first needed, as `HeldRows`."""
+
+    def __init__(self, held: HeldRows | OpenedStore, low: int, high: int) -> None:
+        self.held, self.low, self.high = held, low, high
+        self._whole: OpenedPart | None = None
+
+    @property
+    def data(self) -> Any:
+        """The flat array of the shard."""
+        return self.held.data
+
+    def whole(self) -> OpenedPart:
+        """Return the same as an `OpenedStore`; made once."""
+        if self._whole is None:
+            self._whole = OpenedPart(self.held.whole(), self.low, self.high)
+        return self._whole
+
+
+class _HeldNames:
+    """The same without its rows, as `Held`."""
+
+    def __init__(self, part: _HeldPart, snapshot: Held | StoreSnapshot) -> None:
+        self._part, self._snapshot = part, snapshot
+        self.n_rows = snapshot.n_rows
+
+    def __len__(self) -> int:
+        return self._part.high - self._part.low
+
+    @property
+    def has_metas(self) -> bool:
+        """Whether any array may have metadata."""
+        return self._snapshot.has_metas
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The attrs of the shard."""
+        return self._snapshot.attrs
+
+    def whole(self) -> StoreSnapshot:
+        """Return the same as a `StoreSnapshot`."""
+        return self._part.whole().snapshot
+
+
 class PartOfShards(ShardedSnapshot):
     """The arrays at some positions of a store of shards, as a `Snapshot`.
 
     Has all shards, those without such an array as empty ones, so that rows and addresses are
-    those of the whole.
+    those of the origin.
 
     Parameters
     ----------
-    whole : ShardedSnapshot
+    origin : ShardedSnapshot
         The store.
-    shards : sequence of StoreSnapshot
+    parts : sequence of _HeldNames
         What is left of each shard.
     """
 
-    def __init__(self, whole: ShardedSnapshot, shards: Sequence[StoreSnapshot]) -> None:
-        self._whole = whole
-        self.marker, self.directory, self.found = whole.marker, whole.directory, whole.found
-        self.backend, self.asked_backend = whole.backend, whole.asked_backend
-        self.shards, self.first_rows = tuple(shards), whole.first_rows
+    def __init__(self, origin: ShardedSnapshot, parts: Sequence[Any]) -> None:
+        self._origin = origin
+        self.marker, self.directory, self.found = origin.marker, origin.directory, origin.found
+        self.backend, self.asked_backend = origin.backend, origin.asked_backend
+        self.parts, self.first_rows = tuple(parts), origin.first_rows
+        self.shards = Wholes(self.parts)
 
     def number_of(self, name: bytes) -> int:
         """Return the number of the shard that has a name, or -1."""
-        number = self._whole.number_of(name)
+        number = self._origin.number_of(name)
         return number if number >= 0 and self.shards[number].locate(name) is not None else -1
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name, or None."""
-        return None if self.number_of(name) < 0 else self._whole.find(name)
+        return None if self.number_of(name) < 0 else self._origin.find(name)
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
@@ -72,22 +119,25 @@ class OpenedPartOfShards(OpenedShards):
 
     Parameters
     ----------
-    whole : OpenedShards
+    origin : OpenedShards
         The store.
     low, high : int
         The positions of the arrays.
     """
 
-    def __init__(self, whole: OpenedShards, low: int, high: int) -> None:
-        self.whole, self.low = whole, low
-        firsts = whole.snapshot.first_positions
+    def __init__(self, origin: OpenedShards, low: int, high: int) -> None:
+        self.origin, self.low = origin, low
+        firsts = origin.snapshot.first_positions
         bounds = pairwise(np.clip(firsts, low, high).tolist())
-        parts = [
-            OpenedPart(store, start - first, end - first)
-            for store, first, (start, end) in zip(whole.stores, firsts, bounds, strict=False)
+        parts: list[Any] = [
+            _HeldPart(held, start - first, end - first)
+            for held, first, (start, end) in zip(origin.held, firsts, bounds, strict=False)
         ]
-        snapshots = [part.snapshot for part in parts]
-        super().__init__(PartOfShards(whole.snapshot, snapshots), parts)
+        names = list(map(_HeldNames, parts, origin.snapshot.parts))
+        super().__init__(PartOfShards(origin.snapshot, names), parts)
+
+    def get(self, name: str) -> None:
+        """Return None: the snapshot has to tell, for only that knows which these are."""
 
     def refreshed(self, mode: Mode) -> OpenedPartOfShards:
         """Return itself, as the snapshot does."""
@@ -98,8 +148,7 @@ def part_of(opened: Opened, low: int, high: int) -> Opened:
     """Return the arrays of a store at the positions ``low <= p < high``, as `Opened`."""
     if isinstance(opened, OpenedShards):
         return OpenedPartOfShards(opened, low, high)
-    (store,) = opened.stores
-    return OpenedPart(store, low, high)
+    return OpenedPart(opened.stores[0], low, high)
 
 
 class Moment(NamedTuple):
@@ -125,13 +174,15 @@ class Moment(NamedTuple):
 
 def moment_of(opened: Opened) -> Moment:
     """Return which commit of a store is open."""
-    snapshots = [store.snapshot for store in opened.stores]
-    digest = blake2b(digest_size=_DIGEST_NBYTES)
-    for one in snapshots:
-        digest.update(one.header.store_id + one.header.generation.to_bytes(8, "little"))
-    ends = (one.overlay.end_byte for one in snapshots)
-    later = {number: end for number, end in enumerate(ends) if end != RECORDS_START}
-    return Moment(len(snapshots), len(opened.snapshot), digest.digest(), later)
+    snapshot = opened.snapshot
+    parts = snapshot.parts if isinstance(snapshot, ShardedSnapshot) else [snapshot]
+    digest, ends = blake2b(digest_size=_DIGEST_NBYTES), {}
+    for number, part in enumerate(parts):
+        generation, end = part.version
+        digest.update(part.header.store_id + generation.to_bytes(8, "little"))
+        if end != RECORDS_START:
+            ends[number] = end
+    return Moment(len(parts), len(snapshot), digest.digest(), ends)
 
 
 def load_at(directory: Path, backend: Backend | None, moment: Moment) -> Opened:
@@ -166,8 +217,15 @@ def _loaded(directory: Path, backend: Backend | None, moment: Moment) -> Opened:
     if not is_sharded(directory):
         return load(open_snapshot(directory, backend, ends[0]), "r")
     marker = Marker(directory)
-    found = [open_snapshot(marker.shard(at), backend, end) for at, end in enumerate(ends)]
+    found = [_held_at(marker, number, backend, end) for number, end in enumerate(ends)]
     return load_shards(ShardedSnapshot(marker, found), "r")
+
+
+def _held_at(
+    marker: Marker, number: int, backend: Backend | None, end: int
+) -> Held | StoreSnapshot:
+    held = hold(marker.shard_path(number), backend) if end == RECORDS_START else None
+    return open_snapshot(marker.shard(number), backend, end) if held is None else held
 
 
 class Portion:
@@ -193,10 +251,11 @@ class Portion:
     """
 
     def __init__(self, opened: Opened, low: int, high: int) -> None:
-        self.path, self.backend = opened.snapshot.directory, _asked(opened)
+        self.path = opened.snapshot.directory
+        self.backend: Backend | None = opened.snapshot.asked_backend
         first = 0
         if isinstance(opened, OpenedPart | OpenedPartOfShards):
-            opened, first = opened.whole, opened.low
+            opened, first = opened.origin, opened.low
         self.low, self.high = first + low, first + high
         self._whole: Opened | None = opened
         self._moment: Moment | None = None
@@ -244,9 +303,3 @@ class Portion:
     def part(self, low: int, high: int) -> Portion:
         """Return some of these arrays, by positions among these."""
         return Portion(self.whole, self.low + low, self.low + high)
-
-
-def _asked(opened: Opened) -> Backend | None:
-    """Return the backend that was asked for when a store was opened."""
-    store: OpenedStore = opened.stores[0]
-    return store.snapshot.index.asked_backend

@@ -19,8 +19,9 @@ from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.shards.catalog import open_catalog
-from ptrarray.storage.shards.finder import Finder, without
+from ptrarray.storage.shards.finder import Completed, Finder, without
 from ptrarray.storage.shards.marker import Marker, check_descriptors
+from ptrarray.storage.store.held import Held, hold
 from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest, open_snapshot
 from ptrarray.storage.system.mapping import Backend
 
@@ -46,58 +47,63 @@ class ShardedSnapshot:
     ----------
     marker : Marker
         Of the store.
-    found : sequence of StoreSnapshot
+    found : sequence of Held or StoreSnapshot
         Of each shard, as it lies on the disk.
 
     Attributes
     ----------
-    shards : tuple of StoreSnapshot
+    parts : tuple of Held or StoreSnapshot
         Of each shard, without the names that are to be deleted there.
+    shards : sequence of StoreSnapshot
+        The same; what is only held becomes one when it is asked for.
     first_rows : list of int, one more than shards
         Rows of all shards before each.
     """
 
-    def __init__(self, marker: Marker, found: Sequence[StoreSnapshot]) -> None:
+    def __init__(self, marker: Marker, found: Sequence[Held | StoreSnapshot]) -> None:
         self.marker = marker
         self.directory: Path = marker.directory
         self.found = tuple(found)
         self.backend: Backend = found[0].backend
-        self.asked_backend = found[0].index.asked_backend
+        self.asked_backend = found[0].asked_backend
         outdated = self._outdated()
-        self.shards = tuple(
-            without(one, outdated[number]) if number in outdated else one
+        self.parts = tuple(
+            without(one.complete(), outdated[number]) if number in outdated else one
             for number, one in enumerate(found)
         )
-        for shard in self.shards:
-            self._check_layout(shard)
-        self.first_rows = [0, *accumulate(shard.n_rows for shard in self.shards)]
+        self.shards: Sequence[StoreSnapshot] = Completed(self.parts)
+        self._check_layouts()
+        self.first_rows = [0, *accumulate(part.n_rows for part in self.parts)]
 
     @cached_property
     def first_positions(self) -> list[int]:
         """Arrays of all shards before each, and of all."""
         # Later, as this puts what was deleted in order, which looking a name up need not.
-        return [0, *accumulate(map(len, self.shards))]
+        return [0, *accumulate(map(len, self.parts))]
 
-    def _check_layout(self, shard: StoreSnapshot) -> None:
-        found, wanted = shard.header.layout, self.layout
-        if found != wanted:
-            raise corrupt(
-                str(shard.directory),
-                f"has {found.describe()}, not {wanted.describe()} as the store of which it is a shard",
-            )
+    def _check_layouts(self) -> None:
+        wanted = same = self.layout
+        for part in self.parts:
+            found = part.header.layout
+            if found is not same and found != wanted:
+                what = f"has {found.describe()}, not {wanted.describe()}"
+                raise corrupt(str(part.directory), f"{what} as the store of which it is a shard")
+            same = found
 
     def _outdated(self) -> dict[int, list[bytes]]:
         """Names of which another shard has the array now, by the shard that has the old one."""
         outdated: dict[int, list[bytes]] = {}
         for old, new, name in notes_of(self.found).replaced:
             there = max(old, new) < len(self.found)
-            if there and self.found[new].find(name) and self.found[old].find(name):
+            if there and all(self.found[at].complete().find(name) for at in (new, old)):
                 outdated.setdefault(old, []).append(name)
         return outdated
 
     @cached_property
-    def _finder(self) -> Finder:
-        return Finder(self.shards, open_catalog(self.marker, self.asked_backend))
+    def finder(self) -> Finder:
+        """Looks names up in all shards."""
+        is_one = len(self.parts) == 1
+        return Finder(self.parts, None if is_one else open_catalog(self.marker, self.asked_backend))
 
     # what any snapshot answers -------------------------------------------------------------
 
@@ -120,14 +126,14 @@ class ShardedSnapshot:
     @property
     def attrs(self) -> dict[str, Any]:
         """The user's attrs, which the first shard keeps."""
-        return self.shards[0].attrs
+        return self.parts[0].attrs
 
     def __len__(self) -> int:
         return self.first_positions[-1]
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name, or None."""
-        hit = self._finder.find(name)
+        hit = self.finder.find(name)
         if hit is None:
             return None
         number, (start, end) = hit
@@ -138,46 +144,48 @@ class ShardedSnapshot:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
         if len(names) <= _FEW:
             return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
-        return self._finder.pointers(names, self.first_rows)
+        return self.finder.pointers(names, self.first_rows)
 
     def number_of(self, name: bytes) -> int:
         """Return the number of the shard that has a name, or -1."""
-        hit = self._finder.find(name)
+        hit = self.finder.find(name)
         return -1 if hit is None else hit[0]
 
     def locate(self, name: bytes) -> int | None:
         """Address of a name, or None."""
         number = self.number_of(name)
-        address = None if number < 0 else self.shards[number].locate(name)
-        return None if address is None else address * len(self.shards) + number
+        address = None if number < 0 else self.parts[number].complete().locate(name)
+        return None if address is None else address * len(self.parts) + number
 
     def locate_position(self, position: int) -> int:
         """Address of the array at a position, ``0 <= position < len``."""
         number = bisect_right(self.first_positions, position) - 1
-        address = self.shards[number].locate_position(position - self.first_positions[number])
-        return address * len(self.shards) + number
+        address = (
+            self.parts[number].complete().locate_position(position - self.first_positions[number])
+        )
+        return address * len(self.parts) + number
 
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
-        address, number = divmod(address, len(self.shards))
-        start, end = self.shards[number].pointer_at(address)
+        address, number = divmod(address, len(self.parts))
+        start, end = self.parts[number].complete().pointer_at(address)
         first_row = self.first_rows[number]
         return start + first_row, end + first_row
 
     @property
     def has_metas(self) -> bool:
         """Whether any array may have metadata."""
-        return any(shard.has_metas for shard in self.shards)
+        return any(part.has_metas for part in self.parts)
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
         number = self.number_of(name)
-        return None if number < 0 else self.shards[number].meta(name)
+        return None if number < 0 else self.parts[number].complete().meta(name)
 
     def meta_at(self, address: int) -> bytes:
         """Metadata of the array at an address, packed."""
-        address, number = divmod(address, len(self.shards))
-        return self.shards[number].meta_at(address)
+        address, number = divmod(address, len(self.parts))
+        return self.parts[number].complete().meta_at(address)
 
     @cached_property
     def metas(self) -> RaggedColumn:
@@ -192,12 +200,12 @@ class ShardedSnapshot:
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews, if there is only one shard; else empty."""
         starts, ends = self.shards[0].item_columns()
-        return (starts, ends) if len(self.shards) == 1 else (starts[:0], ends[:0])
+        return (starts, ends) if len(self.parts) == 1 else (starts[:0], ends[:0])
 
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
         number = bisect_right(self.first_positions, position) - 1
-        return self.shards[number].name(position - self.first_positions[number])
+        return self.parts[number].complete().name(position - self.first_positions[number])
 
     def names(self) -> Iterator[bytes]:
         """Yield all names, shard by shard in data order."""
@@ -250,7 +258,7 @@ class ShardedSnapshot:
         return self if is_same else ShardedSnapshot(self.marker, found)
 
 
-def notes_of(found: Sequence[StoreSnapshot]) -> Notes:
+def notes_of(found: Sequence[Held | StoreSnapshot]) -> Notes:
     """Return the notes about the others that the last of several shards keeps in its attrs."""
     if len(found) < 2:  # those of the first are the user's
         return Notes()
@@ -280,8 +288,8 @@ def open_shards(directory: Path, backend: Backend | None = None) -> ShardedSnaps
 
 
 def _collected(
-    marker: Marker, known: Sequence[StoreSnapshot], backend: Backend | None
-) -> list[StoreSnapshot]:
+    marker: Marker, known: Sequence[Held | StoreSnapshot], backend: Backend | None
+) -> list[Held | StoreSnapshot]:
     """Read every shard, going on from what is known of it.
 
     From the first to the last, since arrays only move to later shards; and until none but the
@@ -303,21 +311,25 @@ def _collected(
 
 
 def _read_all(
-    marker: Marker, known: Sequence[StoreSnapshot], n_shards: int, backend: Backend | None
-) -> list[StoreSnapshot]:
-    found: list[StoreSnapshot] = []
+    marker: Marker, known: Sequence[Held | StoreSnapshot], n_shards: int, backend: Backend | None
+) -> list[Held | StoreSnapshot]:
+    found: list[Held | StoreSnapshot] = []
     while len(found) < n_shards or marker.has_shard(len(found)):
         found.append(read_shard(marker, len(found), known, backend))
     return found
 
 
 def read_shard(
-    marker: Marker, number: int, known: Sequence[StoreSnapshot], backend: Backend | None = None
-) -> StoreSnapshot:
+    marker: Marker,
+    number: int,
+    known: Sequence[Held | StoreSnapshot],
+    backend: Backend | None = None,
+) -> Held | StoreSnapshot:
     """Read a shard as it is now, going on from what is known of it, if anything."""
     try:
         if number < len(known):
             return known[number].refreshed()
-        return open_snapshot(marker.shard(number), backend)
+        held = hold(marker.shard_path(number), backend)
+        return open_snapshot(marker.shard(number), backend) if held is None else held
     except StoreNotFoundError as error:
         raise marker.missing(number) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from operator import itemgetter
+from functools import partial
+from operator import itemgetter, methodcaller
 from pathlib import Path
 
 from ptrarray.errors import CorruptStoreError, StoreNotFoundError
@@ -38,21 +39,23 @@ from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session
 
 
-def checkpoint(directory: Path) -> None:
+def checkpoint(directory: Path, memory: int) -> None:
     """Fold the journal of a store, or of each of its shards, into a new index."""
-    _in_each(directory, Session.checkpoint)
+    change = methodcaller("checkpoint", memory)
+    _in_each(directory, change, memory)
     with suppress(StoreNotFoundError):
-        _in_one(directory / FOLDER, Session.checkpoint)
+        _in_one(directory / FOLDER, change)
 
 
-def compact(directory: Path, *, progress: bool = False) -> None:
+def compact(directory: Path, memory: int, *, progress: bool = False) -> None:
     """Rewrite the data file of a store, or of each of its shards, without holes."""
-    _in_each(directory, lambda session: compaction.compact(session, progress=progress))
-    drop_unneeded(directory, progress=progress)
+    change = partial(compaction.compact, progress=progress, memory=memory)
+    _in_each(directory, change, memory)
+    drop_unneeded(directory, memory, progress=progress)
 
 
 @whole
-def _in_each(directory: Path, change: Callable[[Session], None]) -> None:
+def _in_each(directory: Path, change: Callable[[Session], None], memory: int) -> None:
     if not is_sharded(directory):
         _in_one(directory, change)
         return
@@ -65,7 +68,7 @@ def _in_each(directory: Path, change: Callable[[Session], None]) -> None:
         finally:
             with shards.locked():
                 shards.announce_change()
-    renew(directory)
+    renew(directory, memory)
 
 
 def _in_one(directory: Path, change: Callable[[Session], None]) -> None:

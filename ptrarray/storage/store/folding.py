@@ -137,7 +137,7 @@ class Order:
             if isinstance(self.names, RaggedColumn):
                 yield self.names.chosen(kept)
             else:
-                yield RaggedColumn.of([self.names[at] for at in kept.tolist()])
+                yield RaggedColumn.of(list(map(self.names.__getitem__, kept.tolist())))
 
     def merged(self, column: npt.NDArray[Any], changed: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Copy a column of the index, with that of the changes folded in."""
@@ -191,3 +191,25 @@ def _merged(old: Iterator[Item], new: Iterator[Item], finals: Int64s) -> Iterato
         yield islice(new, end - start)
         at = end
     yield old
+
+
+def of_same_name(entries: Entries, before: Int64s, after: Int64s) -> Int64s:
+    """Return the entries of names that a later entry is about, too, in rising order.
+
+    Parameters
+    ----------
+    entries : Entries
+        All of them.
+    before, after : ndarray of int64
+        Every two entries that follow each other among those of one hash.
+    """
+    is_same = entries.names.are_same(before, entries.names, after)
+    if is_same.all():
+        return np.sort(before)
+    # Of the names a, b and a of one hash, no two that follow each other are the same: such hashes
+    # are few, and looked at by name.
+    of_two = np.isin(entries.hashes[before], entries.hashes[before[~is_same]])
+    in_doubt = np.union1d(before[of_two], after[of_two])
+    last = {entries.names.item(entry): entry for entry in in_doubt.tolist()}
+    gone = np.setdiff1d(in_doubt, np.fromiter(last.values(), np.int64, len(last)))
+    return np.sort(np.concatenate([before[~of_two], gone]))

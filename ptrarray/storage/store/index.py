@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.store.blocks import Contents, write_contents
 from ptrarray.storage.system.building import replacing
-from ptrarray.storage.system.files import File, Rights
+from ptrarray.storage.system.files import File, Identity, Rights
 from ptrarray.storage.system.mapping import (
     Backend,
     CannotMapError,
@@ -38,6 +38,8 @@ FILE_NAME = "index.msgpack"
 NEW_FILE_NAME = "index.msgpack.new"
 # Up to here, comparing all columns with their checksums goes unnoticed in an open.
 CHECKED_NBYTES = 1 << 20
+# The same, for one store of many, of which most may be opened for one name.
+HELD_CHECKED_NBYTES = 1 << 16
 # Names that are decoded in one go, so that memory stays small where they are long.
 _NAMES_NBYTES = 1 << 20
 _SLOTS = 1 << 18  # of the name table that are looked at in one go
@@ -47,6 +49,14 @@ PASSED_NBYTES = 1 << 23
 _PASSED_NAMES = 1 << 16
 
 Item = TypeVar("Item", bytes, str)
+
+
+class HeldIndex(NamedTuple):
+    """An index that is mapped."""
+
+    path: str
+    identity: Identity
+    mapped: MappedBytes
 
 
 class Index:
@@ -79,18 +89,20 @@ class Index:
         checked: bool = True,
         backend: Backend | None = None,
         file: File | None = None,
+        held: HeldIndex | None = None,
     ) -> None:
-        if file is None:
-            file, self.pack = open_part(directory, FILE_NAME)
-        else:  # one that is not in place
-            self.pack = None
-        self.path = file.path
-        self.identity = file.identity
-        self.asked_backend = backend
-        self._mapped, self._base, self._file, self.backend = content_of(file, backend)
+        self.asked_backend, self.pack = backend, None
+        if held is None:
+            if file is None:  # else one that is not in place
+                file, self.pack = open_part(directory, FILE_NAME)
+            self.path, self.identity = file.path, file.identity
+            self._mapped, self._base, self._file, self.backend = content_of(file, backend)
+        else:
+            self.path, self.identity, self._mapped = held
+            self._base, self._file, self.backend = 0, None, "mmap"
         raw = memoryview(self._mapped)[self._base :]
         self.header, self.columns = index_format.decode(raw, self.path)
-        if checked and len(raw) <= CHECKED_NBYTES:
+        if checked and len(raw) <= (CHECKED_NBYTES if held is None else HELD_CHECKED_NBYTES):
             index_format.check_sums(raw, self.columns, self.path)
         self.nbytes = len(raw)
         self._n_homes = self.header.n_homes
@@ -117,6 +129,11 @@ class Index:
             return None
         columns = self.names.ends, self.names.joined, self.starts, self.ends
         return native.core.finder(self._table, self._n_homes, *columns, rows)
+
+    @property
+    def native_finder(self) -> Finder | None:
+        """Finds names by the native core, if there is that."""
+        return self._finder
 
     def check(self) -> None:
         """Compare every column with its checksum.

@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from ptrarray.format import table
 from ptrarray.format.entries import DELETED, Entries, RaggedColumn, end_to_end
-from ptrarray.format.index import corrupt
+from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.table import EMPTY, Keys
 from ptrarray.rows.copying import copy_ranges
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.store.blocks import SCRATCH_FILE_NAME, Contents, Sizes, write_contents
-from ptrarray.storage.store.folding import Order
+from ptrarray.storage.store.folding import Order, of_same_name
 from ptrarray.storage.store.index import Index, pieces
 from ptrarray.storage.system.building import nameless
 
@@ -64,14 +64,51 @@ def fold_all(index: Index, records: Iterable[Entries], directory: Path, memory: 
     while True:
         changes, is_last = next(rounds)
         contents = fold(index, changes, room // 4)
-        del changes
+        del changes  # which the contents have
         if is_last:
             return contents
-        with nameless(directory / SCRATCH_FILE_NAME) as file:
-            write_contents(file, index.header, contents)
-            del contents
-            index = Index(directory, checked=False, file=file)
-            index.check()
+        index = beside(directory, index.header, contents)
+        del contents
+
+
+def beside(directory: Path, header: IndexHeader, contents: Contents) -> Index:
+    """Return an index that is in no place, in a file without a name: written, and read."""
+    with nameless(directory / SCRATCH_FILE_NAME) as file:
+        write_contents(file, header, contents)
+        index = Index(directory, checked=False, file=file)
+        index.check()
+        return index
+
+
+def blocks_of(index: Index) -> Iterator[Entries]:
+    """Yield all columns of an index but the hashes, some arrays at a time."""
+    return _blocks(index, *_no_changes(index))
+
+
+def contents_like(
+    index: Index, change: Callable[[Entries], Entries], infos_nbytes: int | None = None
+) -> Contents:
+    """Return the contents of an index with the same names in the same order.
+
+    Parameters
+    ----------
+    index : Index
+        The other one.
+    change : callable
+        Given all blocks of it in order, returns what becomes of each.
+    infos_nbytes : int, optional
+        Bytes of all infos, if these become others.
+    """
+    sizes = _sizes(index, *_no_changes(index))
+    if infos_nbytes is not None:
+        sizes = sizes._replace(infos=infos_nbytes)
+    slots = table.in_parts([_IndexRun(index, None)], sizes.n_arrays)
+    return Contents(sizes, map(change, blocks_of(index)), slots)
+
+
+def _no_changes(index: Index) -> tuple[Order, Entries]:
+    none = Entries.of()
+    return Order(index, none.names, none.hashes, none.starts), none
 
 
 def gathered(records: Iterable[Entries], memory: int) -> Iterator[tuple[Entries, bool]]:
@@ -148,16 +185,7 @@ def superseded(entries: Entries) -> Int64s:
     at = np.flatnonzero(hashes[1:] == hashes[:-1])
     before, after = order[at], order[at + 1]
     del order, hashes
-    is_same = entries.names.are_same(before, entries.names, after)
-    if is_same.all():
-        return np.sort(before)
-    # Of the names a, b and a of one hash, no two that follow each other are the same: such hashes
-    # are few, and looked at by name.
-    of_two = np.isin(entries.hashes[before], entries.hashes[before[~is_same]])
-    in_doubt = np.union1d(before[of_two], after[of_two])
-    last = {entries.names.item(entry): entry for entry in in_doubt.tolist()}
-    gone = np.setdiff1d(in_doubt, np.fromiter(last.values(), np.int64, len(last)))
-    return np.sort(np.concatenate([before[~of_two], gone]))
+    return of_same_name(entries, before, after)
 
 
 # columns --------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,7 +23,12 @@ from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapsh
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
 from ptrarray.storage.system.files import Identity
-from ptrarray.storage.system.mapping import CannotMapError, Mode, hold_while_mapped, map_rows
+from ptrarray.storage.system.mapping import (
+    CannotMapError,
+    Mode,
+    hold_while_mapped,
+    map_rows,
+)
 from ptrarray.storage.system.parts import why_not
 from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, viewed
 
@@ -50,14 +55,15 @@ class Opened(Protocol):
         What the arrays are made of.
     is_plain : bool
         Whether an array is nothing but a slice of `rows`.
-    rows : ndarray or Rows, shape (n_rows, *row_shape)
-        The flat array, masked where each element has a mask of its own.
     """
 
     limit_nbytes: int | None
     layout: Layout
     is_plain: bool
-    rows: AnyRows
+
+    @property
+    def rows(self) -> AnyRows:
+        """The flat array, masked where each element has a mask of its own."""
 
     @property
     def get(self) -> Callable[[str], Array | None] | None:
@@ -79,7 +85,7 @@ class Opened(Protocol):
         """Names and pointers."""
 
     @property
-    def stores(self) -> tuple[OpenedStore, ...]:
+    def stores(self) -> Sequence[OpenedStore]:
         """The stores that it consists of, each opened."""
 
     def parts(self) -> tuple[Any, Any]:
@@ -137,6 +143,10 @@ class OpenedStore:
     def stores(self) -> tuple[OpenedStore, ...]:
         """The store itself."""
         return (self,)
+
+    def complete(self) -> OpenedStore:
+        """Return the store itself, which was not only held."""
+        return self
 
     def _rows(self) -> AnyRows:
         """Return the flat array; masked where each element has a mask of its own."""

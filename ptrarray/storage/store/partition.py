@@ -22,20 +22,20 @@ from ptrarray.storage.system.mapping import Mode
 class PartSnapshot(StoreSnapshot):
     """The arrays at the positions ``low <= p < high`` of a snapshot, as a `Snapshot`.
 
-    Positions are counted from the first of them. Addresses and rows are those of the whole, and
+    Positions are counted from the first of them. Addresses and rows are those of the origin, and
     so are its index and overlay, which know nothing of this.
 
     Parameters
     ----------
-    whole : StoreSnapshot
+    origin : StoreSnapshot
         The snapshot.
     low, high : int
         The positions.
     """
 
-    def __init__(self, whole: StoreSnapshot, low: int, high: int) -> None:
-        super().__init__(whole.directory, whole.index, whole.overlay)
-        self._whole, self._low, self._high = whole, low, high
+    def __init__(self, origin: StoreSnapshot, low: int, high: int) -> None:
+        super().__init__(origin.directory, origin.index, origin.overlay)
+        self._origin, self._low, self._high = origin, low, high
 
     def __len__(self) -> int:
         return self._high - self._low
@@ -51,28 +51,28 @@ class PartSnapshot(StoreSnapshot):
 
     def locate(self, name: bytes) -> int | None:
         """Address of a name, or None."""
-        address = self._whole.locate(name)
+        address = self._origin.locate(name)
         return None if address is None or self._is_outside(name, address) else address
 
     def _is_outside(self, name: bytes, address: int) -> bool:
         """Tell whether an array of the whole is none of these."""
         if not self._overlaid:  # then an address is a position
             return not self._low <= address < self._high
-        start, starts = self._whole.pointer_at(address)[0], self._whole.starts
+        start, starts = self._origin.pointer_at(address)[0], self._origin.starts
         first, last = (int(starts.searchsorted(start, side)) for side in ("left", "right"))
         inside = range(max(first, self._low), min(last, self._high))
         # Where some of those that begin in one row are outside, the name decides.
         if len(inside) == last - first:
             return False
-        return all(self._whole.name(position) != name for position in inside)
+        return all(self._origin.name(position) != name for position in inside)
 
     def locate_position(self, position: int) -> int:
         """Address of the array at a position, ``0 <= position < len``."""
-        return self._whole.locate_position(position + self._low)
+        return self._origin.locate_position(position + self._low)
 
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
-        return self._whole.name(position + self._low)
+        return self._origin.name(position + self._low)
 
     def _some_names(
         self, first: int, last: int, unpack: Callable[[RaggedColumn], list[Item]]
@@ -81,7 +81,7 @@ class PartSnapshot(StoreSnapshot):
 
     def newest_names(self) -> Iterator[bytes]:
         """Yield all names, those that were committed last first."""
-        return filterfalse(lambda name: self.locate(name) is None, self._whole.newest_names())
+        return filterfalse(lambda name: self.locate(name) is None, self._origin.newest_names())
 
     @property
     def _span(self) -> slice:
@@ -90,23 +90,23 @@ class PartSnapshot(StoreSnapshot):
     @cached_property
     def starts(self) -> Int64s:
         """First rows, in data order."""
-        return self._whole.starts[self._span]
+        return self._origin.starts[self._span]
 
     @cached_property
     def ends(self) -> Int64s:
         """Rows after the last ones, in data order."""
-        return self._whole.ends[self._span]
+        return self._origin.ends[self._span]
 
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
-        starts, ends = self._whole.item_columns()
+        starts, ends = self._origin.item_columns()
         return starts[self._span], ends[self._span]
 
     @cached_property
     def name_column(self) -> RaggedColumn:
         """Names in data order, end to end, found to be text."""
         if self._overlaid:
-            return self._cut(self._whole.name_column)
+            return self._cut(self._origin.name_column)
         names = self._cut(self.index.names)
         if not names.is_sound or not is_text(names.joined, names.ends):
             raise corrupt(self.index.path, "has names that are no UTF-8, or not in their column")
@@ -115,12 +115,12 @@ class PartSnapshot(StoreSnapshot):
     @cached_property
     def metas(self) -> RaggedColumn:
         """Metadata of all arrays in data order, packed."""
-        return self._cut(self._whole.metas)
+        return self._cut(self._origin.metas)
 
     @cached_property
     def infos(self) -> RaggedColumn:
         """How each array differs from plain rows, in data order, packed."""
-        return self._cut(self._whole.infos)
+        return self._cut(self._origin.infos)
 
     def _cut(self, column: RaggedColumn) -> RaggedColumn:
         part: RaggedColumn = column[self._span]
@@ -129,12 +129,12 @@ class PartSnapshot(StoreSnapshot):
     @property
     def crcs(self) -> npt.NDArray[np.uint32]:
         """CRC-32 of each array's bytes, in data order."""
-        return self._whole.crcs[self._span]
+        return self._origin.crcs[self._span]
 
     @property
     def pointed(self) -> npt.NDArray[np.uint8]:
         """1 where `point` gave the name to rows that may have others, too."""
-        return self._whole.pointed[self._span]
+        return self._origin.pointed[self._span]
 
     def refreshed(self) -> PartSnapshot:
         """Return itself: what these are was said of one snapshot."""
@@ -146,15 +146,15 @@ class OpenedPart(OpenedStore):
 
     Parameters
     ----------
-    whole : OpenedStore
+    origin : OpenedStore
         The store.
     low, high : int
         The positions.
     """
 
-    def __init__(self, whole: OpenedStore, low: int, high: int) -> None:
-        super().__init__(PartSnapshot(whole.snapshot, low, high), whole.mapped)
-        self.whole, self.low = whole, low
+    def __init__(self, origin: OpenedStore, low: int, high: int) -> None:
+        super().__init__(PartSnapshot(origin.snapshot, low, high), origin.mapped)
+        self.origin, self.low = origin, low
         self.get = self.finder = None  # they know of all arrays
 
     def refreshed(self, mode: Mode) -> OpenedPart:

@@ -15,6 +15,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import DELETED, Entries, RaggedColumn
 from ptrarray.native import Finder
 from ptrarray.rows.types import Bools, Int64s, UInt32s
+from ptrarray.storage.store.folding import of_same_name
 
 
 class Run:
@@ -45,7 +46,7 @@ class Run:
         """The name table of the last entries: its slots, homes and finder, and which it leaves out."""
         hashes, names = self.entries.hashes, self.entries.names
         slots, n_homes = table.build(hashes), table.count_homes(len(hashes))
-        superseded = _superseded(slots, names)
+        superseded = _superseded(slots, self.entries)
         if len(superseded):
             last = np.delete(np.arange(len(hashes)), superseded)
             slots, n_homes = table.build(hashes[last]), table.count_homes(len(last))
@@ -111,28 +112,15 @@ class Run:
             yield self.first + at, entries.names.item(at)
 
 
-def _superseded(slots: table.Slots, names: RaggedColumn) -> Int64s:
-    """Return the entries of names that a later one is about, too.
+def _superseded(slots: table.Slots, entries: Entries) -> Int64s:
+    """Return the entries of names that a later entry is about, too.
 
-    In a name table equal hashes lie together, in the order of entries. Only names whose hashes are
-    the same are compared.
+    In a name table equal hashes lie together, in the order of entries.
     """
     hashes, positions = slots[:, 0], slots[:, 1]
     is_full = positions != table.EMPTY
-    is_same = (hashes[1:] == hashes[:-1]) & is_full[1:] & is_full[:-1]
-    at = np.flatnonzero(is_same)
-    before, after = (positions[some].astype(np.int64) for some in (at, at + 1))
-    is_one = names.are_same(before, names, after)
-    if is_one.all():
-        return np.sort(before)
-    # Of the names a, b and a with one hash, no two that follow each other are the same.
-    ends = np.append(np.diff(at) > 1, True)[: len(at)]
-    groups = np.cumsum(ends) - ends
-    in_doubt = np.isin(groups, groups[~is_one])
-    doubtful = np.union1d(before[in_doubt], after[in_doubt])
-    last = {names.item(entry): entry for entry in doubtful.tolist()}
-    gone = np.setdiff1d(doubtful, np.fromiter(last.values(), np.int64, len(last)))
-    return np.sort(np.concatenate([before[~in_doubt], gone]))
+    at = np.flatnonzero((hashes[1:] == hashes[:-1]) & is_full[1:] & is_full[:-1])
+    return of_same_name(entries, *(positions[some].astype(np.int64) for some in (at, at + 1)))
 
 
 class Growing:

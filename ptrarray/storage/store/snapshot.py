@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -160,6 +160,30 @@ class StoreSnapshot:
         self.n_rows = overlay.n_rows  # pre-sized, or committed at the highest
         self._overlaid = overlay.entries
         self._few = overlay.few  # whose columns are looked at without a call
+
+    @property
+    def asked_backend(self) -> Backend | None:
+        """How its files were to be read."""
+        return self.index.asked_backend
+
+    @property
+    def entries(self) -> Mapping[bytes, int]:
+        """What is laid over the index, by name."""
+        return self.overlay.entries
+
+    @property
+    def slots(self) -> memoryview:
+        """The name table of the index, two numbers a slot."""
+        return memoryview(self.index.column("slot"))
+
+    @property
+    def n_homes(self) -> int:
+        """Home slots of that."""
+        return self.header.n_homes
+
+    def complete(self) -> StoreSnapshot:
+        """Return the snapshot itself, which was not only held."""
+        return self
 
     @property
     def data_path(self) -> str:
@@ -433,7 +457,7 @@ class StoreSnapshot:
             raise not_found(self.directory) from error
 
 
-def outside(starts: Int64s, ends: Int64s, n_rows: int) -> npt.NDArray[np.bool_]:
+def outside(starts: Int64s, ends: Int64s, n_rows: int | Int64s) -> npt.NDArray[np.bool_]:
     """Return for each pointer whether it leads out of so many rows."""
     # An empty array may have been written past the rows there are.
     beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
@@ -474,7 +498,8 @@ def _last_of_rising(starts: Int64s, ends: Int64s) -> int | None:
 
 
 def check_index(index: Index) -> None:
-    """Raise `CorruptStoreError` for an index with pointers that no index may have."""
+    """Raise `CorruptStoreError` if an index is damaged, or has pointers that no index may have."""
+    index.check()
     for some in pieces(index.header.n_arrays):
         # With the last one before, which these must not begin before.
         some = slice(max(some.start - 1, 0), some.stop)

@@ -401,6 +401,17 @@ def _close_all_in_child() -> None:
 os.register_at_fork(after_in_child=_close_all_in_child)
 
 
+def head(path: StrPath, nbytes: int) -> bytes:
+    """Return the first bytes of a file, which is only open meanwhile: in half the time of a `File`."""
+    numbers: list[int] = []
+    try:
+        numbers.extend(map(os.open, [path], [READ | os.O_CLOEXEC | os.O_NONBLOCK], [0]))
+        return os.pread(numbers[0], nbytes, 0)
+    finally:
+        if numbers:
+            os.close(numbers[0])
+
+
 def replace(source: StrPath, target: StrPath) -> None:
     """Rename a file or directory, atomically taking the target's place."""
     os.replace(source, target)

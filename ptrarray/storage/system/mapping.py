@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import sys
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EACCES, EINVAL, ENODEV, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from pathlib import Path
-from typing import Any, Literal
+from stat import S_ISREG
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from ptrarray.errors import StoreError
 from ptrarray.format.index import corrupt
 from ptrarray.rows.types import Array
 from ptrarray.storage.system import files
-from ptrarray.storage.system.files import CHANGE, READ, File
+from ptrarray.storage.system.files import CHANGE, READ, File, Identity
 from ptrarray.storage.system.lock import CHANGING, hold
 
 Mode = Literal["r", "r+", "c"]
@@ -65,9 +67,57 @@ def map_or_read(file: File) -> MappedBytes:
 
 def forget(mapped: MappedBytes) -> None:
     """Let go of the memory that what was read of a mapping takes; it is read again when needed."""
-    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    if not isinstance(mapped, bytes) and hasattr(mmap, "MADV_DONTNEED"):
         with suppress(OSError):  # advice is all it is
             mapped.madvise(mmap.MADV_DONTNEED)
+
+
+class Held(NamedTuple):
+    """A file that is mapped, and closed by now.
+
+    Attributes
+    ----------
+    path : str
+        Of the file.
+    identity : Identity
+        Tells it from another one.
+    nbytes : int
+        Its size.
+    head : bytes
+        Its first bytes, as many as were asked for.
+    mapped : mmap
+        It, or its first bytes.
+    """
+
+    path: str
+    identity: Identity
+    nbytes: int
+    head: bytes
+    mapped: mmap.mmap
+
+
+def hold_file(path: str, mode: Mode = "r", *, nbytes: int = 0, n_head: int = 0) -> Held | None:
+    """Map all of a file, or its first bytes, in half the time of a `File`.
+
+    Returns None where it is not there, is too short, or is anything that needs more than this.
+    """
+    numbers: list[int] = []
+    try:
+        numbers.extend(map(os.open, [path], [READ | os.O_CLOEXEC | os.O_NONBLOCK], [0]))
+        stat = os.fstat(numbers[0])
+        if not S_ISREG(stat.st_mode):
+            return None
+        head = os.pread(numbers[0], n_head, 0) if n_head else b""
+        nbytes = nbytes or stat.st_size
+        mapped = mmap.mmap(numbers[0], nbytes, access=_ACCESS[mode], **_WITHOUT_DESCRIPTOR)
+        return Held(path, Identity.of(stat), stat.st_size, head, mapped)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError):
+            files.check_system(error)
+        return None
+    finally:
+        if numbers:
+            os.close(numbers[0])
 
 
 def map_rows(
@@ -114,11 +164,26 @@ def map_rows(
         at_byte, n_bytes = first_byte + start * width, n_rows * width
         skipped = at_byte % mmap.ALLOCATIONGRANULARITY
         mapped = _map(file, skipped + n_bytes, _ACCESS[mode], at_byte - skipped)
+    return (
+        _viewed(mapped, skipped, n_bytes, at_byte, mode, file)
+        .view(dtype)
+        .reshape(n_rows, *row_shape)
+    )
+
+
+def held_bytes(held: Held, mode: Mode) -> Array:
+    """Return a file that is held as bytes, as `map_rows`."""
+    return _viewed(held.mapped, 0, len(held.mapped), 0, mode, held)
+
+
+def _viewed(
+    mapped: mmap.mmap, skipped: int, n_bytes: int, at_byte: int, mode: Mode, file: File | Held
+) -> Array:
     # What numpy.memmap does, which takes ten calls to open a file, and keeps it open.
     flat: Any = np.ndarray.__new__(_FileBytes, (n_bytes,), np.uint8, mapped, skipped)
     flat._mmap, flat.offset, flat.mode, flat.file = mapped, at_byte, mode, file
     raw: Array = flat.view(np.ndarray)
-    return raw.view(dtype).reshape(n_rows, *row_shape)
+    return raw
 
 
 def forget_rows(rows: Array) -> None:
@@ -156,7 +221,7 @@ class Sparing:
 class _FileBytes(np.memmap[Any, np.dtype[np.uint8]]):
     """A mapping whose `filename` joblib sends to other processes, for them to map the file."""
 
-    file: File  # closed by now
+    file: File | Held  # closed by now
 
     @property
     def filename(self) -> str:
