@@ -175,7 +175,9 @@ class Moment(NamedTuple):
 def moment_of(opened: Opened) -> Moment:
     """Return which commit of a store is open."""
     snapshot = opened.snapshot
-    parts = snapshot.parts if isinstance(snapshot, ShardedSnapshot) else [snapshot]
+    parts: Sequence[Held | StoreSnapshot] = [opened.stores[0].snapshot]
+    if isinstance(snapshot, ShardedSnapshot):
+        parts = snapshot.parts
     digest, ends = blake2b(digest_size=_DIGEST_NBYTES), {}
     for number, part in enumerate(parts):
         generation, end = part.version
@@ -252,10 +254,11 @@ class Portion:
 
     def __init__(self, opened: Opened, low: int, high: int) -> None:
         self.path = opened.snapshot.directory
-        self.backend: Backend | None = opened.snapshot.asked_backend
+        # As it was asked for, where it was; of all shards, the first one says it.
+        self.backend: Backend | None = opened.stores[0].snapshot.asked_backend
         first = 0
         if isinstance(opened, OpenedPart | OpenedPartOfShards):
-            opened, first = opened.origin, opened.low
+            first, opened = opened.low, opened.origin
         self.low, self.high = first + low, first + high
         self._whole: Opened | None = opened
         self._moment: Moment | None = None
