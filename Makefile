@@ -95,8 +95,9 @@ check-newest:
 	.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[extras]'
 	@touch $@
 
+# By files: each of those about clusters starts one.
 test-extras: .venv-extras/.installed
-	.venv-extras/bin/python -m pytest -n auto $(EXTRAS)
+	.venv-extras/bin/python -m pytest -n auto --dist loadfile $(EXTRAS)
 
 # Written first, so that what is built is what the parser says; a test fails when the file is stale.
 docs: $(STAMP)

@@ -18,7 +18,7 @@
 #error "the native core is for little-endian machines of 64 bits, and for CPython with its lock"
 #endif
 
-enum { AHEAD = 16, GROUP = 256, MAX_AXES = 32, LONG_RUN = 64, LONG_NAME = 1 << 16, MAX_UNIT = 4096 };
+enum { AHEAD = 16, GROUP = 256, MAX_AXES = 32, LONG_NAME = 1 << 16, MAX_UNIT = 4096 };
 static const uint32_t EMPTY = 0xFFFFFFFFu;
 #define NOT_MINE return Py_NewRef(Py_None)
 #define FETCH(address) __builtin_prefetch(address)
@@ -255,60 +255,6 @@ static PyObject *stage(PyObject *Py_UNUSED(module), PyObject *args) {
 /* ---- the name table ------------------------------------------------------------------------------------ */
 /* Home slots rise with the hash: see ptrarray/format/table.py. */
 static inline uint64_t home_of(uint32_t hash, uint64_t n_homes) { return hash * n_homes >> 32; }
-
-/* Sort positions by home, and within one by hash; equal hashes keep their order. Sets the end of each home's
- * positions. Returns 0 where so many share a home that this would take long. */
-static int sort_by_home(const uint32_t *hash, size_t n, uint64_t n_homes, uint32_t *order, uint32_t *ends) {
-    for (size_t i = 0; i < n; i++) ends[home_of(hash[i], n_homes) + 1]++;
-    for (uint64_t home = 0; home < n_homes; home++) {
-        if (ends[home + 1] > LONG_RUN) return 0;
-        ends[home + 1] += ends[home];
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (i + AHEAD < n) __builtin_prefetch(ends + home_of(hash[i + AHEAD], n_homes), 1);
-        order[ends[home_of(hash[i], n_homes)]++] = (uint32_t)i;
-    }
-    for (uint64_t home = 0, first = 0; home < n_homes; first = ends[home++])
-        for (uint64_t i = first + 1; i < ends[home]; i++) {
-            uint32_t moved = order[i];
-            uint64_t j = i;
-            for (; j > first && hash[order[j - 1]] > hash[moved]; j--) order[j] = order[j - 1];
-            order[j] = moved;
-        }
-    return 1;
-}
-
-/* build(hashes, n_homes): slots of a hash and a position each, as `table.build` lays them out. */
-static PyObject *build(PyObject *Py_UNUSED(module), PyObject *args) {
-    PyObject *hashes, *table = NULL;
-    unsigned long long n_homes;
-    if (!PyArg_ParseTuple(args, "OK", &hashes, &n_homes)) return NULL;
-    if (!is_column(hashes, 4) || !n_homes || n_homes >= EMPTY || length(hashes) >= EMPTY) NOT_MINE;
-    size_t n = length(hashes), n_slots = 0, slot = 0, itemsize = sizeof(uint32_t);
-    uint32_t *ends = PyMem_Calloc(n_homes + 1, itemsize), *order = PyMem_Malloc((n + 1) * itemsize),
-             *hash = PyMem_Malloc((n + 1) * itemsize); /* a copy, which nobody changes meanwhile */
-    int mine = ends && order && hash;
-    Py_BEGIN_ALLOW_THREADS
-    if (mine && n) memcpy(hash, PyArray_DATA((PyArrayObject *)hashes), n * itemsize);
-    mine = mine && sort_by_home(hash, n, n_homes, order, ends);
-    for (uint64_t home = 0, first = 0; home < n_homes && mine; first = ends[home++])
-        if (ends[home] > first) n_slots = (n_slots > home ? n_slots : home) + (ends[home] - first);
-    Py_END_ALLOW_THREADS
-    n_slots = (n_slots > n_homes ? n_slots : n_homes) + 1; /* one more, to end every search */
-    npy_intp shape[2] = {(npy_intp)n_slots, 2};
-    if (mine && (table = PyArray_SimpleNew(2, shape, NPY_UINT32))) {
-        uint32_t *slots = ITEMS(uint32_t, table);
-        Py_BEGIN_ALLOW_THREADS
-        for (size_t i = 0; i <= n; i++, slot++) {
-            uint64_t home = i < n ? home_of(hash[order[i]], n_homes) : n_slots;
-            for (; slot < home; slot++) slots[2 * slot] = 0, slots[2 * slot + 1] = EMPTY;
-            if (i < n) slots[2 * slot] = hash[order[i]], slots[2 * slot + 1] = order[i];
-        }
-        Py_END_ALLOW_THREADS
-    }
-    PyMem_Free(ends), PyMem_Free(order), PyMem_Free(hash);
-    return or_none(table);
-}
 
 /* ---- finding: names to positions, positions to views --------------------------------------------------- */
 typedef struct {
@@ -625,7 +571,6 @@ static PyType_Spec finder_spec = {"ptrarray._native.Finder", sizeof(Finder), 0, 
 static PyMethodDef methods[] = {{"crc32", (PyCFunction)(void (*)(void))crc32, METH_FASTCALL, NULL},
                                 {"prepare", prepare, METH_VARARGS, NULL},
                                 {"stage", stage, METH_VARARGS, NULL},
-                                {"build", build, METH_VARARGS, NULL},
                                 {"finder", new_finder, METH_VARARGS, NULL},
                                 {"catalog", new_catalog, METH_VARARGS, NULL},
                                 {"gather", gather, METH_VARARGS, NULL},

@@ -74,9 +74,6 @@ class Core(Protocol):
         of each copy, without those. Returns the next array, and the bytes used.
         """
 
-    def build(self, hashes: Array, n_homes: int, /) -> Array | None:
-        """Return a name table, as `ptrarray.format.table.build` makes it."""
-
     def finder(
         self,
         slots: Array,

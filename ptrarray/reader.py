@@ -18,6 +18,7 @@ from ptrarray.format.dtypes import known
 from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
 from ptrarray.intake.choices import check_choice, several
+from ptrarray.intake.numbers import nbytes
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
@@ -900,9 +901,10 @@ class PointerArray(Reducible, Tabular):
         """
         return OneDtype(self.arrays, known(dtype))
 
-    def verify(self, progress: bool = False) -> None:
+    def verify(self, progress: bool = False, memory: str | int = "512MB") -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
-        check_any(self._opened, self._helpers.opened, progress=progress)
+        limit = nbytes("memory", memory)
+        check_any(self._opened, self._helpers.opened, progress=progress, memory=limit)
 
 
 def count_helpers(store: PointerArray) -> tuple[int, int]:

@@ -85,7 +85,11 @@ def compact(path: str | os.PathLike[str], progress: bool = False) -> None:
     sharded_upkeep.compact(absolute(path), progress=progress)
 
 
-def verify(store: str | os.PathLike[str] | PointerArray, progress: bool = False) -> None:
+def verify(
+    store: str | os.PathLike[str] | PointerArray,
+    progress: bool = False,
+    memory: str | int = "512MB",
+) -> None:
     """Check all of a store against its checksums.
 
     Parameters
@@ -94,6 +98,10 @@ def verify(store: str | os.PathLike[str] | PointerArray, progress: bool = False)
         What to check.
     progress : bool
         Whether to show a bar.
+    memory : str or int
+        Bytes of memory that this takes at the most, or a number with a unit such as ``"64MB"``.
+        Pages of the store's files that were read count, too, and so do some 40 MB that Python and
+        numpy take themselves.
 
     Raises
     ------
@@ -104,18 +112,19 @@ def verify(store: str | os.PathLike[str] | PointerArray, progress: bool = False)
 
     Notes
     -----
-    Reads every byte, on all cores. Changes nothing.
+    Reads every byte, on all cores. Changes nothing. Where the journal is long, what it changes
+    takes memory beside that, as in any open store.
 
     Examples
     --------
     >>> ptrarray.verify("corpus.ptr")
     """
     if isinstance(store, PointerArray):
-        store.verify(progress=progress)
+        store.verify(progress=progress, memory=memory)
         return
     try:
         with open_store(store) as opened:
-            opened.verify(progress=progress)
+            opened.verify(progress=progress, memory=memory)
     except CorruptStoreError as error:
         if error.damage:
             raise

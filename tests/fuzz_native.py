@@ -108,7 +108,7 @@ def batch(data: Data) -> None:
 
 
 def copy(data: Data) -> None:
-    """Gather ranges that may lead anywhere, and lay out a table of any hashes."""
+    """Gather ranges that may lead anywhere, and search a table of any slots."""
     rows, n = rows_of(data), data.ConsumeIntInRange(0, 10)
     pairs = np.array([number(data) for _ in range(2 * n)], np.uint64)
     kind = data.PickValueInList(KINDS) if data.ConsumeIntInRange(0, 9) == 0 else np.uint64
@@ -117,7 +117,8 @@ def copy(data: Data) -> None:
         n_rows = np.uint64(len(rows) + 1)
         starts, ends = in_a_block(starts % n_rows), in_a_block(ends % n_rows)
     core.gather(rows, starts, ends)
-    core.build(in_a_block(pairs.astype(np.uint32)), number(data) % 1000)
+    catalog = core.catalog(in_a_block(pairs.astype(np.uint32)), number(data) % n, starts, [None])
+    assert catalog is None or catalog.find("a") in (None, -1)
 
 
 CHOICES: list[Callable[[Data], None]] = [find, find, find, batch, copy]

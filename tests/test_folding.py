@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray.format import journal
 from ptrarray.format.entries import DELETED, Entries, Entry, RaggedColumn
-from ptrarray.storage.store.folding import fold
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.writing.session import Session
 from tests.support.checks import check_same
 from tests.support.colliding import COLLIDING
 from tests.support.entries import rows_of, table_of
+from tests.support.folding import fold
 from tests.support.pointing import point_to_bytes
 
 # journal over index -------------------------------------------------------------------------------
@@ -214,8 +214,7 @@ def test_an_index_that_is_not_in_data_order(starts: tuple[int, ...], tmp_path: P
             assert store.pointers == pointers
             columns = zip(store.starts.tolist(), store.ends.tolist(), strict=True)
             assert dict(zip(store, columns, strict=True)) == pointers
-            is_in_order = store.starts.tolist() == sorted(store.starts)
-        if is_in_order:
+        if list(starts) == sorted(starts):
             ptrarray.checkpoint(path)
         else:
             with pytest.raises(ptrarray.CorruptStoreError, match="out of order"):

@@ -150,11 +150,10 @@ def as_numbers(path: Path) -> dict[str, int]:
 def test_duplicates_are_listed_and_nothing_is_done(tmp_path: Path) -> None:
     stores = [ints(tmp_path / "0.ptr", a=[1], b=[1]), ints(tmp_path / "1.ptr", b=[2], a=[2], c=[1])]
     before = files_of(tmp_path)
-    with pytest.raises(
-        ptrarray.DuplicateNameError, match="2 names are in several stores"
-    ) as caught:
+    with pytest.raises(ptrarray.DuplicateNameError, match="names are in several stores") as caught:
         ptrarray.join(tmp_path / "all.ptr", stores, progress=False)
     assert set(caught.value.names) == {"a", "b"}
+    assert "'a', 'b'" in str(caught.value) or "'b', 'a'" in str(caught.value)
     assert files_of(tmp_path) == before
     with ptrarray.append(stores[0]) as writer:  # not sealed
         writer["more"] = [1]

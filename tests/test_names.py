@@ -20,7 +20,7 @@ from ptrarray import DuplicateNameError
 from ptrarray.format import table
 from ptrarray.format.names import encode, encode_all, ends_of, hash_all
 from ptrarray.storage.store.index import Index
-from ptrarray.storage.writing.recent import RecentNames
+from ptrarray.storage.writing.recent import FAR, RecentNames
 from tests.support import strategies
 from tests.support.checks import check_store, check_writer
 from tests.support.colliding import COLLIDING, PAIR
@@ -207,12 +207,14 @@ RECORDS = st.lists(st.lists(st.integers(0, 5) | st.integers(2**32 - 3, 2**32 - 1
 @given(RECORDS, st.sets(st.integers(0, 12)))
 def test_recent_names_are_a_dict_of_lists(records: list[list[int]], looks: set[int]) -> None:
     """Also when it is asked in between, which makes it sort what it has."""
-    recent, expected = RecentNames(), dict[int, list[int]]()
+    recent, expected = RecentNames(), dict[int, list[tuple[int, int, int]]]()
     everything = np.array([*range(7), *range(2**32 - 4, 2**32)], np.uint32)
     for number, hashes in enumerate(records):
-        recent.add(np.array(hashes, np.uint32), 8192 + number)
-        for name_hash in set(hashes):
-            expected.setdefault(name_hash, []).insert(0, 8192 + number)
+        at, n_names = 8192 + 100 * number, len(hashes)
+        for _ in range(1 + (number in looks and n_names > 1)):  # noted twice, after an interrupt
+            recent.add(np.array(hashes, np.uint32), at)
+        for position, name_hash in enumerate(hashes):
+            expected.setdefault(name_hash, []).insert(0, (at, position, n_names))
         if number in looks:
             seen = recent.seen(everything)
             assert everything[seen].tolist() == [h for h in everything.tolist() if h in expected]
@@ -227,7 +229,21 @@ def test_recent_names_of_many_single_records() -> None:
     for at, name_hash in enumerate(hashes):
         recent.add([name_hash], at)
         if at % 5000 == 0:
-            assert recent.records(name_hash)[0] == at
+            assert recent.records(name_hash)[0] == (at, 0, 1)
     wanted = np.array([*hashes[::100], 5], np.uint32)
     assert recent.seen(wanted).tolist() == list(range(200))
-    assert all(at in recent.records(hashes[at]) for at in range(0, 20_000, 100))
+    assert all((at, 0, 1) in recent.records(hashes[at]) for at in range(0, 20_000, 100))
+
+
+def test_recent_names_behind_what_an_entry_can_name() -> None:
+    """They are found, and that nobody knows where."""
+    recent = RecentNames()
+    recent.add(np.array([1, 2, 3], np.uint32), 8192)
+    recent.add(np.array([2, 4], np.uint32), FAR - 1)
+    recent.add([5], FAR + 7)
+    recent.add(np.array([5, 6], np.uint32), FAR + 9)
+    found = {h: [(at, position) for at, position, _ in recent.records(h)] for h in range(8)}
+    far = (FAR, 0)
+    there = {1: [(8192, 0)], 2: [far, (8192, 1)], 3: [(8192, 2)], 4: [far], 5: [far, far], 6: [far]}
+    assert found == {0: [], 7: [], **there}
+    assert recent.seen(np.arange(8, dtype=np.uint32)).tolist() == [1, 2, 3, 4, 5, 6]

@@ -38,64 +38,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("index")
 
 
-# build --------------------------------------------------------------------------------------------
-
-hashes_of_a_table = st.one_of(
-    st.lists(st.integers(0, 2**32 - 1), max_size=80),
-    st.lists(st.sampled_from([0, 1, 7, 2**31, 2**32 - 2, 2**32 - 1]), max_size=60),
-    st.lists(st.integers(0, 60), max_size=80),
-    st.lists(st.integers(2**32 - 60, 2**32 - 1), max_size=60),
-)
-
-
-@given(hashes_of_a_table)
-def test_build_is_the_pure_way(listed: list[int]) -> None:
-    hashes = in_a_block(np.array(listed, np.uint32))
-    got = core.build(hashes, table.count_homes(len(hashes)))
-    expected = table._built(hashes, table.count_homes(len(hashes)))
-    if got is None:  # many at one home
-        assert len(hashes) > 64
-        return
-    assert got.dtype == np.uint32
-    assert got.tolist() == expected.tolist()
-
-
-@pytest.mark.parametrize("n", [1000, 65_537])
-def test_build_of_many(n: int) -> None:
-    hashes = np.random.default_rng(n).integers(0, 2**32, n, np.uint32)
-    n_homes = table.count_homes(n)
-    assert (core.build(hashes, n_homes) == table._built(hashes, n_homes)).all()
-
-
-def test_build_leaves_long_runs_to_the_pure_way() -> None:
-    for n, answers in ((64, True), (65, False)):
-        hashes = np.full(n, 2**31, np.uint32)
-        n_homes = table.count_homes(n)
-        got = core.build(hashes, n_homes)
-        assert (got is not None) == answers
-        if answers:
-            assert got.tolist() == table._built(hashes, n_homes).tolist()
-
-
-@pytest.mark.parametrize(
-    ("hashes", "n_homes"),
-    [
-        (np.zeros(2, np.uint64), 4),
-        (np.zeros(2, ">u4"), 4),
-        (np.zeros((2, 1), np.uint32), 4),
-        (np.zeros(4, np.uint32)[::2], 4),
-        (strategies.misaligned(np.zeros(2, np.uint32)), 4),
-        ([1, 2], 4),
-        (np.zeros(2, np.uint32), 0),
-        (np.zeros(2, np.uint32), 2**32 - 1),
-        (np.zeros(2, np.uint32), -1),
-    ],
-    ids=lambda what: f"{what!r:.40}",
-)
-def test_build_leaves_to_the_pure_way(hashes: Any, n_homes: int) -> None:
-    assert core.build(hashes, n_homes) is None
-
-
 # find ---------------------------------------------------------------------------------------------
 
 raw_names = st.one_of(

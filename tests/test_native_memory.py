@@ -28,7 +28,7 @@ COLUMNS = Columns.of([name.encode() for name in NAMES] + [b"\xff"], [3, 0, 4, 5]
 BROKEN = Columns.of([b"a", b"b"], [3, 99]).changed("name_ends", 0, 9)
 FINDER: Any = native.core and COLUMNS.finder(ROWS)
 ASTRAY: Any = native.core and BROKEN.finder(ROWS)
-HASHES = np.arange(500, dtype=np.uint32) << 22
+CATALOG = (COLUMNS.slots, COLUMNS.n_homes, np.array([4], np.uint64))
 EACH = np.array([0, 3]), np.array([2, 9])
 
 
@@ -51,9 +51,14 @@ CALLS: dict[str, Callable[[], Any]] = {
     "stage: no array": lambda: core.stage([ROWS, None], 0, bytearray(500), None),
     "stage: odd sums": lambda: core.stage(LISTED, 0, bytearray(9), LISTED),
     "stage: no buffer": lambda: core.stage(LISTED, 0, b"", None),
-    "build": lambda: core.build(HASHES, 900),
-    "build: a long run": lambda: core.build(HASHES * 0, 900),
-    "build: no hashes": lambda: core.build(ROWS, 900),
+    "catalog": lambda: core.catalog(*CATALOG, [FINDER, None, ASTRAY]),
+    "catalog: no list": lambda: core.catalog(*CATALOG, FINDER),
+    "catalog: no column": lambda: core.catalog(ROWS, 1, ROWS, []),
+    "find in a catalog": lambda: [
+        [core.catalog(*CATALOG, parts).find(name) for name in (*NAMES, "absent", "\udc80")]
+        for parts in ([FINDER], [ASTRAY, FINDER], [None], [], [FINDER, "no finder"])
+    ],
+    "get of a catalog": lambda: [core.catalog(*CATALOG, [FINDER]).get(name) for name in NAMES],
     "finder": lambda: COLUMNS.finder(ROWS),
     "finder without rows": lambda: COLUMNS.finder(),
     "finder: no rows": lambda: COLUMNS.finder("rows"),
@@ -92,7 +97,19 @@ def attempt(call: Callable[[], Any]) -> Any:
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_nothing_is_left_behind(call: Callable[[], Any]) -> None:
     """Nor given back twice: what is alive already has as many references as before."""
-    alive = [ROWS, LISTED, LISTED[5], BATCH, NAMES, HASHES, *EACH, FINDER, ASTRAY, None, ROWS.dtype]
+    alive = [
+        ROWS,
+        LISTED,
+        LISTED[5],
+        BATCH,
+        NAMES,
+        *CATALOG,
+        *EACH,
+        FINDER,
+        ASTRAY,
+        None,
+        ROWS.dtype,
+    ]
     alive += [type(FINDER), type(FINDER.iterate(1, str)), str, *vars(COLUMNS).values(), *NAMES]
 
     def counts() -> list[int]:

@@ -67,14 +67,14 @@ def test_a_lookup_in_shards(tmp_path: Path, name: str, has_journal: bool, limit:
     assert len(found) <= limit, found
 
 
-@pytest.mark.parametrize(("shard_size", "limit"), [(None, 2), (SHARD_NBYTES, 12)])
+@pytest.mark.parametrize(("shard_size", "limit"), [(None, 2), (SHARD_NBYTES, 15)])
 def test_an_array_by_position(tmp_path: Path, shard_size: int | None, limit: int) -> None:
     store = opened(tmp_path / "a.ptr", shard_size, has_journal=False)
     found = calls(lambda: store.arrays[7])
     assert len(found) <= limit, found
 
 
-@pytest.mark.parametrize(("shard_size", "limit"), [(None, 25), (SHARD_NBYTES, 180)])
+@pytest.mark.parametrize(("shard_size", "limit"), [(None, 25), (SHARD_NBYTES, 220)])
 def test_many_arrays_with_the_calls_of_a_few(
     tmp_path: Path, shard_size: int | None, limit: int
 ) -> None:

@@ -38,6 +38,7 @@ from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.system.compressors import CODECS
 from ptrarray.upkeep import checkpoint, compact, repair, verify
 
+_MEMORY = "take at most so much of it, as 64MB; by default 512MB"
 _INTERRUPTED = 128 + 2
 _BROKEN_PIPE = 128 + 13
 
@@ -104,7 +105,9 @@ def _parser() -> Parser:
         metavar="FILE",
         help="save it as .npy file, its mask, if the store has masks, as FILE.mask.npy",
     )
-    add("verify", _verify, "check every array against its checksum", on_store, printing)
+    add(
+        "verify", _verify, "check every array against its checksum", on_store, printing
+    ).add_argument("--memory", metavar="SIZE", default="512MB", help=_MEMORY)
     add("checkpoint", _checkpoint, "fold the journal into the index", on_store, printing)
     add("compact", _compact, "rewrite the data file without holes", on_store, printing)
     _add_whole_stores(add, on_store, printing)
@@ -244,7 +247,7 @@ def _verify(options: argparse.Namespace) -> int:
     damage: Sequence[Any] = ()
     n_arrays = 0
     try:
-        verify(options.store, progress=_wants_bar(options))
+        verify(options.store, progress=_wants_bar(options), memory=options.memory)
         with open_store(options.store) as store:
             n_arrays = len(store)
     except CorruptStoreError as error:

@@ -30,10 +30,11 @@ COLUMN_TYPES = {
     "store_id": "|u1",
     "generation": "<u8",
     "n_arrays": "<u8",
+    "crc": "<u4",
     "slot": "<u4",
 }
 # What each shard takes of the columns but the last.
-SHARD_NBYTES = {"store_id": STORE_ID_NBYTES, "generation": 8, "n_arrays": 8}
+SHARD_NBYTES = {"store_id": STORE_ID_NBYTES, "generation": 8, "n_arrays": 8, "crc": 4}
 SLOT_NBYTES = 8
 # More names have no name table: its column, or its positions, would not hold them.
 SLOT_LIMIT = COLUMN_LIMIT_NBYTES // SLOT_NBYTES
@@ -70,7 +71,7 @@ def places(n_shards: int) -> dict[str, int]:
     Examples
     --------
     >>> places(3)
-    {'store_id': 512, 'generation': 576, 'n_arrays': 640, 'slot': 704}
+    {'store_id': 512, 'generation': 576, 'n_arrays': 640, 'crc': 704, 'slot': 768}
     """
     found, at = {}, _START_BYTE
     for name in COLUMN_TYPES:

@@ -64,6 +64,15 @@ class RaggedColumn(Sequence[bytes]):
         return np.concatenate([[0], self.ends])[:-1]
 
     @property
+    def lengths(self) -> Int64s:
+        """Bytes of each item."""
+        return np.diff(self.ends, prepend=0)
+
+    def lengths_at(self, positions: Int64s) -> Int64s:
+        """Bytes of some items; raises ValueError if one does not lie within the column."""
+        return self._spans(positions)[1]
+
+    @property
     def is_sound(self) -> bool:
         """Whether every item lies within the column."""
         ends = self.ends

@@ -23,6 +23,7 @@ BIN32_PREFIX_NBYTES = 5
 COLUMN_LIMIT_NBYTES = 2**32 - 1
 HEADER_LIMIT_NBYTES = 64 * 2**20
 STORE_ID_NBYTES = 16
+_PIECE_NBYTES = 1 << 22  # of a column that are summed in one go
 
 COLUMN_TYPES = {
     "start": "<u8",
@@ -86,6 +87,7 @@ class IndexHeader:
     packed_masks: int | None = None  # bytes of it in which masks lie end to end
     # Whether rows are never added again; False while its writer has not closed it. Else None.
     sealed: bool | None = None
+    crc: int = field(default=0, compare=False)  # of the header, if it was read
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -264,6 +266,7 @@ class Glance(NamedTuple):
     generation: int
     store_id: bytes
     n_arrays: int
+    crc: int
     n_rows: int
     data_file: str
     layout: Layout
@@ -295,7 +298,9 @@ def glance(head: bytes, where: str, nbytes: int) -> Glance:
     if n_rows > row_limit or start_byte + column_nbytes > nbytes or not is_data_file(data_file):
         raise ValueError
     numbers = whole(fields, "generation"), store_id(fields), whole(fields, "n_arrays")
-    return Glance(*numbers, n_rows, data_file, layout, fields["attrs"], "meta" in columns)
+    return Glance(
+        *numbers, fields["crc"], n_rows, data_file, layout, fields["attrs"], "meta" in columns
+    )
 
 
 def decode_columns(fields: dict[str, Any]) -> dict[str, Column]:
@@ -416,6 +421,7 @@ def _header(fields: dict[str, Any]) -> IndexHeader:
         mask_file=fields.get("mask_file"),
         packed_masks=packed_masks,
         sealed=fields.get("sealed"),
+        crc=fields["crc"],
     )
 
 
@@ -525,9 +531,9 @@ def check_sums(
     raw: memoryview,
     columns: Mapping[str, Column],
     where: str,
-    between: Callable[[], None] = lambda: None,
+    passed: Callable[[], object] | None = None,
 ) -> None:
-    """Compare every column of an index with its checksum; `between` is called every 8 MiB.
+    """Compare every column of an index with its checksum; calls `passed` after some megabytes each.
 
     Raises
     ------
@@ -536,9 +542,10 @@ def check_sums(
     """
     for name, column in columns.items():
         found, end = 0, column.start_byte + column.nbytes
-        for at in range(column.start_byte, end, _SUMMED_NBYTES):
-            found = crc32(raw[at : min(at + _SUMMED_NBYTES, end)], found)
-            between()
+        for at in range(column.start_byte, end, _PIECE_NBYTES):
+            found = crc32(raw[at : min(at + _PIECE_NBYTES, end)], found)
+            if passed is not None:
+                passed()
         if found != column.crc:
             what = f"a column {name!r} with CRC-32 {found:08x}, not {column.crc:08x}"
             raise corrupt(where, f"is damaged: it has {what}")

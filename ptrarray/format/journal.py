@@ -18,7 +18,7 @@ from ptrarray.format.index import corrupt
 MAGIC = b"ptrjrnl1"
 SLOT_NBYTES = 4096
 RECORDS_START = 2 * SLOT_NBYTES
-RECORD_LIMIT_NAMES = 2**22  # in one record, so that it fits in a msgpack bin
+RECORD_LIMIT_NAMES = 2**18  # in one record, of which whoever reads it has all in memory
 
 PUT, DELETE, ATTRS, POINT = 1, 2, 3, 4
 # The same as PUT and POINT of rows that views may be changing: after a restart their checksums do
@@ -56,6 +56,10 @@ _NUMBERS_MARKS = _BIN8, 8, _BIN8, 8, _BIN8, 4
 _POINTER_KINDS = {*UNJUDGED, *UNJUDGED.values()}
 LIVE_NBYTES = len(_SLOT_PREFIX) + _SLOT.size
 FRAME_PREFIX_NBYTES = _RECORD.size
+# At the most, up to the first of a record's hashes.
+HEAD_NBYTES = _FRAME.size + 2 + 9 + _RECORD.size
+_INT_NBYTES = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}  # of an int of msgpack that begins so; else 1
+_BIN_PREFIXES = {_BIN8: 2, _BIN16: 3, _BIN32: 5}
 
 
 class JournalHeader(NamedTuple):
@@ -365,6 +369,47 @@ def frame_nbytes(prefix: bytes, start_byte: int, where: str) -> int:
     if len(prefix) < _RECORD.size or prefix[0] != _BIN32:
         raise corrupt(where, f"has a damaged record at byte {start_byte}")
     return _RECORD.size + int(_RECORD.unpack(prefix)[1])
+
+
+def whole_nbytes(raw: bytes) -> int:
+    """Return how many of some bytes, which begin with a record, are records that are there whole."""
+    at = 0
+    while at + _RECORD.size <= len(raw):
+        kind, nbytes = _RECORD.unpack_from(raw, at)
+        end = at + _RECORD.size + nbytes
+        if kind != _BIN32 or end > len(raw):
+            break
+        at = end
+    return at
+
+
+class Head(NamedTuple):
+    """What the first bytes of a record say, as it is packed here."""
+
+    kind: int
+    n_names: int
+    ends_at: int  # byte of the record where the ends of its names begin
+
+    @property
+    def names_at(self) -> int:
+        """Byte of the record where what is before the names begins, of `names_start` bytes."""
+        return self.ends_at + 8 * self.n_names
+
+
+def head_of(raw: bytes) -> Head | None:
+    """Return what the first `HEAD_NBYTES` of a record about names say; None if it is packed otherwise."""
+    at = _FRAME.size + 2 + _INT_NBYTES.get(raw[_FRAME.size + 2], 1)
+    hashes_at = at + _BIN_PREFIXES.get(raw[at], 0)
+    if hashes_at == at:
+        return None
+    nbytes = int.from_bytes(raw[at + 1 : hashes_at], "big")
+    ends_at = hashes_at + nbytes + len(_bin_prefix(2 * nbytes))
+    return Head(raw[_FRAME.size + 1], nbytes // 4, ends_at)
+
+
+def bin_prefix_nbytes(first_byte: int) -> int:
+    """Return how many bytes are before those of a bin of msgpack; 0 if it begins with another byte."""
+    return _BIN_PREFIXES.get(first_byte, 0)
 
 
 def _notice(body: memoryview) -> tuple[int, Sequence[int] | npt.NDArray[np.uint32]]:

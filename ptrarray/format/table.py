@@ -14,8 +14,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray import native
-
 Hashes = npt.NDArray[np.uint32]
 Slots = npt.NDArray[np.uint32]
 Positions = npt.NDArray[np.int64]
@@ -84,12 +82,6 @@ def build(hashes: Hashes) -> Slots:
           dtype=uint32)
     """
     n_homes = count_homes(len(hashes))
-    table = None if native.core is None else native.core.build(hashes, n_homes)
-    return _built(hashes, n_homes) if table is None else table
-
-
-def _built(hashes: Hashes, n_homes: int) -> Slots:
-    """Lay hashes out as `build`."""
     order = argsort(hashes)
     rising = hashes[order]
     ranks = np.arange(len(hashes), dtype=np.int64)

@@ -219,6 +219,7 @@ BAD_STORES: dict[str, Change] = {
     "record-damaged": _bytes("journal.msgpack", 8192 + 30, b"\xff"),
     "record-zeros": _zeros_committed,
     "layout-unknown": _header(layout="other"),
+    "sealed-number": _header(sealed=1),
     "layout-mixed-of-ints": _header(layout="mixed"),
     "layout-shaped-rows": _header(layout="shaped", row_shape=[2]),
 }

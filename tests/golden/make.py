@@ -112,6 +112,52 @@ SHARDED_STORES: dict[str, Change] = {
     "catalogued": _catalogued_shards,
 }
 
+# Joined stores, and parts of them --------------------------------------------------------------------
+
+
+def _joined_shards(path: Path) -> None:
+    """Join two stores and a part of one; delete, rename and write since."""
+    others = [path.with_name(f"{name}.ptr") for name in ("x", "y")]
+    for number, other in enumerate(others):
+        with ptrarray.create(other, dtype="<u2", attrs={"rate": 8000}) as writer:
+            writer.write({f"{other.stem}/a": [number], "both": [number, number]})
+            writer.write({f"{other.stem}/é": range(3)})
+    ptrarray.join(path, others, duplicates="last", progress=False, shard_size="1kB")
+    with ptrarray.part(path, "z") as writer:
+        writer.write({"a": [7, 8], "gone": [9]})
+    ptrarray.join(path, prefix="z/", progress=False)
+    writer = ptrarray.append(path)
+    writer["new"] = [5]
+    writer.rename("x/a", "renamed")
+    del writer["z/gone"]
+
+
+SHARDED_STORES["joined"] = _joined_shards
+
+
+def _sealed(path: Path) -> None:
+    """Seal a store, and change names of it since."""
+    with ptrarray.part(path.with_name("of"), path.stem, dtype="<u2") as writer:
+        writer.write({"a": [1, 2, 3], "b": [4]})
+    parts = path.with_name("of.parts")
+    (parts / path.name).rename(path)
+    parts.rmdir()
+    writer = ptrarray.append(path)
+    writer.point("end of a", 1, 3)
+    writer.rename("b", "c")
+
+
+def _part(path: Path) -> None:
+    """Leave a part that was not closed."""
+    with ptrarray.part(path.with_name("of"), path.stem, dtype="<u2") as writer:
+        writer["a"] = [1, 2]
+    writer = ptrarray.part(path.with_name("of"), path.stem, dtype="<u2")
+    writer["b"] = [3]
+    parts = path.with_name("of.parts")
+    (parts / path.name).rename(path)
+    parts.rmdir()
+
+
 # Good ones ------------------------------------------------------------------------------------------
 
 
@@ -428,6 +474,8 @@ GOOD_STORES: dict[str, Change] = {
     "masked-power-cut": _masked_power_cut,
     "metadata": _metadata,
     "changed-rows": _changed_rows,
+    "sealed": _sealed,
+    "part": _part,
 }
 
 

@@ -79,7 +79,7 @@ def arrays(opened: OpenedStore) -> list[Damage]:
     for position, (start, end, crc) in enumerate(zip(*columns, strict=True)):
         actual = crc32(opened.data[start:end].tobytes())
         if actual != crc:
-            name = snapshot.name(position).decode()
+            name = snapshot.name(position).decode(errors="backslashreplace")
             clause = f"that has CRC-32 {actual:08x}, its pointer says {crc:08x}"
             problem = f"has array {name!r:.80}, rows {start} to {end}, {clause}"
             found.append(Damage(snapshot.data_path, problem, name, int(start), int(end)))

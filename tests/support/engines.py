@@ -16,9 +16,13 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["tests.support.workers", "ptrarray.filling"])
 
 
+_real_boot_id = files.boot_id
+
+
 def become_host(number: int) -> None:
-    """Have this process believe that it runs on another machine."""
-    files.boot_id = lambda: bytes([number] * 16)  # type: ignore[assignment]
+    """Have this process believe that it runs on another machine; with 0, on this one again."""
+    other: Any = lambda: bytes([number] * 16)
+    files.boot_id = other if number else _real_boot_id
 
 
 def _host(number: int) -> ProcessPoolExecutor:

@@ -30,7 +30,8 @@ _DOUBTFUL_NBYTES = 128  # of memory that a name takes whose hash another one has
 _KEY = np.uint64(hash(b"ptrarray") & 0xFFFF_FFFF_FFFF_FFFF)
 _FACTORS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(32)
-_AROUND_NBYTES = 1 << 16  # what the system maps around a name that is read alone
+# What is mapped of a file for a name that is read alone: of two columns, what the system sees fit.
+_AROUND_NBYTES = 3 << 16
 
 
 def finds_all(index: Index, memory: int) -> bool:
@@ -110,7 +111,6 @@ class _Slots:
         found: list[npt.NDArray[np.uint32]] = []
         sparing = Sparing(self._index.forget, memory)
         slots = self._index.column("slot").reshape(-1, 2)
-        self._run = 0  # the slot in which the slots begin that are full up to here
         limit = max(memory // _DOUBTFUL_NBYTES, _SLOTS)
         for first in range(0, len(slots), _SLOTS):
             # With the last one of those before.
@@ -146,13 +146,13 @@ class _Slots:
     def _check_homes(self, hashes: UInt32s, is_full: npt.NDArray[np.bool_], first: int) -> None:
         """Check that no empty slot lies between the home of each hash and its slot."""
         at = np.arange(len(hashes)) + max(first - 1, 0)
+        # Where the slots begin that are full up to each. If they began before these, that is known of
+        # the first of them, and no home lies before its own, as hashes do not fall.
         runs = np.where(is_full, 0, at + 1)
-        runs[0] = max(runs[0], self._run)
         np.maximum.accumulate(runs, out=runs)
         homes = table.home_slots(hashes, self._n_homes)
         is_reached = (runs <= homes) & (homes <= at)
         self.are_sound = self.are_sound and bool((is_reached | ~is_full).all())
-        self._run = int(runs[-1])
 
 
 def _distinct(slots: npt.NDArray[np.uint32]) -> Doubtful:
@@ -163,14 +163,12 @@ def _distinct(slots: npt.NDArray[np.uint32]) -> Doubtful:
 
 def _has_equal(index: Index, some: Doubtful, memory: int) -> bool:
     """Tell whether two of some names seem to be equal."""
-    names, sparing = index.names, Sparing(index.forget, memory)
-    before = np.where(some.positions > 0, names.ends[some.positions - 1], 0)
-    lengths = names.ends[some.positions] - before
-    prints = np.empty(len(lengths), np.int64)
-    for low, high in cut(lengths + _EACH_NBYTES, _NAMES * _EACH_NBYTES):
-        chosen = names.chosen(some.positions[low:high])
-        prints[low:high] = list(map(hash, chosen.split()))
-        sparing.read(len(chosen.joined) + (high - low) * _AROUND_NBYTES)
+    prints = np.empty(len(some.positions), np.int64)
+    step = max(memory // _AROUND_NBYTES, 1)
+    for low in range(0, len(prints), step):
+        names = index.names.chosen(some.positions[low : low + step])
+        prints[low : low + step] = list(map(hash, names.split()))
+        index.forget()
     order = np.lexsort((prints, some.hashes))
     hashes, prints = some.hashes[order], prints[order]
     return bool(((hashes[1:] == hashes[:-1]) & (prints[1:] == prints[:-1])).any())

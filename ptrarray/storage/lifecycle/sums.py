@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +20,10 @@ from ptrarray.storage.system.mapping import Sparing, forget_rows
 from ptrarray.storage.system.pread import viewed
 
 # What a thread sums in one go, every array counted as some bytes more than it has.
-_BLOCK_NBYTES = 4 << 20
+_BLOCK_NBYTES = 2 << 20
 _EACH_NBYTES = 256
 _ENTRY_NBYTES = 20  # of an index
-_N_AHEAD = 16  # blocks
+_N_AHEAD = 8  # blocks
 
 
 class Summed(NamedTuple):
@@ -70,7 +71,7 @@ def _blocks(opened: OpenedStore) -> Iterator[_Block]:
 def _on_all_cores(work: Callable[[_Block], Summed], blocks: Iterator[_Block]) -> Iterator[Summed]:
     """Yield what is made of blocks, in their order, with a few of them ahead."""
     with ExitStack() as stack:
-        some = [block for block, _ in zip(blocks, range(2), strict=False)]
+        some = list(islice(blocks, 2))
         if len(some) < 2:  # another thread would do no more than this one
             yield from map(work, some)
             return

@@ -68,7 +68,7 @@ def find_damage(
     if not damage:
         damage.extend(_damaged_infos(opened))
     if not damage:
-        damage.extend(_damaged_arrays(opened, share, progress=progress))
+        damage.extend(_damaged_arrays(opened, share // 4, progress=progress))
     return damage
 
 
@@ -182,7 +182,7 @@ def _damaged_infos(opened: OpenedStore) -> Iterator[Damage]:
     """Find arrays whose dtype, shape or metadata makes no sense."""
     snapshot = opened.snapshot
     index, overlay = snapshot.index, snapshot.overlay
-    if index.infos is None and index.metas is None and not (overlay.infos or overlay.metas):
+    if index.infos is None and index.metas is None and not (overlay.has_infos or overlay.has_metas):
         return
     for position in _each(snapshot):
         address = snapshot.locate_position(position)

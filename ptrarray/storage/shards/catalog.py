@@ -62,11 +62,12 @@ class Covered(NamedTuple):
     store_id: bytes
     generation: int
     n_arrays: int
+    crc: int  # of its header, which has the checksums of all columns
 
     @classmethod
     def of(cls, header: IndexHeader | Glance) -> Self:
         """Return that of an index."""
-        return cls(header.store_id, header.generation, header.n_arrays)
+        return cls(header.store_id, header.generation, header.n_arrays, header.crc)
 
 
 class Catalog:
@@ -101,6 +102,7 @@ class Catalog:
                 range(0, len(ids), STORE_ID_NBYTES),
                 self._column("generation").tolist(),
                 self._column("n_arrays").tolist(),
+                self._column("crc").tolist(),
                 strict=True,
             )
         ]
@@ -125,7 +127,7 @@ class Catalog:
 
     def as_table(self) -> Table:
         """Return where its name table lies."""
-        every = Covered(self.header.store_id, 0, self.header.n_arrays)
+        every = Covered(self.header.store_id, 0, self.header.n_arrays, 0)
         return Table(self.path, self.identity, every, self._n_homes, self.columns["slot"])
 
     def check(self) -> None:
@@ -317,6 +319,7 @@ def _write(file: File, marker: Marker, tables: Sequence[Table], memory: int) -> 
         "store_id": b"".join(one.store_id for one in covered),
         "generation": np.array([one.generation for one in covered], "<u8").tobytes(),
         "n_arrays": np.array([one.n_arrays for one in covered], "<u8").tobytes(),
+        "crc": np.array([one.crc for one in covered], "<u4").tobytes(),
     }
     for name, raw in contents.items():
         columns[name] = Column(marks.COLUMN_TYPES[name], at[name], len(raw), crc32(raw))

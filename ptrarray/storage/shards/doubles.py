@@ -13,10 +13,14 @@ from ptrarray.format.table import EMPTY
 from ptrarray.storage.store.snapshot import StoreSnapshot
 
 Hashes = npt.NDArray[np.uint32]
+Keys = npt.NDArray[np.uint64]  # each a position above a hash
 
 _NBYTES = 32  # that a name takes while the hashes of a range are compared
+_NAME_NBYTES = 400  # that one takes which is compared itself
 _WINDOW = 1 << 12  # slots
 _END = 1 << 32
+_HALF = np.uint64(32)
+_NO_KEY = np.uint64(EMPTY << 32)
 
 
 def find_doubles(stores: Sequence[StoreSnapshot], memory: int) -> Iterator[dict[bytes, list[int]]]:
@@ -25,34 +29,37 @@ def find_doubles(stores: Sequence[StoreSnapshot], memory: int) -> Iterator[dict[
     Hashes are compared range by range, so many at a time as fit in some memory. Those of an index
     lie sorted in its name table. Only of names with the same hash the bytes are compared.
     """
-    lists = [_Hashes(store) for store in stores]
+    lists = [_Names(store) for store in stores]
     n_names = sum(map(len, lists))
     n_ranges = max(1, -(-n_names * _NBYTES // memory))
     bounds = [_END * at // n_ranges for at in range(n_ranges + 1)]
     for low, high in pairwise(bounds):
         found = [each.between(low, high) for each in lists]
-        joined = np.concatenate([hashes for hashes, _ in found])
+        joined = np.concatenate([keys.astype(np.uint32) for keys in found])
         joined.sort(kind="stable")  # which merges runs that are sorted
-        doubtful = np.unique(joined[1:][joined[1:] == joined[:-1]])
+        again = joined[1:][joined[1:] == joined[:-1]]
+        doubtful = np.unique(again)
         del joined
-        if len(doubtful):
-            yield _same_names(lists, found, doubtful)
+        n_parts = -(-(len(again) + len(doubtful)) * _NAME_NBYTES // memory)
+        for some in np.array_split(doubtful, n_parts) if n_parts else ():
+            yield _same_names(lists, found, some)
 
 
 def _same_names(
-    lists: Sequence[_Hashes], found: Sequence[tuple[Hashes, Hashes]], doubtful: Hashes
+    lists: Sequence[_Names], found: Sequence[Keys], doubtful: Hashes
 ) -> dict[bytes, list[int]]:
     """Return the names of doubtful hashes that are the same in several stores."""
     having: dict[bytes, list[int]] = {}
-    for number, (each, (hashes, positions)) in enumerate(zip(lists, found, strict=True)):
+    for number, (each, keys) in enumerate(zip(lists, found, strict=True)):
+        hashes = keys.astype(np.uint32)
         at = np.minimum(np.searchsorted(doubtful, hashes), len(doubtful) - 1)
-        for name in each.names(positions[doubtful[at] == hashes]):
+        for name in each.names(keys[doubtful[at] == hashes] >> _HALF):
             having.setdefault(name, []).append(number)
     return {name: numbers for name, numbers in having.items() if len(numbers) > 1}
 
 
-class _Hashes:
-    """The hashes of a store's names: those of its index, then those that its journal has added."""
+class _Names:
+    """The names of a store, by hash: those of its index, then those that its journal has added."""
 
     def __init__(self, store: StoreSnapshot) -> None:
         self._store = store
@@ -60,22 +67,22 @@ class _Hashes:
         self._n_homes = store.header.n_homes
         self._n_indexed = store.header.n_arrays
         self._added = [name for name, entry in store.overlay.entries.items() if entry >= 0]
-        self._added_hashes = np.array(hash_all(self._added), np.uint32)
+        hashes = np.array(hash_all(self._added), np.uint64)
+        positions = np.arange(self._n_indexed, self._n_indexed + len(self._added), dtype=np.uint64)
+        self._added_keys = positions << _HALF | hashes
 
     def __len__(self) -> int:
         return self._n_indexed + len(self._added)
 
-    def between(self, low: int, high: int) -> tuple[Hashes, Hashes]:
-        """Return the hashes ``low <= hash < high``, and at which positions their names are."""
-        pairs = self._slots_of(low, high)
-        hashes, positions = pairs.astype(np.uint32), (pairs >> np.uint64(32)).astype(np.uint32)
-        is_there = (positions != EMPTY) & (hashes >= low) & (hashes <= high - 1)
-        added = self._added_hashes
-        of_added = np.flatnonzero((added >= low) & (added <= high - 1))
-        return (
-            np.concatenate([hashes[is_there], added[of_added]]),
-            np.concatenate([positions[is_there], (of_added + self._n_indexed).astype(np.uint32)]),
-        )
+    def between(self, low: int, high: int) -> Keys:
+        """Return the keys of the names whose hashes are ``low <= hash < high``."""
+        slots = self._slots_of(low, high)
+        keys = [slots[slots < _NO_KEY], self._added_keys]
+        if high - low < _END:
+            # Without the position, and as far above the lowest as the highest may be.
+            n_hashes = np.uint32(high - low - 1)
+            keys = [some[some.astype(np.uint32) - np.uint32(low) <= n_hashes] for some in keys]
+        return np.concatenate(keys)
 
     def _slots_of(self, low: int, high: int) -> npt.NDArray[np.uint64]:
         """Return the slots in which hashes of a range can be: up to the first behind that has none."""
@@ -83,12 +90,12 @@ class _Hashes:
         while True:
             # Hashes never fall from one full slot to the next.
             some = self._slots[last : last + _WINDOW]
-            ended = (some >> np.uint64(32) == EMPTY) | (some.astype(np.uint32) > high - 1)
+            ended = (some >= _NO_KEY) | (some.astype(np.uint32) > high - 1)
             if ended.any() or not len(some):
                 return self._slots[first : last + (int(ended.argmax()) if len(some) else 0)]
             last += len(some)
 
-    def names(self, positions: Hashes) -> Iterator[bytes]:
+    def names(self, positions: Keys) -> Iterator[bytes]:
         """Yield the names at positions that the store still has."""
         overlaid = self._store.overlay.entries
         for position in positions.tolist():

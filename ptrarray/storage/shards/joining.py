@@ -15,7 +15,7 @@ So that a process may be killed anywhere:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -33,11 +33,12 @@ from ptrarray.storage.shards.create import new_marker, write_marker
 from ptrarray.storage.shards.doubles import find_doubles
 from ptrarray.storage.shards.helpers import HelperWriter, Meta
 from ptrarray.storage.shards.linked import How, NewShard
-from ptrarray.storage.shards.marker import is_sharded
+from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.shards.sources import Source, check_alike
 from ptrarray.storage.store import journal
+from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.opened import load
 from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
 from ptrarray.storage.system import files
@@ -90,7 +91,23 @@ def join(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
     """
     directory = files.resolved(directory)
     _join(directory, sources, plan)
+    if plan.duplicates != "error":
+        _fold_grown(Marker(directory))
     catalog.renew(directory, plan.memory)
+
+
+def _fold_grown(marker: Marker) -> None:
+    """Fold journals that delete many names. Nothing depends on it, and so what fails is no error."""
+    try:
+        for number in range(marker.count()):
+            with Journal(marker.shard(number), writable=False) as found:
+                header = found.read_header()
+            if header.committed_end > journal_format.RECORDS_START:
+                Session(marker.shard(number)).close()
+    except StoreError:
+        pass  # replaced by now
+    except OSError as error:  # a full disk, say
+        check_system(error)
 
 
 def _join(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
@@ -156,28 +173,22 @@ def _write_journals(shards: Sequence[NewShard], known: Sequence[StoreSnapshot], 
     They delete names that another store has, too, and note which names of others they replace.
     """
     stores = [*known, *(shard.names for shard in shards)]
-    doomed: dict[int, list[list[bytes]]] = {}
+    ends = dict(enumerate(map(linked.begin_journal, shards), len(known)))
     replaced: list[Replaced] = []
-    found: dict[bytes, list[int]] = {}
     for doubles in find_doubles(stores, plan.memory):
-        if plan.duplicates == "error":
-            found.update(islice(doubles.items(), _NAMES_LISTED - len(found)))
-            if len(found) == _NAMES_LISTED:
-                break
-            continue
-        losers = _losers(doubles, plan.duplicates)
-        for number, names in losers.items():
-            if number >= len(known):
-                doomed.setdefault(number, []).append(names)
+        if plan.duplicates == "error" and doubles:
+            raise _doubled(doubles, stores)
+        for number, names in _losers(doubles, plan.duplicates).items():
+            if number in ends:
+                shard = shards[number - len(known)]
+                ends[number] = linked.delete_names(shard, names, ends[number])
             else:
                 replaced += [Replaced(number, max(doubles[name]), name) for name in names]
-    if found:
-        raise _doubled(found, stores)
-    _check_few(replaced, known)
+        _check_few(replaced, known)
     for number, shard in enumerate(shards, len(known)):
         # Each has the notes of those before it, which it takes the place of as the last.
         notes = Notes(replaced=tuple(one for one in replaced if one.new <= number))
-        linked.write_journal(shard, doomed.get(number, ()), notes)
+        linked.finish_journal(shard, notes, ends[number])
 
 
 def _losers(doubles: dict[bytes, list[int]], kept: str) -> dict[int, list[bytes]]:
@@ -189,12 +200,11 @@ def _losers(doubles: dict[bytes, list[int]], kept: str) -> dict[int, list[bytes]
 
 
 def _doubled(found: dict[bytes, list[int]], stores: Sequence[StoreSnapshot]) -> DuplicateNameError:
-    names = tuple(name.decode() for name in found)
+    names = tuple(name.decode() for name in islice(found, _NAMES_LISTED))
     first, second, *_ = (str(stores[number].directory) for number in next(iter(found.values())))
     some = ", ".join(repr(name)[:80] for name in names[:3]) + ", …" * (len(names) > 3)
-    many = f"{len(names)} or more" if len(names) == _NAMES_LISTED else len(names)
     return DuplicateNameError(
-        f"{many} names are in several stores, the first in {first} and {second}: {some}; "
+        f"names are in several stores, in {first} and {second} for one: {some}; "
         'duplicates="first" or "last" keeps one of each, prefix= makes them different',
         path=second,
         names=names,
@@ -231,11 +241,12 @@ def _add(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
                 _keep_helpers(helpers, sources)
                 _put_behind(store, before, shards, plan)
         _remove_moved(sources, plan)
-        with suppress(StoreError):  # it is noted what is left to do
-            try:
-                store.flush()
-            except OSError as error:
-                check_system(error)
+        try:
+            store.flush()
+        except StoreError:
+            pass  # replaced by now
+        except OSError as error:  # what is left to do is noted
+            check_system(error)
 
 
 def _check_known(sources: Sequence[Source], before: ShardedSnapshot, plan: Plan) -> None:

@@ -145,29 +145,38 @@ def _prefixed(columns: Entries, prefix: bytes) -> Iterator[Entries]:
         yield some._replace(names=names, hashes=np.array(hash_all(names), np.uint32))
 
 
-def write_journal(shard: NewShard, doomed: Iterable[Sequence[bytes]], notes: Notes) -> None:
-    """Make the journal of a shard, whose records delete names, and have notes about other shards."""
+def begin_journal(shard: NewShard) -> int:
+    """Make the journal of a shard, or make it anew; return where its first record comes."""
     path = shard.directory / journal.FILE_NAME
     files.unlink(path)
-    fresh = fresh_header(shard.header, files.boot_id())
     rights = files.rights(shard.source.directory / journal.FILE_NAME)
-    at = fresh.committed_end
-    with File(path, files.MAKE, rights) as file:
-        for _, record in _records(shard, doomed, notes, fresh.seed):
-            file.pwrite(bytes(record), at)
-            at += len(record)
-        fresh = fresh._replace(committed_end=at, synced_end=at)
+    with File(path, files.MAKE, rights):
+        return journal_format.RECORDS_START
+
+
+def delete_names(shard: NewShard, names: Sequence[bytes], at: int) -> int:
+    """Write records that delete names to a byte of a journal; return where they end."""
+    seed = fresh_header(shard.header, files.boot_id()).seed
+    return _written(shard, journal_format.encode_delete(names, seed), at)
+
+
+def finish_journal(shard: NewShard, notes: Notes, at: int) -> None:
+    """Write notes behind all other records of a journal, and commit these."""
+    fresh = fresh_header(shard.header, files.boot_id())
+    if notes != Notes():
+        attrs = shard.header.attrs | notes.encode()
+        at = _written(shard, [((), journal_format.encode_attrs(attrs, fresh.seed))], at)
+    fresh = fresh._replace(committed_end=at, synced_end=at)
+    with File(shard.directory / journal.FILE_NAME, files.CHANGE) as file:
         file.pwrite(journal_format.encode_fresh(fresh), 0)
 
 
-def _records(
-    shard: NewShard, doomed: Iterable[Sequence[bytes]], notes: Notes, seed: int
-) -> Iterator[HashedRecord]:
-    if notes != Notes():
-        attrs = shard.header.attrs | notes.encode()
-        yield (), journal_format.encode_attrs(attrs, seed)
-    for names in doomed:
-        yield from journal_format.encode_delete(names, seed)
+def _written(shard: NewShard, records: Iterable[HashedRecord], at: int) -> int:
+    with File(shard.directory / journal.FILE_NAME, files.CHANGE) as file:
+        for _, record in records:
+            file.pwrite(bytes(record), at)
+            at += len(record)
+    return at
 
 
 @whole

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
@@ -15,7 +15,7 @@ from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
-from ptrarray.storage.shards.finder import Finder, Wholes
+from ptrarray.storage.shards.finder import Completed, Finder
 from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.store.held import Held, HeldRows, hold_rows
@@ -41,7 +41,7 @@ class OpenedShards:
     def __init__(self, snapshot: ShardedSnapshot, held: Sequence[HeldRows | OpenedStore]) -> None:
         self.snapshot = snapshot
         self.held = held
-        self.stores: Sequence[OpenedStore] = Wholes(held)
+        self.stores: Sequence[OpenedStore] = Completed(held)
         self.limit_nbytes: int | None = snapshot.marker.header.shard_nbytes
         self.layout = snapshot.layout
         self.is_plain = self.layout.is_plain
@@ -53,8 +53,9 @@ class OpenedShards:
     def get(self, name: str) -> Array | None:
         """Return the array of a name, a view, or None where the snapshot has to tell."""
         if self._views is None:
-            self._views = Views(self.snapshot.finder, self.stores)
-        return self._views.get(name) if self.is_plain else None
+            self._views = Views(self.snapshot.finder, self.stores if self.is_plain else ())
+        view = self._views.view(name)
+        return view if view is not None or self._views.is_idle else self._views.get(name)
 
     @property
     def data(self) -> AnyRows:
@@ -73,8 +74,8 @@ class OpenedShards:
 
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
-        address, number = divmod(address, len(self.stores))  # as `ShardedSnapshot` made it
-        return self.stores[number].array_at(address)
+        address, number = divmod(address, len(self.held))  # as `ShardedSnapshot` made it
+        return self.held[number].complete().array_at(address)
 
     def parts(self) -> tuple[AnyRows, AnyRows]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
@@ -106,6 +107,10 @@ class OpenedShards:
         return self if snapshot is self.snapshot else load_shards(snapshot, mode, self)
 
 
+View = Callable[[str], Array | None]
+_NOTHING: dict[str, Array] = {}
+
+
 class Views:
     """Views of arrays by name, in those shards that a catalog knows.
 
@@ -114,23 +119,34 @@ class Views:
     finder : Finder
         Of the shards.
     stores : sequence of OpenedStore
-        The shards.
+        The shards; none if arrays are more than views.
+
+    Attributes
+    ----------
+    view : callable
+        Returns the array of a name that the native core finds at once, else None.
+    is_idle : bool
+        Whether there is nothing to be found.
     """
 
     def __init__(self, finder: Finder, stores: Sequence[OpenedStore]) -> None:
         self._finder, self._stores = finder, stores
         self._parts: list[NativeFinder | None] = [None] * len(stores)  # those that were asked
-        self._catalog = finder.catalog
-        self._native = None if self._catalog is None else self._catalog.finder(self._parts)
+        catalog = finder.catalog if stores else None
+        self.is_idle = catalog is None
+        native = None if catalog is None else catalog.finder(self._parts)
+        self._native: View = _NOTHING.get if native is None else native.get
+        self.view: View = _NOTHING.get if finder.is_asked else self._native
 
     def get(self, name: str) -> Array | None:
         """Return the array of a name; None where the snapshot has to tell."""
-        if self._catalog is None or self._catalog is not self._finder.catalog:
-            return None  # none, or one that was left aside
-        if self._finder.is_asked and self._finder.may_be_newer(name):
-            return None
-        array = None if self._native is None else self._native.get(name)
-        return self._looked_for(name) if array is None else array
+        if self._finder.is_asked:
+            if self._finder.may_be_newer(name):
+                return None
+            array = self._native(name)
+            if array is not None:
+                return array
+        return self._looked_for(name)
 
     def _looked_for(self, name: str) -> Array | None:
         """Return the array of a name in a shard that was not asked before."""
@@ -170,7 +186,7 @@ def open_any(directory: Path) -> Snapshot:
 
 
 def _is_of(opened: HeldRows | OpenedStore, part: Held | StoreSnapshot) -> bool:
-    return opened.snapshot is part or opened.snapshot is part.whole()
+    return opened.snapshot is part or opened.snapshot is part.complete()
 
 
 def load_shards(

@@ -18,7 +18,7 @@ from ptrarray.format.journal import HashedRecord
 from ptrarray.format.names import Hashes, hash_all
 from ptrarray.format.shards import Notes, decode_notes, without_notes
 from ptrarray.storage.lifecycle.create import create_store, new_header
-from ptrarray.storage.shards.catalog import open_catalog, renew
+from ptrarray.storage.shards.catalog import Catalog, open_catalog, renew
 from ptrarray.storage.shards.finder import Finder
 from ptrarray.storage.shards.marker import Marker, check_descriptors, remove_leftovers
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
@@ -90,7 +90,8 @@ class Shards:
         self._older: list[Held | StoreSnapshot] = []
         self._knows_older = False
         self._has_grown = False  # whether this process has made a shard
-        self._finder = Finder(())
+        self._finder: Finder | None = None  # of older shards, made when a name is looked for
+        self._catalog: Catalog | None = None
 
     def _begin_with_last(self) -> None:
         for _ in range(_ATTEMPTS):
@@ -196,22 +197,27 @@ class Shards:
         except OSError as error:
             check_descriptors(error, self.marker, self.last.number + 1)
             raise
-        self._finder = Finder(self._older, open_catalog(self.marker, None))
-        self._knows_older = True
+        self._finder, self._knows_older = None, True
 
     def forget_older(self) -> None:
         """Have older shards be read again at the next look. Under the lock."""
-        self._knows_older = False
+        self._knows_older, self._catalog = False, None
 
     def reread(self, number: int) -> Held | StoreSnapshot:
         """Read one older shard as it is now. Under the lock."""
         snapshot = read_shard(self.marker, number, self._older)
         if snapshot is not self._older[number]:
             self._older = [*self._older[:number], snapshot, *self._older[number + 1 :]]
-            self._finder = Finder(self._older, open_catalog(self.marker, None))
+            self._finder = None
         return snapshot
 
     # what is there -------------------------------------------------------------------------
+
+    def _finder_of_older(self) -> Finder:
+        if self._finder is None:
+            self._catalog = self._catalog or open_catalog(self.marker, None)
+            self._finder = Finder(self._older, self._catalog)
+        return self._finder
 
     def where(self, names: Sequence[bytes], hashes: Hashes, but: int = -1) -> Found:
         """Return the names that are there, by shard; one shard may be left out. Under the lock."""
@@ -225,18 +231,18 @@ class Shards:
     def _where_older(self, names: Sequence[bytes], hashes: Hashes, but: int) -> Found:
         # What was read may have names that were deleted since, but lacks none.
         if len(names) == 1:
-            hits = self._finder.find_all(names[0], len(self._older))
+            hits = self._finder_of_older().find_all(names[0], len(self._older))
             known = {number: [names[0]] for number, _ in hits if number != but}
         else:
             known = {
                 number: [names[at] for at in there.tolist()]
-                for number, there in self._finder.where(names, hashes).items()
+                for number, there in self._finder_of_older().where(names, hashes).items()
                 if number != but
             }
         found: Found = {}
         for number, some in known.items():
             now = self.reread(number) if some else None
-            there = [name for name in some if now and now.whole().find(name) is not None]
+            there = [name for name in some if now and now.complete().find(name) is not None]
             if there:
                 found[number] = there
         return found
@@ -248,7 +254,7 @@ class Shards:
         if not found:
             return None
         number = max(found - outdated or found)
-        snapshot = self._older[number].whole() if number < self.last.number else None
+        snapshot = self._older[number].complete() if number < self.last.number else None
         pointer = (snapshot or self.last.session.snapshot()).find(name)
         if pointer is None:
             return None

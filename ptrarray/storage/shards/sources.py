@@ -33,7 +33,7 @@ class Source(NamedTuple):
     """
 
     directory: Path
-    shards: tuple[StoreSnapshot, ...]
+    shards: Sequence[StoreSnapshot]
 
     @property
     def layout(self) -> Layout:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from operator import itemgetter
 from pathlib import Path
-
-import numpy as np
 
 from ptrarray.errors import CorruptStoreError, StoreNotFoundError
 from ptrarray.format.helpers import FOLDER
 from ptrarray.format.layouts import Layout
-from ptrarray.format.names import hash_all
 from ptrarray.format.shards import shard_name, shard_number, without_notes
 from ptrarray.storage.lifecycle import compaction
 from ptrarray.storage.lifecycle.create import create_store, new_header, taken
 from ptrarray.storage.lifecycle.salvage import salvage, salvage_helpers
+from ptrarray.storage.lifecycle.sums import forget
 from ptrarray.storage.lifecycle.verify import (
+    MEMORY,
     Damage,
     array_damage,
     damaged,
@@ -25,12 +25,13 @@ from ptrarray.storage.lifecycle.verify import (
 )
 from ptrarray.storage.shards.catalog import find_catalog_damage, renew
 from ptrarray.storage.shards.create import new_marker, write_marker
+from ptrarray.storage.shards.doubles import find_doubles
 from ptrarray.storage.shards.helpers import drop_unneeded
 from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.opened import Opened, OpenedStore
-from ptrarray.storage.store.snapshot import StoreSnapshot
+from ptrarray.storage.store.snapshot import StoreSnapshot, locate_found
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory
 from ptrarray.storage.system.lock import whole
@@ -144,30 +145,41 @@ def _indexes(found: list[Path]) -> Iterator[Index]:
 
 
 def check_any(
-    opened: Opened, helpers: OpenedStore | None = None, *, progress: bool = False
+    opened: Opened,
+    helpers: OpenedStore | None = None,
+    *,
+    progress: bool = False,
+    memory: int = MEMORY,
 ) -> None:
     """Check all of a store, and raise `CorruptStoreError` with all the damage there is."""
     stores = opened.stores
-    damage = [found for store in stores for found in find_damage(store, progress=progress)]
-    if not damage and len(stores) > 1:
-        damage.extend(_doubled([store.snapshot for store in stores]))
-        damage.extend(find_catalog_damage(opened.snapshot.directory))
+    damage: list[Damage] = []
+    for store in stores:
+        damage += find_damage(store, progress=progress, memory=memory)
+        forget(store)
     snapshots = [store.snapshot for store in stores]
-    damage += find_helper_damage(helpers, [] if damage else snapshots, progress=progress)
+    if not damage and len(stores) > 1:
+        damage += _doubled(snapshots, max(memory // 4, 1))
+        damage += find_catalog_damage(opened.snapshot.directory)
+    referring = [] if damage else snapshots
+    damage += find_helper_damage(helpers, referring, progress=progress, memory=memory)
     if damage:
         raise damaged(str(opened.snapshot.directory), damage)
 
 
-def _doubled(shards: Sequence[StoreSnapshot]) -> Iterator[Damage]:
+def _doubled(shards: Sequence[StoreSnapshot], memory: int) -> list[Damage]:
     """Find names that are in several shards, though none of them was replaced."""
-    hashes = [np.frombuffer(hash_all(shard.names()), np.uint32) for shard in shards]
-    unique, counts = np.unique(np.concatenate(hashes), return_counts=True)
-    doubtful = unique[counts > 1]
-    for number, shard in enumerate(shards):
-        for position in np.flatnonzero(np.isin(hashes[number], doubtful)).tolist():
-            name = shard.name(position)
-            later = [one for one in shards[number + 1 :] if one.find(name) is not None]
-            if later:
-                clause = f"which is in {later[-1].directory}, too"
-                pointer = shard.pointer(position)
-                yield array_damage(str(shard.directory), name, *pointer, clause)
+    found = []
+    for doubles in find_doubles(shards, memory):
+        for name, numbers in doubles.items():
+            clause = f"which is in {shards[numbers[-1]].directory}, too"
+            for number in numbers[:-1]:
+                shard = shards[number]
+                address = locate_found(shard, name)
+                pointer = shard.pointer_at(address)
+                # In data order: of equal starts, arrays of the index come first.
+                at = (number, pointer[0], address < 0, abs(address))
+                found.append((at, array_damage(str(shard.directory), name, *pointer, clause)))
+        for shard in shards:
+            shard.index.forget()
+    return [damage for _, damage in sorted(found, key=itemgetter(0))]

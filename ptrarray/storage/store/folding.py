@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.format import table
-from ptrarray.format.entries import DELETED, Entries, RaggedColumn, end_to_end
+from ptrarray.format.entries import DELETED, Entries, RaggedColumn
 from ptrarray.rows.copying import copy_ranges, in_blocks
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.store.index import Index, Item
@@ -34,11 +33,18 @@ class Order:
         Of the changes: names, each with its hash and the first row of its
         array; `DELETED` where this change gives it none. At most one change
         gives a name an array.
+    passing : bool
+        Whether to go through the index from front to back rather than to keep
+        all that is looked at in memory; for names in a `RaggedColumn`.
 
     Attributes
     ----------
     names : sequence of bytes
         Those of the changes.
+    removed : ndarray of int64
+        Positions in the index that were deleted or replaced, rising.
+    kept, finals : ndarray of int64
+        Changes that give a name an array, in data order, and their positions among all.
     """
 
     # An index has the arrays a, b and c at rows 0, 10 and 20. The changes are: a new b at row 30,
@@ -54,50 +60,84 @@ class Order:
     # before it was removed, and its position in the index is 1 + 1: c.
 
     def __init__(
-        self, index: Index, names: Sequence[bytes], hashes: UInt32s, starts: Int64s
+        self,
+        index: Index,
+        names: Sequence[bytes],
+        hashes: UInt32s,
+        starts: Int64s,
+        *,
+        passing: bool = False,
     ) -> None:
         self._index, self.names = index, names
-        positions = index.find_many(names, hashes)
+        if passing and isinstance(names, RaggedColumn):
+            positions = index.find_passing(names, hashes)
+        else:
+            positions = index.find_many(names, hashes)
         found = np.sort(positions[positions >= 0])
         # Each once. `np.unique` would import numpy.ma, for which programs that show a store would wait.
         removed = np.concatenate([found[:1], found[1:][found[1:] != found[:-1]]])
         kept = np.flatnonzero(starts != DELETED)
-        kept = kept[np.argsort(starts[kept], kind="stable")]
-        before = np.searchsorted(index.starts, starts[kept], side="right")
+        firsts = starts[kept]
+        if (firsts[1:] < firsts[:-1]).any():
+            by_start = np.argsort(firsts, kind="stable")
+            kept, firsts = kept[by_start], firsts[by_start]
+        if passing:
+            before = index.n_from(firsts)
+        else:
+            before = np.searchsorted(index.starts, firsts, side="right")
         before -= np.searchsorted(removed, before)
         self._n_old, self._n_changes = len(index.starts), len(starts)
-        self._removed: Int64s = removed
+        self.removed: Int64s = removed
+        self.kept: Int64s = kept
+        before += np.arange(len(kept))
+        self.finals: Int64s = before
         # Bisecting memoryviews takes half the time of searching ndarrays.
-        self._kept = memoryview(kept)
-        self._finals = memoryview(before + np.arange(len(kept)))
+        self._kept, self._finals = memoryview(kept), memoryview(before)
         self._gaps = memoryview(removed - np.arange(len(removed)))
 
     def __len__(self) -> int:
-        return self._n_old - len(self._removed) + len(self._kept)
+        return self._n_old - len(self.removed) + len(self.kept)
 
     def locate(self, position: int) -> tuple[bool, int]:
         """Return (True, its change) or (False, its position in the index) for a position."""
         n_before = bisect_left(self._finals, position)
         if n_before < len(self._finals) and self._finals[n_before] == position:
             return True, self._kept[n_before]
-        return False, self._left(position - n_before)
-
-    def _left(self, number: int) -> int:
-        """Return the position in the index of one of the arrays left there, counted from 0."""
-        return number + bisect_right(self._gaps, number)
+        number = position - n_before  # of the arrays left, which those removed come between
+        return False, number + bisect_right(self._gaps, number)
 
     def some_names(
         self, first: int, last: int, unpack: Callable[[RaggedColumn], list[Item]]
     ) -> Iterator[Item]:
         """Yield the names at positions ``first <= p < last``, as `Index.some_names` does."""
-        low, high, start, end = self._parts(first, last)
-        old = self._index.some_names(start, end, unpack, self._removed)
+        low, high, start, end = self.spans(first, last)
+        old = self._index.some_names(start, end, unpack, self.removed)
         new = chain.from_iterable(map(unpack, self._changed_names(low, high)))
         return chain.from_iterable(_merged(old, new, np.asarray(self._finals[low:high]) - first))
 
+    def spans(self, first: int, last: int) -> tuple[int, int, int, int]:
+        """Return which of the changes kept, and of the index, are at positions ``first <= p < last``.
+
+        Those of the index with the removed ones between them.
+        """
+        low, high = bisect_left(self._finals, first), bisect_left(self._finals, last)
+        before, n_old = first - low, last - first - (high - low)
+        start = before + bisect_right(self._gaps, before)
+        last_old = before + n_old - 1
+        return (
+            low,
+            high,
+            start,
+            last_old + bisect_right(self._gaps, last_old) + 1 if n_old else start,
+        )
+
     def _changed_names(self, low: int, high: int) -> Iterator[RaggedColumn]:
         for block in in_blocks(low, high):
-            yield RaggedColumn.of([self.names[at] for at in self._kept[block]])
+            kept = np.asarray(self._kept[block])
+            if isinstance(self.names, RaggedColumn):
+                yield self.names.chosen(kept)
+            else:
+                yield RaggedColumn.of(list(map(self.names.__getitem__, kept.tolist())))
 
     def merged(self, column: npt.NDArray[Any], changed: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Copy a column of the index, with that of the changes folded in."""
@@ -107,22 +147,15 @@ class Order:
         self, column: npt.NDArray[Any], changed: npt.NDArray[Any], first: int, last: int
     ) -> npt.NDArray[Any]:
         """Copy what `merged` has at the positions ``first <= p < last``."""
-        low, high, start, end = self._parts(first, last)
+        low, high, start, end = self.spans(first, last)
         finals = np.asarray(self._finals[low:high]) - first
         both = np.empty(last - first, column.dtype)
         is_left = np.ones(last - first, np.bool_)
         is_left[finals] = False
-        gone = self._removed[slice(*np.searchsorted(self._removed, (start, end)))]
+        gone = self.removed[slice(*np.searchsorted(self.removed, (start, end)))]
         both[is_left] = np.delete(column[start:end], gone - start)
         both[finals] = changed[np.asarray(self._kept[low:high])]
         return both
-
-    def _parts(self, first: int, last: int) -> tuple[int, int, int, int]:
-        """Return which changes, and which positions of the index, are at a range of positions."""
-        low, high = bisect_left(self._finals, first), bisect_left(self._finals, last)
-        before, n_old = first - low, last - first - (high - low)
-        start = self._left(before)
-        return low, high, start, self._left(before + n_old - 1) + 1 if n_old else start
 
     def folded(self, old: Entries, changes: Entries) -> Entries:
         """Copy all columns of the index, with those of the changes folded in."""
@@ -160,53 +193,23 @@ def _merged(old: Iterator[Item], new: Iterator[Item], finals: Int64s) -> Iterato
     yield old
 
 
-def fold(index: Index, records: Sequence[Entries]) -> Entries:
-    """Return the columns of an index with the records of a journal folded in.
+def of_same_name(entries: Entries, before: Int64s, after: Int64s) -> Int64s:
+    """Return the entries of names that a later entry is about, too, in rising order.
 
     Parameters
     ----------
-    index : Index
-        The old one.
-    records : sequence of Entries
-        Of each record that is about names, in order.
-
-    Returns
-    -------
-    Entries
-        In data order: see `Order`.
-
-    Notes
-    -----
-    Makes no object for each name: takes some three times the size of the new
-    index in memory, where an overlay of the journal takes six.
+    entries : Entries
+        All of them.
+    before, after : ndarray of int64
+        Every two entries that follow each other among those of one hash.
     """
-    # Of the entries a, b, c, b and c, of which the last deletes c, the first b and the first c are
-    # superseded. This leaves a and the second b; b and c are found in the index as a is, and go.
-    changes = end_to_end(records)
-    superseded = _superseded(changes)
-    starts = changes.starts
-    if len(superseded):
-        starts = starts.copy()
-        starts[superseded] = DELETED
-    if (
-        not index.header.n_arrays
-        and DELETED not in starts[:1]
-        and (starts[:-1] <= starts[1:]).all()
-    ):
-        return changes  # as a first large batch is
-    order = Order(index, changes.names, changes.hashes, starts)
-    return order.folded(index.entries(), changes)
-
-
-def _superseded(entries: Entries) -> Int64s:
-    """Return the entries of names that a later entry is about, too.
-
-    Of entries for a, b, a, a these are 0 and 2. Only names whose hashes are the
-    same are compared.
-    """
-    order = table.argsort(entries.hashes)
-    hashes = entries.hashes[order]
-    is_same = hashes[1:] == hashes[:-1]
-    in_doubt = np.union1d(order[1:][is_same], order[:-1][is_same])
-    last = {entries.names.item(at): at for at in in_doubt.tolist()}
-    return np.setdiff1d(in_doubt, list(last.values()))
+    is_same = entries.names.are_same(before, entries.names, after)
+    if is_same.all():
+        return np.sort(before)
+    # Of the names a, b and a of one hash, no two that follow each other are the same: such hashes
+    # are few, and looked at by name.
+    of_two = np.isin(entries.hashes[before], entries.hashes[before[~is_same]])
+    in_doubt = np.union1d(before[of_two], after[of_two])
+    last = {entries.names.item(entry): entry for entry in in_doubt.tolist()}
+    gone = np.setdiff1d(in_doubt, np.fromiter(last.values(), np.int64, len(last)))
+    return np.sort(np.concatenate([before[~of_two], gone]))

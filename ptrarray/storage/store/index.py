@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -43,6 +43,10 @@ HELD_CHECKED_NBYTES = 1 << 16
 # Names that are decoded in one go, so that memory stays small where they are long.
 _NAMES_NBYTES = 1 << 20
 _SLOTS = 1 << 18  # of the name table that are looked at in one go
+# An index of this size may be in memory as a whole. Of a larger one that is gone through from front
+# to back, so many bytes are, and those of so many names that are looked for.
+PASSED_NBYTES = 1 << 23
+_PASSED_NAMES = 1 << 16
 
 Item = TypeVar("Item", bytes, str)
 
@@ -84,16 +88,18 @@ class Index:
         *,
         checked: bool = True,
         backend: Backend | None = None,
+        file: File | None = None,
         held: HeldIndex | None = None,
     ) -> None:
-        self.asked_backend = backend
+        self.asked_backend, self.pack = backend, None
         if held is None:
-            file, self.pack = open_part(directory, FILE_NAME)
+            if file is None:  # else one that is not in place
+                file, self.pack = open_part(directory, FILE_NAME)
             self.path, self.identity = file.path, file.identity
             self._mapped, self._base, self._file, self.backend = content_of(file, backend)
         else:
             self.path, self.identity, self._mapped = held
-            self.pack, self._base, self._file, self.backend = None, 0, None, "mmap"
+            self._base, self._file, self.backend = 0, None, "mmap"
         raw = memoryview(self._mapped)[self._base :]
         self.header, self.columns = index_format.decode(raw, self.path)
         if checked and len(raw) <= (CHECKED_NBYTES if held is None else HELD_CHECKED_NBYTES):
@@ -138,11 +144,70 @@ class Index:
             At the first one that differs.
         """
         raw = memoryview(self._mapped)[self._base :]
-        index_format.check_sums(raw, self.columns, self.path, self.forget)
+        index_format.check_sums(raw, self.columns, self.path, self.pass_on)
 
     def forget(self) -> None:
         """Let go of the memory that what was read of the file takes; it is read again when needed."""
         forget(self._mapped)
+
+    def pass_on(self) -> None:
+        """Let go of the memory that what was read of the file takes, for who goes through all of it."""
+        if self.nbytes > PASSED_NBYTES:
+            forget(self._mapped)
+
+    def passed(self, positions: Int64s) -> Iterator[slice]:
+        """Yield rising positions in slices, each of a part of the file; `pass_on` after each."""
+        n_arrays = self.header.n_arrays
+        size = max(1, PASSED_NBYTES * n_arrays // max(self.nbytes, 1))
+        edges = np.searchsorted(positions, np.arange(size, n_arrays + size, size)).tolist()
+        for low, high in pairwise([0, *edges]):
+            for some in pieces(high - low):
+                yield slice(low + some.start, low + some.stop)
+                self.pass_on()
+
+    def n_from(self, rows: Int64s) -> Int64s:
+        """Return how many arrays begin at each of some rising rows, or before."""
+        n_arrays = self.header.n_arrays
+        before, low = np.full(len(rows), n_arrays, np.int64), 0
+        for some in pieces(n_arrays):
+            block = self.starts[some]
+            high = low + int(np.searchsorted(rows[low:], block[-1]))
+            before[low:high] = some.start + np.searchsorted(block, rows[low:high], side="right")
+            low = high
+            if low == len(rows):
+                break
+            self.pass_on()
+        return before
+
+    def find_passing(self, names: RaggedColumn, hashes: UInt32s) -> Int64s:
+        """Return what `find_many` does, in memory that grows with the names and not with the index."""
+        if self.nbytes <= PASSED_NBYTES:
+            return self.find_many(names, hashes)
+        order = table.argsort(hashes)
+        rising, found = hashes[order], [(np.empty(0, np.int64),) * 2]
+        n_passes = -(-self._table.nbytes // PASSED_NBYTES)
+        edges = [(at << 32) // n_passes for at in range(1, n_passes)]
+        bounds = np.searchsorted(rising, np.array(edges, np.uint32)).tolist()
+        for first, last in pairwise([0, *bounds, len(order)]):
+            for some in pieces(last - first):
+                asked = slice(first + some.start, first + some.stop)
+                queries, positions = self._candidates(rising[asked])
+                found.append((order[asked][queries], positions))
+                self.pass_on()
+        del rising, order
+        queries, positions = map(np.concatenate, zip(*found, strict=True))
+        found.clear()
+        return self._same(names, queries, positions)
+
+    def _same(self, names: RaggedColumn, queries: Int64s, candidates: Int64s) -> Int64s:
+        """Return the position of each name, or -1, of pairs of names and positions to compare."""
+        positions = np.full(len(names), -1, np.int64)
+        order = np.argsort(candidates)
+        queries, candidates = queries[order], candidates[order]
+        for some in self.passed(candidates):
+            is_same = self.names.are_same(candidates[some], names, queries[some])
+            positions[queries[some][is_same]] = candidates[some][is_same]
+        return positions
 
     def entries(self) -> Entries:
         """Return all columns, views but for the hashes.
@@ -253,17 +318,21 @@ class Index:
             hashes = np.frombuffer(hash_all(names), np.uint32)
             slots = self.column("slot").reshape(-1, 2)
             positions = table.nearest(slots, self._n_homes, hashes)
-            if positions.max() < self.header.n_arrays and self._are_names(positions, names):
-                return positions
+            # Of 100 million names one in 86 comes behind another one of the same hash.
+            for at in np.flatnonzero(~self._are_names(positions, names)).tolist():
+                positions[at] = self.find(names[at])
+            return positions
         return np.array([self.find(name) for name in names], np.int64)
 
-    def _are_names(self, positions: Int64s, names: Sequence[bytes]) -> bool:
-        ends = self.names.ends[positions]
-        starts = np.where(positions > 0, self.names.ends[positions - 1], 0)
-        if (ends - starts).tolist() != list(map(len, names)) or starts.min() < 0:
-            return False
-        spans = zip(starts.tolist(), ends.tolist(), strict=True)
-        return b"".join([self._names[start:end] for start, end in spans]) == b"".join(names)
+    def _are_names(self, positions: Int64s, names: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+        """Tell for each position whether it is that of the name; False where anything is wrong."""
+        is_right = positions < self.header.n_arrays
+        some = np.flatnonzero(is_right)
+        try:
+            is_right[some] = self.names.are_same(positions[some], RaggedColumn.of(names), some)
+        except ValueError:
+            is_right[:] = False
+        return is_right
 
     def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
         """Return the position of each name, or -1. Vectorised."""
@@ -394,6 +463,12 @@ class Index:
         return hashes
 
 
+def pieces(n_entries: int) -> Iterator[slice]:
+    """Yield slices of a long column, some thousand entries each."""
+    for at in range(0, n_entries, _PASSED_NAMES):
+        yield slice(at, min(at + _PASSED_NAMES, n_entries))
+
+
 def _between(positions: Int64s, block: slice) -> list[int]:
     low, high = np.searchsorted(positions, (block.start, block.stop)).tolist()
     found: list[int] = positions[low:high].tolist()
@@ -417,7 +492,7 @@ def content_of(
             file.close()
             return mapped, file.start_byte, None, "mmap"
     file.keep_in_child()
-    return file.pread(file.as_opened.st_size, 0), 0, file, "pread"
+    return file.pread(file.as_opened.st_size or file.nbytes, 0), 0, file, "pread"
 
 
 def write_index(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +20,7 @@ from ptrarray.format.journal import (
     LongRecord,
     Notice,
 )
+from ptrarray.format.names import NAME_LIMIT_NBYTES
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import Lock, check_lock
@@ -30,7 +32,9 @@ FILE_NAME = "journal.msgpack"
 # A slot that is not whole is read again, for its writer may have been interrupted in the middle.
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.001
-_READ_NBYTES = 1 << 16
+_SMALL_NBYTES = 1 << 16
+# Of records that are read together; a longer one is read alone.
+_BLOCK_NBYTES = 1 << 20
 
 
 class Journal:
@@ -235,27 +239,86 @@ class Journal:
             If one is damaged; also if a checkpoint has reset the journal
             meanwhile, which the header then tells.
         """
-        raw = self._committed(header, start_byte)
-        yield from journal_format.frames(raw, start_byte, header.seed, self.path)
+        for at, raw in self._blocks(header, start_byte):
+            yield from journal_format.frames(raw, at, header.seed, self.path)
 
     def notices(self, header: JournalHeader, start_byte: int) -> Iterator[Notice]:
         """Yield what a writer notes of the committed records; raises as `frames`."""
-        raw = self._committed(header, start_byte)
-        return journal_format.notices(raw, start_byte, header.seed, self.path)
+        return chain.from_iterable(
+            journal_format.notices(raw, at, header.seed, self.path)
+            for at, raw in self._blocks(header, start_byte)
+        )
 
-    def _committed(self, header: JournalHeader, start_byte: int) -> bytes:
-        """Read what is committed from a byte on."""
-        nbytes = header.committed_end - start_byte
-        if nbytes < 0:
-            what = f"ends at byte {header.committed_end}, and has ended at {start_byte}"
+    def pieces(self, header: JournalHeader, start_byte: int) -> Iterator[tuple[Changes, int]]:
+        """Yield what the committed records from `start_byte` on change, piece by piece.
+
+        Each with the byte where it ends: of a record, or of shorter ones of a megabyte together.
+        Raises as `frames`.
+        """
+        for at, raw in self._blocks(header, start_byte):
+            frames = journal_format.frames(raw, at, header.seed, self.path)
+            yield journal_format.decode_all(frames, self.path), at + len(raw)
+
+    def _blocks(self, header: JournalHeader, start_byte: int) -> Iterator[tuple[int, bytes]]:
+        """Read what is committed from a byte on; yield whole records, and where they begin."""
+        at, end = start_byte, header.committed_end
+        if end < at:
+            what = f"ends at byte {end}, and has ended at {at}"
             raise corrupt(self.path, f"{what}: it was put back to an earlier state")
-        # A header that asks for more than there is must not make room for it.
-        is_small = nbytes <= _READ_NBYTES
-        raw = self._file.pread(nbytes if is_small else min(nbytes, self._file.nbytes), start_byte)
-        if len(raw) < nbytes:
-            what = f"ends at byte {start_byte + len(raw)}, before {header.committed_end}"
-            raise corrupt(self.path, f"{what}: it is cut short")
+        if end - at > _SMALL_NBYTES and self._file.nbytes < end:
+            raise self._cut_short(self._file.nbytes, end)
+        while at < end:
+            raw = self._read(at, min(end, at + _BLOCK_NBYTES), end)
+            if at + len(raw) < end:
+                nbytes = journal_format.whole_nbytes(raw)
+                if nbytes:
+                    raw = raw[:nbytes]
+                else:
+                    nbytes = journal_format.frame_nbytes(
+                        raw[: journal_format.FRAME_PREFIX_NBYTES], at, self.path
+                    )
+                    raw = self._read(at, min(end, at + nbytes), end)
+            yield at, raw
+            at += len(raw)
+
+    def _read(self, start_byte: int, end_byte: int, end: int) -> bytes:
+        """Read some bytes, of those that are committed up to a byte."""
+        raw = self._file.pread(end_byte - start_byte, start_byte)
+        if start_byte + len(raw) < end_byte:
+            raise self._cut_short(start_byte + len(raw), end)
         return raw
+
+    def _cut_short(self, found: int, end: int) -> CorruptStoreError:
+        return corrupt(self.path, f"ends at byte {found}, before {end}: it is cut short")
+
+    def some_names(
+        self, record_at: int, positions: Sequence[int]
+    ) -> tuple[int, list[bytes]] | None:
+        """Read a few names of a long record, and its kind, and no more of it.
+
+        Nothing of it is compared with the record's checksum, so whoever asks has to compare names
+        with their hashes. None where it is packed otherwise than here.
+        """
+        head = journal_format.head_of(
+            self._file.pread(journal_format.HEAD_NBYTES, record_at).ljust(64, b"\0")
+        )
+        if head is None or not 0 <= max(positions) < head.n_names:
+            return None
+        prefix = self._file.pread(1, record_at + head.names_at).ljust(1, b"\0")[0]
+        names_at = record_at + head.names_at + journal_format.bin_prefix_nbytes(prefix)
+        names = []
+        for position in positions:
+            before = 8 * bool(position)  # where the name before ends, this one begins
+            ends_at = record_at + head.ends_at + 8 * position - before
+            ends = self._file.pread(8 + before, ends_at)
+            start, end = (
+                int.from_bytes(ends[:before], "little"),
+                int.from_bytes(ends[before:], "little"),
+            )
+            if not start <= end <= start + NAME_LIMIT_NBYTES:
+                return None
+            names.append(self._file.pread(end - start, names_at + start))
+        return head.kind, names
 
     def has(self, record: LongRecord, start_byte: int) -> bool:
         """Tell by length and checksum whether a record that was encoded here lies at a byte."""
@@ -268,10 +331,9 @@ class Journal:
 
     def frames_until_damage(self, header: JournalHeader, start_byte: int) -> Iterator[Frame]:
         """Yield records from `start_byte` on, up to the first that is damaged."""
-        end = min(header.committed_end, self._file.nbytes)
-        raw = self._file.pread(max(end - start_byte, 0), start_byte)
+        end = max(start_byte, min(header.committed_end, self._file.nbytes))
         with suppress(CorruptStoreError):
-            yield from journal_format.frames(raw, start_byte, header.seed, self.path)
+            yield from self.frames(header._replace(committed_end=end), start_byte)
 
     def frame_at(self, header: JournalHeader, start_byte: int) -> Frame:
         """Read the one record that begins at `start_byte`."""

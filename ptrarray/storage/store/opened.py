@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.native import Finder
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
+from ptrarray.storage.store.overlay import Laid, Overlay
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot, sealed_error
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
@@ -132,10 +133,10 @@ class OpenedStore:
         self.mask = mapped.mask
         self.rows = self._rows()
         finder = snapshot.index.finder(self.data) if self.is_plain else None
-        overlaid = snapshot.overlay.entries
+        overlay = snapshot.overlay
         # Neither has a reference to this object, which would keep the mapping.
-        self.get = None if finder is None else _beside(overlaid, finder)
-        self.finder = None if overlaid else finder
+        self.get = None if finder is None else _beside(overlay, finder, self.data)
+        self.finder = None if overlay.entries else finder
         self._columns: tuple[Int64s, Int64s] | None = None
 
     @property
@@ -143,7 +144,7 @@ class OpenedStore:
         """The store itself."""
         return (self,)
 
-    def whole(self) -> OpenedStore:
+    def complete(self) -> OpenedStore:
         """Return the store itself, which was not only held."""
         return self
 
@@ -225,8 +226,11 @@ class OpenedStore:
         return load(self.snapshot.refreshed(), mode, self)
 
 
-def _beside(overlaid: Mapping[bytes, int], finder: Finder) -> Callable[[str], Array | None]:
-    """Return what gives the array of a name that is in the index and not overlaid."""
+def _beside(overlay: Overlay, finder: Finder, rows: Any) -> Callable[[str], Array | None]:
+    """Return what gives the array of a name, or None where the snapshot has to tell."""
+    if overlay.few is None:
+        return _beside_many(overlay.laid, finder, rows)
+    overlaid = overlay.few.entries
 
     def get(name: str) -> Array | None:
         try:
@@ -235,6 +239,27 @@ def _beside(overlaid: Mapping[bytes, int], finder: Finder) -> Callable[[str], Ar
             return None
 
     return get if overlaid else finder.get
+
+
+def _beside_many(laid: Laid, finder: Finder, rows: Any) -> Callable[[str], Array | None]:
+    n_rows = len(rows)
+
+    def get(name: str) -> Array | None:
+        try:
+            encoded = name.encode()
+        except UnicodeEncodeError:
+            return None
+        runs, fresh = laid.parts
+        if encoded in fresh.entries:
+            return None
+        for run in reversed(runs):
+            at = run.find(encoded)
+            if at >= 0:
+                start, end = run.starts[at], run.ends[at]
+                return rows[start:end] if 0 <= start <= end <= n_rows else None
+        return finder.get(name)
+
+    return get
 
 
 class Closed:

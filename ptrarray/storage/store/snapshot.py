@@ -13,13 +13,13 @@ import numpy.typing as npt
 from ptrarray.errors import BadInputError, CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
-from ptrarray.format.entries import Entry, RaggedColumn
+from ptrarray.format.entries import DELETED, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import is_text
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
-from ptrarray.storage.store.index import Index, Item
+from ptrarray.storage.store.index import Index, Item, pieces
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import surviving
@@ -159,6 +159,7 @@ class StoreSnapshot:
         self.header: IndexHeader = index.header
         self.n_rows = overlay.n_rows  # pre-sized, or committed at the highest
         self._overlaid = overlay.entries
+        self._few = overlay.few  # whose columns are looked at without a call
 
     @property
     def asked_backend(self) -> Backend | None:
@@ -180,7 +181,7 @@ class StoreSnapshot:
         """Home slots of that."""
         return self.header.n_homes
 
-    def whole(self) -> StoreSnapshot:
+    def complete(self) -> StoreSnapshot:
         """Return the snapshot itself, which was not only held."""
         return self
 
@@ -211,9 +212,9 @@ class StoreSnapshot:
 
     def find(self, name: bytes) -> tuple[int, int] | None:
         """Pointer of a name, or None."""
-        if name in self._overlaid:
-            pointer = self.overlay.find(name)
-            return pointer and self.checked(*pointer)
+        entry = self._overlaid.get(name)
+        if entry is not None:
+            return None if entry < 0 else self.pointer_at(~entry)
         index = self.index
         position = index.find(name)
         if position < 0:
@@ -223,8 +224,8 @@ class StoreSnapshot:
 
     def locate(self, name: bytes) -> int | None:
         """Address of a name, or None."""
-        if name in self._overlaid:
-            entry = self._overlaid[name]
+        entry = self._overlaid.get(name)
+        if entry is not None:
             return None if entry < 0 else ~entry
         position = self.index.find(name)
         return None if position < 0 else position
@@ -233,43 +234,41 @@ class StoreSnapshot:
         """Address of the array at a position, ``0 <= position < len``."""
         if not self._overlaid:
             return position
-        order = self.overlay.order
-        in_overlay, at = order.locate(position)
-        return ~self._overlaid[order.names[at]] if in_overlay else at
+        in_overlay, at = self.overlay.order.locate(position)
+        return ~at if in_overlay else at
 
     def locate_pointer(self, start: int, end: int) -> int | None:
         """Address of the first array in data order that has this pointer, or None."""
-        index, overlay = self.index, self.overlay
+        index = self.index
         low, high = (int(index.starts.searchsorted(start, side)) for side in ("left", "right"))
         for position in (low + np.flatnonzero(index.ends[low:high] == end)).tolist():
             if index.name(position) not in self._overlaid:
                 return position
-        of_pointer = (
-            at
-            for at in self._overlaid.values()
-            if at >= 0 and (overlay.starts[at], overlay.ends[at]) == (start, end)
-        )
-        first = min(of_pointer, default=None)
+        first = self.overlay.first_of(start, end)
         return None if first is None else ~first
 
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
-        return self.checked(*self.kept_at(address))
+        few, index = self._few, self.index
+        if address < 0 and few is not None:
+            return self.checked(few.starts[~address], few.ends[~address])
+        if address < 0:
+            return self.checked(*self.overlay.pointer(~address))
+        return self.checked(index.start_items[address], index.end_items[address])
 
     def kept_at(self, address: int) -> tuple[int, int]:
         """Return what is kept as the pointer of the array at an address, which may be damaged."""
-        overlay, index = self.overlay, self.index
         if address < 0:
-            return overlay.starts[~address], overlay.ends[~address]
-        return index.start_items[address], index.end_items[address]
+            return self.overlay.pointer(~address)
+        return self.index.start_items[address], self.index.end_items[address]
 
     def info_at(self, address: int) -> bytes:
         """Info of the array at an address: how it differs from plain rows."""
-        return self.overlay.infos.get(~address, b"") if address < 0 else self.index.info(address)
+        return self.overlay.info(~address) if address < 0 else self.index.info(address)
 
     def meta_at(self, address: int) -> bytes:
         """Metadata of the array at an address, packed."""
-        return self.overlay.metas.get(~address, b"") if address < 0 else self.index.meta(address)
+        return self.overlay.meta(~address) if address < 0 else self.index.meta(address)
 
     def entry(self, place: int, name: bytes) -> Entry:
         """Return all that is kept of what was located."""
@@ -280,7 +279,7 @@ class StoreSnapshot:
     @property
     def has_metas(self) -> bool:
         """Whether any array may have metadata."""
-        return self.index.metas is not None or bool(self.overlay.metas)
+        return self.index.metas is not None or self.overlay.has_metas
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
@@ -295,6 +294,8 @@ class StoreSnapshot:
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
         overlaid = self._overlaid
+        if not isinstance(overlaid, dict):
+            return self._find_in_both(names)
         if not overlaid or overlaid.keys().isdisjoint(names):
             return self._find_in_index(names)
         pointers = np.full((len(names), 2), -1, np.int64, order="F")  # as those of the index
@@ -302,6 +303,19 @@ class StoreSnapshot:
         left = [name for name in names if name not in overlaid]
         pointers[is_left] = self._find_in_index(left)
         pointers[~is_left] = [self.find(name) or (-1, -1) for name in names if name in overlaid]
+        return pointers
+
+    def _find_in_both(self, names: Sequence[bytes]) -> Int64s:
+        """Do as `find_all` where much is laid over the index."""
+        entries, starts, ends = self.overlay.last_of_each(list(names))
+        astray = outside(starts, ends, self.n_rows) & (starts != DELETED)
+        for at in np.flatnonzero(astray)[:1].tolist():
+            self.checked(int(starts[at]), int(ends[at]))
+        pointers = np.empty((len(names), 2), np.int64, order="F")  # as those of the index
+        pointers[:, 0], pointers[:, 1] = starts, ends
+        left = np.flatnonzero(entries < 0).tolist()
+        if left:
+            pointers[left] = self._find_in_index([names[at] for at in left])
         return pointers
 
     def _find_in_index(self, names: Sequence[bytes]) -> Int64s:
@@ -358,10 +372,10 @@ class StoreSnapshot:
 
     def newest_names(self) -> Iterator[bytes]:
         """Yield all names, those that were committed last first; those of the index from its end."""
-        overlaid, index = self.overlay.entries, self.index
-        yield from (name for name, entry in reversed(overlaid.items()) if entry >= 0)
+        index = self.index
+        yield from self.overlay.newest()
         indexed = map(index.name, reversed(range(index.header.n_arrays)))
-        yield from (name for name in indexed if name not in overlaid)
+        yield from (name for name in indexed if name not in self._overlaid)
 
     @cached_property
     def starts(self) -> Int64s:
@@ -400,12 +414,12 @@ class StoreSnapshot:
     @cached_property
     def metas(self) -> RaggedColumn:
         """Metadata of all arrays in data order, packed; as `starts`."""
-        return self.overlay.merged_items(self.index.metas, self.overlay.metas)
+        return self.overlay.merged_items("metas")
 
     @cached_property
     def infos(self) -> RaggedColumn:
         """How each array differs from plain rows, in data order, packed; as `starts`."""
-        return self.overlay.merged_items(self.index.infos, self.overlay.infos)
+        return self.overlay.merged_items("infos")
 
     @property
     def crcs(self) -> npt.NDArray[np.uint32]:
@@ -481,6 +495,15 @@ def _last_of_rising(starts: Int64s, ends: Int64s) -> int | None:
             return None
         last = max(last, int(their_ends.max()))
     return last
+
+
+def check_index(index: Index) -> None:
+    """Raise `CorruptStoreError` for an index with pointers that no index may have."""
+    for some in pieces(index.header.n_arrays):
+        # With the last one before, which these must not begin before.
+        some = slice(max(some.start - 1, 0), some.stop)
+        check_columns(index.path, index.starts[some], index.ends[some], index.header.n_rows)
+        index.pass_on()
 
 
 def _astray(path: str, start: int, end: int, n_rows: int) -> CorruptStoreError:
@@ -580,9 +603,8 @@ def _replay(
     if header.committed_end == overlay.end_byte:
         return overlay
     try:
-        changes = log.changes(header, overlay.end_byte)
+        return overlay.extended_by(log.pieces(header, overlay.end_byte))
     except CorruptStoreError:
         if log.read_header().generation != header.generation:
             return None
         raise
-    return overlay.extended(changes, header.committed_end)

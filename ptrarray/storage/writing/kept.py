@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from operator import itemgetter
 
-from ptrarray.format.entries import Entries
 from ptrarray.format.journal import (
     RECORDS_START,
     Changes,
@@ -34,10 +34,9 @@ class KeptRecords:
             self._nbytes += len(record)
             self._records[start_byte] = record
 
-    def changes(self, journal: Journal, header: JournalHeader) -> Changes:
-        """Return all that the committed records change, as `Journal.changes`. Under the lock."""
-        records: list[Entries] = []
-        attrs, at, end = None, RECORDS_START, header.committed_end
+    def changes(self, journal: Journal, header: JournalHeader) -> Iterator[Changes]:
+        """Yield all that the committed records change, some of them at a time. Under the lock."""
+        at, end = RECORDS_START, header.committed_end
         # There is another one if an interrupt undid a commit, or the file was put back.
         known: list[tuple[int, LongRecord | None]] = [
             (start_byte, record)
@@ -46,10 +45,8 @@ class KeptRecords:
         ]
         for start_byte, record in [*known, (end, None)]:
             if at < start_byte:  # records of others, or short ones
-                between = journal.changes(header._replace(committed_end=start_byte), at)
-                records += between.records
-                attrs = attrs if between.attrs is None else between.attrs
+                between = header._replace(committed_end=start_byte)
+                yield from (changes for changes, _ in journal.pieces(between, at))
             if record is not None:
-                records.append(record.entries)
+                yield Changes([record.entries])
                 at = start_byte + len(record)
-        return Changes(records, attrs)

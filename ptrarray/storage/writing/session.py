@@ -48,32 +48,31 @@ from ptrarray.errors import (
     StoreError,
 )
 from ptrarray.format import journal as journal_format
-from ptrarray.format.entries import Entries
+from ptrarray.format.entries import Entries, end_to_end
 from ptrarray.format.index import IndexHeader
-from ptrarray.format.journal import ATTRS, DELETE, HashedRecord, JournalHeader, LongRecord
+from ptrarray.format.journal import ATTRS, HashedRecord, JournalHeader, LongRecord
 from ptrarray.format.layouts import Layout
 from ptrarray.format.names import Hashes
+from ptrarray.storage.store.blocks import Contents
 from ptrarray.storage.store.content import Content
-from ptrarray.storage.store.folding import fold
 from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.journal import Journal
+from ptrarray.storage.store.merging import MEMORY_NBYTES, fold_all
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import remove_leftovers, settle
-from ptrarray.storage.store.snapshot import (
-    StoreSnapshot,
-    check_columns,
-    not_found,
-    sealed_error,
-)
+from ptrarray.storage.store.snapshot import StoreSnapshot, check_index, not_found, sealed_error
 from ptrarray.storage.system.files import CHANGE, File, SyncError, check_system, process_id
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.kept import KeptRecords
 from ptrarray.storage.writing.recent import RecentNames
+from ptrarray.storage.writing.recorded import look_up
 from ptrarray.storage.writing.space import Space, belongs
 
 # close() folds the journal when it has outgrown one part in so many of the index.
 _CHECKPOINT_PART = 4
-_JOURNAL_LIMIT_NBYTES = 1 << 30
+# What a reader keeps in memory at the most, and a quarter of it a writer. More would not fit in the
+# memory of a checkpoint, which would then write the index more than once.
+_JOURNAL_LIMIT_NBYTES = 1 << 28
 
 # In the place of a journal's header, where what is known of the store has to be read anew.
 _UNKNOWN = JournalHeader(b"", b"", 0, 0, 0, 0)
@@ -276,7 +275,8 @@ class Session:
         """Take notice of the rows of records. Should this fail, `are_free` begins anew."""
         space, self._space = self._space, None
         if space is not None:
-            space.note(self._journal.changes(header, start_byte).records)
+            for changes, _ in self._journal.pieces(header, start_byte):
+                space.note(changes.records)
         self._space = space
 
     def snapshot(self) -> StoreSnapshot:
@@ -288,7 +288,7 @@ class Session:
         start_byte = journal_format.RECORDS_START
         overlay = Overlay(self.index, start_byte) if known is None else known.overlay
         if overlay.end_byte < end:
-            overlay.extend(self._journal.changes(self.journal_header, overlay.end_byte), end)
+            overlay.extend_by(self._journal.pieces(self.journal_header, overlay.end_byte))
         self._snapshot = snapshot = StoreSnapshot(self.directory, self.index, overlay)
         return snapshot
 
@@ -339,8 +339,8 @@ class Session:
     def existing(self, names: Sequence[bytes], hashes: Hashes) -> list[bytes]:
         """Return those of `names` that are there. Under the lock.
 
-        Looks names up in the index in one go; decodes a record of the journal
-        only where one of its hashes is the same.
+        Looks names up in the index in one go; reads a name of the journal
+        only where its hash is the same.
         """
         self._note(self.journal_header)
         if len(names) == 1:
@@ -352,28 +352,15 @@ class Session:
             doubtful = self._recent.seen(hashes).tolist()
         if not in_index and not doubtful:
             return []
-        is_there = dict.fromkeys(in_index, True) | self._recorded(names, hashes, doubtful)
-        return [names[at] for at in sorted(is_there) if is_there[at]]
-
-    def _recorded(
-        self, names: Sequence[bytes], hashes: Hashes, doubtful: list[int]
-    ) -> dict[int, bool]:
-        """Look the doubtful names up in the journal.
-
-        Returns for each that the journal is about whether it is there.
-        """
-        queries: dict[int, list[int]] = {}
+        unknown: dict[int, dict[bytes, int]] = {}
         for at in doubtful:
-            for record_at in self._recent.records(hashes[at]):
-                queries.setdefault(record_at, []).append(at)
-        known: dict[int, bool] = {}
-        for record_at in sorted(queries, reverse=True):
-            unknown = [at for at in queries[record_at] if at not in known]
-            if unknown:
-                frame = self._journal.frame_at(self.journal_header, record_at)
-                recorded = set(journal_format.decode(frame, self._journal.path).names.split())
-                known.update((at, frame.kind != DELETE) for at in unknown if names[at] in recorded)
-        return known
+            unknown.setdefault(hashes[at], {})[names[at]] = at
+        recorded = look_up(unknown, self._recent, self._journal, self.journal_header)
+        is_there = dict.fromkeys(in_index, True) | {
+            at: self.snapshot().find(names[at]) is not None if there is None else there
+            for at, there in recorded.items()
+        }
+        return [names[at] for at in sorted(is_there) if is_there[at]]
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -480,8 +467,9 @@ class Session:
         self._note(self.journal_header)
         if self._space is None:
             space = Space(self.index)
-            everything = self._journal.changes(self.journal_header, journal_format.RECORDS_START)
-            space.note(everything.records)
+            start_byte = journal_format.RECORDS_START
+            for changes, _ in self._journal.pieces(self.journal_header, start_byte):
+                space.note(changes.records)
             self._space = space
         if not self._space.may_belong(start, end):
             return True
@@ -511,9 +499,10 @@ class Session:
                 self.journal_header = self._journal.sync(self.journal_header, header.committed_end)
 
     @whole
-    def checkpoint(self, sealed: bool | None = None) -> None:
+    def checkpoint(self, memory: int = MEMORY_NBYTES, *, sealed: bool | None = None) -> None:
         """Fold the journal into a new index; nothing to do if it is empty.
 
+        In a process that has done nothing yet, that takes no more than so many bytes of memory.
         With `sealed`, the index says from then on whether rows are added to the store.
         """
         with self.locked():
@@ -524,24 +513,33 @@ class Session:
             # The index must not reach the disk before the rows it names. After a flush, all are there.
             if known.synced_end < known.committed_end:
                 self.sync_rows()
-            self.index.check()
-            columns, facts = self._folded()
+            columns, facts = self._folded(memory)
             facts["sealed"] = sealed
-            check_columns(self.index.path, columns.starts, columns.ends, facts["n_rows"])
             generation, n_reserved = self.header.generation + 1, self.journal_header.n_reserved
             header = replace(self.header, generation=generation, n_reserved=n_reserved, **facts)
             self.put_index(header, columns)
             self._attach()
 
-    def _folded(self) -> tuple[Entries, dict[str, Any]]:
+    def _folded(self, memory: int) -> tuple[Contents, dict[str, Any]]:
         """Fold the journal into the columns of the index, and rows and attrs. Under the lock."""
-        records, attrs = self._kept.changes(self._journal, self.journal_header)
-        n_rows = max([self.header.n_rows, *(entries.n_rows for entries in records)])
+        facts: dict[str, Any] = {"n_rows": self.header.n_rows, "attrs": self.header.attrs}
         self._snapshot = None  # to have room for the columns
-        facts = {"n_rows": n_rows, "attrs": self.header.attrs if attrs is None else attrs}
-        return fold(self.index, records), facts
+        self.index.check()
+        check_index(self.index)
+        records = self._records(facts)
+        return fold_all(self.index, records, self.directory, memory), facts
 
-    def put_index(self, header: IndexHeader, columns: Entries) -> None:
+    def _records(self, facts: dict[str, Any]) -> Iterator[Entries]:
+        """Yield the records that are about names; note in the facts what all of them change."""
+        for changes in self._kept.changes(self._journal, self.journal_header):
+            if changes.attrs is not None:
+                facts["attrs"] = changes.attrs
+            if changes.records:
+                entries = end_to_end(changes.records)
+                facts["n_rows"] = max(facts["n_rows"], entries.n_rows)
+                yield entries
+
+    def put_index(self, header: IndexHeader, columns: Entries | Contents) -> None:
         """Put an index of the next generation in place, to be settled next. Under the lock.
 
         Should this process be killed, or fail, before or after it is in place, the next

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-import numpy as np
-
 from ptrarray.format.entries import Entries, end_to_end, total_nbytes
 from ptrarray.format.journal import encode_records
 from ptrarray.intake.batch import Batch, check_nbytes, given_twice, pays_a_thread
@@ -71,8 +69,9 @@ class _Written:
         self._overwrite = overwrite
         self._stack = claims
         self._claims: list[Claim] = []  # one, unless others have reserved rows meanwhile
-        self._parts: list[Entries] = []
-        self._recent = RecentNames()  # by the number of the batch
+        self._by_first: dict[int, Entries] = {}  # the batches, by the number of the first name
+        self._n_names = 0
+        self._recent = RecentNames()  # as if a batch were a record, at the number of its first name
         self._n_rows = 0
         self._nbytes = [0, 0, 0]
         self._checked_version: tuple[int, ...] = ()
@@ -94,13 +93,15 @@ class _Written:
             transactions.write_and_sum(claim, batch, start)
         else:
             claim.write(batch, start)
-        self._recent.add(batch.hashes, len(self._parts))
-        self._parts.append(batch.entries(start))
+        entries = batch.entries(start)
+        self._recent.add(batch.hashes, self._n_names)
+        self._by_first[self._n_names] = entries
+        self._n_names += entries.n_names
         self._n_rows += batch.n_rows
 
     def _check(self, batch: Batch) -> None:
         """Check that all can be committed together."""
-        for at in self._recent.seen(batch.hashes).tolist() if self._parts else ():
+        for at in self._recent.seen(batch.hashes).tolist() if self._n_names else ():
             self._check_once(batch.names[at], batch.hashes[at])
         columns = (
             ("names", batch.names),
@@ -113,11 +114,9 @@ class _Written:
 
     def _check_once(self, name: bytes, name_hash: int) -> None:
         """Check that no batch had a name, of which one had the hash."""
-        for number in self._recent.records(name_hash):
-            part = self._parts[number]
-            for at in np.flatnonzero(part.hashes == name_hash).tolist():
-                if part.names[at] == name:
-                    raise given_twice(name.decode()).at(self._path)
+        for first, position, _ in self._recent.records(name_hash):
+            if self._by_first[first].names[position] == name:
+                raise given_twice(name.decode()).at(self._path)
 
     def _claim(self, part: Session, start: int, end: int, name: bytes) -> Claim:
         """Reserve rows, and keep other writers off them. Under the lock."""
@@ -139,7 +138,7 @@ class _Written:
     @whole
     def commit(self) -> int:
         """Commit all batches; return how many arrays they are."""
-        entries = end_to_end(self._parts)
+        entries = end_to_end(list(self._by_first.values()))
         hashes = memoryview(entries.hashes)
         self._target.expect(Expected(entries.names, hashes, self._n_rows, self._overwrite))
         first, end = self._claims[0].start, self._claims[-1].end

@@ -1,0 +1,149 @@
+"""A journal folded into an index block by block gives what it gives at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptrarray.errors import CorruptStoreError
+from ptrarray.format import table
+from ptrarray.format.entries import DELETED, Entries, Entry
+from ptrarray.format.index import IndexHeader
+from ptrarray.format.layouts import Layout
+from ptrarray.storage.lifecycle.create import new_header
+from ptrarray.storage.store import blocks, index, merging
+from ptrarray.storage.store.blocks import Contents
+from ptrarray.storage.store.folding import Order
+from ptrarray.storage.store.index import FILE_NAME, Index, write_index
+from ptrarray.storage.store.merging import fold_all, gathered, superseded
+from tests.support.colliding import COLLIDING
+from tests.support.entries import rows_of, table_of
+from tests.support.folding import columns_of, fold
+
+NAMES = [name.encode() for name in [*COLLIDING[:3], *"abcdefgh", "", "größe"]]
+ITEMS = st.binary(max_size=3)
+STARTS = st.integers(0, 20)
+
+
+def entry(name: bytes, start: int, n_rows: int, rest: tuple[int, int, bytes, bytes]) -> Entry:
+    return Entry(name, start, start + n_rows, *rest)
+
+
+REST = st.tuples(st.integers(0, 9), st.sampled_from([0, 0, 1]), ITEMS | st.just(b""), ITEMS)
+PUT = st.builds(entry, st.sampled_from(NAMES), STARTS, st.integers(0, 3), REST)
+DELETION = st.sampled_from(NAMES).map(Entry)
+RECORD = st.lists(PUT, max_size=6, unique_by=lambda row: row.name).map(table_of) | st.lists(
+    DELETION, max_size=3, unique_by=lambda row: row.name
+).map(table_of)
+
+
+@contextmanager
+def small(limit: int, part: int) -> Iterator[None]:
+    """Make all that is gone through by blocks so small that each loop has several rounds."""
+    with ExitStack() as stack:
+        for module, name, value in (
+            (table, "_PART_NAMES", part),
+            (index, "PASSED_NBYTES", limit),
+            (index, "_PASSED_NAMES", part),
+            (blocks, "_PENDING_NBYTES", limit),
+            (merging, "_BLOCK_NBYTES", limit),
+            (merging, "_CHANGE_NBYTES", 1),
+        ):
+            stack.enter_context(patch.object(module, name, value))
+        yield
+
+
+def header() -> IndexHeader:
+    return new_header(Layout("rows", np.dtype("f4"), (), False), 99, {})
+
+
+def written(directory: Path, entries: Entries | Contents) -> Index:
+    write_index(directory, header(), entries)
+    return Index(directory)
+
+
+def sorted_table(rows: list[Entry]) -> Entries:
+    return table_of(sorted(rows, key=lambda row: row.start))
+
+
+@given(
+    st.lists(PUT, max_size=12, unique_by=lambda row: row.name).map(sorted_table),
+    st.lists(RECORD, max_size=8),
+    st.sampled_from([1, 60, 500, 1 << 20]),
+    st.integers(1, 4),
+    st.sampled_from([1, 100, 1000, 1 << 20]),
+)
+def test_any_journal_over_any_index(
+    tmp_path_factory: pytest.TempPathFactory,
+    entries: Entries,
+    records: list[Entries],
+    limit: int,
+    part: int,
+    memory: int,
+) -> None:
+    """In one round or several, with blocks and parts of any size."""
+    directory = tmp_path_factory.mktemp("merging")
+    old = written(directory, entries)
+    expected = fold(old, [*records, Entries.of()])
+    with small(limit, part):
+        found = written(directory, fold_all(old, iter(records), directory, memory * 8))
+    assert columns_of(found) == columns_of(written(directory, expected))
+    assert rows_of(found.entries()) == rows_of(expected)
+    assert [path.name for path in directory.iterdir()] == [FILE_NAME]
+
+
+@given(st.lists(RECORD, max_size=8), st.integers(1, 400))
+def test_records_in_rounds(records: list[Entries], memory: int) -> None:
+    """Each is in one of them, in order, and no round has more than fits but for one record alone."""
+    rounds = list(gathered(iter(records), memory))
+    assert [is_last for _, is_last in rounds] == [False] * (len(rounds) - 1) + [True]
+    found = [row for entries, _ in rounds for row in rows_of(entries)]
+    assert found == [row for record in records for row in rows_of(record)]
+
+
+@given(st.lists(st.sampled_from(NAMES), max_size=20))
+def test_superseded_names(names: list[bytes]) -> None:
+    last = {name: at for at, name in enumerate(names)}
+    expected = [at for at, name in enumerate(names) if last[name] != at]
+    assert superseded(Entries.of(names)).tolist() == expected
+
+
+@given(st.data(), st.integers(0, 30), st.integers(1, 7), st.booleans())
+def test_where_old_arrays_go(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, n_old: int, part: int, fits: bool
+) -> None:
+    """By a table of all positions, and without it."""
+    directory = tmp_path_factory.mktemp("moves")
+    names = [f"{at}".encode() for at in range(n_old)]
+    old = written(directory, Entries.of(names, np.arange(n_old), np.arange(n_old)))
+    gone = data.draw(st.lists(st.sampled_from(names), unique=True)) if names else []
+    new = data.draw(st.lists(st.integers(-1, n_old + 1)))
+    changed = [*gone, *(b"new%d" % at for at in range(len(new)))]
+    starts = np.array([DELETED] * len(gone) + [max(at, 0) for at in new], np.int64)
+    changes = Entries.of(changed, starts, starts)
+    order = Order(old, changes.names, changes.hashes, starts)
+    with small(1 << 20, part):
+        moves = merging._moves(order, old, 4 * n_old if fits else 0)
+    positions = np.arange(n_old) if moves is None else moves(np.arange(n_old)).astype(np.int64)
+    left = [at for at in range(n_old) if names[at] not in gone]
+    expected = np.full(n_old, table.EMPTY)
+    expected[left] = [at for at in range(len(order)) if at not in order.finals]
+    assert positions.tolist() == expected.tolist()
+
+
+def test_a_name_table_that_is_not_in_order(tmp_path: Path) -> None:
+    """Names would get lost in it, and it would look good."""
+    old = written(tmp_path, Entries.of([b"a", b"b", b"c"], [0, 1, 2], [1, 2, 3]))
+    slots = old.column("slot").reshape(-1, 2).copy()
+    for damaged in (slots[::-1], np.full_like(slots, table.EMPTY), slots % 4):
+        with patch.object(Index, "column", lambda *_, column=damaged: column.reshape(-1).copy()):
+            contents = fold_all(old, iter([Entries.of([b"d"], 0, 1)]), tmp_path, 1 << 30)
+            with pytest.raises(CorruptStoreError, match="in its table"):
+                list(contents.slots)
