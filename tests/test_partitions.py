@@ -385,3 +385,20 @@ def test_says_what_it_is(path: Path) -> None:
         part["n0"]
     with pytest.raises(KeyError, match="n0"):
         part.take(["n3", "n0"])
+
+
+def test_an_index_that_was_put_back_and_went_on_is_another(path: Path, tmp_path: Path) -> None:
+    filled(path, numbered(5), dtype="f8")
+    ptrarray.checkpoint(path)
+    shutil.copytree(path, tmp_path / "backup")
+    with ptrarray.append(path) as writer:
+        writer["new"] = np.ones(3)
+    ptrarray.checkpoint(path)
+    part = sent(ptrarray.open(path).partitions(1)[0])
+    shutil.rmtree(path)
+    shutil.copytree(tmp_path / "backup", path)
+    with ptrarray.append(path) as writer:
+        writer["abc"] = np.ones(3)
+    ptrarray.checkpoint(path)
+    with pytest.raises(StoreError, match="cut it anew"):
+        list(part)
