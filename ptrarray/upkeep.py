@@ -146,7 +146,10 @@ def verify(
 
 
 def repair(
-    path: str | os.PathLike[str], to: str | os.PathLike[str], progress: bool = False
+    path: str | os.PathLike[str],
+    to: str | os.PathLike[str],
+    progress: bool = False,
+    memory: str | int = "512MB",
 ) -> list[Damage]:
     """Copy what is intact of a damaged store into a new one.
 
@@ -158,6 +161,8 @@ def repair(
         Where the new store goes; there must be nothing.
     progress : bool
         Whether to show a bar.
+    memory : str or int
+        What the process may take if it has done nothing yet, as for `checkpoint`.
 
     Returns
     -------
@@ -192,6 +197,7 @@ def repair(
     if is_file(absolute(path)):
         raise why_not(absolute(path))
     try:
-        return sharded_upkeep.repair(absolute(path), absolute(to), progress=progress)
+        limit = nbytes("memory", memory)
+        return sharded_upkeep.repair(absolute(path), absolute(to), limit, progress=progress)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise not_found(absolute(path)) from error

@@ -105,11 +105,10 @@ def _parser() -> Parser:
         metavar="FILE",
         help="save it as .npy file, its mask, if the store has masks, as FILE.mask.npy",
     )
-    add(
-        "verify", _verify, "check every array against its checksum", on_store, printing
-    ).add_argument("--memory", metavar="SIZE", default="512MB", help=_MEMORY)
+    limited = (on_store, printing, _with_memory())
+    add("verify", _verify, "check every array against its checksum", *limited)
     _add_whole_stores(add, on_store, printing)
-    repair = add("repair", _repair, "copy what is intact into a new store", on_store, printing)
+    repair = add("repair", _repair, "copy what is intact into a new store", *limited)
     repair.add_argument("--to", type=Path, metavar="NEW", required=True, help="the new store")
     convert.add_commands(commands, on_store, printing)
     watch.add_command(commands, on_store, printing)
@@ -309,7 +308,8 @@ def _compact(options: argparse.Namespace) -> int:
 
 
 def _repair(options: argparse.Namespace) -> int:
-    left_out = repair(options.store, options.to, progress=_wants_bar(options))
+    progress = _wants_bar(options)
+    left_out = repair(options.store, options.to, progress=progress, memory=options.memory)
     with open_store(options.to) as store:
         n_arrays = len(store)
     if options.json:
