@@ -160,7 +160,7 @@ def check_any(
     snapshots = [store.snapshot for store in stores]
     if not damage and len(stores) > 1:
         damage += _doubled(snapshots, max(memory // 4, 1))
-        damage += find_catalog_damage(opened.snapshot.directory)
+        damage += find_catalog_damage(opened.snapshot.directory, memory)
     referring = [] if damage else snapshots
     damage += find_helper_damage(helpers, referring, progress=progress, memory=memory)
     if damage:
