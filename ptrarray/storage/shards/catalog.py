@@ -327,7 +327,7 @@ def _write(file: File, marker: Marker, tables: Sequence[Table], memory: int) -> 
     crc = nbytes = 0
     runs = _runs(tables, accumulate((one.n_arrays for one in covered), initial=0))
     for slots in in_parts(runs, n_arrays, _part_names(memory)):
-        block = memoryview(slots.astype("<u4", copy=False)).cast("B")
+        block = memoryview(slots.astype("<u4", copy=False).reshape(-1).view(np.uint8))
         file.pwrite(block, at["slot"] + nbytes)
         crc, nbytes = crc32(block, crc), nbytes + len(block)
     columns["slot"] = Column(marks.COLUMN_TYPES["slot"], at["slot"], nbytes, crc)
