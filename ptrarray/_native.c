@@ -372,9 +372,11 @@ static int64_t probe(const Finder *finder, const Query *query, const Finder **ow
         uint32_t at = (uint32_t)position;
         const uint8_t *name = part && at < part->n_arrays ? name_at(part, at, &nbytes) : NULL;
         if (!name) return ASTRAY;
-        if (nbytes != query->nbytes || memcmp(name, query->name, nbytes)) continue;
-        *owner = part, found = (int64_t)position;
-        if (!finder->parts) return found;
+        if (nbytes == query->nbytes && !memcmp(name, query->name, nbytes))
+            *owner = part, found = (int64_t)position;
+        else if (finder->parts && found < 0)
+            found = ASTRAY; /* of the same hash, or a catalog that is wrong */
+        if (found >= 0 && !finder->parts) return found;
     }
     return ASTRAY;
 }

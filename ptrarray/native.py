@@ -93,7 +93,8 @@ class Core(Protocol):
         """Return a finder of names in several indexes, by a table whose positions count through them.
 
         They end at `ends`. What it finds is ``number << 32 | position``, of the part and in that,
-        the last one that has the name. The list may change; a part that is None is not mine.
+        the last one that has the name. The list may change; a part that is None is not mine, nor is
+        a name of which there is only another one of the same hash.
         """
 
     def gather(

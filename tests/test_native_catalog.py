@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -50,15 +51,22 @@ def test_finds_what_is_in_the_last_part_that_has_it(
 ) -> None:
     catalog = core.catalog(*columns_of(parts), finders_of(parts))
     asked = [*{name for part in parts for name in part}, *others]
-    expected, views = [], []
+    expected: list[int | None] = []
+    views: list[list[int] | None] = []
     for name in asked:
         numbers = [number for number, part in enumerate(parts) if name in part]
         number = max(numbers, default=-1)
         at = parts[number].index(name) if numbers else 0
         expected.append(number << 32 | at if numbers else -1)
         views.append([1000 * number + at] if numbers else None)
+    hashes = {zlib.crc32(name) for part in parts for name in part}
+    may_doubt = [
+        at == -1 and zlib.crc32(name) in hashes for name, at in zip(asked, expected, strict=True)
+    ]
+    expected = [None if doubt else at for doubt, at in zip(may_doubt, expected, strict=True)]
     assert [catalog.find(name) for name in asked] == expected
-    assert catalog.find_many(asked, None, None).tolist() == expected
+    many = catalog.find_many(asked, None, None)
+    assert (None if many is None else many.tolist()) == (None if any(may_doubt) else expected)
     got = [catalog.get(name) for name in asked]
     assert [None if view is None else view.tolist() for view in got] == views
 

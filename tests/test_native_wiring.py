@@ -17,7 +17,6 @@ import pytest
 import ptrarray
 from ptrarray import native
 from ptrarray.errors import StoreError
-from ptrarray.format import table
 from ptrarray.intake import batch
 from ptrarray.rows import ragged
 from tests.support import forging

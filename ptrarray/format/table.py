@@ -24,7 +24,7 @@ Keys = npt.NDArray[
 EMPTY = 0xFFFF_FFFF
 LOAD = 0.6
 _WINDOW = 8  # slots: those of one cache line
-_PART_NAMES = 1 << 16  # of a part of the table that is built at a time
+_PART_NAMES = 1 << 15  # of a part of the table that is built at a time
 _HALF = np.uint64(32)
 
 

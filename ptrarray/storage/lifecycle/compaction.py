@@ -32,7 +32,7 @@ from ptrarray.storage.system.files import Buffer, File
 from ptrarray.storage.system.lock import CHANGING, is_held, try_lock_range, whole
 from ptrarray.storage.writing.session import Session
 
-_READ_NBYTES = 1 << 24
+_READ_NBYTES = 1 << 22
 _EVERY_ROW = 2**62
 
 

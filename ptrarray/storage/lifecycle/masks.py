@@ -18,7 +18,7 @@ from ptrarray.format.layouts import Layout
 from ptrarray.rows.copying import copy_ranges, cut
 from ptrarray.rows.types import AnyRows, Bools, Int64s, UInt8s
 
-_BLOCK_NBYTES = 1 << 22
+_BLOCK_NBYTES = 1 << 20
 
 
 class PackedMasks:

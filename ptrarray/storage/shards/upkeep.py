@@ -162,8 +162,9 @@ def check_any(
         forget(store)
     snapshots = [store.snapshot for store in stores]
     if not damage and len(stores) > 1:
-        damage += _doubled(snapshots, max(memory // 4, 1))
-        damage += find_catalog_damage(opened.snapshot.directory)
+        share = max(memory // 4, 1)
+        damage += _doubled(snapshots, share)
+        damage += find_catalog_damage(opened.snapshot.directory, share)
     referring = [] if damage else snapshots
     damage += find_helper_damage(helpers, referring, progress=progress, memory=memory)
     if damage:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.format import table
-from ptrarray.format.entries import DELETED, Entries, RaggedColumn, end_to_end
+from ptrarray.format.entries import DELETED, Entries, RaggedColumn, joined_column
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.table import EMPTY, Keys
 from ptrarray.rows.copying import copy_ranges
@@ -33,7 +33,7 @@ _LEAST_PART = 4
 # Bytes that folding takes for each change, beside its columns.
 _CHANGE_NBYTES = 64
 # Of the columns of an index that are merged in one go.
-_BLOCK_NBYTES = 1 << 20
+_BLOCK_NBYTES = 1 << 19
 _LONG_BLOCKS = 8
 
 _NO_HASHES = np.empty(0, np.uint32)
@@ -125,6 +125,7 @@ def gathered(records: Iterable[Entries], memory: int) -> Iterator[tuple[Entries,
             n_left = memory
         n_left -= nbytes
         some.append(part)
+        del part
     yield _laid(some), True
 
 
@@ -139,10 +140,15 @@ def _nbytes(entries: Entries) -> int:
 
 
 def _laid(parts: list[Entries]) -> Entries:
-    """Lay tables end to end, and let go of them."""
-    entries = end_to_end(parts) if parts else Entries.of()
+    """Lay tables end to end, and let go of each column when it was copied: the list is empty then."""
+    lengths = [0, *(part.n_names for part in parts)]
+    columns = [[*column] for column in zip(Entries.of(), *parts, strict=True)]
     parts.clear()
-    return entries
+    laid = []
+    for column in columns:
+        laid.append(joined_column(column, lengths))
+        column.clear()
+    return Entries._make(laid)
 
 
 def fold(index: Index, changes: Entries, memory: int) -> Contents:
