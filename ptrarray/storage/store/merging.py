@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.errors import CorruptStoreError
 from ptrarray.format import table
 from ptrarray.format.entries import DELETED, Entries, RaggedColumn, joined_column
 from ptrarray.format.index import IndexHeader, corrupt
@@ -211,10 +212,21 @@ def _sizes(index: Index, order: Order, changes: Entries) -> Sizes:
         at = order.removed[some]
         for which, column in enumerate(old):
             if column is not None:
-                totals[which] -= int(column.lengths_at(at).sum())
+                totals[which] -= int(_lengths_at(index, column, at).sum())
     pointed = bool(changes.pointed[order.kept].any()) or _has_pointed(index, order.removed)
     names, infos, metas = totals
     return Sizes(len(order), names, infos, metas, pointed)
+
+
+def _lengths_at(index: Index, column: RaggedColumn, at: Int64s) -> Int64s:
+    try:
+        return column.lengths_at(at)
+    except ValueError as error:
+        raise _damaged(index, error) from error
+
+
+def _damaged(index: Index, error: ValueError) -> CorruptStoreError:
+    return corrupt(index.path, f"is damaged: it has an item {error}")
 
 
 def _items(of: Index | Entries) -> tuple[RaggedColumn | None, ...]:
@@ -272,7 +284,7 @@ def _some(index: Index, order: Order, changes: Entries, first: int, last: int) -
             mix.some_items(index.metas, changes.metas),
         )
     except ValueError as error:
-        raise corrupt(index.path, f"is damaged: it has an item {error}") from error
+        raise _damaged(index, error) from error
 
 
 def _span_nbytes(columns: list[RaggedColumn], start: int, end: int) -> int:
