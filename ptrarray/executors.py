@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from ptrarray.errors import import_extra
 
+__all__ = ["RayExecutor"]
+
 Result = TypeVar("Result")
 
 
@@ -48,7 +50,7 @@ class RayExecutor(Executor):
     """
 
     def __init__(self, max_workers: int | None = None, **options: Any) -> None:
-        self._ray = import_extra("ray", 'RayExecutor needs Ray: pip install "ray"')
+        self._ray = import_extra("ray", "RayExecutor needs Ray: pip install 'ptrarray[ray]'")
         if not self._ray.is_initialized():
             self._ray.init()
         self._call = self._ray.remote(**options)(_call) if options else self._ray.remote(_call)

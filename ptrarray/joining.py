@@ -217,19 +217,51 @@ def part(
     masked: bool = False,
     mode: str = "a",
 ) -> PointerArrayWriter:
-    """Make a part of a store, or go on with it: a store of its own, for `join`.
+    """Make a part of a store, or go on with it: a store of its own, to be joined with others.
+
+    So writers on many hosts share no lock. A part becomes *sealed* when its writer is closed, and
+    only then it is joined.
 
     Parameters
     ----------
     path : path-like
-        The store that it is to be a part of, which need not be there. The part lies beside it,
+        The store that it is to be a part of, which need not be there yet. The part lies beside it,
         at ``PATH.parts/KEY.ptr``.
     key : str
-        What tells it from the other parts.
+        What tells it from all other parts: a host's name, say, or the number of a job. It becomes
+        part of a file name.
     dtype, row_shape, attrs, masked
         As for `create`. Without any of them, as in the store at `path`, if there is one.
     mode : {'a', 'w', 'x'}
         Where there is such a part: ``"a"`` goes on with it, ``"w"`` replaces it, ``"x"`` raises.
+
+    Returns
+    -------
+    PointerArrayWriter
+        Closing it, also at the end of a ``with`` block that raises nothing, waits until all is on
+        the disk, and seals the part. Copies of it in other processes, made by pickling or by a
+        fork, write to the same part, and their close seals nothing.
+
+    Raises
+    ------
+    BadInputError
+        For a key that cannot be part of a file name; as `create` does; in mode ``"a"``, if the part
+        has another layout, or its files are those of a joined store, too.
+    StoreExistsError
+        In mode ``"x"``, if there is one; in any mode, if there is anything else.
+
+    Notes
+    -----
+    A process that is killed leaves the part open: `join` refuses it, and this function goes on with
+    it by the same key. Everything committed is there.
+
+    Examples
+    --------
+    >>> with ptrarray.part("all.ptr", key="3", dtype="f4") as writer:
+    ...     writer["utt7"] = [1, 2]
+    >>> ptrarray.join("all.ptr", progress=False)
+    >>> ptrarray.open("all.ptr")["utt7"]
+    array([1., 2.], dtype=float32)
     """
     directory = absolute(path)
     check_choice("mode", mode, MODES, str(directory))

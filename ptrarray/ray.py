@@ -96,26 +96,26 @@ class PtrDatasource(_Datasource):  # type: ignore[misc] # of a library that may 
         meta: str | Iterable[str] | None = None,
     ) -> None:
         super().__init__()
-        is_open = isinstance(path_or_store, PointerArray)
-        store = path_or_store if is_open else open_readable(path_or_store)
-        self._options = {"names": names, "meta": None if meta is None else listed(meta)}
+        if isinstance(path_or_store, PointerArray):
+            store = path_or_store
+        else:
+            store = open_readable(path_or_store)
+        self._names, self._meta = names, None if meta is None else listed(meta)
         self._whole = Partition(Portion(opened_of(store), 0, len(store)))
         self._name_nbytes = _name_nbytes(store) if names else 0
         self.schema = self._found_schema()
 
     def _found_schema(self) -> Any:
         """Return the types of the columns, which all parts can be cast to."""
-        whole, options = self._whole, self._options
-        schema = pyarrow.schema(whole.arrow(**{**options, "meta": None}))
-        if options["meta"] is None:
+        whole = self._whole
+        schema = pyarrow.schema(whole.arrow(names=self._names))
+        if self._meta is None:
             return schema
         # A part at a time: values of metadata are made for that.
         parts = self._blocks(whole) or [whole]
-        found = (pyarrow.schema(part.arrow(**options)) for part in parts)
+        found = (pyarrow.schema(part.arrow(names=False, meta=self._meta)) for part in parts)
         try:
-            metas = pyarrow.unify_schemas(
-                [pyarrow.schema([one.field(key) for key in options["meta"]]) for one in found]
-            )
+            metas = pyarrow.unify_schemas([one.remove(0) for one in found])
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
             raise BadInputError(
                 f"metadata of {whole.path} are of several types: {error}; a column is of one",
@@ -146,7 +146,7 @@ class PtrDatasource(_Datasource):  # type: ignore[misc] # of a library that may 
         parts = self._whole.partitions(max(1, parallelism)) or [self._whole]
         return [
             ray_data.ReadTask(
-                partial(_tables, self._blocks(part), self._options, self.schema),
+                partial(_tables, self._blocks(part), self._names, self._meta, self.schema),
                 ray_block.BlockMetadata(
                     num_rows=len(part),
                     size_bytes=self._nbytes(part),
@@ -172,10 +172,12 @@ def _name_nbytes(store: PointerArray) -> int:
     return round(sum(some) / len(some)) if some else 0
 
 
-def _tables(parts: list[Partition], options: dict[str, Any], schema: Any) -> Iterator[Any]:
+def _tables(
+    parts: list[Partition], names: bool, meta: list[str] | None, schema: Any
+) -> Iterator[Any]:
     """Yield the blocks of a task."""
     if not parts:
         yield schema.empty_table()
     for part in parts:
-        table = pyarrow.table(part.arrow(**options))
+        table = pyarrow.table(part.arrow(names=names, meta=meta))
         yield table if table.schema == schema else table.cast(schema)

@@ -197,8 +197,8 @@ class PointerArray(Reducible, Tabular):
             from uuid import uuid4
 
             return (uuid4().hex,)
-        ids = [store.snapshot.header.store_id for store in self._opened.stores]
-        return self.path, ids, self.version
+        headers = [store.snapshot.header for store in self._opened.stores]
+        return self.path, [(one.store_id, one.crc) for one in headers], self.version
 
     def __enter__(self) -> Self:
         return self

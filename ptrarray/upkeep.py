@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ptrarray.errors import CorruptStoreError
+from ptrarray.intake.numbers import nbytes
 from ptrarray.intake.paths import absolute
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open_readable as open_store
@@ -15,7 +16,7 @@ from ptrarray.storage.system.files import is_file
 from ptrarray.storage.system.parts import why_not
 
 
-def checkpoint(path: str | os.PathLike[str]) -> None:
+def checkpoint(path: str | os.PathLike[str], memory: str | int = "512MB") -> None:
     """Fold the journal of a store into a new index, on the disk.
 
     Closing a writer does this when the journal is large. Readers that are open
@@ -25,21 +26,30 @@ def checkpoint(path: str | os.PathLike[str]) -> None:
     ----------
     path : path-like
         The store.
+    memory : str or int
+        What the process may take if it has done nothing yet, ``"64MB"`` say.
+        Less than that is as fast for a small journal. Of a longer one as much
+        is folded in at a time as fits, each time into a new index, so a journal
+        ten times as long as what fits is written some five times.
 
     Notes
     -----
-    Time and memory grow with the number of names, not with the rows. Killed
-    anywhere in the middle, the store is as before or checkpointed. Of a store
-    of shards, each in turn.
+    Time grows with the number of names, not with the rows. Memory grows with
+    neither, on file systems that can map files. On the disk it takes the size
+    of the new index, and of another one where the journal does not fit in
+    memory. Killed anywhere in the middle, the store is as before or
+    checkpointed. Of a store of shards, each in turn.
 
     Examples
     --------
     >>> ptrarray.checkpoint("corpus.ptr")
     """
-    sharded_upkeep.checkpoint(absolute(path))
+    sharded_upkeep.checkpoint(absolute(path), nbytes("memory", memory))
 
 
-def compact(path: str | os.PathLike[str], progress: bool = False) -> None:
+def compact(
+    path: str | os.PathLike[str], progress: bool = False, memory: str | int = "512MB"
+) -> None:
     """Rewrite the data file of a store without holes.
 
     Arrays keep their names, order and content; names that share rows keep
@@ -53,6 +63,8 @@ def compact(path: str | os.PathLike[str], progress: bool = False) -> None:
         The store.
     progress : bool
         Whether to show a bar.
+    memory : str or int
+        What the process may take if it has done nothing yet, as for `checkpoint`.
 
     Raises
     ------
@@ -82,7 +94,7 @@ def compact(path: str | os.PathLike[str], progress: bool = False) -> None:
     >>> ptrarray.open("corpus.ptr").rows
     array([4., 5., 6.], dtype=float32)
     """
-    sharded_upkeep.compact(absolute(path), progress=progress)
+    sharded_upkeep.compact(absolute(path), nbytes("memory", memory), progress=progress)
 
 
 def verify(
@@ -134,7 +146,10 @@ def verify(
 
 
 def repair(
-    path: str | os.PathLike[str], to: str | os.PathLike[str], progress: bool = False
+    path: str | os.PathLike[str],
+    to: str | os.PathLike[str],
+    progress: bool = False,
+    memory: str | int = "512MB",
 ) -> list[Damage]:
     """Copy what is intact of a damaged store into a new one.
 
@@ -146,6 +161,8 @@ def repair(
         Where the new store goes; there must be nothing.
     progress : bool
         Whether to show a bar.
+    memory : str or int
+        What the process may take if it has done nothing yet, as for `checkpoint`.
 
     Returns
     -------
@@ -180,6 +197,7 @@ def repair(
     if is_file(absolute(path)):
         raise why_not(absolute(path))
     try:
-        return sharded_upkeep.repair(absolute(path), absolute(to), progress=progress)
+        limit = nbytes("memory", memory)
+        return sharded_upkeep.repair(absolute(path), absolute(to), limit, progress=progress)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise not_found(absolute(path)) from error

@@ -16,6 +16,7 @@ import pytest
 
 import ptrarray
 import ptrarray.bigarray
+import ptrarray.executors
 import ptrarray.sampling
 from ptrarray.cli import main
 from ptrarray.cli.commands import _parser
@@ -114,7 +115,7 @@ def found(path: str) -> Any:
     return value
 
 
-MODULES = (ptrarray, ptrarray.convert, ptrarray.bigarray, ptrarray.sampling)
+MODULES = (ptrarray, ptrarray.convert, ptrarray.bigarray, ptrarray.executors, ptrarray.sampling)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -21,6 +21,7 @@ from tests.support import cluster, workers
 from tests.support.cluster import fill, parts_of, tasks_in
 from tests.support.engines import become_host
 from tests.support.workers import check_ramps, ramps
+from tests.test_examples import blocks
 
 distributed = pytest.importorskip("distributed")
 
@@ -78,7 +79,7 @@ def test_equal_tasks_all_run(path: Path, executor: Any) -> None:
 def test_exceptions_of_workers(path: Path, executor: Any) -> None:
     with pytest.raises(TaskError, match="StubbornError: salt and pepper"):
         fill(path, workers.raise_stubborn, ramps(5), executor)
-    with pytest.raises(TaskError, match="20 is too much") as caught:
+    with pytest.raises(TaskError, match="is too much") as caught:
         fill(path, workers.ramp_below_20, ramps(99), executor, resume=True)
     assert isinstance(caught.value.__cause__, ValueError)
     fill(path, lambda n: np.arange(n), ramps(99), executor, resume=True)
@@ -176,3 +177,10 @@ def test_a_host_is_lost_with_its_part(
         assert "resume=True" in errors
         fill(path, workers.ramp, ramps(cluster.N_TASKS), executor, resume=True)
     check_ramps(path, cluster.N_TASKS)
+
+
+def test_program_of_the_page(tmp_path: Path) -> None:
+    (program,) = [block for block in blocks("docs/cluster.md") if " distributed" in block.code]
+    script = tmp_path / "program.py"
+    script.write_text(program.code)
+    assert cluster.run([sys.executable, script], tmp_path).stdout == program.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ptrarray.jobs.run import count_workers
 from tests.support import cluster, workers
 from tests.support.cluster import fill, parts_of, tasks_in
 from tests.support.workers import check_ramps, ramps
+from tests.test_examples import blocks
 
 loky = pytest.importorskip("loky")
 
@@ -46,3 +48,10 @@ def test_killed_worker(path: Path, tmp_path: Path, executor: Any) -> None:
     n_done = fill(path, cluster.once, tasks, again, parts="worker", resume=True)
     assert n_done == cluster.N_TASKS - n_acknowledged
     check_ramps(path, cluster.N_TASKS)
+
+
+def test_program_of_the_page(tmp_path: Path) -> None:
+    (program,) = [block for block in blocks("docs/cluster.md") if " loky" in block.code]
+    script = tmp_path / "program.py"
+    script.write_text(program.code)
+    assert cluster.run([sys.executable, script], tmp_path).stdout == program.output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from tests.support import cluster
 from tests.support.cluster import parts_of
 from tests.support.workers import check_ramps
+from tests.test_examples import blocks
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 
@@ -40,23 +40,19 @@ if __name__ == "__main__":
 """
 
 
+MPI = [MPIEXEC, "--oversubscribe", "-n", "3", sys.executable, "-m", "mpi4py.futures"]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT", "1")
+    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+
+
 def run(tmp_path: Path, function: str, path: Path, parts: str) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    command = [MPIEXEC, "--oversubscribe", "-n", "3", sys.executable, "-m", "mpi4py.futures"]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(cluster.ROOT),
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",  # as in a container
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    }
-    return subprocess.run(
-        [*map(str, command), str(script), function, str(path), str(tmp_path / "calls"), parts],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return cluster.run([*MPI, script, function, path, tmp_path / "calls", parts], tmp_path)
 
 
 @pytest.mark.parametrize("parts", ["", "worker"])
@@ -84,3 +80,10 @@ def test_killed_worker_and_then_a_lost_part(path: Path, tmp_path: Path) -> None:
     assert f"filled {cluster.N_TASKS - n_kept}" in done.stdout
     check_ramps(path, cluster.N_TASKS)
     assert not parts_of(path)
+
+
+def test_program_of_the_page(tmp_path: Path) -> None:
+    (program,) = [block for block in blocks("docs/cluster.md") if " mpi4py" in block.code]
+    script = tmp_path / "program.py"
+    script.write_text(program.code)
+    assert cluster.run([*MPI, script], tmp_path).stdout == program.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -15,6 +16,7 @@ from ptrarray.executors import RayExecutor
 from tests.support import cluster, workers
 from tests.support.cluster import fill, parts_of, tasks_in
 from tests.support.workers import check_ramps, ramps
+from tests.test_examples import blocks
 
 ray = pytest.importorskip("ray")
 
@@ -140,3 +142,10 @@ def test_killed_driver(path: Path, tmp_path: Path, address: str, executor: RayEx
     n_done = fill(path, cluster.stop, tasks_in(folder), executor, resume=True)
     assert n_done <= cluster.N_TASKS - n_acknowledged
     check_ramps(path, cluster.N_TASKS)
+
+
+def test_program_of_the_page(tmp_path: Path) -> None:
+    (program,) = [block for block in blocks("docs/cluster.md") if " ray" in block.code]
+    script = tmp_path / "program.py"
+    script.write_text(program.code)
+    assert cluster.run([sys.executable, script], tmp_path).stdout == program.output

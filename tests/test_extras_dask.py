@@ -65,7 +65,8 @@ def means(part: Any) -> Any:
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_bags_arrays_and_calls(path: Path, client: Any, kind: str) -> None:
-    wanted = filled(path, arrays(), **OPTIONS[kind]) and arrays()
+    wanted = arrays()
+    filled(path, wanted, **OPTIONS[kind])
     with ptrarray.open(path) as store:
         parts = store.partitions(5)
         pairs = db.from_delayed([dask.delayed(items)(part) for part in parts]).compute()

@@ -357,7 +357,7 @@ def test_killed_while_parts_are_joined(path: Path, threads: Executor, when: str)
 
 def test_a_failing_task_leaves_what_was_done(path: Path) -> None:
     with ProcessPoolExecutor(2) as pool:
-        with pytest.raises(TaskError, match="20 is too much") as caught:
+        with pytest.raises(TaskError, match="is too much") as caught:
             fill(path, workers.ramp_below_20, ramps(100), pool)
         assert isinstance(caught.value.__cause__, ValueError)
         assert fill(path, workers.ramp, ramps(100), pool, resume=True) == 80

@@ -315,7 +315,7 @@ def test_a_reader_that_opens_while_helpers_are_dropped(
     """Between both looks at them: it begins again, with what the store is by then."""
     with ptrarray.create(path) as writer:
         writer["a"] = LEVEL
-    opened, n_calls = helpers._opened, 0
+    opened, n_calls = helpers.open_helpers, 0
 
     def dropping(*arguments: Any) -> Any:
         nonlocal n_calls
@@ -327,7 +327,7 @@ def test_a_reader_that_opens_while_helpers_are_dropped(
             ptrarray.compact(path)
         return found
 
-    monkeypatch.setattr(helpers, "_opened", dropping)
+    monkeypatch.setattr(helpers, "open_helpers", dropping)
     store = ptrarray.open(path)
     assert n_calls > 1
     check(store.series("a"), LEVEL.set_axis(["x", "y", "z"]))

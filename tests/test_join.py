@@ -15,6 +15,7 @@ import pytest
 import ptrarray
 from ptrarray.storage.shards import doubles
 from ptrarray.storage.store.index import Index
+from ptrarray.storage.store.snapshot import open_snapshot
 from tests.support.joined import LAYOUTS, files_of, held, make
 
 HOWS = ("move", "link", "copy")
@@ -223,7 +224,7 @@ def test_many_collisions_in_little_memory(tmp_path: Path, monkeypatch: pytest.Mo
         writer.update({name: [number] for name in own[500:]})
         writer.delete([own[3], own[600]])
         writer.update({own[3]: [number], own[7]: [number]})  # one again, and one anew
-        stores.append(ptrarray.open(path)._opened.snapshot)
+        stores.append(open_snapshot(path))
         for name in own:
             if name != own[600]:
                 right.setdefault(name, []).append(number)

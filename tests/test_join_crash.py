@@ -41,8 +41,10 @@ def prepared(kind: str) -> Tree:
     with TemporaryDirectory() as name:
         root = Path(name)
         for seed, source in enumerate(SOURCES):
-            options = {"shard_size": 600} if source == "y.ptr" else {}
-            with ptrarray.create(root / source, dtype="i4", attrs={"k": 1}, **options) as writer:
+            size = 600 if source == "y.ptr" else None
+            with ptrarray.create(
+                root / source, dtype="i4", attrs={"k": 1}, shard_size=size
+            ) as writer:
                 writer.write({f"{source}/a": ints(80, seed)})
                 writer.write({f"{source}/b": ints(70, seed), "same": ints(3, seed)}, overwrite=True)
         if kind == "sealed":
@@ -67,7 +69,7 @@ class Case(NamedTuple):
     how: str
     duplicates: str = "last"
 
-    def __call__(self, root: Path) -> None:
+    def join(self, root: Path) -> None:
         found = [root / source for source in SOURCES if (root / source).exists()]
         ptrarray.join(
             root / "store.ptr", found, self.how, duplicates=self.duplicates, progress=False
@@ -93,7 +95,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=str)
 def told(case: Case, root: Path) -> Recording:
     materialise(prepared(case.kind), root)
     with booted(1), repeatable(), record(root) as recording:
-        case(root)
+        case.join(root)
     return recording
 
 
@@ -107,7 +109,7 @@ class Judge:
         materialise(prepared(case.kind), root)
         self._before = {name: arrays(root / name) for name in (*SOURCES, "store.ptr")}
         with without_syncs():
-            case(root)
+            case.join(root)
         self.after = arrays(root / "store.ptr")
         shutil.rmtree(root)
 
@@ -131,7 +133,7 @@ class Judge:
             assert found == self._before[name] or (found is None and self._case.how == "move")
         if self._case.how == "move":
             with suppress_last(left):
-                self._case(root)
+                self._case.join(root)
             assert arrays(root / "store.ptr") == self.after
             assert not [name for name in SOURCES if (root / name).exists()]
         if (root / "store.ptr").exists():
@@ -217,7 +219,7 @@ def check_failing(case: Case, code: int, place: Path, *, is_lasting: bool, every
         materialise(prepared(case.kind), root)
         with repeatable(), injected() as faults:
             faults.arm(n, code, is_lasting=is_lasting)
-            error = caught(partial(case, root))
+            error = caught(partial(case.join, root))
             faults.disarm()
         if error is None:
             assert arrays(root / "store.ptr") == judge.after

@@ -48,7 +48,7 @@ def a_copy(path: Path) -> Path:
 def an_open_part(path: Path) -> Path:
     writer = ptrarray.part(path.with_name("k.ptr"), "k", dtype="i4")
     writer["k"] = [1]
-    writer._opened.release()  # as if it was killed
+    del writer  # as if it was killed
     return path.with_name("k.ptr.parts") / "k.ptr"
 
 
@@ -101,10 +101,8 @@ def test_unfit(what: str, how: str, tmp_path: Path) -> None:
     good = ints(tmp_path / "good.ptr")
     unfit = make_unfit(tmp_path / "unfit.ptr")
     before = files_of(tmp_path)
-    with pytest.raises(kind, match=text) as caught:
+    with pytest.raises(kind, match=text):
         ptrarray.join(tmp_path / "all.ptr", [good, unfit], how, progress=False)
-    if what != "nothing":
-        assert str(caught.value.path).startswith((str(unfit), str(tmp_path)))
     assert files_of(tmp_path) == before
     assert held(good).keys() == {"good"}
     # To a store that is there, too.
@@ -405,7 +403,9 @@ def test_a_killed_part_is_gone_on_with(tmp_path: Path) -> None:
 def test_only_who_opened_a_part_seals_it(method: str, tmp_path: Path) -> None:
     path = tmp_path / "all.ptr"
     with ptrarray.part(path, "k", dtype="i4") as writer:
-        process = get_context(method).Process(target=write_a_share, args=(writer, "a"))
+        process = get_context(method).Process(  # type: ignore[attr-defined]
+            target=write_a_share, args=(writer, "a")
+        )
         process.start()
         process.join()
         writer["b"] = [1]

@@ -105,20 +105,26 @@ def _parser() -> Parser:
         metavar="FILE",
         help="save it as .npy file, its mask, if the store has masks, as FILE.mask.npy",
     )
-    add(
-        "verify", _verify, "check every array against its checksum", on_store, printing
-    ).add_argument("--memory", metavar="SIZE", default="512MB", help=_MEMORY)
-    add("checkpoint", _checkpoint, "fold the journal into the index", on_store, printing)
-    add("compact", _compact, "rewrite the data file without holes", on_store, printing)
+    limited = (on_store, printing, _with_memory())
+    add("verify", _verify, "check every array against its checksum", *limited)
     _add_whole_stores(add, on_store, printing)
-    repair = add("repair", _repair, "copy what is intact into a new store", on_store, printing)
+    repair = add("repair", _repair, "copy what is intact into a new store", *limited)
     repair.add_argument("--to", type=Path, metavar="NEW", required=True, help="the new store")
     convert.add_commands(commands, on_store, printing)
     watch.add_command(commands, on_store, printing)
     return parser
 
 
+def _with_memory() -> Parser:
+    parser = Parser(add_help=False)
+    parser.add_argument("--memory", metavar="SIZE", default="512MB", help=_MEMORY)
+    return parser
+
+
 def _add_whole_stores(add: Any, *parents: Parser) -> None:
+    folding = (*parents, _with_memory())
+    add("checkpoint", _checkpoint, "fold the journal into the index", *folding)
+    add("compact", _compact, "rewrite the data file without holes", *folding)
     pack = add("pack", _pack, "write the store as one file, a tar archive", *parents)
     pack.add_argument("target", metavar="TARGET", help="the file to make, or - for stdout")
     pack.add_argument(
@@ -278,7 +284,7 @@ def _print_table(damage: Sequence[Any]) -> None:
 
 
 def _checkpoint(options: argparse.Namespace) -> int:
-    checkpoint(options.store)
+    checkpoint(options.store, memory=options.memory)
     with open_store(options.store) as store:
         n_arrays = len(store)
     if options.json:
@@ -291,7 +297,7 @@ def _checkpoint(options: argparse.Namespace) -> int:
 def _compact(options: argparse.Namespace) -> int:
     with open_store(options.store) as store:
         before = store.nbytes
-    compact(options.store, progress=_wants_bar(options))
+    compact(options.store, progress=_wants_bar(options), memory=options.memory)
     with open_store(options.store) as store:
         after = store.nbytes
     if options.json:
@@ -302,7 +308,8 @@ def _compact(options: argparse.Namespace) -> int:
 
 
 def _repair(options: argparse.Namespace) -> int:
-    left_out = repair(options.store, options.to, progress=_wants_bar(options))
+    progress = _wants_bar(options)
+    left_out = repair(options.store, options.to, progress=progress, memory=options.memory)
     with open_store(options.to) as store:
         n_arrays = len(store)
     if options.json:

@@ -273,10 +273,10 @@ def end_to_end(parts: Sequence[Entries]) -> Entries:
         return parts[0]
     columns = zip(Entries.of(), *parts, strict=True)  # the empty one has the dtypes
     lengths = [0, *(part.n_names for part in parts)]
-    return Entries._make(_joined(column, lengths) for column in columns)
+    return Entries._make(joined_column(column, lengths) for column in columns)
 
 
-def _joined(parts: Sequence[Any], lengths: list[int]) -> Any:
+def joined_column(parts: Sequence[Any], lengths: list[int]) -> Any:
     """Lay the parts of one column end to end."""
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)

@@ -53,9 +53,10 @@ _FIXARRAY, _BIN8_LIMIT = 0x90, 256
 # What stands in them beside kind, hash, sizes and numbers.
 _MARKS = _FIXARRAY + 8, 0, _BIN8, 4, _BIN8, 8, _BIN8
 _NUMBERS_MARKS = _BIN8, 8, _BIN8, 8, _BIN8, 4
-_POINTER_KINDS = {*UNJUDGED, *UNJUDGED.values()}
+POINTER_KINDS = [*UNJUDGED, *UNJUDGED.values()]
 LIVE_NBYTES = len(_SLOT_PREFIX) + _SLOT.size
 FRAME_PREFIX_NBYTES = _RECORD.size
+RECORD_PREFIX_NBYTES = _FRAME.size  # with the checksum
 # At the most, up to the first of a record's hashes.
 HEAD_NBYTES = _FRAME.size + 2 + 9 + _RECORD.size
 _INT_NBYTES = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}  # of an int of msgpack that begins so; else 1
@@ -371,16 +372,23 @@ def frame_nbytes(prefix: bytes, start_byte: int, where: str) -> int:
     return _RECORD.size + int(_RECORD.unpack(prefix)[1])
 
 
-def whole_nbytes(raw: bytes) -> int:
-    """Return how many of some bytes, which begin with a record, are records that are there whole."""
+def ends_of_records(raw: bytes) -> Iterator[int]:
+    """Yield where each record ends in some bytes that begin with one, as long as they are there whole."""
     at = 0
     while at + _RECORD.size <= len(raw):
         kind, nbytes = _RECORD.unpack_from(raw, at)
-        end = at + _RECORD.size + nbytes
-        if kind != _BIN32 or end > len(raw):
+        at += _RECORD.size + nbytes
+        if kind != _BIN32 or at > len(raw):
             break
-        at = end
-    return at
+        yield at
+
+
+def whole_nbytes(raw: bytes) -> int:
+    """Return how many of some bytes, which begin with a record, are records that are there whole."""
+    end = 0
+    for end in ends_of_records(raw):  # noqa: B007
+        pass
+    return end
 
 
 class Head(NamedTuple):
@@ -421,7 +429,7 @@ def _notice(body: memoryview) -> tuple[int, Sequence[int] | npt.NDArray[np.uint3
         array, kind, n_more, a, b, name_hash, c, d, _, e, f = _TO_NAME.unpack_from(body)
         g, h, _, i, j, _, k, l, _ = _NUMBERS.unpack_from(body, len(body) - _NUMBERS.size)
         marks = array, n_more, a, b, c, d, e, f, g, h, i, j, k, l
-        if marks == (*_MARKS, nbytes, *_NUMBERS_MARKS) and kind in _POINTER_KINDS:
+        if marks == (*_MARKS, nbytes, *_NUMBERS_MARKS) and kind in POINTER_KINDS:
             return kind, (name_hash,)
     kind, _, fields = _unpack(body)
     return kind, np.frombuffer(b"" if kind == ATTRS else fields[0], "<u4")

@@ -24,7 +24,7 @@ Keys = npt.NDArray[
 EMPTY = 0xFFFF_FFFF
 LOAD = 0.6
 _WINDOW = 8  # slots: those of one cache line
-_PART_NAMES = 1 << 16  # of a part of the table that is built at a time
+_PART_NAMES = 1 << 15  # of a part of the table that is built at a time
 _HALF = np.uint64(32)
 
 
@@ -131,7 +131,7 @@ def n_below(keys: Keys, end: int) -> int:
     return int(np.searchsorted(keys, np.uint64((end << 32) - 1), side="right"))
 
 
-def in_parts(runs: Sequence[Run], n_names: int, part_names: int = _PART_NAMES) -> Iterator[Slots]:
+def in_parts(runs: Sequence[Run], n_names: int, part_names: int | None = None) -> Iterator[Slots]:
     """Build the table of `build` from its beginning to its end, part by part.
 
     Parameters
@@ -140,7 +140,7 @@ def in_parts(runs: Sequence[Run], n_names: int, part_names: int = _PART_NAMES) -
         The keys of all names, in any number of runs.
     n_names : int
         How many there are.
-    part_names : int
+    part_names : int, optional
         Of how many a part is; more are better where there are many runs.
 
     Yields
@@ -162,7 +162,7 @@ def in_parts(runs: Sequence[Run], n_names: int, part_names: int = _PART_NAMES) -
     True
     """
     n_homes, first = count_homes(n_names), 0
-    step = max(1, n_homes * part_names // max(n_names, 1))
+    step = max(1, n_homes * (part_names or _PART_NAMES) // max(n_names, 1))
     for low in range(0, n_homes, step):
         high = min(low + step, n_homes)
         end = -(-(high << 32) // n_homes)  # the least hash whose home is `high`

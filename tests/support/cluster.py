@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,18 @@ def parts_of(path: Path) -> list[Path]:
     folder = path.with_name(f"{path.name}.parts")
     found = folder.glob("fill-*") if folder.exists() else []
     return sorted(place for place in found if place.name.count("-") > 1)
+
+
+def run(command: Sequence[object], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program that finds the tests, and return what it printed."""
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def start(script: str, *arguments: object) -> subprocess.Popen[str]:

@@ -10,6 +10,7 @@ import pytest
 import ptrarray
 from ptrarray.format import journal as journal_format
 from ptrarray.writer import store_of
+from tests.support.folding import tiny
 from tests.support.story import ATTRS, Story, Workload, booted, essence, hidden, with_attrs
 
 LARGE = 20_000  # rows of 4 bytes: written outside the lock
@@ -232,6 +233,22 @@ def masked_large(story: Story) -> None:
     story.commit(fill, story.now | {"d": essence(np.ma.MaskedArray(rows.data, rows.mask), {})})
 
 
+def in_rounds(story: Story) -> None:
+    """Checkpoint and compact with so little memory that all is gone through in several rounds."""
+    writer = story.create(dtype=None, masked=True)
+    with tiny():
+        story.write(writer, a=ints(3), b=hidden((4, 3)), c=ints(5), meta={"a": {"k": 1}})
+        story.write(writer, b=ints(7), d=hidden((9,)))
+        story.delete(writer, "a")
+        ptrarray.checkpoint(story.path, memory=1)
+        story.promise()
+        story.write(writer, e=ints(2), c=hidden((2,), 1))
+        story.write(writer, f=ints(1))
+        ptrarray.compact(story.path, memory=1)
+        story.promise()
+        story.write(writer, c=ints(6))
+
+
 def masked_compact(story: Story) -> None:
     """Two writers, one of which waits for the disk at each commit; then all is moved."""
     writer = story.create(durable=True, dtype=None, masked=True)
@@ -340,6 +357,7 @@ WORKLOADS: list[Workload] = [
     masked_reuse,
     masked_large,
     masked_compact,
+    in_rounds,
     several_records,
 ]
 

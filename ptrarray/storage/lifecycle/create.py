@@ -16,6 +16,7 @@ from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
 from ptrarray.format.journal import PUT, encode_records
 from ptrarray.format.layouts import Layout
 from ptrarray.storage.store import index, journal
+from ptrarray.storage.store.blocks import Contents
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import write_index
 from ptrarray.storage.store.recovery import fresh_header, remove_leftovers
@@ -25,8 +26,9 @@ from ptrarray.storage.system.files import File, Rights
 from ptrarray.storage.system.lock import check_new_lock, whole
 from ptrarray.storage.writing.session import Session
 
-Fill = Callable[[Content], Entries]
-Make = Callable[[IndexHeader], Entries]
+Columns = Entries | Contents  # of an index: in memory, or block by block
+Fill = Callable[[Content], Columns]
+Make = Callable[[IndexHeader], Columns]
 
 
 def new_header(layout: Layout, n_rows: int, attrs: dict[str, Any]) -> IndexHeader:
@@ -103,7 +105,7 @@ def make_files(
     own: Rights | None = None,
     *,
     sync: bool = True,
-) -> Entries:
+) -> Columns:
     """Make the files of a new store in an empty directory, on the disk; else as `create_store`.
 
     Without `sync` this waits for no disk. Then the arrays are in the journal, as those of a writer
@@ -112,6 +114,7 @@ def make_files(
     columns = indexed = write_content(directory, header, fill, [own] if own else (), sync=sync)
     fresh, records = fresh_header(header, files.boot_id()), b""
     if not sync:
+        assert isinstance(columns, Entries)  # who waits for no disk has all of it in memory
         records = b"".join(bytes(record) for _, record in encode_records(PUT, columns, fresh.seed))
         fresh = fresh._replace(committed_end=fresh.committed_end + len(records))
         header, indexed = replace(header, n_rows=0, n_reserved=0), Entries.of()
@@ -146,7 +149,7 @@ def replace_store(directory: Path, header: IndexHeader, fill: Fill | None = None
 def place(
     building: Path,
     header: IndexHeader,
-    columns: Entries,
+    columns: Columns,
     directory: Path,
     *,
     overwrite: bool,
@@ -162,7 +165,7 @@ def place(
         caller to remove.
     header : IndexHeader
         What `make_files` was given for it.
-    columns : Entries
+    columns : Entries or Contents
         What that returned.
     directory : Path
         Where it is to be.
@@ -188,7 +191,7 @@ def place(
     files.unlink(building / index.FILE_NAME)
     files.sync_directory(building)
 
-    def move(replaced: Content, new_header: IndexHeader) -> Entries:
+    def move(replaced: Content, new_header: IndexHeader) -> Columns:
         rights = replaced.rights
         for old, new in zip(header.files, new_header.files, strict=True):
             with File(building / old) as file:
@@ -204,7 +207,7 @@ def place(
 
 @whole
 def _replace(
-    directory: Path, header: IndexHeader, make: Callable[[Content, IndexHeader], Entries]
+    directory: Path, header: IndexHeader, make: Callable[[Content, IndexHeader], Columns]
 ) -> None:
     session = Session(directory)
     try:
@@ -270,11 +273,11 @@ def write_content(
     like: Sequence[Rights],
     *,
     sync: bool = True,
-) -> Entries:
+) -> Columns:
     """Make the data file, and the mask file: holes as long as the rows asked for, and filled."""
     with Content(directory, header, files.MAKE, like) as content:
         content.truncate(header.n_rows)
-        columns = Entries.of() if fill is None else fill(content)
+        columns: Columns = Entries.of() if fill is None else fill(content)
         if sync:
             content.sync()
     return columns

@@ -21,7 +21,7 @@ from ptrarray.progress import bar
 from ptrarray.rows.copying import cut
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns, named, only
-from ptrarray.storage.lifecycle.masks import packed_masks
+from ptrarray.storage.lifecycle.masks import PackedMasks
 from ptrarray.storage.lifecycle.verify import array_damage
 from ptrarray.storage.store.index import column_bytes
 from ptrarray.storage.store.opened import OpenedStore
@@ -131,8 +131,9 @@ def _members(opened: OpenedStore, names: Container[bytes] | None = None) -> list
     runs = living_runs(opened.layout, columns.starts, columns.ends)
     n_rows = int(np.sum(runs[1] - runs[0]))
     if opened.mask is not None and opened.layout.kind == MIXED:
-        masks = packed_masks(opened.layout, columns, opened.mask, snapshot.index.path)
-        columns = masks.columns
+        blocks = [columns]
+        masks = PackedMasks(opened.layout, lambda: blocks, opened.mask, snapshot.index.path)
+        columns = masks.packing()(columns)
     first = first_members(
         replace(
             snapshot.header,

@@ -41,6 +41,7 @@ from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.opened import open_any
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
+from ptrarray.storage.store.merging import MEMORY_NBYTES
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system import files
@@ -216,7 +217,7 @@ def _metas(store: StoreSnapshot) -> Iterator[Meta]:
 # Dropping -----------------------------------------------------------------------------------------
 
 
-def drop_unneeded(directory: Path, *, progress: bool = False) -> None:
+def drop_unneeded(directory: Path, memory: int = MEMORY_NBYTES, *, progress: bool = False) -> None:
     """Drop helper arrays that nothing refers to, and rewrite the others without holes.
 
     Does nothing while a writer is open that has helper arrays, for it may be about to refer to
@@ -232,7 +233,7 @@ def drop_unneeded(directory: Path, *, progress: bool = False) -> None:
         flush(directory)
         with closing(Session(place)) as session:
             keep = _kept(session, needed)
-            compaction.compact(session, progress=progress, names=keep)
+            compaction.compact(session, progress=progress, names=keep, memory=memory)
 
 
 def flush(directory: Path) -> None:

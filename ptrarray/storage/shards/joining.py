@@ -36,7 +36,7 @@ from ptrarray.storage.shards.linked import How, NewShard
 from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
-from ptrarray.storage.shards.sources import Source, check_alike
+from ptrarray.storage.shards.sources import Source, check_alike, read_source
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.opened import load
@@ -122,7 +122,9 @@ def _join(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
                 raise
         else:
             return
-    _add(directory, sources, plan)  # somebody has made it just now, if it was not there
+        # Somebody has made it just now. The sources may be sealed by now.
+        sources = [read_source(source.directory) for source in sources]
+    _add(directory, sources, plan)
 
 
 def _make(directory: Path, sources: Sequence[Source], plan: Plan) -> None:

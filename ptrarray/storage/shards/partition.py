@@ -17,7 +17,7 @@ import numpy as np
 from ptrarray.errors import CorruptStoreError, StoreError, StoreNotFoundError
 from ptrarray.format.journal import RECORDS_START
 from ptrarray.rows.types import Int64s
-from ptrarray.storage.shards.finder import Wholes
+from ptrarray.storage.shards.finder import Completed
 from ptrarray.storage.shards.helpers import open_helpers
 from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.opened import OpenedShards, load_any, load_shards
@@ -43,10 +43,10 @@ class _HeldPart:
         """The flat array of the shard."""
         return self.held.data
 
-    def whole(self) -> OpenedPart:
+    def complete(self) -> OpenedPart:
         """Return the same as an `OpenedStore`; made once."""
         if self._whole is None:
-            self._whole = OpenedPart(self.held.whole(), self.low, self.high)
+            self._whole = OpenedPart(self.held.complete(), self.low, self.high)
         return self._whole
 
 
@@ -70,9 +70,9 @@ class _HeldNames:
         """The attrs of the shard."""
         return self._snapshot.attrs
 
-    def whole(self) -> StoreSnapshot:
+    def complete(self) -> StoreSnapshot:
         """Return the same as a `StoreSnapshot`."""
-        return self._part.whole().snapshot
+        return self._part.complete().snapshot
 
 
 class PartOfShards(ShardedSnapshot):
@@ -94,7 +94,7 @@ class PartOfShards(ShardedSnapshot):
         self.marker, self.directory, self.found = origin.marker, origin.directory, origin.found
         self.backend, self.asked_backend = origin.backend, origin.asked_backend
         self.parts, self.first_rows = tuple(parts), origin.first_rows
-        self.shards = Wholes(self.parts)
+        self.shards = Completed(self.parts)
 
     def number_of(self, name: bytes) -> int:
         """Return the number of the shard that has a name, or -1."""
@@ -161,7 +161,7 @@ class Moment(NamedTuple):
     n_arrays : int
         How many arrays it has.
     digest : bytes
-        Of the ids and generations of these stores.
+        Of the ids, generations and checksums of the indexes of these stores.
     ends : dict of int to int
         Bytes up to which their journals were read, of those that had records.
     """
@@ -175,11 +175,14 @@ class Moment(NamedTuple):
 def moment_of(opened: Opened) -> Moment:
     """Return which commit of a store is open."""
     snapshot = opened.snapshot
-    parts = snapshot.parts if isinstance(snapshot, ShardedSnapshot) else [snapshot]
+    parts: Sequence[Held | StoreSnapshot] = [opened.stores[0].snapshot]
+    if isinstance(snapshot, ShardedSnapshot):
+        parts = snapshot.parts
     digest, ends = blake2b(digest_size=_DIGEST_NBYTES), {}
     for number, part in enumerate(parts):
-        generation, end = part.version
-        digest.update(part.header.store_id + generation.to_bytes(8, "little"))
+        header, end = part.header, part.version[1]
+        # The checksum, too: an index that was put back from a backup and went on is another.
+        digest.update(b"%b %d %d " % (header.store_id, header.generation, header.crc))
         if end != RECORDS_START:
             ends[number] = end
     return Moment(len(parts), len(snapshot), digest.digest(), ends)
@@ -252,10 +255,11 @@ class Portion:
 
     def __init__(self, opened: Opened, low: int, high: int) -> None:
         self.path = opened.snapshot.directory
-        self.backend: Backend | None = opened.snapshot.asked_backend
+        # As it was asked for, where it was; of all shards, the first one says it.
+        self.backend: Backend | None = opened.stores[0].snapshot.asked_backend
         first = 0
         if isinstance(opened, OpenedPart | OpenedPartOfShards):
-            opened, first = opened.origin, opened.low
+            first, opened = opened.low, opened.origin
         self.low, self.high = first + low, first + high
         self._whole: Opened | None = opened
         self._moment: Moment | None = None

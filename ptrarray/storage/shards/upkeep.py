@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from operator import itemgetter
+from functools import partial
+from operator import itemgetter, methodcaller
 from pathlib import Path
 
 from ptrarray.errors import CorruptStoreError, StoreNotFoundError
@@ -38,21 +39,23 @@ from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session
 
 
-def checkpoint(directory: Path) -> None:
+def checkpoint(directory: Path, memory: int) -> None:
     """Fold the journal of a store, or of each of its shards, into a new index."""
-    _in_each(directory, Session.checkpoint)
+    change = methodcaller("checkpoint", memory)
+    _in_each(directory, change, memory)
     with suppress(StoreNotFoundError):
-        _in_one(directory / FOLDER, Session.checkpoint)
+        _in_one(directory / FOLDER, change)
 
 
-def compact(directory: Path, *, progress: bool = False) -> None:
+def compact(directory: Path, memory: int, *, progress: bool = False) -> None:
     """Rewrite the data file of a store, or of each of its shards, without holes."""
-    _in_each(directory, lambda session: compaction.compact(session, progress=progress))
-    drop_unneeded(directory, progress=progress)
+    change = partial(compaction.compact, progress=progress, memory=memory)
+    _in_each(directory, change, memory)
+    drop_unneeded(directory, memory, progress=progress)
 
 
 @whole
-def _in_each(directory: Path, change: Callable[[Session], None]) -> None:
+def _in_each(directory: Path, change: Callable[[Session], None], memory: int) -> None:
     if not is_sharded(directory):
         _in_one(directory, change)
         return
@@ -65,7 +68,7 @@ def _in_each(directory: Path, change: Callable[[Session], None]) -> None:
         finally:
             with shards.locked():
                 shards.announce_change()
-    renew(directory)
+    renew(directory, memory)
 
 
 def _in_one(directory: Path, change: Callable[[Session], None]) -> None:
@@ -73,13 +76,13 @@ def _in_one(directory: Path, change: Callable[[Session], None]) -> None:
         change(session)
 
 
-def repair(source: Path, to: Path, *, progress: bool = False) -> list[Damage]:
+def repair(source: Path, to: Path, memory: int, *, progress: bool = False) -> list[Damage]:
     """Copy what is intact of a store, of shards or not, into a new one; return what was left out."""
     found = _found_shards(source)
     if not found:
-        return salvage(source, to, progress=progress)
+        return salvage(source, to, memory, progress=progress)
     with new_directory(to, taken) as building:
-        return _salvage_shards(source, found, building, progress=progress)
+        return _salvage_shards(source, found, building, memory, progress=progress)
 
 
 def _found_shards(directory: Path) -> list[Path]:
@@ -96,7 +99,7 @@ def _found_shards(directory: Path) -> list[Path]:
 
 
 def _salvage_shards(
-    source: Path, found: list[Path], building: Path, *, progress: bool
+    source: Path, found: list[Path], building: Path, memory: int, *, progress: bool
 ) -> list[Damage]:
     """Copy shard by shard; one of which nothing can be read becomes an empty one."""
     left_out: list[Damage] = []
@@ -107,13 +110,13 @@ def _salvage_shards(
         try:
             if Index(path, checked=False).header.layout != layout:
                 raise CorruptStoreError(f"{path} has not {layout.describe()}", path=str(path))
-            left_out += salvage(path, target, progress=progress)
+            left_out += salvage(path, target, memory, progress=progress)
         except (CorruptStoreError, FileNotFoundError) as error:
             left_out.append(Damage(str(path), f"cannot be read, all of it is left out: {error}"))
             create_store(target, new_header(layout, 0, attrs))
-    salvage_helpers(source, building, left_out=left_out, progress=progress)
+    salvage_helpers(source, building, memory, left_out=left_out, progress=progress)
     write_marker(building, new_marker(layout, shard_nbytes))
-    renew(building)
+    renew(building, memory)
     return left_out
 
 
@@ -159,8 +162,9 @@ def check_any(
         forget(store)
     snapshots = [store.snapshot for store in stores]
     if not damage and len(stores) > 1:
-        damage += _doubled(snapshots, max(memory // 4, 1))
-        damage += find_catalog_damage(opened.snapshot.directory, memory)
+        share = max(memory // 4, 1)
+        damage += _doubled(snapshots, share)
+        damage += find_catalog_damage(opened.snapshot.directory, share)
     referring = [] if damage else snapshots
     damage += find_helper_damage(helpers, referring, progress=progress, memory=memory)
     if damage:

@@ -29,7 +29,7 @@ from ptrarray.storage.system.files import File
 from ptrarray.storage.system.mapping import forget, map_or_read
 
 # What waits to be written. A small index is written by one call, as nothing was before its end.
-_PENDING_NBYTES = 1 << 21
+_PENDING_NBYTES = 1 << 20
 
 # A file that is needed while an index is written, and has no name but for a moment.
 SCRATCH_FILE_NAME = "scratch.new"

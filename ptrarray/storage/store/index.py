@@ -45,8 +45,8 @@ _NAMES_NBYTES = 1 << 20
 _SLOTS = 1 << 18  # of the name table that are looked at in one go
 # An index of this size may be in memory as a whole. Of a larger one that is gone through from front
 # to back, so many bytes are, and those of so many names that are looked for.
-PASSED_NBYTES = 1 << 23
-_PASSED_NAMES = 1 << 16
+PASSED_NBYTES = 1 << 22
+_PASSED_NAMES = 1 << 15
 
 Item = TypeVar("Item", bytes, str)
 

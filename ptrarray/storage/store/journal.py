@@ -21,6 +21,7 @@ from ptrarray.format.journal import (
     Notice,
 )
 from ptrarray.format.names import NAME_LIMIT_NBYTES
+from ptrarray.format.singles import changes_in
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import Lock, check_lock
@@ -256,8 +257,7 @@ class Journal:
         Raises as `frames`.
         """
         for at, raw in self._blocks(header, start_byte):
-            frames = journal_format.frames(raw, at, header.seed, self.path)
-            yield journal_format.decode_all(frames, self.path), at + len(raw)
+            yield changes_in(raw, at, header.seed, self.path), at + len(raw)
 
     def _blocks(self, header: JournalHeader, start_byte: int) -> Iterator[tuple[int, bytes]]:
         """Read what is committed from a byte on; yield whole records, and where they begin."""

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.format import table
-from ptrarray.format.entries import DELETED, Entries, RaggedColumn, end_to_end
-from ptrarray.format.index import corrupt
+from ptrarray.format.entries import DELETED, Entries, RaggedColumn, joined_column
+from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.table import EMPTY, Keys
 from ptrarray.rows.copying import copy_ranges
 from ptrarray.rows.types import Int64s, UInt32s
@@ -33,7 +33,7 @@ _LEAST_PART = 4
 # Bytes that folding takes for each change, beside its columns.
 _CHANGE_NBYTES = 64
 # Of the columns of an index that are merged in one go.
-_BLOCK_NBYTES = 1 << 20
+_BLOCK_NBYTES = 1 << 19
 _LONG_BLOCKS = 8
 
 _NO_HASHES = np.empty(0, np.uint32)
@@ -64,14 +64,51 @@ def fold_all(index: Index, records: Iterable[Entries], directory: Path, memory: 
     while True:
         changes, is_last = next(rounds)
         contents = fold(index, changes, room // 4)
-        del changes
+        del changes  # which the contents have
         if is_last:
             return contents
-        with nameless(directory / SCRATCH_FILE_NAME) as file:
-            write_contents(file, index.header, contents)
-            del contents
-            index = Index(directory, checked=False, file=file)
-            index.check()
+        index = beside(directory, index.header, contents)
+        del contents
+
+
+def beside(directory: Path, header: IndexHeader, contents: Contents) -> Index:
+    """Return an index that is in no place, in a file without a name: written, and read."""
+    with nameless(directory / SCRATCH_FILE_NAME) as file:
+        write_contents(file, header, contents)
+        index = Index(directory, checked=False, file=file)
+        index.check()
+        return index
+
+
+def blocks_of(index: Index) -> Iterator[Entries]:
+    """Yield all columns of an index but the hashes, some arrays at a time."""
+    return _blocks(index, *_no_changes(index))
+
+
+def contents_like(
+    index: Index, change: Callable[[Entries], Entries], infos_nbytes: int | None = None
+) -> Contents:
+    """Return the contents of an index with the same names in the same order.
+
+    Parameters
+    ----------
+    index : Index
+        The other one.
+    change : callable
+        Given all blocks of it in order, returns what becomes of each.
+    infos_nbytes : int, optional
+        Bytes of all infos, if these become others.
+    """
+    sizes = _sizes(index, *_no_changes(index))
+    if infos_nbytes is not None:
+        sizes = sizes._replace(infos=infos_nbytes)
+    slots = table.in_parts([_IndexRun(index, None)], sizes.n_arrays)
+    return Contents(sizes, map(change, blocks_of(index)), slots)
+
+
+def _no_changes(index: Index) -> tuple[Order, Entries]:
+    none = Entries.of()
+    return Order(index, none.names, none.hashes, none.starts), none
 
 
 def gathered(records: Iterable[Entries], memory: int) -> Iterator[tuple[Entries, bool]]:
@@ -88,6 +125,7 @@ def gathered(records: Iterable[Entries], memory: int) -> Iterator[tuple[Entries,
             n_left = memory
         n_left -= nbytes
         some.append(part)
+        del part
     yield _laid(some), True
 
 
@@ -102,10 +140,15 @@ def _nbytes(entries: Entries) -> int:
 
 
 def _laid(parts: list[Entries]) -> Entries:
-    """Lay tables end to end, and let go of them."""
-    entries = end_to_end(parts) if parts else Entries.of()
+    """Lay tables end to end, and let go of each column when it was copied: the list is empty then."""
+    lengths = [0, *(part.n_names for part in parts)]
+    columns = [[*column] for column in zip(Entries.of(), *parts, strict=True)]
     parts.clear()
-    return entries
+    laid = []
+    for column in columns:
+        laid.append(joined_column(column, lengths))
+        column.clear()
+    return Entries._make(laid)
 
 
 def fold(index: Index, changes: Entries, memory: int) -> Contents:

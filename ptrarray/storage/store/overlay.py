@@ -395,12 +395,13 @@ class Fresh:
         for extras, items in ((self.infos, added.infos), (self.metas, added.metas)):
             if items is not None:
                 extras.update((at, item) for at, item in enumerate(items.split(), first) if item)
-        last = self.first + len(self.starts)
-        is_deletion = first < last and self.starts[-1] == DELETED  # as all of a record, or none
-        numbers = range(~first, ~last, -1) if is_deletion else range(first, last)
+        numbers = np.arange(first, self.first + len(self.starts))
+        numbers = np.where(added.starts == DELETED, ~numbers, numbers)
         names = added.names.split()
         self.names += names
-        changes = dict(zip(names, numbers, strict=True))
+        changes = dict(zip(names, numbers.tolist(), strict=True))
+        if len(changes) < len(names):  # of several records
+            changes = dict(sorted(changes.items(), key=_entry_of))
         # A dict keeps the place of a key that is set again; commits have an order.
         for name in changes.keys() & self.entries.keys():
             del self.entries[name]
@@ -428,6 +429,10 @@ class Fresh:
             return None
         numbers = range(self.first, self.first + len(self.starts))
         return RaggedColumn.of([extras.get(entry, b"") for entry in numbers])
+
+
+def _entry_of(item: tuple[bytes, int]) -> int:
+    return ~item[1] if item[1] < 0 else item[1]
 
 
 class Laid(Mapping[bytes, int]):

@@ -181,7 +181,7 @@ class StoreSnapshot:
         """Home slots of that."""
         return self.header.n_homes
 
-    def whole(self) -> StoreSnapshot:
+    def complete(self) -> StoreSnapshot:
         """Return the snapshot itself, which was not only held."""
         return self
 
@@ -498,7 +498,8 @@ def _last_of_rising(starts: Int64s, ends: Int64s) -> int | None:
 
 
 def check_index(index: Index) -> None:
-    """Raise `CorruptStoreError` for an index with pointers that no index may have."""
+    """Raise `CorruptStoreError` if an index is damaged, or has pointers that no index may have."""
+    index.check()
     for some in pieces(index.header.n_arrays):
         # With the last one before, which these must not begin before.
         some = slice(max(some.start - 1, 0), some.stop)

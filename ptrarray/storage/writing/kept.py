@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from operator import itemgetter
+from typing import Any
 
+from ptrarray.format.entries import Entries, end_to_end
 from ptrarray.format.journal import (
     RECORDS_START,
     Changes,
@@ -50,3 +52,15 @@ class KeptRecords:
             if record is not None:
                 yield Changes([record.entries])
                 at = start_byte + len(record)
+
+    def records(
+        self, journal: Journal, header: JournalHeader, facts: dict[str, Any]
+    ) -> Iterator[Entries]:
+        """Yield the records that are about names, and note what they change of an index's facts."""
+        for changes in self.changes(journal, header):
+            if changes.attrs is not None:
+                facts["attrs"] = changes.attrs
+            if changes.records:
+                entries = end_to_end(changes.records)
+                facts["n_rows"] = max(facts["n_rows"], entries.n_rows)
+                yield entries

@@ -48,7 +48,7 @@ from ptrarray.errors import (
     StoreError,
 )
 from ptrarray.format import journal as journal_format
-from ptrarray.format.entries import Entries, end_to_end
+from ptrarray.format.entries import Entries
 from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import ATTRS, HashedRecord, JournalHeader, LongRecord
 from ptrarray.format.layouts import Layout
@@ -57,7 +57,7 @@ from ptrarray.storage.store.blocks import Contents
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.journal import Journal
-from ptrarray.storage.store.merging import MEMORY_NBYTES, fold_all
+from ptrarray.storage.store.merging import MEMORY_NBYTES, beside, fold_all
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import remove_leftovers, settle
 from ptrarray.storage.store.snapshot import StoreSnapshot, check_index, not_found, sealed_error
@@ -524,20 +524,21 @@ class Session:
         """Fold the journal into the columns of the index, and rows and attrs. Under the lock."""
         facts: dict[str, Any] = {"n_rows": self.header.n_rows, "attrs": self.header.attrs}
         self._snapshot = None  # to have room for the columns
-        self.index.check()
         check_index(self.index)
-        records = self._records(facts)
+        records = self._kept.records(self._journal, self.journal_header, facts)
         return fold_all(self.index, records, self.directory, memory), facts
 
-    def _records(self, facts: dict[str, Any]) -> Iterator[Entries]:
-        """Yield the records that are about names; note in the facts what all of them change."""
-        for changes in self._kept.changes(self._journal, self.journal_header):
-            if changes.attrs is not None:
-                facts["attrs"] = changes.attrs
-            if changes.records:
-                entries = end_to_end(changes.records)
-                facts["n_rows"] = max(facts["n_rows"], entries.n_rows)
-                yield entries
+    def whole_index(self, memory: int) -> tuple[Index, IndexHeader]:
+        """Return an index with the journal folded in that is in no place, and its header. Under the lock.
+
+        The one that is in place, where the journal is empty. Both are looked at as by `checkpoint`.
+        """
+        if self.journal_header.committed_end == journal_format.RECORDS_START:
+            check_index(self.index)
+            return self.index, self.header
+        contents, facts = self._folded(memory)
+        header = replace(self.header, **facts)
+        return beside(self.directory, header, contents), header
 
     def put_index(self, header: IndexHeader, columns: Entries | Contents) -> None:
         """Put an index of the next generation in place, to be settled next. Under the lock.
