@@ -93,7 +93,8 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     -----
     Takes the same time and memory for ten names as for a hundred million: it
     maps the index and the data file, and reads what was committed since the
-    last checkpoint. Changes no file; but with ``"r+"`` waits until all that is
+    last checkpoint, at most some 256 MiB: that takes up to 70 bytes of memory a
+    name of 20 bytes, and 0.1 to 2 microseconds. Changes no file; but with ``"r+"`` waits until all that is
     committed is on the disk.
 
     A store of shards holds each shard open as it is now, and looks twice, so
@@ -225,7 +226,8 @@ class PointerArray(Reducible, Tabular):
         Notes
         -----
         A few system calls if nothing changed; reads only what was committed
-        since the last time, or maps the new index after a checkpoint.
+        since the last time, or maps the new index after a checkpoint. Where that
+        was many names, it may copy four times as many that it had read before.
         """
         if self._handed_out:
             self.flush()
