@@ -14,42 +14,25 @@ from hypothesis import strategies as st
 
 import ptrarray
 from ptrarray import CorruptStoreError
-from ptrarray.format import table
 from ptrarray.format.entries import RaggedColumn
-from ptrarray.storage.lifecycle import intact, salvage
+from ptrarray.storage.lifecycle import salvage
 from ptrarray.storage.lifecycle.verify import Damage
-from ptrarray.storage.store import index as index_storage
-from ptrarray.storage.store import merging
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.writing import session
 from tests.support import forging
+from tests.support.any_layout import KINDS, array_of, use_small_blocks
 from tests.support.colliding import COLLIDING
 from tests.support.damage import DATA, INDEX, JOURNAL
 from tests.support.salvaging import wanted
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
 
-KINDS: dict[str, dict[str, Any]] = {
-    "rows": {"dtype": "u1"},
-    "wide rows": {"dtype": "i2", "row_shape": (3,)},
-    "no width": {"dtype": "i2", "row_shape": (0,)},
-    "shaped": {"dtype": "i2", "row_shape": None},
-    "mixed": {},
-    "masked rows": {"dtype": "i2", "masked": True},
-    "masked mixed": {"masked": True},
-}
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_blocks() -> Any:
     """Have all that is done in blocks done in several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(intact, "_BLOCK_NBYTES", 4 * intact._EACH_NBYTES)
-        patch.setattr(intact, "_JOURNAL_ENTRIES", 2)
-        patch.setattr(index_storage, "_PASSED_NAMES", 5)
-        patch.setattr(index_storage, "PASSED_NBYTES", 256)
-        patch.setattr(merging, "_BLOCK_NBYTES", 200)
-        patch.setattr(table, "_PART_NAMES", 2)
+        use_small_blocks(patch)
         patch.setattr(session, "_CHECKPOINT_PART", 1e-9)  # closing leaves the journal
         yield
 
@@ -60,22 +43,6 @@ CHANGE = st.tuples(
     st.lists(st.sampled_from(NAMES), min_size=1, max_size=6, unique=True),
     st.integers(0, 9),
 )
-
-
-def array_of(kind: str, seed: int) -> Any:
-    """Return some array that a store of this kind may have; few values, so that some are alike."""
-    length, value = seed % 4, seed % 3
-    if kind == "wide rows":
-        return np.full((length, 3), value, "i2")
-    if kind == "no width":
-        return np.empty((length, 0), "i2")
-    array: Any = np.full((length, 2) if kind == "shaped" or "mixed" in kind else length, value)
-    if kind == "rows":
-        return array.astype("u1")
-    array = array.astype("i2" if "mixed" not in kind or seed % 2 else "f4")
-    if "masked" in kind and seed % 3:
-        return np.ma.MaskedArray(array, np.resize([True, False, False], array.shape))
-    return array
 
 
 def written(path: Path, kind: str, changes: list[tuple[str, list[str], int]]) -> None:

@@ -15,7 +15,7 @@ from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
-from ptrarray.storage.shards.finder import Completed, Finder
+from ptrarray.storage.shards.finder import Finder, Wholes
 from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.store.held import Held, HeldRows, hold_rows
@@ -41,7 +41,7 @@ class OpenedShards:
     def __init__(self, snapshot: ShardedSnapshot, held: Sequence[HeldRows | OpenedStore]) -> None:
         self.snapshot = snapshot
         self.held = held
-        self.stores: Sequence[OpenedStore] = Completed(held)
+        self.stores: Sequence[OpenedStore] = Wholes(held)
         self.limit_nbytes: int | None = snapshot.marker.header.shard_nbytes
         self.layout = snapshot.layout
         self.is_plain = self.layout.is_plain
@@ -55,7 +55,7 @@ class OpenedShards:
         if self._views is None:
             self._views = Views(self.snapshot.finder, self.stores if self.is_plain else ())
         view = self._views.view(name)
-        return view if view is not None or self._views.is_idle else self._views.get(name)
+        return view if view is not None or self._views.is_idle else self._views.looked_for(name)
 
     @property
     def data(self) -> AnyRows:
@@ -75,7 +75,7 @@ class OpenedShards:
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
         address, number = divmod(address, len(self.held))  # as `ShardedSnapshot` made it
-        return self.held[number].complete().array_at(address)
+        return self.held[number].whole().array_at(address)
 
     def parts(self) -> tuple[AnyRows, AnyRows]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
@@ -132,23 +132,13 @@ class Views:
     def __init__(self, finder: Finder, stores: Sequence[OpenedStore]) -> None:
         self._finder, self._stores = finder, stores
         self._parts: list[NativeFinder | None] = [None] * len(stores)  # those that were asked
-        catalog = finder.catalog if stores else None
-        self.is_idle = catalog is None
+        # Where the catalog does not know all, a shard that it does not know may have the name.
+        catalog = None if finder.is_asked or not stores else finder.catalog
         native = None if catalog is None else catalog.finder(self._parts)
-        self._native: View = _NOTHING.get if native is None else native.get
-        self.view: View = _NOTHING.get if finder.is_asked else self._native
+        self.is_idle = native is None
+        self.view: View = _NOTHING.get if native is None else native.get
 
-    def get(self, name: str) -> Array | None:
-        """Return the array of a name; None where the snapshot has to tell."""
-        if self._finder.is_asked:
-            if self._finder.may_be_newer(name):
-                return None
-            array = self._native(name)
-            if array is not None:
-                return array
-        return self._looked_for(name)
-
-    def _looked_for(self, name: str) -> Array | None:
+    def looked_for(self, name: str) -> Array | None:
         """Return the array of a name in a shard that was not asked before."""
         try:
             hit = self._finder.find(name.encode())
@@ -186,7 +176,7 @@ def open_any(directory: Path) -> Snapshot:
 
 
 def _is_of(opened: HeldRows | OpenedStore, part: Held | StoreSnapshot) -> bool:
-    return opened.snapshot is part or opened.snapshot is part.complete()
+    return opened.snapshot is part or opened.snapshot is part.whole()
 
 
 def load_shards(

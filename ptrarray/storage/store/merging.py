@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.errors import CorruptStoreError
 from ptrarray.format import table
 from ptrarray.format.entries import DELETED, Entries, RaggedColumn, joined_column
 from ptrarray.format.index import IndexHeader, corrupt
@@ -33,6 +34,7 @@ _LEAST_PART = 4
 # Bytes that folding takes for each change, beside its columns.
 _CHANGE_NBYTES = 64
 # Of the columns of an index that are merged in one go.
+_ENTRY_NBYTES = 42  # of a change, less its name and other items
 _BLOCK_NBYTES = 1 << 19
 _LONG_BLOCKS = 8
 
@@ -210,10 +212,21 @@ def _sizes(index: Index, order: Order, changes: Entries) -> Sizes:
         at = order.removed[some]
         for which, column in enumerate(old):
             if column is not None:
-                totals[which] -= int(column.lengths_at(at).sum())
+                totals[which] -= int(_lengths_at(index, column, at).sum())
     pointed = bool(changes.pointed[order.kept].any()) or _has_pointed(index, order.removed)
     names, infos, metas = totals
     return Sizes(len(order), names, infos, metas, pointed)
+
+
+def _lengths_at(index: Index, column: RaggedColumn, at: Int64s) -> Int64s:
+    try:
+        return column.lengths_at(at)
+    except ValueError as error:
+        raise _damaged(index, error) from error
+
+
+def _damaged(index: Index, error: ValueError) -> CorruptStoreError:
+    return corrupt(index.path, f"is damaged: it has an item {error}")
 
 
 def _items(of: Index | Entries) -> tuple[RaggedColumn | None, ...]:
@@ -234,7 +247,10 @@ def _has_pointed(index: Index, removed: Int64s) -> bool:
 
 def _blocks(index: Index, order: Order, changes: Entries) -> Iterator[Entries]:
     """Yield all columns of an index, with those of changes folded in, some arrays at a time."""
-    step = max(1, _BLOCK_NBYTES * index.header.n_arrays // max(index.nbytes, 1))
+    # Of both, as either may be all there is.
+    n_changed = sum(len(column.joined) for column in _items(changes) if column is not None)
+    nbytes = index.nbytes + n_changed + _ENTRY_NBYTES * changes.n_names
+    step = max(1, _BLOCK_NBYTES * (index.header.n_arrays + changes.n_names) // nbytes)
     for first in range(0, len(order), step):
         yield from _some(index, order, changes, first, min(first + step, len(order)))
         index.pass_on()
@@ -268,7 +284,7 @@ def _some(index: Index, order: Order, changes: Entries, first: int, last: int) -
             mix.some_items(index.metas, changes.metas),
         )
     except ValueError as error:
-        raise corrupt(index.path, f"is damaged: it has an item {error}") from error
+        raise _damaged(index, error) from error
 
 
 def _span_nbytes(columns: list[RaggedColumn], start: int, end: int) -> int:
