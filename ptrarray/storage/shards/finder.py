@@ -26,7 +26,7 @@ from ptrarray.storage.store.snapshot import StoreSnapshot, outside
 T = TypeVar("T")
 Asked = TypeVar("Asked")
 
-Whole = TypeVar("Whole", StoreSnapshot, OpenedStore)
+Complete = TypeVar("Complete", StoreSnapshot, OpenedStore)
 
 _FEW = 8  # names that are found one by one in less time than as a whole
 _PART = 1 << 32  # numbers of parts in what the native core finds
@@ -34,7 +34,7 @@ _PART = 1 << 32  # numbers of parts in what the native core finds
 Hit = tuple[int, tuple[int, int]]  # number of a snapshot, and the pointer it has for a name
 
 
-class Wholes(Sequence[Whole]):
+class Completed(Sequence[Complete]):
     """Snapshots of stores that are only held, or what is open of them: each made when it is asked for."""
 
     def __init__(self, parts: Sequence[Any]) -> None:
@@ -44,13 +44,13 @@ class Wholes(Sequence[Whole]):
         return len(self._parts)
 
     @overload
-    def __getitem__(self, number: int) -> Whole: ...
+    def __getitem__(self, number: int) -> Complete: ...
     @overload
-    def __getitem__(self, number: slice) -> list[Whole]: ...
+    def __getitem__(self, number: slice) -> list[Complete]: ...
     def __getitem__(self, number: Any) -> Any:
         if isinstance(number, slice):
-            return [part.whole() for part in self._parts[number]]
-        return self._parts[number].whole()
+            return [part.complete() for part in self._parts[number]]
+        return self._parts[number].complete()
 
 
 class Finder:
@@ -77,7 +77,7 @@ class Finder:
     def _use(self, catalog: Catalog | None) -> None:
         known = set() if catalog is None else set(catalog.known_of(self._parts))
         tables = [
-            (number, one.slots, one.n_homes, one.entries, one.whole())
+            (number, one.slots, one.n_homes, one.entries, one.complete())
             for number, one in enumerate(self._parts)
             if number not in known
         ]
@@ -100,12 +100,12 @@ class Finder:
         number, position = divmod(found, _PART)
         if found < 0 or (hits and hits[0][0] > number):
             return hits[0] if hits else None
-        return number, self._parts[number].whole().pointer_at(position)
+        return number, self._parts[number].complete().pointer_at(position)
 
     def _note(self, number: int) -> None:
         """Have the native core find names in a snapshot from now on."""
         if number in self._known:
-            self._native_parts[number] = self._parts[number].whole().index.native_finder
+            self._native_parts[number] = self._parts[number].complete().index.native_finder
 
     def find_all(self, name: bytes, n_most: int) -> list[Hit]:
         """Return the snapshots that have a name, the last first, and at most `n_most`."""
@@ -138,7 +138,7 @@ class Finder:
                         if len(hits) == n_most:
                             break
         except IndexError:
-            self._parts[number].whole().find(name)  # says which file is damaged
+            self._parts[number].complete().find(name)  # says which file is damaged
             raise
         return hits
 
@@ -147,7 +147,7 @@ class Finder:
         hits = []
         for number, position in self._entries(Catalog.find, name_hash) or ():
             if number in self._known:
-                pointer = self._parts[number].whole().find(name)
+                pointer = self._parts[number].complete().find(name)
                 if pointer is not None:
                     hits.append((number, pointer))
                 elif self._is_refuted(number, position, name_hash):
@@ -164,7 +164,7 @@ class Finder:
 
     def _is_refuted(self, number: int, position: int, name_hash: int) -> bool:
         """Tell whether an index has not what the catalog says, and then leave that aside."""
-        if crc32(self._parts[number].whole().index.name(position)) == name_hash:
+        if crc32(self._parts[number].complete().index.name(position)) == name_hash:
             return False  # of another name of this hash
         self._use(None)
         return True
@@ -174,7 +174,9 @@ class Finder:
         wanted = np.asarray(hashes, np.uint32)
         found: dict[int, Int64s] = {}
         for number, asked in self._asked(wanted):
-            there = is_in(self._parts[number].whole(), [names[at] for at in asked], wanted[asked])
+            there = is_in(
+                self._parts[number].complete(), [names[at] for at in asked], wanted[asked]
+            )
             if number in self._known and not there.all():
                 missed = set(wanted[asked[~there]].tolist())
                 for name_hash, (of, position) in self._all_entries(missed):
@@ -222,7 +224,7 @@ class Finder:
             if not len(left):
                 continue
             some = [names[at] for at in left.tolist()]
-            pointed = _pointers_in(self._parts[number].whole(), some)
+            pointed = _pointers_in(self._parts[number].complete(), some)
             self._check(number, pointed[:, 0], pointed[:, 1])
             pointers[left] = pointed + first_rows[number]
             is_left[left] = False
@@ -234,18 +236,18 @@ class Finder:
         starts, ends = np.full((2, len(found)), -1, np.int64)
         for number, there in _groups(np.arange(len(found)), numbers):
             if number >= 0:
-                index, local = self._parts[number].whole().index, positions[there]
+                index, local = self._parts[number].complete().index, positions[there]
                 starts[there], ends[there] = index.starts[local], index.ends[local]
         first, is_found = first_rows[numbers], numbers >= 0
         astray = is_found & outside(starts, ends, first_rows[numbers + 1] - first)
         for at in np.flatnonzero(astray).tolist():
-            self._parts[int(numbers[at])].whole().checked(int(starts[at]), int(ends[at]))
+            self._parts[int(numbers[at])].complete().checked(int(starts[at]), int(ends[at]))
         first[~is_found] = 0
         return np.stack([starts + first, ends + first], axis=1)
 
     def _check(self, number: int, starts: Int64s, ends: Int64s) -> None:
         """Refuse pointers that lead out of a shard: beyond its rows there are those of the next."""
-        snapshot = self._parts[number].whole()
+        snapshot = self._parts[number].complete()
         for at in np.flatnonzero(outside(starts, ends, snapshot.n_rows)).tolist():
             snapshot.checked(int(starts[at]), int(ends[at]))
 

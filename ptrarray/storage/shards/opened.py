@@ -15,7 +15,7 @@ from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
-from ptrarray.storage.shards.finder import Finder, Wholes
+from ptrarray.storage.shards.finder import Completed, Finder
 from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.store.held import Held, HeldRows, hold_rows
@@ -41,7 +41,7 @@ class OpenedShards:
     def __init__(self, snapshot: ShardedSnapshot, held: Sequence[HeldRows | OpenedStore]) -> None:
         self.snapshot = snapshot
         self.held = held
-        self.stores: Sequence[OpenedStore] = Wholes(held)
+        self.stores: Sequence[OpenedStore] = Completed(held)
         self.limit_nbytes: int | None = snapshot.marker.header.shard_nbytes
         self.layout = snapshot.layout
         self.is_plain = self.layout.is_plain
@@ -75,7 +75,7 @@ class OpenedShards:
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
         address, number = divmod(address, len(self.held))  # as `ShardedSnapshot` made it
-        return self.held[number].whole().array_at(address)
+        return self.held[number].complete().array_at(address)
 
     def parts(self) -> tuple[AnyRows, AnyRows]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
@@ -176,7 +176,7 @@ def open_any(directory: Path) -> Snapshot:
 
 
 def _is_of(opened: HeldRows | OpenedStore, part: Held | StoreSnapshot) -> bool:
-    return opened.snapshot is part or opened.snapshot is part.whole()
+    return opened.snapshot is part or opened.snapshot is part.complete()
 
 
 def load_shards(

@@ -242,7 +242,7 @@ class Shards:
         found: Found = {}
         for number, some in known.items():
             now = self.reread(number) if some else None
-            there = [name for name in some if now and now.whole().find(name) is not None]
+            there = [name for name in some if now and now.complete().find(name) is not None]
             if there:
                 found[number] = there
         return found
@@ -254,7 +254,7 @@ class Shards:
         if not found:
             return None
         number = max(found - outdated or found)
-        snapshot = self._older[number].whole() if number < self.last.number else None
+        snapshot = self._older[number].complete() if number < self.last.number else None
         pointer = (snapshot or self.last.session.snapshot()).find(name)
         if pointer is None:
             return None

@@ -19,7 +19,7 @@ from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.shards.catalog import open_catalog
-from ptrarray.storage.shards.finder import Finder, Wholes, without
+from ptrarray.storage.shards.finder import Completed, Finder, without
 from ptrarray.storage.shards.marker import Marker, check_descriptors
 from ptrarray.storage.store.held import Held, hold
 from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest, open_snapshot
@@ -68,10 +68,10 @@ class ShardedSnapshot:
         self.asked_backend = found[0].asked_backend
         outdated = self._outdated()
         self.parts = tuple(
-            without(one.whole(), outdated[number]) if number in outdated else one
+            without(one.complete(), outdated[number]) if number in outdated else one
             for number, one in enumerate(found)
         )
-        self.shards: Sequence[StoreSnapshot] = Wholes(self.parts)
+        self.shards: Sequence[StoreSnapshot] = Completed(self.parts)
         self._check_layouts()
         self.first_rows = [0, *accumulate(part.n_rows for part in self.parts)]
 
@@ -95,7 +95,7 @@ class ShardedSnapshot:
         outdated: dict[int, list[bytes]] = {}
         for old, new, name in notes_of(self.found).replaced:
             there = max(old, new) < len(self.found)
-            if there and all(self.found[at].whole().find(name) for at in (new, old)):
+            if there and all(self.found[at].complete().find(name) for at in (new, old)):
                 outdated.setdefault(old, []).append(name)
         return outdated
 
@@ -154,21 +154,21 @@ class ShardedSnapshot:
     def locate(self, name: bytes) -> int | None:
         """Address of a name, or None."""
         number = self.number_of(name)
-        address = None if number < 0 else self.parts[number].whole().locate(name)
+        address = None if number < 0 else self.parts[number].complete().locate(name)
         return None if address is None else address * len(self.parts) + number
 
     def locate_position(self, position: int) -> int:
         """Address of the array at a position, ``0 <= position < len``."""
         number = bisect_right(self.first_positions, position) - 1
         address = (
-            self.parts[number].whole().locate_position(position - self.first_positions[number])
+            self.parts[number].complete().locate_position(position - self.first_positions[number])
         )
         return address * len(self.parts) + number
 
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
         address, number = divmod(address, len(self.parts))
-        start, end = self.parts[number].whole().pointer_at(address)
+        start, end = self.parts[number].complete().pointer_at(address)
         first_row = self.first_rows[number]
         return start + first_row, end + first_row
 
@@ -180,12 +180,12 @@ class ShardedSnapshot:
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
         number = self.number_of(name)
-        return None if number < 0 else self.parts[number].whole().meta(name)
+        return None if number < 0 else self.parts[number].complete().meta(name)
 
     def meta_at(self, address: int) -> bytes:
         """Metadata of the array at an address, packed."""
         address, number = divmod(address, len(self.parts))
-        return self.parts[number].whole().meta_at(address)
+        return self.parts[number].complete().meta_at(address)
 
     @cached_property
     def metas(self) -> RaggedColumn:
@@ -205,7 +205,7 @@ class ShardedSnapshot:
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
         number = bisect_right(self.first_positions, position) - 1
-        return self.parts[number].whole().name(position - self.first_positions[number])
+        return self.parts[number].complete().name(position - self.first_positions[number])
 
     def names(self) -> Iterator[bytes]:
         """Yield all names, shard by shard in data order."""

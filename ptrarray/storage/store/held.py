@@ -81,18 +81,18 @@ class Held:
     @property
     def slots(self) -> memoryview:
         """The name table, two numbers a slot."""
-        return self.whole().slots
+        return self.complete().slots
 
     @property
     def n_homes(self) -> int:
         """Home slots of that."""
-        return self.whole().n_homes
+        return self.complete().n_homes
 
     def locate_file(self, name: str) -> tuple[str, None]:
         """Return the path of a file of the store."""
         return f"{self._path}/{name}", None
 
-    def whole(self) -> StoreSnapshot:
+    def complete(self) -> StoreSnapshot:
         """Return the same as a `StoreSnapshot`; made once.
 
         Raises
@@ -115,7 +115,7 @@ class Held:
             live = b""
         if live == self._live:
             return self
-        found = self.whole().refreshed()
+        found = self.complete().refreshed()
         return self if found is self._whole else found
 
 
@@ -141,11 +141,11 @@ class HeldRows:
         raw = held_bytes(self._data, self._mode)
         return raw.view(layout.dtype).reshape(self.snapshot.n_rows, *layout.row_shape)
 
-    def whole(self) -> OpenedStore:
+    def complete(self) -> OpenedStore:
         """Return the same as an `OpenedStore`; made once."""
         if self._whole is None:
             mapped = Mapped(self.data, None, self._data.identity, is_written=False)
-            self._whole = OpenedStore(self.snapshot.whole(), mapped)
+            self._whole = OpenedStore(self.snapshot.complete(), mapped)
         return self._whole
 
 
@@ -183,4 +183,4 @@ def hold_rows(
         file = hold_file(path, mode, nbytes=nbytes) if nbytes and not layout.masked else None
         if file is not None:
             return HeldRows(snapshot, file, mode)
-    return load(snapshot.whole(), mode, None if known is None else known.whole())
+    return load(snapshot.complete(), mode, None if known is None else known.complete())

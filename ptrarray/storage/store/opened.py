@@ -144,7 +144,7 @@ class OpenedStore:
         """The store itself."""
         return (self,)
 
-    def whole(self) -> OpenedStore:
+    def complete(self) -> OpenedStore:
         """Return the store itself, which was not only held."""
         return self
 

@@ -181,7 +181,7 @@ class StoreSnapshot:
         """Home slots of that."""
         return self.header.n_homes
 
-    def whole(self) -> StoreSnapshot:
+    def complete(self) -> StoreSnapshot:
         """Return the snapshot itself, which was not only held."""
         return self
 
