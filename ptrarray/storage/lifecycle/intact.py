@@ -213,9 +213,11 @@ class _Columns:
         self._window = 0, np.empty(0, np.uint32)
 
     def _is_whole(self, name: str) -> bool:
-        is_whole = crc32(self.index.column(name)) == self.index.columns[name].crc
-        self.index.pass_on()
-        return is_whole
+        column, crc = memoryview(self.index.column(name)).cast("B"), 0
+        for at in range(0, len(column), _BLOCK_NBYTES):
+            crc = crc32(column[at : at + _BLOCK_NBYTES], crc)
+            self.index.pass_on()
+        return crc == self.index.columns[name].crc
 
     def _are_whole(self, *names: str) -> bool:
         return self._whole.issuperset(names)
