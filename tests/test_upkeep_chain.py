@@ -108,6 +108,6 @@ def test_memory_that_is_no_size_is_refused_before_anything_is_done(
         lambda path, memory: ptrarray.join(to, [path], memory=memory, progress=False),
     ):
         with pytest.raises(ptrarray.BadInputError, match="memory"):
-            call(path, memory=memory)  # type: ignore[operator]
+            call(path, memory=memory)
     assert not to.exists()
     assert {file.name: file.read_bytes() for file in path.iterdir()} == before
