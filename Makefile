@@ -118,6 +118,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks report benchmarks/results --markdown benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.users --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/USERS.md --pages docs/coming-from
 	$(BIN)/python -m benchmarks.bridges --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/BRIDGES.md
+	$(BIN)/python -m benchmarks.cluster --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/CLUSTER.md
 
 format: $(STAMP)
 	$(BIN)/ruff format

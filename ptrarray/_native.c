@@ -337,6 +337,7 @@ typedef struct {
     size_t nbytes;
     uint32_t hash;
     int64_t position; /* the answer */
+    const Finder *part; /* that will be asked */
 } Query;
 
 /* The bytes of the name at a position, or NULL if they do not lie in their column. */
@@ -387,14 +388,16 @@ static void probe_group(const Finder *finder, Query *queries, int n) {
     for (int i = 0; i < n; i++) {
         uint64_t slot = home_of(queries[i].hash, finder->n_homes), last = slot + 4;
         while (slot < last && slot + 1 < finder->n_slots && READ(finder->slots[2 * slot]) != queries[i].hash) slot++;
-        uint32_t position = READ(finder->slots[2 * slot + 1]);
-        queries[i].position = position < finder->n_arrays ? (int64_t)position : ABSENT;
-        if (position >= finder->n_arrays) continue;
-        FETCH(finder->name_ends + position), FETCH(finder->starts + position), FETCH(finder->ends + position);
+        uint64_t position = READ(finder->slots[2 * slot + 1]);
+        const Finder *part = finder->parts && position != EMPTY ? part_of(finder, &position) : finder;
+        uint32_t at = (uint32_t)position;
+        queries[i].position = at, queries[i].part = part && at < part->n_arrays ? part : NULL;
+        if (queries[i].part) FETCH(part->name_ends + at), FETCH(part->starts + at), FETCH(part->ends + at);
     }
     for (int i = 0; i < n; i++) {
-        uint64_t end = queries[i].position < 0 ? 0 : READ(finder->name_ends[queries[i].position]);
-        if (end && end <= finder->names_nbytes) FETCH(finder->names + end - 1);
+        const Finder *part = queries[i].part;
+        uint64_t end = part ? READ(part->name_ends[queries[i].position]) : 0;
+        if (end && end <= part->names_nbytes) FETCH(part->names + end - 1);
     }
     const Finder *owner;
     for (int i = 0; i < n; i++) queries[i].position = probe(finder, &queries[i], &owner);
@@ -468,7 +471,7 @@ static PyObject *finder_find_many(PyObject *self, PyObject *args) {
             size_t at = first + (size_t)count;
             to = READ(ITEMS(uint64_t, name_ends)[at]);
             mine = from <= to && to <= length(names);
-            queries[count] = (Query){ITEMS(uint8_t, names) + from, to - from, ITEMS(uint32_t, hashes)[at], 0};
+            queries[count] = (Query){ITEMS(uint8_t, names) + from, to - from, ITEMS(uint32_t, hashes)[at], 0, NULL};
             from = to;
         }
         if (mine) probe_group((Finder *)self, queries, count);

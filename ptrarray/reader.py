@@ -93,12 +93,17 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     -----
     Takes the same time and memory for ten names as for a hundred million: it
     maps the index and the data file, and reads what was committed since the
-    last checkpoint. Changes no file; but with ``"r+"`` waits until all that is
+    last checkpoint, at most some 256 MiB: that takes up to 70 bytes of memory a
+    name of 20 bytes, and 0.1 to 2 microseconds. Changes no file; but with ``"r+"`` waits until all that is
     committed is on the disk.
 
-    A store of shards opens each shard, and reads the commits of each twice, so
-    that all are of one moment. Looking up a name takes about 0.25 microseconds
-    for each shard. Each shard keeps two file descriptors open, three with
+    A store of shards holds each shard open as it is now, and looks twice, so
+    that all are of one moment: some 50 microseconds a shard. A shard is read
+    when it is first asked. A name is looked up in at most twice the time that
+    one store takes, whatever the number of shards, if they have a catalog:
+    `join`, `checkpoint`, `compact` and the closing of a writer that has made
+    many shards leave one. A shard that was written to since adds about 0.25
+    microseconds, as each does without a catalog. Each shard keeps two file descriptors open, three with
     masks, and none on Python 3.13 and later unless the backend is ``"pread"``:
     raise ``ulimit -n`` for more shards than it allows.
 
@@ -221,7 +226,8 @@ class PointerArray(Reducible, Tabular):
         Notes
         -----
         A few system calls if nothing changed; reads only what was committed
-        since the last time, or maps the new index after a checkpoint.
+        since the last time, or maps the new index after a checkpoint. Where that
+        was many names, it may copy four times as many that it had read before.
         """
         if self._handed_out:
             self.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import errno
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from tests.support.failing import (
     read_all,
 )
 from tests.support.faults import CALLS, HARMLESS, SEAM, SHORT, SYNCS, injected
+from tests.support.folding import tiny
 from tests.support.story import Content, essence, hidden, look, with_attrs
 
 LARGE_HIDDEN = hidden((100, 90), 1)
@@ -143,6 +145,16 @@ def write_hidden(writer: Writer, array: Array, start: int | None = None) -> None
     writer.write({"d": array}, start=start, meta={"d": META})
 
 
+def in_rounds(call: Callable[..., object]) -> Callable[[Writer], None]:
+    """Return what does it with so little memory that all is gone through in several rounds."""
+
+    def step(writer: Writer) -> None:
+        with tiny():
+            call(writer.path, memory=1)
+
+    return step
+
+
 def with_d(array: Array) -> Content:
     return BEFORE | {"d": essence(array, META)}
 
@@ -161,6 +173,8 @@ MASKED_STEPS = {
     "flush": Step(lambda w: w.flush()),
     "checkpoint": Step(lambda w: ptrarray.checkpoint(w.path)),
     "compact": Step(lambda w: ptrarray.compact(w.path)),
+    "checkpoint_in_rounds": Step(in_rounds(ptrarray.checkpoint)),
+    "compact_in_rounds": Step(in_rounds(ptrarray.compact)),
 }
 
 

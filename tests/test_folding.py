@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray.format import journal
 from ptrarray.format.entries import DELETED, Entries, Entry, RaggedColumn
+from ptrarray.storage.store import merging
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.writing.session import Session
@@ -233,3 +234,24 @@ def test_folding_where_a_process_was_killed_that_folded(path: Path) -> None:
     with ptrarray.open(path) as store:
         assert store["a"].tolist() == [1, 2]
         store.verify()
+
+
+def test_a_first_fold_takes_many_arrays_at_a_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of an index without arrays, whose size tells nothing of those to come."""
+    n_blocks = 0
+    some = merging._some
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal n_blocks
+        n_blocks += 1
+        return some(*arguments)
+
+    monkeypatch.setattr(merging, "_some", counted)
+    with ptrarray.create(path, dtype="u1", rows=3000) as writer:
+        writer.write({f"b{n}": [n % 256] for n in range(1500)}, start=1500)  # not in data order
+        writer.write({f"a{n}": [n % 256] for n in range(1500)}, start=0)
+    ptrarray.checkpoint(path)
+    assert 0 < n_blocks < 5
+    assert len(ptrarray.open(path)) == 3000

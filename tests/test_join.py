@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 
 import ptrarray
+from ptrarray.cli import main
 from ptrarray.storage.shards import doubles
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.snapshot import open_snapshot
@@ -309,3 +311,17 @@ def test_a_copy_of_a_shard_is_a_store(tmp_path: Path) -> None:
     assert one
     assert joined(tmp_path / "other.ptr", tmp_path / "one.ptr") == one
     assert held(path) == content
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, stores = tmp_path / "all.ptr", [ints(tmp_path / f"{key}.ptr", a=[1]) for key in "xy"]
+    assert main(["join", str(path), *map(str, stores), "--how", "link"]) == 1
+    assert "names are in several stores" in capsys.readouterr().err
+    given = ["join", str(path), *map(str, stores), "--how", "link", "--prefix", "{stem}/", "--json"]
+    assert main(given) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": str(path), "arrays": 2, "shards": 2}
+    with ptrarray.part(path, "z") as writer:
+        writer["z"] = [1]
+    assert main(["join", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}: 3 arrays in 3 shards\n"
+    assert list(ptrarray.open(path)) == ["x/a", "y/a", "z"]

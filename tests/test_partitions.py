@@ -272,7 +272,11 @@ def another_in_its_place(path: Path) -> None:
     filled(path, {f"n{i}": -np.ones(4) for i in range(20)}, dtype="f8")
 
 
-@pytest.mark.parametrize("shard_size", [None, 160])
+def indexes(path: Path) -> set[str]:
+    return {f"{file}: {file.stat().st_ino}" for file in path.rglob("index.msgpack")}
+
+
+@pytest.mark.parametrize("shard_size", [None, 1700])  # there is room in the last one
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("folded", [False, True])
 def test_shows_the_commit_it_was_cut_from_or_nothing(
@@ -285,11 +289,15 @@ def test_shows_the_commit_it_was_cut_from_or_nothing(
         ptrarray.checkpoint(path)
     with ptrarray.open(path) as store:
         packed = [pickle.dumps(part) for part in store.partitions(3)]
+    before = indexes(path)
     CHANGES[name](path)
+    # Where an array that is replaced lay in another shard, that may be checkpointed at once.
+    is_there = name in STAYS and (shard_size is None or indexes(path) == before)
+    assert is_there or name not in ("added", "deleted", "renamed", "pointed")
     for raw in packed:
         part = pickle.loads(raw)
         assert len(part) in (6, 7)
-        if name in STAYS:
+        if is_there:
             for key, array in part.items():
                 check_same(array, numbered(20)[key])
             assert "new" not in part
@@ -298,7 +306,7 @@ def test_shows_the_commit_it_was_cut_from_or_nothing(
                 list(part)
             with pytest.raises(StoreError):
                 part["n3"]
-    if name in STAYS:
+    if is_there:
         assert [key for raw in packed for key in pickle.loads(raw)] == list(numbered(20))
 
 

@@ -117,8 +117,8 @@ def test_a_damaged_name_table_is_told(path: Path, writer: PointerArrayWriter) ->
     writer.close()
     ptrarray.checkpoint(path)
     finder = Finder(open_shards(path).shards)
-    number, slots, *others = finder._newest_first[0]
-    finder._newest_first[0] = (number, slots[:0], *others)
+    number, slots, n_homes, entries, one = finder._newest_first[0]
+    finder._newest_first[0] = (number, slots[:0], n_homes, entries, one)
     with pytest.raises(IndexError):
         finder.find(b"n0")
 

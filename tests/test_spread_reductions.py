@@ -95,7 +95,7 @@ def written(draw: st.DrawFn, path: Path) -> ptrarray.PointerArray:
 
 
 @pytest.mark.usefixtures("small_blocks")
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(data=st.data(), axis=st.sampled_from([0, None]), ufunc=st.sampled_from(UFUNCS))
 def test_equal_those_without(data: st.DataObject, axis: Any, ufunc: np.ufunc) -> None:
     with TemporaryDirectory() as folder, data.draw(written(Path(folder) / "a.ptr")) as store:

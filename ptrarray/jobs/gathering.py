@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ from ptrarray.writer import PointerArrayWriter, close_leaving, store_of
 
 _MEMORY = 1 << 29  # to look for names that several parts have
 
+_N_THREADS = 8
 _SHARD_SIZE = "1GB"  # as that of `join`
 
 
@@ -144,8 +146,7 @@ def take_up(path: str, *, resume: bool, **options: Any) -> None:
             path=str(left[0].parent),
         )
     if left:
-        for place in left:
-            _seal(place)
+        _seal_all(left)
         _join(path, left, options)
     for place in filter(_is_own, found):
         _remove(place)
@@ -212,6 +213,11 @@ def _has_writer(place: Path) -> bool:
         return content.has_writer
 
 
+def _seal_all(places: Sequence[Path]) -> list[StoreSnapshot]:
+    with ThreadPoolExecutor(_N_THREADS) as threads:  # which wait for the disk
+        return list(threads.map(_seal, places))
+
+
 def _seal(place: Path) -> StoreSnapshot:
     """Put an end to what is written to a part, also by workers that nobody waits for."""
     try:
@@ -236,7 +242,8 @@ def _sealed_parts(run: Run) -> dict[str, StoreSnapshot]:
             f"{len(lost)} parts are not in {run.own.parent}, as {lost[0]}: bring them there, if they "
             "are on a disk of another machine",
         )
-    return {key: _seal(part_path(run.path, key)) for key in run.n_written}
+    stores = _seal_all([part_path(run.path, key) for key in run.n_written])
+    return dict(zip(run.n_written, stores, strict=True))
 
 
 def _check_counts(run: Run, parts: Mapping[str, StoreSnapshot]) -> None:

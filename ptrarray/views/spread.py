@@ -77,7 +77,6 @@ def reduce(
     Parts are cut where it cuts, at a power of two of cells, so that the results of the parts are
     nodes of the tree that it would have made.
     """
-    blocks.plain(living.rows)  # or an error, as without an executor
     summed = partial(_summed, spread, executor)
     return reductions.reduce(living, ufunc, axis=axis, dtype=dtype, summed=summed)
 
@@ -90,6 +89,7 @@ def _summed(
     axis: int | None,
     dtype: npt.DTypeLike | None,
 ) -> Summary | None:
+    blocks.plain(living.rows)  # or an error, as without an executor
     found = windows(living.starts, living.ends, _window_rows(living))
     shares = _shares(spread, ((window.low, window.high) for window in found))
     tasks = [

@@ -130,6 +130,7 @@ def _joined_shards(path: Path) -> None:
     writer["new"] = [5]
     writer.rename("x/a", "renamed")
     del writer["z/gone"]
+    (path / "catalog.msgpack").unlink()  # which other stores have
 
 
 SHARDED_STORES["joined"] = _joined_shards

@@ -15,7 +15,7 @@ from ptrarray.storage.store.snapshot import StoreSnapshot
 Hashes = npt.NDArray[np.uint32]
 Keys = npt.NDArray[np.uint64]  # each a position above a hash
 
-_NBYTES = 32  # that a name takes while the hashes of a range are compared
+_NBYTES = 64  # that a name takes while the hashes of a range are compared
 _NAME_NBYTES = 400  # that one takes which is compared itself
 _WINDOW = 1 << 12  # slots
 _END = 1 << 32
@@ -41,6 +41,7 @@ def find_doubles(stores: Sequence[StoreSnapshot], memory: int) -> Iterator[dict[
         doubtful = np.unique(again)
         del joined
         n_parts = -(-(len(again) + len(doubtful)) * _NAME_NBYTES // memory)
+        n_parts = min(n_parts, len(doubtful))  # else some would have none
         for some in np.array_split(doubtful, n_parts) if n_parts else ():
             yield _same_names(lists, found, some)
 
@@ -82,7 +83,9 @@ class _Names:
             # Without the position, and as far above the lowest as the highest may be.
             n_hashes = np.uint32(high - low - 1)
             keys = [some[some.astype(np.uint32) - np.uint32(low) <= n_hashes] for some in keys]
-        return np.concatenate(keys)
+        found = np.concatenate(keys)
+        self._store.index.forget()
+        return found
 
     def _slots_of(self, low: int, high: int) -> npt.NDArray[np.uint64]:
         """Return the slots in which hashes of a range can be: up to the first behind that has none."""

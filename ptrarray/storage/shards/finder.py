@@ -28,6 +28,7 @@ Asked = TypeVar("Asked")
 
 Complete = TypeVar("Complete", StoreSnapshot, OpenedStore)
 
+_FEW = 8  # names that are found one by one in less time than as a whole
 _PART = 1 << 32  # numbers of parts in what the native core finds
 
 Hit = tuple[int, tuple[int, int]]  # number of a snapshot, and the pointer it has for a name
@@ -87,31 +88,19 @@ class Finder:
         self._native_parts: list[NativeFinder | None] = [None] * len(self._parts)
         self._native = None if self.catalog is None else self.catalog.finder(self._native_parts)
 
-    def may_be_newer(self, name: str) -> bool:
-        """Tell whether a snapshot that the catalog does not know may have a name."""
-        raw = name.encode(errors="replace")
-        name_hash = crc32(raw)
-        for _, slots, n_homes, entries, _ in self._newest_first:
-            at = (name_hash * n_homes >> 32) * 2
-            while at < len(slots) and slots[at] < name_hash and slots[at + 1] != EMPTY:
-                at += 2
-            if at >= len(slots) or slots[at] == name_hash or raw in entries:
-                return True
-        return False
-
     def find(self, name: bytes) -> Hit | None:
         """Return the last snapshot that has a name, and the pointer there, or None."""
-        if self._native is not None and not self.is_asked:
-            found = self._native.find(name)
-            if found is not None:
-                number, position = divmod(found, _PART)
-                if found < 0:
-                    return None
-                return number, self._parts[number].complete().pointer_at(position)
-        hits = self.find_all(name, 1)
-        if hits and self.catalog is not None:
-            self._note(hits[0][0])
-        return hits[0] if hits else None
+        found = None if self._native is None else self._native.find(name)
+        if found is None:
+            hits = self.find_all(name, 1)
+            if hits and self.catalog is not None:
+                self._note(hits[0][0])
+            return hits[0] if hits else None
+        hits = self._probed(name, crc32(name), 1) if self.is_asked else []
+        number, position = divmod(found, _PART)
+        if found < 0 or (hits and hits[0][0] > number):
+            return hits[0] if hits else None
+        return number, self._parts[number].complete().pointer_at(position)
 
     def _note(self, number: int) -> None:
         """Have the native core find names in a snapshot from now on."""
@@ -119,7 +108,14 @@ class Finder:
             self._native_parts[number] = self._parts[number].complete().index.native_finder
 
     def find_all(self, name: bytes, n_most: int) -> list[Hit]:
-        """Return the snapshots that have a name, the last first, and at most `n_most`.
+        """Return the snapshots that have a name, the last first, and at most `n_most`."""
+        name_hash = crc32(name)
+        known = self._hits(name, name_hash) if self.catalog is not None else []
+        hits = self._probed(name, name_hash, n_most)
+        return sorted({*hits, *known}, reverse=True)[:n_most] if known else hits
+
+    def _probed(self, name: bytes, name_hash: int, n_most: int) -> list[Hit]:
+        """Return those that the catalog does not know which have a name, the last first.
 
         Probes a table as `Index.find` does, but stops at the first hash that is
         not smaller. Say a table has 4 homes, and slots 1 and 2 have the hashes
@@ -127,8 +123,6 @@ class Finder:
         ``0x60000000 * 4 >> 32``, slot 1. There the hash is smaller, in slot 2 it
         is larger: the name is not there, and nothing else was read.
         """
-        name_hash = crc32(name)
-        known = self._hits(name, name_hash) if self.catalog is not None else []
         hits: list[Hit] = []
         number = -1
         try:
@@ -146,7 +140,7 @@ class Finder:
         except IndexError:
             self._parts[number].complete().find(name)  # says which file is damaged
             raise
-        return sorted({*hits, *known}, reverse=True)[:n_most] if known else hits
+        return hits
 
     def _hits(self, name: bytes, name_hash: int) -> list[Hit]:
         """Return those of the snapshots that the catalog knows which have a name."""
@@ -230,7 +224,7 @@ class Finder:
             if not len(left):
                 continue
             some = [names[at] for at in left.tolist()]
-            pointed = self._parts[number].complete().find_all(some)
+            pointed = _pointers_in(self._parts[number].complete(), some)
             self._check(number, pointed[:, 0], pointed[:, 1])
             pointers[left] = pointed + first_rows[number]
             is_left[left] = False
@@ -270,6 +264,13 @@ class Finder:
         return found
 
 
+def _pointers_in(snapshot: StoreSnapshot, names: Sequence[bytes]) -> Int64s:
+    """Return pointers of names in one snapshot, as `find_all` of that."""
+    if len(names) > _FEW:
+        return snapshot.find_all(names)
+    return np.array([snapshot.find(name) or (-1, -1) for name in names], np.int64)
+
+
 def _groups(queries: Int64s, numbers: Int64s) -> Iterator[tuple[int, Int64s]]:
     """Yield each number, and the queries that have it."""
     order = np.argsort(numbers, kind="stable")
@@ -283,6 +284,8 @@ def is_in(
     snapshot: StoreSnapshot, names: Sequence[bytes], hashes: npt.NDArray[np.uint32]
 ) -> npt.NDArray[np.bool_]:
     """Return for each name whether a snapshot has it. Vectorised but for names that are there."""
+    if len(names) <= _FEW:
+        return np.array([snapshot.find(name) is not None for name in names], np.bool_)
     there: npt.NDArray[np.bool_] = snapshot.index.find_many(names, hashes) >= 0
     if snapshot.overlay.entries:
         overlaid = snapshot.overlay.entries.keys() & set(names)

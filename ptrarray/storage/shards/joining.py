@@ -93,7 +93,7 @@ def join(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
     _join(directory, sources, plan)
     if plan.duplicates != "error":
         _fold_grown(Marker(directory))
-    catalog.renew(directory, plan.memory)
+    catalog.renew(directory, plan.memory // 2)  # beside what this process has taken by now
 
 
 def _fold_grown(marker: Marker) -> None:
@@ -161,7 +161,7 @@ def _take_files(shards: Sequence[NewShard], plan: Plan) -> None:
     with bar(total=len(shards), unit=" stores", progress=plan.progress) as counter:
         for _, group in groupby(shards, lambda shard: shard.store.directory):
             own = list(group)
-            linked.take_files(own[0].store, own)
+            linked.take_files(own[0].store, own, plan.memory)
             counter.update(len(own))
     linked.bring_to_disk(shards)
 

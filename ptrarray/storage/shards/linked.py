@@ -105,10 +105,11 @@ def begin(shard: NewShard, memory: int) -> None:
         _check_prefix(columns.names, shard.prefix, str(source))
         sizes = Sizes.of(columns)
         sizes = sizes._replace(names=sizes.names + sizes.n_arrays * len(shard.prefix))
-        blocks = _prefixed(columns, shard.prefix)
+        blocks = _prefixed(shard.source, columns, shard.prefix)
         contents = Contents.hashed(sizes, blocks, shard.directory, memory)
         rights = files.rights(source / index.FILE_NAME)
         write_index(shard.directory, shard.header, contents, rights)
+        shard.source.index.forget()
 
 
 def _columns(source: StoreSnapshot) -> Entries:
@@ -131,7 +132,7 @@ def _check_prefix(names: RaggedColumn, prefix: bytes, path: str) -> None:
         )
 
 
-def _prefixed(columns: Entries, prefix: bytes) -> Iterator[Entries]:
+def _prefixed(source: StoreSnapshot, columns: Entries, prefix: bytes) -> Iterator[Entries]:
     """Yield columns block by block, with what all names begin with, and their hashes."""
     for block in in_blocks(0, columns.n_names):
         some = columns.part(block)
@@ -143,6 +144,7 @@ def _prefixed(columns: Entries, prefix: bytes) -> Iterator[Entries]:
         joined = np.concatenate([np.frombuffer(prefix, np.uint8), old.joined])
         names = RaggedColumn(offsets[2::2].copy(), copy_ranges(joined, starts, ends, offsets))
         yield some._replace(names=names, hashes=np.array(hash_all(names), np.uint32))
+        source.index.pass_on()
 
 
 def begin_journal(shard: NewShard) -> int:
@@ -180,7 +182,7 @@ def _written(shard: NewShard, records: Iterable[HashedRecord], at: int) -> int:
 
 
 @whole
-def take_files(source: Source, shards: Sequence[NewShard]) -> None:
+def take_files(source: Source, shards: Sequence[NewShard], memory: int) -> None:
     """Give shards the files of their source, and seal that where its files are linked.
 
     Raises
@@ -193,11 +195,11 @@ def take_files(source: Source, shards: Sequence[NewShard]) -> None:
             _copy(shard)
     elif not is_sharded(source.directory):
         with closing(Session(source.directory)) as session:
-            _link(session, shards[0])
+            _link(session, shards[0], memory)
     else:
         with closing(Shards(source.directory)) as store, store.locked():
             for shard in shards:
-                _link(store.open_shard(shard.number), shard)
+                _link(store.open_shard(shard.number), shard, memory)
 
 
 def _files(shard: NewShard) -> list[str]:
@@ -214,10 +216,10 @@ def _copy(shard: NewShard) -> None:
 
 
 @whole
-def _link(session: Session, shard: NewShard) -> None:
+def _link(session: Session, shard: NewShard, memory: int) -> None:
     with session.locked():
         check_unchanged(session, shard.source.version)
-        session.checkpoint(sealed=True)
+        session.checkpoint(memory, sealed=True)
         for name in _files(shard):
             files.link_or_copy(session.directory / name, shard.directory / name)
 

@@ -55,7 +55,7 @@ class OpenedShards:
         if self._views is None:
             self._views = Views(self.snapshot.finder, self.stores if self.is_plain else ())
         view = self._views.view(name)
-        return view if view is not None or self._views.is_idle else self._views.get(name)
+        return view if view is not None or self._views.is_idle else self._views.looked_for(name)
 
     @property
     def data(self) -> AnyRows:
@@ -132,23 +132,13 @@ class Views:
     def __init__(self, finder: Finder, stores: Sequence[OpenedStore]) -> None:
         self._finder, self._stores = finder, stores
         self._parts: list[NativeFinder | None] = [None] * len(stores)  # those that were asked
-        catalog = finder.catalog if stores else None
-        self.is_idle = catalog is None
+        # Where the catalog does not know all, a shard that it does not know may have the name.
+        catalog = None if finder.is_asked or not stores else finder.catalog
         native = None if catalog is None else catalog.finder(self._parts)
-        self._native: View = _NOTHING.get if native is None else native.get
-        self.view: View = _NOTHING.get if finder.is_asked else self._native
+        self.is_idle = native is None
+        self.view: View = _NOTHING.get if native is None else native.get
 
-    def get(self, name: str) -> Array | None:
-        """Return the array of a name; None where the snapshot has to tell."""
-        if self._finder.is_asked:
-            if self._finder.may_be_newer(name):
-                return None
-            array = self._native(name)
-            if array is not None:
-                return array
-        return self._looked_for(name)
-
-    def _looked_for(self, name: str) -> Array | None:
+    def looked_for(self, name: str) -> Array | None:
         """Return the array of a name in a shard that was not asked before."""
         try:
             hit = self._finder.find(name.encode())

@@ -314,7 +314,7 @@ class Shards:
             if last is flushed:
                 self._move_on(last)  # first, as a session whose sync has failed takes no lock
                 with suppress(StoreError, OSError):  # it is full; what fails is seen in use
-                    last.session.checkpoint()
+                    last.session.checkpoint_if_grown()
             else:
                 # Most of it without the lock, so that others wait only for what is left.
                 self._flush_last(last.session)

@@ -15,7 +15,7 @@ from ptrarray.storage.shards.helpers import stores_of
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.shards.opened import open_any
 from ptrarray.storage.store.content import Content
-from ptrarray.storage.store.snapshot import FILE_NAMES, StoreSnapshot
+from ptrarray.storage.store.snapshot import FILE_NAMES, StoreSnapshot, check_index
 from ptrarray.storage.system import files
 from ptrarray.storage.system.lock import CHANGING, is_held
 from ptrarray.storage.system.parts import why_not
@@ -102,7 +102,11 @@ def _check_content(shard: StoreSnapshot) -> None:
     with Content(shard.directory, shard.header) as content:
         content.check_size(shard.n_rows)
     shard.index.check()
-    shard.check_pointers()
+    if shard.overlay.entries:
+        shard.check_pointers()
+    else:
+        check_index(shard.index)
+    shard.index.forget()  # of many stores, it may not fit in memory
 
 
 def check_alike(

@@ -32,8 +32,9 @@ MEMORY_NBYTES = 512 * 10**6  # of a process that checkpoints, if nothing else is
 _PROCESS_NBYTES = 48 << 20
 _LEAST_PART = 4
 # Bytes that folding takes for each change, beside its columns.
-_CHANGE_NBYTES = 64
+_CHANGE_NBYTES = 48
 # Of the columns of an index that are merged in one go.
+_ENTRY_NBYTES = 42  # of a change, less its name and other items
 _BLOCK_NBYTES = 1 << 19
 _LONG_BLOCKS = 8
 
@@ -61,7 +62,7 @@ def fold_all(index: Index, records: Iterable[Entries], directory: Path, memory: 
         If the old index makes no sense.
     """
     room = max(memory - _PROCESS_NBYTES, memory // _LEAST_PART)
-    rounds = gathered(records, room // 2)
+    rounds = gathered(records, room * 5 // 8)
     while True:
         changes, is_last = next(rounds)
         contents = fold(index, changes, room // 4)
@@ -246,7 +247,10 @@ def _has_pointed(index: Index, removed: Int64s) -> bool:
 
 def _blocks(index: Index, order: Order, changes: Entries) -> Iterator[Entries]:
     """Yield all columns of an index, with those of changes folded in, some arrays at a time."""
-    step = max(1, _BLOCK_NBYTES * index.header.n_arrays // max(index.nbytes, 1))
+    # Of both, as either may be all there is.
+    n_changed = sum(len(column.joined) for column in _items(changes) if column is not None)
+    nbytes = index.nbytes + n_changed + _ENTRY_NBYTES * changes.n_names
+    step = max(1, _BLOCK_NBYTES * (index.header.n_arrays + changes.n_names) // nbytes)
     for first in range(0, len(order), step):
         yield from _some(index, order, changes, first, min(first + step, len(order)))
         index.pass_on()

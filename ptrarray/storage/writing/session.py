@@ -70,8 +70,8 @@ from ptrarray.storage.writing.space import Space, belongs
 
 # close() folds the journal when it has outgrown one part in so many of the index.
 _CHECKPOINT_PART = 4
-# What a reader keeps in memory at the most, and a quarter of it a writer. More would not fit in the
-# memory of a checkpoint, which would then write the index more than once.
+# Each reader has as much in memory and a third more, each writer that looks for names a sixth of it.
+# See docs/ARCHITECTURE.md, "A long journal", for what a smaller or larger limit costs.
 _JOURNAL_LIMIT_NBYTES = 1 << 28
 
 # In the place of a journal's header, where what is known of the store has to be read anew.
@@ -523,7 +523,9 @@ class Session:
     def _folded(self, memory: int) -> tuple[Contents, dict[str, Any]]:
         """Fold the journal into the columns of the index, and rows and attrs. Under the lock."""
         facts: dict[str, Any] = {"n_rows": self.header.n_rows, "attrs": self.header.attrs}
-        self._snapshot = None  # to have room for the columns
+        # To have room for the columns; should this fail, they are read again when somebody asks.
+        self._snapshot = None
+        self._noted_end, self._recent = journal_format.RECORDS_START, RecentNames()
         check_index(self.index)
         records = self._kept.records(self._journal, self.journal_header, facts)
         return fold_all(self.index, records, self.directory, memory), facts
