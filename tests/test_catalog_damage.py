@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from errno import EACCES, EIO, EMFILE
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -206,6 +208,26 @@ def test_it_is_not_needed(path: Path, arrays: Arrays) -> None:
     file_of(path).unlink()
     check(path, arrays)
     assert not damage_of(path)
+
+
+@pytest.mark.parametrize("number", [EACCES, EIO, EMFILE])
+@pytest.mark.parametrize("backend", ["mmap", "pread"])
+def test_one_that_cannot_be_read_is_left_aside(
+    path: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch, number: int, backend: Any
+) -> None:
+    """As that of a user who keeps it to himself: shards that can be read are asked."""
+    made(path, arrays)
+
+    def refused(*_: object) -> Any:
+        raise OSError(number, os.strerror(number), str(file_of(path)))
+
+    monkeypatch.setattr(catalog, "File", refused)
+    with ptrarray.open(path, backend=backend) as store, ptrarray.append(path) as writer:
+        for name, values in arrays.items():
+            assert store[name].tolist() == values
+        assert "absent" not in store
+        with pytest.raises(ptrarray.DuplicateNameError):
+            writer.write({next(iter(arrays)): [1]})
 
 
 def test_it_is_read_whole_where_nothing_is_mapped(path: Path, arrays: Arrays) -> None:

@@ -42,7 +42,7 @@ from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_file
 from ptrarray.storage.system.files import File, Identity
-from ptrarray.storage.system.mapping import Backend, CannotMapError, map_file
+from ptrarray.storage.system.mapping import Backend, map_file
 
 MEMORY_NBYTES = 512 * 10**6  # what making a catalog may take
 # Of memory, while a part of the table is made; more names in one go would not be faster.
@@ -187,7 +187,10 @@ def open_catalog(marker: Marker, backend: Backend | None) -> Catalog | None:
     """Open the catalog of a store; None if there is none that is of use."""
     try:
         catalog = Catalog(marker.directory, backend)
-    except (FileNotFoundError, CorruptStoreError, CannotMapError):
+    except CorruptStoreError:
+        return None
+    except OSError as error:  # not there, or not to be read by this process
+        files.check_system(error)
         return None
     return catalog if catalog.is_of(marker) else None
 
