@@ -203,6 +203,18 @@ def test_a_check_compares_it_with_the_indexes(
     ptrarray.checkpoint(path)
 
 
+def test_a_large_one_is_mended(path: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which no open compares the table with its checksum."""
+    made(path, arrays)
+    right = file_of(path).read_bytes()
+    monkeypatch.setattr(catalog, "_CHECKED_NBYTES", 0)
+    at = layout.decode(right, "")[1]["slot"].start_byte
+    file_of(path).write_bytes(right[:at] + bytes([right[at] ^ 1]) + right[at + 1 :])
+    assert damage_of(path) == [str(file_of(path))]
+    catalog.renew(path)
+    assert file_of(path).read_bytes() == right
+
+
 def test_it_is_not_needed(path: Path, arrays: Arrays) -> None:
     made(path, arrays)
     file_of(path).unlink()
