@@ -19,6 +19,7 @@ from ptrarray.errors import (
     BadInputError,
     ClosedStoreError,
     CorruptStoreError,
+    Damage,
     DuplicateNameError,
     OverlapError,
     StoreError,
@@ -30,7 +31,6 @@ from ptrarray.errors import (
 from ptrarray.reader import PointerArray, open
 from ptrarray.rows.pointers import Pointer
 from ptrarray.rows.ragged import Ragged
-from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.writer import PointerArrayWriter, append
 
 if TYPE_CHECKING:

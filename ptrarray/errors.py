@@ -19,7 +19,29 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Damage(NamedTuple):
+    """One thing that is wrong with a store.
+
+    Attributes
+    ----------
+    file : str
+        Path of the damaged file.
+    problem : str
+        What was found and what was expected.
+    name : str or None
+        The array it is about, if it is about one.
+    start, end : int or None
+        Rows of that array.
+    """
+
+    file: str
+    problem: str
+    name: str | None = None
+    start: int | None = None
+    end: int | None = None
 
 
 class StoreError(Exception):
@@ -77,7 +99,7 @@ class CorruptStoreError(StoreError, ValueError):
     """
 
     path: str
-    damage: tuple[Any, ...] = ()
+    damage: tuple[Damage, ...] = ()
 
 
 class OverlapError(StoreError, ValueError):

@@ -24,7 +24,6 @@ from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
-from ptrarray.storage.shards.upkeep import check_any
 from ptrarray.storage.store.opened import Closed, Opened
 from ptrarray.storage.store.snapshot import locate_found
 from ptrarray.storage.system.advice import prefetch
@@ -909,6 +908,8 @@ class PointerArray(Reducible, Tabular):
 
     def verify(self, progress: bool = False, memory: str | int = "512MB") -> None:
         """Check everything against its checksums: see `ptrarray.verify`."""
+        from ptrarray.storage.shards.upkeep import check_any
+
         limit = nbytes("memory", memory)
         check_any(self._opened, self._helpers.opened, progress=progress, memory=limit)
 

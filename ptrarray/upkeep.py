@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 
-from ptrarray.errors import CorruptStoreError
+from ptrarray.errors import CorruptStoreError, Damage
 from ptrarray.intake.numbers import nbytes
 from ptrarray.intake.paths import absolute
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open_readable as open_store
-from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.shards import upkeep as sharded_upkeep
 from ptrarray.storage.store.snapshot import not_found
 from ptrarray.storage.system.files import is_file

@@ -31,9 +31,10 @@ N_PARTS = 8  # the bytes of a file are shared out over so many tests
 
 @pytest.fixture(params=["small", "large"])
 def index_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Treat the index as a small one, checked when opened, and as a large one, which is not."""
+    """Treat the index as a small one, checked when opened, and as a large one: gone through later."""
     if request.param == "large":
         monkeypatch.setattr(index_storage, "CHECKED_NBYTES", -1)
+        monkeypatch.setattr(index_storage, "PASSED_NBYTES", 1)
     return str(request.param)
 
 

@@ -56,7 +56,7 @@ def test_a_process_that_opens_a_long_journal(long_journal: Path, tmp_path: Path)
         writer.write({"few": [1]})
     command = [sys.executable, "-c", READ, str(long_journal), str(few)]
     nbytes = int(subprocess.run(command, check=True, capture_output=True).stdout)
-    assert nbytes < 110 * N_NAMES
+    assert nbytes < 80 * N_NAMES + 2**24  # what is freed while records are read may stay
 
 
 def test_what_is_read_at_one_time(long_journal: Path) -> None:

@@ -60,6 +60,8 @@ LATE = {
     ("rows.ragged", "Ragged", "ptrarray.bridges.from_arrow"),
     ("writer", "write_arrow", "ptrarray.intake.arrow"),
     ("writer", "PointerArrayWriter", "ptrarray.intake.arrow"),
+    ("reader", "PointerArray", "ptrarray.storage.shards.upkeep"),
+    ("reader", "verify", "ptrarray.storage.shards.upkeep"),
     ("reader", "PointerArray", "uuid"),
     ("reader", "__dask_tokenize__", "uuid"),
     ("rows.ragged", "Ragged", "ptrarray.bridges.awkward"),

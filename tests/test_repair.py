@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import ptrarray
 from ptrarray import CorruptStoreError
+from ptrarray.errors import Damage
 from ptrarray.format.entries import RaggedColumn
 from ptrarray.storage.lifecycle import salvage
-from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.writing import session
 from tests.support import forging

@@ -47,7 +47,8 @@ def change(path: Path, kind: str, expected: Arrays, draw: Any) -> None:
         for seed, name in enumerate(draw(st.lists(st.sampled_from(sorted(expected)), max_size=4))):
             expected[name] = array_of(kind, seed)
             writer.write({name: expected[name]}, overwrite=True, meta={name: {"seed": seed}})
-        for name in draw(st.lists(st.sampled_from(sorted(expected)), max_size=3)):
+        filled = sorted(name for name, array in expected.items() if len(array))
+        for name in draw(st.lists(st.sampled_from(filled), max_size=3)) if filled else ():
             expected[f"p {name}"] = expected[name]
             writer.point(f"p {name}", *writer.pointers[name], overwrite=True)
         gone = draw(st.lists(st.sampled_from(sorted(expected)), max_size=12, unique=True))
@@ -89,3 +90,24 @@ def test_a_store_that_is_looked_after_has_what_it_had(
     check(repaired, expected, memory)
     ptrarray.join(joined, [path, repaired], prefix=["", "x/"], memory=memory, progress=False)
     check(joined, expected | {f"x/{name}": array for name, array in expected.items()}, memory)
+
+
+@pytest.mark.parametrize("memory", ["much", "", "12 XB", 0, "0MB", -1, "-1", 1.5, None, 2**63])
+def test_memory_that_is_no_size_is_refused_before_anything_is_done(
+    memory: Any, tmp_path: Path
+) -> None:
+    path, to = tmp_path / "a.ptr", tmp_path / "b.ptr"
+    with ptrarray.create(path, dtype="u1") as writer:
+        writer["a"] = [1]
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    for call in (
+        ptrarray.checkpoint,
+        ptrarray.compact,
+        ptrarray.verify,
+        lambda path, memory: ptrarray.repair(path, to, memory=memory),
+        lambda path, memory: ptrarray.join(to, [path], memory=memory, progress=False),
+    ):
+        with pytest.raises(ptrarray.BadInputError, match="memory"):
+            call(path, memory=memory)
+    assert not to.exists()
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ptrarray
+from ptrarray.errors import Damage
 from ptrarray.format import table
 from ptrarray.storage.lifecycle import naming, sums
-from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.store import index as index_storage
 from ptrarray.storage.store import snapshot
 from ptrarray.storage.store.snapshot import open_snapshot

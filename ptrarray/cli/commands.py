@@ -30,11 +30,10 @@ from ptrarray.cli.printing import (
     readable,
     to_json,
 )
-from ptrarray.errors import BadInputError, CorruptStoreError, StoreError
+from ptrarray.errors import BadInputError, CorruptStoreError, Damage, StoreError
 from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray, count_helpers
 from ptrarray.reader import open_readable as open_store
-from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.system.compressors import CODECS
 from ptrarray.upkeep import checkpoint, compact, repair, verify
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -111,7 +111,8 @@ def _singles(raw: Bytes, at: Int64s, nbytes: Int64s) -> tuple[Bools, _Singles]:
 
 
 def _taken(raw: Bytes, at: Int64s, nbytes: int) -> Bytes:
-    return raw[at[:, None] + np.arange(nbytes)]
+    taken: Bytes = raw[at[:, None] + np.arange(nbytes)]
+    return taken
 
 
 def _has(rows: Bytes, marks: dict[int, int]) -> Bools:
@@ -120,7 +121,7 @@ def _has(rows: Bytes, marks: dict[int, int]) -> Bools:
     return is_right
 
 
-def _numbers(rows: Bytes, byte: int, dtype: str) -> npt.NDArray[np.int64]:
+def _numbers(rows: Bytes, byte: int, dtype: str) -> npt.NDArray[Any]:
     """Return the number that begins at some byte of each row."""
     width = np.dtype(dtype).itemsize
     return np.ascontiguousarray(rows[:, byte : byte + width]).view(dtype)[:, 0]

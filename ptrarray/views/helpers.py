@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError, CorruptStoreError
-from ptrarray.format.helpers import KEY, Helper, missing
+from ptrarray.format.helpers import KEY, Helper, digest, missing
 from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.frames.library import is_pandas
 from ptrarray.rows.types import Array
-from ptrarray.storage.lifecycle.verify import is_right
 from ptrarray.storage.shards.helpers import open_beside
 from ptrarray.storage.store.opened import Opened, OpenedStore
 from ptrarray.storage.system.mapping import Backend, Mode
@@ -165,7 +164,7 @@ class StoredHelpers:
         """Tell whether a helper array is there, and is what its name says."""
         try:
             opened, address = self._located(name)
-            return is_right(opened, address, name)
+            return digest(opened.array_at(address), opened.snapshot.meta_at(address)) == name
         except CorruptStoreError:
             return False
 

@@ -7,8 +7,7 @@ from zlib import crc32
 
 import numpy as np
 
-from ptrarray.errors import CorruptStoreError
-from ptrarray.storage.lifecycle.verify import Damage
+from ptrarray.errors import CorruptStoreError, Damage
 from ptrarray.storage.store.opened import OpenedStore, load
 from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ptrarray.errors import CorruptStoreError
+from ptrarray.errors import CorruptStoreError, Damage
 from ptrarray.format import infos, metadata
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, Entry
 from ptrarray.storage.lifecycle.salvage import read_overlay
-from ptrarray.storage.lifecycle.verify import Damage, array_damage, run_into
+from ptrarray.storage.lifecycle.verify import array_damage, run_into
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.overlay import Overlay

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ptrarray.errors import Damage
 from ptrarray.format import attrs, infos, metadata
 from ptrarray.format.checksum import crc32
 from ptrarray.format.checksums import crc32_each
@@ -18,7 +19,7 @@ from ptrarray.format.index import IndexHeader
 from ptrarray.format.names import NAME_LIMIT_NBYTES, hash_all
 from ptrarray.rows.copying import copy_ranges, cut
 from ptrarray.rows.types import Bools, Int64s, UInt8s, UInt32s
-from ptrarray.storage.lifecycle.verify import Damage, array_damage, running_into
+from ptrarray.storage.lifecycle.verify import array_damage, running_into
 from ptrarray.storage.store.blocks import Contents, Sizes
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Index, pieces
@@ -213,9 +214,11 @@ class _Columns:
         self._window = 0, np.empty(0, np.uint32)
 
     def _is_whole(self, name: str) -> bool:
-        is_whole = crc32(self.index.column(name)) == self.index.columns[name].crc
-        self.index.pass_on()
-        return is_whole
+        column, crc = memoryview(self.index.column(name)).cast("B"), 0
+        for at in range(0, len(column), _BLOCK_NBYTES):
+            crc = crc32(column[at : at + _BLOCK_NBYTES], crc)
+            self.index.pass_on()
+        return crc == self.index.columns[name].crc
 
     def _are_whole(self, *names: str) -> bool:
         return self._whole.issuperset(names)

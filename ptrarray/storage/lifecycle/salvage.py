@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ptrarray.errors import CorruptStoreError
+from ptrarray.errors import CorruptStoreError, Damage
 from ptrarray.format import journal as journal_format
 from ptrarray.format.helpers import FOLDER
 from ptrarray.format.journal import Changes, JournalHeader
 from ptrarray.storage.lifecycle.compaction import without_holes
 from ptrarray.storage.lifecycle.create import create_store, new_header, taken
 from ptrarray.storage.lifecycle.intact import Intact
-from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.journal import Journal

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ptrarray.errors import CorruptStoreError
+from ptrarray.errors import CorruptStoreError, Damage
 from ptrarray.format import metadata
 from ptrarray.format.helpers import digest, references
 from ptrarray.format.names import hash_all
@@ -24,28 +24,6 @@ MEMORY = 512_000_000
 _SHARES = 4  # of the memory: what is read, what is made of it, and all else
 _NAMES = 1 << 16  # names looked up in one go
 _HASH_NBYTES = 4
-
-
-class Damage(NamedTuple):
-    """One thing that is wrong with a store.
-
-    Attributes
-    ----------
-    file : str
-        Path of the damaged file.
-    problem : str
-        What was found and what was expected.
-    name : str or None
-        The array it is about, if it is about one.
-    start, end : int or None
-        Rows of that array.
-    """
-
-    file: str
-    problem: str
-    name: str | None = None
-    start: int | None = None
-    end: int | None = None
 
 
 def check(opened: OpenedStore, helpers: OpenedStore | None = None) -> None:
@@ -254,13 +232,9 @@ def _misnamed(helpers: OpenedStore) -> Iterator[Damage]:
     """Find helper arrays that are not called after their content."""
     snapshot = helpers.snapshot
     for position, name in enumerate(snapshot.names()):
-        if not is_right(helpers, snapshot.locate_position(position), name.decode()):
+        address = snapshot.locate_position(position)
+        if digest(helpers.array_at(address), snapshot.meta_at(address)) != name.decode():
             yield _damage(snapshot, position, "whose name is not that of its content")
-
-
-def is_right(helpers: OpenedStore, address: int, name: str) -> bool:
-    """Tell whether the helper array at an address is called after its content."""
-    return digest(helpers.array_at(address), helpers.snapshot.meta_at(address)) == name
 
 
 def _damage(snapshot: StoreSnapshot, position: int, clause: str) -> Damage:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray import native
-from ptrarray.errors import CorruptStoreError, StoreError
+from ptrarray.errors import CorruptStoreError, Damage, StoreError
 from ptrarray.format import catalog as marks
 from ptrarray.format import index as index_format
 from ptrarray.format.checksum import crc32
@@ -34,7 +34,6 @@ from ptrarray.format.table import (
 )
 from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.types import Int64s, UInt32s
-from ptrarray.storage.lifecycle.verify import Damage
 from ptrarray.storage.shards.marker import Marker
 from ptrarray.storage.store.held import Held
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE

@@ -41,6 +41,7 @@ def find_doubles(stores: Sequence[StoreSnapshot], memory: int) -> Iterator[dict[
         doubtful = np.unique(again)
         del joined
         n_parts = -(-(len(again) + len(doubtful)) * _NAME_NBYTES // memory)
+        n_parts = min(n_parts, len(doubtful))  # else some would have none
         for some in np.array_split(doubtful, n_parts) if n_parts else ():
             yield _same_names(lists, found, some)
 

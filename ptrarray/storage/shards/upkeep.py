@@ -8,7 +8,7 @@ from functools import partial
 from operator import itemgetter, methodcaller
 from pathlib import Path
 
-from ptrarray.errors import CorruptStoreError, StoreNotFoundError
+from ptrarray.errors import CorruptStoreError, Damage, StoreNotFoundError
 from ptrarray.format.helpers import FOLDER
 from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import shard_name, shard_number, without_notes
@@ -18,7 +18,6 @@ from ptrarray.storage.lifecycle.salvage import salvage, salvage_helpers
 from ptrarray.storage.lifecycle.sums import forget
 from ptrarray.storage.lifecycle.verify import (
     MEMORY,
-    Damage,
     array_damage,
     damaged,
     find_damage,

@@ -183,6 +183,14 @@ class Index:
         """Return what `find_many` does, in memory that grows with the names and not with the index."""
         if self.nbytes <= PASSED_NBYTES:
             return self.find_many(names, hashes)
+        try:
+            return self._found_passing(names, hashes)
+        except IndexError:
+            self._fail_table()
+        except ValueError as error:
+            self._fail(f"a name {error}")
+
+    def _found_passing(self, names: RaggedColumn, hashes: UInt32s) -> Int64s:
         order = table.argsort(hashes)
         rising, found = hashes[order], [(np.empty(0, np.int64),) * 2]
         n_passes = -(-self._table.nbytes // PASSED_NBYTES)

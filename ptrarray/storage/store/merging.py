@@ -32,7 +32,7 @@ MEMORY_NBYTES = 512 * 10**6  # of a process that checkpoints, if nothing else is
 _PROCESS_NBYTES = 48 << 20
 _LEAST_PART = 4
 # Bytes that folding takes for each change, beside its columns.
-_CHANGE_NBYTES = 64
+_CHANGE_NBYTES = 48
 # Of the columns of an index that are merged in one go.
 _ENTRY_NBYTES = 42  # of a change, less its name and other items
 _BLOCK_NBYTES = 1 << 19
@@ -62,7 +62,7 @@ def fold_all(index: Index, records: Iterable[Entries], directory: Path, memory: 
         If the old index makes no sense.
     """
     room = max(memory - _PROCESS_NBYTES, memory // _LEAST_PART)
-    rounds = gathered(records, room // 2)
+    rounds = gathered(records, room * 5 // 8)
     while True:
         changes, is_last = next(rounds)
         contents = fold(index, changes, room // 4)

@@ -523,7 +523,9 @@ class Session:
     def _folded(self, memory: int) -> tuple[Contents, dict[str, Any]]:
         """Fold the journal into the columns of the index, and rows and attrs. Under the lock."""
         facts: dict[str, Any] = {"n_rows": self.header.n_rows, "attrs": self.header.attrs}
-        self._snapshot = None  # to have room for the columns
+        # To have room for the columns; should this fail, they are read again when somebody asks.
+        self._snapshot = None
+        self._noted_end, self._recent = journal_format.RECORDS_START, RecentNames()
         check_index(self.index)
         records = self._kept.records(self._journal, self.journal_header, facts)
         return fold_all(self.index, records, self.directory, memory), facts
