@@ -202,6 +202,11 @@ class StoreSnapshot:
         """Generation of the index, and the byte up to which the journal was read."""
         return self.header.generation, self.overlay.end_byte
 
+    @cached_property
+    def journal_digest(self) -> bytes:
+        """Tells what the journal changed from anything else that might end at the same byte."""
+        return self.overlay.digest()
+
     @property
     def attrs(self) -> dict[str, Any]:
         """The user's attrs."""
