@@ -93,7 +93,8 @@ class PartOfShards(ShardedSnapshot):
         self._origin = origin
         self.marker, self.directory, self.found = origin.marker, origin.directory, origin.found
         self.backend, self.asked_backend = origin.backend, origin.asked_backend
-        self.parts, self.first_rows = tuple(parts), origin.first_rows
+        self.first_rows, self.last_rows = origin.first_rows, origin.last_rows
+        self.parts = tuple(parts)
         self.shards = Completed(self.parts)
 
     def number_of(self, name: bytes) -> int:

@@ -252,6 +252,11 @@ class StoreSnapshot:
         first = self.overlay.first_of(start, end)
         return None if first is None else ~first
 
+    def locate_from(self, row: int) -> int | None:
+        """Address of the first array in data order that starts at a row or after it, or None."""
+        position = int(np.searchsorted(self.starts, row))
+        return None if position == len(self) else self.locate_position(position)
+
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
         few, index = self._few, self.index
