@@ -89,7 +89,8 @@ def join(
     ------
     BadInputError
         If dtypes, layouts, row shapes, masks or attrs differ; if a store is given twice, as a copy,
-        or is in the one at `path` already; for a pack; if there is no store to be joined.
+        or is in the one at `path` already; if `path` is one of the stores, or lies in one; for a pack;
+        if one that is to move has other files in it; if there is no store to be joined.
     StoreError
         If a store is open for writing, or is a part that was not closed.
     DuplicateNameError
