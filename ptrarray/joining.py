@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +28,7 @@ from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.opened import open_any
 from ptrarray.storage.shards.sources import read_source
 from ptrarray.storage.system import files
+from ptrarray.storage.system.building import remove_leftovers_in
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.session import Session
 from ptrarray.writer import PointerArrayWriter, store_of
@@ -87,7 +89,8 @@ def join(
     ------
     BadInputError
         If dtypes, layouts, row shapes, masks or attrs differ; if a store is given twice, as a copy,
-        or is in the one at `path` already; for a pack; if there is no store to be joined.
+        or is in the one at `path` already; if `path` is one of the stores, or lies in one; for a pack;
+        if one that is to move has other files in it; if there is no store to be joined.
     StoreError
         If a store is open for writing, or is a part that was not closed.
     DuplicateNameError
@@ -133,7 +136,7 @@ def join(
     facts = joining.Plan(chosen, prefixes, duplicates, memory_nbytes, size, bool(progress))
     joining.join(directory, sources, facts)
     if stores is None and how == "move":
-        files.remove_empty(_parts_directory(directory))
+        remove_parts_directory(directory)
 
 
 def _several(stores: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -197,6 +200,13 @@ def _parts_directory(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.parts")
 
 
+def remove_parts_directory(directory: Path) -> None:
+    """Remove the directory of parts, and what killed processes left in it, unless there are parts."""
+    parts = _parts_directory(directory)
+    remove_leftovers_in(parts, rf".+{re.escape(_SUFFIX)}")
+    files.remove_empty(parts)
+
+
 def _parts(directory: Path) -> list[Path]:
     """Return the parts of a store, in the order of their keys; those that are numbers as such."""
     parts = _parts_directory(directory)
@@ -232,7 +242,8 @@ def part(
         What tells it from all other parts: a host's name, say, or the number of a job. It becomes
         part of a file name.
     dtype, row_shape, attrs, masked
-        As for `create`. Without any of them, as in the store at `path`, if there is one.
+        As for `create`. Without any of them, as in the store at `path`, if there is one, or as the
+        part that is gone on with.
     mode : {'a', 'w', 'x'}
         Where there is such a part: ``"a"`` goes on with it, ``"w"`` replaces it, ``"x"`` raises.
 
@@ -267,8 +278,9 @@ def part(
     directory = absolute(path)
     check_choice("mode", mode, MODES, str(directory))
     header, _ = plan(dtype, row_shape, 0, attrs, masked)
-    if (dtype, row_shape, attrs, masked) == (None, (), None, False) and is_store(directory):
-        header = _like(directory)
+    is_any = (dtype, row_shape, attrs, masked) == (None, (), None, False)
+    if is_any and is_store(directory):
+        header, is_any = _like(directory), False
     header = replace(header, sealed=False)
     place = _place(directory, key)
     try:
@@ -280,7 +292,7 @@ def part(
         if mode == "w":
             replace_any(place, header, None)
         else:
-            return _going_on(place, header)
+            return _going_on(place, None if is_any else header)
     return PartWriter(place)
 
 
@@ -339,11 +351,12 @@ def _place(directory: Path, key: str) -> Path:
     return parts / f"{key}{_SUFFIX}"
 
 
-def _going_on(place: Path, wanted: IndexHeader) -> PartWriter:
+def _going_on(place: Path, wanted: IndexHeader | None) -> PartWriter:
     """Open a part that is there, and have it count as open, if nobody else has its files."""
     writer = PartWriter(place)
     try:
-        check_same(writer, wanted)
+        if wanted is not None:
+            check_same(writer, wanted)
         _reopen(_session_of(writer))
     except BaseException:
         PointerArrayWriter.close(writer)

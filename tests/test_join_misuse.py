@@ -151,6 +151,17 @@ def test_a_link_that_lost_names_to_others_moves_later(duplicates: str, tmp_path:
     assert names_in(tmp_path) == ["all.ptr"]
 
 
+def test_links_that_lost_a_name_to_each_other_keep_it(tmp_path: Path) -> None:
+    path = tmp_path / "all.ptr"
+    sources = [one(tmp_path / f"{key}.ptr", "same", key) for key in "xyz"]
+    join(path, sources, "link", duplicates="last")
+    with ptrarray.append(path) as writer:
+        del writer["same"]
+    with pytest.raises(BadInputError, match=r"ptr is in .*all.ptr already"):
+        join(path, sources, duplicates="last")
+    assert all(source.exists() for source in sources)
+
+
 def test_keys_that_are_too_long(tmp_path: Path) -> None:
     path = tmp_path / "all.ptr"
     for key in ("x" * 201, "é" * 101):
@@ -306,3 +317,33 @@ def test_a_source_that_is_compacted_while_it_is_copied(
     with pytest.raises(StoreError, match="changed while it was being joined"):
         join(path, [source], "copy")
     assert names_in(tmp_path) == ["x.ptr"]
+
+
+# parts --------------------------------------------------------------------------------------------
+
+
+def test_a_part_is_gone_on_with_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "all.ptr"
+    with ptrarray.part(path, "k", dtype="i4") as writer:
+        writer["x"] = [1]
+    with ptrarray.part(path, "k") as writer:
+        writer["y"] = [1]
+    with pytest.raises(BadInputError, match=r"has rows of int32"):
+        ptrarray.part(path, "k", dtype="f8")
+    join(path, None)
+    assert held(path).keys() == {"x", "y"}
+
+
+@pytest.mark.parametrize("how", ["join", "fill"])
+def test_what_killed_processes_left_goes_with_the_last_part(how: str, tmp_path: Path) -> None:
+    """Its keys are not used again, so that nobody else would remove it."""
+    path = tmp_path / "all.ptr"
+    with ptrarray.part(path, "k", dtype="i4") as writer:
+        writer["x"] = [1]
+    left = tmp_path / "all.ptr.parts" / f".lost.ptr.{'0f' * 8}.new"
+    shutil.copytree(left.with_name("k.ptr"), left)
+    if how == "fill":
+        ptrarray.fill(path, list, {"y": [1]}, dtype="i4", parts="host", processes=1, progress=False)
+        assert not left.exists()
+    join(path, None)
+    assert names_in(tmp_path) == ["all.ptr"]

@@ -27,7 +27,7 @@ from ptrarray.errors import (
 from ptrarray.jobs.parts import KEY, Written, is_same
 from ptrarray.jobs.run import prepare
 from ptrarray.jobs.worker import Report
-from ptrarray.joining import PartWriter, join, part, part_path, parts_of
+from ptrarray.joining import PartWriter, join, part, part_path, parts_of, remove_parts_directory
 from ptrarray.reader import open_readable
 from ptrarray.storage.shards.doubles import find_doubles
 from ptrarray.storage.shards.marker import is_sharded
@@ -98,7 +98,7 @@ def running(path: str, kind: dict[str, Any]) -> Generator[Run]:
         run_id = secrets.token_hex(4)
         own = part(path, f"{KEY}{run_id}", **kind)
         run = Run(path, run_id, store, _made_as(own), {})
-        stack.callback(_end, own)
+        stack.callback(_end, path, own)
         _refuse_another_run(path, _parts_of_fills(path), run.own)
         yield run
 
@@ -111,12 +111,12 @@ def _made_as(writer: PointerArrayWriter) -> dict[str, Any]:
     return {"dtype": writer.dtype, "row_shape": writer.row_shape, **common}
 
 
-def _end(own: PointerArrayWriter) -> None:
+def _end(path: str, own: PointerArrayWriter) -> None:
     place = Path(own.path)
     with suppress(StoreError, OSError):  # somebody has removed it
         close_leaving(own, 0)
         _remove(place)
-    files.remove_empty(place.parent)
+    remove_parts_directory(Path(path))
 
 
 def take_up(path: str, *, resume: bool, **options: Any) -> None:

@@ -272,7 +272,16 @@ def _check_known(sources: Sequence[Source], before: ShardedSnapshot, plan: Plan)
             if found.header.store_id not in ids:
                 continue
             number = ids.index(found.header.store_id)
-            if plan.how != "move" or not _has_all(before.shards, number, found, prefix, plan):
+            # A name that it lost to another that is still to be joined may be there only, as yet.
+            others = [
+                (other, begin)
+                for store, begin in zip(sources, plan.prefixes, strict=True)
+                for other in store.shards
+                if other.header.store_id not in ids and plan.duplicates == "last"
+            ]
+            if plan.how != "move" or not _has_all(
+                before.shards, number, found, prefix, plan.duplicates, others
+            ):
                 known = before.shards[number].directory
                 raise BadInputError(
                     f"{found.directory} is in {before.directory} already, as {known.name}: leave it "
@@ -283,20 +292,31 @@ def _check_known(sources: Sequence[Source], before: ShardedSnapshot, plan: Plan)
 
 
 def _has_all(
-    shards: Sequence[StoreSnapshot], number: int, source: StoreSnapshot, prefix: bytes, plan: Plan
+    shards: Sequence[StoreSnapshot],
+    number: int,
+    source: StoreSnapshot,
+    prefix: bytes,
+    duplicates: str,
+    others: Sequence[tuple[StoreSnapshot, bytes]],
 ) -> bool:
     """Tell whether a store has all arrays of a source, as it has them, in the shard made of it.
 
     Or what took the place of some when it was joined: of their names, the first or the last.
     """
-    rivals = {"error": (), "first": shards[:number], "last": shards[number + 1 :]}[plan.duplicates]
+    rivals = {"error": (), "first": shards[:number], "last": shards[number + 1 :]}[duplicates]
+    all_rivals = [*((rival, b"") for rival in rivals), *others]
     return linked.is_finished(source) and all(
-        _has_entry(shards[number], entry) or any(rival.find(entry.name) for rival in rivals)
+        _has_entry(shards[number], entry)
+        or any(_has_name(rival, entry.name, begin) for rival, begin in all_rivals)
         for entry in (
             source.index.entry(position, prefix + source.index.name(position))
             for position in range(len(source))
         )
     )
+
+
+def _has_name(store: StoreSnapshot, name: bytes, prefix: bytes) -> bool:
+    return name.startswith(prefix) and store.find(name.removeprefix(prefix)) is not None
 
 
 def _has_entry(shard: StoreSnapshot, entry: Entry) -> bool:

@@ -71,11 +71,16 @@ def _locked(path: Path, make: Callable[[Path], File]) -> tuple[Path, File]:
 
 def _remove_leftovers(path: Path) -> None:
     """Remove what was being built beside a path by processes that have died."""
-    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.new")
+    remove_leftovers_in(path.parent, re.escape(path.name))
+
+
+def remove_leftovers_in(directory: Path, names: str) -> None:
+    """Remove what was being built in a directory by processes that have died, by a pattern of names."""
+    name = re.compile(rf"\.{names}\.[0-9a-f]{{16}}\.new")
     with suppress(OSError):  # a directory that cannot be listed
-        for found in filter(name.fullmatch, files.list_directory(path.parent)):
+        for found in filter(name.fullmatch, files.list_directory(directory)):
             with suppress(OSError, StoreError):  # gone by now, or not ours
-                _remove_unlocked(path.with_name(found))
+                _remove_unlocked(directory / found)
 
 
 def _remove_unlocked(path: Path) -> None:
