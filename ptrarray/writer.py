@@ -42,8 +42,8 @@ from ptrarray.storage.writing.streamed import put_all
 from ptrarray.storage.writing.target import Writable
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.arrays import Arrays, Items, Values
-from ptrarray.views.catalog import Attrs, Meta, MetaOfWriter, Pointers, encoded
 from ptrarray.views.helpers import check_values, flattened
+from ptrarray.views.mappings import Attrs, Meta, MetaOfWriter, Pointers, encoded
 
 
 def append(path: str | os.PathLike[str], durable: bool = False) -> PointerArrayWriter:

@@ -114,6 +114,41 @@ def test_a_change_before_any_system_call_of_a_read(
     assert n_calls_before > 5
 
 
+@pytest.mark.parametrize("is_open", [True, False])
+def test_another_store_of_shards_in_its_place(
+    path: Path, monkeypatch: pytest.MonkeyPatch, is_open: bool
+) -> None:
+    """Renamed there between any two calls, with files of the same names: one of the two is seen."""
+    shutil.rmtree(path)
+    for name, value, n_arrays in (("one", 1, 2), ("two", 2, 3)):
+        with ptrarray.create(path.with_name(name), dtype="f8", shard_size=1) as writer:
+            for n in range(n_arrays):
+                writer[f"n{n}"] = [value] * 9
+        ptrarray.checkpoint(path.with_name(name))
+    for n_calls_before in itertools.count():
+        folder = path.with_name(f"{n_calls_before}")
+        for name in ("one", "two"):
+            shutil.copytree(path.with_name(name), folder / name)
+        here = folder / "one"
+        with ptrarray.open(here) as store, ptrarray.append(here) as writer:
+            writer["n2"] = [3] * 9
+            before = contents(ptrarray.open(here))
+
+            def interfere(folder: Path = folder) -> None:
+                (folder / "one").rename(folder / "gone")
+                (folder / "two").rename(folder / "one")
+
+            with before_call(monkeypatch, n_calls_before, interfere, READING_CALLS) as interfered:
+                if is_open:
+                    store = ptrarray.open(here)
+                else:
+                    store.refresh()
+            assert contents(store) in (before, contents(ptrarray.open(here)))
+        if not interfered:
+            break
+    assert n_calls_before > 5
+
+
 def be_killed() -> None:
     raise KilledError
 

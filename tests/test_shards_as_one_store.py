@@ -278,8 +278,11 @@ def test_too_few_descriptors_for_all_shards(tmp_path: Path, masked: bool) -> Non
     with ptrarray.create(path, dtype="u1", shard_size=1000, masked=masked) as writer:
         for n in range(n_shards):
             writer[str(n)] = np.full(1000, n)
+    with ptrarray.open(path, backend="pread") as store:
+        sent = pickle.dumps(store.partitions(2)[0])
     calls: list[Callable[[], object]] = [
         lambda: ptrarray.open(path, backend="pread"),
+        lambda: list(pickle.loads(sent)),
         lambda: ptrarray.verify(PointerArray(path, "r", "pread")),
     ]
     if sys.version_info < (3, 13):  # since then, mappings keep no descriptor

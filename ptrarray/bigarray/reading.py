@@ -11,7 +11,7 @@ from ptrarray import reader
 from ptrarray.bigarray.paths import StrPath, filesize, open_store
 from ptrarray.rows.types import Array
 from ptrarray.storage.system.mapping import Mode
-from ptrarray.views.catalog import Pointers
+from ptrarray.views.mappings import Pointers
 
 
 # An ndarray, though that is not how this package is built elsewhere, because bigarray's is one:

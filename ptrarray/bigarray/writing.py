@@ -26,7 +26,7 @@ from ptrarray.intake.numbers import integer
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.types import Array
 from ptrarray.storage.writing.transactions import asked
-from ptrarray.views.catalog import Pointers
+from ptrarray.views.mappings import Pointers
 
 Writer = TypeVar("Writer", bound="MmapArrayWriter")
 

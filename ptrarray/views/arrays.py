@@ -19,7 +19,7 @@ from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.system.advice import is_cold, prefetch, prefetch_cold, reads_little_ahead
 from ptrarray.storage.writing.transactions import unknown
-from ptrarray.views.catalog import Names
+from ptrarray.views.mappings import Names
 
 Note = Callable[[int, int], None]  # called with rows that are handed out writable
 

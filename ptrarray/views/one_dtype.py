@@ -25,7 +25,7 @@ from ptrarray.storage.system.pread import viewed
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays
-from ptrarray.views.catalog import encoded
+from ptrarray.views.mappings import encoded
 from ptrarray.views.reducible import Reducible
 from ptrarray.views.tabular import Tabular
 

@@ -24,8 +24,8 @@ from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.alike import Alike, alike
 from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
-from ptrarray.views.catalog import Meta, Names, Pointers, encoded
 from ptrarray.views.helpers import StoredHelpers, objects_with
+from ptrarray.views.mappings import Meta, Names, Pointers, encoded
 from ptrarray.views.one_dtype import (
     ONE_AWKWARD,
     ONE_TABLE,

@@ -18,7 +18,7 @@ from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.arrays import Arrays
-from ptrarray.views.catalog import Names, encoded
+from ptrarray.views.mappings import Names, encoded
 
 # Makes something of the name of an array, the array, and its metadata as they are kept.
 Make = Callable[[str, Array, bytes], Any]

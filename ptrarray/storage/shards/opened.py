@@ -180,11 +180,16 @@ def _is_of(opened: HeldRows | OpenedStore, part: Held | StoreSnapshot) -> bool:
 
 
 def load_shards(
-    snapshot: ShardedSnapshot, mode: Mode, previous: Opened | None = None
+    snapshot: ShardedSnapshot,
+    mode: Mode,
+    previous: Opened | None = None,
+    *,
+    is_locked: bool = False,
 ) -> OpenedShards:
     """Map the rows of all shards, or go on with what was mapped before for the same store.
 
-    Takes a later snapshot where a data file was replaced meanwhile.
+    Takes a later snapshot where a data file, or without the store's lock all of it, was replaced
+    meanwhile.
     """
     known: Sequence[HeldRows | OpenedStore] = ()
     if isinstance(previous, OpenedShards):
@@ -193,7 +198,9 @@ def load_shards(
         try:
             pairs = zip(snapshot.parts, chain(known, repeat(None)), strict=False)
             known = tuple(hold_rows(part, mode, opened) for part, opened in pairs)
-            if all(map(_is_of, known, snapshot.parts)):
+            # Another store that was put here meanwhile may have data files of the same names.
+            is_here = is_locked or snapshot.marker.is_in_place()
+            if is_here and all(map(_is_of, known, snapshot.parts)):
                 return OpenedShards(snapshot, known)
         except FileNotFoundError:
             pass  # the store was replaced

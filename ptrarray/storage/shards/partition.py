@@ -19,7 +19,7 @@ from ptrarray.format.journal import RECORDS_START
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.shards.finder import Completed
 from ptrarray.storage.shards.helpers import open_helpers
-from ptrarray.storage.shards.marker import Marker, is_sharded
+from ptrarray.storage.shards.marker import Marker, check_descriptors, is_sharded
 from ptrarray.storage.shards.opened import OpenedShards, load_any, load_shards
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.held import Held, HeldRows, hold
@@ -223,7 +223,11 @@ def _loaded(directory: Path, backend: Backend | None, moment: Moment) -> Opened:
     if not is_sharded(directory):
         return load(open_snapshot(directory, backend, ends[0]), "r")
     marker = Marker(directory)
-    found = [_held_at(marker, number, backend, end) for number, end in enumerate(ends)]
+    try:
+        found = [_held_at(marker, number, backend, end) for number, end in enumerate(ends)]
+    except OSError as error:
+        check_descriptors(error, marker, moment.n_stores)
+        raise
     return load_shards(ShardedSnapshot(marker, found), "r")
 
 

@@ -42,7 +42,7 @@ class WritableShards(Shards):
     def opened(self, previous: Opened | None) -> OpenedShards:
         """Return `snapshot` with its rows mapped. Under the lock."""
         try:
-            return load_shards(self.snapshot(), "r", previous)
+            return load_shards(self.snapshot(), "r", previous, is_locked=True)
         except CannotMapError:
             return load_shards(open_shards(self.directory, "pread"), "r")
 

@@ -34,7 +34,7 @@ def encoded(name: object) -> bytes | None:
         return None
 
 
-class Catalog(Protocol):
+class Contents(Protocol):
     """What names and pointers are asked of: a `Snapshot`, or what a writer sees committed now."""
 
     directory: Path
@@ -125,20 +125,20 @@ class ValuesNow(ValuesView[Value]):
 
 
 class ByName(Mapping[str, Value]):
-    """What a catalog has for each name, in data order.
+    """What a store has for each name, in data order.
 
     Parameters
     ----------
-    catalog : Catalog
-        The catalog.
+    contents : Contents
+        What is asked.
     now : callable, optional
         If others change it: returns the same as it is now, which nobody changes.
     """
 
     def __init__(
-        self, catalog: Catalog, now: Callable[[], Mapping[str, Value]] | None = None
+        self, contents: Contents, now: Callable[[], Mapping[str, Value]] | None = None
     ) -> None:
-        self._catalog = catalog
+        self._contents = contents
         self._now = now
 
     def items(self) -> ItemsView[str, Value]:
@@ -151,13 +151,13 @@ class ByName(Mapping[str, Value]):
 
     def __contains__(self, name: object) -> bool:
         raw = encoded(name)
-        return raw is not None and self._catalog.find(raw) is not None
+        return raw is not None and self._contents.find(raw) is not None
 
     def __len__(self) -> int:
-        return len(self._catalog)
+        return len(self._contents)
 
     def __iter__(self) -> Iterator[str]:
-        return self._catalog.texts()
+        return self._contents.texts()
 
 
 class PointerItems(ItemsView[str, Pointer]):
@@ -185,22 +185,22 @@ class Pointers(ByName[Pointer]):
 
     def __getitem__(self, name: str) -> Pointer:
         raw = encoded(name)
-        found = None if raw is None else self._catalog.find(raw)
+        found = None if raw is None else self._contents.find(raw)
         if found is None:
-            raise unknown(name, str(self._catalog.directory))
+            raise unknown(name, str(self._contents.directory))
         return Pointer(*found)
 
     def items(self) -> ItemsView[str, Pointer]:
         """Return pairs of name and pointer; iterated over, those of one moment."""
         if self._now:
             return super().items()
-        return PointerItems(self, cast(Snapshot, self._catalog))  # which nobody changes
+        return PointerItems(self, cast(Snapshot, self._contents))  # which nobody changes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self.items()),)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} pointers of {self._catalog.directory}>"
+        return f"<{len(self)} pointers of {self._contents.directory}>"
 
 
 class Meta(ByName[dict[str, Any]]):
@@ -214,13 +214,13 @@ class Meta(ByName[dict[str, Any]]):
 
     def __getitem__(self, name: str) -> dict[str, Any]:
         raw = encoded(name)
-        found = None if raw is None else self._catalog.meta(raw)
+        found = None if raw is None else self._contents.meta(raw)
         if found is None:
-            raise unknown(name, str(self._catalog.directory))
+            raise unknown(name, str(self._contents.directory))
         return found
 
     def __repr__(self) -> str:
-        return f"<metadata of {len(self)} arrays of {self._catalog.directory}>"
+        return f"<metadata of {len(self)} arrays of {self._contents.directory}>"
 
 
 class MetaOfWriter(Meta):
@@ -236,17 +236,17 @@ class MetaOfWriter(Meta):
 
     def __init__(
         self,
-        catalog: Catalog,
+        contents: Contents,
         now: Callable[[], Mapping[str, dict[str, Any]]],
         session: Callable[[], Writable],
     ) -> None:
-        super().__init__(catalog, now)
+        super().__init__(contents, now)
         self._session = session
 
     def __setitem__(self, name: str, meta: Mapping[str, Any]) -> None:
         raw = encoded(name)
         if raw is None:
-            raise unknown(name, str(self._catalog.directory))
+            raise unknown(name, str(self._contents.directory))
         transactions.set_meta(self._session(), raw, metadata.encode(name, meta))
 
 
