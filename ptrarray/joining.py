@@ -36,6 +36,7 @@ DUPLICATES = ("error", "first", "last")
 MODES = ("a", "w", "x")
 
 _SUFFIX = ".ptr"
+_KEY_NBYTES = 200  # so that there is room for what is made beside it, in a name of 255 bytes
 _SHARD_SIZE = "1GB"
 
 
@@ -323,10 +324,11 @@ def _like(directory: Path) -> IndexHeader:
 def _place(directory: Path, key: str) -> Path:
     """Return the path of a part, in a directory that is there."""
     is_name = isinstance(key, str) and key.isprintable() and "/" not in key
-    if not is_name or not key or key.startswith("."):
+    if not is_name or not 0 < len(key.encode()) <= _KEY_NBYTES or key.startswith("."):
         raise BadInputError(
             f"{key!r:.80} cannot be the key of a part of {directory}, which is part of a file name: "
-            "use letters, digits and the like, with no slash, and no dot in the beginning",
+            f"use at most {_KEY_NBYTES} letters, digits and the like, with no slash, and no dot in "
+            "the beginning",
             path=str(directory),
             found=key,
             expected="a str that can be part of a file name",

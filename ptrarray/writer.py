@@ -609,8 +609,9 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         start, end : int
             Half-open range of rows within the flat array. That of an array,
             as ``pointers[name]``, gives the new name its dtype, shape, mask
-            and metadata as of now; any other is rows alone, or in a store
-            where each array has its shape, one axis.
+            and metadata as of now, and of several that have it, as arrays
+            without rows may, the first in data order does. Any other is rows
+            alone, or in a store where each array has its shape, one axis.
         overwrite : bool
             As for `write`.
 

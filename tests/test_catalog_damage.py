@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from errno import EACCES, EIO, EMFILE
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -201,11 +203,43 @@ def test_a_check_compares_it_with_the_indexes(
     ptrarray.checkpoint(path)
 
 
+def test_a_large_one_is_mended(path: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which no open compares the table with its checksum."""
+    made(path, arrays)
+    right = file_of(path).read_bytes()
+    monkeypatch.setattr(catalog, "_CHECKED_NBYTES", 0)
+    at = layout.decode(right, "")[1]["slot"].start_byte
+    file_of(path).write_bytes(right[:at] + bytes([right[at] ^ 1]) + right[at + 1 :])
+    assert damage_of(path) == [str(file_of(path))]
+    catalog.renew(path)
+    assert file_of(path).read_bytes() == right
+
+
 def test_it_is_not_needed(path: Path, arrays: Arrays) -> None:
     made(path, arrays)
     file_of(path).unlink()
     check(path, arrays)
     assert not damage_of(path)
+
+
+@pytest.mark.parametrize("number", [EACCES, EIO, EMFILE])
+@pytest.mark.parametrize("backend", ["mmap", "pread"])
+def test_one_that_cannot_be_read_is_left_aside(
+    path: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch, number: int, backend: Any
+) -> None:
+    """As that of a user who keeps it to himself: shards that can be read are asked."""
+    made(path, arrays)
+
+    def refused(*_: object) -> Any:
+        raise OSError(number, os.strerror(number), str(file_of(path)))
+
+    monkeypatch.setattr(catalog, "File", refused)
+    with ptrarray.open(path, backend=backend) as store, ptrarray.append(path) as writer:
+        for name, values in arrays.items():
+            assert store[name].tolist() == values
+        assert "absent" not in store
+        with pytest.raises(ptrarray.DuplicateNameError):
+            writer.write({next(iter(arrays)): [1]})
 
 
 def test_it_is_read_whole_where_nothing_is_mapped(path: Path, arrays: Arrays) -> None:

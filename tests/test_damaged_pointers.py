@@ -103,7 +103,7 @@ def test_columns_checked_in_blocks(
     ends = starts + sizes
     is_sound = (starts >= 0) & (sizes >= 0) & ((ends <= n_rows) | (sizes == 0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshot, "_BLOCK", block)
+        patch.setattr(snapshot, "BLOCK", block)
         if is_sound.all() and (np.sort(starts) == starts).all():
             assert snapshot.check_columns("a", starts, ends, n_rows) == ends.max(initial=0)
         else:

@@ -160,7 +160,7 @@ def test_what_belongs_to_a_store(tmp_path: Path) -> None:
     make(path, "rows", "x", shard_size=1)
     with pytest.raises(ptrarray.BadInputError, match=r"belongs to the store .*x.ptr: join that"):
         ptrarray.join(tmp_path / "all.ptr", [path / "shard-00000.ptr"], progress=False)
-    with pytest.raises(ptrarray.BadInputError, match=r"twice|already"):
+    with pytest.raises(ptrarray.BadInputError, match=r"to itself"):
         ptrarray.join(path, [path], "copy", progress=False)
 
 

@@ -17,10 +17,11 @@ from ptrarray.format.index import IndexHeader
 from ptrarray.format.layouts import Layout
 from ptrarray.storage.lifecycle.create import new_header
 from ptrarray.storage.store import merging
-from ptrarray.storage.store.blocks import Contents
+from ptrarray.storage.store.blocks import Contents, write_contents
 from ptrarray.storage.store.folding import Order
 from ptrarray.storage.store.index import FILE_NAME, Index, write_index
 from ptrarray.storage.store.merging import fold_all, gathered, superseded
+from ptrarray.storage.system.files import File
 from tests.support.colliding import COLLIDING
 from tests.support.entries import rows_of, table_of
 from tests.support.folding import columns_of, fold, tiny
@@ -79,6 +80,30 @@ def test_any_journal_over_any_index(
     assert columns_of(found) == columns_of(written(directory, expected))
     assert rows_of(found.entries()) == rows_of(expected)
     assert [path.name for path in directory.iterdir()] == [FILE_NAME]
+
+
+def test_a_large_index_is_gone_through_once(tmp_path: Path) -> None:
+    """However many rounds there are: what they change is folded into an index of its own first."""
+    rows, new = np.arange(1000), np.arange(1000, 1080)
+    old = written(tmp_path, Entries.of([b"%d" % at for at in rows], rows, rows + 1))
+    names = [b"%d" % at for at in [*rows[:5], *new[5:]]]  # of which five replace others
+    changes = Entries.of(names, new, new + 1)
+    records = [
+        Entries.of(names[at : at + 10], new[at : at + 10], new[at : at + 10] + 1)
+        for at in range(0, 80, 10)
+    ]
+    counted: list[int] = []
+
+    def noted(file: File, header: IndexHeader, contents: Contents) -> IndexHeader:
+        counted.append(contents.sizes.n_arrays)
+        return write_contents(file, header, contents)
+
+    with patch.object(merging, "write_contents", noted), patch.object(merging, "_CHANGE_NBYTES", 8):
+        folded = fold_all(old, iter(records), tmp_path, 4 * 2000)
+    assert counted == [0, 20, 40, 60, 80]  # the next one is the one in place
+    assert columns_of(written(tmp_path, folded)) == columns_of(
+        written(tmp_path, fold(old, [changes]))
+    )
 
 
 @given(st.lists(RECORD, max_size=8), st.integers(1, 400))

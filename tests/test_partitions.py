@@ -395,18 +395,41 @@ def test_says_what_it_is(path: Path) -> None:
         part.take(["n3", "n0"])
 
 
-def test_an_index_that_was_put_back_and_went_on_is_another(path: Path, tmp_path: Path) -> None:
-    filled(path, numbered(5), dtype="f8")
+@pytest.mark.parametrize("shard_size", [None, 10**6])
+@pytest.mark.parametrize("is_folded", [True, False])
+def test_a_store_that_was_put_back_and_went_on_is_another(
+    path: Path, tmp_path: Path, is_folded: bool, shard_size: Any
+) -> None:
+    """Be the index of the same size, or the journal."""
+    filled(path, numbered(5), dtype="f8", shard_size=shard_size)
     ptrarray.checkpoint(path)
     shutil.copytree(path, tmp_path / "backup")
     with ptrarray.append(path) as writer:
         writer["new"] = np.ones(3)
-    ptrarray.checkpoint(path)
+    if is_folded:
+        ptrarray.checkpoint(path)
     part = sent(ptrarray.open(path).partitions(1)[0])
     shutil.rmtree(path)
     shutil.copytree(tmp_path / "backup", path)
     with ptrarray.append(path) as writer:
         writer["abc"] = np.ones(3)
-    ptrarray.checkpoint(path)
+    if is_folded:
+        ptrarray.checkpoint(path)
     with pytest.raises(StoreError, match="cut it anew"):
         list(part)
+
+
+def test_what_the_journal_has_is_known_however_it_was_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one that has followed it in steps, and by one that reads it at once."""
+    monkeypatch.setattr("ptrarray.storage.store.overlay._FRESH_LIMIT", 4)
+    filled(path, numbered(5), dtype="f8")
+    with ptrarray.open(path) as store, ptrarray.append(path) as writer:
+        for n in range(5, 40):
+            writer.write({f"n{n}": np.ones(3)}, meta={f"n{n}": {"n": n}} if n % 3 else None)
+            if n % 7 == 0:
+                del writer[f"n{n}"]
+            store.refresh()
+        (part,) = store.partitions(1)
+        assert list(sent(part)) == list(part)

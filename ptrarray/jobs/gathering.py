@@ -6,6 +6,7 @@ takes the parts of a living run for those of one that was interrupted.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from ptrarray.errors import (
     DuplicateNameError,
     StoreError,
     StoreExistsError,
+    StoreNotFoundError,
     TaskError,
 )
 from ptrarray.jobs.parts import KEY, Written, is_same
@@ -37,6 +39,7 @@ from ptrarray.writer import PointerArrayWriter, close_leaving, store_of
 
 _MEMORY = 1 << 29  # to look for names that several parts have
 
+_IS_OF_A_RUN = re.compile(f"{KEY}[0-9a-f]{{8}}(-.*)?")
 _N_THREADS = 8
 _SHARD_SIZE = "1GB"  # as that of `join`
 
@@ -96,7 +99,7 @@ def running(path: str, kind: dict[str, Any]) -> Generator[Run]:
         own = part(path, f"{KEY}{run_id}", **kind)
         run = Run(path, run_id, store, _made_as(own), {})
         stack.callback(_end, own)
-        _refuse_another_run(path, run.own)
+        _refuse_another_run(path, _parts_of_fills(path), run.own)
         yield run
 
 
@@ -136,8 +139,8 @@ def take_up(path: str, *, resume: bool, **options: Any) -> None:
             found="one store",
             expected="a store of shards, or nothing",
         )
-    _refuse_another_run(path)
     found = _parts_of_fills(path)
+    _refuse_another_run(path, found)
     left = [place for place in found if not _is_own(place)]
     if left and not resume:
         raise StoreExistsError(
@@ -149,7 +152,8 @@ def take_up(path: str, *, resume: bool, **options: Any) -> None:
         _seal_all(left)
         _join(path, left, options)
     for place in filter(_is_own, found):
-        _remove(place)
+        if not len(open_snapshot(place)):  # else it is a user's
+            _remove(place)
 
 
 def gather(run: Run, n_tasks: int | None, names: Iterator[str | None], **options: Any) -> int:
@@ -191,7 +195,8 @@ def gather(run: Run, n_tasks: int | None, names: Iterator[str | None], **options
 
 
 def _parts_of_fills(path: str) -> list[Path]:
-    return [place for place in parts_of(path) if place.name.startswith(KEY)]
+    """Return the parts of a store that runs have made; users may have parts of their own there."""
+    return [place for place in parts_of(path) if _IS_OF_A_RUN.fullmatch(place.stem)]
 
 
 def _is_own(place: Path) -> bool:
@@ -199,8 +204,8 @@ def _is_own(place: Path) -> bool:
     return place.stem.count("-") == 1
 
 
-def _refuse_another_run(path: str, own: Path | None = None) -> None:
-    for place in filter(_is_own, _parts_of_fills(path)):
+def _refuse_another_run(path: str, found: Sequence[Path], own: Path | None = None) -> None:
+    for place in filter(_is_own, found):
         if place != own and _has_writer(place):
             raise StoreError(
                 f"{path} is being filled already: {place} is open. Wait until that run has ended",
@@ -209,8 +214,12 @@ def _refuse_another_run(path: str, own: Path | None = None) -> None:
 
 
 def _has_writer(place: Path) -> bool:
-    with Content(place, open_snapshot(place).header) as content:
-        return content.has_writer
+    try:
+        header = open_snapshot(place).header
+        with Content(place, header) as content:
+            return content.has_writer
+    except (StoreNotFoundError, FileNotFoundError):  # that run has ended just now
+        return False
 
 
 def _seal_all(places: Sequence[Path]) -> list[StoreSnapshot]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Self
@@ -41,7 +42,7 @@ from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_file
 from ptrarray.storage.system.files import File, Identity
-from ptrarray.storage.system.mapping import Backend, CannotMapError, map_file
+from ptrarray.storage.system.mapping import Backend, forget, map_file
 
 MEMORY_NBYTES = 512 * 10**6  # what making a catalog may take
 # Of memory, while a part of the table is made; more names in one go would not be faster.
@@ -131,7 +132,16 @@ class Catalog:
 
     def check(self) -> None:
         """Compare every column with its checksum; raises CorruptStoreError."""
-        index_format.check_sums(memoryview(self._mapped), self.columns, self.path)
+        passed = partial(forget, self._mapped)
+        index_format.check_sums(memoryview(self._mapped), self.columns, self.path, passed)
+
+    def is_sound(self) -> bool:
+        """Tell whether every column is as it was written."""
+        try:
+            self.check()
+        except CorruptStoreError:
+            return False
+        return True
 
     def finder(self, parts: list[NativeFinder | None]) -> NativeFinder | None:
         """Return what finds names in the indexes of shards, by the native core."""
@@ -186,7 +196,10 @@ def open_catalog(marker: Marker, backend: Backend | None) -> Catalog | None:
     """Open the catalog of a store; None if there is none that is of use."""
     try:
         catalog = Catalog(marker.directory, backend)
-    except (FileNotFoundError, CorruptStoreError, CannotMapError):
+    except CorruptStoreError:
+        return None
+    except OSError as error:  # not there, or not to be read by this process
+        files.check_system(error)
         return None
     return catalog if catalog.is_of(marker) else None
 
@@ -253,7 +266,7 @@ def _is_empty(keys: Keys) -> npt.NDArray[np.bool_]:
 
 
 def renew(directory: Path, memory: int = MEMORY_NBYTES, *, least_part: float = 0) -> None:
-    """Make the catalog of a store of shards as it is now, unless that is there.
+    """Make the catalog of a store of shards as it is now, unless that is there and sound.
 
     Without any lock, as it says itself of which indexes it is. What fails is no error, as nothing
     depends on it.
@@ -288,7 +301,7 @@ def _is_needed(marker: Marker, tables: Sequence[Table], least_part: float) -> bo
     found = [] if catalog is None else catalog.covered
     wanted = [table.covered for table in tables]
     if not least_part:
-        return found != wanted
+        return found != wanted or (catalog is not None and not catalog.is_sound())
     missing = sum(one.n_arrays for one in set(wanted[:-1]).difference(found))
     return missing > least_part * sum(one.n_arrays for one in wanted)
 

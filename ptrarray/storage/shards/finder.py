@@ -28,6 +28,7 @@ Asked = TypeVar("Asked")
 
 Complete = TypeVar("Complete", StoreSnapshot, OpenedStore)
 
+NO_ROW = np.iinfo(np.int64).max  # beyond all rows
 _FEW = 8  # names that are found one by one in less time than as a whole
 _PART = 1 << 32  # numbers of parts in what the native core finds
 
@@ -204,19 +205,21 @@ class Finder:
             ]
         return sorted(asked, key=itemgetter(0), reverse=True)
 
-    def pointers(self, names: Sequence[bytes], first_rows: Sequence[int]) -> Int64s:
+    def pointers(
+        self, names: Sequence[bytes], first_rows: Sequence[int], last_rows: Sequence[int]
+    ) -> Int64s:
         """Return pointers of many names, shape (n_names, 2); starts of -1 for those not there.
 
         Parameters
         ----------
         names : sequence of bytes
             Encoded names.
-        first_rows : sequence of int
-            What to add to the pointers of each snapshot.
+        first_rows, last_rows : sequence of int
+            Of a `ShardedSnapshot`.
         """
         found = self._found(names)
         if found is not None:
-            return self._pointers_of(found, np.asarray(first_rows))
+            return self._pointers_of(found, np.asarray(first_rows), np.asarray(last_rows))
         pointers = np.full((len(names), 2), -1, np.int64)
         is_left = np.ones(len(names), np.bool_)
         for number, there in self.where(names, hash_all(names)).items():
@@ -226,11 +229,11 @@ class Finder:
             some = [names[at] for at in left.tolist()]
             pointed = _pointers_in(self._parts[number].complete(), some)
             self._check(number, pointed[:, 0], pointed[:, 1])
-            pointers[left] = pointed + first_rows[number]
+            pointers[left] = np.minimum(pointed + first_rows[number], last_rows[number])
             is_left[left] = False
         return pointers
 
-    def _pointers_of(self, found: Int64s, first_rows: Int64s) -> Int64s:
+    def _pointers_of(self, found: Int64s, first_rows: Int64s, last_rows: Int64s) -> Int64s:
         """Return the pointers of what the native core has found."""
         numbers, positions = found >> 32, found & (_PART - 1)
         starts, ends = np.full((2, len(found)), -1, np.int64)
@@ -243,7 +246,9 @@ class Finder:
         for at in np.flatnonzero(astray).tolist():
             self._parts[int(numbers[at])].complete().checked(int(starts[at]), int(ends[at]))
         first[~is_found] = 0
-        return np.stack([starts + first, ends + first], axis=1)
+        pointers: Int64s = np.stack([starts + first, ends + first], axis=1)
+        np.minimum(pointers, last_rows[numbers][:, None], out=pointers)
+        return pointers
 
     def _check(self, number: int, starts: Int64s, ends: Int64s) -> None:
         """Refuse pointers that lead out of a shard: beyond its rows there are those of the next."""
@@ -262,6 +267,25 @@ class Finder:
                 self._note(int(number))
             found = self._native.find_many(list(names), None, None) if self._native else None
         return found
+
+
+def placed(pointer: tuple[int, int], first_row: int, last_row: int) -> tuple[int, int]:
+    """Return a pointer of a shard as one of the store.
+
+    An array without rows may begin anywhere in a shard. In the store it begins no later than the
+    next shard, or starts would fall. Those of the last shard stay, as more rows may come there.
+
+    Parameters
+    ----------
+    pointer : tuple of int
+        The pointer in the shard.
+    first_row : int
+        Rows of the shards before it.
+    last_row : int
+        The same with its own; of the last shard `NO_ROW`.
+    """
+    start, end = pointer[0] + first_row, pointer[1] + first_row
+    return (start, end) if end <= last_row else (last_row, last_row)
 
 
 def _pointers_in(snapshot: StoreSnapshot, names: Sequence[bytes]) -> Int64s:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from ptrarray.errors import BadInputError, DuplicateNameError, StoreError, StoreExistsError
 from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
+from ptrarray.format.entries import Entry
 from ptrarray.format.helpers import FOLDER
 from ptrarray.format.shards import Notes, Replaced, shard_name
 from ptrarray.progress import bar
@@ -36,7 +37,13 @@ from ptrarray.storage.shards.linked import How, NewShard
 from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
-from ptrarray.storage.shards.sources import Source, check_alike, read_source
+from ptrarray.storage.shards.sources import (
+    Source,
+    check_alike,
+    check_apart,
+    check_removable,
+    read_source,
+)
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.opened import load
@@ -111,7 +118,10 @@ def _fold_grown(marker: Marker) -> None:
 
 
 def _join(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
+    check_apart(directory, sources)
     check_alike(sources, str(sources[0].directory), sources[0].layout, sources[0].attrs)
+    if plan.how == "move":
+        check_removable(sources)
     if not is_sharded(directory):
         if files.exists(directory):
             raise taken(directory)
@@ -256,25 +266,42 @@ def _check_known(sources: Sequence[Source], before: ShardedSnapshot, plan: Plan)
 
     Unless that is all that was left to do when somebody who moved it was killed: to remove it.
     """
-    there = {shard.header.store_id: shard for shard in before.shards}
-    for source in sources:
+    ids = [shard.header.store_id for shard in before.shards]
+    for source, prefix in zip(sources, plan.prefixes, strict=True):
         for found in source.shards:
-            known = there.get(found.header.store_id)
-            if known is not None and (plan.how != "move" or not _is_same(found, known)):
+            if found.header.store_id not in ids:
+                continue
+            number = ids.index(found.header.store_id)
+            if plan.how != "move" or not _has_all(before.shards, number, found, prefix, plan):
+                known = before.shards[number].directory
                 raise BadInputError(
-                    f"{found.directory} is in {before.directory} already, as {known.directory.name}"
-                    ": leave it out, and remove it if it is not needed any more",
+                    f"{found.directory} is in {before.directory} already, as {known.name}: leave it "
+                    "out, and remove it if it is not needed any more",
                     path=str(found.directory),
-                    found=str(known.directory),
+                    found=str(known),
                 )
 
 
-def _is_same(source: StoreSnapshot, shard: StoreSnapshot) -> bool:
-    """Tell whether a shard was made of a store that is as it was then, as far as can be told."""
-    mine, own = source.index.columns, shard.index.columns
-    is_unchanged = all(mine[name] == own[name] for name in ("start", "end", "crc"))
-    is_of_it = source.header.generation == shard.header.generation
-    return linked.is_finished(source) and is_of_it and is_unchanged
+def _has_all(
+    shards: Sequence[StoreSnapshot], number: int, source: StoreSnapshot, prefix: bytes, plan: Plan
+) -> bool:
+    """Tell whether a store has all arrays of a source, as it has them, in the shard made of it.
+
+    Or what took the place of some when it was joined: of their names, the first or the last.
+    """
+    rivals = {"error": (), "first": shards[:number], "last": shards[number + 1 :]}[plan.duplicates]
+    return linked.is_finished(source) and all(
+        _has_entry(shards[number], entry) or any(rival.find(entry.name) for rival in rivals)
+        for entry in (
+            source.index.entry(position, prefix + source.index.name(position))
+            for position in range(len(source))
+        )
+    )
+
+
+def _has_entry(shard: StoreSnapshot, entry: Entry) -> bool:
+    address = shard.locate(entry.name)
+    return address is not None and shard.entry(address, entry.name) == entry
 
 
 @whole
@@ -287,7 +314,9 @@ def _put_behind(
         store.prepare_next()
         now = before.refreshed()
         if now is not before:
-            _check_known([shard.store for shard in shards], now, plan._replace(how="link"))
+            prefixes = tuple(shard.prefix for shard in shards)
+            of_each = plan._replace(how="link", prefixes=prefixes)
+            _check_known([shard.store for shard in shards], now, of_each)
             _write_journals(shards, now.shards, plan)
             linked.bring_to_disk(shards)
         held: File | None = None
@@ -350,6 +379,7 @@ def _set_aside(source: Source) -> Path:
         store = Shards(source.directory)
         try:
             with store.locked():
+                linked.check_count(store, source)
                 _check_left([*map(store.open_shard, range(len(source.shards)))], source)
                 files.replace(source.directory, doomed)
         finally:
@@ -359,6 +389,7 @@ def _set_aside(source: Source) -> Path:
     try:
         with session.locked():
             _check_left([session], source)
+            session.call_back()
             files.replace(source.directory, doomed)
     finally:
         session.release()
@@ -368,4 +399,4 @@ def _set_aside(source: Source) -> Path:
 def _check_left(sessions: Sequence[Session], source: Source) -> None:
     for session, found in zip(sessions, source.shards, strict=True):
         generation = linked.header_of(found).generation
-        linked.check_unchanged(session, (generation, journal_format.RECORDS_START))
+        linked.check_unchanged(session, found, (generation, journal_format.RECORDS_START))

@@ -198,6 +198,7 @@ def take_files(source: Source, shards: Sequence[NewShard], memory: int) -> None:
             _link(session, shards[0], memory)
     else:
         with closing(Shards(source.directory)) as store, store.locked():
+            check_count(store, source)
             for shard in shards:
                 _link(store.open_shard(shard.number), shard, memory)
 
@@ -209,8 +210,11 @@ def _files(shard: NewShard) -> list[str]:
 
 def _copy(shard: NewShard) -> None:
     source = shard.source
-    for name in _files(shard):
-        files.copy(source.directory / name, shard.directory / name)
+    try:
+        for name in _files(shard):
+            files.copy(source.directory / name, shard.directory / name)
+    except FileNotFoundError as error:  # it was compacted, or removed
+        raise _changed(str(source.directory)) from error
     if source.refreshed() is not source:
         raise _changed(str(source.directory))
 
@@ -218,16 +222,24 @@ def _copy(shard: NewShard) -> None:
 @whole
 def _link(session: Session, shard: NewShard, memory: int) -> None:
     with session.locked():
-        check_unchanged(session, shard.source.version)
+        check_unchanged(session, shard.source, shard.source.version)
         session.checkpoint(memory, sealed=True)
         for name in _files(shard):
             files.link_or_copy(session.directory / name, shard.directory / name)
 
 
-def check_unchanged(session: Session, version: tuple[int, ...]) -> None:
+def check_unchanged(session: Session, source: StoreSnapshot, version: tuple[int, ...]) -> None:
     """Raise `StoreError` if a store is another one than when it was looked at. Under its lock."""
-    if (session.header.generation, session.journal_header.committed_end) != version:
+    header = session.header
+    is_same = header.store_id == source.header.store_id
+    if not is_same or (header.generation, session.journal_header.committed_end) != version:
         raise _changed(session.path)
+
+
+def check_count(store: Shards, source: Source) -> None:
+    """Raise `StoreError` if a store has got more shards since it was looked at. Under its lock."""
+    if store.last.number + 1 != len(source.shards):
+        raise _changed(store.path)
 
 
 def _changed(path: str) -> StoreError:

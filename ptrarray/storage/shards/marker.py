@@ -68,7 +68,10 @@ class Marker:
             If there are none.
         """
         generation = self.header.generation
-        found = map(marks.shard_number, files.list_directory(self.directory))
+        try:
+            found = [*map(marks.shard_number, files.list_directory(self.directory))]
+        except FileNotFoundError:  # it was moved or removed just now
+            raise self.missing(0) from None
         numbers = [key[1] for key in found if key is not None and key[0] == generation]
         if not numbers:
             raise self.missing(0)

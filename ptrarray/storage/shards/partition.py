@@ -93,7 +93,8 @@ class PartOfShards(ShardedSnapshot):
         self._origin = origin
         self.marker, self.directory, self.found = origin.marker, origin.directory, origin.found
         self.backend, self.asked_backend = origin.backend, origin.asked_backend
-        self.parts, self.first_rows = tuple(parts), origin.first_rows
+        self.first_rows, self.last_rows = origin.first_rows, origin.last_rows
+        self.parts = tuple(parts)
         self.shards = Completed(self.parts)
 
     def number_of(self, name: bytes) -> int:
@@ -162,14 +163,15 @@ class Moment(NamedTuple):
         How many arrays it has.
     digest : bytes
         Of the ids, generations and checksums of the indexes of these stores.
-    ends : dict of int to int
-        Bytes up to which their journals were read, of those that had records.
+    ends : dict of int to (int, bytes)
+        Bytes up to which their journals were read, of those that had records, and digests of
+        what these have.
     """
 
     n_stores: int
     n_arrays: int
     digest: bytes
-    ends: dict[int, int]
+    ends: dict[int, tuple[int, bytes]]
 
 
 def moment_of(opened: Opened) -> Moment:
@@ -177,14 +179,14 @@ def moment_of(opened: Opened) -> Moment:
     snapshot = opened.snapshot
     parts: Sequence[Held | StoreSnapshot] = [opened.stores[0].snapshot]
     if isinstance(snapshot, ShardedSnapshot):
-        parts = snapshot.parts
-    digest, ends = blake2b(digest_size=_DIGEST_NBYTES), {}
+        parts = snapshot.found
+    digest, ends = blake2b(digest_size=_DIGEST_NBYTES), dict[int, tuple[int, bytes]]()
     for number, part in enumerate(parts):
         header, end = part.header, part.version[1]
-        # The checksum, too: an index that was put back from a backup and went on is another.
+        # The checksums, too: what was put back from a backup and went on is another store.
         digest.update(b"%b %d %d " % (header.store_id, header.generation, header.crc))
         if end != RECORDS_START:
-            ends[number] = end
+            ends[number] = end, part.complete().journal_digest
     return Moment(len(parts), len(snapshot), digest.digest(), ends)
 
 
@@ -216,7 +218,8 @@ def load_at(directory: Path, backend: Backend | None, moment: Moment) -> Opened:
 
 
 def _loaded(directory: Path, backend: Backend | None, moment: Moment) -> Opened:
-    ends = [moment.ends.get(number, RECORDS_START) for number in range(moment.n_stores)]
+    at_rest = RECORDS_START, b""
+    ends = [moment.ends.get(number, at_rest)[0] for number in range(moment.n_stores)]
     if not is_sharded(directory):
         return load(open_snapshot(directory, backend, ends[0]), "r")
     marker = Marker(directory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ from ptrarray.format.names import Hashes, hash_all
 from ptrarray.format.shards import Notes, decode_notes, without_notes
 from ptrarray.storage.lifecycle.create import create_store, new_header
 from ptrarray.storage.shards.catalog import Catalog, open_catalog, renew
-from ptrarray.storage.shards.finder import Finder
+from ptrarray.storage.shards.finder import NO_ROW, Finder, placed
 from ptrarray.storage.shards.marker import Marker, check_descriptors, remove_leftovers
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
 from ptrarray.storage.store.held import Held
@@ -258,8 +257,8 @@ class Shards:
         pointer = (snapshot or self.last.session.snapshot()).find(name)
         if pointer is None:
             return None
-        first_row = self.rows_before(number)
-        return pointer[0] + first_row, pointer[1] + first_row
+        last_row = NO_ROW if number == self.last.number else self.rows_before(number + 1)
+        return placed(pointer, self.rows_before(number), last_row)
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -282,14 +281,6 @@ class Shards:
     def rows_before(self, number: int) -> int:
         """Rows of all shards before one, as they were last read."""
         return sum(shard.n_rows for shard in self._older[:number])
-
-    def shard_of_row(self, row: int) -> tuple[int, int, int]:
-        """Return the number of the shard that has a row, and its first and last row. Under the lock."""
-        self.read_older()
-        bounds = [*map(self.rows_before, range(self.last.number + 1))]
-        number = bisect_right(bounds, row) - 1
-        n_rows = (*self._older, self.last.session.snapshot())[number].n_rows
-        return number, bounds[number], bounds[number] + n_rows
 
     # shards --------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate, chain
@@ -19,7 +19,7 @@ from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.shards.catalog import open_catalog
-from ptrarray.storage.shards.finder import Completed, Finder, without
+from ptrarray.storage.shards.finder import NO_ROW, Completed, Finder, placed, without
 from ptrarray.storage.shards.marker import Marker, check_descriptors
 from ptrarray.storage.store.held import Held, hold
 from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest, open_snapshot
@@ -58,6 +58,8 @@ class ShardedSnapshot:
         The same; what is only held becomes one when it is asked for.
     first_rows : list of int, one more than shards
         Rows of all shards before each.
+    last_rows : list of int, as many as shards
+        Up to where the arrays of each lie; of the last `NO_ROW`: see `placed`.
     """
 
     def __init__(self, marker: Marker, found: Sequence[Held | StoreSnapshot]) -> None:
@@ -74,6 +76,7 @@ class ShardedSnapshot:
         self.shards: Sequence[StoreSnapshot] = Completed(self.parts)
         self._check_layouts()
         self.first_rows = [0, *accumulate(part.n_rows for part in self.parts)]
+        self.last_rows = [*self.first_rows[1:-1], NO_ROW]
 
     @cached_property
     def first_positions(self) -> list[int]:
@@ -138,13 +141,15 @@ class ShardedSnapshot:
             return None
         number, (start, end) = hit
         first_row = self.first_rows[number]
-        return start + first_row, end + first_row
+        if start < end:
+            return start + first_row, end + first_row
+        return placed((start, end), first_row, self.last_rows[number])
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
         if len(names) <= _FEW:
             return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
-        return self.finder.pointers(names, self.first_rows)
+        return self.finder.pointers(names, self.first_rows, self.last_rows)
 
     def number_of(self, name: bytes) -> int:
         """Return the number of the shard that has a name, or -1."""
@@ -168,9 +173,23 @@ class ShardedSnapshot:
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
         address, number = divmod(address, len(self.parts))
-        start, end = self.parts[number].complete().pointer_at(address)
-        first_row = self.first_rows[number]
-        return start + first_row, end + first_row
+        pointer = self.parts[number].complete().pointer_at(address)
+        return placed(pointer, self.first_rows[number], self.last_rows[number])
+
+    def shard_of(self, start: int, end: int) -> tuple[int, int, int]:
+        """Return the number of the shard that has these rows, and their range in it.
+
+        Where several shards meet, arrays without rows may be in each: that of the first is returned.
+        The range ends behind the shard's rows if they are not all in one.
+        """
+        last = bisect_right(self.first_rows, start, hi=len(self.parts)) - 1
+        for number in range(bisect_left(self.last_rows, start), last + 1 if start == end else 0):
+            shard, row = self.shards[number], start - self.first_rows[number]
+            is_end = start == self.last_rows[number]
+            address = shard.locate_from(row) if is_end else shard.locate_pointer(row, row)
+            if address is not None:
+                return number, *shard.pointer_at(address)
+        return last, start - self.first_rows[last], end - self.first_rows[last]
 
     @property
     def has_metas(self) -> bool:
@@ -227,18 +246,19 @@ class ShardedSnapshot:
     @cached_property
     def starts(self) -> Int64s:
         """First rows, shard by shard in data order: a view of the only shard's, or a copy."""
-        return self._joined([shard.starts for shard in self.shards])
+        return self._joined("starts")
 
     @cached_property
     def ends(self) -> Int64s:
         """Rows after the last ones; as `starts`."""
-        return self._joined([shard.ends for shard in self.shards])
+        return self._joined("ends")
 
-    def _joined(self, columns: list[Int64s]) -> Int64s:
-        if len(columns) == 1:
-            return columns[0]
-        moved = [column + row for column, row in zip(columns, self.first_rows, strict=False)]
-        joined = np.concatenate(moved)
+    def _joined(self, name: str) -> Int64s:
+        if len(self.parts) == 1:
+            column: Int64s = getattr(self.shards[0], name)
+            return column
+        bounds = zip(self.shards, self.first_rows, self.last_rows, strict=False)
+        joined = np.concatenate([_column(shard, name, *rows) for shard, *rows in bounds])
         joined.flags.writeable = False
         return joined
 
@@ -256,6 +276,16 @@ class ShardedSnapshot:
             return open_shards(self.directory, self.asked_backend)
         is_same = len(found) == len(self.found) and all(map(is_, found, self.found))
         return self if is_same else ShardedSnapshot(self.marker, found)
+
+
+def _column(shard: StoreSnapshot, name: str, first_row: int, last_row: int) -> Int64s:
+    """Return a copy of the starts or ends of a shard, each as by `placed`."""
+    column: Int64s = getattr(shard, name) + first_row
+    beyond = slice(int(np.searchsorted(shard.starts, shard.n_rows, "right")), None)
+    # What is damaged stays as it is.
+    is_empty = shard.starts[beyond] == shard.ends[beyond]
+    np.minimum(column[beyond], last_row, out=column[beyond], where=is_empty)
+    return column
 
 
 def notes_of(found: Sequence[Held | StoreSnapshot]) -> Notes:

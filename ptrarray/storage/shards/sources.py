@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptrarray.errors import BadInputError, StoreError
+from ptrarray.format import catalog, shards
 from ptrarray.format.helpers import FOLDER
+from ptrarray.format.index import is_data_file, is_mask_file
 from ptrarray.format.journal import encode_attrs
 from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import without_notes
@@ -15,10 +17,12 @@ from ptrarray.storage.shards.helpers import stores_of
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.shards.opened import open_any
 from ptrarray.storage.store.content import Content
-from ptrarray.storage.store.snapshot import FILE_NAMES, StoreSnapshot, check_index
+from ptrarray.storage.store.snapshot import FILE_NAMES, StoreSnapshot, check_index, not_found
 from ptrarray.storage.system import files
 from ptrarray.storage.system.lock import CHANGING, is_held
 from ptrarray.storage.system.parts import why_not
+
+_NAMES = (*FILE_NAMES, FOLDER, shards.FILE_NAME, catalog.FILE_NAME)
 
 
 class Source(NamedTuple):
@@ -131,6 +135,41 @@ def check_alike(
             if shard.header.store_id in known:
                 raise _same_twice(shard.directory, known[shard.header.store_id])
             known[shard.header.store_id] = shard.directory
+
+
+def check_apart(directory: Path, sources: Sequence[Source]) -> None:
+    """Raise `BadInputError` if one of the sources is the store they go to, or has it in it."""
+    for source in sources:
+        if source.directory in (directory, *directory.parents):
+            where = "itself" if source.directory == directory else f"{directory}, which lies in it"
+            raise BadInputError(
+                f"{source.directory} is to be joined to {where}: leave it out, or give another path",
+                path=str(source.directory),
+                found=str(directory),
+            )
+
+
+def check_removable(sources: Sequence[Source]) -> None:
+    """Raise `BadInputError` if with one of the sources other files would go."""
+    for source in sources:
+        for directory in {source.directory, *(shard.directory for shard in source.shards)}:
+            try:
+                others = sorted(filter(_is_foreign, files.list_directory(directory)))
+            except FileNotFoundError as error:  # somebody else has moved it just now
+                raise not_found(source.directory) from error
+            if others:
+                raise BadInputError(
+                    f"{directory} cannot be moved, as {others[0]!r:.80} is no part of the store: put "
+                    'that elsewhere, or join with how="link"',
+                    path=str(directory),
+                    found=others[0],
+                    expected="nothing but the files of a store",
+                )
+
+
+def _is_foreign(name: str) -> bool:
+    is_file = is_data_file(name) or is_mask_file(name) or name.endswith(".new")
+    return not (is_file or name in _NAMES or shards.shard_number(name) is not None)
 
 
 def _other_attrs(

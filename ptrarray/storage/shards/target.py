@@ -50,17 +50,19 @@ class WritableShards(Shards):
         """Return where to write what is expected: the last shard, or the one to come."""
         return ShardTarget(self, expected)
 
-    def target_at(self, start: int, end: int, expected: Expected) -> Target:
-        """Return the shard that has the rows, which are there. Under the lock."""
-        number, first_row, last_row = self.shard_of_row(start)
-        if end > last_row:
+    def target_at(self, start: int, end: int, expected: Expected) -> tuple[Target, int, int]:
+        """Return the shard that has the rows, and their range in it. Under the lock."""
+        snapshot = self.snapshot()
+        number, first, last = snapshot.shard_of(start, end)
+        first_row, last_row = snapshot.first_rows[number : number + 2]
+        if start < end and end > last_row:
             raise BadInputError(
                 f"rows {start} to {end} of {self.path} are not in one shard: one ends at {last_row}",
                 path=self.path,
                 found=(start, end),
                 expected=(first_row, last_row),
             )
-        return ShardTarget(self, expected, number)
+        return ShardTarget(self, expected, number), first, last
 
     def target_of(self, name: bytes, expected: Expected) -> Target:
         """Return the shard that has a name, which is there. Under the lock."""

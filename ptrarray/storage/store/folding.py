@@ -36,6 +36,9 @@ class Order:
     passing : bool
         Whether to go through the index from front to back rather than to keep
         all that is looked at in memory; for names in a `RaggedColumn`.
+    positions : ndarray of int64, optional
+        Where the names of the changes are in the index, in any order, -1 for what is not there;
+        else they are looked up by their hashes.
 
     Attributes
     ----------
@@ -67,17 +70,18 @@ class Order:
         starts: Int64s,
         *,
         passing: bool = False,
+        positions: Int64s | None = None,
     ) -> None:
         self._index, self.names = index, names
-        if passing and isinstance(names, RaggedColumn):
+        if positions is None and passing and isinstance(names, RaggedColumn):
             positions = index.find_passing(names, hashes)
-        else:
+        elif positions is None:
             positions = index.find_many(names, hashes)
         found = np.sort(positions[positions >= 0])
         # Each once. `np.unique` would import numpy.ma, for which programs that show a store would wait.
         removed = np.concatenate([found[:1], found[1:][found[1:] != found[:-1]]])
         kept = np.flatnonzero(starts != DELETED)
-        firsts = starts[kept]
+        firsts = starts if len(kept) == len(starts) else starts[kept]
         if (firsts[1:] < firsts[:-1]).any():
             by_start = np.argsort(firsts, kind="stable")
             kept, firsts = kept[by_start], firsts[by_start]

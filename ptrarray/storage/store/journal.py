@@ -340,4 +340,6 @@ class Journal:
         prefix = self._file.pread(journal_format.FRAME_PREFIX_NBYTES, start_byte)
         nbytes = journal_format.frame_nbytes(prefix, start_byte, self.path)
         raw = self._file.pread(min(nbytes, header.committed_end - start_byte), start_byte)
-        return next(journal_format.frames(raw, start_byte, header.seed, self.path))
+        # To its end, as what interrupts a generator that is dropped before gets lost.
+        (frame,) = journal_format.frames(raw, start_byte, header.seed, self.path)
+        return frame

@@ -1,9 +1,10 @@
 """Folding a journal into an index, in memory that grows with neither.
 
-As many changes as fit into the memory there is are folded in at a time, each time into an index
-that is not in place, and has no name; the last time into the one that takes the place of the old
-one. Each time the old index is gone through from front to back: its columns block by block, with
-the changes put between, and its name table, whose hashes rise as those of the sorted changes do.
+As many changes as fit into the memory there is are folded in at a time, into an index that is not
+in place, and has no name: of all that there is while that is little, else of the changes alone,
+which is then folded into the old one, so that few go through a large index. Who does goes through
+it from front to back: its columns block by block, with the changes put between, and its name table,
+whose hashes rise as those of the sorted changes do.
 """
 
 from __future__ import annotations
@@ -62,15 +63,81 @@ def fold_all(index: Index, records: Iterable[Entries], directory: Path, memory: 
         If the old index makes no sense.
     """
     room = max(memory - _PROCESS_NBYTES, memory // _LEAST_PART)
-    rounds = gathered(records, room * 5 // 8)
+    rounds, aside = gathered(records, room * 5 // 8), None
     while True:
         changes, is_last = next(rounds)
-        contents = fold(index, changes, room // 4)
-        del changes  # which the contents have
+        if aside is not None and not aside.has_room_for(changes):
+            index, aside = beside(directory, index.header, aside.folded()), None
+        if aside is None and (is_last or index.header.n_arrays <= changes.n_names):
+            contents = fold(index, changes, room // 4)
+            del changes  # which the contents have
+        else:
+            aside = aside or _Aside(index, directory, room)
+            aside.add(changes)
+            del changes
+            if not is_last:
+                continue
+            contents = aside.folded()
         if is_last:
             return contents
         index = beside(directory, index.header, contents)
         del contents
+
+
+class _Aside:
+    """Changes that do not fit in memory, folded into an index of their own.
+
+    Parameters
+    ----------
+    index : Index
+        The one that they are about: all of them go through it together, once.
+    directory : Path
+        Where a file without a name can be.
+    memory : int
+        Bytes that there are.
+    """
+
+    def __init__(self, index: Index, directory: Path, memory: int) -> None:
+        self._index, self._directory, self._memory = index, directory, memory
+        self._gone: list[Int64s] = []  # what they delete or replace in the index
+        self._n_most = memory * 5 // 8 // _CHANGE_NBYTES
+        self._changes = beside(directory, index.header, Contents.of(Entries.of()))
+
+    def has_room_for(self, changes: Entries) -> bool:
+        """Tell whether more can be folded in: their order has to fit in memory, without columns."""
+        return self._changes.header.n_arrays + changes.n_names <= self._n_most
+
+    def add(self, changes: Entries) -> None:
+        """Fold in the changes that come next."""
+        found = self._index.find_passing(changes.names, changes.hashes)
+        self._gone.append(found[found >= 0])
+        contents = fold(self._changes, changes, self._memory // 4)
+        del changes
+        self._changes = beside(self._directory, self._index.header, contents)
+
+    def folded(self) -> Contents:
+        """Return the contents of the index with all of them folded in."""
+        index, made = self._index, self._changes
+        changes = Entries(
+            made.names,
+            _NO_HASHES,
+            *(made.starts, made.ends, made.crcs, made.pointed, made.infos, made.metas),
+        )
+        gone = np.concatenate(self._gone)
+        order = Order(index, made.names, _NO_HASHES, made.starts, passing=True, positions=gone)
+        made.pass_on()
+        moves = _moves(order, index, self._memory // 4)
+        runs = [_IndexRun(index, moves), _IndexRun(made, order.finals.__getitem__)]
+        sizes = _sizes(index, order, changes)
+        made.pass_on()
+        return Contents(
+            sizes, self._passed(_blocks(index, order, changes)), table.in_parts(runs, len(order))
+        )
+
+    def _passed(self, blocks: Iterator[Entries]) -> Iterator[Entries]:
+        for block in blocks:
+            yield block
+            self._changes.pass_on()
 
 
 def beside(directory: Path, header: IndexHeader, contents: Contents) -> Index:
@@ -206,8 +273,9 @@ def _sizes(index: Index, order: Order, changes: Entries) -> Sizes:
     for which, (ours, theirs) in enumerate(zip(old, new, strict=True)):
         if ours is not None and len(ours):
             totals[which] += int(ours.ends[-1])
-        if theirs is not None:
-            totals[which] += int(theirs.lengths[order.kept].sum())
+        if theirs is not None and len(theirs):
+            is_whole = len(order.kept) == len(theirs)
+            totals[which] += int(theirs.ends[-1] if is_whole else theirs.lengths[order.kept].sum())
     for some in index.passed(order.removed):
         at = order.removed[some]
         for which, column in enumerate(old):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -22,6 +24,7 @@ from ptrarray.storage.store.runs import Growing, Run
 # Entries in the dict, of 200 bytes each. When there are more, they become a run.
 _FRESH_LIMIT = 1 << 14
 _GROWTH = 4
+_DIGEST_NBYTES = 16
 
 
 class Overlay:
@@ -159,6 +162,18 @@ class Overlay:
         fresh.entries.pop(name, None)  # a dict keeps the place of a key that is set again
         fresh.entries[name] = ~(fresh.first + len(fresh.starts) - 1)
         self.end_byte = end_byte
+
+    def digest(self) -> bytes:
+        """Return a hash of all entries, column by column: the same however they came here."""
+        runs, fresh = self.laid.parts
+        parts = [*(run.entries for run in runs), fresh.columns()]
+        # No CRC-32, which a name with its own CRC-32 behind it does not change.
+        found = blake2b(digest_size=_DIGEST_NBYTES)
+        for column in chain.from_iterable(zip(*parts, strict=True)):
+            flat = column.joined if isinstance(column, RaggedColumn) else column
+            if flat is not None:
+                found.update(flat)
+        return found.digest()
 
     # entries by name -----------------------------------------------------------------------------
 

@@ -202,6 +202,11 @@ class StoreSnapshot:
         """Generation of the index, and the byte up to which the journal was read."""
         return self.header.generation, self.overlay.end_byte
 
+    @cached_property
+    def journal_digest(self) -> bytes:
+        """Tells what the journal changed from anything else that might end at the same byte."""
+        return self.overlay.digest()
+
     @property
     def attrs(self) -> dict[str, Any]:
         """The user's attrs."""
@@ -246,6 +251,11 @@ class StoreSnapshot:
                 return position
         first = self.overlay.first_of(start, end)
         return None if first is None else ~first
+
+    def locate_from(self, row: int) -> int | None:
+        """Address of the first array in data order that starts at a row or after it, or None."""
+        position = int(np.searchsorted(self.starts, row))
+        return None if position == len(self) else self.locate_position(position)
 
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""

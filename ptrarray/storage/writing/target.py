@@ -123,8 +123,8 @@ class Writable(Protocol):
     def target(self, expected: Expected) -> Target:
         """Return where to write what is expected."""
 
-    def target_at(self, start: int, end: int, expected: Expected) -> Target:
-        """Return where to write about these rows, which are there. Under the lock."""
+    def target_at(self, start: int, end: int, expected: Expected) -> tuple[Target, int, int]:
+        """Return where to write about these rows, and their range there. Under the lock."""
 
     def target_of(self, name: bytes, expected: Expected) -> Target:
         """Return where to write about the array of a name, which is there. Under the lock."""
@@ -179,9 +179,9 @@ class WritableStore(Session):
     def expect(self, expected: Expected) -> None:
         """Do nothing: what is replaced is in the store itself."""
 
-    def target_at(self, start: int, end: int, expected: Expected) -> Target:
-        """Return the store itself."""
-        return self
+    def target_at(self, start: int, end: int, expected: Expected) -> tuple[Target, int, int]:
+        """Return the store itself, and the same range."""
+        return self, start, end
 
     def target_of(self, name: bytes, expected: Expected) -> Target:
         """Return the store itself."""

@@ -194,14 +194,14 @@ def point(store: Writable, name: bytes, start: int, end: int, *, overwrite: bool
         # An array without rows may lie anywhere, also where no rows are.
         if not 0 <= start <= end <= max(n_rows, start):
             raise beyond
-        target = store.target_at(start, end, Expected([name], hashes, 0, overwrite))
-        start, end = start - target.first_row, end - target.first_row
+        expected = Expected([name], hashes, 0, overwrite)
+        target, start, end = store.target_at(start, end, expected)
         with target.locked() as part:
             if not overwrite:
                 target.check_new([name], hashes)
             same = _pointed_same(part, start, end)
-            is_there = target.first_row + end <= n_rows
-            if not is_there and part.snapshot().locate_pointer(start, end) is None:
+            snapshot = part.snapshot()
+            if end > snapshot.n_rows and snapshot.locate_pointer(start, end) is None:
                 raise beyond
             with Claim(part.content, start, end, name.decode()):
                 crc = part.content.crc(start, end, same.info)

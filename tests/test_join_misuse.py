@@ -1,0 +1,308 @@
+"""Joins that would lose arrays, or files, if they were done as they are asked for."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ptrarray
+from ptrarray.errors import BadInputError, StoreError, StoreNotFoundError
+from ptrarray.storage.shards import joining
+from ptrarray.storage.system import files
+from tests.support.joined import files_of, held
+
+pytestmark = pytest.mark.usefixtures("no_syncs")
+
+
+def one(path: Path, *names: str, **options: Any) -> Path:
+    with ptrarray.create(path, **{"dtype": "i4", **options}) as writer:
+        for value, name in enumerate(names):
+            writer[name] = [value]
+    return path
+
+
+def join(path: Path, stores: Any, how: str = "move", **options: Any) -> None:
+    ptrarray.join(path, stores, how, progress=False, **options)
+
+
+def names_in(path: Path) -> list[str]:
+    return [found.name for found in path.iterdir()]
+
+
+@pytest.mark.parametrize("how", ["move", "link", "copy"])
+def test_a_store_to_itself(how: str, tmp_path: Path) -> None:
+    path, other = tmp_path / "all.ptr", tmp_path / "other.ptr"
+    join(path, [one(tmp_path / "x.ptr", "x")])
+    other.symlink_to(path)
+    third = one(tmp_path / "y.ptr", "y")
+    before = files_of(tmp_path)
+    for stores in ([path], [other], [third, path]):
+        with pytest.raises(BadInputError, match=r"all.ptr is to be joined to itself"):
+            join(path, stores, how)
+        assert files_of(tmp_path) == before
+    with pytest.raises(BadInputError, match=r"all.ptr is to be joined to itself"):
+        join(other, [path], how)
+
+
+@pytest.mark.parametrize("how", ["move", "link", "copy"])
+def test_a_store_to_one_that_would_lie_in_it(how: str, tmp_path: Path) -> None:
+    source, link = one(tmp_path / "x.ptr", "x"), tmp_path / "link"
+    link.symlink_to(source)
+    (source / "deep").mkdir()
+    for path in (source / "all.ptr", source / "deep" / "all.ptr", link / "all.ptr"):
+        with pytest.raises(BadInputError, match=r"x.ptr is to be joined to .* which lies in it"):
+            join(path, [source], how)
+        assert held(source).keys() == {"x"}
+
+
+@pytest.mark.parametrize("shard_size", [None, 1])
+def test_other_files_do_not_go_with_a_store(shard_size: int | None, tmp_path: Path) -> None:
+    source = one(tmp_path / "x.ptr", "a", "b", shard_size=shard_size)
+    ptrarray.compact(source)  # other file names
+    if shard_size:
+        (source / "shard-00001.ptr" / "notes").mkdir()
+    else:
+        (source / "README").touch()
+    before = files_of(tmp_path)
+    with pytest.raises(BadInputError, match=r"cannot be moved, as '(README|notes)' is no part of"):
+        join(tmp_path / "all.ptr", [source])
+    assert files_of(tmp_path) == before
+    join(tmp_path / "all.ptr", [source], "link")
+    assert held(tmp_path / "all.ptr").keys() == {"a", "b"}
+
+
+def deleted(path: Path) -> None:
+    with ptrarray.append(path) as writer:
+        del writer["x"]
+
+
+def renamed(path: Path) -> None:
+    with ptrarray.append(path) as writer:
+        writer.rename("x", "new")
+
+
+def with_meta(path: Path) -> None:
+    with ptrarray.append(path) as writer:
+        writer.meta["x"] = {"rate": 1}
+
+
+def written_anew(path: Path) -> None:
+    with ptrarray.append(path) as writer:
+        writer.write({"x": [77]}, overwrite=True)
+
+
+@pytest.mark.parametrize("is_folded", [False, True])
+@pytest.mark.parametrize("change", [deleted, renamed, with_meta, written_anew])
+def test_a_link_that_moves_later_loses_nothing(
+    change: Any, is_folded: bool, tmp_path: Path
+) -> None:
+    """Only what the joined store still has as it is may go."""
+    path, source = tmp_path / "all.ptr", one(tmp_path / "x.ptr", "x", "y")
+    join(path, [source], "link")
+    change(path)
+    if is_folded:
+        ptrarray.checkpoint(path)
+    before = held(source)
+    with pytest.raises(BadInputError, match=r"x.ptr is in .*all.ptr already, as shard-00000"):
+        join(path, [source])
+    assert held(source) == before
+
+
+def test_a_link_that_changes_and_moves_later_loses_nothing(tmp_path: Path) -> None:
+    """Both are of the same generation and have their rows in common."""
+    path, source = tmp_path / "all.ptr", one(tmp_path / "x.ptr", "x", "y")
+    join(path, [source], "link")
+    for store, name in ((path, "x"), (source, "y")):
+        with ptrarray.append(store) as writer:
+            writer.rename(name, "new")
+        ptrarray.checkpoint(store)
+    with pytest.raises(BadInputError, match=r"x.ptr is in .*all.ptr already"):
+        join(path, [source])
+    assert held(source).keys() == {"x", "new"}
+
+
+def test_a_link_with_a_prefix_moves_with_the_same(tmp_path: Path) -> None:
+    path, source = tmp_path / "all.ptr", one(tmp_path / "x.ptr", "x", "y")
+    join(path, [source], "link", prefix="one/")
+    for prefix in (None, "two/"):
+        with pytest.raises(BadInputError, match=r"x.ptr is in .*all.ptr already"):
+            join(path, [source], prefix=prefix)
+    with ptrarray.append(path) as writer:
+        writer["later"] = [1]
+    ptrarray.checkpoint(path)
+    join(path, [source], prefix="one/")
+    assert held(path).keys() == {"one/x", "one/y", "later"}
+    assert names_in(tmp_path) == ["all.ptr"]
+
+
+@pytest.mark.parametrize("duplicates", ["first", "last"])
+def test_a_link_that_lost_names_to_others_moves_later(duplicates: str, tmp_path: Path) -> None:
+    path = tmp_path / "all.ptr"
+    sources = [one(tmp_path / f"{key}.ptr", "same", key) for key in "xyz"]
+    join(path, sources, "link", duplicates=duplicates)
+    before = held(path)
+    with pytest.raises(BadInputError, match=r"ptr is in .*all.ptr already"):
+        join(path, sources)
+    join(path, sources, duplicates=duplicates)
+    assert held(path) == before
+    assert names_in(tmp_path) == ["all.ptr"]
+
+
+def test_keys_that_are_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "all.ptr"
+    for key in ("x" * 201, "é" * 101):
+        with pytest.raises(BadInputError, match=r"cannot be the key of a part.*at most 200"):
+            ptrarray.part(path, key, dtype="i4")
+    assert not names_in(tmp_path)
+    for key in ("x" * 200, "é" * 100):
+        with ptrarray.part(path, key, dtype="i4") as writer:
+            writer[key] = [1]
+        with ptrarray.part(path, key, dtype="i4", mode="w") as writer:
+            writer[key] = [2]
+    join(path, None)
+    assert len(held(path)) == 2
+
+
+@pytest.mark.parametrize("key", ["fill-1", "fill-20261231", "fill-a-b"])
+def test_parts_of_users_are_not_those_of_a_run(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "all.ptr"
+    with ptrarray.part(path, key, dtype="i4") as writer:
+        writer["mine"] = [1]
+    for name in "xy":
+        ptrarray.fill(
+            path, list, {name: [1]}, dtype="i4", parts="host", processes=1, progress=False
+        )
+    assert names_in(tmp_path / "all.ptr.parts") == [f"{key}.ptr"]
+    join(path, None)
+    assert held(path).keys() == {"mine", "x", "y"}
+
+
+# what others do meanwhile -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["move", "link"])
+def test_a_source_that_gets_a_shard_meanwhile(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written to it would be in no store."""
+    path, source = tmp_path / "all.ptr", one(tmp_path / "x.ptr", "x", "y", shard_size=1)
+    begun = joining._begun
+
+    def written_first(*given: Any) -> Any:
+        with ptrarray.append(source) as writer:
+            writer["late"] = [1]
+        return begun(*given)
+
+    monkeypatch.setattr(joining, "_begun", written_first)
+    with pytest.raises(StoreError, match="changed while it was being joined"):
+        join(path, [source], how)
+    monkeypatch.undo()
+    assert held(source).keys() == {"x", "y", "late"}
+    join(path, [source], how)
+    assert held(path).keys() == {"x", "y", "late"}
+
+
+def test_a_source_that_gets_a_shard_before_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, source = tmp_path / "all.ptr", one(tmp_path / "x.ptr", "x", "y", shard_size=1)
+    remove = joining._remove_moved
+
+    def written_first(*given: Any) -> Any:
+        with ptrarray.append(source) as writer:
+            writer["late"] = [1]
+        return remove(*given)
+
+    monkeypatch.setattr(joining, "_remove_moved", written_first)
+    with pytest.raises(StoreError, match="changed while it was being joined"):
+        join(path, [source])
+    monkeypatch.undo()
+    assert held(path).keys() == {"x", "y"}
+    assert held(source).keys() == {"x", "y", "late"}
+    join(path, [source])  # what is left of it
+    assert held(path).keys() == {"x", "y", "late"}
+    assert names_in(tmp_path) == ["all.ptr"]
+
+
+def test_a_source_that_is_another_store_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same generation, with records of the same size."""
+    path, source = tmp_path / "all.ptr", one(tmp_path / "x.ptr", "x")
+    begun = joining._begun
+
+    def replaced_first(*given: Any) -> Any:
+        found = begun(*given)
+        shutil.rmtree(source)
+        one(source, "y")
+        return found
+
+    monkeypatch.setattr(joining, "_begun", replaced_first)
+    with pytest.raises(StoreError, match="changed while it was being joined"):
+        join(path, [source])
+    assert held(source).keys() == {"y"}
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "part"])
+def test_writers_of_a_sealed_store_that_goes(kind: str, tmp_path: Path) -> None:
+    """What they change must not be acknowledged, as nobody would see it."""
+    path, source = tmp_path / "all.ptr", tmp_path / "all.ptr.parts" / "x.ptr"
+    if kind == "part":
+        with ptrarray.part(path, "x", dtype="i4") as writer:
+            writer.update({"x": [1], "y": [2]})
+    else:
+        source.parent.mkdir()
+        join(tmp_path / "other.ptr", [one(source, "x", "y")], "link")
+    writers = [ptrarray.append(source) for _ in range(4)]
+    join(path, None)
+    with pytest.raises(StoreError, match="no store at"):
+        del writers[0]["x"]
+    with pytest.raises(StoreError, match="no store at"):
+        writers[1].rename("x", "new")
+    with pytest.raises(StoreError, match="no store at"):
+        writers[2].meta["x"] = {"rate": 1}
+    with pytest.raises(StoreError, match="no store at"):
+        writers[3].attrs["rate"] = 1
+    for writer in writers:
+        writer.close()
+    assert held(path).keys() == {"x", "y"}
+
+
+def test_stores_that_go_while_they_are_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = one(tmp_path / "x.ptr", "x", "y", shard_size=1)
+    list_directory = files.list_directory
+
+    def moved_first(path: Any) -> Any:
+        if Path(path) == source:
+            monkeypatch.undo()
+            shutil.move(source, tmp_path / "away")
+        return list_directory(path)
+
+    for opened in (ptrarray.open, ptrarray.append, lambda path: join(tmp_path / "y.ptr", [path])):
+        monkeypatch.setattr(files, "list_directory", moved_first)
+        with pytest.raises(StoreNotFoundError, match="no store at"):
+            opened(source)
+        shutil.move(tmp_path / "away", source)
+
+
+def test_a_source_that_is_compacted_while_it_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, source = tmp_path / "all.ptr", one(tmp_path / "x.ptr", "x")
+    ptrarray.checkpoint(source)
+    copy = files.copy
+
+    def compacted_first(*given: Any) -> Any:
+        ptrarray.compact(source)
+        return copy(*given)
+
+    monkeypatch.setattr(files, "copy", compacted_first)
+    with pytest.raises(StoreError, match="changed while it was being joined"):
+        join(path, [source], "copy")
+    assert names_in(tmp_path) == ["x.ptr"]
