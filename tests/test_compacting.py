@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,11 @@ from ptrarray.storage.lifecycle import compaction, masks
 from ptrarray.storage.lifecycle.compaction import living_runs, moved_columns, runs_of
 from ptrarray.storage.lifecycle.create import new_header
 from ptrarray.storage.lifecycle.masks import PackedMasks
+from ptrarray.storage.store import merging
 from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.merging import blocks_of, contents_like
+from ptrarray.storage.system.files import File
+from tests.support.disk import materialise, read_tree
 from tests.support.entries import table_of
 from tests.support.folding import columns_of, tiny
 from tests.support.story import hidden, look
@@ -111,3 +117,42 @@ def test_masks_block_by_block(
         assert b"".join(found.pieces()) == b"".join(at_once.pieces())
         packed = [masks._infos(block) for block in map(found.packing(), blocks_of(index))]
     assert [info for some in packed for info in some] == masks._infos(at_once.packing()(*whole))
+
+
+@pytest.mark.parametrize("what", [ptrarray.checkpoint, ptrarray.compact])
+@pytest.mark.parametrize("call", ["pwrite", "pwritev"])
+def test_a_disk_that_gets_full_in_some_round(
+    what: Callable[..., None], call: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is as before, or has its new index; of what could not be written nothing is left."""
+    writer = ptrarray.create(path, dtype="u1")
+    for n in range(6):
+        writer.write({f"{n}/{k}": [n] for k in range(5)})
+    writer._store().release()  # type: ignore[attr-defined]
+    tree, write = read_tree(path), getattr(File, call)
+    monkeypatch.setattr(merging, "_CHANGE_NBYTES", 1 << 20)  # a round for each record
+    n_left, n_failed = 0, 0
+
+    def failing(*arguments: Any) -> None:
+        nonlocal n_left
+        n_left -= 1
+        if n_left < 0:
+            raise OSError(ENOSPC, "no space left")
+        write(*arguments)
+
+    for n_whole in range(50):
+        shutil.rmtree(path)
+        materialise(tree, path)
+        n_left = n_whole
+        with monkeypatch.context() as patch, suppress(OSError):
+            patch.setattr(File, call, failing)
+            what(path, memory=1)
+        if n_left >= 0:
+            break
+        n_failed += 1
+        with ptrarray.open(path) as store:
+            assert store["5/4"].tolist() == [5]
+            store.verify()
+        is_new = read_tree(path)["index.msgpack"] != tree["index.msgpack"]
+        assert len(read_tree(path)) == len(tree) + (is_new and what is ptrarray.compact)
+    assert 0 < n_failed < 49

@@ -391,3 +391,25 @@ def test_names_that_nobody_knows_the_record_of(path: Path, monkeypatch: pytest.M
         writer.write({"e5": [7], COLLIDING[0]: [1]})
         writer.write({COLLIDING[1]: [2]})
         assert writer["e5"].tolist() == [7]
+
+
+def test_a_name_that_is_written_over_and_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at the newest record says all, however many there are."""
+    n_looks = 0
+    found = recent.RecentNames._found
+
+    def counted(self: recent.RecentNames, at: int) -> recent.Found:
+        nonlocal n_looks
+        n_looks += 1
+        return found(self, at)
+
+    monkeypatch.setattr(recent, "_FRESH_LIMIT", 20)
+    monkeypatch.setattr(recent.RecentNames, "_found", counted)
+    with ptrarray.create(path, dtype="u1") as writer:
+        for n in range(60):
+            writer.write({"a": [n], f"{n}": [n]} if n % 2 else {"a": [n]})
+            with pytest.raises(DuplicateNameError):
+                writer.write({"a": [n]})
+            del writer["a"]
+            writer[f"b{n}"] = [n]
+    assert n_looks < 60 * 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptrarray.errors import CorruptStoreError
+from ptrarray.format import index as index_format
 from ptrarray.format import table
 from ptrarray.format.entries import DELETED, Entries, Entry
 from ptrarray.format.index import IndexHeader
@@ -155,3 +157,41 @@ def test_a_name_table_that_is_not_in_order(tmp_path: Path) -> None:
             pytest.raises(CorruptStoreError, match="table"),
         ):
             list(fold_all(old, iter([Entries.of([b"d"], 0, 1)]), tmp_path, 1 << 30).slots)
+
+
+@pytest.mark.parametrize("part", [1, 2, 1 << 15])
+def test_a_name_table_whose_pieces_are_not_in_order(tmp_path: Path, part: int) -> None:
+    """Also where one piece of it ends and the next one begins."""
+    old = written(tmp_path, Entries.of([b"%d" % at for at in range(8)], range(8), range(1, 9)))
+    slots = old.column("slot").reshape(-1, 2)
+    full = np.flatnonzero(slots[:, 1] != table.EMPTY)
+    for at, other in zip(full[:-1].tolist(), full[1:].tolist(), strict=True):
+        damaged = slots.copy()
+        damaged[[at, other]] = damaged[[other, at]]
+        with (
+            tiny(1, part),
+            patch.object(Index, "column", lambda *_, column=damaged: column.reshape(-1).copy()),
+            pytest.raises(CorruptStoreError, match="table"),
+        ):
+            list(merging.contents_like(old, lambda block: block).slots)
+
+
+@pytest.mark.parametrize("column", ["start", "names", "crc"])
+def test_an_index_of_a_round_that_is_not_read_as_it_was_written(
+    tmp_path: Path, column: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is never folded into one that looks good."""
+    old = written(tmp_path, Entries.of([b"a", b"b", b"c"], [0, 1, 2], [1, 2, 3]))
+    write = merging.write_contents
+
+    def damaging(file: File, *rest: Any) -> IndexHeader:
+        header = write(file, *rest)
+        _, columns = index_format.decode(file.pread(file.nbytes, 0), file.path)
+        at = columns[column].start_byte
+        file.pwrite(bytes([file.pread(1, at)[0] ^ 1]), at, 1)
+        return header
+
+    monkeypatch.setattr(merging, "write_contents", damaging)
+    records = [Entries.of([b"%d" % n], n, n + 1) for n in range(3)]
+    with tiny(), pytest.raises(CorruptStoreError):
+        fold_all(old, iter(records), tmp_path, 1)

@@ -229,7 +229,7 @@ def test_recent_names_of_many_single_records() -> None:
     for at, name_hash in enumerate(hashes):
         recent.add([name_hash], at)
         if at % 5000 == 0:
-            assert recent.records(name_hash)[0] == (at, 0, 1)
+            assert next(iter(recent.records(name_hash))) == (at, 0, 1)
     wanted = np.array([*hashes[::100], 5], np.uint32)
     assert recent.seen(wanted).tolist() == list(range(200))
     assert all((at, 0, 1) in recent.records(hashes[at]) for at in range(0, 20_000, 100))

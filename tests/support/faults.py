@@ -57,7 +57,13 @@ WAYS = [
 ]
 QUICK = [(errno.EIO, False), (errno.EACCES, True), (SHORT, False)]
 # Who makes system calls, by what.
-SEAM = [(files, "os"), (files, "shutil"), (lock, "fcntl"), (mapping, "mmap")]
+SEAM = [
+    (files, "os"),
+    (files, "shutil"),
+    (lock, "fcntl"),
+    (mapping, "mmap"),
+    (mapping, "os"),
+]
 
 
 @dataclass

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ptrarray.errors import BadInputError, StoreExistsError
+from ptrarray.errors import BadInputError, CorruptStoreError, StoreExistsError
 from ptrarray.format import journal as journal_format
 from ptrarray.format.entries import Entries
 from ptrarray.format.index import STORE_ID_NBYTES, IndexHeader
@@ -260,7 +260,15 @@ def switch_over(session: Session, header: IndexHeader, make: Make) -> None:
         with suppress(OSError):  # the next writer removes them
             remove_leftovers(directory, session.header)
         raise
-    session.put_index(header, columns)
+    try:
+        session.put_index(header, columns)
+    except BaseException:
+        with suppress(OSError, CorruptStoreError):  # the next writer removes them
+            if (
+                index.Index(directory, checked=False).header.generation < generation
+            ):  # none is in place
+                remove_leftovers(directory, session.header)
+        raise
     session.settle()
     with suppress(OSError):  # the next writer removes them
         remove_leftovers(directory, header)

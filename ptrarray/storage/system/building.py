@@ -192,14 +192,19 @@ def replacing(path: Path, like: Rights | None = None, *, sync: bool = True) -> I
     """
     new = path.with_name(f"{path.name}.new")
     files.unlink(new)
-    with File(new, files.MAKE, files.rights(path) or like) as file:
-        yield file
-        # The rename must not reach the disk before what it names.
-        try:
-            if sync:
-                file.sync()
-        except SyncError as error:  # of a file that nobody knows: nothing that counts is lost
-            raise OSError(error.errno, error.strerror, error.filename) from error
+    try:
+        with File(new, files.MAKE, files.rights(path) or like) as file:
+            yield file
+            # The rename must not reach the disk before what it names.
+            try:
+                if sync:
+                    file.sync()
+            except SyncError as error:  # of a file that nobody knows: nothing that counts is lost
+                raise OSError(error.errno, error.strerror, error.filename) from error
+    except BaseException:
+        with suppress(OSError):  # on a full disk, what could not be written takes room
+            files.unlink(new)
+        raise
     files.replace(new, path)
     if sync:
         files.sync_directory(path.parent)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from heapq import merge
 from typing import NamedTuple
 
 import numpy as np
@@ -116,17 +117,22 @@ class RecentNames:
             run.sort(kind="stable")  # a merge, as both parts are sorted
         self._runs = [*runs, memoryview(run)]
 
-    def records(self, name_hash: int) -> list[Found]:
-        """Return where names of this hash were committed, the newest first."""
+    def records(self, name_hash: int) -> Iterable[Found]:
+        """Return where names of this hash were committed, the newest first.
+
+        Looks at no more of them than are asked for: of a name that is written and deleted over and
+        over, the newest says all.
+        """
         if self._unsorted:
             self._sort_all()
-        found = list(self._fresh.get(name_hash, ()))
+        fresh = self._fresh.get(name_hash)
+        found: list[Iterable[int]] = [] if fresh is None else [reversed(fresh)]
         for run in self._runs:
-            at = bisect_left(run, name_hash << 32)
-            while at < len(run) and run[at] >> 32 == name_hash:
-                found.append(run[at] & _LOWER)
-                at += 1
-        return [self._found(at) for at in sorted(found, reverse=True)] if found else []
+            low = bisect_left(run, name_hash << 32)
+            if low < len(run) and run[low] >> 32 == name_hash:
+                high = bisect_right(run, name_hash << 32 | _LOWER, low)
+                found.append(map(_LOWER.__and__, reversed(run[low:high])))
+        return map(self._found, merge(*found, reverse=True)) if found else ()
 
     def _found(self, at: int) -> Found:
         before = bisect_right(self._records, at << 32 | _LOWER)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from ptrarray.format import journal as journal_format
 from ptrarray.format.checksum import crc32
 from ptrarray.format.journal import DELETE, JournalHeader
@@ -10,6 +12,7 @@ from ptrarray.storage.writing.recent import FAR, RecentNames
 
 # Of one name in so many a record is read, else all of it, which compares its checksum, too.
 _PEEK_NAMES = 64
+_MORE = 4  # records of a hash, each time those before told too little
 
 
 def look_up(
@@ -35,19 +38,38 @@ def look_up(
         Of the names that the journal is about, by number, whether they are there; None where the
         record is not known.
     """
-    queries: dict[tuple[int, int], dict[int, int]] = {}  # by record: hashes by position
     known: dict[int, bool | None] = {}
-    for name_hash, of_hash in unknown.items():
-        found = recent.records(name_hash)
-        if found and found[0].record_at == FAR:
-            known |= dict.fromkeys(of_hash.values())
-            of_hash.clear()
-        for record_at, position, n_names in found:
-            queries.setdefault((record_at, n_names), {})[position] = name_hash
-    for (record_at, n_names), hashes in sorted(queries.items(), reverse=True):
+    left = {name_hash: iter(recent.records(name_hash)) for name_hash in unknown}
+    n_each = 1  # mostly the newest record of a hash says all, and there may be very many before it
+    while left:
+        queries: dict[tuple[int, int], dict[int, int]] = {}  # by record: hashes by position
+        for name_hash, records in [*left.items()]:
+            some = list(islice(records, n_each)) if unknown[name_hash] else []
+            if not some:
+                del left[name_hash]
+            elif some[0].record_at == FAR:
+                known |= dict.fromkeys(unknown[name_hash].values())
+                unknown[name_hash].clear()
+            else:
+                for record_at, position, n_names in some:
+                    queries.setdefault((record_at, n_names), {})[position] = name_hash
+        known |= _told(queries, unknown, log, header)
+        n_each *= _MORE
+    return known
+
+
+def _told(
+    queries: dict[tuple[int, int], dict[int, int]],
+    unknown: dict[int, dict[bytes, int]],
+    log: Journal,
+    header: JournalHeader,
+) -> dict[int, bool | None]:
+    """Return what some records tell of names, the newest first; removes those from the unknown."""
+    known: dict[int, bool | None] = {}
+    for record, hashes in sorted(queries.items(), reverse=True):
         wanted = {at: name_hash for at, name_hash in hashes.items() if unknown[name_hash]}
         if wanted:
-            kind, names = _names_in(log, header, (record_at, n_names), wanted)
+            kind, names = _names_in(log, header, record, wanted)
             for name_hash, name in zip(wanted.values(), names, strict=True):
                 number = unknown[name_hash].pop(name, -1)
                 known |= {number: kind != DELETE} if number >= 0 else {}

@@ -345,7 +345,7 @@ class Session:
         self._note(self.journal_header)
         if len(names) == 1:
             in_index = [0] if self.index.find(names[0]) >= 0 else []
-            doubtful = [0] if self._recent.records(hashes[0]) else []
+            doubtful = [0] if any(self._recent.records(hashes[0])) else []
         else:
             wanted = np.asarray(hashes, np.uint32)
             in_index = (self.index.find_many(names, wanted) >= 0).nonzero()[0].tolist()
