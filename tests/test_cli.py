@@ -70,6 +70,32 @@ def test_info(run: Run, path: Path) -> None:
     }
 
 
+def test_info_of_parts_and_of_what_they_become(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "all.ptr"
+
+    def facts(of: Path) -> dict[str, Any]:
+        found = run_json(run, "info", of)
+        return {fact: found[fact] for fact in NEW_FACTS if fact in found}
+
+    for key in "ab":
+        with ptrarray.part(path, key, dtype="f4", masked=True) as writer:
+            writer[key] = [1]
+            open_facts = facts(Path(writer.path))
+        assert open_facts == {"open_part": True}
+    assert facts(Path(writer.path)) == {"sealed": True}
+    assert "  sealed     true\n" in run("info", writer.path)[1]
+    assert run_json(run, "join", path)
+    assert facts(path) == {"shards": 2, "shards_in_catalog": 2}
+    assert facts(path / "shard-00001.ptr") == {"sealed": True}
+    (path / "catalog.msgpack").unlink()
+    assert facts(path) == {"shards": 2, "shards_in_catalog": 0}
+    ptrarray.compact(path / "shard-00001.ptr")
+    assert facts(path / "shard-00001.ptr") == {}
+
+
+NEW_FACTS = ("sealed", "open_part", "shards", "shards_in_catalog")
+
+
 def test_info_of_structured_dtype(run: Run, tmp_path: Path) -> None:
     create(tmp_path / "s.ptr", dtype=[("x", "f4"), ("y", "u1", (2,))]).close()
     facts = run_json(run, "info", tmp_path / "s.ptr")

@@ -22,7 +22,7 @@ DOCS = ROOT / "docs"
 FOLDER = "repository"
 LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[)#])")
 FENCE = re.compile(r"^(```.*?^```)", re.MULTILINE | re.DOTALL)
-LANGUAGES = {".py": "python"}
+LANGUAGES = {".py": "python", ".sh": "bash"}
 
 log = logging.getLogger("mkdocs.hooks.outside")
 

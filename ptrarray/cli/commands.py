@@ -32,7 +32,7 @@ from ptrarray.cli.printing import (
 )
 from ptrarray.errors import BadInputError, CorruptStoreError, Damage, StoreError
 from ptrarray.packs import pack, unpack
-from ptrarray.reader import PointerArray, count_helpers
+from ptrarray.reader import PointerArray, count_helpers, count_known, sealing
 from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.system.compressors import CODECS
 from ptrarray.upkeep import checkpoint, compact, repair, verify
@@ -167,6 +167,7 @@ def _info(options: argparse.Namespace) -> int:
             "row_shape": None if store.row_shape is None else list(store.row_shape),
             **({} if store.layout == "rows" else {"layout": store.layout}),
             **({"masked": True} if store.masked else {}),
+            **_sealed(store),
             **_shards(store),
             "nbytes": store.nbytes,
             **_helpers(store),
@@ -177,7 +178,7 @@ def _info(options: argparse.Namespace) -> int:
         return 0
     print(printable(facts.pop("path")))
     for fact, value in facts.items():
-        text = f"{value:,}" if isinstance(value, int) else to_json(value)
+        text = f"{value:,}" if type(value) is int else to_json(value)
         print(f"  {fact.replace('_', ' '):<9}  {printable(text)}")
     return 0
 
@@ -190,7 +191,13 @@ def _helpers(store: PointerArray) -> dict[str, Any]:
 def _shards(store: PointerArray) -> dict[str, Any]:
     if store.shard_nbytes is None:
         return {}
-    return {"shards": len(store.shards), "shard_nbytes": store.shard_nbytes}
+    facts = {"shards": len(store.shards), "shard_nbytes": store.shard_nbytes}
+    return {**facts, "shards_in_catalog": count_known(store)}
+
+
+def _sealed(store: PointerArray) -> dict[str, bool]:
+    is_sealed = sealing(store)
+    return {} if is_sealed is None else {"sealed" if is_sealed else "open_part": True}
 
 
 def _ls(options: argparse.Namespace) -> int:
