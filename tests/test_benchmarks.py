@@ -357,7 +357,9 @@ def test_commands_in_documents_are_understood(file: str) -> None:
     assert commands
     for command in (each for each in commands if "--help" not in each):
         command_line().parse_args(shlex.split(command.replace("$(REPEAT)", "3")))
-    assert not re.search(r"-m benchmarks(\.(?!(users|bridges|cluster|hundred_million)\b)\w| --(?!help))", text)
+    assert not re.search(
+        r"-m benchmarks(\.(?!(users|bridges|cluster|hundred_million)\b)\w| --(?!help))", text
+    )
 
 
 def test_the_page_says_what_the_report_says_today() -> None:

@@ -182,7 +182,7 @@ def test_an_index_of_a_round_that_is_not_read_as_it_was_written(
 ) -> None:
     """It is never folded into one that looks good."""
     old = written(tmp_path, Entries.of([b"a", b"b", b"c"], [0, 1, 2], [1, 2, 3]))
-    write = merging.write_contents
+    write = write_contents
 
     def damaging(file: File, *rest: Any) -> IndexHeader:
         header = write(file, *rest)

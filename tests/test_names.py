@@ -232,7 +232,7 @@ def test_recent_names_of_many_single_records() -> None:
             assert next(iter(recent.records(name_hash))) == (at, 0, 1)
     wanted = np.array([*hashes[::100], 5], np.uint32)
     assert recent.seen(wanted).tolist() == list(range(200))
-    assert all((at, 0, 1) in recent.records(hashes[at]) for at in range(0, 20_000, 100))
+    assert all((at, 0, 1) in list(recent.records(hashes[at])) for at in range(0, 20_000, 100))
 
 
 def test_recent_names_behind_what_an_entry_can_name() -> None:

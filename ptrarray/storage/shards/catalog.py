@@ -2,7 +2,8 @@
 
 It repeats what the name tables of the shards say, and says of which indexes: a shard that has
 another index by now is asked itself. So nothing depends on a catalog, and it is made and replaced
-without any lock. What is wrong with one costs time: it is left aside.
+without any lock. One that is found to be wrong is left aside. Its table, as that of an index, is
+compared with its checksum only where it is small, and by `verify`.
 """
 
 from __future__ import annotations
