@@ -45,6 +45,8 @@ OPTIONAL = {("format.checksum", "isal")}  # with something else in its place
 LATE = {
     ("progress", "bar", "tqdm.auto"),
     ("format.helpers", "digest", "hashlib"),
+    ("storage.store.overlay", "Overlay", "hashlib"),
+    ("storage.store.overlay", "digest", "hashlib"),
     ("views.helpers", "objects_with", "ptrarray.frames.reading"),
     ("views.helpers", "objects_with", "ptrarray.views.series"),
     ("reader", "PointerArray", "ptrarray.views.partition"),

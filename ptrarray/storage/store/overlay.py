@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -165,6 +164,8 @@ class Overlay:
 
     def digest(self) -> bytes:
         """Return a hash of all entries, column by column: the same however they came here."""
+        from hashlib import blake2b
+
         runs, fresh = self.laid.parts
         parts = [*(run.entries for run in runs), fresh.columns()]
         # No CRC-32, which a name with its own CRC-32 behind it does not change.
