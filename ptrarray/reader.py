@@ -98,8 +98,8 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     committed is on the disk.
 
     A store of shards holds each shard open as it is now, and looks twice, so
-    that all are of one moment: of a thousand shards that takes 60 to 65 ms of
-    processor time on a slow machine. A shard is read when it is first asked. A
+    that all are of one moment: of a thousand shards that takes 60 to 160 ms of
+    processor time. A shard is read when it is first asked. A
     name is looked up in at most twice the time that one store takes, whatever
     the number of shards, if they have a catalog: `join`, `checkpoint`, `compact`
     and the closing of a writer that has made many shards leave one. A shard that

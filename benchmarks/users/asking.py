@@ -74,7 +74,7 @@ class Question:
                 "by": who,
                 "unit": self.unit,
                 "costs": [_rounded(costs[0]) for costs in each],
-                "clock": [_rounded(costs[1]) for costs in each],
+                "clock": [] if self.returns_cost else [_rounded(costs[1]) for costs in each],
                 "at_least": self.at_least.get(who, 0),
             }
             for who, each in rounds.items()

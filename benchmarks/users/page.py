@@ -91,7 +91,8 @@ def _rows(group: list[Entry]) -> Iterator[list[str]]:
     ours = group[0]
     for entry in group:
         is_ours = entry["by"] == OURS
-        clock = "" if entry["unit"] in (CLOCK, MB) else number(median(entry["clock"]))
+        has_clock = entry["clock"] and entry["unit"] not in (CLOCK, MB)
+        clock = number(median(entry["clock"])) if has_clock else ""
         ratio = "" if is_ours else f"{spread(ratios(ours, entry))} {TIMES}"
         title = entry["title"] if is_ours else ""
         yield [title, entry["by"], spread(entry["costs"]), entry["unit"], clock, ratio]
