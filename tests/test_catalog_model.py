@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 import ptrarray
+from ptrarray.errors import CorruptStoreError
 from ptrarray.format.catalog import FILE_NAME
 from ptrarray.storage.shards.catalog import find_catalog_damage, renew
 from tests.test_shards_model import ShardsMachine
@@ -31,17 +34,34 @@ class CatalogMachine(ShardsMachine):
         if self.catalog.exists():
             self.kept.append(self.catalog.read_bytes())
 
+    def replace_catalog(self, content: bytes) -> None:
+        """Put a catalog in place by a rename, as whoever makes one: others have the old one mapped."""
+        new = self.catalog.with_name("put.new")
+        new.write_bytes(content)
+        new.replace(self.catalog)
+
     @precondition(lambda self: self.kept)
     @rule(data=st.data())
     def put_back(self, data: st.DataObject) -> None:
-        self.catalog.write_bytes(data.draw(st.sampled_from(self.kept)))
+        self.replace_catalog(data.draw(st.sampled_from(self.kept)))
 
     @precondition(lambda self: self.kept)
     @rule(data=st.data(), at=st.floats(0, 1))
     def mix_up(self, data: st.DataObject, at: float) -> None:
         """Put the beginning of one before the end of another, as no process ever does."""
         one, other = (data.draw(st.sampled_from(self.kept)) for _ in range(2))
-        self.catalog.write_bytes(one[: int(at * len(one))] + other[int(at * len(other)) :])
+        self.replace_catalog(one[: int(at * len(one))] + other[int(at * len(other)) :])
+        with ptrarray.open(self.path) as store:
+            assert {name: array.tobytes() for name, array in store.items()} == {
+                name: array.tobytes() for name, array in self.model.items()
+            }
+            assert all(store[name].tobytes() == self.model[name].tobytes() for name in self.model)
+            found = list(find_catalog_damage(self.path))
+            # Which is all that a check of the store has to tell, and what follows looks at that.
+            with pytest.raises(CorruptStoreError, match="catalog") if found else nullcontext():
+                store.verify()
+        self.writers_tell_the_same()
+        renew(self.path)
 
     @rule()
     def lose(self) -> None:
