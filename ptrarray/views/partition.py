@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, ValuesView
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ptrarray import reductions
 from ptrarray.errors import BadInputError
-from ptrarray.format.dtypes import known
-from ptrarray.format.layouts import MIXED, ROWS, Kind
 from ptrarray.format.names import encode_all
 from ptrarray.intake.choices import several
 from ptrarray.intake.numbers import integer
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.shares import even_shares
-from ptrarray.rows.types import Array, Bools, Int64s
+from ptrarray.rows.types import Array
 from ptrarray.storage.shards.partition import Portion
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.writing.transactions import unknown
-from ptrarray.views.alike import Alike, alike
-from ptrarray.views.arrays import Arrays, Items, Values, joined, walk
+from ptrarray.views.arrays import Arrays, joined, walk
 from ptrarray.views.helpers import StoredHelpers, objects_with
-from ptrarray.views.mappings import Meta, Names, Pointers, encoded
-from ptrarray.views.one_dtype import (
-    ONE_AWKWARD,
-    ONE_TABLE,
-    OneDtype,
-    as_ranges,
-    living_of,
-    the_only_dtype,
-)
-from ptrarray.views.reducible import Reducible
-from ptrarray.views.spread import Spread
-from ptrarray.views.tabular import Tabular
+from ptrarray.views.mappings import encoded
+from ptrarray.views.stored import StoredArrays
 
 
 def partitions_of(opened: Opened, helpers: StoredHelpers | None, n: int) -> list[Partition]:
@@ -48,7 +32,7 @@ def partitions_of(opened: Opened, helpers: StoredHelpers | None, n: int) -> list
     return [Partition(Portion(opened, low, high), helpers) for low, high in bounds]
 
 
-class Partition(Reducible, Tabular):
+class Partition(StoredArrays):
     """Arrays of a store that follow each other in data order, as of one commit: read-only.
 
     A mapping from name to array, which other names are not in. By position,
@@ -109,29 +93,13 @@ class Partition(Reducible, Tabular):
         return f"<Partition of {self.path!r}: arrays {portion.low} to {portion.high - 1}>"
 
     @property
-    def _opened(self) -> Opened:
+    def _opened(self) -> Opened:  # type: ignore[override] # opened when it is first asked for
         return self._portion.opened
 
     @property
     def path(self) -> str:
         """Absolute path of the store."""
         return str(self._portion.path)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the elements, as of the store."""
-        return self._opened.data.dtype
-
-    @property
-    def layout(self) -> Kind:
-        """What the store was made of: ``"rows"``, ``"shaped"`` or ``"mixed"``."""
-        return self._opened.layout.kind
-
-    @property
-    def row_shape(self) -> tuple[int, ...] | None:
-        """Shape of one row; None if each array has its own shape."""
-        layout = self._opened.layout
-        return layout.row_shape if layout.kind == ROWS else None
 
     @property
     def nbytes(self) -> int:
@@ -167,22 +135,8 @@ class Partition(Reducible, Tabular):
             raise unknown(name, self.path)
         return self.arrays.at(address)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.names
-
     def __len__(self) -> int:
         return self._portion.high - self._portion.low
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def values(self) -> ValuesView[Array]:
-        """Return the arrays in data order, as views."""
-        return Values(self, lambda: self.arrays)
-
-    def items(self) -> ItemsView[str, Array]:
-        """Return the pairs of name and array in data order, the arrays as views."""
-        return Items(self, lambda: self.arrays)
 
     def walk(self) -> Iterator[Array]:
         """Yield the arrays in data order, as views: see `PointerArray.walk`."""
@@ -201,26 +155,6 @@ class Partition(Reducible, Tabular):
         return joined(opened, starts, ends, lambda: found, out)
 
     @property
-    def meta(self) -> Meta:
-        """Mapping from name to the metadata that was written with the array."""
-        return Meta(self._opened.snapshot)
-
-    @property
-    def pointers(self) -> Pointers:
-        """Mapping from name to `Pointer`."""
-        return Pointers(self._opened.snapshot)
-
-    def series(self, names: str | Iterable[str] | None = None) -> Any:
-        """Return pandas Series on the store's memory: see `PointerArray.series`."""
-        return self._objects.series(names)
-
-    def frame(
-        self, names: str | Iterable[str] | None = None, how: str = "long", *, label: str = "name"
-    ) -> Any:
-        """Return a DataFrame, or several Series as one: see `PointerArray.frame`."""
-        return self._objects.frame(names, how, label)
-
-    @property
     def _objects(self) -> Any:
         if self._objects_of is None:
             helpers = self._helpers or StoredHelpers(self.path, self._portion.helpers())
@@ -235,46 +169,3 @@ class Partition(Reducible, Tabular):
         if self._by_position is None:
             self._by_position = Arrays(self._opened, None)
         return self._by_position
-
-    @property
-    def names(self) -> Names:
-        """Names by position, decoded when asked for."""
-        return Names(self._opened.snapshot)
-
-    @property
-    def starts(self) -> Int64s:
-        """First row of each array, int64, in data order, read-only."""
-        return self._opened.snapshot.starts
-
-    @property
-    def ends(self) -> Int64s:
-        """Row after the last one of each array; as `starts`."""
-        return self._opened.snapshot.ends
-
-    @property
-    def lengths(self) -> Int64s:
-        """Rows of each array, int64, in data order; a copy."""
-        return self.ends - self.starts
-
-    # in all --------------------------------------------------------------------------------
-
-    def _reducible(self) -> reductions.Living:
-        return living_of(None, self._opened)
-
-    def _spread(self) -> Spread:
-        return self._opened, partial(living_of, None), None
-
-    def _alike(self) -> Alike:
-        opened = self._opened
-        if opened.layout.kind == MIXED:
-            return OneDtype(self.arrays, the_only_dtype(opened, ONE_AWKWARD))._alike()
-        return alike(opened, *as_ranges(opened))
-
-    def _tabular(self) -> tuple[Opened, np.dtype[Any], Bools | None]:
-        opened = self._opened
-        is_mixed = opened.layout.kind == MIXED
-        return opened, the_only_dtype(opened, ONE_TABLE) if is_mixed else self.dtype, None
-
-    def of_dtype(self, dtype: npt.DTypeLike) -> OneDtype:
-        """Return the arrays of one dtype: see `PointerArray.of_dtype`."""
-        return OneDtype(self.arrays, known(dtype))
