@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import ptrarray
 from ptrarray.frames.series import describe
-from ptrarray.storage.shards import helpers
+from ptrarray.storage.shards import helpers, upkeep
 from ptrarray.storage.writing.target import WritableStore
 from ptrarray.writer import close_leaving
 from tests.support.disk import memory_directory
@@ -46,7 +47,7 @@ def keep_series(story: Story) -> None:
     story.flush(writer)
     story.delete(writer, "a")
     close_leaving(writer, 1 << 20)  # the journal, with what is not on the disk
-    helpers.drop_unneeded(story.path)
+    upkeep.drop_unneeded(story.path)
     story.promise()
     with ptrarray.append(story.path) as writer:
         put(story, writer, d=LEVEL)
@@ -65,12 +66,19 @@ class Hasty(WritableStore):
         """Do nothing."""
 
 
-@pytest.mark.parametrize(("name", "hasty"), [("WritableStore", Hasty), ("flush", id)])
+@pytest.mark.parametrize(
+    ("module", "name", "hasty"), [(helpers, "WritableStore", Hasty), (upkeep, "flush", id)]
+)
 def test_each_flush_is_needed(
-    judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, hasty: Any
+    judge: Judge,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    name: str,
+    hasty: Any,
 ) -> None:
     """Without it, some power cut leaves a reference to what is not there."""
-    monkeypatch.setattr(helpers, name, hasty)
+    monkeypatch.setattr(module, name, hasty)
     story = tell(keep_series, tmp_path / "world")
     monkeypatch.undo()
     problem = next(violations(story, judge, QUICK), None)

@@ -10,6 +10,7 @@ from ptrarray.format.index import (
     ALIGNMENT,
     BIN32_PREFIX_NBYTES,
     COLUMN_LIMIT_NBYTES,
+    SENSELESS,
     STORE_ID_NBYTES,
     Column,
     check_places,
@@ -121,7 +122,7 @@ def decode(raw: bytes | memoryview, where: str) -> tuple[CatalogHeader, dict[str
     fields, _ = decode_map(raw, where, (FORMAT, VERSION), "a catalog of shards")
     try:
         header, columns = _header(fields), decode_columns(fields)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except SENSELESS as error:
         raise corrupt(where, f"has a header that makes no sense: {error}") from error
     for name, kind in COLUMN_TYPES.items():
         if name not in columns or columns[name].type != kind:

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ptrarray.format import dtypes
-from ptrarray.format.index import corrupt, decode_map, decoded_layout, encode_map, store_id, whole
+from ptrarray.format.index import (
+    SENSELESS,
+    corrupt,
+    decode_map,
+    decoded_layout,
+    encode_map,
+    store_id,
+    whole,
+)
 from ptrarray.format.layouts import Layout
 
 FORMAT = "ptrarray-shards"
@@ -90,7 +98,7 @@ def decode(raw: bytes | memoryview, where: str) -> ShardsHeader:
         raise corrupt(where, f"has more behind its header, which ends at byte {end}")
     try:
         return _header(fields)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except SENSELESS as error:
         raise corrupt(where, f"makes no sense: {error}") from error
 
 

@@ -17,10 +17,10 @@ from ptrarray.rows.types import Int64s, UInt8s
 from ptrarray.storage.lifecycle.naming import finds_all
 from ptrarray.storage.lifecycle.sums import summed
 from ptrarray.storage.store.index import Index
+from ptrarray.storage.store.merging import MEMORY_NBYTES
 from ptrarray.storage.store.opened import OpenedStore
 from ptrarray.storage.store.snapshot import StoreSnapshot, falling, outside
 
-MEMORY = 512_000_000
 _SHARES = 4  # of the memory: what is read, what is made of it, and all else
 _NAMES = 1 << 16  # names looked up in one go
 _HASH_NBYTES = 4
@@ -34,7 +34,7 @@ def check(opened: OpenedStore, helpers: OpenedStore | None = None) -> None:
 
 
 def find_damage(
-    opened: OpenedStore, *, progress: bool = False, memory: int = MEMORY
+    opened: OpenedStore, *, progress: bool = False, memory: int = MEMORY_NBYTES
 ) -> list[Damage]:
     """Check everything, and return all that is wrong.
 
@@ -202,7 +202,7 @@ def find_helper_damage(
     referring: Iterable[StoreSnapshot],
     *,
     progress: bool = False,
-    memory: int = MEMORY,
+    memory: int = MEMORY_NBYTES,
 ) -> list[Damage]:
     """Check all helper arrays of a store, and that those are there that it refers to."""
     damage = [] if helpers is None else find_damage(helpers, progress=progress, memory=memory)

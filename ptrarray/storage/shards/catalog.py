@@ -39,13 +39,13 @@ from ptrarray.storage.shards.marker import Marker
 from ptrarray.storage.store.held import Held
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import content_of
+from ptrarray.storage.store.merging import MEMORY_NBYTES
 from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_file
 from ptrarray.storage.system.files import File, Identity
 from ptrarray.storage.system.mapping import Backend, forget, map_file
 
-MEMORY_NBYTES = 512 * 10**6  # what making a catalog may take
 # Of memory, while a part of the table is made; more names in one go would not be faster.
 _NAME_NBYTES = 128
 _NAMES_LIMIT = 1 << 21

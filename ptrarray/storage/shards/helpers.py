@@ -7,7 +7,7 @@ by metadata of arrays that refer to it. What they refer to is there, because of 
    others, until it closes. It looks under this lock which are there, writes those that are not,
    and waits until all of them are on the disk. Only then it commits what refers to them. Killed
    before, it leaves helper arrays that nothing refers to, which do no harm.
-2. Helper arrays go in one way: `drop_unneeded` has the lock for itself, so that nobody is about
+2. Helper arrays go in one way: `upkeep.drop_unneeded` has the lock for itself, so that nobody is about
    to refer to one. It sees what the store refers to, and waits until this state of the store is
    on the disk: no power cut brings back what referred to more. Then it puts an index without the
    others in place, of a new generation.
@@ -35,21 +35,18 @@ from ptrarray.format.helpers import FOLDER, references
 from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.intake.batch import from_mapping
 from ptrarray.rows.types import Array
-from ptrarray.storage.lifecycle import compaction
 from ptrarray.storage.lifecycle.create import create_store, new_header
 from ptrarray.storage.shards.marker import Marker, is_sharded
-from ptrarray.storage.shards.opened import open_any
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
-from ptrarray.storage.store.merging import MEMORY_NBYTES
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
-from ptrarray.storage.system.lock import share_whole, try_lock_whole, whole
+from ptrarray.storage.system.lock import share_whole, whole
 from ptrarray.storage.system.mapping import Backend, Mode
 from ptrarray.storage.writing import transactions
-from ptrarray.storage.writing.session import Session, bring_to_disk
+from ptrarray.storage.writing.session import bring_to_disk
 from ptrarray.storage.writing.target import WritableStore
 
 _LAYOUT = Layout(MIXED, np.dtype(np.uint8), (), masked=False)
@@ -217,25 +214,6 @@ def _metas(store: StoreSnapshot) -> Iterator[Meta]:
 # Dropping -----------------------------------------------------------------------------------------
 
 
-def drop_unneeded(directory: Path, memory: int = MEMORY_NBYTES, *, progress: bool = False) -> None:
-    """Drop helper arrays that nothing refers to, and rewrite the others without holes.
-
-    Does nothing while a writer is open that has helper arrays, for it may be about to refer to
-    them: the next one to compact the store does it.
-    """
-    place = directory / FOLDER
-    if not files.is_directory(place):
-        return
-    with File(place, files.DIRECTORY) as lock:
-        if not try_lock_whole(lock):
-            return
-        needed = referred_to(open_any(directory))
-        flush(directory)
-        with closing(Session(place)) as session:
-            keep = _kept(session, needed)
-            compaction.compact(session, progress=progress, names=keep, memory=memory)
-
-
 def flush(directory: Path) -> None:
     """Wait until all that is committed to a store, of shards or not, is on the disk."""
     if not is_sharded(directory):
@@ -243,12 +221,6 @@ def flush(directory: Path) -> None:
         return
     with closing(Shards(directory)) as shards:
         shards.flush()
-
-
-@whole
-def _kept(session: Session, names: set[str]) -> set[bytes]:
-    with session.locked():
-        return with_those_they_refer_to(session.sound_snapshot(), names)
 
 
 def with_those_they_refer_to(helpers: Snapshot, names: set[str]) -> set[bytes]:

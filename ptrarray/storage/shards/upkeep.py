@@ -17,7 +17,6 @@ from ptrarray.storage.lifecycle.create import create_store, new_header, taken
 from ptrarray.storage.lifecycle.salvage import salvage, salvage_helpers
 from ptrarray.storage.lifecycle.sums import forget
 from ptrarray.storage.lifecycle.verify import (
-    MEMORY,
     array_damage,
     damaged,
     find_damage,
@@ -26,15 +25,18 @@ from ptrarray.storage.lifecycle.verify import (
 from ptrarray.storage.shards.catalog import find_catalog_damage, renew
 from ptrarray.storage.shards.create import new_marker, write_marker
 from ptrarray.storage.shards.doubles import find_doubles
-from ptrarray.storage.shards.helpers import drop_unneeded
+from ptrarray.storage.shards.helpers import flush, referred_to, with_those_they_refer_to
 from ptrarray.storage.shards.marker import Marker, is_sharded
+from ptrarray.storage.shards.opened import open_any
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.store.index import Index
+from ptrarray.storage.store.merging import MEMORY_NBYTES
 from ptrarray.storage.store.opened import Opened, OpenedStore
 from ptrarray.storage.store.snapshot import StoreSnapshot, locate_found
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory
-from ptrarray.storage.system.lock import whole
+from ptrarray.storage.system.files import File
+from ptrarray.storage.system.lock import try_lock_whole, whole
 from ptrarray.storage.writing.session import Session
 
 
@@ -73,6 +75,31 @@ def _in_each(directory: Path, change: Callable[[Session], None], memory: int) ->
 def _in_one(directory: Path, change: Callable[[Session], None]) -> None:
     with closing(Session(directory)) as session:
         change(session)
+
+
+def drop_unneeded(directory: Path, memory: int = MEMORY_NBYTES, *, progress: bool = False) -> None:
+    """Drop helper arrays that nothing refers to, and rewrite the others without holes.
+
+    Does nothing while a writer is open that has helper arrays, for it may be about to refer to
+    them: the next one to compact the store does it.
+    """
+    place = directory / FOLDER
+    if not files.is_directory(place):
+        return
+    with File(place, files.DIRECTORY) as lock:
+        if not try_lock_whole(lock):
+            return
+        needed = referred_to(open_any(directory))
+        flush(directory)
+        with closing(Session(place)) as session:
+            keep = _kept(session, needed)
+            compaction.compact(session, progress=progress, names=keep, memory=memory)
+
+
+@whole
+def _kept(session: Session, names: set[str]) -> set[bytes]:
+    with session.locked():
+        return with_those_they_refer_to(session.sound_snapshot(), names)
 
 
 def repair(source: Path, to: Path, memory: int, *, progress: bool = False) -> list[Damage]:
@@ -151,7 +178,7 @@ def check_any(
     helpers: OpenedStore | None = None,
     *,
     progress: bool = False,
-    memory: int = MEMORY,
+    memory: int = MEMORY_NBYTES,
 ) -> None:
     """Check all of a store, and raise `CorruptStoreError` with all the damage there is."""
     stores = opened.stores

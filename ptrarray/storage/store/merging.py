@@ -28,7 +28,7 @@ from ptrarray.storage.store.folding import Order, of_same_name
 from ptrarray.storage.store.index import Index, pieces
 from ptrarray.storage.system.building import nameless
 
-MEMORY_NBYTES = 512 * 10**6  # of a process that checkpoints, if nothing else is said
+MEMORY_NBYTES = 512 * 10**6  # of a process that looks after a store, if nothing else is said
 # What a process has of it that has done nothing yet: Python and numpy.
 _PROCESS_NBYTES = 48 << 20
 _LEAST_PART = 4
