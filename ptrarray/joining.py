@@ -39,7 +39,7 @@ MODES = ("a", "w", "x")
 
 _SUFFIX = ".ptr"
 _KEY_NBYTES = 200  # so that there is room for what is made beside it, in a name of 255 bytes
-_SHARD_SIZE = "1GB"
+SHARD_SIZE = "1GB"
 
 
 def join(
@@ -182,7 +182,7 @@ def _encoded(prefix: str) -> bytes:
 
 def _shard_nbytes(directory: Path, shard_size: str | int | None) -> int:
     """Return the size of shards: as it is asked for, or as the store has it."""
-    asked = nbytes("shard_size", _SHARD_SIZE if shard_size is None else shard_size)
+    asked = nbytes("shard_size", SHARD_SIZE if shard_size is None else shard_size)
     if not is_sharded(directory):
         return asked
     found = Marker(directory).header.shard_nbytes

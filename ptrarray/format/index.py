@@ -54,7 +54,6 @@ _WIDTHS = {
     "meta_end": 8,
 }
 _NIL = b"\xc0"
-_SUMMED_NBYTES = 8 << 20  # of a column in one go
 _DATA_FILE = re.compile(r"data(\.\d{1,20})?\.bin", re.ASCII)
 _MASK_FILE = re.compile(r"mask(\.\d{1,20})?\.bin", re.ASCII)
 

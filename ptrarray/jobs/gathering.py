@@ -27,21 +27,26 @@ from ptrarray.errors import (
 from ptrarray.jobs.parts import KEY, Written, is_same
 from ptrarray.jobs.run import prepare
 from ptrarray.jobs.worker import Report
-from ptrarray.joining import PartWriter, join, part, part_path, parts_of, remove_parts_directory
+from ptrarray.joining import (
+    SHARD_SIZE,
+    PartWriter,
+    join,
+    part,
+    part_path,
+    parts_of,
+    remove_parts_directory,
+)
 from ptrarray.reader import open_readable
 from ptrarray.storage.shards.doubles import find_doubles
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.store.content import Content
+from ptrarray.storage.store.merging import MEMORY_NBYTES
 from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
-from ptrarray.storage.system import files
-from ptrarray.storage.system.building import beside
+from ptrarray.storage.system.building import remove_in_one_step
 from ptrarray.writer import PointerArrayWriter, close_leaving, store_of
-
-_MEMORY = 1 << 29  # to look for names that several parts have
 
 _IS_OF_A_RUN = re.compile(f"{KEY}[0-9a-f]{{8}}(-.*)?")
 _N_THREADS = 8
-_SHARD_SIZE = "1GB"  # as that of `join`
 
 
 class Run(NamedTuple):
@@ -115,7 +120,7 @@ def _end(path: str, own: PointerArrayWriter) -> None:
     place = Path(own.path)
     with suppress(StoreError, OSError):  # somebody has removed it
         close_leaving(own, 0)
-        _remove(place)
+        remove_in_one_step(place)
     remove_parts_directory(Path(path))
 
 
@@ -153,7 +158,7 @@ def take_up(path: str, *, resume: bool, **options: Any) -> None:
         _join(path, left, options)
     for place in filter(_is_own, found):
         if not len(open_snapshot(place)):  # else it is a user's
-            _remove(place)
+            remove_in_one_step(place)
 
 
 def gather(run: Run, n_tasks: int | None, names: Iterator[str | None], **options: Any) -> int:
@@ -186,11 +191,11 @@ def gather(run: Run, n_tasks: int | None, names: Iterator[str | None], **options
     if parts:
         _join(run.path, [found.directory for found in parts.values()], options)
     elif not is_store(Path(run.path)):
-        shard_size = options.get("shard_size", _SHARD_SIZE)
+        shard_size = options.get("shard_size", SHARD_SIZE)
         create(run.path, **run.settings, shard_size=shard_size).close()
     for place in _parts_of_fills(run.path):  # of workers that were lost: others have done all that
         if place.name.startswith(f"{KEY}{run.run_id}-"):
-            _remove(place)
+            remove_in_one_step(place)
     return n_arrays
 
 
@@ -266,7 +271,7 @@ def _count_names(run: Run, parts: Iterable[StoreSnapshot], *, compare: bool) -> 
     """Count the arrays of parts, those that several have once; these have to be the same."""
     stores = list(parts)
     n_names = sum(map(len, stores))
-    for found in find_doubles(stores, _MEMORY) if stores else ():
+    for found in find_doubles(stores, MEMORY_NBYTES) if stores else ():
         for raw, having in found.items():
             n_names -= len(having) - 1
             if compare:
@@ -305,9 +310,3 @@ def _lost(run: Run, what: str, task: Any = None) -> TaskError:
 def _join(path: str, places: Sequence[Path], options: Mapping[str, Any]) -> None:
     """Join parts; of the arrays with one name the first, as all of them are those of one task."""
     join(path, places, "move", duplicates="first", **options)
-
-
-def _remove(place: Path) -> None:
-    doomed = beside(place)
-    files.replace(place, doomed)
-    files.remove_tree(doomed)

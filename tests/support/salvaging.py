@@ -10,7 +10,7 @@ from ptrarray.format import infos, metadata
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, Entry
 from ptrarray.storage.lifecycle.salvage import read_overlay
-from ptrarray.storage.lifecycle.verify import array_damage, run_into
+from ptrarray.storage.lifecycle.verify import array_damage, running_into
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.overlay import Overlay
@@ -25,7 +25,7 @@ def wanted(damaged: Path) -> tuple[Entries, list[Damage]]:
     with Content(damaged, index.header) as source:
         kept = [array for array in found if _is_intact(array, source, left_out)]
     columns = Entries.of(*zip(*kept, strict=True))
-    columns.pointed[run_into(columns.starts, columns.ends, columns.pointed)] = 1
+    columns.pointed[running_into(columns.starts, columns.ends, columns.pointed, None)[0]] = 1
     return columns, left_out
 
 

@@ -122,15 +122,13 @@ def _overlapping(snapshot: StoreSnapshot) -> Iterator[Damage]:
             yield _damage(snapshot, first + at, "that runs into rows of the array before it")
 
 
-def run_into(starts: Int64s, ends: Int64s, pointed: UInt8s) -> Int64s:
-    """Return which arrays, sorted by start, have rows of one before, though none was pointed."""
-    return running_into(starts, ends, pointed, None)[0]
-
-
 def running_into(
     starts: Int64s, ends: Int64s, pointed: UInt8s, reached: int | None
 ) -> tuple[Int64s, int | None]:
-    """Return which of the arrays that come next do, and the row up to which all reach so far."""
+    """Return which arrays have rows of one before, though none was pointed, and the row all reach to.
+
+    Of arrays sorted by start, some at a time: `reached` is that row of those before, None at first.
+    """
     own = np.flatnonzero((pointed == 0) & (starts < ends))
     if not len(own):
         return own, reached

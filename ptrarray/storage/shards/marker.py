@@ -10,7 +10,7 @@ from ptrarray.format import shards as marks
 from ptrarray.format.index import HEADER_LIMIT_NBYTES, corrupt
 from ptrarray.format.shards import ShardsHeader
 from ptrarray.storage.system import files
-from ptrarray.storage.system.building import beside
+from ptrarray.storage.system.building import remove_in_one_step
 from ptrarray.storage.system.files import File
 
 
@@ -113,7 +113,7 @@ def remove_leftovers(marker: Marker) -> None:
         if name.startswith(".shard") and name.endswith(".new"):
             files.remove_tree(marker.directory / name)
         elif key is not None and key[0] != marker.header.generation:
-            _remove_shard(marker.directory / name)
+            remove_in_one_step(marker.directory / name)
 
 
 def remove_replaced(marker: Marker) -> None:
@@ -124,13 +124,4 @@ def remove_replaced(marker: Marker) -> None:
     for name in files.list_directory(marker.directory):
         key = marks.shard_number(name)
         if key is not None and key[0] <= marker.header.generation:
-            _remove_shard(marker.directory / name)
-
-
-def _remove_shard(path: Path) -> None:
-    doomed = beside(path)
-    try:
-        files.replace(path, doomed)  # to who has it open, it goes in one step
-    except OSError:  # it is mounted there, or in a lower layer of an overlay
-        doomed = path
-    files.remove_tree(doomed)
+            remove_in_one_step(marker.directory / name)

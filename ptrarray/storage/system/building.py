@@ -235,3 +235,13 @@ def _name(building: Path, path: Path, taken: Taken, *, overwrite: bool) -> None:
         else:
             return
     files.replace(building, path)
+
+
+def remove_in_one_step(path: Path) -> None:
+    """Remove a directory with all that is in it, in one step for whoever has it open."""
+    doomed = beside(path)
+    try:
+        files.replace(path, doomed)
+    except OSError:  # it is mounted there, or in a lower layer of an overlay
+        doomed = path
+    files.remove_tree(doomed)
