@@ -11,6 +11,8 @@
     ├── UnknownNameError     (KeyError)
     ├── DuplicateNameError   (KeyError)
     ├── ClosedStoreError     (ValueError)
+    ├── RemoteError          (OSError)
+    │   └── StoreChangedError
     └── TaskError
 """
 
@@ -143,6 +145,22 @@ class DuplicateNameError(StoreError, KeyError):
 
 class ClosedStoreError(StoreError, ValueError):
     """The reader or writer was closed. Fields: ``path``."""
+
+
+class RemoteError(StoreError, OSError):
+    """A server did not give what was asked of it.
+
+    Fields: ``path`` (the URL, without anything secret), ``start``, ``end`` (the bytes asked for),
+    ``status`` (of the answer, or None).
+    """
+
+    start: int
+    end: int
+    status: int | None = None
+
+
+class StoreChangedError(RemoteError):
+    """What is read from a server was replaced since it was opened. Fields: as `RemoteError`."""
 
 
 class TaskError(StoreError):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -20,6 +21,8 @@ from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
+from ptrarray.storage.remote.locating import GAP, PARALLEL, Remote, is_url, remote_path
+from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.opened import Closed, Opened
@@ -43,7 +46,17 @@ BACKENDS = ("mmap", "pread")
 _NOTES_LIMIT = 1 << 12
 
 
-def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mmap") -> PointerArray:
+def open(
+    path: str | os.PathLike[str],
+    mode: Mode = "r",
+    backend: Backend = "mmap",
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    parallel: int = PARALLEL,
+    gap: str | int = GAP,
+    storage: Any = None,
+    immutable: bool = False,
+) -> PointerArray:
     """Open a store for reading.
 
     Parameters
@@ -104,7 +117,14 @@ def open(path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mma
     >>> ptrarray.open("corpus.ptr")["utt2"]
     array([4., 5.], dtype=float32)
     """
-    return PointerArray(path, mode, backend)
+    remote = Remote(
+        None if cache is None else str(absolute(cache)),
+        parallel,
+        nbytes("gap", gap),
+        storage,
+        immutable,
+    )
+    return PointerArray(path, mode, backend, remote)
 
 
 def open_readable(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
@@ -158,9 +178,18 @@ class PointerArray(StoredArrays):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], mode: Mode = "r", backend: Backend = "mmap"
+        self,
+        path: str | os.PathLike[str],
+        mode: Mode = "r",
+        backend: Backend = "mmap",
+        remote: Remote | None = None,
     ) -> None:
-        self._path = absolute(path)
+        self._given, self._remote = path, remote
+        self._path: Path
+        if is_url(path):
+            self._path, backend = remote_path(str(path), remote or Remote()), "pread"
+        else:
+            self._path = absolute(path)
         _check_options(self.path, mode, backend)
         self._mode: Mode = mode
         self._backend: Backend = backend
@@ -172,7 +201,8 @@ class PointerArray(StoredArrays):
         self._opened, self._helpers = with_helpers(opened, mode, backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open, (self.path, self._mode, self._backend)
+        where = str(self._given) if isinstance(self._path, RemotePath) else self.path
+        return PointerArray, (where, self._mode, self._backend, self._remote)
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         """Return what dask takes for the content: the same for all readers of one commit.

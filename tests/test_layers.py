@@ -23,6 +23,7 @@ RANKS = [
     {"objects"},
     {"frames"},
     {"reductions", "intake"},
+    {"storage.remote"},
     {"storage.system"},
     {"storage.store"},
     {"storage.writing"},

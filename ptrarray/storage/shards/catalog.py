@@ -88,7 +88,7 @@ class Catalog:
     """
 
     def __init__(self, directory: Path, backend: Backend | None) -> None:
-        file = File(f"{directory}/{marks.FILE_NAME}")
+        file = files.opened(directory / marks.FILE_NAME)
         self.path, self.identity = file.path, file.identity
         self._mapped, _, self._file, _ = content_of(file, backend)
         raw = memoryview(self._mapped)

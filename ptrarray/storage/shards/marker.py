@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from errno import EMFILE
+from itertools import count
 from pathlib import Path
 
 from ptrarray.errors import StoreError, StoreNotFoundError
 from ptrarray.format import shards as marks
 from ptrarray.format.index import HEADER_LIMIT_NBYTES, corrupt
 from ptrarray.format.shards import ShardsHeader
+from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import remove_in_one_step
-from ptrarray.storage.system.files import File
 
 
 class Marker:
@@ -27,29 +29,30 @@ class Marker:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.path = str(directory / marks.FILE_NAME)
+        self.place = directory / marks.FILE_NAME
+        self.path = str(self.place)
         try:
             # While a file is open, no other one gets its identity.
-            self._file = File(self.path)
+            self._file = files.opened(self.place)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreNotFoundError(
                 f"no store at {directory}: it has no {marks.FILE_NAME}", path=str(directory)
             ) from error
         self._file.keep_in_child()
         self._identity = self._file.identity
-        raw = self._file.pread(min(self._file.as_opened.st_size, HEADER_LIMIT_NBYTES), 0)
+        raw = self._file.pread(min(self._file.nbytes, HEADER_LIMIT_NBYTES), 0)
         self.header: ShardsHeader = marks.decode(raw, self.path)
 
     def is_in_place(self) -> bool:
         """Tell whether the store has still this marker, and was not replaced."""
         try:
-            return files.identity(self.path) == self._identity
+            return files.identity(self.place) == self._identity
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def shard(self, number: int) -> Path:
         """Path of a shard."""
-        return Path(self.shard_path(number))
+        return self.directory / marks.shard_name(self.header.generation, number)
 
     def shard_path(self, number: int) -> str:
         """Path of a shard as text, for many of them."""
@@ -57,6 +60,8 @@ class Marker:
 
     def has_shard(self, number: int) -> bool:
         """Tell whether there is a shard of this number."""
+        if isinstance(self.directory, RemotePath):  # where there are no directories
+            return files.is_file(self.shard(number) / INDEX_FILE)
         return files.exists(self.shard_path(number))
 
     def count(self) -> int:
@@ -68,6 +73,11 @@ class Marker:
             If there are none.
         """
         generation = self.header.generation
+        if isinstance(self.directory, RemotePath):  # where nothing can be listed
+            n_shards = next(number for number in count() if not self.has_shard(number))
+            if not n_shards:
+                raise self.missing(0)
+            return n_shards
         try:
             found = [*map(marks.shard_number, files.list_directory(self.directory))]
         except FileNotFoundError:  # it was moved or removed just now
@@ -86,7 +96,7 @@ class Marker:
 
 def is_sharded(directory: Path) -> bool:
     """Tell whether there is a store of shards, damaged or not."""
-    return files.is_file(f"{directory}/{marks.FILE_NAME}")
+    return files.is_file(directory / marks.FILE_NAME)
 
 
 def check_descriptors(error: OSError, marker: Marker, n_shards: int) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
 
+from ptrarray.errors import StoreNotFoundError
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED
 from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.types import AnyRows, Array, Int64s
+from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.finder import Completed, Finder
 from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
@@ -158,6 +161,9 @@ def _chained(parts: Sequence[AnyRows]) -> AnyRows:
 
 def load_any(directory: Path, mode: Mode, backend: Backend | None = None) -> Opened:
     """Open a store, of shards or not, with its rows mapped; without a backend, as it can be."""
+    if isinstance(directory, RemotePath):  # where asking for what is seldom there takes long
+        with suppress(StoreNotFoundError):
+            return load(open_snapshot(directory, backend), mode)
     if is_sharded(directory):
         return load_shards(open_shards(directory, backend), mode)
     return load(open_snapshot(directory, backend), mode)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 
@@ -207,7 +207,9 @@ def clear(file: File, start_byte: int, end_byte: int) -> None:
 def _opened(directory: Path, name: str, flags: int, like: Rights | None = None) -> File:
     path = f"{directory}/{name}"
     try:
-        return open_part(directory, name)[0] if flags == READ else File(path, flags, like)
+        if flags == READ:
+            return cast(File, open_part(directory, name)[0])  # which is only read
+        return File(path, flags, like)
     except FileNotFoundError as error:
         raise corrupt(path, "is missing") from error
 

@@ -24,7 +24,7 @@ from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.store.blocks import Contents, write_contents
 from ptrarray.storage.system.building import replacing
-from ptrarray.storage.system.files import File, Identity, Rights
+from ptrarray.storage.system.files import AnyFile, AnyIdentity, File, Rights, StrPath
 from ptrarray.storage.system.mapping import (
     Backend,
     CannotMapError,
@@ -55,7 +55,7 @@ class HeldIndex(NamedTuple):
     """An index that is mapped."""
 
     path: str
-    identity: Identity
+    identity: AnyIdentity
     mapped: MappedBytes
 
 
@@ -74,13 +74,17 @@ class Index:
         Pointers in data order, views of the file.
     crcs : ndarray of uint32, shape (n_arrays,)
         CRC-32 of each array's bytes, a view of the file.
+    place : str or Path
+        Where the file lies.
     identity : Identity
-        Tells this file from the one that replaces it.
+        Tells it from the one that replaces it.
     pack : Pack or None
         The pack it lies in, if it does.
     backend : {'mmap', 'pread'}
         How it is read: as `asked_backend` says, or, where that is None, as it can be.
     """
+
+    place: StrPath
 
     def __init__(
         self,
@@ -88,18 +92,18 @@ class Index:
         *,
         checked: bool = True,
         backend: Backend | None = None,
-        file: File | None = None,
+        file: AnyFile | None = None,
         held: HeldIndex | None = None,
     ) -> None:
         self.asked_backend, self.pack = backend, None
         if held is None:
             if file is None:  # else one that is not in place
                 file, self.pack = open_part(directory, FILE_NAME)
-            self.path, self.identity = file.path, file.identity
+            self.path, self.place, self.identity = file.path, file.place, file.identity
             self._mapped, self._base, self._file, self.backend = content_of(file, backend)
         else:
             self.path, self.identity, self._mapped = held
-            self._base, self._file, self.backend = 0, None, "mmap"
+            self.place, self._base, self._file, self.backend = self.path, 0, None, "mmap"
         raw = memoryview(self._mapped)[self._base :]
         self.header, self.columns = index_format.decode(raw, self.path)
         if checked and len(raw) <= (CHECKED_NBYTES if held is None else HELD_CHECKED_NBYTES):
@@ -484,13 +488,13 @@ def _between(positions: Int64s, block: slice) -> list[int]:
 
 
 def content_of(
-    file: File, backend: Backend | None
-) -> tuple[MappedBytes, int, File | None, Backend]:
+    file: AnyFile, backend: Backend | None
+) -> tuple[MappedBytes, int, AnyFile | None, Backend]:
     """Return the bytes of an index, where it begins in them, what keeps the file open, and how.
 
     While a file is mapped or open, no other one gets its identity.
     """
-    if backend != "pread":
+    if backend != "pread" and isinstance(file, File):
         try:
             mapped = map_file(file)
         except CannotMapError:
@@ -500,7 +504,7 @@ def content_of(
             file.close()
             return mapped, file.start_byte, None, "mmap"
     file.keep_in_child()
-    return file.pread(file.as_opened.st_size or file.nbytes, 0), 0, file, "pread"
+    return file.pread(file.nbytes, 0), 0, file, "pread"
 
 
 def write_index(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format import journal as journal_format
@@ -68,13 +68,13 @@ class Journal:
         if writable:
             self._file = File(f"{directory}/{FILE_NAME}", files.CHANGE)
         else:
-            self._file, _ = open_part(directory, FILE_NAME)
+            self._file = cast(File, open_part(directory, FILE_NAME)[0])  # which is only read
         self.path = self._file.path
         self.lock = Lock(self._file)
         self.version = self._file.version
         self._live: MappedBytes = b""
         self.identity = self._file.identity
-        self._nbytes = self._file.as_opened.st_size  # as of the last look
+        self._nbytes = self._file.nbytes  # as of the last look
         self._written = b""  # the live slot as this process left it
         self._header: JournalHeader
 

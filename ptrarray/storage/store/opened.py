@@ -22,7 +22,7 @@ from ptrarray.storage.store.overlay import Laid, Overlay
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot, sealed_error
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
-from ptrarray.storage.system.files import Identity
+from ptrarray.storage.system.files import AnyIdentity
 from ptrarray.storage.system.mapping import (
     CannotMapError,
     Mode,
@@ -38,7 +38,7 @@ class Mapped(NamedTuple):
 
     data: FileRows
     mask: FileRows | None
-    identity: Identity  # of the data file
+    identity: AnyIdentity  # of the data file
     is_written: bool  # whether it is known to have been open for writing before
 
 
@@ -320,7 +320,7 @@ def load_readable(directory: Path) -> OpenedStore:
 
 
 def _is_in_place(snapshot: StoreSnapshot) -> bool:
-    return files.identity(snapshot.index.path) == snapshot.index.identity
+    return files.identity(snapshot.index.place) == snapshot.index.identity
 
 
 def _map(snapshot: StoreSnapshot, mode: Mode, *, is_written: bool) -> Mapped:
@@ -330,11 +330,11 @@ def _map(snapshot: StoreSnapshot, mode: Mode, *, is_written: bool) -> Mapped:
     identity = files.identity(path)
     data = opened(path, layout.dtype, layout.row_shape, n_rows, span=span)
     if mode == "r+" and isinstance(data, np.ndarray):
-        hold_while_mapped(path, data)
+        hold_while_mapped(str(path), data)
     mask = None
     if snapshot.header.mask_file is not None:
         path, span = snapshot.locate_file(snapshot.header.mask_file)
-        nbytes = files.stat(path).st_size if span is None else span.nbytes
+        nbytes = files.n_bytes(path) if span is None else span.nbytes
         n_bytes = layout.n_mask_rows(n_rows, nbytes) * layout.mask_width
         mask = opened(path, np.dtype(np.uint8), (), n_bytes, span=span)
         if mode == "c" and nbytes == layout.packed_masks and isinstance(mask, np.ndarray):
@@ -358,7 +358,8 @@ def _can_go_on(known: OpenedStore, snapshot: StoreSnapshot) -> bool:
         return False
     # A store that was copied, or unpacked twice, has the same id as the other.
     with suppress(FileNotFoundError):
-        return files.identity(snapshot.data_path) == known.mapped.identity
+        path, _ = snapshot.locate_file(snapshot.header.data_file)
+        return files.identity(path) == known.mapped.identity
     return False
 
 

@@ -17,6 +17,7 @@ from ptrarray.format.entries import DELETED, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import is_text
 from ptrarray.rows.types import Int64s
+from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import Index, Item, pieces
@@ -24,6 +25,7 @@ from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files
+from ptrarray.storage.system.files import StrPath
 from ptrarray.storage.system.mapping import Backend
 from ptrarray.storage.system.parts import Span, span_of, why_not
 
@@ -188,14 +190,14 @@ class StoreSnapshot:
     @property
     def data_path(self) -> str:
         """Path of the data file, or of the pack it is in."""
-        return self.locate_file(self.header.data_file)[0]
+        return str(self.locate_file(self.header.data_file)[0])
 
-    def locate_file(self, name: str) -> tuple[str, Span | None]:
+    def locate_file(self, name: str) -> tuple[StrPath, Span | None]:
         """Return the path of a file of the store; in a pack, that of the pack, and the span in it."""
         pack = self.index.pack
         if pack is None:
-            return str(self.directory / name), None
-        return self.index.path, span_of(pack, name, self.index.path)
+            return self.directory / name, None
+        return self.index.place, span_of(pack, name, self.index.path)
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -462,7 +464,7 @@ class StoreSnapshot:
 
     def _is_in_place(self) -> bool:
         try:
-            return files.identity(self.index.path) == self.index.identity
+            return files.identity(self.index.place) == self.index.identity
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
 
@@ -581,6 +583,9 @@ def sealed_error(directory: Path | str) -> BadInputError:
 
 def not_found(directory: Path) -> StoreError:
     """Return the error for a path where a file of a store was not found."""
+    if isinstance(directory, RemotePath):
+        what = f"no store at {directory}: neither {INDEX_FILE} is there nor a pack of a store"
+        return StoreNotFoundError(what, path=str(directory))
     if files.is_file(directory):
         return why_not(directory)
     missing = [name for name in FILE_NAMES if not files.is_file(directory / name)]

@@ -34,6 +34,7 @@ from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any, NamedTuple, Self
 
 from ptrarray.errors import CorruptStoreError
+from ptrarray.storage.remote.paths import RemoteFile, RemoteIdentity, RemotePath
 
 StrPath = str | Path
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
@@ -98,7 +99,7 @@ class File:
     fd = -1
 
     def __init__(self, path: StrPath, flags: int = READ, like: Rights | None = None) -> None:
-        self.path = os.fspath(path)
+        self.path = self.place = os.fspath(path)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             flags |= os.O_NOFOLLOW  # a link must not lead writes out of the store
         # Opening a pipe would wait for its other end.
@@ -401,6 +402,15 @@ def _close_all_in_child() -> None:
 os.register_at_fork(after_in_child=_close_all_in_child)
 
 
+AnyFile = File | RemoteFile  # open for reading
+AnyIdentity = Identity | RemoteIdentity
+
+
+def opened(path: StrPath) -> AnyFile:
+    """Open a file for reading, wherever it lies."""
+    return path.open_file() if isinstance(path, RemotePath) else File(path)
+
+
 def head(path: StrPath, nbytes: int) -> bytes:
     """Return the first bytes of a file, which is only open meanwhile: in half the time of a `File`."""
     numbers: list[int] = []
@@ -478,14 +488,21 @@ def stat(path: StrPath) -> os.stat_result:
     return result
 
 
+def n_bytes(path: StrPath) -> int:
+    """Size of the file at a path."""
+    return path.identity().nbytes if isinstance(path, RemotePath) else stat(path).st_size
+
+
 def check_system(error: OSError) -> None:
     """Raise an error that came through a system call, but is none of the system's."""
     if error.errno is None:  # TimeoutError("too late"), say, of the handler of a signal
         raise error
 
 
-def identity(path: StrPath) -> Identity:
+def identity(path: StrPath) -> AnyIdentity:
     """Tell the file that is now at a path from all others."""
+    if isinstance(path, RemotePath):
+        return path.identity()
     return Identity.of(stat(path))
 
 
@@ -523,6 +540,8 @@ def leads_nowhere(path: StrPath) -> bool:
 
 def is_file(path: StrPath) -> bool:
     """Tell whether a path leads to a regular file."""
+    if isinstance(path, RemotePath):
+        return path.exists()
     return S_ISREG(_mode(path))
 
 

@@ -10,9 +10,10 @@ from ptrarray.errors import BadInputError, StoreError, StoreNotFoundError
 from ptrarray.format import tar
 from ptrarray.format.helpers import FOLDER
 from ptrarray.format.index import corrupt
+from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.system import files
 from ptrarray.storage.system.compressors import MAGIC_NBYTES, recognised
-from ptrarray.storage.system.files import File
+from ptrarray.storage.system.files import AnyFile, File
 
 
 class Span(NamedTuple):
@@ -37,7 +38,7 @@ class Pack(NamedTuple):
     spans: dict[str, Span]
 
 
-def open_part(store: Path, name: str) -> tuple[File, Pack | None]:
+def open_part(store: Path, name: str) -> tuple[AnyFile, Pack | None]:
     """Open a file of a store for reading, or its part of a pack.
 
     Returns
@@ -54,13 +55,16 @@ def open_part(store: Path, name: str) -> tuple[File, Pack | None]:
     CorruptStoreError
         If there is a pack that is damaged.
     """
+    is_remote = isinstance(store, RemotePath)
     try:
-        return File(f"{store}/{name}"), None
-    except NotADirectoryError:
+        return files.opened(store / name) if is_remote else File(f"{store}/{name}"), None
+    except (NotADirectoryError, FileNotFoundError) as error:
+        if not is_remote and not isinstance(error, NotADirectoryError):
+            raise
         is_inner = store.name == FOLDER and files.is_file(store.parent)
         if not is_inner and not files.is_file(store):  # something below a file
             raise
-    file = File(store.parent if is_inner else store)
+    file = files.opened(store.parent if is_inner else store)
     try:
         pack = _read(file)
         if is_inner:
@@ -72,7 +76,7 @@ def open_part(store: Path, name: str) -> tuple[File, Pack | None]:
     return file, pack
 
 
-def _read(file: File) -> Pack:
+def _read(file: AnyFile) -> Pack:
     """Read what lies where in a pack: a few system calls, whatever its size."""
     if not tar.is_tar(file.pread(tar.BLOCK_NBYTES, 0)):
         raise NotADirectoryError(file.path)

@@ -15,7 +15,8 @@ from ptrarray.format.index import corrupt
 from ptrarray.rows.copying import copy_ranges, cut
 from ptrarray.rows.indexing import split_index
 from ptrarray.rows.types import Array, Int64s, Rows, UInt8s
-from ptrarray.storage.system.files import File
+from ptrarray.storage.system import files
+from ptrarray.storage.system.files import AnyFile
 from ptrarray.storage.system.mapping import check_size
 
 # Ranges closer together than this are read in one go. A system call costs about as much as
@@ -35,7 +36,7 @@ class PreadRows(Rows):
 
     Parameters
     ----------
-    file : File
+    file : File or RemoteFile
         The data file, open in children of a fork, too.
     dtype, shape
         What the rows are; the file is at least that long.
@@ -44,7 +45,7 @@ class PreadRows(Rows):
     """
 
     def __init__(
-        self, file: File, dtype: np.dtype[Any], shape: tuple[int, ...], start_byte: int = 0
+        self, file: AnyFile, dtype: np.dtype[Any], shape: tuple[int, ...], start_byte: int = 0
     ) -> None:
         self.file = file
         self.dtype = dtype
@@ -97,7 +98,7 @@ class PreadRows(Rows):
         at = self.start_byte + start * self._row_nbytes
         n_read = self.file.preadv(raw, at)
         if n_read < len(raw):
-            n_there = self.file.stat().st_size
+            n_there = self.file.nbytes
             what = f"has {n_there} bytes, rows up to byte {at + len(raw)} are wanted"
             raise corrupt(self.file.path, f"{what}: it was cut short since it was opened")
 
@@ -163,9 +164,9 @@ def open_rows(
     CorruptStoreError
         If the file is shorter.
     """
-    file = File(path)
+    file = files.opened(path)
     file.keep_in_child()
-    first_byte, nbytes = span or (0, file.as_opened.st_size)
+    first_byte, nbytes = span or (0, file.nbytes)
     check_size(file.path, nbytes, n_rows, dtype.itemsize * math.prod(row_shape))
     return PreadRows(file, dtype, (n_rows, *row_shape), first_byte)
 

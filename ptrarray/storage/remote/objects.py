@@ -1,0 +1,55 @@
+"""Objects below one URL, read range by range: what the library that reads them is asked."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+Buffer = Any  # collections.abc.Buffer comes with Python 3.12
+
+
+class Answer(NamedTuple):
+    """What came for a range of an object.
+
+    Attributes
+    ----------
+    raw : buffer
+        The bytes.
+    start : int
+        Where they begin in the object, as the server says.
+    nbytes : int
+        Size of the whole object, as the server says.
+    tag : str or None
+        Tells this content of the object from any other: its ETag or version.
+    """
+
+    raw: Buffer
+    start: int
+    nbytes: int
+    tag: str | None
+
+
+class Objects(Protocol):
+    """Objects below one URL.
+
+    Whatever goes wrong is raised as `faults.Fault`; an object that is not there as one of the
+    kind ``missing``.
+
+    Attributes
+    ----------
+    url : str
+        For messages: without a password, and without what is behind a question mark.
+    """
+
+    url: str
+
+    def get(self, key: str, start: int, end: int, tag: str | None) -> Answer:
+        """Ask once for a range of an object, ``0 <= start < end``, which may reach past its end.
+
+        Parameters
+        ----------
+        tag : str or None
+            If given, the object has to be the one that had this tag.
+        """
+
+    def fresh(self) -> Objects:
+        """Return the same with connections of its own, as for the child of a fork."""
