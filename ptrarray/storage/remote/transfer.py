@@ -7,10 +7,12 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ptrarray.storage.remote.faults import Fault, error_of
 from ptrarray.storage.remote.objects import Answer, Objects
+
+Result = TypeVar("Result")
 
 _ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.1
@@ -76,13 +78,13 @@ class Transfer:
             raise Fault("passing", f"{len(answer.raw)} bytes from {answer.start} on came")
         return answer
 
-    def read_all(self, asked: Sequence[Callable[[], Answer]]) -> list[Answer]:
+    def read_all(self, asked: Sequence[Callable[[], Result]]) -> list[Result]:
         """Do several reads at once; returns when all are there."""
         if len(asked) == 1:
             return [asked[0]()]
         return [future.result() for future in [self.begin(one) for one in asked]]
 
-    def begin(self, read: Callable[[], Answer]) -> Future[Answer]:
+    def begin(self, read: Callable[[], Result]) -> Future[Result]:
         """Begin a read, and do not wait for it."""
         self._client()
         if self._pool is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self
 
 import numpy as np
 
@@ -206,10 +206,10 @@ def clear(file: File, start_byte: int, end_byte: int) -> None:
 
 def _opened(directory: Path, name: str, flags: int, like: Rights | None = None) -> File:
     path = f"{directory}/{name}"
+    file: Any  # one that lies elsewhere is only read
     try:
-        if flags == READ:
-            return cast(File, open_part(directory, name)[0])  # which is only read
-        return File(path, flags, like)
+        file = open_part(directory, name)[0] if flags == READ else File(path, flags, like)
+        return file  # type: ignore[no-any-return]
     except FileNotFoundError as error:
         raise corrupt(path, "is missing") from error
 

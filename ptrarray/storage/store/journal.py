@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self
 
 from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format import journal as journal_format
@@ -65,10 +65,12 @@ class Journal:
 
     def __init__(self, directory: Path, *, writable: bool) -> None:
         self.directory = directory
+        file: Any  # one that lies elsewhere is only read
         if writable:
-            self._file = File(f"{directory}/{FILE_NAME}", files.CHANGE)
+            file = File(f"{directory}/{FILE_NAME}", files.CHANGE)
         else:
-            self._file = cast(File, open_part(directory, FILE_NAME)[0])  # which is only read
+            file, _ = open_part(directory, FILE_NAME)
+        self._file: File = file
         self.path = self._file.path
         self.lock = Lock(self._file)
         self.version = self._file.version

@@ -34,7 +34,8 @@ from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any, NamedTuple, Self
 
 from ptrarray.errors import CorruptStoreError
-from ptrarray.storage.remote.paths import RemoteFile, RemoteIdentity, RemotePath
+from ptrarray.storage.remote.file import RemoteFile, RemoteIdentity
+from ptrarray.storage.remote.paths import RemotePath
 
 StrPath = str | Path
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
@@ -501,9 +502,7 @@ def check_system(error: OSError) -> None:
 
 def identity(path: StrPath) -> AnyIdentity:
     """Tell the file that is now at a path from all others."""
-    if isinstance(path, RemotePath):
-        return path.identity()
-    return Identity.of(stat(path))
+    return path.identity() if isinstance(path, RemotePath) else Identity.of(stat(path))
 
 
 def _explain(error: OSError, path: StrPath) -> None:
@@ -540,9 +539,7 @@ def leads_nowhere(path: StrPath) -> bool:
 
 def is_file(path: StrPath) -> bool:
     """Tell whether a path leads to a regular file."""
-    if isinstance(path, RemotePath):
-        return path.exists()
-    return S_ISREG(_mode(path))
+    return path.exists() if isinstance(path, RemotePath) else S_ISREG(_mode(path))
 
 
 def is_directory(path: StrPath) -> bool:

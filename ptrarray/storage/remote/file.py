@@ -1,0 +1,130 @@
+"""A file that is read elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple, Self
+
+from ptrarray.storage.remote.objects import Buffer
+from ptrarray.storage.remote.transfer import Facts, Transfer
+
+# What is read of a file at first: of most files of a store, all that is ever read of it.
+HEAD_NBYTES = 64 << 10
+# Long ranges are asked for in pieces of this size, at once.
+PIECE_NBYTES = 8 << 20
+
+
+class RemoteIdentity(NamedTuple):
+    """Tells the content of an object from any other, as `Identity` does for files."""
+
+    nbytes: int
+    tag: str | None
+
+
+class RemoteFile:
+    """A file that lies elsewhere, open for reading: what `File` is for those of this machine.
+
+    Attributes
+    ----------
+    path : str
+        Its URL, for messages.
+    place : os.PathLike
+        The same as a path that leads there.
+    start_byte : int
+        Where the part of it that this is begins.
+    """
+
+    def __init__(self, place: Any, key: str, transfer: Transfer) -> None:
+        self.path, self.place = str(place), place
+        self.start_byte = 0
+        self._nbytes: int | None = None
+        self._key, self._transfer = key, transfer
+        self._facts: Facts | None = None
+        self._head: Buffer = b""
+
+    def read_head(self) -> None:
+        """Read the beginning of the file, and with it what is known of it from now on."""
+        if self._facts is None:
+            answer = self._transfer.read(self._key, 0, HEAD_NBYTES, None)
+            self._head, self._facts = answer.raw, Facts(answer.nbytes, answer.tag)
+
+    @property
+    def facts(self) -> Facts:
+        """Size and tag of the file."""
+        self.read_head()
+        assert self._facts is not None
+        return self._facts
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the file, or of the part of it that this is."""
+        return self.facts.nbytes if self._nbytes is None else self._nbytes
+
+    @property
+    def identity(self) -> Any:
+        """Tells the content from any other."""
+        return RemoteIdentity(*self.facts)
+
+    @property
+    def version(self) -> tuple[Any, ...]:
+        """Others when the file has changed, as of its opening."""
+        return tuple(self.facts)
+
+    def narrow(self, start_byte: int, nbytes: int) -> None:
+        """Be only a part of the file from now on: bytes count from its start."""
+        self.start_byte, self._nbytes = start_byte, nbytes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget what was read ahead."""
+
+    def keep_in_child(self) -> None:
+        """Stay open in children of a fork, which it does in any case."""
+
+    def pread(self, nbytes: int, start_byte: int) -> bytes:
+        """Read up to `nbytes`; fewer only at the end of the file."""
+        if self._nbytes is not None:
+            nbytes = max(0, min(nbytes, self._nbytes - start_byte))
+            start_byte += self.start_byte
+        end_byte = min(start_byte + nbytes, self.facts.nbytes)
+        if end_byte <= len(self._head):
+            return bytes(self._head[start_byte:end_byte])
+        raw = bytearray(max(end_byte - start_byte, 0))
+        self.preadv(memoryview(raw), start_byte)
+        return bytes(raw)
+
+    def preadv(self, buffer: Buffer, start_byte: int) -> int:
+        """Read into a buffer of bytes until it is full; less only at the end of the file."""
+        return self.preadv_all([(memoryview(buffer), start_byte)])
+
+    def preadv_all(self, asked: Sequence[tuple[memoryview, int]]) -> int:
+        """Read into several buffers at once, each from its byte of the whole file on.
+
+        Returns
+        -------
+        int
+            Bytes read; fewer than there is room for where the file ends before.
+        """
+        pieces = [
+            (buffer[at : at + PIECE_NBYTES], start + at)
+            for buffer, start in asked
+            for at in range(0, len(buffer), PIECE_NBYTES)
+        ]
+        return sum(self._transfer.read_all([partial(self._read_into, *one) for one in pieces]))
+
+    def _read_into(self, buffer: memoryview, start_byte: int) -> int:
+        end_byte = start_byte + len(buffer)
+        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts)
+        if self._facts is None:
+            self._facts = Facts(answer.nbytes, answer.tag)
+        buffer[: len(answer.raw)] = answer.raw
+        return len(answer.raw)
+
+    def advise(self, start_byte: int, nbytes: int) -> None:
+        """Begin to read bytes that will be read soon."""
