@@ -283,6 +283,15 @@ class Index:
         numbers = [int(column[position]) for column in columns]
         return Entry._make([name, *numbers, self.info(position), self.meta(position)])
 
+    def pointers_at(self, positions: Any) -> tuple[Int64s, Int64s]:
+        """Return starts and ends of arrays at some positions."""
+        return self.starts[positions], self.ends[positions]
+
+    def crcs_at(self, positions: Any) -> UInt32s:
+        """Return the CRC-32 of arrays at some positions."""
+        crcs: UInt32s = self.crcs[positions]
+        return crcs
+
     def name(self, position: int) -> bytes:
         """Return the name of the array at a position."""
         start = self._name_ends[position - 1] if position else 0
