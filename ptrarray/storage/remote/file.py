@@ -62,6 +62,11 @@ class RemoteFile:
         return self.facts.nbytes if self._nbytes is None else self._nbytes
 
     @property
+    def gap_nbytes(self) -> int:
+        """Ranges closer together than this are better read as one."""
+        return self._transfer.gap_nbytes
+
+    @property
     def identity(self) -> Any:
         """Tells the content from any other."""
         return RemoteIdentity(*self.facts)

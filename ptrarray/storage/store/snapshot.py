@@ -23,6 +23,7 @@ from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import Index, Item, pieces
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.store.probed import open_index
 from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import StrPath
@@ -176,7 +177,7 @@ class StoreSnapshot:
     @property
     def slots(self) -> memoryview:
         """The name table of the index, two numbers a slot."""
-        return memoryview(self.index.column("slot"))
+        return self.index.slots
 
     @property
     def n_homes(self) -> int:
@@ -318,7 +319,7 @@ class StoreSnapshot:
     @property
     def has_metas(self) -> bool:
         """Whether any array may have metadata."""
-        return self.index.metas is not None or self.overlay.has_metas
+        return "meta" in self.index.columns or self.overlay.has_metas
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
@@ -360,9 +361,13 @@ class StoreSnapshot:
     def _find_in_index(self, names: Sequence[bytes]) -> Int64s:
         if not self.header.n_arrays:
             return np.full((len(names), 2), -1, np.int64)
-        positions = self.index.find_all(names)
+        index = self.index
+        positions = index.find_all(names)
         pointers = np.empty((len(names), 2), np.int64, order="F")  # each column is contiguous
-        pointers[:, 0], pointers[:, 1] = self.index.starts[positions], self.index.ends[positions]
+        if index.is_partial:
+            pointers[:, 0], pointers[:, 1] = index.pointers_at(positions)
+        else:
+            pointers[:, 0], pointers[:, 1] = index.starts[positions], index.ends[positions]
         pointers[positions < 0] = -1
         return pointers
 
@@ -575,7 +580,7 @@ def open_snapshot(
     previous = None
     for _ in range(_ATTEMPTS):
         try:
-            index = Index(directory, backend=backend)
+            index = open_index(directory, backend)
             with Journal(directory, writable=False) as log:
                 if index.pack is not None and log.identity != index.identity:
                     continue  # another pack was put in place of this one
