@@ -14,7 +14,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.index import corrupt
 from ptrarray.rows.copying import copy_at_once, copy_ranges, cut
 from ptrarray.rows.indexing import split_index
-from ptrarray.rows.types import Array, Int64s, Read, Rows, UInt8s
+from ptrarray.rows.types import Array, Int64s, Read, Rows, UInt8s, ahead_nbytes
 from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import AnyFile
@@ -26,6 +26,8 @@ from ptrarray.storage.system.mapping import check_size
 GAP_NBYTES = 16 << 10
 # Ranges read in one go are copied apart from a buffer of this size, or twice.
 BUFFER_NBYTES = 1 << 20
+# Of what is best asked for at once, what a thread asks for that is one of several.
+_SHARES = 16
 
 
 class PreadRows(Rows):
@@ -168,11 +170,14 @@ class RemoteRows(PreadRows):
         """Read ranges of rows end to end, all at once, and neighbours as one."""
         return copy_at_once(self, starts, ends, offsets, out)
 
-    def reads(self, starts: Int64s, ends: Int64s, places: Int64s, out: Array) -> Iterator[Read]:
+    def reads(
+        self, starts: Int64s, ends: Int64s, places: Int64s, out: Array, *, is_ours: bool = False
+    ) -> Iterator[Read]:
         """Return what copies ranges of rows, each to its place in `out`."""
         width = self._row_nbytes
         first, last = (self.start_byte + width * rows for rows in (starts, ends))
-        return self.file.reads(out.reshape(-1).view(np.uint8), first, last, width * places)
+        raw = out.reshape(-1).view(np.uint8)
+        return self.file.reads(raw, first, last, width * places, is_ours=is_ours)
 
     def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
         """Yield what is made of reads, in their order."""
@@ -219,11 +224,14 @@ def checksum_of(rows: FileRows) -> Callable[[int, int], int]:
     if isinstance(raw, np.ndarray):
         raw = memoryview(raw)  # whose slices are the cheapest
 
+    # Some threads do this at once, each for another range.
+    size = max(BUFFER_NBYTES, ahead_nbytes(rows) // _SHARES)
+
     def checksum(start: int, end: int) -> int:
         at, end_byte, crc = start * width, end * width, 0
-        while end_byte - at > BUFFER_NBYTES:
-            crc = crc32(raw[at : at + BUFFER_NBYTES], crc)
-            at += BUFFER_NBYTES
+        while end_byte - at > size:
+            crc = crc32(raw[at : at + size], crc)
+            at += size
         return crc32(raw[at:end_byte], crc)
 
     return checksum
