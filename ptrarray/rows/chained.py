@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
-from ptrarray.rows.copying import copy_ranges
+from ptrarray.rows.copying import copy_at_once, copy_ranges
 from ptrarray.rows.indexing import split_index
 from ptrarray.rows.pointers import numbered
-from ptrarray.rows.types import AnyRows, Array, Int64s, Rows
+from ptrarray.rows.types import AnyRows, Array, Int64s, Read, Rows, ahead_nbytes
 
 # From so few ranges on between changes of part, copying part by part and then into order is
 # faster than copying run by run.
@@ -45,12 +45,13 @@ class ChainedRows(Rows):
     """
 
     def __init__(self, parts: Sequence[AnyRows]) -> None:
-        self.parts = tuple(parts)
+        self.parts: tuple[Any, ...] = tuple(parts)
         self.first_rows = [0, *accumulate(map(len, self.parts))]
         self._starts = self.first_rows[:-1]
         self._borders = np.array(self.first_rows)
         self.dtype = self.parts[0].dtype
         self.shape = (self.first_rows[-1], *self.parts[0].shape[1:])
+        self.ahead_nbytes = ahead_nbytes(parts[0])  # all are of one kind
 
     def __repr__(self) -> str:
         return f"<{len(self.parts)} parts of {self.dtype}, together of shape {self.shape}>"
@@ -98,6 +99,8 @@ class ChainedRows(Rows):
         self, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
     ) -> Array:
         """Copy ranges of rows end to end: of neighbours in one part in one go."""
+        if self.ahead_nbytes:
+            return copy_at_once(self, starts, ends, offsets, out)
         starts, ends, offsets, numbers = self._cut(starts, ends, offsets)
         changes = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
         if len(changes) > len(self.parts) and len(changes) * _RUN_RANGES > len(starts):
@@ -115,6 +118,22 @@ class ChainedRows(Rows):
             copy_ranges(part, starts[some], ends[some], at - at[0], values[at[0] : at[-1]])
         return values
 
+    def reads(self, starts: Int64s, ends: Int64s, places: Int64s, out: Array) -> Iterator[Read]:
+        """Return what copies ranges of rows, each to its place in `out`: part by part."""
+        starts, ends, places, numbers = self._cut(starts, ends, places)
+        order = np.argsort(numbers, kind="stable")
+        changes = np.flatnonzero(np.diff(numbers[order])) + 1
+        for low, high in pairwise([0, *changes.tolist(), len(order)]):
+            some = order[low:high]
+            number = int(numbers[some[0]]) if len(some) else 0
+            ranges = (column[some] - self.first_rows[number] for column in (starts, ends))
+            yield from self.parts[number].reads(*ranges, places[some], out)
+
+    def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
+        """Yield what is made of reads, in their order."""
+        turns: Iterator[Any] = self.parts[0].in_turn(reads, grow=grow)
+        return turns
+
     def _cut(
         self, starts: Int64s, ends: Int64s, offsets: Int64s
     ) -> tuple[Int64s, Int64s, Int64s, Int64s]:
@@ -129,9 +148,10 @@ class ChainedRows(Rows):
             return starts, ends, offsets, first
         owners, nth = numbered(last - first + 1)
         numbers = first[owners] + nth
-        starts = np.maximum(starts[owners], first_rows[numbers])
+        firsts = np.maximum(starts[owners], first_rows[numbers])
         ends = np.minimum(ends[owners], first_rows[numbers + 1])
-        return starts, ends, np.append(0, np.cumsum(ends - starts)), numbers
+        places = offsets[owners] + firsts - starts[owners]
+        return firsts, ends, np.append(places, offsets[-1:]), numbers
 
     def _copy_sorted(
         self, order: Int64s, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptrarray.errors import CorruptStoreError, Damage
-from ptrarray.format import metadata
+from ptrarray.format import infos, metadata
 from ptrarray.format.helpers import digest, references
 from ptrarray.format.names import hash_all
 from ptrarray.progress import bar
@@ -163,7 +163,8 @@ def _damaged_infos(opened: OpenedStore) -> Iterator[Damage]:
     for position in _each(snapshot):
         address = snapshot.locate_position(position)
         try:
-            opened.array_at(address)
+            start, end = snapshot.pointer_at(address)
+            infos.check(opened.layout, end - start, snapshot.info_at(address))
             metadata.decode(snapshot.meta_at(address))
         except ValueError as error:
             yield _damage(snapshot, position, f"that cannot be read: {error}")

@@ -245,7 +245,7 @@ class Finder:
         for number, there in _groups(np.arange(len(found)), numbers):
             if number >= 0:
                 index, local = self._parts[number].complete().index, positions[there]
-                starts[there], ends[there] = index.starts[local], index.ends[local]
+                starts[there], ends[there] = index.pointers_at(local)
         first, is_found = first_rows[numbers], numbers >= 0
         astray = is_found & outside(starts, ends, first_rows[numbers + 1] - first)
         for at in np.flatnonzero(astray).tolist():

@@ -16,13 +16,14 @@ from ptrarray.format import metadata
 from ptrarray.format.entries import DELETED, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import is_text
-from ptrarray.rows.types import Int64s
+from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import Index, Item, pieces
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.store.probed import open_index
 from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import StrPath
@@ -176,7 +177,7 @@ class StoreSnapshot:
     @property
     def slots(self) -> memoryview:
         """The name table of the index, two numbers a slot."""
-        return memoryview(self.index.column("slot"))
+        return self.index.slots
 
     @property
     def n_homes(self) -> int:
@@ -274,6 +275,33 @@ class StoreSnapshot:
             return self.overlay.pointer(~address)
         return self.index.start_items[address], self.index.end_items[address]
 
+    def pointers_at(self, addresses: Int64s) -> tuple[Int64s, Int64s]:
+        """Pointers of the arrays at some addresses, as starts and ends."""
+        starts, ends = (np.empty(len(addresses), np.int64) for _ in range(2))
+        indexed = addresses >= 0
+        starts[indexed], ends[indexed] = self.index.pointers_at(addresses[indexed])
+        for at in np.flatnonzero(~indexed).tolist():
+            starts[at], ends[at] = self.overlay.pointer(~int(addresses[at]))
+        for at in np.flatnonzero(outside(starts, ends, self.n_rows))[:1].tolist():
+            self.checked(int(starts[at]), int(ends[at]))
+        return starts, ends
+
+    def crcs_at(self, addresses: Int64s) -> UInt32s:
+        """CRC-32 of the bytes of the arrays at some addresses."""
+        crcs, indexed = np.empty(len(addresses), np.uint32), addresses >= 0
+        crcs[indexed] = self.index.crcs_at(addresses[indexed])
+        for at in np.flatnonzero(~indexed).tolist():
+            crcs[at] = self.overlay.entry(~int(addresses[at]), b"").crc
+        return crcs
+
+    def infos_at(self, addresses: Int64s) -> list[bytes]:
+        """Infos of the arrays at some addresses."""
+        return list(map(self.info_at, addresses.tolist()))
+
+    def name_at(self, address: int) -> bytes:
+        """Name of the array at an address."""
+        return self.overlay.name(~address) if address < 0 else self.index.name(address)
+
     def info_at(self, address: int) -> bytes:
         """Info of the array at an address: how it differs from plain rows."""
         return self.overlay.info(~address) if address < 0 else self.index.info(address)
@@ -291,7 +319,7 @@ class StoreSnapshot:
     @property
     def has_metas(self) -> bool:
         """Whether any array may have metadata."""
-        return self.index.metas is not None or self.overlay.has_metas
+        return "meta" in self.index.columns or self.overlay.has_metas
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
@@ -333,9 +361,13 @@ class StoreSnapshot:
     def _find_in_index(self, names: Sequence[bytes]) -> Int64s:
         if not self.header.n_arrays:
             return np.full((len(names), 2), -1, np.int64)
-        positions = self.index.find_all(names)
+        index = self.index
+        positions = index.find_all(names)
         pointers = np.empty((len(names), 2), np.int64, order="F")  # each column is contiguous
-        pointers[:, 0], pointers[:, 1] = self.index.starts[positions], self.index.ends[positions]
+        if index.is_partial:
+            pointers[:, 0], pointers[:, 1] = index.pointers_at(positions)
+        else:
+            pointers[:, 0], pointers[:, 1] = index.starts[positions], index.ends[positions]
         pointers[positions < 0] = -1
         return pointers
 
@@ -548,7 +580,7 @@ def open_snapshot(
     previous = None
     for _ in range(_ATTEMPTS):
         try:
-            index = Index(directory, backend=backend)
+            index = open_index(directory, backend)
             with Journal(directory, writable=False) as log:
                 if index.pack is not None and log.identity != index.identity:
                     continue  # another pack was put in place of this one
