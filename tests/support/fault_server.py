@@ -196,7 +196,7 @@ LASTING: dict[str, Kind] = {
     **{f"status {number}": Kind(status(number), number) for number in (400, 401, 403, 405, 501)},
     "status 404": Kind(status(404), 404, "missing"),
     "status 410": Kind(status(410), 410, "missing"),
-    "status 416": Kind(status(416), 416),
+    "status 416": Kind(status(416), 416, "changed"),
     "status 412": Kind(status(412), 412, "changed"),
     "replaced": Kind(_replaced, None, "changed"),
     "resized": Kind(_resized, None, "changed"),
