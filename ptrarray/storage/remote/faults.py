@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import re
+import random
+import time
 from errno import ENOENT
 from typing import Literal
 
 from ptrarray.errors import RemoteError, StoreChangedError
 
-Kind = Literal["missing", "denied", "changed", "past", "passing", "refused", "wrong"]
+Kind = Literal["missing", "denied", "changed", "past", "passing", "wrong", "refused"]
 
-_STATUS = re.compile(r"status code:? (\d{3})|: (\d{3})\b", re.IGNORECASE)
+# How long it is asked again for bytes of which none come, and where no server has ever answered.
+LIMIT_SECONDS = 60.0
+FIRST_LIMIT_SECONDS = 10.0
+# Pauses double from the first to the longest; some part of each is left to chance, so that many
+# that were turned away at once do not come back at once.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
+# How often something else may come than what was asked for.
+_N_WRONG = 3
+_PASSING = {408, 425, 429}
+_NOT_PASSING = {501, 505}
 
 
 class Fault(Exception):
@@ -21,8 +31,8 @@ class Fault(Exception):
     kind : str
         ``missing``: there is no such object. ``denied``: it may not be read. ``changed``: another
         content than the one that was asked for. ``past``: the range begins behind the end.
-        ``passing``: asking again may help. ``refused``: it will not. ``wrong``: what came is not
-        what was asked for.
+        ``passing``: asking again may help. ``wrong``: what came is not what was asked for, which
+        may help a few times. ``refused``: asking again is of no use.
     what : str
         In words, without anything secret.
     status : int or None
@@ -34,19 +44,68 @@ class Fault(Exception):
         self.kind, self.what, self.status = kind, what, status
 
 
-def status_in(text: str) -> int | None:
-    """Return the status of an answer that a message of a library names, if it does."""
-    found = _STATUS.search(text)
-    return int(found[1] or found[2]) if found else None
+def fault_of_status(status: int) -> Fault:
+    """Return what a status says, of an answer that has no bytes of the object."""
+    if status in (404, 410):
+        return Fault("missing", "there is no such object", status)
+    if status in (401, 403, 407):
+        return Fault("denied", f"the server refuses to show it ({status})", status)
+    if status == 412:
+        return Fault("changed", "its ETag is another one", status)
+    if status == 416:
+        return Fault("past", "the object ends before", status)
+    passes = status in _PASSING or (status >= 500 and status not in _NOT_PASSING)
+    return Fault("passing" if passes else "refused", f"the server answers {status}", status)
 
 
-def error_of(fault: Fault, url: str, start: int, end: int) -> Exception:
-    """Return the error that a caller sees for a fault with a range of an object."""
+class Patience:
+    """Decides whether a range is asked for again.
+
+    Parameters
+    ----------
+    has_answered : bool
+        Whether the server ever did.
+    """
+
+    def __init__(self, has_answered: bool) -> None:
+        self._has_answered = has_answered
+        self._n_done = self._n_faults = self._n_wrong = 0
+        self._since = time.monotonic()
+
+    def pause(self, fault: Fault, n_done: int) -> float | None:
+        """Return the seconds to wait after a fault, or None if asking again would not help.
+
+        Parameters
+        ----------
+        n_done : int
+            Bytes of the range that are there by now.
+        """
+        if n_done > self._n_done:  # so that a slow connection that breaks off ends, too
+            self._n_done, self._n_faults, self._since = n_done, 0, time.monotonic()
+        self._n_faults += 1
+        self._n_wrong += fault.kind == "wrong"
+        self._has_answered |= fault.status is not None or n_done > 0
+        limit = LIMIT_SECONDS if self._has_answered else FIRST_LIMIT_SECONDS
+        longest = min(FIRST_PAUSE_SECONDS * 2 ** min(self._n_faults - 1, 30), LONGEST_PAUSE_SECONDS)
+        pause = longest * random.uniform(0.5, 1)
+        is_over = time.monotonic() + pause > self._since + limit
+        helps = fault.kind == "passing" or (fault.kind == "wrong" and self._n_wrong < _N_WRONG)
+        return pause if helps and not is_over else None
+
+
+def error_of(fault: Fault, url: str, start: int, end: int, *, is_known: bool) -> Exception:
+    """Return the error that a caller sees for a fault with a range of an object.
+
+    Parameters
+    ----------
+    is_known : bool
+        Whether the object was read before.
+    """
     facts = {"path": url, "start": start, "end": end, "status": fault.status}
     asked = f"bytes {start} to {end} of {url}"
-    if fault.kind == "missing":
+    if fault.kind == "missing" and not is_known:
         return FileNotFoundError(ENOENT, "there is no such object", url)
-    if fault.kind == "changed":
+    if fault.kind == "changed" or (is_known and fault.kind in ("missing", "past")):
         return StoreChangedError(
             f"{url} has changed since the store was opened ({fault.what}, at {asked}): "
             "refresh() opens what is there now",

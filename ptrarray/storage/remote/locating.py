@@ -6,10 +6,13 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
+from ptrarray.errors import BadInputError, import_extra
+from ptrarray.storage.remote.objects import Objects
 from ptrarray.storage.remote.paths import RemotePath
-from ptrarray.storage.remote.through_obstore import ObstoreObjects
+from ptrarray.storage.remote.through_fsspec import FsspecObjects
+from ptrarray.storage.remote.through_obstore import WEB, ObstoreObjects, shown
 from ptrarray.storage.remote.transfer import Transfer
 
 PARALLEL = 32
@@ -51,15 +54,37 @@ def is_url(path: str | os.PathLike[str]) -> bool:
 
 
 def remote_path(url: str, remote: Remote) -> RemotePath:
-    """Return the path of what lies at a URL. Asks no server yet."""
-    base, key = _split(url)
-    given = remote.storage if isinstance(remote.storage, Mapping) else {}
-    objects = ObstoreObjects(base, given)
-    return RemotePath(Transfer(objects, remote.parallel, remote.gap_nbytes), key)
+    """Return the path of what lies at a URL. Asks no server yet.
+
+    Raises
+    ------
+    BadInputError
+        If no library reads such a URL, or it refuses what it is given.
+    """
+    storage = remote.storage
+    if storage is None and urlsplit(url).scheme.lower() == "memory":
+        fsspec = import_extra("fsspec", f"reading {url} needs fsspec: pip install fsspec")
+        storage = fsspec.filesystem("memory")  # that of the process; obstore makes an empty one
+    objects: Objects
+    if storage is None or isinstance(storage, Mapping):
+        base, key = _split(url)
+        objects = ObstoreObjects(base, storage or {})
+    elif hasattr(storage, "cat_file"):
+        base, _, key = storage._strip_protocol(url).rstrip("/").rpartition("/")
+        objects = FsspecObjects(storage, base)
+    else:
+        what = "a mapping for obstore, or a file system of fsspec"
+        raise BadInputError(
+            f"storage= is {what}, not {type(storage).__name__}", found=storage, expected=what
+        )
+    transfer = Transfer(objects, remote.parallel, remote.gap_nbytes, immutable=remote.immutable)
+    return RemotePath(transfer, key)
 
 
 def _split(url: str) -> tuple[str, str]:
-    """Split a URL into that of the folder above, and the last name of it."""
+    """Split a URL into that of the folder above, and the last name of it, as it is meant."""
     parts = urlsplit(url)
+    if parts.query and parts.scheme.lower() not in WEB:
+        raise BadInputError(f"{shown(url)} has a query, which only http and https have")
     folder, _, name = parts.path.rstrip("/").rpartition("/")
-    return urlunsplit((parts.scheme, parts.netloc, folder, parts.query, "")), name
+    return urlunsplit((parts.scheme, parts.netloc, folder, parts.query, "")), unquote(name)

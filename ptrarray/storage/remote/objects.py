@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
@@ -15,14 +16,32 @@ class Answer(NamedTuple):
     raw : buffer
         The bytes.
     start : int
-        Where they begin in the object, as the server says.
+        Where they begin in the object.
     nbytes : int
-        Size of the whole object, as the server says.
+        Size of the whole object.
     tag : str or None
         Tells this content of the object from any other: its ETag or version.
     """
 
     raw: Buffer
+    start: int
+    nbytes: int
+    tag: str | None
+
+
+class Coming(NamedTuple):
+    """An answer that has begun.
+
+    Attributes
+    ----------
+    pieces : iterator of buffer
+        The bytes, as they come. May raise `faults.Fault`, and may be more or fewer than they
+        should be.
+    start, nbytes, tag
+        As of an `Answer`, as the server says.
+    """
+
+    pieces: Iterator[Buffer]
     start: int
     nbytes: int
     tag: str | None
@@ -42,7 +61,7 @@ class Objects(Protocol):
 
     url: str
 
-    def get(self, key: str, start: int, end: int, tag: str | None) -> Answer:
+    def get(self, key: str, start: int, end: int, tag: str | None) -> Coming:
         """Ask once for a range of an object, ``0 <= start < end``, which may reach past its end.
 
         Parameters
@@ -50,6 +69,9 @@ class Objects(Protocol):
         tag : str or None
             If given, the object has to be the one that had this tag.
         """
+
+    def get_empty(self, key: str) -> Coming:
+        """Ask once for an object of no bytes, of which no range can be asked for."""
 
     def fresh(self) -> Objects:
         """Return the same with connections of its own, as for the child of a fork."""

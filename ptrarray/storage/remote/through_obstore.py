@@ -1,18 +1,50 @@
-"""Objects through obstore: of web servers, S3, Google Cloud Storage and Azure."""
+"""Objects through obstore: of web servers, S3, Google Cloud Storage, Azure and folders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
-from ptrarray.errors import import_extra
-from ptrarray.storage.remote.faults import Fault, status_in
-from ptrarray.storage.remote.objects import Answer
+from ptrarray.errors import BadInputError
+from ptrarray.storage.remote.faults import Fault, Kind, fault_of_status
+from ptrarray.storage.remote.forked import Library, obstore_here
+from ptrarray.storage.remote.objects import Buffer, Coming
 
-_WEB = ("http", "https")
-_MISSING = "reading {url} needs obstore: pip install 'ptrarray[remote]'"
+WEB = ("http", "https")
+
+# Of an answer, so much is held beside the place where it goes.
+_PIECE_NBYTES = 1 << 20
+# A slow answer may take as long as it takes, one that stops may not. Asking again is the business
+# of `Transfer`, which counts what came before an answer broke off.
+_CLIENT = {"allow_http": True, "timeout": "7d", "read_timeout": "20s", "connect_timeout": "10s"}
+_RETRIES = {"max_retries": 0}
+# Such bytes are not those that lie there. With aws-chunked only the way up was coded.
+_AS_THEY_LIE = (None, "", "identity", "aws-chunked")
+
+_STATUS = re.compile(r"status code: (\d{3})\b")
+_NO_KEYS = (
+    "no keys were found for it: storage={...} has to have them, or {'skip_signature': True} "
+    "where everybody may read"
+)
+# What is in the texts of errors that have no status, and what it means.
+_SAID: tuple[tuple[str, Kind, str], ...] = (
+    ("169.254.169.254", "denied", _NO_KEYS),
+    ("configured region", "refused", "the bucket is in another region: storage={'region': ...}"),
+    ("InvalidCertificate", "refused", "its certificate is not one to trust"),
+    ("InvalidContentType", "refused", "it does not speak TLS, as https:// wants it"),
+    ("TooManyRedirects", "refused", "it is redirected again and again"),
+    ("UnexpectedRange", "wrong", "another range came"),
+    ("ContentRange", "wrong", "its answer does not say which range it is, and of how many bytes"),
+    ("MissingContentLength", "wrong", "its answer does not say how long it is"),
+    ("dns error", "passing", "its host is not found"),
+    ("ConnectionRefused", "passing", "the connection is refused"),
+    ("TimedOut", "passing", "nothing more comes"),
+    ("ConnectionReset", "passing", "the connection broke off"),
+    ("Incomplete", "passing", "the connection was closed too early"),
+)  # fmt: skip
 
 
 class ObstoreObjects:
@@ -21,7 +53,7 @@ class ObstoreObjects:
     Parameters
     ----------
     url : str
-        Of the store.
+        Of the folder they are in.
     given : mapping
         What obstore is to know besides, as a region, an endpoint or keys.
     """
@@ -29,24 +61,50 @@ class ObstoreObjects:
     def __init__(self, url: str, given: Mapping[str, Any]) -> None:
         self.url = shown(url)
         self._made_from = url, given
-        self._obstore = import_extra("obstore", _MISSING.format(url=self.url))
-        self._store = _opened(url.rstrip("/"), dict(given), self.url)
+        self._parent: ObstoreObjects | None = None
+        self._library = obstore_here(self.url)
+        self._store = _opened(self._library, url.rstrip("/"), dict(given))
+        self._errors = (self._library.errors.BaseError, OSError, ValueError)
 
     def fresh(self) -> ObstoreObjects:
         """Return the same with connections of its own."""
-        return ObstoreObjects(*self._made_from)
+        objects = ObstoreObjects(*self._made_from)
+        objects._parent = self  # never let go: its connections are those of another process
+        return objects
 
-    def get(self, key: str, start: int, end: int, tag: str | None) -> Answer:
+    def get(self, key: str, start: int, end: int, tag: str | None) -> Coming:
         """Ask once for a range of an object."""
         options: dict[str, Any] = {"range": (start, end)}
-        if tag is not None:
+        if tag is not None and not tag.startswith("W/"):  # with a weak one no server compares
             options["if_match"] = tag
+        answer = self._asked(key, options)
+        nbytes = min(end - start + 1, _PIECE_NBYTES)
+        pieces = self._pieces(answer.stream(min_chunk_size=nbytes))
+        return Coming(pieces, answer.range[0], answer.meta["size"], answer.meta["e_tag"])
+
+    def get_empty(self, key: str) -> Coming:
+        """Ask once for an object of no bytes."""
+        meta = self._asked(key, {}).meta
+        return Coming(iter(()), 0, meta["size"], meta["e_tag"])
+
+    def _asked(self, key: str, options: dict[str, Any]) -> Any:
         try:
-            answer = self._obstore.get(self._store, key, options=options)
-            raw = memoryview(answer.bytes())
-        except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
-            raise _fault(error) from None  # its text has the URL with whatever is secret in it
-        return Answer(raw, answer.range[0], answer.meta["size"], answer.meta["e_tag"])
+            answer = self._library.root.get(self._store, key, options=options)
+            coding = answer.attributes.get("Content-Encoding")
+            if coding in _AS_THEY_LIE:
+                return answer
+            fault = Fault("wrong", f"it comes as {coding}, not as it lies there")
+        except self._errors as error:
+            fault = _fault(error)
+        raise fault  # here, as the error has all of the URL in its text
+
+    def _pieces(self, stream: Any) -> Iterator[Buffer]:
+        try:
+            yield from stream
+            return
+        except self._errors as error:
+            fault = _fault(error)
+        raise fault
 
 
 def shown(url: str) -> str:
@@ -56,30 +114,57 @@ def shown(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "", "")).rstrip("/")
 
 
-def _opened(url: str, given: dict[str, Any], name: str) -> Any:
-    stores = import_extra("obstore.store", _MISSING.format(url=name))
-    client = {"allow_http": True, **given.pop("client_options", {})}
-    client["default_headers"] = {"Accept-Encoding": "identity", **client.get("default_headers", {})}
-    retries = {"max_retries": 0, "retry_timeout": timedelta(seconds=60)}
-    if urlsplit(url).scheme in _WEB:
-        return stores.HTTPStore.from_url(url, client_options=client, retry_config=retries, **given)
-    return stores.from_url(url, client_options=client, retry_config=retries, **given)
+def _opened(library: Library, url: str, given: dict[str, Any]) -> Any:
+    client = {**_CLIENT, **given.pop("client_options", {})}
+    url, headers = _without_user(url)
+    client["default_headers"] = {**headers, **client.get("default_headers", {})}
+    options = {"client_options": client, "retry_config": given.pop("retry_config", _RETRIES)}
+    is_web = urlsplit(url).scheme.lower() in WEB
+    make = library.stores.HTTPStore.from_url if is_web else library.stores.from_url
+    errors = library.errors
+    try:
+        return make(url, **options, **given)
+    except errors.UnknownConfigurationKeyError as error:
+        what = str(error).partition("\n")[0]
+    except (errors.BaseError, OSError, ValueError, TypeError) as error:
+        what = f"obstore refuses it or one of storage={{{', '.join(given)}}}: {_cause(error)}"
+    raise BadInputError(f"{shown(url)} cannot be opened: {what}", path=shown(url))
+
+
+def _without_user(url: str) -> tuple[str, dict[str, str]]:
+    """Take user and password out of a URL, which obstore would not send; return headers, too."""
+    headers = {"Accept-Encoding": "identity"}
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    if user and parts.scheme.lower() in WEB:
+        pair = ":".join(map(unquote, user.partition(":")[::2])).encode()
+        headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
+        url = urlunsplit((parts.scheme, host, *parts[2:]))
+    return url, headers
+
+
+def _cause(error: Exception) -> str:
+    """Return the first line of an error, unless there may be something secret in it."""
+    text = str(error).partition("\n")[0]
+    return type(error).__name__ if "://" in text or "?" in text else text
 
 
 def _fault(error: Exception) -> Fault:
     kind, text = type(error).__name__, str(error)
-    status = status_in(text)
-    if isinstance(error, FileNotFoundError):
-        return Fault("missing", "there is no such object", 404)
-    if kind in ("PermissionDeniedError", "UnauthenticatedError"):
-        return Fault("denied", "the server refuses it", 403 if kind[0] == "P" else 401)
-    if kind == "PreconditionError":
-        return Fault("changed", "its ETag is another one", 412)
+    found = _STATUS.search(text)
+    if found:
+        return fault_of_status(int(found[1]))
+    statuses = {"FileNotFoundError": 404, "PermissionDeniedError": 403}
+    statuses |= {"UnauthenticatedError": 401, "PreconditionError": 412}
+    if kind in statuses:
+        return fault_of_status(statuses[kind])
     if kind == "NotSupportedError":
-        return Fault("refused", "the server sends no ranges of it", 200)
-    if status == 416:
-        return Fault("past", "the object ends before", 416)
-    if status is not None and status < 500 and status not in (408, 429):
-        return Fault("refused", f"the server answers {status}", status)
-    what = "no whole answer came" if status is None else f"the server answers {status}"
-    return Fault("passing", what, status)
+        return Fault(
+            "wrong",
+            "the whole file comes for a range of it: it needs a server that serves ranges",
+            200,
+        )
+    for said, which, what in _SAID:
+        if said in text:
+            return Fault(which, what)
+    return Fault("passing", "no whole answer came")

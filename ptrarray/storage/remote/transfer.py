@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from typing import NamedTuple, TypeVar
 
-from ptrarray.storage.remote.faults import Fault, error_of
-from ptrarray.storage.remote.objects import Answer, Objects
+from ptrarray.storage.remote.faults import Fault, Patience, error_of
+from ptrarray.storage.remote.objects import Answer, Coming, Objects
+from ptrarray.storage.remote.threads import Threads, can_be_interrupted
 
 Result = TypeVar("Result")
-
-_ATTEMPTS = 6
-_FIRST_PAUSE_SECONDS = 0.1
 
 
 class Facts(NamedTuple):
@@ -36,62 +34,186 @@ class Transfer:
         Requests that are under way at the most.
     gap_nbytes : int
         Ranges closer together than this are one request.
+    immutable : bool
+        Whether what lies there is known never to change, so that it may have no tag.
     """
 
-    def __init__(self, objects: Objects, parallel: int, gap_nbytes: int) -> None:
+    def __init__(
+        self, objects: Objects, parallel: int, gap_nbytes: int, *, immutable: bool = False
+    ) -> None:
         self.url = objects.url
-        self.parallel, self.gap_nbytes = parallel, gap_nbytes
-        self._objects = objects
-        self._pid = os.getpid()
-        self._pool: ThreadPoolExecutor | None = None
+        self.parallel, self.gap_nbytes, self.immutable = parallel, gap_nbytes, immutable
+        self._here = _Here(os.getpid(), objects, Threads(parallel))
+        self._has_answered = False
 
-    def read(self, key: str, start: int, end: int, facts: Facts | None) -> Answer:
+    def read(
+        self,
+        key: str,
+        start: int,
+        end: int,
+        facts: Facts | None,
+        into: memoryview | None = None,
+    ) -> Answer:
         """Read a range of an object, which may reach past its end; nothing, if it begins there.
 
         Parameters
         ----------
         facts : Facts or None
             What the object has to be, if it was read before.
+        into : memoryview, optional
+            Where the bytes go, which has room for the range; then `raw` is its beginning.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such object, and none was read before.
+        StoreChangedError
+            If it is another one than it was.
+        RemoteError
+            If it cannot be read within the time limit.
         """
         if facts is not None:
             end = min(end, facts.nbytes)
             if start >= end:
                 return Answer(b"", start, *facts)
-        for attempt in range(_ATTEMPTS):
-            try:
-                return self._read_once(key, start, end, facts)
-            except Fault as fault:
-                if fault.kind == "past":
-                    return Answer(b"", start, start, None)
-                if fault.kind != "passing" or attempt == _ATTEMPTS - 1:
-                    raise error_of(
-                        fault, f"{self.url}/{key}" if key else self.url, start, end
-                    ) from None
-            time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1))
-        raise AssertionError
-
-    def _read_once(self, key: str, start: int, end: int, facts: Facts | None) -> Answer:
-        answer = self._client().get(key, start, end, None if facts is None else facts.tag)
-        if facts is not None and (answer.nbytes, answer.tag) != facts:
-            raise Fault("changed", "its size or ETag is another one")
-        if answer.start != start or len(answer.raw) != min(end, answer.nbytes) - start:
-            raise Fault("passing", f"{len(answer.raw)} bytes from {answer.start} on came")
-        return answer
+        read = partial(self._read, _Range(key, start, end, facts, into))
+        if can_be_interrupted():
+            return self._wait([self._threads.begin(read, is_urgent=True)])[0]
+        return read()
 
     def read_all(self, asked: Sequence[Callable[[], Result]]) -> list[Result]:
         """Do several reads at once; returns when all are there."""
         if len(asked) == 1:
             return [asked[0]()]
-        return [future.result() for future in [self.begin(one) for one in asked]]
+        return self._wait([self.begin(one) for one in asked])
 
     def begin(self, read: Callable[[], Result]) -> Future[Result]:
         """Begin a read, and do not wait for it."""
-        self._client()
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.parallel, "ptrarray-remote")
-        return self._pool.submit(read)
+        return self._threads.begin(read)
 
-    def _client(self) -> Objects:
-        if self._pid != os.getpid():  # the threads of the parent are not here
-            self._objects, self._pool, self._pid = self._objects.fresh(), None, os.getpid()
-        return self._objects
+    def _wait(self, begun: list[Future[Result]]) -> list[Result]:
+        try:
+            return [one.result() for one in begun]
+        finally:
+            for one in begun:
+                one.cancel()
+
+    def _read(self, wanted: _Range) -> Answer:
+        patience = Patience(self._has_answered)
+        while True:
+            try:
+                wanted.ask(self._objects, immutable=self.immutable)
+                self._has_answered = True
+                return wanted.answer()
+            except Fault as error:
+                fault = error
+            pause = patience.pause(fault, wanted.n_done)
+            if pause is None:
+                break
+            time.sleep(pause)
+        # Outside of the handler, so that the error has no trace of what a library said, which
+        # may have secrets in it.
+        url = f"{self.url}/{wanted.key}" if wanted.key else self.url
+        raise error_of(fault, url, wanted.start, wanted.end, is_known=wanted.is_known)
+
+    @property
+    def _objects(self) -> Objects:
+        return self._in_this_process().objects
+
+    @property
+    def _threads(self) -> Threads:
+        return self._in_this_process().threads
+
+    def _in_this_process(self) -> _Here:
+        here = self._here
+        if here.pid != os.getpid():  # a child has neither the threads nor the connections
+            here = self._here = _Here(os.getpid(), here.objects.fresh(), Threads(self.parallel))
+        return here
+
+
+class _Here(NamedTuple):
+    """What a transfer has in one process."""
+
+    pid: int
+    objects: Objects
+    threads: Threads
+
+
+class _Range:
+    """A range of an object, and what has come of it.
+
+    Attributes
+    ----------
+    is_known : bool
+        Whether the object was read before this range was asked for.
+    n_done : int
+        Bytes that have come, which are not asked for again if the rest breaks off.
+    """
+
+    def __init__(
+        self, key: str, start: int, end: int, facts: Facts | None, into: memoryview | None
+    ) -> None:
+        self.key, self.start, self.end = key, start, end
+        self.is_known = facts is not None
+        self.n_done = 0
+        self._facts, self._raw = facts, into
+
+    def ask(self, objects: Objects, *, immutable: bool) -> None:
+        """Ask once for what has not come yet. Raises `Fault`."""
+        try:
+            self._ask(objects, immutable=immutable)
+        except Fault as fault:
+            # What came before an answer broke off is right; nobody knows about any other.
+            self.n_done = self.n_done if fault.kind == "passing" else 0
+            if fault.kind != "changed" or self.is_known:
+                raise
+            self._facts, status = None, fault.status
+        else:
+            return
+        raise Fault("wrong", "it changed while it was read for the first time", status)
+
+    def _ask(self, objects: Objects, *, immutable: bool) -> None:
+        tag = None if self._facts is None else self._facts.tag
+        start = self.start + self.n_done
+        try:
+            coming = objects.get(self.key, start, self.end, tag)
+        except Fault as fault:
+            if fault.kind != "past" or start or self.is_known:
+                raise
+            coming = objects.get_empty(self.key)
+            if coming.nbytes:
+                raise Fault("wrong", "the server gives no range of it", fault.status) from None
+        self._check(coming, start, immutable=immutable)
+        self._take(coming)
+
+    def _check(self, coming: Coming, start: int, *, immutable: bool) -> None:
+        if coming.tag is None and not immutable:
+            what = "its answer has no ETag, so that nobody would notice if it changed"
+            raise Fault("wrong", f"{what}: immutable=True says that it never does")
+        known = self._facts
+        if known is not None and known.nbytes != coming.nbytes:
+            raise Fault("changed", f"it has {coming.nbytes} bytes, and had {known.nbytes}")
+        if known is not None and coming.tag is not None and known.tag not in (None, coming.tag):
+            raise Fault("changed", "its ETag is another one")
+        if coming.start != start or coming.nbytes < start:
+            raise Fault("wrong", f"bytes from {coming.start} on of {coming.nbytes} came")
+        self._facts = known or Facts(coming.nbytes, coming.tag)
+
+    def _take(self, coming: Coming) -> None:
+        n_wanted = min(self.end, coming.nbytes) - self.start
+        if self._raw is None:
+            self._raw = memoryview(bytearray(n_wanted))
+        self._raw = self._raw[:n_wanted]
+        for piece in coming.pieces:
+            n_done = self.n_done + len(piece)
+            if n_done > n_wanted:  # it may have no end
+                raise Fault("wrong", "more bytes than were asked for came")
+            self._raw[self.n_done : n_done] = piece
+            self.n_done = n_done
+        if self.n_done < n_wanted:
+            raise Fault("wrong", f"{self.n_done} of {n_wanted} bytes came")
+
+    def answer(self) -> Answer:
+        """Return what came."""
+        assert self._facts is not None
+        return Answer(self._raw, self.start, *self._facts)

@@ -320,7 +320,9 @@ def load_readable(directory: Path) -> OpenedStore:
 
 
 def _is_in_place(snapshot: StoreSnapshot) -> bool:
-    return files.identity(snapshot.index.place) == snapshot.index.identity
+    with suppress(FileNotFoundError):  # it is looked for once more
+        return files.identity(snapshot.index.place) == snapshot.index.identity
+    return False
 
 
 def _map(snapshot: StoreSnapshot, mode: Mode, *, is_written: bool) -> Mapped:
