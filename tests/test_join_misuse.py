@@ -238,6 +238,25 @@ def test_a_source_that_gets_a_shard_before_it_goes(
     assert names_in(tmp_path) == ["all.ptr"]
 
 
+def test_those_go_that_came_before_one_that_has_to_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, sources = tmp_path / "all.ptr", [one(tmp_path / f"{name}.ptr", name) for name in "xyz"]
+    remove = joining._remove_moved
+
+    def written_first(*given: Any) -> Any:
+        with ptrarray.append(sources[1]) as writer:
+            del writer["y"]
+        return remove(*given)
+
+    monkeypatch.setattr(joining, "_remove_moved", written_first)
+    with pytest.raises(StoreError, match="changed while it was being joined"):
+        join(path, sources)
+    assert held(path).keys() == {"x", "y", "z"}
+    assert set(names_in(tmp_path)) == {"all.ptr", "y.ptr", "z.ptr"}
+    assert held(sources[1]).keys() == set()
+
+
 def test_a_source_that_is_another_store_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -381,14 +381,18 @@ def _helpers(directory: Path) -> Iterator[dict[str, tuple[Array, Meta]]]:
 def _remove_moved(sources: Sequence[Source], plan: Plan) -> None:
     """Remove the sources whose arrays are all on the disk by now, if they are to be moved.
 
-    None is ever seen in part: they get other names first, on the disk.
+    None is ever seen in part: they get other names first, on the disk. If one has to stay, as
+    somebody changed it meanwhile, those before it go.
     """
     if plan.how == "move":
-        doomed = [_set_aside(source) for source in sources]
-        for parent in {source.directory.parent for source in sources}:
-            files.sync_directory(parent)
-        for directory in doomed:
-            files.remove_tree(directory)
+        doomed: list[Path] = []
+        try:
+            doomed.extend(map(_set_aside, sources))
+        finally:
+            for parent in {directory.parent for directory in doomed}:
+                files.sync_directory(parent)
+            for directory in doomed:
+                files.remove_tree(directory)
 
 
 @whole
