@@ -10,7 +10,9 @@ import pytest
 
 import ptrarray
 from ptrarray.errors import BadInputError, StoreError, StoreNotFoundError
+from ptrarray.format.journal import RECORDS_START
 from ptrarray.storage.shards import joining
+from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.system import files
 from tests.support.joined import files_of, held
 
@@ -171,6 +173,26 @@ def test_a_source_that_somebody_else_joins_meanwhile(
         assert (list(store), len(store.shards)) == (["y", "x"], 2)
 
 
+def test_what_is_replaced_in_shards_that_are_there_is_gone_from_them(tmp_path: Path) -> None:
+    path = tmp_path / "all.ptr"
+    join(path, [one(tmp_path / "x.ptr", "same", "x")])
+    join(path, [one(tmp_path / "y.ptr", "y", "same")], duplicates="last")
+    with ptrarray.open(shutil.copytree(path / "shard-00000.ptr", tmp_path / "shard.ptr")) as shard:
+        assert list(shard) == ["x"]
+    assert held(path).keys() == {"x", "y", "same"}
+
+
+def test_many_names_that_are_deleted_are_folded_in(tmp_path: Path) -> None:
+    path, names = tmp_path / "all.ptr", [f"name {at}" for at in range(1000)]
+    stores = [one(tmp_path / "x.ptr", *names), one(tmp_path / "y.ptr", *names, "y")]
+    join(path, stores, duplicates="first")
+    with ptrarray.open(path) as store:
+        assert list(store) == [*names, "y"]
+    for shard in path.glob("shard-*"):
+        with Journal(shard, writable=False) as journal:
+            assert journal.read_header().committed_end == RECORDS_START
+
+
 def test_too_many_names_to_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them are noted in one record."""
     path, names = tmp_path / "all.ptr", [f"name {at}" for at in range(10)]
@@ -301,10 +323,12 @@ def test_a_source_that_gets_a_shard_before_it_goes(
     assert names_in(tmp_path) == ["all.ptr"]
 
 
+@pytest.mark.parametrize("shard_size", [None, 1])
 def test_those_go_that_came_before_one_that_has_to_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shard_size: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, sources = tmp_path / "all.ptr", [one(tmp_path / f"{name}.ptr", name) for name in "xyz"]
+    path = tmp_path / "all.ptr"
+    sources = [one(tmp_path / f"{name}.ptr", name, shard_size=shard_size) for name in "xyz"]
     remove = joining._remove_moved
 
     def written_first(*given: Any) -> Any:

@@ -413,7 +413,6 @@ def _set_aside(source: Source) -> Path:
     try:
         with session.locked():
             _check_left([session], source)
-            session.call_back()
             files.replace(source.directory, doomed)
     finally:
         session.release()
