@@ -15,6 +15,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.format.names import NAME_LIMIT_NBYTES
 from ptrarray.storage.shards.session import Shards
 from ptrarray.storage.store.index import Index
+from ptrarray.writer import PointerArrayWriter
 from tests.support.joined import held
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
@@ -109,3 +110,15 @@ def test_rows_of_an_index_that_is_written_anew_are_reserved(
     join(path, [one(tmp_path / "x.ptr", x=range(100))], how, prefix=prefix)  # all in its journal
     header = Index(path / "shard-00000.ptr").header
     assert (header.n_rows, header.n_reserved) == (100, 100)
+
+
+def test_a_part_that_is_open_may_be_linked(tmp_path: Path) -> None:
+    """As a backup; only where it was closed, its files may be those of a joined store."""
+    writer = ptrarray.part(tmp_path / "all.ptr", "k", dtype="i4")
+    writer["x"] = [1]
+    PointerArrayWriter.close(writer)  # as somebody who was killed
+    shutil.copytree(tmp_path / "all.ptr.parts", tmp_path / "backup", copy_function=os.link)
+    with ptrarray.part(tmp_path / "all.ptr", "k", dtype="i4") as writer:
+        writer["y"] = [2]
+    join(tmp_path / "all.ptr", None)
+    assert held(tmp_path / "all.ptr").keys() == {"x", "y"}

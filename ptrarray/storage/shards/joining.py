@@ -144,8 +144,8 @@ def _settled(source: Source) -> Source:
     notes = decode_notes(source.shards[-1].attrs, str(source.directory))
     if not notes.replaced or not is_sharded(source.directory):  # a copy of a shard has some, too
         return source
-    with closing(Shards(source.directory)) as store, store.locked():
-        store.settle()
+    with closing(Shards(source.directory)) as store:
+        store.flush()
     return read_source(source.directory)
 
 
