@@ -77,7 +77,7 @@ def test_an_array_by_position(tmp_path: Path, shard_size: int | None, limit: int
 
 @pytest.mark.parametrize(
     ("shard_size", "limit"),
-    [(None, 17 if native.core else 38), (SHARD_NBYTES, 192 if native.core else 372)],
+    [(None, 17 if native.core else 38), (SHARD_NBYTES, 194 if native.core else 374)],
 )
 def test_many_arrays_with_the_calls_of_a_few(
     tmp_path: Path, shard_size: int | None, limit: int
