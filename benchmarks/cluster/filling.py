@@ -22,7 +22,7 @@ from benchmarks.report.results import OURS
 from benchmarks.users.asking import CLOCK, CPU, Question
 
 N = 4000
-REPEAT = 5
+REPEAT = 3
 THROWN = "thrown away"
 SHARE = 0.9
 
