@@ -42,10 +42,11 @@ def about(
     title: str, ours: list[tuple[float, float]], thrown: list[tuple[float, float]]
 ) -> Iterator[Question]:
     """Ask for the time by the clock, and for that of all processors."""
-    for number, unit in enumerate((CLOCK, CPU)):
+    for number, (unit, what) in enumerate(((CLOCK, "the clock"), (CPU, "processors"))):
         each = {OURS: iter(ours), THROWN: iter(thrown)}
         ways = {who: partial(following, costs, number) for who, costs in each.items()}
-        yield Question(title, ways, {THROWN: SHARE}, unit=unit, returns_cost=True)
+        # A title of its own: entries are compared by their titles.
+        yield Question(f"{title}, by {what}", ways, {THROWN: SHARE}, unit=unit, returns_cost=True)
 
 
 def following(costs: Iterator[tuple[float, float]], number: int) -> float:
