@@ -3,6 +3,11 @@
 The function makes features of a second of speech. Beside it, the same engine runs the same chunks
 of tasks and throws the arrays away. Each engine is a program of its own, and takes its rounds in
 turns.
+
+A task takes 0.4 ms and gives an array of 31 KB. Keeping it takes 40 µs more in a worker: 20 for the
+copy that waits, its checksum and its pages of the file, and 20 for what is done in Python for each.
+Each chunk opens the store anew, which takes about 1 ms, and the first chunks have few tasks. A
+function that takes longer for as many bytes comes closer to the engine alone.
 """
 
 from __future__ import annotations
