@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
+
+import numpy as np
 
 from ptrarray.errors import BadInputError, import_extra
 
@@ -28,14 +30,11 @@ def is_pandas(value: Any) -> bool:
     >>> is_pandas([0.5, 1.5])
     False
     """
-    return _is_kind_of_pandas(type(value))
-
-
-@lru_cache(maxsize=256)
-def _is_kind_of_pandas(kind: type) -> bool:
+    if type(value) is np.ndarray:  # which most values are
+        return False
     return any(
-        base.__module__.split(".")[0] == "pandas" and base.__name__ in ("Series", "DataFrame")
-        for base in kind.__mro__
+        kind.__module__.split(".")[0] == "pandas" and kind.__name__ in ("Series", "DataFrame")
+        for kind in type(value).__mro__
     )
 
 
