@@ -7,6 +7,7 @@ import shutil
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -34,8 +35,8 @@ def join(path: Path, stores: Any, how: str = "move", **options: Any) -> None:
 def replace_and_die(path: Path) -> None:
     """Replace an array by one in a later shard, and die before the old one is deleted."""
     writer = ptrarray.append(path)
-    Shards.settle = lambda _: None  # type: ignore[method-assign]
-    writer.write({"same": [11]}, overwrite=True)
+    with patch.object(Shards, "settle"):
+        writer.write({"same": [11]}, overwrite=True)
     os._exit(0)
 
 
