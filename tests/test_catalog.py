@@ -262,6 +262,9 @@ def test_a_name_table_that_is_read_is_that_of_its_index(path: Path, arrays: Arra
     fewer = table._replace(covered=table.covered._replace(n_arrays=1))
     with pytest.raises(CorruptStoreError, match="beyond its arrays"):
         fewer.keys(0, 1 << 32)
+    more = table._replace(covered=table.covered._replace(n_arrays=table.covered.n_arrays + 1))
+    with pytest.raises(CorruptStoreError, match="without 1 of its names"):
+        catalog._Run(more, 0).until(1 << 32)
     copy = shutil.copy(shard / "index.msgpack", path / "copy")
     Path(copy).replace(shard / "index.msgpack")
     with pytest.raises(CorruptStoreError, match="was replaced"):
