@@ -7,6 +7,7 @@ import shutil
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -34,8 +35,8 @@ def join(path: Path, stores: Any, how: str = "move", **options: Any) -> None:
 def replace_and_die(path: Path) -> None:
     """Replace an array by one in a later shard, and die before the old one is deleted."""
     writer = ptrarray.append(path)
-    Shards.settle = lambda _: None  # type: ignore[method-assign]
-    writer.write({"same": [11]}, overwrite=True)
+    with patch.object(Shards, "settle"):
+        writer.write({"same": [11]}, overwrite=True)
     os._exit(0)
 
 
@@ -112,13 +113,52 @@ def test_rows_of_an_index_that_is_written_anew_are_reserved(
     assert (header.n_rows, header.n_reserved) == (100, 100)
 
 
+def unfinished(path: Path) -> Path:
+    """Return a part whose writer was killed."""
+    writer = ptrarray.part(path, "k", dtype="i4")
+    writer["x"] = [1]
+    PointerArrayWriter.close(writer)
+    return path.with_name(f"{path.name}.parts") / "k.ptr"
+
+
 def test_a_part_that_is_open_may_be_linked(tmp_path: Path) -> None:
     """As a backup; only where it was closed, its files may be those of a joined store."""
-    writer = ptrarray.part(tmp_path / "all.ptr", "k", dtype="i4")
-    writer["x"] = [1]
-    PointerArrayWriter.close(writer)  # as somebody who was killed
-    shutil.copytree(tmp_path / "all.ptr.parts", tmp_path / "backup", copy_function=os.link)
+    place = unfinished(tmp_path / "all.ptr")
+    shutil.copytree(place.parent, tmp_path / "backup", copy_function=os.link)
     with ptrarray.part(tmp_path / "all.ptr", "k", dtype="i4") as writer:
         writer["y"] = [2]
     join(tmp_path / "all.ptr", None)
     assert held(tmp_path / "all.ptr").keys() == {"x", "y"}
+
+
+def test_names_in_several_stores_are_found_in_a_byte_of_memory(tmp_path: Path) -> None:
+    stores = [one(tmp_path / f"{key}.ptr", **{key: [1], "same": [2]}) for key in "xyz"]
+    join(tmp_path / "all.ptr", stores, duplicates="first", memory=1)
+    assert held(tmp_path / "all.ptr").keys() == {"x", "y", "z", "same"}
+
+
+def test_hidden_files_are_no_parts(tmp_path: Path) -> None:
+    """As systems make some beside others."""
+    path = tmp_path / "all.ptr"
+    with ptrarray.part(path, "k", dtype="i4") as writer:
+        writer["x"] = [1]
+    (tmp_path / "all.ptr.parts" / "._k.ptr").write_bytes(b"Mac OS X")
+    join(path, None)
+    assert held(path).keys() == {"x"}
+
+
+@pytest.mark.parametrize("mode", ["a", "w", "x"])
+def test_a_part_where_there_is_something_else(mode: str, tmp_path: Path) -> None:
+    place = tmp_path / "all.ptr.parts" / "k.ptr"
+    place.mkdir(parents=True)
+    (place / "notes.txt").write_text("mine")
+    with pytest.raises(ptrarray.StoreExistsError):
+        ptrarray.part(tmp_path / "all.ptr", "k", dtype="i4", mode=mode)
+    assert (place / "notes.txt").read_text() == "mine"
+
+
+def test_a_part_that_cannot_be_gone_on_with_stays_open(tmp_path: Path) -> None:
+    place = unfinished(tmp_path / "all.ptr")
+    with pytest.raises(BadInputError, match="has rows of int32"):
+        ptrarray.part(tmp_path / "all.ptr", "k", dtype="f8")
+    assert Index(place).header.sealed is False
