@@ -286,14 +286,16 @@ class Finder:
             return None
         queries, numbers, positions = entries
         found, wanted = np.full(len(names), -1, np.int64), RaggedColumn.of(names)
+        is_astray = np.zeros(len(names), np.bool_)
         for number, group in _groups(np.arange(len(queries)), numbers):
+            if number not in self._known:
+                continue
             asked, local = queries[group], positions[group]
             is_same = self._parts[number].complete().index.are_same(local, wanted, asked)
             found[asked[is_same]] = number << 32 | local[is_same]
-            for at in np.flatnonzero(~is_same).tolist():
-                if self._is_refuted(number, int(local[at]), int(hashes[asked[at]])):
-                    return None
-        return found
+            is_astray[asked[~is_same]] = True
+        # Led to other names, of the same hash or not, and to none that is right.
+        return None if (is_astray & (found < 0)).any() else found
 
 
 def placed(pointer: tuple[int, int], first_row: int, last_row: int) -> tuple[int, int]:
