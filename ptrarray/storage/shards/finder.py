@@ -113,7 +113,9 @@ class Finder:
         """Return the snapshots that have a name, the last first, and at most `n_most`."""
         name_hash = crc32(name)
         known = self._hits(name, name_hash) if self.catalog is not None else []
-        hits = self._probed(name, name_hash, n_most) if self.is_asked else []
+        if not self.is_asked:
+            return known[::-1][:n_most]
+        hits = self._probed(name, name_hash, n_most)
         return sorted({*hits, *known}, reverse=True)[:n_most] if known else hits
 
     def _probed(self, name: bytes, name_hash: int, n_most: int) -> list[Hit]:
@@ -145,7 +147,7 @@ class Finder:
         return hits
 
     def _hits(self, name: bytes, name_hash: int) -> list[Hit]:
-        """Return those of the snapshots that the catalog knows which have a name."""
+        """Return those of the snapshots that the catalog knows which have a name, the first one first."""
         hits = []
         for number, position in self._entries(Catalog.find, name_hash) or ():
             if number in self._known:
