@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from ptrarray.errors import BadInputError, import_extra
@@ -28,9 +28,14 @@ def is_pandas(value: Any) -> bool:
     >>> is_pandas([0.5, 1.5])
     False
     """
+    return _is_kind_of_pandas(type(value))
+
+
+@lru_cache(maxsize=256)
+def _is_kind_of_pandas(kind: type) -> bool:
     return any(
-        kind.__module__.split(".")[0] == "pandas" and kind.__name__ in ("Series", "DataFrame")
-        for kind in type(value).__mro__
+        base.__module__.split(".")[0] == "pandas" and base.__name__ in ("Series", "DataFrame")
+        for base in kind.__mro__
     )
 
 
