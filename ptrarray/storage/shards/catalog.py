@@ -161,8 +161,9 @@ class Catalog:
             while slots[at] <= name_hash and (position := slots[at + 1]) != EMPTY:
                 if slots[at] == name_hash:
                     number = bisect_right(ends, position)
+                    if number == len(ends):
+                        self._check_end(number)
                     found.append((number, position - (ends[number - 1] if number else 0)))
-                    self._check_end(number)
                 at += 2
         except IndexError:
             self.fail("a name table that leads out of the file")

@@ -113,7 +113,9 @@ class Finder:
         """Return the snapshots that have a name, the last first, and at most `n_most`."""
         name_hash = crc32(name)
         known = self._hits(name, name_hash) if self.catalog is not None else []
-        hits = self._probed(name, name_hash, n_most) if self.is_asked else []
+        if not self.is_asked:
+            return known[::-1][:n_most]
+        hits = self._probed(name, name_hash, n_most)
         return sorted({*hits, *known}, reverse=True)[:n_most] if known else hits
 
     def _probed(self, name: bytes, name_hash: int, n_most: int) -> list[Hit]:
@@ -145,7 +147,7 @@ class Finder:
         return hits
 
     def _hits(self, name: bytes, name_hash: int) -> list[Hit]:
-        """Return those of the snapshots that the catalog knows which have a name."""
+        """Return those of the snapshots that the catalog knows which have a name, the first one first."""
         hits = []
         for number, position in self._entries(Catalog.find, name_hash) or ():
             if number in self._known:
@@ -286,14 +288,16 @@ class Finder:
             return None
         queries, numbers, positions = entries
         found, wanted = np.full(len(names), -1, np.int64), RaggedColumn.of(names)
+        is_astray = np.zeros(len(names), np.bool_)
         for number, group in _groups(np.arange(len(queries)), numbers):
+            if number not in self._known:
+                continue
             asked, local = queries[group], positions[group]
             is_same = self._parts[number].complete().index.are_same(local, wanted, asked)
             found[asked[is_same]] = number << 32 | local[is_same]
-            for at in np.flatnonzero(~is_same).tolist():
-                if self._is_refuted(number, int(local[at]), int(hashes[asked[at]])):
-                    return None
-        return found
+            is_astray[asked[~is_same]] = True
+        # Led to other names, of the same hash or not, and to none that is right.
+        return None if (is_astray & (found < 0)).any() else found
 
 
 def placed(pointer: tuple[int, int], first_row: int, last_row: int) -> tuple[int, int]:
