@@ -12,7 +12,7 @@ import pytest
 from ptrarray import reader
 from ptrarray.storage.remote.faults import Fault
 from ptrarray.storage.remote.locating import Remote
-from ptrarray.storage.remote.objects import Answer
+from ptrarray.storage.remote.objects import Coming
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.remote.transfer import Transfer
 
@@ -48,7 +48,7 @@ class FolderObjects:
     def fresh(self) -> FolderObjects:
         return self
 
-    def get(self, key: str, start: int, end: int, tag: str | None) -> Answer:
+    def get(self, key: str, start: int, end: int, tag: str | None) -> Coming:
         self.asked.append(Request(key, start, end))
         path = self._folder / key
         if not path.is_file():
@@ -61,7 +61,11 @@ class FolderObjects:
             raise Fault("past", "the object ends before", 416)
         with path.open("rb") as file:
             file.seek(start)
-            return Answer(memoryview(file.read(end - start)), start, stat.st_size, own)
+            raw = memoryview(file.read(end - start))
+            return Coming(iter((raw,)), start, stat.st_size, own)
+
+    def get_empty(self, key: str) -> Coming:
+        return Coming(iter(()), 0, (self._folder / key).stat().st_size, '"empty"')
 
     def take(self) -> list[Request]:
         """Return what was asked since the last time."""

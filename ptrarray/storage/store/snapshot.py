@@ -620,14 +620,22 @@ def not_found(directory: Path) -> StoreError:
         return StoreNotFoundError(what, path=str(directory))
     if files.is_file(directory):
         return why_not(directory)
-    missing = [name for name in FILE_NAMES if not files.is_file(directory / name)]
+    missing = _missing(directory)
+    if len(missing) == 1:
+        missing = _missing(directory)  # a store may have come, or gone, between two of its files
     if len(missing) == 1:
         return corrupt(str(directory / missing[0]), "is missing")
     is_link = files.leads_nowhere(directory)
     why = "it is a link that leads nowhere" if is_link else "there is no such directory"
     if files.is_directory(directory):
         why = f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
+    if not missing:
+        why = "it has come just now, open it again"
     return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
+
+
+def _missing(directory: Path) -> list[str]:
+    return [name for name in FILE_NAMES if not files.is_file(directory / name)]
 
 
 def _replay(
