@@ -59,8 +59,9 @@ from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.merging import MEMORY_NBYTES, beside, fold_all
 from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.store.pointers import check_index
 from ptrarray.storage.store.recovery import remove_leftovers, settle
-from ptrarray.storage.store.snapshot import StoreSnapshot, check_index, not_found, sealed_error
+from ptrarray.storage.store.snapshot import StoreSnapshot, not_found, sealed_error
 from ptrarray.storage.system.files import CHANGE, File, SyncError, check_system, process_id
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.kept import KeptRecords
