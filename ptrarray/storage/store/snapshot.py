@@ -23,7 +23,7 @@ from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import Index, Item
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
-from ptrarray.storage.store.pointing import BLOCK, astray, check_columns, outside
+from ptrarray.storage.store.pointers import BLOCK, astray, check_columns, outside
 from ptrarray.storage.store.probed import open_index
 from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files

@@ -1,4 +1,4 @@
-"""Whether the pointers of an index lead to rows that there are, and rise."""
+"""Pointers of a store: whether they are such as an index may have."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ def check_index(index: Index) -> None:
 
 
 def astray(path: str, start: int, end: int, n_rows: int) -> CorruptStoreError:
-    """Return the error for a pointer that leads out of the rows there are."""
+    """Return the error for a pointer that leads out of so many rows."""
     return corrupt(path, f"has a pointer to rows {start} to {end} of {n_rows}")
