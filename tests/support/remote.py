@@ -74,14 +74,16 @@ class FolderObjects:
 
 
 @contextmanager
-def folder_elsewhere(folder: Path, *, parallel: int = 32) -> Iterator[FolderObjects]:
+def folder_elsewhere(
+    folder: Path, *, parallel: int = 32, objects: type[FolderObjects] = FolderObjects
+) -> Iterator[FolderObjects]:
     """Have URLs below `URL` lead to files of a folder meanwhile."""
-    objects = FolderObjects(folder)
+    made = objects(folder)
 
     def path_of(url: str, remote: Remote) -> RemotePath:
         key = url.removeprefix(URL).strip("/")
-        return RemotePath(Transfer(objects, parallel, remote.gap_nbytes), key)
+        return RemotePath(Transfer(made, parallel, remote.gap_nbytes), key)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "remote_path", path_of)
-        yield objects
+        yield made
