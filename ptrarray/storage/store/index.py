@@ -271,6 +271,10 @@ class Index:
         """Return how the array at a position differs from plain rows, packed."""
         return self._item("info", self.infos, position, infos.LIMIT_NBYTES)
 
+    def infos_at(self, positions: Int64s) -> list[bytes]:
+        """Return the infos of arrays at some positions."""
+        return list(map(self.info, positions.tolist()))
+
     def meta(self, position: int) -> bytes:
         """Return the metadata of the array at a position, packed."""
         return self._item("meta", self.metas, position, attrs.LIMIT_NBYTES)

@@ -176,6 +176,12 @@ class ProbedIndex(Index):
         """Return how the array at a position differs from plain rows, packed."""
         return self._one("info", position, infos.LIMIT_NBYTES)
 
+    def infos_at(self, positions: Int64s) -> list[bytes]:
+        """Return the infos of arrays at some positions, in two rounds for all of them."""
+        if "info_end" in self.columns:
+            self._items_at("info", positions, infos.LIMIT_NBYTES)
+        return super().infos_at(positions)
+
     def meta(self, position: int) -> bytes:
         """Return the metadata of the array at a position, packed."""
         return self._one("meta", position, attrs.LIMIT_NBYTES)
