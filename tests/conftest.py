@@ -20,9 +20,11 @@ import ptrarray
 from ptrarray import native
 from ptrarray.cli import main
 from ptrarray.reductions import blocks, each, whole
+from tests.support.backends import BACKENDS, SERVED, opened_at
 from tests.support.command_line import Run
 from tests.support.disk import memory_directory
 from tests.support.sanitized import IS_SANITIZED, columns_in_blocks
+from tests.support.servers import Bucket, Nginx
 from tests.support.story import without_syncs
 
 # A shell has its jobs in the background ignore Ctrl-C, and all that they start.
@@ -57,12 +59,29 @@ def _sanitized() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["mmap", "pread"])
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a test once for each backend: what it opens without naming one has this one."""
     name: str = request.param
-    monkeypatch.setattr(ptrarray.open, "__defaults__", ("r", name))
+    if name in SERVED:
+        monkeypatch.setattr(ptrarray, "open", opened_at(request.getfixturevalue(name)))
+    else:
+        monkeypatch.setattr(ptrarray.open, "__defaults__", ("r", name))
     return name
+
+
+@pytest.fixture(scope="session")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """A web server; without one, tests that need it are skipped."""
+    with Nginx(tmp_path_factory.mktemp("http")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    """A bucket of S3; without a server for it, tests that need it are skipped."""
+    with Bucket(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture

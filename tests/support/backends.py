@@ -1,13 +1,44 @@
-"""Marks for tests that use the fixture ``backend``."""
+"""Ways to open a store, and marks for tests that use the fixture ``backend``."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
+
+import ptrarray
+from ptrarray import PointerArray
+from tests.support.servers import Server
+
+# From a server, a store is read as with `pread`.
+SERVED = ("http", "s3")
+# `make test-extras` has it run what needs a server of S3.
+BACKENDS = os.environ.get("PTRARRAY_BACKENDS", "mmap pread http").split()
 
 # What is about views on a mapping, or about changes through them.
 mapped = pytest.mark.parametrize("backend", ["mmap"], indirect=True)
+# What is about files on this machine: a reader has them open, whatever becomes of them.
+here = pytest.mark.parametrize("backend", ["mmap", "pread"], indirect=True)
 all_modes = pytest.mark.parametrize(
     ("backend", "mode"),
-    [("mmap", "r"), ("mmap", "r+"), ("mmap", "c"), ("pread", "r"), ("pread", "c")],
+    [
+        *(("mmap", "r"), ("mmap", "r+"), ("mmap", "c"), ("pread", "r"), ("pread", "c")),
+        *(("http", "r"), ("http", "c")),
+    ],
     indirect=["backend"],
 )
+
+
+def opened_at(server: Server) -> Callable[..., PointerArray]:
+    """Return what opens the stores of this machine at a server, instead of `ptrarray.open`."""
+    by_path = ptrarray.open
+
+    def opened(path: Path | str, mode: Any = "r", backend: Any = None, **options: Any) -> Any:
+        if backend is not None:
+            return by_path(path, mode, backend, **options)
+        return by_path(server.publish(path), mode, **server.options, **options)
+
+    return opened
