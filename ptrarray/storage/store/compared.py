@@ -17,7 +17,7 @@ from ptrarray.format.index import corrupt
 from ptrarray.rows.copying import cut
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import AnyRows, Array, Int64s, Read, UInt32s
-from ptrarray.storage.store.snapshot import StoreSnapshot, outside
+from ptrarray.storage.store.snapshot import StoreSnapshot
 
 # What is read in one go, every array counted as some bytes more than it has. One array that is kept
 # keeps all of it.
@@ -43,11 +43,11 @@ class Batch:
     ) -> None:
         self.snapshot, self.addresses = snapshot, addresses
         self._rows, self._mask_rows = data, mask
-        self._starts, self._ends = _pointers_at(snapshot, addresses)
+        self._starts, self._ends = clipped(snapshot.pointers_at(addresses), len(data))
         self._offsets = np.append(0, np.cumsum(self._ends - self._starts))
         layout = snapshot.header.layout
         is_plain = layout.is_plain
-        self._infos = [b""] * len(addresses) if is_plain else _infos_at(snapshot, addresses)
+        self._infos = [b""] * len(addresses) if is_plain else snapshot.infos_at(addresses)
         self._values = np.empty((self._offsets[-1], *data.shape[1:]), data.dtype)
         self._masks = None if mask is None else self._planned_masks(len(mask))
 
@@ -163,37 +163,10 @@ def _arrays_of(batch: Batch, _: bytes) -> list[Array]:
     return batch.arrays()
 
 
-def _pointers_at(snapshot: StoreSnapshot, addresses: Int64s) -> tuple[Int64s, Int64s]:
-    """Return pointers of arrays, checked; of empty ones, which may lie past the end, put there."""
-    starts, ends = (np.empty(len(addresses), np.int64) for _ in range(2))
-    indexed = addresses >= 0
-    starts[indexed], ends[indexed] = snapshot.index.pointers_at(addresses[indexed])
-    for at in np.flatnonzero(~indexed).tolist():
-        starts[at], ends[at] = snapshot.overlay.pointer(~int(addresses[at]))
-    n_rows = snapshot.n_rows
-    for at in np.flatnonzero(outside(starts, ends, n_rows))[:1].tolist():
-        snapshot.checked(int(starts[at]), int(ends[at]))  # which refuses it
+def clipped(pointers: tuple[Int64s, Int64s], n_rows: int) -> tuple[Int64s, Int64s]:
+    """Return pointers with empty arrays, which may lie past the end, put there."""
+    starts, ends = pointers
     return np.minimum(starts, n_rows), np.minimum(ends, n_rows)
-
-
-def _infos_at(snapshot: StoreSnapshot, addresses: Int64s) -> list[bytes]:
-    """Return how arrays differ from plain rows, packed."""
-    of_index = iter(snapshot.index.infos_at(addresses[addresses >= 0]))
-    overlay = snapshot.overlay
-    return [next(of_index) if at >= 0 else overlay.info(~at) for at in addresses.tolist()]
-
-
-def _crcs_at(snapshot: StoreSnapshot, addresses: Int64s) -> UInt32s:
-    """Return what is kept as the CRC-32 of arrays."""
-    crcs, indexed = np.empty(len(addresses), np.uint32), addresses >= 0
-    crcs[indexed] = snapshot.index.crcs_at(addresses[indexed])
-    for at in np.flatnonzero(~indexed).tolist():
-        crcs[at] = snapshot.overlay.entry(~int(addresses[at]), b"").crc
-    return crcs
-
-
-def _name_at(snapshot: StoreSnapshot, address: int) -> bytes:
-    return snapshot.overlay.name(~address) if address < 0 else snapshot.index.name(address)
 
 
 def crcs_of(values: Array, offsets: Int64s, masks: tuple[Array, Int64s] | None = None) -> UInt32s:
@@ -223,11 +196,11 @@ def crcs_of_batch(batch: Ragged) -> UInt32s:
 
 def compare(snapshot: StoreSnapshot, addresses: Int64s, actual: UInt32s) -> None:
     """Raise `CorruptStoreError` if the checksum of an array is not that of what came of it."""
-    kept = _crcs_at(snapshot, addresses)
+    kept = snapshot.crcs_at(addresses)
     for at in np.flatnonzero(kept != actual)[:1].tolist():
         address = int(addresses[at])
         start, end = snapshot.pointer_at(address)
-        name = _name_at(snapshot, address).decode(errors="backslashreplace")
+        name = snapshot.name_at(address).decode(errors="backslashreplace")
         what = f"has array {name!r:.80}, rows {start} to {end}"
         is_not = f"its pointer says CRC-32 {kept[at]:08x}, what came has {actual[at]:08x}"
         raise corrupt(snapshot.data_path, f"{what}: {is_not}")

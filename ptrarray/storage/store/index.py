@@ -271,10 +271,6 @@ class Index:
         """Return how the array at a position differs from plain rows, packed."""
         return self._item("info", self.infos, position, infos.LIMIT_NBYTES)
 
-    def infos_at(self, positions: Int64s) -> list[bytes]:
-        """Return the infos of arrays at some positions."""
-        return list(map(self.info, positions.tolist()))
-
     def meta(self, position: int) -> bytes:
         """Return the metadata of the array at a position, packed."""
         return self._item("meta", self.metas, position, attrs.LIMIT_NBYTES)
@@ -301,6 +297,10 @@ class Index:
         """Return the CRC-32 of arrays at some positions."""
         crcs: UInt32s = self.crcs[positions]
         return crcs
+
+    def infos_at(self, positions: Int64s) -> list[bytes]:
+        """Return how arrays at some positions differ from plain rows, packed."""
+        return list(map(self.info, positions.tolist()))
 
     def name(self, position: int) -> bytes:
         """Return the name of the array at a position."""

@@ -176,12 +176,6 @@ class ProbedIndex(Index):
         """Return how the array at a position differs from plain rows, packed."""
         return self._one("info", position, infos.LIMIT_NBYTES)
 
-    def infos_at(self, positions: Int64s) -> list[bytes]:
-        """Return the infos of arrays at some positions, in two rounds for all of them."""
-        if "info_end" in self.columns:
-            self._items_at("info", positions, infos.LIMIT_NBYTES)
-        return super().infos_at(positions)
-
     def meta(self, position: int) -> bytes:
         """Return the metadata of the array at a position, packed."""
         return self._one("meta", position, attrs.LIMIT_NBYTES)
@@ -207,6 +201,13 @@ class ProbedIndex(Index):
         self._records.need(positions)
         crcs: UInt32s = self._records.views["crc"][positions]
         return crcs
+
+    def infos_at(self, positions: Int64s) -> list[bytes]:
+        """Return how arrays at some positions differ from plain rows, packed."""
+        if "info" not in self.columns:
+            return [b""] * len(positions)
+        column = self._items_at("info", positions, infos.LIMIT_NBYTES)
+        return list(map(column.item, positions.tolist()))
 
     # names ------------------------------------------------------------------------------------
 

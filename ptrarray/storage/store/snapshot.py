@@ -16,7 +16,7 @@ from ptrarray.format import metadata
 from ptrarray.format.entries import DELETED, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import is_text
-from ptrarray.rows.types import Int64s
+from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
@@ -274,6 +274,34 @@ class StoreSnapshot:
         if address < 0:
             return self.overlay.pointer(~address)
         return self.index.start_items[address], self.index.end_items[address]
+
+    def pointers_at(self, addresses: Int64s) -> tuple[Int64s, Int64s]:
+        """Pointers of the arrays at some addresses, as starts and ends."""
+        starts, ends = (np.empty(len(addresses), np.int64) for _ in range(2))
+        indexed = addresses >= 0
+        starts[indexed], ends[indexed] = self.index.pointers_at(addresses[indexed])
+        for at in np.flatnonzero(~indexed).tolist():
+            starts[at], ends[at] = self.overlay.pointer(~int(addresses[at]))
+        for at in np.flatnonzero(outside(starts, ends, self.n_rows))[:1].tolist():
+            self.checked(int(starts[at]), int(ends[at]))
+        return starts, ends
+
+    def crcs_at(self, addresses: Int64s) -> UInt32s:
+        """CRC-32 of the bytes of the arrays at some addresses."""
+        crcs, indexed = np.empty(len(addresses), np.uint32), addresses >= 0
+        crcs[indexed] = self.index.crcs_at(addresses[indexed])
+        for at in np.flatnonzero(~indexed).tolist():
+            crcs[at] = self.overlay.entry(~int(addresses[at]), b"").crc
+        return crcs
+
+    def infos_at(self, addresses: Int64s) -> list[bytes]:
+        """Infos of the arrays at some addresses."""
+        found = iter(self.index.infos_at(addresses[addresses >= 0]))
+        return [self.overlay.info(~at) if at < 0 else next(found) for at in addresses.tolist()]
+
+    def name_at(self, address: int) -> bytes:
+        """Name of the array at an address."""
+        return self.overlay.name(~address) if address < 0 else self.index.name(address)
 
     def info_at(self, address: int) -> bytes:
         """Info of the array at an address: how it differs from plain rows."""
