@@ -27,6 +27,7 @@ from ptrarray.storage.store.compared import (
     crcs_of_batch,
     in_batches,
     read_all,
+    some_in_batches,
 )
 from ptrarray.storage.store.overlay import Laid, Overlay
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot, sealed_error
@@ -110,6 +111,9 @@ class Opened(Protocol):
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
 
+    def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
+        """Return the address of each of some names that the snapshot has found."""
+
     def arrays_at(self, addresses: Sequence[int]) -> list[Array]:
         """Return the arrays at some addresses: of what lies elsewhere, read in one go."""
 
@@ -119,8 +123,11 @@ class Opened(Protocol):
         Looks at what `is_compared` and of which an array is rows.
         """
 
-    def in_batches(self) -> Iterator[Batch]:
-        """Yield all arrays in data order, some at a time, of what `is_compared`."""
+    def in_batches(self, addresses: Int64s | None = None) -> Iterator[Batch]:
+        """Yield all arrays in data order, or those at some addresses, some at a time.
+
+        Of what `is_compared`.
+        """
 
     def columns(self) -> tuple[Int64s, Int64s]:
         """Return starts and ends of all arrays, checked to lie in the flat array.
@@ -191,12 +198,21 @@ class OpenedStore:
         assert self.mask is not None
         return self.data, viewed(self.mask, self.layout.mask_dtype, self.data.shape)
 
+    def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
+        """Return the address of each of some names that the snapshot has found."""
+        entries = list(map(self.snapshot.entries.get, names))
+        left = [name for name, entry in zip(names, entries, strict=True) if entry is None]
+        positions = iter(self.snapshot.index.find_all(left).tolist() if left else ())
+        return [next(positions) if entry is None else ~entry for entry in entries]
+
     def batch(self, addresses: Int64s) -> Batch:
         """Return some arrays to be read in one go."""
         return Batch(self.snapshot, self.data, self.mask, addresses)
 
-    def in_batches(self) -> Iterator[Batch]:
-        """Yield all arrays in data order, some at a time."""
+    def in_batches(self, addresses: Int64s | None = None) -> Iterator[Batch]:
+        """Yield all arrays in data order, or those at some addresses, some at a time."""
+        if addresses is not None:
+            return some_in_batches(self.snapshot, self.data, self.mask, addresses)
         starts, ends = self.columns()
         return in_batches(self.snapshot, self.data, self.mask, ends - starts)
 
@@ -341,7 +357,7 @@ class Closed:
     get = finder = data = rows = parts = array_at = columns = sources = refreshed = property(
         _refuse
     )
-    is_compared = arrays_at = compare = in_batches = columns_at = property(_refuse)
+    is_compared = addresses_of = arrays_at = compare = in_batches = columns_at = property(_refuse)
 
 
 def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) -> OpenedStore:
