@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
@@ -26,7 +25,7 @@ from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.store.compared import Batch, compare, crcs_of_batch, read_all
 from ptrarray.storage.store.held import Held, HeldRows, hold_rows
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
-from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
+from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, not_found, open_snapshot
 from ptrarray.storage.system.advice import Source
 from ptrarray.storage.system.mapping import Backend, Mode
 
@@ -195,8 +194,11 @@ def _chained(parts: Sequence[AnyRows]) -> AnyRows:
 def load_any(directory: Path, mode: Mode, backend: Backend | None = None) -> Opened:
     """Open a store, of shards or not, with its rows mapped; without a backend, as it can be."""
     if isinstance(directory, RemotePath):  # where asking for what is seldom there takes long
-        with suppress(StoreNotFoundError):
+        try:
             return load(open_snapshot(directory, backend), mode)
+        except StoreNotFoundError as error:
+            if not is_sharded(directory):
+                raise not_found(directory) from error
     if is_sharded(directory):
         return load_shards(open_shards(directory, backend), mode)
     return load(open_snapshot(directory, backend), mode)

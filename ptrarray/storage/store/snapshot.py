@@ -10,7 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import BadInputError, CorruptStoreError, StoreError, StoreNotFoundError
+from ptrarray.errors import (
+    BadInputError,
+    CorruptStoreError,
+    StoreChangedError,
+    StoreError,
+    StoreNotFoundError,
+)
 from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
 from ptrarray.format.entries import DELETED, Entry, RaggedColumn
@@ -484,6 +490,8 @@ class StoreSnapshot:
                 overlay = _replay(log, self.index, self.overlay)
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
+        except StoreChangedError:
+            overlay = None  # it grew between two requests
         except CorruptStoreError:
             if self._is_in_place():
                 raise
@@ -586,7 +594,9 @@ def open_snapshot(
                     continue  # another pack was put in place of this one
                 overlay = _replay(log, index, None, end_byte)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise not_found(directory) from error
+            raise not_there(directory) from error
+        except StoreChangedError:  # between two requests
+            continue
         if overlay is not None:
             return StoreSnapshot(directory, index, overlay)
         if index.identity == previous:
@@ -613,16 +623,24 @@ def sealed_error(directory: Path | str) -> BadInputError:
     )
 
 
+def not_there(directory: Path) -> StoreError:
+    """Return the error for a path where a file of a store was not found, perhaps for it is of shards."""
+    if isinstance(directory, RemotePath):  # which is not asked for more than is needed
+        return StoreNotFoundError(f"no store at {directory}", path=str(directory))
+    return not_found(directory)
+
+
 def not_found(directory: Path) -> StoreError:
-    """Return the error for a path where a file of a store was not found."""
-    if isinstance(directory, RemotePath):
-        what = f"no store at {directory}: neither {INDEX_FILE} is there nor a pack of a store"
-        return StoreNotFoundError(what, path=str(directory))
-    if files.is_file(directory):
+    """Return the error for a path where a file of a store was not found, and none of shards is."""
+    is_remote = isinstance(directory, RemotePath)
+    if not is_remote and files.is_file(directory):
         return why_not(directory)
     missing = [name for name in FILE_NAMES if not files.is_file(directory / name)]
     if len(missing) == 1:
         return corrupt(str(directory / missing[0]), "is missing")
+    if is_remote:
+        why = f"there is no {directory / INDEX_FILE}, and no pack of a store"
+        return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
     is_link = files.leads_nowhere(directory)
     why = "it is a link that leads nowhere" if is_link else "there is no such directory"
     if files.is_directory(directory):
