@@ -22,6 +22,8 @@ from ptrarray.errors import (
     Damage,
     DuplicateNameError,
     OverlapError,
+    RemoteError,
+    StoreChangedError,
     StoreError,
     StoreExistsError,
     StoreNotFoundError,
@@ -36,6 +38,7 @@ from ptrarray.writer import PointerArrayWriter, append
 if TYPE_CHECKING:
     from ptrarray import bigarray as bigarray
     from ptrarray import convert
+    from ptrarray.downloading import download
     from ptrarray.filling import fill
     from ptrarray.joining import join, part
     from ptrarray.nested import classes_in, dump, load
@@ -61,6 +64,8 @@ __all__ = [
     "PointerArrayWriter",
     "Ragged",
     "Record",
+    "RemoteError",
+    "StoreChangedError",
     "StoreError",
     "StoreExistsError",
     "StoreNotFoundError",
@@ -72,6 +77,7 @@ __all__ = [
     "compact",
     "convert",
     "create",
+    "download",
     "dump",
     "fill",
     "join",
@@ -95,6 +101,7 @@ _LATER = {
     "classes_in": "nested",
     "compact": "upkeep",
     "convert": "",
+    "download": "downloading",
     "dump": "nested",
     "fill": "filling",  # not as the function: whoever imports a module puts it in the package
     "join": "joining",

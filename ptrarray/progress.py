@@ -7,13 +7,17 @@ from typing import Any, Protocol
 
 
 class Bar(Protocol):
-    """What counts."""
+    """What counts; its total may change meanwhile."""
+
+    total: float | None
 
     def update(self, n: float) -> Any:
         """Add to what is done."""
 
 
 class _Nothing:
+    total: float | None = None
+
     def update(self, n: float) -> None:
         pass
 

@@ -30,7 +30,7 @@ RANKS = [
     {"storage.lifecycle"},
     {"storage.shards"},
     {"views"},
-    {"reader", "writer", "packs", "sampling"},
+    {"reader", "writer", "packs", "sampling", "downloading"},
     {"creation", "upkeep"},
     {"joining"},
     {"jobs"},

@@ -147,7 +147,7 @@ _NOTHING: dict[str, Array] = {}
 
 
 class Views:
-    """Views of arrays by name, in those shards that a catalog knows.
+    """Views of arrays by name, in those shards that a catalog knows, with the native core or without.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class Views:
         # Where the catalog does not know all, a shard that it does not know may have the name.
         catalog = None if finder.is_asked or not stores else finder.catalog
         native = None if catalog is None else catalog.finder(self._parts)
-        self.is_idle = native is None
+        self.is_idle = catalog is None
         self.view: View = _NOTHING.get if native is None else native.get
 
     def looked_for(self, name: str) -> Array | None:

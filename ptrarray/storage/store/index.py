@@ -361,6 +361,15 @@ class Index:
             is_right[:] = False
         return is_right
 
+    def are_same(
+        self, positions: Int64s, names: RaggedColumn, numbers: Int64s
+    ) -> npt.NDArray[np.bool_]:
+        """Tell for each position whether its name is that of a number among others. Vectorised."""
+        try:
+            return self.names.are_same(positions, names, numbers)
+        except ValueError as error:
+            self._fail(f"a name {error}")
+
     def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
         """Return the position of each name, or -1. Vectorised."""
         if not self.header.n_arrays:

@@ -18,7 +18,7 @@ from typing import Any
 from ptrarray.errors import StoreError
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File, Rights, SyncError
-from ptrarray.storage.system.lock import lock_whole, try_lock_whole
+from ptrarray.storage.system.lock import is_locked_by_others, lock_whole, try_lock_whole
 
 _ATTEMPTS = 100
 
@@ -69,18 +69,19 @@ def _locked(path: Path, make: Callable[[Path], File]) -> tuple[Path, File]:
                 raise
 
 
-def _remove_leftovers(path: Path) -> None:
+def _remove_leftovers(path: Path, but: str = "") -> None:
     """Remove what was being built beside a path by processes that have died."""
-    remove_leftovers_in(path.parent, re.escape(path.name))
+    remove_leftovers_in(path.parent, re.escape(path.name), but)
 
 
-def remove_leftovers_in(directory: Path, names: str) -> None:
+def remove_leftovers_in(directory: Path, names: str, but: str = "") -> None:
     """Remove what was being built in a directory by processes that have died, by a pattern of names."""
     name = re.compile(rf"\.{names}\.[0-9a-f]{{16}}\.new")
     with suppress(OSError):  # a directory that cannot be listed
         for found in filter(name.fullmatch, files.list_directory(directory)):
             with suppress(OSError, StoreError):  # gone by now, or not ours
-                _remove_unlocked(directory / found)
+                if found != but:
+                    _remove_unlocked(directory / found)
 
 
 def _remove_unlocked(path: Path) -> None:
@@ -140,10 +141,67 @@ def new_directory(path: Path, taken: Taken, like: Rights | None = None) -> Itera
         put_in_place(building, path, taken)
 
 
+@contextmanager
+def resumed_directory(
+    path: Path, purpose: bytes, taken: Taken, busy: Taken, *, notes: str, keep: bool
+) -> Iterator[Path]:
+    """Hand out a directory next to a path, locked, which is there again after a process was killed.
+
+    What is made in it has to be put in its place inside of the ``with`` block.
+
+    Parameters
+    ----------
+    path : Path
+        Where nothing is yet.
+    purpose : bytes of length 8
+        What it is for: it has what was done before for the same purpose only.
+    taken, busy : callable
+        Make the error for a path where there is something; and where another process builds.
+    notes : str
+        A file that is in the directory as soon as there is anything in it to go on with.
+    keep : bool
+        Whether it begins with what is there, and stays where the block fails. Whoever builds
+        something else beside the same path removes it.
+    """
+    if files.exists(path):
+        raise taken(path)
+    building = path.with_name(f".{path.name}.{purpose.hex()}.new")
+    _remove_leftovers(path, building.name if keep else "")
+    is_done = False
+    with _locked_again(building, lambda: busy(path)):
+        try:
+            yield building
+            is_done = True
+        except Exception as error:
+            _put_name(error, building, path)
+            raise
+        finally:
+            if is_done or not keep or not files.exists(building / notes):
+                files.remove_tree(building)
+
+
+def _locked_again(directory: Path, busy: Callable[[], Exception]) -> File:
+    """Make a directory if it is not there, and lock it."""
+    while True:
+        with suppress(FileExistsError):
+            files.make_directory(directory)
+        with suppress(FileNotFoundError):  # another process was done with it just now
+            file = File(directory, files.DIRECTORY)
+            if is_locked_by_others(file):
+                file.close()
+                raise busy()
+            if files.exists(directory):
+                return file
+            file.close()
+
+
 def put_in_place(building: Path, path: Path, taken: Taken, *, sync: bool = True) -> None:
-    """Give a directory that was made beside a path its name, on the disk with `sync`."""
+    """Give what was made beside a path its name, on the disk with `sync`."""
     try:
-        files.replace(building, path)
+        if files.is_directory(building):
+            files.replace(building, path)
+        else:
+            _name(building, path, taken, overwrite=False)
     except OSError as error:
         # Another process was first; a directory with something in it is not replaced.
         if error.errno in (EEXIST, ENOTDIR, ENOTEMPTY):

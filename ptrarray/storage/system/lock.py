@@ -278,6 +278,20 @@ def share_whole(file: File) -> None:
         raise _explained(error, file) from error
 
 
+def is_locked_by_others(file: File) -> bool:
+    """Lock a file or directory for as long as it is open, unless somebody else has it locked.
+
+    Where there are no locks, nobody has.
+    """
+    try:
+        fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def try_lock_whole(file: File) -> bool:
     """Lock a file or directory for as long as it is open, without waiting; return whether it is."""
     try:

@@ -59,8 +59,9 @@ from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.merging import MEMORY_NBYTES, beside, fold_all
 from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.store.pointers import check_index
 from ptrarray.storage.store.recovery import remove_leftovers, settle
-from ptrarray.storage.store.snapshot import StoreSnapshot, check_index, not_found, sealed_error
+from ptrarray.storage.store.snapshot import StoreSnapshot, not_found, sealed_error
 from ptrarray.storage.system.files import CHANGE, File, SyncError, check_system, process_id
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.kept import KeptRecords
@@ -556,19 +557,9 @@ class Session:
         Should this process be killed, or fail, before or after it is in place, the next
         writer settles it: the journal says that there may be one.
         """
-        self._announce(header.generation)
+        self._journal.write_header(self.journal_header._replace(next_generation=header.generation))
         with self._syncing():
             write_index(self.directory, header, columns)
-
-    def _announce(self, generation: int) -> None:
-        self._journal.write_header(self.journal_header._replace(next_generation=generation))
-
-    def call_back(self) -> None:
-        """Have each writer look again where the store is, before its next commit. Under the lock.
-
-        For a store that goes. As when somebody is killed before an index is in place, if it does not.
-        """
-        self._announce(self.header.generation + 1)
 
     @whole
     def close(self, least_nbytes: int = 0) -> None:

@@ -1,0 +1,103 @@
+"""A whole store that lies elsewhere, of shards or not, as one on this machine: checked, or not at all."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+
+from ptrarray.errors import CorruptStoreError, StoreChangedError, StoreError
+from ptrarray.format import catalog
+from ptrarray.format import shards as marks
+from ptrarray.format.helpers import FOLDER
+from ptrarray.progress import bar
+from ptrarray.storage.lifecycle.create import taken
+from ptrarray.storage.lifecycle.fetching import Fetching
+from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.shards.helpers import open_beside
+from ptrarray.storage.shards.marker import Marker, is_sharded
+from ptrarray.storage.shards.opened import load_any
+from ptrarray.storage.shards.upkeep import check_any
+from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
+from ptrarray.storage.store.index import Index
+from ptrarray.storage.store.journal import FILE_NAME as JOURNAL_FILE
+from ptrarray.storage.system import files
+from ptrarray.storage.system.building import put_in_place, resumed_directory
+
+_NOTES = "fetched.jsonl"
+
+
+def download_store(source: RemotePath, path: Path, *, progress: bool, resume: bool) -> None:
+    """Fetch all files of a store; it appears at its path all at once, checked and on the disk.
+
+    Raises
+    ------
+    StoreExistsError
+        If anything is at the path.
+    StoreNotFoundError
+        If there is no store at the URL.
+    CorruptStoreError
+        If what came does not match its checksums.
+    StoreChangedError
+        If the store was changed meanwhile.
+    """
+    purpose = blake2b(str(source).encode(), digest_size=8).digest()
+    how = {"notes": _NOTES, "keep": resume}
+    with resumed_directory(path, purpose, taken, _busy, **how) as building:
+        place, notes = building / "store", building / _NOTES
+        try:
+            with bar(unit="B", unit_scale=True, progress=progress) as counter:
+                _fetch(Fetching(source, place, notes, counter), source, place)
+            opened, helpers = open_beside(load_any(place, "r"), "r", None)
+            check_any(opened, helpers, progress=progress)
+        except StoreChangedError as error:
+            what = f"{error.path} was changed while {source} was downloaded: download it again"
+            raise StoreChangedError(what, **error.facts) from error
+        except CorruptStoreError as error:
+            files.unlink(notes)  # there is nothing to go on with
+            text = str(error).replace(str(place), str(source))
+            what = f"what came of {source} is damaged, there or on the way: {text}"
+            raise CorruptStoreError(what, path=str(source)) from error
+        put_in_place(place, path, taken)
+
+
+def _fetch(fetching: Fetching, source: RemotePath, place: Path) -> None:
+    """Fetch all files: indexes, which name the others; then journals, before the rows they speak of."""
+    try:
+        stores = _stores(fetching, source)
+        if not stores:  # a pack
+            fetching.fetch([""])
+        fetching.fetch([one + INDEX_FILE for one in stores])
+        fetching.fetch([one + JOURNAL_FILE for one in stores])
+        headers = [Index(place / one, checked=False).header for one in stores]
+        pairs = zip(stores, headers, strict=True)
+        fetching.fetch([one + name for one, header in pairs for name in header.files])
+        fetching.check_unchanged()
+    except CorruptStoreError:
+        fetching.check_unchanged()  # for then that is why
+        raise
+    fetching.finish()
+
+
+def _stores(fetching: Fetching, source: RemotePath) -> list[str]:
+    """Return where the stores are that the store consists of; none if it is a pack."""
+    if (source / INDEX_FILE).exists():
+        return ["", *_helpers(source)]
+    if not is_sharded(source):
+        if not source.exists():
+            load_any(source, "r")  # says why
+        return []
+    optional = [catalog.FILE_NAME] if (source / catalog.FILE_NAME).exists() else []
+    fetching.fetch([marks.FILE_NAME, *optional])
+    marker = Marker(source)
+    generation = marker.header.generation
+    names = [f"{marks.shard_name(generation, number)}/" for number in range(marker.count())]
+    return [*names, *_helpers(source)]
+
+
+def _helpers(source: RemotePath) -> list[str]:
+    folder = f"{FOLDER}/"
+    return [folder] if (source / f"{folder}{INDEX_FILE}").exists() else []
+
+
+def _busy(path: Path) -> StoreError:
+    return StoreError(f"{path} is being downloaded by another process just now", path=str(path))
