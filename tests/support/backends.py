@@ -52,4 +52,11 @@ def opened_at(server: Server) -> Callable[..., PointerArray]:
             return by_path(path, mode, backend, **options)
         return by_path(server.publish(path), mode, **server.options, **options)
 
+    opened.publish = server.publish  # type: ignore[attr-defined] # for `shown`
     return opened
+
+
+def shown(path: Path) -> str:
+    """Return what readers and errors call a path: where a server has it, its URL."""
+    publish: Callable[[Path], str] = getattr(ptrarray.open, "publish", str)
+    return publish(path)
