@@ -512,10 +512,8 @@ class Session:
         with self.locked():
             known = self.journal_header
             sealed = self.header.sealed if sealed is None else sealed
-            is_as_asked = sealed is self.header.sealed and (
-                not entry or "entry" in self.index.columns
-            )
-            if known.committed_end == journal_format.RECORDS_START and is_as_asked:
+            is_same = sealed is self.header.sealed and entry <= ("entry" in self.index.columns)
+            if known.committed_end == journal_format.RECORDS_START and is_same:
                 return
             # The index must not reach the disk before the rows it names. After a flush, all are there.
             if known.synced_end < known.committed_end:
@@ -523,9 +521,8 @@ class Session:
             columns, facts = self._folded(memory)
             if entry:
                 columns = columns._replace(sizes=columns.sizes.with_entry())
-            facts["sealed"] = sealed
-            generation, n_reserved = self.header.generation + 1, self.journal_header.n_reserved
-            header = replace(self.header, generation=generation, n_reserved=n_reserved, **facts)
+            facts |= {"sealed": sealed, "generation": self.header.generation + 1}
+            header = replace(self.header, n_reserved=self.journal_header.n_reserved, **facts)
             self.put_index(header, columns)
             self._attach()
 
