@@ -22,10 +22,11 @@ from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.finder import Completed, Finder
 from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
+from ptrarray.storage.store.absent import not_found
 from ptrarray.storage.store.compared import Batch, compare, crcs_of_batch, read_all
 from ptrarray.storage.store.held import Held, HeldRows, hold_rows
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
-from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, not_found, open_snapshot
+from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system.advice import Source
 from ptrarray.storage.system.mapping import Backend, Mode
 

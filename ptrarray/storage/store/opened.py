@@ -20,9 +20,10 @@ from ptrarray.rows.masked import with_mask
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import AnyRows, Array, Int64s
 from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.store.absent import sealed_error
 from ptrarray.storage.store.compared import Batch, compare, crcs_of_batch, in_batches, read_all
 from ptrarray.storage.store.overlay import Laid, Overlay
-from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot, sealed_error
+from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
 from ptrarray.storage.system.files import AnyIdentity

@@ -11,11 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import (
-    BadInputError,
     CorruptStoreError,
     StoreChangedError,
-    StoreError,
-    StoreNotFoundError,
 )
 from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
@@ -25,7 +22,7 @@ from ptrarray.format.names import is_text
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store import journal
-from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
+from ptrarray.storage.store.absent import never_at_rest, not_found, not_there
 from ptrarray.storage.store.index import Index, Item
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
@@ -35,9 +32,7 @@ from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import StrPath
 from ptrarray.storage.system.mapping import Backend
-from ptrarray.storage.system.parts import Span, span_of, why_not
-
-FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
+from ptrarray.storage.system.parts import Span, span_of
 
 _ATTEMPTS = 100
 _NONE = np.empty(0, np.int64)
@@ -551,56 +546,6 @@ def open_snapshot(
             raise corrupt(str(directory / journal.FILE_NAME), why)
         previous = index.identity
     raise never_at_rest(directory)
-
-
-def never_at_rest(directory: Path) -> StoreError:
-    """Return the error for a store that was another one at each look."""
-    return StoreError(f"{directory} is replaced again and again", path=str(directory))
-
-
-def sealed_error(directory: Path | str) -> BadInputError:
-    """Return the error for rows that are to be added to a sealed store, or changed in it."""
-    return BadInputError(
-        f"{directory} is sealed, as a part that was closed or joined: its data file may be that of "
-        "another store, too, so no rows are added to it or changed. Names, metadata and attrs can "
-        "be; compact() gives it a data file of its own, which ends this",
-        path=str(directory),
-        found="sealed",
-        expected="a store that grows",
-    )
-
-
-def not_there(directory: Path) -> StoreError:
-    """Return the error for a path where a file of a store was not found, perhaps for it is of shards."""
-    if isinstance(directory, RemotePath):  # which is not asked for more than is needed
-        return StoreNotFoundError(f"no store at {directory}", path=str(directory))
-    return not_found(directory)
-
-
-def not_found(directory: Path) -> StoreError:
-    """Return the error for a path where a file of a store was not found, and none of shards is."""
-    is_remote = isinstance(directory, RemotePath)
-    if not is_remote and files.is_file(directory):
-        return why_not(directory)
-    missing = _missing(directory)
-    if len(missing) == 1:
-        missing = _missing(directory)  # a store may have come, or gone, between two of its files
-    if len(missing) == 1:
-        return corrupt(str(directory / missing[0]), "is missing")
-    if is_remote:
-        why = f"there is no {directory / INDEX_FILE}, and no pack of a store"
-        return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
-    is_link = files.leads_nowhere(directory)
-    why = "it is a link that leads nowhere" if is_link else "there is no such directory"
-    if files.is_directory(directory):
-        why = f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
-    if not missing:
-        why = "it has come just now, open it again"
-    return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
-
-
-def _missing(directory: Path) -> list[str]:
-    return [name for name in FILE_NAMES if not files.is_file(directory / name)]
 
 
 def _replay(
