@@ -300,6 +300,13 @@ class Arrays:
 
         return joined(self.opened, starts, ends, addresses, out)
 
+    def all_at(self, addresses: Sequence[int]) -> Iterable[Array]:
+        """Return the arrays at some addresses, one after the other: of those elsewhere, many are on their way."""
+        opened = self.opened
+        if not opened.is_compared:
+            return map(self.at, addresses)
+        return read_ahead(opened.data, opened.in_batches(np.array(addresses, np.int64)))
+
     def at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, as a view."""
         if self._note is not None:
