@@ -157,7 +157,9 @@ def rounds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def of_index(asked: list[Request]) -> list[Request]:
-    return [one for one in asked if one.key.endswith(INDEX) and "helpers" not in one.key]
+    """Return the requests that fetch some of an index, and do not only look whether it is there."""
+    some = [one for one in asked if one.key.endswith(INDEX) and "helpers" not in one.key]
+    return [one for one in some if one.nbytes > 1]
 
 
 def nbytes(asked: list[Request]) -> int:
