@@ -48,6 +48,9 @@ class FolderObjects:
     def fresh(self) -> FolderObjects:
         return self
 
+    def named(self, key: str) -> str:
+        return f"{self.url}/{key}" if key else self.url
+
     def get(self, key: str, start: int, end: int, tag: str | None) -> Coming:
         self.asked.append(Request(key, start, end))
         path = self._folder / key
