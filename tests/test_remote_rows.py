@@ -56,6 +56,11 @@ def opened(path: Path) -> PointerArray:
     return ptrarray.open(f"{URL}/{path.name}")
 
 
+def transfer_of(store: PointerArray) -> Any:
+    path: Any = store._path
+    return path.transfer
+
+
 def all_ways(store: Any) -> Iterator[list[Array]]:
     """Yield all arrays in data order, in each way in which they come whole."""
     names = list(store)
@@ -104,17 +109,19 @@ def test_batches_are_those_that_are_there(path: Path, kind: str, elsewhere: Fold
 
 def damaged(path: Path, name: str) -> None:
     """Change a bit of the array of a name, in a data file."""
-    files = sorted(path.rglob("data.bin"))
     with ptrarray.open(path) as store:
-        start, end = store.pointers[name]
+        end = store.pointers[name].end
+        number = int(np.searchsorted(np.cumsum([len(one.data) for one in stores_of(store)]), end))
+        end -= sum(len(one.data) for one in stores_of(store)[:number])
         width = store._opened.layout.width
-        for shard, file in zip(store._opened.stores, files, strict=True):
-            if start < shard.snapshot.n_rows:
-                break
-            start, end = start - shard.snapshot.n_rows, end - shard.snapshot.n_rows
+    file = sorted(path.rglob("data.bin"))[number]
     raw = bytearray(file.read_bytes())
     raw[end * width - 1] ^= 1
     file.write_bytes(raw)
+
+
+def stores_of(store: PointerArray) -> list[Any]:
+    return list(store._opened.stores)
 
 
 def ways_to(name: str, position: int) -> list[Callable[[PointerArray], object]]:
@@ -218,7 +225,7 @@ def test_neighbours_are_one_request(far: tuple[Path, FolderObjects]) -> None:
         found = of_rows(objects)
     n_files = len({one.key for one in found})
     assert len(found) == n_files <= 2
-    assert np.ma.getdata(batch.values)[0] == 40
+    assert batch.values[1] == 41
 
 
 def test_what_is_spread_is_asked_for_at_once(
@@ -227,7 +234,7 @@ def test_what_is_spread_is_asked_for_at_once(
     path, objects = far
     with opened(path) as store, ptrarray.open(path) as here:
         list(store)
-        monkeypatch.setattr(store._path.transfer, "gap_nbytes", 0)
+        monkeypatch.setattr(transfer_of(store), "gap_nbytes", 0)
         names = spread_names(32 // len(of_files(store)))
         # None of them comes before all have been asked for.
         barrier, get = threading.Barrier(32, timeout=60), objects.get
@@ -298,7 +305,7 @@ def test_no_more_is_under_way_than_was_said(
                     counts[0] -= 1
 
         monkeypatch.setattr(objects, "get", counted)
-        monkeypatch.setattr(store._path.transfer, "gap_nbytes", 0)
+        monkeypatch.setattr(transfer_of(store), "gap_nbytes", 0)
         names = [f"a{n}" for n in range(0, 400, 2)]
         assert store.take(names).values[::5000].tolist() == [n % 256 for n in range(0, 400, 2)]
         assert sum(len(array) for array in store.values()) == 2_000_000
@@ -328,9 +335,9 @@ def test_nothing_is_written_to_memory_of_others_after_an_error(
             return get(key, start, *what)
 
         monkeypatch.setattr(objects, "get", one_fails)
-        monkeypatch.setattr(store._path.transfer, "gap_nbytes", 0)
+        monkeypatch.setattr(transfer_of(store), "gap_nbytes", 0)
         out = np.zeros(100_000, np.uint8)
-        with pytest.raises(RemoteError, match="400|like"):
+        with pytest.raises(RemoteError, match="does not like it"):
             store.take([f"a{n}" for n in range(0, 40, 2)], out=out)
         before = out.copy()
         late.set()
