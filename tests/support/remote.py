@@ -82,7 +82,8 @@ def folder_elsewhere(folder: Path, *, parallel: int = 32) -> Iterator[FolderObje
     def path_of(url: str, remote: Remote) -> RemotePath:
         key = url.removeprefix(URL).strip("/")
         cache = None if remote.cache is None else Cache(remote.cache)
-        return RemotePath(Transfer(objects, parallel, remote.gap_nbytes, cache=cache), key)
+        options = {"immutable": remote.immutable, "cache": cache}
+        return RemotePath(Transfer(objects, parallel, remote.gap_nbytes, **options), key)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "remote_path", path_of)
