@@ -32,6 +32,7 @@ _NO_KEYS = (
 # What is in the texts of errors that have no status, and what it means.
 _SAID: tuple[tuple[str, Kind, str], ...] = (
     ("169.254.169.254", "denied", _NO_KEYS),
+    ("NotADirectory", "missing", "there is no such object"),  # below a pack of this machine
     ("configured region", "refused", "the bucket is in another region: storage={'region': ...}"),
     ("InvalidCertificate", "refused", "its certificate is not one to trust"),
     ("InvalidContentType", "refused", "it does not speak TLS, as https:// wants it"),
