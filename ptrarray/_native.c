@@ -337,7 +337,8 @@ typedef struct {
     size_t nbytes;
     uint32_t hash;
     int64_t position; /* the answer */
-    const Finder *part; /* that will be asked */
+    const Finder *part; /* of a catalog: that of the first position with this hash, which became `position` */
+    uint64_t counted;   /* that position, through all parts */
 } Query;
 
 /* The bytes of the name at a position, or NULL if they do not lie in their column. */
@@ -349,11 +350,10 @@ static inline const uint8_t *name_at(const Finder *finder, uint64_t position, si
 
 /* Of a catalog, the part that a position is in, or NULL; the position becomes that there, below the part's number. */
 static const Finder *part_of(const Finder *catalog, uint64_t *position) {
-    uint64_t number = 0, last = length(PyTuple_GetItem(catalog->columns, 1));
-    while (number < last) { /* the first end that is larger */
-        uint64_t middle = (number + last) / 2;
-        *position < READ(catalog->name_ends[middle]) ? (last = middle) : (number = middle + 1);
-    }
+    uint64_t number = 0, n = length(PyTuple_GetItem(catalog->columns, 1));
+    for (; n > 1; n -= n / 2) /* how many ends are not larger, without a branch that could be guessed wrong */
+        number += READ(catalog->name_ends[number + n / 2 - 1]) <= *position ? n / 2 : 0;
+    number += n && READ(catalog->name_ends[number]) <= *position;
     int is_there = (Py_ssize_t)number < PyList_Size(catalog->parts);
     PyObject *part = is_there ? PyList_GetItem(catalog->parts, (Py_ssize_t)number) : NULL;
     *position = number << 32 | (uint32_t)(*position - (number ? READ(catalog->name_ends[number - 1]) : 0));
@@ -368,7 +368,11 @@ static int64_t probe(const Finder *finder, const Query *query, const Finder **ow
         uint64_t position = READ(finder->slots[2 * slot + 1]);
         if (position == EMPTY) return found;
         if (hash != query->hash) continue;
-        const Finder *part = finder->parts ? part_of(finder, &position) : finder;
+        const Finder *part = finder;
+        if (finder->parts && query->part && query->counted == position)
+            part = query->part, position = (uint64_t)query->position;
+        else if (finder->parts)
+            part = part_of(finder, &position);
         size_t nbytes;
         uint32_t at = (uint32_t)position;
         const uint8_t *name = part && at < part->n_arrays ? name_at(part, at, &nbytes) : NULL;
@@ -388,15 +392,15 @@ static void probe_group(const Finder *finder, Query *queries, int n) {
     for (int i = 0; i < n; i++) {
         uint64_t slot = home_of(queries[i].hash, finder->n_homes), last = slot + 4;
         while (slot < last && slot + 1 < finder->n_slots && READ(finder->slots[2 * slot]) != queries[i].hash) slot++;
-        uint64_t position = READ(finder->slots[2 * slot + 1]);
+        uint64_t position = queries[i].counted = READ(finder->slots[2 * slot + 1]);
         const Finder *part = finder->parts && position != EMPTY ? part_of(finder, &position) : finder;
         uint32_t at = (uint32_t)position;
-        queries[i].position = at, queries[i].part = part && at < part->n_arrays ? part : NULL;
+        queries[i].position = (int64_t)position, queries[i].part = part && at < part->n_arrays ? part : NULL;
         if (queries[i].part) FETCH(part->name_ends + at), FETCH(part->starts + at), FETCH(part->ends + at);
     }
     for (int i = 0; i < n; i++) {
         const Finder *part = queries[i].part;
-        uint64_t end = part ? READ(part->name_ends[queries[i].position]) : 0;
+        uint64_t end = part ? READ(part->name_ends[(uint32_t)queries[i].position]) : 0;
         if (end && end <= part->names_nbytes) FETCH(part->names + end - 1);
     }
     const Finder *owner;
@@ -413,6 +417,7 @@ static int set_query(Query *query, PyObject *key) {
     if (!name) return PyErr_Clear(), 0;
     query->name = (const uint8_t *)name, query->nbytes = (size_t)n;
     query->hash = crc32_of(0, name, (size_t)n);
+    query->part = NULL;
     return 1;
 }
 
@@ -471,7 +476,7 @@ static PyObject *finder_find_many(PyObject *self, PyObject *args) {
             size_t at = first + (size_t)count;
             to = READ(ITEMS(uint64_t, name_ends)[at]);
             mine = from <= to && to <= length(names);
-            queries[count] = (Query){ITEMS(uint8_t, names) + from, to - from, ITEMS(uint32_t, hashes)[at], 0, NULL};
+            queries[count] = (Query){ITEMS(uint8_t, names) + from, to - from, ITEMS(uint32_t, hashes)[at], 0, NULL, 0};
             from = to;
         }
         if (mine) probe_group((Finder *)self, queries, count);

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy.typing as npt
 
 from ptrarray.creation import check_free, check_same, is_store, plan
-from ptrarray.errors import BadInputError, StoreExistsError
+from ptrarray.errors import BadInputError, StoreExistsError, StoreNotFoundError
 from ptrarray.format import names as naming
 from ptrarray.format.index import IndexHeader
 from ptrarray.intake.choices import check_choice
@@ -104,7 +104,7 @@ def join(
     -----
     After an error, no store has moved. A new store appears whole. To a store that is there, the
     others are added one by one. Killed anywhere, no array is lost, and the call can be repeated with
-    the stores that are left.
+    the stores that are left: an error names those that have moved, and removes what is left of them.
 
     Stores are *sealed*, unless they are copied: no rows are added to one that is joined, for its
     files are those of the joined store, too. `compact` gives it files of its own. Readers that have
@@ -131,7 +131,10 @@ def join(
         raise _nothing(directory)
     prefixes = tuple(_encoded(one) for one in _prefixes(prefix, found))
     size = _shard_nbytes(directory, shard_size)
-    sources = list(map(read_source, map(files.resolved, found)))
+    found = list(map(files.resolved, found))
+    if how == "move" and is_sharded(directory):
+        _check_there(found, directory)
+    sources = list(map(read_source, found))
     chosen = cast("How", how)
     facts = joining.Plan(chosen, prefixes, duplicates, memory_nbytes, size, bool(progress))
     joining.join(directory, sources, facts)
@@ -157,6 +160,23 @@ def _nothing(directory: Path) -> BadInputError:
         found=0,
         expected="one store or more",
     )
+
+
+def _check_there(stores: Sequence[Path], directory: Path) -> None:
+    """Raise `StoreNotFoundError` if there are stores no more, and remove what is left of those.
+
+    They may have moved when somebody was killed, who then had given them other names.
+    """
+    gone = [store for store in stores if not files.exists(store)]
+    for store in gone:
+        remove_leftovers_in(store.parent, re.escape(store.name))
+    if gone:
+        some = ", ".join(map(str, gone[:3])) + ", …" * (len(gone) > 3)
+        raise StoreNotFoundError(
+            f"no store at {some} ({len(gone)} of {len(stores)} are not there): if a join that was "
+            f"killed has moved them to {directory}, all their arrays are there: leave them out",
+            path=str(gone[0]),
+        )
 
 
 def _prefixes(

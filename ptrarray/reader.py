@@ -259,10 +259,11 @@ class PointerArray(StoredArrays):
         Does nothing in the other modes. A writer may replace or delete an
         array meanwhile; then the writer's checksum stays.
         """
-        parts = divided(self._opened.stores, self._handed_out)
-        if self._mode != "r+" or not parts:
+        stores = self._opened.stores  # raises where it was closed
+        # In this order, as to divide them reads every store.
+        if self._mode != "r+" or not self._handed_out:
             return
-        for store, ranges in parts:
+        for store, ranges in divided(stores, self._handed_out):
             try:
                 with closing(Session(store.snapshot.directory)) as session:
                     transactions.renew_checksums(session, store.snapshot.header, ranges)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import ptrarray
+from ptrarray.errors import CorruptStoreError
 from ptrarray.format import catalog as layout
 from ptrarray.format.names import hash_all
 from ptrarray.format.table import EMPTY, build
@@ -250,3 +251,21 @@ def test_that_of_another_store_is_ignored(path: Path, arrays: Arrays, tmp_path: 
     assert known(path) == set()
     check(path, arrays)
     assert not damage_of(path)
+
+
+def test_a_name_table_that_is_read_is_that_of_its_index(path: Path, arrays: Arrays) -> None:
+    """Its bytes are taken from where the header says, which was read before."""
+    made(path, arrays)
+    shard = Marker(path).shard(0)
+    table = catalog.Table.of(shard)
+    assert len(table.keys(0, 1 << 32)) == table.covered.n_arrays > 1
+    fewer = table._replace(covered=table.covered._replace(n_arrays=1))
+    with pytest.raises(CorruptStoreError, match="beyond its arrays"):
+        fewer.keys(0, 1 << 32)
+    more = table._replace(covered=table.covered._replace(n_arrays=table.covered.n_arrays + 1))
+    with pytest.raises(CorruptStoreError, match="without 1 of its names"):
+        catalog._Run(more, 0).until(1 << 32)
+    copy = shutil.copy(shard / "index.msgpack", path / "copy")
+    Path(copy).replace(shard / "index.msgpack")
+    with pytest.raises(CorruptStoreError, match="was replaced"):
+        table.keys(0, 1 << 32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from errno import EACCES, EIO, EMFILE
 from pathlib import Path
@@ -163,8 +164,22 @@ def test_hostile_positions_are_never_believed(path: Path, arrays: Arrays, seed: 
         slots[some, 1] = rng.choice(values, len(some))
 
     file_of(path).write_bytes(rewritten(file_of(path).read_bytes(), lead_astray))
+    with ptrarray.open(path) as store:  # before any lookup has the catalog left aside
+        many = [*arrays] * 5
+        assert [one.tolist() for one in store.take(many)] == [arrays[name] for name in many]
     check(path, arrays)
     assert damage_of(path) == [str(file_of(path))]
+
+
+def test_a_shard_that_is_gone_is_not_asked(path: Path, arrays: Arrays) -> None:
+    made(path, arrays)
+    shutil.rmtree(path / "shard-00004.ptr")
+    with ptrarray.open(path) as store:
+        there = [*store]
+        assert len(there) < len(arrays)
+        assert [one.tolist() for one in store.take(there * 9)] == [arrays[n] for n in there * 9]
+        with pytest.raises(KeyError):
+            store.take([*arrays] * 9)
 
 
 def test_a_table_without_an_end_is_left_aside(path: Path, arrays: Arrays) -> None:

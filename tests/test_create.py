@@ -18,6 +18,7 @@ from ptrarray import (
     StoreExistsError,
     StoreNotFoundError,
 )
+from ptrarray.storage.system import files
 from tests.support.checks import check_at, check_in_order, check_store, unchanged
 
 
@@ -177,3 +178,26 @@ def test_what_could_not_be_opened_is_forgotten_without_a_word(path: Path) -> Non
         with pytest.raises(StoreNotFoundError):
             ptrarray.append(path)
         gc.collect()
+
+
+@pytest.mark.parametrize("opening", [ptrarray.open, ptrarray.append])
+@pytest.mark.parametrize("whither", ["comes", "goes"])
+def test_a_store_that_comes_or_goes_while_one_is_looked_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch, opening: Any, whither: str
+) -> None:
+    """Whatever is seen of it between two of its files, it is not taken for a damaged one."""
+    ready = path.with_name("ready")
+    ptrarray.create(ready, dtype="i4").close()
+    real = files.is_file
+
+    def is_file(asked: Path) -> bool:
+        if whither == "goes" and asked == path / "index.msgpack" and ready.exists():
+            ready.rename(path)
+        found = real(asked)
+        if asked == path / "index.msgpack" and found == (whither == "goes"):
+            ready.rename(path) if whither == "comes" else path.rename(path.with_name("gone"))
+        return found
+
+    monkeypatch.setattr("ptrarray.storage.store.snapshot.files.is_file", is_file)
+    with pytest.raises(StoreNotFoundError, match="just now" if whither == "comes" else "no such"):
+        opening(path)

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ptrarray
-from ptrarray.storage.store import snapshot
+from ptrarray.storage.lifecycle import intact
+from ptrarray.storage.store import pointers as checking
 from tests.support import forging
 from tests.support.damage import INDEX
 
@@ -51,6 +52,22 @@ def test_starts_that_fall(
         with pytest.raises(ptrarray.CorruptStoreError, match="out of order"):
             change(path)
         assert (path / INDEX).read_bytes() == before
+
+
+@pytest.mark.parametrize("limit", [1, 1 << 20])
+def test_starts_that_fall_are_put_in_order(
+    limit: int, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the rows that they lead to are, by chance, like their own."""
+    monkeypatch.setattr(intact, "_BLOCK_NBYTES", limit)
+    with ptrarray.create(path, dtype="u1") as writer:
+        writer.write({"a": [0] * 3, "b": [0] * 2, "c": [0] * 2})
+    ptrarray.checkpoint(path)
+    with_pointers(path, [0, 3, 1], [3, 5, 3])
+    assert ptrarray.repair(path, path.with_name("repaired.ptr")) == []
+    ptrarray.verify(path.with_name("repaired.ptr"))
+    with ptrarray.open(path.with_name("repaired.ptr")) as store:
+        assert {name: len(store[name]) for name in store} == {"a": 3, "c": 2, "b": 2}
 
 
 def write_and_checkpoint(path: Path) -> None:
@@ -103,9 +120,9 @@ def test_columns_checked_in_blocks(
     ends = starts + sizes
     is_sound = (starts >= 0) & (sizes >= 0) & ((ends <= n_rows) | (sizes == 0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshot, "BLOCK", block)
+        patch.setattr(checking, "BLOCK", block)
         if is_sound.all() and (np.sort(starts) == starts).all():
-            assert snapshot.check_columns("a", starts, ends, n_rows) == ends.max(initial=0)
+            assert checking.check_columns("a", starts, ends, n_rows) == ends.max(initial=0)
         else:
             with pytest.raises(ptrarray.CorruptStoreError):
-                snapshot.check_columns("a", starts, ends, n_rows)
+                checking.check_columns("a", starts, ends, n_rows)

@@ -247,6 +247,21 @@ def test_columns() -> None:
     assert list(optional.items()) == list(index.OPTIONAL_COLUMN_TYPES.items())
 
 
+@pytest.mark.parametrize("extra", [(), ("info",), ("meta",), ("info", "meta")])
+def test_record_of_an_array(extra: tuple[str, ...]) -> None:
+    columns = {*index.COLUMN_TYPES, *extra, *(f"{name}_end" for name in extra)}
+    documented = [
+        (field, kind)
+        for kind, field, when in tables(TEXT)["Record of an array"]
+        if when == "always" or when.split("`")[1] in columns
+    ]
+    dtype = index.entry_dtype(columns)
+    assert dtype.names == tuple(field for field, _ in documented)
+    assert [f"u{8 * dtype[name].itemsize}" for name in dtype.names] == [k for _, k in documented]
+    assert all(dtype[name].str.startswith("<u") for name in dtype.names)
+    assert dtype.itemsize == sum(dtype[name].itemsize for name in dtype.names)
+
+
 KINDS = {
     "put": journal.PUT,
     "delete": journal.DELETE,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 import ptrarray
+from ptrarray.storage.shards import joining
 from tests.support.disk import materialise, memory_directory, read_tree
 from tests.support.failing import check_named, n_descriptors
 from tests.support.faults import each_way, injected
@@ -27,6 +28,10 @@ SOURCES = ("x.ptr", "y.ptr", "z.ptr")
 N_STATES = 15  # of each case, in the normal run
 EVERY = 13  # operations between two kills, in the normal run
 FAILING_EVERY = 29  # calls between two that fail
+THERE = (
+    "there",
+    "changed",
+)  # kinds of cases where there is a joined store, which may change meanwhile
 
 Arrays = dict[str, bytes]
 
@@ -53,7 +58,8 @@ def prepared(kind: str) -> Tree:
                     root / "other.ptr", [root / source], "link", prefix=source, progress=False
                 )
             shutil.rmtree(root / "other.ptr")
-        if kind == "there":
+        (root / "in").mkdir()
+        if kind in THERE:
             with ptrarray.create(
                 root / "store.ptr", dtype="i4", attrs={"k": 1}, shard_size=600
             ) as writer:
@@ -69,24 +75,47 @@ class Case(NamedTuple):
     how: str
     duplicates: str = "last"
 
+    def path(self, root: Path) -> Path:
+        """Return where the joined store is."""
+        return root / ("in/store.ptr" if self.kind == "elsewhere" else "store.ptr")
+
     def join(self, root: Path) -> None:
         found = [root / source for source in SOURCES if (root / source).exists()]
-        ptrarray.join(
-            root / "store.ptr", found, self.how, duplicates=self.duplicates, progress=False
-        )
+        with changing(self.path(root)) if self.kind == "changed" else nullcontext():
+            self._join(root, found)
+
+    def _join(self, root: Path, found: list[Path]) -> None:
+        ptrarray.join(self.path(root), found, self.how, duplicates=self.duplicates, progress=False)
 
     def __str__(self) -> str:
         return "-".join(self)
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Have somebody else write to a store when those that are joined to it were looked at."""
+    real = joining._take_files
+
+    def take_files(*given: Any) -> None:
+        real(*given)
+        with ptrarray.append(path) as writer:
+            writer.write({"meanwhile": ints(4, 4)}, overwrite=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(joining, "_take_files", take_files)
+        yield
 
 
 CASES = [
     Case("plain", "move"),
     Case("plain", "link", "first"),
     Case("plain", "copy"),
+    Case("elsewhere", "move"),
     Case("sealed", "move", "first"),
     Case("there", "move"),
     Case("there", "move", "first"),
     Case("there", "link"),
+    Case("changed", "move"),
     Case("there", "copy", "first"),
 ]
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -107,10 +136,10 @@ class Judge:
         self._known: set[int] = set()
         root = place / "right"
         materialise(prepared(case.kind), root)
-        self._before = {name: arrays(root / name) for name in (*SOURCES, "store.ptr")}
+        self._before = {name: arrays(root / name) for name in SOURCES}
         with without_syncs():
             case.join(root)
-        self.after = arrays(root / "store.ptr")
+        self.after = arrays(case.path(root))
         shutil.rmtree(root)
 
     def check(self, tree: Tree) -> None:
@@ -124,8 +153,9 @@ class Judge:
             shutil.rmtree(root)
 
     def _check(self, root: Path) -> None:
-        joined = arrays(root / "store.ptr")
-        if self._case.kind != "there":  # all or nothing
+        path = self._case.path(root)
+        joined = arrays(path)
+        if self._case.kind not in THERE:  # all or nothing
             assert joined in (None, self.after)
         left = {name: arrays(root / name) for name in SOURCES}
         for name, found in left.items():
@@ -134,14 +164,12 @@ class Judge:
         if self._case.how == "move":
             with suppress_last(left):
                 self._case.join(root)
-            assert arrays(root / "store.ptr") == self.after
+            assert arrays(path) == self.after
             assert not [name for name in SOURCES if (root / name).exists()]
-        if (root / "store.ptr").exists():
-            with ptrarray.append(root / "store.ptr") as writer:
+        if path.exists():
+            with ptrarray.append(path) as writer:
                 writer["extra"] = ints(5, 5)
-            assert arrays(root / "store.ptr") == (arrays(root / "store.ptr") or {}) | {
-                "extra": ints(5, 5).tobytes()
-            }
+            assert arrays(path) == (arrays(path) or {}) | {"extra": ints(5, 5).tobytes()}
 
 
 def suppress_last(left: dict[str, Arrays | None]) -> suppress:
@@ -222,7 +250,7 @@ def check_failing(case: Case, code: int, place: Path, *, is_lasting: bool, every
             error = caught(partial(case.join, root))
             faults.disarm()
         if error is None:
-            assert arrays(root / "store.ptr") == judge.after
+            assert arrays(case.path(root)) == judge.after
         else:
             check_named(error, str(root))
         judge.check(read_tree(root))

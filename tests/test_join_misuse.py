@@ -10,7 +10,9 @@ import pytest
 
 import ptrarray
 from ptrarray.errors import BadInputError, StoreError, StoreNotFoundError
+from ptrarray.format.journal import RECORDS_START
 from ptrarray.storage.shards import joining
+from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.system import files
 from tests.support.joined import files_of, held
 
@@ -122,6 +124,89 @@ def test_a_link_that_changes_and_moves_later_loses_nothing(tmp_path: Path) -> No
     with pytest.raises(BadInputError, match=r"x.ptr is in .*all.ptr already"):
         join(path, [source])
     assert held(source).keys() == {"x", "new"}
+
+
+@pytest.mark.parametrize("change", [deleted, renamed, with_meta])
+def test_a_source_that_changes_and_moves_later_stays(change: Any, tmp_path: Path) -> None:
+    """What has changed in it is in its journal only."""
+    path, source = tmp_path / "all.ptr", one(tmp_path / "x.ptr", "x", "y")
+    join(path, [source], "link")
+    change(source)
+    before = held(source)
+    with pytest.raises(BadInputError, match=r"x.ptr is in .*all.ptr already"):
+        join(path, [source])
+    assert held(source) == before
+
+
+def test_a_link_does_not_lose_a_name_to_one_that_comes_later(tmp_path: Path) -> None:
+    """Where the first array of a name is kept, its own was deleted by somebody."""
+    path, source = tmp_path / "all.ptr", one(tmp_path / "x.ptr", "x", "same")
+    join(path, [source], "link")
+    with ptrarray.append(path) as writer:
+        del writer["same"]
+    with pytest.raises(BadInputError, match=r"x.ptr is in .*all.ptr already"):
+        join(path, [source, one(tmp_path / "y.ptr", "same")], duplicates="first")
+    assert held(source).keys() == {"x", "same"}
+
+
+@pytest.mark.parametrize("how", ["move", "link", "copy"])
+@pytest.mark.parametrize("duplicates", ["first", "last"])
+def test_a_source_that_somebody_else_joins_meanwhile(
+    how: str, duplicates: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be there twice."""
+    path, source = tmp_path / "all.ptr", one(tmp_path / "x.ptr", "x")
+    join(path, [one(tmp_path / "y.ptr", "y")])
+    join(tmp_path / "other.ptr", [source], "link")  # which seals it, so that it is as it was
+    take_files = joining._take_files
+
+    def joined_first(*given: Any) -> None:
+        take_files(*given)
+        monkeypatch.undo()
+        join(path, [source], "copy" if how == "copy" else "link")
+
+    monkeypatch.setattr(joining, "_take_files", joined_first)
+    with pytest.raises(BadInputError, match=r"x.ptr is in .*all.ptr already, as shard-00001"):
+        join(path, [source], how, duplicates=duplicates)
+    assert held(source).keys() == {"x"}
+    with ptrarray.open(path) as store:
+        assert (list(store), len(store.shards)) == (["y", "x"], 2)
+
+
+def test_what_is_replaced_in_shards_that_are_there_is_gone_from_them(tmp_path: Path) -> None:
+    path = tmp_path / "all.ptr"
+    join(path, [one(tmp_path / "x.ptr", "same", "x")])
+    join(path, [one(tmp_path / "y.ptr", "y", "same")], duplicates="last")
+    with ptrarray.open(shutil.copytree(path / "shard-00000.ptr", tmp_path / "shard.ptr")) as shard:
+        assert list(shard) == ["x"]
+    assert held(path).keys() == {"x", "y", "same"}
+
+
+def test_many_names_that_are_deleted_are_folded_in(tmp_path: Path) -> None:
+    path, names = tmp_path / "all.ptr", [f"name {at}" for at in range(1000)]
+    stores = [one(tmp_path / "x.ptr", *names), one(tmp_path / "y.ptr", *names, "y")]
+    join(path, stores, duplicates="first")
+    with ptrarray.open(path) as store:
+        assert list(store) == [*names, "y"]
+    for shard in path.glob("shard-*"):
+        with Journal(shard, writable=False) as journal:
+            assert journal.read_header().committed_end == RECORDS_START
+
+
+def test_too_many_names_to_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them are noted in one record."""
+    path, names = tmp_path / "all.ptr", [f"name {at}" for at in range(10)]
+    join(path, [one(tmp_path / "x.ptr", *names)])
+    other = one(tmp_path / "y.ptr", *reversed(names))
+    before = held(path)
+    monkeypatch.setattr(joining, "_REPLACED_NBYTES", 59)
+    with pytest.raises(BadInputError, match="too many to be replaced in one step"):
+        join(path, [other], duplicates="last")
+    assert held(path) == before
+    monkeypatch.setattr(joining, "_REPLACED_NBYTES", 60)
+    join(path, [other], duplicates="last")
+    assert held(path) != before
+    assert names_in(tmp_path) == ["all.ptr"]
 
 
 def test_a_link_with_a_prefix_moves_with_the_same(tmp_path: Path) -> None:
@@ -236,6 +321,27 @@ def test_a_source_that_gets_a_shard_before_it_goes(
     join(path, [source])  # what is left of it
     assert held(path).keys() == {"x", "y", "late"}
     assert names_in(tmp_path) == ["all.ptr"]
+
+
+@pytest.mark.parametrize("shard_size", [None, 1])
+def test_those_go_that_came_before_one_that_has_to_stay(
+    shard_size: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "all.ptr"
+    sources = [one(tmp_path / f"{name}.ptr", name, shard_size=shard_size) for name in "xyz"]
+    remove = joining._remove_moved
+
+    def written_first(*given: Any) -> Any:
+        with ptrarray.append(sources[1]) as writer:
+            del writer["y"]
+        return remove(*given)
+
+    monkeypatch.setattr(joining, "_remove_moved", written_first)
+    with pytest.raises(StoreError, match="changed while it was being joined"):
+        join(path, sources)
+    assert held(path).keys() == {"x", "y", "z"}
+    assert set(names_in(tmp_path)) == {"all.ptr", "y.ptr", "z.ptr"}
+    assert held(sources[1]).keys() == set()
 
 
 def test_a_source_that_is_another_store_meanwhile(

@@ -52,6 +52,8 @@ LATE = {
     ("views.helpers", "objects_with", "ptrarray.views.series"),
     ("reader", "PointerArray", "ptrarray.views.partition"),
     ("reader", "partitions", "ptrarray.views.partition"),
+    ("views.stored", "StoredArrays", "ptrarray.views.awaited"),
+    ("views.stored", "atake", "ptrarray.views.awaited"),
     ("views.reducible", "Reducible", "ptrarray.views.spread"),
     ("views.reducible", "reduce", "ptrarray.views.spread"),
     ("views.reducible", "reduce_each", "ptrarray.views.spread"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -117,6 +118,75 @@ def test_records_in_rounds(records: list[Entries], memory: int) -> None:
     assert found == [row for record in records for row in rows_of(record)]
 
 
+# memory -----------------------------------------------------------------------------------------
+
+
+def numbered(first: int, last: int) -> Entries:
+    rows = np.arange(first, last)
+    return Entries.of([b"%d" % at for at in rows], rows, rows + 1)
+
+
+def test_no_round_has_more_than_fits() -> None:
+    records = [numbered(first, first + 10) for first in range(0, 500, 10)]
+    rounds = [entries for entries, _ in gathered(iter(records), 5000)]
+    nbytes = [merging._nbytes(entries) + 48 * entries.n_names for entries in rounds]
+    assert 4000 < max(nbytes) <= 5000
+
+
+def test_no_more_changes_wait_than_fit(tmp_path: Path) -> None:
+    """Of those that are folded into an index of their own first."""
+    old, waiting = written(tmp_path, numbered(0, 5000)), []
+    folded = merging._Aside.folded
+
+    def noted(aside: merging._Aside) -> Contents:
+        waiting.append(aside._changes.header.n_arrays)
+        return folded(aside)
+
+    memory = 48 * 1000 * 8 // 5
+    records = [numbered(first, first + 100) for first in range(5000, 15000, 100)]
+    with patch.object(merging._Aside, "folded", noted):
+        contents = fold_all(old, iter(records), tmp_path, 4 * memory)
+    assert len(written(tmp_path, contents).starts) == 15000
+    assert 500 < max(waiting) <= 1000
+
+
+def test_where_old_arrays_go_is_computed_where_a_table_does_not_fit(tmp_path: Path) -> None:
+    n_old, change = 20000, Entries.of([b"new"], 7, 8)
+    old = written(tmp_path, numbered(0, n_old))
+    order = Order(old, change.names, change.hashes, change.starts, passing=True)
+    tracemalloc.start()
+    moves = merging._moves(order, old, 4 * n_old - 1)
+    assert moves is not None
+    assert moves(np.array([0, 7, 8, n_old - 1])).tolist() == [0, 7, 9, n_old]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < n_old
+
+
+def test_blocks_of_long_items_are_short(tmp_path: Path) -> None:
+    """However few of all the arrays have them."""
+    rows = [Entry(b"%d" % at, at, at + 1, meta=b"m" * (2000 * (at > 1000))) for at in range(1050)]
+    old = written(tmp_path, table_of(rows))
+    with patch.object(merging, "_BLOCK_NBYTES", 1000):
+        blocks = list(merging.blocks_of(old))
+    nbytes = [0 if block.metas is None else len(block.metas.joined) for block in blocks]
+    assert sum(nbytes) == 2000 * 49
+    assert 4000 <= max(nbytes) <= 8000
+
+
+# what comes between -----------------------------------------------------------------------------
+
+
+def test_changes_of_which_only_the_ends_are_where_they_were(tmp_path: Path) -> None:
+    rows = np.array([10, 12, 11, 13])
+    old, changes = (
+        written(tmp_path, numbered(0, 1)),
+        Entries.of([b"b", b"d", b"c", b"e"], rows, rows + 1),
+    )
+    found = written(tmp_path, fold_all(old, iter([changes]), tmp_path, 1 << 30))
+    assert found.split_names(0, 5) == [b"0", b"b", b"c", b"d", b"e"]
+
+
 @given(st.lists(st.sampled_from(NAMES), max_size=20))
 def test_superseded_names(names: list[bytes]) -> None:
     last = {name: at for at, name in enumerate(names)}
@@ -151,7 +221,8 @@ def test_a_name_table_that_is_not_in_order(tmp_path: Path) -> None:
     """Names would get lost in it, and it would look good."""
     old = written(tmp_path, Entries.of([b"a", b"b", b"c"], [0, 1, 2], [1, 2, 3]))
     slots = old.column("slot").reshape(-1, 2).copy()
-    for damaged in (slots[::-1], np.full_like(slots, table.EMPTY), slots % 4):
+    beyond = np.where(slots == 2, 3, slots)  # by one
+    for damaged in (slots[::-1], np.full_like(slots, table.EMPTY), slots % 4, beyond):
         with (
             patch.object(Index, "column", lambda *_, column=damaged: column.reshape(-1).copy()),
             pytest.raises(CorruptStoreError, match="table"),

@@ -77,7 +77,7 @@ def test_an_array_by_position(tmp_path: Path, shard_size: int | None, limit: int
 
 @pytest.mark.parametrize(
     ("shard_size", "limit"),
-    [(None, 17 if native.core else 38), (SHARD_NBYTES, 192 if native.core else 372)],
+    [(None, 17 if native.core else 38), (SHARD_NBYTES, 194 if native.core else 374)],
 )
 def test_many_arrays_with_the_calls_of_a_few(
     tmp_path: Path, shard_size: int | None, limit: int
@@ -106,3 +106,22 @@ def test_names_in_order_without_a_call_each(tmp_path: Path, has_journal: bool, l
     store = opened(tmp_path / "a.ptr", None, has_journal=has_journal)
     found = calls(lambda: list(store))
     assert len(found) <= limit, found
+
+
+def test_an_open_store_of_shards_reads_no_shard_that_is_not_asked(tmp_path: Path) -> None:
+    path = tmp_path / "a.ptr"
+    opened(path, SHARD_NBYTES, has_journal=False).close()
+
+    def asked() -> None:
+        with ptrarray.open(path) as store:
+            store.refresh()
+            assert len(store["a0"]) == 1000
+
+    found = calls(asked)
+    n_shards = found.count("storage/store/held.py:hold")
+    assert n_shards > 3
+    # That of the array, and the last one, which has notes in its journal.
+    assert found.count("storage/store/index.py:__init__") == 2
+    # Each journal once to open, the last one's aside, and once to refresh.
+    # Heads of journals: each once to open and once to refresh, but for the last one's, which is read whole.
+    assert found.count("storage/system/files.py:head") == 2 * n_shards - 1

@@ -13,6 +13,7 @@ from ptrarray import ClosedStoreError, CorruptStoreError, StoreError
 from ptrarray.storage.shards import snapshot
 from ptrarray.storage.shards.marker import Marker
 from ptrarray.storage.store import snapshot as store_snapshot
+from ptrarray.storage.store.held import Held, hold
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.opened import Closed, Opened
 from ptrarray.storage.system.files import Identity
@@ -56,6 +57,48 @@ def test_a_store_replaced_again_and_again_is_not_damaged(
         ptrarray.open(path)
     assert not isinstance(raised.value, CorruptStoreError)
     assert raised.value.path == str(path)
+
+
+def test_what_is_opened_is_of_one_moment_though_shards_change_while_they_are_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ptrarray.checkpoint(path)
+    held: list[str] = []
+
+    def interrupted(shard: str, backend: Backend | None) -> Held | None:
+        found = hold(shard, backend)
+        held.append(shard)
+        if len(held) == 2:
+            with ptrarray.append(path) as writer:
+                del writer["a0"]
+                writer["new"] = [1]
+        return found
+
+    monkeypatch.setattr(snapshot, "hold", interrupted)
+    with ptrarray.open(path) as store:
+        assert len(held) > 3
+        assert [*store] == [f"a{n}" for n in range(1, 20)] + ["new"]
+
+
+def test_a_shard_that_was_checkpointed_after_its_index_was_held_is_read_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its journal is empty then, and is of a later index than the one that was held."""
+    ptrarray.checkpoint(path)
+    held: list[str] = []
+
+    def interrupted(shard: str, backend: Backend | None) -> Held | None:
+        found = hold(shard, backend)
+        held.append(shard)
+        if len(held) == 2:
+            with ptrarray.append(path) as writer:
+                del writer["a0"]
+            ptrarray.checkpoint(path)
+        return found
+
+    monkeypatch.setattr(snapshot, "hold", interrupted)
+    with ptrarray.open(path) as store:
+        assert [*store] == [f"a{n}" for n in range(1, 20)]
 
 
 def test_an_index_replaced_again_and_again_is_not_damaged(

@@ -123,6 +123,30 @@ def test_one_that_is_not_as_it_should_be(kind: int, wrong: dict[int, int]) -> No
         assert facts(outcome(raw)) == facts(one_by_one(raw))
 
 
+def test_each_byte_is_summed() -> None:
+    raw = b"".join(encoded(kind, Entry(b"name", 1, 2, 3, 0, b"i", b"m")) for kind in KINDS)
+    for at in range(len(raw)):
+        changed = bytearray(raw)
+        changed[at] ^= 1
+        found = outcome(bytes(changed))
+        assert isinstance(found, str)
+        assert found == one_by_one(bytes(changed))
+
+
+def test_each_byte_under_a_right_checksum() -> None:
+    right = encoded(journal.PUT, Entry(b"name", 1, 2, 3, 0, b"i", b"m"))
+    for at in range(9, len(right)):
+        body = bytearray(right[9:])
+        body[at - 9] ^= 4
+        raw = journal._framed(bytes(body), SEED) + right
+        found, expected = outcome(raw), one_by_one(raw)
+        if isinstance(expected, Changes):
+            found, expected = (
+                [*chain.from_iterable(map(plain, both.records))] for both in (found, expected)
+            )
+        assert found == expected
+
+
 def test_many_come_as_one_table() -> None:
     rows = [Entry(b"name %d" % n, n, n + 2, n, 0, b"info" * (n % 2), b"m" * n) for n in range(200)]
     kinds = [KINDS[n % len(KINDS)] for n in range(200)]

@@ -25,6 +25,7 @@ from ptrarray.storage.store.snapshot import open_snapshot
 from ptrarray.storage.writing import session
 from tests.support import checking, forging
 from tests.support.checking import wanted_damage
+from tests.support.colliding import COLLIDING
 from tests.support.damage import DATA, INDEX
 
 ROOT = Path(__file__).parent.parent
@@ -214,6 +215,27 @@ def test_tables_with_two_slots_swapped_and_names_that_are_equal(path: Path) -> N
         ends = np.cumsum(list(map(len, names))).astype("<i8").tobytes()
         found |= {"names": b"".join(names), "name_end": ends, "slot": rebuilt_table(names)}
         assert not agree(path, header, found)
+
+
+@pytest.mark.parametrize("n_slots", [1, 2, 3, 4])
+def test_names_of_one_hash_that_are_looked_at_apart(
+    n_slots: int, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two equal ones with another between them; and one whose position is none."""
+    monkeypatch.setattr(naming, "_SLOTS", n_slots)
+    written(path, [1] * 5, [])
+    header, found = forging.unpack_index((path / INDEX).read_bytes())
+    one, other = (name.encode() for name in COLLIDING[:2])
+    for last in (b"", one):  # another name, and the same once more
+        names = [one, other, last, b"d", b"e"]
+        ends = np.cumsum(list(map(len, names))).astype("<i8").tobytes()
+        forged = found | {"names": b"".join(names), "name_end": ends, "slot": rebuilt_table(names)}
+        (path / INDEX).write_bytes(forging.lay_out(header, forged))
+        assert naming.finds_all(open_snapshot(path).index, 1) == (last == b"")
+    slots = np.frombuffer(forged["slot"], "<u4").reshape(-1, 2).copy()
+    slots[slots[:, 1] == 1, 1] = 5
+    (path / INDEX).write_bytes(forging.lay_out(header, forged | {"slot": slots.tobytes()}))
+    assert not naming.finds_all(open_snapshot(path).index, 1)
 
 
 def cut_names(found: dict[str, bytes]) -> list[bytes]:

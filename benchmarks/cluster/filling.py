@@ -3,6 +3,11 @@
 The function makes features of a second of speech. Beside it, the same engine runs the same chunks
 of tasks and throws the arrays away. Each engine is a program of its own, and takes its rounds in
 turns.
+
+A task takes 0.4 ms and gives an array of 31 KB. Keeping it takes 40 µs more in a worker: 20 for the
+copy that waits, its checksum and its pages of the file, and 20 for what is done in Python for each.
+Each chunk opens the store anew, which takes about 1 ms, and the first chunks have few tasks. A
+function that takes longer for as many bytes comes closer to the engine alone.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from benchmarks.report.results import OURS
 from benchmarks.users.asking import CLOCK, CPU, Question
 
 N = 4000
-REPEAT = 5
+REPEAT = 3
 THROWN = "thrown away"
 SHARE = 0.9
 
@@ -42,10 +47,11 @@ def about(
     title: str, ours: list[tuple[float, float]], thrown: list[tuple[float, float]]
 ) -> Iterator[Question]:
     """Ask for the time by the clock, and for that of all processors."""
-    for number, unit in enumerate((CLOCK, CPU)):
+    for number, (unit, what) in enumerate(((CLOCK, "the clock"), (CPU, "processors"))):
         each = {OURS: iter(ours), THROWN: iter(thrown)}
         ways = {who: partial(following, costs, number) for who, costs in each.items()}
-        yield Question(title, ways, {THROWN: SHARE}, unit=unit, returns_cost=True)
+        # A title of its own: entries are compared by their titles.
+        yield Question(f"{title}, by {what}", ways, {THROWN: SHARE}, unit=unit, returns_cost=True)
 
 
 def following(costs: Iterator[tuple[float, float]], number: int) -> float:

@@ -1,6 +1,10 @@
 """Lookups by name, and opening: a thousand shards beside one store of the same names.
 
 Names have 20 bytes and are asked for in a random order.
+
+To open a shard takes twenty system calls: its index and its data file are opened, mapped and closed, as
+another process may replace them, and its journal is read. In C these alone take some 30 µs of processor time
+a shard, half of what opening takes.
 """
 
 from __future__ import annotations

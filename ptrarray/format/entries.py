@@ -70,7 +70,7 @@ class RaggedColumn(Sequence[bytes]):
 
     def lengths_at(self, positions: Int64s) -> Int64s:
         """Bytes of some items; raises ValueError if one does not lie within the column."""
-        return self._spans(positions)[1]
+        return self.spans(positions)[1]
 
     @property
     def is_sound(self) -> bool:
@@ -95,7 +95,7 @@ class RaggedColumn(Sequence[bytes]):
 
     def chosen(self, positions: Int64s) -> RaggedColumn:
         """Copy some items, in any order; raises ValueError if one does not lie within the column."""
-        starts, lengths = self._spans(positions)
+        starts, lengths = self.spans(positions)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         return RaggedColumn(
             offsets[1:], copy_ranges(self.joined, starts, starts + lengths, offsets)
@@ -121,8 +121,8 @@ class RaggedColumn(Sequence[bytes]):
         ValueError
             If one of them does not lie within its column.
         """
-        starts, lengths = self._spans(positions)
-        other_starts, other_lengths = others._spans(other_positions)
+        starts, lengths = self.spans(positions)
+        other_starts, other_lengths = others.spans(other_positions)
         is_same: Bools = lengths == other_lengths
         some = np.flatnonzero(is_same & (lengths > 0))
         for low, high in cut(lengths[some], _COMPARED_NBYTES):
@@ -137,8 +137,8 @@ class RaggedColumn(Sequence[bytes]):
                 is_same[at] = ~np.logical_or.reduceat(differs, offsets[:-1])
         return is_same
 
-    def _spans(self, positions: Int64s) -> tuple[Int64s, Int64s]:
-        """Return where items begin, and their lengths."""
+    def spans(self, positions: Int64s) -> tuple[Int64s, Int64s]:
+        """Return where items begin, and their lengths; raises ValueError if one does not lie within."""
         ends = self.ends[positions]
         starts = np.where(positions > 0, self.ends[positions - 1], 0)
         is_astray = (starts < 0) | (starts > ends) | (ends > len(self.joined))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ OPTIONAL_COLUMN_TYPES = {
     "info": "|u1",  # how an array differs from plain rows: see `ptrarray.format.infos`
     "meta_end": "<u8",  # where each array's metadata ends in `meta`
     "meta": "|u1",  # the user's metadata of each array, a msgpack map or nothing
+    "entry": "|u1",  # the numbers of each array side by side, once more: see `entry_dtype`
 }
 
 _ALL_TYPES = COLUMN_TYPES | OPTIONAL_COLUMN_TYPES
@@ -53,6 +54,8 @@ _WIDTHS = {
     "info_end": 8,
     "meta_end": 8,
 }
+# Numbers of an array that `entry` has side by side, those of optional columns where these are there.
+_ENTRY_FIELDS = ("start", "end", "name_end", "info_end", "meta_end", "crc")
 _NIL = b"\xc0"
 _DATA_FILE = re.compile(r"data(\.\d{1,20})?\.bin", re.ASCII)
 _MASK_FILE = re.compile(r"mask(\.\d{1,20})?\.bin", re.ASCII)
@@ -494,13 +497,33 @@ def _check_columns(
                 f"has {column.nbytes} bytes in column {name!r}, "
                 f"{header.n_arrays} arrays need {needed}",
             )
-    for name in ("info", "meta"):
-        if (name in columns) != (f"{name}_end" in columns):
-            raise corrupt(where, f"has only one of the columns {name!r} and '{name}_end'")
+    if len(columns) > len(COLUMN_TYPES):
+        _check_optional(header, columns, where)
     n_slots, rest = divmod(columns["slot"].nbytes, 8)
     if rest or n_slots <= header.n_homes:
         raise corrupt(where, f"has {columns['slot'].nbytes} bytes in column 'slot'")
     check_places(columns, file_nbytes, where)
+
+
+def _check_optional(header: IndexHeader, columns: dict[str, Column], where: str) -> None:
+    for name in ("info", "meta"):
+        if (name in columns) != (f"{name}_end" in columns):
+            raise corrupt(where, f"has only one of the columns {name!r} and '{name}_end'")
+    width = entry_dtype(columns).itemsize
+    if "entry" in columns and columns["entry"].nbytes != width * header.n_arrays:
+        what = f"{columns['entry'].nbytes} bytes in column 'entry'"
+        raise corrupt(where, f"has {what}, {header.n_arrays} arrays need {width} each")
+
+
+def entry_dtype(columns: Container[str]) -> np.dtype[Any]:
+    """Return what the column ``entry`` has for each array of an index that has some columns.
+
+    Examples
+    --------
+    >>> entry_dtype({"start", "end", "name_end", "crc"}).itemsize
+    28
+    """
+    return np.dtype([(name, _ALL_TYPES[name]) for name in _ENTRY_FIELDS if name in columns])
 
 
 def check_places(columns: dict[str, Column], file_nbytes: int, where: str) -> None:

@@ -140,11 +140,19 @@ def is_at_rest(raw: bytes, store_id: bytes, generation: int) -> bool:
 
     Of its two slots, each has to say so for itself.
     """
-    live, other = decode_slot(raw[:SLOT_NBYTES]), decode_slot(raw[SLOT_NBYTES:RECORDS_START])
-    return live is not None and all(
-        (slot.store_id, slot.next_generation) == (store_id, 0)
+    first, second = raw[:SLOT_NBYTES], raw[SLOT_NBYTES:RECORDS_START]
+    live = decode_slot(first)
+    other = live if first == second else decode_slot(second) or live
+    return _has_no_records(live, store_id, generation) and (
+        other is live or _has_no_records(other, store_id, generation)
+    )
+
+
+def _has_no_records(slot: JournalHeader | None, store_id: bytes, generation: int) -> bool:
+    return (
+        slot is not None
+        and (slot.store_id, slot.next_generation) == (store_id, 0)
         and (slot.generation, slot.committed_end) <= (generation, RECORDS_START)
-        for slot in (live, other or live)
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from ptrarray.errors import BadInputError, import_extra
 
 
@@ -28,6 +30,8 @@ def is_pandas(value: Any) -> bool:
     >>> is_pandas([0.5, 1.5])
     False
     """
+    if type(value) is np.ndarray:  # which most values are
+        return False
     return any(
         kind.__module__.split(".")[0] == "pandas" and kind.__name__ in ("Series", "DataFrame")
         for kind in type(value).__mro__

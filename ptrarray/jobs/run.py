@@ -35,6 +35,7 @@ from ptrarray.writer import append
 _CHUNK_SECONDS = 0.2
 _CHUNK_TASKS = 1024
 _CHUNKS_PER_WORKER = 2
+_GROWTH = 4  # of chunks, as the next tasks may take longer than those that were seen
 
 _Futures = dict[Future[Any], list[Task]]  # of reports, packed or not
 
@@ -326,6 +327,6 @@ def _nbytes(argument: Any) -> int:
 
 
 def _fitting(report: Report) -> int:
-    """Return the tasks of a chunk that would take `_CHUNK_SECONDS`, at most doubling."""
+    """Return the tasks of a chunk that would take `_CHUNK_SECONDS`, at most `_GROWTH` times as many."""
     n_tasks = report.n_tasks * _CHUNK_SECONDS / max(report.seconds, 1e-6)
-    return max(1, min(int(n_tasks), 2 * report.n_tasks, _CHUNK_TASKS))
+    return max(1, min(int(n_tasks), _GROWTH * report.n_tasks, _CHUNK_TASKS))

@@ -22,7 +22,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.rows.masked import MaskedRows
 from ptrarray.rows.pointers import iter_runs, numbered
 from ptrarray.rows.ragged import gather
-from ptrarray.rows.types import AnyRows, Array, Int64s
+from ptrarray.rows.types import AnyRows, Array, Int64s, ahead_nbytes
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -60,6 +60,8 @@ BLOCK_NBYTES = 8 << 20
 # Most rows that are summarised in one go: rows are counted off in as many, past all holes, so that
 # results do not depend on where the holes are.
 CELL_ROWS = 1 << 20
+# Threads that wait for what lies elsewhere, at the most.
+_READERS = 32
 # Pointers looked at in one go: columns of 256 kB, which stay in the cache and are cheap to get.
 POINTERS = 1 << 15
 
@@ -221,6 +223,7 @@ def over_runs(
         block = end_to_end(rows, *task)
         return [summarise(block[at : at + n_rows]) for at in range(0, len(block), n_rows)]
 
+    n_threads = n_threads or count_readers(rows, block_nbytes)
     tasks = _tasks(living, n_rows, max(1, block_rows // n_rows))
     return fold(chain.from_iterable(in_parallel(work, tasks, n_threads)), merge)
 
@@ -301,6 +304,12 @@ def row_elements(rows: AnyRows) -> int:
 def rows_in(nbytes: int, row_nbytes: int) -> int:
     """Return how many rows fill a block; rows of no bytes count as of one."""
     return max(1, nbytes // max(1, row_nbytes))
+
+
+def count_readers(rows: AnyRows, block_nbytes: int = 0) -> int:
+    """Return how many threads go through rows in blocks: more than cores, where they wait for answers."""
+    n_blocks = ahead_nbytes(rows) // (block_nbytes or BLOCK_NBYTES)
+    return max(count_cores(), min(n_blocks, _READERS))
 
 
 def count_cores() -> int:

@@ -337,7 +337,7 @@ def _each(living: Living, dtype: np.dtype[Any], way: _Way) -> Array:
         where, some = task
         results[where] = way.compute(_Segments(some, neutral, way.axis))
 
-    for _ in blocks.in_parallel(work, tasks(), way.n_threads):
+    for _ in blocks.in_parallel(work, tasks(), way.n_threads or blocks.count_readers(rows)):
         pass
     for position, one in huge:
         results[position] = way.huge(one)

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
-from ptrarray.rows.copying import copy_ranges
+from ptrarray.rows.copying import (
+    INDEX_BELOW_ROWS,
+    INDEX_ROWS,
+    copy_at_once,
+    copy_ranges,
+    cut,
+)
 from ptrarray.rows.indexing import split_index
 from ptrarray.rows.pointers import numbered
-from ptrarray.rows.types import AnyRows, Array, Int64s, Rows
+from ptrarray.rows.types import AnyRows, Array, Int64s, Read, Rows, ahead_nbytes
 
 # From so few ranges on between changes of part, copying part by part and then into order is
 # faster than copying run by run.
 _RUN_RANGES = 8
+# Of more ranges in a run, what there is to do for the run is not much beside them.
+_SHORT_RANGES = 1 << 10
+_FEW_NUMBERS = 1 << 15  # are sorted as numbers of two bytes, in a tenth of the time
 
 
 class ChainedRows(Rows):
@@ -45,12 +55,13 @@ class ChainedRows(Rows):
     """
 
     def __init__(self, parts: Sequence[AnyRows]) -> None:
-        self.parts = tuple(parts)
+        self.parts: tuple[Any, ...] = tuple(parts)
         self.first_rows = [0, *accumulate(map(len, self.parts))]
         self._starts = self.first_rows[:-1]
         self._borders = np.array(self.first_rows)
         self.dtype = self.parts[0].dtype
         self.shape = (self.first_rows[-1], *self.parts[0].shape[1:])
+        self.ahead_nbytes = ahead_nbytes(parts[0])  # all are of one kind
 
     def __repr__(self) -> str:
         return f"<{len(self.parts)} parts of {self.dtype}, together of shape {self.shape}>"
@@ -98,22 +109,80 @@ class ChainedRows(Rows):
         self, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
     ) -> Array:
         """Copy ranges of rows end to end: of neighbours in one part in one go."""
+        if self.ahead_nbytes:
+            return copy_at_once(self, starts, ends, offsets, out)
         starts, ends, offsets, numbers = self._cut(starts, ends, offsets)
         changes = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
         if len(changes) > len(self.parts) and len(changes) * _RUN_RANGES > len(starts):
-            order = np.argsort(numbers, kind="stable")
-            return self._copy_sorted(order, starts, ends, offsets, out)
+            return self._copy_sorted(order_of(numbers), starts, ends, offsets, out)
         first_rows = self._borders[numbers]
         starts, ends = starts - first_rows, ends - first_rows
         if not len(changes):
             number = int(numbers[0]) if len(numbers) else 0
             return copy_ranges(self.parts[number], starts, ends, offsets, out)
         values = np.empty((int(offsets[-1]), *self.shape[1:]), self.dtype) if out is None else out
-        for low, high in pairwise([0, *changes.tolist(), len(starts)]):
+        edges = [0, *changes.tolist(), len(starts)]
+        if self._are_short(ends - starts, len(edges)):
+            self._copy_short(starts, ends, offsets, numbers, values)
+            return values
+        for low, high in pairwise(edges):
             some, at = slice(low, high), offsets[low : high + 1]
             part = self.parts[numbers[low]]
             copy_ranges(part, starts[some], ends[some], at - at[0], values[at[0] : at[-1]])
         return values
+
+    def reads(
+        self, starts: Int64s, ends: Int64s, places: Int64s, out: Array, *, is_ours: bool = False
+    ) -> Iterator[Read]:
+        """Return what copies ranges of rows, each to its place in `out`: part by part."""
+        starts, ends, places, numbers = self._cut(starts, ends, places)
+        order = np.argsort(numbers, kind="stable")
+        changes = np.flatnonzero(np.diff(numbers[order])) + 1
+        for low, high in pairwise([0, *changes.tolist(), len(order)]):
+            some = order[low:high]
+            number = int(numbers[some[0]]) if len(some) else 0
+            ranges = (column[some] - self.first_rows[number] for column in (starts, ends))
+            yield from self.parts[number].reads(*ranges, places[some], out, is_ours=is_ours)
+
+    def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
+        """Yield what is made of reads, in their order."""
+        turns: Iterator[Any] = self.parts[0].in_turn(reads, grow=grow)
+        return turns
+
+    def _are_short(self, lengths: Int64s, n_runs: int) -> bool:
+        """Tell whether copying ranges row by row is faster than what there is to do for each run of them."""
+        return bool(
+            len(lengths) < n_runs * _SHORT_RANGES
+            and lengths.sum() < len(lengths) * INDEX_BELOW_ROWS
+            and lengths.max() <= INDEX_ROWS
+            and self._are_arrays
+        )
+
+    @cached_property
+    def _are_arrays(self) -> bool:
+        """Whether `take` copies rows of each part at once."""
+        flags = [part.flags for part in self.parts if isinstance(part, np.ndarray)]
+        are_fit = all(one.c_contiguous and one.aligned for one in flags)
+        return are_fit and len(flags) == len(self.parts)
+
+    def _copy_short(
+        self, starts: Int64s, ends: Int64s, offsets: Int64s, numbers: Int64s, values: Array
+    ) -> None:
+        """Copy ranges, counted from the first rows of their parts, with one call for each run of a part."""
+        lengths, shifts = ends - starts, starts - offsets[:-1]
+        for low, high in cut(lengths, INDEX_ROWS):
+            first, last = offsets[low], offsets[high]
+            index = np.repeat(shifts[low:high], lengths[low:high])
+            index += np.arange(first, last)
+            runs = numbers[low:high]
+            changes = np.flatnonzero(runs[1:] != runs[:-1]) + 1
+            heads = np.append(0, changes)
+            rows = np.append(offsets[low + heads] - first, last - first).tolist()
+            copied = values[first:last]
+            for number, (row, end) in zip(runs[heads].tolist(), pairwise(rows), strict=True):
+                if row < end:  # any mode but "raise", which buffers its output
+                    some = index[row:end]
+                    self.parts[number].take(some, axis=0, out=copied[row:end], mode="clip")
 
     def _cut(
         self, starts: Int64s, ends: Int64s, offsets: Int64s
@@ -124,14 +193,15 @@ class ChainedRows(Rows):
         """
         first_rows = self._borders
         first = np.searchsorted(first_rows[1:-1], starts, side="right")
-        last = np.maximum(first, np.searchsorted(first_rows[1:-1], ends, side="left"))
-        if (first == last).all():
+        if (ends <= first_rows[first + 1]).all():
             return starts, ends, offsets, first
+        last = np.maximum(first, np.searchsorted(first_rows[1:-1], ends, side="left"))
         owners, nth = numbered(last - first + 1)
         numbers = first[owners] + nth
-        starts = np.maximum(starts[owners], first_rows[numbers])
+        firsts = np.maximum(starts[owners], first_rows[numbers])
         ends = np.minimum(ends[owners], first_rows[numbers + 1])
-        return starts, ends, np.append(0, np.cumsum(ends - starts)), numbers
+        places = offsets[owners] + firsts - starts[owners]
+        return firsts, ends, np.append(places, offsets[-1:]), numbers
 
     def _copy_sorted(
         self, order: Int64s, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None
@@ -142,3 +212,16 @@ class ChainedRows(Rows):
         places = np.empty_like(order)
         places[order] = np.arange(len(order))
         return copy_ranges(values, bounds[places], bounds[1:][places], offsets, out)
+
+
+def order_of(numbers: Int64s) -> Int64s:
+    """Return what sorts numbers of parts, those of the same one in the order they have.
+
+    Examples
+    --------
+    >>> order_of(np.array([1, 0, -1, 1, 0]))
+    array([2, 1, 4, 0, 3])
+    """
+    is_few = numbers.max(initial=0) < _FEW_NUMBERS
+    order: Int64s = np.argsort(numbers.astype(np.int16) if is_few else numbers, kind="stable")
+    return order

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ptrarray.rows.types import AnyRows, Array, Int64s
+from ptrarray.rows.types import AnyRows, Array, Int64s, Rows
 
 # How `gather` copies depends on the size of the ranges. Measured on two EPYC cores, numpy 2.4:
 # index arithmetic costs 10 ns a range and 1.6 ns a row (and what a row's bytes cost), joining
@@ -149,6 +149,18 @@ def copy_masked(
     for part, to in zip(parts, (np.ma.getdata(out), np.ma.getmaskarray(out)), strict=True):
         copy_ranges(part, starts, ends, offsets, to)
     return out
+
+
+def copy_at_once(
+    rows: Rows, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+) -> Array:
+    """Copy ranges of rows that are asked for before any of them is there, as `copy_ranges`."""
+    values = rows.blank(int(offsets[-1])) if out is None else out
+    if values.nbytes:
+        reads = rows.reads(starts, ends, offsets[:-1], values, is_ours=out is None)
+        for _ in rows.in_turn(reads):
+            pass
+    return values
 
 
 def _filled(rows: Array, offsets: Int64s, out: Array | None) -> Array:

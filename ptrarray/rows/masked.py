@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from ptrarray.rows.copying import copy_masked
-from ptrarray.rows.types import AnyRows, Array, Int64s, Rows
+from ptrarray.rows.copying import copy_at_once, copy_masked
+from ptrarray.rows.types import AnyRows, Array, Int64s, Read, Rows, ahead_nbytes
 
 
 class MaskedRows(Rows):
@@ -34,6 +35,7 @@ class MaskedRows(Rows):
     def __init__(self, data: AnyRows, mask: AnyRows) -> None:
         self.data, self.mask = data, mask
         self.dtype, self.shape = data.dtype, data.shape
+        self.ahead_nbytes = min(map(ahead_nbytes, (data, mask)))
 
     def __getitem__(self, key: Any) -> Any:
         """Return what numpy gives for this index of a masked array."""
@@ -45,7 +47,27 @@ class MaskedRows(Rows):
         self, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
     ) -> Array:
         """Copy ranges of rows end to end, and those of their mask."""
-        return copy_masked((self.data, self.mask), starts, ends, offsets, out)
+        if not self.ahead_nbytes:
+            return copy_masked((self.data, self.mask), starts, ends, offsets, out)
+        return copy_at_once(self, starts, ends, offsets, out)
+
+    def reads(
+        self, starts: Int64s, ends: Int64s, places: Int64s, out: Array, *, is_ours: bool = False
+    ) -> Iterator[Read]:
+        """Return what copies ranges of rows and those of their mask, each to its place."""
+        parts: Any = (self.data, np.ma.getdata(out)), (self.mask, np.ma.getmaskarray(out))
+        for part, to in parts:
+            yield from part.reads(starts, ends, places, to, is_ours=is_ours)
+
+    def blank(self, n_rows: int) -> Array:
+        """Return memory for so many rows and their mask."""
+        shape = n_rows, *self.shape[1:]
+        return _masked_array(*(np.empty(shape, part.dtype) for part in (self.data, self.mask)))
+
+    def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
+        """Yield what is made of reads, in their order."""
+        data: Any = self.data
+        return data.in_turn(reads, grow=grow)  # type: ignore[no-any-return]
 
 
 def with_mask(data: AnyRows, mask: AnyRows) -> AnyRows:

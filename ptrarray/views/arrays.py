@@ -16,6 +16,7 @@ from ptrarray.native import NAMES, VIEWS
 from ptrarray.rows.copying import cut, in_blocks
 from ptrarray.rows.ragged import Ragged, end_to_end, gather, kinds_of
 from ptrarray.rows.types import Array, Int64s
+from ptrarray.storage.store.compared import read_ahead
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.system.advice import is_cold, prefetch, prefetch_cold, reads_little_ahead
 from ptrarray.storage.writing.transactions import unknown
@@ -38,6 +39,9 @@ def walk(opened: Opened, note: Note | None, *, ahead: bool = False) -> Iterator[
     With `ahead`, the system is asked for rows that seem not to be in memory before they are
     needed.
     """
+    if opened.is_compared:
+        yield from read_ahead(opened.data, opened.in_batches())
+        return
     starts, ends = opened.columns()
     is_mapped = opened.snapshot.backend == "mmap"
     # Where nothing is mapped, the system sees that the file is read in order, and reads ahead.
@@ -164,12 +168,15 @@ def _joined(
 ) -> Ragged:
     prefetch_cold(opened.sources, starts, ends)
     if opened.layout.kind == ROWS:
-        return gather(opened.rows, starts, ends, out)
-    arrays = [opened.array_at(address) for address in addresses()]
+        batch = gather(opened.rows, starts, ends, out)
+        if opened.is_compared:
+            opened.compare(addresses(), batch)
+        return batch
+    arrays = opened.arrays_at(list(addresses()))
     if not arrays and out is None:
         return gather(opened.rows, starts, ends)
-    batch = end_to_end(arrays, out)
-    if batch is None:
+    ragged = end_to_end(arrays, out)
+    if ragged is None:
         found = kinds_of(arrays)
         raise BadInputError(
             f"arrays of {opened.snapshot.directory} cannot be laid end to end, which needs one dtype "
@@ -178,7 +185,7 @@ def _joined(
             found=found,
             expected="one dtype and one shape of rows",
         )
-    return batch
+    return ragged
 
 
 def positions_of(opened: Opened, names: Iterable[str]) -> npt.NDArray[np.unsignedinteger[Any]]:

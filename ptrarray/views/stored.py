@@ -13,6 +13,8 @@ import numpy.typing as npt
 from ptrarray import reductions
 from ptrarray.format.dtypes import known
 from ptrarray.format.layouts import MIXED, ROWS, Kind
+from ptrarray.intake.choices import several
+from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Bools, Int64s
 from ptrarray.storage.store.opened import Opened
 from ptrarray.views.alike import Alike, alike
@@ -30,6 +32,7 @@ from ptrarray.views.reducible import Reducible
 from ptrarray.views.tabular import Tabular
 
 if TYPE_CHECKING:
+    from ptrarray.views.awaited import Threads
     from ptrarray.views.series import AllSeries, Objects
     from ptrarray.views.spread import Spread
 
@@ -45,10 +48,52 @@ class StoredArrays(Reducible, Tabular):
 
     _opened: Opened
 
+    _threads: Threads | None = None
+
     @property
     @abstractmethod
     def arrays(self) -> Arrays:
         """Arrays by position, in data order."""
+
+    @abstractmethod
+    def take(self, names: Iterable[str], out: Array | None = None) -> Ragged:
+        """Copy several arrays into one contiguous batch."""
+
+    async def atake(self, names: Iterable[str], out: Array | None = None) -> Ragged:
+        """`take`, for an event loop, which does other things meanwhile.
+
+        Parameters
+        ----------
+        names, out
+            As for `PointerArray.take`.
+
+        Returns
+        -------
+        Ragged
+            As from `PointerArray.take`, which says what it raises.
+
+        Notes
+        -----
+        A thread calls `take`: the first call begins one of up to 32 that belong to this reader,
+        so that many calls may be awaited at once, as by ``asyncio.gather``; further ones wait for
+        a thread. Of a store that lies elsewhere, the requests are those of `take`.
+
+        A call that is cancelled asks for nothing more, and does not wait for answers that are
+        under way. When it has ended, nothing is written to `out` any more, which may have some of
+        the arrays. What is copied of this machine's own files is copied to its end before.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> asyncio.run(store.atake(["utt3", "utt2"])).values
+        array([6., 4., 5.], dtype=float32)
+        """
+        wanted = list(several(names, "take"))  # an iterator stays with the thread that made it
+        if self._threads is None or not self._threads.are_here:
+            from ptrarray.views.awaited import Threads
+
+            self._threads = Threads()
+        return await self._threads.wait_for(partial(self.take, wanted, out))
 
     # what they are --------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import NamedTuple
+from urllib.parse import unquote
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -197,7 +198,7 @@ LASTING: dict[str, Kind] = {
     **{f"status {number}": Kind(status(number), number) for number in (400, 401, 403, 405, 501)},
     "status 404": Kind(status(404), 404, "missing"),
     "status 410": Kind(status(410), 410, "missing"),
-    "status 416": Kind(status(416), 416),
+    "status 416": Kind(status(416), 416, "changed"),
     "status 412": Kind(status(412), 412, "changed"),
     "replaced": Kind(_replaced, None, "changed"),
     "resized": Kind(_resized, None, "changed"),
@@ -238,26 +239,32 @@ class FaultServer:
         with self.lock:
             self.asked.append(asked)
             is_due = self.at <= len(self.asked) < self.at + self.n_times
-        whole = self.content(asked.path.partition("?")[0].lstrip("/"))
+        exchange = self.exchange(connection, asked)
+        (self.fault if is_due else self.soundly)(exchange)
+        return not exchange.is_over
+
+    def exchange(self, connection: socket.socket, asked: Asked) -> Exchange:
+        """Return what a request is about."""
+        whole = self.content(unquote(asked.path.partition("?")[0].lstrip("/"))) or b""
         found = _RANGE.match(asked.headers.get("range", ""))
         start = int(found[1]) if found else 0
-        end = int(found[2]) + 1 if found and found[2] else 1 << 60
-        exchange = Exchange(connection, asked, whole or b"", start, end, {}, self.released)
-        if is_due:
-            exchange.end = min(end, len(exchange.whole))
-            exchange.headers = _headers(exchange)
-            self.fault(exchange)
-        elif whole is None:
-            exchange.send(404, {})
-        elif asked.headers.get("if-match", tag_of(whole)) != tag_of(whole):
-            exchange.send(412, {})
-        elif found and start >= len(whole):
-            exchange.send(416, {"Content-Range": f"bytes */{len(whole)}"})
+        end = min(int(found[2]) + 1, len(whole)) if found and found[2] else len(whole)
+        headers = {"ETag": tag_of(whole), "Accept-Ranges": "bytes"}
+        if found:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(whole)}"
+        return Exchange(connection, asked, whole, start, end, headers, self.released)
+
+    def soundly(self, it: Exchange) -> None:
+        """Answer as a sound server does."""
+        tag = it.headers["ETag"]
+        if self.content(unquote(it.asked.path.partition("?")[0].lstrip("/"))) is None:
+            it.send(404, {})
+        elif it.asked.headers.get("if-match", tag) != tag:
+            it.send(412, {})
+        elif "range" in it.asked.headers and it.start >= len(it.whole):
+            it.send(416, {"Content-Range": f"bytes */{len(it.whole)}"})
         else:
-            exchange.end = min(end, len(whole))
-            exchange.headers = _headers(exchange)
-            exchange.right()
-        return not exchange.is_over
+            it.right()
 
     def content(self, path: str) -> bytes | None:
         """Return what is in a file, if there is one."""
@@ -270,13 +277,6 @@ class FaultServer:
 def tag_of(whole: bytes) -> str:
     """Return the ETag of a file. No CRC-32, which is the same for all that end with their own."""
     return f'"{hashlib.md5(whole).hexdigest()}"'
-
-
-def _headers(it: Exchange) -> dict[str, str]:
-    headers = {"ETag": tag_of(it.whole), "Accept-Ranges": "bytes"}
-    if "range" in it.asked.headers:
-        headers["Content-Range"] = it.range_from(it.start, it.end)
-    return headers
 
 
 class _Server(ThreadingTCPServer):

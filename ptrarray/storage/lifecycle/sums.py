@@ -14,7 +14,8 @@ import numpy as np
 
 from ptrarray.format.checksums import LONG_NBYTES, crc32_each
 from ptrarray.rows.copying import copy_ranges, cut
-from ptrarray.rows.types import Int64s, UInt8s, UInt32s
+from ptrarray.rows.types import Int64s, UInt8s, UInt32s, ahead_nbytes
+from ptrarray.storage.store.compared import do_all
 from ptrarray.storage.store.opened import OpenedStore
 from ptrarray.storage.system.mapping import Sparing, forget_rows
 from ptrarray.storage.system.pread import viewed
@@ -24,6 +25,7 @@ _BLOCK_NBYTES = 2 << 20
 _EACH_NBYTES = 256
 _ENTRY_NBYTES = 20  # of an index
 _N_AHEAD = 8  # blocks
+_READERS = 32  # threads, where they wait for what lies elsewhere
 
 
 class Summed(NamedTuple):
@@ -42,7 +44,8 @@ def summed(opened: OpenedStore, memory: int) -> Iterator[Summed]:
     Pages of the data file that were read are let go before they come to so many bytes.
     """
     sparing = Sparing(partial(forget, opened), memory)
-    for some in _on_all_cores(partial(_sum, opened), _blocks(opened)):
+    n_threads = min(ahead_nbytes(opened.data) // _BLOCK_NBYTES, _READERS) or None
+    for some in _on_all_cores(partial(_sum, opened), _blocks(opened), n_threads):
         yield some
         nbytes = int((some.ends - some.starts).sum()) * opened.layout.width
         sparing.read(nbytes + len(some.starts) * _ENTRY_NBYTES)
@@ -68,18 +71,20 @@ def _blocks(opened: OpenedStore) -> Iterator[_Block]:
             yield first + low, starts[some], ends[some], crcs[some]
 
 
-def _on_all_cores(work: Callable[[_Block], Summed], blocks: Iterator[_Block]) -> Iterator[Summed]:
+def _on_all_cores(
+    work: Callable[[_Block], Summed], blocks: Iterator[_Block], n_threads: int | None
+) -> Iterator[Summed]:
     """Yield what is made of blocks, in their order, with a few of them ahead."""
     with ExitStack() as stack:
         some = list(islice(blocks, 2))
         if len(some) < 2:  # another thread would do no more than this one
             yield from map(work, some)
             return
-        submit = stack.enter_context(ThreadPoolExecutor()).submit
+        submit = stack.enter_context(ThreadPoolExecutor(n_threads)).submit
         waiting: deque[Future[Summed]] = deque(submit(work, block) for block in some)
         for block in blocks:
             waiting.append(submit(work, block))
-            if len(waiting) > _N_AHEAD:
+            if len(waiting) > (n_threads or _N_AHEAD):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -88,6 +93,12 @@ def _on_all_cores(work: Callable[[_Block], Summed], blocks: Iterator[_Block]) ->
 def _sum(opened: OpenedStore, block: _Block) -> Summed:
     first, starts, ends, kept = block
     nbytes = (ends - starts) * opened.layout.width
+    if ahead_nbytes(opened.data) and nbytes.sum() < 2 * _BLOCK_NBYTES:
+        positions = range(first, first + len(starts))
+        addresses = np.fromiter(map(opened.snapshot.locate_position, positions), np.int64)
+        batch = opened.batch(addresses)
+        do_all(opened.data, [batch])
+        return Summed(first, starts, ends, kept, batch.crcs())
     actual = np.zeros(len(starts), np.uint32)
     is_alone = nbytes > (LONG_NBYTES if opened.mask is None else -1)
     together = np.flatnonzero((nbytes > 0) & ~is_alone)

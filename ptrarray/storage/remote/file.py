@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Self
 
+from ptrarray.rows.types import Int64s, Read, UInt8s
 from ptrarray.storage.remote.objects import Buffer
+from ptrarray.storage.remote.ranges import PIECE_NBYTES, grouped, in_turn, window_nbytes
 from ptrarray.storage.remote.transfer import Facts, Transfer
 
 # What is read of a file at first: of most files of a store, all that is ever read of it.
 HEAD_NBYTES = 64 << 10
-# Long ranges are asked for in pieces of this size, at once.
-PIECE_NBYTES = 8 << 20
+
+
+def _nothing(_: Buffer) -> None:
+    """Make nothing of what came to where it belongs."""
 
 
 class RemoteIdentity(NamedTuple):
@@ -60,6 +64,11 @@ class RemoteFile:
     def nbytes(self) -> int:
         """Size of the file, or of the part of it that this is."""
         return self.facts.nbytes if self._nbytes is None else self._nbytes
+
+    @property
+    def gap_nbytes(self) -> int:
+        """Ranges closer together than this are better read as one."""
+        return self._transfer.gap_nbytes
 
     @property
     def identity(self) -> Any:
@@ -116,15 +125,51 @@ class RemoteFile:
             for buffer, start in asked
             for at in range(0, len(buffer), PIECE_NBYTES)
         ]
-        return sum(self._transfer.read_all([partial(self._read_into, *one) for one in pieces]))
+        reads = (self._read_into(into, at, len) for into, at in pieces)
+        return sum(self.in_turn(reads))
 
-    def _read_into(self, buffer: memoryview, start_byte: int) -> int:
-        end_byte = start_byte + len(buffer)
-        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts)
+    def reads(
+        self, to: UInt8s, starts: Int64s, ends: Int64s, places: Int64s, *, is_ours: bool = False
+    ) -> Iterator[Read]:
+        """Return what copies ranges of the whole file, which have to lie in it; neighbours as one.
+
+        Parameters
+        ----------
+        to : ndarray of uint8
+            Where they go.
+        starts, ends, places : ndarray of int64, shape (n,)
+            Bytes of each range, in any order, and its first byte in `to`.
+        is_ours : bool
+            Whether nobody else has `to` before all has come, so that other threads may write to
+            it, also after an error.
+        """
+        for group in grouped(starts, ends, places, self._transfer.gap_nbytes):
+            if is_ours and len(group.places) == 1:
+                at = int(group.places[0])
+                yield self._read_into(memoryview(to[at : at + group.nbytes]), group.start)
+                continue
+            read = partial(self._bytes, group.start, group.end)
+            yield Read(group.nbytes, read, partial(group.copy_apart, to))
+
+    def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
+        """Yield what is made of reads, of this file and of others beside it, in their order."""
+        return in_turn(reads, self._transfer, grow=grow)
+
+    @property
+    def ahead_nbytes(self) -> int:
+        """Bytes that are best asked for before any of them is there."""
+        return window_nbytes(self._transfer)
+
+    def _read_into(
+        self, to: memoryview, start_byte: int, use: Callable[[Buffer], Any] = _nothing
+    ) -> Read:
+        return Read(len(to), partial(self._bytes, start_byte, start_byte + len(to), to), use)
+
+    def _bytes(self, start_byte: int, end_byte: int, to: memoryview | None = None) -> Buffer:
+        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts, to)
         if self._facts is None:
             self._facts = Facts(answer.nbytes, answer.tag)
-        buffer[: len(answer.raw)] = answer.raw
-        return len(answer.raw)
+        return answer.raw
 
     def advise(self, start_byte: int, nbytes: int) -> None:
-        """Begin to read bytes that will be read soon."""
+        """Do nothing: who needs much at once asks for it at once."""

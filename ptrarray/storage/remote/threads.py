@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock, Thread, current_thread, main_thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
@@ -52,7 +52,7 @@ class Threads:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = Lock()
-        self._waiting: deque[Begun] = deque()
+        self._waiting: deque[Begun[Any]] = deque()
         self._n_threads = 0
 
     def begin(self, call: Callable[[], Result], *, is_urgent: bool = False) -> Begun[Result]:

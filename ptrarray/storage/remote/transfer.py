@@ -156,7 +156,7 @@ class _Range:
         self.key, self.start, self.end = key, start, end
         self.is_known = facts is not None
         self.n_done = 0
-        self._facts, self._raw = facts, into
+        self._facts, self._room, self._raw = facts, into, memoryview(b"")
 
     def ask(self, objects: Objects, *, immutable: bool) -> None:
         """Ask once for what has not come yet. Raises `Fault`."""
@@ -201,9 +201,9 @@ class _Range:
 
     def _take(self, coming: Coming) -> None:
         n_wanted = min(self.end, coming.nbytes) - self.start
-        if self._raw is None:
-            self._raw = memoryview(bytearray(n_wanted))
-        self._raw = self._raw[:n_wanted]
+        if not self.n_done:
+            room = memoryview(bytearray(n_wanted)) if self._room is None else self._room
+            self._raw = room[:n_wanted]
         for piece in coming.pieces:
             n_done = self.n_done + len(piece)
             if n_done > n_wanted:  # it may have no end

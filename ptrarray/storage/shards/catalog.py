@@ -161,8 +161,9 @@ class Catalog:
             while slots[at] <= name_hash and (position := slots[at + 1]) != EMPTY:
                 if slots[at] == name_hash:
                     number = bisect_right(ends, position)
+                    if number == len(ends):
+                        self._check_end(number)
                     found.append((number, position - (ends[number - 1] if number else 0)))
-                    self._check_end(number)
                 at += 2
         except IndexError:
             self.fail("a name table that leads out of the file")
@@ -178,15 +179,15 @@ class Catalog:
         if last >= len(self.covered):
             self.fail("positions beyond those of all shards")
 
-    def find_many(self, hashes: UInt32s) -> tuple[Int64s, Int64s]:
-        """Return every pair of a query and a shard that has a name of this hash. Vectorised."""
+    def find_many(self, hashes: UInt32s) -> tuple[Int64s, Int64s, Int64s]:
+        """Return queries, and the shards that have names of their hashes, and positions there. Vectorised."""
         try:
             queries, positions = candidates(self._table.reshape(-1, 2), self._n_homes, hashes)
         except IndexError:
             self.fail("a name table that leads out of the file")
         numbers = np.searchsorted(self._ends, positions, "right")
         self._check_end(int(numbers.max(initial=0)))
-        return queries, numbers
+        return queries, numbers, positions - np.array([0, *self._ends])[numbers]
 
     def fail(self, what: str) -> NoReturn:
         """Raise the error for a catalog that is damaged."""

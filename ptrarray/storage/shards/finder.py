@@ -12,16 +12,18 @@ import numpy.typing as npt
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format.checksum import crc32
-from ptrarray.format.entries import Entries
+from ptrarray.format.entries import Entries, RaggedColumn
 from ptrarray.format.journal import Changes
 from ptrarray.format.names import Hashes, hash_all
 from ptrarray.format.table import EMPTY
 from ptrarray.native import Finder as NativeFinder
+from ptrarray.rows.chained import order_of
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.shards.catalog import Catalog
 from ptrarray.storage.store.held import Held
 from ptrarray.storage.store.opened import OpenedStore
-from ptrarray.storage.store.snapshot import StoreSnapshot, outside
+from ptrarray.storage.store.pointers import outside
+from ptrarray.storage.store.snapshot import StoreSnapshot
 
 T = TypeVar("T")
 Asked = TypeVar("Asked")
@@ -94,7 +96,7 @@ class Finder:
         found = None if self._native is None else self._native.find(name)
         if found is None:
             hits = self.find_all(name, 1)
-            if hits and self.catalog is not None:
+            if hits and self._native is not None:
                 self._note(hits[0][0])
             return hits[0] if hits else None
         hits = self._probed(name, crc32(name), 1) if self.is_asked else []
@@ -112,6 +114,8 @@ class Finder:
         """Return the snapshots that have a name, the last first, and at most `n_most`."""
         name_hash = crc32(name)
         known = self._hits(name, name_hash) if self.catalog is not None else []
+        if not self.is_asked:
+            return known[::-1][:n_most]
         hits = self._probed(name, name_hash, n_most)
         return sorted({*hits, *known}, reverse=True)[:n_most] if known else hits
 
@@ -144,14 +148,16 @@ class Finder:
         return hits
 
     def _hits(self, name: bytes, name_hash: int) -> list[Hit]:
-        """Return those of the snapshots that the catalog knows which have a name."""
+        """Return those of the snapshots that the catalog knows which have a name, the first one first."""
         hits = []
         for number, position in self._entries(Catalog.find, name_hash) or ():
             if number in self._known:
-                pointer = self._parts[number].complete().find(name)
-                if pointer is not None:
-                    hits.append((number, pointer))
-                elif self._is_refuted(number, position, name_hash):
+                snapshot = self._parts[number].complete()
+                found = snapshot.index.name(position)
+                if found == name:
+                    hits.append((number, snapshot.pointer_at(position)))
+                elif crc32(found) != name_hash:  # else one of several names of this hash
+                    self._use(None)
                     return []
         return hits
 
@@ -200,7 +206,7 @@ class Finder:
         if entries is not None:
             asked += [
                 (number, np.unique(some))
-                for number, some in _groups(*entries)
+                for number, some in _groups(*entries[:2])
                 if number in self._known
             ]
         return sorted(asked, key=itemgetter(0), reverse=True)
@@ -245,7 +251,7 @@ class Finder:
         for number, there in _groups(np.arange(len(found)), numbers):
             if number >= 0:
                 index, local = self._parts[number].complete().index, positions[there]
-                starts[there], ends[there] = index.starts[local], index.ends[local]
+                starts[there], ends[there] = index.pointers_at(local)
         first, is_found = first_rows[numbers], numbers >= 0
         astray = is_found & outside(starts, ends, first_rows[numbers + 1] - first)
         for at in np.flatnonzero(astray).tolist():
@@ -262,9 +268,11 @@ class Finder:
             snapshot.checked(int(starts[at]), int(ends[at]))
 
     def _found(self, names: Sequence[bytes]) -> Int64s | None:
-        """Return where names are by the native core, as that has it; None if it is not for that."""
-        if self._native is None or self.is_asked:
+        """Return where names are, as the native core does; None if some have to be asked for elsewhere."""
+        if self.catalog is None or self.is_asked:
             return None
+        if self._native is None:
+            return self._compared(names)
         found = self._native.find_many(list(names), None, None)
         if found is None:  # some of the snapshots were not asked before
             hashes = np.frombuffer(hash_all(names), np.uint32)
@@ -272,6 +280,25 @@ class Finder:
                 self._note(int(number))
             found = self._native.find_many(list(names), None, None) if self._native else None
         return found
+
+    def _compared(self, names: Sequence[bytes]) -> Int64s | None:
+        """Return where names are by the catalog, compared with the indexes. Vectorised."""
+        hashes = np.frombuffer(hash_all(names), np.uint32)
+        entries = self._entries(Catalog.find_many, hashes)
+        if entries is None:
+            return None
+        queries, numbers, positions = entries
+        found, wanted = np.full(len(names), -1, np.int64), RaggedColumn.of(names)
+        is_astray = np.zeros(len(names), np.bool_)
+        for number, group in _groups(np.arange(len(queries)), numbers):
+            if number not in self._known:
+                continue
+            asked, local = queries[group], positions[group]
+            is_same = self._parts[number].complete().index.are_same(local, wanted, asked)
+            found[asked[is_same]] = number << 32 | local[is_same]
+            is_astray[asked[~is_same]] = True
+        # Led to other names, of the same hash or not, and to none that is right.
+        return None if (is_astray & (found < 0)).any() else found
 
 
 def placed(pointer: tuple[int, int], first_row: int, last_row: int) -> tuple[int, int]:
@@ -295,14 +322,14 @@ def placed(pointer: tuple[int, int], first_row: int, last_row: int) -> tuple[int
 
 def _pointers_in(snapshot: StoreSnapshot, names: Sequence[bytes]) -> Int64s:
     """Return pointers of names in one snapshot, as `find_all` of that."""
-    if len(names) > _FEW:
+    if len(names) > _FEW or snapshot.index.is_partial:
         return snapshot.find_all(names)
     return np.array([snapshot.find(name) or (-1, -1) for name in names], np.int64)
 
 
 def _groups(queries: Int64s, numbers: Int64s) -> Iterator[tuple[int, Int64s]]:
     """Yield each number, and the queries that have it."""
-    order = np.argsort(numbers, kind="stable")
+    order = order_of(numbers)
     queries, numbers = queries[order], numbers[order]
     firsts = np.flatnonzero(np.diff(numbers, prepend=-2)).tolist()
     for first, last in pairwise([*firsts, len(numbers)]):
@@ -313,7 +340,7 @@ def is_in(
     snapshot: StoreSnapshot, names: Sequence[bytes], hashes: npt.NDArray[np.uint32]
 ) -> npt.NDArray[np.bool_]:
     """Return for each name whether a snapshot has it. Vectorised but for names that are there."""
-    if len(names) <= _FEW:
+    if len(names) <= _FEW and not snapshot.index.is_partial:
         return np.array([snapshot.find(name) is not None for name in names], np.bool_)
     there: npt.NDArray[np.bool_] = snapshot.index.find_many(names, hashes) >= 0
     if snapshot.overlay.entries:

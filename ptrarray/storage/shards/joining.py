@@ -25,7 +25,7 @@ from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
 from ptrarray.format.entries import Entry
 from ptrarray.format.helpers import FOLDER
-from ptrarray.format.shards import Notes, Replaced, shard_name
+from ptrarray.format.shards import Notes, Replaced, decode_notes, shard_name
 from ptrarray.progress import bar
 from ptrarray.rows.types import Array
 from ptrarray.storage.lifecycle.create import taken
@@ -122,6 +122,8 @@ def _join(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
     check_alike(sources, str(sources[0].directory), sources[0].layout, sources[0].attrs)
     if plan.how == "move":
         check_removable(sources)
+    if plan.how != "copy":
+        sources = list(map(_settled, sources))
     if not is_sharded(directory):
         if files.exists(directory):
             raise taken(directory)
@@ -135,6 +137,16 @@ def _join(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
         # Somebody has made it just now. The sources may be sealed by now.
         sources = [read_source(source.directory) for source in sources]
     _add(directory, sources, plan)
+
+
+def _settled(source: Source) -> Source:
+    """Bring a source to where none of its names is in two of its shards, as after a kill."""
+    notes = decode_notes(source.shards[-1].attrs, str(source.directory))
+    if not notes.replaced or not is_sharded(source.directory):  # a copy of a shard has some, too
+        return source
+    with closing(Shards(source.directory)) as store:
+        store.flush()
+    return read_source(source.directory)
 
 
 def _make(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
@@ -381,14 +393,18 @@ def _helpers(directory: Path) -> Iterator[dict[str, tuple[Array, Meta]]]:
 def _remove_moved(sources: Sequence[Source], plan: Plan) -> None:
     """Remove the sources whose arrays are all on the disk by now, if they are to be moved.
 
-    None is ever seen in part: they get other names first, on the disk.
+    None is ever seen in part: they get other names first, on the disk. If one has to stay, as
+    somebody changed it meanwhile, those before it go.
     """
     if plan.how == "move":
-        doomed = [_set_aside(source) for source in sources]
-        for parent in {source.directory.parent for source in sources}:
-            files.sync_directory(parent)
-        for directory in doomed:
-            files.remove_tree(directory)
+        doomed: list[Path] = []
+        try:
+            doomed.extend(map(_set_aside, sources))
+        finally:
+            for parent in {directory.parent for directory in doomed}:
+                files.sync_directory(parent)
+            for directory in doomed:
+                files.remove_tree(directory)
 
 
 @whole
@@ -409,7 +425,6 @@ def _set_aside(source: Source) -> Path:
     try:
         with session.locked():
             _check_left([session], source)
-            session.call_back()
             files.replace(source.directory, doomed)
     finally:
         session.release()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +17,13 @@ from ptrarray.format.layouts import MIXED
 from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.chained import ChainedRows
 from ptrarray.rows.masked import with_mask
+from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import AnyRows, Array, Int64s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.finder import Completed, Finder
 from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
+from ptrarray.storage.store.compared import Batch, compare, crcs_of_batch, read_all
 from ptrarray.storage.store.held import Held, HeldRows, hold_rows
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
@@ -47,7 +50,8 @@ class OpenedShards:
         self.stores: Sequence[OpenedStore] = Completed(held)
         self.limit_nbytes: int | None = snapshot.marker.header.shard_nbytes
         self.layout = snapshot.layout
-        self.is_plain = self.layout.is_plain
+        self.is_compared = isinstance(snapshot.directory, RemotePath)
+        self.is_plain = self.layout.is_plain and not self.is_compared
         self._data: AnyRows | None = None
         self._rows: AnyRows | None = None
         self._views: Views | None = None
@@ -79,6 +83,35 @@ class OpenedShards:
         """Return the array at an address of the snapshot, a view."""
         address, number = divmod(address, len(self.held))  # as `ShardedSnapshot` made it
         return self.held[number].complete().array_at(address)
+
+    def arrays_at(self, addresses: Sequence[int]) -> list[Array]:
+        """Return the arrays at some addresses: of what lies elsewhere, read in one go."""
+        if not self.is_compared:
+            return list(map(self.array_at, addresses))
+        divided = list(self._divided(addresses))
+        batches = [self.stores[number].batch(local) for number, _, local in divided]
+        arrays: list[Any] = [None] * len(addresses)
+        for (_, which, _), some in zip(divided, read_all(self.data, batches), strict=True):
+            for at, array in zip(which.tolist(), some, strict=True):
+                arrays[at] = array
+        return arrays
+
+    def compare(self, addresses: Iterable[int], batch: Ragged) -> None:
+        """Raise `CorruptStoreError` if what was copied of some arrays is not what it has to be."""
+        actual = crcs_of_batch(batch)
+        for number, which, local in self._divided(addresses):
+            compare(self.stores[number].snapshot, local, actual[which])
+
+    def _divided(self, addresses: Iterable[int]) -> Iterator[tuple[int, Int64s, Int64s]]:
+        """Yield the number of each shard that has some of the addresses, which, and what they are there."""
+        local, numbers = np.divmod(np.fromiter(addresses, np.int64), len(self.held))
+        for number in np.unique(numbers).tolist():
+            which = np.flatnonzero(numbers == number)
+            yield number, which, local[which]
+
+    def in_batches(self) -> Iterator[Batch]:
+        """Yield all arrays in data order, some at a time."""
+        return chain.from_iterable(store.in_batches() for store in self.stores)
 
     def parts(self) -> tuple[AnyRows, AnyRows]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
@@ -115,7 +148,7 @@ _NOTHING: dict[str, Array] = {}
 
 
 class Views:
-    """Views of arrays by name, in those shards that a catalog knows.
+    """Views of arrays by name, in those shards that a catalog knows, with the native core or without.
 
     Parameters
     ----------
@@ -138,7 +171,7 @@ class Views:
         # Where the catalog does not know all, a shard that it does not know may have the name.
         catalog = None if finder.is_asked or not stores else finder.catalog
         native = None if catalog is None else catalog.finder(self._parts)
-        self.is_idle = native is None
+        self.is_idle = catalog is None
         self.view: View = _NOTHING.get if native is None else native.get
 
     def looked_for(self, name: str) -> Array | None:

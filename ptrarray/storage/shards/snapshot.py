@@ -147,7 +147,7 @@ class ShardedSnapshot:
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
-        if len(names) <= _FEW:
+        if len(names) <= (_FEW if self.backend == "mmap" else 1):
             return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
         return self.finder.pointers(names, self.first_rows, self.last_rows)
 
@@ -324,16 +324,19 @@ def _collected(
 
     From the first to the last, since arrays only move to later shards; and until none but the
     last, which was read at one moment, has changed since it was read: then all are as they
-    were at that moment.
+    were at that moment. So they are if none at all differs from what was known.
     """
     n_shards = len(known) or marker.count()
     try:
         found = _read_all(marker, known, n_shards, backend)
         for _ in range(_SETTLED_ATTEMPTS):
+            if len(found) == len(known) and all(map(is_, found, known)):
+                break
             again = [read_shard(marker, number, found, backend) for number in range(len(found) - 1)]
             if all(map(is_, again, found)):
                 break
-            found = _read_all(marker, [*again, found[-1]], len(found), backend)
+            known = [*again, found[-1]]
+            found = _read_all(marker, known, len(found), backend)
     except OSError as error:
         check_descriptors(error, marker, n_shards)
         raise
@@ -343,9 +346,11 @@ def _collected(
 def _read_all(
     marker: Marker, known: Sequence[Held | StoreSnapshot], n_shards: int, backend: Backend | None
 ) -> list[Held | StoreSnapshot]:
+    """Read every shard; of those that are not known yet, the last one excepted, only the index."""
     found: list[Held | StoreSnapshot] = []
     while len(found) < n_shards or marker.has_shard(len(found)):
-        found.append(read_shard(marker, len(found), known, backend))
+        is_whole = len(found) >= n_shards - 1
+        found.append(read_shard(marker, len(found), known, backend, is_whole=is_whole))
     return found
 
 
@@ -354,12 +359,20 @@ def read_shard(
     number: int,
     known: Sequence[Held | StoreSnapshot],
     backend: Backend | None = None,
+    *,
+    is_whole: bool = True,
 ) -> Held | StoreSnapshot:
-    """Read a shard as it is now, going on from what is known of it, if anything."""
+    """Read a shard as it is now, going on from what is known of it, if anything.
+
+    If it is not to be read whole, what is not known may be what its index says, whatever its
+    journal does: to be asked once more, as `Held` tells.
+    """
     try:
         if number < len(known):
             return known[number].refreshed()
         held = hold(marker.shard_path(number), backend)
-        return open_snapshot(marker.shard(number), backend) if held is None else held
+        if held is None:
+            return open_snapshot(marker.shard(number), backend)
+        return held.refreshed() if is_whole else held
     except StoreNotFoundError as error:
         raise marker.missing(number) from error

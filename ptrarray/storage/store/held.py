@@ -22,7 +22,7 @@ from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import HeldIndex, Index
 from ptrarray.storage.store.opened import Mapped, OpenedStore, load
 from ptrarray.storage.store.overlay import Overlay
-from ptrarray.storage.store.snapshot import StoreSnapshot
+from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.mapping import Backend, Mode, held_bytes, hold_file
 from ptrarray.storage.system.mapping import Held as HeldFile
@@ -33,6 +33,9 @@ _NOTHING: Mapping[bytes, int] = MappingProxyType({})
 
 class Held:
     """A store without records in its journal, with its index mapped; as `StoreSnapshot`.
+
+    `hold` looks at the index alone, `refreshed` at the journal: if the first call of that returns
+    this object, the store was what the index says from before until after `hold`, and still is.
 
     Attributes
     ----------
@@ -47,9 +50,10 @@ class Held:
     entries = _NOTHING  # of an overlay
 
     def __init__(
-        self, path: str, header: Glance, index: HeldIndex, live: bytes, backend: Backend | None
+        self, path: str, header: Glance, index: HeldIndex, backend: Backend | None
     ) -> None:
-        self._path, self._index, self._live = path, index, live
+        self._path, self._index = path, index
+        self._live: bytes | None = None  # of the journal, once that was looked at
         self._whole: StoreSnapshot | None = None
         self.asked_backend = backend
         self.header = header
@@ -109,14 +113,24 @@ class Held:
     def refreshed(self) -> Held | StoreSnapshot:
         """Return what the store is now; itself if nothing changed."""
         try:
-            live = files.head(f"{self._path}/{journal.FILE_NAME}", len(self._live))
+            raw = files.head(f"{self._path}/{journal.FILE_NAME}", journal_format.RECORDS_START)
         except OSError as error:
             files.check_system(error)
-            live = b""
-        if live == self._live:
+            raw = b""
+        if self._live is None:
+            return self._begun(raw)
+        if raw[: journal_format.LIVE_NBYTES] == self._live:
             return self
         found = self.complete().refreshed()
         return self if found is self._whole else found
+
+    def _begun(self, raw: bytes) -> Held | StoreSnapshot:
+        """Return what the store is by the head of its journal, which was not looked at before."""
+        # In one generation, records are only added. So where there are none, there were none.
+        if not journal_format.is_at_rest(raw, self.header.store_id, self.header.generation):
+            return open_snapshot(self.directory, self.asked_backend)
+        self._live = raw[: journal_format.LIVE_NBYTES]
+        return self
 
 
 class HeldRows:
@@ -150,25 +164,19 @@ class HeldRows:
 
 
 def hold(path: str, backend: Backend | None) -> Held | None:
-    """Hold a store as it is now; None where that takes more than a look, or something is wrong.
+    """Hold a store as its index says; None where that takes more than a look, or something is wrong.
 
-    Whoever is answered None has to open it as any store.
+    Whoever is answered None has to open it as any store, and others have to ask for what it is by
+    its journal, too: `Held.refreshed`.
     """
     file = hold_file(f"{path}/{INDEX_FILE}", n_head=_HEAD_NBYTES) if backend != "pread" else None
     if file is None:
         return None
     try:
         header = index_format.glance(file.head, file.path, file.nbytes)
-        raw = files.head(f"{path}/{journal.FILE_NAME}", journal_format.RECORDS_START)
     except (CorruptStoreError, *index_format.SENSELESS):
         return None
-    except OSError as error:
-        files.check_system(error)
-        return None
-    if not journal_format.is_at_rest(raw, header.store_id, header.generation):
-        return None
-    index = HeldIndex(file.path, file.identity, file.mapped)
-    return Held(path, header, index, raw[: journal_format.LIVE_NBYTES], backend)
+    return Held(path, header, HeldIndex(file.path, file.identity, file.mapped), backend)
 
 
 def hold_rows(

@@ -22,9 +22,11 @@ from ptrarray.format.names import hash_all
 from ptrarray.native import Finder
 from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s, UInt32s
+from ptrarray.storage.remote.file import RemoteFile
+from ptrarray.storage.remote.sparse import SparseBytes
 from ptrarray.storage.store.blocks import Contents, write_contents
 from ptrarray.storage.system.building import replacing
-from ptrarray.storage.system.files import AnyFile, AnyIdentity, File, Rights, StrPath
+from ptrarray.storage.system.files import AnyFile, AnyIdentity, Rights, StrPath
 from ptrarray.storage.system.mapping import (
     Backend,
     CannotMapError,
@@ -32,7 +34,7 @@ from ptrarray.storage.system.mapping import (
     forget,
     map_file,
 )
-from ptrarray.storage.system.parts import open_part
+from ptrarray.storage.system.parts import Pack, open_part
 
 FILE_NAME = "index.msgpack"
 NEW_FILE_NAME = "index.msgpack.new"
@@ -80,11 +82,14 @@ class Index:
         Tells it from the one that replaces it.
     pack : Pack or None
         The pack it lies in, if it does.
+    is_partial : bool
+        Whether columns are better not asked for as a whole: it lies elsewhere.
     backend : {'mmap', 'pread'}
         How it is read: as `asked_backend` says, or, where that is None, as it can be.
     """
 
     place: StrPath
+    is_partial = False
 
     def __init__(
         self,
@@ -93,11 +98,12 @@ class Index:
         checked: bool = True,
         backend: Backend | None = None,
         file: AnyFile | None = None,
+        pack: Pack | None = None,
         held: HeldIndex | None = None,
     ) -> None:
-        self.asked_backend, self.pack = backend, None
+        self.asked_backend, self.pack = backend, pack
         if held is None:
-            if file is None:  # else one that is not in place
+            if file is None:  # else one that is not in place, or is open already
                 file, self.pack = open_part(directory, FILE_NAME)
             self.path, self.place, self.identity = file.path, file.place, file.identity
             self._mapped, self._base, self._file, self.backend = content_of(file, backend)
@@ -118,7 +124,7 @@ class Index:
         self.start_items = memoryview(self.starts)
         self.end_items = memoryview(self.ends)
         self._table = self.column("slot")
-        self._slots = memoryview(self._table)
+        self.slots = memoryview(self._table)
         name_ends, names = self.column("name_end"), self.column("names")
         self._name_ends, self._names = memoryview(name_ends), memoryview(names)
         self.names = RaggedColumn(name_ends.view(np.int64), names)
@@ -283,6 +289,15 @@ class Index:
         numbers = [int(column[position]) for column in columns]
         return Entry._make([name, *numbers, self.info(position), self.meta(position)])
 
+    def pointers_at(self, positions: Any) -> tuple[Int64s, Int64s]:
+        """Return starts and ends of arrays at some positions."""
+        return self.starts[positions], self.ends[positions]
+
+    def crcs_at(self, positions: Any) -> UInt32s:
+        """Return the CRC-32 of arrays at some positions."""
+        crcs: UInt32s = self.crcs[positions]
+        return crcs
+
     def name(self, position: int) -> bytes:
         """Return the name of the array at a position."""
         start = self._name_ends[position - 1] if position else 0
@@ -302,7 +317,7 @@ class Index:
             if found is not None:
                 return found
         name_hash = crc32(name)
-        slots, name_ends, names_at = self._slots, self._name_ends, self._names_at
+        slots, name_ends, names_at = self.slots, self._name_ends, self._names_at
         at = (name_hash * self._n_homes >> 32) * 2
         try:
             while True:
@@ -345,6 +360,15 @@ class Index:
         except ValueError:
             is_right[:] = False
         return is_right
+
+    def are_same(
+        self, positions: Int64s, names: RaggedColumn, numbers: Int64s
+    ) -> npt.NDArray[np.bool_]:
+        """Tell for each position whether its name is that of a number among others. Vectorised."""
+        try:
+            return self.names.are_same(positions, names, numbers)
+        except ValueError as error:
+            self._fail(f"a name {error}")
 
     def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
         """Return the position of each name, or -1. Vectorised."""
@@ -444,15 +468,18 @@ class Index:
             del names[at - block.start]
         return names
 
-    def _column_of_names(self, block: slice) -> RaggedColumn | None:
+    def _column_of_names(
+        self, block: slice, names: RaggedColumn | None = None
+    ) -> RaggedColumn | None:
         """Return names that follow each other; None if they are damaged, or very long."""
-        ends = self.names.ends[block]
-        start = int(self.names.ends[block.start - 1]) if block.start else 0
+        names = self.names if names is None else names
+        ends = names.ends[block]
+        start = int(names.ends[block.start - 1]) if block.start else 0
         end = int(ends[-1])
-        is_sound = 0 <= start <= end <= len(self._names) and bool((ends[:-1] <= ends[1:]).all())
+        is_sound = 0 <= start <= end <= len(names.joined) and bool((ends[:-1] <= ends[1:]).all())
         if not is_sound or start > ends[0] or end - start > _NAMES_NBYTES:
             return None
-        return RaggedColumn(ends - start, self.names.joined[start:end])
+        return RaggedColumn(ends - start, names.joined[start:end])
 
     def hashes(self, first: int = 0, last: int | None = None) -> UInt32s:
         """Return the hash of the name at each position, read back from the name table.
@@ -487,14 +514,15 @@ def _between(positions: Int64s, block: slice) -> list[int]:
     return found
 
 
-def content_of(
-    file: AnyFile, backend: Backend | None
-) -> tuple[MappedBytes, int, AnyFile | None, Backend]:
+def content_of(file: AnyFile, backend: Backend | None) -> tuple[Any, int, AnyFile | None, Backend]:
     """Return the bytes of an index, where it begins in them, what keeps the file open, and how.
 
     While a file is mapped or open, no other one gets its identity.
     """
-    if backend != "pread" and isinstance(file, File):
+    if isinstance(file, RemoteFile):
+        content = SparseBytes(file)
+        return content[:], 0, file, "pread"
+    if backend != "pread":
         try:
             mapped = map_file(file)
         except CannotMapError:

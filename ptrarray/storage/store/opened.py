@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +17,10 @@ from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.native import Finder
 from ptrarray.rows.masked import with_mask
+from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import AnyRows, Array, Int64s
+from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.store.compared import Batch, compare, crcs_of_batch, in_batches, read_all
 from ptrarray.storage.store.overlay import Laid, Overlay
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot, sealed_error
 from ptrarray.storage.system import files
@@ -55,11 +58,14 @@ class Opened(Protocol):
         What the arrays are made of.
     is_plain : bool
         Whether an array is nothing but a slice of `rows`.
+    is_compared : bool
+        Whether each array that comes whole is compared with its checksum: of what lies elsewhere.
     """
 
     limit_nbytes: int | None
     layout: Layout
     is_plain: bool
+    is_compared: bool
 
     @property
     def rows(self) -> AnyRows:
@@ -94,6 +100,18 @@ class Opened(Protocol):
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
 
+    def arrays_at(self, addresses: Sequence[int]) -> list[Array]:
+        """Return the arrays at some addresses: of what lies elsewhere, read in one go."""
+
+    def compare(self, addresses: Iterable[int], batch: Ragged) -> None:
+        """Raise `CorruptStoreError` if what was copied of some arrays is not what it has to be.
+
+        Looks at what `is_compared` and of which an array is rows.
+        """
+
+    def in_batches(self) -> Iterator[Batch]:
+        """Yield all arrays in data order, some at a time, of what `is_compared`."""
+
     def columns(self) -> tuple[Int64s, Int64s]:
         """Return starts and ends of all arrays, checked to lie in the flat array.
 
@@ -126,7 +144,8 @@ class OpenedStore:
     def __init__(self, snapshot: StoreSnapshot, mapped: Mapped) -> None:
         self.snapshot = snapshot
         self.layout = snapshot.header.layout
-        self.is_plain = self.layout.is_plain
+        self.is_compared = isinstance(snapshot.directory, RemotePath)
+        self.is_plain = self.layout.is_plain and not self.is_compared
         self.mapped = mapped
         shape = (snapshot.n_rows, *self.layout.row_shape)
         self.data = viewed(mapped.data, self.layout.dtype, shape)
@@ -159,8 +178,29 @@ class OpenedStore:
         assert self.mask is not None
         return self.data, viewed(self.mask, self.layout.mask_dtype, self.data.shape)
 
+    def batch(self, addresses: Int64s) -> Batch:
+        """Return some arrays to be read in one go."""
+        return Batch(self.snapshot, self.data, self.mask, addresses)
+
+    def in_batches(self) -> Iterator[Batch]:
+        """Yield all arrays in data order, some at a time."""
+        starts, ends = self.columns()
+        return in_batches(self.snapshot, self.data, self.mask, ends - starts)
+
+    def arrays_at(self, addresses: Sequence[int]) -> list[Array]:
+        """Return the arrays at some addresses: of what lies elsewhere, read in one go."""
+        if not self.is_compared:
+            return list(map(self.array_at, addresses))
+        return read_all(self.data, [self.batch(np.array(addresses, np.int64))])[0]
+
+    def compare(self, addresses: Iterable[int], batch: Ragged) -> None:
+        """Raise `CorruptStoreError` if what was copied of some arrays is not what it has to be."""
+        compare(self.snapshot, np.fromiter(addresses, np.int64), crcs_of_batch(batch))
+
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
+        if self.is_compared:
+            return self.arrays_at([address])[0]
         start, end = self.snapshot.pointer_at(address)
         if self.is_plain:
             return self.data[start:end]
@@ -276,6 +316,7 @@ class Closed:
     get = finder = data = rows = parts = array_at = columns = sources = refreshed = property(
         _refuse
     )
+    is_compared = arrays_at = compare = in_batches = property(_refuse)
 
 
 def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) -> OpenedStore:

@@ -236,6 +236,15 @@ class Overlay:
         assert found is not None
         return found[0].starts[found[1]], found[0].ends[found[1]]
 
+    def name(self, entry: int) -> bytes:
+        """Return the name of an entry."""
+        found = self._run(entry)
+        if found is None:
+            fresh = self.laid.parts[1]
+            return fresh.names[entry - fresh.first]
+        name: bytes = found[0].entries.names.item(found[1])
+        return name
+
     def info(self, entry: int) -> bytes:
         """Return how the array of an entry differs from plain rows, packed."""
         return self._item(entry, "infos")

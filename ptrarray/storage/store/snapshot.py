@@ -16,13 +16,15 @@ from ptrarray.format import metadata
 from ptrarray.format.entries import DELETED, Entry, RaggedColumn
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.names import is_text
-from ptrarray.rows.types import Int64s
+from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
-from ptrarray.storage.store.index import Index, Item, pieces
+from ptrarray.storage.store.index import Index, Item
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.store.pointers import BLOCK, astray, check_columns, outside
+from ptrarray.storage.store.probed import open_index
 from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import StrPath
@@ -33,7 +35,6 @@ FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
 
 _ATTEMPTS = 100
 _NONE = np.empty(0, np.int64)
-BLOCK = 1 << 17  # positions, whose pointers stay in a processor's cache from one look to the next
 
 
 class Snapshot(Protocol):
@@ -176,7 +177,7 @@ class StoreSnapshot:
     @property
     def slots(self) -> memoryview:
         """The name table of the index, two numbers a slot."""
-        return memoryview(self.index.column("slot"))
+        return self.index.slots
 
     @property
     def n_homes(self) -> int:
@@ -274,6 +275,33 @@ class StoreSnapshot:
             return self.overlay.pointer(~address)
         return self.index.start_items[address], self.index.end_items[address]
 
+    def pointers_at(self, addresses: Int64s) -> tuple[Int64s, Int64s]:
+        """Pointers of the arrays at some addresses, as starts and ends."""
+        starts, ends = (np.empty(len(addresses), np.int64) for _ in range(2))
+        indexed = addresses >= 0
+        starts[indexed], ends[indexed] = self.index.pointers_at(addresses[indexed])
+        for at in np.flatnonzero(~indexed).tolist():
+            starts[at], ends[at] = self.overlay.pointer(~int(addresses[at]))
+        for at in np.flatnonzero(outside(starts, ends, self.n_rows))[:1].tolist():
+            self.checked(int(starts[at]), int(ends[at]))
+        return starts, ends
+
+    def crcs_at(self, addresses: Int64s) -> UInt32s:
+        """CRC-32 of the bytes of the arrays at some addresses."""
+        crcs, indexed = np.empty(len(addresses), np.uint32), addresses >= 0
+        crcs[indexed] = self.index.crcs_at(addresses[indexed])
+        for at in np.flatnonzero(~indexed).tolist():
+            crcs[at] = self.overlay.entry(~int(addresses[at]), b"").crc
+        return crcs
+
+    def infos_at(self, addresses: Int64s) -> list[bytes]:
+        """Infos of the arrays at some addresses."""
+        return list(map(self.info_at, addresses.tolist()))
+
+    def name_at(self, address: int) -> bytes:
+        """Name of the array at an address."""
+        return self.overlay.name(~address) if address < 0 else self.index.name(address)
+
     def info_at(self, address: int) -> bytes:
         """Info of the array at an address: how it differs from plain rows."""
         return self.overlay.info(~address) if address < 0 else self.index.info(address)
@@ -291,7 +319,7 @@ class StoreSnapshot:
     @property
     def has_metas(self) -> bool:
         """Whether any array may have metadata."""
-        return self.index.metas is not None or self.overlay.has_metas
+        return "meta" in self.index.columns or self.overlay.has_metas
 
     def meta(self, name: bytes) -> dict[str, Any] | None:
         """Metadata of a name, or None if it is not there."""
@@ -333,9 +361,13 @@ class StoreSnapshot:
     def _find_in_index(self, names: Sequence[bytes]) -> Int64s:
         if not self.header.n_arrays:
             return np.full((len(names), 2), -1, np.int64)
-        positions = self.index.find_all(names)
+        index = self.index
+        positions = index.find_all(names)
         pointers = np.empty((len(names), 2), np.int64, order="F")  # each column is contiguous
-        pointers[:, 0], pointers[:, 1] = self.index.starts[positions], self.index.ends[positions]
+        if index.is_partial:
+            pointers[:, 0], pointers[:, 1] = index.pointers_at(positions)
+        else:
+            pointers[:, 0], pointers[:, 1] = index.starts[positions], index.ends[positions]
         pointers[positions < 0] = -1
         return pointers
 
@@ -344,7 +376,7 @@ class StoreSnapshot:
         # An empty array may have been written past the rows there are.
         if 0 <= start <= end and (end <= self.n_rows or start == end):
             return start, end
-        raise _astray(self.index.path, start, end, self.n_rows)
+        raise astray(self.index.path, start, end, self.n_rows)
 
     def check_pointers(self) -> int:
         """Return the greatest end; raise `CorruptStoreError` for a pointer astray or out of order. O(names)."""
@@ -469,60 +501,6 @@ class StoreSnapshot:
             raise not_found(self.directory) from error
 
 
-def outside(starts: Int64s, ends: Int64s, n_rows: int | Int64s) -> npt.NDArray[np.bool_]:
-    """Return for each pointer whether it leads out of so many rows."""
-    # An empty array may have been written past the rows there are.
-    beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
-    return beyond | (starts < 0) | (starts > ends)
-
-
-def falling(starts: Int64s) -> Int64s:
-    """Return the positions of arrays that begin before the one before them."""
-    return np.flatnonzero(starts[1:] < starts[:-1]) + 1
-
-
-def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> int:
-    """Return the greatest end; raise `CorruptStoreError` for columns of pointers that no index may have."""
-    # Nearly always nothing is wrong, which the fewest comparisons show first.
-    last = _last_of_rising(starts, ends)
-    if last is not None and last <= n_rows and (starts[:1] >= 0).all():
-        return last
-    is_outside = outside(starts, ends, n_rows)
-    if is_outside.any():
-        at = int(np.argmax(is_outside))
-        raise _astray(path, int(starts[at]), int(ends[at]), n_rows)
-    for at in falling(starts)[:1].tolist():
-        rows = f"rows {starts[at]} to {ends[at]}, behind one from row {starts[at - 1]} on"
-        raise corrupt(path, f"has an array out of order: {rows}")
-    return int(ends.max())
-
-
-def _last_of_rising(starts: Int64s, ends: Int64s) -> int | None:
-    """Return the greatest end, or None if a start is after its end, or before the start before it."""
-    last = 0
-    for at in range(0, len(starts), BLOCK):
-        # With the first start of the next block, so that no two neighbours are left out.
-        some, their_ends = starts[at : at + BLOCK + 1], ends[at : at + BLOCK]
-        if (some[: len(their_ends)] > their_ends).any() or (some[1:] < some[:-1]).any():
-            return None
-        last = max(last, int(their_ends.max()))
-    return last
-
-
-def check_index(index: Index) -> None:
-    """Raise `CorruptStoreError` if an index is damaged, or has pointers that no index may have."""
-    index.check()
-    for some in pieces(index.header.n_arrays):
-        # With the last one before, which these must not begin before.
-        some = slice(max(some.start - 1, 0), some.stop)
-        check_columns(index.path, index.starts[some], index.ends[some], index.header.n_rows)
-        index.pass_on()
-
-
-def _astray(path: str, start: int, end: int, n_rows: int) -> CorruptStoreError:
-    return corrupt(path, f"has a pointer to rows {start} to {end} of {n_rows}")
-
-
 def _read_only(column: Int64s) -> Int64s:
     column.flags.writeable = False
     return column
@@ -548,7 +526,7 @@ def open_snapshot(
     previous = None
     for _ in range(_ATTEMPTS):
         try:
-            index = Index(directory, backend=backend)
+            index = open_index(directory, backend)
             with Journal(directory, writable=False) as log:
                 if index.pack is not None and log.identity != index.identity:
                     continue  # another pack was put in place of this one
@@ -588,14 +566,22 @@ def not_found(directory: Path) -> StoreError:
         return StoreNotFoundError(what, path=str(directory))
     if files.is_file(directory):
         return why_not(directory)
-    missing = [name for name in FILE_NAMES if not files.is_file(directory / name)]
+    missing = _missing(directory)
+    if len(missing) == 1:
+        missing = _missing(directory)  # a store may have come, or gone, between two of its files
     if len(missing) == 1:
         return corrupt(str(directory / missing[0]), "is missing")
     is_link = files.leads_nowhere(directory)
     why = "it is a link that leads nowhere" if is_link else "there is no such directory"
     if files.is_directory(directory):
         why = f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
+    if not missing:
+        why = "it has come just now, open it again"
     return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
+
+
+def _missing(directory: Path) -> list[str]:
+    return [name for name in FILE_NAMES if not files.is_file(directory / name)]
 
 
 def _replay(

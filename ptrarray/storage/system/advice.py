@@ -76,6 +76,8 @@ def source_of(rows: FileRows) -> Source | None:
         return None
     row_nbytes = rows.nbytes // len(rows)
     if isinstance(rows, PreadRows):
+        if rows.ahead_nbytes:  # what lies elsewhere is asked for at once, in any case
+            return None
         file = rows.file
         touch = partial(file.pread, 1)
         return Source(0, len(rows), row_nbytes, rows.start_byte, touch, file.advise)

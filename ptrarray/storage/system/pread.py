@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from ptrarray.format.checksum import crc32
 from ptrarray.format.index import corrupt
-from ptrarray.rows.copying import copy_ranges, cut
+from ptrarray.rows.copying import copy_at_once, copy_ranges, cut
 from ptrarray.rows.indexing import split_index
-from ptrarray.rows.types import Array, Int64s, Rows, UInt8s
+from ptrarray.rows.types import Array, Int64s, Read, Rows, UInt8s, ahead_nbytes
+from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import AnyFile
 from ptrarray.storage.system.mapping import check_size
@@ -25,6 +26,8 @@ from ptrarray.storage.system.mapping import check_size
 GAP_NBYTES = 16 << 10
 # Ranges read in one go are copied apart from a buffer of this size, or twice.
 BUFFER_NBYTES = 1 << 20
+# Of what is best asked for at once, what a thread asks for that is one of several.
+_SHARES = 16
 
 
 class PreadRows(Rows):
@@ -150,6 +153,37 @@ class PreadRows(Rows):
         return list(zip(edges, [*edges[1:], len(starts)], strict=True))
 
 
+class RemoteRows(PreadRows):
+    """The same of a data file that lies elsewhere: what is far apart is asked for at once."""
+
+    file: RemoteFile
+
+    def __init__(
+        self, file: RemoteFile, dtype: np.dtype[Any], shape: tuple[int, ...], start_byte: int = 0
+    ) -> None:
+        super().__init__(file, dtype, shape, start_byte)
+        self.ahead_nbytes = file.ahead_nbytes
+
+    def copy_ranges(
+        self, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
+    ) -> Array:
+        """Read ranges of rows end to end, all at once, and neighbours as one."""
+        return copy_at_once(self, starts, ends, offsets, out)
+
+    def reads(
+        self, starts: Int64s, ends: Int64s, places: Int64s, out: Array, *, is_ours: bool = False
+    ) -> Iterator[Read]:
+        """Return what copies ranges of rows, each to its place in `out`."""
+        width = self._row_nbytes
+        first, last = (self.start_byte + width * rows for rows in (starts, ends))
+        raw = out.reshape(-1).view(np.uint8)
+        return self.file.reads(raw, first, last, width * places, is_ours=is_ours)
+
+    def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
+        """Yield what is made of reads, in their order."""
+        return self.file.in_turn(reads, grow=grow)
+
+
 def open_rows(
     path: str | Path,
     dtype: np.dtype[Any],
@@ -168,7 +202,8 @@ def open_rows(
     file.keep_in_child()
     first_byte, nbytes = span or (0, file.nbytes)
     check_size(file.path, nbytes, n_rows, dtype.itemsize * math.prod(row_shape))
-    return PreadRows(file, dtype, (n_rows, *row_shape), first_byte)
+    made: Any = RemoteRows if isinstance(file, RemoteFile) else PreadRows
+    return made(file, dtype, (n_rows, *row_shape), first_byte)  # type: ignore[no-any-return]
 
 
 FileRows = Array | PreadRows  # rows of one file, mapped or not
@@ -177,7 +212,7 @@ FileRows = Array | PreadRows  # rows of one file, mapped or not
 def viewed(rows: FileRows, dtype: np.dtype[Any], shape: tuple[int, ...]) -> FileRows:
     """Return the first bytes that rows consist of as rows of another dtype and shape, no copy."""
     if not isinstance(rows, np.ndarray):  # which is asked sooner than a Protocol
-        return PreadRows(rows.file, dtype, shape, rows.start_byte)
+        return type(rows)(rows.file, dtype, shape, rows.start_byte)
     raw = rows.reshape(-1).view(np.uint8)
     return raw[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
 
@@ -189,11 +224,14 @@ def checksum_of(rows: FileRows) -> Callable[[int, int], int]:
     if isinstance(raw, np.ndarray):
         raw = memoryview(raw)  # whose slices are the cheapest
 
+    # Some threads do this at once, each for another range.
+    size = max(BUFFER_NBYTES, ahead_nbytes(rows) // _SHARES)
+
     def checksum(start: int, end: int) -> int:
         at, end_byte, crc = start * width, end * width, 0
-        while end_byte - at > BUFFER_NBYTES:
-            crc = crc32(raw[at : at + BUFFER_NBYTES], crc)
-            at += BUFFER_NBYTES
+        while end_byte - at > size:
+            crc = crc32(raw[at : at + size], crc)
+            at += size
         return crc32(raw[at:end_byte], crc)
 
     return checksum

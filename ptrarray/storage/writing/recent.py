@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from heapq import merge
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ _LOWER = 0xFFFF_FFFF
 FAR = _LOWER
 _FRESH_LIMIT = 4096
 _UNSORTED_LIMIT = 16  # records
+_TOGETHER = 4096  # names of records that are sorted at once
 _GROWTH = 4
 
 
@@ -104,11 +106,13 @@ class RecentNames:
         self._fresh = {}
 
     def _sort_all(self) -> None:
-        """Sort what nobody has looked through so far."""
+        """Sort what nobody has looked through so far; of small records many at once."""
         while self._unsorted:
-            hashes, record_at = self._unsorted[0]
-            self._add_run(_entries(*_sorted(hashes), record_at))
-            self._unsorted = self._unsorted[1:]
+            n_names = accumulate(len(hashes) for hashes, _ in self._unsorted)
+            n_records = max(1, bisect_right(list(n_names), _TOGETHER))
+            # Interrupted before both are set, they are in two places, which is no harm.
+            self._add_run(_run(self._unsorted[:n_records]))
+            self._unsorted = self._unsorted[n_records:]
 
     def _add_run(self, run: UInt64s) -> None:
         runs = self._runs.copy()
@@ -159,6 +163,18 @@ class RecentNames:
             same = run[found[:inside]] >> _SHIFT == wanted[:inside] >> _SHIFT
             is_seen[order[:inside][same]] = True
         return np.flatnonzero(is_seen)
+
+
+def _run(records: Sequence[tuple[Hashes, int]]) -> UInt64s:
+    """Return the entries of the names of records, in order."""
+    if len(records) == 1:
+        ((hashes, record_at),) = records
+        return _entries(*_sorted(hashes), record_at)
+    parts = []
+    for hashes, record_at in records:
+        lowest = np.asarray(hashes, np.uint32).astype(np.uint64) << _SHIFT
+        parts.append(_entries(np.arange(len(hashes)), lowest, record_at))
+    return np.sort(np.concatenate(parts))
 
 
 def _sorted(hashes: Hashes) -> tuple[Int64s, UInt64s]:

@@ -1,0 +1,182 @@
+"""A file that lies elsewhere as memory, in which only those blocks are that were asked for."""
+
+from __future__ import annotations
+
+import mmap
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from threading import Lock
+from typing import Any, Protocol
+
+import numpy as np
+
+from ptrarray.errors import RemoteError
+from ptrarray.rows.types import Int64s
+from ptrarray.storage.remote.file import HEAD_NBYTES, RemoteFile
+from ptrarray.storage.remote.objects import Buffer
+
+# What is asked for at the least. Names are found by single numbers here and there.
+BLOCK_NBYTES = 16 << 10
+# What is read one block after the other is asked for ahead: twice as much each time, up to this.
+AHEAD_NBYTES = 8 << 20
+
+# Reads from front to end that are remembered at once, and runs of one call that may be part of one.
+_STREAMS = 16
+
+Run = tuple[int, int]  # blocks that follow each other, the second one not among them
+
+
+class Blocks(Protocol):
+    """What keeps blocks of one file for later, or for other processes."""
+
+    def get(self, block: int) -> Buffer | None:
+        """Return a block as it was put here, all of it; None if it is not here."""
+
+    def put(self, block: int, raw: Buffer) -> None:
+        """Keep a block, if that can be done."""
+
+
+class SparseBytes:
+    """The bytes of a file that lies elsewhere, as a buffer that has some of its blocks.
+
+    Threads may share it: two that need the same block at once may both read it.
+
+    Parameters
+    ----------
+    file : RemoteFile
+        The file, or the part of one.
+    kept : Blocks, optional
+        Asked for each block before the server is, and given those that came.
+
+    Attributes
+    ----------
+    memory : memoryview
+        As many bytes as the file has. Those that were not needed yet are zeros.
+    ends : sequence of int
+        Rising bytes beyond which nothing is read ahead from before them.
+    """
+
+    def __init__(self, file: RemoteFile, kept: Blocks | None = None) -> None:
+        self.file, self.nbytes, self._kept = file, file.nbytes, kept
+        self.ends: Sequence[int] = [self.nbytes]
+        self.memory = _memory(self.nbytes, file.path)
+        self._size = BLOCK_NBYTES
+        # The same twice: for one block a look at bytes is faster, for many an array is.
+        self._is_there = bytearray(-(-self.nbytes // self._size))
+        self._there = np.frombuffer(self._is_there, np.bool_)
+        self._streams: dict[int, int] = {}  # the block that comes next, and how many came last
+        self._lock = Lock()
+        if not file.start_byte:
+            self._take_head()
+
+    def _take_head(self) -> None:
+        """Take over what came of the file when it was opened."""
+        head = self.file.pread(min(HEAD_NBYTES, self.nbytes), 0)
+        self.memory[: len(head)] = head
+        n_whole = len(head) // self._size if len(head) < self.nbytes else len(self._is_there)
+        self._there[:n_whole] = True
+
+    def __len__(self) -> int:
+        return self.nbytes
+
+    def __getitem__(self, key: slice) -> memoryview:
+        """Return some bytes that follow each other."""
+        start, end, _ = key.indices(self.nbytes)
+        self.need([(start, end)])
+        return self.memory[start:end]
+
+    def need(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Have a few ranges of bytes in memory; all that is missing is asked for at once."""
+        size, runs = self._size, []
+        for start, end in ranges:
+            first, past = start // size, -(-end // size)
+            if start < end and self._is_there.find(0, first, past) >= 0:
+                runs.append((first, past))
+        if runs:
+            columns = np.array(runs, np.int64).T
+            self._fetch(self._missing(*columns))
+
+    def need_all(self, starts: Int64s, ends: Int64s) -> None:
+        """Have many ranges of bytes in memory; all that is missing is asked for at once."""
+        some = starts < ends
+        runs = self._missing(starts[some] // self._size, -(-ends[some] // self._size))
+        if runs:
+            self._fetch(runs)
+
+    def _missing(self, firsts: Int64s, pasts: Int64s) -> list[Run]:
+        """Return the runs of blocks that are not here of some, with what little is between them."""
+        is_edge = np.zeros(len(self._there) + 1, np.int64)
+        np.add.at(is_edge, firsts, 1)
+        np.subtract.at(is_edge, pasts, 1)
+        blocks = np.flatnonzero((np.cumsum(is_edge[:-1]) > 0) & ~self._there)
+        if not len(blocks):
+            return []
+        gap = 1 + max(self.file.gap_nbytes // self._size, 0)
+        last = np.flatnonzero(np.diff(blocks) > gap)
+        starts, stops = blocks[[0, *(last + 1)]], blocks[[*last, len(blocks) - 1]] + 1
+        return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+    def _fetch(self, runs: list[Run]) -> None:
+        if len(runs) <= _STREAMS:
+            runs = [self._with_next(*run) for run in runs]
+        if self._kept is not None:
+            runs = self._without_kept(self._kept, runs)
+        asked = []
+        for first, past in runs:
+            start, end = first * self._size, min(past * self._size, self.nbytes)
+            asked.append((self.memory[start:end], self.file.start_byte + start))
+        n_asked = sum(len(buffer) for buffer, _ in asked)
+        n_read = self.file.preadv_all(asked) if asked else 0
+        if n_read < n_asked:
+            what = f"{n_read} bytes of {n_asked} came: it ends before {self.nbytes} bytes"
+            raise RemoteError(f"{self.file.path} cannot be read: {what}", path=self.file.path)
+        for first, past in runs:
+            self._there[first:past] = True
+            if self._kept is not None:
+                for block in range(first, past):
+                    self._kept.put(block, self._block(block))
+
+    def _block(self, block: int) -> memoryview:
+        return self.memory[block * self._size : (block + 1) * self._size]
+
+    def _without_kept(self, kept: Blocks, runs: list[Run]) -> list[Run]:
+        """Take over what was kept of some blocks, and return the runs that are left."""
+        left = []
+        for first, past in runs:
+            for block in range(first, past):
+                room = self._block(block)
+                raw = None if self._there[block] else kept.get(block)
+                if raw is not None and len(raw) == len(room):
+                    room[:] = raw
+                    self._there[block] = True
+                elif not self._there[block]:
+                    left.append(block)
+        if not left:
+            return []
+        blocks = np.array(left)
+        return self._missing(blocks, blocks + 1)
+
+    def _with_next(self, first: int, past: int) -> Run:
+        """Add what will be needed next to a run, if it goes on where one before ended."""
+        with self._lock:
+            n_before = self._streams.pop(first, 0)
+            limit = bisect_right(self.ends, first * self._size)
+            end_byte = self.ends[limit] if limit < len(self.ends) else self.nbytes
+            n_ahead = min(2 * n_before, AHEAD_NBYTES // self._size)
+            past = max(past, min(first + n_ahead, -(-end_byte // self._size)))
+            while len(self._streams) >= _STREAMS:
+                del self._streams[next(iter(self._streams))]
+            self._streams[past] = past - first
+        return first, past
+
+
+def _memory(nbytes: int, path: str) -> memoryview:
+    """Return so many zeros, of which those take memory that are written to."""
+    # Not a promise of the system to have them, where it makes any.
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    try:
+        mapped: Any = mmap.mmap(-1, max(nbytes, 1), flags)
+    except (OSError, OverflowError, ValueError) as error:
+        what = f"there is no room in memory for {nbytes} bytes of it ({error})"
+        raise RemoteError(f"{path} cannot be read: {what}", path=path) from error
+    return memoryview(mapped)[:nbytes]

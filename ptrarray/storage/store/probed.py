@@ -1,0 +1,359 @@
+"""An index that lies elsewhere and is too large to be fetched: what is asked of it is.
+
+A name is found in three rounds, many names in as many: where the name table may have their hashes; what
+is kept of the arrays that have them; their names. Columns that are asked for as a whole are fetched as a
+whole, and compared with their checksums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptrarray.format import attrs, infos, table
+from ptrarray.format import index as index_format
+from ptrarray.format.entries import Entry, RaggedColumn
+from ptrarray.format.index import COLUMN_LIMIT_NBYTES, Column, corrupt
+from ptrarray.format.names import NAME_LIMIT_NBYTES, hash_all
+from ptrarray.native import Finder
+from ptrarray.rows.types import Int64s, UInt32s
+from ptrarray.storage.remote.file import RemoteFile
+from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.remote.sparse import SparseBytes
+from ptrarray.storage.store.index import FILE_NAME, Index
+from ptrarray.storage.system.mapping import Backend
+from ptrarray.storage.system.parts import Pack, open_part
+
+# An index of this size is fetched as a whole, in one round.
+WHOLE_NBYTES = 64 << 20
+# What no index can have: each column up to its limit.
+_LIMIT_NBYTES = 16 * COLUMN_LIMIT_NBYTES
+# Slots of the name table that are asked for at first where a name is looked for.
+_WINDOW = 64
+
+
+def open_index(directory: Path, backend: Backend | None) -> Index:
+    """Open the index of a store, be it here or elsewhere."""
+    if not isinstance(directory, RemotePath):
+        return Index(directory, backend=backend)
+    file, pack = open_part(directory, FILE_NAME)
+    if isinstance(file, RemoteFile) and file.nbytes > WHOLE_NBYTES:
+        return ProbedIndex(file, pack)
+    return Index(directory, backend="pread", file=file, pack=pack)
+
+
+class ProbedIndex(Index):
+    """An index of which only those blocks are in memory that were needed.
+
+    Parameters
+    ----------
+    file : RemoteFile
+        The file.
+    pack : Pack or None
+        The pack it lies in, if it does.
+    """
+
+    is_partial = True
+
+    def __init__(self, file: RemoteFile, pack: Pack | None) -> None:
+        self.asked_backend = self.backend = "pread"
+        self.pack, self._file = pack, file
+        self.path, self.place, self.identity = file.path, file.place, file.identity
+        if file.nbytes > _LIMIT_NBYTES:
+            raise corrupt(self.path, f"has {file.nbytes} bytes, which is more than an index can")
+        self._content = content = SparseBytes(file)
+        raw: Any = content  # which is cut, and asked for its length, as bytes are
+        self.header, self.columns = index_format.decode(raw, self.path)
+        content.ends = sorted(one.start_byte + one.nbytes for one in self.columns.values())
+        self.nbytes = len(content)
+        self._n_homes = self.header.n_homes
+        self._finder = None
+        self._whole: set[str] = set()  # columns that are here
+        self._records = _Records(content, self.columns, self.header.n_arrays)
+        self.start_items: Any = _Items(self._records, "start")
+        self.end_items: Any = _Items(self._records, "end")
+        self.slots: Any = _Slots(content, self.columns["slot"])
+
+    def _view(self, name: str) -> npt.NDArray[Any]:
+        """Return a column as a view of memory, whatever of it is there."""
+        return _viewed(self._content, self.columns[name])
+
+    def finder(self, rows: Any = None) -> Finder | None:
+        """Return None: the native core needs all of an index."""
+        return None
+
+    def forget(self) -> None:
+        """Do nothing: what came is not let go of, for views of it would have zeros."""
+
+    pass_on = forget
+
+    # all of a column ------------------------------------------------------------------------
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return one column, all of it fetched, and compared with its checksum once."""
+        if name not in self._whole:
+            column, content = self.columns[name], self._content
+            content.need([(column.start_byte, column.start_byte + column.nbytes)])
+            index_format.check_sums(content.memory, {name: column}, self.path)
+            self._whole.add(name)
+        return self._view(name)
+
+    def check(self) -> None:
+        """Compare every column with its checksum."""
+        self._content[:]  # all at once
+        for name in self.columns:
+            self.column(name)
+
+    @property
+    def starts(self) -> Int64s:  # type: ignore[override]
+        """First rows, in data order."""
+        return self.column("start").view(np.int64)
+
+    @property
+    def ends(self) -> Int64s:  # type: ignore[override]
+        """Rows after the last ones, in data order."""
+        return self.column("end").view(np.int64)
+
+    @property
+    def crcs(self) -> UInt32s:  # type: ignore[override]
+        """CRC-32 of each array's bytes, in data order."""
+        return self.column("crc")
+
+    @property
+    def names(self) -> RaggedColumn:  # type: ignore[override]
+        """All names."""
+        return RaggedColumn(self.column("name_end").view(np.int64), self.column("names"))
+
+    @property
+    def infos(self) -> RaggedColumn | None:  # type: ignore[override]
+        """All infos."""
+        return self._extras("info")
+
+    @property
+    def metas(self) -> RaggedColumn | None:  # type: ignore[override]
+        """All metadata."""
+        return self._extras("meta")
+
+    @property
+    def _table(self) -> UInt32s:  # type: ignore[override]
+        return self.column("slot")
+
+    # some of it -----------------------------------------------------------------------------
+
+    def _items_at(self, what: str, positions: Int64s, limit: int) -> RaggedColumn:
+        """Return the column that has items, those at some positions fetched."""
+        column = self._column_of(what)
+        self._records.need(positions)
+        try:
+            starts, lengths = column.spans(positions)
+        except ValueError as error:
+            self._fail(f"a {what} {error}")
+        if len(lengths) and lengths.max() > limit:
+            self._fail(f"a {what} of {lengths.max()} bytes, more than {limit}")
+        at = self.columns[_JOINED[what]].start_byte + starts
+        self._content.need_all(at, at + lengths)
+        return column
+
+    def _column_of(self, what: str) -> RaggedColumn:
+        ends = self._records.views[f"{what}_end"]
+        return RaggedColumn(ends.view(np.int64), self._view(_JOINED[what]))
+
+    def _one(self, what: str, position: int, limit: int) -> bytes:
+        if f"{what}_end" not in self.columns:
+            return b""
+        column = self._items_at(what, np.array([position]), limit)
+        return column.item(position)
+
+    def name(self, position: int) -> bytes:
+        """Return the name of the array at a position."""
+        return self._one("name", position, NAME_LIMIT_NBYTES)
+
+    def info(self, position: int) -> bytes:
+        """Return how the array at a position differs from plain rows, packed."""
+        return self._one("info", position, infos.LIMIT_NBYTES)
+
+    def meta(self, position: int) -> bytes:
+        """Return the metadata of the array at a position, packed."""
+        return self._one("meta", position, attrs.LIMIT_NBYTES)
+
+    def entry(self, position: int, name: bytes) -> Entry:
+        """Return all that is kept of the array at a position, which has this name."""
+        start, end, crc = (self._records.item(which, position) for which in ("start", "end", "crc"))
+        pointed = int(self.pointed[position])
+        return Entry(name, start, end, crc, pointed, self.info(position), self.meta(position))
+
+    def pointers_at(self, positions: Int64s) -> tuple[Int64s, Int64s]:
+        """Return starts and ends of arrays at some positions; -1 where the position is."""
+        there = positions >= 0
+        at = positions[there]
+        self._records.need(at)
+        pointers = np.full((2, len(positions)), -1, np.int64)
+        for column, which in zip(pointers, ("start", "end"), strict=True):
+            column[there] = self._records.views[which][at]
+        return pointers[0], pointers[1]
+
+    def crcs_at(self, positions: Int64s) -> UInt32s:
+        """Return the CRC-32 of arrays at some positions."""
+        self._records.need(positions)
+        crcs: UInt32s = self._records.views["crc"][positions]
+        return crcs
+
+    # names ------------------------------------------------------------------------------------
+
+    def find(self, name: bytes) -> int:
+        """Return the position of a name, or -1."""
+        return int(self.find_all([name])[0])
+
+    def find_all(self, names: Sequence[bytes]) -> Int64s:
+        """Return the position of each name, or -1; three rounds for all of them."""
+        return self.find_many(names, np.frombuffer(hash_all(names), np.uint32))
+
+    def find_many(self, names: Sequence[bytes], hashes: UInt32s) -> Int64s:
+        """Return the position of each name, or -1."""
+        found = np.full(len(names), -1, np.int64)
+        if not self.header.n_arrays or not len(names):
+            return found
+        wanted = names if isinstance(names, RaggedColumn) else RaggedColumn.of(names)
+        try:
+            queries, positions = self._candidates(hashes)
+            self._records.need(positions)
+        except IndexError:
+            self._fail_table()
+        # Of another name with the same hash, mostly the length is another one, too.
+        column, lengths = self._column_of("name"), wanted.lengths[queries]
+        try:
+            some = np.flatnonzero(column.lengths_at(positions) == lengths)
+        except ValueError as error:
+            self._fail(f"a name {error}")
+        queries, positions = queries[some], positions[some]
+        column = self._items_at("name", positions, NAME_LIMIT_NBYTES)
+        is_same = column.are_same(positions, wanted, queries)
+        found[queries[is_same]] = positions[is_same]
+        return found
+
+    def find_passing(self, names: RaggedColumn, hashes: UInt32s) -> Int64s:
+        """Return what `find_many` does."""
+        return self.find_many(names, hashes)
+
+    def _candidates(self, hashes: UInt32s) -> tuple[Int64s, Int64s]:
+        self._need_runs(hashes)
+        slots = self._view("slot").reshape(-1, 2)
+        return table.candidates(slots, self.header.n_homes, hashes)
+
+    def _need_runs(self, hashes: UInt32s) -> None:
+        """Have those slots here that are looked at for some hashes."""
+        pairs = self._view("slot").view(np.uint64)
+        first, width, n_slots = self.columns["slot"].start_byte, _WINDOW, len(pairs)
+        slots = table.home_slots(hashes, self.header.n_homes)
+        while len(slots):
+            pasts = np.minimum(slots + width, n_slots)
+            self._content.need_all(first + 8 * slots, first + 8 * pasts)
+            # Runs of full slots are short: the last one of these tells whether a search may go on.
+            last = pairs[pasts - 1]
+            is_on = (last >> np.uint64(32) != table.EMPTY) & (last.astype(np.uint32) <= hashes)
+            is_on &= pasts < n_slots
+            slots, hashes, width = pasts[is_on], hashes[is_on], 8 * width
+
+    def _column_of_names(
+        self, block: slice, names: RaggedColumn | None = None
+    ) -> RaggedColumn | None:
+        """Return names that follow each other; None if they are damaged, or very long."""
+        ends = self.columns["name_end"].start_byte
+        self._content.need([(ends + 8 * max(block.start - 1, 0), ends + 8 * block.stop)])
+        names = RaggedColumn(self._view("name_end").view(np.int64), self._view("names"))
+        column = super()._column_of_names(block, names)
+        if column is not None:
+            start = int(names.ends[block.start - 1]) if block.start else 0
+            at = self.columns["names"].start_byte + start
+            self._content.need([(at, at + len(column.joined))])
+        return column
+
+
+_JOINED = {"name": "names", "info": "info", "meta": "meta"}
+
+
+def _viewed(content: SparseBytes, column: Column) -> npt.NDArray[Any]:
+    dtype = np.dtype(column.type)
+    count = column.nbytes // dtype.itemsize
+    return np.frombuffer(content.memory, dtype, count, column.start_byte)
+
+
+class _Records:
+    """What is kept of each array in numbers: side by side where the index has that, else in columns.
+
+    Attributes
+    ----------
+    views : dict of str to ndarray
+        By column; right where it was needed.
+    """
+
+    def __init__(self, content: SparseBytes, columns: dict[str, Column], n_arrays: int) -> None:
+        self._content, self.n_arrays = content, n_arrays
+        dtype = index_format.entry_dtype(columns)
+        if "entry" in columns:
+            records = _viewed(content, columns["entry"]).view(dtype)
+            self.views = {name: records[name] for name in dtype.names or ()}
+            self._spans = [(columns["entry"].start_byte, dtype.itemsize)]
+            return
+        self.views = {name: _viewed(content, columns[name]) for name in dtype.names or ()}
+        self._spans = [
+            (columns[name].start_byte, view.itemsize) for name, view in self.views.items()
+        ]
+
+    def need(self, positions: Int64s) -> None:
+        """Have all of some arrays here, and where the items of those before them end.
+
+        Raises
+        ------
+        IndexError
+            If there are fewer arrays.
+        """
+        if len(positions) and not 0 <= positions.min() <= positions.max() < self.n_arrays:
+            raise IndexError(f"position {positions.max()} of {self.n_arrays}")
+        before = np.maximum(positions - 1, 0)
+        starts = [at + width * before for at, width in self._spans]
+        ends = [at + width * (positions + 1) for at, width in self._spans]
+        self._content.need_all(np.concatenate(starts), np.concatenate(ends))
+
+    def item(self, which: str, position: int) -> int:
+        """Return one number of an array."""
+        self.need(np.array([position]))
+        return int(self.views[which][position])
+
+
+class _Items:
+    """A column of numbers that is fetched as it is asked, item by item."""
+
+    def __init__(self, records: _Records, which: str) -> None:
+        self._records, self._which = records, which
+
+    def __len__(self) -> int:
+        return self._records.n_arrays
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, slice):
+            return self._records.item(self._which, key)
+        positions = np.arange(len(self))[key]
+        self._records.need(positions)
+        return memoryview(self._records.views[self._which][positions].view(np.int64))
+
+
+class _Slots:
+    """The numbers of the name table, fetched as they are asked."""
+
+    def __init__(self, content: SparseBytes, column: Column) -> None:
+        self._content, self._column = content, column
+        self._view = memoryview(_viewed(content, column))
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def __getitem__(self, at: int) -> int:
+        start = self._column.start_byte + 4 * at
+        if 0 <= at < len(self._view):
+            self._content.need([(start, start + 4)])
+        return self._view[at]

@@ -1,0 +1,87 @@
+"""Files of a folder as objects that lie elsewhere: exact, without a server, each request noted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ptrarray import reader
+from ptrarray.storage.remote.faults import Fault
+from ptrarray.storage.remote.locating import Remote
+from ptrarray.storage.remote.objects import Coming
+from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.remote.transfer import Transfer
+
+URL = "test://folder"
+
+
+class Request(NamedTuple):
+    """What was asked for: bytes ``start <= b < end`` of an object."""
+
+    key: str
+    start: int
+    end: int
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes came at the most."""
+        return self.end - self.start
+
+
+class FolderObjects:
+    """Files below a folder, as `Objects`.
+
+    Attributes
+    ----------
+    asked : list of Request
+        What was asked since it was last cleared.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.url, self._folder = URL, folder
+        self.asked: list[Request] = []
+
+    def fresh(self) -> FolderObjects:
+        return self
+
+    def get(self, key: str, start: int, end: int, tag: str | None) -> Coming:
+        self.asked.append(Request(key, start, end))
+        path = self._folder / key
+        if not path.is_file():
+            raise Fault("missing", "there is no such object", 404)
+        stat = path.stat()
+        own = f'"{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}"'
+        if tag is not None and tag != own:
+            raise Fault("changed", "its ETag is another one", 412)
+        if start >= stat.st_size:
+            raise Fault("past", "the object ends before", 416)
+        with path.open("rb") as file:
+            file.seek(start)
+            raw = memoryview(file.read(end - start))
+            return Coming(iter((raw,)), start, stat.st_size, own)
+
+    def get_empty(self, key: str) -> Coming:
+        return Coming(iter(()), 0, (self._folder / key).stat().st_size, '"empty"')
+
+    def take(self) -> list[Request]:
+        """Return what was asked since the last time."""
+        asked, self.asked = self.asked, []
+        return asked
+
+
+@contextmanager
+def folder_elsewhere(folder: Path, *, parallel: int = 32) -> Iterator[FolderObjects]:
+    """Have URLs below `URL` lead to files of a folder meanwhile."""
+    objects = FolderObjects(folder)
+
+    def path_of(url: str, remote: Remote) -> RemotePath:
+        key = url.removeprefix(URL).strip("/")
+        return RemotePath(Transfer(objects, parallel, remote.gap_nbytes), key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "remote_path", path_of)
+        yield objects
