@@ -21,6 +21,7 @@ from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
+from ptrarray.storage.remote.cache import caching
 from ptrarray.storage.remote.locating import GAP, PARALLEL, Remote, is_url, remote_path
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
@@ -51,7 +52,7 @@ def open(
     mode: Mode = "r",
     backend: Backend = "mmap",
     *,
-    cache: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     parallel: int = PARALLEL,
     gap: str | int = GAP,
     storage: Any = None,
@@ -118,7 +119,7 @@ def open(
     array([4., 5.], dtype=float32)
     """
     remote = Remote(
-        None if cache is None else str(absolute(cache)),
+        caching(cache),
         parallel,
         nbytes("gap", gap),
         storage,

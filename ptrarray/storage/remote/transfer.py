@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple, TypeVar
 
+from ptrarray.storage.remote.cache import Cache
 from ptrarray.storage.remote.faults import Fault, Patience, error_of
 from ptrarray.storage.remote.objects import Answer, Coming, Objects
 from ptrarray.storage.remote.threads import Threads, can_be_interrupted
@@ -36,12 +37,20 @@ class Transfer:
         Ranges closer together than this are one request.
     immutable : bool
         Whether what lies there is known never to change, so that it may have no tag.
+    cache : Cache, optional
+        Keeps what is read, of the files that ask for it.
     """
 
     def __init__(
-        self, objects: Objects, parallel: int, gap_nbytes: int, *, immutable: bool = False
+        self,
+        objects: Objects,
+        parallel: int,
+        gap_nbytes: int,
+        *,
+        immutable: bool = False,
+        cache: Cache | None = None,
     ) -> None:
-        self.url = objects.url
+        self.url, self.cache = objects.url, cache
         self.parallel, self.gap_nbytes, self.immutable = parallel, gap_nbytes, immutable
         self._here = _Here(os.getpid(), objects, Threads(parallel))
         self._has_answered = False

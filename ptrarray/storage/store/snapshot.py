@@ -296,7 +296,8 @@ class StoreSnapshot:
 
     def infos_at(self, addresses: Int64s) -> list[bytes]:
         """Infos of the arrays at some addresses."""
-        return list(map(self.info_at, addresses.tolist()))
+        found = iter(self.index.infos_at(addresses[addresses >= 0]))
+        return [self.overlay.info(~at) if at < 0 else next(found) for at in addresses.tolist()]
 
     def name_at(self, address: int) -> bytes:
         """Name of the array at an address."""
