@@ -126,10 +126,10 @@ def open(
     return PointerArray(path, mode, backend, remote)
 
 
-def open_readable(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
+def open_readable(path: str | os.PathLike[str], mode: Mode = "r", **elsewhere: Any) -> PointerArray:
     """Open a store, with the backend ``pread`` where its files cannot be mapped."""
     try:
-        return open(path, mode)
+        return open(path, mode, **elsewhere)
     except CannotMapError:
         if mode == "r+":
             raise

@@ -179,11 +179,9 @@ class RemoteFile:
         return self._asked(start_byte, end_byte, to)
 
     def _asked(self, start_byte: int, end_byte: int, to: memoryview | None) -> Buffer:
-        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts)
+        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts, to)
         if self._facts is None:
             self._facts = Facts(answer.nbytes, answer.tag)
-        if to is not None:
-            to[: len(answer.raw)] = answer.raw
         return answer.raw
 
     def advise(self, start_byte: int, nbytes: int) -> None:
