@@ -35,7 +35,7 @@ from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray, count_helpers, count_known, sealing
 from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.system.compressors import CODECS
-from ptrarray.upkeep import checkpoint, compact, repair, verify
+from ptrarray.upkeep import checkpoint, compact, publish, repair, verify
 
 _MEMORY = "take at most so much of it, as 64MB; by default 512MB"
 _INTERRUPTED = 128 + 2
@@ -124,6 +124,7 @@ def _add_whole_stores(add: Any, *parents: Parser) -> None:
     folding = (*parents, _with_memory())
     add("checkpoint", _checkpoint, "fold the journal into the index", *folding)
     add("compact", _compact, "rewrite the data file without holes", *folding)
+    add("publish", _publish, "make it ready to be read from a web server or bucket", *folding)
     pack = add("pack", _pack, "write the store as one file, a tar archive", *parents)
     pack.add_argument("target", metavar="TARGET", help="the file to make, or - for stdout")
     pack.add_argument(
@@ -310,6 +311,18 @@ def _compact(options: argparse.Namespace) -> int:
         print_json({"path": str(options.store), "nbytes_before": before, "nbytes": after})
     else:
         print(printable(f"{options.store}: {before:,} bytes of rows before, {after:,} now"))
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    publish(options.store, progress=_wants_bar(options), memory=options.memory)
+    with open_store(options.store) as store:
+        n_arrays, nbytes = len(store), store.nbytes
+    if options.json:
+        print_json({"path": str(options.store), "arrays": n_arrays, "nbytes": nbytes})
+    else:
+        what = f"{n_arrays:,} arrays, {nbytes:,} bytes of rows without holes"
+        print(printable(f"{options.store}: {what}"))
     return 0
 
 

@@ -169,7 +169,8 @@ def _joined(
     prefetch_cold(opened.sources, starts, ends)
     if opened.layout.kind == ROWS:
         batch = gather(opened.rows, starts, ends, out)
-        opened.compare(addresses(), batch)
+        if opened.is_compared:
+            opened.compare(addresses(), batch)
         return batch
     arrays = opened.arrays_at(list(addresses()))
     if not arrays and out is None:

@@ -15,6 +15,10 @@ from ptrarray.storage.remote.transfer import Facts, Transfer
 HEAD_NBYTES = 64 << 10
 
 
+def _nothing(_: Buffer) -> None:
+    """Make nothing of what came to where it belongs."""
+
+
 class RemoteIdentity(NamedTuple):
     """Tells the content of an object from any other, as `Identity` does for files."""
 
@@ -121,10 +125,12 @@ class RemoteFile:
             for buffer, start in asked
             for at in range(0, len(buffer), PIECE_NBYTES)
         ]
-        reads = (self._read(at, at + len(into), partial(_fill, into)) for into, at in pieces)
+        reads = (self._read_into(into, at, len) for into, at in pieces)
         return sum(self.in_turn(reads))
 
-    def reads(self, to: UInt8s, starts: Int64s, ends: Int64s, places: Int64s) -> Iterator[Read]:
+    def reads(
+        self, to: UInt8s, starts: Int64s, ends: Int64s, places: Int64s, *, is_ours: bool = False
+    ) -> Iterator[Read]:
         """Return what copies ranges of the whole file, which have to lie in it; neighbours as one.
 
         Parameters
@@ -133,9 +139,17 @@ class RemoteFile:
             Where they go.
         starts, ends, places : ndarray of int64, shape (n,)
             Bytes of each range, in any order, and its first byte in `to`.
+        is_ours : bool
+            Whether nobody else has `to` before all has come, so that other threads may write to
+            it, also after an error.
         """
         for group in grouped(starts, ends, places, self._transfer.gap_nbytes):
-            yield self._read(group.start, group.end, partial(group.copy_apart, to))
+            if is_ours and len(group.places) == 1:
+                at = int(group.places[0])
+                yield self._read_into(memoryview(to[at : at + group.nbytes]), group.start)
+                continue
+            read = partial(self._bytes, group.start, group.end)
+            yield Read(group.nbytes, read, partial(group.copy_apart, to))
 
     def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
         """Yield what is made of reads, of this file and of others beside it, in their order."""
@@ -146,19 +160,16 @@ class RemoteFile:
         """Bytes that are best asked for before any of them is there."""
         return window_nbytes(self._transfer)
 
-    def _read(self, start_byte: int, end_byte: int, use: Callable[[Buffer], Any]) -> Read:
-        return Read(end_byte - start_byte, partial(self._bytes, start_byte, end_byte), use)
+    def _read_into(
+        self, to: memoryview, start_byte: int, use: Callable[[Buffer], Any] = _nothing
+    ) -> Read:
+        return Read(len(to), partial(self._bytes, start_byte, start_byte + len(to), to), use)
 
-    def _bytes(self, start_byte: int, end_byte: int) -> Buffer:
-        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts)
+    def _bytes(self, start_byte: int, end_byte: int, to: memoryview | None = None) -> Buffer:
+        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts, to)
         if self._facts is None:
             self._facts = Facts(answer.nbytes, answer.tag)
         return answer.raw
 
     def advise(self, start_byte: int, nbytes: int) -> None:
         """Do nothing: who needs much at once asks for it at once."""
-
-
-def _fill(buffer: memoryview, raw: Buffer) -> int:
-    buffer[: len(raw)] = raw
-    return len(raw)

@@ -15,8 +15,8 @@ from ptrarray.storage.remote.objects import Buffer, Coming
 
 WEB = ("http", "https")
 
-# Of an answer, so much is held beside the place where it goes.
-_PIECE_NBYTES = 1 << 18
+# Of an answer that breaks off, less than this has to be asked for again.
+_PIECE_NBYTES = 1 << 16
 # A slow answer may take as long as it takes, one that stops may not. Asking again is the business
 # of `Transfer`, which counts what came before an answer broke off.
 _CLIENT = {"allow_http": True, "timeout": "7d", "read_timeout": "20s", "connect_timeout": "10s"}

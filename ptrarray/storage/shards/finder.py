@@ -321,7 +321,7 @@ def placed(pointer: tuple[int, int], first_row: int, last_row: int) -> tuple[int
 
 def _pointers_in(snapshot: StoreSnapshot, names: Sequence[bytes]) -> Int64s:
     """Return pointers of names in one snapshot, as `find_all` of that."""
-    if len(names) > _FEW:
+    if len(names) > _FEW or snapshot.index.is_partial:
         return snapshot.find_all(names)
     return np.array([snapshot.find(name) or (-1, -1) for name in names], np.int64)
 
@@ -339,7 +339,7 @@ def is_in(
     snapshot: StoreSnapshot, names: Sequence[bytes], hashes: npt.NDArray[np.uint32]
 ) -> npt.NDArray[np.bool_]:
     """Return for each name whether a snapshot has it. Vectorised but for names that are there."""
-    if len(names) <= _FEW:
+    if len(names) <= _FEW and not snapshot.index.is_partial:
         return np.array([snapshot.find(name) is not None for name in names], np.bool_)
     there: npt.NDArray[np.bool_] = snapshot.index.find_many(names, hashes) >= 0
     if snapshot.overlay.entries:

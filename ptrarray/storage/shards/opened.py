@@ -98,8 +98,8 @@ class OpenedShards:
 
     def compare(self, addresses: Iterable[int], batch: Ragged) -> None:
         """Raise `CorruptStoreError` if what was copied of some arrays is not what it has to be."""
-        actual = crcs_of_batch(batch) if self.is_compared else ()
-        for number, which, local in self._divided(addresses) if len(actual) else ():
+        actual = crcs_of_batch(batch)
+        for number, which, local in self._divided(addresses):
             compare(self.stores[number].snapshot, local, actual[which])
 
     def _divided(self, addresses: Iterable[int]) -> Iterator[tuple[int, Int64s, Int64s]]:

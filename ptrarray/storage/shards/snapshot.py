@@ -147,7 +147,7 @@ class ShardedSnapshot:
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
-        if len(names) <= _FEW:
+        if len(names) <= (_FEW if self.backend == "mmap" else 1):
             return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
         return self.finder.pointers(names, self.first_rows, self.last_rows)
 

@@ -74,11 +74,13 @@ class Batch:
         """Return what reads them, to be done in this order before they are asked for."""
         rows: Any = self._rows
         if self._values.nbytes:
-            yield from rows.reads(self._starts, self._ends, self._offsets[:-1], self._values)
+            where = self._starts, self._ends, self._offsets[:-1], self._values
+            yield from rows.reads(*where, is_ours=True)
         if self._masks is not None and len(self._masks.raw):
             masks: Any = self._mask_rows
             some = self._masks
-            yield from masks.reads(some.starts, some.ends, some.places[:-1], some.raw)
+            where = some.starts, some.ends, some.places[:-1], some.raw
+            yield from masks.reads(*where, is_ours=True)
 
     def arrays(self) -> list[Array]:
         """Return the arrays, each on memory of all of them.

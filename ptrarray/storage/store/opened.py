@@ -195,8 +195,7 @@ class OpenedStore:
 
     def compare(self, addresses: Iterable[int], batch: Ragged) -> None:
         """Raise `CorruptStoreError` if what was copied of some arrays is not what it has to be."""
-        if self.is_compared:
-            compare(self.snapshot, np.fromiter(addresses, np.int64), crcs_of_batch(batch))
+        compare(self.snapshot, np.fromiter(addresses, np.int64), crcs_of_batch(batch))
 
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
