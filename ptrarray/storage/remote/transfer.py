@@ -46,13 +46,22 @@ class Transfer:
         self._here = _Here(os.getpid(), objects, Threads(parallel))
         self._has_answered = False
 
-    def read(self, key: str, start: int, end: int, facts: Facts | None) -> Answer:
+    def read(
+        self,
+        key: str,
+        start: int,
+        end: int,
+        facts: Facts | None,
+        into: memoryview | None = None,
+    ) -> Answer:
         """Read a range of an object, which may reach past its end; nothing, if it begins there.
 
         Parameters
         ----------
         facts : Facts or None
             What the object has to be, if it was read before.
+        into : memoryview, optional
+            Where the bytes go, which has room for the range; then `raw` is its beginning.
 
         Raises
         ------
@@ -67,7 +76,7 @@ class Transfer:
             end = min(end, facts.nbytes)
             if start >= end:
                 return Answer(b"", start, *facts)
-        read = partial(self._read, _Range(key, start, end, facts))
+        read = partial(self._read, _Range(key, start, end, facts, into))
         if can_be_interrupted():
             return self._wait([self._threads.begin(read, is_urgent=True)])[0]
         return read()
@@ -141,11 +150,13 @@ class _Range:
         Bytes that have come, which are not asked for again if the rest breaks off.
     """
 
-    def __init__(self, key: str, start: int, end: int, facts: Facts | None) -> None:
+    def __init__(
+        self, key: str, start: int, end: int, facts: Facts | None, into: memoryview | None
+    ) -> None:
         self.key, self.start, self.end = key, start, end
         self.is_known = facts is not None
         self.n_done = 0
-        self._facts, self._raw = facts, bytearray()
+        self._facts, self._room, self._raw = facts, into, memoryview(b"")
 
     def ask(self, objects: Objects, *, immutable: bool) -> None:
         """Ask once for what has not come yet. Raises `Fault`."""
@@ -191,7 +202,8 @@ class _Range:
     def _take(self, coming: Coming) -> None:
         n_wanted = min(self.end, coming.nbytes) - self.start
         if not self.n_done:
-            self._raw = bytearray(n_wanted)
+            room = memoryview(bytearray(n_wanted)) if self._room is None else self._room
+            self._raw = room[:n_wanted]
         for piece in coming.pieces:
             n_done = self.n_done + len(piece)
             if n_done > n_wanted:  # it may have no end
@@ -204,4 +216,4 @@ class _Range:
     def answer(self) -> Answer:
         """Return what came."""
         assert self._facts is not None
-        return Answer(memoryview(self._raw), self.start, *self._facts)
+        return Answer(self._raw, self.start, *self._facts)
