@@ -97,8 +97,13 @@ def publish(session: Session, *, progress: bool = False, memory: int = MEMORY_NB
         session.checkpoint(memory)
         if _has_holes(session):
             compact(session, progress=progress, memory=memory, entry=True)
-        else:
-            session.checkpoint(memory, entry=True)
+        elif "entry" not in session.index.columns:
+            index, header = session.whole_index(memory)
+            session.put_index(
+                replace(header, generation=header.generation + 1),
+                contents_like(index, lambda block: block, entry=True),
+            )
+            session.settle()
 
 
 def _has_holes(session: Session) -> bool:

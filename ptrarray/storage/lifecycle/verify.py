@@ -20,7 +20,8 @@ from ptrarray.storage.lifecycle.sums import summed
 from ptrarray.storage.store.index import Index, pieces
 from ptrarray.storage.store.merging import MEMORY_NBYTES
 from ptrarray.storage.store.opened import OpenedStore
-from ptrarray.storage.store.snapshot import StoreSnapshot, falling, outside
+from ptrarray.storage.store.pointing import falling, outside
+from ptrarray.storage.store.snapshot import StoreSnapshot
 
 _SHARES = 4  # of the memory: what is read, what is made of it, and all else
 _NAMES = 1 << 16  # names looked up in one go

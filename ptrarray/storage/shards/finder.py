@@ -22,7 +22,8 @@ from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.shards.catalog import Catalog
 from ptrarray.storage.store.held import Held
 from ptrarray.storage.store.opened import OpenedStore
-from ptrarray.storage.store.snapshot import StoreSnapshot, outside
+from ptrarray.storage.store.pointing import outside
+from ptrarray.storage.store.snapshot import StoreSnapshot
 
 T = TypeVar("T")
 Asked = TypeVar("Asked")

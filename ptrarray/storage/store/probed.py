@@ -202,6 +202,13 @@ class ProbedIndex(Index):
         crcs: UInt32s = self._records.views["crc"][positions]
         return crcs
 
+    def infos_at(self, positions: Int64s) -> list[bytes]:
+        """Return how arrays at some positions differ from plain rows, packed."""
+        if "info" not in self.columns:
+            return [b""] * len(positions)
+        column = self._items_at("info", positions, infos.LIMIT_NBYTES)
+        return list(map(column.item, positions.tolist()))
+
     # names ------------------------------------------------------------------------------------
 
     def find(self, name: bytes) -> int:

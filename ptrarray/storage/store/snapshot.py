@@ -20,9 +20,10 @@ from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
-from ptrarray.storage.store.index import Index, Item, pieces
+from ptrarray.storage.store.index import Index, Item
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.store.pointing import BLOCK, astray, check_columns, outside
 from ptrarray.storage.store.probed import open_index
 from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files
@@ -34,7 +35,6 @@ FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
 
 _ATTEMPTS = 100
 _NONE = np.empty(0, np.int64)
-BLOCK = 1 << 17  # positions, whose pointers stay in a processor's cache from one look to the next
 
 
 class Snapshot(Protocol):
@@ -296,7 +296,8 @@ class StoreSnapshot:
 
     def infos_at(self, addresses: Int64s) -> list[bytes]:
         """Infos of the arrays at some addresses."""
-        return list(map(self.info_at, addresses.tolist()))
+        found = iter(self.index.infos_at(addresses[addresses >= 0]))
+        return [self.overlay.info(~at) if at < 0 else next(found) for at in addresses.tolist()]
 
     def name_at(self, address: int) -> bytes:
         """Name of the array at an address."""
@@ -376,7 +377,7 @@ class StoreSnapshot:
         # An empty array may have been written past the rows there are.
         if 0 <= start <= end and (end <= self.n_rows or start == end):
             return start, end
-        raise _astray(self.index.path, start, end, self.n_rows)
+        raise astray(self.index.path, start, end, self.n_rows)
 
     def check_pointers(self) -> int:
         """Return the greatest end; raise `CorruptStoreError` for a pointer astray or out of order. O(names)."""
@@ -499,60 +500,6 @@ class StoreSnapshot:
             return files.identity(self.index.place) == self.index.identity
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
-
-
-def outside(starts: Int64s, ends: Int64s, n_rows: int | Int64s) -> npt.NDArray[np.bool_]:
-    """Return for each pointer whether it leads out of so many rows."""
-    # An empty array may have been written past the rows there are.
-    beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
-    return beyond | (starts < 0) | (starts > ends)
-
-
-def falling(starts: Int64s) -> Int64s:
-    """Return the positions of arrays that begin before the one before them."""
-    return np.flatnonzero(starts[1:] < starts[:-1]) + 1
-
-
-def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> int:
-    """Return the greatest end; raise `CorruptStoreError` for columns of pointers that no index may have."""
-    # Nearly always nothing is wrong, which the fewest comparisons show first.
-    last = _last_of_rising(starts, ends)
-    if last is not None and last <= n_rows and (starts[:1] >= 0).all():
-        return last
-    is_outside = outside(starts, ends, n_rows)
-    if is_outside.any():
-        at = int(np.argmax(is_outside))
-        raise _astray(path, int(starts[at]), int(ends[at]), n_rows)
-    for at in falling(starts)[:1].tolist():
-        rows = f"rows {starts[at]} to {ends[at]}, behind one from row {starts[at - 1]} on"
-        raise corrupt(path, f"has an array out of order: {rows}")
-    return int(ends.max())
-
-
-def _last_of_rising(starts: Int64s, ends: Int64s) -> int | None:
-    """Return the greatest end, or None if a start is after its end, or before the start before it."""
-    last = 0
-    for at in range(0, len(starts), BLOCK):
-        # With the first start of the next block, so that no two neighbours are left out.
-        some, their_ends = starts[at : at + BLOCK + 1], ends[at : at + BLOCK]
-        if (some[: len(their_ends)] > their_ends).any() or (some[1:] < some[:-1]).any():
-            return None
-        last = max(last, int(their_ends.max()))
-    return last
-
-
-def check_index(index: Index) -> None:
-    """Raise `CorruptStoreError` if an index is damaged, or has pointers that no index may have."""
-    index.check()
-    for some in pieces(index.header.n_arrays):
-        # With the last one before, which these must not begin before.
-        some = slice(max(some.start - 1, 0), some.stop)
-        check_columns(index.path, index.starts[some], index.ends[some], index.header.n_rows)
-        index.pass_on()
-
-
-def _astray(path: str, start: int, end: int, n_rows: int) -> CorruptStoreError:
-    return corrupt(path, f"has a pointer to rows {start} to {end} of {n_rows}")
 
 
 def _read_only(column: Int64s) -> Int64s:

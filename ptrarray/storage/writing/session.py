@@ -59,8 +59,9 @@ from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.merging import MEMORY_NBYTES, beside, fold_all
 from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.store.pointing import check_index
 from ptrarray.storage.store.recovery import remove_leftovers, settle
-from ptrarray.storage.store.snapshot import StoreSnapshot, check_index, not_found, sealed_error
+from ptrarray.storage.store.snapshot import StoreSnapshot, not_found, sealed_error
 from ptrarray.storage.system.files import CHANGE, File, SyncError, check_system, process_id
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.kept import KeptRecords
@@ -499,29 +500,21 @@ class Session:
                 self.journal_header = self._journal.sync(self.journal_header, header.committed_end)
 
     @whole
-    def checkpoint(
-        self, memory: int = MEMORY_NBYTES, *, sealed: bool | None = None, entry: bool = False
-    ) -> None:
+    def checkpoint(self, memory: int = MEMORY_NBYTES, *, sealed: bool | None = None) -> None:
         """Fold the journal into a new index; nothing to do if it is empty.
 
         In a process that has done nothing yet, that takes no more than so many bytes of memory.
-        With `sealed`, the index says from then on whether rows are added to the store. With
-        `entry`, it has numbers side by side, too, until the next checkpoint.
+        With `sealed`, the index says from then on whether rows are added to the store.
         """
         with self.locked():
             known = self.journal_header
             sealed = self.header.sealed if sealed is None else sealed
-            is_as_asked = sealed is self.header.sealed and (
-                not entry or "entry" in self.index.columns
-            )
-            if known.committed_end == journal_format.RECORDS_START and is_as_asked:
+            if known.committed_end == journal_format.RECORDS_START and sealed is self.header.sealed:
                 return
             # The index must not reach the disk before the rows it names. After a flush, all are there.
             if known.synced_end < known.committed_end:
                 self.sync_rows()
             columns, facts = self._folded(memory)
-            if entry:
-                columns = columns._replace(sizes=columns.sizes.with_entry())
             facts["sealed"] = sealed
             generation, n_reserved = self.header.generation + 1, self.journal_header.n_reserved
             header = replace(self.header, generation=generation, n_reserved=n_reserved, **facts)
