@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ptrarray.objects.registry import Record, register
     from ptrarray.packs import pack, unpack
     from ptrarray.storage.system.compressors import register_compressor
-    from ptrarray.upkeep import checkpoint, compact, repair, verify
+    from ptrarray.upkeep import checkpoint, compact, publish, repair, verify
 
 __version__ = "0.1.0"
 
@@ -85,6 +85,7 @@ __all__ = [
     "open",
     "pack",
     "part",
+    "publish",
     "register",
     "register_compressor",
     "repair",
@@ -107,6 +108,7 @@ _LATER = {
     "load": "nested",
     "pack": "packs",
     "part": "joining",
+    "publish": "upkeep",
     "register": "objects.registry",
     "register_compressor": "storage.system.compressors",
     "repair": "upkeep",

@@ -1,4 +1,4 @@
-"""Looking after a store that is there: checkpoint, compact, verify, repair."""
+"""Looking after a store that is there: checkpoint, compact, publish, verify, repair."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ptrarray.intake.paths import absolute
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.shards import upkeep as sharded_upkeep
-from ptrarray.storage.store.snapshot import not_found
+from ptrarray.storage.store.absent import not_found
 from ptrarray.storage.system.files import is_file
 from ptrarray.storage.system.parts import why_not
 
@@ -94,6 +94,44 @@ def compact(
     array([4., 5., 6.], dtype=float32)
     """
     sharded_upkeep.compact(absolute(path), nbytes("memory", memory), progress=progress)
+
+
+def publish(
+    path: str | os.PathLike[str], progress: bool = False, memory: str | int = "512MB"
+) -> None:
+    """Bring a store to what is best read from a web server or bucket, where its files are then copied.
+
+    Nothing is left in the journal, as after `checkpoint`, and no holes, as after
+    `compact`. The index has the numbers of each array side by side, too, which
+    saves requests to one that is too large to be fetched: some 28 bytes an array.
+
+    Parameters
+    ----------
+    path : path-like
+        The store.
+    progress : bool
+        Whether to show a bar.
+    memory : str or int
+        What the process may take if it has done nothing yet, as for `checkpoint`.
+
+    Raises
+    ------
+    StoreError
+        As from `compact`, if there are holes.
+
+    Notes
+    -----
+    Arrays are as before, and so is the store: what is written to it later makes
+    it need this again. Costs no more than a look where there is nothing to do.
+    The data file is rewritten if there are holes. Killed anywhere in the middle,
+    the store is as before or published. Of a store of shards, each in turn. Any
+    copy of a store can be read elsewhere; without this, it takes more requests.
+
+    Examples
+    --------
+    >>> ptrarray.publish("corpus.ptr")
+    """
+    sharded_upkeep.publish(absolute(path), nbytes("memory", memory), progress=progress)
 
 
 def verify(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import ptrarray
 from ptrarray.storage.lifecycle import intact
-from ptrarray.storage.store import snapshot
+from ptrarray.storage.store import pointers as checking
 from tests.support import forging
 from tests.support.damage import INDEX
 
@@ -120,9 +120,9 @@ def test_columns_checked_in_blocks(
     ends = starts + sizes
     is_sound = (starts >= 0) & (sizes >= 0) & ((ends <= n_rows) | (sizes == 0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshot, "BLOCK", block)
+        patch.setattr(checking, "BLOCK", block)
         if is_sound.all() and (np.sort(starts) == starts).all():
-            assert snapshot.check_columns("a", starts, ends, n_rows) == ends.max(initial=0)
+            assert checking.check_columns("a", starts, ends, n_rows) == ends.max(initial=0)
         else:
             with pytest.raises(ptrarray.CorruptStoreError):
-                snapshot.check_columns("a", starts, ends, n_rows)
+                checking.check_columns("a", starts, ends, n_rows)

@@ -19,7 +19,7 @@ from ptrarray.nested.arrays import views
 from ptrarray.nested.contents import Contents
 from ptrarray.rows.types import Array, UInt8s, UInt32s
 from ptrarray.storage.lifecycle.packing import Member, Write, first_members, write_members
-from ptrarray.storage.store.snapshot import check_columns
+from ptrarray.storage.store.pointers import check_columns
 from ptrarray.storage.system.compressors import Codec
 from ptrarray.storage.system.streams import Exact, Source, compressing
 

@@ -131,7 +131,9 @@ class ChainedRows(Rows):
             copy_ranges(part, starts[some], ends[some], at - at[0], values[at[0] : at[-1]])
         return values
 
-    def reads(self, starts: Int64s, ends: Int64s, places: Int64s, out: Array) -> Iterator[Read]:
+    def reads(
+        self, starts: Int64s, ends: Int64s, places: Int64s, out: Array, *, is_ours: bool = False
+    ) -> Iterator[Read]:
         """Return what copies ranges of rows, each to its place in `out`: part by part."""
         starts, ends, places, numbers = self._cut(starts, ends, places)
         order = np.argsort(numbers, kind="stable")
@@ -140,7 +142,7 @@ class ChainedRows(Rows):
             some = order[low:high]
             number = int(numbers[some[0]]) if len(some) else 0
             ranges = (column[some] - self.first_rows[number] for column in (starts, ends))
-            yield from self.parts[number].reads(*ranges, places[some], out)
+            yield from self.parts[number].reads(*ranges, places[some], out, is_ours=is_ours)
 
     def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
         """Yield what is made of reads, in their order."""

@@ -155,9 +155,10 @@ def copy_at_once(
     rows: Rows, starts: Int64s, ends: Int64s, offsets: Int64s, out: Array | None = None
 ) -> Array:
     """Copy ranges of rows that are asked for before any of them is there, as `copy_ranges`."""
-    values = np.empty((int(offsets[-1]), *rows.shape[1:]), rows.dtype) if out is None else out
+    values = rows.blank(int(offsets[-1])) if out is None else out
     if values.nbytes:
-        for _ in rows.in_turn(rows.reads(starts, ends, offsets[:-1], values)):
+        reads = rows.reads(starts, ends, offsets[:-1], values, is_ours=out is None)
+        for _ in rows.in_turn(reads):
             pass
     return values
 

@@ -49,17 +49,20 @@ class MaskedRows(Rows):
         """Copy ranges of rows end to end, and those of their mask."""
         if not self.ahead_nbytes:
             return copy_masked((self.data, self.mask), starts, ends, offsets, out)
-        if out is None:
-            shape = (int(offsets[-1]), *self.shape[1:])
-            parts = (np.empty(shape, part.dtype) for part in (self.data, self.mask))
-            out = _masked_array(*parts)
         return copy_at_once(self, starts, ends, offsets, out)
 
-    def reads(self, starts: Int64s, ends: Int64s, places: Int64s, out: Array) -> Iterator[Read]:
+    def reads(
+        self, starts: Int64s, ends: Int64s, places: Int64s, out: Array, *, is_ours: bool = False
+    ) -> Iterator[Read]:
         """Return what copies ranges of rows and those of their mask, each to its place."""
         parts: Any = (self.data, np.ma.getdata(out)), (self.mask, np.ma.getmaskarray(out))
         for part, to in parts:
-            yield from part.reads(starts, ends, places, to)
+            yield from part.reads(starts, ends, places, to, is_ours=is_ours)
+
+    def blank(self, n_rows: int) -> Array:
+        """Return memory for so many rows and their mask."""
+        shape = n_rows, *self.shape[1:]
+        return _masked_array(*(np.empty(shape, part.dtype) for part in (self.data, self.mask)))
 
     def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
         """Yield what is made of reads, in their order."""

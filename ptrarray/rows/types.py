@@ -58,10 +58,20 @@ class Rows(Protocol):
     shape: tuple[int, ...]
     ahead_nbytes: int = 0
 
-    def reads(self, starts: Int64s, ends: Int64s, places: Int64s, out: Array) -> Iterator[Read]:
-        """Return what copies ranges of rows, each to its place in `out`."""
+    def reads(
+        self, starts: Int64s, ends: Int64s, places: Int64s, out: Array, *, is_ours: bool = False
+    ) -> Iterator[Read]:
+        """Return what copies ranges of rows, each to its place in `out`.
+
+        Where that `is_ours`, nobody else has it before all is there, so that other threads may
+        write to it, also after an error.
+        """
         for start, end, place in zip(starts, ends, places, strict=True):
             yield Read(0, partial(self.__getitem__, slice(start, end)), partial(_put, out, place))
+
+    def blank(self, n_rows: int) -> Array:
+        """Return memory for so many rows."""
+        return np.empty((n_rows, *self.shape[1:]), self.dtype)
 
     def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
         """Yield what is made of reads, in their order: many are under way before it is asked for.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from ptrarray import reader
+from ptrarray.storage.remote.cache import Cache
 from ptrarray.storage.remote.faults import Fault
 from ptrarray.storage.remote.locating import Remote
 from ptrarray.storage.remote.objects import Coming
@@ -83,7 +84,9 @@ def folder_elsewhere(folder: Path, *, parallel: int = 32) -> Iterator[FolderObje
 
     def path_of(url: str, remote: Remote) -> RemotePath:
         key = url.removeprefix(URL).strip("/")
-        return RemotePath(Transfer(objects, parallel, remote.gap_nbytes), key)
+        cache = None if remote.cache is None else Cache(remote.cache)
+        options = {"immutable": remote.immutable, "cache": cache}
+        return RemotePath(Transfer(objects, parallel, remote.gap_nbytes, **options), key)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "remote_path", path_of)

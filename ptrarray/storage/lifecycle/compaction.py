@@ -43,11 +43,12 @@ def compact(
     progress: bool = False,
     names: Container[bytes] | None = None,
     memory: int = MEMORY_NBYTES,
+    entry: bool = False,
 ) -> None:
     """Move all living rows to a new data file, end to end, and switch over to it.
 
-    With `names`, all other arrays go, in the same step. Takes no more than so many bytes of memory,
-    in a process that has done nothing yet.
+    With `names`, all other arrays go, in the same step. With `entry`, the index has numbers side by
+    side, too. Takes no more than so many bytes of memory, in a process that has done nothing yet.
 
     Holds the store's lock all the while: writers that want to commit wait.
     One that is writing rows at this moment could not be waited for, as it
@@ -79,11 +80,36 @@ def compact(
         if names is not None:
             contents = fold_all(index, _all_but(index, names), session.directory, memory)
             index = beside(session.directory, header, contents)
-        header, fill = without_holes(session.content, header, index, progress=progress)
+        header, fill = without_holes(session.content, header, index, progress=progress, entry=entry)
         rights = session.content.rights
         switch_over(
             session, header, lambda new: write_content(session.directory, new, fill, rights)
         )
+
+
+@whole
+def publish(session: Session, *, progress: bool = False, memory: int = MEMORY_NBYTES) -> None:
+    """Bring a store to what is best read from elsewhere: no journal, no holes, numbers side by side.
+
+    Does nothing if it is that. As `compact`, where there are holes.
+    """
+    with session.locked():
+        session.checkpoint(memory)
+        if _has_holes(session):
+            compact(session, progress=progress, memory=memory, entry=True)
+        else:
+            session.checkpoint(memory, entry=True)
+
+
+def _has_holes(session: Session) -> bool:
+    """Tell whether the files of a store without a journal have more than its arrays."""
+    layout, header, content = session.layout, session.header, session.content
+    n_rows = sum(int(np.sum(ends - starts)) for starts, ends in runs_of(session.index, layout))
+    n_reserved = max(header.n_rows, header.n_reserved, session.journal_header.n_reserved)
+    is_long = content.data.nbytes > n_rows * layout.width
+    if content.mask is not None and layout.kind == MIXED:  # with masks that are not end to end
+        is_long = is_long or content.mask.nbytes != header.packed_masks
+    return n_reserved > n_rows or is_long
 
 
 def _all_but(index: Index, names: Container[bytes]) -> Iterator[Entries]:
@@ -106,7 +132,7 @@ def only(columns: Entries, kept: list[int]) -> Entries:
 
 
 def without_holes(
-    source: Content, header: IndexHeader, index: Index, *, progress: bool
+    source: Content, header: IndexHeader, index: Index, *, progress: bool, entry: bool = False
 ) -> tuple[IndexHeader, Fill]:
     """Return the header of a store with the arrays of an index, end to end, and what fills its files."""
     layout = source.layout
@@ -130,9 +156,10 @@ def without_holes(
                 _copy(masks.pieces() if masks else of_rows, target.mask, counter)
         move = _Move(runs_of(index, layout))
         if masks is None:
-            return contents_like(index, move)
+            return contents_like(index, move, entry=entry)
         packed = masks.packing()
-        return contents_like(index, lambda block: move(packed(block)), masks.infos_nbytes)
+        nbytes = masks.infos_nbytes
+        return contents_like(index, lambda block: move(packed(block)), nbytes, entry=entry)
 
     return header, fill
 

@@ -10,16 +10,18 @@ import numpy as np
 from ptrarray.errors import CorruptStoreError, Damage
 from ptrarray.format import infos, metadata
 from ptrarray.format.helpers import digest, references
+from ptrarray.format.index import entry_dtype
 from ptrarray.format.names import hash_all
 from ptrarray.progress import bar
 from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s, UInt8s
 from ptrarray.storage.lifecycle.naming import finds_all
 from ptrarray.storage.lifecycle.sums import summed
-from ptrarray.storage.store.index import Index
+from ptrarray.storage.store.index import Index, pieces
 from ptrarray.storage.store.merging import MEMORY_NBYTES
 from ptrarray.storage.store.opened import OpenedStore
-from ptrarray.storage.store.snapshot import StoreSnapshot, falling, outside
+from ptrarray.storage.store.pointers import falling, outside
+from ptrarray.storage.store.snapshot import StoreSnapshot
 
 _SHARES = 4  # of the memory: what is read, what is made of it, and all else
 _NAMES = 1 << 16  # names looked up in one go
@@ -88,9 +90,27 @@ def _damaged_columns(snapshot: StoreSnapshot, memory: int) -> Iterator[Damage]:
             yield from _damaged_names(index, memory)
     except CorruptStoreError as error:
         yield Damage(error.path, str(error))
+    yield from _unlike(index)
     yield from _astray(snapshot)
     fallen = list(_out_of_order(snapshot))
     yield from fallen or _overlapping(snapshot)
+
+
+def _unlike(index: Index) -> Iterator[Damage]:
+    """Find arrays of which another number is kept side by side with others than in its column."""
+    if "entry" not in index.columns:
+        return
+    dtype = entry_dtype(index.columns)
+    records = index.column("entry").view(dtype)
+    columns = {name: index.column(name) for name in dtype.names or ()}
+    for some in pieces(index.header.n_arrays):
+        for name, column in columns.items():
+            for at in np.flatnonzero(records[name][some] != column[some])[:1].tolist():
+                position = some.start + at
+                what = f"{records[name][position]} as {name!r} of array {position}"
+                whose = f"in column 'entry', where that column has {column[position]}"
+                yield Damage(index.path, f"has {what} {whose}")
+        index.forget()
 
 
 def _astray(snapshot: StoreSnapshot) -> Iterator[Damage]:

@@ -7,12 +7,17 @@ from functools import partial
 from typing import Any, NamedTuple, Self
 
 from ptrarray.rows.types import Int64s, Read, UInt8s
+from ptrarray.storage.remote.cache import Blocks
 from ptrarray.storage.remote.objects import Buffer
 from ptrarray.storage.remote.ranges import PIECE_NBYTES, grouped, in_turn, window_nbytes
 from ptrarray.storage.remote.transfer import Facts, Transfer
 
 # What is read of a file at first: of most files of a store, all that is ever read of it.
 HEAD_NBYTES = 64 << 10
+
+
+def _nothing(_: Buffer) -> None:
+    """Make nothing of what came to where it belongs."""
 
 
 class RemoteIdentity(NamedTuple):
@@ -42,6 +47,7 @@ class RemoteFile:
         self._key, self._transfer = key, transfer
         self._facts: Facts | None = None
         self._head: Buffer = b""
+        self._kept: Blocks | None = None
 
     def read_head(self) -> None:
         """Read the beginning of the file, and with it what is known of it from now on."""
@@ -75,6 +81,12 @@ class RemoteFile:
     def version(self) -> tuple[Any, ...]:
         """Others when the file has changed, as of its opening."""
         return tuple(self.facts)
+
+    def keep(self, *, is_data: bool = False) -> None:
+        """Have what is read from now on kept, and look there before, if the caller wants a cache."""
+        cache = self._transfer.cache
+        if cache is not None and (cache.has_data or not is_data):
+            self._kept = cache.blocks_of(self.path, *self.facts, self._head)
 
     def narrow(self, start_byte: int, nbytes: int) -> None:
         """Be only a part of the file from now on: bytes count from its start."""
@@ -121,10 +133,12 @@ class RemoteFile:
             for buffer, start in asked
             for at in range(0, len(buffer), PIECE_NBYTES)
         ]
-        reads = (self._read(at, at + len(into), partial(_fill, into)) for into, at in pieces)
+        reads = (self._read_into(into, at, len) for into, at in pieces)
         return sum(self.in_turn(reads))
 
-    def reads(self, to: UInt8s, starts: Int64s, ends: Int64s, places: Int64s) -> Iterator[Read]:
+    def reads(
+        self, to: UInt8s, starts: Int64s, ends: Int64s, places: Int64s, *, is_ours: bool = False
+    ) -> Iterator[Read]:
         """Return what copies ranges of the whole file, which have to lie in it; neighbours as one.
 
         Parameters
@@ -133,9 +147,17 @@ class RemoteFile:
             Where they go.
         starts, ends, places : ndarray of int64, shape (n,)
             Bytes of each range, in any order, and its first byte in `to`.
+        is_ours : bool
+            Whether nobody else has `to` before all has come, so that other threads may write to
+            it, also after an error.
         """
         for group in grouped(starts, ends, places, self._transfer.gap_nbytes):
-            yield self._read(group.start, group.end, partial(group.copy_apart, to))
+            if is_ours and len(group.places) == 1:
+                at = int(group.places[0])
+                yield self._read_into(memoryview(to[at : at + group.nbytes]), group.start)
+                continue
+            read = partial(self._bytes, group.start, group.end)
+            yield Read(group.nbytes, read, partial(group.copy_apart, to))
 
     def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
         """Yield what is made of reads, of this file and of others beside it, in their order."""
@@ -146,19 +168,21 @@ class RemoteFile:
         """Bytes that are best asked for before any of them is there."""
         return window_nbytes(self._transfer)
 
-    def _read(self, start_byte: int, end_byte: int, use: Callable[[Buffer], Any]) -> Read:
-        return Read(end_byte - start_byte, partial(self._bytes, start_byte, end_byte), use)
+    def _read_into(
+        self, to: memoryview, start_byte: int, use: Callable[[Buffer], Any] = _nothing
+    ) -> Read:
+        return Read(len(to), partial(self._bytes, start_byte, start_byte + len(to), to), use)
 
-    def _bytes(self, start_byte: int, end_byte: int) -> Buffer:
-        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts)
+    def _bytes(self, start_byte: int, end_byte: int, to: memoryview | None = None) -> Buffer:
+        if self._kept is not None:
+            return self._kept.read(start_byte, end_byte, to, self._asked)
+        return self._asked(start_byte, end_byte, to)
+
+    def _asked(self, start_byte: int, end_byte: int, to: memoryview | None) -> Buffer:
+        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts, to)
         if self._facts is None:
             self._facts = Facts(answer.nbytes, answer.tag)
         return answer.raw
 
     def advise(self, start_byte: int, nbytes: int) -> None:
         """Do nothing: who needs much at once asks for it at once."""
-
-
-def _fill(buffer: memoryview, raw: Buffer) -> int:
-    buffer[: len(raw)] = raw
-    return len(raw)

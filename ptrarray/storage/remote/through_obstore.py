@@ -32,6 +32,7 @@ _STATUS = re.compile(r"status code: (\d{3})\b")
 _KEYS = "keys go into storage={...}, and {'skip_signature': True} is for what everybody may read"
 # What is in the texts of errors that have no status, and what it means.
 _SAID: tuple[tuple[str, Kind, str], ...] = (
+    ("NotADirectory", "missing", "there is no such object"),  # below a pack of this machine
     ("configured region", "refused", "the bucket is in another region: storage={'region': ...}"),
     ("InvalidCertificate", "refused", "its certificate is not one to trust"),
     ("InvalidContentType", "refused", "it does not speak TLS, as https:// wants it"),

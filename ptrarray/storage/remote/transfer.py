@@ -10,6 +10,7 @@ from functools import partial
 from operator import methodcaller
 from typing import NamedTuple, TypeVar
 
+from ptrarray.storage.remote.cache import Cache
 from ptrarray.storage.remote.faults import Fault, Patience, error_of
 from ptrarray.storage.remote.objects import Answer, Coming, Objects
 from ptrarray.storage.remote.threads import Threads, can_be_interrupted
@@ -37,23 +38,40 @@ class Transfer:
         Ranges closer together than this are one request.
     immutable : bool
         Whether what lies there is known never to change, so that it may have no tag.
+    cache : Cache, optional
+        Keeps what is read, of the files that ask for it.
     """
 
     def __init__(
-        self, objects: Objects, parallel: int, gap_nbytes: int, *, immutable: bool = False
+        self,
+        objects: Objects,
+        parallel: int,
+        gap_nbytes: int,
+        *,
+        immutable: bool = False,
+        cache: Cache | None = None,
     ) -> None:
-        self.url = objects.url
+        self.url, self.cache = objects.url, cache
         self.parallel, self.gap_nbytes, self.immutable = parallel, gap_nbytes, immutable
         self._here = _Here(os.getpid(), objects, Threads(parallel))
         self._has_answered = False
 
-    def read(self, key: str, start: int, end: int, facts: Facts | None) -> Answer:
+    def read(
+        self,
+        key: str,
+        start: int,
+        end: int,
+        facts: Facts | None,
+        into: memoryview | None = None,
+    ) -> Answer:
         """Read a range of an object, which may reach past its end; nothing, if it begins there.
 
         Parameters
         ----------
         facts : Facts or None
             What the object has to be, if it was read before.
+        into : memoryview, optional
+            Where the bytes go, which has room for the range; then `raw` is its beginning.
 
         Raises
         ------
@@ -68,7 +86,7 @@ class Transfer:
             end = min(end, facts.nbytes)
             if start >= end:
                 return Answer(b"", start, *facts)
-        read = partial(self._read, _Range(key, start, end, facts))
+        read = partial(self._read, _Range(key, start, end, facts, into))
         if can_be_interrupted():
             return self._wait([self._threads.begin(read, is_urgent=True)])[0]
         return read()
@@ -150,11 +168,13 @@ class _Range:
         Bytes that have come, which are not asked for again if the rest breaks off.
     """
 
-    def __init__(self, key: str, start: int, end: int, facts: Facts | None) -> None:
+    def __init__(
+        self, key: str, start: int, end: int, facts: Facts | None, into: memoryview | None
+    ) -> None:
         self.key, self.start, self.end = key, start, end
         self.is_known = facts is not None
         self.n_done = 0
-        self._facts, self._raw = facts, bytearray()
+        self._facts, self._room, self._raw = facts, into, memoryview(b"")
 
     def ask(self, objects: Objects, *, immutable: bool) -> None:
         """Ask once for what has not come yet. Raises `Fault`."""
@@ -176,11 +196,13 @@ class _Range:
         try:
             coming = objects.get(self.key, start, self.end, tag)
         except Fault as fault:
-            if fault.kind != "past" or start or self.is_known:
+            # Of an object of no bytes, a server has no range: it says so, or sends all of it.
+            may_be_empty = fault.kind == "past" or fault.status == 200
+            if not may_be_empty or start or self.is_known:
                 raise
             coming = objects.get_empty(self.key)
             if coming.nbytes:
-                raise Fault("wrong", "the server gives no range of it", fault.status) from None
+                raise
         self._check(coming, start, immutable=immutable)
         self._take(coming)
 
@@ -200,7 +222,8 @@ class _Range:
     def _take(self, coming: Coming) -> None:
         n_wanted = min(self.end, coming.nbytes) - self.start
         if not self.n_done:
-            self._raw = bytearray(n_wanted)
+            room = memoryview(bytearray(n_wanted)) if self._room is None else self._room
+            self._raw = room[:n_wanted]
         for piece in coming.pieces:
             n_done = self.n_done + len(piece)
             if n_done > n_wanted:  # it may have no end
@@ -213,4 +236,4 @@ class _Range:
     def answer(self) -> Answer:
         """Return what came."""
         assert self._facts is not None
-        return Answer(memoryview(self._raw), self.start, *self._facts)
+        return Answer(self._raw, self.start, *self._facts)

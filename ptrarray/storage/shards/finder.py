@@ -22,7 +22,8 @@ from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.shards.catalog import Catalog
 from ptrarray.storage.store.held import Held
 from ptrarray.storage.store.opened import OpenedStore
-from ptrarray.storage.store.snapshot import StoreSnapshot, outside
+from ptrarray.storage.store.pointers import outside
+from ptrarray.storage.store.snapshot import StoreSnapshot
 
 T = TypeVar("T")
 Asked = TypeVar("Asked")
@@ -321,7 +322,7 @@ def placed(pointer: tuple[int, int], first_row: int, last_row: int) -> tuple[int
 
 def _pointers_in(snapshot: StoreSnapshot, names: Sequence[bytes]) -> Int64s:
     """Return pointers of names in one snapshot, as `find_all` of that."""
-    if len(names) > _FEW:
+    if len(names) > _FEW or snapshot.index.is_partial:
         return snapshot.find_all(names)
     return np.array([snapshot.find(name) or (-1, -1) for name in names], np.int64)
 
@@ -339,7 +340,7 @@ def is_in(
     snapshot: StoreSnapshot, names: Sequence[bytes], hashes: npt.NDArray[np.uint32]
 ) -> npt.NDArray[np.bool_]:
     """Return for each name whether a snapshot has it. Vectorised but for names that are there."""
-    if len(names) <= _FEW:
+    if len(names) <= _FEW and not snapshot.index.is_partial:
         return np.array([snapshot.find(name) is not None for name in names], np.bool_)
     there: npt.NDArray[np.bool_] = snapshot.index.find_many(names, hashes) >= 0
     if snapshot.overlay.entries:

@@ -21,8 +21,9 @@ from ptrarray.rows.types import Int64s
 from ptrarray.storage.shards.catalog import open_catalog
 from ptrarray.storage.shards.finder import NO_ROW, Completed, Finder, placed, without
 from ptrarray.storage.shards.marker import Marker, check_descriptors
+from ptrarray.storage.store.absent import never_at_rest
 from ptrarray.storage.store.held import Held, hold
-from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest, open_snapshot
+from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
 from ptrarray.storage.system.mapping import Backend
 
 _ATTEMPTS = 100
@@ -147,7 +148,7 @@ class ShardedSnapshot:
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
-        if len(names) <= _FEW:
+        if len(names) <= (_FEW if self.backend == "mmap" else 1):
             return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
         return self.finder.pointers(names, self.first_rows, self.last_rows)
 

@@ -55,6 +55,13 @@ def compact(directory: Path, memory: int, *, progress: bool = False) -> None:
     drop_unneeded(directory, memory, progress=progress)
 
 
+def publish(directory: Path, memory: int, *, progress: bool = False) -> None:
+    """Bring a store, or each of its shards, to what is best read from elsewhere."""
+    change = partial(compaction.publish, progress=progress, memory=memory)
+    _in_each(directory, change, memory)
+    drop_unneeded(directory, memory, progress=progress, entry=True)
+
+
 @whole
 def _in_each(directory: Path, change: Callable[[Session], None], memory: int) -> None:
     if not is_sharded(directory):
@@ -77,7 +84,13 @@ def _in_one(directory: Path, change: Callable[[Session], None]) -> None:
         change(session)
 
 
-def drop_unneeded(directory: Path, memory: int = MEMORY_NBYTES, *, progress: bool = False) -> None:
+def drop_unneeded(
+    directory: Path,
+    memory: int = MEMORY_NBYTES,
+    *,
+    progress: bool = False,
+    entry: bool = False,
+) -> None:
     """Drop helper arrays that nothing refers to, and rewrite the others without holes.
 
     Does nothing while a writer is open that has helper arrays, for it may be about to refer to
@@ -93,7 +106,10 @@ def drop_unneeded(directory: Path, memory: int = MEMORY_NBYTES, *, progress: boo
         flush(directory)
         with closing(Session(place)) as session:
             keep = _kept(session, needed)
-            compaction.compact(session, progress=progress, names=keep, memory=memory)
+            if entry and keep.issuperset(session.snapshot().names()):
+                compaction.publish(session, progress=progress, memory=memory)
+                return
+            compaction.compact(session, progress=progress, names=keep, memory=memory, entry=entry)
 
 
 @whole

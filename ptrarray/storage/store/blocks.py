@@ -21,7 +21,7 @@ from ptrarray.format import index as index_format
 from ptrarray.format import table
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, RaggedColumn
-from ptrarray.format.index import COLUMN_LIMIT_NBYTES, Column, IndexHeader, corrupt
+from ptrarray.format.index import COLUMN_LIMIT_NBYTES, Column, IndexHeader, corrupt, entry_dtype
 from ptrarray.format.table import Keys, Slots, SortedRun
 from ptrarray.rows.types import UInt32s
 from ptrarray.storage.system.building import nameless
@@ -49,6 +49,8 @@ class Sizes(NamedTuple):
         Bytes of all of these; without any, there is no column of infos, or metadata.
     pointed : bool
         Whether any array is pointed.
+    entry : bool
+        Whether numbers are kept side by side, too.
     """
 
     n_arrays: int
@@ -56,6 +58,7 @@ class Sizes(NamedTuple):
     infos: int = 0
     metas: int = 0
     pointed: bool = False
+    entry: bool = False
 
     @classmethod
     def of(cls, entries: Entries) -> Sizes:
@@ -77,7 +80,14 @@ class Sizes(NamedTuple):
         for name, nbytes in (("info", self.infos), ("meta", self.metas)):
             if nbytes:
                 sizes |= {f"{name}_end": 8 * n_arrays, name: nbytes}
+        if self.entry:
+            sizes["entry"] = entry_dtype(sizes).itemsize * n_arrays
         return sizes
+
+    def with_entry(self) -> Sizes:
+        """Return the same with numbers side by side, too, if they fit in a column."""
+        sizes = self._replace(entry=True)
+        return sizes if sizes.columns["entry"] <= COLUMN_LIMIT_NBYTES else self
 
 
 class Contents(NamedTuple):
@@ -217,25 +227,31 @@ class _Writer:
 
     def add(self, block: Entries) -> None:
         """Add the arrays of the next block."""
-        self.add_column("start", block.starts)
-        self.add_column("end", block.ends)
-        self._add_items("name_end", "names", block.names)
-        self.add_column("crc", block.crcs)
+        numbers: dict[str, npt.NDArray[Any]] = {}
+        numbers["start"] = self.add_column("start", block.starts)
+        numbers["end"] = self.add_column("end", block.ends)
+        numbers["name_end"] = self._add_items("name_end", "names", block.names)
+        numbers["crc"] = self.add_column("crc", block.crcs)
         n_arrays = len(block.starts)
         if self._sizes.pointed:
             self.add_column("pointed", np.asarray(block.pointed))
         for name, items in (("info", block.infos), ("meta", block.metas)):
             if name in self._columns:
                 column = RaggedColumn.blank(n_arrays) if items is None else items
-                self._add_items(f"{name}_end", name, column)
+                numbers[f"{name}_end"] = self._add_items(f"{name}_end", name, column)
+        if self._sizes.entry:
+            records = np.empty(n_arrays, entry_dtype(numbers))
+            for name in records.dtype.names or ():
+                records[name] = numbers[name]
+            self.add_column("entry", records)
 
-    def _add_items(self, ends: str, name: str, items: RaggedColumn) -> None:
+    def _add_items(self, ends: str, name: str, items: RaggedColumn) -> npt.NDArray[Any]:
         before = self._nbytes[name]
-        self.add_column(ends, items.ends + before if before else items.ends)
         self.add_column(name, items.joined)
+        return self.add_column(ends, items.ends + before if before else items.ends)
 
-    def add_column(self, name: str, some: npt.NDArray[Any]) -> None:
-        """Add what comes next in a column."""
+    def add_column(self, name: str, some: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Add what comes next in a column, and return it."""
         piece = memoryview(np.ascontiguousarray(some).reshape(-1).view(np.uint8))
         self._nbytes[name] += len(piece)
         self._crcs[name] = crc32(piece, self._crcs[name])
@@ -243,6 +259,7 @@ class _Writer:
         self._n_pending += len(piece)
         if self._n_pending > _PENDING_NBYTES:
             self._write(list(self._taken()))
+        return some
 
     def _taken(self) -> Iterator[Piece]:
         """Take what waits to be written, in the order of the file."""

@@ -74,11 +74,13 @@ class Batch:
         """Return what reads them, to be done in this order before they are asked for."""
         rows: Any = self._rows
         if self._values.nbytes:
-            yield from rows.reads(self._starts, self._ends, self._offsets[:-1], self._values)
+            where = self._starts, self._ends, self._offsets[:-1], self._values
+            yield from rows.reads(*where, is_ours=True)
         if self._masks is not None and len(self._masks.raw):
             masks: Any = self._mask_rows
             some = self._masks
-            yield from masks.reads(some.starts, some.ends, some.places[:-1], some.raw)
+            where = some.starts, some.ends, some.places[:-1], some.raw
+            yield from masks.reads(*where, is_ours=True)
 
     def arrays(self) -> list[Array]:
         """Return the arrays, each on memory of all of them.
@@ -124,11 +126,23 @@ def in_batches(
     snapshot: StoreSnapshot, data: AnyRows, mask: AnyRows | None, lengths: Int64s
 ) -> Iterator[Batch]:
     """Yield all arrays in data order, some at a time."""
-    layout = snapshot.header.layout
-    nbytes = lengths * (layout.width + layout.mask_width) + _EACH_NBYTES
-    for low, high in cut(nbytes, BATCH_NBYTES):
+    for low, high in _cut(snapshot, lengths):
         addresses = np.fromiter(map(snapshot.locate_position, range(low, high)), np.int64)
         yield Batch(snapshot, data, mask, addresses)
+
+
+def some_in_batches(
+    snapshot: StoreSnapshot, data: AnyRows, mask: AnyRows | None, addresses: Int64s
+) -> Iterator[Batch]:
+    """Yield the arrays at some addresses, some at a time."""
+    starts, ends = snapshot.pointers_at(addresses)
+    for low, high in _cut(snapshot, ends - starts):
+        yield Batch(snapshot, data, mask, addresses[low:high])
+
+
+def _cut(snapshot: StoreSnapshot, lengths: Int64s) -> list[tuple[int, int]]:
+    layout = snapshot.header.layout
+    return cut(lengths * (layout.width + layout.mask_width) + _EACH_NBYTES, BATCH_NBYTES)
 
 
 def read_all(rows: AnyRows, batches: Sequence[Batch]) -> list[list[Array]]:

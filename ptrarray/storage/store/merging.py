@@ -155,7 +155,11 @@ def blocks_of(index: Index) -> Iterator[Entries]:
 
 
 def contents_like(
-    index: Index, change: Callable[[Entries], Entries], infos_nbytes: int | None = None
+    index: Index,
+    change: Callable[[Entries], Entries],
+    infos_nbytes: int | None = None,
+    *,
+    entry: bool = False,
 ) -> Contents:
     """Return the contents of an index with the same names in the same order.
 
@@ -167,10 +171,14 @@ def contents_like(
         Given all blocks of it in order, returns what becomes of each.
     infos_nbytes : int, optional
         Bytes of all infos, if these become others.
+    entry : bool
+        Whether it has numbers side by side, too.
     """
     sizes = _sizes(index, *_no_changes(index))
     if infos_nbytes is not None:
         sizes = sizes._replace(infos=infos_nbytes)
+    if entry:
+        sizes = sizes.with_entry()
     slots = table.in_parts([_IndexRun(index, None)], sizes.n_arrays)
     return Contents(sizes, map(change, blocks_of(index)), slots)
 

@@ -10,7 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import BadInputError, CorruptStoreError, StoreError, StoreNotFoundError
+from ptrarray.errors import (
+    CorruptStoreError,
+    StoreChangedError,
+)
 from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
 from ptrarray.format.entries import DELETED, Entry, RaggedColumn
@@ -19,22 +22,20 @@ from ptrarray.format.names import is_text
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store import journal
-from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
-from ptrarray.storage.store.index import Index, Item, pieces
+from ptrarray.storage.store.absent import never_at_rest, not_found, not_there
+from ptrarray.storage.store.index import Index, Item
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.store.pointers import BLOCK, astray, check_columns, outside
 from ptrarray.storage.store.probed import open_index
 from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import StrPath
 from ptrarray.storage.system.mapping import Backend
-from ptrarray.storage.system.parts import Span, span_of, why_not
-
-FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
+from ptrarray.storage.system.parts import Span, span_of
 
 _ATTEMPTS = 100
 _NONE = np.empty(0, np.int64)
-BLOCK = 1 << 17  # positions, whose pointers stay in a processor's cache from one look to the next
 
 
 class Snapshot(Protocol):
@@ -296,7 +297,8 @@ class StoreSnapshot:
 
     def infos_at(self, addresses: Int64s) -> list[bytes]:
         """Infos of the arrays at some addresses."""
-        return list(map(self.info_at, addresses.tolist()))
+        found = iter(self.index.infos_at(addresses[addresses >= 0]))
+        return [self.overlay.info(~at) if at < 0 else next(found) for at in addresses.tolist()]
 
     def name_at(self, address: int) -> bytes:
         """Name of the array at an address."""
@@ -376,7 +378,7 @@ class StoreSnapshot:
         # An empty array may have been written past the rows there are.
         if 0 <= start <= end and (end <= self.n_rows or start == end):
             return start, end
-        raise _astray(self.index.path, start, end, self.n_rows)
+        raise astray(self.index.path, start, end, self.n_rows)
 
     def check_pointers(self) -> int:
         """Return the greatest end; raise `CorruptStoreError` for a pointer astray or out of order. O(names)."""
@@ -443,7 +445,7 @@ class StoreSnapshot:
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
         index = self.index
-        if self.overlay.entries:
+        if self.overlay.entries or index.is_partial:
             return index.start_items[:0], index.end_items[:0]
         return index.start_items, index.end_items
 
@@ -484,8 +486,11 @@ class StoreSnapshot:
                 overlay = _replay(log, self.index, self.overlay)
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
+        except StoreChangedError:
+            overlay = None  # it grew between two requests
         except CorruptStoreError:
-            if self._is_in_place():
+            # Elsewhere, what tells files from each other may be the second of their last change.
+            if not isinstance(self.directory, RemotePath) and self._is_in_place():
                 raise
             overlay = None  # of another store by now
         if overlay is None or not self._is_in_place():
@@ -499,60 +504,6 @@ class StoreSnapshot:
             return files.identity(self.index.place) == self.index.identity
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
-
-
-def outside(starts: Int64s, ends: Int64s, n_rows: int | Int64s) -> npt.NDArray[np.bool_]:
-    """Return for each pointer whether it leads out of so many rows."""
-    # An empty array may have been written past the rows there are.
-    beyond: npt.NDArray[np.bool_] = (ends > n_rows) & (starts != ends)
-    return beyond | (starts < 0) | (starts > ends)
-
-
-def falling(starts: Int64s) -> Int64s:
-    """Return the positions of arrays that begin before the one before them."""
-    return np.flatnonzero(starts[1:] < starts[:-1]) + 1
-
-
-def check_columns(path: str, starts: Int64s, ends: Int64s, n_rows: int) -> int:
-    """Return the greatest end; raise `CorruptStoreError` for columns of pointers that no index may have."""
-    # Nearly always nothing is wrong, which the fewest comparisons show first.
-    last = _last_of_rising(starts, ends)
-    if last is not None and last <= n_rows and (starts[:1] >= 0).all():
-        return last
-    is_outside = outside(starts, ends, n_rows)
-    if is_outside.any():
-        at = int(np.argmax(is_outside))
-        raise _astray(path, int(starts[at]), int(ends[at]), n_rows)
-    for at in falling(starts)[:1].tolist():
-        rows = f"rows {starts[at]} to {ends[at]}, behind one from row {starts[at - 1]} on"
-        raise corrupt(path, f"has an array out of order: {rows}")
-    return int(ends.max())
-
-
-def _last_of_rising(starts: Int64s, ends: Int64s) -> int | None:
-    """Return the greatest end, or None if a start is after its end, or before the start before it."""
-    last = 0
-    for at in range(0, len(starts), BLOCK):
-        # With the first start of the next block, so that no two neighbours are left out.
-        some, their_ends = starts[at : at + BLOCK + 1], ends[at : at + BLOCK]
-        if (some[: len(their_ends)] > their_ends).any() or (some[1:] < some[:-1]).any():
-            return None
-        last = max(last, int(their_ends.max()))
-    return last
-
-
-def check_index(index: Index) -> None:
-    """Raise `CorruptStoreError` if an index is damaged, or has pointers that no index may have."""
-    index.check()
-    for some in pieces(index.header.n_arrays):
-        # With the last one before, which these must not begin before.
-        some = slice(max(some.start - 1, 0), some.stop)
-        check_columns(index.path, index.starts[some], index.ends[some], index.header.n_rows)
-        index.pass_on()
-
-
-def _astray(path: str, start: int, end: int, n_rows: int) -> CorruptStoreError:
-    return corrupt(path, f"has a pointer to rows {start} to {end} of {n_rows}")
 
 
 def _read_only(column: Int64s) -> Int64s:
@@ -586,7 +537,9 @@ def open_snapshot(
                     continue  # another pack was put in place of this one
                 overlay = _replay(log, index, None, end_byte)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise not_found(directory) from error
+            raise not_there(directory) from error
+        except StoreChangedError:  # between two requests
+            continue
         if overlay is not None:
             return StoreSnapshot(directory, index, overlay)
         if index.identity == previous:
@@ -594,48 +547,6 @@ def open_snapshot(
             raise corrupt(str(directory / journal.FILE_NAME), why)
         previous = index.identity
     raise never_at_rest(directory)
-
-
-def never_at_rest(directory: Path) -> StoreError:
-    """Return the error for a store that was another one at each look."""
-    return StoreError(f"{directory} is replaced again and again", path=str(directory))
-
-
-def sealed_error(directory: Path | str) -> BadInputError:
-    """Return the error for rows that are to be added to a sealed store, or changed in it."""
-    return BadInputError(
-        f"{directory} is sealed, as a part that was closed or joined: its data file may be that of "
-        "another store, too, so no rows are added to it or changed. Names, metadata and attrs can "
-        "be; compact() gives it a data file of its own, which ends this",
-        path=str(directory),
-        found="sealed",
-        expected="a store that grows",
-    )
-
-
-def not_found(directory: Path) -> StoreError:
-    """Return the error for a path where a file of a store was not found."""
-    if isinstance(directory, RemotePath):
-        what = f"no store at {directory}: neither {INDEX_FILE} is there nor a pack of a store"
-        return StoreNotFoundError(what, path=str(directory))
-    if files.is_file(directory):
-        return why_not(directory)
-    missing = _missing(directory)
-    if len(missing) == 1:
-        missing = _missing(directory)  # a store may have come, or gone, between two of its files
-    if len(missing) == 1:
-        return corrupt(str(directory / missing[0]), "is missing")
-    is_link = files.leads_nowhere(directory)
-    why = "it is a link that leads nowhere" if is_link else "there is no such directory"
-    if files.is_directory(directory):
-        why = f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
-    if not missing:
-        why = "it has come just now, open it again"
-    return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
-
-
-def _missing(directory: Path) -> list[str]:
-    return [name for name in FILE_NAMES if not files.is_file(directory / name)]
 
 
 def _replay(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptrarray.rows.pointers import merge_runs
-from ptrarray.rows.types import Int64s, ahead_nbytes
+from ptrarray.rows.types import Int64s
 from ptrarray.storage.system import files
 from ptrarray.storage.system.pread import FileRows, PreadRows
 
@@ -72,12 +72,12 @@ class Source(NamedTuple):
 
 def source_of(rows: FileRows) -> Source | None:
     """Return the file that rows lie in, mapped or not; None if there is nothing to tell."""
-    if not rows.nbytes or ahead_nbytes(
-        rows
-    ):  # what lies elsewhere is asked for at once, in any case
+    if not rows.nbytes:
         return None
     row_nbytes = rows.nbytes // len(rows)
     if isinstance(rows, PreadRows):
+        if rows.ahead_nbytes:  # what lies elsewhere is asked for at once, in any case
+            return None
         file = rows.file
         touch = partial(file.pread, 1)
         return Source(0, len(rows), row_nbytes, rows.start_byte, touch, file.advise)

@@ -170,11 +170,14 @@ class RemoteRows(PreadRows):
         """Read ranges of rows end to end, all at once, and neighbours as one."""
         return copy_at_once(self, starts, ends, offsets, out)
 
-    def reads(self, starts: Int64s, ends: Int64s, places: Int64s, out: Array) -> Iterator[Read]:
+    def reads(
+        self, starts: Int64s, ends: Int64s, places: Int64s, out: Array, *, is_ours: bool = False
+    ) -> Iterator[Read]:
         """Return what copies ranges of rows, each to its place in `out`."""
         width = self._row_nbytes
         first, last = (self.start_byte + width * rows for rows in (starts, ends))
-        return self.file.reads(out.reshape(-1).view(np.uint8), first, last, width * places)
+        raw = out.reshape(-1).view(np.uint8)
+        return self.file.reads(raw, first, last, width * places, is_ours=is_ours)
 
     def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
         """Yield what is made of reads, in their order."""
@@ -197,6 +200,8 @@ def open_rows(
     """
     file = files.opened(path)
     file.keep_in_child()
+    if isinstance(file, RemoteFile):
+        file.keep(is_data=True)
     first_byte, nbytes = span or (0, file.nbytes)
     check_size(file.path, nbytes, n_rows, dtype.itemsize * math.prod(row_shape))
     made: Any = RemoteRows if isinstance(file, RemoteFile) else PreadRows

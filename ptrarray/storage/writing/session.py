@@ -53,14 +53,16 @@ from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import ATTRS, HashedRecord, JournalHeader, LongRecord
 from ptrarray.format.layouts import Layout
 from ptrarray.format.names import Hashes
+from ptrarray.storage.store.absent import not_found, sealed_error
 from ptrarray.storage.store.blocks import Contents
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Index, write_index
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.merging import MEMORY_NBYTES, beside, fold_all
 from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.store.pointers import check_index
 from ptrarray.storage.store.recovery import remove_leftovers, settle
-from ptrarray.storage.store.snapshot import StoreSnapshot, check_index, not_found, sealed_error
+from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system.files import CHANGE, File, SyncError, check_system, process_id
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.kept import KeptRecords
@@ -217,10 +219,7 @@ class Session:
     def _attach(self) -> None:
         """Take up the index that is in place, and bring the journal up to it."""
         self.journal_header = _UNKNOWN  # until all of it is known
-        try:
-            index = Index(self.directory)
-        except FileNotFoundError as error:
-            raise not_found(self.directory) from error
+        index = Index(self.directory)
         if self._store_id not in (None, index.header.store_id):
             raise StoreError(
                 f"{self.path} was replaced by another store since this writer opened it: "
@@ -499,24 +498,29 @@ class Session:
                 self.journal_header = self._journal.sync(self.journal_header, header.committed_end)
 
     @whole
-    def checkpoint(self, memory: int = MEMORY_NBYTES, *, sealed: bool | None = None) -> None:
+    def checkpoint(
+        self, memory: int = MEMORY_NBYTES, *, sealed: bool | None = None, entry: bool = False
+    ) -> None:
         """Fold the journal into a new index; nothing to do if it is empty.
 
         In a process that has done nothing yet, that takes no more than so many bytes of memory.
-        With `sealed`, the index says from then on whether rows are added to the store.
+        With `sealed`, the index says from then on whether rows are added to the store. With
+        `entry`, it has numbers side by side, too, until the next checkpoint.
         """
         with self.locked():
             known = self.journal_header
             sealed = self.header.sealed if sealed is None else sealed
-            if known.committed_end == journal_format.RECORDS_START and sealed is self.header.sealed:
+            is_same = sealed is self.header.sealed and entry <= ("entry" in self.index.columns)
+            if known.committed_end == journal_format.RECORDS_START and is_same:
                 return
             # The index must not reach the disk before the rows it names. After a flush, all are there.
             if known.synced_end < known.committed_end:
                 self.sync_rows()
             columns, facts = self._folded(memory)
-            facts["sealed"] = sealed
-            generation, n_reserved = self.header.generation + 1, self.journal_header.n_reserved
-            header = replace(self.header, generation=generation, n_reserved=n_reserved, **facts)
+            if entry:
+                columns = columns._replace(sizes=columns.sizes.with_entry())
+            facts |= {"sealed": sealed, "generation": self.header.generation + 1}
+            header = replace(self.header, n_reserved=self.journal_header.n_reserved, **facts)
             self.put_index(header, columns)
             self._attach()
 
