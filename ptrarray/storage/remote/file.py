@@ -166,9 +166,11 @@ class RemoteFile:
         return Read(len(to), partial(self._bytes, start_byte, start_byte + len(to), to), use)
 
     def _bytes(self, start_byte: int, end_byte: int, to: memoryview | None = None) -> Buffer:
-        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts, to)
+        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts)
         if self._facts is None:
             self._facts = Facts(answer.nbytes, answer.tag)
+        if to is not None:
+            to[: len(answer.raw)] = answer.raw
         return answer.raw
 
     def advise(self, start_byte: int, nbytes: int) -> None:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ptrarray.errors import BadInputError, import_extra
-from ptrarray.storage.remote.objects import Objects
+from ptrarray.storage.remote.objects import Objects, shown
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.remote.through_fsspec import FsspecObjects
-from ptrarray.storage.remote.through_obstore import WEB, ObstoreObjects, shown
+from ptrarray.storage.remote.through_obstore import WEB, ObstoreObjects
 from ptrarray.storage.remote.transfer import Transfer
 
 PARALLEL = 32
@@ -86,5 +86,8 @@ def _split(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     if parts.query and parts.scheme.lower() not in WEB:
         raise BadInputError(f"{shown(url)} has a query, which only http and https have")
-    folder, _, name = parts.path.rstrip("/").rpartition("/")
+    path = parts.path.rstrip("/")
+    if parts.scheme.lower() == "file":  # of which the folder need not be there
+        return "file:///", unquote(path.lstrip("/"))
+    folder, _, name = path.rpartition("/")
     return urlunsplit((parts.scheme, parts.netloc, folder, parts.query, "")), unquote(name)

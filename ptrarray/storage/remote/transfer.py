@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
+from operator import methodcaller
 from typing import NamedTuple, TypeVar
 
 from ptrarray.storage.remote.faults import Fault, Patience, error_of
@@ -93,10 +94,13 @@ class Transfer:
 
     def _wait(self, begun: list[Future[Result]]) -> list[Result]:
         try:
-            return [one.result() for one in begun]
+            return [*map(methodcaller("result"), begun)]
+        except KeyboardInterrupt:  # what hangs still is in nobody's way from now on
+            self._here = self._here._replace(threads=Threads(self.parallel))
+            raise
         finally:
-            for one in begun:
-                one.cancel()
+            while begun:
+                begun.pop().cancel()
 
     def _read(self, wanted: _Range) -> Answer:
         patience = Patience(self._has_answered)

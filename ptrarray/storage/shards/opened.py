@@ -152,6 +152,11 @@ class OpenedShards:
             self._columns = np.concatenate(starts), np.concatenate(ends)
         return self._columns
 
+    def columns_at(self, index: Any) -> tuple[Int64s, Int64s]:
+        """Return what `columns` have at an index as numpy takes it: a slice, positions or a mask."""
+        starts, ends = self.columns()
+        return starts[index], ends[index]
+
     def refreshed(self, mode: Mode) -> OpenedShards:
         """Return what the store is now; itself if nothing changed."""
         snapshot = self.snapshot.refreshed()

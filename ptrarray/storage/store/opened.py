@@ -22,6 +22,7 @@ from ptrarray.rows.types import AnyRows, Array, Int64s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store.compared import (
     Batch,
+    clipped,
     compare,
     crcs_of_batch,
     in_batches,
@@ -41,6 +42,9 @@ from ptrarray.storage.system.mapping import (
 )
 from ptrarray.storage.system.parts import why_not
 from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, viewed
+
+# Of an index that lies elsewhere, less than one of so many pointers is asked for one by one.
+_PART = 64
 
 
 class Mapped(NamedTuple):
@@ -130,6 +134,9 @@ class Opened(Protocol):
 
         Empty arrays, which may lie past its end, are put there.
         """
+
+    def columns_at(self, index: Any) -> tuple[Int64s, Int64s]:
+        """Return what `columns` have at an index as numpy takes it: a slice, positions or a mask."""
 
     @property
     def sources(self) -> list[Source]:
@@ -283,6 +290,18 @@ class OpenedStore:
             self._columns = starts, ends
         return self._columns
 
+    def columns_at(self, index: Any) -> tuple[Int64s, Int64s]:
+        """Return what `columns` have at an index as numpy takes it: a slice, positions or a mask."""
+        snapshot, n_arrays = self.snapshot, len(self.snapshot)
+        if snapshot.index.is_partial and self._columns is None:
+            positions = np.arange(n_arrays)[index]
+            if len(positions) * _PART < n_arrays:
+                located = map(snapshot.locate_position, positions.tolist())
+                addresses = np.fromiter(located, np.int64, len(positions))
+                return clipped(snapshot.pointers_at(addresses), len(self.data))
+        starts, ends = self.columns()
+        return starts[index], ends[index]
+
     def refreshed(self, mode: Mode) -> OpenedStore:
         """Return what the store is now; itself if nothing changed."""
         return load(self.snapshot.refreshed(), mode, self)
@@ -338,7 +357,7 @@ class Closed:
     get = finder = data = rows = parts = array_at = columns = sources = refreshed = property(
         _refuse
     )
-    is_compared = addresses_of = arrays_at = compare = in_batches = property(_refuse)
+    is_compared = addresses_of = arrays_at = compare = in_batches = columns_at = property(_refuse)
 
 
 def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) -> OpenedStore:

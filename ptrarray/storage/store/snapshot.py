@@ -444,7 +444,7 @@ class StoreSnapshot:
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
         index = self.index
-        if self.overlay.entries:
+        if self.overlay.entries or index.is_partial:
             return index.start_items[:0], index.end_items[:0]
         return index.start_items, index.end_items
 
