@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -82,7 +82,7 @@ def folder_elsewhere(folder: Path, *, parallel: int = 32) -> Iterator[FolderObje
     def path_of(url: str, remote: Remote) -> RemotePath:
         key = url.removeprefix(URL).strip("/")
         cache = None if remote.cache is None else Cache(remote.cache)
-        options = {"immutable": remote.immutable, "cache": cache}
+        options: Any = {"immutable": remote.immutable, "cache": cache}
         return RemotePath(Transfer(objects, parallel, remote.gap_nbytes, **options), key)
 
     with pytest.MonkeyPatch.context() as patch:
