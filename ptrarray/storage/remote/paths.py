@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ptrarray.errors import RemoteError
+from ptrarray.storage.remote.faults import passes
 from ptrarray.storage.remote.file import RemoteFile, RemoteIdentity
 from ptrarray.storage.remote.transfer import Transfer
 
@@ -80,7 +81,7 @@ class RemotePath(type(Path())):  # type: ignore[misc]
         except FileNotFoundError:
             return False
         except RemoteError as error:  # as of a bucket that may not be listed, or of a directory
-            if error.status is None or error.status >= 500:
+            if error.status is None or passes(error.status):
                 raise
             return False
         return True
