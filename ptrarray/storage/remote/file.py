@@ -80,6 +80,13 @@ class RemoteFile:
         """Others when the file has changed, as of its opening."""
         return tuple(self.facts)
 
+    def is_in_place(self) -> bool:
+        """Tell whether what is there now is still what was read, if anything was."""
+        try:
+            return self._facts is None or self.place.identity() == self.identity
+        except FileNotFoundError:
+            return False
+
     def narrow(self, start_byte: int, nbytes: int) -> None:
         """Be only a part of the file from now on: bytes count from its start."""
         self.start_byte, self._nbytes = start_byte, nbytes
