@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -21,12 +20,12 @@ from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
+from ptrarray.storage.remote.cache import caching
 from ptrarray.storage.remote.locating import GAP, PARALLEL, Remote, is_url, remote_path
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.opened import Closed, Opened
-from ptrarray.storage.store.snapshot import locate_found
 from ptrarray.storage.system.advice import prefetch
 from ptrarray.storage.system.mapping import Backend, CannotMapError, Mode
 from ptrarray.storage.writing import transactions
@@ -51,7 +50,7 @@ def open(
     mode: Mode = "r",
     backend: Backend = "mmap",
     *,
-    cache: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     parallel: int = PARALLEL,
     gap: str | int = GAP,
     storage: Any = None,
@@ -118,7 +117,7 @@ def open(
     array([4., 5.], dtype=float32)
     """
     remote = Remote(
-        None if cache is None else str(absolute(cache)),
+        caching(cache),
         parallel,
         nbytes("gap", gap),
         storage,
@@ -127,10 +126,10 @@ def open(
     return PointerArray(path, mode, backend, remote)
 
 
-def open_readable(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
+def open_readable(path: str | os.PathLike[str], mode: Mode = "r", **elsewhere: Any) -> PointerArray:
     """Open a store, with the backend ``pread`` where its files cannot be mapped."""
     try:
-        return open(path, mode)
+        return open(path, mode, **elsewhere)
     except CannotMapError:
         if mode == "r+":
             raise
@@ -186,7 +185,7 @@ class PointerArray(StoredArrays):
     ) -> None:
         self._given, self._remote = path, remote
         self._path: Path
-        if is_url(path):
+        if is_url(path, remote.storage if remote else None):
             self._path, backend = remote_path(str(path), remote or Remote()), "pread"
         else:
             self._path = absolute(path)
@@ -515,8 +514,7 @@ class PointerArray(StoredArrays):
         wanted = list(several(names, "take"))
         encoded = encode_all(wanted)
         starts, ends = self._pointers(opened, wanted, encoded)
-        locate = partial(locate_found, opened.snapshot)
-        return joined(opened, starts, ends, lambda: map(locate, encoded), out)
+        return joined(opened, starts, ends, lambda: opened.addresses_of(encoded), out)
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Have the system fetch arrays from the disk that will be asked for soon.

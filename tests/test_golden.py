@@ -69,6 +69,7 @@ class Reader:
         ]
         told = map(Told, *numbers, *extras)
         self.pointers = dict(zip(self.items("names", "name_end"), told, strict=True))
+        self.check_records()
         n_items = int(np.prod(self.row_shape, dtype=int))
         self.data = memoryview((path / self.header["data_file"]).read_bytes())
         self.mask = None
@@ -84,6 +85,17 @@ class Reader:
         kind, start, nbytes, crc = self.header["columns"][name]
         assert crc32(self.raw[start : start + nbytes]) == crc
         return np.frombuffer(self.raw, kind, nbytes // np.dtype(kind).itemsize, start)
+
+    def check_records(self) -> None:
+        """Check that numbers side by side are those of the columns, if the index has them."""
+        if "entry" not in self.header["columns"]:
+            return
+        names = ("start", "end", "name_end", "info_end", "meta_end", "crc")
+        columns = [self.column(name) for name in names if name in self.header["columns"]]
+        raw = b"".join(
+            number.tobytes() for numbers in zip(*columns, strict=True) for number in numbers
+        )
+        assert self.column("entry").tobytes() == raw
 
     def items(self, name: str, ends: str = "") -> list[bytes]:
         bounds = [0, *self.column(ends or f"{name}_end").tolist()]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,7 +95,7 @@ def grouped(starts: Int64s, ends: Int64s, places: Int64s, gap_nbytes: int) -> It
     added[1:] += np.where(is_far, 0, gaps)
     cuts = [low for low, _ in cut(added, PIECE_NBYTES)]
     edges = np.union1d(cuts, 1 + np.flatnonzero(is_far)).astype(np.int64).tolist()
-    for low, high in zip(edges, [*edges[1:], len(starts)], strict=True):
+    for low, high in pairwise([*edges, len(starts)]):
         some = slice(low, high)
         end = int(ends[some].max())
         yield Group(int(starts[low]), end, starts[some], ends[some], places[some])

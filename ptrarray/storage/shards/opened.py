@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,12 @@ from ptrarray.storage.store.absent import not_found
 from ptrarray.storage.store.compared import Batch, compare, crcs_of_batch, read_all
 from ptrarray.storage.store.held import Held, HeldRows, hold_rows
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
-from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
+from ptrarray.storage.store.snapshot import (
+    Snapshot,
+    StoreSnapshot,
+    locate_found,
+    open_snapshot,
+)
 from ptrarray.storage.system.advice import Source
 from ptrarray.storage.system.mapping import Backend, Mode
 
@@ -84,6 +89,10 @@ class OpenedShards:
         address, number = divmod(address, len(self.held))  # as `ShardedSnapshot` made it
         return self.held[number].complete().array_at(address)
 
+    def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
+        """Return the address of each of some names that the snapshot has found."""
+        return map(partial(locate_found, self.snapshot), names)
+
     def arrays_at(self, addresses: Sequence[int]) -> list[Array]:
         """Return the arrays at some addresses: of what lies elsewhere, read in one go."""
         if not self.is_compared:
@@ -109,9 +118,15 @@ class OpenedShards:
             which = np.flatnonzero(numbers == number)
             yield number, which, local[which]
 
-    def in_batches(self) -> Iterator[Batch]:
-        """Yield all arrays in data order, some at a time."""
-        return chain.from_iterable(store.in_batches() for store in self.stores)
+    def in_batches(self, addresses: Int64s | None = None) -> Iterator[Batch]:
+        """Yield all arrays in data order, or those at some addresses, some at a time."""
+        if addresses is None:
+            yield from chain.from_iterable(store.in_batches() for store in self.stores)
+            return
+        local, numbers = np.divmod(addresses, len(self.held))
+        edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        for low, high in pairwise(edges if len(numbers) else ()):
+            yield from self.stores[int(numbers[low])].in_batches(local[low:high])
 
     def parts(self) -> tuple[AnyRows, AnyRows]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
@@ -136,6 +151,11 @@ class OpenedShards:
                 ends.append(local[1] + first_row)
             self._columns = np.concatenate(starts), np.concatenate(ends)
         return self._columns
+
+    def columns_at(self, index: Any) -> tuple[Int64s, Int64s]:
+        """Return what `columns` have at an index as numpy takes it: a slice, positions or a mask."""
+        starts, ends = self.columns()
+        return starts[index], ends[index]
 
     def refreshed(self, mode: Mode) -> OpenedShards:
         """Return what the store is now; itself if nothing changed."""

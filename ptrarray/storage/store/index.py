@@ -298,6 +298,10 @@ class Index:
         crcs: UInt32s = self.crcs[positions]
         return crcs
 
+    def infos_at(self, positions: Int64s) -> list[bytes]:
+        """Return how arrays at some positions differ from plain rows, packed."""
+        return list(map(self.info, positions.tolist()))
+
     def name(self, position: int) -> bytes:
         """Return the name of the array at a position."""
         start = self._name_ends[position - 1] if position else 0

@@ -22,7 +22,15 @@ from ptrarray.rows.types import AnyRows, Array, Int64s
 from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store.absent import sealed_error
-from ptrarray.storage.store.compared import Batch, compare, crcs_of_batch, in_batches, read_all
+from ptrarray.storage.store.compared import (
+    Batch,
+    clipped,
+    compare,
+    crcs_of_batch,
+    in_batches,
+    read_all,
+    some_in_batches,
+)
 from ptrarray.storage.store.overlay import Laid, Overlay
 from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system import files
@@ -36,6 +44,9 @@ from ptrarray.storage.system.mapping import (
 )
 from ptrarray.storage.system.parts import why_not
 from ptrarray.storage.system.pread import FileRows, PreadRows, checksum_of, open_rows, viewed
+
+# Of an index that lies elsewhere, less than one of so many pointers is asked for one by one.
+_PART = 64
 
 
 class Mapped(NamedTuple):
@@ -102,6 +113,9 @@ class Opened(Protocol):
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
 
+    def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
+        """Return the address of each of some names that the snapshot has found."""
+
     def arrays_at(self, addresses: Sequence[int]) -> list[Array]:
         """Return the arrays at some addresses: of what lies elsewhere, read in one go."""
 
@@ -111,14 +125,20 @@ class Opened(Protocol):
         Looks at what `is_compared` and of which an array is rows.
         """
 
-    def in_batches(self) -> Iterator[Batch]:
-        """Yield all arrays in data order, some at a time, of what `is_compared`."""
+    def in_batches(self, addresses: Int64s | None = None) -> Iterator[Batch]:
+        """Yield all arrays in data order, or those at some addresses, some at a time.
+
+        Of what `is_compared`.
+        """
 
     def columns(self) -> tuple[Int64s, Int64s]:
         """Return starts and ends of all arrays, checked to lie in the flat array.
 
         Empty arrays, which may lie past its end, are put there.
         """
+
+    def columns_at(self, index: Any) -> tuple[Int64s, Int64s]:
+        """Return what `columns` have at an index as numpy takes it: a slice, positions or a mask."""
 
     @property
     def sources(self) -> list[Source]:
@@ -180,12 +200,21 @@ class OpenedStore:
         assert self.mask is not None
         return self.data, viewed(self.mask, self.layout.mask_dtype, self.data.shape)
 
+    def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
+        """Return the address of each of some names that the snapshot has found."""
+        entries = list(map(self.snapshot.entries.get, names))
+        left = [name for name, entry in zip(names, entries, strict=True) if entry is None]
+        positions = iter(self.snapshot.index.find_all(left).tolist() if left else ())
+        return [next(positions) if entry is None else ~entry for entry in entries]
+
     def batch(self, addresses: Int64s) -> Batch:
         """Return some arrays to be read in one go."""
         return Batch(self.snapshot, self.data, self.mask, addresses)
 
-    def in_batches(self) -> Iterator[Batch]:
-        """Yield all arrays in data order, some at a time."""
+    def in_batches(self, addresses: Int64s | None = None) -> Iterator[Batch]:
+        """Yield all arrays in data order, or those at some addresses, some at a time."""
+        if addresses is not None:
+            return some_in_batches(self.snapshot, self.data, self.mask, addresses)
         starts, ends = self.columns()
         return in_batches(self.snapshot, self.data, self.mask, ends - starts)
 
@@ -263,6 +292,18 @@ class OpenedStore:
             self._columns = starts, ends
         return self._columns
 
+    def columns_at(self, index: Any) -> tuple[Int64s, Int64s]:
+        """Return what `columns` have at an index as numpy takes it: a slice, positions or a mask."""
+        snapshot, n_arrays = self.snapshot, len(self.snapshot)
+        if snapshot.index.is_partial and self._columns is None:
+            positions = np.arange(n_arrays)[index]
+            if len(positions) * _PART < n_arrays:
+                located = map(snapshot.locate_position, positions.tolist())
+                addresses = np.fromiter(located, np.int64, len(positions))
+                return clipped(snapshot.pointers_at(addresses), len(self.data))
+        starts, ends = self.columns()
+        return starts[index], ends[index]
+
     def refreshed(self, mode: Mode) -> OpenedStore:
         """Return what the store is now; itself if nothing changed."""
         snapshot = self.snapshot.refreshed()
@@ -327,7 +368,7 @@ class Closed:
     get = finder = data = rows = parts = array_at = columns = sources = refreshed = property(
         _refuse
     )
-    is_compared = arrays_at = compare = in_batches = property(_refuse)
+    is_compared = addresses_of = arrays_at = compare = in_batches = columns_at = property(_refuse)
 
 
 def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) -> OpenedStore:

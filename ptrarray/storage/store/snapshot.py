@@ -297,7 +297,8 @@ class StoreSnapshot:
 
     def infos_at(self, addresses: Int64s) -> list[bytes]:
         """Infos of the arrays at some addresses."""
-        return list(map(self.info_at, addresses.tolist()))
+        found = iter(self.index.infos_at(addresses[addresses >= 0]))
+        return [self.overlay.info(~at) if at < 0 else next(found) for at in addresses.tolist()]
 
     def name_at(self, address: int) -> bytes:
         """Name of the array at an address."""
@@ -444,7 +445,7 @@ class StoreSnapshot:
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
         index = self.index
-        if self.overlay.entries:
+        if self.overlay.entries or index.is_partial:
             return index.start_items[:0], index.end_items[:0]
         return index.start_items, index.end_items
 
