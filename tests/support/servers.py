@@ -80,6 +80,9 @@ class Server:
         """Have what is at a path on the server, as it is now; return its URL."""
         raise NotImplementedError
 
+    def update(self, url: str) -> None:
+        """Have what is at the path of a URL that was published on the server, as it is now."""
+
 
 class Nginx(Server):
     """nginx with a log of all requests. What is published shows what becomes of it.
@@ -152,16 +155,22 @@ class Bucket(Server):
         of = ("s3.port", *(f"{one}.port" for one in ("filer", "master", "volume")))
         names = [*of, *(f"{one}.grpc" for one in of)]
         ports = [f"-{name}={one}" for name, one in zip(names, [port, *others], strict=True)]
-        self.process = subprocess.Popen(
-            [
-                *(WEED, "server", f"-dir={folder}", f"-ip={HOST}", f"-ip.bind={HOST}", *ports),
-                *("-s3", f"-s3.config={folder}/s3.json", "-s3.port.iceberg=0", "-s3.port.lance=0"),
-                *("-volume.max=8", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"),
-                *(f"-{one}.localSocket={folder}/{one}" for one in ("filer", "s3")),
-            ],
-            stdout=(folder / "log").open("wb"),
-            stderr=subprocess.STDOUT,
-        )
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(WEED, "server", f"-dir={folder}", f"-ip={HOST}", f"-ip.bind={HOST}", *ports),
+                    *(
+                        "-s3",
+                        f"-s3.config={folder}/s3.json",
+                        "-s3.port.iceberg=0",
+                        "-s3.port.lance=0",
+                    ),
+                    *("-volume.max=8", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"),
+                    *(f"-{one}.localSocket={folder}/{one}" for one in ("filer", "s3")),
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         self.url = "s3://bucket"
         self.options = {
             "storage": {
@@ -172,6 +181,7 @@ class Bucket(Server):
             }
         }
         self._known: dict[str, tuple[int, ...]] = {}
+        self._paths: dict[str, Path] = {}
         self._store = _first_answer(self._opened, folder / "log")
 
     def _opened(self) -> Any:
@@ -195,7 +205,14 @@ class Bucket(Server):
             if self._known.get(key) != version:
                 self._store.put(key, Path(f"/{key}").read_bytes())
                 self._known[key] = version
-        return f"{self.url}{base}"
+        url = f"{self.url}{base}"
+        self._paths[url] = base
+        return url
+
+    def update(self, url: str) -> None:
+        """Have what is at the path of a URL that was published in the bucket, as it is now."""
+        if url in self._paths:
+            self.publish(self._paths[url])
 
 
 def _version(path: Path) -> tuple[int, ...]:
