@@ -20,6 +20,7 @@ from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
+from ptrarray.storage.remote.cache import caching
 from ptrarray.storage.remote.locating import GAP, PARALLEL, Remote, is_url, remote_path
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
@@ -49,7 +50,7 @@ def open(
     mode: Mode = "r",
     backend: Backend = "mmap",
     *,
-    cache: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     parallel: int = PARALLEL,
     gap: str | int = GAP,
     storage: Any = None,
@@ -116,7 +117,7 @@ def open(
     array([4., 5.], dtype=float32)
     """
     remote = Remote(
-        None if cache is None else str(absolute(cache)),
+        caching(cache),
         parallel,
         nbytes("gap", gap),
         storage,
@@ -125,10 +126,10 @@ def open(
     return PointerArray(path, mode, backend, remote)
 
 
-def open_readable(path: str | os.PathLike[str], mode: Mode = "r") -> PointerArray:
+def open_readable(path: str | os.PathLike[str], mode: Mode = "r", **elsewhere: Any) -> PointerArray:
     """Open a store, with the backend ``pread`` where its files cannot be mapped."""
     try:
-        return open(path, mode)
+        return open(path, mode, **elsewhere)
     except CannotMapError:
         if mode == "r+":
             raise
@@ -184,7 +185,7 @@ class PointerArray(StoredArrays):
     ) -> None:
         self._given, self._remote = path, remote
         self._path: Path
-        if is_url(path):
+        if is_url(path, remote.storage if remote else None):
             self._path, backend = remote_path(str(path), remote or Remote()), "pread"
         else:
             self._path = absolute(path)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple, Self
 
 from ptrarray.rows.types import Int64s, Read, UInt8s
+from ptrarray.storage.remote.cache import Blocks
 from ptrarray.storage.remote.objects import Buffer
 from ptrarray.storage.remote.ranges import PIECE_NBYTES, grouped, in_turn, window_nbytes
 from ptrarray.storage.remote.transfer import Facts, Transfer
@@ -46,6 +47,7 @@ class RemoteFile:
         self._key, self._transfer = key, transfer
         self._facts: Facts | None = None
         self._head: Buffer = b""
+        self._kept: Blocks | None = None
 
     def read_head(self) -> None:
         """Read the beginning of the file, and with it what is known of it from now on."""
@@ -79,6 +81,12 @@ class RemoteFile:
     def version(self) -> tuple[Any, ...]:
         """Others when the file has changed, as of its opening."""
         return tuple(self.facts)
+
+    def keep(self, *, is_data: bool = False) -> None:
+        """Have what is read from now on kept, and look there before, if the caller wants a cache."""
+        cache = self._transfer.cache
+        if cache is not None and (cache.has_data or not is_data):
+            self._kept = cache.blocks_of(self.path, *self.facts, self._head)
 
     def narrow(self, start_byte: int, nbytes: int) -> None:
         """Be only a part of the file from now on: bytes count from its start."""
@@ -166,11 +174,14 @@ class RemoteFile:
         return Read(len(to), partial(self._bytes, start_byte, start_byte + len(to), to), use)
 
     def _bytes(self, start_byte: int, end_byte: int, to: memoryview | None = None) -> Buffer:
-        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts)
+        if self._kept is not None:
+            return self._kept.read(start_byte, end_byte, to, self._asked)
+        return self._asked(start_byte, end_byte, to)
+
+    def _asked(self, start_byte: int, end_byte: int, to: memoryview | None) -> Buffer:
+        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts, to)
         if self._facts is None:
             self._facts = Facts(answer.nbytes, answer.tag)
-        if to is not None:
-            to[: len(answer.raw)] = answer.raw
         return answer.raw
 
     def advise(self, start_byte: int, nbytes: int) -> None:

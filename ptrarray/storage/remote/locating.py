@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ptrarray.errors import BadInputError, import_extra
+from ptrarray.storage.remote.cache import Cache, Caching
 from ptrarray.storage.remote.objects import Objects, shown
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.remote.through_fsspec import FsspecObjects
@@ -26,8 +27,8 @@ class Remote(NamedTuple):
 
     Attributes
     ----------
-    cache : str or None
-        Folder that keeps what was read of indexes.
+    cache : Caching or None
+        What keeps what was read of indexes, or of all.
     parallel : int
         Requests that are under way at the most.
     gap_nbytes : int
@@ -38,7 +39,7 @@ class Remote(NamedTuple):
         Whether what lies there is known never to change.
     """
 
-    cache: str | None = None
+    cache: Caching | None = None
     parallel: int = PARALLEL
     gap_nbytes: int = 32_000
     storage: Any = None
@@ -48,9 +49,9 @@ class Remote(NamedTuple):
         return "Remote(...)"  # as there may be keys in it
 
 
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path is a URL."""
-    return bool(_URL.match(os.fsdecode(path)))
+def is_url(path: str | os.PathLike[str], storage: Any = None) -> bool:
+    """Tell whether a path is a URL, or one that `storage` is to read."""
+    return storage is not None or bool(_URL.match(os.fsdecode(path)))
 
 
 def remote_path(url: str, remote: Remote) -> RemotePath:
@@ -77,7 +78,10 @@ def remote_path(url: str, remote: Remote) -> RemotePath:
         raise BadInputError(
             f"storage= is {what}, not {type(storage).__name__}", found=storage, expected=what
         )
-    transfer = Transfer(objects, remote.parallel, remote.gap_nbytes, immutable=remote.immutable)
+    cache = None if remote.cache is None else Cache(remote.cache)
+    transfer = Transfer(
+        objects, remote.parallel, remote.gap_nbytes, immutable=remote.immutable, cache=cache
+    )
     return RemotePath(transfer, key)
 
 

@@ -6,17 +6,15 @@ import mmap
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ptrarray.errors import RemoteError
 from ptrarray.rows.types import Int64s
+from ptrarray.storage.remote.cache import BLOCK_NBYTES
 from ptrarray.storage.remote.file import HEAD_NBYTES, RemoteFile
-from ptrarray.storage.remote.objects import Buffer
 
-# What is asked for at the least. Names are found by single numbers here and there.
-BLOCK_NBYTES = 16 << 10
 # What is read one block after the other is asked for ahead: twice as much each time, up to this.
 AHEAD_NBYTES = 8 << 20
 
@@ -24,16 +22,6 @@ AHEAD_NBYTES = 8 << 20
 _STREAMS = 16
 
 Run = tuple[int, int]  # blocks that follow each other, the second one not among them
-
-
-class Blocks(Protocol):
-    """What keeps blocks of one file for later, or for other processes."""
-
-    def get(self, block: int) -> Buffer | None:
-        """Return a block as it was put here, all of it; None if it is not here."""
-
-    def put(self, block: int, raw: Buffer) -> None:
-        """Keep a block, if that can be done."""
 
 
 class SparseBytes:
@@ -45,8 +33,6 @@ class SparseBytes:
     ----------
     file : RemoteFile
         The file, or the part of one.
-    kept : Blocks, optional
-        Asked for each block before the server is, and given those that came.
 
     Attributes
     ----------
@@ -56,8 +42,9 @@ class SparseBytes:
         Rising bytes beyond which nothing is read ahead from before them.
     """
 
-    def __init__(self, file: RemoteFile, kept: Blocks | None = None) -> None:
-        self.file, self.nbytes, self._kept = file, file.nbytes, kept
+    def __init__(self, file: RemoteFile) -> None:
+        self.file, self.nbytes = file, file.nbytes
+        file.keep()
         self.ends: Sequence[int] = [self.nbytes]
         self.memory = _memory(self.nbytes, file.path)
         self._size = BLOCK_NBYTES
@@ -123,42 +110,17 @@ class SparseBytes:
     def _fetch(self, runs: list[Run]) -> None:
         if len(runs) <= _STREAMS:
             runs = [self._with_next(*run) for run in runs]
-        if self._kept is not None:
-            runs = self._without_kept(self._kept, runs)
         asked = []
         for first, past in runs:
             start, end = first * self._size, min(past * self._size, self.nbytes)
             asked.append((self.memory[start:end], self.file.start_byte + start))
         n_asked = sum(len(buffer) for buffer, _ in asked)
-        n_read = self.file.preadv_all(asked) if asked else 0
+        n_read = self.file.preadv_all(asked)
         if n_read < n_asked:
             what = f"{n_read} bytes of {n_asked} came: it ends before {self.nbytes} bytes"
             raise RemoteError(f"{self.file.path} cannot be read: {what}", path=self.file.path)
         for first, past in runs:
             self._there[first:past] = True
-            if self._kept is not None:
-                for block in range(first, past):
-                    self._kept.put(block, self._block(block))
-
-    def _block(self, block: int) -> memoryview:
-        return self.memory[block * self._size : (block + 1) * self._size]
-
-    def _without_kept(self, kept: Blocks, runs: list[Run]) -> list[Run]:
-        """Take over what was kept of some blocks, and return the runs that are left."""
-        left = []
-        for first, past in runs:
-            for block in range(first, past):
-                room = self._block(block)
-                raw = None if self._there[block] else kept.get(block)
-                if raw is not None and len(raw) == len(room):
-                    room[:] = raw
-                    self._there[block] = True
-                elif not self._there[block]:
-                    left.append(block)
-        if not left:
-            return []
-        blocks = np.array(left)
-        return self._missing(blocks, blocks + 1)
 
     def _with_next(self, first: int, past: int) -> Run:
         """Add what will be needed next to a run, if it goes on where one before ended."""

@@ -6,7 +6,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ptrarray.errors import BadInputError
 from ptrarray.storage.remote.faults import Fault, Kind, fault_of_status
@@ -32,6 +32,7 @@ _STATUS = re.compile(r"status code: (\d{3})\b")
 _KEYS = "keys go into storage={...}, and {'skip_signature': True} is for what everybody may read"
 # What is in the texts of errors that have no status, and what it means.
 _SAID: tuple[tuple[str, Kind, str], ...] = (
+    ("NotADirectory", "missing", "there is no such object"),  # below a pack of this machine
     ("configured region", "refused", "the bucket is in another region: storage={'region': ...}"),
     ("InvalidCertificate", "refused", "its certificate is not one to trust"),
     ("InvalidContentType", "refused", "it does not speak TLS, as https:// wants it"),
@@ -74,6 +75,10 @@ class ObstoreObjects:
         objects = ObstoreObjects(*self._made_from)
         objects._parent = self  # never let go: its connections are those of another process
         return objects
+
+    def named(self, key: str) -> str:
+        """Return the URL of an object."""
+        return f"{self.url}/{quote(key)}" if key else self.url
 
     def get(self, key: str, start: int, end: int, tag: str | None) -> Coming:
         """Ask once for a range of an object."""

@@ -10,6 +10,7 @@ from functools import partial
 from operator import methodcaller
 from typing import NamedTuple, TypeVar
 
+from ptrarray.storage.remote.cache import Cache
 from ptrarray.storage.remote.faults import Fault, Patience, error_of
 from ptrarray.storage.remote.objects import Answer, Coming, Objects
 from ptrarray.storage.remote.threads import Threads, can_be_interrupted
@@ -37,12 +38,20 @@ class Transfer:
         Ranges closer together than this are one request.
     immutable : bool
         Whether what lies there is known never to change, so that it may have no tag.
+    cache : Cache, optional
+        Keeps what is read, of the files that ask for it.
     """
 
     def __init__(
-        self, objects: Objects, parallel: int, gap_nbytes: int, *, immutable: bool = False
+        self,
+        objects: Objects,
+        parallel: int,
+        gap_nbytes: int,
+        *,
+        immutable: bool = False,
+        cache: Cache | None = None,
     ) -> None:
-        self.url = objects.url
+        self.url, self.cache = objects.url, cache
         self.parallel, self.gap_nbytes, self.immutable = parallel, gap_nbytes, immutable
         self._here = _Here(os.getpid(), objects, Threads(parallel))
         self._has_answered = False
@@ -82,6 +91,10 @@ class Transfer:
             return self._wait([self._threads.begin(read, is_urgent=True)])[0]
         return read()
 
+    def named(self, key: str) -> str:
+        """Return the URL of an object, without anything secret."""
+        return self._here.objects.named(key)
+
     def read_all(self, asked: Sequence[Callable[[], Result]]) -> list[Result]:
         """Do several reads at once; returns when all are there."""
         if len(asked) == 1:
@@ -117,8 +130,9 @@ class Transfer:
             time.sleep(pause)
         # Outside of the handler, so that the error has no trace of what a library said, which
         # may have secrets in it.
-        url = f"{self.url}/{wanted.key}" if wanted.key else self.url
-        raise error_of(fault, url, wanted.start, wanted.end, is_known=wanted.is_known)
+        raise error_of(
+            fault, self.named(wanted.key), wanted.start, wanted.end, is_known=wanted.is_known
+        )
 
     @property
     def _objects(self) -> Objects:
@@ -182,11 +196,13 @@ class _Range:
         try:
             coming = objects.get(self.key, start, self.end, tag)
         except Fault as fault:
-            if fault.kind != "past" or start or self.is_known:
+            # Of an object of no bytes, a server has no range: it says so, or sends all of it.
+            may_be_empty = fault.kind == "past" or fault.status == 200
+            if not may_be_empty or start or self.is_known:
                 raise
             coming = objects.get_empty(self.key)
             if coming.nbytes:
-                raise Fault("wrong", "the server gives no range of it", fault.status) from None
+                raise
         self._check(coming, start, immutable=immutable)
         self._take(coming)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import cached_property, partial
 from itertools import chain, pairwise, repeat
 from pathlib import Path
@@ -23,6 +22,7 @@ from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.finder import Completed, Finder
 from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
+from ptrarray.storage.store.absent import not_found
 from ptrarray.storage.store.compared import Batch, compare, crcs_of_batch, read_all
 from ptrarray.storage.store.held import Held, HeldRows, hold_rows
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
@@ -215,8 +215,11 @@ def _chained(parts: Sequence[AnyRows]) -> AnyRows:
 def load_any(directory: Path, mode: Mode, backend: Backend | None = None) -> Opened:
     """Open a store, of shards or not, with its rows mapped; without a backend, as it can be."""
     if isinstance(directory, RemotePath):  # where asking for what is seldom there takes long
-        with suppress(StoreNotFoundError):
+        try:
             return load(open_snapshot(directory, backend), mode)
+        except StoreNotFoundError as error:
+            if not is_sharded(directory):
+                raise not_found(directory) from error
     if is_sharded(directory):
         return load_shards(open_shards(directory, backend), mode)
     return load(open_snapshot(directory, backend), mode)

@@ -20,6 +20,7 @@ from ptrarray.rows.masked import with_mask
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import AnyRows, Array, Int64s
 from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.store.absent import sealed_error
 from ptrarray.storage.store.compared import (
     Batch,
     clipped,
@@ -30,7 +31,7 @@ from ptrarray.storage.store.compared import (
     some_in_batches,
 )
 from ptrarray.storage.store.overlay import Laid, Overlay
-from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot, sealed_error
+from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
 from ptrarray.storage.system.files import AnyIdentity
@@ -52,7 +53,7 @@ class Mapped(NamedTuple):
 
     data: FileRows
     mask: FileRows | None
-    identity: AnyIdentity  # of the data file
+    identity: AnyIdentity | None  # of the data file, if it may be gone on with
     is_written: bool  # whether it is known to have been open for writing before
 
 
@@ -374,10 +375,12 @@ def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) ->
         if known is not None and _can_go_on(known, snapshot):
             return OpenedStore(snapshot, known.mapped)
         is_packed = snapshot.index.pack is not None
+        is_remote = isinstance(snapshot.directory, RemotePath)
         try:
             is_written = mode == "r+" or (known is not None and _is_same_file(known, snapshot))
             mapped = _map(snapshot, mode, is_written=is_written)
-            if not is_packed or _is_in_place(snapshot):
+            # Elsewhere, files of another store may have the names of those that they replace.
+            if not (is_packed or is_remote) or _is_in_place(snapshot):
                 return OpenedStore(snapshot, mapped)
         except FileNotFoundError as error:
             if _is_in_place(snapshot):
@@ -411,7 +414,7 @@ def _map(snapshot: StoreSnapshot, mode: Mode, *, is_written: bool) -> Mapped:
     layout, n_rows = snapshot.header.layout, snapshot.n_rows
     opened = partial(map_rows, mode=mode) if snapshot.index.backend == "mmap" else open_rows
     path, span = snapshot.locate_file(snapshot.header.data_file)
-    identity = files.identity(path)
+    identity = None if isinstance(path, RemotePath) else files.identity(path)
     data = opened(path, layout.dtype, layout.row_shape, n_rows, span=span)
     if mode == "r+" and isinstance(data, np.ndarray):
         hold_while_mapped(str(path), data)
@@ -439,6 +442,8 @@ def _can_go_on(known: OpenedStore, snapshot: StoreSnapshot) -> bool:
     if snapshot.n_rows > len(known.mapped.data) or snapshot.backend != known.snapshot.backend:
         return False
     if known.lacks_masks:  # which may be there by now
+        return False
+    if isinstance(snapshot.directory, RemotePath):  # where a file has another tag when it grows
         return False
     # A store that was copied, or unpacked twice, has the same id as the other.
     with suppress(FileNotFoundError):

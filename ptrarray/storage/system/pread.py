@@ -200,6 +200,8 @@ def open_rows(
     """
     file = files.opened(path)
     file.keep_in_child()
+    if isinstance(file, RemoteFile):
+        file.keep(is_data=True)
     first_byte, nbytes = span or (0, file.nbytes)
     check_size(file.path, nbytes, n_rows, dtype.itemsize * math.prod(row_shape))
     made: Any = RemoteRows if isinstance(file, RemoteFile) else PreadRows
