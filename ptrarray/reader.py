@@ -457,7 +457,9 @@ class PointerArray(StoredArrays):
 
         For reading all of it. Unlike `values`, it asks the system to load
         about 32 MB at a time, if the rows seem not to be in memory and the
-        disk reads little ahead by itself.
+        disk reads little ahead by itself. At a URL both read ahead alike: one
+        request for some hundred kB of arrays, twice as many under way with each,
+        up to `parallel`.
 
         Examples
         --------
@@ -499,7 +501,9 @@ class PointerArray(StoredArrays):
         -----
         Arrays by position: ``store.arrays.take``. With the backend ``"pread"``
         single arrays are read right into `out`. If that fails in the middle, it
-        has the bytes of some of them.
+        has the bytes of some of them. At a URL all requests are under way at once,
+        neighbours as one, and what came is compared with the checksums last: if
+        one differs, `out` has it. For an event loop there is `atake`.
 
         Examples
         --------
@@ -537,7 +541,8 @@ class PointerArray(StoredArrays):
         For a loader that knows its next batches. `take` and `walk` do so for
         themselves where arrays seem not to be in memory. What is fetched is the
         system's to keep or drop, so more than fits in memory is fetched for
-        nothing. Does nothing on systems that take no such advice.
+        nothing. Does nothing on systems that take no such advice, and at a URL,
+        where `take` asks for all of a batch at once.
 
         Examples
         --------
