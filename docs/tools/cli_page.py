@@ -31,6 +31,8 @@ ptrarray info corpus.ptr
 ptrarray ls corpus.ptr --long 'utt1*'
 ptrarray get corpus.ptr utt1 --out utt1.npy
 ptrarray verify corpus.ptr
+ptrarray get https://host/corpus.ptr utt1 --out utt1.npy
+ptrarray download https://host/corpus.ptr downloaded.ptr
 ptrarray compact corpus.ptr
 ptrarray pack corpus.ptr corpus.tar.gz
 ptrarray unpack corpus.tar.gz copy.ptr

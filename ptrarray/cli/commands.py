@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ptrarray import native
-from ptrarray.cli import convert, joins, watch
+from ptrarray.cli import convert, elsewhere, joins, watch
+from ptrarray.cli.elsewhere import opened, title
 from ptrarray.cli.parser import Parser
 from ptrarray.cli.printing import (
     as_list,
@@ -35,7 +36,7 @@ from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray, count_helpers, count_known, sealing
 from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.system.compressors import CODECS
-from ptrarray.upkeep import checkpoint, compact, publish, repair, verify
+from ptrarray.upkeep import checkpoint, compact, publish, repair
 
 _MEMORY = "take at most so much of it, as 64MB; by default 512MB"
 _INTERRUPTED = 128 + 2
@@ -92,21 +93,10 @@ def _parser() -> Parser:
     demo = add("demo", _demo, "fill and read a store with Python's standard library", printing)
     demo.add_argument("--processes", type=_at_least_one, help="number of worker processes")
     demo.add_argument("--out", type=Path, metavar="DIR", help="keep the store in this folder")
-    add("info", _info, "show what a store holds", on_store, printing)
-    ls = add("ls", _ls, "list the names, in the order of their rows", on_store, printing)
-    ls.add_argument("pattern", metavar="PATTERN", nargs="?", help="shell pattern, as 'utt1*'")
-    ls.add_argument("--long", "-l", action="store_true", help="with start and end of each array")
-    get = add("get", _get, "print one array, or save it", on_store, printing)
-    get.add_argument("name", metavar="NAME", help="name of the array")
-    get.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="save it as .npy file, its mask, if the store has masks, as FILE.mask.npy",
-    )
-    limited = (on_store, printing, _with_memory())
-    add("verify", _verify, "check every array against its checksum", *limited)
+    _add_readers(add, printing)
+    elsewhere.add_command(add, printing)
     _add_whole_stores(add, on_store, printing)
+    limited = (on_store, printing, _with_memory())
     repair = add("repair", _repair, "copy what is intact into a new store", *limited)
     repair.add_argument("--to", type=Path, metavar="NEW", required=True, help="the new store")
     convert.add_commands(commands, on_store, printing)
@@ -118,6 +108,30 @@ def _with_memory() -> Parser:
     parser = Parser(add_help=False)
     parser.add_argument("--memory", metavar="SIZE", default="512MB", help=_MEMORY)
     return parser
+
+
+def _add_readers(add: Any, printing: Parser) -> None:
+    readable = elsewhere.on_readable()
+    add("info", _info, "show what a store holds", readable, printing)
+    ls = add("ls", _ls, "list the names, in the order of their rows", readable, printing)
+    ls.add_argument("pattern", metavar="PATTERN", nargs="?", help="shell pattern, as 'utt1*'")
+    ls.add_argument("--long", "-l", action="store_true", help="with start and end of each array")
+    get = add("get", _get, "print one array, or save it", readable, printing)
+    get.add_argument("name", metavar="NAME", help="name of the array")
+    get.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="save it as .npy file, its mask, if the store has masks, as FILE.mask.npy",
+    )
+    add(
+        "verify",
+        _verify,
+        "check every array against its checksum",
+        readable,
+        printing,
+        _with_memory(),
+    )
 
 
 def _add_whole_stores(add: Any, *parents: Parser) -> None:
@@ -159,9 +173,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    with open_store(options.store) as store:
+    with opened(options) as store:
         facts = {
-            "path": str(options.store),
+            "path": title(options),
             "arrays": len(store),
             "rows": store.shape[0],
             "dtype": describe(store.dtype),
@@ -202,7 +216,7 @@ def _sealed(store: PointerArray) -> dict[str, bool]:
 
 
 def _ls(options: argparse.Namespace) -> int:
-    with open_store(options.store) as store:
+    with opened(options) as store:
         width = len(str(store.shape[0]))
         for name, start, end in _list(store, options.pattern):
             if options.json:
@@ -221,7 +235,7 @@ def _list(store: PointerArray, pattern: str | None) -> Iterator[tuple[str, int, 
 
 
 def _get(options: argparse.Namespace) -> int:
-    with open_store(options.store) as store:
+    with opened(options) as store:
         array = store[options.name]
         start, end = store.pointers[options.name]
     facts = {"name": options.name, "dtype": describe(array.dtype), "shape": list(array.shape)}
@@ -260,21 +274,21 @@ def _verify(options: argparse.Namespace) -> int:
     damage: Sequence[Any] = ()
     n_arrays = 0
     try:
-        verify(options.store, progress=_wants_bar(options), memory=options.memory)
-        with open_store(options.store) as store:
+        with opened(options) as store:
+            store.verify(progress=_wants_bar(options), memory=options.memory)
             n_arrays = len(store)
     except CorruptStoreError as error:
-        damage = error.damage
+        damage = error.damage or (Damage(error.path, str(error)),)  # it cannot even be opened
     if options.json:
         found = [_as_dict(item) for item in damage]
-        print_json({"path": str(options.store), "arrays": n_arrays, "damage": found})
+        print_json({"path": title(options), "arrays": n_arrays, "damage": found})
     elif damage:
         _print_table(damage)
     else:
-        print(printable(f"{options.store}: {n_arrays:,} arrays, no damage"))
+        print(printable(f"{title(options)}: {n_arrays:,} arrays, no damage"))
     if damage:
         places = "place" if len(damage) == 1 else "places"
-        return complain(f"{options.store} is damaged in {len(damage):,} {places}")
+        return complain(f"{title(options)} is damaged in {len(damage):,} {places}")
     return 0
 
 

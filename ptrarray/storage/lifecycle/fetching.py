@@ -152,9 +152,10 @@ class Fetching:
     def _begin(self, piece: Piece) -> None:
         """Have room for all of a file, of which the first piece came."""
         place, nbytes = self._place(piece.name), piece.facts.nbytes
-        if not files.is_directory(place.parent):
-            files.make_directory(place.parent)
-        with File(place, files.CHANGE if files.exists(place) else files.MAKE) as file:
+        for folder in sorted({self._directory, place.parent}) if piece.name else ():
+            if not files.is_directory(folder):
+                files.make_directory(folder)
+        with _opened(place) as file:
             before = file.nbytes
             try:
                 if nbytes > before:
@@ -173,28 +174,37 @@ class Fetching:
         line = json.dumps([piece.name, piece.start, *piece.facts, piece.crc])
         # A line that was cut off by the end of a process ends where the next one begins.
         raw = f"\n{line}".encode()
-        with File(self._notes, files.CHANGE if self._notes_end else files.MAKE) as file:
+        with _opened(self._notes) as file:
             file.pwrite(raw, self._notes_end)
         self._notes_end += len(raw)
 
     def _missing(self, name: str) -> Iterator[int]:
         """Yield where the pieces of a file begin that are not there."""
-        facts, noted = self.fetched[name], self._noted.get(name, {})
+        for start in range(0, self.fetched[name].nbytes, PIECE_NBYTES):
+            if not self._is_there(name, start):
+                yield start
+
+    def _is_there(self, name: str, start: int) -> bool:
+        """Tell whether a piece is there, as it was noted of the file as it is now; count it."""
+        facts, crc = self._noted.get(name, {}).get(start, (None, 0))
+        if facts != self.fetched[name]:
+            return False
         with File(self._place(name)) as file:
-            for start in range(0, facts.nbytes, PIECE_NBYTES):
-                raw = b""
-                if start in noted and noted[start][0] == facts:
-                    raw = file.pread(min(PIECE_NBYTES, facts.nbytes - start), start)
-                if raw and crc32(raw) == noted[start][1]:
-                    self._count(len(raw))
-                else:
-                    yield start
+            raw = file.pread(min(PIECE_NBYTES, facts.nbytes - start), start)
+        if crc32(raw) != crc:
+            return False
+        self._count(len(raw))
+        return True
 
     def _count(self, nbytes: int) -> None:
         self._counter.update(nbytes)
 
     def _place(self, name: str) -> Path:
         return self._directory / name
+
+
+def _opened(path: Path) -> File:
+    return File(path, files.CHANGE if files.exists(path) else files.MAKE)
 
 
 Noted = dict[str, dict[int, tuple[Facts, int]]]

@@ -21,9 +21,7 @@ from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.journal import FILE_NAME as JOURNAL_FILE
 from ptrarray.storage.system import files
-from ptrarray.storage.system.building import put_in_place, resumed_directory
-
-_NOTES = "fetched.jsonl"
+from ptrarray.storage.system.building import put_in_place, resumed
 
 
 def download_store(source: RemotePath, path: Path, *, progress: bool, resume: bool) -> None:
@@ -41,9 +39,7 @@ def download_store(source: RemotePath, path: Path, *, progress: bool, resume: bo
         If the store was changed meanwhile.
     """
     purpose = blake2b(str(source).encode(), digest_size=8).digest()
-    how = {"notes": _NOTES, "keep": resume}
-    with resumed_directory(path, purpose, taken, _busy, **how) as building:
-        place, notes = building / "store", building / _NOTES
+    with resumed(path, purpose, taken, _busy, keep=resume) as (place, notes):
         try:
             with bar(unit="B", unit_scale=True, progress=progress) as counter:
                 _fetch(Fetching(source, place, notes, counter), source, place)
@@ -80,13 +76,13 @@ def _fetch(fetching: Fetching, source: RemotePath, place: Path) -> None:
 
 def _stores(fetching: Fetching, source: RemotePath) -> list[str]:
     """Return where the stores are that the store consists of; none if it is a pack."""
-    if (source / INDEX_FILE).exists():
+    if files.is_file(source / INDEX_FILE):
         return ["", *_helpers(source)]
     if not is_sharded(source):
-        if not source.exists():
+        if not files.is_file(source):
             load_any(source, "r")  # says why
         return []
-    optional = [catalog.FILE_NAME] if (source / catalog.FILE_NAME).exists() else []
+    optional = [catalog.FILE_NAME] if files.is_file(source / catalog.FILE_NAME) else []
     fetching.fetch([marks.FILE_NAME, *optional])
     marker = Marker(source)
     generation = marker.header.generation
@@ -96,7 +92,7 @@ def _stores(fetching: Fetching, source: RemotePath) -> list[str]:
 
 def _helpers(source: RemotePath) -> list[str]:
     folder = f"{FOLDER}/"
-    return [folder] if (source / f"{folder}{INDEX_FILE}").exists() else []
+    return [folder] if files.is_file(source / f"{folder}{INDEX_FILE}") else []
 
 
 def _busy(path: Path) -> StoreError:

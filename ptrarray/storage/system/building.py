@@ -142,42 +142,49 @@ def new_directory(path: Path, taken: Taken, like: Rights | None = None) -> Itera
 
 
 @contextmanager
-def resumed_directory(
-    path: Path, purpose: bytes, taken: Taken, busy: Taken, *, notes: str, keep: bool
-) -> Iterator[Path]:
-    """Hand out a directory next to a path, locked, which is there again after a process was killed.
+def resumed(
+    path: Path, purpose: bytes, taken: Taken, busy: Taken, *, keep: bool
+) -> Iterator[tuple[Path, Path]]:
+    """Hand out where to build next to a path, and to note what is there: both outlive the process.
 
-    What is made in it has to be put in its place inside of the ``with`` block.
+    What is built has to be put in its place inside of the ``with`` block. The next one for the
+    same path and purpose finds what it has left, if there are notes. Whoever builds something
+    else beside the path removes it.
 
     Parameters
     ----------
     path : Path
         Where nothing is yet.
     purpose : bytes of length 8
-        What it is for: it has what was done before for the same purpose only.
+        What it is for.
     taken, busy : callable
         Make the error for a path where there is something; and where another process builds.
-    notes : str
-        A file that is in the directory as soon as there is anything in it to go on with.
     keep : bool
-        Whether it begins with what is there, and stays where the block fails. Whoever builds
-        something else beside the same path removes it.
+        Whether to begin with what is there, and to leave it where the block fails.
+
+    Yields
+    ------
+    building, notes : Path
+        Where a file or directory is to be made; and a file with notes.
     """
     if files.exists(path):
         raise taken(path)
-    building = path.with_name(f".{path.name}.{purpose.hex()}.new")
-    _remove_leftovers(path, building.name if keep else "")
-    is_done = False
-    with _locked_again(building, lambda: busy(path)):
-        try:
-            yield building
-            is_done = True
-        except Exception as error:
-            _put_name(error, building, path)
-            raise
-        finally:
-            if is_done or not keep or not files.exists(building / notes):
-                files.remove_tree(building)
+    directory = path.with_name(f".{path.name}.{purpose.hex()}.new")
+    building, notes = directory / path.name, directory / "notes"
+    _remove_leftovers(path, directory.name if keep else "")
+    try:
+        with _locked_again(directory, lambda: busy(path)):
+            is_done = False
+            try:
+                yield building, notes
+                is_done = True
+            finally:
+                if is_done or not keep or not files.exists(notes):
+                    files.remove_tree(directory)
+    except Exception as error:
+        _put_name(error, building, path)
+        _put_name(error, directory, path)
+        raise
 
 
 def _locked_again(directory: Path, busy: Callable[[], Exception]) -> File:
