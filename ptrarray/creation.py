@@ -21,7 +21,7 @@ from ptrarray.intake.paths import absolute
 from ptrarray.storage.lifecycle.create import new_header, taken
 from ptrarray.storage.shards.create import create_any, replace_any
 from ptrarray.storage.shards.marker import is_sharded
-from ptrarray.storage.store.snapshot import FILE_NAMES
+from ptrarray.storage.store.absent import FILE_NAMES
 from ptrarray.storage.system import files
 from ptrarray.storage.writing.transactions import asked
 from ptrarray.writer import PointerArrayWriter, append, store_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -27,7 +26,6 @@ from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.opened import Closed, Opened
-from ptrarray.storage.store.snapshot import locate_found
 from ptrarray.storage.system.advice import prefetch
 from ptrarray.storage.system.mapping import Backend, CannotMapError, Mode
 from ptrarray.storage.writing import transactions
@@ -223,7 +221,7 @@ class PointerArray(StoredArrays):
     ) -> None:
         self._given, self._remote = path, remote
         self._path: Path
-        if is_url(path):
+        if is_url(path, remote.storage if remote else None):
             self._path, backend = remote_path(str(path), remote or Remote()), "pread"
         else:
             self._path = absolute(path)
@@ -552,8 +550,7 @@ class PointerArray(StoredArrays):
         wanted = list(several(names, "take"))
         encoded = encode_all(wanted)
         starts, ends = self._pointers(opened, wanted, encoded)
-        locate = partial(locate_found, opened.snapshot)
-        return joined(opened, starts, ends, lambda: map(locate, encoded), out)
+        return joined(opened, starts, ends, lambda: opened.addresses_of(encoded), out)
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Have the system fetch arrays from the disk that will be asked for soon.

@@ -10,7 +10,7 @@ from ptrarray.intake.paths import absolute
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.shards import upkeep as sharded_upkeep
-from ptrarray.storage.store.snapshot import not_found
+from ptrarray.storage.store.absent import not_found
 from ptrarray.storage.system.files import is_file
 from ptrarray.storage.system.parts import why_not
 

@@ -20,7 +20,7 @@ import ptrarray
 from ptrarray import native
 from ptrarray.cli import main
 from ptrarray.reductions import blocks, each, whole
-from tests.support.backends import BACKENDS, SERVED, opened_at
+from tests.support.backends import BACKENDS, use
 from tests.support.command_line import Run
 from tests.support.disk import memory_directory
 from tests.support.sanitized import IS_SANITIZED, columns_in_blocks
@@ -62,12 +62,7 @@ def _sanitized() -> Iterator[None]:
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a test once for each backend: what it opens without naming one has this one."""
-    name: str = request.param
-    if name in SERVED:
-        monkeypatch.setattr(ptrarray, "open", opened_at(request.getfixturevalue(name)))
-    else:
-        monkeypatch.setattr(ptrarray.open, "__defaults__", ("r", name))
-    return name
+    return use(request, monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -24,9 +24,16 @@ from ptrarray.storage.system.advice import PAGE_NBYTES, Source, prefetch, source
 from ptrarray.storage.system.mapping import map_rows
 from ptrarray.storage.system.pread import open_rows
 from ptrarray.views import arrays
-from tests.support.backends import mapped
+from tests.support.backends import HERE, mapped, use
 
 pytestmark = pytest.mark.usefixtures("backend")
+
+
+@pytest.fixture(params=HERE)
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test once for each backend that reads files of this machine."""
+    return use(request, monkeypatch)
+
 
 Told = dict[str, set[int]]  # pages, by what they are of
 N_NAMES = 40

@@ -15,6 +15,7 @@ import pytest
 
 import ptrarray
 from ptrarray.storage.system import files
+from tests.support.backends import here
 from tests.support.disk import materialise
 from tests.support.failing import (
     BEFORE,
@@ -217,6 +218,7 @@ def test_failing_create(code: int, is_lasting: bool, memory: Path) -> None:
     assert n < N_LIMIT - 1
 
 
+@here
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.EACCES, SHORT])
 def test_failing_read(code: int, tmp_path: Path) -> None:

@@ -117,8 +117,8 @@ def test_a_frame_of_one_dtype_in_a_store_of_rows(path: Path) -> None:
         check(to_frame(store, "a"), frame)
 
 
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
-def test_packs(path: Path, tmp_path: Path, backend: Any) -> None:
+@pytest.mark.usefixtures("backend")
+def test_packs(path: Path, tmp_path: Path) -> None:
     text = pd.Series(["a", None, "ü"], index=DAYS)
     with ptrarray.create(path) as writer:
         writer.update({"a": LEVEL, "b": text})
@@ -132,7 +132,7 @@ def test_packs(path: Path, tmp_path: Path, backend: Any) -> None:
     ptrarray.pack(tmp_path / "s.tar", tmp_path / "packed again.tar")
     assert (tmp_path / "packed again.tar").read_bytes() == (tmp_path / "s.tar").read_bytes()
     for place in ("s.tar", "again.ptr", "by tar/s.ptr", "made.tar"):
-        with ptrarray.open(tmp_path / place, backend=backend) as store:
+        with ptrarray.open(tmp_path / place) as store:
             store.verify()
             store.refresh()
             check(store.series("a"), LEVEL)

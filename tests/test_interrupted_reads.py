@@ -15,10 +15,17 @@ import pytest
 
 import ptrarray
 from ptrarray import PointerArray
+from tests.support.backends import HERE, use
 from tests.support.reading import make_four, replace
 from tests.support.recording import KilledError
 
 pytestmark = pytest.mark.usefixtures("backend")
+
+
+@pytest.fixture(params=HERE)
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test once for each backend that reads files of this machine."""
+    return use(request, monkeypatch)
 
 
 @pytest.fixture

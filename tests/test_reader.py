@@ -20,7 +20,7 @@ from ptrarray import (
     StoreNotFoundError,
     UnknownNameError,
 )
-from tests.support.backends import mapped
+from tests.support.backends import HERE, mapped, shown
 from tests.support.checks import check_store
 from tests.support.reading import ARRAYS, arrays, handed_out, make_four
 
@@ -47,12 +47,12 @@ def test_is_a_mapping(store: PointerArray) -> None:
 
 
 def test_properties(store: PointerArray, path: Path, backend: str) -> None:
-    assert (store.path, store.mode, store.closed) == (str(path), "r", False)
-    assert store.backend == backend
+    assert (store.path, store.mode, store.closed) == (shown(path), "r", False)
+    assert store.backend == (backend if backend in HERE else "pread")
     assert (store.dtype, store.row_shape) == (np.dtype("i4"), ())
     assert (store.shape, store.ndim, store.size, store.nbytes) == ((6,), 1, 6, 24)
     assert dict(store.attrs) == {"rate": 16000}
-    assert str(path) in repr(store)
+    assert shown(path) in repr(store)
     assert "4 arrays, 6 rows" in repr(store)
 
 
@@ -116,16 +116,16 @@ def test_unknown_name(store: PointerArray, path: Path) -> None:
         with pytest.raises(UnknownNameError, match="no array named") as raised:
             store[name]
         assert raised.value.name == name
-        assert raised.value.path == str(path)
+        assert raised.value.path == shown(path)
         assert isinstance(raised.value, KeyError)
     with pytest.raises(UnknownNameError, match="'absent'"):
         store.take(["a", "absent"])
 
 
 def test_opening_a_store_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(StoreNotFoundError, match="no such directory") as raised:
+    with pytest.raises(StoreNotFoundError, match=r"no such directory|there is no \w+://") as raised:
         ptrarray.open(tmp_path / "absent.ptr")
-    assert raised.value.path == str(tmp_path / "absent.ptr")
+    assert raised.value.path == shown(tmp_path / "absent.ptr")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -291,7 +291,7 @@ def test_close(store: PointerArray, path: Path) -> None:
     store.close()
     assert store.closed
     assert "closed" in repr(store)
-    assert store.path == str(path)
+    assert store.path == shown(path)
     assert {name: array.tobytes() for name, array in views.items()} == content
 
 
@@ -337,7 +337,7 @@ def test_use_after_close(
     store.close()
     with pytest.raises(ClosedStoreError, match="closed") as raised:
         use(store)
-    assert raised.value.path == str(path)
+    assert raised.value.path == shown(path)
 
 
 def test_context_manager_closes(path: Path) -> None:

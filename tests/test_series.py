@@ -124,7 +124,7 @@ def written(path: Path, n: int = 6, **settings: Any) -> dict[str, Any]:
     return series
 
 
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -138,10 +138,10 @@ def written(path: Path, n: int = 6, **settings: Any) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_in_every_layout(tmp_path: Path, settings: dict[str, Any], backend: Any) -> None:
+def test_in_every_layout(tmp_path: Path, settings: dict[str, Any]) -> None:
     path = tmp_path / "s.ptr"
     expected = written(path, **settings)
-    with ptrarray.open(path, backend=backend) as store:
+    with ptrarray.open(path) as store:
         check_all(dict(store.series()), expected)
         check_all(store.series(list(expected)[::-1]), dict(list(expected.items())[::-1]))
         check(store.series("plain"), pd.Series(np.arange(3.0)))

@@ -11,7 +11,7 @@ import pytest
 
 import ptrarray
 from ptrarray import PointerArray
-from tests.support.backends import mapped
+from tests.support.backends import here, mapped
 from tests.support.checks import check_store, open_descriptors, root_base, unchanged
 from tests.support.reading import arrays, handed_out, make_four
 
@@ -47,6 +47,7 @@ def test_views_are_read_only(store: PointerArray) -> None:
             array.flags.writeable = True
 
 
+@here
 def test_ten_thousand_arrays_take_no_more_descriptors(tmp_path: Path) -> None:
     path = tmp_path / "many.ptr"
     with ptrarray.create(path, dtype="i4") as writer:

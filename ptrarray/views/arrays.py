@@ -291,14 +291,21 @@ class Arrays:
         >>> store.arrays.take([2, 1], out=np.empty(100, "f4")).values
         array([6., 4., 5.], dtype=float32)
         """
-        starts, ends = self.opened.columns()
         index = positions if isinstance(positions, slice) else _positions(positions)
+        starts, ends = self.opened.columns_at(index)
 
         def addresses() -> Iterable[int]:
-            chosen = np.arange(len(starts))[index].tolist()
+            chosen = np.arange(len(self))[index].tolist()
             return map(self.opened.snapshot.locate_position, chosen)
 
-        return joined(self.opened, starts[index], ends[index], addresses, out)
+        return joined(self.opened, starts, ends, addresses, out)
+
+    def all_at(self, addresses: Sequence[int]) -> Iterable[Array]:
+        """Return the arrays at some addresses, one after the other: of those elsewhere, many are on their way."""
+        opened = self.opened
+        if not opened.is_compared:
+            return map(self.at, addresses)
+        return read_ahead(opened.data, opened.in_batches(np.array(addresses, np.int64)))
 
     def at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, as a view."""

@@ -52,27 +52,30 @@ class Objects:
         UnknownNameError
             A `KeyError`: no array has one of the names.
         """
-        snapshot, array_at = self.opened.snapshot, self.arrays.at
-        made = []
+        snapshot, addresses = self.opened.snapshot, []
         for name, raw in zip(names, encode_all(names), strict=True):
             address = snapshot.locate(raw)
             if address is None:
                 raise unknown(name, self.path)
-            made.append(make(name, array_at(address), snapshot.meta_at(address)))
-        return made
+            addresses.append(address)
+        is_far = self.opened.is_compared
+        arrays = self.opened.arrays_at(addresses) if is_far else map(self.arrays.at, addresses)
+        metas = map(snapshot.meta_at, addresses)
+        return list(map(make, names, arrays, metas))
 
     def at(self, positions: Int64s, make: Make) -> Iterator[tuple[str, Any]]:
         """Yield the name and what is made of each of some positions, in rising order."""
-        array_at, locate = self.arrays.at, self.opened.snapshot.locate_position
+        locate = self.opened.snapshot.locate_position
         metas = self.opened.snapshot.metas
         for block in in_blocks(0, len(positions)):
             some = positions[block]
             first, last = int(some[0]), int(some[-1]) + 1
             packed = metas[first:last].split()
             names = Names(self.opened.snapshot)[first:last]
-            for position in some.tolist():
+            arrays = self.arrays.all_at(list(map(locate, some.tolist())))
+            for position, array in zip(some.tolist(), arrays, strict=True):
                 name = names[position - first]
-                yield name, make(name, array_at(locate(position)), packed[position - first])
+                yield name, make(name, array, packed[position - first])
 
     def series(self, names: str | Iterable[str] | None) -> Any:
         """Return one Series; or several by name; or all of them: see `PointerArray.series`."""

@@ -35,6 +35,12 @@ def masked_base(path: Path) -> None:
     ptrarray.checkpoint(path)
 
 
+def published_base(path: Path) -> None:
+    """Make one whose index has the numbers of each array side by side, too."""
+    base(path)
+    ptrarray.publish(path)
+
+
 def overwrite(file: Path, start_byte: int, raw: bytes) -> None:
     content = bytearray(file.read_bytes())
     content[start_byte : start_byte + len(raw)] = raw
@@ -267,4 +273,10 @@ BAD_MASKED_STORES: dict[str, Change] = {
     "meta-two": _item("meta", b"\x80\x80"),
     "meta-nested": _item("meta", b"\x81\xa1k" * 5000 + b"\x01"),
     "meta-endless": _item("meta", b"\x81\xa1k" + b"\xdd\xff\xff\xff\xff" * 100),
+}
+
+BAD_PUBLISHED_STORES: dict[str, Change] = {
+    "entry-short": _column("entry", nbytes=56),
+    "entry-type": _column("entry", type="<u8"),
+    "entry-damaged": _column_bytes("entry", 8, b"\x09", honest=True),
 }

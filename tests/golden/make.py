@@ -19,7 +19,16 @@ import numpy as np
 import ptrarray
 from ptrarray.format import journal as journal_format
 from ptrarray.format.index import VERSION
-from tests.golden.bad import BAD_MASKED_STORES, BAD_STORES, Change, base, masked_base, overwrite
+from tests.golden.bad import (
+    BAD_MASKED_STORES,
+    BAD_PUBLISHED_STORES,
+    BAD_STORES,
+    Change,
+    base,
+    masked_base,
+    overwrite,
+    published_base,
+)
 from tests.support.pointing import point_to_bytes
 
 FOLDER = Path(__file__).parent
@@ -40,7 +49,12 @@ def main() -> None:
     for store_name, write in SHARDED_STORES.items():
         shutil.rmtree(SHARDS / f"{store_name}.ptr", ignore_errors=True)
         write_store(SHARDS / f"{store_name}.ptr", write)
-    for undamaged, stores in ((base, BAD_STORES), (masked_base, BAD_MASKED_STORES)):
+    bad = (
+        (base, BAD_STORES),
+        (masked_base, BAD_MASKED_STORES),
+        (published_base, BAD_PUBLISHED_STORES),
+    )
+    for undamaged, stores in bad:
         for store_name, damage in stores.items():
             path = BAD / f"{store_name}.ptr"
             write_store(path, undamaged)
@@ -449,6 +463,17 @@ def _changed_rows(path: Path) -> None:
     writer["after"] = [5]
 
 
+def _published(path: Path) -> None:
+    """Have the numbers of each array side by side in the index, too, and write since."""
+    with ptrarray.create(path) as writer:
+        arrays = {"grid": np.arange(6, dtype="<i2").reshape(2, 3), "é": np.ones(2, "<f4")}
+        writer.write({**arrays, "none": np.empty(0, "<f8")}, meta={"é": {"n": 1}})
+    ptrarray.publish(path)
+    writer = ptrarray.append(path)
+    writer["late"] = np.array([7], "<i4")
+    writer.flush()
+
+
 GOOD_STORES: dict[str, Change] = {
     "example": _example,
     "plain": _plain,
@@ -477,6 +502,7 @@ GOOD_STORES: dict[str, Change] = {
     "changed-rows": _changed_rows,
     "sealed": _sealed,
     "part": _part,
+    "published": _published,
 }
 
 

@@ -21,7 +21,8 @@ BACKENDS = os.environ.get("PTRARRAY_BACKENDS", "mmap pread http").split()
 # What is about views on a mapping, or about changes through them.
 mapped = pytest.mark.parametrize("backend", ["mmap"], indirect=True)
 # What is about files on this machine: a reader has them open, whatever becomes of them.
-here = pytest.mark.parametrize("backend", ["mmap", "pread"], indirect=True)
+HERE = ("mmap", "pread")
+here = pytest.mark.parametrize("backend", HERE, indirect=True)
 all_modes = pytest.mark.parametrize(
     ("backend", "mode"),
     [
@@ -30,6 +31,29 @@ all_modes = pytest.mark.parametrize(
     ],
     indirect=["backend"],
 )
+
+
+def use(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have `ptrarray.open` open what it opens without naming a backend with that of a fixture."""
+    name: str = request.param
+    if name in SERVED:
+        server: Server = request.getfixturevalue(name)
+        monkeypatch.setattr(ptrarray, "open", opened_at(server))
+        monkeypatch.setattr(PointerArray, "refresh", refreshed_from(server))
+    else:
+        monkeypatch.setattr(ptrarray.open, "__defaults__", ("r", name))
+    return name
+
+
+def refreshed_from(server: Server) -> Callable[[PointerArray], None]:
+    """Return a `PointerArray.refresh` before which what is at its path comes to the server."""
+    refresh = PointerArray.refresh
+
+    def refreshed(store: PointerArray) -> None:
+        server.update(store.path)
+        refresh(store)
+
+    return refreshed
 
 
 def opened_at(server: Server) -> Callable[..., PointerArray]:
@@ -41,4 +65,11 @@ def opened_at(server: Server) -> Callable[..., PointerArray]:
             return by_path(path, mode, backend, **options)
         return by_path(server.publish(path), mode, **server.options, **options)
 
+    opened.publish = server.publish  # type: ignore[attr-defined] # for `shown`
     return opened
+
+
+def shown(path: Path) -> str:
+    """Return what readers and errors call a path: where a server has it, its URL."""
+    publish: Callable[[Path], str] = getattr(ptrarray.open, "publish", str)
+    return publish(path)

@@ -17,6 +17,7 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import NamedTuple
 from urllib.parse import unquote
 
+_DATE = "Wed, 01 Jan 2025 00:00:00 GMT"
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
@@ -161,7 +162,7 @@ class Kind(NamedTuple):
 PASSING: dict[str, Kind] = {
     **{f"status {number}": Kind(status(number), number) for number in (408, 425, 429)},
     **{f"status {number}": Kind(status(number), number) for number in (500, 502, 503, 504, 520)},
-    "whole": Kind(lambda it: it.send(200, {"ETag": it.headers["ETag"]}, it.whole), 200),
+    "whole": Kind(lambda it: it.send(200, it.headers | {"Content-Range": ""}, it.whole), 200),
     "no body": Kind(lambda it: it.but(b"")),
     "short": Kind(lambda it: it.but(it.body[: it.nbytes // 2])),
     "long": Kind(lambda it: it.but(it.body + b"more")),
@@ -249,7 +250,7 @@ class FaultServer:
         found = _RANGE.match(asked.headers.get("range", ""))
         start = int(found[1]) if found else 0
         end = min(int(found[2]) + 1, len(whole)) if found and found[2] else len(whole)
-        headers = {"ETag": tag_of(whole), "Accept-Ranges": "bytes"}
+        headers = {"ETag": tag_of(whole), "Accept-Ranges": "bytes", "Last-Modified": _DATE}
         if found:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(whole)}"
         return Exchange(connection, asked, whole, start, end, headers, self.released)

@@ -10,10 +10,10 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ptrarray.errors import BadInputError, import_extra
 from ptrarray.storage.remote.cache import Cache, Caching
-from ptrarray.storage.remote.objects import Objects
+from ptrarray.storage.remote.objects import Objects, shown
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.remote.through_fsspec import FsspecObjects
-from ptrarray.storage.remote.through_obstore import WEB, ObstoreObjects, shown
+from ptrarray.storage.remote.through_obstore import WEB, ObstoreObjects
 from ptrarray.storage.remote.transfer import Transfer
 
 PARALLEL = 32
@@ -49,9 +49,9 @@ class Remote(NamedTuple):
         return "Remote(...)"  # as there may be keys in it
 
 
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path is a URL."""
-    return bool(_URL.match(os.fsdecode(path)))
+def is_url(path: str | os.PathLike[str], storage: Any = None) -> bool:
+    """Tell whether a path is a URL, or one that `storage` is to read."""
+    return storage is not None or bool(_URL.match(os.fsdecode(path)))
 
 
 def remote_path(url: str, remote: Remote) -> RemotePath:
@@ -90,5 +90,8 @@ def _split(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     if parts.query and parts.scheme.lower() not in WEB:
         raise BadInputError(f"{shown(url)} has a query, which only http and https have")
-    folder, _, name = parts.path.rstrip("/").rpartition("/")
+    path = parts.path.rstrip("/")
+    if parts.scheme.lower() == "file":  # of which the folder need not be there
+        return "file:///", unquote(path.lstrip("/"))
+    folder, _, name = path.rpartition("/")
     return urlunsplit((parts.scheme, parts.netloc, folder, parts.query, "")), unquote(name)

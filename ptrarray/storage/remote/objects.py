@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
 
@@ -73,5 +74,15 @@ class Objects(Protocol):
     def get_empty(self, key: str) -> Coming:
         """Ask once for an object of no bytes, of which no range can be asked for."""
 
+    def named(self, key: str) -> str:
+        """Return the URL of an object, for messages, and to be opened by who needs no keys."""
+
     def fresh(self) -> Objects:
         """Return the same with connections of its own, as for the child of a fork."""
+
+
+def shown(url: str) -> str:
+    """Return a URL without a password, a query and slashes at its end, for messages."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"

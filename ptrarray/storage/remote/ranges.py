@@ -82,6 +82,8 @@ def grouped(starts: Int64s, ends: Int64s, places: Int64s, gap_nbytes: int) -> It
     [(10, 30, [10, 20]), (900, 910, [0])]
     """
     starts, ends, places = _in_pieces(starts, ends, places)
+    if not len(starts):
+        return
     order = np.argsort(starts, kind="stable")
     starts, ends, places = starts[order], ends[order], places[order]
     reach = np.maximum.accumulate(ends)

@@ -86,7 +86,11 @@ class SparseBytes:
     def need_all(self, starts: Int64s, ends: Int64s) -> None:
         """Have many ranges of bytes in memory; all that is missing is asked for at once."""
         some = starts < ends
-        runs = self._missing(starts[some] // self._size, -(-ends[some] // self._size))
+        firsts, pasts = starts[some] // self._size, -(-ends[some] // self._size)
+        is_short = bool((pasts - firsts <= 2).all())
+        if is_short and self._there[firsts].all() and self._there[pasts - 1].all():
+            return
+        runs = self._missing(firsts, pasts)
         if runs:
             self._fetch(runs)
 

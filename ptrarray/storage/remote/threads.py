@@ -21,15 +21,18 @@ class Begun(Future[Result]):
 
     def result(self, timeout: float | None = None) -> Result:
         """Wait for the result."""
-        return super().result(timeout) if self._pid == os.getpid() else self._call()
+        if self._pid != os.getpid():
+            return self._call()
+        try:
+            return super().result(timeout)
+        finally:
+            del self  # which an error would refer to by way of this frame, and it to the error
 
-    def make(self) -> None:
-        """Make the call, unless nobody wants it any more."""
-        if self.set_running_or_notify_cancel():
-            _settle(self)
 
-
-def _settle(begun: Begun[Result]) -> None:
+def _make(begun: Begun[Result]) -> None:
+    """Make a call, unless nobody wants it any more."""
+    if not begun.set_running_or_notify_cancel():
+        return
     try:
         begun.set_result(begun._call())
     except BaseException as error:  # noqa: BLE001 the caller raises it
@@ -60,7 +63,7 @@ class Threads:
         begun = Begun(call)
         # Were all workers to wait for others of them, none would go on.
         if isinstance(current_thread(), _Worker) or not self._hand_over(begun, is_urgent):
-            begun.make()
+            _make(begun)
         return begun
 
     def _hand_over(self, begun: Begun[Result], is_urgent: bool) -> bool:
@@ -95,7 +98,7 @@ class Threads:
                     self._n_threads -= 1
                     return
                 begun = self._waiting.popleft()
-            begun.make()
+            _make(begun)
             del begun  # and what it has read, while this waits for more
 
 

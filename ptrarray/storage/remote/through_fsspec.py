@@ -6,7 +6,7 @@ from typing import Any
 
 from ptrarray.errors import BadInputError
 from ptrarray.storage.remote.faults import Fault, fault_of_status
-from ptrarray.storage.remote.objects import Coming
+from ptrarray.storage.remote.objects import Coming, shown
 
 # What tells one content of a file from another, by the names that file systems give it.
 _TAGS = (
@@ -35,13 +35,18 @@ class FsspecObjects:
         if getattr(files, "asynchronous", False):
             what = "a file system of fsspec made with asynchronous=True: one without is needed"
             raise BadInputError(f"storage= is {what}")
-        self.url = f"{_protocol(files)}://{folder.lstrip('/')}".rstrip("/")
+        named = folder if "://" in folder else f"{_protocol(files)}://{folder}"
+        self.url = shown(named)
         self._files, self._folder = files, folder.rstrip("/")
 
     def fresh(self) -> FsspecObjects:
         """Return the same with connections of its own."""
         made = type(self._files)(*self._files.storage_args, **self._files.storage_options)
         return FsspecObjects(made, self._folder)
+
+    def named(self, key: str) -> str:
+        """Return the URL of a file."""
+        return f"{self.url}/{key}" if key else self.url
 
     def get(self, key: str, start: int, end: int, tag: str | None) -> Coming:
         """Ask once for a range of a file."""
@@ -68,6 +73,8 @@ class FsspecObjects:
         path = f"{self._folder}/{key}" if key else self._folder
         try:
             return Coming(iter(()), 0, *self._facts(path))
+        except Fault:
+            raise
         except Exception as error:  # noqa: BLE001 each has errors of its own
             fault = _fault(error)
         raise fault
@@ -77,6 +84,8 @@ class FsspecObjects:
         info = self._files.info(path)
         if info.get("type") == "directory":
             raise FileNotFoundError
+        if info["size"] is None:
+            raise Fault("refused", "the file system of storage= does not say how long it is")
         tag = [f"{name}={info[name]}" for name in _TAGS if info.get(name)]
         return int(info["size"]), ", ".join(tag) or None
 

@@ -6,12 +6,12 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ptrarray.errors import BadInputError
 from ptrarray.storage.remote.faults import Fault, Kind, fault_of_status
 from ptrarray.storage.remote.forked import Library, obstore_here
-from ptrarray.storage.remote.objects import Buffer, Coming
+from ptrarray.storage.remote.objects import Buffer, Coming, shown
 
 WEB = ("http", "https")
 
@@ -24,22 +24,24 @@ _RETRIES = {"max_retries": 0}
 # Such bytes are not those that lie there. With aws-chunked only the way up was coded.
 _AS_THEY_LIE = (None, "", "identity", "aws-chunked")
 
+_WHOLE = "the whole file comes for a range of it, so that a server is needed that serves ranges"
+_STATUSES = {"FileNotFoundError": 404, "PermissionDeniedError": 403, "PreconditionError": 412}
+_ASKS_FOR_KEYS = ("169.254.169.254", "token request")  # of the machine, where no others are given
+_STATUSES |= {"UnauthenticatedError": 401}
 _STATUS = re.compile(r"status code: (\d{3})\b")
-_NO_KEYS = (
-    "no keys were found for it: storage={...} has to have them, or {'skip_signature': True} "
-    "where everybody may read"
-)
+_KEYS = "keys go into storage={...}, and {'skip_signature': True} is for what everybody may read"
 # What is in the texts of errors that have no status, and what it means.
 _SAID: tuple[tuple[str, Kind, str], ...] = (
-    ("169.254.169.254", "denied", _NO_KEYS),
     ("NotADirectory", "missing", "there is no such object"),  # below a pack of this machine
     ("configured region", "refused", "the bucket is in another region: storage={'region': ...}"),
     ("InvalidCertificate", "refused", "its certificate is not one to trust"),
     ("InvalidContentType", "refused", "it does not speak TLS, as https:// wants it"),
     ("TooManyRedirects", "refused", "it is redirected again and again"),
+    ("NotADirectory", "missing", "there is no such file"),
     ("UnexpectedRange", "wrong", "another range came"),
     ("ContentRange", "wrong", "its answer does not say which range it is, and of how many bytes"),
     ("MissingContentLength", "wrong", "its answer does not say how long it is"),
+    ("source: Missing", "wrong", "its answer lacks a header that says what it is"),
     ("dns error", "passing", "its host is not found"),
     ("ConnectionRefused", "passing", "the connection is refused"),
     ("TimedOut", "passing", "nothing more comes"),
@@ -65,6 +67,7 @@ class ObstoreObjects:
         self._parent: ObstoreObjects | None = None
         self._library = obstore_here(self.url)
         self._store = _opened(self._library, url.rstrip("/"), dict(given))
+        self._is_web = urlsplit(url).scheme.lower() in WEB
         self._errors = (self._library.errors.BaseError, OSError, ValueError)
 
     def fresh(self) -> ObstoreObjects:
@@ -72,6 +75,10 @@ class ObstoreObjects:
         objects = ObstoreObjects(*self._made_from)
         objects._parent = self  # never let go: its connections are those of another process
         return objects
+
+    def named(self, key: str) -> str:
+        """Return the URL of an object."""
+        return f"{self.url}/{quote(key)}" if key else self.url
 
     def get(self, key: str, start: int, end: int, tag: str | None) -> Coming:
         """Ask once for a range of an object."""
@@ -96,7 +103,7 @@ class ObstoreObjects:
                 return answer
             fault = Fault("wrong", f"it comes as {coding}, not as it lies there")
         except self._errors as error:
-            fault = _fault(error)
+            fault = _fault(error, is_web=self._is_web)
         raise fault  # here, as the error has all of the URL in its text
 
     def _pieces(self, stream: Any) -> Iterator[Buffer]:
@@ -104,15 +111,8 @@ class ObstoreObjects:
             yield from stream
             return
         except self._errors as error:
-            fault = _fault(error)
+            fault = _fault(error, is_web=self._is_web)
         raise fault
-
-
-def shown(url: str) -> str:
-    """Return a URL without a password and a query, for messages."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", "")).rstrip("/")
 
 
 def _opened(library: Library, url: str, given: dict[str, Any]) -> Any:
@@ -150,21 +150,20 @@ def _cause(error: Exception) -> str:
     return type(error).__name__ if "://" in text or "?" in text else text
 
 
-def _fault(error: Exception) -> Fault:
+def _fault(error: Exception, *, is_web: bool) -> Fault:
     kind, text = type(error).__name__, str(error)
     found = _STATUS.search(text)
-    if found:
-        return fault_of_status(int(found[1]))
-    statuses = {"FileNotFoundError": 404, "PermissionDeniedError": 403}
-    statuses |= {"UnauthenticatedError": 401, "PreconditionError": 412}
-    if kind in statuses:
-        return fault_of_status(statuses[kind])
-    if kind == "NotSupportedError":
-        return Fault(
-            "wrong",
-            "the whole file comes for a range of it: it needs a server that serves ranges",
-            200,
-        )
+    status = int(found[1]) if found else _STATUSES.get(kind)
+    if kind == "NotSupportedError" or "non-partial" in text:
+        return Fault("wrong", _WHOLE, 200)
+    if any(said in text for said in _ASKS_FOR_KEYS) and (status is None or status < 500):
+        return Fault("denied", f"no keys were found for it: {_KEYS}", status)
+    if kind == "PermissionDeniedError" and not is_web:
+        return Fault("denied", f"the server refuses to show it ({status}): {_KEYS}", status)
+    if status is not None:
+        return fault_of_status(status)
+    if isinstance(error, ValueError) or kind == "InvalidPathError":
+        return Fault("refused", "no library takes such a path")
     for said, which, what in _SAID:
         if said in text:
             return Fault(which, what)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
+from operator import methodcaller
 from typing import NamedTuple, TypeVar
 
 from ptrarray.storage.remote.cache import Cache
@@ -90,6 +91,10 @@ class Transfer:
             return self._wait([self._threads.begin(read, is_urgent=True)])[0]
         return read()
 
+    def named(self, key: str) -> str:
+        """Return the URL of an object, without anything secret."""
+        return self._here.objects.named(key)
+
     def read_all(self, asked: Sequence[Callable[[], Result]]) -> list[Result]:
         """Do several reads at once; returns when all are there."""
         if len(asked) == 1:
@@ -102,10 +107,13 @@ class Transfer:
 
     def _wait(self, begun: list[Future[Result]]) -> list[Result]:
         try:
-            return [one.result() for one in begun]
+            return [*map(methodcaller("result"), begun)]
+        except KeyboardInterrupt:  # what hangs still is in nobody's way from now on
+            self._here = self._here._replace(threads=Threads(self.parallel))
+            raise
         finally:
-            for one in begun:
-                one.cancel()
+            while begun:
+                begun.pop().cancel()
 
     def _read(self, wanted: _Range) -> Answer:
         patience = Patience(self._has_answered)
@@ -122,8 +130,9 @@ class Transfer:
             time.sleep(pause)
         # Outside of the handler, so that the error has no trace of what a library said, which
         # may have secrets in it.
-        url = f"{self.url}/{wanted.key}" if wanted.key else self.url
-        raise error_of(fault, url, wanted.start, wanted.end, is_known=wanted.is_known)
+        raise error_of(
+            fault, self.named(wanted.key), wanted.start, wanted.end, is_known=wanted.is_known
+        )
 
     @property
     def _objects(self) -> Objects:
@@ -187,11 +196,13 @@ class _Range:
         try:
             coming = objects.get(self.key, start, self.end, tag)
         except Fault as fault:
-            if fault.kind != "past" or start or self.is_known:
+            # Of an object of no bytes, a server has no range: it says so, or sends all of it.
+            may_be_empty = fault.kind == "past" or fault.status == 200
+            if not may_be_empty or start or self.is_known:
                 raise
             coming = objects.get_empty(self.key)
             if coming.nbytes:
-                raise Fault("wrong", "the server gives no range of it", fault.status) from None
+                raise
         self._check(coming, start, immutable=immutable)
         self._take(coming)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from functools import cached_property
-from itertools import chain, repeat
+from functools import cached_property, partial
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,16 @@ from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.finder import Completed, Finder
 from ptrarray.storage.shards.marker import check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
+from ptrarray.storage.store.absent import not_found
 from ptrarray.storage.store.compared import Batch, compare, crcs_of_batch, read_all
 from ptrarray.storage.store.held import Held, HeldRows, hold_rows
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
-from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
+from ptrarray.storage.store.snapshot import (
+    Snapshot,
+    StoreSnapshot,
+    locate_found,
+    open_snapshot,
+)
 from ptrarray.storage.system.advice import Source
 from ptrarray.storage.system.mapping import Backend, Mode
 
@@ -84,6 +89,10 @@ class OpenedShards:
         address, number = divmod(address, len(self.held))  # as `ShardedSnapshot` made it
         return self.held[number].complete().array_at(address)
 
+    def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
+        """Return the address of each of some names that the snapshot has found."""
+        return map(partial(locate_found, self.snapshot), names)
+
     def arrays_at(self, addresses: Sequence[int]) -> list[Array]:
         """Return the arrays at some addresses: of what lies elsewhere, read in one go."""
         if not self.is_compared:
@@ -109,9 +118,15 @@ class OpenedShards:
             which = np.flatnonzero(numbers == number)
             yield number, which, local[which]
 
-    def in_batches(self) -> Iterator[Batch]:
-        """Yield all arrays in data order, some at a time."""
-        return chain.from_iterable(store.in_batches() for store in self.stores)
+    def in_batches(self, addresses: Int64s | None = None) -> Iterator[Batch]:
+        """Yield all arrays in data order, or those at some addresses, some at a time."""
+        if addresses is None:
+            yield from chain.from_iterable(store.in_batches() for store in self.stores)
+            return
+        local, numbers = np.divmod(addresses, len(self.held))
+        edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        for low, high in pairwise(edges if len(numbers) else ()):
+            yield from self.stores[int(numbers[low])].in_batches(local[low:high])
 
     def parts(self) -> tuple[AnyRows, AnyRows]:
         """Return data and mask of the flat array, in a store with masks that is not mixed."""
@@ -136,6 +151,11 @@ class OpenedShards:
                 ends.append(local[1] + first_row)
             self._columns = np.concatenate(starts), np.concatenate(ends)
         return self._columns
+
+    def columns_at(self, index: Any) -> tuple[Int64s, Int64s]:
+        """Return what `columns` have at an index as numpy takes it: a slice, positions or a mask."""
+        starts, ends = self.columns()
+        return starts[index], ends[index]
 
     def refreshed(self, mode: Mode) -> OpenedShards:
         """Return what the store is now; itself if nothing changed."""
@@ -195,8 +215,11 @@ def _chained(parts: Sequence[AnyRows]) -> AnyRows:
 def load_any(directory: Path, mode: Mode, backend: Backend | None = None) -> Opened:
     """Open a store, of shards or not, with its rows mapped; without a backend, as it can be."""
     if isinstance(directory, RemotePath):  # where asking for what is seldom there takes long
-        with suppress(StoreNotFoundError):
+        try:
             return load(open_snapshot(directory, backend), mode)
+        except StoreNotFoundError as error:
+            if not is_sharded(directory):
+                raise not_found(directory) from error
     if is_sharded(directory):
         return load_shards(open_shards(directory, backend), mode)
     return load(open_snapshot(directory, backend), mode)

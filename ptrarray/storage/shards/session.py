@@ -21,9 +21,10 @@ from ptrarray.storage.shards.catalog import Catalog, open_catalog, renew
 from ptrarray.storage.shards.finder import NO_ROW, Finder, placed
 from ptrarray.storage.shards.marker import Marker, check_descriptors, remove_leftovers
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
+from ptrarray.storage.store.absent import never_at_rest
 from ptrarray.storage.store.held import Held
 from ptrarray.storage.store.journal import Journal
-from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest
+from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import SyncError
 from ptrarray.storage.system.lock import whole

@@ -21,8 +21,9 @@ from ptrarray.rows.types import Int64s
 from ptrarray.storage.shards.catalog import open_catalog
 from ptrarray.storage.shards.finder import NO_ROW, Completed, Finder, placed, without
 from ptrarray.storage.shards.marker import Marker, check_descriptors
+from ptrarray.storage.store.absent import never_at_rest
 from ptrarray.storage.store.held import Held, hold
-from ptrarray.storage.store.snapshot import StoreSnapshot, never_at_rest, open_snapshot
+from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
 from ptrarray.storage.system.mapping import Backend
 
 _ATTEMPTS = 100

@@ -16,9 +16,10 @@ from ptrarray.format.shards import without_notes
 from ptrarray.storage.shards.helpers import stores_of
 from ptrarray.storage.shards.marker import is_sharded
 from ptrarray.storage.shards.opened import open_any
+from ptrarray.storage.store.absent import FILE_NAMES, not_found
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.pointers import check_index
-from ptrarray.storage.store.snapshot import FILE_NAMES, StoreSnapshot, not_found
+from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.lock import CHANGING, is_held
 from ptrarray.storage.system.parts import why_not

@@ -126,11 +126,23 @@ def in_batches(
     snapshot: StoreSnapshot, data: AnyRows, mask: AnyRows | None, lengths: Int64s
 ) -> Iterator[Batch]:
     """Yield all arrays in data order, some at a time."""
-    layout = snapshot.header.layout
-    nbytes = lengths * (layout.width + layout.mask_width) + _EACH_NBYTES
-    for low, high in cut(nbytes, BATCH_NBYTES):
+    for low, high in _cut(snapshot, lengths):
         addresses = np.fromiter(map(snapshot.locate_position, range(low, high)), np.int64)
         yield Batch(snapshot, data, mask, addresses)
+
+
+def some_in_batches(
+    snapshot: StoreSnapshot, data: AnyRows, mask: AnyRows | None, addresses: Int64s
+) -> Iterator[Batch]:
+    """Yield the arrays at some addresses, some at a time."""
+    starts, ends = snapshot.pointers_at(addresses)
+    for low, high in _cut(snapshot, ends - starts):
+        yield Batch(snapshot, data, mask, addresses[low:high])
+
+
+def _cut(snapshot: StoreSnapshot, lengths: Int64s) -> list[tuple[int, int]]:
+    layout = snapshot.header.layout
+    return cut(lengths * (layout.width + layout.mask_width) + _EACH_NBYTES, BATCH_NBYTES)
 
 
 def read_all(rows: AnyRows, batches: Sequence[Batch]) -> list[list[Array]]:

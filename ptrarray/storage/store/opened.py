@@ -20,9 +20,18 @@ from ptrarray.rows.masked import with_mask
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import AnyRows, Array, Int64s
 from ptrarray.storage.remote.paths import RemotePath
-from ptrarray.storage.store.compared import Batch, compare, crcs_of_batch, in_batches, read_all
+from ptrarray.storage.store.absent import sealed_error
+from ptrarray.storage.store.compared import (
+    Batch,
+    clipped,
+    compare,
+    crcs_of_batch,
+    in_batches,
+    read_all,
+    some_in_batches,
+)
 from ptrarray.storage.store.overlay import Laid, Overlay
-from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot, sealed_error
+from ptrarray.storage.store.snapshot import Snapshot, StoreSnapshot, open_snapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source, source_of
 from ptrarray.storage.system.files import AnyIdentity
@@ -35,13 +44,16 @@ from ptrarray.storage.system.mapping import (
 from ptrarray.storage.system.parts import why_not
 from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, viewed
 
+# Of an index that lies elsewhere, less than one of so many pointers is asked for one by one.
+_PART = 64
+
 
 class Mapped(NamedTuple):
     """The files of a store as memory."""
 
     data: FileRows
     mask: FileRows | None
-    identity: AnyIdentity  # of the data file
+    identity: AnyIdentity | None  # of the data file, if it may be gone on with
     is_written: bool  # whether it is known to have been open for writing before
 
 
@@ -100,6 +112,9 @@ class Opened(Protocol):
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
 
+    def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
+        """Return the address of each of some names that the snapshot has found."""
+
     def arrays_at(self, addresses: Sequence[int]) -> list[Array]:
         """Return the arrays at some addresses: of what lies elsewhere, read in one go."""
 
@@ -109,14 +124,20 @@ class Opened(Protocol):
         Looks at what `is_compared` and of which an array is rows.
         """
 
-    def in_batches(self) -> Iterator[Batch]:
-        """Yield all arrays in data order, some at a time, of what `is_compared`."""
+    def in_batches(self, addresses: Int64s | None = None) -> Iterator[Batch]:
+        """Yield all arrays in data order, or those at some addresses, some at a time.
+
+        Of what `is_compared`.
+        """
 
     def columns(self) -> tuple[Int64s, Int64s]:
         """Return starts and ends of all arrays, checked to lie in the flat array.
 
         Empty arrays, which may lie past its end, are put there.
         """
+
+    def columns_at(self, index: Any) -> tuple[Int64s, Int64s]:
+        """Return what `columns` have at an index as numpy takes it: a slice, positions or a mask."""
 
     @property
     def sources(self) -> list[Source]:
@@ -178,12 +199,21 @@ class OpenedStore:
         assert self.mask is not None
         return self.data, viewed(self.mask, self.layout.mask_dtype, self.data.shape)
 
+    def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
+        """Return the address of each of some names that the snapshot has found."""
+        entries = list(map(self.snapshot.entries.get, names))
+        left = [name for name, entry in zip(names, entries, strict=True) if entry is None]
+        positions = iter(self.snapshot.index.find_all(left).tolist() if left else ())
+        return [next(positions) if entry is None else ~entry for entry in entries]
+
     def batch(self, addresses: Int64s) -> Batch:
         """Return some arrays to be read in one go."""
         return Batch(self.snapshot, self.data, self.mask, addresses)
 
-    def in_batches(self) -> Iterator[Batch]:
-        """Yield all arrays in data order, some at a time."""
+    def in_batches(self, addresses: Int64s | None = None) -> Iterator[Batch]:
+        """Yield all arrays in data order, or those at some addresses, some at a time."""
+        if addresses is not None:
+            return some_in_batches(self.snapshot, self.data, self.mask, addresses)
         starts, ends = self.columns()
         return in_batches(self.snapshot, self.data, self.mask, ends - starts)
 
@@ -261,6 +291,18 @@ class OpenedStore:
             self._columns = starts, ends
         return self._columns
 
+    def columns_at(self, index: Any) -> tuple[Int64s, Int64s]:
+        """Return what `columns` have at an index as numpy takes it: a slice, positions or a mask."""
+        snapshot, n_arrays = self.snapshot, len(self.snapshot)
+        if snapshot.index.is_partial and self._columns is None:
+            positions = np.arange(n_arrays)[index]
+            if len(positions) * _PART < n_arrays:
+                located = map(snapshot.locate_position, positions.tolist())
+                addresses = np.fromiter(located, np.int64, len(positions))
+                return clipped(snapshot.pointers_at(addresses), len(self.data))
+        starts, ends = self.columns()
+        return starts[index], ends[index]
+
     def refreshed(self, mode: Mode) -> OpenedStore:
         """Return what the store is now; itself if nothing changed."""
         return load(self.snapshot.refreshed(), mode, self)
@@ -316,7 +358,7 @@ class Closed:
     get = finder = data = rows = parts = array_at = columns = sources = refreshed = property(
         _refuse
     )
-    is_compared = arrays_at = compare = in_batches = property(_refuse)
+    is_compared = addresses_of = arrays_at = compare = in_batches = columns_at = property(_refuse)
 
 
 def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) -> OpenedStore:
@@ -333,10 +375,12 @@ def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) ->
         if known is not None and _can_go_on(known, snapshot):
             return OpenedStore(snapshot, known.mapped)
         is_packed = snapshot.index.pack is not None
+        is_remote = isinstance(snapshot.directory, RemotePath)
         try:
             is_written = mode == "r+" or (known is not None and _is_same_file(known, snapshot))
             mapped = _map(snapshot, mode, is_written=is_written)
-            if not is_packed or _is_in_place(snapshot):
+            # Elsewhere, files of another store may have the names of those that they replace.
+            if not (is_packed or is_remote) or _is_in_place(snapshot):
                 return OpenedStore(snapshot, mapped)
         except FileNotFoundError as error:
             if _is_in_place(snapshot):
@@ -370,7 +414,7 @@ def _map(snapshot: StoreSnapshot, mode: Mode, *, is_written: bool) -> Mapped:
     layout, n_rows = snapshot.header.layout, snapshot.n_rows
     opened = partial(map_rows, mode=mode) if snapshot.index.backend == "mmap" else open_rows
     path, span = snapshot.locate_file(snapshot.header.data_file)
-    identity = files.identity(path)
+    identity = None if isinstance(path, RemotePath) else files.identity(path)
     data = opened(path, layout.dtype, layout.row_shape, n_rows, span=span)
     if mode == "r+" and isinstance(data, np.ndarray):
         hold_while_mapped(str(path), data)
@@ -398,6 +442,8 @@ def _can_go_on(known: OpenedStore, snapshot: StoreSnapshot) -> bool:
     if snapshot.n_rows > len(known.mapped.data) or snapshot.backend != known.snapshot.backend:
         return False
     if known.lacks_masks:  # which may be there by now
+        return False
+    if isinstance(snapshot.directory, RemotePath):  # where a file has another tag when it grows
         return False
     # A store that was copied, or unpacked twice, has the same id as the other.
     with suppress(FileNotFoundError):

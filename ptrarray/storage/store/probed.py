@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ptrarray.format import attrs, infos, table
 from ptrarray.format import index as index_format
+from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entry, RaggedColumn
 from ptrarray.format.index import COLUMN_LIMIT_NBYTES, Column, corrupt
 from ptrarray.format.names import NAME_LIMIT_NBYTES, hash_all
@@ -76,6 +77,8 @@ class ProbedIndex(Index):
         self._records = _Records(content, self.columns, self.header.n_arrays)
         self.start_items: Any = _Items(self._records, "start")
         self.end_items: Any = _Items(self._records, "end")
+        names = self.columns["names"]
+        self._names = content.memory[names.start_byte : names.start_byte + names.nbytes]
         self.slots: Any = _Slots(content, self.columns["slot"])
 
     def _view(self, name: str) -> npt.NDArray[Any]:
@@ -144,41 +147,44 @@ class ProbedIndex(Index):
 
     # some of it -----------------------------------------------------------------------------
 
-    def _items_at(self, what: str, positions: Int64s, limit: int) -> RaggedColumn:
+    def _items_at(self, what: str, positions: Int64s) -> RaggedColumn:
         """Return the column that has items, those at some positions fetched."""
-        column = self._column_of(what)
         self._records.need(positions)
+        self._content.need_all(*self._spans(what, positions))
+        return self._column_of(what)
+
+    def _spans(self, what: str, positions: Int64s) -> tuple[Int64s, Int64s]:
+        """Return where items lie, of which the numbers are here."""
+        name, limit = _ITEMS[what]
         try:
-            starts, lengths = column.spans(positions)
+            starts, lengths = self._column_of(what).spans(positions)
         except ValueError as error:
             self._fail(f"a {what} {error}")
-        if len(lengths) and lengths.max() > limit:
+        if lengths.max(initial=0) > limit:
             self._fail(f"a {what} of {lengths.max()} bytes, more than {limit}")
-        at = self.columns[_JOINED[what]].start_byte + starts
-        self._content.need_all(at, at + lengths)
-        return column
+        at = self.columns[name].start_byte + starts
+        return at, at + lengths
 
     def _column_of(self, what: str) -> RaggedColumn:
         ends = self._records.views[f"{what}_end"]
-        return RaggedColumn(ends.view(np.int64), self._view(_JOINED[what]))
+        return RaggedColumn(ends.view(np.int64), self._view(_ITEMS[what][0]))
 
-    def _one(self, what: str, position: int, limit: int) -> bytes:
+    def _one(self, what: str, position: int) -> bytes:
         if f"{what}_end" not in self.columns:
             return b""
-        column = self._items_at(what, np.array([position]), limit)
-        return column.item(position)
+        return self._items_at(what, np.array([position])).item(position)
 
     def name(self, position: int) -> bytes:
         """Return the name of the array at a position."""
-        return self._one("name", position, NAME_LIMIT_NBYTES)
+        return self._one("name", position)
 
     def info(self, position: int) -> bytes:
         """Return how the array at a position differs from plain rows, packed."""
-        return self._one("info", position, infos.LIMIT_NBYTES)
+        return self._one("info", position)
 
     def meta(self, position: int) -> bytes:
         """Return the metadata of the array at a position, packed."""
-        return self._one("meta", position, attrs.LIMIT_NBYTES)
+        return self._one("meta", position)
 
     def entry(self, position: int, name: bytes) -> Entry:
         """Return all that is kept of the array at a position, which has this name."""
@@ -206,14 +212,36 @@ class ProbedIndex(Index):
         """Return how arrays at some positions differ from plain rows, packed."""
         if "info" not in self.columns:
             return [b""] * len(positions)
-        column = self._items_at("info", positions, infos.LIMIT_NBYTES)
+        column = self._items_at("info", positions)
         return list(map(column.item, positions.tolist()))
 
     # names ------------------------------------------------------------------------------------
 
     def find(self, name: bytes) -> int:
         """Return the position of a name, or -1."""
-        return int(self.find_all([name])[0])
+        name_hash = crc32(name)
+        at = name_hash * self._n_homes >> 32
+        slots, first = self.slots, self.columns["slot"].start_byte
+        end = min(at + _WINDOW, len(slots) // 2)
+        self._content.need([(first + 8 * at, first + 8 * end)])
+        try:
+            while (position := slots[2 * at + 1]) != table.EMPTY and slots[2 * at] <= name_hash:
+                if slots[2 * at] == name_hash and self._is_named(position, name):
+                    return int(position)
+                at += 1
+        except IndexError:
+            self._fail_table()
+        return -1
+
+    def _is_named(self, position: int, name: bytes) -> bool:
+        """Tell whether the array at a position has a name."""
+        self._records.need_one(position)
+        ends = self._records.views["name_end"]
+        start, end = int(ends[position - 1]) if position else 0, int(ends[position])
+        if end - start != len(name):
+            return False
+        self._need_names(np.array([position]))
+        return bool(self._names[start:end] == name)
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Return the position of each name, or -1; three rounds for all of them."""
@@ -237,10 +265,18 @@ class ProbedIndex(Index):
         except ValueError as error:
             self._fail(f"a name {error}")
         queries, positions = queries[some], positions[some]
-        column = self._items_at("name", positions, NAME_LIMIT_NBYTES)
+        self._need_names(positions)
         is_same = column.are_same(positions, wanted, queries)
         found[queries[is_same]] = positions[is_same]
         return found
+
+    def _need_names(self, positions: Int64s) -> None:
+        """Have names here, and with them what is needed next to read the arrays."""
+        spans = [self._spans("name", positions)]
+        if "info" in self.columns:
+            spans.append(self._spans("info", positions))
+        starts, ends = map(np.concatenate, zip(*spans, strict=True))
+        self._content.need_all(starts, ends)
 
     def find_passing(self, names: RaggedColumn, hashes: UInt32s) -> Int64s:
         """Return what `find_many` does."""
@@ -280,7 +316,12 @@ class ProbedIndex(Index):
         return column
 
 
-_JOINED = {"name": "names", "info": "info", "meta": "meta"}
+# What lies end to end: in which column, and bytes of one at the most.
+_ITEMS = {
+    "name": ("names", NAME_LIMIT_NBYTES),
+    "info": ("info", infos.LIMIT_NBYTES),
+    "meta": ("meta", attrs.LIMIT_NBYTES),
+}
 
 
 def _viewed(content: SparseBytes, column: Column) -> npt.NDArray[Any]:
@@ -326,9 +367,18 @@ class _Records:
         ends = [at + width * (positions + 1) for at, width in self._spans]
         self._content.need_all(np.concatenate(starts), np.concatenate(ends))
 
+    def need_one(self, position: int) -> None:
+        """Have one array here, as `need`."""
+        if not 0 <= position < self.n_arrays:
+            raise IndexError(f"position {position} of {self.n_arrays}")
+        before = max(position - 1, 0)
+        self._content.need(
+            [(at + width * before, at + width * (position + 1)) for at, width in self._spans]
+        )
+
     def item(self, which: str, position: int) -> int:
         """Return one number of an array."""
-        self.need(np.array([position]))
+        self.need_one(position)
         return int(self.views[which][position])
 
 

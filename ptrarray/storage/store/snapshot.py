@@ -10,7 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import BadInputError, CorruptStoreError, StoreError, StoreNotFoundError
+from ptrarray.errors import (
+    CorruptStoreError,
+    StoreChangedError,
+)
 from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
 from ptrarray.format.entries import DELETED, Entry, RaggedColumn
@@ -19,7 +22,7 @@ from ptrarray.format.names import is_text
 from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store import journal
-from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
+from ptrarray.storage.store.absent import never_at_rest, not_found, not_there
 from ptrarray.storage.store.index import Index, Item
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
@@ -29,9 +32,7 @@ from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import StrPath
 from ptrarray.storage.system.mapping import Backend
-from ptrarray.storage.system.parts import Span, span_of, why_not
-
-FILE_NAMES = (INDEX_FILE, journal.FILE_NAME)
+from ptrarray.storage.system.parts import Span, span_of
 
 _ATTEMPTS = 100
 _NONE = np.empty(0, np.int64)
@@ -444,7 +445,7 @@ class StoreSnapshot:
     def item_columns(self) -> tuple[memoryview, memoryview]:
         """Return starts and ends as memoryviews of the index; empty if it has an overlay."""
         index = self.index
-        if self.overlay.entries:
+        if self.overlay.entries or index.is_partial:
             return index.start_items[:0], index.end_items[:0]
         return index.start_items, index.end_items
 
@@ -485,8 +486,11 @@ class StoreSnapshot:
                 overlay = _replay(log, self.index, self.overlay)
         except FileNotFoundError as error:
             raise not_found(self.directory) from error
+        except StoreChangedError:
+            overlay = None  # it grew between two requests
         except CorruptStoreError:
-            if self._is_in_place():
+            # Elsewhere, what tells files from each other may be the second of their last change.
+            if not isinstance(self.directory, RemotePath) and self._is_in_place():
                 raise
             overlay = None  # of another store by now
         if overlay is None or not self._is_in_place():
@@ -533,7 +537,9 @@ def open_snapshot(
                     continue  # another pack was put in place of this one
                 overlay = _replay(log, index, None, end_byte)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise not_found(directory) from error
+            raise not_there(directory) from error
+        except StoreChangedError:  # between two requests
+            continue
         if overlay is not None:
             return StoreSnapshot(directory, index, overlay)
         if index.identity == previous:
@@ -541,48 +547,6 @@ def open_snapshot(
             raise corrupt(str(directory / journal.FILE_NAME), why)
         previous = index.identity
     raise never_at_rest(directory)
-
-
-def never_at_rest(directory: Path) -> StoreError:
-    """Return the error for a store that was another one at each look."""
-    return StoreError(f"{directory} is replaced again and again", path=str(directory))
-
-
-def sealed_error(directory: Path | str) -> BadInputError:
-    """Return the error for rows that are to be added to a sealed store, or changed in it."""
-    return BadInputError(
-        f"{directory} is sealed, as a part that was closed or joined: its data file may be that of "
-        "another store, too, so no rows are added to it or changed. Names, metadata and attrs can "
-        "be; compact() gives it a data file of its own, which ends this",
-        path=str(directory),
-        found="sealed",
-        expected="a store that grows",
-    )
-
-
-def not_found(directory: Path) -> StoreError:
-    """Return the error for a path where a file of a store was not found."""
-    if isinstance(directory, RemotePath):
-        what = f"no store at {directory}: neither {INDEX_FILE} is there nor a pack of a store"
-        return StoreNotFoundError(what, path=str(directory))
-    if files.is_file(directory):
-        return why_not(directory)
-    missing = _missing(directory)
-    if len(missing) == 1:
-        missing = _missing(directory)  # a store may have come, or gone, between two of its files
-    if len(missing) == 1:
-        return corrupt(str(directory / missing[0]), "is missing")
-    is_link = files.leads_nowhere(directory)
-    why = "it is a link that leads nowhere" if is_link else "there is no such directory"
-    if files.is_directory(directory):
-        why = f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
-    if not missing:
-        why = "it has come just now, open it again"
-    return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
-
-
-def _missing(directory: Path) -> list[str]:
-    return [name for name in FILE_NAMES if not files.is_file(directory / name)]
 
 
 def _replay(

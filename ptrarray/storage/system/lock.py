@@ -16,7 +16,8 @@ from threading import RLock, get_ident, local
 from typing import ParamSpec, TypeVar
 
 from ptrarray.errors import StoreError
-from ptrarray.storage.system.files import File, check_system
+from ptrarray.storage.remote.file import RemoteFile
+from ptrarray.storage.system.files import AnyFile, File, check_system
 
 try:
     import fcntl
@@ -243,8 +244,10 @@ def hold(file: File, place: int) -> None:
         fcntl.fcntl(file.fd, _SET_RANGE_LOCK, _range_lock(place, place + 1, fcntl.F_RDLCK))
 
 
-def is_held(file: File, place: int) -> bool | None:
+def is_held(file: AnyFile, place: int) -> bool | None:
     """Return whether another open file holds a place, or None where that cannot be known."""
+    if isinstance(file, RemoteFile):  # locks are known to the machine that has it
+        return None
     try:
         answer = fcntl.fcntl(file.fd, _ASK_RANGE_LOCK, _range_lock(place, place + 1))
     except OSError:

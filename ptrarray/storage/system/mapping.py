@@ -67,7 +67,7 @@ def map_or_read(file: File) -> MappedBytes:
 
 def forget(mapped: MappedBytes) -> None:
     """Let go of the memory that what was read of a mapping takes; it is read again when needed."""
-    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    if hasattr(mapped, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
         with suppress(OSError):  # advice is all it is
             mapped.madvise(mmap.MADV_DONTNEED)
 

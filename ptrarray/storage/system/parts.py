@@ -10,6 +10,7 @@ from ptrarray.errors import BadInputError, StoreError, StoreNotFoundError
 from ptrarray.format import tar
 from ptrarray.format.helpers import FOLDER
 from ptrarray.format.index import corrupt
+from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.system import files
 from ptrarray.storage.system.compressors import MAGIC_NBYTES, recognised
@@ -66,6 +67,8 @@ def open_part(store: Path, name: str) -> tuple[AnyFile, Pack | None]:
             raise
     file = files.opened(store.parent if is_inner else store)
     try:
+        if isinstance(file, RemoteFile):
+            file.keep()
         pack = _read(file)
         if is_inner:
             pack = _inner(pack, file.path)

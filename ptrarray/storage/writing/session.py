@@ -53,6 +53,7 @@ from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import ATTRS, HashedRecord, JournalHeader, LongRecord
 from ptrarray.format.layouts import Layout
 from ptrarray.format.names import Hashes
+from ptrarray.storage.store.absent import not_found, sealed_error
 from ptrarray.storage.store.blocks import Contents
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Index, write_index
@@ -61,7 +62,7 @@ from ptrarray.storage.store.merging import MEMORY_NBYTES, beside, fold_all
 from ptrarray.storage.store.overlay import Overlay
 from ptrarray.storage.store.pointers import check_index
 from ptrarray.storage.store.recovery import remove_leftovers, settle
-from ptrarray.storage.store.snapshot import StoreSnapshot, not_found, sealed_error
+from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system.files import CHANGE, File, SyncError, check_system, process_id
 from ptrarray.storage.system.lock import whole
 from ptrarray.storage.writing.kept import KeptRecords
@@ -218,10 +219,7 @@ class Session:
     def _attach(self) -> None:
         """Take up the index that is in place, and bring the journal up to it."""
         self.journal_header = _UNKNOWN  # until all of it is known
-        try:
-            index = Index(self.directory)
-        except FileNotFoundError as error:
-            raise not_found(self.directory) from error
+        index = Index(self.directory)
         if self._store_id not in (None, index.header.store_id):
             raise StoreError(
                 f"{self.path} was replaced by another store since this writer opened it: "

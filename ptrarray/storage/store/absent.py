@@ -1,0 +1,65 @@
+"""What is said of a store that is not there, is never at rest, or must not be changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ptrarray.errors import BadInputError, StoreError, StoreNotFoundError
+from ptrarray.format.index import corrupt
+from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
+from ptrarray.storage.store.journal import FILE_NAME as JOURNAL_FILE
+from ptrarray.storage.system import files
+from ptrarray.storage.system.parts import why_not
+
+FILE_NAMES = (INDEX_FILE, JOURNAL_FILE)
+
+
+def never_at_rest(directory: Path) -> StoreError:
+    """Return the error for a store that was another one at each look."""
+    return StoreError(f"{directory} is replaced again and again", path=str(directory))
+
+
+def sealed_error(directory: Path | str) -> BadInputError:
+    """Return the error for rows that are to be added to a sealed store, or changed in it."""
+    return BadInputError(
+        f"{directory} is sealed, as a part that was closed or joined: its data file may be that of "
+        "another store, too, so no rows are added to it or changed. Names, metadata and attrs can "
+        "be; compact() gives it a data file of its own, which ends this",
+        path=str(directory),
+        found="sealed",
+        expected="a store that grows",
+    )
+
+
+def not_there(directory: Path) -> StoreError:
+    """Return the error for a path where a file of a store was not found, as soon as possible."""
+    if isinstance(directory, RemotePath):  # where each look takes a request
+        return StoreNotFoundError(f"no store at {directory}", path=str(directory))
+    return not_found(directory)
+
+
+def not_found(directory: Path) -> StoreError:
+    """Return the error for a path where a file of a store was not found."""
+    is_remote = isinstance(directory, RemotePath)
+    if not is_remote and files.is_file(directory):
+        return why_not(directory)
+    missing = _missing(directory)
+    if len(missing) == 1:
+        missing = _missing(directory)  # a store may have come, or gone, between two of its files
+    if len(missing) == 1:
+        return corrupt(str(directory / missing[0]), "is missing")
+    if is_remote:
+        why = f"there is no {directory / INDEX_FILE}, and no pack of a store"
+        return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
+    is_link = files.leads_nowhere(directory)
+    why = "it is a link that leads nowhere" if is_link else "there is no such directory"
+    if files.is_directory(directory):
+        why = f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
+    if not missing:
+        why = "it has come just now, open it again"
+    return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
+
+
+def _missing(directory: Path) -> list[str]:
+    return [name for name in FILE_NAMES if not files.is_file(directory / name)]
