@@ -225,7 +225,7 @@ class PointerArray(StoredArrays):
             self._path, backend = remote_path(str(path), remote or Remote()), "pread"
         else:
             self._path = absolute(path)
-        _check_options(self.path, mode, backend)
+        _check_options(self.path, mode, backend, is_remote=isinstance(self._path, RemotePath))
         self._mode: Mode = mode
         self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
@@ -747,9 +747,17 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
-def _check_options(path: str, mode: str, backend: str) -> None:
+def _check_options(path: str, mode: str, backend: str, *, is_remote: bool) -> None:
     check_choice("mode", mode, MODES, path)
     check_choice("backend", backend, BACKENDS, path)
+    if mode == "r+" and is_remote:
+        raise BadInputError(
+            f"mode 'r+' changes a store, and {path} is read from where it was published: "
+            "ptrarray.download makes a copy that can be changed",
+            path=path,
+            found=mode,
+            expected=("r", "c"),
+        )
     if (mode, backend) == ("r+", "pread"):
         raise BadInputError(
             f"mode 'r+' changes {path} through views on its mapping, and backend 'pread' maps "

@@ -86,7 +86,9 @@ def remote_path(url: str, remote: Remote) -> RemotePath:
     transfer = Transfer(
         objects, remote.parallel, remote.gap_nbytes, immutable=remote.immutable, cache=cache
     )
-    return RemotePath(transfer, key)
+    path = RemotePath(transfer, key)
+    path.made_by = remote_path, (url, remote)
+    return path
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -20,7 +20,14 @@ class RemotePath(type(Path())):  # type: ignore[misc]
         Reads what lies there.
     key : str
         What is behind the URL that the transfer has.
+
+    Attributes
+    ----------
+    made_by : (callable, tuple) or None
+        What makes the same path in another process, and its arguments: of that of a store.
     """
+
+    made_by: Any = None
 
     def __new__(cls, transfer: Transfer, key: str = "") -> Self:
         """Return a path."""
@@ -60,7 +67,9 @@ class RemotePath(type(Path())):  # type: ignore[misc]
         return hash(str(self))
 
     def __reduce__(self) -> Any:
-        raise TypeError("what lies elsewhere is opened anew by each process")
+        if self.made_by is None:
+            raise TypeError("what lies elsewhere is opened anew by each process")
+        return self.made_by
 
     def open_file(self) -> RemoteFile:
         """Open the file that lies there; raises `FileNotFoundError` if there is none."""
