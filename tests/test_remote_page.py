@@ -31,7 +31,10 @@ def published(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("at", range(1, len(PROGRAMS)))
+IDS = ["s3" if "s3://" in program.code else f"line {program.line}" for program in PROGRAMS]
+
+
+@pytest.mark.parametrize("at", range(1, len(PROGRAMS)), ids=IDS[1:])
 def test_program(at: int, published: Path, request: pytest.FixtureRequest) -> None:
     code = PROGRAMS[at].code
     if "fsspec" in code:
