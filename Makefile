@@ -18,11 +18,17 @@ BOTH_WAYS := $(patsubst %,tests/test_%.py,bad_arrays bad_input bulk_writes costs
 # The tests that `make test` skips, as their packages are too heavy for it.
 EXTRAS := $(wildcard tests/test_torch_*.py tests/test_extras_*.py)
 
+# Tests that run with each backend, of which `make test-extras` runs those of a server of S3.
+ON_SERVERS := $(shell grep -lE 'usefixtures\("backend"\)|all_modes' tests/test_*.py)
+
 # A copy of the sources, whose core is built to stop at the first stray read.
 SANITIZED := .sanitized
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
-.PHONY: help demo test check sanitize check-oldest check-newest test-extras docs bench format clean
+# Tests read stores from a web server. Where this may be installed, it is; elsewhere they are skipped.
+NGINX := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v nginx)
+
+.PHONY: help demo test nginx check sanitize check-oldest check-newest test-extras docs bench format clean
 
 help:
 	@echo "make demo    fill and read a store with Python's own standard library"
@@ -46,12 +52,21 @@ $(STAMP): pyproject.toml setup.py ptrarray/_native.c
 demo: $(STAMP)
 	$(BIN)/ptrarray demo
 
-test: $(STAMP)
+test: $(STAMP) nginx
 	$(BIN)/python -m pytest -n auto
 	@if $(BIN)/python -c 'import sys; from ptrarray import native; sys.exit(native.core is None)'; then \
 		echo "And without the native core:"; \
 		PTRARRAY_REQUIRE_NATIVE= PTRARRAY_PURE=1 $(BIN)/python -m pytest -n auto $(BOTH_WAYS); \
 	fi
+
+# In run level 1, so that no server is started by its package.
+nginx:
+ifeq ($(NGINX),)
+	@export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		apt-get install -qq --no-install-recommends nginx >/dev/null || \
+		echo "There is no nginx: tests that read from a web server are skipped. As root, apt-get install nginx"
+endif
 
 # Where there is a C compiler, nothing passes without the native core.
 check: export PTRARRAY_REQUIRE_NATIVE ?= $(if $(shell command -v $(firstword $(CC)) 2>/dev/null),1)
@@ -99,6 +114,7 @@ check-newest:
 # By files: each of those about clusters starts one.
 test-extras: .venv-extras/.installed
 	.venv-extras/bin/python -m pytest -n auto --dist loadfile $(EXTRAS)
+	PTRARRAY_BACKENDS=s3 .venv-extras/bin/python -m pytest -n auto --dist loadfile -k s3 $(ON_SERVERS)
 
 # Written first, so that what is built is what the parser says; a test fails when the file is stale.
 docs: $(STAMP)

@@ -185,7 +185,7 @@ class PointerArray(StoredArrays):
     ) -> None:
         self._given, self._remote = path, remote
         self._path: Path
-        if is_url(path):
+        if is_url(path, remote.storage if remote else None):
             self._path, backend = remote_path(str(path), remote or Remote()), "pread"
         else:
             self._path = absolute(path)

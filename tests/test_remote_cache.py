@@ -248,7 +248,7 @@ def test_nothing_secret_is_kept_and_only_the_owner_sees_it(
                 server.arm(at=0, n_times=0)
                 url = server.url.replace("//", "//user:password@") + f"/s?sig={signature}"
                 storage = {"client_options": {"default_headers": {"X-Key": "secret-key"}}}
-                options = {"storage": storage, "cache": {"folder": folder, "data": True}}
+                options: Any = {"storage": storage, "cache": {"folder": folder, "data": True}}
                 with ptrarray.open(url, **options) as store:
                     check_same(store[NAMES[5]], arrays[NAMES[5]])
             # With another signature it still is the same file.

@@ -82,7 +82,8 @@ def test_an_empty_file_has_its_tag(server: FaultServer) -> None:
 
 def test_a_path_is_decoded_once(server: FaultServer) -> None:
     path = remote_path(server.url + "/a/odd%20%C3%BC%2520%23%3F.bin", Remote())
-    assert path.key == "odd ü%20#?.bin"
+    assert path.key == path.name == "odd ü%20#?.bin"
+    assert str(path) == server.url + "/a/odd%20%C3%BC%2520%23%3F.bin"
     assert bytes(path.transfer.read(path.key, 0, 9, None).raw) == b"odd"
 
 

@@ -284,6 +284,27 @@ def test_all_rows_take_a_request_for_many(far: tuple[Path, FolderObjects]) -> No
             assert len(found) <= 12 * n_files
 
 
+@pytest.mark.parametrize("shard_size", [None, 1 << 16])
+def test_masks_of_a_mixed_store_take_a_request_for_many(
+    tmp_path: Path, shard_size: int | None
+) -> None:
+    path = tmp_path / "store"
+    arrays = {f"a{n}": np.ma.MaskedArray(np.arange(n % 50) + 0.5) for n in range(300)}
+    with ptrarray.create(path, masked=True, shard_size=shard_size) as writer:
+        for n, (name, array) in enumerate(arrays.items()):
+            array[n % 7 :: 3] = np.ma.masked
+            writer[name] = array.astype("f4" if n % 2 else "f8")
+    ptrarray.checkpoint(path)
+    with folder_elsewhere(tmp_path) as objects, opened(path) as store, ptrarray.open(path) as here:
+        list(store)
+        for dtype in ("f4", "f8"):
+            objects.take()
+            some, others = store.of_dtype(dtype), here.of_dtype(dtype)
+            assert np.sum(some) == np.sum(others)
+            check_same(some.reduce_each(np.add), others.reduce_each(np.add))
+            assert len(of_rows(objects)) <= 4 * len(store.shards)
+
+
 def test_no_more_is_under_way_than_was_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -308,7 +308,8 @@ def rows_in(nbytes: int, row_nbytes: int) -> int:
 
 def count_readers(rows: AnyRows, block_nbytes: int = 0) -> int:
     """Return how many threads go through rows in blocks: more than cores, where they wait for answers."""
-    n_blocks = ahead_nbytes(rows) // (block_nbytes or BLOCK_NBYTES)
+    data = rows.data if isinstance(rows, MaskedRows) else rows
+    n_blocks = ahead_nbytes(data) // (block_nbytes or BLOCK_NBYTES)
     return max(count_cores(), min(n_blocks, _READERS))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.ragged import gather
 from ptrarray.rows.types import AnyRows, Array, Int64s
 from ptrarray.storage.store.opened import Opened
+from ptrarray.views.arrays import Arrays
 
 
 class Alike(NamedTuple):
@@ -113,9 +115,11 @@ def in_order(
     values: Any = np.empty(offsets[-1], dtype)
     if opened.layout.masked:
         values = np.ma.MaskedArray(values, np.zeros(len(values), np.bool_))
-    bounds = zip(positions.tolist(), offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-    for position, start, end in bounds:
-        values[start:end] = opened.array_at(snapshot.locate_position(position)).ravel()
+    addresses = list(map(snapshot.locate_position, positions.tolist()))
+    for array, (start, end) in zip(
+        Arrays(opened, None).all_at(addresses), pairwise(offsets.tolist()), strict=True
+    ):
+        values[start:end] = array.ravel()
     return values, offsets[:-1], offsets[1:]
 
 

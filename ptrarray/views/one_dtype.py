@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import compress
+from itertools import compress, count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +16,12 @@ from ptrarray.format import infos
 from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import MIXED
 from ptrarray.rows.chained import ChainedRows
-from ptrarray.rows.copying import in_blocks
+from ptrarray.rows.copying import copy_ranges, in_blocks
+from ptrarray.rows.pointers import numbered
 from ptrarray.rows.ragged import gather
 from ptrarray.rows.types import AnyRows, Array, Bools, Int64s, Rows
 from ptrarray.rows.widened import widened
-from ptrarray.storage.store.opened import Opened
+from ptrarray.storage.store.opened import Opened, OpenedStore
 from ptrarray.storage.system.pread import viewed
 from ptrarray.storage.writing.transactions import unknown
 from ptrarray.views.alike import Alike, alike
@@ -206,7 +207,10 @@ def _mixed(opened: Opened, dtype: DType, positions: Int64s) -> reductions.Living
     data: AnyRows = parts[0] if len(parts) == 1 else ChainedRows(parts)
     bounds = np.concatenate(starts), np.concatenate(ends)
     if opened.layout.masked:
-        mask = _MaskRows(len(data), *bounds, _masks(opened, positions))
+        masks = [store.mask for store in opened.stores if store.mask is not None]
+        chained = masks[0] if len(masks) == 1 else ChainedRows(masks)
+        firsts = _mask_starts(opened, positions)
+        mask = _MaskRows(len(data), *bounds, chained, firsts)
         data = reductions.MaskedRows(data, mask)
     return reductions.Living(data, *bounds)
 
@@ -221,15 +225,39 @@ def _astray(opened: Opened, dtype: DType) -> BadInputError:
     )
 
 
-def _masks(opened: Opened, positions: Int64s) -> Callable[[int], Array]:
-    """Return what gives the mask of one of some arrays, in the order of its elements in memory."""
-    snapshot = opened.snapshot
+def _mask_starts(opened: Opened, positions: Int64s) -> Int64s:
+    """Return where masks begin in all mask files laid end to end; -1 where nothing is masked."""
+    found = np.empty(len(positions), np.int64)
+    first = first_byte = 0
+    for store in opened.stores:
+        stop = first + len(store.snapshot)
+        low, high = np.searchsorted(positions, [first, stop]).tolist()
+        n_bytes = 0 if store.mask is None else len(store.mask)
+        starts, ends = _mask_spans(store, positions[low:high] - first)
+        # Where the file ends before, as nothing is masked.
+        found[low:high] = np.where(ends <= n_bytes, first_byte + starts, -1)
+        first, first_byte = stop, first_byte + n_bytes
+    return found
 
-    def mask(number: int) -> Array:
-        array = opened.array_at(snapshot.locate_position(int(positions[number])))
-        return np.ma.getmaskarray(array).ravel(order="K")
 
-    return mask
+def _mask_spans(store: OpenedStore, positions: Int64s) -> Int64s:
+    """Return which bytes of the mask file are the masks of some arrays, as starts and ends."""
+    columns, raws = store.columns(), store.snapshot.infos
+    spans = np.empty((2, len(positions)), np.int64)
+    try:
+        for block in in_blocks(0, len(positions), grow=False):
+            some = positions[block]
+            first, last = int(some[0]), int(some[-1]) + 1
+            infos_of = list(raws[first:last])
+            rows = (column[some].tolist() for column in columns)
+            for at, position, start, end in zip(
+                count(block.start), some.tolist(), *rows, strict=False
+            ):
+                raw = infos_of[position - first]
+                spans[:, at] = infos.mask_span(store.layout, start, end, raw)
+    except ValueError as error:
+        raise corrupt(str(store.snapshot.directory), f"has {error}") from error
+    return spans
 
 
 class _MaskRows(Rows):
@@ -241,16 +269,18 @@ class _MaskRows(Rows):
         Elements of all.
     starts, ends : ndarray of int64
         Where the elements of each array are, by rising starts.
-    masks : callable
-        Returns the mask of an array by its number.
+    masks : ndarray or Rows of uint8
+        The mask files, end to end.
+    firsts : ndarray of int64
+        Byte of them at which the mask of each array begins; -1 if nothing in it is masked.
     """
 
     def __init__(
-        self, n_rows: int, starts: Int64s, ends: Int64s, masks: Callable[[int], Array]
+        self, n_rows: int, starts: Int64s, ends: Int64s, masks: AnyRows, firsts: Int64s
     ) -> None:
         self.dtype, self.shape = np.dtype(np.bool_), (n_rows,)
-        self._numbers = np.flatnonzero(starts < ends)
-        self._starts, self._ends = starts[self._numbers], ends[self._numbers]
+        numbers = np.flatnonzero(starts < ends)
+        self._starts, self._ends, self._firsts = starts[numbers], ends[numbers], firsts[numbers]
         self._masks = masks
 
     def __getitem__(self, key: Any) -> Any:
@@ -265,14 +295,17 @@ class _MaskRows(Rows):
         """Copy the masks of ranges of elements end to end."""
         copy = np.empty(int(offsets[-1]), np.bool_) if out is None else out
         copy[...] = False
-        first = np.searchsorted(self._starts, starts, side="right") - 1
-        last = np.searchsorted(self._starts, ends, side="left")
-        shifts = offsets[:-1] - starts
-        for low, high, start, end, shift in zip(first, last, starts, ends, shifts, strict=True):
-            for number in range(max(low, 0), high):
-                begin = int(self._starts[number])
-                mask = self._masks(int(self._numbers[number]))
-                at, to = max(begin, start), min(int(self._ends[number]), end)
-                if at < to:
-                    copy[at + shift : to + shift] = mask[at - begin : to - begin]
+        low = np.maximum(np.searchsorted(self._starts, starts, side="right") - 1, 0)
+        high = np.searchsorted(self._starts, ends, side="left")
+        owners, nth = numbered(np.maximum(high - low, 0))
+        numbers = low[owners] + nth
+        begins, firsts = self._starts[numbers], self._firsts[numbers]
+        at = np.maximum(begins, starts[owners])
+        lengths = np.minimum(self._ends[numbers], ends[owners]) - at
+        some = np.flatnonzero((lengths > 0) & (firsts >= 0))
+        places = (at + (offsets[:-1] - starts)[owners])[some]
+        firsts, lengths = (firsts + at - begins)[some], lengths[some]
+        to = np.append(0, np.cumsum(lengths))
+        masks = copy_ranges(self._masks, firsts, firsts + lengths, to)
+        copy[np.repeat(places - to[:-1], lengths) + np.arange(len(masks))] = masks.view(np.bool_)
         return copy

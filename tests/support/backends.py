@@ -37,10 +37,23 @@ def use(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Have `ptrarray.open` open what it opens without naming a backend with that of a fixture."""
     name: str = request.param
     if name in SERVED:
-        monkeypatch.setattr(ptrarray, "open", opened_at(request.getfixturevalue(name)))
+        server: Server = request.getfixturevalue(name)
+        monkeypatch.setattr(ptrarray, "open", opened_at(server))
+        monkeypatch.setattr(PointerArray, "refresh", refreshed_from(server))
     else:
         monkeypatch.setattr(ptrarray.open, "__defaults__", ("r", name))
     return name
+
+
+def refreshed_from(server: Server) -> Callable[[PointerArray], None]:
+    """Return a `PointerArray.refresh` before which what is at its path comes to the server."""
+    refresh = PointerArray.refresh
+
+    def refreshed(store: PointerArray) -> None:
+        server.update(store.path)
+        refresh(store)
+
+    return refreshed
 
 
 def opened_at(server: Server) -> Callable[..., PointerArray]:

@@ -49,6 +49,9 @@ class FolderObjects:
     def fresh(self) -> FolderObjects:
         return self
 
+    def named(self, key: str) -> str:
+        return f"{self.url}/{key}" if key else self.url
+
     def get(self, key: str, start: int, end: int, tag: str | None) -> Coming:
         self.asked.append(Request(key, start, end))
         path = self._folder / key
@@ -75,16 +78,20 @@ class FolderObjects:
 
 
 @contextmanager
-def folder_elsewhere(folder: Path, *, parallel: int = 32) -> Iterator[FolderObjects]:
+def folder_elsewhere(
+    folder: Path, *, parallel: int = 32, objects: type[FolderObjects] = FolderObjects
+) -> Iterator[FolderObjects]:
     """Have URLs below `URL` lead to files of a folder meanwhile."""
-    objects = FolderObjects(folder)
+    made = objects(folder)
 
     def path_of(url: str, remote: Remote) -> RemotePath:
         key = url.removeprefix(URL).strip("/")
         cache = None if remote.cache is None else Cache(remote.cache)
-        options = {"immutable": remote.immutable, "cache": cache}
-        return RemotePath(Transfer(objects, parallel, remote.gap_nbytes, **options), key)
+        transfer = Transfer(
+            made, parallel, remote.gap_nbytes, immutable=remote.immutable, cache=cache
+        )
+        return RemotePath(transfer, key)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "remote_path", path_of)
-        yield objects
+        yield made

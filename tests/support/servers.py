@@ -80,6 +80,9 @@ class Server:
         """Have what is at a path on the server, as it is now; return its URL."""
         raise NotImplementedError
 
+    def update(self, url: str) -> None:
+        """Have what is at the path of a URL that was published on the server, as it is now."""
+
 
 class Nginx(Server):
     """nginx with a log of all requests. What is published shows what becomes of it.
@@ -172,6 +175,7 @@ class Bucket(Server):
             }
         }
         self._known: dict[str, tuple[int, ...]] = {}
+        self._paths: dict[str, Path] = {}
         self._store = _first_answer(self._opened, folder / "log")
 
     def _opened(self) -> Any:
@@ -195,7 +199,14 @@ class Bucket(Server):
             if self._known.get(key) != version:
                 self._store.put(key, Path(f"/{key}").read_bytes())
                 self._known[key] = version
-        return f"{self.url}{base}"
+        url = f"{self.url}{base}"
+        self._paths[url] = base
+        return url
+
+    def update(self, url: str) -> None:
+        """Have what is at the path of a URL that was published in the bucket, as it is now."""
+        if url in self._paths:
+            self.publish(self._paths[url])
 
 
 def _version(path: Path) -> tuple[int, ...]:

@@ -49,9 +49,9 @@ class Remote(NamedTuple):
         return "Remote(...)"  # as there may be keys in it
 
 
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path is a URL."""
-    return bool(_URL.match(os.fsdecode(path)))
+def is_url(path: str | os.PathLike[str], storage: Any = None) -> bool:
+    """Tell whether a path is a URL, or one that `storage` is to read."""
+    return storage is not None or bool(_URL.match(os.fsdecode(path)))
 
 
 def remote_path(url: str, remote: Remote) -> RemotePath:

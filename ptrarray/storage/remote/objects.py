@@ -74,6 +74,9 @@ class Objects(Protocol):
     def get_empty(self, key: str) -> Coming:
         """Ask once for an object of no bytes, of which no range can be asked for."""
 
+    def named(self, key: str) -> str:
+        """Return the URL of an object, for messages, and to be opened by who needs no keys."""
+
     def fresh(self) -> Objects:
         """Return the same with connections of its own, as for the child of a fork."""
 

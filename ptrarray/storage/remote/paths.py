@@ -33,7 +33,7 @@ class RemotePath(type(Path())):  # type: ignore[misc]
             super().__init__(key)
 
     def __str__(self) -> str:
-        return f"{self.transfer.url}/{self.key}" if self.key else self.transfer.url
+        return self.transfer.named(self.key)
 
     __fspath__ = __str__
 
@@ -46,7 +46,7 @@ class RemotePath(type(Path())):  # type: ignore[misc]
     @property
     def name(self) -> str:
         """The last part."""
-        return str(self).rpartition("/")[2]
+        return (self.key or self.transfer.url).rpartition("/")[2]
 
     @property
     def parent(self) -> RemotePath:

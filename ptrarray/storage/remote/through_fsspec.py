@@ -44,6 +44,10 @@ class FsspecObjects:
         made = type(self._files)(*self._files.storage_args, **self._files.storage_options)
         return FsspecObjects(made, self._folder)
 
+    def named(self, key: str) -> str:
+        """Return the URL of a file."""
+        return f"{self.url}/{key}" if key else self.url
+
     def get(self, key: str, start: int, end: int, tag: str | None) -> Coming:
         """Ask once for a range of a file."""
         path = f"{self._folder}/{key}" if key else self._folder

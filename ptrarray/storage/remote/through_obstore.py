@@ -6,7 +6,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ptrarray.errors import BadInputError
 from ptrarray.storage.remote.faults import Fault, Kind, fault_of_status
@@ -75,6 +75,10 @@ class ObstoreObjects:
         objects = ObstoreObjects(*self._made_from)
         objects._parent = self  # never let go: its connections are those of another process
         return objects
+
+    def named(self, key: str) -> str:
+        """Return the URL of an object."""
+        return f"{self.url}/{quote(key)}" if key else self.url
 
     def get(self, key: str, start: int, end: int, tag: str | None) -> Coming:
         """Ask once for a range of an object."""

@@ -91,6 +91,10 @@ class Transfer:
             return self._wait([self._threads.begin(read, is_urgent=True)])[0]
         return read()
 
+    def named(self, key: str) -> str:
+        """Return the URL of an object, without anything secret."""
+        return self._here.objects.named(key)
+
     def read_all(self, asked: Sequence[Callable[[], Result]]) -> list[Result]:
         """Do several reads at once; returns when all are there."""
         if len(asked) == 1:
@@ -126,8 +130,9 @@ class Transfer:
             time.sleep(pause)
         # Outside of the handler, so that the error has no trace of what a library said, which
         # may have secrets in it.
-        url = f"{self.url}/{wanted.key}" if wanted.key else self.url
-        raise error_of(fault, url, wanted.start, wanted.end, is_known=wanted.is_known)
+        raise error_of(
+            fault, self.named(wanted.key), wanted.start, wanted.end, is_known=wanted.is_known
+        )
 
     @property
     def _objects(self) -> Objects:
