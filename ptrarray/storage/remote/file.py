@@ -58,7 +58,10 @@ class RemoteFile:
     def read_head(self) -> None:
         """Read the beginning of the file, and with it what is known of it from now on."""
         if self._facts is None:
-            answer = self._transfer.read(self._key, 0, HEAD_NBYTES, None)
+            begun = self._transfer.asked_ahead(self._key)
+            answer = (
+                begun.result() if begun else self._transfer.read(self._key, 0, HEAD_NBYTES, None)
+            )
             self._head, self._facts = answer.raw, Facts(answer.nbytes, answer.tag)
 
     def expect(self, nbytes: int, settle: Callable[[], object]) -> None:
@@ -100,6 +103,13 @@ class RemoteFile:
     def version(self) -> tuple[Any, ...]:
         """Others when the file has changed, as of its opening."""
         return tuple(self.facts)
+
+    def is_in_place(self) -> bool:
+        """Tell whether what is there now is still what was read, if anything was."""
+        try:
+            return self._facts is None or self.place.identity() == self.identity
+        except FileNotFoundError:
+            return False
 
     def keep(self, *, is_data: bool = False) -> None:
         """Have what is read from now on kept, and look there before, if the caller wants a cache."""
