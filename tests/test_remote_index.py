@@ -62,6 +62,7 @@ def test_it_is_the_same(
     path: Path, kind: str, publish: bool, has_journal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sparse, "BLOCK_NBYTES", 64)
+    monkeypatch.setattr(probed, "_WINDOW", 2)
     names = ["", "größe", "x" * 300, *COLLIDING, *(f"a{n}" for n in range(40))]
     with ptrarray.create(path, **KINDS[kind]) as writer:
         metas = {name: {"n": at} for at, name in enumerate(names) if at % 3}
