@@ -42,13 +42,20 @@ def elsewhere(tmp_path: Path) -> Iterator[FolderObjects]:
 
 
 def opened(path: Path) -> PointerArray:
-    return ptrarray.open(f"{URL}/{path.name}")
+    return ptrarray.open(f"{URL}/{path.name}", gap=1)
 
 
 def index_of(store: PointerArray) -> ProbedIndex:
     (only,) = store._opened.stores
     assert isinstance(only.snapshot.index, ProbedIndex)
     return only.snapshot.index
+
+
+def use_tiny_blocks(patch: pytest.MonkeyPatch) -> None:
+    """Have nearly each number fetched by itself, and nothing known from the beginning of the file."""
+    patch.setattr(sparse, "BLOCK_NBYTES", 64)
+    patch.setattr(sparse, "HEAD_NBYTES", 64)
+    patch.setattr(probed, "_WINDOW", 2)
 
 
 # The same as here ---------------------------------------------------------------------------------
@@ -61,8 +68,7 @@ def index_of(store: PointerArray) -> ProbedIndex:
 def test_it_is_the_same(
     path: Path, kind: str, publish: bool, has_journal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse, "BLOCK_NBYTES", 64)
-    monkeypatch.setattr(probed, "_WINDOW", 2)
+    use_tiny_blocks(monkeypatch)
     names = ["", "größe", "x" * 300, *COLLIDING, *(f"a{n}" for n in range(40))]
     with ptrarray.create(path, **KINDS[kind]) as writer:
         metas = {name: {"n": at} for at, name in enumerate(names) if at % 3}
@@ -98,7 +104,7 @@ def _rows_of(store: PointerArray) -> Any:
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("n_shards", [1, 3])
 def test_shards_are_the_same(path: Path, n_shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse, "BLOCK_NBYTES", 64)
+    use_tiny_blocks(monkeypatch)
     with ptrarray.create(path, dtype="u1", shard_size=5000) as writer:
         for part in range(n_shards):
             writer.write({f"a{part}/{n}": np.full(n, n) for n in range(80)})
@@ -111,7 +117,7 @@ def test_shards_are_the_same(path: Path, n_shards: int, monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("kind", ["rows", "masked mixed"])
 def test_a_pack_is_the_same(path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse, "BLOCK_NBYTES", 64)
+    use_tiny_blocks(monkeypatch)
     with ptrarray.create(path, **KINDS[kind]) as writer:
         writer.write({f"a{n}": array_of(kind, n) for n in range(60)})
     pack = path.with_suffix(".tar")
@@ -324,7 +330,7 @@ def test_what_is_there_twice_is_left_out_of_what_is_fetched(
 def test_a_damaged_index_never_gives_other_arrays(
     path: Path, kind: str, publish: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse, "BLOCK_NBYTES", 64)
+    use_tiny_blocks(monkeypatch)
     with ptrarray.create(path, **KINDS[kind]) as writer:
         writer.write({f"name {n}": array_of(kind, n + 1) for n in range(12)})
     (ptrarray.publish if publish else ptrarray.checkpoint)(path)
