@@ -13,6 +13,7 @@ import ptrarray
 from ptrarray import BadInputError
 from ptrarray.reductions import blocks, each, whole
 from ptrarray.reductions.blocks import COMBINABLE
+from tests.support.backends import here
 
 pytestmark = pytest.mark.usefixtures("backend")
 
