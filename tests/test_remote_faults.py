@@ -145,7 +145,9 @@ def test_what_goes_wrong_from_then_on(
             assert caught.value.end > caught.value.start >= 0
 
 
-@pytest.mark.parametrize("fault", SOME)
+@pytest.mark.parametrize(
+    "fault", [*SOME, *(pytest.param(fault, marks=pytest.mark.slow) for fault in MORE)]
+)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_layout(
     server: FaultServer, right: Any, layout: str, fault: str, monkeypatch: pytest.MonkeyPatch
