@@ -146,6 +146,7 @@ def test_each_layout(
     if layout == "blocks":
         monkeypatch.setattr(probed, "WHOLE_NBYTES", 0)
     n_there = n_requests(server, layout)
+    allowed: tuple[type[Exception], ...] = (*ERRORS[FAULTS[fault].error], StoreNotFoundError)
     for n_times in (1, 1 << 60):
         if n_times > 1:
             monkeypatch.setattr(faults, "LIMIT_SECONDS", 0.02)
@@ -154,7 +155,7 @@ def test_each_layout(
             server.arm(FAULTS[fault].fault, at, n_times)
             try:
                 assert read(server, fault, layout) == right
-            except (*ERRORS[FAULTS[fault].error], StoreNotFoundError) as error:
+            except allowed as error:
                 assert fault in LASTING or n_times > 1
                 check_error(error, server.url)
             else:

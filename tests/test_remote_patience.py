@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from ptrarray.storage.remote import faults
 from ptrarray.storage.remote.faults import Fault, Kind, Patience
 from ptrarray.storage.remote.threads import Threads
 from ptrarray.storage.remote.transfer import Transfer
@@ -21,8 +20,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
-        monkeypatch.setattr(faults.time, "monotonic", lambda: self.seconds)
-        monkeypatch.setattr(faults.random, "uniform", lambda _, most: most)
+        monkeypatch.setattr("time.monotonic", lambda: self.seconds)
+        monkeypatch.setattr("random.uniform", lambda _, most: most)
 
     def pauses(self, kinds: list[tuple[Kind, int]], *, has_answered: bool = True) -> list[float]:
         """Return the pauses after faults and so many bytes, up to the one that is the last."""
