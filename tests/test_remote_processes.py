@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 import weakref
+from _thread import start_new_thread
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -144,11 +145,46 @@ def test_calls_of_calls_wait_for_no_thread() -> None:
 def test_a_system_without_threads_has_the_caller_make_the_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(_: Any) -> None:
+    def refuse(*_: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("ptrarray.storage.remote.threads._Worker.start", refuse)
+    monkeypatch.setattr("ptrarray.storage.remote.threads.start_new_thread", refuse)
     assert Threads(4).begin(partial(int, "7")).result() == 7
+
+
+def test_threads_that_wait_are_called_before_others_are_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = list[Any]()
+
+    def start(*call: Any) -> None:
+        started.append(call)
+        start_new_thread(*call)
+
+    monkeypatch.setattr("ptrarray.storage.remote.threads.start_new_thread", start)
+    threads = Threads(8)
+    for number in range(50):
+        assert threads.begin(partial(int, number)).result() == number
+        while not threads._n_idle:
+            time.sleep(0.0001)
+    assert len(started) == 1
+    go_on = threading.Event()
+    begun = [threads.begin(go_on.wait) for _ in range(20)]
+    assert len(started) == 8
+    go_on.set()
+    assert all(one.result() for one in begun)
+
+
+def test_threads_end_when_there_was_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptrarray.storage.remote.threads._IDLE_SECONDS", 0.0005)
+    threads = Threads(3)
+    for n_rounds in range(200):  # also while they are about to end
+        begun = [threads.begin(partial(int, number)) for number in range(n_rounds % 7)]
+        assert [one.result() for one in begun] == [*range(n_rounds % 7)]
+        time.sleep(0.0005 * (n_rounds % 3))
+    while threads._n_threads:
+        time.sleep(0.001)
+    assert threads._n_idle == 0
 
 
 def test_an_error_keeps_nothing_alive() -> None:

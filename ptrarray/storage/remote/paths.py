@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from ptrarray.errors import RemoteError
-from ptrarray.storage.remote.file import RemoteFile, RemoteIdentity
+from ptrarray.storage.remote.faults import passes
+from ptrarray.storage.remote.file import HEAD_NBYTES, RemoteFile, RemoteIdentity
 from ptrarray.storage.remote.transfer import Transfer
 
 
@@ -20,7 +23,14 @@ class RemotePath(type(Path())):  # type: ignore[misc]
         Reads what lies there.
     key : str
         What is behind the URL that the transfer has.
+
+    Attributes
+    ----------
+    made_by : (callable, tuple) or None
+        What makes the same path in another process, and its arguments: of that of a store.
     """
+
+    made_by: Any = None
 
     def __new__(cls, transfer: Transfer, key: str = "") -> Self:
         """Return a path."""
@@ -60,13 +70,28 @@ class RemotePath(type(Path())):  # type: ignore[misc]
         return hash(str(self))
 
     def __reduce__(self) -> Any:
-        raise TypeError("what lies elsewhere is opened anew by each process")
+        if self.made_by is None:
+            raise TypeError("what lies elsewhere is opened anew by each process")
+        return self.made_by
 
     def open_file(self) -> RemoteFile:
         """Open the file that lies there; raises `FileNotFoundError` if there is none."""
-        file = RemoteFile(self, self.key, self.transfer)
+        file = self.open_later()
         file.read_head()
         return file
+
+    def open_later(self) -> RemoteFile:
+        """Return the file that lies there, of which nobody was asked yet."""
+        return RemoteFile(self, self.key, self.transfer)
+
+    @contextmanager
+    def asked_ahead(self) -> Iterator[None]:
+        """Have the beginning of the file on its way, for whoever opens it inside of the ``with`` block."""
+        self.transfer.ask_ahead(self.key, HEAD_NBYTES)
+        try:
+            yield
+        finally:
+            self.transfer.asked_ahead(self.key)
 
     def identity(self) -> RemoteIdentity:
         """Tell the content that is there now from any other."""
@@ -80,7 +105,7 @@ class RemotePath(type(Path())):  # type: ignore[misc]
         except FileNotFoundError:
             return False
         except RemoteError as error:  # as of a bucket that may not be listed, or of a directory
-            if error.status is None or error.status >= 500:
+            if error.status is None or passes(error.status):
                 raise
             return False
         return True

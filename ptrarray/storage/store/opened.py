@@ -19,10 +19,12 @@ from ptrarray.native import Finder
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import AnyRows, Array, Int64s
+from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store.absent import sealed_error
 from ptrarray.storage.store.compared import (
     Batch,
+    check_in_place,
     clipped,
     compare,
     crcs_of_batch,
@@ -42,7 +44,14 @@ from ptrarray.storage.system.mapping import (
     map_rows,
 )
 from ptrarray.storage.system.parts import why_not
-from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, viewed
+from ptrarray.storage.system.pread import (
+    FileRows,
+    PreadRows,
+    checksum_of,
+    open_rows,
+    rows_later,
+    viewed,
+)
 
 # Of an index that lies elsewhere, less than one of so many pointers is asked for one by one.
 _PART = 64
@@ -305,7 +314,16 @@ class OpenedStore:
 
     def refreshed(self, mode: Mode) -> OpenedStore:
         """Return what the store is now; itself if nothing changed."""
-        return load(self.snapshot.refreshed(), mode, self)
+        snapshot = self.snapshot.refreshed()
+        if snapshot is self.snapshot and not self.is_in_place():
+            snapshot = open_snapshot(snapshot.directory, snapshot.asked_backend)
+        return load(snapshot, mode, self)
+
+    def is_in_place(self) -> bool:
+        """Tell whether files that lie elsewhere are still those that were opened."""
+        rows = (self.mapped.data, self.mapped.mask)
+        files = [one.file for one in rows if isinstance(one, PreadRows)]
+        return all(one.is_in_place() for one in files if isinstance(one, RemoteFile))
 
 
 def _beside(overlay: Overlay, finder: Finder, rows: Any) -> Callable[[str], Array | None]:
@@ -380,7 +398,8 @@ def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) ->
             is_written = mode == "r+" or (known is not None and _is_same_file(known, snapshot))
             mapped = _map(snapshot, mode, is_written=is_written)
             # Elsewhere, files of another store may have the names of those that they replace.
-            if not (is_packed or is_remote) or _is_in_place(snapshot):
+            is_known = not (is_packed or is_remote) or _is_read_later(snapshot)
+            if is_known or _is_in_place(snapshot):
                 return OpenedStore(snapshot, mapped)
         except FileNotFoundError as error:
             if _is_in_place(snapshot):
@@ -410,11 +429,24 @@ def _is_in_place(snapshot: StoreSnapshot) -> bool:
     return False
 
 
+def _is_read_later(snapshot: StoreSnapshot) -> bool:
+    """Tell whether a data file is not asked for before rows of it are: each request counts then."""
+    directory, index = snapshot.directory, snapshot.index
+    if not isinstance(directory, RemotePath) or not index.is_partial or index.pack is not None:
+        return False
+    cache = directory.transfer.cache
+    return snapshot.header.mask_file is None and (cache is None or not cache.has_data)
+
+
 def _map(snapshot: StoreSnapshot, mode: Mode, *, is_written: bool) -> Mapped:
     layout, n_rows = snapshot.header.layout, snapshot.n_rows
     opened = partial(map_rows, mode=mode) if snapshot.index.backend == "mmap" else open_rows
     path, span = snapshot.locate_file(snapshot.header.data_file)
     identity = None if isinstance(path, RemotePath) else files.identity(path)
+    if isinstance(path, RemotePath) and _is_read_later(snapshot):
+        settle = partial(check_in_place, snapshot)
+        later = rows_later(path, layout.dtype, layout.row_shape, n_rows, settle)
+        return Mapped(later, None, None, is_written)
     data = opened(path, layout.dtype, layout.row_shape, n_rows, span=span)
     if mode == "r+" and isinstance(data, np.ndarray):
         hold_while_mapped(str(path), data)
