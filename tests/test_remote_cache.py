@@ -160,6 +160,31 @@ def test_a_pickled_reader_has_the_same_cache(
     assert beyond_heads(elsewhere) == []
 
 
+@pytest.mark.parametrize("limit", [0, 64 << 20])
+def test_a_store_is_right_whatever_became_of_the_folder(
+    path: Path,
+    elsewhere: FolderObjects,
+    folder: Path,
+    limit: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probed, "WHOLE_NBYTES", limit)
+    cache = {"folder": folder, "data": True}
+    with opened(path, cache=cache) as store:
+        check_all(store, path)
+    for n, file in enumerate(sorted(folder.iterdir())):
+        raw = bytearray(file.read_bytes())
+        raw[4096 + n :: 20_000] = bytes(255 - one for one in raw[4096 + n :: 20_000])
+        file.write_bytes(raw[: len(raw) - 100 * n])
+    elsewhere.take()
+    with opened(path, cache=cache) as store:
+        check_all(store, path)
+    assert beyond_heads(elsewhere) != []
+    with opened(path, cache=cache) as store:
+        check_all(store, path)
+    assert beyond_heads(elsewhere) == []
+
+
 # What is another content --------------------------------------------------------------------------
 
 
