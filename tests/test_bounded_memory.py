@@ -76,7 +76,7 @@ def test_a_store_of_many_names(
     with ptrarray.append(path) as writer:
         write(writer, n_names, n_names + 10_000)
         del writer[next(iter(writer))]
-    grown += [grown_by(what, path, "64MB") for what in ("checkpoint", "compact")]
+    grown += [grown_by(what, path, "64MB") for what in ("checkpoint", "compact", "publish")]
     assert max(grown) < LIMIT < n_names * NAMES_NBYTES, grown
     with ptrarray.open(path) as store:
         assert len(store) == n_names + 10_000 - 1

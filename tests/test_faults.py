@@ -110,6 +110,7 @@ STEPS = {
     "checkpoint": Step(lambda w: ptrarray.checkpoint(w.path)),
     "close": Step(close_another, BEFORE | {f"n{i}": A.tobytes() for i in range(50)}, is_one=False),
     "compact": Step(lambda w: ptrarray.compact(w.path)),
+    "publish": Step(lambda w: ptrarray.publish(w.path)),
     "replace_store": Step(replace, with_attrs({}, {}), is_one=False),
 }
 
@@ -176,6 +177,7 @@ MASKED_STEPS = {
     "compact": Step(lambda w: ptrarray.compact(w.path)),
     "checkpoint_in_rounds": Step(in_rounds(ptrarray.checkpoint)),
     "compact_in_rounds": Step(in_rounds(ptrarray.compact)),
+    "publish_in_rounds": Step(in_rounds(ptrarray.publish)),
 }
 
 

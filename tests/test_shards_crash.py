@@ -140,6 +140,16 @@ def checkpoint_and_compact(story: Story) -> None:
     story.write(writer, c=ints(3))
 
 
+def publish(story: Story) -> None:
+    writer = story.create(shard_size=SHARD_NBYTES)
+    story.write(writer, a=ints(60))
+    story.write(writer, b=ints(90))
+    story.delete(writer, "a")
+    ptrarray.publish(story.path)
+    story.promise()
+    story.write(writer, c=ints(3))
+
+
 def replace_the_store(story: Story) -> None:
     writer = story.create(shard_size=SHARD_NBYTES)
     story.write(writer, a=ints(60))
@@ -171,6 +181,7 @@ WORKLOADS: list[Workload] = [
     fill_what_others_replace,
     points_and_attrs,
     checkpoint_and_compact,
+    publish,
     replace_the_store,
     durable,
     *UNFLUSHED,

@@ -23,6 +23,9 @@ class Numbers:
         self.n_read = np.zeros(nbytes, np.int64)
         self.requests: list[tuple[int, int]] = []
 
+    def keep(self) -> None:
+        pass
+
     def pread(self, nbytes: int, start_byte: int) -> bytes:
         return self.raw[start_byte : start_byte + nbytes].tobytes()
 
@@ -41,8 +44,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparse, "AHEAD_NBYTES", 1024)
 
 
-def sparse_of(file: Any, kept: Any = None) -> SparseBytes:
-    return SparseBytes(file, kept)
+def sparse_of(file: Any) -> SparseBytes:
+    return SparseBytes(file)
 
 
 @pytest.mark.usefixtures("small")
@@ -101,26 +104,3 @@ def test_a_file_that_ends_early() -> None:
     file.preadv_all = lambda asked: 0  # type: ignore[method-assign]
     with pytest.raises(RemoteError, match="0 bytes of 64 came"):
         sparse_of(file).need([(500, 501)])
-
-
-class Kept(dict[int, bytes]):
-    def put(self, block: int, raw: Any) -> None:
-        self[block] = bytes(raw)
-
-
-@pytest.mark.usefixtures("small")
-def test_blocks_that_were_kept_are_not_asked_for() -> None:
-    kept = Kept()
-    for n_requests in (3, 0):
-        file = Numbers(3000)
-        content = sparse_of(file, kept)
-        content.need([(500, 800), (1500, 1501), (2990, 3000)])
-        assert len(file.requests) == n_requests
-        assert bytes(content[500:800]) == file.raw[500:800].tobytes()
-        assert bytes(content[2990:]) == file.raw[2990:].tobytes()
-    kept[8] = b"too short"
-    file = Numbers(3000)
-    content = sparse_of(file, kept)
-    assert bytes(content[500:800]) == file.raw[500:800].tobytes()
-    assert file.requests == [(512, 576)]
-    assert len(kept[8]) == 64

@@ -1,4 +1,4 @@
-"""The stores of ``tests/golden-bad``: good ones with something wrong under right checksums."""
+"""The stores of ``tests/golden-bad``: good ones, among them a published one, with something wrong under right checksums."""
 
 from __future__ import annotations
 
@@ -33,6 +33,17 @@ def masked_base(path: Path) -> None:
         grid = np.ma.MaskedArray(np.arange(6, dtype="<i2").reshape(2, 3), np.eye(2, 3) == 1)
         writer.write({"a": grid, "b": np.ones(2, "<f4")}, meta={"a": {"k": 1}})
     ptrarray.checkpoint(path)
+
+
+def published(path: Path) -> None:
+    """Have the numbers of each array side by side in the index, too, and write since."""
+    with ptrarray.create(path) as writer:
+        arrays = {"grid": np.arange(6, dtype="<i2").reshape(2, 3), "é": np.ones(2, "<f4")}
+        writer.write({**arrays, "none": np.empty(0, "<f8")}, meta={"é": {"n": 1}})
+    ptrarray.publish(path)
+    writer = ptrarray.append(path)
+    writer["late"] = np.array([7], "<i4")
+    writer.flush()
 
 
 def published_base(path: Path) -> None:

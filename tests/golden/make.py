@@ -27,6 +27,7 @@ from tests.golden.bad import (
     base,
     masked_base,
     overwrite,
+    published,
     published_base,
 )
 from tests.support.pointing import point_to_bytes
@@ -463,17 +464,6 @@ def _changed_rows(path: Path) -> None:
     writer["after"] = [5]
 
 
-def _published(path: Path) -> None:
-    """Have the numbers of each array side by side in the index, too, and write since."""
-    with ptrarray.create(path) as writer:
-        arrays = {"grid": np.arange(6, dtype="<i2").reshape(2, 3), "é": np.ones(2, "<f4")}
-        writer.write({**arrays, "none": np.empty(0, "<f8")}, meta={"é": {"n": 1}})
-    ptrarray.publish(path)
-    writer = ptrarray.append(path)
-    writer["late"] = np.array([7], "<i4")
-    writer.flush()
-
-
 GOOD_STORES: dict[str, Change] = {
     "example": _example,
     "plain": _plain,
@@ -502,7 +492,7 @@ GOOD_STORES: dict[str, Change] = {
     "changed-rows": _changed_rows,
     "sealed": _sealed,
     "part": _part,
-    "published": _published,
+    "published": published,
 }
 
 

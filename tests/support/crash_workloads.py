@@ -261,6 +261,19 @@ def masked_compact(story: Story) -> None:
     story.write(careless, b=np.zeros(3), d=hidden((6,)), meta={"d": {"k": 2}})
 
 
+def publish(story: Story) -> None:
+    """Publish with nothing to move, then with a hole; write since."""
+    writer = story.create()
+    story.write(writer, a=ints(30), b=ints(40))
+    ptrarray.publish(story.path)
+    story.promise()
+    story.write(writer, c=ints(50))
+    story.delete(writer, "a")
+    ptrarray.publish(story.path)
+    story.promise()
+    story.write(writer, b=ints(7))
+
+
 def another_boot_id(story: Story) -> None:
     """Go on under another boot id, as another container has it, with no restart between."""
     writer = story.create(dtype="f8", masked=True)
@@ -353,6 +366,7 @@ WORKLOADS: list[Workload] = [
     two_writers,
     durable,
     compact,
+    publish,
     masked,
     masked_reuse,
     masked_large,

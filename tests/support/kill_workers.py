@@ -11,6 +11,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -176,9 +177,10 @@ def checkpoint_until_killed(path: Path) -> NoReturn:
 
 
 def compact_until_killed(path: Path) -> NoReturn:
+    changes = cycle((ptrarray.compact, ptrarray.publish))
     while True:
         try:
-            ptrarray.compact(path)
+            next(changes)(path)
         except ptrarray.CorruptStoreError:
             raise
         except ptrarray.StoreError:  # a writer is filling rows: try again

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from threading import Lock
 from typing import Any, NamedTuple, Self
 
+from ptrarray.format.index import corrupt
 from ptrarray.rows.types import Int64s, Read, UInt8s
 from ptrarray.storage.remote.cache import Blocks
+from ptrarray.storage.remote.faults import Fault, error_of
 from ptrarray.storage.remote.objects import Buffer
 from ptrarray.storage.remote.ranges import PIECE_NBYTES, grouped, in_turn, window_nbytes
 from ptrarray.storage.remote.transfer import Facts, Transfer
@@ -48,12 +51,28 @@ class RemoteFile:
         self._facts: Facts | None = None
         self._head: Buffer = b""
         self._kept: Blocks | None = None
+        self._least_nbytes = 0
+        self._settle: Callable[[], object] | None = None
+        self._lock = Lock()
 
     def read_head(self) -> None:
         """Read the beginning of the file, and with it what is known of it from now on."""
         if self._facts is None:
             answer = self._transfer.read(self._key, 0, HEAD_NBYTES, None)
             self._head, self._facts = answer.raw, Facts(answer.nbytes, answer.tag)
+
+    def expect(self, nbytes: int, settle: Callable[[], object]) -> None:
+        """Have so many bytes at least when the file is first read, which is not now.
+
+        Parameters
+        ----------
+        nbytes : int
+            The bytes.
+        settle : callable
+            Raises `StoreChangedError` if what led here is not there any more. Called once after
+            the first read, unless what comes is compared with something that was there before.
+        """
+        self._least_nbytes, self._settle = nbytes, settle
 
     @property
     def facts(self) -> Facts:
@@ -137,7 +156,14 @@ class RemoteFile:
         return sum(self.in_turn(reads))
 
     def reads(
-        self, to: UInt8s, starts: Int64s, ends: Int64s, places: Int64s, *, is_ours: bool = False
+        self,
+        to: UInt8s,
+        starts: Int64s,
+        ends: Int64s,
+        places: Int64s,
+        *,
+        is_ours: bool = False,
+        is_compared: bool = False,
     ) -> Iterator[Read]:
         """Return what copies ranges of the whole file, which have to lie in it; neighbours as one.
 
@@ -150,13 +176,17 @@ class RemoteFile:
         is_ours : bool
             Whether nobody else has `to` before all has come, so that other threads may write to
             it, also after an error.
+        is_compared : bool
+            Whether what comes will be compared with checksums.
         """
+        bytes_of = partial(self._bytes, is_compared=is_compared)
         for group in grouped(starts, ends, places, self._transfer.gap_nbytes):
             if is_ours and len(group.places) == 1:
                 at = int(group.places[0])
-                yield self._read_into(memoryview(to[at : at + group.nbytes]), group.start)
+                into = memoryview(to[at : at + group.nbytes])
+                yield Read(len(into), partial(bytes_of, group.start, group.end, into), _nothing)
                 continue
-            read = partial(self._bytes, group.start, group.end)
+            read = partial(bytes_of, group.start, group.end)
             yield Read(group.nbytes, read, partial(group.copy_apart, to))
 
     def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
@@ -173,16 +203,51 @@ class RemoteFile:
     ) -> Read:
         return Read(len(to), partial(self._bytes, start_byte, start_byte + len(to), to), use)
 
-    def _bytes(self, start_byte: int, end_byte: int, to: memoryview | None = None) -> Buffer:
+    def _bytes(
+        self,
+        start_byte: int,
+        end_byte: int,
+        to: memoryview | None = None,
+        *,
+        is_compared: bool = False,
+    ) -> Buffer:
         if self._kept is not None:
             return self._kept.read(start_byte, end_byte, to, self._asked)
-        return self._asked(start_byte, end_byte, to)
+        raw = self._asked(start_byte, end_byte, to)
+        if self._settle is not None and not is_compared:
+            self._be_settled()
+        return raw
 
     def _asked(self, start_byte: int, end_byte: int, to: memoryview | None) -> Buffer:
-        answer = self._transfer.read(self._key, start_byte, end_byte, self._facts, to)
-        if self._facts is None:
-            self._facts = Facts(answer.nbytes, answer.tag)
+        known = self._facts
+        try:
+            answer = self._transfer.read(self._key, start_byte, end_byte, known, to)
+        except FileNotFoundError as error:
+            if self._settle is None:
+                raise
+            self._be_settled()
+            raise corrupt(self.path, "is missing") from error
+        if known is None:
+            self._know(Facts(answer.nbytes, answer.tag), start_byte, end_byte)
         return answer.raw
+
+    def _know(self, found: Facts, start_byte: int, end_byte: int) -> None:
+        """Take what a first answer says for what the file is; of several, all have to say the same."""
+        if found.nbytes < self._least_nbytes:
+            self._be_settled()
+            what = f"has {found.nbytes} bytes, {self._least_nbytes} are needed"
+            raise corrupt(self.path, f"{what}: it is cut short")
+        with self._lock:
+            self._facts = self._facts or found
+        if self._facts != found:
+            fault = Fault("changed", "its size or ETag is another one")
+            raise error_of(fault, self.path, start_byte, end_byte, is_known=True)
+
+    def _be_settled(self) -> None:
+        with self._lock:
+            if self._settle is not None:
+                self._settle()
+                self._settle = None
 
     def advise(self, start_byte: int, nbytes: int) -> None:
         """Do nothing: who needs much at once asks for it at once."""

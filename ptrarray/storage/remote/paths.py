@@ -64,9 +64,13 @@ class RemotePath(type(Path())):  # type: ignore[misc]
 
     def open_file(self) -> RemoteFile:
         """Open the file that lies there; raises `FileNotFoundError` if there is none."""
-        file = RemoteFile(self, self.key, self.transfer)
+        file = self.open_later()
         file.read_head()
         return file
+
+    def open_later(self) -> RemoteFile:
+        """Return the file that lies there, of which nobody was asked yet."""
+        return RemoteFile(self, self.key, self.transfer)
 
     def identity(self) -> RemoteIdentity:
         """Tell the content that is there now from any other."""

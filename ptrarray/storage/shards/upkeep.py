@@ -58,30 +58,48 @@ def compact(directory: Path, memory: int, *, progress: bool = False) -> None:
 def publish(directory: Path, memory: int, *, progress: bool = False) -> None:
     """Bring a store, or each of its shards, to what is best read from elsewhere."""
     change = partial(compaction.publish, progress=progress, memory=memory)
-    _in_each(directory, change, memory)
+    _in_each(directory, change, memory, is_last_twice=True)
     drop_unneeded(directory, memory, progress=progress, entry=True)
 
 
 @whole
-def _in_each(directory: Path, change: Callable[[Session], None], memory: int) -> None:
+def _in_each(
+    directory: Path,
+    change: Callable[[Session], None],
+    memory: int,
+    *,
+    is_last_twice: bool = False,
+) -> None:
+    """Change a store, or each of its shards; the last one twice, if nothing may be noted behind it."""
     if not is_sharded(directory):
         _in_one(directory, change)
         return
     with closing(Shards(directory)) as shards:
         # So that nobody who holds the store's lock has to wait for one of them to be flushed.
         shards.flush()
+        paths = [shards.marker.shard(number) for number in range(shards.last.number + 1)]
+        is_changed = True
         try:
-            for number in range(shards.last.number + 1):
-                _in_one(shards.marker.shard(number), change)
+            changes = [_in_one(path, change) for path in paths]
+            is_changed = any(changes)
         finally:
-            with shards.locked():
-                shards.announce_change()
+            if is_changed:
+                with shards.locked():
+                    shards.announce_change()
+        if is_changed and is_last_twice:
+            _in_one(paths[-1], change)
     renew(directory, memory)
 
 
-def _in_one(directory: Path, change: Callable[[Session], None]) -> None:
+@whole
+def _in_one(directory: Path, change: Callable[[Session], None]) -> bool:
+    """Change one store; return whether that has changed anything."""
     with closing(Session(directory)) as session:
+        with session.locked():
+            before = session.version
         change(session)
+        with session.locked():
+            return session.version != before
 
 
 def drop_unneeded(

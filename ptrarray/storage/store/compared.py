@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptrarray.errors import CorruptStoreError
+from ptrarray.errors import CorruptStoreError, StoreChangedError
 from ptrarray.format import infos
 from ptrarray.format.checksum import crc32
 from ptrarray.format.checksums import crc32_each
@@ -18,6 +19,7 @@ from ptrarray.rows.copying import cut
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import AnyRows, Array, Int64s, Read, UInt32s
 from ptrarray.storage.store.snapshot import StoreSnapshot
+from ptrarray.storage.system import files
 
 # What is read in one go, every array counted as some bytes more than it has. One array that is kept
 # keeps all of it.
@@ -75,7 +77,7 @@ class Batch:
         rows: Any = self._rows
         if self._values.nbytes:
             where = self._starts, self._ends, self._offsets[:-1], self._values
-            yield from rows.reads(*where, is_ours=True)
+            yield from rows.reads(*where, is_ours=True, is_compared=True)
         if self._masks is not None and len(self._masks.raw):
             masks: Any = self._mask_rows
             some = self._masks
@@ -206,10 +208,21 @@ def crcs_of_batch(batch: Ragged) -> UInt32s:
     return crcs_of(values, batch.offsets, masks)
 
 
+def check_in_place(snapshot: StoreSnapshot) -> None:
+    """Raise `StoreChangedError` if another index took the place of that of what lies elsewhere."""
+    with suppress(FileNotFoundError):
+        if files.identity(snapshot.index.place) == snapshot.index.identity:
+            return
+    path = snapshot.index.path
+    what = f"{path} has changed since the store was opened: refresh() opens what is there now"
+    raise StoreChangedError(what, path=path, start=0, end=0, status=None)
+
+
 def compare(snapshot: StoreSnapshot, addresses: Int64s, actual: UInt32s) -> None:
     """Raise `CorruptStoreError` if the checksum of an array is not that of what came of it."""
     kept = snapshot.crcs_at(addresses)
     for at in np.flatnonzero(kept != actual)[:1].tolist():
+        check_in_place(snapshot)
         address = int(addresses[at])
         start, end = snapshot.pointer_at(address)
         name = snapshot.name_at(address).decode(errors="backslashreplace")

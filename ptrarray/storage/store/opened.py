@@ -23,6 +23,7 @@ from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store.absent import sealed_error
 from ptrarray.storage.store.compared import (
     Batch,
+    check_in_place,
     clipped,
     compare,
     crcs_of_batch,
@@ -42,7 +43,7 @@ from ptrarray.storage.system.mapping import (
     map_rows,
 )
 from ptrarray.storage.system.parts import why_not
-from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, viewed
+from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, rows_later, viewed
 
 # Of an index that lies elsewhere, less than one of so many pointers is asked for one by one.
 _PART = 64
@@ -380,7 +381,8 @@ def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) ->
             is_written = mode == "r+" or (known is not None and _is_same_file(known, snapshot))
             mapped = _map(snapshot, mode, is_written=is_written)
             # Elsewhere, files of another store may have the names of those that they replace.
-            if not (is_packed or is_remote) or _is_in_place(snapshot):
+            is_known = not (is_packed or is_remote) or _is_read_later(snapshot)
+            if is_known or _is_in_place(snapshot):
                 return OpenedStore(snapshot, mapped)
         except FileNotFoundError as error:
             if _is_in_place(snapshot):
@@ -410,11 +412,24 @@ def _is_in_place(snapshot: StoreSnapshot) -> bool:
     return False
 
 
+def _is_read_later(snapshot: StoreSnapshot) -> bool:
+    """Tell whether a data file is not asked for before rows of it are: each request counts then."""
+    directory, index = snapshot.directory, snapshot.index
+    if not isinstance(directory, RemotePath) or not index.is_partial or index.pack is not None:
+        return False
+    cache = directory.transfer.cache
+    return snapshot.header.mask_file is None and (cache is None or not cache.has_data)
+
+
 def _map(snapshot: StoreSnapshot, mode: Mode, *, is_written: bool) -> Mapped:
     layout, n_rows = snapshot.header.layout, snapshot.n_rows
     opened = partial(map_rows, mode=mode) if snapshot.index.backend == "mmap" else open_rows
     path, span = snapshot.locate_file(snapshot.header.data_file)
     identity = None if isinstance(path, RemotePath) else files.identity(path)
+    if isinstance(path, RemotePath) and _is_read_later(snapshot):
+        settle = partial(check_in_place, snapshot)
+        later = rows_later(path, layout.dtype, layout.row_shape, n_rows, settle)
+        return Mapped(later, None, None, is_written)
     data = opened(path, layout.dtype, layout.row_shape, n_rows, span=span)
     if mode == "r+" and isinstance(data, np.ndarray):
         hold_while_mapped(str(path), data)

@@ -16,6 +16,7 @@ from ptrarray.rows.copying import copy_at_once, copy_ranges, cut
 from ptrarray.rows.indexing import split_index
 from ptrarray.rows.types import Array, Int64s, Read, Rows, UInt8s, ahead_nbytes
 from ptrarray.storage.remote.file import RemoteFile
+from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import AnyFile
 from ptrarray.storage.system.mapping import check_size
@@ -171,13 +172,21 @@ class RemoteRows(PreadRows):
         return copy_at_once(self, starts, ends, offsets, out)
 
     def reads(
-        self, starts: Int64s, ends: Int64s, places: Int64s, out: Array, *, is_ours: bool = False
+        self,
+        starts: Int64s,
+        ends: Int64s,
+        places: Int64s,
+        out: Array,
+        *,
+        is_ours: bool = False,
+        is_compared: bool = False,
     ) -> Iterator[Read]:
         """Return what copies ranges of rows, each to its place in `out`."""
         width = self._row_nbytes
         first, last = (self.start_byte + width * rows for rows in (starts, ends))
         raw = out.reshape(-1).view(np.uint8)
-        return self.file.reads(raw, first, last, width * places, is_ours=is_ours)
+        flags = {"is_ours": is_ours, "is_compared": is_compared}
+        return self.file.reads(raw, first, last, width * places, **flags)
 
     def in_turn(self, reads: Iterable[Read], *, grow: bool = False) -> Iterator[Any]:
         """Yield what is made of reads, in their order."""
@@ -206,6 +215,25 @@ def open_rows(
     check_size(file.path, nbytes, n_rows, dtype.itemsize * math.prod(row_shape))
     made: Any = RemoteRows if isinstance(file, RemoteFile) else PreadRows
     return made(file, dtype, (n_rows, *row_shape), first_byte)  # type: ignore[no-any-return]
+
+
+def rows_later(
+    path: RemotePath,
+    dtype: np.dtype[Any],
+    row_shape: tuple[int, ...],
+    n_rows: int,
+    settle: Callable[[], object],
+) -> RemoteRows:
+    """Return the rows of a data file that lies elsewhere, of which nobody was asked yet.
+
+    Parameters
+    ----------
+    settle : callable
+        As for `RemoteFile.expect`.
+    """
+    file = path.open_later()
+    file.expect(n_rows * dtype.itemsize * math.prod(row_shape), settle)
+    return RemoteRows(file, dtype, (n_rows, *row_shape))
 
 
 FileRows = Array | PreadRows  # rows of one file, mapped or not
