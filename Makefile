@@ -19,7 +19,7 @@ BOTH_WAYS := $(patsubst %,tests/test_%.py,bad_arrays bad_input bulk_writes costs
 EXTRAS := $(wildcard tests/test_torch_*.py tests/test_extras_*.py)
 
 # Tests that run with each backend, of which `make test-extras` runs those of a server of S3.
-ON_SERVERS := $(shell grep -lE 'usefixtures\("backend"\)|all_modes' tests/test_*.py)
+ON_SERVERS := $(shell grep -lE 'usefixtures\("backend"\)|all_modes' tests/test_*.py) tests/test_remote_page.py
 
 # A copy of the sources, whose core is built to stop at the first stray read.
 SANITIZED := .sanitized

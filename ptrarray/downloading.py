@@ -79,7 +79,7 @@ def download(
     >>> ptrarray.open("copy.ptr")["utt2"]
     array([4., 5.], dtype=float32)
     """
-    if not is_url(url):
+    if not is_url(url, storage):
         raise BadInputError(
             f"{url} is no URL, as https://host/corpus.ptr or s3://bucket/corpus.ptr: "
             "what is on this machine is copied as any directory",

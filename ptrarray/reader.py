@@ -61,7 +61,9 @@ def open(
     Parameters
     ----------
     path : path-like
-        The store.
+        The store; or its URL, as ``https://host/corpus.ptr``: also ``s3://``,
+        ``gs://``, ``az://``, ``file://``. There, what is asked for is read and
+        nothing more, with the extra ``ptrarray[remote]``.
     mode : {'r', 'r+', 'c'}
         As for `numpy.memmap`: ``"r"`` hands out read-only views, ``"r+"``
         views that change the store, ``"c"`` views that change in memory only.
@@ -69,7 +71,23 @@ def open(
         ``"mmap"`` hands out views on a mapping. ``"pread"`` reads what is
         asked for, and hands out writable copies: for network and parallel
         file systems, where mapping is slow or limited. Then `mode` may be
-        ``"r"`` or ``"c"``, which are the same.
+        ``"r"`` or ``"c"``, which are the same. At a URL it is always that.
+    cache : path-like or mapping, optional
+        At a URL: a folder of this machine that keeps what was read of indexes,
+        for later and for other processes. ``{"folder": path, "size": "1GB",
+        "data": True}`` keeps rows, too, and says how large the folder may get:
+        1 GB if nothing is said. What was not used for longest goes first.
+    parallel : int
+        At a URL: requests that are under way at the most.
+    gap : str or int
+        At a URL: parts of a file closer together than so many bytes are one
+        request.
+    storage : mapping or file system of fsspec, optional
+        At a URL: what obstore is to know besides, as ``{"region": "eu-west-1"}``
+        or keys; or a file system that reads instead, as of ``s3fs``.
+    immutable : bool
+        At a URL: the files there are known never to change. For servers that
+        send no ETag, by which a change would be noticed.
 
     Returns
     -------
@@ -81,6 +99,13 @@ def open(
         If there is no store at `path`.
     CorruptStoreError
         If what is there is damaged or of a newer version.
+    RemoteError
+        An `OSError`: a server does not give what it is asked for. Retried for
+        a minute before where that may help. The same from whatever reads rows
+        later.
+    StoreChangedError
+        A `RemoteError`: the store at a URL was changed or replaced while it was
+        opened. From whatever reads later: since it was opened.
     OSError
         If the system refuses. Where files cannot be mapped, it names the
         backend ``"pread"``.
@@ -111,9 +136,20 @@ def open(
     `verify` read block by block. If a file is cut short meanwhile, reading it
     is a `CorruptStoreError`; touching a mapping of it would kill the process.
 
+    At a URL all of this holds, but an index above 64 MiB is read as it is asked.
+    Each file is known by its size and ETag from the first answer on, so one
+    that was changed is an error, never a mixture. Arrays that come whole are
+    compared with their checksums. Slices of rows are not; `verify` reads all.
+    Memory is bounded by `parallel` and the size of what is asked for. See
+    `publish`, `download` and the page about stores that were published.
+
     Examples
     --------
     >>> ptrarray.open("corpus.ptr")["utt2"]
+    array([4., 5.], dtype=float32)
+    >>> import pathlib
+    >>> url = pathlib.Path("corpus.ptr").absolute().as_uri()
+    >>> ptrarray.open(url, cache="blocks", parallel=8)["utt2"]
     array([4., 5.], dtype=float32)
     """
     remote = Remote(
@@ -189,7 +225,7 @@ class PointerArray(StoredArrays):
             self._path, backend = remote_path(str(path), remote or Remote()), "pread"
         else:
             self._path = absolute(path)
-        _check_options(self.path, mode, backend)
+        _check_options(self.path, mode, backend, is_remote=isinstance(self._path, RemotePath))
         self._mode: Mode = mode
         self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
@@ -457,7 +493,9 @@ class PointerArray(StoredArrays):
 
         For reading all of it. Unlike `values`, it asks the system to load
         about 32 MB at a time, if the rows seem not to be in memory and the
-        disk reads little ahead by itself.
+        disk reads little ahead by itself. At a URL both read ahead alike: one
+        request for some hundred kB of arrays, twice as many under way with each,
+        up to `parallel`.
 
         Examples
         --------
@@ -499,7 +537,9 @@ class PointerArray(StoredArrays):
         -----
         Arrays by position: ``store.arrays.take``. With the backend ``"pread"``
         single arrays are read right into `out`. If that fails in the middle, it
-        has the bytes of some of them.
+        has the bytes of some of them. At a URL all requests are under way at once,
+        neighbours as one, and what came is compared with the checksums last: if
+        one differs, `out` has it. For an event loop there is `atake`.
 
         Examples
         --------
@@ -537,7 +577,8 @@ class PointerArray(StoredArrays):
         For a loader that knows its next batches. `take` and `walk` do so for
         themselves where arrays seem not to be in memory. What is fetched is the
         system's to keep or drop, so more than fits in memory is fetched for
-        nothing. Does nothing on systems that take no such advice.
+        nothing. Does nothing on systems that take no such advice, and at a URL,
+        where `take` asks for all of a batch at once.
 
         Examples
         --------
@@ -711,9 +752,17 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
-def _check_options(path: str, mode: str, backend: str) -> None:
+def _check_options(path: str, mode: str, backend: str, *, is_remote: bool) -> None:
     check_choice("mode", mode, MODES, path)
     check_choice("backend", backend, BACKENDS, path)
+    if mode == "r+" and is_remote:
+        raise BadInputError(
+            f"mode 'r+' changes a store, and {path} is read from where it was published: "
+            "ptrarray.download makes a copy that can be changed",
+            path=path,
+            found=mode,
+            expected=("r", "c"),
+        )
     if (mode, backend) == ("r+", "pread"):
         raise BadInputError(
             f"mode 'r+' changes {path} through views on its mapping, and backend 'pread' maps "

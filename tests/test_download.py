@@ -387,6 +387,11 @@ def test_refused(server: FaultServer, tmp_path: Path) -> None:
         ptrarray.download(f"{server.url}/b.ptr", copy)
     with pytest.raises(BadInputError, match="is no URL"):
         ptrarray.download(str(tmp_path), copy)
+    for parallel in (0, -1, 1.5):
+        with pytest.raises(BadInputError, match="parallel must be"):
+            ptrarray.download(f"{server.url}/a.ptr", copy, parallel=parallel)  # type: ignore[arg-type]
+        with pytest.raises(BadInputError, match="parallel must be"):
+            ptrarray.open(f"{server.url}/a.ptr", parallel=parallel)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError, match=r"nowhere/copy\.ptr"):
         ptrarray.download(f"{server.url}/a.ptr", tmp_path / "nowhere" / "copy.ptr")
     server.arm(lambda it: it.send(403, {}))

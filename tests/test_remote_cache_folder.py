@@ -46,11 +46,16 @@ class Reader:
     """A process, as far as a cache knows; what it asks for comes from `WHOLE`."""
 
     def __init__(
-        self, folder: Path, limit: int = 1 << 30, whole: bytes = WHOLE, tag: str = "t"
+        self,
+        folder: Path,
+        limit: int = 1 << 30,
+        whole: bytes = WHOLE,
+        tag: str = "t",
+        url: str = "http://host/a",
     ) -> None:
         self.whole, self.asked = whole, 0
         self.cache = Cache(Caching(str(folder), limit, has_data=True))
-        self.blocks: Blocks = self.cache.blocks_of("http://host/a", len(whole), tag, whole[:100])
+        self.blocks: Blocks = self.cache.blocks_of(url, len(whole), tag, whole[:100])
 
     def read(self, start: int, end: int, *, into: bool = False) -> int:
         """Read some bytes; return how many were asked for."""
@@ -94,6 +99,23 @@ def test_what_was_read_is_not_asked_for_again(small: None, folder: Path) -> None
     assert [Reader(folder).read_all(), Reader(folder).read(0, 9999)] == [0, 0]
     assert Reader(folder).read(9998, 1 << 60) == Reader(folder).read(9999, 1 << 60) == 0
     assert Reader(folder, tag="other").read(9000, 9999) == 9999 - 8960
+    assert Reader(folder, url="http://host/b").read(9000, 9999) == 9999 - 8960
+    assert Reader(folder, whole=WHOLE[:-1]).read(9000, 9998) == 9998 - 8960
+
+
+def test_a_block_is_known_by_its_file_and_its_number(small: None, folder: Path) -> None:
+    Reader(folder).read_all()
+    files = files_of(folder)
+    kept = [file.read_bytes() for file in files]
+    for file, raw in zip(files, kept[1:] + kept[:1], strict=True):
+        file.write_bytes(raw)
+    assert Reader(folder).read_all() == len(WHOLE)
+    other = Reader(folder, whole=WHOLE[:100] + bytes(9899), tag="other")
+    other.read_all()
+    new = sorted(set(files_of(folder)) - set(files))
+    for file, raw in zip(new, kept, strict=True):
+        file.write_bytes(raw)
+    assert other.read_all() == len(WHOLE)
 
 
 def test_holes_are_one_request(small: None, folder: Path) -> None:
@@ -124,8 +146,8 @@ def harm(folder: Path, what: str, which: int, at: int) -> None:
     if what in PUT:
         PUT[what](file)
     elif what != "remove":
-        flipped = bytearray(raw or b"x")
-        flipped[at % len(flipped)] ^= 1 + at % 255
+        at_byte = at % max(len(raw), 1)
+        flipped = raw[:at_byte] + b"flipped"[at % 7 :][:1] + raw[at_byte + 1 :]
         foreign = random.Random(at).randbytes(5000)
         new = {"flip": flipped, "cut": raw[:at], "foreign": foreign, "longer": raw + foreign}
         file.write_bytes((new | {"other": other_raw})[what])
@@ -195,6 +217,9 @@ def test_its_size_is_bounded(folder: Path) -> None:
         # Each process may be a share above, and what it writes at once.
         assert n_taken(folder) <= limit + limit // 16 + (1 << 20) + (64 << 10)
     assert n_taken(folder) > limit // 2
+    for at in range(0, len(LARGE) - 4096, 1 << 16):
+        readers[0].read(at, at + 4096)
+        assert n_taken(folder) <= limit + (32 << 10)
 
 
 def test_a_process_that_keeps_little_sees_what_others_left(folder: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import ptrarray
 from ptrarray.errors import CorruptStoreError, RemoteError, StoreChangedError, StoreNotFoundError
 from ptrarray.storage.remote import faults
+from ptrarray.storage.store import probed
 from tests.support.fault_server import FAULTS, LASTING, PASSING, FaultServer, serving
 
 pytest.importorskip("obstore")
@@ -27,12 +28,36 @@ ERRORS: dict[str, tuple[type[Exception], ...]] = {
 }
 
 
+# The stores that meet each fault, and those that meet some of each sort.
+LAYOUTS = ("masked", "mixed", "shards", "pack", "blocks")
+SOME = (
+    "status 503",
+    "half, reset",
+    "short",
+    "whole",
+    "gzip",
+    "status 403",
+    "status 404",
+    "status 412",
+)
+SOME += ("replaced", "resized")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
-    with ptrarray.create(folder / "s.ptr", dtype="i4") as writer:
-        writer.write({f"name {n}": np.arange(n) for n in range(50)})
-        writer.attrs["rate"] = 16000
+    for name, options in (
+        ("s.ptr", {"dtype": "i4"}),
+        ("masked", {"dtype": "i4", "masked": True}),
+        ("mixed", {"dtype": None}),
+        ("shards", {"dtype": "i4", "shard_size": 2500}),
+        ("blocks", {"dtype": "i4"}),
+    ):
+        with ptrarray.create(folder / name, **options) as writer:
+            writer.write({f"name {n}": np.arange(n, dtype="i4") for n in range(50)})
+            writer.attrs["rate"] = 16000
+        ptrarray.checkpoint(folder / name)
+    ptrarray.pack(folder / "s.ptr", folder / "pack")
     return folder
 
 
@@ -56,6 +81,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def contents(store: ptrarray.PointerArray) -> Any:
     return (
         {name: array.tolist() for name, array in store.items()},
+        [name in store for name in ("name 3", "name 100")],
         [array.tolist() for array in store.take(["name 7", "name 40"])],
         store["name 9"].tolist(),
         int(np.sum(store)),
@@ -63,17 +89,16 @@ def contents(store: ptrarray.PointerArray) -> Any:
     )
 
 
-def read(server: FaultServer, fault: str, *, immutable: bool = False) -> Any:
+def read(server: FaultServer, fault: str, layout: str = "s.ptr") -> Any:
     patience = "0.1s" if fault in STALLS else "30s"
-    url = server.url.replace("//", "//user-name:pass-word@") + "/s.ptr?sig=signature"
-    client = {"read_timeout": patience}
-    with ptrarray.open(url, storage={"client_options": client}, immutable=immutable) as store:
+    url = server.url.replace("//", "//user-name:pass-word@") + f"/{layout}?sig=signature"
+    with ptrarray.open(url, storage={"client_options": {"read_timeout": patience}}) as store:
         return contents(store)
 
 
-def n_requests(server: FaultServer) -> int:
+def n_requests(server: FaultServer, layout: str = "s.ptr") -> int:
     server.arm(at=0, n_times=0)
-    read(server, "")
+    read(server, "", layout)
     return len(server.asked)
 
 
@@ -118,6 +143,29 @@ def test_what_goes_wrong_from_then_on(
             assert type(caught.value) is RemoteError
             assert caught.value.status == kind.status
             assert caught.value.end > caught.value.start >= 0
+
+
+@pytest.mark.parametrize("fault", SOME)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_layout(
+    server: FaultServer, right: Any, layout: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if layout == "blocks":
+        monkeypatch.setattr(probed, "WHOLE_NBYTES", 0)
+    n_there = n_requests(server, layout)
+    for n_times in (1, 1 << 60):
+        if n_times > 1:
+            monkeypatch.setattr(faults, "LIMIT_SECONDS", 0.02)
+            monkeypatch.setattr(faults, "FIRST_LIMIT_SECONDS", 0.02)
+        for at in range(1, n_there + 1):
+            server.arm(FAULTS[fault].fault, at, n_times)
+            try:
+                assert read(server, fault, layout) == right
+            except (*ERRORS[FAULTS[fault].error], StoreNotFoundError) as error:
+                assert fault in LASTING or n_times > 1
+                check_error(error, server.url)
+            else:
+                assert n_times == 1
 
 
 def test_faults_that_pass_are_told_from_those_that_do_not() -> None:

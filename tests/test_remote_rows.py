@@ -364,3 +364,36 @@ def test_nothing_is_written_to_memory_of_others_after_an_error(
         late.set()
         assert done.wait(60)
         assert np.array_equal(out, before)
+
+
+@pytest.mark.parametrize("kind", ["plain", "masked", "shards"])
+def test_an_error_waits_for_nothing_that_is_under_way(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, shard_size = tmp_path / "store", (8 << 20) if kind == "shards" else None
+    with ptrarray.create(
+        path, dtype="u1", masked=kind == "masked", shard_size=shard_size
+    ) as writer:
+        writer.write({f"a{n}": np.ones(1 << 20, "u1") for n in range(40)})
+    ptrarray.checkpoint(path)
+    after = threading.Event()
+    with folder_elsewhere(tmp_path) as objects, opened(path) as store:
+        list(store)
+        get = objects.get
+
+        def one_fails(key: str, start: int, *what: Any) -> Coming:
+            if not key.endswith(".bin"):
+                return get(key, start, *what)
+            if start == 0:
+                raise Fault("refused", "the server does not like it", 400)
+            assert after.wait(60)
+            raise Fault("refused", "nobody waits for it any more", 400)
+
+        monkeypatch.setattr(objects, "get", one_fails)
+        ways: list[Any] = [np.sum, PointerArray.verify, lambda one: list(one.values())]
+        ways += [lambda one: one.reduce_each(np.add), lambda one: one.take(list(one)), np.asarray]
+        for way in ways:
+            after.clear()
+            with pytest.raises(RemoteError, match="does not like it"):
+                way(store)
+            after.set()

@@ -11,6 +11,7 @@ from ptrarray.errors import BadInputError
 
 # With one slash, too, as `pathlib` leaves of two.
 _URL = re.compile(r"([a-z][a-z0-9+.-]+:)/", re.IGNORECASE)
+_USER = re.compile(r"^([^/]+//?)[^/]*@")
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
@@ -25,11 +26,10 @@ def absolute(path: str | os.PathLike[str]) -> Path:
     text = os.fsdecode(given)
     url = _URL.match(text)
     if url and not Path(url[1]).is_dir():
-        raise BadInputError(
-            f"{text} is a URL, and stores are read and written on this machine only: download it, "
-            "best as one file made by ptrarray.pack, and give its path",
-            path=text,
-            found=text,
-            expected="a path",
-        )
+        text = _USER.sub(r"\1", text).partition("?")[0]  # without anything secret
+        why = "where ptrarray.open reads stores, and nothing is written"
+        what = f"{why}: ptrarray.download makes a copy on this machine, for all the rest"
+        if "//" not in text:
+            what = "of which pathlib has taken a slash: give it as text"
+        raise BadInputError(f"{text} is a URL, {what}", path=text, found=text, expected="a path")
     return Path(os.path.abspath(text))  # noqa: PTH100

@@ -22,6 +22,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.rows.masked import MaskedRows
 from ptrarray.rows.pointers import iter_runs, numbered
 from ptrarray.rows.ragged import gather
+from ptrarray.rows.stopping import stopped_by
 from ptrarray.rows.types import AnyRows, Array, Int64s, ahead_nbytes
 
 Task = TypeVar("Task")
@@ -136,13 +137,19 @@ def in_parallel(
     if len(first_two) < 2 or n_threads == 1:
         yield from map(function, tasks)
         return
+    stop: Future[None] = Future()
+
+    def work(task: Task) -> Result:
+        with stopped_by(stop):
+            return function(task)
+
     with ThreadPoolExecutor(n_threads, thread_name_prefix="ptrarray") as pool:
         outstanding: deque[Future[Result]] = deque()
 
         def submit(n_tasks: int) -> None:
             for task in islice(tasks, n_tasks):
                 # numpy keeps its errstate in the context; a context runs one thread at a time.
-                outstanding.append(pool.submit(contextvars.copy_context().run, function, task))
+                outstanding.append(pool.submit(contextvars.copy_context().run, work, task))
 
         try:
             submit(2 * n_threads)
@@ -151,6 +158,7 @@ def in_parallel(
                 submit(1)
                 yield result
         finally:
+            stop.set_result(None)  # after Ctrl-C, those that wait for what lies elsewhere end
             for future in outstanding:
                 future.cancel()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from ptrarray.storage.remote.ranges import stopped_by
+from ptrarray.rows.stopping import stopped_by
 
 Result = TypeVar("Result")
 

@@ -116,6 +116,11 @@ def then(*faults: Fault) -> Fault:
     return lambda it: [fault(it) for fault in faults]
 
 
+def _whole(it: Exchange) -> None:
+    status = 200 if it.whole else 404  # what is asked for may not be there
+    it.send(status, it.headers | {"Content-Range": ""}, it.whole)
+
+
 def _endless(it: Exchange) -> None:
     it.but(b"", Content_Length=str(1 << 40))
     with suppress(OSError):
@@ -162,7 +167,7 @@ class Kind(NamedTuple):
 PASSING: dict[str, Kind] = {
     **{f"status {number}": Kind(status(number), number) for number in (408, 425, 429)},
     **{f"status {number}": Kind(status(number), number) for number in (500, 502, 503, 504, 520)},
-    "whole": Kind(lambda it: it.send(200, it.headers | {"Content-Range": ""}, it.whole), 200),
+    "whole": Kind(_whole, 200),
     "no body": Kind(lambda it: it.but(b"")),
     "short": Kind(lambda it: it.but(it.body[: it.nbytes // 2])),
     "long": Kind(lambda it: it.but(it.body + b"more")),

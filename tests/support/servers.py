@@ -155,16 +155,22 @@ class Bucket(Server):
         of = ("s3.port", *(f"{one}.port" for one in ("filer", "master", "volume")))
         names = [*of, *(f"{one}.grpc" for one in of)]
         ports = [f"-{name}={one}" for name, one in zip(names, [port, *others], strict=True)]
-        self.process = subprocess.Popen(
-            [
-                *(WEED, "server", f"-dir={folder}", f"-ip={HOST}", f"-ip.bind={HOST}", *ports),
-                *("-s3", f"-s3.config={folder}/s3.json", "-s3.port.iceberg=0", "-s3.port.lance=0"),
-                *("-volume.max=8", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"),
-                *(f"-{one}.localSocket={folder}/{one}" for one in ("filer", "s3")),
-            ],
-            stdout=(folder / "log").open("wb"),
-            stderr=subprocess.STDOUT,
-        )
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(WEED, "server", f"-dir={folder}", f"-ip={HOST}", f"-ip.bind={HOST}", *ports),
+                    *(
+                        "-s3",
+                        f"-s3.config={folder}/s3.json",
+                        "-s3.port.iceberg=0",
+                        "-s3.port.lance=0",
+                    ),
+                    *("-volume.max=8", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"),
+                    *(f"-{one}.localSocket={folder}/{one}" for one in ("filer", "s3")),
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         self.url = "s3://bucket"
         self.options = {
             "storage": {

@@ -14,6 +14,7 @@ import numpy as np
 
 from ptrarray.format.checksums import LONG_NBYTES, crc32_each
 from ptrarray.rows.copying import copy_ranges, cut
+from ptrarray.rows.stopping import stopped_by
 from ptrarray.rows.types import Int64s, UInt8s, UInt32s, ahead_nbytes
 from ptrarray.storage.store.compared import do_all
 from ptrarray.storage.store.opened import OpenedStore
@@ -80,10 +81,17 @@ def _on_all_cores(
         if len(some) < 2:  # another thread would do no more than this one
             yield from map(work, some)
             return
+        stop: Future[None] = Future()
+
+        def stoppable(block: _Block) -> Summed:
+            with stopped_by(stop):
+                return work(block)
+
         submit = stack.enter_context(ThreadPoolExecutor(n_threads)).submit
-        waiting: deque[Future[Summed]] = deque(submit(work, block) for block in some)
+        stack.callback(stop.set_result, None)  # those that wait for what lies elsewhere end
+        waiting: deque[Future[Summed]] = deque(submit(stoppable, block) for block in some)
         for block in blocks:
-            waiting.append(submit(work, block))
+            waiting.append(submit(stoppable, block))
             if len(waiting) > (n_threads or _N_AHEAD):
                 yield waiting.popleft().result()
         while waiting:

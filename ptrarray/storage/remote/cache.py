@@ -78,7 +78,8 @@ def caching(cache: Any) -> Caching | None:
     if cache is None:
         return None
     given = dict(cache) if isinstance(cache, Mapping) else {"folder": cache}
-    has_data, folder = given.get("data", False), given.get("folder")
+    has_data: Any = given.get("data", False)
+    folder: Any = given.get("folder")
     is_path = isinstance(folder, str | os.PathLike) and bool(os.fspath(folder))
     if not is_path or not isinstance(has_data, bool) or given.keys() - {"folder", "size", "data"}:
         expected = 'a folder, or {"folder": FOLDER, "size": "1GB", "data": False}'
@@ -86,7 +87,7 @@ def caching(cache: Any) -> Caching | None:
             f"cache= has to be {expected}, not {cache!r:.200}", found=cache, expected=expected
         )
     limit_nbytes = nbytes('the "size" of cache=', given.get("size", SIZE))
-    return Caching(str(absolute(os.fspath(folder))), limit_nbytes, has_data)
+    return Caching(str(absolute(folder)), limit_nbytes, has_data)
 
 
 class Cache:

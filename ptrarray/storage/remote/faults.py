@@ -54,40 +54,39 @@ def fault_of_status(status: int) -> Fault:
         return Fault("changed", "its ETag is another one", status)
     if status == 416:
         return Fault("past", "the object ends before", status)
-    passes = status in _PASSING or (status >= 500 and status not in _NOT_PASSING)
-    return Fault("passing" if passes else "refused", f"the server answers {status}", status)
+    kind: Kind = "passing" if passes(status) else "refused"
+    return Fault(kind, f"the server answers {status}", status)
+
+
+def passes(status: int) -> bool:
+    """Tell whether asking again may bring another status than this one."""
+    return status in _PASSING or (status >= 500 and status not in _NOT_PASSING)
 
 
 class Patience:
-    """Decides whether a range is asked for again.
+    """Decides whether a range is asked for again."""
 
-    Parameters
-    ----------
-    has_answered : bool
-        Whether the server ever did.
-    """
-
-    def __init__(self, has_answered: bool) -> None:
-        self._has_answered = has_answered
+    def __init__(self) -> None:
         self._n_done = self._n_faults = self._n_wrong = 0
         self._since = time.monotonic()
 
-    def pause(self, fault: Fault, n_done: int) -> float | None:
+    def pause(self, fault: Fault, n_done: int, *, has_answered: bool) -> float | None:
         """Return the seconds to wait after a fault, or None if asking again would not help.
 
         Parameters
         ----------
         n_done : int
             Bytes of the range that are there by now.
+        has_answered : bool
+            Whether the server ever did, to this range or to another.
         """
         if n_done > self._n_done:  # so that a slow connection that breaks off ends, too
             self._n_done, self._n_faults, self._since = n_done, 0, time.monotonic()
+        longest = min(FIRST_PAUSE_SECONDS * 2 ** min(self._n_faults, 30), LONGEST_PAUSE_SECONDS)
+        pause = longest * random.uniform(0.5, 1)
         self._n_faults += 1
         self._n_wrong += fault.kind == "wrong"
-        self._has_answered |= fault.status is not None or n_done > 0
-        limit = LIMIT_SECONDS if self._has_answered else FIRST_LIMIT_SECONDS
-        longest = min(FIRST_PAUSE_SECONDS * 2 ** min(self._n_faults - 1, 30), LONGEST_PAUSE_SECONDS)
-        pause = longest * random.uniform(0.5, 1)
+        limit = LIMIT_SECONDS if has_answered else FIRST_LIMIT_SECONDS
         is_over = time.monotonic() + pause > self._since + limit
         helps = fault.kind == "passing" or (fault.kind == "wrong" and self._n_wrong < _N_WRONG)
         return pause if helps and not is_over else None

@@ -101,6 +101,13 @@ class RemoteFile:
         """Others when the file has changed, as of its opening."""
         return tuple(self.facts)
 
+    def is_in_place(self) -> bool:
+        """Tell whether what is there now is still what was read, if anything was."""
+        try:
+            return self._facts is None or self.place.identity() == self.identity
+        except FileNotFoundError:
+            return False
+
     def keep(self, *, is_data: bool = False) -> None:
         """Have what is read from now on kept, and look there before, if the caller wants a cache."""
         cache = self._transfer.cache

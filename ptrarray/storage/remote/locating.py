@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ptrarray.errors import BadInputError, import_extra
+from ptrarray.intake.numbers import integer
 from ptrarray.storage.remote.cache import Cache, Caching
 from ptrarray.storage.remote.objects import Objects, shown
 from ptrarray.storage.remote.paths import RemotePath
@@ -63,6 +64,9 @@ def remote_path(url: str, remote: Remote) -> RemotePath:
         If no library reads such a URL, or it refuses what it is given.
     """
     storage = remote.storage
+    if integer("parallel", remote.parallel) < 1:
+        what = f"parallel must be at least 1: {remote.parallel}"
+        raise BadInputError(what, found=remote.parallel, expected=">= 1")
     if storage is None and urlsplit(url).scheme.lower() == "memory":
         fsspec = import_extra("fsspec", f"reading {url} needs fsspec: pip install fsspec")
         storage = fsspec.filesystem("memory")  # that of the process; obstore makes an empty one
@@ -82,7 +86,9 @@ def remote_path(url: str, remote: Remote) -> RemotePath:
     transfer = Transfer(
         objects, remote.parallel, remote.gap_nbytes, immutable=remote.immutable, cache=cache
     )
-    return RemotePath(transfer, key)
+    path = RemotePath(transfer, key)
+    path.made_by = remote_path, (url, remote)
+    return path
 
 
 def _split(url: str) -> tuple[str, str]:

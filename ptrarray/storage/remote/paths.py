@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ptrarray.errors import RemoteError
+from ptrarray.storage.remote.faults import passes
 from ptrarray.storage.remote.file import RemoteFile, RemoteIdentity
 from ptrarray.storage.remote.transfer import Transfer
 
@@ -20,7 +21,14 @@ class RemotePath(type(Path())):  # type: ignore[misc]
         Reads what lies there.
     key : str
         What is behind the URL that the transfer has.
+
+    Attributes
+    ----------
+    made_by : (callable, tuple) or None
+        What makes the same path in another process, and its arguments: of that of a store.
     """
+
+    made_by: Any = None
 
     def __new__(cls, transfer: Transfer, key: str = "") -> Self:
         """Return a path."""
@@ -60,7 +68,9 @@ class RemotePath(type(Path())):  # type: ignore[misc]
         return hash(str(self))
 
     def __reduce__(self) -> Any:
-        raise TypeError("what lies elsewhere is opened anew by each process")
+        if self.made_by is None:
+            raise TypeError("what lies elsewhere is opened anew by each process")
+        return self.made_by
 
     def open_file(self) -> RemoteFile:
         """Open the file that lies there; raises `FileNotFoundError` if there is none."""
@@ -84,7 +94,7 @@ class RemotePath(type(Path())):  # type: ignore[misc]
         except FileNotFoundError:
             return False
         except RemoteError as error:  # as of a bucket that may not be listed, or of a directory
-            if error.status is None or error.status >= 500:
+            if error.status is None or passes(error.status):
                 raise
             return False
         return True

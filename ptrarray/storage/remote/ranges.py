@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from contextlib import contextmanager
-from contextvars import ContextVar
+from concurrent.futures import Future
 from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple
 
@@ -14,6 +12,7 @@ import numpy as np
 
 from ptrarray.rows.copying import copy_ranges, cut
 from ptrarray.rows.pointers import numbered
+from ptrarray.rows.stopping import can_be_stopped, result_of
 from ptrarray.rows.types import Int64s, Read, UInt8s
 from ptrarray.storage.remote.objects import Buffer
 from ptrarray.storage.remote.transfer import Transfer
@@ -21,8 +20,6 @@ from ptrarray.storage.remote.transfer import Transfer
 # Longer ranges are asked for in pieces, at once. Of the ranges of one request all but one piece
 # come to less together.
 PIECE_NBYTES = 4 << 20
-
-_STOP: ContextVar[Future[None] | None] = ContextVar("_STOP", default=None)
 
 
 class Group(NamedTuple):
@@ -128,7 +125,7 @@ def in_turn(reads: Iterable[Read], transfer: Transfer, *, grow: bool = False) ->
     """
     reads = iter(reads)
     first = list(islice(reads, 2))
-    if len(first) < 2 and _STOP.get() is None:
+    if len(first) < 2 and not can_be_stopped():
         for read in first:
             yield read.use(read.read())
         return
@@ -139,42 +136,17 @@ def in_turn(reads: Iterable[Read], transfer: Transfer, *, grow: bool = False) ->
         for read in chain(first, reads):
             while waiting and (len(waiting) >= room or n_held + read.nbytes > limit_nbytes):
                 done, future = waiting.popleft()
-                yield done.use(_result(future))
+                yield done.use(result_of(future))
                 n_held -= done.nbytes
                 room = min(2 * room, n_reads)
             waiting.append((read, _begun(read, transfer)))
             n_held += read.nbytes
         while waiting:
             done, future = waiting.popleft()
-            yield done.use(_result(future))
+            yield done.use(result_of(future))
     finally:
         for _, future in waiting:
             future.cancel()
-
-
-@contextmanager
-def stopped_by(stop: Future[None]) -> Iterator[None]:
-    """Have this thread wait for no read any more, nor use one, once a future is done.
-
-    Raises
-    ------
-    concurrent.futures.CancelledError
-        Where it would have waited.
-    """
-    token = _STOP.set(stop)
-    try:
-        yield
-    finally:
-        _STOP.reset(token)
-
-
-def _result(future: Future[Any]) -> Any:
-    stop = _STOP.get()
-    if stop is not None:
-        wait((future, stop), return_when=FIRST_COMPLETED)
-        if stop.done():
-            raise CancelledError
-    return future.result()
 
 
 def _begun(read: Read, transfer: Transfer) -> Future[Any]:

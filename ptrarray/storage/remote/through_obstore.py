@@ -24,6 +24,7 @@ _RETRIES = {"max_retries": 0}
 # Such bytes are not those that lie there. With aws-chunked only the way up was coded.
 _AS_THEY_LIE = (None, "", "identity", "aws-chunked")
 
+_DENIED = "the server refuses it, or it is not there and the bucket may not be listed"
 _WHOLE = "the whole file comes for a range of it, so that a server is needed that serves ranges"
 _STATUSES = {"FileNotFoundError": 404, "PermissionDeniedError": 403, "PreconditionError": 412}
 _ASKS_FOR_KEYS = ("169.254.169.254", "token request")  # of the machine, where no others are given
@@ -159,7 +160,7 @@ def _fault(error: Exception, *, is_web: bool) -> Fault:
     if any(said in text for said in _ASKS_FOR_KEYS) and (status is None or status < 500):
         return Fault("denied", f"no keys were found for it: {_KEYS}", status)
     if kind == "PermissionDeniedError" and not is_web:
-        return Fault("denied", f"the server refuses to show it ({status}): {_KEYS}", status)
+        return Fault("denied", f"{_DENIED} ({status}): {_KEYS}", status)
     if status is not None:
         return fault_of_status(status)
     if isinstance(error, ValueError) or kind == "InvalidPathError":

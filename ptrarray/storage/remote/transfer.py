@@ -116,15 +116,17 @@ class Transfer:
                 begun.pop().cancel()
 
     def _read(self, wanted: _Range) -> Answer:
-        patience = Patience(self._has_answered)
+        patience = Patience()
         while True:
             try:
                 wanted.ask(self._objects, immutable=self.immutable)
-                self._has_answered = True
                 return wanted.answer()
             except Fault as error:
                 fault = error
-            pause = patience.pause(fault, wanted.n_done)
+            finally:
+                self._has_answered |= wanted.has_begun
+            has_answered = self._has_answered or fault.status is not None
+            pause = patience.pause(fault, wanted.n_done, has_answered=has_answered)
             if pause is None:
                 break
             time.sleep(pause)
@@ -166,6 +168,8 @@ class _Range:
         Whether the object was read before this range was asked for.
     n_done : int
         Bytes that have come, which are not asked for again if the rest breaks off.
+    has_begun : bool
+        Whether an answer ever has.
     """
 
     def __init__(
@@ -173,7 +177,7 @@ class _Range:
     ) -> None:
         self.key, self.start, self.end = key, start, end
         self.is_known = facts is not None
-        self.n_done = 0
+        self.n_done, self.has_begun = 0, False
         self._facts, self._room, self._raw = facts, into, memoryview(b"")
 
     def ask(self, objects: Objects, *, immutable: bool) -> None:
@@ -203,6 +207,7 @@ class _Range:
             coming = objects.get_empty(self.key)
             if coming.nbytes:
                 raise
+        self.has_begun = True
         self._check(coming, start, immutable=immutable)
         self._take(coming)
 

@@ -35,6 +35,7 @@ from ptrarray.format.table import (
 )
 from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.types import Int64s, UInt32s
+from ptrarray.storage.remote.sparse import SparseBytes
 from ptrarray.storage.shards.marker import Marker
 from ptrarray.storage.store.held import Held
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
@@ -204,6 +205,17 @@ def open_catalog(marker: Marker, backend: Backend | None) -> Catalog | None:
         files.check_system(error)
         return None
     return catalog if catalog.is_of(marker) else None
+
+
+def n_covered(marker: Marker) -> int:
+    """Return of how many shards a store has a catalog: there are at least about as many."""
+    try:
+        file = files.opened(marker.directory / marks.FILE_NAME)
+        raw: Any = SparseBytes(file)  # type: ignore[arg-type] # of one that lies elsewhere
+        _, columns = marks.decode(raw, file.path)
+    except (CorruptStoreError, FileNotFoundError):
+        return 0
+    return columns["generation"].nbytes // marks.SHARD_NBYTES["generation"]
 
 
 # Making one ---------------------------------------------------------------------------------------

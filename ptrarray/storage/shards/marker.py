@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from errno import EMFILE
-from itertools import count
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from ptrarray.errors import StoreError, StoreNotFoundError
 from ptrarray.format import shards as marks
 from ptrarray.format.index import HEADER_LIMIT_NBYTES, corrupt
 from ptrarray.format.shards import ShardsHeader
 from ptrarray.storage.remote.paths import RemotePath
-from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import remove_in_one_step
+
+Result = TypeVar("Result")
 
 
 class Marker:
@@ -60,9 +63,20 @@ class Marker:
 
     def has_shard(self, number: int) -> bool:
         """Tell whether there is a shard of this number."""
-        if isinstance(self.directory, RemotePath):  # where there are no directories
-            return files.is_file(self.shard(number) / INDEX_FILE)
         return files.exists(self.shard_path(number))
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the store lies elsewhere, where nothing can be listed, and much be asked at once."""
+        return isinstance(self.directory, RemotePath)
+
+    def each(self, call: Callable[[int], Result], numbers: Iterable[int]) -> list[Result]:
+        """Call something for the numbers of several shards: where they lie elsewhere, all at once."""
+        if isinstance(self.directory, RemotePath):
+            calls = [partial(call, number) for number in numbers]
+            found: list[Result] = self.directory.transfer.read_all(calls)
+            return found
+        return [call(number) for number in numbers]
 
     def count(self) -> int:
         """Return how many shards there are, or should be: one more than the highest number.
@@ -73,11 +87,6 @@ class Marker:
             If there are none.
         """
         generation = self.header.generation
-        if isinstance(self.directory, RemotePath):  # where nothing can be listed
-            n_shards = next(number for number in count() if not self.has_shard(number))
-            if not n_shards:
-                raise self.missing(0)
-            return n_shards
         try:
             found = [*map(marks.shard_number, files.list_directory(self.directory))]
         except FileNotFoundError:  # it was moved or removed just now

@@ -160,7 +160,16 @@ class OpenedShards:
     def refreshed(self, mode: Mode) -> OpenedShards:
         """Return what the store is now; itself if nothing changed."""
         snapshot = self.snapshot.refreshed()
-        return self if snapshot is self.snapshot else load_shards(snapshot, mode, self)
+        if snapshot is self.snapshot:
+            if not snapshot.marker.is_remote or self._is_in_place():
+                return self
+            snapshot = open_shards(snapshot.directory, snapshot.asked_backend)
+        return load_shards(snapshot, mode, self)
+
+    def _is_in_place(self) -> bool:
+        """Tell whether files that lie elsewhere are still those that were opened."""
+        look: Any = self.snapshot.marker.each
+        return all(look(lambda number: self.stores[number].is_in_place(), range(len(self.held))))
 
 
 View = Callable[[str], Array | None]
@@ -217,8 +226,10 @@ def load_any(directory: Path, mode: Mode, backend: Backend | None = None) -> Ope
     if isinstance(directory, RemotePath):  # where asking for what is seldom there takes long
         try:
             return load(open_snapshot(directory, backend), mode)
-        except StoreNotFoundError as error:
-            if not is_sharded(directory):
+        except StoreNotFoundError:
+            try:
+                return load_shards(open_shards(directory, backend), mode)
+            except StoreNotFoundError as error:
                 raise not_found(directory) from error
     if is_sharded(directory):
         return load_shards(open_shards(directory, backend), mode)
@@ -235,6 +246,15 @@ def mapped_anew(opened: Opened, mode: Mode) -> Opened:
 def open_any(directory: Path) -> Snapshot:
     """Read the names and pointers of a store, of shards or not."""
     return open_shards(directory) if is_sharded(directory) else open_snapshot(directory)
+
+
+def _held(
+    pairs: Sequence[tuple[Held | StoreSnapshot, HeldRows | OpenedStore | None]],
+    mode: Mode,
+    number: int,
+) -> HeldRows | OpenedStore:
+    part, opened = pairs[number]
+    return hold_rows(part, mode, opened)
 
 
 def _is_of(opened: HeldRows | OpenedStore, part: Held | StoreSnapshot) -> bool:
@@ -258,8 +278,8 @@ def load_shards(
         known = previous.held
     while True:
         try:
-            pairs = zip(snapshot.parts, chain(known, repeat(None)), strict=False)
-            known = tuple(hold_rows(part, mode, opened) for part, opened in pairs)
+            pairs = [*zip(snapshot.parts, chain(known, repeat(None)), strict=False)]
+            known = snapshot.marker.each(partial(_held, pairs, mode), range(len(pairs)))
             # Another store that was put here meanwhile may have data files of the same names.
             is_here = is_locked or snapshot.marker.is_in_place()
             if is_here and all(map(_is_of, known, snapshot.parts)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate, chain
+from itertools import accumulate, chain, takewhile
 from operator import is_
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ptrarray.format.index import corrupt
 from ptrarray.format.layouts import Layout
 from ptrarray.format.shards import Notes, decode_notes
 from ptrarray.rows.types import Int64s
-from ptrarray.storage.shards.catalog import open_catalog
+from ptrarray.storage.shards.catalog import n_covered, open_catalog
 from ptrarray.storage.shards.finder import NO_ROW, Completed, Finder, placed, without
 from ptrarray.storage.shards.marker import Marker, check_descriptors
 from ptrarray.storage.store.absent import never_at_rest
@@ -27,6 +27,8 @@ from ptrarray.storage.store.snapshot import StoreSnapshot, open_snapshot
 from ptrarray.storage.system.mapping import Backend
 
 _ATTEMPTS = 100
+# So many shards are looked for at once where nobody tells how many there are.
+_FEW_SHARDS = 8
 # Older shards seldom change, so all of one moment are seldom missed twice.
 _SETTLED_ATTEMPTS = 10
 # Up to here, looking for names one by one is faster than as a whole, which costs some 50 us a
@@ -327,6 +329,8 @@ def _collected(
     last, which was read at one moment, has changed since it was read: then all are as they
     were at that moment. So they are if none at all differs from what was known.
     """
+    if marker.is_remote:
+        return _collected_elsewhere(marker, known, backend)
     n_shards = len(known) or marker.count()
     try:
         found = _read_all(marker, known, n_shards, backend)
@@ -341,6 +345,55 @@ def _collected(
     except OSError as error:
         check_descriptors(error, marker, n_shards)
         raise
+    return found
+
+
+def _collected_elsewhere(
+    marker: Marker, known: Sequence[Held | StoreSnapshot], backend: Backend | None
+) -> list[Held | StoreSnapshot]:
+    """Do as `_collected`, with all shards asked at once.
+
+    If none has changed from one look to the next, all are as they were between the two. Else the
+    last one, which may change again and again, is read once more before the others are.
+    """
+    found, n_growing = _read_at_once(marker, known, backend), 0
+    for _ in range(_SETTLED_ATTEMPTS):
+        if len(found) == len(known) and all(map(is_, found, known)):
+            break
+        again = _read_at_once(marker, found, backend)
+        if len(again) == len(found) and all(map(is_, again[: len(again) - n_growing], found)):
+            break
+        found, n_growing = [*again[:-1], again[-1].refreshed()], 1
+    return found
+
+
+def _is_there(found: object) -> bool:
+    return found is not None
+
+
+def _read_at_once(
+    marker: Marker, known: Sequence[Held | StoreSnapshot], backend: Backend | None
+) -> list[Held | StoreSnapshot]:
+    """Read every shard, and what is behind those that are known, where nobody tells what there is."""
+
+    def read(number: int) -> Held | StoreSnapshot | None:
+        try:
+            return read_shard(marker, number, known, backend)
+        except CorruptStoreError as error:
+            if number < len(known) or not isinstance(error.__cause__, StoreNotFoundError):
+                raise
+            return None
+
+    found: list[Held | StoreSnapshot] = []
+    n_asked = len(known) + 1 if known else n_covered(marker) + 1
+    while True:
+        more: list[Any] = marker.each(read, range(len(found), len(found) + n_asked))
+        found += takewhile(_is_there, more)
+        if None in more:
+            break
+        n_asked = max(_FEW_SHARDS, len(found))
+    if not found:
+        raise marker.missing(0)
     return found
 
 

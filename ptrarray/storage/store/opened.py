@@ -19,6 +19,7 @@ from ptrarray.native import Finder
 from ptrarray.rows.masked import with_mask
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import AnyRows, Array, Int64s
+from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store.absent import sealed_error
 from ptrarray.storage.store.compared import (
@@ -43,7 +44,14 @@ from ptrarray.storage.system.mapping import (
     map_rows,
 )
 from ptrarray.storage.system.parts import why_not
-from ptrarray.storage.system.pread import FileRows, checksum_of, open_rows, rows_later, viewed
+from ptrarray.storage.system.pread import (
+    FileRows,
+    PreadRows,
+    checksum_of,
+    open_rows,
+    rows_later,
+    viewed,
+)
 
 # Of an index that lies elsewhere, less than one of so many pointers is asked for one by one.
 _PART = 64
@@ -306,7 +314,16 @@ class OpenedStore:
 
     def refreshed(self, mode: Mode) -> OpenedStore:
         """Return what the store is now; itself if nothing changed."""
-        return load(self.snapshot.refreshed(), mode, self)
+        snapshot = self.snapshot.refreshed()
+        if snapshot is self.snapshot and not self.is_in_place():
+            snapshot = open_snapshot(snapshot.directory, snapshot.asked_backend)
+        return load(snapshot, mode, self)
+
+    def is_in_place(self) -> bool:
+        """Tell whether files that lie elsewhere are still those that were opened."""
+        rows = (self.mapped.data, self.mapped.mask)
+        files = [one.file for one in rows if isinstance(one, PreadRows)]
+        return all(one.is_in_place() for one in files if isinstance(one, RemoteFile))
 
 
 def _beside(overlay: Overlay, finder: Finder, rows: Any) -> Callable[[str], Array | None]:

@@ -6,7 +6,7 @@ from errno import ENOENT
 from pathlib import Path
 from typing import NamedTuple
 
-from ptrarray.errors import BadInputError, StoreError, StoreNotFoundError
+from ptrarray.errors import BadInputError, RemoteError, StoreError, StoreNotFoundError
 from ptrarray.format import tar
 from ptrarray.format.helpers import FOLDER
 from ptrarray.format.index import corrupt
@@ -63,9 +63,9 @@ def open_part(store: Path, name: str) -> tuple[AnyFile, Pack | None]:
         if not is_remote and not isinstance(error, NotADirectoryError):
             raise
         is_inner = store.name == FOLDER and files.is_file(store.parent)
-        if not is_inner and not files.is_file(store):  # something below a file
+        if not is_inner and not is_remote and not files.is_file(store):  # something below a file
             raise
-    file = files.opened(store.parent if is_inner else store)
+    file = _opened_pack(store.parent if is_inner else store)
     try:
         if isinstance(file, RemoteFile):
             file.keep()
@@ -77,6 +77,16 @@ def open_part(store: Path, name: str) -> tuple[AnyFile, Pack | None]:
         file.close()
         raise
     return file, pack
+
+
+def _opened_pack(path: Path) -> AnyFile:
+    try:
+        return files.opened(path)
+    except RemoteError as error:
+        if error.status is None or error.status >= 500:
+            raise
+        # A directory, of which servers say all kinds of things.
+        raise FileNotFoundError(ENOENT, "there is no such object", str(path)) from error
 
 
 def _read(file: AnyFile) -> Pack:
