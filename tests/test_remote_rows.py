@@ -200,7 +200,8 @@ def far(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, 
     if "masked" in options:
         rows = np.ma.MaskedArray(rows, rows % 3 == 0)
     with ptrarray.create(path, shard_size=shard_size, **options) as writer:
-        writer.write({f"a{n}": rows + n for n in range(2 * N_FAR)})
+        for first in range(0, 2 * N_FAR, 64):
+            writer.write({f"a{n}": rows + n for n in range(first, first + 64)})
     ptrarray.checkpoint(path)
     with folder_elsewhere(tmp_path) as objects:
         yield path, objects
@@ -210,9 +211,10 @@ def of_rows(objects: FolderObjects) -> list[Any]:
     return [one for one in objects.take() if one.key.endswith((".bin",))]
 
 
-def spread_names(n: int = N_FAR) -> list[str]:
+def spread_names(n: int) -> list[str]:
     """Return names of arrays that lie apart, in no order."""
-    return [f"a{2 * number}" for number in np.random.default_rng(0).permutation(n).tolist()]
+    numbers = np.random.default_rng(0).permutation(n) * (2 * N_FAR // n)
+    return [f"a{number}" for number in numbers.tolist()]
 
 
 def test_neighbours_are_one_request(far: tuple[Path, FolderObjects]) -> None:
@@ -239,9 +241,10 @@ def test_what_is_spread_is_asked_for_at_once(
         # None of them comes before all have been asked for.
         barrier, get = threading.Barrier(32, timeout=60), objects.get
 
-        def together(*what: Any) -> Coming:
-            barrier.wait()
-            return get(*what)
+        def together(key: str, *what: Any) -> Coming:
+            if key.endswith(".bin"):
+                barrier.wait()
+            return get(key, *what)
 
         monkeypatch.setattr(objects, "get", together)
         objects.take()
@@ -254,6 +257,27 @@ def test_what_is_spread_is_asked_for_at_once(
 def of_files(store: PointerArray) -> list[str]:
     """Return which files an array has rows in, or a mask."""
     return ["data", "mask"] if store.masked else ["data"]
+
+
+@pytest.mark.parametrize("far", ["shards of rows"], indirect=True)
+def test_rows_of_several_shards_are_asked_for_at_once(
+    far: tuple[Path, FolderObjects], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, objects = far
+    with opened(path) as store, ptrarray.open(path) as here:
+        list(store)
+        wanted = [here[:], here[1000:-1000:500], here[[5, -5, 300_000, 600_000]]]
+        barrier, get = threading.Barrier(2, timeout=60), objects.get
+
+        def in_twos(*what: Any) -> Coming:
+            barrier.wait()
+            return get(*what)
+
+        monkeypatch.setattr(objects, "get", in_twos)
+        assert len(store.shards) == 8
+        found = [store[:], store[1000:-1000:500], store[[5, -5, 300_000, 600_000]]]
+        for one, other in zip(found, wanted, strict=True):
+            check_same(one, other)
 
 
 def test_arrays_in_order_take_a_request_for_many(far: tuple[Path, FolderObjects]) -> None:
