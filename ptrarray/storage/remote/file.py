@@ -58,7 +58,10 @@ class RemoteFile:
     def read_head(self) -> None:
         """Read the beginning of the file, and with it what is known of it from now on."""
         if self._facts is None:
-            answer = self._transfer.read(self._key, 0, HEAD_NBYTES, None)
+            begun = self._transfer.asked_ahead(self._key)
+            answer = (
+                begun.result() if begun else self._transfer.read(self._key, 0, HEAD_NBYTES, None)
+            )
             self._head, self._facts = answer.raw, Facts(answer.nbytes, answer.tag)
 
     def expect(self, nbytes: int, settle: Callable[[], object]) -> None:

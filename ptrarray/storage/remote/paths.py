@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from ptrarray.errors import RemoteError
 from ptrarray.storage.remote.faults import passes
-from ptrarray.storage.remote.file import RemoteFile, RemoteIdentity
+from ptrarray.storage.remote.file import HEAD_NBYTES, RemoteFile, RemoteIdentity
 from ptrarray.storage.remote.transfer import Transfer
 
 
@@ -81,6 +83,15 @@ class RemotePath(type(Path())):  # type: ignore[misc]
     def open_later(self) -> RemoteFile:
         """Return the file that lies there, of which nobody was asked yet."""
         return RemoteFile(self, self.key, self.transfer)
+
+    @contextmanager
+    def asked_ahead(self) -> Iterator[None]:
+        """Have the beginning of the file on its way, for whoever opens it inside of the ``with`` block."""
+        self.transfer.ask_ahead(self.key, HEAD_NBYTES)
+        try:
+            yield
+        finally:
+            self.transfer.asked_ahead(self.key)
 
     def identity(self) -> RemoteIdentity:
         """Tell the content that is there now from any other."""

@@ -54,6 +54,7 @@ class Transfer:
         self.url, self.cache = objects.url, cache
         self.parallel, self.gap_nbytes, self.immutable = parallel, gap_nbytes, immutable
         self._here = _Here(os.getpid(), objects, Threads(parallel))
+        self._ahead: dict[str, Future[Answer]] = {}
         self._has_answered = False
 
     def read(
@@ -94,6 +95,14 @@ class Transfer:
     def named(self, key: str) -> str:
         """Return the URL of an object, without anything secret."""
         return self._here.objects.named(key)
+
+    def ask_ahead(self, key: str, end: int) -> None:
+        """Begin to read the first bytes of an object that will be opened next."""
+        self._ahead[key] = self.begin(partial(self.read, key, 0, end, None))
+
+    def asked_ahead(self, key: str) -> Future[Answer] | None:
+        """Return what was asked ahead of an object, once."""
+        return self._ahead.pop(key, None)
 
     def read_all(self, asked: Sequence[Callable[[], Result]]) -> list[Result]:
         """Do several reads at once; returns when all are there."""

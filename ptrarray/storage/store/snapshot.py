@@ -529,16 +529,18 @@ def open_snapshot(
         If it is replaced again and again.
     """
     previous = None
+    may_be_older = isinstance(directory, RemotePath)
     for _ in range(_ATTEMPTS):
         try:
-            index = open_index(directory, backend)
-            with Journal(directory, writable=False) as log:
-                if index.pack is not None and log.identity != index.identity:
-                    continue  # another pack was put in place of this one
-                overlay = _replay(log, index, None, end_byte)
+            index, overlay = _looked(directory, backend, end_byte, at_once=may_be_older)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_there(directory) from error
         except StoreChangedError:  # between two requests
+            continue
+        except CorruptStoreError:
+            if not may_be_older:
+                raise
+            may_be_older = False  # a journal that was read at once may be that of an older index
             continue
         if overlay is not None:
             return StoreSnapshot(directory, index, overlay)
@@ -547,6 +549,27 @@ def open_snapshot(
             raise corrupt(str(directory / journal.FILE_NAME), why)
         previous = index.identity
     raise never_at_rest(directory)
+
+
+def _looked(
+    directory: Path, backend: Backend | None, end_byte: int | None, *, at_once: bool
+) -> tuple[Index, Overlay | None]:
+    """Read an index, and what its journal lays over it; None where the two do not go together."""
+    index, opened = _opened(directory, backend, at_once=at_once)
+    with opened as log:
+        if index.pack is not None and log.identity != index.identity:
+            return index, None  # another pack was put in place of this one
+        return index, _replay(log, index, None, end_byte)
+
+
+def _opened(
+    directory: Path, backend: Backend | None, *, at_once: bool = False
+) -> tuple[Index, Journal]:
+    """Open an index and a journal, one after the other, or elsewhere both at once."""
+    if at_once and isinstance(directory, RemotePath):
+        with (directory / journal.FILE_NAME).asked_ahead():
+            return _opened(directory, backend)
+    return open_index(directory, backend), Journal(directory, writable=False)
 
 
 def _replay(
