@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 import ptrarray
 from ptrarray import CorruptStoreError, PointerArray
-from ptrarray.errors import RemoteError
+from ptrarray.errors import RemoteError, StoreChangedError
 from ptrarray.storage.remote.faults import Fault
 from ptrarray.storage.remote.objects import Coming
 from tests.support.any_layout import KINDS, array_of
@@ -254,6 +255,26 @@ def test_what_is_spread_is_asked_for_at_once(
         check_same(batch.values, here.take(names).values)
 
 
+def test_as_many_as_are_allowed_are_asked_for_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store"
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer.write({f"a{n}": np.full(20, n) for n in range(2 * N_FAR)})
+    with folder_elsewhere(tmp_path, parallel=N_FAR) as objects, opened(path) as store:
+        list(store)
+        monkeypatch.setattr(transfer_of(store), "gap_nbytes", 0)
+        barrier, get = threading.Barrier(N_FAR, timeout=60), objects.get
+
+        def together(*what: Any) -> Coming:
+            barrier.wait()
+            return get(*what)
+
+        monkeypatch.setattr(objects, "get", together)
+        names = spread_names(N_FAR)
+        assert store.take(names).values[::20].tolist() == [int(name[1:]) for name in names]
+
+
 def of_files(store: PointerArray) -> list[str]:
     """Return which files an array has rows in, or a mask."""
     return ["data", "mask"] if store.masked else ["data"]
@@ -388,6 +409,38 @@ def test_nothing_is_written_to_memory_of_others_after_an_error(
         late.set()
         assert done.wait(60)
         assert np.array_equal(out, before)
+
+
+@pytest.mark.parametrize("options", [{"dtype": "i4"}, {}, {"dtype": "i4", "shard_size": 4096}])
+def test_a_store_that_is_replaced_is_never_mixed(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, names = tmp_path / "store", [f"a{n}" for n in range(12)]
+    n_changed = 0
+    for at_request in range(0, 14, 2):
+        for value, name in enumerate(("store", "later"), 1):
+            with ptrarray.create(tmp_path / name, mode="w", **options) as writer:
+                for n in range(12):
+                    writer[f"a{n}"] = np.full(500, value, "i4")
+        with folder_elsewhere(tmp_path) as objects, opened(path) as store:
+            monkeypatch.setattr(transfer_of(store), "gap_nbytes", 0)
+            counter, get = count(), objects.get
+
+            def replacing(*what: Any) -> Coming:
+                if next(counter) == at_request:  # noqa: B023 of this round
+                    path.rename(tmp_path / f"old{at_request}")  # noqa: B023
+                    (tmp_path / "later").rename(path)
+                return get(*what)  # noqa: B023
+
+            monkeypatch.setattr(objects, "get", replacing)
+            try:
+                found = store.take(names).values, np.concatenate(list(store.values()))
+                assert {1} == set(np.concatenate(found).tolist())
+            except StoreChangedError:
+                n_changed += 1
+                store.refresh()
+                assert {2} == set(store.take(names).values.tolist())
+    assert n_changed
 
 
 @pytest.mark.parametrize("kind", ["plain", "masked", "shards"])
