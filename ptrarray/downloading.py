@@ -7,7 +7,8 @@ from typing import Any
 
 from ptrarray.errors import BadInputError
 from ptrarray.intake.paths import absolute
-from ptrarray.storage.remote.locating import PARALLEL, Remote, is_url, remote_path
+from ptrarray.reader import remote_path
+from ptrarray.storage.remote.options import PARALLEL, Remote, is_url
 from ptrarray.storage.shards.downloading import download_store
 
 

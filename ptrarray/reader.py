@@ -20,8 +20,13 @@ from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
-from ptrarray.storage.remote.cache import caching
-from ptrarray.storage.remote.locating import GAP, PARALLEL, Remote, is_url, remote_path
+from ptrarray.storage.remote.options import (
+    GAP,
+    PARALLEL,
+    Remote,
+    caching,
+    is_url,
+)
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
@@ -170,6 +175,14 @@ def open_readable(path: str | os.PathLike[str], mode: Mode = "r", **elsewhere: A
         if mode == "r+":
             raise
         return open(path, mode, "pread")
+
+
+def remote_path(url: str, remote: Remote) -> RemotePath:
+    """Return the path of what lies at a URL. Asks no server yet; raises as `path_of`."""
+    # Whoever reads this machine's files does not wait for it.
+    from ptrarray.storage.remote.locating import path_of
+
+    return path_of(url, remote)
 
 
 def opened_of(store: PointerArray) -> Opened:

@@ -48,6 +48,7 @@ LATE = {
     ("format.helpers", "digest", "hashlib"),
     ("storage.store.overlay", "Overlay", "hashlib"),
     ("storage.store.overlay", "digest", "hashlib"),
+    ("reader", "remote_path", "ptrarray.storage.remote.locating"),
     ("views.helpers", "objects_with", "ptrarray.frames.reading"),
     ("views.helpers", "objects_with", "ptrarray.views.series"),
     ("reader", "PointerArray", "ptrarray.views.partition"),

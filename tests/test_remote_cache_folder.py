@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 import ptrarray
 from ptrarray.storage.remote import cache as cache_module
-from ptrarray.storage.remote.cache import Blocks, Cache, Caching
+from ptrarray.storage.remote.cache import Blocks, Cache
+from ptrarray.storage.remote.options import Caching
 from tests.support.fault_server import serving
 from tests.support.mounts import mounted
 from tests.support.processes import FORK

@@ -15,8 +15,9 @@ import pytest
 
 import ptrarray
 from ptrarray.errors import BadInputError, CorruptStoreError, RemoteError, StoreChangedError
+from ptrarray.reader import remote_path
 from ptrarray.storage.remote import faults
-from ptrarray.storage.remote.locating import Remote, remote_path
+from ptrarray.storage.remote.options import Remote
 from ptrarray.storage.remote.transfer import Facts
 from tests.support.fault_server import FAULTS, Exchange, FaultServer, serving, tag_of
 

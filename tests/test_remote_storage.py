@@ -20,8 +20,9 @@ from ptrarray.errors import (
     StoreChangedError,
     StoreNotFoundError,
 )
+from ptrarray.reader import remote_path
 from ptrarray.storage.remote import faults
-from ptrarray.storage.remote.locating import Remote, remote_path
+from ptrarray.storage.remote.options import Remote
 from tests.support.fault_server import FAULTS, FaultServer, serving
 
 SECRETS = {"secret_access_key": "secret-of-aws", "sas_key": "sv=1&sig=secret-of-azure"}

@@ -11,8 +11,8 @@ from ptrarray.cli.parser import Parser
 from ptrarray.cli.printing import print_json, printable
 from ptrarray.downloading import download
 from ptrarray.reader import PointerArray, open_readable
-from ptrarray.storage.remote.locating import PARALLEL, is_url
 from ptrarray.storage.remote.objects import shown
+from ptrarray.storage.remote.options import PARALLEL, is_url
 
 _STORAGE = "what the library that reads URLs is to know, as region=eu-west-1; as often as needed"
 

@@ -12,8 +12,8 @@ import pytest
 from ptrarray import reader
 from ptrarray.storage.remote.cache import Cache
 from ptrarray.storage.remote.faults import Fault
-from ptrarray.storage.remote.locating import Remote
 from ptrarray.storage.remote.objects import Coming
+from ptrarray.storage.remote.options import Remote
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.remote.transfer import Transfer
 

@@ -18,22 +18,18 @@ import re
 import struct
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from ptrarray.errors import BadInputError
 from ptrarray.format.checksum import crc32
-from ptrarray.intake.numbers import nbytes
-from ptrarray.intake.paths import absolute
+from ptrarray.storage.remote import objects
 from ptrarray.storage.remote.objects import Buffer
+from ptrarray.storage.remote.options import Caching
 
-SIZE = "1GB"
-# What is kept, and asked for, at the least.
-BLOCK_NBYTES = 16 << 10
-
+BLOCK_NBYTES = objects.BLOCK_NBYTES
 _LAYOUT = 1  # of what is kept: another one finds nothing of it
 # Blocks of one file, and where the first of them begins: behind the marks, at a page of its own.
 _N_BLOCKS = 256
@@ -49,47 +45,6 @@ _FRESH_SECONDS = 60
 _SHARE = 16
 
 _Ask = Callable[[int, int, memoryview], object]
-
-
-class Caching(NamedTuple):
-    """What a caller says of a cache.
-
-    Attributes
-    ----------
-    folder : str
-        Where it lies.
-    limit_nbytes : int
-        What it may take of the disk.
-    has_data : bool
-        Whether rows are kept, too.
-    """
-
-    folder: str
-    limit_nbytes: int
-    has_data: bool
-
-
-def caching(cache: Any) -> Caching | None:
-    """Return what ``cache=`` of `open` means.
-
-    Raises
-    ------
-    BadInputError
-        If it is neither None, a path, nor a mapping of ``folder``, ``size`` and ``data``.
-    """
-    if cache is None:
-        return None
-    given = dict(cache) if isinstance(cache, Mapping) else {"folder": cache}
-    has_data: Any = given.get("data", False)
-    folder: Any = given.get("folder")
-    is_path = isinstance(folder, str | os.PathLike) and bool(os.fspath(folder))
-    if not is_path or not isinstance(has_data, bool) or given.keys() - {"folder", "size", "data"}:
-        expected = 'a folder, or {"folder": FOLDER, "size": "1GB", "data": False}'
-        raise BadInputError(
-            f"cache= has to be {expected}, not {cache!r:.200}", found=cache, expected=expected
-        )
-    limit_nbytes = nbytes('the "size" of cache=', given.get("size", SIZE))
-    return Caching(str(absolute(folder)), limit_nbytes, has_data)
 
 
 class Cache:

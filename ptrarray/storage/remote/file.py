@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from threading import Lock
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ptrarray.format.index import corrupt
 from ptrarray.rows.types import Int64s, Read, UInt8s
-from ptrarray.storage.remote.cache import Blocks
 from ptrarray.storage.remote.faults import Fault, error_of
 from ptrarray.storage.remote.objects import Buffer
 from ptrarray.storage.remote.ranges import PIECE_NBYTES, grouped, in_turn, window_nbytes
 from ptrarray.storage.remote.transfer import Facts, Transfer
+
+if TYPE_CHECKING:
+    from ptrarray.storage.remote.cache import Blocks
 
 # What is read of a file at first: of most files of a store, all that is ever read of it.
 HEAD_NBYTES = 64 << 10

@@ -2,60 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ptrarray.errors import BadInputError, import_extra
 from ptrarray.intake.numbers import integer
-from ptrarray.storage.remote.cache import Cache, Caching
+from ptrarray.storage.remote.cache import Cache
 from ptrarray.storage.remote.objects import Objects, shown
+from ptrarray.storage.remote.options import Remote
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.remote.through_fsspec import FsspecObjects
 from ptrarray.storage.remote.through_obstore import WEB, ObstoreObjects
 from ptrarray.storage.remote.transfer import Transfer
 
-PARALLEL = 32
-GAP = "32KB"
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-
-
-class Remote(NamedTuple):
-    """What a caller says of how to read what lies elsewhere.
-
-    Attributes
-    ----------
-    cache : Caching or None
-        What keeps what was read of indexes, or of all.
-    parallel : int
-        Requests that are under way at the most.
-    gap_nbytes : int
-        Ranges closer together than this are one request.
-    storage : mapping, file system of fsspec, or None
-        What obstore is to know besides; or what reads instead.
-    immutable : bool
-        Whether what lies there is known never to change.
-    """
-
-    cache: Caching | None = None
-    parallel: int = PARALLEL
-    gap_nbytes: int = 32_000
-    storage: Any = None
-    immutable: bool = False
-
-    def __repr__(self) -> str:
-        return "Remote(...)"  # as there may be keys in it
-
-
-def is_url(path: str | os.PathLike[str], storage: Any = None) -> bool:
-    """Tell whether a path is a URL, or one that `storage` is to read."""
-    return storage is not None or bool(_URL.match(os.fsdecode(path)))
-
-
-def remote_path(url: str, remote: Remote) -> RemotePath:
+def path_of(url: str, remote: Remote) -> RemotePath:
     """Return the path of what lies at a URL. Asks no server yet.
 
     Raises
@@ -87,7 +48,7 @@ def remote_path(url: str, remote: Remote) -> RemotePath:
         objects, remote.parallel, remote.gap_nbytes, immutable=remote.immutable, cache=cache
     )
     path = RemotePath(transfer, key)
-    path.made_by = remote_path, (url, remote)
+    path.made_by = path_of, (url, remote)
     return path
 
 

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
 
+# Of what is read by blocks, what is asked for, and kept, at the least.
+BLOCK_NBYTES = 16 << 10
+
 
 class Answer(NamedTuple):
     """What came for a range of an object.

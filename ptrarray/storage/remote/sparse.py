@@ -12,8 +12,8 @@ import numpy as np
 
 from ptrarray.errors import RemoteError
 from ptrarray.rows.types import Int64s
-from ptrarray.storage.remote.cache import BLOCK_NBYTES
 from ptrarray.storage.remote.file import HEAD_NBYTES, RemoteFile
+from ptrarray.storage.remote.objects import BLOCK_NBYTES
 
 # What is read one block after the other is asked for ahead: twice as much each time, up to this.
 AHEAD_NBYTES = 8 << 20

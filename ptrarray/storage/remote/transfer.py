@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from operator import methodcaller
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from ptrarray.storage.remote.cache import Cache
 from ptrarray.storage.remote.faults import Fault, Patience, error_of
 from ptrarray.storage.remote.objects import Answer, Coming, Objects
 from ptrarray.storage.remote.threads import Threads, can_be_interrupted
+
+if TYPE_CHECKING:
+    from ptrarray.storage.remote.cache import Cache
 
 Result = TypeVar("Result")
 
