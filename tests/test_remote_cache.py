@@ -263,6 +263,25 @@ def test_stores_of_two_urls_are_apart(folder: Path, tmp_path: Path) -> None:
         assert len(objects.asked) > 0
 
 
+def test_a_journal_is_asked_for_each_time(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "www" / "s"
+    path.parent.mkdir()
+    arrays = written(path, 1)
+    cache = {"folder": folder, "data": True}
+    with folder_elsewhere(path.parent) as objects, ptrarray.append(path) as writer:
+        store = opened(path, cache=cache)
+        for factor in (2, 3):
+            writer.write({f"{name}, {factor}": array * factor for name, array in arrays.items()})
+            store.refresh()
+            objects.take()
+            with opened(path, cache=cache) as other:
+                assert {one.key for one in beyond_heads(objects)} == {"s/journal.msgpack"}
+                for one in (store, other):
+                    assert len(one) == factor * N_ARRAYS
+                    check_same(one[f"{NAMES[77]}, {factor}"], arrays[NAMES[77]] * factor)
+        store.close()
+
+
 # Who may see it -----------------------------------------------------------------------------------
 
 
