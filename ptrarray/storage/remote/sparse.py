@@ -54,12 +54,11 @@ class SparseBytes:
         self._there = np.frombuffer(self._is_there, np.bool_)
         self._streams: dict[int, int] = {}  # the block that comes next, and how many came last
         self._lock = Lock()
-        if not file.start_byte:
-            self._take_head()
+        self._take_head()
 
     def _take_head(self) -> None:
         """Take over what came of the file when it was opened."""
-        head = self.file.pread(min(HEAD_NBYTES, self.nbytes), 0)
+        head = self.file.pread(min(HEAD_NBYTES, self.file.n_here), 0)
         self._room[: len(head)] = head
         n_whole = len(head) // self._size if len(head) < self.nbytes else len(self._is_there)
         self._there[:n_whole] = True
