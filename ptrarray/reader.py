@@ -281,7 +281,10 @@ class PointerArray(StoredArrays):
         """
         if self._handed_out:
             self.flush()
-        opened = self._opened.refreshed(self._mode)
+        try:
+            opened = self._opened.refreshed(self._mode)
+        except StoreNotFoundError:  # of another kind by now, or gone, which this then says
+            opened = load_any(self._path, self._mode, self._backend)
         if opened is not self._opened:
             opened, helpers = with_helpers(opened, self._mode, self._backend, self._helpers)
             self._opened, self._arrays = _settled(opened, self._mode), None

@@ -13,6 +13,7 @@ import ptrarray
 from ptrarray import BadInputError
 from ptrarray.reductions import blocks, each, whole
 from ptrarray.reductions.blocks import COMBINABLE
+from tests.support.backends import here
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -147,6 +148,7 @@ def test_plain_arrays_reduce_as_without_masks(tmp_path: Path) -> None:
         assert np.max(store) == whole.max()
 
 
+@here
 @pytest.mark.parametrize("row_shape", [(), (3,), (70,)])
 def test_small_blocks_and_huge_arrays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_shape: tuple[int, ...]

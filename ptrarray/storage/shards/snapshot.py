@@ -28,7 +28,7 @@ from ptrarray.storage.system.mapping import Backend
 
 _ATTEMPTS = 100
 # So many shards are looked for at once where nobody tells how many there are.
-_FEW_SHARDS = 8
+FEW_SHARDS = 8
 # Older shards seldom change, so all of one moment are seldom missed twice.
 _SETTLED_ATTEMPTS = 10
 # Up to here, looking for names one by one is faster than as a whole, which costs some 50 us a
@@ -385,13 +385,14 @@ def _read_at_once(
             return None
 
     found: list[Held | StoreSnapshot] = []
-    n_asked = len(known) + 1 if known else n_covered(marker) + 1
+    n_expected = len(known) or n_covered(marker)
+    n_asked = n_expected + 1 if n_expected else FEW_SHARDS
     while True:
         more: list[Any] = marker.each(read, range(len(found), len(found) + n_asked))
         found += takewhile(_is_there, more)
         if None in more:
             break
-        n_asked = max(_FEW_SHARDS, len(found))
+        n_asked = max(FEW_SHARDS, len(found))
     if not found:
         raise marker.missing(0)
     return found
