@@ -61,7 +61,7 @@ def test_workers_of_pools_read(url: str) -> None:
 
 
 def test_ending_in_the_middle_of_answers(url: str) -> None:
-    for _ in range(5):
+    for _ in range(2):
         assert workers.run(workers.ends_in_the_middle, url) == [str(TOTAL)]
 
 

@@ -58,7 +58,10 @@ class Threads:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._changed = Condition(Lock())
+        # Entered by itself, which no Ctrl-C interrupts, as that of a condition may be once it has
+        # the lock.
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
         self._waiting: deque[Begun[Any]] = deque()
         self._n_threads = self._n_idle = 0
 
@@ -72,7 +75,7 @@ class Threads:
 
     def _hand_over(self, begun: Begun[Result], is_urgent: bool) -> bool:
         """Give a call to a thread; return False if there is none."""
-        with self._changed:
+        with self._lock:
             # Idle ones that were called and do not run yet have a call each that waits for them.
             is_short = len(self._waiting) >= self._n_idle and self._n_threads < self._limit
             if is_short and not self._start() and self._n_threads <= 0:
@@ -105,7 +108,7 @@ class Threads:
 
     def _next(self) -> Begun[Any] | None:
         """Wait for a call that nobody makes; None if there was none for a while."""
-        with self._changed:
+        with self._lock:
             while not self._waiting:
                 self._n_idle += 1
                 was_called = self._changed.wait(_IDLE_SECONDS)
