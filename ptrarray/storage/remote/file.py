@@ -77,6 +77,12 @@ class RemoteFile:
         """
         self._least_nbytes, self._settle = nbytes, settle
 
+    def again(self) -> RemoteFile:
+        """Return the same file, open once more: what is known of it is not asked for again."""
+        file = RemoteFile(self.place, self._key, self._transfer)
+        file._facts, file._head = self._facts, self._head
+        return file
+
     @property
     def facts(self) -> Facts:
         """Size and tag of the file."""
@@ -88,6 +94,11 @@ class RemoteFile:
     def nbytes(self) -> int:
         """Size of the file, or of the part of it that this is."""
         return self.facts.nbytes if self._nbytes is None else self._nbytes
+
+    @property
+    def n_here(self) -> int:
+        """How many of its first bytes came when it was opened."""
+        return max(0, min(len(self._head) - self.start_byte, self.nbytes))
 
     @property
     def gap_nbytes(self) -> int:

@@ -28,9 +28,12 @@ class RemotePath(type(Path())):  # type: ignore[misc]
     ----------
     made_by : (callable, tuple) or None
         What makes the same path in another process, and its arguments: of that of a store.
+    packed : (RemoteFile, set of str) or None
+        The pack that lies there, as it was last opened, and which of its parts were asked for.
     """
 
     made_by: Any = None
+    packed: tuple[RemoteFile, set[str]] | None = None
 
     def __new__(cls, transfer: Transfer, key: str = "") -> Self:
         """Return a path."""

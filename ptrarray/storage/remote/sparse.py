@@ -13,7 +13,7 @@ import numpy as np
 from ptrarray.errors import RemoteError
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.remote.cache import BLOCK_NBYTES
-from ptrarray.storage.remote.file import HEAD_NBYTES, RemoteFile
+from ptrarray.storage.remote.file import RemoteFile
 
 # What is read one block after the other is asked for ahead: twice as much each time, up to this.
 AHEAD_NBYTES = 8 << 20
@@ -53,12 +53,11 @@ class SparseBytes:
         self._there = np.frombuffer(self._is_there, np.bool_)
         self._streams: dict[int, int] = {}  # the block that comes next, and how many came last
         self._lock = Lock()
-        if not file.start_byte:
-            self._take_head()
+        self._take_head()
 
     def _take_head(self) -> None:
         """Take over what came of the file when it was opened."""
-        head = self.file.pread(min(HEAD_NBYTES, self.nbytes), 0)
+        head = self.file.pread(self.file.n_here, 0)
         self.memory[: len(head)] = head
         n_whole = len(head) // self._size if len(head) < self.nbytes else len(self._is_there)
         self._there[:n_whole] = True

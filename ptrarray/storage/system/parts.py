@@ -14,7 +14,7 @@ from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.system import files
 from ptrarray.storage.system.compressors import MAGIC_NBYTES, recognised
-from ptrarray.storage.system.files import AnyFile, File
+from ptrarray.storage.system.files import AnyFile, File, StrPath
 
 
 class Span(NamedTuple):
@@ -65,7 +65,7 @@ def open_part(store: Path, name: str) -> tuple[AnyFile, Pack | None]:
         is_inner = store.name == FOLDER and files.is_file(store.parent)
         if not is_inner and not is_remote and not files.is_file(store):  # something below a file
             raise
-    file = _opened_pack(store.parent if is_inner else store)
+    file = opened_pack(store.parent if is_inner else store, f"{store.name}/{name}")
     try:
         if isinstance(file, RemoteFile):
             file.keep()
@@ -79,9 +79,22 @@ def open_part(store: Path, name: str) -> tuple[AnyFile, Pack | None]:
     return file, pack
 
 
-def _opened_pack(path: Path) -> AnyFile:
-    try:
+def opened_pack(path: StrPath, part: str) -> AnyFile:
+    """Open a pack for one of its parts; of one that lies elsewhere, its head is read once for all.
+
+    Until a part is asked for again, as by who looks at what is there now.
+    """
+    if not isinstance(path, RemotePath):
         return files.opened(path)
+    if path.packed is None or part in path.packed[1]:
+        path.packed = _opened_elsewhere(path), set()
+    path.packed[1].add(part)
+    return path.packed[0].again()
+
+
+def _opened_elsewhere(path: RemotePath) -> RemoteFile:
+    try:
+        return path.open_file()
     except RemoteError as error:
         if error.status is None or error.status >= 500:
             raise

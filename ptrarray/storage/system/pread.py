@@ -20,6 +20,7 @@ from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import AnyFile
 from ptrarray.storage.system.mapping import check_size
+from ptrarray.storage.system.parts import opened_pack
 
 # Ranges closer together than this are read in one go. A system call costs about as much as
 # copying 4 kB from the page cache; to a server on the network, far more is cheaper than asking
@@ -207,7 +208,7 @@ def open_rows(
     CorruptStoreError
         If the file is shorter.
     """
-    file = files.opened(path)
+    file = files.opened(path) if span is None else opened_pack(path, str(span))
     file.keep_in_child()
     if isinstance(file, RemoteFile):
         file.keep(is_data=True)
