@@ -103,7 +103,7 @@ def test_shards_with_a_catalog_and_helpers(tmp_path: Path) -> None:
     assert ptrarray.open(copy).series("series").index.tolist() == ["a"]
 
 
-@pytest.mark.parametrize("n_shards", [1, 7, 8, 9, 17])
+@pytest.mark.parametrize("n_shards", [1, 8, 9])
 @pytest.mark.parametrize("has_catalog", [False, True])
 def test_any_number_of_shards(tmp_path: Path, n_shards: int, has_catalog: bool) -> None:
     path, copy = tmp_path / "a.ptr", tmp_path / "copy.ptr"
@@ -123,6 +123,8 @@ def test_any_number_of_shards(tmp_path: Path, n_shards: int, has_catalog: bool) 
         missing = pytest.raises(CorruptStoreError, match=f"shard-{number:05d}.ptr is missing")
         with serving(tree) as server, missing:
             ptrarray.download(f"{server.url}/a.ptr", tmp_path / "b.ptr")
+        with serving(tree) as server, missing:
+            ptrarray.open(f"{server.url}/a.ptr")
 
 
 def test_an_empty_store(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_killed_again_and_again(server: FaultServer, source: Path, tmp_path: Pat
     n_runs = 0
     while not copy.exists():
         assert n_runs < 30
-        command = [sys.executable, "-c", KILLED, url, str(copy), str(20 + n_runs % 2)]
+        command = [sys.executable, "-c", KILLED, url, str(copy), str(32 + n_runs % 2)]
         code = subprocess.run(command, check=False).returncode
         assert code == (0 if copy.exists() else -9)
         n_runs += 1
@@ -335,7 +337,7 @@ def test_replaced_meanwhile(tmp_path: Path, kind: str) -> None:
         trees[1] = files_of(tmp_path / "two")
     copy, n_changed, at = tmp_path / "copy.ptr", 0, 0
     while True:
-        at += 1
+        at += 5 if kind == "sharded" else 1  # which takes ten times as many requests
         files = Replaced(trees[0], trees[1], at)
         with serving(files) as server:
             error = caught(lambda: ptrarray.download(f"{server.url}/a.ptr", copy))

@@ -13,6 +13,7 @@ from ptrarray.format import shards as marks
 from ptrarray.format.index import HEADER_LIMIT_NBYTES, corrupt
 from ptrarray.format.shards import ShardsHeader
 from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import remove_in_one_step
 
@@ -64,6 +65,10 @@ class Marker:
     def has_shard(self, number: int) -> bool:
         """Tell whether there is a shard of this number."""
         return files.exists(self.shard_path(number))
+
+    def has_index(self, number: int) -> bool:
+        """Tell whether a shard is there that lies elsewhere, where there are no directories."""
+        return files.is_file(self.shard(number) / INDEX_FILE)
 
     @property
     def is_remote(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate, chain, takewhile
+from itertools import accumulate, chain
 from operator import is_
 from pathlib import Path
 from typing import Any
@@ -371,6 +371,23 @@ def _is_there(found: object) -> bool:
     return found is not None
 
 
+def _is_end(marker: Marker, number: int, behind: list[Any], is_expected: bool) -> bool:
+    """Tell whether a shard that was not there is the end, and not one that is missing.
+
+    Parameters
+    ----------
+    behind : list
+        What was read of shards behind it. If none was asked for, one is looked for, unless the
+        end was expected there.
+    """
+    is_looked = bool(behind) or is_expected
+    if not any(map(_is_there, behind)) and (is_looked or not marker.has_index(number + 1)):
+        return True
+    if not marker.has_index(number):  # it was not made just now, either
+        raise marker.missing(number)
+    return False
+
+
 def _read_at_once(
     marker: Marker, known: Sequence[Held | StoreSnapshot], backend: Backend | None
 ) -> list[Held | StoreSnapshot]:
@@ -389,8 +406,10 @@ def _read_at_once(
     n_asked = n_expected + 1 if n_expected else FEW_SHARDS
     while True:
         more: list[Any] = marker.each(read, range(len(found), len(found) + n_asked))
-        found += takewhile(_is_there, more)
-        if None in more:
+        n_more = more.index(None) if None in more else len(more)
+        found += more[:n_more]
+        behind = more[n_more + 1 :]
+        if n_more < len(more) and _is_end(marker, len(found), behind, len(found) >= n_expected > 0):
             break
         n_asked = max(FEW_SHARDS, len(found))
     if not found:
