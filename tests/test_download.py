@@ -103,6 +103,28 @@ def test_shards_with_a_catalog_and_helpers(tmp_path: Path) -> None:
     assert ptrarray.open(copy).series("series").index.tolist() == ["a"]
 
 
+@pytest.mark.parametrize("n_shards", [1, 7, 8, 9, 17])
+@pytest.mark.parametrize("has_catalog", [False, True])
+def test_any_number_of_shards(tmp_path: Path, n_shards: int, has_catalog: bool) -> None:
+    path, copy = tmp_path / "a.ptr", tmp_path / "copy.ptr"
+    with ptrarray.create(path, dtype="i4", shard_size=4000) as writer:
+        for number in range(n_shards):
+            writer.write({f"{number}": np.arange(800)})
+    (path / "catalog.msgpack").unlink(missing_ok=True)
+    if has_catalog:
+        ptrarray.checkpoint(path)
+    assert len(ptrarray.open(path).shards) == n_shards
+    with serving(tmp_path) as server:
+        ptrarray.download(f"{server.url}/a.ptr", copy)
+    assert digests(copy) == digests(path)
+    for number in range(n_shards - 1):
+        tree = {f"a.ptr/{name}": raw for name, raw in files_of(path).items()}
+        tree = {name: raw for name, raw in tree.items() if f"-{number:05d}.ptr" not in name}
+        missing = pytest.raises(CorruptStoreError, match=f"shard-{number:05d}.ptr is missing")
+        with serving(tree) as server, missing:
+            ptrarray.download(f"{server.url}/a.ptr", tmp_path / "b.ptr")
+
+
 def test_an_empty_store(tmp_path: Path) -> None:
     ptrarray.create(tmp_path / "a.ptr", dtype="f4", masked=True).close()
     with serving(tmp_path) as server:

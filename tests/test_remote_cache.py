@@ -160,6 +160,31 @@ def test_a_pickled_reader_has_the_same_cache(
     assert beyond_heads(elsewhere) == []
 
 
+@pytest.mark.parametrize("limit", [0, 64 << 20])
+def test_a_store_is_right_whatever_became_of_the_folder(
+    path: Path,
+    elsewhere: FolderObjects,
+    folder: Path,
+    limit: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probed, "WHOLE_NBYTES", limit)
+    cache = {"folder": folder, "data": True}
+    with opened(path, cache=cache) as store:
+        check_all(store, path)
+    for n, file in enumerate(sorted(folder.iterdir())):
+        raw = bytearray(file.read_bytes())
+        raw[4096 + n :: 20_000] = bytes(255 - one for one in raw[4096 + n :: 20_000])
+        file.write_bytes(raw[: len(raw) - 100 * n])
+    elsewhere.take()
+    with opened(path, cache=cache) as store:
+        check_all(store, path)
+    assert beyond_heads(elsewhere) != []
+    with opened(path, cache=cache) as store:
+        check_all(store, path)
+    assert beyond_heads(elsewhere) == []
+
+
 # What is another content --------------------------------------------------------------------------
 
 
@@ -236,6 +261,25 @@ def test_stores_of_two_urls_are_apart(folder: Path, tmp_path: Path) -> None:
                     check_same(store[NAMES[50]], arrays[NAMES[50]])
                     check_same(store.take(NAMES[:9]).values, np.concatenate([*arrays.values()][:9]))
         assert len(objects.asked) > 0
+
+
+def test_a_journal_is_asked_for_each_time(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "www" / "s"
+    path.parent.mkdir()
+    arrays = written(path, 1)
+    cache = {"folder": folder, "data": True}
+    with folder_elsewhere(path.parent) as objects, ptrarray.append(path) as writer:
+        store = opened(path, cache=cache)
+        for factor in (2, 3):
+            writer.write({f"{name}, {factor}": array * factor for name, array in arrays.items()})
+            store.refresh()
+            objects.take()
+            with opened(path, cache=cache) as other:
+                assert {one.key for one in beyond_heads(objects)} == {"s/journal.msgpack"}
+                for one in (store, other):
+                    assert len(one) == factor * N_ARRAYS
+                    check_same(one[f"{NAMES[77]}, {factor}"], arrays[NAMES[77]] * factor)
+        store.close()
 
 
 # Who may see it -----------------------------------------------------------------------------------

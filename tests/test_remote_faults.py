@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,14 @@ import ptrarray
 from ptrarray.errors import CorruptStoreError, RemoteError, StoreChangedError, StoreNotFoundError
 from ptrarray.storage.remote import faults
 from ptrarray.storage.store import probed
-from tests.support.fault_server import FAULTS, LASTING, PASSING, FaultServer, serving
+from tests.support.fault_server import (
+    FAULTS,
+    LASTING,
+    PASSING,
+    Exchange,
+    FaultServer,
+    serving,
+)
 
 pytest.importorskip("obstore")
 
@@ -160,6 +168,21 @@ def test_each_layout(
                 check_error(error, server.url)
             else:
                 assert n_times == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("layout", ["s.ptr", "shards"])
+def test_a_server_that_goes_wrong_at_every_other_request(
+    server: FaultServer, right: Any, layout: str, seed: int
+) -> None:
+    chance = random.Random(seed)
+    names = [name for name in PASSING if "status" in name or "close" in name or "reset" in name]
+
+    def sometimes(it: Exchange) -> None:
+        (FAULTS[chance.choice(names)].fault if chance.random() < 0.5 else server.soundly)(it)
+
+    server.arm(sometimes)
+    assert read(server, "", layout) == right
 
 
 def test_faults_that_pass_are_told_from_those_that_do_not() -> None:

@@ -20,7 +20,7 @@ from ptrarray.storage.remote.sparse import SparseBytes
 from ptrarray.storage.store import probed
 from ptrarray.storage.store.probed import ProbedIndex
 from tests.support.any_layout import KINDS, array_of
-from tests.support.checks import check_store
+from tests.support.checks import check_same, check_store
 from tests.support.colliding import COLLIDING
 from tests.support.damage import INDEX
 from tests.support.forging import unpack_index
@@ -88,6 +88,14 @@ def test_it_is_the_same(
     assert [fresh.names[at] for at in (30, 3, -1)] == [here.names[at] for at in (30, 3, -1)]
     assert fresh.names[20:40] == here.names[20:40]
     assert list(fresh.pointers.items()) == list(here.pointers.items())
+    for name in (*COLLIDING, "a0", "a13", "a26", "a39"):
+        check_same(opened(path)[name], here[name])
+    for name in COLLIDING:  # a run of slots that goes on in the next block
+        found = opened(path)._opened.snapshot.find_all([name.encode()])
+        assert found.tolist() == [list(here.pointers[name])]
+    asked = [name.encode() for name in (*names, "none", "nothing")]
+    found = opened(path)._opened.snapshot.find_all(asked)
+    assert np.array_equal(found, here._opened.snapshot.find_all(asked))
 
 
 def _rows_of(store: PointerArray) -> Any:

@@ -158,7 +158,14 @@ class Bucket(Server):
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    *(WEED, "server", f"-dir={folder}", f"-ip={HOST}", f"-ip.bind={HOST}", *ports),
+                    *(
+                        str(WEED),
+                        "server",
+                        f"-dir={folder}",
+                        f"-ip={HOST}",
+                        f"-ip.bind={HOST}",
+                        *ports,
+                    ),
                     *(
                         "-s3",
                         f"-s3.config={folder}/s3.json",

@@ -169,9 +169,9 @@ class Cache:
         for _, path, n_taken in sorted(found):
             if n_left <= self._limit_nbytes - self._limit_nbytes // _SHARE:
                 break
-            with suppress(FileNotFoundError):
-                Path(path).unlink()
-            n_left -= n_taken
+            with suppress(PermissionError):  # it is another user's
+                Path(path).unlink(missing_ok=True)
+                n_left -= n_taken
 
     def _warn(self, error: OSError) -> None:
         if not self._has_warned:

@@ -35,16 +35,18 @@ from ptrarray.format.table import (
 )
 from ptrarray.native import Finder as NativeFinder
 from ptrarray.rows.types import Int64s, UInt32s
+from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.remote.sparse import SparseBytes
 from ptrarray.storage.shards.marker import Marker
 from ptrarray.storage.store.held import Held
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import content_of
 from ptrarray.storage.store.merging import MEMORY_NBYTES
+from ptrarray.storage.store.probed import WHOLE_NBYTES, Slots, need_runs
 from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_file
-from ptrarray.storage.system.files import File, Identity
+from ptrarray.storage.system.files import AnyFile, File, Identity
 from ptrarray.storage.system.mapping import Backend, forget, map_file
 
 # Of memory, while a part of the table is made; more names in one go would not be faster.
@@ -73,7 +75,7 @@ class Covered(NamedTuple):
 
 
 class Catalog:
-    """A catalog, mapped, or read whole with the backend ``pread``.
+    """A catalog, mapped, or read whole with the backend ``pread``; if large and elsewhere, as asked.
 
     Attributes
     ----------
@@ -91,12 +93,22 @@ class Catalog:
     def __init__(self, directory: Path, backend: Backend | None) -> None:
         file = files.opened(directory / marks.FILE_NAME)
         self.path, self.identity = file.path, file.identity
-        self._mapped, _, self._file, _ = content_of(file, backend)
-        raw = memoryview(self._mapped)
+        self._file: AnyFile | None = file
+        self._content: SparseBytes | None = None  # of a large one that lies elsewhere
+        if isinstance(file, RemoteFile) and file.nbytes > WHOLE_NBYTES:
+            self._content = SparseBytes(file)
+            self._mapped: Any = self._content.memory
+        else:
+            self._mapped, _, self._file, _ = content_of(file, backend)
+        raw: Any = memoryview(self._mapped) if self._content is None else self._content
         self.header, self.columns = marks.decode(raw, self.path)
         is_small = len(raw) <= _CHECKED_NBYTES
-        checked = [*self.columns] if is_small else [*marks.SHARD_NBYTES]
-        index_format.check_sums(raw, {name: self.columns[name] for name in checked}, self.path)
+        names = [*self.columns] if is_small else [*marks.SHARD_NBYTES]
+        checked = {name: self.columns[name] for name in names}
+        if self._content is not None:
+            spans = [(one.start_byte, one.start_byte + one.nbytes) for one in checked.values()]
+            self._content.need(spans)
+        index_format.check_sums(memoryview(self._mapped), checked, self.path)
         ids = self._column("store_id").tobytes()
         self.covered = [
             Covered(ids[at : at + STORE_ID_NBYTES], *numbers)
@@ -112,7 +124,9 @@ class Catalog:
         if self._ends[-1:] != [self.header.n_arrays]:
             self.fail(f"{self._ends[-1:]} arrays of shards, and {self.header.n_arrays} in all")
         self._table: UInt32s = self._column("slot")
-        self._slots = memoryview(self._table)
+        self._slots: Any = memoryview(self._table)
+        if self._content is not None:
+            self._slots = Slots(self._content, self.columns["slot"])
         self._n_homes = self.header.n_homes
 
     def _column(self, name: str) -> npt.NDArray[Any]:
@@ -134,6 +148,8 @@ class Catalog:
 
     def check(self) -> None:
         """Compare every column with its checksum; raises CorruptStoreError."""
+        if self._content is not None:
+            self._content[:]  # all at once
         passed = partial(forget, self._mapped)
         index_format.check_sums(memoryview(self._mapped), self.columns, self.path, passed)
 
@@ -147,7 +163,7 @@ class Catalog:
 
     def finder(self, parts: list[NativeFinder | None]) -> NativeFinder | None:
         """Return what finds names in the indexes of shards, by the native core."""
-        if native.core is None:
+        if native.core is None or self._content is not None:
             return None
         return native.core.catalog(self._table, self._n_homes, np.array(self._ends), parts)
 
@@ -183,6 +199,8 @@ class Catalog:
     def find_many(self, hashes: UInt32s) -> tuple[Int64s, Int64s, Int64s]:
         """Return queries, and the shards that have names of their hashes, and positions there. Vectorised."""
         try:
+            if self._content is not None:
+                need_runs(self._content, self.columns["slot"], self._n_homes, hashes)
             queries, positions = candidates(self._table.reshape(-1, 2), self._n_homes, hashes)
         except IndexError:
             self.fail("a name table that leads out of the file")

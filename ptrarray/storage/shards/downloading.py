@@ -13,6 +13,7 @@ from ptrarray.progress import bar
 from ptrarray.storage.lifecycle.create import taken
 from ptrarray.storage.lifecycle.fetching import Fetching
 from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.shards.catalog import n_covered
 from ptrarray.storage.shards.helpers import open_beside
 from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.opened import load_any
@@ -22,6 +23,9 @@ from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.journal import FILE_NAME as JOURNAL_FILE
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import put_in_place, resumed
+
+# So many shards are asked for at once, where there is no catalog of more.
+_FEW_SHARDS = 8
 
 
 def download_store(source: RemotePath, path: Path, *, progress: bool, resume: bool) -> None:
@@ -84,10 +88,27 @@ def _stores(fetching: Fetching, source: RemotePath) -> list[str]:
         return []
     optional = [catalog.FILE_NAME] if files.is_file(source / catalog.FILE_NAME) else []
     fetching.fetch([marks.FILE_NAME, *optional])
-    marker = Marker(source)
+    return [*_shards(Marker(source)), *_helpers(source)]
+
+
+def _shards(marker: Marker) -> list[str]:
+    """Return where the shards are, which nobody tells: they are asked for, many at once.
+
+    Some behind the last one, too, as one that is missing is not to be taken for the end.
+    """
+    there: list[bool] = []
+    more = [True] * max(n_covered(marker), _FEW_SHARDS)
+    while any(more):
+        numbers = range(len(there), len(there) + len(more))
+        there += marker.each(
+            lambda number: files.is_file(marker.shard(number) / INDEX_FILE), numbers
+        )
+        more = there[-_FEW_SHARDS:]
+    n_shards = there.index(False)
+    if not n_shards or any(there[n_shards:]):
+        raise marker.missing(n_shards)
     generation = marker.header.generation
-    names = [f"{marks.shard_name(generation, number)}/" for number in range(marker.count())]
-    return [*names, *_helpers(source)]
+    return [f"{marks.shard_name(generation, number)}/" for number in range(n_shards)]
 
 
 def _helpers(source: RemotePath) -> list[str]:

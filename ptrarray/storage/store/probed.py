@@ -82,7 +82,7 @@ class ProbedIndex(Index):
         self.end_items: Any = _Items(self._records, "end")
         names = self.columns["names"]
         self._names = content.memory[names.start_byte : names.start_byte + names.nbytes]
-        self.slots: Any = _Slots(content, self.columns["slot"])
+        self.slots: Any = Slots(content, self.columns["slot"])
 
     def _view(self, name: str) -> npt.NDArray[Any]:
         """Return a column as a view of memory, whatever of it is there."""
@@ -302,23 +302,9 @@ class ProbedIndex(Index):
         return self.find_many(names, hashes)
 
     def _candidates(self, hashes: UInt32s) -> tuple[Int64s, Int64s]:
-        self._need_runs(hashes)
+        need_runs(self._content, self.columns["slot"], self.header.n_homes, hashes)
         slots = self._view("slot").reshape(-1, 2)
         return table.candidates(slots, self.header.n_homes, hashes)
-
-    def _need_runs(self, hashes: UInt32s) -> None:
-        """Have those slots here that are looked at for some hashes."""
-        pairs = self._view("slot").view(np.uint64)
-        first, width, n_slots = self.columns["slot"].start_byte, _WINDOW, len(pairs)
-        slots = table.home_slots(hashes, self.header.n_homes)
-        while len(slots):
-            pasts = np.minimum(slots + width, n_slots)
-            self._content.need_all(first + 8 * slots, first + 8 * pasts)
-            # Runs of full slots are short: the last one of these tells whether a search may go on.
-            last = pairs[pasts - 1]
-            is_on = (last >> np.uint64(32) != table.EMPTY) & (last.astype(np.uint32) <= hashes)
-            is_on &= pasts < n_slots
-            slots, hashes, width = pasts[is_on], hashes[is_on], 8 * width
 
     def _column_of_names(
         self, block: slice, names: RaggedColumn | None = None
@@ -333,6 +319,21 @@ class ProbedIndex(Index):
             at = self.columns["names"].start_byte + start
             self._content.need([(at, at + len(column.joined))])
         return column
+
+
+def need_runs(content: SparseBytes, column: Column, n_homes: int, hashes: UInt32s) -> None:
+    """Have those slots of a name table here that are looked at for some hashes."""
+    pairs = _viewed(content, column).view(np.uint64)
+    first, width, n_slots = column.start_byte, _WINDOW, len(pairs)
+    slots = table.home_slots(hashes, n_homes)
+    while len(slots):
+        pasts = np.minimum(slots + width, n_slots)
+        content.need_all(first + 8 * slots, first + 8 * pasts)
+        # Runs of full slots are short: the last one of these tells whether a search may go on.
+        last = pairs[pasts - 1]
+        is_on = (last >> np.uint64(32) != table.EMPTY) & (last.astype(np.uint32) <= hashes)
+        is_on &= pasts < n_slots
+        slots, hashes, width = pasts[is_on], hashes[is_on], 8 * width
 
 
 # What lies end to end: in which column, and bytes of one at the most.
@@ -418,7 +419,7 @@ class _Items:
         return memoryview(self._records.views[self._which][positions].view(np.int64))
 
 
-class _Slots:
+class Slots:
     """The numbers of the name table, fetched as they are asked."""
 
     def __init__(self, content: SparseBytes, column: Column) -> None:
