@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,15 +56,17 @@ class FolderObjects:
     def get(self, key: str, start: int, end: int, tag: str | None) -> Coming:
         self.asked.append(Request(key, start, end))
         path = self._folder / key
-        if not path.is_file():
-            raise Fault("missing", "there is no such object", 404)
-        stat = path.stat()
-        own = f'"{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}"'
-        if tag is not None and tag != own:
-            raise Fault("changed", "its ETag is another one", 412)
-        if start >= stat.st_size:
-            raise Fault("past", "the object ends before", 416)
-        with path.open("rb") as file:
+        try:  # at once, as it may be replaced meanwhile
+            file = path.open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise Fault("missing", "there is no such object", 404) from None
+        with file:
+            stat = os.fstat(file.fileno())
+            own = f'"{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}"'
+            if tag is not None and tag != own:
+                raise Fault("changed", "its ETag is another one", 412)
+            if start >= stat.st_size:
+                raise Fault("past", "the object ends before", 416)
             file.seek(start)
             raw = memoryview(file.read(end - start))
             return Coming(iter((raw,)), start, stat.st_size, own)
