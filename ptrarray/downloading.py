@@ -7,7 +7,6 @@ from typing import Any
 
 from ptrarray.errors import BadInputError
 from ptrarray.intake.paths import absolute
-from ptrarray.reader import remote_path
 from ptrarray.storage.remote.options import PARALLEL, Remote, is_url
 from ptrarray.storage.shards.downloading import download_store
 
@@ -88,5 +87,8 @@ def download(
             found=os.fsdecode(url),
             expected="a URL",
         )
-    source = remote_path(url, Remote(parallel=parallel, storage=storage, immutable=immutable))
+    # Whoever reads this machine's files does not wait for it.
+    from ptrarray.storage.remote.locating import path_of
+
+    source = path_of(url, Remote(parallel=parallel, storage=storage, immutable=immutable))
     download_store(source, absolute(path), progress=progress, resume=resume)

@@ -49,6 +49,7 @@ LATE = {
     ("storage.store.overlay", "Overlay", "hashlib"),
     ("storage.store.overlay", "digest", "hashlib"),
     ("reader", "remote_path", "ptrarray.storage.remote.locating"),
+    ("downloading", "download", "ptrarray.storage.remote.locating"),
     ("views.helpers", "objects_with", "ptrarray.frames.reading"),
     ("views.helpers", "objects_with", "ptrarray.views.series"),
     ("reader", "PointerArray", "ptrarray.views.partition"),

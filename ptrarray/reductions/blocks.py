@@ -317,7 +317,8 @@ def rows_in(nbytes: int, row_nbytes: int) -> int:
 def count_readers(rows: AnyRows, block_nbytes: int = 0) -> int:
     """Return how many threads go through rows in blocks: more than cores, where they wait for answers."""
     data = rows.data if isinstance(rows, MaskedRows) else rows
-    n_blocks = ahead_nbytes(data) // (block_nbytes or BLOCK_NBYTES)
+    # malloc keeps about half as much as the blocks have, of those that were let go of.
+    n_blocks = 2 * ahead_nbytes(data) // (3 * (block_nbytes or BLOCK_NBYTES))
     return max(count_cores(), min(n_blocks, _READERS))
 
 
