@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import ptrarray
+from ptrarray.reader import remote_path
 from ptrarray.storage.remote import threads
-from ptrarray.storage.remote.locating import Remote, remote_path
+from ptrarray.storage.remote.options import Remote
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 60.0

@@ -102,6 +102,8 @@ class RemoteFile:
         """How many of its first bytes came when it was opened."""
         return max(0, min(len(self._head) - self.start_byte, self.nbytes))
 
+    opened_nbytes = nbytes
+
     @property
     def gap_nbytes(self) -> int:
         """Ranges closer together than this are better read as one."""

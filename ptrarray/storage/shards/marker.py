@@ -44,7 +44,7 @@ class Marker:
             ) from error
         self._file.keep_in_child()
         self._identity = self._file.identity
-        raw = self._file.pread(min(self._file.nbytes, HEADER_LIMIT_NBYTES), 0)
+        raw = self._file.pread(min(self._file.opened_nbytes, HEADER_LIMIT_NBYTES), 0)
         self.header: ShardsHeader = marks.decode(raw, self.path)
 
     def is_in_place(self) -> bool:

@@ -76,7 +76,7 @@ class Journal:
         self.version = self._file.version
         self._live: MappedBytes = b""
         self.identity = self._file.identity
-        self._nbytes = self._file.nbytes  # as of the last look
+        self._nbytes = self._file.opened_nbytes  # as of the last look
         self._written = b""  # the live slot as this process left it
         self._header: JournalHeader
 

@@ -152,6 +152,11 @@ class File:
         return self.stat().st_size if self._nbytes is None else self._nbytes
 
     @property
+    def opened_nbytes(self) -> int:
+        """The same as of its opening, which asks nobody."""
+        return self.as_opened.st_size if self._nbytes is None else self._nbytes
+
+    @property
     def n_names(self) -> int:
         """How many names the file has, of which other stores may have some."""
         return self.stat().st_nlink

@@ -212,7 +212,7 @@ def open_rows(
     file.keep_in_child()
     if isinstance(file, RemoteFile):
         file.keep(is_data=True)
-    first_byte, nbytes = span or (0, file.nbytes)
+    first_byte, nbytes = span or (0, file.opened_nbytes)
     check_size(file.path, nbytes, n_rows, dtype.itemsize * math.prod(row_shape))
     made: Any = RemoteRows if isinstance(file, RemoteFile) else PreadRows
     return made(file, dtype, (n_rows, *row_shape), first_byte)  # type: ignore[no-any-return]
