@@ -38,7 +38,7 @@ help:
 	@echo "make test-extras  the tests of torch and other heavy packages, which 'make test' skips"
 	@echo "make check-oldest  the tests with the oldest releases of all packages; check-newest: the newest"
 	@echo "make docs    build the site of the documents in site/, and refuse broken links"
-	@echo "make bench   measure beside others (an hour), write RESULTS.md, USERS.md and BRIDGES.md in benchmarks"
+	@echo "make bench   measure beside others (an hour), write its pages in benchmarks"
 	@echo "make format  reformat the sources"
 	@echo "make clean   remove the virtual environment and the caches"
 
@@ -136,6 +136,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.users --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/USERS.md --pages docs/coming-from
 	$(BIN)/python -m benchmarks.bridges --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/BRIDGES.md
 	$(BIN)/python -m benchmarks.cluster --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/CLUSTER.md
+	$(BIN)/python -m benchmarks.remote --repeat $(REPEAT) --keep benchmarks/results --folder benchmarks/results --out benchmarks/results --markdown benchmarks/REMOTE.md
 
 format: $(STAMP)
 	$(BIN)/ruff format

@@ -148,10 +148,21 @@ class ClosedStoreError(StoreError, ValueError):
 
 
 class RemoteError(StoreError, OSError):
-    """A server did not give what was asked of it.
+    """A server did not give what was asked of it, or not as it was asked.
 
-    Fields: ``path`` (the URL, without anything secret), ``start``, ``end`` (the bytes asked for),
-    ``status`` (of the answer, or None).
+    Fields: ``path`` (the URL of the file, without anything secret), ``start`` and ``end`` (the bytes
+    that were asked for), ``status`` (the status of the answer, or None if there was none).
+
+    Whatever may pass is over by then, or has lasted for long: connections that break off or say
+    nothing, and the statuses 408, 425, 429 and from 500 on, are tried again for a minute without a
+    new byte (of a server that never answered, for ten seconds), and what is not what was asked for
+    (another range, more or fewer bytes, compressed ones, the whole file, no ETag) three times.
+
+    Examples
+    --------
+    >>> error = RemoteError("no", path="https://host/a.ptr/data.bin", start=0, end=9, status=403)
+    >>> error.status, isinstance(error, OSError)
+    (403, True)
     """
 
     start: int
@@ -160,7 +171,10 @@ class RemoteError(StoreError, OSError):
 
 
 class StoreChangedError(RemoteError):
-    """What is read from a server was replaced since it was opened. Fields: as `RemoteError`."""
+    """What is read from a server was changed, replaced or removed there since it was opened.
+
+    Nothing of what is there now was read. `refresh` opens it. Fields: as `RemoteError`.
+    """
 
 
 class TaskError(StoreError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -159,13 +160,41 @@ def test_a_pickled_reader_has_the_same_cache(
     assert beyond_heads(elsewhere) == []
 
 
+@pytest.mark.parametrize("limit", [0, 64 << 20])
+def test_a_store_is_right_whatever_became_of_the_folder(
+    path: Path,
+    elsewhere: FolderObjects,
+    folder: Path,
+    limit: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probed, "WHOLE_NBYTES", limit)
+    cache = {"folder": folder, "data": True}
+    with opened(path, cache=cache) as store:
+        check_all(store, path)
+    for n, file in enumerate(sorted(folder.iterdir())):
+        raw = bytearray(file.read_bytes())
+        raw[4096 + n :: 20_000] = bytes(255 - one for one in raw[4096 + n :: 20_000])
+        file.write_bytes(raw[: len(raw) - 100 * n])
+    elsewhere.take()
+    with opened(path, cache=cache) as store:
+        check_all(store, path)
+    assert beyond_heads(elsewhere) != []
+    with opened(path, cache=cache) as store:
+        check_all(store, path)
+    assert beyond_heads(elsewhere) == []
+
+
 # What is another content --------------------------------------------------------------------------
 
 
-def written(path: Path, factor: int) -> dict[str, Any]:
-    """Put a store at a path whose files are as long as those of any other factor."""
+def written(path: Path, factor: int, first: int = 0) -> dict[str, Any]:
+    """Put a store at a path: its files are as long as of any factor, and differ from an array on."""
     with ptrarray.create(path, dtype="i2", mode="w") as writer:
-        arrays = {name: np.full(20, n % 100 * factor, "i2") for n, name in enumerate(NAMES)}
+        arrays = {
+            name: np.full(20, n % 100 * (factor if n >= first else 1), "i2")
+            for n, name in enumerate(NAMES)
+        }
         writer.write(arrays)
     ptrarray.publish(path)
     return arrays
@@ -210,11 +239,15 @@ def test_an_index_is_known_by_its_own_checksums_too(
         monkeypatch.setattr(objects, "get", SameTags(path.parent).get)
         sizes = set()
         for factor in (1, -1, 2):
-            arrays = written(path, factor)
-            sizes.add((path / "index.msgpack").stat().st_size)
-            with opened(path, cache=folder, immutable=True) as store:
+            arrays = written(tmp_path / "new", factor, first=3000)  # whose rows begin the same
+            shutil.rmtree(path, ignore_errors=True)
+            (tmp_path / "new").rename(path)
+            sizes.add(tuple((path / name).stat().st_size for name in ("index.msgpack", "data.bin")))
+            cache = {"folder": folder, "data": True}
+            with opened(path, cache=cache, immutable=True) as store:
                 for name in NAMES[::99]:
                     check_same(store[name], arrays[name])
+                check_same(store[60_000:], np.concatenate([*arrays.values()])[60_000:])
         assert len(sizes) == 1
 
 
@@ -228,6 +261,25 @@ def test_stores_of_two_urls_are_apart(folder: Path, tmp_path: Path) -> None:
                     check_same(store[NAMES[50]], arrays[NAMES[50]])
                     check_same(store.take(NAMES[:9]).values, np.concatenate([*arrays.values()][:9]))
         assert len(objects.asked) > 0
+
+
+def test_a_journal_is_asked_for_each_time(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "www" / "s"
+    path.parent.mkdir()
+    arrays = written(path, 1)
+    cache = {"folder": folder, "data": True}
+    with folder_elsewhere(path.parent) as objects, ptrarray.append(path) as writer:
+        store = opened(path, cache=cache)
+        for factor in (2, 3):
+            writer.write({f"{name}, {factor}": array * factor for name, array in arrays.items()})
+            store.refresh()
+            objects.take()
+            with opened(path, cache=cache) as other:
+                assert {one.key for one in beyond_heads(objects)} == {"s/journal.msgpack"}
+                for one in (store, other):
+                    assert len(one) == factor * N_ARRAYS
+                    check_same(one[f"{NAMES[77]}, {factor}"], arrays[NAMES[77]] * factor)
+        store.close()
 
 
 # Who may see it -----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from errno import ENOSPC
+from errno import ENOSPC, EPERM
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +243,21 @@ def test_what_was_not_used_for_the_longest_time_goes(folder: Path) -> None:
     left = {int(one.stem.partition("-")[2]) for one in files_of(folder)}
     assert left == {0, 1, 5, 7}
     assert foreign.exists()
+
+
+def test_what_others_keep_there_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Reader(folder, whole=LARGE, tag="another user's").read(0, 8 << 20)
+    theirs, unlink = files_of(folder), Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path in theirs:
+            raise PermissionError(EPERM, os.strerror(EPERM), str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    Reader(folder, 16 << 20, LARGE).read_all(1 << 20)
+    assert set(theirs) < set(files_of(folder))
+    assert n_taken(folder) <= 17 << 20
 
 
 def test_a_limit_below_a_block_keeps_nothing(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,14 @@ import ptrarray
 from ptrarray.errors import CorruptStoreError, RemoteError, StoreChangedError, StoreNotFoundError
 from ptrarray.storage.remote import faults
 from ptrarray.storage.store import probed
-from tests.support.fault_server import FAULTS, LASTING, PASSING, FaultServer, serving
+from tests.support.fault_server import (
+    FAULTS,
+    LASTING,
+    PASSING,
+    Exchange,
+    FaultServer,
+    serving,
+)
 
 pytest.importorskip("obstore")
 
@@ -30,17 +38,8 @@ ERRORS: dict[str, tuple[type[Exception], ...]] = {
 
 # The stores that meet each fault, and those that meet some of each sort.
 LAYOUTS = ("masked", "mixed", "shards", "pack", "blocks")
-SOME = (
-    "status 503",
-    "half, reset",
-    "short",
-    "whole",
-    "gzip",
-    "status 403",
-    "status 404",
-    "status 412",
-)
-SOME += ("replaced", "resized")
+SOME = ("half, reset", "status 403", "status 404", "replaced")
+MORE = ("status 503", "short", "whole", "gzip", "status 412", "resized")
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +144,9 @@ def test_what_goes_wrong_from_then_on(
             assert caught.value.end > caught.value.start >= 0
 
 
-@pytest.mark.parametrize("fault", SOME)
+@pytest.mark.parametrize(
+    "fault", [*SOME, *(pytest.param(fault, marks=pytest.mark.slow) for fault in MORE)]
+)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_layout(
     server: FaultServer, right: Any, layout: str, fault: str, monkeypatch: pytest.MonkeyPatch
@@ -153,6 +154,7 @@ def test_each_layout(
     if layout == "blocks":
         monkeypatch.setattr(probed, "WHOLE_NBYTES", 0)
     n_there = n_requests(server, layout)
+    allowed: tuple[type[Exception], ...] = (*ERRORS[FAULTS[fault].error], StoreNotFoundError)
     for n_times in (1, 1 << 60):
         if n_times > 1:
             monkeypatch.setattr(faults, "LIMIT_SECONDS", 0.02)
@@ -161,11 +163,26 @@ def test_each_layout(
             server.arm(FAULTS[fault].fault, at, n_times)
             try:
                 assert read(server, fault, layout) == right
-            except (*ERRORS[FAULTS[fault].error], StoreNotFoundError) as error:
+            except allowed as error:
                 assert fault in LASTING or n_times > 1
                 check_error(error, server.url)
             else:
                 assert n_times == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("layout", ["s.ptr", "shards"])
+def test_a_server_that_goes_wrong_at_every_other_request(
+    server: FaultServer, right: Any, layout: str, seed: int
+) -> None:
+    chance = random.Random(seed)
+    names = [name for name in PASSING if "status" in name or "close" in name or "reset" in name]
+
+    def sometimes(it: Exchange) -> None:
+        (FAULTS[chance.choice(names)].fault if chance.random() < 0.5 else server.soundly)(it)
+
+    server.arm(sometimes)
+    assert read(server, "", layout) == right
 
 
 def test_faults_that_pass_are_told_from_those_that_do_not() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ptrarray.storage.remote.sparse import SparseBytes
 from ptrarray.storage.store import probed
 from ptrarray.storage.store.probed import ProbedIndex
 from tests.support.any_layout import KINDS, array_of
-from tests.support.checks import check_store
+from tests.support.checks import check_same, check_store
 from tests.support.colliding import COLLIDING
 from tests.support.damage import INDEX
 from tests.support.forging import unpack_index
@@ -42,13 +42,20 @@ def elsewhere(tmp_path: Path) -> Iterator[FolderObjects]:
 
 
 def opened(path: Path) -> PointerArray:
-    return ptrarray.open(f"{URL}/{path.name}")
+    return ptrarray.open(f"{URL}/{path.name}", gap=1)
 
 
 def index_of(store: PointerArray) -> ProbedIndex:
     (only,) = store._opened.stores
     assert isinstance(only.snapshot.index, ProbedIndex)
     return only.snapshot.index
+
+
+def use_tiny_blocks(patch: pytest.MonkeyPatch) -> None:
+    """Have nearly each number fetched by itself, and nothing known from the beginning of the file."""
+    patch.setattr(sparse, "BLOCK_NBYTES", 64)
+    patch.setattr(sparse, "HEAD_NBYTES", 64)
+    patch.setattr(probed, "_WINDOW", 2)
 
 
 # The same as here ---------------------------------------------------------------------------------
@@ -61,7 +68,7 @@ def index_of(store: PointerArray) -> ProbedIndex:
 def test_it_is_the_same(
     path: Path, kind: str, publish: bool, has_journal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse, "BLOCK_NBYTES", 64)
+    use_tiny_blocks(monkeypatch)
     names = ["", "größe", "x" * 300, *COLLIDING, *(f"a{n}" for n in range(40))]
     with ptrarray.create(path, **KINDS[kind]) as writer:
         metas = {name: {"n": at} for at, name in enumerate(names) if at % 3}
@@ -81,6 +88,14 @@ def test_it_is_the_same(
     assert [fresh.names[at] for at in (30, 3, -1)] == [here.names[at] for at in (30, 3, -1)]
     assert fresh.names[20:40] == here.names[20:40]
     assert list(fresh.pointers.items()) == list(here.pointers.items())
+    for name in (*COLLIDING, "a0", "a13", "a26", "a39"):
+        check_same(opened(path)[name], here[name])
+    for name in COLLIDING:  # a run of slots that goes on in the next block
+        found = opened(path)._opened.snapshot.find_all([name.encode()])
+        assert found.tolist() == [list(here.pointers[name])]
+    asked = [name.encode() for name in (*names, "none", "nothing")]
+    found = opened(path)._opened.snapshot.find_all(asked)
+    assert np.array_equal(found, here._opened.snapshot.find_all(asked))
 
 
 def _rows_of(store: PointerArray) -> Any:
@@ -97,7 +112,7 @@ def _rows_of(store: PointerArray) -> Any:
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("n_shards", [1, 3])
 def test_shards_are_the_same(path: Path, n_shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse, "BLOCK_NBYTES", 64)
+    use_tiny_blocks(monkeypatch)
     with ptrarray.create(path, dtype="u1", shard_size=5000) as writer:
         for part in range(n_shards):
             writer.write({f"a{part}/{n}": np.full(n, n) for n in range(80)})
@@ -105,6 +120,19 @@ def test_shards_are_the_same(path: Path, n_shards: int, monkeypatch: pytest.Monk
     here, store = ptrarray.open(path), opened(path)
     assert len(store.shards) == n_shards
     check_store(store, dict(here), in_order=True)
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("kind", ["rows", "masked mixed"])
+def test_a_pack_is_the_same(path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_tiny_blocks(monkeypatch)
+    with ptrarray.create(path, **KINDS[kind]) as writer:
+        writer.write({f"a{n}": array_of(kind, n) for n in range(60)})
+    pack = path.with_suffix(".tar")
+    ptrarray.pack(path, pack)
+    here, store = ptrarray.open(pack), opened(pack)
+    assert index_of(store).pack is not None
+    check_store(store, dict(here), in_order=True, length=_rows_of(here))
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -284,6 +312,23 @@ def test_a_small_index_is_fetched_whole(
     assert asked.take() == []
 
 
+def test_what_is_there_twice_is_left_out_of_what_is_fetched(
+    asked: FolderObjects, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    nbytes_of = {"published": 0, "copied": 0}
+    for name in nbytes_of:
+        nbytes_of[name] = (folder / f"{name}.ptr" / INDEX).stat().st_size
+    monkeypatch.setattr(probed, "WHOLE_NBYTES", nbytes_of["copied"] + 200)
+    store = ptrarray.open(f"{URL}/published.ptr")
+    found = of_index(asked.take())
+    assert nbytes_of["copied"] <= nbytes(found) <= nbytes_of["copied"] + 100 * KB
+    assert len(list(store)) == len(store.lengths) == N_NAMES
+    assert "utt000007" in store
+    assert store.meta["utt012345"] == {"n": 12_345}
+    assert of_index(asked.take()) == []
+    store.verify()
+
+
 # What is wrong ------------------------------------------------------------------------------------
 
 
@@ -293,7 +338,7 @@ def test_a_small_index_is_fetched_whole(
 def test_a_damaged_index_never_gives_other_arrays(
     path: Path, kind: str, publish: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse, "BLOCK_NBYTES", 64)
+    use_tiny_blocks(monkeypatch)
     with ptrarray.create(path, **KINDS[kind]) as writer:
         writer.write({f"name {n}": array_of(kind, n + 1) for n in range(12)})
     (ptrarray.publish if publish else ptrarray.checkpoint)(path)
@@ -411,90 +456,3 @@ def test_a_server_that_refuses_in_the_middle(folder: Path) -> None:
             assert objects.get == get
             assert store[f"utt00{n}000"].tolist() == [n * 1000] * 100
         assert store["utt012345"].tolist() == [12_345] * 100
-
-
-# The data file, which is read when rows are -------------------------------------------------------
-
-
-@pytest.fixture
-def plain(path: Path, elsewhere: FolderObjects) -> PointerArray:
-    with ptrarray.create(path, dtype="i4") as writer:
-        writer.write({f"a{n}": np.full(5, n) for n in range(600)})
-    ptrarray.publish(path)
-    return opened(path)
-
-
-def test_an_array_of_a_store_that_was_not_open(path: Path, elsewhere: FolderObjects) -> None:
-    with ptrarray.create(path, dtype="f4") as writer:
-        writer.write({f"a{n}": np.full(100, n) for n in range(50_000)})
-    ptrarray.publish(path)
-    assert opened(path)["a33333"].tolist() == [33_333] * 100
-    found = elsewhere.take()
-    assert len(found) <= 6
-    assert nbytes(found) <= 1 << 20
-    assert np.array_equal(opened(path).take(["a7", "a40000"]).values[::100], [7, 40_000])
-    assert len(elsewhere.take()) <= 2 + 3 * 2 + 3
-
-
-def replaced(path: Path, value: int) -> None:
-    with ptrarray.create(path, dtype="i4", mode="w") as writer:
-        writer.write({f"a{n}": np.full(5, value) for n in range(600)})
-    ptrarray.publish(path)
-
-
-READS: dict[str, Callable[[PointerArray], Any]] = {
-    "a name": lambda store: store["a7"],
-    "names": lambda store: store.take(["a7", "a599"]),
-    "a position": lambda store: store.arrays[7],
-    "positions": lambda store: store.arrays[[7, 599]],
-    "rows": lambda store: store[35:40],
-    "all rows": lambda store: np.asarray(store),
-    "a sum": lambda store: np.sum(store),
-    "sums": lambda store: store.reduce_each(np.add),
-    "in order": lambda store: list(store.values()),
-    "walked": lambda store: list(store.walk()),
-}
-
-
-@pytest.mark.parametrize("read", READS)
-def test_rows_that_were_replaced_before_the_first_was_read(
-    path: Path, plain: PointerArray, read: str
-) -> None:
-    """The data file of another store, with the index of the one that was opened."""
-    index = index_of(plain)
-    _ = index._content[:]  # all of it is here, so nothing more is asked of its file
-    data = (path / "data.bin").read_bytes()
-    replaced(path, -1)
-    (path / "data.bin").write_bytes((path / plain_data(path)).read_bytes() + data)
-    with pytest.raises(StoreChangedError, match=r"refresh\(\)"):
-        READS[read](plain)
-    with pytest.raises(StoreChangedError, match=r"refresh\(\)"):
-        READS[read](plain)
-    plain.refresh()
-    assert plain["a7"].tolist() == [-1] * 5
-
-
-def plain_data(path: Path) -> str:
-    return str(ptrarray.open(path)._opened.stores[0].snapshot.header.data_file)
-
-
-@pytest.mark.parametrize("read", READS)
-def test_a_first_read_is_right(plain: PointerArray, path: Path, read: str) -> None:
-    found, expected = READS[read](plain), READS[read](ptrarray.open(path))
-    if isinstance(found, ptrarray.Ragged):
-        found, expected = found.values, expected.values
-    assert np.array_equal(found, expected)
-
-
-@pytest.mark.parametrize("read", ["a name", "rows", "a sum", "names"])
-@pytest.mark.parametrize("is_missing", [False, True])
-def test_a_data_file_that_is_cut_short_or_missing(
-    path: Path, plain: PointerArray, read: str, is_missing: bool
-) -> None:
-    file = path / "data.bin"
-    if is_missing:
-        file.unlink()
-    else:
-        file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(CorruptStoreError, match="is missing" if is_missing else "is cut short"):
-        READS[read](plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 import ptrarray
 from ptrarray import CorruptStoreError, PointerArray
-from ptrarray.errors import RemoteError
+from ptrarray.errors import RemoteError, StoreChangedError
 from ptrarray.storage.remote.faults import Fault
 from ptrarray.storage.remote.objects import Coming
 from tests.support.any_layout import KINDS, array_of
@@ -200,7 +201,8 @@ def far(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, 
     if "masked" in options:
         rows = np.ma.MaskedArray(rows, rows % 3 == 0)
     with ptrarray.create(path, shard_size=shard_size, **options) as writer:
-        writer.write({f"a{n}": rows + n for n in range(2 * N_FAR)})
+        for first in range(0, 2 * N_FAR, 64):
+            writer.write({f"a{n}": rows + n for n in range(first, first + 64)})
     ptrarray.checkpoint(path)
     with folder_elsewhere(tmp_path) as objects:
         yield path, objects
@@ -210,9 +212,10 @@ def of_rows(objects: FolderObjects) -> list[Any]:
     return [one for one in objects.take() if one.key.endswith((".bin",))]
 
 
-def spread_names(n: int = N_FAR) -> list[str]:
+def spread_names(n: int) -> list[str]:
     """Return names of arrays that lie apart, in no order."""
-    return [f"a{2 * number}" for number in np.random.default_rng(0).permutation(n).tolist()]
+    numbers = np.random.default_rng(0).permutation(n) * (2 * N_FAR // n)
+    return [f"a{number}" for number in numbers.tolist()]
 
 
 def test_neighbours_are_one_request(far: tuple[Path, FolderObjects]) -> None:
@@ -239,9 +242,10 @@ def test_what_is_spread_is_asked_for_at_once(
         # None of them comes before all have been asked for.
         barrier, get = threading.Barrier(32, timeout=60), objects.get
 
-        def together(*what: Any) -> Coming:
-            barrier.wait()
-            return get(*what)
+        def together(key: str, *what: Any) -> Coming:
+            if key.endswith(".bin"):
+                barrier.wait()
+            return get(key, *what)
 
         monkeypatch.setattr(objects, "get", together)
         objects.take()
@@ -251,9 +255,50 @@ def test_what_is_spread_is_asked_for_at_once(
         check_same(batch.values, here.take(names).values)
 
 
+def test_as_many_as_are_allowed_are_asked_for_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store"
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer.write({f"a{n}": np.full(20, n) for n in range(2 * N_FAR)})
+    with folder_elsewhere(tmp_path, parallel=N_FAR) as objects, opened(path) as store:
+        list(store)
+        monkeypatch.setattr(transfer_of(store), "gap_nbytes", 0)
+        barrier, get = threading.Barrier(N_FAR, timeout=60), objects.get
+
+        def together(*what: Any) -> Coming:
+            barrier.wait()
+            return get(*what)
+
+        monkeypatch.setattr(objects, "get", together)
+        names = spread_names(N_FAR)
+        assert store.take(names).values[::20].tolist() == [int(name[1:]) for name in names]
+
+
 def of_files(store: PointerArray) -> list[str]:
     """Return which files an array has rows in, or a mask."""
     return ["data", "mask"] if store.masked else ["data"]
+
+
+@pytest.mark.parametrize("far", ["shards of rows"], indirect=True)
+def test_rows_of_several_shards_are_asked_for_at_once(
+    far: tuple[Path, FolderObjects], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, objects = far
+    with opened(path) as store, ptrarray.open(path) as here:
+        list(store)
+        wanted = [here[:], here[1000:-1000:500], here[[5, -5, 300_000, 600_000]]]
+        barrier, get = threading.Barrier(2, timeout=60), objects.get
+
+        def in_twos(*what: Any) -> Coming:
+            barrier.wait()
+            return get(*what)
+
+        monkeypatch.setattr(objects, "get", in_twos)
+        assert len(store.shards) == 8
+        found = [store[:], store[1000:-1000:500], store[[5, -5, 300_000, 600_000]]]
+        for one, other in zip(found, wanted, strict=True):
+            check_same(one, other)
 
 
 def test_arrays_in_order_take_a_request_for_many(far: tuple[Path, FolderObjects]) -> None:
@@ -364,6 +409,38 @@ def test_nothing_is_written_to_memory_of_others_after_an_error(
         late.set()
         assert done.wait(60)
         assert np.array_equal(out, before)
+
+
+@pytest.mark.parametrize("options", [{"dtype": "i4"}, {}, {"dtype": "i4", "shard_size": 4096}])
+def test_a_store_that_is_replaced_is_never_mixed(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, names = tmp_path / "store", [f"a{n}" for n in range(12)]
+    n_changed = 0
+    for at_request in range(0, 14, 2):
+        for value, name in enumerate(("store", "later"), 1):
+            with ptrarray.create(tmp_path / name, mode="w", **options) as writer:
+                for n in range(12):
+                    writer[f"a{n}"] = np.full(500, value, "i4")
+        with folder_elsewhere(tmp_path) as objects, opened(path) as store:
+            monkeypatch.setattr(transfer_of(store), "gap_nbytes", 0)
+            counter, get = count(), objects.get
+
+            def replacing(*what: Any) -> Coming:
+                if next(counter) == at_request:  # noqa: B023 of this round
+                    path.rename(tmp_path / f"old{at_request}")  # noqa: B023
+                    (tmp_path / "later").rename(path)
+                return get(*what)  # noqa: B023
+
+            monkeypatch.setattr(objects, "get", replacing)
+            try:
+                found = store.take(names).values, np.concatenate(list(store.values()))
+                assert {1} == set(np.concatenate(found).tolist())
+            except StoreChangedError:
+                n_changed += 1
+                store.refresh()
+                assert {2} == set(store.take(names).values.tolist())
+    assert n_changed
 
 
 @pytest.mark.parametrize("kind", ["plain", "masked", "shards"])

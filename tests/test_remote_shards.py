@@ -207,6 +207,38 @@ def put_pack(path: Path) -> None:
     ptrarray.pack(fill(path.with_name("one.ptr"), 9, 2, shard_size=None), path)
 
 
+@pytest.mark.parametrize("size", [None, 1500])
+def test_refresh_beside_a_writer(tmp_path: Path, http: Nginx, size: int | None) -> None:
+    """Each refresh succeeds, and what can be read then is right, however fast the store grows."""
+    path, stop = tmp_path / "s.ptr", threading.Event()
+    ptrarray.create(path, dtype="i4", shard_size=size).close()
+
+    def write() -> None:
+        with ptrarray.append(path) as writer:
+            for n in range(100_000):
+                if stop.is_set():
+                    return
+                writer[f"a{n}"] = np.full(n % 9, n)
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        with ptrarray.open(http.publish(path)) as store:
+            for _ in range(25):
+                store.refresh()
+                for n in range(max(len(store) - 3, 0), len(store)):
+                    with suppress(StoreChangedError):
+                        assert store[f"a{n}"].tolist() == [n] * (n % 9)
+            stop.set()
+            writing.join()
+            store.refresh()
+            with ptrarray.open(path) as local:
+                assert content(store) == content(local)
+    finally:
+        stop.set()
+        writing.join()
+
+
 OTHERS: dict[str, Callable[[Path], object]] = {
     "fewer shards": lambda path: fill(path, 9, 2),
     "more shards": lambda path: fill(path, 80, 2),

@@ -237,7 +237,8 @@ class Flawed:
 
     def cat_file(self, path: str, start: int, end: int) -> bytes:
         raw: bytes = self._files.cat_file(path, start=start, end=end)
-        flaws = {"short": raw[1:], "long": raw + b"!", "whole": self._files.cat_file(path)}
+        whole: bytes = self._files.cat_file(path)
+        flaws = {"short": raw[1:], "long": raw + b"!", "whole": whole}
         if self.flaw == "replaced":
             self._files.pipe_file(path, self._files.cat_file(path))
         if self.flaw == "secret":

@@ -116,7 +116,7 @@ def test_an_index_replaced_again_and_again_is_not_damaged(
     monkeypatch.setattr(store_snapshot, "_replay", lambda *_: None)  # of a later index
     with pytest.raises(CorruptStoreError, match="belongs to a later index"):
         ptrarray.open(path)
-    monkeypatch.setattr(store_snapshot, "Index", next_index)
+    monkeypatch.setattr(store_snapshot, "open_index", next_index)
     with pytest.raises(StoreError, match="is replaced again and again") as raised:
         ptrarray.open(path)
     assert not isinstance(raised.value, CorruptStoreError)

@@ -46,10 +46,17 @@ def make_zarr_names(path: Path, numbers: Sequence[int]) -> None:
         group.create_array(stores.name(n), data=stores.array(n), compressors=None)
 
 
-def zarr_name(url: str, n: int) -> Any:
+def zarr_name(url: str | ObjectStore[Any], n: int) -> Any:
     """Open an array by its path, and read it."""
-    found: Any = zarr.open_array(zarr_store(url), path=stores.name(n), mode="r", zarr_format=3)
+    store = zarr_store(url) if isinstance(url, str) else url
+    found: Any = zarr.open_array(store, path=stores.name(n), mode="r", zarr_format=3)
     return found[:]
+
+
+def zarr_each(url: str, numbers: Sequence[int]) -> Arrays:
+    """Open and read arrays, one after the other."""
+    store = zarr_store(url)
+    return [zarr_name(store, n) for n in numbers]
 
 
 def zarr_names(url: str, numbers: Sequence[int]) -> Arrays:

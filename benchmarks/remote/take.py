@@ -1,13 +1,18 @@
-"""Many arrays at once by name: 256 at random, and 256 that follow each other, of a store that was never read before.
-
-Beside it stand two things that people write who publish such a format themselves: values, names and bounds as three files,
-of which names and bounds are fetched whole through fsspec; then the arrays are asked for by `cat_ranges`, each by a call of its
-own as code for one array does it, or all by one call. Of zarr there are an array a name, of which only those
-that are asked for were written, all of them read at once; and one array of all values, in files of 64 KB, with another
-one of bounds: it has no names, and the positions are given to it. zarr has 64 requests under way at once.
+"""Many arrays at once: 256 at random, and 256 that follow each other, of a store that was never read before.
 
 As many as `parallel` requests are under way at once, 32 if nothing else is said. So 256 arrays far from each other are as many
 requests, and these are eight round trips one after the other, or one with ``parallel=256``.
+
+Beside it stand two things that people write who publish such a format themselves: values, names and bounds as three files,
+of which names and bounds are fetched whole through fsspec; then the arrays are asked for by `cat_ranges`, each by a call of its
+own as code for one array does it, or all by one call. Of zarr there is an array a name, of which only those
+that are asked for were written: they are opened and read one after the other, as ``group[name][:]`` does, or all at once by
+its asynchronous functions. Positions are asked for in one array of zarr with all values, in files of 64 KB, and another one
+of bounds; it has no names. zarr has 64 requests under way at once.
+
+To find names takes three rounds of requests more than names that are paths of files, which the server finds. Where each request
+costs the client, the proxy and the server a third of a millisecond of two processors, 512 of them at once
+are not three times as slow as anything that asks for 256 arrays and finds their names first.
 """
 
 from __future__ import annotations
@@ -34,9 +39,11 @@ N_TAKEN, N_BATCHES = 256, 8
 DELAY = 0.02
 PARALLEL = 32, 256
 EACH, WHOLE = "fsspec, an array a call", "fsspec, all in one call"
-NAMES, POSITIONS = "zarr, an array a name", "zarr, positions of one array"
+NAMES_EACH, NAMES = "zarr, one after the other", "zarr, all at once"
+POSITIONS = "zarr, one array in chunks"
 MOST_ROUNDS, MOST_IN_A_ROW = 6, 2
-TIMES = {EACH: 10, NAMES: 3, POSITIONS: 3}
+TIMES = {EACH: 10, NAMES_EACH: 3, NAMES: 3, POSITIONS: 3}
+ONE_BY_ONE = {EACH, NAMES_EACH}  # hundreds of round trips; what is asked for is as of the others
 
 Take = Callable[[Any, Sequence[int]], Sequence[Any]]  # of a URL, or of what is open
 
@@ -54,28 +61,36 @@ def at_random(
     servers: Servers, place: dict[str, str], batches: Sequence[Sequence[int]], n: int
 ) -> Iterator[Question]:
     """Ask for time, round trips, requests and bytes of arrays at random."""
-    what = f"take of {len(batches[0])} of {n:,} names"
-    takes: dict[str, Take] = {
+    by_names: dict[str, Take] = {
         EACH: peers.fsspec_each,
         WHOLE: peers.fsspec_whole,
+        NAMES_EACH: peers.zarr_each,
         NAMES: peers.zarr_names,
-        POSITIONS: peers.zarr_positions,
     }
-    ways = {who: Way(servers, place[who], batches, take) for who, take in takes.items()}
-    few, many = (
-        Way(servers, place[OURS], batches, partial(ours_take, parallel=parallel))
-        for parallel in PARALLEL
-    )
+    by_positions: dict[str, Take] = {POSITIONS: peers.zarr_positions}
+    what = f"take of {len(batches[0])} of {n:,} arrays"
+    for how, ours, others in (
+        ("by name", by_name, by_names),
+        ("by position", at_positions, by_positions),
+    ):
+        few, many = (
+            Way(servers, place[OURS], batches, partial(opened_and, ours, parallel=parallel))
+            for parallel in PARALLEL
+        )
+        ways = {who: Way(servers, place[who], batches, take) for who, take in others.items()}
+        yield from taken(f"{what} {how}", few, many, ways)
+
+
+def taken(what: str, few: Way, many: Way, ways: dict[str, Way]) -> Iterator[Question]:
+    """Ask what ours costs with few and with many requests under way, beside others."""
     for parallel, way in zip(PARALLEL, (few, many), strict=True):
-        timed = {
-            who: partial(each.milliseconds, DELAY) for who, each in (ways | {OURS: way}).items()
-        }
+        each = {OURS: way, **ways}
+        timed = {who: partial(one.milliseconds, DELAY) for who, one in each.items()}
+        bounds = {who: times for who, times in TIMES.items() if who in ways}
         title = f"{what}, 20 ms to each request, parallel={parallel}"
-        yield Question(title, timed, TIMES, same=_nothing, unit=CLOCK, returns_cost=True)
-    # One after the other is hundreds of round trips, and the requests are those of all in one call.
-    others = {f"ptrarray, parallel={PARALLEL[0]}": few} | {
-        who: way for who, way in ways.items() if who != EACH
-    }
+        yield Question(title, timed, bounds, same=_nothing, unit=CLOCK, returns_cost=True)
+    others = {f"ptrarray, parallel={PARALLEL[0]}": few}
+    others |= {who: way for who, way in ways.items() if who not in ONE_BY_ONE}
     for unit in (ROUNDS, REQUESTS, KIB):
         costs = {who: partial(way.cost, unit) for who, way in others.items()}
         ours = partial(many.cost, unit)
@@ -95,7 +110,7 @@ def in_a_row(servers: Servers, place: str, n: int) -> Iterator[Question]:
     n_taken = min(N_TAKEN, n // 2)
     batches = [[*range(n // 2, n // 2 + n_taken)]]
     for how, take, most in (
-        ("by position", by_position, MOST_IN_A_ROW),
+        ("by position", in_a_slice, MOST_IN_A_ROW),
         ("by name", by_name, None),
     ):
         cost = partial(Row(servers, place, batches, take).cost, REQUESTS)
@@ -118,7 +133,7 @@ def published(www: Path, n: int, batches: Sequence[Sequence[int]]) -> dict[str, 
     place = {who: f"{n}-{title}" for who, (title, _) in makers.items()}
     for who, (_, make) in makers.items():
         stores.kept(www, place[who], make)
-    return place | {EACH: place[WHOLE]}
+    return place | {EACH: place[WHOLE], NAMES_EACH: place[NAMES]}
 
 
 class Way:
@@ -178,9 +193,9 @@ class Row(Way):
         return ptrarray.open(self.url)
 
 
-def ours_take(url: str, numbers: Sequence[int], parallel: int) -> Any:
-    """Open a store, and take arrays by name."""
-    return by_name(ptrarray.open(url, parallel=parallel), numbers)
+def opened_and(take: Take, url: str, numbers: Sequence[int], parallel: int) -> Any:
+    """Open a store, and take arrays."""
+    return take(ptrarray.open(url, parallel=parallel), numbers)
 
 
 def by_name(store: ptrarray.PointerArray, numbers: Sequence[int]) -> Any:
@@ -188,6 +203,11 @@ def by_name(store: ptrarray.PointerArray, numbers: Sequence[int]) -> Any:
     return store.take(map(stores.name, numbers))
 
 
-def by_position(store: ptrarray.PointerArray, numbers: Sequence[int]) -> Any:
+def at_positions(store: ptrarray.PointerArray, numbers: Sequence[int]) -> Any:
+    """Take arrays at positions, which are their numbers here."""
+    return store.arrays.take(numbers)
+
+
+def in_a_slice(store: ptrarray.PointerArray, numbers: Sequence[int]) -> Any:
     """Take arrays that follow each other."""
     return store.arrays[numbers[0] : numbers[-1] + 1]

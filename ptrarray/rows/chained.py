@@ -88,6 +88,8 @@ class ChainedRows(Rows):
         """Return rows, rising: a view where they are a slice of one part, else a copy."""
         rows = (wanted[0], wanted[-1]) if len(wanted) else (0, 0)
         first, last = (bisect_right(self._starts, row) - 1 for row in rows)
+        if self.ahead_nbytes and first < last:
+            return self._picked_at_once(wanted)
         pieces: list[Array] = []
         for number in range(first, last + 1):
             first_row, end = self.first_rows[number : number + 2]
@@ -102,6 +104,17 @@ class ChainedRows(Rows):
         # By itself, concatenate may change the byte order or the padding of a dtype.
         copy = np.empty((len(wanted), *self.shape[1:]), self.dtype)
         np.concatenate(pieces, out=copy)
+        copy.flags.writeable = False
+        return copy
+
+    def _picked_at_once(self, wanted: range | Int64s) -> Array:
+        """Return a copy of rows, rising: all parts are asked at once."""
+        if isinstance(wanted, range) and wanted.step == 1:
+            starts, ends = np.array([wanted.start]), np.array([wanted.stop])
+        else:
+            starts = np.asarray(wanted)
+            ends = starts + 1
+        copy = self.copy_ranges(starts, ends, np.append(0, np.cumsum(ends - starts)))
         copy.flags.writeable = False
         return copy
 

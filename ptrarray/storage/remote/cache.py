@@ -1,8 +1,9 @@
 """Blocks of files that lie elsewhere, kept in a folder of this machine, for later and for others.
 
 A file elsewhere is known by its URL, size, tag and first bytes, which are asked for each time it is
-opened. Those of an index have its checksums in them, the generation and the number of the store. All
-of that makes the names of files in the folder, so what was kept of another content is never found.
+opened. Those of an index have the checksums of all of it in them, of which one is that of the checksums
+of all arrays; so for rows they count, too. All of that makes the names of files in the folder: what was
+kept of another content is never found.
 
 Each file has room for some blocks that follow each other, and a mark for each block, which says that
 it is there and has its CRC-32. Processes write to it without a lock: the same bytes to the same
@@ -33,6 +34,7 @@ SIZE = "1GB"
 # What is kept, and asked for, at the least.
 BLOCK_NBYTES = 16 << 10
 
+_LAYOUT = 1  # of what is kept: another one finds nothing of it
 # Blocks of one file, and where the first of them begins: behind the marks, at a page of its own.
 _N_BLOCKS = 256
 _BLOCKS_START = 4096
@@ -103,9 +105,12 @@ class Cache:
         self.folder, self._limit_nbytes, self.has_data = caching
         self._n_added = self._limit_nbytes  # so that the first block has the folder looked at
         self._has_warned = False
+        self._heads: dict[str, bytes] = {}  # of indexes, by where they lie
 
-    def blocks_of(self, url: str, nbytes: int, tag: str | None, head: Buffer) -> Blocks:
-        """Return what is kept of a file.
+    def blocks_of(
+        self, url: str, nbytes: int, tag: str | None, head: Buffer, *, is_data: bool = False
+    ) -> Blocks:
+        """Return what is kept of a file; of an index before that of the rows beside it.
 
         Parameters
         ----------
@@ -115,8 +120,15 @@ class Cache:
             Size of the file, and what tells its content from any other.
         head : buffer
             Its first bytes.
+        is_data : bool
+            Whether it has rows, and no index.
         """
-        known = repr((1, BLOCK_NBYTES, _N_BLOCKS, url, nbytes, tag)).encode()  # 1: of this layout
+        folder = url.rpartition("/")[0]
+        if not is_data:
+            self._heads[folder] = blake2b(head).digest()
+        index = self._heads.get(folder) if is_data else None
+        facts = (_LAYOUT, BLOCK_NBYTES, _N_BLOCKS, url, nbytes, tag, index)
+        known = repr(facts).encode()
         digest = blake2b(len(known).to_bytes(8, "little") + known, digest_size=16)
         digest.update(head)
         return Blocks(self, digest.hexdigest(), nbytes)
@@ -157,9 +169,9 @@ class Cache:
         for _, path, n_taken in sorted(found):
             if n_left <= self._limit_nbytes - self._limit_nbytes // _SHARE:
                 break
-            with suppress(FileNotFoundError):
-                Path(path).unlink()
-            n_left -= n_taken
+            with suppress(PermissionError):  # it is another user's
+                Path(path).unlink(missing_ok=True)
+                n_left -= n_taken
 
     def _warn(self, error: OSError) -> None:
         if not self._has_warned:

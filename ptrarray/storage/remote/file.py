@@ -126,7 +126,8 @@ class RemoteFile:
         """Have what is read from now on kept, and look there before, if the caller wants a cache."""
         cache = self._transfer.cache
         if cache is not None and (cache.has_data or not is_data):
-            self._kept = cache.blocks_of(self.path, *self.facts, self._head)
+            nbytes, tag = self.facts
+            self._kept = cache.blocks_of(self.path, nbytes, tag, self._head, is_data=is_data)
 
     def narrow(self, start_byte: int, nbytes: int) -> None:
         """Be only a part of the file from now on: bytes count from its start."""

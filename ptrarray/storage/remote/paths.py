@@ -46,7 +46,7 @@ class RemotePath(type(Path())):  # type: ignore[misc]
             super().__init__(key)
 
     def __str__(self) -> str:
-        return self.transfer.named(self.key)
+        return str(self.transfer.named(self.key))
 
     __fspath__ = __str__
 
@@ -59,7 +59,7 @@ class RemotePath(type(Path())):  # type: ignore[misc]
     @property
     def name(self) -> str:
         """The last part."""
-        return (self.key or self.transfer.url).rpartition("/")[2]
+        return str(self.key or self.transfer.url).rpartition("/")[2]
 
     @property
     def parent(self) -> RemotePath:

@@ -13,7 +13,7 @@ import numpy as np
 from ptrarray.errors import RemoteError
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.remote.cache import BLOCK_NBYTES
-from ptrarray.storage.remote.file import RemoteFile
+from ptrarray.storage.remote.file import HEAD_NBYTES, RemoteFile
 
 # What is read one block after the other is asked for ahead: twice as much each time, up to this.
 AHEAD_NBYTES = 8 << 20
@@ -46,7 +46,8 @@ class SparseBytes:
         self.file, self.nbytes = file, file.nbytes
         file.keep()
         self.ends: Sequence[int] = [self.nbytes]
-        self.memory = _memory(self.nbytes, file.path)
+        self._room = _memory(self.nbytes, file.path)
+        self.memory = self._room.toreadonly()
         self._size = BLOCK_NBYTES
         # The same twice: for one block a look at bytes is faster, for many an array is.
         self._is_there = bytearray(-(-self.nbytes // self._size))
@@ -57,8 +58,8 @@ class SparseBytes:
 
     def _take_head(self) -> None:
         """Take over what came of the file when it was opened."""
-        head = self.file.pread(self.file.n_here, 0)
-        self.memory[: len(head)] = head
+        head = self.file.pread(min(HEAD_NBYTES, self.file.n_here), 0)
+        self._room[: len(head)] = head
         n_whole = len(head) // self._size if len(head) < self.nbytes else len(self._is_there)
         self._there[:n_whole] = True
 
@@ -112,7 +113,7 @@ class SparseBytes:
         asked = []
         for first, past in runs:
             start, end = first * self._size, min(past * self._size, self.nbytes)
-            asked.append((self.memory[start:end], self.file.start_byte + start))
+            asked.append((self._room[start:end], self.file.start_byte + start))
         n_asked = sum(len(buffer) for buffer, _ in asked)
         n_read = self.file.preadv_all(asked)
         if n_read < n_asked:

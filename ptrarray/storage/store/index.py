@@ -34,7 +34,7 @@ from ptrarray.storage.system.mapping import (
     forget,
     map_file,
 )
-from ptrarray.storage.system.parts import Pack, open_part
+from ptrarray.storage.system.parts import open_part
 
 FILE_NAME = "index.msgpack"
 NEW_FILE_NAME = "index.msgpack.new"
@@ -98,15 +98,16 @@ class Index:
         checked: bool = True,
         backend: Backend | None = None,
         file: AnyFile | None = None,
-        pack: Pack | None = None,
         held: HeldIndex | None = None,
+        content: tuple[Any, int, AnyFile | None, Backend] | None = None,
     ) -> None:
-        self.asked_backend, self.pack = backend, pack
+        self.asked_backend, self.pack = backend, None
         if held is None:
             if file is None:  # else one that is not in place, or is open already
                 file, self.pack = open_part(directory, FILE_NAME)
             self.path, self.place, self.identity = file.path, file.place, file.identity
-            self._mapped, self._base, self._file, self.backend = content_of(file, backend)
+            content = content or content_of(file, backend)
+            self._mapped, self._base, self._file, self.backend = content
         else:
             self.path, self.identity, self._mapped = held
             self.place, self._base, self._file, self.backend = self.path, 0, None, "mmap"
@@ -293,10 +294,9 @@ class Index:
         """Return starts and ends of arrays at some positions."""
         return self.starts[positions], self.ends[positions]
 
-    def crcs_at(self, positions: Any) -> UInt32s:
+    def crcs_at(self, positions: Int64s) -> UInt32s:
         """Return the CRC-32 of arrays at some positions."""
-        crcs: UInt32s = self.crcs[positions]
-        return crcs
+        return self.crcs[positions]
 
     def infos_at(self, positions: Int64s) -> list[bytes]:
         """Return how arrays at some positions differ from plain rows, packed."""

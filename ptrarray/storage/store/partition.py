@@ -47,6 +47,8 @@ class PartSnapshot(StoreSnapshot):
 
     def find_all(self, names: Sequence[bytes]) -> Int64s:
         """Pointers of several names, shape (n_names, 2); starts of -1 for those not there."""
+        if self.index.is_partial:
+            self.index.find_all(names)  # which has all that is asked one by one fetched at once
         return np.array([self.find(name) or (-1, -1) for name in names], np.int64)
 
     def locate(self, name: bytes) -> int | None:

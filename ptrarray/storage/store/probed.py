@@ -43,8 +43,11 @@ def open_index(directory: Path, backend: Backend | None) -> Index:
         return Index(directory, backend=backend)
     file, pack = open_part(directory, FILE_NAME)
     if isinstance(file, RemoteFile) and file.nbytes > WHOLE_NBYTES:
-        return ProbedIndex(file, pack)
-    return Index(directory, backend="pread", file=file, pack=pack)
+        index = ProbedIndex(file, pack)
+        return index.fetched() if index.least_nbytes <= WHOLE_NBYTES else index
+    whole = Index(directory, backend="pread", file=file)
+    whole.pack = pack
+    return whole
 
 
 class ProbedIndex(Index):
@@ -84,6 +87,21 @@ class ProbedIndex(Index):
     def _view(self, name: str) -> npt.NDArray[Any]:
         """Return a column as a view of memory, whatever of it is there."""
         return _viewed(self._content, self.columns[name])
+
+    @property
+    def least_nbytes(self) -> int:
+        """Bytes of the file but for those that are there twice."""
+        return self.nbytes - (self.columns["entry"].nbytes if "entry" in self.columns else 0)
+
+    def fetched(self) -> Index:
+        """Return the same with all of it fetched, but for what is there twice."""
+        columns = {name: column for name, column in self.columns.items() if name != "entry"}
+        ranges = [(one.start_byte, one.start_byte + one.nbytes) for one in columns.values()]
+        self._content.need(ranges)
+        content = self._content.memory, 0, self._file, self.backend
+        index = Index(Path(), checked=False, file=self._file, content=content)
+        index.asked_backend, index.pack, index.columns = self.backend, self.pack, columns
+        return index
 
     def finder(self, rows: Any = None) -> Finder | None:
         """Return None: the native core needs all of an index."""
@@ -155,13 +173,14 @@ class ProbedIndex(Index):
 
     def _spans(self, what: str, positions: Int64s) -> tuple[Int64s, Int64s]:
         """Return where items lie, of which the numbers are here."""
-        name, limit = _ITEMS[what]
+        (name, limit), column = _ITEMS[what], self._column_of(what)
         try:
-            starts, lengths = self._column_of(what).spans(positions)
-        except ValueError as error:
-            self._fail(f"a {what} {error}")
-        if lengths.max(initial=0) > limit:
-            self._fail(f"a {what} of {lengths.max()} bytes, more than {limit}")
+            starts, lengths = column.spans(positions)
+            is_long = bool(lengths.max(initial=0) > limit)
+        except ValueError:
+            is_long = True
+        for position in positions.tolist() if is_long else ():  # which of them it is
+            self._item(what, column, position, limit)
         at = self.columns[name].start_byte + starts
         return at, at + lengths
 

@@ -1,0 +1,117 @@
+"""The data file of a large store that lies elsewhere: asked for when rows are, and never that of another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ptrarray
+from ptrarray import CorruptStoreError, PointerArray
+from ptrarray.errors import StoreChangedError
+from ptrarray.storage.store import probed
+from tests.support.remote import URL, FolderObjects, folder_elsewhere
+
+pytestmark = pytest.mark.usefixtures("no_syncs")
+
+
+@pytest.fixture(autouse=True)
+def _probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probed, "WHOLE_NBYTES", 0)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[FolderObjects]:
+    with folder_elsewhere(tmp_path) as objects:
+        yield objects
+
+
+def opened(path: Path) -> PointerArray:
+    return ptrarray.open(f"{URL}/{path.name}")
+
+
+@pytest.fixture
+def plain(path: Path, elsewhere: FolderObjects) -> PointerArray:
+    with ptrarray.create(path, dtype="i4") as writer:
+        writer.write({f"a{n}": np.full(5, n) for n in range(600)})
+    ptrarray.publish(path)
+    return opened(path)
+
+
+def test_an_array_of_a_store_that_was_not_open(path: Path, elsewhere: FolderObjects) -> None:
+    with ptrarray.create(path, dtype="f4") as writer:
+        writer.write({f"a{n}": np.full(100, n) for n in range(50_000)})
+    ptrarray.publish(path)
+    assert opened(path)["a33333"].tolist() == [33_333] * 100
+    found = elsewhere.take()
+    assert len(found) <= 6
+    assert sum(one.nbytes for one in found) <= 1 << 20
+    assert np.array_equal(opened(path).take(["a7", "a40000"]).values[::100], [7, 40_000])
+    assert len(elsewhere.take()) <= 2 + 3 * 2 + 3
+
+
+def replaced(path: Path, value: int) -> None:
+    with ptrarray.create(path, dtype="i4", mode="w") as writer:
+        writer.write({f"a{n}": np.full(5, value) for n in range(600)})
+    ptrarray.publish(path)
+
+
+READS: dict[str, Callable[[PointerArray], Any]] = {
+    "a name": lambda store: store["a7"],
+    "names": lambda store: store.take(["a7", "a599"]),
+    "a position": lambda store: store.arrays[7],
+    "positions": lambda store: store.arrays[[7, 599]],
+    "rows": lambda store: store[35:40],
+    "all rows": lambda store: np.asarray(store),
+    "a sum": lambda store: np.sum(store),
+    "sums": lambda store: store.reduce_each(np.add),
+    "in order": lambda store: list(store.values()),
+    "walked": lambda store: list(store.walk()),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_rows_that_were_replaced_before_the_first_was_read(
+    path: Path, plain: PointerArray, read: str
+) -> None:
+    """The data file of another store, with the index of the one that was opened."""
+    index: Any = plain._opened.stores[0].snapshot
+    _ = index.index._content[:]  # all of it is here, so nothing more is asked of its file
+    data = (path / "data.bin").read_bytes()
+    replaced(path, -1)
+    (path / "data.bin").write_bytes((path / plain_data(path)).read_bytes() + data)
+    with pytest.raises(StoreChangedError, match=r"refresh\(\)"):
+        READS[read](plain)
+    with pytest.raises(StoreChangedError, match=r"refresh\(\)"):
+        READS[read](plain)
+    plain.refresh()
+    assert plain["a7"].tolist() == [-1] * 5
+
+
+def plain_data(path: Path) -> str:
+    return str(ptrarray.open(path)._opened.stores[0].snapshot.header.data_file)
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_first_read_is_right(plain: PointerArray, path: Path, read: str) -> None:
+    found, expected = READS[read](plain), READS[read](ptrarray.open(path))
+    if isinstance(found, ptrarray.Ragged):
+        found, expected = found.values, expected.values
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("read", ["a name", "rows", "a sum", "names"])
+@pytest.mark.parametrize("is_missing", [False, True])
+def test_a_data_file_that_is_cut_short_or_missing(
+    path: Path, plain: PointerArray, read: str, is_missing: bool
+) -> None:
+    file = path / "data.bin"
+    if is_missing:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(CorruptStoreError, match="is missing" if is_missing else "is cut short"):
+        READS[read](plain)
