@@ -234,11 +234,13 @@ class PointerArray(StoredArrays):
     ) -> None:
         self._given, self._remote = path, remote
         self._path: Path
-        if is_url(path, remote.storage if remote else None):
-            self._path, backend = remote_path(str(path), remote or Remote()), "pread"
+        is_remote = is_url(path, remote.storage if remote else None)
+        if is_remote:
+            self._path = remote_path(os.fsdecode(path), remote or Remote())
         else:
             self._path = absolute(path)
-        _check_options(self.path, mode, backend, is_remote=isinstance(self._path, RemotePath))
+        _check_options(self.path, mode, backend, is_remote=is_remote)
+        backend = "pread" if is_remote else backend
         self._mode: Mode = mode
         self._backend: Backend = backend
         self._handed_out: list[tuple[int, int]] = []
@@ -249,7 +251,7 @@ class PointerArray(StoredArrays):
         self._opened, self._helpers = with_helpers(opened, mode, backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        where = str(self._given) if isinstance(self._path, RemotePath) else self.path
+        where = os.fsdecode(self._given) if isinstance(self._path, RemotePath) else self.path
         return PointerArray, (where, self._mode, self._backend, self._remote)
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:

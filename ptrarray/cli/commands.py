@@ -32,6 +32,7 @@ from ptrarray.cli.printing import (
     to_json,
 )
 from ptrarray.errors import BadInputError, CorruptStoreError, Damage, StoreError
+from ptrarray.intake.paths import absolute
 from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray, count_helpers, count_known, sealing
 from ptrarray.reader import open_readable as open_store
@@ -81,7 +82,9 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     on_store = Parser(add_help=False)
-    on_store.add_argument("store", metavar="STORE", type=Path, help="the store's directory")
+    on_store.add_argument(
+        "store", metavar="STORE", type=elsewhere.place, help="the store's directory"
+    )
     printing = Parser(add_help=False)
     printing.add_argument("--json", action="store_true", help="print JSON, for programs")
 
@@ -98,7 +101,9 @@ def _parser() -> Parser:
     _add_whole_stores(add, on_store, printing)
     limited = (on_store, printing, _with_memory())
     repair = add("repair", _repair, "copy what is intact into a new store", *limited)
-    repair.add_argument("--to", type=Path, metavar="NEW", required=True, help="the new store")
+    repair.add_argument(
+        "--to", type=elsewhere.place, metavar="NEW", required=True, help="the new store"
+    )
     convert.add_commands(commands, on_store, printing)
     watch.add_command(commands, on_store, printing)
     return parser
@@ -149,7 +154,7 @@ def _add_whole_stores(add: Any, *parents: Parser) -> None:
     text = "make a store of a pack, or of a tar archive of a store"
     unpack = add("unpack", _unpack, text, *parents[1:])
     unpack.add_argument("source", metavar="SOURCE", help="the pack, or - for stdin")
-    unpack.add_argument("directory", metavar="DIR", type=Path, help="the store to make")
+    unpack.add_argument("directory", metavar="DIR", type=elsewhere.place, help="the store to make")
     joins.add_command(add, *parents[1:])
 
 
@@ -316,7 +321,7 @@ def _checkpoint(options: argparse.Namespace) -> int:
 
 
 def _compact(options: argparse.Namespace) -> int:
-    with open_store(options.store) as store:
+    with open_store(absolute(options.store)) as store:
         before = store.nbytes
     compact(options.store, progress=_wants_bar(options), memory=options.memory)
     with open_store(options.store) as store:
@@ -361,7 +366,7 @@ def _pack(options: argparse.Namespace) -> int:
             return complain("a pack is not for a terminal: redirect stdout, or name a file")
         if options.json:
             return complain("stdout cannot take both the pack and JSON: name a file")
-    target = sys.stdout.buffer if options.target == "-" else Path(options.target)
+    target = sys.stdout.buffer if options.target == "-" else elsewhere.place(options.target)
     how = options.compression, _wants_bar(options), options.overwrite, options.level
     pack(options.store, target, *how)
     if options.json:
@@ -373,7 +378,7 @@ def _pack(options: argparse.Namespace) -> int:
 def _unpack(options: argparse.Namespace) -> int:
     if options.source == "-" and sys.stdin.isatty():
         return complain("no pack comes from a terminal: redirect stdin, or name a file")
-    source = sys.stdin.buffer if options.source == "-" else Path(options.source)
+    source = sys.stdin.buffer if options.source == "-" else elsewhere.place(options.source)
     unpack(source, options.directory, _wants_bar(options))
     if options.json:
         with open_store(options.directory) as store:

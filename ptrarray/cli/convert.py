@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptrarray.cli.elsewhere import place
 from ptrarray.cli.printing import complain, in_options, print_json, printable
 from ptrarray.errors import BadInputError
 
@@ -39,7 +40,7 @@ def add_commands(commands: Any, on_store: Any, printing: Any) -> None:
     text = "import a PointerArray or MmapArray of bigarray"
     old = kinds.add_parser("bigarray", help=text, description=text, parents=[printing])
     old.add_argument("old", metavar="OLD", type=Path, help="bigarray's file")
-    old.add_argument("store", metavar="NEW", type=Path, help="the new store")
+    old.add_argument("store", metavar="NEW", type=place, help="the new store")
     old.set_defaults(run=_import_bigarray)
     text = "write the arrays of a store into files of others"
     out = commands.add_parser("export", help=text, description=text, parents=[on_store, printing])
@@ -52,7 +53,7 @@ def add_commands(commands: Any, on_store: Any, printing: Any) -> None:
 def _add_import(kinds: Any, kind: str, text: str, printing: Any) -> None:
     add = kinds.add_parser(kind, help=text, description=text, parents=[printing]).add_argument
     add("sources", metavar="SOURCE", nargs="+", help="file, folder or pattern")
-    add("store", metavar="STORE", type=Path, help="the store; created if it is not there")
+    add("store", metavar="STORE", type=place, help="the store; created if it is not there")
     add("--name", metavar="TEMPLATE", help="of the names, as '{stem}', '{parent}/{stem}', '{key}'")
     add("--processes", type=int, metavar="N", help="number of worker processes")
     add("--dtype", help="one dtype for all arrays; by default each keeps its own")

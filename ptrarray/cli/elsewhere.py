@@ -20,7 +20,7 @@ _STORAGE = "what the library that reads URLs is to know, as region=eu-west-1; as
 def on_readable() -> Parser:
     """Return a parser of what commands take that only read: a directory or a URL."""
     parser = Parser(add_help=False)
-    parser.add_argument("store", metavar="STORE", type=_place, help="the store's directory, or URL")
+    parser.add_argument("store", metavar="STORE", type=place, help="the store's directory, or URL")
     _add_storage(parser)
     parser.add_argument(
         "--cache", metavar="DIR", help="folder that keeps what was read of the indexes of URLs"
@@ -32,7 +32,7 @@ def add_command(add_parser: Any, printing: Any) -> None:
     """Add ``download`` to the parser."""
     command = add_parser("download", _download, "copy a store from a URL, checked", printing)
     command.add_argument("url", metavar="URL", help="the store, as https://host/corpus.ptr")
-    command.add_argument("directory", metavar="DIR", type=Path, help="the copy to make")
+    command.add_argument("directory", metavar="DIR", type=place, help="the copy to make")
     command.add_argument(
         "--no-resume",
         action="store_true",
@@ -61,7 +61,8 @@ def title(options: argparse.Namespace) -> str:
     return str(options.store) if isinstance(options.store, Path) else shown(options.store)
 
 
-def _place(text: str) -> Path | str:
+def place(text: str) -> Path | str:
+    """Return the path of a store, or its URL as it was typed: a path would lose one of its slashes."""
     return text if is_url(text) else Path(text)
 
 
@@ -74,7 +75,7 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
 def _pair(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not key or not separator:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
+        raise argparse.ArgumentTypeError("what is given is not of the form KEY=VALUE")  # a secret?
     return key, value
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ptrarray.cli.elsewhere import place
 from ptrarray.cli.printing import print_json, printable
 from ptrarray.joining import DUPLICATES, HOWS, join
 from ptrarray.reader import open_readable
@@ -16,12 +17,12 @@ def add_command(add_parser: Any, printing: Any) -> None:
     """Add ``join`` to the parser."""
     text = "make one store of many, or add them to a store of shards"
     add = add_parser("join", _join, text, printing).add_argument
-    add("path", metavar="STORE", type=Path, help="the joined store")
+    add("path", metavar="STORE", type=place, help="the joined store")
     add(
         "stores",
         metavar="OTHER",
         nargs="*",
-        type=Path,
+        type=place,
         help="what to join; by default all parts, STORE.parts/*.ptr",
     )
     add("--how", choices=HOWS, default="move", help="what becomes of the others; they move")

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from ptrarray.cli import looks as watch
+from ptrarray.cli.elsewhere import title
 from ptrarray.cli.looks import Look
 from ptrarray.cli.printing import print_now, printable, to_json
 
@@ -48,7 +49,7 @@ def _count(text: str) -> int:
 
 
 def _watch(options: argparse.Namespace) -> int:
-    screen = _Screen(str(options.store), as_json=options.json)
+    screen = _Screen(title(options), as_json=options.json)
     looks = watch.looks(options.store, options.interval, n_names=options.names, waits=options.wait)
     try:
         for look in looks:

@@ -382,10 +382,16 @@ def _unpack(raw: bytes | memoryview, where: str) -> tuple[dict[str, Any], int]:
                 raise corrupt(where, f"ends in its header, after {len(raw)} bytes") from None
             size *= 8
         except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
-            raise corrupt(where, f"does not begin with a msgpack map ({error})") from error
+            raise corrupt(where, f"{_no_map(head)} ({error})") from error
     if not isinstance(fields, dict):
-        raise corrupt(where, "does not begin with a msgpack map")
+        raise corrupt(where, _no_map(head))
     return fields, unpacker.tell()
+
+
+def _no_map(head: bytes) -> str:
+    # Some web servers give a page of theirs, with status 200, for whatever is not there.
+    page = ", as web pages do: is the URL right?" if head.lstrip()[:1] == b"<" else ""
+    return f"does not begin with a msgpack map, but with {head[:16]!r}{page}"
 
 
 def _header(fields: dict[str, Any]) -> IndexHeader:

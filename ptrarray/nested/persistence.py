@@ -34,6 +34,7 @@ from ptrarray.objects.registry import Classes
 from ptrarray.objects.tokens import malformed, read_tokens
 from ptrarray.reader import PointerArray, open_readable, opened_of
 from ptrarray.storage.lifecycle.create import make_files, place
+from ptrarray.storage.remote.options import is_url
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.opened import OpenedStore
 from ptrarray.storage.system import files
@@ -367,6 +368,8 @@ def _opened(source: Any, mode: Mode) -> Stored:
         where = name if isinstance(name, str) else f"<{type(source).__name__}>"
         _check_in_memory(where, mode)
         return read_stream(reader_of(source, where))
+    if is_url(source):
+        return _mapped(open_readable(source, mode))
     path = absolute(os.fsdecode(source))
     if files.is_file(path):
         with File(path) as file:

@@ -55,10 +55,17 @@ def path_of(url: str, remote: Remote) -> RemotePath:
 def _split(url: str) -> tuple[str, str]:
     """Split a URL into that of the folder above, and the last name of it, as it is meant."""
     parts = urlsplit(url)
+    if not parts.scheme:
+        what = f"{url} is no URL, as https://host/corpus.ptr, which storage= with names is for"
+        raise BadInputError(what, path=url, found=url, expected="a URL")
     if parts.query and parts.scheme.lower() not in WEB:
         raise BadInputError(f"{shown(url)} has a query, which only http and https have")
     path = parts.path.rstrip("/")
     if parts.scheme.lower() == "file":  # of which the folder need not be there
+        if not path or parts.netloc not in ("", "localhost"):
+            raise BadInputError(
+                f"{shown(url)} has to be of a full path, as file:///data/corpus.ptr"
+            )
         return "file:///", unquote(path.lstrip("/"))
     folder, _, name = path.rpartition("/")
     return urlunsplit((parts.scheme, parts.netloc, folder, parts.query, "")), unquote(name)

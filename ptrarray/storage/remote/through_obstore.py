@@ -31,6 +31,9 @@ _ASKS_FOR_KEYS = ("169.254.169.254", "token request")  # of the machine, where n
 _STATUSES |= {"UnauthenticatedError": 401}
 _STATUS = re.compile(r"status code: (\d{3})\b")
 _KEYS = "keys go into storage={...}, and {'skip_signature': True} is for what everybody may read"
+_SCHEMES = (
+    "it reads https, http, s3, gs, az and file; for others storage= takes a file system of fsspec"
+)
 # What is in the texts of errors that have no status, and what it means.
 _SAID: tuple[tuple[str, Kind, str], ...] = (
     ("NotADirectory", "missing", "there is no such object"),  # below a pack of this machine
@@ -117,19 +120,20 @@ class ObstoreObjects:
 
 
 def _opened(library: Library, url: str, given: dict[str, Any]) -> Any:
-    client = {**_CLIENT, **given.pop("client_options", {})}
     url, headers = _without_user(url)
-    client["default_headers"] = {**headers, **client.get("default_headers", {})}
-    options = {"client_options": client, "retry_config": given.pop("retry_config", _RETRIES)}
     is_web = urlsplit(url).scheme.lower() in WEB
     make = library.stores.HTTPStore.from_url if is_web else library.stores.from_url
     errors = library.errors
     try:
-        return make(url, **options, **given)
+        client = {**_CLIENT, **given.get("client_options", {})}
+        client["default_headers"] = {**headers, **client.get("default_headers", {})}
+        options = {"retry_config": _RETRIES, **given, "client_options": client}
+        return make(url, **options)
     except errors.UnknownConfigurationKeyError as error:
         what = str(error).partition("\n")[0]
     except (errors.BaseError, OSError, ValueError, TypeError) as error:
-        what = f"obstore refuses it or one of storage={{{', '.join(given)}}}: {_cause(error)}"
+        names = f" or one of storage={{{', '.join(map(str, given))}}}" if given else ""
+        what = f"obstore refuses it{names}: {_cause(error, given)}"
     raise BadInputError(f"{shown(url)} cannot be opened: {what}", path=shown(url))
 
 
@@ -145,10 +149,21 @@ def _without_user(url: str) -> tuple[str, dict[str, str]]:
     return url, headers
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: Exception, given: Mapping[str, Any]) -> str:
     """Return the first line of an error, unless there may be something secret in it."""
     text = str(error).partition("\n")[0]
-    return type(error).__name__ if "://" in text or "?" in text else text
+    if "Unable to recognise URL" in text:
+        return _SCHEMES
+    has_value = any(value in text for value in _values(given))
+    return type(error).__name__ if "://" in text or "?" in text or has_value else text
+
+
+def _values(given: Any) -> Iterator[str]:
+    if isinstance(given, Mapping):
+        for value in given.values():
+            yield from _values(value)
+    elif given != "":
+        yield str(given)
 
 
 def _fault(error: Exception, *, is_web: bool) -> Fault:

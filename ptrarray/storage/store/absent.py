@@ -51,6 +51,8 @@ def not_found(directory: Path) -> StoreError:
         return corrupt(str(directory / missing[0]), "is missing")
     if is_remote:
         why = f"there is no {directory / INDEX_FILE}, and no pack of a store"
+        if directory.name.endswith((".msgpack", ".bin")):
+            why = f"a store is a folder, and this may be a file of one: open {directory.parent}"
         return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
     is_link = files.leads_nowhere(directory)
     why = "it is a link that leads nowhere" if is_link else "there is no such directory"
