@@ -238,7 +238,8 @@ def test_what_was_noted_is_not_believed(
             raw[::1500] = bytes(len(raw[::1500]))
             file.write_bytes(raw + b"more")
     notes = tmp_path / left / "notes"
-    notes.write_bytes(notes.read_bytes()[:-20] + b'\n{"a": 1}\n\xff\n[1, 2]\nnull\n')
+    damaged = b'\n{"a": 1}\n\xff\n[1, 2]\nnull\n[[], 0, 1, "", 2]\n["a", {}, 1, "", 2]\n'
+    notes.write_bytes(notes.read_bytes()[:-20] + damaged + b"[" * 100_000)
     ptrarray.download(url, copy)
     assert digests(copy) == digests(source)
 

@@ -187,3 +187,17 @@ def test_what_is_no_dtype(dtype: Any, tmp_path: Path) -> None:
         pytest.raises(BadInputError, match=r"^dtype .* is (none|not one numpy knows)"),
     ):
         store.of_dtype(dtype)
+
+
+@pytest.mark.parametrize("row_shape", [(), None])
+@pytest.mark.parametrize("backend", ["mmap", "pread"])
+def test_masks_of_a_store_that_has_one_dtype_anyway(
+    tmp_path: Path, row_shape: Any, backend: Any
+) -> None:
+    array = np.ma.MaskedArray([1, 2, 4], [False, True, False], "i2")
+    write(tmp_path / "s.ptr", {"a": array}, dtype="i2", row_shape=row_shape, masked=True).close()
+    with ptrarray.open(tmp_path / "s.ptr", backend=backend) as store:
+        some = store.of_dtype("i2")
+        assert np.sum(some) == np.sum(store) == 5
+        assert some.reduce_each(np.add).tolist() == [5]
+        assert np.asarray(some).tolist() == [1, 2, 4]

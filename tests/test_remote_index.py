@@ -392,6 +392,24 @@ def test_a_column_that_is_asked_for_whole_is_compared(path: Path) -> None:
         _ = store.starts
 
 
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("publish", [False, True])
+@pytest.mark.parametrize("old", [b"name 77", b"name 149"])
+def test_names_that_are_damaged_never_come(path: Path, old: bytes, publish: bool) -> None:
+    with ptrarray.create(path, dtype="u1") as writer:
+        writer.write({f"name {n}": np.full(3, n) for n in range(150)})
+    (ptrarray.publish if publish else ptrarray.checkpoint)(path)
+    raw = (path / INDEX).read_bytes()
+    assert raw.count(old) == 1
+    (path / INDEX).write_bytes(raw.replace(old, old[:-1] + b"x"))
+    reads: list[Any] = [list, lambda store: [*store.items()], lambda store: store.names[:]]
+    reads += [lambda store: store[old.decode()], lambda store: store.take(["name 1", old.decode()])]
+    for read in [*reads, lambda store: old.decode() in store]:
+        with pytest.raises(CorruptStoreError, match=r"CRC-32|another hash"):
+            read(opened(path))
+    assert opened(path).take(["name 1", "name 90"]).lengths.tolist() == [3, 3]
+
+
 def test_a_store_that_is_replaced_meanwhile(path: Path, elsewhere: FolderObjects) -> None:
     def make(value: int) -> None:
         with ptrarray.create(path, dtype="i4", mode="w") as writer:

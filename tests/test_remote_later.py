@@ -115,3 +115,27 @@ def test_a_data_file_that_is_cut_short_or_missing(
         file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(CorruptStoreError, match="is missing" if is_missing else "is cut short"):
         READS[read](plain)
+
+
+class Overtaken(FolderObjects):
+    """Has another store take the place of this one right before its data file is first asked for."""
+
+    other: Path
+
+    def get(self, key: str, start: int, end: int, tag: str | None) -> Any:
+        if key.endswith("data.bin") and self.other.exists():
+            (self.other.with_name("a.ptr")).rename(self._folder / "old.ptr")
+            self.other.rename(self.other.with_name("a.ptr"))
+        return super().get(key, start, end, tag)
+
+
+def test_a_store_with_fewer_rows_takes_the_place_of_one_that_is_opened(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probed, "WHOLE_NBYTES", 64 << 20)
+    monkeypatch.setattr(Overtaken, "other", path.with_name("other.ptr"), raising=False)
+    for where, length in ((path, 9), (Overtaken.other, 0)):
+        with ptrarray.create(where, dtype="i4") as writer:
+            writer["a"] = np.ones(length, "i4")
+    with folder_elsewhere(path.parent, objects=Overtaken):
+        assert opened(path)["a"].tolist() == []

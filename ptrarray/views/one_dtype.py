@@ -103,6 +103,9 @@ class OneDtype(Reducible, Tabular):
         return self._opened, self.dtype, self._is_one
 
     def _reducible(self) -> reductions.Living:
+        layout = self._opened.layout
+        if layout.kind != MIXED and layout.dtype == self.dtype:
+            return living(self._opened)
         rows, starts, ends = self._ranges()
         return reductions.Living(widened(rows), starts, ends)
 

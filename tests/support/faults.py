@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ptrarray.storage.system import files, lock, mapping
+from ptrarray.storage.system import building, files, lock, mapping
 
 SHORT = -1  # in place of an errno: half of the bytes are written or read, without an error
 
@@ -47,7 +47,7 @@ CALLS: dict[str, tuple[int, ...]] = {
     "fcntl": (errno.EIO,),
     "mmap": (errno.EMFILE,),
 }
-HARMLESS = {"close", "fspath", "major", "minor", "posix_fadvise", "register_at_fork"}
+HARMLESS = {"close", "fspath", "geteuid", "major", "minor", "posix_fadvise", "register_at_fork"}
 SYNCS = {"fdatasync", "fsync"}
 # Which errno, and whether for ever; the normal run has some of them.
 WAYS = [
@@ -58,6 +58,7 @@ WAYS = [
 QUICK = [(errno.EIO, False), (errno.EACCES, True), (SHORT, False)]
 # Who makes system calls, by what.
 SEAM = [
+    (building, "os"),
     (files, "os"),
     (files, "shutil"),
     (lock, "fcntl"),

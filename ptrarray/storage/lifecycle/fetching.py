@@ -154,7 +154,10 @@ class Fetching:
         place, nbytes = self._place(piece.name), piece.facts.nbytes
         for folder in sorted({self._directory, place.parent}) if piece.name else ():
             if not files.is_directory(folder):
+                files.unlink(folder)  # of a pack that was there before
                 files.make_directory(folder)
+        if files.is_directory(place):  # of a store that was there before the pack
+            files.remove_tree(place)
         with _opened(place) as file:
             before = file.nbytes
             try:
@@ -220,7 +223,7 @@ def _read_notes(path: Path) -> tuple[Noted, int]:
     for line in raw.splitlines():
         try:
             name, start, nbytes, tag, crc = json.loads(line)
-        except (ValueError, TypeError):  # which a power cut left
+            noted.setdefault(name, {})[start] = (Facts(nbytes, tag), crc)
+        except (ValueError, TypeError, RecursionError):  # which a power cut left
             continue
-        noted.setdefault(name, {})[start] = (Facts(nbytes, tag), crc)
     return noted, len(raw)

@@ -72,6 +72,12 @@ class SparseBytes:
         self.need([(start, end)])
         return self.memory[start:end]
 
+    def has(self, start: int, end: int) -> bool:
+        """Tell whether a range of bytes is in memory."""
+        return (
+            start >= end or self._is_there.find(0, start // self._size, -(-end // self._size)) < 0
+        )
+
     def need(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Have a few ranges of bytes in memory; all that is missing is asked for at once."""
         size, runs = self._size, []

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Never, Protocol
 
 import numpy as np
 
-from ptrarray.errors import ClosedStoreError
+from ptrarray.errors import ClosedStoreError, CorruptStoreError
 from ptrarray.format import infos
 from ptrarray.format.checksum import crc32
 from ptrarray.format.index import corrupt
@@ -392,19 +392,34 @@ def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) ->
             _check_changeable(snapshot)
         if known is not None and _can_go_on(known, snapshot):
             return OpenedStore(snapshot, known.mapped)
-        is_packed = snapshot.index.pack is not None
-        is_remote = isinstance(snapshot.directory, RemotePath)
-        try:
-            is_written = mode == "r+" or (known is not None and _is_same_file(known, snapshot))
-            mapped = _map(snapshot, mode, is_written=is_written)
-            # Elsewhere, files of another store may have the names of those that they replace.
-            is_known = not (is_packed or is_remote) or _is_read_later(snapshot)
-            if is_known or _is_in_place(snapshot):
-                return OpenedStore(snapshot, mapped)
-        except FileNotFoundError as error:
-            if _is_in_place(snapshot):
-                raise corrupt(str(error.filename), "is missing") from error
+        is_written = mode == "r+" or (known is not None and _is_same_file(known, snapshot))
+        mapped = _fitting(snapshot, mode, is_written=is_written)
+        if mapped is not None:
+            return OpenedStore(snapshot, mapped)
         snapshot = open_snapshot(snapshot.directory, snapshot.index.asked_backend)
+
+
+def _fitting(snapshot: StoreSnapshot, mode: Mode, *, is_written: bool) -> Mapped | None:
+    """Map the rows of a snapshot; None if the store was replaced meanwhile."""
+    try:
+        mapped = _map(snapshot, mode, is_written=is_written)
+        if _is_known_to_fit(snapshot) or _is_in_place(snapshot):
+            return mapped
+    except FileNotFoundError as error:
+        if _is_in_place(snapshot):
+            raise corrupt(str(error.filename), "is missing") from error
+    except CorruptStoreError:  # as a shorter file of another store is for this index
+        if _is_in_place(snapshot):
+            raise
+    return None
+
+
+def _is_known_to_fit(snapshot: StoreSnapshot) -> bool:
+    """Tell whether files that were mapped are those of a snapshot, whatever was replaced meanwhile."""
+    if snapshot.index.pack is None and not isinstance(snapshot.directory, RemotePath):
+        return True
+    # Elsewhere, files of another store may have the names of those that they replace.
+    return _is_read_later(snapshot)
 
 
 def _check_changeable(snapshot: StoreSnapshot) -> None:

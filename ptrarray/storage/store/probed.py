@@ -247,6 +247,8 @@ class ProbedIndex(Index):
             while (position := slots[2 * at + 1]) != table.EMPTY and slots[2 * at] <= name_hash:
                 if slots[2 * at] == name_hash and self._is_named(position, name):
                     return int(position)
+                if slots[2 * at] == name_hash:
+                    self._check_hashes(np.array([position]), np.array([name_hash], np.uint32))
                 at += 1
         except IndexError:
             self._fail_table()
@@ -280,14 +282,25 @@ class ProbedIndex(Index):
         # Of another name with the same hash, mostly the length is another one, too.
         column, lengths = self._column_of("name"), wanted.lengths[queries]
         try:
-            some = np.flatnonzero(column.lengths_at(positions) == lengths)
+            is_alike = column.lengths_at(positions) == lengths
         except ValueError as error:
             self._fail(f"a name {error}")
-        queries, positions = queries[some], positions[some]
-        self._need_names(positions)
-        is_same = column.are_same(positions, wanted, queries)
-        found[queries[is_same]] = positions[is_same]
+        some, others = queries[is_alike], positions[is_alike]
+        self._need_names(others)
+        is_same = column.are_same(others, wanted, some)
+        found[some[is_same]] = others[is_same]
+        is_alike[is_alike] = is_same
+        self._check_hashes(positions[~is_alike], hashes[queries[~is_alike]])
         return found
+
+    def _check_hashes(self, positions: Int64s, hashes: UInt32s) -> None:
+        """Check names that have the hash of others, as few do, but many that are damaged would."""
+        if not len(positions):
+            return
+        column = self._items_at("name", positions)
+        for position, name_hash in zip(positions.tolist(), hashes.tolist(), strict=True):
+            if crc32(column.item(position)) != name_hash:
+                self._fail(f"a name at position {position} with another hash than its slot")
 
     def _need_names(self, positions: Int64s) -> None:
         """Have names here, and with them what is needed next to read the arrays."""
@@ -318,7 +331,17 @@ class ProbedIndex(Index):
             start = int(names.ends[block.start - 1]) if block.start else 0
             at = self.columns["names"].start_byte + start
             self._content.need([(at, at + len(column.joined))])
+        if block.stop == self.header.n_arrays:
+            self._check_names()
         return column
+
+    def _check_names(self) -> None:
+        """Compare names and where they end with their checksums, if all of them are here."""
+        name_ends, names = self.columns["name_end"], self.columns["names"]
+        spans = [(one.start_byte, one.start_byte + one.nbytes) for one in (name_ends, names)]
+        if all(map(self._content.has, *zip(*spans, strict=True))):
+            self.column("name_end")
+            self.column("names")
 
 
 def need_runs(content: SparseBytes, column: Column, n_homes: int, hashes: UInt32s) -> None:

@@ -11,8 +11,9 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from errno import EEXIST, ENOTDIR, ENOTEMPTY
+from errno import EEXIST, ELOOP, ENOENT, ENOTDIR, ENOTEMPTY
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from ptrarray.errors import StoreError
@@ -148,8 +149,8 @@ def resumed(
     """Hand out where to build next to a path, and to note what is there: both outlive the process.
 
     What is built has to be put in its place inside of the ``with`` block. The next one for the
-    same path and purpose finds what it has left, if there are notes. Whoever builds something
-    else beside the path removes it.
+    same path and purpose finds what it has left, if there are notes, and it is this user's alone.
+    Whoever builds something else beside the path removes it.
 
     Parameters
     ----------
@@ -176,6 +177,8 @@ def resumed(
         with _locked_again(directory, lambda: busy(path)):
             is_done = False
             try:
+                if files.exists(path):  # by whoever had the lock before
+                    raise taken(path)
                 yield building, notes
                 is_done = True
             finally:
@@ -188,18 +191,55 @@ def resumed(
 
 
 def _locked_again(directory: Path, busy: Callable[[], Exception]) -> File:
-    """Make a directory if it is not there, and lock it."""
-    while True:
+    """Make a directory if it is not there, and lock it; anew if what is there was not made so."""
+    for _ in range(_ATTEMPTS):
+        is_made = False
         with suppress(FileExistsError):
             files.make_directory(directory)
+            is_made = True
         with suppress(FileNotFoundError):  # another process was done with it just now
-            file = File(directory, files.DIRECTORY)
-            if is_locked_by_others(file):
-                file.close()
-                raise busy()
-            if files.exists(directory):
+            file = _locked_there(directory, busy)
+            if file is not None and (is_made or _is_own(directory)):
                 return file
-            file.close()
+            # It may lead elsewhere, or have files that are somewhere else, too.
+            files.remove_tree(directory)
+            if file is not None:
+                file.close()
+    what = "is another user's, or has links, and cannot be removed: remove it"
+    raise StoreError(f"{directory.name} in {directory.parent} {what}", path=str(directory))
+
+
+def _locked_there(directory: Path, busy: Callable[[], Exception]) -> File | None:
+    """Open and lock a directory; returns None if there is something else."""
+    try:
+        file = File(directory, files.DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in (ELOOP, ENOTDIR):
+            return None
+        raise
+    try:
+        if is_locked_by_others(file):
+            raise busy()
+        if os.path.samestat(file.stat(), os.lstat(directory)):
+            return file
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    raise FileNotFoundError(ENOENT, "it was replaced", str(directory))
+
+
+def _is_own(path: Path) -> bool:
+    """Tell whether what is at a path, and all that is in it, is this user's and nowhere else.
+
+    So what is written there changes nothing else: there are no links, and no second names of files.
+    """
+    found = os.lstat(path)
+    if found.st_uid != os.geteuid():
+        return False
+    if S_ISDIR(found.st_mode):
+        return all(_is_own(path / name) for name in files.list_directory(path))
+    return S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
 def put_in_place(building: Path, path: Path, taken: Taken, *, sync: bool = True) -> None:
