@@ -113,8 +113,9 @@ def test_a_data_file_that_is_cut_short_or_missing(
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(CorruptStoreError, match="is missing" if is_missing else "is cut short"):
-        READS[read](plain)
+    for _ in range(2):
+        with pytest.raises(CorruptStoreError, match="is missing" if is_missing else "is cut short"):
+            READS[read](plain)
 
 
 class Overtaken(FolderObjects):
@@ -139,3 +140,34 @@ def test_a_store_with_fewer_rows_takes_the_place_of_one_that_is_opened(
             writer["a"] = np.ones(length, "i4")
     with folder_elsewhere(path.parent, objects=Overtaken):
         assert opened(path)["a"].tolist() == []
+
+
+@pytest.mark.parametrize("read", ["names", "positions"])
+def test_a_data_file_that_ends_before_all_that_is_read(
+    path: Path, plain: PointerArray, read: str
+) -> None:
+    raw = (path / "data.bin").read_bytes()
+    (path / "data.bin").write_bytes(raw[:8])
+    with pytest.raises(CorruptStoreError, match="is cut short"):
+        READS[read](plain)
+    (path / "data.bin").write_bytes(raw)
+    replaced(path, -1)
+    (path / "data.bin").write_bytes(raw[:8])
+    with pytest.raises(StoreChangedError, match=r"refresh\(\)"):
+        READS[read](plain)
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_what_is_verified_and_replaced_is_not_damaged(
+    path: Path, plain: PointerArray, is_gone: bool
+) -> None:
+    index: Any = plain._opened.stores[0].snapshot
+    _ = index.index._content[:]
+    if is_gone:
+        path.rename(path.with_name("old.ptr"))
+    else:
+        data = (path / "data.bin").read_bytes()
+        replaced(path, -1)
+        (path / "data.bin").write_bytes((path / plain_data(path)).read_bytes() + data)
+    with pytest.raises(StoreChangedError, match=r"refresh\(\)"):
+        plain.verify()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ptrarray.errors import CorruptStoreError, Damage
+from ptrarray.errors import CorruptStoreError, Damage, StoreNotFoundError
 from ptrarray.format import infos, metadata
 from ptrarray.format.helpers import digest, references
 from ptrarray.format.index import entry_dtype
@@ -17,6 +17,8 @@ from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s, UInt8s
 from ptrarray.storage.lifecycle.naming import finds_all
 from ptrarray.storage.lifecycle.sums import summed
+from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.store.compared import check_in_place
 from ptrarray.storage.store.index import Index, pieces
 from ptrarray.storage.store.merging import MEMORY_NBYTES
 from ptrarray.storage.store.opened import OpenedStore
@@ -49,6 +51,8 @@ def find_damage(
         damage.extend(_damaged_infos(opened))
     if not damage:
         damage.extend(_damaged_arrays(opened, share // 4, progress=progress))
+    if damage and isinstance(snapshot.directory, RemotePath):  # or is it of another store?
+        check_in_place(snapshot)
     return damage
 
 
@@ -75,6 +79,10 @@ def _damaged_journal(snapshot: StoreSnapshot) -> Iterator[Damage]:
         snapshot.refreshed()
     except CorruptStoreError as error:
         yield Damage(error.path, str(error))
+    except StoreNotFoundError:
+        if isinstance(snapshot.directory, RemotePath):
+            check_in_place(snapshot)
+        raise
 
 
 def _damaged_columns(snapshot: StoreSnapshot, memory: int) -> Iterator[Damage]:

@@ -7,6 +7,7 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from ptrarray.errors import RemoteError
 from ptrarray.format.index import corrupt
 from ptrarray.rows.types import Int64s, Read, UInt8s
 from ptrarray.storage.remote.faults import Fault, error_of
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # What is read of a file at first: of most files of a store, all that is ever read of it.
 HEAD_NBYTES = 64 << 10
+
+_PAST = 416  # the status of a range that begins where a file has ended
 
 
 def _nothing(_: Buffer) -> None:
@@ -245,14 +248,19 @@ class RemoteFile:
         return raw
 
     def _asked(self, start_byte: int, end_byte: int, to: memoryview | None) -> Buffer:
-        known = self._facts
+        known, settle = self._facts, self._settle
         try:
             answer = self._transfer.read(self._key, start_byte, end_byte, known, to)
         except FileNotFoundError as error:
-            if self._settle is None:
+            if settle is None:
                 raise
-            self._be_settled()
+            settle()
             raise corrupt(self.path, "is missing") from error
+        except RemoteError as error:
+            if known is not None or settle is None or error.status != _PAST:
+                raise
+            settle()
+            raise corrupt(self.path, f"ends before byte {start_byte}: it is cut short") from error
         if known is None:
             self._know(Facts(answer.nbytes, answer.tag), start_byte, end_byte)
         return answer.raw
@@ -260,7 +268,9 @@ class RemoteFile:
     def _know(self, found: Facts, start_byte: int, end_byte: int) -> None:
         """Take what a first answer says for what the file is; of several, all have to say the same."""
         if found.nbytes < self._least_nbytes:
-            self._be_settled()
+            settle = self._settle
+            if settle is not None:
+                settle()
             what = f"has {found.nbytes} bytes, {self._least_nbytes} are needed"
             raise corrupt(self.path, f"{what}: it is cut short")
         with self._lock:
