@@ -182,3 +182,17 @@ def test_below_a_file(path: Path) -> None:
     files = pytest.importorskip("fsspec").filesystem("file")
     with pytest.raises(StoreNotFoundError):
         ptrarray.open(path / "data.bin", storage=files)
+
+
+def test_downloads_of_what_is_no_store(path: Path, server: FaultServer, tmp_path: Path) -> None:
+    url = f"{server.url}/a.ptr"
+    with pytest.raises(StoreNotFoundError, match=f"is a folder, .*: open {re.escape(url)}$"):
+        ptrarray.download(f"{url}/data.bin", tmp_path / "b.ptr")
+    (path.parent / "large.zip").write_bytes(bytes(1 << 22))
+    with pytest.raises(StoreNotFoundError, match=re.escape(f"no store at {server.url}/large.zip")):
+        ptrarray.download(f"{server.url}/large.zip", tmp_path / "b.ptr")
+    with pytest.raises(BadInputError, match="of which pathlib has taken a slash"):
+        ptrarray.download(Path(url), tmp_path / "b.ptr")  # type: ignore[arg-type]
+    given: Any = os.fsencode(url)
+    ptrarray.download(given, tmp_path / "b.ptr")
+    assert ptrarray.open(tmp_path / "b.ptr")["utt1"].tolist() == [0, 1, 2]
