@@ -79,12 +79,14 @@ def download(
     >>> ptrarray.open("copy.ptr")["utt2"]
     array([4., 5.], dtype=float32)
     """
+    url = os.fsdecode(url)
     if not is_url(url, storage):
+        absolute(url)  # which knows what pathlib makes of URLs
         raise BadInputError(
             f"{url} is no URL, as https://host/corpus.ptr or s3://bucket/corpus.ptr: "
             "what is on this machine is copied as any directory",
-            path=os.fsdecode(url),
-            found=os.fsdecode(url),
+            path=url,
+            found=url,
             expected="a URL",
         )
     # Whoever reads this machine's files does not wait for it.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray.errors import BadInputError, CorruptStoreError, StoreNotFoundError
+from ptrarray.errors import BadInputError, CorruptStoreError, RemoteError, StoreNotFoundError
 from tests.support.fault_server import FaultServer, serving
 
 pytest.importorskip("obstore")
@@ -120,3 +120,79 @@ def test_nested_objects_are_loaded(path: Path, server: FaultServer) -> None:
     assert ptrarray.classes_in(f"{server.url}/n.ptr") == []
     with pytest.raises(BadInputError, match="dump did not write it"):
         ptrarray.load(f"{server.url}/a.ptr")
+
+
+@pytest.mark.parametrize("name", ["endpoint", "AWS_ENDPOINT_URL"])
+@pytest.mark.parametrize("value", [f"{SECRET}:9000", "http//host", "http://", ""])
+def test_endpoints_without_a_scheme(name: str, value: str) -> None:
+    given = {name: value, "skip_signature": True}
+    with pytest.raises(BadInputError, match=f"'{name}' of storage= has to be a URL") as raised:
+        ptrarray.open("s3://bucket/a.ptr", storage=given)
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", ["host:9000", "ftp://host"])
+def test_an_endpoint_of_the_environment(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", value)
+    with pytest.raises(RemoteError, match=r"s3://bucket/a.ptr/index.msgpack .*is no URL, as"):
+        ptrarray.open("s3://bucket/a.ptr", storage={"skip_signature": True})
+
+
+class Files:
+    """A file system as fsspec's for http is where a server refuses: no file is there, it says."""
+
+    protocol = "http"
+    error: BaseException
+
+    def _strip_protocol(self, url: str) -> str:
+        return url
+
+    def _parent(self, url: str) -> str:
+        return url
+
+    def invalidate_cache(self, url: str) -> None:
+        pass
+
+    def info(self, url: str) -> Any:
+        raise FileNotFoundError(url) from self.error
+
+    cat_file = info
+
+
+class Refused(Exception):
+    status = 403
+
+
+def test_why_a_file_system_says_that_there_is_no_file() -> None:
+    files = Files()
+    files.error = Refused()
+    with pytest.raises(RemoteError, match=r"http://host/a.ptr/index.msgpack .*refuses to show it"):
+        ptrarray.open("http://host/a.ptr", storage=files)
+    files.error = KeyError()
+    with pytest.raises(StoreNotFoundError):
+        ptrarray.open("http://host/a.ptr", storage=files)
+    with pytest.raises(BadInputError, match=r"http://host/a\.ptr has a query") as raised:
+        ptrarray.open(f"http://host/a.ptr?{SECRET}", storage=files)
+    assert SECRET not in str(raised.value)
+    with pytest.raises(BadInputError, match="or a file system of fsspec, not type"):
+        ptrarray.open("http://host/a.ptr", storage=Files)
+
+
+def test_below_a_file(path: Path) -> None:
+    files = pytest.importorskip("fsspec").filesystem("file")
+    with pytest.raises(StoreNotFoundError):
+        ptrarray.open(path / "data.bin", storage=files)
+
+
+def test_downloads_of_what_is_no_store(path: Path, server: FaultServer, tmp_path: Path) -> None:
+    url = f"{server.url}/a.ptr"
+    with pytest.raises(StoreNotFoundError, match=f"is a folder, .*: open {re.escape(url)}$"):
+        ptrarray.download(f"{url}/data.bin", tmp_path / "b.ptr")
+    (path.parent / "large.zip").write_bytes(bytes(1 << 22))
+    with pytest.raises(StoreNotFoundError, match=re.escape(f"no store at {server.url}/large.zip")):
+        ptrarray.download(f"{server.url}/large.zip", tmp_path / "b.ptr")
+    with pytest.raises(BadInputError, match="of which pathlib has taken a slash"):
+        ptrarray.download(Path(url), tmp_path / "b.ptr")  # type: ignore[arg-type]
+    given: Any = os.fsencode(url)
+    ptrarray.download(given, tmp_path / "b.ptr")
+    assert ptrarray.open(tmp_path / "b.ptr")["utt1"].tolist() == [0, 1, 2]

@@ -266,7 +266,8 @@ def load(
     Parameters
     ----------
     source : path-like or binary handle
-        A store, a file or a pack, compressed or not, as its first bytes tell. A
+        A store, a file or a pack, compressed or not, as its first bytes tell; or
+        the URL of a store or of a pack that is not compressed, as for `open`. A
         handle is read from where it stands, and left behind the object: so
         several are loaded one after the other; of a path only the first is.
     mode : {'r', 'r+', 'c'}

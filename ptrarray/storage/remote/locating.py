@@ -35,7 +35,8 @@ def path_of(url: str, remote: Remote) -> RemotePath:
     if storage is None or isinstance(storage, Mapping):
         base, key = _split(url)
         objects = ObstoreObjects(base, storage or {})
-    elif hasattr(storage, "cat_file"):
+    elif hasattr(storage, "cat_file") and not isinstance(storage, type):
+        _check_no_query(url)
         base, _, key = storage._strip_protocol(url).rstrip("/").rpartition("/")
         objects = FsspecObjects(storage, base)
     else:
@@ -58,8 +59,8 @@ def _split(url: str) -> tuple[str, str]:
     if not parts.scheme:
         what = f"{url} is no URL, as https://host/corpus.ptr, which storage= with names is for"
         raise BadInputError(what, path=url, found=url, expected="a URL")
-    if parts.query and parts.scheme.lower() not in WEB:
-        raise BadInputError(f"{shown(url)} has a query, which only http and https have")
+    if parts.scheme.lower() not in WEB:
+        _check_no_query(url)
     path = parts.path.rstrip("/")
     if parts.scheme.lower() == "file":  # of which the folder need not be there
         if not path or parts.netloc not in ("", "localhost"):
@@ -69,3 +70,10 @@ def _split(url: str) -> tuple[str, str]:
         return "file:///", unquote(path.lstrip("/"))
     folder, _, name = path.rpartition("/")
     return urlunsplit((parts.scheme, parts.netloc, folder, parts.query, "")), unquote(name)
+
+
+def _check_no_query(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme and parts.query:  # without a scheme it is a part of a name
+        why = "has a query, which only http and https have, without a file system as storage="
+        raise BadInputError(f"{shown(url)} {why}", path=shown(url))

@@ -97,8 +97,13 @@ def _protocol(files: Any) -> str:
 
 def _fault(error: Exception) -> Fault:
     """Return what an error of a file system means; its text may have secrets in it."""
+    cause = error.__cause__
+    if isinstance(error, FileNotFoundError) and (
+        isinstance(cause, OSError) or (isinstance(cause, Exception) and hasattr(cause, "status"))
+    ):
+        error = cause  # of http, of which the size of a file cannot be had for whatever reason
     status = getattr(error, "status", None) or getattr(error, "code", None)
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
         return fault_of_status(404)
     if isinstance(error, PermissionError):
         return fault_of_status(403)

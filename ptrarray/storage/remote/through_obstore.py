@@ -31,6 +31,11 @@ _ASKS_FOR_KEYS = ("169.254.169.254", "token request")  # of the machine, where n
 _STATUSES |= {"UnauthenticatedError": 401}
 _STATUS = re.compile(r"status code: (\d{3})\b")
 _KEYS = "keys go into storage={...}, and {'skip_signature': True} is for what everybody may read"
+_ENDPOINTS = ("endpoint", "endpoint_url", "base_url")
+_ENDPOINT = re.compile(r"https?://[^\s/]+(/\S*)?$", re.IGNORECASE)
+_NO_ENDPOINT = (
+    "an endpoint or a proxy, in storage= or the environment, is no URL, as https://host:9000"
+)
 _SCHEMES = (
     "it reads https, http, s3, gs, az and file; for others storage= takes a file system of fsspec"
 )
@@ -41,7 +46,7 @@ _SAID: tuple[tuple[str, Kind, str], ...] = (
     ("InvalidCertificate", "refused", "its certificate is not one to trust"),
     ("InvalidContentType", "refused", "it does not speak TLS, as https:// wants it"),
     ("TooManyRedirects", "refused", "it is redirected again and again"),
-    ("NotADirectory", "missing", "there is no such file"),
+    ("builder error", "refused", _NO_ENDPOINT),
     ("UnexpectedRange", "wrong", "another range came"),
     ("ContentRange", "wrong", "its answer does not say which range it is, and of how many bytes"),
     ("MissingContentLength", "wrong", "its answer does not say how long it is"),
@@ -108,6 +113,10 @@ class ObstoreObjects:
             fault = Fault("wrong", f"it comes as {coding}, not as it lies there")
         except self._errors as error:
             fault = _fault(error, is_web=self._is_web)
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of Rust, which is no Exception
+                raise
+            fault = Fault("refused", _NO_ENDPOINT)
         raise fault  # here, as the error has all of the URL in its text
 
     def _pieces(self, stream: Any) -> Iterator[Buffer]:
@@ -124,6 +133,10 @@ def _opened(library: Library, url: str, given: dict[str, Any]) -> Any:
     is_web = urlsplit(url).scheme.lower() in WEB
     make = library.stores.HTTPStore.from_url if is_web else library.stores.from_url
     errors = library.errors
+    for name, value in given.items():
+        if str(name).lower().endswith(_ENDPOINTS) and not _ENDPOINT.match(str(value)):
+            what = f"the {name!r} of storage= has to be a URL, as https://host:9000"
+            raise BadInputError(f"{shown(url)} cannot be opened: {what}", path=shown(url))
     try:
         client = {**_CLIENT, **given.get("client_options", {})}
         client["default_headers"] = {**headers, **client.get("default_headers", {})}

@@ -83,8 +83,7 @@ def _stores(fetching: Fetching, source: RemotePath) -> list[str]:
     if files.is_file(source / INDEX_FILE):
         return ["", *_helpers(source)]
     if not is_sharded(source):
-        if not files.is_file(source):
-            load_any(source, "r")  # says why
+        load_any(source, "r")  # if it is no pack either, says why before anything large is fetched
         return []
     optional = [catalog.FILE_NAME] if files.is_file(source / catalog.FILE_NAME) else []
     fetching.fetch([marks.FILE_NAME, *optional])
