@@ -410,6 +410,20 @@ def test_names_that_are_damaged_never_come(path: Path, old: bytes, publish: bool
     assert opened(path).take(["name 1", "name 90"]).lengths.tolist() == [3, 3]
 
 
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("publish", [False, True])
+@pytest.mark.parametrize("read", [lambda store: [*store.values()], lambda store: [*store.walk()]])
+def test_shapes_that_are_damaged_never_come(path: Path, read: Any, publish: bool) -> None:
+    with ptrarray.create(path, dtype="u1", row_shape=None) as writer:
+        writer.write({f"a{n}": np.full((2, 3), n) for n in range(20)})
+    (ptrarray.publish if publish else ptrarray.checkpoint)(path)
+    raw = (path / INDEX).read_bytes()
+    index = raw.rindex(b"shape\x92\x02\x03")  # of all that have this one, the last
+    (path / INDEX).write_bytes(raw[:index] + b"shape\x92\x03\x02" + raw[index + 8 :])
+    with pytest.raises(CorruptStoreError, match=r"column 'info' with CRC-32"):
+        read(opened(path))
+
+
 def test_a_store_that_is_replaced_meanwhile(path: Path, elsewhere: FolderObjects) -> None:
     def make(value: int) -> None:
         with ptrarray.create(path, dtype="i4", mode="w") as writer:

@@ -67,8 +67,19 @@ def test_urls_that_lead_nowhere(url: str, why: str) -> None:
         ptrarray.open(url)
 
 
+@pytest.mark.parametrize("url", ["host.org/a.ptr", "127.0.0.1:80/b/a.ptr", "http:host/a.ptr"])
+def test_a_scheme_that_was_left_out(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreNotFoundError, match="nor the one above it; a URL begins with https"):
+        ptrarray.open(url)
+    with pytest.raises(StoreNotFoundError, match=r"there is no such directory$"):
+        ptrarray.open("a.ptr")
+
+
 def test_names_of_obstore_are_for_urls(path: Path) -> None:
-    with pytest.raises(BadInputError, match="a.ptr is no URL, as https"):
+    with pytest.raises(BadInputError, match=r"a\.ptr is no URL, as https"):
         ptrarray.open(path, storage={"region": SECRET})
 
 

@@ -368,9 +368,10 @@ def _opened(source: Any, mode: Mode) -> Stored:
         where = name if isinstance(name, str) else f"<{type(source).__name__}>"
         _check_in_memory(where, mode)
         return read_stream(reader_of(source, where))
-    if is_url(source):
-        return _mapped(open_readable(source, mode))
-    path = absolute(os.fsdecode(source))
+    given = os.fsdecode(source)
+    if is_url(given):
+        return _mapped(open_readable(given, mode))
+    path = absolute(given)
     if files.is_file(path):
         with File(path) as file:
             head = file.pread(tar.BLOCK_NBYTES, 0)

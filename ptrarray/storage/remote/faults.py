@@ -21,6 +21,8 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 _N_WRONG = 3
 _PASSING = {408, 425, 429}
 _NOT_PASSING = {501, 505}
+_REFUSED = "the server refuses to show it"
+_PASSWORD = "it wants a user and password, as https://USER:PASSWORD@host/..., or other ones"
 
 
 class Fault(Exception):
@@ -48,8 +50,10 @@ def fault_of_status(status: int) -> Fault:
     """Return what a status says, of an answer that has no bytes of the object."""
     if status in (404, 410):
         return Fault("missing", "there is no such object", status)
-    if status in (401, 403, 407):
-        return Fault("denied", f"the server refuses to show it ({status})", status)
+    if status == 401:
+        return Fault("denied", f"{_REFUSED} ({status}): {_PASSWORD}", status)
+    if status in (403, 407):
+        return Fault("denied", f"{_REFUSED} ({status})", status)
     if status == 412:
         return Fault("changed", "its ETag is another one", status)
     if status == 416:

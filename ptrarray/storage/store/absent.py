@@ -49,18 +49,29 @@ def not_found(directory: Path) -> StoreError:
         missing = _missing(directory)  # a store may have come, or gone, between two of its files
     if len(missing) == 1:
         return corrupt(str(directory / missing[0]), "is missing")
-    if is_remote:
-        why = f"there is no {directory / INDEX_FILE}, and no pack of a store"
-        if directory.name.endswith((".msgpack", ".bin")):
-            why = f"a store is a folder, and this may be a file of one: open {directory.parent}"
-        return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
-    is_link = files.leads_nowhere(directory)
-    why = "it is a link that leads nowhere" if is_link else "there is no such directory"
-    if files.is_directory(directory):
-        why = f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
+    why = (
+        _nothing_there(directory) if isinstance(directory, RemotePath) else _nothing_here(directory)
+    )
     if not missing:
         why = "it has come just now, open it again"
     return StoreNotFoundError(f"no store at {directory}: {why}", path=str(directory))
+
+
+def _nothing_there(url: RemotePath) -> str:
+    if url.name.endswith((".msgpack", ".bin")):
+        return f"a store is a folder, and this may be a file of one: open {url.parent}"
+    return f"there is no {url / INDEX_FILE}, and no pack of a store"
+
+
+def _nothing_here(directory: Path) -> str:
+    if files.is_directory(directory):
+        return f"it is not a store: it has no {' and no '.join(FILE_NAMES)}"
+    if files.leads_nowhere(directory):
+        return "it is a link that leads nowhere"
+    why = "there is no such directory"
+    if files.is_directory(directory.parent):
+        return why
+    return f"{why}, nor the one above it; a URL begins with https:// or the like"
 
 
 def _missing(directory: Path) -> list[str]:

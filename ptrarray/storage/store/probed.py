@@ -169,6 +169,8 @@ class ProbedIndex(Index):
         """Return the column that has items, those at some positions fetched."""
         self._records.need(positions)
         self._content.need_all(*self._spans(what, positions))
+        if len(positions) and positions[-1] == self.header.n_arrays - 1:
+            self._check_items(what)
         return self._column_of(what)
 
     def _spans(self, what: str, positions: Int64s) -> tuple[Int64s, Int64s]:
@@ -332,16 +334,15 @@ class ProbedIndex(Index):
             at = self.columns["names"].start_byte + start
             self._content.need([(at, at + len(column.joined))])
         if block.stop == self.header.n_arrays:
-            self._check_names()
+            self._check_items("name")
         return column
 
-    def _check_names(self) -> None:
-        """Compare names and where they end with their checksums, if all of them are here."""
-        name_ends, names = self.columns["name_end"], self.columns["names"]
-        spans = [(one.start_byte, one.start_byte + one.nbytes) for one in (name_ends, names)]
-        if all(map(self._content.has, *zip(*spans, strict=True))):
-            self.column("name_end")
-            self.column("names")
+    def _check_items(self, what: str) -> None:
+        """Compare items, and where they end, with their checksums, if all of them came."""
+        for name in (f"{what}_end", _ITEMS[what][0]):
+            column = self.columns[name]
+            if self._content.has(column.start_byte, column.start_byte + column.nbytes):
+                self.column(name)
 
 
 def need_runs(content: SparseBytes, column: Column, n_homes: int, hashes: UInt32s) -> None:
