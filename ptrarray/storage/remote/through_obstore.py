@@ -47,6 +47,7 @@ _SAID: tuple[tuple[str, Kind, str], ...] = (
     ("InvalidContentType", "refused", "it does not speak TLS, as https:// wants it"),
     ("TooManyRedirects", "refused", "it is redirected again and again"),
     ("builder error", "refused", _NO_ENDPOINT),
+    ("StartTooLarge", "past", "it ends before that range"),  # of a file of this machine
     ("UnexpectedRange", "wrong", "another range came"),
     ("ContentRange", "wrong", "its answer does not say which range it is, and of how many bytes"),
     ("MissingContentLength", "wrong", "its answer does not say how long it is"),

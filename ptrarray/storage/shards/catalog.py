@@ -53,6 +53,7 @@ from ptrarray.storage.system.mapping import Backend, forget, map_file
 _NAME_NBYTES = 128
 _NAMES_LIMIT = 1 << 21
 _FEW_SHARDS = 8  # are asked in two microseconds
+_MOST_SHARDS = 1 << 12  # are asked for at once
 _WINDOW = 64  # slots that are read behind where the last one should be
 _HOMES_LIMIT = marks.SLOT_LIMIT - (1 << 16)  # less what may come behind the last home slot
 _HASHES = 1 << 32
@@ -226,14 +227,17 @@ def open_catalog(marker: Marker, backend: Backend | None) -> Catalog | None:
 
 
 def n_covered(marker: Marker) -> int:
-    """Return of how many shards a store has a catalog: there are at least about as many."""
+    """Return of how many shards a store has a catalog: there are at least about as many.
+
+    Not more than are asked for at once, as nobody has checked yet that they are there.
+    """
     try:
         file = files.opened(marker.directory / marks.FILE_NAME)
         raw: Any = SparseBytes(file)  # type: ignore[arg-type] # of one that lies elsewhere
         _, columns = marks.decode(raw, file.path)
     except (CorruptStoreError, FileNotFoundError):
         return 0
-    return columns["generation"].nbytes // marks.SHARD_NBYTES["generation"]
+    return min(columns["generation"].nbytes // marks.SHARD_NBYTES["generation"], _MOST_SHARDS)
 
 
 # Making one ---------------------------------------------------------------------------------------

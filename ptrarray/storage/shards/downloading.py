@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from ptrarray.errors import CorruptStoreError, StoreChangedError, StoreError
 from ptrarray.format import catalog
 from ptrarray.format import shards as marks
 from ptrarray.format.helpers import FOLDER
+from ptrarray.format.index import decode
 from ptrarray.progress import bar
 from ptrarray.storage.lifecycle.create import taken
 from ptrarray.storage.lifecycle.fetching import Fetching
 from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.remote.sparse import SparseBytes
 from ptrarray.storage.shards.catalog import n_covered
 from ptrarray.storage.shards.helpers import open_beside
 from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.opened import load_any
+from ptrarray.storage.shards.snapshot import check_ends
 from ptrarray.storage.shards.upkeep import check_any
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import Index
@@ -96,6 +100,7 @@ def _shards(marker: Marker) -> list[str]:
     Some behind the last one, too, as one that is missing is not to be taken for the end.
     """
     there: list[bool] = []
+    last_ids: list[bytes] = []  # of the last shard of each round
     more = [True] * max(n_covered(marker), _FEW_SHARDS)
     while any(more):
         numbers = range(len(there), len(there) + len(more))
@@ -103,11 +108,20 @@ def _shards(marker: Marker) -> list[str]:
             lambda number: files.is_file(marker.shard(number) / INDEX_FILE), numbers
         )
         more = there[-_FEW_SHARDS:]
+        if all(more):
+            last_ids.append(_store_id(marker.shard(len(there) - 1)))
+            check_ends(marker, len(there) - 1, last_ids)
     n_shards = there.index(False)
     if not n_shards or any(there[n_shards:]):
         raise marker.missing(n_shards)
     generation = marker.header.generation
     return [f"{marks.shard_name(generation, number)}/" for number in range(n_shards)]
+
+
+def _store_id(shard: Path) -> bytes:
+    file = files.opened(shard / INDEX_FILE)
+    raw: Any = SparseBytes(file)  # type: ignore[arg-type] # of a shard that lies elsewhere
+    return decode(raw, file.path)[0].store_id
 
 
 def _helpers(source: RemotePath) -> list[str]:

@@ -367,6 +367,13 @@ def _collected_elsewhere(
     return found
 
 
+def check_ends(marker: Marker, number: int, ids: Sequence[bytes]) -> None:
+    """Raise an error if shards up to this one are the same: who has an answer to any name never ends."""
+    if len({*ids}) < len(ids):
+        what = "is the same as another shard: does the server answer for files that are not there?"
+        raise corrupt(str(marker.shard(number)), what)
+
+
 def _is_there(found: object) -> bool:
     return found is not None
 
@@ -411,6 +418,7 @@ def _read_at_once(
         behind = more[n_more + 1 :]
         if n_more < len(more) and _is_end(marker, len(found), behind, len(found) >= n_expected > 0):
             break
+        check_ends(marker, len(found) - 1, [one.header.store_id for one in found])
         n_asked = max(FEW_SHARDS, len(found))
     if not found:
         raise marker.missing(0)
