@@ -536,7 +536,7 @@ def content_of(file: AnyFile, backend: Backend | None) -> tuple[Any, int, AnyFil
             file.close()
             return mapped, file.start_byte, None, "mmap"
     file.keep_in_child()
-    return file.pread(file.opened_nbytes, 0), 0, file, "pread"
+    return file.pread(file.opened_nbytes or file.nbytes, 0), 0, file, "pread"
 
 
 def write_index(
