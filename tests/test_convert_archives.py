@@ -288,4 +288,4 @@ def test_no_descriptor_is_left_open(folder: Path, store: Path) -> None:
     before = descriptors()
     convert.from_pickles([folder / "x.pkl.tar"], store, progress=False)
     convert.from_pickles([folder / "x.pkl.gz"], store, progress=False)
-    assert descriptors() == before
+    assert descriptors() <= before

@@ -113,7 +113,7 @@ def check_failing(
         if not faults.n_failed:
             break
     assert n < N_LIMIT - 1
-    assert n_descriptors() == n_before
+    assert n_descriptors() <= n_before  # others may be closed meanwhile, as connections are
 
 
 def caught(call: Callable[[Any], object], writer: Writer | None) -> OSError | None:
