@@ -215,7 +215,7 @@ def test_refresh_beside_a_writer(tmp_path: Path, http: Nginx, size: int | None) 
 
     def write() -> None:
         with ptrarray.append(path) as writer:
-            for n in range(100_000):
+            for n in range(4000):
                 if stop.is_set():
                     return
                 writer[f"a{n}"] = np.full(n % 9, n)
@@ -233,7 +233,9 @@ def test_refresh_beside_a_writer(tmp_path: Path, http: Nginx, size: int | None) 
             writing.join()
             store.refresh()
             with ptrarray.open(path) as local:
-                assert content(store) == content(local)
+                assert [*store] == [*local]
+                for one, other in zip(store.arrays, local.arrays, strict=True):
+                    assert one.tolist() == other.tolist()
     finally:
         stop.set()
         writing.join()

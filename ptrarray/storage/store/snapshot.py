@@ -35,6 +35,10 @@ from ptrarray.storage.system.mapping import Backend
 from ptrarray.storage.system.parts import Span, span_of
 
 _ATTEMPTS = 100
+# So often, what lies elsewhere and makes no sense is read once more: a journal that was asked for
+# together with an index may be that of an older one, and of one that grows a server may take the
+# size before its first bytes, which then promise more.
+_DOUBTS = 3
 _NONE = np.empty(0, np.int64)
 
 
@@ -529,18 +533,18 @@ def open_snapshot(
         If it is replaced again and again.
     """
     previous = None
-    may_be_older = isinstance(directory, RemotePath)
+    n_doubts = _DOUBTS if isinstance(directory, RemotePath) else 0
     for _ in range(_ATTEMPTS):
         try:
-            index, overlay = _looked(directory, backend, end_byte, at_once=may_be_older)
+            index, overlay = _looked(directory, backend, end_byte, at_once=n_doubts == _DOUBTS)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise not_there(directory) from error
         except StoreChangedError:  # between two requests
             continue
         except CorruptStoreError:
-            if not may_be_older:
+            if not n_doubts:
                 raise
-            may_be_older = False  # a journal that was read at once may be that of an older index
+            n_doubts -= 1
             continue
         if overlay is not None:
             return StoreSnapshot(directory, index, overlay)
