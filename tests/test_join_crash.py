@@ -257,7 +257,7 @@ def check_failing(case: Case, code: int, place: Path, *, is_lasting: bool, every
         shutil.rmtree(root)
         if not faults.n_failed:
             break
-    assert n_descriptors() <= n_before
+    assert n_descriptors() == n_before
 
 
 def caught(call: Callable[[], None]) -> OSError | None:
