@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -191,7 +190,7 @@ def n_descriptors() -> int:
     targets = []
     for link in place.iterdir() if place.exists() else ():
         with suppress(FileNotFoundError):
-            targets.append(os.readlink(link))
+            targets.append(str(link.readlink()))
     return sum(one.startswith("/") and not one.startswith("/proc/") for one in targets)
 
 
