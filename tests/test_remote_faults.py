@@ -185,6 +185,22 @@ def test_a_server_that_goes_wrong_at_every_other_request(
     assert read(server, "", layout) == right
 
 
+@pytest.mark.parametrize("status", [408, 429, 503])
+def test_a_pack_on_a_server_that_is_busy_is_not_one_that_is_not_there(
+    server: FaultServer, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faults, "LIMIT_SECONDS", 0.02)
+
+    def busy_with_it(it: Exchange) -> None:
+        is_pack = it.asked.path.partition("?")[0].endswith("/pack")
+        (FAULTS[f"status {status}"].fault if is_pack else server.soundly)(it)
+
+    server.arm(busy_with_it)
+    with pytest.raises(RemoteError) as raised:
+        read(server, "", "pack")
+    assert raised.value.status == status
+
+
 def test_faults_that_pass_are_told_from_those_that_do_not() -> None:
     assert not PASSING.keys() & LASTING.keys()
     for number in range(400, 600):

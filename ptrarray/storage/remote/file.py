@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ptrarray.errors import RemoteError
 from ptrarray.format.index import corrupt
@@ -26,13 +26,6 @@ _PAST = 416  # the status of a range that begins where a file has ended
 
 def _nothing(_: Buffer) -> None:
     """Make nothing of what came to where it belongs."""
-
-
-class RemoteIdentity(NamedTuple):
-    """Tells the content of an object from any other, as `Identity` does for files."""
-
-    nbytes: int
-    tag: str | None
 
 
 class RemoteFile:
@@ -115,7 +108,7 @@ class RemoteFile:
     @property
     def identity(self) -> Any:
         """Tells the content from any other."""
-        return RemoteIdentity(*self.facts)
+        return self.facts
 
     @property
     def version(self) -> tuple[Any, ...]:
@@ -147,7 +140,7 @@ class RemoteFile:
         self.close()
 
     def close(self) -> None:
-        """Forget what was read ahead."""
+        """Do nothing, as there is nothing to close."""
 
     def keep_in_child(self) -> None:
         """Stay open in children of a fork, which it does in any case."""

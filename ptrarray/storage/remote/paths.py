@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from ptrarray.errors import RemoteError
 from ptrarray.storage.remote.faults import passes
-from ptrarray.storage.remote.file import HEAD_NBYTES, RemoteFile, RemoteIdentity
-from ptrarray.storage.remote.transfer import Transfer
+from ptrarray.storage.remote.file import HEAD_NBYTES, RemoteFile
+from ptrarray.storage.remote.transfer import Facts, Transfer
 
 
 class RemotePath(type(Path())):  # type: ignore[misc]
@@ -96,10 +96,10 @@ class RemotePath(type(Path())):  # type: ignore[misc]
         finally:
             self.transfer.asked_ahead(self.key)
 
-    def identity(self) -> RemoteIdentity:
+    def identity(self) -> Facts:
         """Tell the content that is there now from any other."""
         answer = self.transfer.read(self.key, 0, 1, None)
-        return RemoteIdentity(answer.nbytes, answer.tag)
+        return Facts(answer.nbytes, answer.tag)
 
     def exists(self) -> bool:
         """Tell whether there is a file."""
@@ -107,8 +107,16 @@ class RemotePath(type(Path())):  # type: ignore[misc]
             self.identity()
         except FileNotFoundError:
             return False
-        except RemoteError as error:  # as of a bucket that may not be listed, or of a directory
-            if error.status is None or passes(error.status):
+        except RemoteError as error:
+            if not is_refused(error):
                 raise
             return False
         return True
+
+
+def is_refused(error: RemoteError) -> bool:
+    """Tell whether a server will not give a file, so that there may be none.
+
+    As in a bucket that may not be listed, or of a directory, of which servers say all kinds of things.
+    """
+    return error.status is not None and not passes(error.status)

@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class Facts(NamedTuple):
-    """What is known of an object since it was first asked for."""
+    """What is known of an object since it was first asked for: tells its content from any other."""
 
     nbytes: int
     tag: str | None

@@ -34,7 +34,7 @@ from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any, NamedTuple, Self
 
 from ptrarray.errors import CorruptStoreError
-from ptrarray.storage.remote.file import RemoteFile, RemoteIdentity
+from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.remote.paths import RemotePath
 
 StrPath = str | Path
@@ -409,7 +409,7 @@ os.register_at_fork(after_in_child=_close_all_in_child)
 
 
 AnyFile = File | RemoteFile  # open for reading
-AnyIdentity = Identity | RemoteIdentity
+AnyIdentity = tuple[int, int | str | None]  # an `Identity`, or the `Facts` of a file elsewhere
 
 
 def opened(path: StrPath) -> AnyFile:

@@ -11,7 +11,7 @@ from ptrarray.format import tar
 from ptrarray.format.helpers import FOLDER
 from ptrarray.format.index import corrupt
 from ptrarray.storage.remote.file import RemoteFile
-from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.remote.paths import RemotePath, is_refused
 from ptrarray.storage.system import files
 from ptrarray.storage.system.compressors import MAGIC_NBYTES, recognised
 from ptrarray.storage.system.files import AnyFile, File, StrPath
@@ -96,9 +96,8 @@ def _opened_elsewhere(path: RemotePath) -> RemoteFile:
     try:
         return path.open_file()
     except RemoteError as error:
-        if error.status is None or error.status >= 500:
+        if not is_refused(error):
             raise
-        # A directory, of which servers say all kinds of things.
         raise FileNotFoundError(ENOENT, "there is no such object", str(path)) from error
 
 
