@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
@@ -22,7 +22,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.rows.masked import MaskedRows
 from ptrarray.rows.pointers import iter_runs, numbered
 from ptrarray.rows.ragged import gather
-from ptrarray.rows.stopping import stopped_by
+from ptrarray.rows.stopping import stoppable
 from ptrarray.rows.types import AnyRows, Array, Int64s, ahead_nbytes
 
 Task = TypeVar("Task")
@@ -138,11 +138,7 @@ def in_parallel(
         yield from map(function, tasks)
         return
     stop: Future[None] = Future()
-
-    def work(task: Task) -> Result:
-        with stopped_by(stop):
-            return function(task)
-
+    work = partial(stoppable, stop, function)
     with ThreadPoolExecutor(n_threads, thread_name_prefix="ptrarray") as pool:
         outstanding: deque[Future[Result]] = deque()
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -13,15 +12,14 @@ Result = TypeVar("Result")
 _STOP: ContextVar[Future[None] | None] = ContextVar("_STOP", default=None)
 
 
-@contextmanager
-def stopped_by(stop: Future[None]) -> Iterator[None]:
-    """Have this thread wait for no answer any more once a future is done.
+def stoppable(stop: Future[None], call: Callable[..., Result], *args: Any) -> Result:
+    """Call something that waits for no answer any more once a future is done.
 
     Where it waits, and where it would wait, that is a `concurrent.futures.CancelledError` then.
     """
     token = _STOP.set(stop)
     try:
-        yield
+        return call(*args)
     finally:
         _STOP.reset(token)
 

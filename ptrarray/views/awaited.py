@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from ptrarray.rows.stopping import stopped_by
+from ptrarray.rows.stopping import stoppable
 
 Result = TypeVar("Result")
 
@@ -34,7 +34,7 @@ class Threads:
         where it would wait for an answer from elsewhere: nothing is written after that.
         """
         stop: Future[None] = Future()
-        future = self._pool.submit(_call, stop, call)
+        future = self._pool.submit(stoppable, stop, call)
         inner = asyncio.wrap_future(future)
         try:
             return await asyncio.shield(inner)
@@ -45,8 +45,3 @@ class Threads:
             if inner.done() and not inner.cancelled():
                 inner.exception()  # which nobody asks for any more
             raise
-
-
-def _call(stop: Future[None], call: Callable[[], Result]) -> Result:
-    with stopped_by(stop):
-        return call()

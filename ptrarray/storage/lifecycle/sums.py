@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterator
 from functools import partial
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
 from ptrarray.format.checksums import LONG_NBYTES, crc32_each
+from ptrarray.reductions.blocks import count_cores, count_readers, in_parallel
 from ptrarray.rows.copying import copy_ranges, cut
-from ptrarray.rows.stopping import stopped_by
 from ptrarray.rows.types import Int64s, UInt8s, UInt32s, ahead_nbytes
 from ptrarray.storage.store.compared import do_all
 from ptrarray.storage.store.opened import OpenedStore
@@ -25,8 +21,7 @@ from ptrarray.storage.system.pread import viewed
 _BLOCK_NBYTES = 2 << 20
 _EACH_NBYTES = 256
 _ENTRY_NBYTES = 20  # of an index
-_N_AHEAD = 8  # blocks
-_READERS = 32  # threads, where they wait for what lies elsewhere
+_THREADS = 8  # at the most, unless they wait for what lies elsewhere
 
 
 class Summed(NamedTuple):
@@ -45,8 +40,10 @@ def summed(opened: OpenedStore, memory: int) -> Iterator[Summed]:
     Pages of the data file that were read are let go before they come to so many bytes.
     """
     sparing = Sparing(partial(forget, opened), memory)
-    n_threads = min(ahead_nbytes(opened.data) // _BLOCK_NBYTES, _READERS) or None
-    for some in _on_all_cores(partial(_sum, opened), _blocks(opened), n_threads):
+    n_threads = min(_THREADS, count_cores() + 4)  # of which some wait for the disk
+    if ahead_nbytes(opened.data):
+        n_threads = count_readers(opened.data, _BLOCK_NBYTES)
+    for some in in_parallel(partial(_sum, opened), _blocks(opened), n_threads):
         yield some
         nbytes = int((some.ends - some.starts).sum()) * opened.layout.width
         sparing.read(nbytes + len(some.starts) * _ENTRY_NBYTES)
@@ -70,32 +67,6 @@ def _blocks(opened: OpenedStore) -> Iterator[_Block]:
         for low, high in cut(nbytes + _EACH_NBYTES, _BLOCK_NBYTES):
             some = slice(low, high)
             yield first + low, starts[some], ends[some], crcs[some]
-
-
-def _on_all_cores(
-    work: Callable[[_Block], Summed], blocks: Iterator[_Block], n_threads: int | None
-) -> Iterator[Summed]:
-    """Yield what is made of blocks, in their order, with a few of them ahead."""
-    with ExitStack() as stack:
-        some = list(islice(blocks, 2))
-        if len(some) < 2:  # another thread would do no more than this one
-            yield from map(work, some)
-            return
-        stop: Future[None] = Future()
-
-        def stoppable(block: _Block) -> Summed:
-            with stopped_by(stop):
-                return work(block)
-
-        submit = stack.enter_context(ThreadPoolExecutor(n_threads)).submit
-        stack.callback(stop.set_result, None)  # those that wait for what lies elsewhere end
-        waiting: deque[Future[Summed]] = deque(submit(stoppable, block) for block in some)
-        for block in blocks:
-            waiting.append(submit(stoppable, block))
-            if len(waiting) > (n_threads or _N_AHEAD):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _sum(opened: OpenedStore, block: _Block) -> Summed:
