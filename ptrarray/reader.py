@@ -20,13 +20,7 @@ from ptrarray.intake.paths import absolute
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
-from ptrarray.storage.remote.options import (
-    GAP,
-    PARALLEL,
-    Remote,
-    caching,
-    is_url,
-)
+from ptrarray.storage.remote.options import GAP, PARALLEL, Remote, caching, is_url
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
@@ -157,13 +151,7 @@ def open(
     >>> ptrarray.open(url, cache="blocks", parallel=8)["utt2"]
     array([4., 5.], dtype=float32)
     """
-    remote = Remote(
-        caching(cache),
-        parallel,
-        nbytes("gap", gap),
-        storage,
-        immutable,
-    )
+    remote = Remote(caching(cache), parallel, nbytes("gap", gap), storage, immutable)
     return PointerArray(path, mode, backend, remote)
 
 

@@ -20,16 +20,13 @@ from ptrarray.storage.shards.catalog import n_covered
 from ptrarray.storage.shards.helpers import open_beside
 from ptrarray.storage.shards.marker import Marker, is_sharded
 from ptrarray.storage.shards.opened import load_any
-from ptrarray.storage.shards.snapshot import check_ends
+from ptrarray.storage.shards.snapshot import FEW_SHARDS, check_ends
 from ptrarray.storage.shards.upkeep import check_any
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.journal import FILE_NAME as JOURNAL_FILE
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import put_in_place, resumed
-
-# So many shards are asked for at once, where there is no catalog of more.
-_FEW_SHARDS = 8
 
 
 def download_store(source: RemotePath, path: Path, *, progress: bool, resume: bool) -> None:
@@ -101,13 +98,11 @@ def _shards(marker: Marker) -> list[str]:
     """
     there: list[bool] = []
     last_ids: list[bytes] = []  # of the last shard of each round
-    more = [True] * max(n_covered(marker), _FEW_SHARDS)
+    more = [True] * max(n_covered(marker), FEW_SHARDS)
     while any(more):
         numbers = range(len(there), len(there) + len(more))
-        there += marker.each(
-            lambda number: files.is_file(marker.shard(number) / INDEX_FILE), numbers
-        )
-        more = there[-_FEW_SHARDS:]
+        there += marker.each(marker.has_index, numbers)
+        more = there[-FEW_SHARDS:]
         if all(more):
             last_ids.append(_store_id(marker.shard(len(there) - 1)))
             check_ends(marker, len(there) - 1, last_ids)

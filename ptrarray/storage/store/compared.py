@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
@@ -19,7 +18,6 @@ from ptrarray.rows.copying import cut
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import AnyRows, Array, Int64s, Read, UInt32s
 from ptrarray.storage.store.snapshot import StoreSnapshot
-from ptrarray.storage.system import files
 
 # What is read in one go, every array counted as some bytes more than it has. One array that is kept
 # keeps all of it.
@@ -210,9 +208,8 @@ def crcs_of_batch(batch: Ragged) -> UInt32s:
 
 def check_in_place(snapshot: StoreSnapshot) -> None:
     """Raise `StoreChangedError` if another index took the place of that of what lies elsewhere."""
-    with suppress(FileNotFoundError):
-        if files.identity(snapshot.index.place) == snapshot.index.identity:
-            return
+    if snapshot.is_in_place():
+        return
     path = snapshot.index.path
     what = f"{path} has changed since the store was opened: refresh() opens what is there now"
     raise StoreChangedError(what, path=path, start=0, end=0, status=None)

@@ -315,7 +315,7 @@ class OpenedStore:
     def refreshed(self, mode: Mode) -> OpenedStore:
         """Return what the store is now; itself if nothing changed."""
         snapshot = self.snapshot.refreshed()
-        if snapshot is self.snapshot and not self.is_in_place():
+        if self.is_compared and snapshot is self.snapshot and not self.is_in_place():
             snapshot = open_snapshot(snapshot.directory, snapshot.asked_backend)
         return load(snapshot, mode, self)
 
@@ -403,13 +403,13 @@ def _fitting(snapshot: StoreSnapshot, mode: Mode, *, is_written: bool) -> Mapped
     """Map the rows of a snapshot; None if the store was replaced meanwhile."""
     try:
         mapped = _map(snapshot, mode, is_written=is_written)
-        if _is_known_to_fit(snapshot) or _is_in_place(snapshot):
+        if _is_known_to_fit(snapshot) or snapshot.is_in_place():
             return mapped
     except FileNotFoundError as error:
-        if _is_in_place(snapshot):
+        if snapshot.is_in_place():
             raise corrupt(str(error.filename), "is missing") from error
     except CorruptStoreError:  # as a shorter file of another store is for this index
-        if _is_in_place(snapshot):
+        if snapshot.is_in_place():
             raise
     return None
 
@@ -436,12 +436,6 @@ def load_readable(directory: Path) -> OpenedStore:
         return load(open_snapshot(directory), "r")
     except CannotMapError:
         return load(open_snapshot(directory, "pread"), "r")
-
-
-def _is_in_place(snapshot: StoreSnapshot) -> bool:
-    with suppress(FileNotFoundError):  # it is looked for once more
-        return files.identity(snapshot.index.place) == snapshot.index.identity
-    return False
 
 
 def _is_read_later(snapshot: StoreSnapshot) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,10 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.errors import (
-    CorruptStoreError,
-    StoreChangedError,
-)
+from ptrarray.errors import CorruptStoreError, StoreChangedError
 from ptrarray.format import journal as journal_format
 from ptrarray.format import metadata
 from ptrarray.format.entries import DELETED, Entry, RaggedColumn
@@ -494,20 +492,20 @@ class StoreSnapshot:
             overlay = None  # it grew between two requests
         except CorruptStoreError:
             # Elsewhere, what tells files from each other may be the second of their last change.
-            if not isinstance(self.directory, RemotePath) and self._is_in_place():
+            if not isinstance(self.directory, RemotePath) and self.is_in_place():
                 raise
             overlay = None  # of another store by now
-        if overlay is None or not self._is_in_place():
+        if overlay is None or not self.is_in_place():
             return open_snapshot(self.directory, self.index.asked_backend)
         return (
             self if overlay is self.overlay else StoreSnapshot(self.directory, self.index, overlay)
         )
 
-    def _is_in_place(self) -> bool:
-        try:
+    def is_in_place(self) -> bool:
+        """Tell whether its index is still there, and no other one in its place."""
+        with suppress(FileNotFoundError):  # who goes on looks for it once more
             return files.identity(self.index.place) == self.index.identity
-        except FileNotFoundError as error:
-            raise not_found(self.directory) from error
+        return False
 
 
 def _read_only(column: Int64s) -> Int64s:
