@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from contextlib import suppress
 from functools import partial
@@ -23,7 +24,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
         monkeypatch.setattr("time.monotonic", lambda: self.seconds)
-        monkeypatch.setattr("random.uniform", lambda _, most: most)
+        monkeypatch.setattr("random.SystemRandom.uniform", lambda self, _, most: most)
 
     def pauses(self, kinds: list[tuple[Kind, int]], *, has_answered: bool = True) -> list[float]:
         """Return the pauses after faults and so many bytes, up to the one that is the last."""
@@ -51,6 +52,13 @@ def test_pauses_double_until_the_time_is_over(clock: Clock) -> None:
 
 def test_who_never_answered_is_given_up_sooner(clock: Clock) -> None:
     assert 5 < sum(clock.pauses([("passing", 0)] * 100, has_answered=False)) <= 10
+
+
+def test_pauses_take_no_random_numbers_from_the_caller() -> None:
+    """Whoever gave a seed gets the same numbers, whatever other threads wait for."""
+    before = random.getstate()
+    assert Patience().pause(Fault("passing", "it"), 0, has_answered=True)
+    assert random.getstate() == before
 
 
 @pytest.mark.parametrize("kind", ["missing", "denied", "changed", "past", "refused"])

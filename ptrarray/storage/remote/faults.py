@@ -19,6 +19,8 @@ FIRST_LIMIT_SECONDS = 10.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 # How often something else may come than what was asked for.
 _N_WRONG = 3
+# Of the system: the generator of the module `random` is the caller's, and forks share its state.
+_CHANCE = random.SystemRandom()
 _PASSING = {408, 425, 429}
 _NOT_PASSING = {501, 505}
 _REFUSED = "the server refuses to show it"
@@ -87,7 +89,7 @@ class Patience:
         if n_done > self._n_done:  # so that a slow connection that breaks off ends, too
             self._n_done, self._n_faults, self._since = n_done, 0, time.monotonic()
         longest = min(FIRST_PAUSE_SECONDS * 2 ** min(self._n_faults, 30), LONGEST_PAUSE_SECONDS)
-        pause = longest * random.uniform(0.5, 1)
+        pause = longest * _CHANCE.uniform(0.5, 1)
         self._n_faults += 1
         self._n_wrong += fault.kind == "wrong"
         limit = LIMIT_SECONDS if has_answered else FIRST_LIMIT_SECONDS
