@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "ptrarray"
 # modules may import each other, without a cycle. Those on one line do not know each other.
 RANKS = [
     {"errors", "native", "progress"},
-    {"bridges", "executors"},
+    {"bridges", "executors", "look"},
     {"rows"},
     {"format"},
     {"objects"},
@@ -35,7 +35,7 @@ RANKS = [
     {"joining"},
     {"jobs"},
     {"filling", "nested", "bigarray", "ray", "torch"},
-    {"convert"},
+    {"convert", "look.viewer"},
     {"cli"},
     {"__init__"},
     {"__main__"},

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray import StoreNotFoundError
 from ptrarray.cli import main
-from ptrarray.cli.looks import Look, clipped, looks, rates
+from ptrarray.look.viewer.looks import Look, clipped, looks, rates
 
 PATIENCE = 60  # seconds, for what takes a moment
 

@@ -8,10 +8,10 @@ import shutil
 import sys
 from typing import Any
 
-from ptrarray.cli import looks as watch
 from ptrarray.cli.elsewhere import title
-from ptrarray.cli.looks import Look
 from ptrarray.cli.printing import print_now, printable, to_json
+from ptrarray.look.viewer import looks as watch
+from ptrarray.look.viewer.looks import Look
 
 _UP = "\x1b[{}F"  # to the start of a line so many above
 _CLEAR_LINE = "\x1b[K"  # what is right of here

@@ -1,0 +1,1 @@
+"""How arrays look: as few numbers, as pictures, as HTML and as plots."""

@@ -1,0 +1,1 @@
+"""Stores while they are looked at: again and again, and in a browser."""
