@@ -160,7 +160,7 @@ def test_many_names_in_order(tmp_path: Path) -> None:
         store = ptrarray.open(writer.path)
         assert list(store) == list(arrays) == [store.names[at] for at in range(len(store))]
         assert store.names[3990:8200] == list(arrays)[3990:8200]
-        blocks = list(opened_of(store).snapshot.name_blocks(0, len(store)))
+        blocks = list(opened_of(store).stores[0].snapshot.name_blocks(0, len(store)))
         assert [name.decode() for block in blocks for name in block] == list(arrays)
         assert len(blocks) < 10
 
@@ -236,7 +236,7 @@ def test_long_names_take_little_memory(tmp_path: Path, monkeypatch: pytest.Monke
     assert peak_nbytes(lambda: sum(map(len, store))) < 400_000
 
     def in_blocks() -> int:
-        blocks = opened_of(store).snapshot.name_blocks(0, 300)
+        blocks = opened_of(store).stores[0].snapshot.name_blocks(0, 300)
         return sum(len(block.joined) for block in blocks)
 
     assert in_blocks() == 6_000_000
