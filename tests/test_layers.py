@@ -79,7 +79,7 @@ LATE = {
     ("views.tabular", "Tabular", "ptrarray.views.arrow"),
     ("views.tabular", "arrow", "ptrarray.views.arrow"),
     ("cli.commands", "_demo", "ptrarray.cli.demo"),
-    ("cli.commands", "_save", "ptrarray.convert.export"),
+    ("cli.reading", "_save", "ptrarray.convert.export"),
     ("cli.convert", "_function", "ptrarray.convert"),
 }
 RANK = {place: i for i, places in enumerate(RANKS) for place in places}
