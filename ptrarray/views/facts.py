@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,9 +13,8 @@ from ptrarray.format.layouts import MIXED, ROWS
 from ptrarray.format.named import described
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
-from ptrarray.storage.store.opened import Opened, OpenedStore
+from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.store.snapshot import Snapshot
-from ptrarray.views.stored import StoredArrays
 
 # Up to so many arrays in so many stores, all are looked at; of more, a sample.
 _WHOLE = 1 << 16
@@ -28,12 +27,22 @@ _FEW_RUNS, _LONG_RUN = 16, 256
 _READ_NBYTES = 1 << 18
 
 
-def facts(store: StoredArrays, n_arrays: int | None = None) -> dict[str, Any]:
+class Shown(Protocol):
+    """What is open, to be looked at: a reader, or a part of one."""
+
+    @property
+    def _opened(self) -> Opened: ...
+
+    @property
+    def _helpers(self) -> Any: ...
+
+
+def facts(store: Shown, n_arrays: int | None = None) -> dict[str, Any]:
     """Return what an open store is: plain values, as JSON has them, and attrs.
 
     Parameters
     ----------
-    store : StoredArrays
+    store : PointerArray or Partition
         The store.
     n_arrays : int, optional
         What to say of how many arrays there are, as `Lengths` has it. By default they are
@@ -56,13 +65,12 @@ def facts(store: StoredArrays, n_arrays: int | None = None) -> dict[str, Any]:
     """
     opened = store._opened
     layout = opened.layout
-    shape = store.row_shape
     return {
         "path": str(opened.snapshot.directory),
         "arrays": len(opened.snapshot) if n_arrays is None else n_arrays,
         "rows": len(opened.data),
-        "dtype": described(store.dtype),
-        "row_shape": None if shape is None else list(shape),
+        "dtype": described(layout.dtype),
+        "row_shape": list(layout.row_shape) if layout.kind == ROWS else None,
         **({} if layout.kind == ROWS else {"layout": layout.kind}),
         **({"masked": True} if layout.masked else {}),
         **_sealed(opened),
@@ -93,8 +101,8 @@ def _shards(opened: Opened) -> dict[str, int]:
     }
 
 
-def _helpers(store: Any) -> dict[str, int]:
-    beside: OpenedStore | None = None if store._helpers is None else store._helpers.opened
+def _helpers(store: Shown) -> dict[str, int]:
+    beside = None if store._helpers is None else store._helpers.opened
     if beside is None or not len(beside.snapshot):
         return {}
     return {"helper_arrays": len(beside.snapshot), "helper_nbytes": beside.data.nbytes}
@@ -136,7 +144,7 @@ class Lengths(NamedTuple):
         return len(self.rows) < self.n_arrays or not self.is_counted
 
 
-def lengths(store: StoredArrays) -> Lengths:
+def lengths(store: Shown) -> Lengths:
     """Return how long the arrays of an open store are, of many a sample.
 
     Notes
@@ -150,7 +158,7 @@ def lengths(store: StoredArrays) -> Lengths:
     Lengths(rows=array([3, 2, 1]), n_arrays=3, n_hole_rows=0, is_counted=True)
     """
     opened = store._opened
-    parts = _parts(opened)
+    parts = _parts(opened.snapshot)
     if not all(part.is_in_order for part in parts):
         return _scattered(parts)
     n_arrays, n_rows = len(opened.snapshot), len(opened.data)
@@ -169,12 +177,9 @@ def lengths(store: StoredArrays) -> Lengths:
     return Lengths((ends - starts).ravel(), n_arrays, n_holes)
 
 
-def _parts(opened: Opened) -> Sequence[Any]:
-    """Return names and pointers of each store, of which those that were not needed are only held."""
-    snapshot = opened.snapshot
-    if isinstance(snapshot, ShardedSnapshot):
-        return snapshot.parts
-    return [opened.stores[0].snapshot]
+def _parts(snapshot: Snapshot) -> Sequence[Any]:
+    """Return the snapshot of each store, of which those that were not needed yet are only held."""
+    return snapshot.parts if isinstance(snapshot, ShardedSnapshot) else [snapshot]
 
 
 def _scattered(parts: Sequence[Any]) -> Lengths:
@@ -249,7 +254,7 @@ class First(NamedTuple):
     why: str = ""
 
 
-def first(store: StoredArrays, n: int) -> Iterator[First]:
+def first(store: Shown, n: int) -> Iterator[First]:
     """Yield the first arrays of an open store, as they are to be looked at.
 
     Those of mode ``"r+"`` are read-only here, and not noted as handed out. Of an array that is
@@ -262,7 +267,7 @@ def first(store: StoredArrays, n: int) -> Iterator[First]:
     [('utt1', (3,), 6.0), ('utt2', (2,), 9.0)]
     """
     opened = store._opened
-    for raw, address in beginning(opened, n):
+    for raw, address in beginning(opened.snapshot, n):
         name = raw.decode("utf-8", "backslashreplace")
         try:
             yield _at(opened, name, address)
@@ -270,9 +275,9 @@ def first(store: StoredArrays, n: int) -> Iterator[First]:
             yield First(name, opened.data.dtype, (), None, str(error))
 
 
-def beginning(opened: Opened, n: int) -> Iterator[tuple[bytes, int]]:
+def beginning(snapshot: Snapshot, n: int) -> Iterator[tuple[bytes, int]]:
     """Yield names and addresses of the first arrays; where a long journal is not in order, of some."""
-    parts = _parts(opened)
+    parts = _parts(snapshot)
     for number, part in enumerate(parts):
         if part.is_in_order and not len(part):
             continue
