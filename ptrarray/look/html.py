@@ -7,16 +7,17 @@ colours are readable on white and on black. Whatever comes from a store is text,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import islice, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ptrarray.look.colours import LINE, QUIET
 from ptrarray.look.histogram import Histogram, histogram
+from ptrarray.look.kinds import kind_of
 from ptrarray.look.numbers import Array
 from ptrarray.look.svg import Picture, picture
 from ptrarray.look.words import plain
@@ -29,9 +30,9 @@ _TEXT = 80  # characters of a name, a dtype or a value
 _DEPTH = 6  # of lists and dicts in each other
 _CELL = "text-align:left;vertical-align:top;padding:2px 10px 2px 0"
 _QUIET = "opacity:0.7"
-_PICTURE_WIDTH, _PICTURE_HEIGHT = 200, 40
+_SIZES = (200, 40), (120, 32), (96, 24), (48, 16)
 _READ_NBYTES = 1 << 18  # of an array, for a picture
-_PICTURE_NBYTES = 6_000
+_PICTURES_NBYTES = 32_000
 
 
 def text(value: str, n_characters: int = _TEXT) -> str:
@@ -222,7 +223,7 @@ def bars(counted: Histogram, unit: str, width: int = 380, height: int = 110) -> 
     if counted.n_empty:
         told += f", {counted.n_empty:,} without {unit}"
     if counted.is_logarithmic:
-        told += ", bins that grow"
+        told += ", in bins that grow"
     if counted.is_sample:
         told += f"; a sample of {counted.n_counted:,} arrays"
     return f"<div>{drawn.img(f'lengths: {told}')}</div>{quiet(told)}"
@@ -234,7 +235,7 @@ def _bars(counted: Histogram, width: int, height: int) -> str:
     most = max(int(counted.counts.max()), counted.n_empty)
     left = 34 if counted.n_empty else 2
     step = (width - left - 2) / n_bins
-    shapes = [_label(left, 11, "start", f"{most:,} arrays at most")]
+    shapes = [_label(left, 11, "start", f"{most:,} arrays")]
     for number, count in enumerate(counted.counts.tolist()):
         if count:
             nearest = max((bottom - top) * count / most, 1)  # one is seen beside a million
@@ -262,12 +263,10 @@ def _label(x: float, y: float, anchor: str, words: str) -> str:
     return f"<text {where} {font}>{escape(words)}</text>"
 
 
-def row(
-    name: str, dtype: np.dtype[Any], shape: tuple[int, ...], values: Array | None, why: str = ""
-) -> tuple[str, ...]:
-    """Return an array as cells of a table: its name, what it is, a picture, and what that shows.
+class Drawn(NamedTuple):
+    """An array to be drawn.
 
-    Parameters
+    Attributes
     ----------
     name : str
     dtype, shape
@@ -277,27 +276,52 @@ def row(
     why : str
         What to say besides: why it is not all.
     """
-    kind = f'{text(str(dtype), 60)} <span style="{_QUIET}">{_shape(shape)}</span>'
-    drawing, caption = "", ""
-    if values is not None:
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    values: Array | None
+    why: str = ""
+
+
+def arrays(drawn: Sequence[Drawn], n_arrays: int) -> str:
+    """Return the first of so many arrays as a table: names, what they are, pictures, and what those show."""
+    if not drawn:
+        return quiet("no arrays")
+    rows, left = [], _PICTURES_NBYTES
+    for number, one in enumerate(drawn):
+        # What one does not need is for the others.
+        cells, n_used = _row(one, left // (len(drawn) - number))
+        rows.append(cells)
+        left -= n_used
+    head = f"first {len(rows)} of {n_arrays:,} arrays" if n_arrays > len(rows) else "arrays"
+    return quiet(head) + table(rows)
+
+
+def _row(one: Drawn, nbytes: int) -> tuple[tuple[str, ...], int]:
+    """Return an array as cells, and of how many bytes its picture is: so many at the most."""
+    shape = text(" x ".join(f"{length:,}" for length in one.shape), 60)
+    kind = f'{text(str(one.dtype), 60)} <span style="{_QUIET}">{shape}</span>'
+    drawing, caption, wrong = "", "", ""
+    if one.values is not None:
         try:
-            drawing, caption = _drawing(name, values)
+            drawing, caption = _drawing(one.name, one.values, nbytes)
         except Exception as error:  # noqa: BLE001 one array does not hide the others
-            why = f"{why}, not drawn: {error!r:.200}"
-    told = ", ".join(part for part in (caption, why) if part)
-    return text(name), kind, drawing, f'<span style="{_QUIET}">{text(told, 200)}</span>'
+            wrong = f"cannot be drawn: {error!r:.200}"
+    told = ", ".join(part for part in (caption, one.why, wrong) if part)
+    cells = text(one.name), kind, drawing, f'<span style="{_QUIET}">{text(told, 200)}</span>'
+    return cells, n_bytes(drawing)
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return text(" x ".join(f"{length:,}" for length in shape), 60)
-
-
-def _drawing(name: str, values: Array) -> tuple[str, str]:
-    drawn = picture(values, _PICTURE_WIDTH, _PICTURE_HEIGHT, max_bytes=_READ_NBYTES)
-    img = drawn.img(plain(name[:_TEXT]))
-    if n_bytes(img) > _PICTURE_NBYTES:
-        return "", f"{drawn.caption}, too much to be drawn here"
-    return img, drawn.caption
+def _drawing(name: str, values: Array, nbytes: int) -> tuple[str, str]:
+    """Return a picture and its caption: a smaller one of what makes many bytes, as pixels do."""
+    kind = kind_of(values)
+    for width, height in _SIZES[kind in ("heatmap", "image", "images") :]:
+        drawn = picture(values, width, height, kind=kind, max_bytes=_READ_NBYTES)
+        img = drawn.img(plain(name[:_TEXT]))
+        if n_bytes(img) <= nbytes:
+            return img, drawn.caption
+    return "", f"{drawn.caption}, too much to be drawn here"
 
 
 def batch(values: Array, offsets: npt.NDArray[np.int64], n_drawn: int = 8) -> str:
@@ -311,10 +335,9 @@ def batch(values: Array, offsets: npt.NDArray[np.int64], n_drawn: int = 8) -> st
     n_arrays = len(offsets) - 1
     step = max(n_arrays // _SAMPLE, 1)
     counted = histogram(offsets[1::step] - offsets[:-1:step], n_arrays=n_arrays)
-    rows = [
-        row(f"{at}", values.dtype, (end - start, *values.shape[1:]), values[start:end])
+    drawn = [
+        Drawn(f"{at}", values.dtype, (end - start, *values.shape[1:]), values[start:end])
         for at, (start, end) in enumerate(pairwise(offsets[: n_drawn + 1].tolist()))
     ]
-    head = f"first {len(rows)} of {n_arrays:,} arrays" if n_arrays > len(rows) else "arrays"
     about = f"{n_arrays:,} arrays, {int(offsets[-1] - offsets[0]):,} rows of {values.dtype}"
-    return page("Ragged", about, [bars(counted, "rows"), quiet(head), table(rows)])
+    return page("Ragged", about, [bars(counted, "rows"), arrays(drawn, n_arrays)])

@@ -96,7 +96,9 @@ class Partition(StoredArrays):
         """Return these arrays as HTML, for notebooks; opens nothing for that."""
         from ptrarray.views import shown
 
-        return shown.partition(self, self._portion.is_open)
+        portion = self._portion
+        about = f"{self.path}, arrays {portion.low} to {portion.high - 1}"
+        return shown.partition(self, about, is_open=portion.is_open)
 
     @property
     def _opened(self) -> Opened:  # type: ignore[override] # opened when it is first asked for

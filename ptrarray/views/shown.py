@@ -14,15 +14,16 @@ from threading import Thread
 from typing import Any
 
 from ptrarray.format import metadata
-from ptrarray.format.layouts import MIXED, ROWS, Kind
+from ptrarray.format.layouts import MIXED, ROWS, SHAPED, Kind
 from ptrarray.look import html
 from ptrarray.look.histogram import histogram
 from ptrarray.storage.shards.opened import load_any, to_be_read_nbytes
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.store.snapshot import Snapshot
-from ptrarray.views.facts import First, Lengths, Shown, beginning, facts, first, lengths
+from ptrarray.views.facts import Lengths, Shown, beginning, facts, first, lengths
 
+_UNITS = {ROWS: "rows", SHAPED: "elements", MIXED: "bytes"}
 _N_ARRAYS = 8
 _N_METAS = 10
 _N_SHARDS = 20
@@ -72,12 +73,12 @@ def _within(seconds: float, store: Any, make: Callable[[], str]) -> str:
         return html.page("PointerArray", store.path, [said])
 
 
-def partition(part: Any, is_open: bool) -> str:
+def partition(part: Any, about: str, *, is_open: bool) -> str:
     """Return a `Partition` as HTML; if it is not open yet, nothing is opened for that."""
-    if not is_open:
-        said = html.quiet("not opened here yet: asking for an array does so")
-        return html.page("Partition", html.text_of(part), [said])
-    return html.safely(part, lambda: html.page("Partition", html.text_of(part), _parts(part)))
+    said = html.quiet("not opened here yet: asking for an array does so")
+    return html.safely(
+        part, lambda: html.page("Partition", about, _parts(part) if is_open else [said])
+    )
 
 
 def _parts(store: Shown) -> Iterator[str]:
@@ -87,9 +88,8 @@ def _parts(store: Shown) -> Iterator[str]:
 
     def look() -> str:
         found.append(lengths(store))
-        unit = _unit(opened)
         counted = histogram(found[0].rows, n_arrays=_at_least(found[0]))
-        return html.bars(counted, unit)
+        return html.bars(counted, _UNITS[opened.layout.kind])
 
     drawn = _part(look)
     table = _part(lambda: html.table(_facts(store, found[0] if found else None)))
@@ -110,18 +110,13 @@ def _at_least(found: Lengths) -> int:
     return max(found.n_arrays, len(found.rows) + found.is_sample)
 
 
-def _unit(opened: Opened) -> str:
-    kind: Kind = opened.layout.kind
-    return {ROWS: "rows", MIXED: "bytes"}.get(kind, "elements")
-
-
 def _facts(store: Shown, found: Lengths | None) -> Iterator[tuple[str, str]]:
     """Yield facts and what they are, as HTML."""
     told = facts(store, found.n_arrays if found else None)
     layout, is_whole = store._opened.layout, _is_whole(store)
     about = "" if found is None or found.is_counted else "about "
     yield "arrays", f"{about}{told['arrays']:,}"
-    if is_whole:
+    if is_whole and layout.kind != MIXED:  # whose rows are bytes
         yield "rows", f"{told['rows']:,}"
     yield "dtype", html.text("of each array" if layout.kind == MIXED else str(layout.dtype))
     if told["row_shape"]:
@@ -133,7 +128,7 @@ def _facts(store: Shown, found: Lengths | None) -> Iterator[tuple[str, str]]:
         return
     yield "size", html.size(told["nbytes"])
     if found is not None and found.n_hole_rows is not None:
-        yield "holes", _holes(found, told["rows"])
+        yield "holes", _holes(found, told["rows"], layout.kind)
     yield "generation", f"{told['generation']:,}"
     if "shards" in told:
         in_catalog = told["shards_in_catalog"]
@@ -145,24 +140,17 @@ def _plainly(value: Any) -> str:
     return "yes" if value is True else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _holes(found: Lengths, n_rows: int) -> str:
+def _holes(found: Lengths, n_rows: int, kind: Kind) -> str:
     n_holes = found.n_hole_rows
     if not n_holes:
         return "none seen" if found.is_sample else "none"
     about = "about " if found.is_sample else ""
-    return f"{about}{n_holes:,} rows, {n_holes / max(n_rows, 1):.2%}"
+    return f"{about}{n_holes:,} {_UNITS[kind]}, {n_holes / max(n_rows, 1):.2%}"
 
 
 def _arrays(store: Shown, n_arrays: int) -> str:
-    rows = [_row(one) for one in first(store, _N_ARRAYS)]
-    if not rows:
-        return html.quiet("no arrays")
-    head = f"first {len(rows)} of {n_arrays:,} arrays" if n_arrays > len(rows) else "arrays"
-    return html.quiet(head) + html.table(rows)
-
-
-def _row(one: First) -> tuple[str, ...]:
-    return html.row(one.name, one.dtype, one.shape, one.values, one.why)
+    drawn = [html.Drawn(*one) for one in first(store, _N_ARRAYS)]
+    return html.arrays(drawn, n_arrays)
 
 
 def _attrs(attrs: Mapping[str, Any]) -> str:
