@@ -24,7 +24,6 @@ from ptrarray.cli.printing import (
     as_list,
     as_text,
     complain,
-    describe,
     print_json,
     print_now,
     printable,
@@ -32,6 +31,7 @@ from ptrarray.cli.printing import (
     to_json,
 )
 from ptrarray.errors import BadInputError, CorruptStoreError, Damage, StoreError
+from ptrarray.format.named import described
 from ptrarray.intake.paths import absolute
 from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray, count_helpers, count_known, sealing
@@ -183,7 +183,7 @@ def _info(options: argparse.Namespace) -> int:
             "path": title(options),
             "arrays": len(store),
             "rows": store.shape[0],
-            "dtype": describe(store.dtype),
+            "dtype": described(store.dtype),
             "row_shape": None if store.row_shape is None else list(store.row_shape),
             **({} if store.layout == "rows" else {"layout": store.layout}),
             **({"masked": True} if store.masked else {}),
@@ -243,7 +243,7 @@ def _get(options: argparse.Namespace) -> int:
     with opened(options) as store:
         array = store[options.name]
         start, end = store.pointers[options.name]
-    facts = {"name": options.name, "dtype": describe(array.dtype), "shape": list(array.shape)}
+    facts = {"name": options.name, "dtype": described(array.dtype), "shape": list(array.shape)}
     if options.out is not None:
         facts |= _save(array, options.out)
     elif options.json:

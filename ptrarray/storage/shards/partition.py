@@ -53,6 +53,8 @@ class _HeldPart:
 class _HeldNames:
     """The same without its rows, as `Held`."""
 
+    is_in_order = True  # by whoever knew the positions
+
     def __init__(self, part: _HeldPart, snapshot: Held | StoreSnapshot) -> None:
         self._part, self._snapshot = part, snapshot
         self.n_rows = snapshot.n_rows
