@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ptrarray import native
-from ptrarray.cli import convert, elsewhere, joins, watch
+from ptrarray.cli import convert, elsewhere, joins, view, watch
 from ptrarray.cli.elsewhere import opened, title
 from ptrarray.cli.parser import Parser
 from ptrarray.cli.printing import (
@@ -106,6 +106,7 @@ def _parser() -> Parser:
     )
     convert.add_commands(commands, on_store, printing)
     watch.add_command(commands, on_store, printing)
+    view.add_command(add, elsewhere.on_readable())
     return parser
 
 
