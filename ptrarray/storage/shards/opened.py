@@ -86,8 +86,13 @@ class OpenedShards:
 
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
+        store, address = self.part_of(address)
+        return store.array_at(address)
+
+    def part_of(self, address: int) -> tuple[OpenedStore, int]:
+        """Return the shard that has the array at an address, and its address there."""
         address, number = divmod(address, len(self.held))  # as `ShardedSnapshot` made it
-        return self.held[number].complete().array_at(address)
+        return self.held[number].complete(), address
 
     def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
         """Return the address of each of some names that the snapshot has found."""

@@ -121,6 +121,9 @@ class Opened(Protocol):
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
 
+    def part_of(self, address: int) -> tuple[OpenedStore, int]:
+        """Return the store that has the array at an address, and its address there."""
+
     def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
         """Return the address of each of some names that the snapshot has found."""
 
@@ -196,6 +199,10 @@ class OpenedStore:
     def complete(self) -> OpenedStore:
         """Return the store itself, which was not only held."""
         return self
+
+    def part_of(self, address: int) -> tuple[OpenedStore, int]:
+        """Return the store itself, and the address."""
+        return self, address
 
     def _rows(self) -> AnyRows:
         """Return the flat array; masked where each element has a mask of its own."""
@@ -376,7 +383,9 @@ class Closed:
     get = finder = data = rows = parts = array_at = columns = sources = refreshed = property(
         _refuse
     )
-    is_compared = addresses_of = arrays_at = compare = in_batches = columns_at = property(_refuse)
+    is_compared = part_of = addresses_of = arrays_at = compare = in_batches = columns_at = property(
+        _refuse
+    )
 
 
 def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) -> OpenedStore:
