@@ -162,7 +162,7 @@ def sample(values: Array, max_bytes: int = SAMPLE_BYTES) -> Sample:
     """
     row_bytes = max(values.dtype.itemsize * int(np.prod(values.shape[1:])), 1)
     if values.shape[0] * row_bytes <= max_bytes:
-        return Sample(np.asanyarray(values), False)
+        return Sample(np.asanyarray(values[:]), False)
     edges = _edges(values.shape[0], min(_SAMPLE_PIECES, max(max_bytes // row_bytes, 1)))
     pieces, _ = _pieces(edges, row_bytes, max_bytes)
     parts = [np.asanyarray(values[start:stop]) for start, stop in pieces]

@@ -26,15 +26,17 @@ WINDOW_NBYTES = 32 << 20
 WINDOW_ELSEWHERE_NBYTES = 4 << 20
 
 VALUES = "values"
-_PICTURE_NBYTES, _TEXT_NBYTES, _NAMES_NBYTES = 110_000, 120_000, 40_000
-_HEIGHT = 280
+# What parts of it may have: a drawing, beside which lines have marks; or text; and names.
+_LINES_NBYTES, _PIXELS_NBYTES, _TEXT_NBYTES, _NAMES_NBYTES = 60_000, 150_000, 140_000, 20_000
+_LINES = ("line", "lines")
+_HEIGHT, _TALLEST = 280, 640  # of a drawing of rows, and of an image
 _NARROWEST, _WIDEST = 50, 2000
 _MARKS = 4000  # numbers that the crosshair can tell, in all
 _TEXT_ROWS = 1 << 15
 
 
 class Asked(NamedTuple):
-    """Which rows are looked at, which picture of a stack, and on how many pixels."""
+    """Which rows are looked at, which picture of a stack or column, and on how many pixels."""
 
     start: int | None
     stop: int | None
@@ -68,7 +70,7 @@ def array(
         the first 32 MiB (4 MiB elsewhere), or a page of text. Of a larger window a
         sample is drawn, and the answer says so.
     at : int
-        Which picture of a stack.
+        Which picture of a stack; of a table of values, the first column.
     width : int
         Pixels that there are.
     stopped : callable
@@ -124,7 +126,7 @@ def statistics(store: PointerArray, name: str, *, stopped: Stopped = bool) -> li
 
     Notes
     -----
-    Reads all rows once, in blocks of a MiB, on all cores. Empty for what is no
+    Reads all rows once, in blocks of a MiB, on one core. Empty for what is no
     numbers. Of dates and durations there is no mean.
 
     Raises
@@ -198,8 +200,11 @@ def _position(store: PointerArray, name: str) -> int:
 
 
 def _limit_rows(rows: ArrayRows) -> int:
-    nbytes = WINDOW_NBYTES if rows.is_here else WINDOW_ELSEWHERE_NBYTES
-    return max(1, nbytes // max(1, rows.itemsize * math.prod(rows.shape[1:])))
+    return max(1, _limit_nbytes(rows) // max(1, rows.itemsize * math.prod(rows.shape[1:])))
+
+
+def _limit_nbytes(rows: ArrayRows) -> int:
+    return WINDOW_NBYTES if rows.is_here else WINDOW_ELSEWHERE_NBYTES
 
 
 def _window(rows: ArrayRows, asked: Asked, n_rows: int) -> tuple[int, int]:
@@ -219,41 +224,65 @@ def _pictured(rows: ArrayRows, view: str, asked: Asked) -> dict[str, Any]:
     start, stop = _window(rows, asked, limit)
     part: Any = Part(rows, start, stop)
     is_sampled = stop - start > limit
-    if not is_sampled:
-        part = part[:]
-    elif not rows.is_here:
-        part = sample(part).values  # in fewer pieces than there are pixels
-    drawn = _fitting(part, view, asked.width, start)
+    # Of a view no more is read than is drawn; what is not one is read in fewer pieces than pixels.
+    part = sample(part).values if is_sampled and not rows.is_view else part[:]
+    drawn = _fitting(part, view, (asked.width, _HEIGHT), start)
     shown = {"window": [start, stop], "picture": _told(drawn, is_sampled=is_sampled)}
-    if view in ("line", "lines"):
+    if view in _LINES:
         shown["marks"] = _marks(part, rows.dtype, (start, stop), asked.width)
     return shown
 
 
 def _image(rows: ArrayRows, view: str, asked: Asked) -> dict[str, Any]:
     """Return an image; of several, which one was asked for."""
+    if view == "image":
+        part: Any = rows[:] if rows.is_view or rows.nbytes <= WINDOW_NBYTES else _every(rows)
+        return {"window": [0, rows.shape[0]], **_pixels(part, "image", asked.width, rows.shape)}
     at = max(0, min(asked.at, rows.shape[0] - 1))
-    part: Any = rows[at : at + 1][0] if view == "images" else Part(rows, 0, rows.shape[0])
-    drawn = _fitting(part, _kind_of_one(part) if view == "images" else view, asked.width, 0)
-    stack = {"stack": {"at": at, "n": rows.shape[0]}} if view == "images" else {}
-    size = list(part.shape[:2])
-    return {"window": [0, size[0]], "picture": _told(drawn, is_sampled=False), "size": size, **stack}
+    part = rows[at : at + 1][0]
+    stack = {"at": at, "n": rows.shape[0]}
+    if part.dtype == np.uint8:
+        shown = _pixels(part, "image", asked.width, part.shape)
+        return {"window": [at, at + 1], "stack": stack, **shown}
+    # Colours of numbers, which go to the right along the first axis: turned, as an image is read.
+    turned = np.swapaxes(part.reshape(*part.shape[:2], -1)[..., 0], 0, 1)[:, ::-1]
+    shown = _pixels(turned, "heatmap", asked.width, part.shape)
+    return {"window": [at, at + 1], "stack": stack, **shown}
 
 
-def _kind_of_one(part: Any) -> str:
-    return "image" if part.dtype == np.uint8 else "heatmap"
+def _every(rows: ArrayRows) -> Array:
+    """Return some rows of an image, evenly spread."""
+    n_rows = rows.shape[0]
+    return np.concatenate([rows[at : at + 1] for at in range(0, n_rows, -(-n_rows // _TALLEST))])
 
 
-def _fitting(part: Any, view: str, width: int, first_row: int) -> Picture:
+def _pixels(part: Array, kind: str, width: int, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return a drawing that has the proportions of an image of this shape, and that."""
+    n_rows, n_columns = shape[:2]
+    factor = min(width / n_columns, _TALLEST / n_rows)
+    size = max(round(n_columns * factor), 1), max(round(n_rows * factor), 1)
+    drawn = _fitting(part, kind, (size[0] + 4, size[1] + 6), 0)
+    picture = _told(drawn, is_sampled=False) | {"width": size[0] + 4, "height": size[1] + 6}
+    return {"picture": picture, "size": [n_rows, n_columns]}
+
+
+def _fitting(part: Array, view: str, size: tuple[int, int], first_row: int) -> Picture:
     """Draw, on fewer pixels where the drawing would be too large to be sent."""
-    height = max(_HEIGHT, width * 3 // 4) if view == "image" else _HEIGHT
-    max_bytes = None if isinstance(part, np.ndarray) else SAMPLE_BYTES
+    max_bytes = _max_bytes(part)
+    limit = _LINES_NBYTES if view in _LINES else _PIXELS_NBYTES
     kind: Any = view
     while True:
-        drawn = picture(part, width, height, kind=kind, first_row=first_row, max_bytes=max_bytes)
-        if json_nbytes(drawn.svg) <= _PICTURE_NBYTES or width <= _NARROWEST:
+        drawn = picture(part, *size, kind=kind, first_row=first_row, max_bytes=max_bytes)
+        nbytes = json_nbytes(drawn.svg)
+        if nbytes <= limit or max(size) <= _NARROWEST:
             return drawn
-        width, height = width * 3 // 4, height * 3 // 4
+        factor = 0.95 * math.sqrt(limit / nbytes)
+        size = max(int(size[0] * factor), 1), max(int(size[1] * factor), 8)
+
+
+def _max_bytes(part: Array) -> int | None:
+    """Return how much of rows to read: of a window all, of what is larger a sample."""
+    return None if part.nbytes <= WINDOW_NBYTES or len(part) == 1 else SAMPLE_BYTES
 
 
 def _told(drawn: Picture, *, is_sampled: bool) -> dict[str, Any]:
@@ -266,13 +295,10 @@ def _told(drawn: Picture, *, is_sampled: bool) -> dict[str, Any]:
     }
 
 
-def _marks(
-    part: Any, dtype: np.dtype[Any], window: tuple[int, int], width: int
-) -> dict[str, Any]:
+def _marks(part: Any, dtype: np.dtype[Any], window: tuple[int, int], width: int) -> dict[str, Any]:
     """Return the numbers of a drawing: lowest and highest of each pixel, column by column."""
     n_columns = math.prod(part.shape[1:])
-    max_bytes = None if isinstance(part, np.ndarray) else SAMPLE_BYTES
-    found = band(part, max(1, min(width, _MARKS // n_columns)), max_bytes=max_bytes)
+    found = band(part, max(1, min(width, _MARKS // n_columns)), max_bytes=_max_bytes(part))
     low, high = (each.reshape(len(each), -1).T for each in (found.low, found.high))
     n_rows, n_read = window[1] - window[0], int(found.edges[-1])
     edges = [window[0] + int(edge) * n_rows // n_read for edge in found.edges]
@@ -303,7 +329,7 @@ def _dated(value: float, dtype: np.dtype[Any]) -> str | None:
 def _table(rows: ArrayRows, view: str, asked: Asked) -> dict[str, Any]:
     start, stop = _window(rows, asked, texts.MOST_ROWS)
     some = rows[start : min(stop, start + texts.MOST_ROWS)]
-    shown = texts.table(some, start, Budget(_TEXT_NBYTES))
+    shown = texts.table(some, start, asked.at, Budget(_TEXT_NBYTES))
     return {"window": [start, start + len(shown["rows"])], "table": shown}
 
 

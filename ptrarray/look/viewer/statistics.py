@@ -51,7 +51,10 @@ def statistics_of(rows: ArrayRows) -> Moments | None:
         return None
     ends = np.array([rows.shape[0]])
     living = Living(widened(rows), ends - ends, ends)
-    return over_runs(living, summarise=_moments, merge=_merged, block_nbytes=_BLOCK_NBYTES)
+    # On the thread of who asked, who is the one that knows whether to stop.
+    return over_runs(
+        living, summarise=_moments, merge=_merged, block_nbytes=_BLOCK_NBYTES, n_threads=1
+    )
 
 
 def _moments(block: Array) -> Moments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,14 +41,14 @@ class Budget:
 
 
 def json_nbytes(item: Any) -> int:
-    """Return how many bytes something is as JSON in UTF-8, as browsers are sent it.
+    """Return how many bytes something is as JSON in ASCII, as browsers are sent it.
 
     Examples
     --------
     >>> json_nbytes(["é"]), json_nbytes(None)
-    (6, 4)
+    (10, 4)
     """
-    return len(json.dumps(item, ensure_ascii=False, allow_nan=False).encode())
+    return len(json.dumps(item, allow_nan=False, separators=(",", ":")))
 
 
 def clean(text: str, n_characters: int = _MOST_CHARACTERS) -> str:
@@ -80,37 +81,43 @@ def one(value: Any) -> str | None:
     return clean(str(value))
 
 
-def table(rows: Array, first: int, budget: Budget) -> dict[str, Any]:
+def table(rows: Array, first: int, column: int, budget: Budget) -> dict[str, Any]:
     """Return rows as text: a header, and as many rows of cells as fit.
 
     Parameters
     ----------
     rows : ndarray or MaskedArray, shape (n, ...)
         With fields each is a column, else each element of a row.
-    first : int
-        Number of the first row.
+    first, column : int
+        Numbers of the first row, and of the first column that is shown.
     budget : Budget
         Of the answer.
     """
-    fields = list(rows.dtype.names or ())
-    n_columns = len(fields) if rows.ndim == 1 and fields else int(np.prod(rows.shape[1:]))
-    names = _header(rows, fields)[:MOST_COLUMNS]
-    laid = rows if rows.ndim == 1 and fields else rows.reshape(len(rows), -1)[:, :MOST_COLUMNS]
+    fields = list(rows.dtype.names or ()) if rows.ndim == 1 else []
+    n_columns = len(fields) or math.prod(rows.shape[1:])
+    column = max(0, min(column, n_columns - 1))
+    columns = range(column, min(column + MOST_COLUMNS, n_columns))
+    names = [_heading(rows, fields, at) for at in columns]
+    laid = rows if fields else rows.reshape(len(rows), n_columns)
     shown: list[list[str | None]] = []
-    if budget.takes(names):
-        for row in laid[:MOST_ROWS]:
-            cells = [one(row[field]) for field in fields] if laid.ndim == 1 else list(map(one, row))
-            if not budget.takes(cells[:MOST_COLUMNS]):
-                break
-            shown.append(cells[:MOST_COLUMNS])
-    return {"columns": names, "n_columns": n_columns, "first": first, "rows": shown}
+    for row in laid[:MOST_ROWS] if budget.takes(names) else ():
+        cells = [one(row[fields[at] if fields else at]) for at in columns]
+        if not budget.takes(cells):
+            break
+        shown.append(cells)
+    return {
+        "columns": names,
+        "n_columns": n_columns,
+        "column": column,
+        "first": first,
+        "rows": shown,
+    }
 
 
-def _header(rows: Array, fields: Sequence[str]) -> list[str]:
-    if rows.ndim == 1:
-        return [clean(field, 60) for field in fields] or ["value"]
-    at = zip(range(MOST_COLUMNS), np.ndindex(rows.shape[1:]), strict=False)
-    return [", ".join(map(str, indices)) for _, indices in at]
+def _heading(rows: Array, fields: Sequence[str], at: int) -> str:
+    if fields:
+        return clean(fields[at], 60)
+    return ", ".join(map(str, np.unravel_index(at, rows.shape[1:]))) if rows.ndim > 1 else "value"
 
 
 def lines(rows: Array, first: int, budget: Budget) -> dict[str, Any]:
@@ -129,7 +136,8 @@ def lines(rows: Array, first: int, budget: Budget) -> dict[str, Any]:
                 break
             shown.append(cells)
         return {"lines": shown, "first": first, "stop": first + len(shown)}
-    raw = np.ma.getdata(rows).tobytes()[: max(budget.left // 6, 0)]  # as "\u0000" each
+    # As "\u0000" each; what is masked as a sign that is one byte, too.
+    raw = np.ma.filled(rows, ord("_")).tobytes()[: max(budget.left // 6, 0)]
     # A character that is cut at the end comes with the next rows.
     cut = next((n for n in range(1, 4) if _is_begun(raw[-n:])), 0)
     raw = raw[:-cut] if cut < len(raw) and cut else raw

@@ -50,6 +50,8 @@ class ArrayRows(Rows):
         Whether its store keeps masks.
     is_here : bool
         Whether it lies on this machine.
+    is_view : bool
+        Whether any of its rows can be had as a table without reading them.
 
     Raises
     ------
@@ -64,8 +66,10 @@ class ArrayRows(Rows):
         self.start, _ = opened.snapshot.pointer_at(address)
         self._stopped = stopped
         self.is_masked = opened.layout.masked
-        self.whole_shape, self.dtype, self._read = _readable(*opened.holding(address))
+        holder, address = opened.holding(address)
+        self.whole_shape, self.dtype, self._read = _readable(holder, address)
         self.shape = self.whole_shape or (1,)
+        self.is_view = isinstance(holder.data, np.ndarray) and self[:2].flags.c_contiguous
         self.is_here = not opened.is_compared
 
     def __getitem__(self, key: Any) -> Array:
@@ -84,7 +88,7 @@ class ArrayRows(Rows):
 
 
 class Part(Rows):
-    """Some rows of an array, which are read when asked for; of more than two axes as a table.
+    """Some rows of an array as a table, read when asked for.
 
     Examples
     --------
