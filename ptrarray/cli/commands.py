@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 
 from ptrarray import native
-from ptrarray.cli import convert, elsewhere, joins, watch
+from ptrarray.cli import convert, elsewhere, joins, view, watch
 from ptrarray.cli.elsewhere import opened, title
 from ptrarray.cli.parser import Parser
 from ptrarray.cli.printing import (
     as_list,
     as_text,
     complain,
-    describe,
     print_json,
     print_now,
     printable,
@@ -32,6 +31,7 @@ from ptrarray.cli.printing import (
     to_json,
 )
 from ptrarray.errors import BadInputError, CorruptStoreError, Damage, StoreError
+from ptrarray.format.named import described
 from ptrarray.intake.paths import absolute
 from ptrarray.packs import pack, unpack
 from ptrarray.reader import PointerArray, count_helpers, count_known, sealing
@@ -106,6 +106,7 @@ def _parser() -> Parser:
     )
     convert.add_commands(commands, on_store, printing)
     watch.add_command(commands, on_store, printing)
+    view.add_command(add, elsewhere.on_readable())
     return parser
 
 
@@ -183,7 +184,7 @@ def _info(options: argparse.Namespace) -> int:
             "path": title(options),
             "arrays": len(store),
             "rows": store.shape[0],
-            "dtype": describe(store.dtype),
+            "dtype": described(store.dtype),
             "row_shape": None if store.row_shape is None else list(store.row_shape),
             **({} if store.layout == "rows" else {"layout": store.layout}),
             **({"masked": True} if store.masked else {}),
@@ -243,7 +244,7 @@ def _get(options: argparse.Namespace) -> int:
     with opened(options) as store:
         array = store[options.name]
         start, end = store.pointers[options.name]
-    facts = {"name": options.name, "dtype": describe(array.dtype), "shape": list(array.shape)}
+    facts = {"name": options.name, "dtype": described(array.dtype), "shape": list(array.shape)}
     if options.out is not None:
         facts |= _save(array, options.out)
     elif options.json:

@@ -25,14 +25,14 @@ def add_command(commands: Any, on_store: Any, printing: Any) -> None:
         "watch", help=text, description=text, parents=[on_store, printing]
     )
     add = command.add_argument
-    add("--interval", type=_seconds, default=1.0, metavar="S", help="seconds between looks")
+    add("--interval", type=seconds, default=1.0, metavar="S", help="seconds between looks")
     add("--once", action="store_true", help="look once, and end")
     add("--wait", action="store_true", help="wait for a store that is not there")
     add("--names", type=_count, default=5, metavar="N", help="how many of the newest names")
     command.set_defaults(run=_watch)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
