@@ -143,7 +143,7 @@ def _place(reader: PointerArray, name: str) -> _Place:
     found = None if raw is None else opened.snapshot.locate(raw)
     if found is None:
         raise unknown(name, reader.path)
-    store, address = opened.part_of(found)
+    store, address = opened.holding(found)
     layout = store.layout
     start, end = store.snapshot.pointer_at(address)
     shape: tuple[int, ...] = (end - start, *layout.row_shape)

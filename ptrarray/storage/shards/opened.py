@@ -86,11 +86,11 @@ class OpenedShards:
 
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
-        store, address = self.part_of(address)
+        store, address = self.holding(address)
         return store.array_at(address)
 
-    def part_of(self, address: int) -> tuple[OpenedStore, int]:
-        """Return the shard that has the array at an address, and its address there."""
+    def holding(self, address: int) -> tuple[OpenedStore, int]:
+        """Return which of the stores has what is at an address, and its address there."""
         address, number = divmod(address, len(self.held))  # as `ShardedSnapshot` made it
         return self.held[number].complete(), address
 

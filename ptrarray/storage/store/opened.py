@@ -121,8 +121,8 @@ class Opened(Protocol):
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
 
-    def part_of(self, address: int) -> tuple[OpenedStore, int]:
-        """Return the store that has the array at an address, and its address there."""
+    def holding(self, address: int) -> tuple[OpenedStore, int]:
+        """Return which of the stores has what is at an address, and its address there."""
 
     def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
         """Return the address of each of some names that the snapshot has found."""
@@ -200,10 +200,6 @@ class OpenedStore:
         """Return the store itself, which was not only held."""
         return self
 
-    def part_of(self, address: int) -> tuple[OpenedStore, int]:
-        """Return the store itself, and the address."""
-        return self, address
-
     def _rows(self) -> AnyRows:
         """Return the flat array; masked where each element has a mask of its own."""
         if self.mask is None or self.layout.kind == MIXED:
@@ -242,6 +238,10 @@ class OpenedStore:
     def compare(self, addresses: Iterable[int], batch: Ragged) -> None:
         """Raise `CorruptStoreError` if what was copied of some arrays is not what it has to be."""
         compare(self.snapshot, np.fromiter(addresses, np.int64), crcs_of_batch(batch))
+
+    def holding(self, address: int) -> tuple[OpenedStore, int]:
+        """Return the store itself, and an address as it is."""
+        return self, address
 
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
@@ -383,7 +383,7 @@ class Closed:
     get = finder = data = rows = parts = array_at = columns = sources = refreshed = property(
         _refuse
     )
-    is_compared = part_of = addresses_of = arrays_at = compare = in_batches = columns_at = property(
+    is_compared = holding = addresses_of = arrays_at = compare = in_batches = columns_at = property(
         _refuse
     )
 
