@@ -728,6 +728,24 @@ class PointerArray(StoredArrays):
         check_any(self._opened, self._helpers.opened, progress=progress, memory=limit)
 
 
+def as_it_is(store: PointerArray) -> PointerArray:
+    """Return a reader of what this one shows, which goes on showing it when this one is refreshed."""
+    still = PointerArray.__new__(PointerArray)
+    still.__dict__.update(store.__dict__)
+    return still
+
+
+def commit_of(store: PointerArray) -> str:
+    """Return a short text that is the same for all readers of one commit, and for no others."""
+    from hashlib import blake2b
+
+    snapshot = store._opened.snapshot
+    is_sharded = isinstance(snapshot, ShardedSnapshot)
+    store_id = (snapshot.marker if is_sharded else snapshot).header.store_id
+    numbers = repr(snapshot.version).encode()
+    return blake2b(store_id + numbers, digest_size=8).hexdigest()
+
+
 def count_helpers(store: PointerArray) -> tuple[int, int]:
     """Return how many helper arrays a store has, and the bytes of their rows."""
     opened = store._helpers.opened

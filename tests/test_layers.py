@@ -93,6 +93,8 @@ LATE = {
     ("cli.commands", "_demo", "ptrarray.cli.demo"),
     ("cli.reading", "_save", "ptrarray.convert.export"),
     ("cli.convert", "_function", "ptrarray.convert"),
+    ("cli.view", "_view", "ptrarray.look.viewer.server"),
+    ("reader", "commit_of", "hashlib"),
 }
 RANK = {place: i for i, places in enumerate(RANKS) for place in places}
 # What a shard is, only storage.shards knows, and these as bytes.
