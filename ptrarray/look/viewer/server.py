@@ -22,10 +22,10 @@ from ptrarray.look.viewer.current import Current
 from ptrarray.look.viewer.events import Events
 from ptrarray.look.viewer.failures import as_json, status_of
 from ptrarray.look.viewer.guarding import Guarded
+from ptrarray.look.viewer.overview import overview
 from ptrarray.reader import PointerArray
 from ptrarray.rows.stopping import is_stopped
 from ptrarray.views.awaited import Threads
-from ptrarray.views.facts import facts
 
 _MISSING = (
     "a store in a browser needs starlette and uvicorn, which are not installed: "
@@ -113,7 +113,7 @@ class Viewer:
         return await self._answer(request, self._quick, self._facts)
 
     def _facts(self, store: PointerArray) -> dict[str, Any]:
-        return {**facts(store), "path": self._title}
+        return {**overview(store), "path": self._title}
 
     async def _events(self, request: Request) -> Response:
         assert self.events is not None
