@@ -270,6 +270,17 @@ class PointerArray(StoredArrays):
             f"{self.shape[0]} {self._opened.layout.describe()}>"
         )
 
+    def _repr_html_(self) -> str:
+        """Return what the store holds as HTML, for notebooks.
+
+        Facts, how long arrays are, the first arrays as pictures, attrs. Never raises; at most 60 kB,
+        and in some milliseconds whatever the size: of many arrays a sample is looked at. At a URL it
+        reads some of the first arrays, and waits a second for them at the most.
+        """
+        from ptrarray.views import shown
+
+        return shown.reader(self)
+
     def refresh(self) -> None:
         """See what other processes have committed since.
 

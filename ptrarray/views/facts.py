@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,11 +11,10 @@ from ptrarray.errors import StoreError
 from ptrarray.format.infos import decode as decode_info
 from ptrarray.format.layouts import MIXED, ROWS
 from ptrarray.format.named import described
-from ptrarray.format.names import decode
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
-from ptrarray.storage.store.opened import Opened, OpenedStore
-from ptrarray.views.stored import StoredArrays
+from ptrarray.storage.store.opened import Opened
+from ptrarray.storage.store.snapshot import Snapshot
 
 # Up to so many arrays in so many stores, all are looked at; of more, a sample.
 _WHOLE = 1 << 16
@@ -28,8 +27,26 @@ _FEW_RUNS, _LONG_RUN = 16, 256
 _READ_NBYTES = 1 << 18
 
 
-def facts(store: StoredArrays) -> dict[str, Any]:
-    """Return what an open store, or a part of it, is: plain values, as JSON has them, and attrs.
+class Shown(Protocol):
+    """What is open, to be looked at: a reader, or a part of one."""
+
+    @property
+    def _opened(self) -> Opened: ...
+
+    @property
+    def _helpers(self) -> Any: ...
+
+
+def facts(store: Shown, n_arrays: int | None = None) -> dict[str, Any]:
+    """Return what an open store is: plain values, as JSON has them, and attrs.
+
+    Parameters
+    ----------
+    store : PointerArray or Partition
+        The store.
+    n_arrays : int, optional
+        What to say of how many arrays there are, as `Lengths` has it. By default they are
+        counted, for which a long journal is put in order when it is first done.
 
     Returns
     -------
@@ -48,13 +65,12 @@ def facts(store: StoredArrays) -> dict[str, Any]:
     """
     opened = store._opened
     layout = opened.layout
-    shape = store.row_shape
     return {
         "path": str(opened.snapshot.directory),
-        "arrays": len(opened.snapshot),
+        "arrays": len(opened.snapshot) if n_arrays is None else n_arrays,
         "rows": len(opened.data),
-        "dtype": described(store.dtype),
-        "row_shape": None if shape is None else list(shape),
+        "dtype": described(layout.dtype),
+        "row_shape": list(layout.row_shape) if layout.kind == ROWS else None,
         **({} if layout.kind == ROWS else {"layout": layout.kind}),
         **({"masked": True} if layout.masked else {}),
         **_sealed(opened),
@@ -85,8 +101,8 @@ def _shards(opened: Opened) -> dict[str, int]:
     }
 
 
-def _helpers(store: Any) -> dict[str, int]:
-    beside: OpenedStore | None = None if store._helpers is None else store._helpers.opened
+def _helpers(store: Shown) -> dict[str, int]:
+    beside = None if store._helpers is None else store._helpers.opened
     if beside is None or not len(beside.snapshot):
         return {}
     return {"helper_arrays": len(beside.snapshot), "helper_nbytes": beside.data.nbytes}
@@ -94,8 +110,9 @@ def _helpers(store: Any) -> dict[str, int]:
 
 def _generation(opened: Opened) -> int:
     snapshot = opened.snapshot
-    found = snapshot.found if isinstance(snapshot, ShardedSnapshot) else [opened.stores[0].snapshot]
-    return sum(part.header.generation for part in found)
+    if isinstance(snapshot, ShardedSnapshot):
+        return sum(part.header.generation for part in snapshot.found)
+    return opened.stores[0].snapshot.header.generation
 
 
 # lengths -----------------------------------------------------------------------------------------
@@ -107,48 +124,52 @@ class Lengths(NamedTuple):
     Attributes
     ----------
     rows : ndarray of int64
-        Rows of each array that was looked at, in data order. In a mixed store, its bytes.
+        Rows of each array that was looked at. In a mixed store, its bytes.
     n_arrays : int
         How many there are in all.
-    n_hole_rows : int
-        Rows that no array has, of a sample about so many.
+    n_hole_rows : int or None
+        Rows that no array has, of a sample about so many; None if that is not known.
+    is_counted : bool
+        Whether `n_arrays` is exact: about so many, where a long journal was not put in order yet.
     """
 
     rows: Int64s
     n_arrays: int
-    n_hole_rows: int
+    n_hole_rows: int | None
+    is_counted: bool = True
 
     @property
     def is_sample(self) -> bool:
         """Whether there are arrays that were not looked at."""
-        return len(self.rows) < self.n_arrays
+        return len(self.rows) < self.n_arrays or not self.is_counted
 
 
-def lengths(store: StoredArrays) -> Lengths:
+def lengths(store: Shown) -> Lengths:
     """Return how long the arrays of an open store are, of many a sample.
 
     Notes
     -----
     Looks at up to 65,536 arrays, and of more at some 4,096: runs of neighbours, evenly spread.
-    Builds no column of all.
+    Builds no column of all, and does not put a long journal in order.
 
     Examples
     --------
     >>> lengths(store)
-    Lengths(rows=array([3, 2, 1]), n_arrays=3, n_hole_rows=0)
+    Lengths(rows=array([3, 2, 1]), n_arrays=3, n_hole_rows=0, is_counted=True)
     """
     opened = store._opened
+    parts = _parts(opened.snapshot)
+    if not all(part.is_in_order for part in parts):
+        return _scattered(parts)
     n_arrays, n_rows = len(opened.snapshot), len(opened.data)
-    n_stores = _n_stores(opened)
-    is_partial = n_stores == 1 and opened.stores[0].snapshot.index.is_partial
-    if n_arrays <= _WHOLE and n_stores <= _FEW_STORES and not is_partial:
+    is_partial = len(parts) == 1 and opened.stores[0].snapshot.index.is_partial
+    few = is_partial or len(parts) > _FEW_STORES
+    if n_arrays <= _WHOLE and not few:
         starts, ends = opened.snapshot.starts, opened.snapshot.ends
         return Lengths(ends - starts, n_arrays, n_rows - _n_covered(starts, ends))
-    few = is_partial or n_stores > _FEW_STORES
     runs = _runs(n_arrays, *((_FEW_RUNS, _LONG_RUN) if few else (_RUNS, _RUN)))
-    starts, ends = _pointers(opened, runs.ravel())
-    starts, ends = starts.reshape(runs.shape), ends.reshape(runs.shape)
-    spans = int((ends.max(axis=1) - starts[:, 0]).sum())
+    starts, ends = _pointers(opened.snapshot, runs)
+    spans = int((ends.max(axis=1, initial=0) - starts[:, 0]).sum())
     covered = sum(map(_n_covered, starts, ends))
     # Behind the last array there are holes, too: rows that were reserved.
     last = int(ends.max(initial=0))
@@ -156,9 +177,23 @@ def lengths(store: StoredArrays) -> Lengths:
     return Lengths((ends - starts).ravel(), n_arrays, n_holes)
 
 
-def _n_stores(opened: Opened) -> int:
-    snapshot = opened.snapshot
-    return len(snapshot.parts) if isinstance(snapshot, ShardedSnapshot) else 1
+def _parts(snapshot: Snapshot) -> Sequence[Any]:
+    """Return the snapshot of each store, of which those that were not needed yet are only held."""
+    return snapshot.parts if isinstance(snapshot, ShardedSnapshot) else [snapshot]
+
+
+def _scattered(parts: Sequence[Any]) -> Lengths:
+    """Return lengths of arrays here and there, where positions are not known."""
+    step = -(-len(parts) // _FEW_STORES)
+    chosen = parts[::-step]  # the last one, which others write to, among them
+    n_each = _RUNS * _RUN // len(chosen) // 2
+    found, n_looked_at = [], 0
+    for part in chosen:
+        addresses, about = part.complete().spread(n_each)
+        starts, ends = part.complete().pointers_at(addresses)
+        found.append(ends - starts)
+        n_looked_at += about
+    return Lengths(np.concatenate(found), n_looked_at * len(parts) // len(chosen), None, False)
 
 
 def _runs(n_arrays: int, n_runs: int, n_each: int) -> Int64s:
@@ -186,12 +221,12 @@ def _n_covered(starts: Int64s, ends: Int64s) -> int:
     return int(np.maximum(ends - np.maximum(starts, before), 0).sum())
 
 
-def _pointers(opened: Opened, positions: Int64s) -> tuple[Int64s, Int64s]:
-    """Return pointers of arrays at some positions."""
-    snapshot = opened.snapshot
-    located = map(snapshot.locate_position, positions.tolist())
-    addresses = np.fromiter(located, np.int64, len(positions))
-    return snapshot.pointers_at(addresses)
+def _pointers(snapshot: Snapshot, positions: Int64s) -> tuple[Int64s, Int64s]:
+    """Return pointers of arrays at some positions, in the shape of those."""
+    located = map(snapshot.locate_position, positions.ravel().tolist())
+    addresses = np.fromiter(located, np.int64, positions.size)
+    starts, ends = snapshot.pointers_at(addresses)
+    return starts.reshape(positions.shape), ends.reshape(positions.shape)
 
 
 # first arrays ------------------------------------------------------------------------------------
@@ -219,37 +254,43 @@ class First(NamedTuple):
     why: str = ""
 
 
-def first(store: StoredArrays, n: int) -> Iterator[First]:
+def first(store: Shown, n: int) -> Iterator[First]:
     """Yield the first arrays of an open store, as they are to be looked at.
 
     Those of mode ``"r+"`` are read-only here, and not noted as handed out. Of an array that is
-    not mapped, 256 KiB are read at the most; of those that lie elsewhere, the small ones, in one
-    go. One that is damaged says so, and the others come all the same.
+    not mapped, 256 KiB are read at the most. One that is damaged says so, and the others come
+    all the same.
 
     Examples
     --------
-    >>> [(one.name, one.shape, one.values.sum()) for one in first(store, 2)]
-    [('utt1', (3,), np.float32(6.0)), ('utt2', (2,), np.float32(9.0))]
+    >>> [(one.name, one.shape, float(one.values.sum())) for one in first(store, 2)]
+    [('utt1', (3,), 6.0), ('utt2', (2,), 9.0)]
     """
     opened = store._opened
-    for position in range(min(n, len(opened.snapshot))):
+    for raw, address in beginning(opened.snapshot, n):
+        name = raw.decode("utf-8", "backslashreplace")
         try:
-            yield _at(opened, position)
+            yield _at(opened, name, address)
         except (StoreError, OSError) as error:
-            name = _name(opened, position)
             yield First(name, opened.data.dtype, (), None, str(error))
 
 
-def _name(opened: Opened, position: int) -> str:
-    try:
-        return decode(opened.snapshot.name(position))
-    except (StoreError, OSError):
-        return f"array {position}"
+def beginning(snapshot: Snapshot, n: int) -> Iterator[tuple[bytes, int]]:
+    """Yield names and addresses of the first arrays; where a long journal is not in order, of some."""
+    parts = _parts(snapshot)
+    for number, part in enumerate(parts):
+        if part.is_in_order and not len(part):
+            continue
+        store = part.complete()
+        for address in store.beginning(n):
+            yield store.name_at(address), address * len(parts) + number
+            n -= 1
+        if n <= 0:
+            return
 
 
-def _at(opened: Opened, position: int) -> First:
+def _at(opened: Opened, name: str, address: int) -> First:
     snapshot = opened.snapshot
-    name, address = decode(snapshot.name(position)), snapshot.locate_position(position)
     start, end = snapshot.pointer_at(address)
     if snapshot.backend == "mmap" or (end - start) * opened.layout.width <= _READ_NBYTES:
         array = opened.array_at(address)
