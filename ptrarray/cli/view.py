@@ -6,6 +6,7 @@ import argparse
 import errno
 import threading
 import webbrowser
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +36,25 @@ def _port(text: str) -> int:
 
 
 def _view(options: argparse.Namespace) -> int:
-    from ptrarray.look.viewer import server  # which few have
+    from ptrarray.look.viewer.server import Serving  # which few have
 
     is_here = isinstance(options.store, Path)
     interval = options.interval or (_LOOKS if is_here else _LOOKS_ELSEWHERE)
-
-    def announce(url: str) -> None:
-        print_now(url)
-        if options.open:
-            # In a thread, as a browser in the terminal ends before this goes on.
-            threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
-
+    opener = partial(opened, options)
     try:
-        with server.listen(options.port) as listening:
-            how = {"interval": interval, "always": is_here}
-            server.serve(lambda: opened(options), title(options), listening, announce, **how)
-    except KeyboardInterrupt:
-        pass  # which is how it ends
+        serving = Serving(opener, title(options), options.port, interval=interval, always=is_here)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         what = f"port {options.port} is in use: choose another one by --port"
         raise BadInputError(f"{what}, or leave it out for any that is free") from None
+    try:
+        print_now(serving.url)
+        if options.open:
+            # In a thread, as a browser in the terminal ends before this goes on.
+            browser = [serving.url_for_once()]
+            threading.Thread(target=webbrowser.open, args=browser, daemon=True).start()
+        serving.run()
+    except KeyboardInterrupt:
+        pass  # which is how it ends
     return 0

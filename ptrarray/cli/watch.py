@@ -33,13 +33,14 @@ def add_command(commands: Any, on_store: Any, printing: Any) -> None:
 
 
 def seconds(text: str) -> float:
+    """Return a number of seconds between looks."""
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= 86_400:
+        number = math.nan
+    if not 0 < number <= 86_400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, from 0 to 86400")
-    return seconds
+    return number
 
 
 def _count(text: str) -> int:

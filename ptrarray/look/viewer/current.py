@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from ptrarray.errors import StoreError
-from ptrarray.look.viewer.looks import Look, Rates, rates
+from ptrarray.look.viewer.looks import Look
 from ptrarray.reader import PointerArray, as_it_is, commit_of, opened_of
 
 Result = TypeVar("Result")
@@ -42,11 +42,9 @@ class Seen(NamedTuple):
     at : int
         Milliseconds since 1970.
     commit : str
-        Which commit of which store it was; the one before if `error` is set.
+        Which commit of which store it was; of an earlier look if `error` is set.
     look : Look
-        What the store held; the one before if `error` is set.
-    now : Rates
-        What was added a second since the look before.
+        What the store held; the same.
     error : Exception or None
         Why the store could not be looked at.
     """
@@ -54,25 +52,13 @@ class Seen(NamedTuple):
     at: int
     commit: str
     look: Look
-    now: Rates
     error: Exception | None
-
-    @property
-    def id(self) -> str:
-        """What a stream of events goes on from."""
-        return f"{self.at}-{self.commit}"
-
-    def differs(self, other: Seen) -> bool:
-        """Tell whether there is more to tell than a later time."""
-        return (self.commit, self.now, str(self.error)) != (
-            other.commit,
-            other.now,
-            str(other.error),
-        )
 
 
 class Current:
     """A store as it is now, for any number of threads.
+
+    Each gets a reader of its own that shows one commit, and is never refreshed.
 
     Parameters
     ----------
@@ -88,37 +74,32 @@ class Current:
     """
 
     def __init__(self, opener: Callable[[], PointerArray]) -> None:
-        self._opener = opener
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._reader = opener()
         self._still = as_it_is(self._reader)
         self.history: list[Point] = []
-        look = self._look()
-        self.seen = Seen(_milliseconds(), commit_of(self._still), look, Rates(0, 0), None)
-        self._note()
+        self.seen = self._seen(None)
 
     def look(self) -> Seen:
         """Look at the store again. What is found is what all get from then on."""
         with self._lock:
-            before, error = self.seen, None
+            error = None
             try:
                 self._reader.refresh()
                 if opened_of(self._reader) is not opened_of(self._still):
                     self._still = as_it_is(self._reader)
-                look = self._look()
+                self.seen = self._seen(None)
             except (StoreError, OSError) as caught:
-                look, error = before.look, caught
-            now = rates(before.look, look)
-            self.seen = Seen(_milliseconds(), commit_of(self._still), look, now, error)
-            self._note()
+                error = caught.with_traceback(None)  # which would keep what it was about
+                self.seen = self.seen._replace(at=_milliseconds(), error=error)
         return self.seen
 
     def answer(self, call: Callable[[PointerArray], Result]) -> Result:
         """Return what a call makes of the store as it is at one moment.
 
         Where it fails, the store may have been changed since the last look: it is looked at
-        again, and if it has, called once more.
+        again, and if it has been, called once more.
         """
         still = self._still
         if self.seen.error is None:
@@ -127,9 +108,7 @@ class Current:
             except (StoreError, OSError):
                 if self.look().error is None and self._still is still:
                     raise
-        else:
-            self.look()
-        error = self.seen.error
+        error = self.seen.error and self.look().error
         if error is not None:
             raise error.with_traceback(None) from None
         return call(self._still)
@@ -139,21 +118,21 @@ class Current:
         with self._lock:
             self._reader.close()
 
-    def _look(self) -> Look:
-        still = self._still
-        seconds = time.monotonic() - self._began
+    def _seen(self, error: Exception | None) -> Seen:
+        still, at = self._still, _milliseconds()
         newest = still.names.newest(_N_NEWEST)
-        return Look(seconds, len(still), still.shape[0], still.nbytes, newest)
+        seconds = time.monotonic() - self._began
+        look = Look(seconds, len(still), still.shape[0], still.nbytes, newest)
+        self._note(Point(at, look.n_arrays, look.n_rows, look.nbytes))
+        return Seen(at, commit_of(still), look, error)
 
-    def _note(self) -> None:
-        """Add what was seen to the history, if it is new."""
-        look = self.seen.look
-        point = Point(self.seen.at, look.n_arrays, look.n_rows, look.nbytes)
-        if self.history and self.history[-1][1:] == point[1:]:
+    def _note(self, point: Point) -> None:
+        """Add a point to the history, if it is new."""
+        history = self.history
+        if history and history[-1][1:] == point[1:]:
             return
-        if len(self.history) >= _N_POINTS:  # anew, as others may be reading it
-            self.history = [*self.history[:-1:2], self.history[-1]]
-        self.history.append(point)
+        thinned = [*history[:-1:2], history[-1]] if len(history) >= _N_POINTS else history
+        self.history = [*thinned, point]  # anew, as others may be reading it
 
 
 def _milliseconds() -> int:

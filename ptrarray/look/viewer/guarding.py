@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -24,6 +25,9 @@ _HEADERS = [
     (b"cache-control", b"no-store"),
 ]
 _METHODS = {"GET", "HEAD"}
+_HOST = re.compile(rb"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+_Refusal = tuple[int, bytes, list[tuple[bytes, bytes]]]
+NOT_FOUND = b"not found"  # whatever is not there, and why
 
 
 class Guarded:
@@ -37,12 +41,17 @@ class Guarded:
         Asked for paths without the token.
     token : str
         First segment of each path.
-    port : int
-        On which it is served.
     """
 
-    def __init__(self, app: App, token: str, port: int) -> None:
-        self._app, self._token, self._port = app, token.encode(), port
+    def __init__(self, app: App, token: str) -> None:
+        self._app, self._token = app, token
+        self._tickets: set[bytes] = set()
+
+    def ticket(self) -> str:
+        """Return what leads to the token once, for a command line that others of this machine see."""
+        ticket = secrets.token_urlsafe(24)
+        self._tickets.add(ticket.encode())
+        return ticket
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -55,37 +64,50 @@ class Guarded:
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
             await send(message)
 
-        if not is_host_of(scope["headers"], self._port):
-            await _refuse(send_with_headers, 400, b"unknown host")
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            status, text, headers = refusal
+            own = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(text))]
+            headers = [*own, *headers]
+            start = {"type": "http.response.start", "status": status, "headers": headers}
+            await send_with_headers(start)
+            await send_with_headers({"type": "http.response.body", "body": text})
             return
-        token, _, rest = scope["path"].removeprefix("/").partition("/")
-        # Of bytes, as it compares no text outside ASCII.
-        if not secrets.compare_digest(token.encode("utf-8", "surrogatepass"), self._token):
-            await _refuse(send_with_headers, 404, b"not found")
-        elif scope["method"] not in _METHODS:
-            allow = (b"allow", b"GET, HEAD")
-            await _refuse(send_with_headers, 405, b"method not allowed", allow)
-        else:
-            inner = {**scope, "path": f"/{rest}", "raw_path": b""}
-            await self._app(inner, receive, send_with_headers)
+        rest = scope["path"][len(self._token) + 1 :]
+        inner = {**scope, "path": rest, "raw_path": rest.encode("utf-8", "surrogatepass")}
+        await self._app(inner, receive, send_with_headers)
+
+    def _refusal(self, scope: Message) -> _Refusal | None:
+        """Return what is answered in place of the application; None if that is to be asked."""
+        if not names_this_machine(scope["headers"]):
+            return 400, b"unknown host", []
+        if scope["path"] == "/favicon.ico":  # which browsers ask for at the root, of each page
+            return 204, b"", []
+        token, slash, _ = scope["path"].removeprefix("/").partition("/")
+        # As bytes, since text outside ASCII cannot be compared so.
+        given = token.encode("utf-8", "surrogatepass")
+        if given in self._tickets and scope["method"] == "GET":
+            self._tickets.remove(given)
+            return 303, b"", [(b"location", f"/{self._token}/".encode())]
+        if not slash or not secrets.compare_digest(given, self._token.encode()):
+            return 404, NOT_FOUND, []
+        if scope["method"] not in _METHODS:
+            return 405, b"method not allowed", [(b"allow", b"GET, HEAD")]
+        return None
 
 
-def is_host_of(headers: list[tuple[bytes, bytes]], port: int) -> bool:
-    """Tell whether a request names this machine and the port, once: a page elsewhere names its own.
+def names_this_machine(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Tell whether a request was sent to this machine by a name that cannot lead elsewhere.
+
+    A page of somebody else's, whose name leads here by now, is asked for by that name. The port
+    may be another one, as where it is forwarded from another machine.
 
     Examples
     --------
-    >>> is_host_of([(b"host", b"localhost:8000")], 8000)
+    >>> names_this_machine([(b"host", b"localhost:8000")])
     True
-    >>> is_host_of([(b"host", b"example.org:8000")], 8000)
+    >>> names_this_machine([(b"host", b"example.org:8000")])
     False
     """
-    hosts = [value.lower() for key, value in headers if key == b"host"]
-    known = {b"%s:%d" % (name, port) for name in (b"127.0.0.1", b"localhost", b"[::1]")}
-    return len(hosts) == 1 and hosts[0] in known
-
-
-async def _refuse(send: Send, status: int, text: bytes, *headers: tuple[bytes, bytes]) -> None:
-    own = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
-    await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
-    await send({"type": "http.response.body", "body": text})
+    hosts = [value for key, value in headers if key == b"host"]
+    return len(hosts) == 1 and _HOST.fullmatch(hosts[0]) is not None

@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ptrarray.errors import BadInputError, StoreError, import_extra
+from ptrarray.errors import StoreError, import_extra
 from ptrarray.look.viewer import arrays, npy
 from ptrarray.look.viewer.asking import until_gone
 from ptrarray.look.viewer.current import Current
 from ptrarray.look.viewer.events import Events
 from ptrarray.look.viewer.failures import as_json, status_of
-from ptrarray.look.viewer.guarding import Guarded
+from ptrarray.look.viewer.guarding import NOT_FOUND, Guarded
 from ptrarray.look.viewer.overview import overview
 from ptrarray.reader import PointerArray
 from ptrarray.rows.stopping import is_stopped
@@ -49,6 +49,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _N_THREADS = 4
+_REQUEST_NBYTES = 1 << 18  # a name of 64 KiB, each byte of which takes three
 _END_SECONDS = 1  # for answers that are under way
 
 
@@ -106,7 +107,7 @@ class Viewer:
     async def _page(self, request: Request) -> Response:
         page = self._pages.get(request.path_params["path"] or "index.html")
         if page is None:
-            return responses.PlainTextResponse("not found", 404)
+            return responses.PlainTextResponse(NOT_FOUND, 404)
         return responses.Response(page[1], media_type=page[0])
 
     async def _store(self, request: Request) -> Response:
@@ -118,7 +119,7 @@ class Viewer:
     async def _events(self, request: Request) -> Response:
         assert self.events is not None
         last = request.headers.get("last-event-id") or request.query_params.get("last", "")
-        stream = self.events.stream(last)
+        stream = self.events.stream(last) if request.method == "GET" else ()
         return responses.StreamingResponse(stream, media_type="text/event-stream")
 
     async def _names(self, request: Request) -> Response:
@@ -152,33 +153,30 @@ class Viewer:
     async def _npy(self, request: Request) -> Response:
         asked = request.query_params
         name, of_mask = _name(asked), asked.get("mask") == "1"
-
-        def call(store: PointerArray) -> npy.File:
-            array = npy.mask_of(store[name]) if of_mask else store[name]
-            if array is None:
-                raise BadInputError("the store keeps no masks", path=store.path, name=name)
-            return npy.file_of(array)
-
-        file = await self._call(request, self._quick, call)
+        make = partial(_called, npy.File, name, of_mask=of_mask)
+        file = await self._call(request, self._quick, make)
         if not isinstance(file, npy.File):
             return file
         headers = {
             "content-length": str(file.nbytes),
             "content-disposition": npy.disposition(name, ".mask.npy" if of_mask else ".npy"),
         }
-        pieces = self._pieces(file) if request.method == "GET" else ()
+        pieces = self._pieces(name, file) if request.method == "GET" else ()
         kind = "application/octet-stream"
         return responses.StreamingResponse(pieces, media_type=kind, headers=headers)
 
-    async def _pieces(self, file: npy.File) -> AsyncIterator[bytes]:
+    async def _pieces(self, name: str, file: npy.File) -> AsyncIterator[Any]:
+        """Yield a file as it is taken; it breaks off where that is not to be had any more."""
         pieces = file.pieces()
-        while True:
-            # In a thread, as it may wait for the disk: this also lets it be seen who has gone, of
-            # whom uvicorn says nothing to who only sends.
-            piece = await self._quick.wait_for(lambda: next(pieces, None))
-            if piece is None:
-                return
-            yield piece
+        try:
+            # In a thread, as it may wait for the disk. This gives way, too: sending to who has gone
+            # returns at once, and whoever only sends is never found out.
+            while (piece := await self._quick.wait_for(lambda: next(pieces, None))) is not None:
+                yield piece
+        except (StoreError, OSError) as error:
+            assert self.events is not None
+            self.events.note(name, error)
+            raise
 
     async def _answer(
         self, request: Request, threads: Threads, call: Callable[[PointerArray], Any]
@@ -259,27 +257,8 @@ class _Server(uvicorn.Server):  # type: ignore[misc,name-defined] # of a library
         await super().shutdown(sockets)
 
 
-def listen(port: int) -> socket.socket:
-    """Return a socket on which nobody but this machine is heard; port 0 is any that is free.
-
-    Raises
-    ------
-    OSError
-        If the port is in use, or not for everybody.
-    """
-    return socket.create_server((HOST, port), backlog=_BACKLOG)
-
-
-def serve(
-    opener: Callable[[], PointerArray],
-    title: str,
-    listening: socket.socket,
-    announce: Callable[[str], None],
-    *,
-    interval: float = 1.0,
-    always: bool = True,
-) -> None:
-    """Serve a store until SIGINT or SIGTERM comes, which is raised again then.
+class Serving:
+    """A store that is about to be served.
 
     Parameters
     ----------
@@ -287,33 +266,68 @@ def serve(
         Opens the store.
     title : str
         What the page calls it.
-    listening : socket
-        Of `listen`.
-    announce : callable
-        Called with the URL when it can be asked for.
+    port : int
+        On which this machine alone is heard; 0 is any that is free.
     interval : float
         Seconds between looks at the store.
     always : bool
         Whether to look while nobody listens, too.
+
+    Attributes
+    ----------
+    url : str
+        Where it is. Who asks before `run` waits for it.
+
+    Raises
+    ------
+    StoreNotFoundError
+        As whatever the opener raises.
+    OSError
+        If the port is in use, or not for everybody.
     """
-    current = Current(opener)
-    token = secrets.token_urlsafe(24)
-    port = listening.getsockname()[1]
-    viewer = Viewer(current, title, interval, always=always)
-    config = uvicorn.Config(
-        Guarded(viewer.app(), token, port),
-        http="h11",  # which is always there, and refuses most of what is doubtful
-        loop="asyncio",
-        ws="none",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_END_SECONDS,
-    )
-    announce(f"http://{HOST}:{port}/{token}/")
-    try:
-        _Server(config, viewer).run(sockets=[listening])
-    finally:
-        current.close()
+
+    def __init__(
+        self,
+        opener: Callable[[], PointerArray],
+        title: str,
+        port: int = 0,
+        *,
+        interval: float = 1.0,
+        always: bool = True,
+    ) -> None:
+        self._socket = socket.create_server((HOST, port), backlog=_BACKLOG)
+        try:
+            self._current = Current(opener)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._viewer = Viewer(self._current, title, interval, always=always)
+        token = secrets.token_urlsafe(24)
+        self._guarded = Guarded(self._viewer.app(), token)
+        self._root = f"http://{HOST}:{self._socket.getsockname()[1]}"
+        self.url = f"{self._root}/{token}/"
+
+    def url_for_once(self) -> str:
+        """Return a URL that leads there once: others of this machine see a browser's arguments."""
+        return f"{self._root}/{self._guarded.ticket()}"
+
+    def run(self) -> None:
+        """Serve until SIGINT or SIGTERM comes, which is raised again when all streams have ended."""
+        config = uvicorn.Config(
+            self._guarded,
+            http="h11",  # which is always there, and refuses most of what is doubtful
+            h11_max_incomplete_event_size=_REQUEST_NBYTES,
+            loop="asyncio",
+            ws="none",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_END_SECONDS,
+        )
+        try:
+            _Server(config, self._viewer).run(sockets=[self._socket])
+        finally:
+            self._current.close()
+            self._socket.close()

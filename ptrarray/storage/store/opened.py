@@ -383,7 +383,9 @@ class Closed:
     get = finder = data = rows = parts = array_at = columns = sources = refreshed = property(
         _refuse
     )
-    is_compared = addresses_of = arrays_at = compare = in_batches = columns_at = property(_refuse)
+    is_compared = holding = addresses_of = arrays_at = compare = in_batches = columns_at = property(
+        _refuse
+    )
 
 
 def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) -> OpenedStore:
