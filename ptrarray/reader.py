@@ -23,7 +23,6 @@ from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.remote.options import GAP, PARALLEL, Remote, caching, is_url
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
-from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.opened import Closed, Opened
 from ptrarray.storage.system.advice import prefetch
 from ptrarray.storage.system.mapping import Backend, CannotMapError, Mode
@@ -715,23 +714,6 @@ class PointerArray(StoredArrays):
 
         limit = nbytes("memory", memory)
         check_any(self._opened, self._helpers.opened, progress=progress, memory=limit)
-
-
-def count_helpers(store: PointerArray) -> tuple[int, int]:
-    """Return how many helper arrays a store has, and the bytes of their rows."""
-    opened = store._helpers.opened
-    return (0, 0) if opened is None else (len(opened.snapshot), opened.data.nbytes)
-
-
-def sealing(store: PointerArray) -> bool | None:
-    """Tell whether a store without shards is sealed; False of a part that is open, else None."""
-    return store._opened.stores[0].snapshot.header.sealed if store.shard_nbytes is None else None
-
-
-def count_known(store: PointerArray) -> int:
-    """Return of how many shards the catalog of a store has all names; without one 0."""
-    snapshot = store._opened.snapshot
-    return snapshot.finder.n_known if isinstance(snapshot, ShardedSnapshot) else 0
 
 
 def has_helper(store: PointerArray, name: str) -> bool:

@@ -113,6 +113,12 @@ class Snapshot(Protocol):
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
 
+    def pointers_at(self, addresses: Int64s) -> tuple[Int64s, Int64s]:
+        """Pointers of the arrays at some addresses, as starts and ends."""
+
+    def info_at(self, address: int) -> bytes:
+        """Info of the array at an address: how it differs from plain rows."""
+
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
 
