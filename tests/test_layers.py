@@ -44,7 +44,7 @@ FOREIGN = {"numpy", "msgpack", "tqdm"} | set(sys.stdlib_module_names)
 OPTIONAL = {("format.checksum", "isal")}  # with something else in its place
 # What a function imports, since all others would wait for it, and few ever need it.
 LATE = {
-    ("progress", "bar", "tqdm.auto"),
+    ("progress", "bar", "tqdm.std"),
     ("format.helpers", "digest", "hashlib"),
     ("storage.store.overlay", "Overlay", "hashlib"),
     ("storage.store.overlay", "digest", "hashlib"),

@@ -22,7 +22,8 @@ from ptrarray.cli.printing import (
 )
 from ptrarray.errors import BadInputError
 from ptrarray.format.named import described
-from ptrarray.reader import PointerArray, count_helpers, count_known, sealing
+from ptrarray.reader import PointerArray
+from ptrarray.views.facts import facts
 
 
 def add_commands(add: Any, printing: Any) -> None:
@@ -44,45 +45,16 @@ def add_commands(add: Any, printing: Any) -> None:
 
 def _info(options: argparse.Namespace) -> int:
     with opened(options) as store:
-        facts = {
-            "path": title(options),
-            "arrays": len(store),
-            "rows": store.shape[0],
-            "dtype": described(store.dtype),
-            "row_shape": None if store.row_shape is None else list(store.row_shape),
-            **({} if store.layout == "rows" else {"layout": store.layout}),
-            **({"masked": True} if store.masked else {}),
-            **_sealed(store),
-            **_shards(store),
-            "nbytes": store.nbytes,
-            **_helpers(store),
-            "attrs": dict(store.attrs),
-        }
+        told = facts(store) | {"path": title(options)}
     if options.json:
-        print_json(facts)
+        print_json(told)
         return 0
-    print(printable(facts.pop("path")))
-    for fact, value in facts.items():
+    told["generation"] = told.pop("generation")  # what came last is printed last
+    print(printable(told.pop("path")))
+    for fact, value in told.items():
         text = f"{value:,}" if type(value) is int else to_json(value)
         print(f"  {fact.replace('_', ' '):<9}  {printable(text)}")
     return 0
-
-
-def _helpers(store: PointerArray) -> dict[str, Any]:
-    n_helpers, nbytes = count_helpers(store)
-    return {"helper_arrays": n_helpers, "helper_nbytes": nbytes} if n_helpers else {}
-
-
-def _shards(store: PointerArray) -> dict[str, Any]:
-    if store.shard_nbytes is None:
-        return {}
-    facts = {"shards": len(store.shards), "shard_nbytes": store.shard_nbytes}
-    return {**facts, "shards_in_catalog": count_known(store)}
-
-
-def _sealed(store: PointerArray) -> dict[str, bool]:
-    is_sealed = sealing(store)
-    return {} if is_sealed is None else {"sealed" if is_sealed else "open_part": True}
 
 
 def _ls(options: argparse.Namespace) -> int:
@@ -108,15 +80,15 @@ def _get(options: argparse.Namespace) -> int:
     with opened(options) as store:
         array = store[options.name]
         start, end = store.pointers[options.name]
-    facts = {"name": options.name, "dtype": described(array.dtype), "shape": list(array.shape)}
+    told = {"name": options.name, "dtype": described(array.dtype), "shape": list(array.shape)}
     if options.out is not None:
-        facts |= _save(array, options.out)
+        told |= _save(array, options.out)
     elif options.json:
-        facts["values"] = readable(as_list, array, options.name)
+        told["values"] = readable(as_list, array, options.name)
     if options.json:
-        print_json({**facts, "start": start, "end": end})
+        print_json({**told, "start": start, "end": end})
     elif options.out is not None:
-        where = " and ".join(facts[key] for key in ("out", "mask_out") if key in facts)
+        where = " and ".join(told[key] for key in ("out", "mask_out") if key in told)
         print(printable(f"{options.name}: {array.dtype} {array.shape} saved as {where}"))
     else:
         print(printable(f"{options.name}: {array.dtype} {array.shape}, rows {start} to {end}"))
