@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ptrarray.format.layouts import MIXED
 from ptrarray.look.histogram import histogram
 from ptrarray.look.viewer.texts import Budget, clean, tree
 from ptrarray.reader import PointerArray
@@ -19,7 +20,7 @@ def overview(store: PointerArray) -> dict[str, Any]:
     Returns
     -------
     dict
-        What `facts` returns, but ``dtype`` as text, ``attrs`` as `texts.tree`; and ``lengths``:
+        What `facts` returns, but ``dtype`` as text (None where each array has its own), ``attrs`` as `texts.tree`; and ``lengths``:
         ``counts`` of arrays in bins, ``labels`` that say which lengths these have, how many are
         ``empty``, how many of how many ``arrays`` were ``counted``, and rows in holes.
 
@@ -37,7 +38,7 @@ def overview(store: PointerArray) -> dict[str, Any]:
     attrs = found["attrs"]
     return {
         **found,
-        "dtype": clean(str(found["dtype"]), 500),
+        "dtype": None if found.get("layout") == MIXED else clean(str(found["dtype"]), 500),
         "attrs": tree(attrs, Budget(_ATTRS_NBYTES)) if attrs else [],
         "lengths": _lengths(store),
     }
