@@ -1,52 +1,49 @@
-"""An open store as JSON: facts, attrs as text, and how long its arrays are."""
+"""What a store is, for a browser: facts, the user's attrs as text, how long its arrays are."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ptrarray.format.layouts import MIXED
 from ptrarray.look.histogram import histogram
-from ptrarray.look.viewer.texts import Budget, clean, tree
-from ptrarray.reader import PointerArray
-from ptrarray.views.facts import facts, lengths
+from ptrarray.look.viewer import texts
+from ptrarray.reader import PointerArray, commit_of
+from ptrarray.views import facts
 
-_ATTRS_NBYTES = 100_000
-_N_BINS = 40
+_ATTRS_NBYTES = 50_000
 
 
-def overview(store: PointerArray) -> dict[str, Any]:
-    """Return what there is to tell of a store, ready for `json.dumps(..., allow_nan=False)`.
+def overview(store: PointerArray, title: str) -> dict[str, Any]:
+    """Return what there is to tell of an open store, ready for JSON, in little time whatever its size.
+
+    Parameters
+    ----------
+    store : PointerArray
+        Open for reading.
+    title : str
+        What it is called: its path, or a URL without anything secret.
 
     Returns
     -------
     dict
-        What `facts` returns, but ``dtype`` as text (None where each array has its own), ``attrs`` as `texts.tree`; and ``lengths``:
-        ``counts`` of arrays in bins, ``labels`` that say which lengths these have, how many are
-        ``empty``, how many of how many ``arrays`` were ``counted``, and rows in holes.
-
-    Notes
-    -----
-    Takes little time, whatever the number of arrays: of many, a sample is counted.
+        As `ptrarray.views.facts.facts`, but ``attrs`` as pairs of a key and text, or of more
+        pairs; ``commit``, as events have it; and ``lengths``: how many arrays are how long, from a
+        sample if there are many.
 
     Examples
     --------
-    >>> told = overview(store)
-    >>> told["dtype"], told["attrs"], told["lengths"]["labels"], told["lengths"]["counts"]
-    ('<f4', [['rate', '16000']], ['1', '2', '3'], [1, 1, 1])
+    >>> seen = overview(store, "corpus.ptr")
+    >>> seen["attrs"], seen["lengths"]["labels"], seen["lengths"]["counts"]
+    ([['rate', '16000']], ['1', '2', '3'], [1, 1, 1])
     """
-    found = facts(store)
-    attrs = found["attrs"]
-    return {
-        **found,
-        "dtype": None if found.get("layout") == MIXED else clean(str(found["dtype"]), 500),
-        "attrs": tree(attrs, Budget(_ATTRS_NBYTES)) if attrs else [],
-        "lengths": _lengths(store),
-    }
+    known = facts.facts(store)
+    attrs = texts.tree(known["attrs"], texts.Budget(_ATTRS_NBYTES)) if known["attrs"] else []
+    more = {"path": title, "attrs": attrs, "commit": commit_of(store)}
+    return {**known, **more, "lengths": _lengths(store)}
 
 
 def _lengths(store: PointerArray) -> dict[str, Any]:
-    found = lengths(store)
-    counted = histogram(found.rows, _N_BINS, found.n_arrays)
+    found = facts.lengths(store)
+    counted = histogram(found.rows, n_arrays=found.n_arrays)
     return {
         "counts": counted.counts.tolist(),
         "labels": [counted.label(number) for number in range(len(counted.counts))],

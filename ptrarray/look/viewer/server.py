@@ -111,10 +111,8 @@ class Viewer:
         return responses.Response(page[1], media_type=page[0])
 
     async def _store(self, request: Request) -> Response:
-        return await self._answer(request, self._quick, self._facts)
-
-    def _facts(self, store: PointerArray) -> dict[str, Any]:
-        return {**overview(store), "path": self._title}
+        call = partial(overview, title=self._title)
+        return await self._answer(request, self._quick, call)
 
     async def _events(self, request: Request) -> Response:
         assert self.events is not None

@@ -84,8 +84,9 @@ export class Overview {
 
   showFacts(facts) {
     const known = { path: "path", layout: "layout", dtype: "dtype", row_shape: "shape of a row", masked: "masks", sealed: "sealed", shards: "shards", shard_nbytes: "shards of at most", generation: "generation", helper_arrays: "helper arrays" };
-    const text = (key, value) => (key.endsWith("nbytes") ? bytes(value) : typeof value === "number" ? whole(value) : typeof value === "string" ? value : JSON.stringify(value));
+    const text = (key, value) => (key.endsWith("nbytes") ? bytes(value) : typeof value === "number" ? whole(value) : typeof value === "string" ? value : JSON.stringify(value).slice(0, 500));
     const words = { true: "yes", false: "no", null: "each its own" };
+    if (facts.layout === "mixed") facts.dtype = null;
     const pairs = Object.entries(known).filter(([key]) => key in facts).map(([key, label]) => [label, words[String(facts[key])] ?? text(key, facts[key])]);
     if (facts.lengths?.hole_rows) pairs.push(["rows in holes", `${facts.lengths.sample ? "about " : ""}${whole(facts.lengths.hole_rows)}`]);
     this.facts.replaceChildren(...tree(pairs).children);
