@@ -155,7 +155,7 @@ export class ArrayPage {
     if (stack) {
       this.stack.max = stack.n - 1;
       if (document.activeElement !== this.stack) this.stack.value = stack.at;
-      this.whichPicture.textContent = `picture ${whole(stack.at)} of ${whole(stack.n)}`;
+      this.whichPicture.textContent = `picture ${whole(stack.at)}, ${whole(stack.n)} in all`;
     }
     this.rowControls.hidden = !isRows || (n < 2 && stop - start >= n);
     this.zooms.hidden = !DRAWN.has(view);

@@ -1,7 +1,7 @@
 // Which page is shown, the stream of what the store holds, and the keys.
 
 import { ArrayPage } from "./array.js";
-import { $, ask } from "./dom.js";
+import { $, ask, name } from "./dom.js";
 import { Overview } from "./overview.js";
 import { Search } from "./search.js";
 import { listen } from "./stream.js";
@@ -76,5 +76,7 @@ addEventListener("keydown", (event) => {
 $("ask-help").addEventListener("click", () => $("help").showModal());
 $("help").addEventListener("click", (event) => event.target === $("help") && $("help").close());
 addEventListener("hashchange", open);
+// The overview tells itself which store it is.
+if (location.hash.startsWith("#/array")) ask("store").then((facts) => name(facts.path), () => {});
 if (!location.hash) history.replaceState(null, "", "#/");
 open();
