@@ -13,6 +13,18 @@ Floats = npt.NDArray[np.float64]
 _OF_NUMBERS = "biufcmM"
 
 
+def is_drawable(dtype: np.dtype[Any]) -> bool:
+    """Return whether values of a dtype are numbers: those of numpy, or the narrow ones of ml_dtypes.
+
+    Examples
+    --------
+    >>> [is_drawable(np.dtype(kind)) for kind in ("<f4", ">M8[s]", "?", "S3", "V8")]
+    [True, True, True, False, False]
+    """
+    narrow = dtype.kind == "V" and dtype.type is not np.void
+    return dtype.kind in _OF_NUMBERS or narrow
+
+
 def drawable(values: Array) -> Floats | None:
     """Return values as numbers, NaN for what is masked, missing or infinite; None if they are none.
 
@@ -22,18 +34,34 @@ def drawable(values: Array) -> Floats | None:
         Complex numbers count by their absolute values, dates and durations as
         integers in their own unit.
 
+    Returns
+    -------
+    ndarray of float64
+        A copy, also of float64. None for text, bytes and structures.
+
     Examples
     --------
     >>> drawable(np.ma.masked_equal([1, 2, 3], 2))
     array([ 1., nan,  3.])
     """
     data, mask = np.ma.getdata(values), np.ma.getmask(values)
-    if data.dtype.kind not in _OF_NUMBERS:
+    if not is_drawable(data.dtype):
         return None
-    if data.dtype.kind in "mM":
-        mask = mask | np.isnat(data)
-        data = data.view(np.int64)
-    numbers = np.abs(data) if data.dtype.kind == "c" else data
-    drawn = numbers.astype(np.float64)
-    drawn[mask | ~np.isfinite(drawn)] = np.nan
+    with np.errstate(over="ignore", invalid="ignore"):
+        drawn = _numbers(data).astype(np.float64)
+    # nomask is one value for all, and is nothing that could be assigned.
+    if mask is not np.ma.nomask:
+        drawn[mask] = np.nan
+    if data.dtype.kind not in "biu":
+        drawn[~np.isfinite(drawn)] = np.nan
     return drawn
+
+
+def _numbers(data: Array) -> Array:
+    if data.dtype.kind == "c":
+        return np.abs(data)
+    if data.dtype.kind in "mM":
+        counts = data.astype(np.int64).astype(np.float64)
+        counts[np.isnat(data)] = np.nan
+        return counts
+    return data
