@@ -115,9 +115,8 @@ class Pattern:
     @cached_property
     def _sure(self) -> list[Check]:
         """What holds in any block. Of names that have much in common, the later bytes tell more."""
-        before: list[Check] = list(enumerate(self._before))
-        after: list[Check] = list(enumerate(self._after, -len(self._after)))
-        return before[::-1] + after
+        before = [*enumerate(self._before)]
+        return [*before[::-1], *enumerate(self._after, -len(self._after))]
 
     @cached_property
     def _in_ascii(self) -> list[Check]:
