@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from ptrarray.errors import BadInputError
-from ptrarray.format.named import names_in
 from ptrarray.rows.types import Array
 
 # What messages call an argument of Python, and what the same is on the command line.
@@ -62,23 +61,6 @@ def _plain(value: Any) -> Any:
         case bytes():
             return value.decode("latin-1")
     return str(value)
-
-
-def describe(dtype: np.dtype[Any]) -> Any:
-    """Return a dtype as JSON can hold it: as numpy's ``descr``, and by name what ml_dtypes adds."""
-    names = names_in(dtype)
-    if names is None:
-        return dtype.str if dtype.names is None else dtype.descr
-    if isinstance(names, str):
-        return names
-    return [_described(field, dtype[field]) for field in dtype.names or ()]
-
-
-def _described(field: str, dtype: np.dtype[Any]) -> list[Any]:
-    if dtype.subdtype is None:
-        return [field, describe(dtype)]
-    base, shape = dtype.subdtype
-    return [field, describe(base), list(shape)]
 
 
 def as_list(array: Array) -> Any:

@@ -49,6 +49,29 @@ def names_in(dtype: np.dtype[Any]) -> Names:
     return kept if isinstance(kept, str) and _NAME.fullmatch(kept) else None
 
 
+def described(dtype: np.dtype[Any]) -> Any:
+    """Return a dtype as JSON can hold it: as numpy's ``descr``, and by name what ml_dtypes adds.
+
+    Examples
+    --------
+    >>> described(np.dtype("f4")), described(np.dtype("i2,f8"))
+    ('<f4', [('f0', '<i2'), ('f1', '<f8')])
+    """
+    names = names_in(dtype)
+    if names is None:
+        return dtype.str if dtype.names is None else dtype.descr
+    if isinstance(names, str):
+        return names
+    return [_described(field, dtype[field]) for field in dtype.names or ()]
+
+
+def _described(field: str, dtype: np.dtype[Any]) -> list[Any]:
+    if dtype.subdtype is None:
+        return [field, described(dtype)]
+    base, shape = dtype.subdtype
+    return [field, described(base), list(shape)]
+
+
 def without_names(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return a dtype with bytes in place of what ml_dtypes adds."""
     if names_in(dtype) is None:

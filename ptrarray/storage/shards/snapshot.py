@@ -179,6 +179,17 @@ class ShardedSnapshot:
         pointer = self.parts[number].complete().pointer_at(address)
         return placed(pointer, self.first_rows[number], self.last_rows[number])
 
+    def pointers_at(self, addresses: Int64s) -> tuple[Int64s, Int64s]:
+        """Pointers of the arrays at some addresses, as starts and ends."""
+        pointers = np.empty((len(addresses), 2), np.int64)
+        local, numbers = np.divmod(addresses, len(self.parts))
+        for number in np.unique(numbers).tolist():
+            which = np.flatnonzero(numbers == number)
+            found = np.transpose(self.shards[number].pointers_at(local[which]))
+            rows = self.first_rows[number], self.last_rows[number]
+            pointers[which] = [placed(one, *rows) for one in map(tuple, found.tolist())]
+        return pointers[:, 0], pointers[:, 1]
+
     def shard_of(self, start: int, end: int) -> tuple[int, int, int]:
         """Return the number of the shard that has these rows, and their range in it.
 
@@ -208,6 +219,11 @@ class ShardedSnapshot:
         """Metadata of the array at an address, packed."""
         address, number = divmod(address, len(self.parts))
         return self.parts[number].complete().meta_at(address)
+
+    def info_at(self, address: int) -> bytes:
+        """Info of the array at an address: how it differs from plain rows."""
+        address, number = divmod(address, len(self.parts))
+        return self.parts[number].complete().info_at(address)
 
     @cached_property
     def metas(self) -> RaggedColumn:

@@ -284,7 +284,23 @@ class Overlay:
             numbers = [int(column[found[1]]) for column in columns]
         return Entry._make([name, *numbers, self.info(at), self.meta(at)])
 
+    def spread(self, n: int) -> tuple[list[int], int]:
+        """Return at most some `n` entries, evenly spread, and about how many there are in all.
+
+        Left out are those that delete a name, or that a later one of their names follows.
+        """
+        fresh = self.laid.parts[1]
+        n_entries = fresh.first + len(fresh.starts)
+        looked_at = range(0, n_entries, max(n_entries // n, 1))
+        living = [entry for entry in looked_at if self.laid.last(self.name(entry)) == entry]
+        return living, n_entries * len(living) // max(len(looked_at), 1)
+
     # everything in data order --------------------------------------------------------------------
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether `order` is there, or made in a moment."""
+        return self.few is not None or self._order is not None
 
     @property
     def order(self) -> Order:

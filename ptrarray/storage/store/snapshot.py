@@ -113,6 +113,12 @@ class Snapshot(Protocol):
     def pointer_at(self, address: int) -> tuple[int, int]:
         """Pointer of the array at an address."""
 
+    def pointers_at(self, addresses: Int64s) -> tuple[Int64s, Int64s]:
+        """Pointers of the arrays at some addresses, as starts and ends."""
+
+    def info_at(self, address: int) -> bytes:
+        """Info of the array at an address: how it differs from plain rows."""
+
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
 
@@ -247,6 +253,34 @@ class StoreSnapshot:
             return position
         in_overlay, at = self.overlay.order.locate(position)
         return ~at if in_overlay else at
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether positions are known; else a long journal is put in order when one is asked for."""
+        return self.overlay.is_in_order
+
+    def spread(self, n: int) -> tuple[Int64s, int]:
+        """Return addresses of at most some `n` arrays, and about how many there are in all.
+
+        Evenly spread over the index, and over the journal; puts nothing in order.
+        """
+        n_indexed = self.header.n_arrays
+        looked_at = range(0, n_indexed, max(2 * n_indexed // n, 1))
+        kept = [at for at in looked_at if self.index.name(at) not in self._overlaid]
+        changed, n_changed = self.overlay.spread(n // 2)
+        about = n_indexed * len(kept) // max(len(looked_at), 1) + n_changed
+        return np.array([*kept, *(~entry for entry in changed)], np.int64), about
+
+    def beginning(self, n: int) -> list[int]:
+        """Return addresses of the first `n` arrays: where that takes no time, in data order.
+
+        Else of the index, of which fewer may be left, or of the journal; puts nothing in order.
+        """
+        if self.is_in_order:
+            return list(map(self.locate_position, range(min(n, len(self)))))
+        looked_at = range(min(8 * n, self.header.n_arrays))
+        kept = [at for at in looked_at if self.index.name(at) not in self._overlaid]
+        return kept[:n] or [~entry for entry in self.overlay.spread(n)[0]]
 
     def locate_pointer(self, start: int, end: int) -> int | None:
         """Address of the first array in data order that has this pointer, or None."""
