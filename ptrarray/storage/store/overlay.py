@@ -18,6 +18,7 @@ from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.store.folding import Order
 from ptrarray.storage.store.index import Index
+from ptrarray.storage.store.pointers import scattered
 from ptrarray.storage.store.runs import Growing, Run
 
 # Entries in the dict, of 200 bytes each. When there are more, they become a run.
@@ -285,13 +286,13 @@ class Overlay:
         return Entry._make([name, *numbers, self.info(at), self.meta(at)])
 
     def spread(self, n: int) -> tuple[list[int], int]:
-        """Return at most some `n` entries, evenly spread, and about how many there are in all.
+        """Return at most `n` entries, here and there, and about how many there are in all.
 
         Left out are those that delete a name, or that a later one of their names follows.
         """
         fresh = self.laid.parts[1]
         n_entries = fresh.first + len(fresh.starts)
-        looked_at = range(0, n_entries, max(n_entries // n, 1))
+        looked_at = scattered(n, n_entries)
         living = [entry for entry in looked_at if self.laid.last(self.name(entry)) == entry]
         return living, n_entries * len(living) // max(len(looked_at), 1)
 

@@ -24,7 +24,7 @@ from ptrarray.storage.store.absent import never_at_rest, not_found, not_there
 from ptrarray.storage.store.index import Index, Item
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
-from ptrarray.storage.store.pointers import BLOCK, astray, check_columns, outside
+from ptrarray.storage.store.pointers import BLOCK, astray, check_columns, outside, scattered
 from ptrarray.storage.store.probed import open_index
 from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files
@@ -115,9 +115,6 @@ class Snapshot(Protocol):
 
     def pointers_at(self, addresses: Int64s) -> tuple[Int64s, Int64s]:
         """Pointers of the arrays at some addresses, as starts and ends."""
-
-    def info_at(self, address: int) -> bytes:
-        """Info of the array at an address: how it differs from plain rows."""
 
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
@@ -260,12 +257,12 @@ class StoreSnapshot:
         return self.overlay.is_in_order
 
     def spread(self, n: int) -> tuple[Int64s, int]:
-        """Return addresses of at most some `n` arrays, and about how many there are in all.
+        """Return addresses of at most `n` arrays, and about how many there are in all.
 
-        Evenly spread over the index, and over the journal; puts nothing in order.
+        Here and there in the index, and in the journal; puts nothing in order.
         """
         n_indexed = self.header.n_arrays
-        looked_at = range(0, n_indexed, max(2 * n_indexed // n, 1))
+        looked_at = scattered(n // 2, n_indexed)
         kept = [at for at in looked_at if self.index.name(at) not in self._overlaid]
         changed, n_changed = self.overlay.spread(n // 2)
         about = n_indexed * len(kept) // max(len(looked_at), 1) + n_changed
