@@ -132,7 +132,8 @@ class Lengths(NamedTuple):
     n_hole_rows : int or None
         Rows that no array has, of a sample about so many; None if that is not known.
     is_counted : bool
-        Whether `n_arrays` is exact: about so many, where a long journal was not put in order yet.
+        Whether `n_arrays` is exact. Where a long journal was not put in order yet, there are at
+        most so many, and some that were looked at may have been replaced since.
     """
 
     rows: Int64s
@@ -188,14 +189,13 @@ def _scattered(parts: Sequence[Any]) -> Lengths:
     """Return lengths of arrays here and there, where positions are not known."""
     step = -(-len(parts) // _FEW_STORES)
     chosen = parts[::-step]  # the last one, which others write to, among them
-    n_each = _RUNS * _RUN // len(chosen) // 2
-    found, n_looked_at = [], 0
+    n_each = _RUNS * _RUN // len(chosen)
+    found = []
     for part in chosen:
-        addresses, about = part.complete().spread(n_each)
-        starts, ends = part.complete().pointers_at(addresses)
+        starts, ends = part.complete().pointers_at(part.complete().spread(n_each)[0])
         found.append(ends - starts)
-        n_looked_at += about
-    return Lengths(np.concatenate(found), n_looked_at * len(parts) // len(chosen), None, False)
+    n_most = sum(len(part) if part.is_in_order else part.spread(2)[1] for part in parts)
+    return Lengths(np.concatenate(found), n_most, None, is_counted=False)
 
 
 def _runs(n_arrays: int, n_runs: int, n_each: int) -> Int64s:
@@ -257,7 +257,7 @@ class First(NamedTuple):
 
 
 def first(store: Shown, n: int) -> Iterator[First]:
-    """Yield the first arrays of an open store, as they are to be looked at.
+    """Yield the first arrays of an open store, as they are to be looked at; of `beginning`.
 
     Those of mode ``"r+"`` are read-only here, and not noted as handed out. Of an array larger than
     256 KiB there are pieces, evenly spread and end to end, or the first row if that is larger; of
@@ -279,10 +279,11 @@ def first(store: Shown, n: int) -> Iterator[First]:
 
 
 def beginning(snapshot: Snapshot, n: int) -> Iterator[tuple[bytes, int]]:
-    """Yield names and addresses of the first arrays; where a long journal is not in order, of some."""
+    """Yield names and addresses of the first arrays; where a long journal is not in order, of the newest."""
     parts = _parts(snapshot)
-    for number, part in enumerate(parts):
-        if part.is_in_order and not len(part):
+    is_in_order = all(part.is_in_order for part in parts)
+    for number, part in enumerate(parts) if is_in_order else [(len(parts) - 1, parts[-1])]:
+        if is_in_order and not len(part):
             continue
         store = part.complete()
         for address in store.beginning(n):
