@@ -122,9 +122,9 @@ def test_a_peak_is_seen(n_values: int, dtype: Any) -> None:
 
 
 def test_masked_values_are_gaps_and_a_lone_value_is_a_dot() -> None:
-    values = np.ma.array(np.arange(40.0), mask=np.arange(40) // 5 % 2 == 1)
-    values.mask[22] = values.mask[20:25] = True
-    values.mask[22] = False
+    mask = np.arange(40) // 5 % 2 == 1
+    mask[20:25] = [True, True, False, True, True]
+    values = np.ma.array(np.arange(40.0), mask=mask)
     drawn = picture(values, 82, 20)
     strokes = points_of(drawn)
     assert [len(points) for points in strokes] == [5, 5, 5, 1]
@@ -147,7 +147,12 @@ def test_one_masked_value_among_many_is_marked() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [np.ma.masked_all(30), np.full(30, np.nan), np.full(30, "NaT", "M8[s]"), np.full(30, np.inf)],
+    [
+        np.ma.masked_less(np.zeros(30), 9),
+        np.full(30, np.nan),
+        np.full(30, "NaT", "M8[s]"),
+        np.full(30, np.inf),
+    ],
 )
 def test_where_there_is_nothing_to_draw_all_is_shaded(values: Any) -> None:
     drawn = picture(values)

@@ -96,13 +96,13 @@ def marks(missing: Bools, box: Box) -> str:
 def _positions(n_pixels: int, box: Box) -> Floats:
     if n_pixels == 1:
         return np.array([box.left + box.width / 2])
-    return box.left + np.arange(n_pixels) * (box.width / (n_pixels - 1))
+    return np.linspace(box.left, box.right, n_pixels)
 
 
 def _edges(n_pixels: int, box: Box) -> Floats:
     """Return where each pixel begins, halfway from the last one, and where the last one ends."""
     at = _positions(n_pixels, box)
-    return np.r_[box.left, (at[1:] + at[:-1]) / 2, box.right]
+    return np.concatenate([[box.left], (at[1:] + at[:-1]) / 2, [box.right]])
 
 
 def _far_apart(n_pixels: int, box: Box) -> bool:

@@ -48,7 +48,8 @@ class Drawn(NamedTuple):
 
 def drawn(array: Array, kind: Kind, asked: Asked) -> Drawn:
     """Return an array of at least one axis as the elements of one kind."""
-    return _OF_KINDS.get(kind, lambda array, asked: _words(array, kind, asked))(array, asked)
+    draw = _OF_KINDS.get(kind)
+    return _words(array, kind, asked) if draw is None else draw(array, asked)
 
 
 def _lines(array: Array, asked: Asked) -> Drawn:
@@ -59,8 +60,8 @@ def _lines(array: Array, asked: Asked) -> Drawn:
     # Up to two values a pixel, each of them is a point of the line.
     n_points = len(array) if len(array) <= 2 * n_pixels else n_pixels
     found = _of_few_columns(array, n_points, asked.max_bytes)
-    nothing = np.isnan(found.low).all(axis=1)
-    some = found.left_out.any(axis=1) & ~nothing
+    nothing = np.asarray(np.isnan(found.low).all(axis=1))
+    some = np.asarray(found.left_out.any(axis=1)) & ~nothing
     higher = box._replace(height=box.height - MARKS_HEIGHT - 2) if some.any() else box
     ends, curves = _curves(array, found, higher, asked)
     around = axes.frame(box, _row_ends(array, asked), ends) if asked.axes else ""
@@ -73,8 +74,9 @@ def _lines(array: Array, asked: Asked) -> Drawn:
 def _of_few_columns(array: Array, n_points: int, max_bytes: int | None) -> Band:
     rows = array[:, :MOST_LINES] if array.ndim == 2 else array
     found = band(rows, n_points, max_bytes=max_bytes)
-    low, high, left_out = (part.reshape(len(part), -1) for part in found[:3])
-    return found._replace(low=low, high=high, left_out=left_out)
+    shape = len(found.low), -1
+    low, high = found.low.reshape(shape), found.high.reshape(shape)
+    return found._replace(low=low, high=high, left_out=found.left_out.reshape(shape))
 
 
 def _curves(array: Array, found: Band, box: Box, asked: Asked) -> tuple[Ends, str]:

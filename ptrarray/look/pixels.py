@@ -132,7 +132,7 @@ def _shades(numbers: Floats) -> Floats:
 
 
 def _rgba(channels: Floats) -> Pixels:
-    missing = np.isnan(channels).any(axis=2)
+    missing = np.asarray(np.isnan(channels).any(axis=2))
     whole = np.round(np.where(missing[:, :, np.newaxis], 0, channels)).astype(np.uint8)
     if whole.shape[2] == _OF_RGBA or not missing.any():
         return whole
