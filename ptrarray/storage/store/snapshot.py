@@ -450,6 +450,10 @@ class StoreSnapshot:
         indexed = map(index.name, reversed(range(index.header.n_arrays)))
         yield from (name for name in indexed if name not in self._overlaid)
 
+    def committed(self) -> Int64s | slice:
+        """Return positions in the order of commits, as `newest_names` takes it, the oldest first."""
+        return self.overlay.committed()
+
     @cached_property
     def starts(self) -> Int64s:
         """First rows, in data order: a view of the index, or a copy if it has an overlay."""
