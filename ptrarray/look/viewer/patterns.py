@@ -115,8 +115,10 @@ class Pattern:
     @cached_property
     def _sure(self) -> list[Check]:
         """What holds in any block. Of names that have much in common, the later bytes tell more."""
-        before = [*enumerate(self._before)]
-        return [*before[::-1], *enumerate(self._after, -len(self._after))]
+        checks: list[Check] = [*enumerate(self._before)]
+        checks.reverse()
+        checks += enumerate(self._after, -len(self._after))
+        return checks
 
     @cached_property
     def _in_ascii(self) -> list[Check]:
