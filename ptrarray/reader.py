@@ -758,23 +758,6 @@ def is_pack_that_went(store: PointerArray) -> bool:
     return not (files.is_file(snapshot.directory) and snapshot.is_in_place())
 
 
-def count_helpers(store: PointerArray) -> tuple[int, int]:
-    """Return how many helper arrays a store has, and the bytes of their rows."""
-    opened = store._helpers.opened
-    return (0, 0) if opened is None else (len(opened.snapshot), opened.data.nbytes)
-
-
-def sealing(store: PointerArray) -> bool | None:
-    """Tell whether a store without shards is sealed; False of a part that is open, else None."""
-    return store._opened.stores[0].snapshot.header.sealed if store.shard_nbytes is None else None
-
-
-def count_known(store: PointerArray) -> int:
-    """Return of how many shards the catalog of a store has all names; without one 0."""
-    snapshot = store._opened.snapshot
-    return snapshot.finder.n_known if isinstance(snapshot, ShardedSnapshot) else 0
-
-
 def has_helper(store: PointerArray, name: str) -> bool:
     """Tell whether a store has a helper array, and as it was written."""
     return store._helpers.has(name)

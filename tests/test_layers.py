@@ -44,7 +44,7 @@ FOREIGN = {"numpy", "msgpack", "tqdm"} | set(sys.stdlib_module_names)
 OPTIONAL = {("format.checksum", "isal")}  # with something else in its place
 # What a function imports, since all others would wait for it, and few ever need it.
 LATE = {
-    ("progress", "bar", "tqdm.auto"),
+    ("progress", "bar", "tqdm.std"),
     ("format.helpers", "digest", "hashlib"),
     ("storage.store.overlay", "Overlay", "hashlib"),
     ("storage.store.overlay", "digest", "hashlib"),
@@ -91,7 +91,7 @@ LATE = {
     ("rows.ragged", "Ragged", "ptrarray.look.html"),
     ("rows.ragged", "_repr_html_", "ptrarray.look.html"),
     ("cli.commands", "_demo", "ptrarray.cli.demo"),
-    ("cli.commands", "_save", "ptrarray.convert.export"),
+    ("cli.reading", "_save", "ptrarray.convert.export"),
     ("cli.convert", "_function", "ptrarray.convert"),
     ("cli.view", "_view", "ptrarray.look.viewer.server"),
     ("reader", "commit_of", "hashlib"),

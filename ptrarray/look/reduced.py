@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from ptrarray.look.numbers import Array, Floats, drawable
 Counts = npt.NDArray[np.int64]
 
 SAMPLE_BYTES = 2**20
-_BLOCK_BYTES = 2**20
+_BLOCK_VALUES = 2**18
 _SAMPLE_PIECES = 64
 
 
@@ -68,7 +69,7 @@ def band(values: Array, n_pixels: int, *, max_bytes: int | None = None) -> Band:
     Parameters
     ----------
     values : ndarray or MaskedArray, shape (n, ...)
-        Or anything with `shape`, `dtype` and slices of rows, which is sliced only where it is read.
+        Also a mapped one: only what is read is touched.
     n_pixels : int
         At least 1. Fewer values make fewer pixels, one each.
     max_bytes : int, optional
@@ -89,27 +90,25 @@ def band(values: Array, n_pixels: int, *, max_bytes: int | None = None) -> Band:
     (array([0., 0., 0., 0.]), array([0., 0., 5., 0.]))
     """
     edges = _edges(values.shape[0], n_pixels)
-    row_bytes = max(values.dtype.itemsize * int(np.prod(values.shape[1:])), 1)
-    pieces, sampled = _pieces(edges, row_bytes, max_bytes)
     shape = (len(edges) - 1, *values.shape[1:])
     low, high = np.full(shape, np.nan), np.full(shape, np.nan)
     left_out = np.zeros(shape, np.int64)
-    for start, stop in pieces:
-        numbers = _drawn(values[start:stop])
-        pixels, starts = _parts(edges, start, stop)
+    per_part = _rows_of_a_part(edges, _row_bytes(values), max_bytes)
+    for at, pixels, starts in _blocks(edges, math.prod(values.shape[1:]), per_part):
+        numbers = _drawn(_rows(values, at))
         low[pixels] = np.fmin(low[pixels], np.fmin.reduceat(numbers, starts))
         high[pixels] = np.fmax(high[pixels], np.fmax.reduceat(numbers, starts))
         left_out[pixels] += np.add.reduceat(np.isnan(numbers), starts, dtype=np.int64)
-    return Band(low, high, left_out, edges, sampled)
+    return Band(low, high, left_out, edges, per_part is not None)
 
 
 def cells(values: Array, n_rows: int, n_columns: int, *, max_bytes: int | None = None) -> Cells:
-    """Return the means of cells of a table, `n_rows` by `n_columns` of them at most.
+    """Return the means of the cells of a table, `n_rows` by `n_columns` of them at most.
 
     Parameters
     ----------
-    values : ndarray or MaskedArray, shape (n, k)
-        Or anything with `shape`, `dtype` and slices of rows.
+    values : ndarray or MaskedArray, shape (n, ...)
+        Of further axes the values of a row lie end to end.
     n_rows, n_columns : int
         At least 1. Fewer rows or columns make fewer cells.
     max_bytes : int, optional
@@ -127,22 +126,25 @@ def cells(values: Array, n_rows: int, n_columns: int, *, max_bytes: int | None =
     array([[ 2.5,  4.5],
            [10.5, 12.5]])
     """
-    edges, columns = _edges(values.shape[0], n_rows), _edges(values.shape[1], n_columns)
-    row_bytes = max(values.dtype.itemsize * values.shape[1], 1)
-    pieces, sampled = _pieces(edges, row_bytes, max_bytes)
-    sums = np.zeros((len(edges) - 1, len(columns) - 1))
-    left_out, counts = np.zeros(sums.shape, np.int64), np.zeros(sums.shape, np.int64)
-    for start, stop in pieces:
-        numbers = _drawn(values[start:stop])
-        rows, starts = _parts(edges, start, stop)
-        missing = np.isnan(numbers)
-        numbers[missing] = 0
-        sums[rows] += _summed(numbers, starts, columns)
-        left_out[rows] += _summed(missing, starts, columns)
-        counts[rows] += _summed(~missing, starts, columns)
+    table = _table(values)
+    edges, columns = _edges(len(table), n_rows), _edges(math.prod(values.shape[1:]), n_columns)
+    shape = (len(edges) - 1, len(columns) - 1)
+    sums, left_out, counts = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    rows_each = _rows_of_a_part(edges, _row_bytes(values), max_bytes)
+    # Where one row of each cell is too much, a few columns of each have to do.
+    of_a_row = None if max_bytes is None else max_bytes // max(shape[0], 1)
+    columns_each = _rows_of_a_part(columns, values.dtype.itemsize, of_a_row)
+    for at, rows, row_starts in _blocks(edges, int(columns[-1]), rows_each):
+        for part, across, column_starts in _blocks(columns, _n_picked(at), columns_each):
+            numbers = _drawn(_picked(table, at, part))
+            missing = np.isnan(numbers)
+            numbers[missing] = 0
+            sums[rows, across] += _summed(numbers, row_starts, column_starts)
+            left_out[rows, across] += _summed(missing, row_starts, column_starts)
+            counts[rows, across] += _summed(~missing, row_starts, column_starts)
     with np.errstate(invalid="ignore"):
         means = sums / counts
-    return Cells(means, left_out, edges, columns, sampled)
+    return Cells(means, left_out, edges, columns, bool(rows_each or columns_each))
 
 
 class Sample(NamedTuple):
@@ -153,57 +155,99 @@ class Sample(NamedTuple):
 
 
 def sample(values: Array, max_bytes: int = SAMPLE_BYTES) -> Sample:
-    """Return evenly spaced pieces of an array, end to end, of at most so many bytes.
+    """Return evenly spaced pieces of an array, end to end, of at most so many bytes, or one row.
 
     Examples
     --------
-    >>> sample(np.arange(1000), 512).values[:3]
-    array([ 0, 15, 31])
+    >>> sample(np.arange(1000), 1024).values[:4]
+    array([ 0,  1, 15, 16])
     """
-    row_bytes = max(values.dtype.itemsize * int(np.prod(values.shape[1:])), 1)
-    if values.shape[0] * row_bytes <= max_bytes:
-        return Sample(np.asanyarray(values[:]), False)
+    row_bytes = _row_bytes(values)
     edges = _edges(values.shape[0], min(_SAMPLE_PIECES, max(max_bytes // row_bytes, 1)))
-    pieces, _ = _pieces(edges, row_bytes, max_bytes)
-    parts = [np.asanyarray(values[start:stop]) for start, stop in pieces]
-    joined = np.ma.concatenate if isinstance(parts[0], np.ma.MaskedArray) else np.concatenate
-    return Sample(joined(parts), True)
+    per_part = _rows_of_a_part(edges, row_bytes, max_bytes)
+    if per_part is None:
+        return Sample(_rows(values, slice(None)), False)
+    return Sample(_rows(values, _gathered(edges, per_part)[0]), True)
+
+
+def _row_bytes(values: Array) -> int:
+    return max(values.dtype.itemsize * math.prod(values.shape[1:]), 1)
 
 
 def _edges(n_values: int, n_parts: int) -> Counts:
-    n_parts = max(min(n_parts, n_values), 1)
-    # Exact also where float64 has no more integers.
-    return np.array([n_values * part // n_parts for part in range(n_parts + 1)], np.int64)
+    n_parts = min(max(n_parts, 1), n_values)
+    return np.arange(n_parts + 1) * n_values // max(n_parts, 1)
 
 
-def _pieces(
-    edges: Counts, row_bytes: int, max_bytes: int | None
-) -> tuple[Iterator[tuple[int, int]], bool]:
-    """Return which rows to read together, and whether these are not all."""
+def _rows_of_a_part(edges: Counts, row_bytes: int, max_bytes: int | None) -> int | None:
+    """Return how many rows of each part are read, or None for all."""
     n_values, n_parts = int(edges[-1]), len(edges) - 1
     if max_bytes is None or n_values * row_bytes <= max_bytes:
-        step = max(_BLOCK_BYTES // row_bytes, 1)
-        return ((at, min(at + step, n_values)) for at in range(0, n_values, step)), False
-    step = max(max_bytes // row_bytes // n_parts, 1)
-    ends = np.minimum(edges[:-1] + step, edges[1:])
-    return zip(edges[:-1].tolist(), ends.tolist(), strict=True), bool((ends < edges[1:]).any())
+        return None
+    per_part = max(max_bytes // row_bytes // n_parts, 1)
+    return per_part if per_part * n_parts < n_values else None
 
 
-def _parts(edges: Counts, start: int, stop: int) -> tuple[slice, Counts]:
-    """Return which parts the rows from `start` to `stop` are in, and where these begin in them."""
-    first = int(np.searchsorted(edges, start, "right")) - 1
-    last = int(np.searchsorted(edges, stop, "left"))
-    return slice(first, last), np.maximum(edges[first:last] - start, 0)
+def _blocks(
+    edges: Counts, n_across: int, per_part: int | None
+) -> Iterator[tuple[slice | Counts, slice, Counts]]:
+    """Yield what to read together, the parts it is in, and where these begin in it."""
+    n_values, n_parts = int(edges[-1]), len(edges) - 1
+    step = max(_BLOCK_VALUES // max(n_across, 1), 1)
+    if per_part is None:
+        for start in range(0, n_values, step):
+            stop = min(start + step, n_values)
+            first = int(np.searchsorted(edges, start, "right")) - 1
+            last = int(np.searchsorted(edges, stop, "left"))
+            yield slice(start, stop), slice(first, last), np.maximum(edges[first:last] - start, 0)
+        return
+    parts_each = max(step // per_part, 1)
+    for first in range(0, n_parts, parts_each):
+        last = min(first + parts_each, n_parts)
+        at, starts = _gathered(edges[first : last + 1], per_part)
+        yield at, slice(first, last), starts
 
 
-def _drawn(values: Any) -> Floats:
-    numbers = drawable(np.asanyarray(values))
+def _gathered(edges: Counts, per_part: int) -> tuple[Counts, Counts]:
+    """Return the first rows of each part, and where those of each begin among them."""
+    lengths = np.minimum(np.diff(edges), per_part)
+    starts = np.cumsum(lengths) - lengths
+    return np.repeat(edges[:-1] - starts, lengths) + np.arange(int(lengths.sum())), starts
+
+
+def _n_picked(at: slice | Counts) -> int:
+    return at.stop - at.start if isinstance(at, slice) else len(at)
+
+
+def _rows(values: Array, at: slice | Counts) -> Array:
+    rows = values[at]
+    return rows if isinstance(rows, np.ma.MaskedArray) else np.asarray(rows)
+
+
+def _table(values: Array) -> Array:
+    """Return rows of one axis, if that takes no copy of all of them."""
+    flat = values.ndim != 2 and values.flags.c_contiguous
+    return values.reshape(len(values), -1) if flat and values.size else values
+
+
+def _picked(table: Array, at: slice | Counts, part: slice | Counts) -> Array:
+    if table.ndim != 2:
+        rows = table[at]
+        return _picked(rows.reshape(len(rows), -1), slice(None), part)
+    if isinstance(at, slice) or isinstance(part, slice):
+        # The slice is a view, so that what is not picked is not read.
+        return table[at][:, part] if isinstance(at, slice) else table[:, part][at]
+    return table[np.ix_(at, part)]
+
+
+def _drawn(values: Array) -> Floats:
+    numbers = drawable(values)
     if numbers is None:
         raise TypeError(f"values of dtype {values.dtype} are no numbers; only numbers are drawn")
     return numbers
 
 
-def _summed(values: Array, starts: Counts, columns: Counts) -> Array:
+def _summed(values: Array, row_starts: Counts, column_starts: Counts) -> Array:
     dtype = np.int64 if values.dtype == bool else np.float64
-    rows = np.add.reduceat(values, starts, axis=0, dtype=dtype)
-    return np.add.reduceat(rows, columns[:-1], axis=1)
+    rows = np.add.reduceat(values, row_starts, axis=0, dtype=dtype)
+    return np.add.reduceat(rows, column_starts, axis=1, dtype=dtype)

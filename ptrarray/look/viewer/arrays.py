@@ -29,7 +29,7 @@ VALUES = "values"
 # What parts of it may have: a drawing, beside which lines have marks; or text; and names.
 _LINES_NBYTES, _PIXELS_NBYTES, _TEXT_NBYTES, _NAMES_NBYTES = 60_000, 150_000, 140_000, 20_000
 _LINES = ("line", "lines")
-_HEIGHT, _TALLEST = 280, 640  # of a drawing of rows, and of an image
+_HEIGHT, _TALLEST = 280, 480  # of a drawing of rows, and of an image
 _NARROWEST, _WIDEST = 50, 2000
 _MARKS = 4000  # numbers that the crosshair can tell, in all
 _TEXT_ROWS = 1 << 15

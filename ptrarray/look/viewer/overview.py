@@ -10,6 +10,8 @@ from ptrarray.reader import PointerArray, commit_of
 from ptrarray.views import facts
 
 _ATTRS_NBYTES = 50_000
+_DTYPE_LENGTH = 500
+_N_BINS = 40
 
 
 def overview(store: PointerArray, title: str) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def overview(store: PointerArray, title: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        As `ptrarray.views.facts.facts`, but ``attrs`` as pairs of a key and text, or of more
+        As `ptrarray.views.facts.facts`, but ``dtype`` as text, ``attrs`` as pairs of a key and text, or of more
         pairs; ``commit``, as events have it; and ``lengths``: how many arrays are how long, from a
         sample if there are many.
 
@@ -37,13 +39,14 @@ def overview(store: PointerArray, title: str) -> dict[str, Any]:
     """
     known = facts.facts(store)
     attrs = texts.tree(known["attrs"], texts.Budget(_ATTRS_NBYTES)) if known["attrs"] else []
-    more = {"path": title, "attrs": attrs, "commit": commit_of(store)}
+    dtype = texts.clean(str(known["dtype"]), _DTYPE_LENGTH)
+    more = {"path": title, "dtype": dtype, "attrs": attrs, "commit": commit_of(store)}
     return {**known, **more, "lengths": _lengths(store)}
 
 
 def _lengths(store: PointerArray) -> dict[str, Any]:
     found = facts.lengths(store)
-    counted = histogram(found.rows, n_arrays=found.n_arrays)
+    counted = histogram(found.rows, _N_BINS, found.n_arrays)
     return {
         "counts": counted.counts.tolist(),
         "labels": [counted.label(number) for number in range(len(counted.counts))],

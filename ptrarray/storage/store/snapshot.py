@@ -452,6 +452,14 @@ class StoreSnapshot:
             return self.overlay.order.some_names(first, last, unpack)
         return self.index.some_names(first, last, unpack, _NONE)
 
+    def name_blocks(self, first: int, last: int) -> Iterator[RaggedColumn]:
+        """Yield the names at positions ``first <= p < last`` in columns that follow each other.
+
+        Of some ten thousand names each, or up to a megabyte; raises `CorruptStoreError` at the first
+        one that does not lie in its column.
+        """
+        return self.overlay.name_blocks(first, last)
+
     def newest_names(self) -> Iterator[bytes]:
         """Yield all names, those that were committed last first; those of the index from its end."""
         index = self.index

@@ -73,6 +73,13 @@ export function tree(pairs) {
   return list;
 }
 
+/** Say which store is looked at. */
+export function name(path) {
+  $("store").textContent = path.replace(/\/+$/, "").split("/").pop() || path;
+  $("home").title = path;
+  document.title = `${$("store").textContent} · ptrarray`;
+}
+
 /** Call a function once nothing has asked for it for so many milliseconds. */
 export function later(milliseconds, call) {
   let timer = 0;

@@ -1,6 +1,6 @@
 // The first page: what the store is, how it grows, its newest names, how long its arrays are.
 
-import { $, ask, bytes, h, route, shown, svg, tree, whole } from "./dom.js";
+import { $, ask, bytes, h, name, route, shown, svg, tree, whole } from "./dom.js";
 
 const SPOKEN_EVERY = 15_000; // milliseconds
 const WIDTH = 600;
@@ -84,14 +84,13 @@ export class Overview {
 
   showFacts(facts) {
     const known = { path: "path", layout: "layout", dtype: "dtype", row_shape: "shape of a row", masked: "masks", sealed: "sealed", shards: "shards", shard_nbytes: "shards of at most", generation: "generation", helper_arrays: "helper arrays" };
-    const text = (key, value) => (key.endsWith("nbytes") ? bytes(value) : typeof value === "number" ? whole(value) : typeof value === "string" ? value : JSON.stringify(value));
+    const text = (key, value) => (key.endsWith("nbytes") ? bytes(value) : typeof value === "number" ? whole(value) : typeof value === "string" ? value : JSON.stringify(value).slice(0, 500));
     const words = { true: "yes", false: "no", null: "each its own" };
+    if (facts.layout === "mixed") facts.dtype = null;
     const pairs = Object.entries(known).filter(([key]) => key in facts).map(([key, label]) => [label, words[String(facts[key])] ?? text(key, facts[key])]);
     if (facts.lengths?.hole_rows) pairs.push(["rows in holes", `${facts.lengths.sample ? "about " : ""}${whole(facts.lengths.hole_rows)}`]);
     this.facts.replaceChildren(...tree(pairs).children);
-    $("store").textContent = facts.path.replace(/\/+$/, "").split("/").pop() || facts.path;
-    $("home").title = facts.path;
-    document.title = `${$("store").textContent} · ptrarray`;
+    name(facts.path);
     const attrs = facts.attrs ?? [];
     this.attrs.hidden = !attrs.length;
     if (attrs.length) this.attrs.replaceChildren(h("h2", { textContent: "Attributes" }), tree(attrs));
@@ -154,6 +153,6 @@ function lengths(counted) {
     bar.addEventListener("pointerleave", () => (note.textContent = plain));
     drawing.append(bar);
   });
-  const caption = h("figcaption", {}, h("span", { textContent: `${bars[0][1]} rows` }), h("span", { textContent: counted.logarithmic ? "widths grow" : "" }), h("span", { textContent: `${bars.at(-1)[1]} rows` }));
+  const caption = h("figcaption", {}, h("span", { textContent: `${bars[0][1].split(" to ")[0]} rows` }), h("span", { textContent: counted.logarithmic ? "wider to the right" : "" }), h("span", { textContent: `${bars.at(-1)[1].split(" to ").pop()} rows` }));
   return [drawing, caption, note];
 }
