@@ -210,7 +210,7 @@ def _called(function: Callable[..., Any], name: str, store: PointerArray, **how:
 def _found(store: PointerArray, q: str, after: str | None, limit: int) -> dict[str, Any]:
     found = search(store, q, after or None, limit)
     return {
-        "names": [{"name": name} for name in found.names],
+        "names": found.names,
         "after": found.cursor,
         "seen": found.n_seen,
         "done": found.is_done,
