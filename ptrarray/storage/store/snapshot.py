@@ -540,7 +540,8 @@ class StoreSnapshot:
 
     def is_in_place(self) -> bool:
         """Tell whether its index is still there, and no other one in its place."""
-        with suppress(FileNotFoundError):  # who goes on looks for it once more
+        # Who goes on looks for it once more; a pack may have taken the directory's place.
+        with suppress(FileNotFoundError, NotADirectoryError):
             return files.identity(self.index.place) == self.index.identity
         return False
 
