@@ -115,17 +115,17 @@ class Pattern:
     @cached_property
     def _sure(self) -> list[Check]:
         """What holds in any block. Of names that have much in common, the later bytes tell more."""
-        checks: list[Check] = [*enumerate(self._before)]
-        checks.reverse()
-        checks += enumerate(self._after, -len(self._after))
-        return checks
+        before, n_after = [*enumerate(self._before)], len(self._after)
+        return [*reversed(before), *enumerate(self._after, -n_after)]
 
     @cached_property
     def _in_ascii(self) -> list[Check]:
         """What holds besides where all characters are one byte."""
-        head = [(at, _allowed(token)) for at, token in enumerate(self._head) if token != "?"]
-        tail = [(-1 - at, _allowed(token)) for at, token in enumerate(self._tail) if token != "?"]
-        return head[_n_literal(self._head) :] + tail[_n_literal(self._tail) :]
+        head, tail = enumerate(self._head), enumerate(self._tail, 1)
+        before, after = _n_literal(self._head), _n_literal(self._tail)
+        checks = [(at, token) for at, token in head if at >= before]
+        checks += [(-at, token) for at, token in tail if at > after]
+        return [(at, _allowed(token)) for at, token in checks if token != "?"]
 
 
 def readable(names: RaggedColumn) -> RaggedColumn:
