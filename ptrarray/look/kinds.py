@@ -18,6 +18,7 @@ Kind = Literal[
 MOST_LINES = 6
 _SMALLEST_SIDE, _LONGEST_TO_SHORTEST = 8, 16
 _LOOKED_AT = 2**15
+_SPACES = str.maketrans("\t\r\n", "   ")
 
 
 def kind_of(array: Array) -> Kind:
@@ -145,7 +146,7 @@ def _is_text(array: Array) -> bool:
     except UnicodeDecodeError:
         return False
     # One character many times over is rather a level than a text.
-    return all(c.isprintable() or c in "\t\r\n" for c in text) and len(set(text[:100])) > 1
+    return text.translate(_SPACES).isprintable() and len(set(text[:100])) > 1
 
 
 def _of_integers(array: Array) -> tuple[Kind, ...]:

@@ -34,7 +34,9 @@ def lines_of(array: Array, kind: str, n_columns: int, n_lines: int) -> list[str]
     ['Once upo', 'n a tim…']
     """
     # A character has at most four bytes, and a value at least one character.
-    lines = _wrapped(_told(array[: 4 * n_columns * n_lines + 4], kind), kind, n_columns)
+    n_most = 4 * n_columns * n_lines + 4
+    told = (one[:n_most] for one in _told(array[:n_most], kind))
+    lines = _wrapped(told, kind, n_columns)
     shown = [line for line, _ in zip(lines, range(n_lines + 1), strict=False)]
     if len(shown) > n_lines:
         return [*shown[: n_lines - 1], f"{_head(shown[n_lines - 1], n_columns - 1)}…"]
@@ -85,7 +87,7 @@ def _wrapped(told: Iterator[str], kind: str, n_columns: int) -> Iterator[str]:
         yield from _joined(told, n_columns)
         return
     for one in told:
-        rest = plain(one[: 1000 * n_columns])
+        rest = plain(one)
         if kind != "text":
             yield rest if _width(rest) <= n_columns else f"{_head(rest, n_columns - 1)}…"
             continue
