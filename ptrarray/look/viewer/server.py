@@ -23,6 +23,7 @@ from ptrarray.look.viewer.events import Events
 from ptrarray.look.viewer.failures import as_json, status_of
 from ptrarray.look.viewer.guarding import NOT_FOUND, Guarded
 from ptrarray.look.viewer.overview import overview
+from ptrarray.look.viewer.search import search
 from ptrarray.reader import PointerArray
 from ptrarray.rows.stopping import is_stopped
 from ptrarray.views.awaited import Threads
@@ -204,13 +205,14 @@ def _called(function: Callable[..., Any], name: str, store: PointerArray, **how:
 
 
 def _found(store: PointerArray, q: str, after: str | None, limit: int) -> dict[str, Any]:
-    found = []
-    for name in store:
-        if q in name:
-            found.append({"name": name})
-        if len(found) == limit:
-            break
-    return {"names": found, "after": None, "done": True}
+    found = search(store, q, after or None, limit)
+    return {
+        "names": found.names,
+        "after": found.cursor,
+        "seen": found.n_seen,
+        "done": found.is_done,
+        "anew": found.is_anew,
+    }
 
 
 def _name(asked: Any) -> str:

@@ -133,6 +133,8 @@ export class ArrayPage {
       else link.href = route(name);
       link.setAttribute("aria-disabled", name === null);
     }
+    if (this.pending) this.step(this.pending);
+    this.pending = 0;
   }
 
   showTabs({ views, view }) {
@@ -273,6 +275,7 @@ export class ArrayPage {
   }
 
   step(by) {
+    if (!this.answer) this.pending = by; // for when it is known who the neighbours are
     const link = by > 0 ? this.after : this.before;
     if (link.href) location.hash = link.getAttribute("href");
   }

@@ -63,9 +63,12 @@ export class Search {
   }
 
   add(found) {
+    if (found.anew) {
+      this.list.replaceChildren(); // the store was replaced meanwhile
+      this.choose(-1);
+    }
     const first = this.list.children.length;
-    const items = found.names.map((each, number) => {
-      const name = typeof each === "string" ? each : each.name;
+    const items = found.names.map((name, number) => {
       const link = h("a", { href: route(name), textContent: shown(name), tabIndex: -1 });
       link.addEventListener("click", () => this.unfold(false));
       return h("li", { role: "option", id: `name-${first + number}`, "aria-selected": "false" }, link);
@@ -76,7 +79,7 @@ export class Search {
     const count = this.list.children.length;
     const what = count === 1 ? "1 name" : `${whole(count)} names`;
     if (found.done) this.progress.textContent = count ? `${what} found` : "no name matches";
-    else this.progress.textContent = count ? `${what} so far` : "searching…";
+    else this.progress.textContent = `${count ? `${what} so far` : "searching…"}, ${whole(found.seen)} looked at`;
     if (this.at < 0 && count) this.choose(0);
   }
 
