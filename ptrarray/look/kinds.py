@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from ptrarray.look.numbers import Array, drawable, is_drawable
+from ptrarray.look.numbers import Array, drawable, is_drawable, is_masked
 from ptrarray.look.reduced import sample
 
 Kind = Literal[
@@ -139,7 +139,8 @@ def _is_of_colours(array: Array) -> bool:
 
 
 def _is_text(array: Array) -> bool:
-    first = np.ma.filled(array[:_LOOKED_AT], ord(" ")).tobytes()
+    rows: Any = array[:_LOOKED_AT]
+    first = (rows.filled(ord(" ")) if is_masked(rows) else rows).tobytes()
     try:
         # A character may be cut at the end of what is looked at, but not at the end of all.
         text = codecs.getincrementaldecoder("utf-8")().decode(first, array.shape[0] <= _LOOKED_AT)

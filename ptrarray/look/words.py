@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ptrarray.look.numbers import Array
+from ptrarray.look.numbers import Array, is_masked
 
 MASKED = "--"
 
@@ -63,18 +63,17 @@ def _plain(character: str) -> str:
 def _told(rows: Array, kind: str) -> Iterator[str]:
     """Yield what stands for itself: lines of a text, ids, or values."""
     if kind == "text" and rows.dtype == np.uint8:
-        content = rows.filled(0) if isinstance(rows, np.ma.MaskedArray) else rows
+        content = rows.filled(0) if is_masked(rows) else rows
         yield from content.tobytes().decode("utf-8", "replace").splitlines()
         return
     if kind == "table":
         yield ", ".join(rows.dtype.names or ())
+    masked = np.ma.masked if is_masked(rows) else None
     for value in rows.reshape(-1) if kind == "tokens" else rows:
-        yield _one(value)
+        yield MASKED if value is masked else _one(value)
 
 
 def _one(value: Any) -> str:
-    if value is np.ma.masked:
-        return MASKED
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, np.void) and value.dtype.names is None:

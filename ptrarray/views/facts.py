@@ -11,6 +11,7 @@ from ptrarray.errors import StoreError
 from ptrarray.format.infos import decode as decode_info
 from ptrarray.format.layouts import MIXED, ROWS
 from ptrarray.format.named import described
+from ptrarray.look.numbers import is_masked
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.opened import Opened, OpenedStore
@@ -330,8 +331,8 @@ def _sampled(
     pieces = [read(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
     if len(pieces) == 1:
         return pieces[0], f"the first of {n_rows:,} rows"
-    is_masked = isinstance(pieces[0], np.ma.MaskedArray)
-    return (np.ma.concatenate if is_masked else np.concatenate)(pieces), "a sample"
+    joined = np.ma.concatenate if is_masked(pieces[0]) else np.concatenate
+    return joined(pieces), "a sample"
 
 
 def _not_mapped(opened: OpenedStore, name: str, address: int, start: int, end: int) -> First:
