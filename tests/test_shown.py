@@ -275,6 +275,17 @@ def test_damage_of_any_byte_is_said_or_not_seen(file: str, tmp_path: Path) -> No
         (path / file).write_bytes(whole)
 
 
+@pytest.mark.parametrize("file", ["data.bin", "mask.bin"])
+def test_rows_that_were_cut_off_are_not_touched(file: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path, dtype="f4", masked=True) as writer:
+        writer.write({"a": np.zeros(10_000), "b": np.zeros(10_000)})
+    store = ptrarray.open(path)
+    with (path / file).open("r+b") as rows:
+        rows.truncate(4096)
+    assert "was cut short since it was opened" in page_of(store).text
+
+
 def with_end(path: Path, position: int, end: int) -> None:
     """Change where an array ends, in an index that is too large to be compared when opened."""
     snapshot: Any = ptrarray.open(path)._opened.snapshot
@@ -412,7 +423,7 @@ def test_a_long_journal_is_not_put_in_order(tmp_path: Path) -> None:
     assert shown == ["last7", "last8", *(f"last{number}" for number in (6, 5, 4, 3, 2, 1))]
     assert "a sample of" in page.text
     # Now that it is in order, there is nothing to be guessed.
-    assert facts_in(page_of(store))["arrays"] == f"{len(store):,}"
+    assert f"{len(store):,}" == facts_in(page_of(store))["arrays"]
     assert "which are not read for this" in page_of(writer).text
     close_leaving(writer, 1 << 30)
 
