@@ -44,7 +44,7 @@ FOREIGN = {"numpy", "msgpack", "tqdm"} | set(sys.stdlib_module_names)
 OPTIONAL = {("format.checksum", "isal")}  # with something else in its place
 # What a function imports, since all others would wait for it, and few ever need it.
 LATE = {
-    ("progress", "bar", "tqdm.auto"),
+    ("progress", "bar", "tqdm.std"),
     ("format.helpers", "digest", "hashlib"),
     ("storage.store.overlay", "Overlay", "hashlib"),
     ("storage.store.overlay", "digest", "hashlib"),
@@ -56,6 +56,8 @@ LATE = {
     ("reader", "partitions", "ptrarray.views.partition"),
     ("views.stored", "StoredArrays", "ptrarray.views.awaited"),
     ("views.stored", "atake", "ptrarray.views.awaited"),
+    ("views.stored", "StoredArrays", "ptrarray.views.plots"),
+    ("views.stored", "plot", "ptrarray.views.plots"),
     ("views.reducible", "Reducible", "ptrarray.views.spread"),
     ("views.reducible", "reduce", "ptrarray.views.spread"),
     ("views.reducible", "reduce_each", "ptrarray.views.spread"),
@@ -91,8 +93,10 @@ LATE = {
     ("rows.ragged", "Ragged", "ptrarray.look.html"),
     ("rows.ragged", "_repr_html_", "ptrarray.look.html"),
     ("cli.commands", "_demo", "ptrarray.cli.demo"),
-    ("cli.commands", "_save", "ptrarray.convert.export"),
+    ("cli.reading", "_save", "ptrarray.convert.export"),
     ("cli.convert", "_function", "ptrarray.convert"),
+    ("cli.view", "_view", "ptrarray.look.viewer.server"),
+    ("reader", "commit_of", "hashlib"),
 }
 RANK = {place: i for i, places in enumerate(RANKS) for place in places}
 # What a shard is, only storage.shards knows, and these as bytes.

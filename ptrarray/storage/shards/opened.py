@@ -88,8 +88,13 @@ class OpenedShards:
 
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
+        store, address = self.holding(address)
+        return store.array_at(address)
+
+    def holding(self, address: int) -> tuple[OpenedStore, int]:
+        """Return which of the stores has what is at an address, and its address there."""
         address, number = divmod(address, len(self.held))  # as `ShardedSnapshot` made it
-        return self.held[number].complete().array_at(address)
+        return self.held[number].complete(), address
 
     def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
         """Return the address of each of some names that the snapshot has found."""

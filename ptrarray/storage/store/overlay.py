@@ -347,6 +347,17 @@ class Overlay:
         entries = runs[0].entries
         return entries, runs[0].last_starts(), entries.names
 
+    def committed(self) -> Int64s | slice:
+        """Return positions in the order of commits; those of the index, which come first, in data order."""
+        if not self.entries:
+            return slice(None)
+        order = self.order
+        indexed = np.ones(len(order), bool)
+        indexed[order.finals] = False
+        # Entries are numbered in the order of commits.
+        since = order.finals[np.argsort(order.kept)]
+        return np.concatenate([np.flatnonzero(indexed), since])
+
     def merged(self, name: str) -> npt.NDArray[Any]:
         """Return a column of the index; a copy, if there are entries to be folded in."""
         column: npt.NDArray[Any] = getattr(self._index, name)

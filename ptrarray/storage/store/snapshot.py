@@ -21,6 +21,7 @@ from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.absent import never_at_rest, not_found, not_there
+from ptrarray.storage.store.folding import name_blocks
 from ptrarray.storage.store.index import Index, Item
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
@@ -443,12 +444,26 @@ class StoreSnapshot:
             return self.overlay.order.some_names(first, last, unpack)
         return self.index.some_names(first, last, unpack, _NONE)
 
+    def name_blocks(self, first: int, last: int) -> Iterator[RaggedColumn]:
+        """Yield the names at positions ``first <= p < last`` in columns that follow each other.
+
+        Of some ten thousand names each, or up to a megabyte; raises `CorruptStoreError` at the first
+        one that does not lie in its column.
+        """
+        if self._overlaid:
+            return self.overlay.order.name_blocks(first, last)
+        return name_blocks(self.index, first, last)
+
     def newest_names(self) -> Iterator[bytes]:
         """Yield all names, those that were committed last first; those of the index from its end."""
         index = self.index
         yield from self.overlay.newest()
         indexed = map(index.name, reversed(range(index.header.n_arrays)))
         yield from (name for name in indexed if name not in self._overlaid)
+
+    def committed(self) -> Int64s | slice:
+        """Return positions in the order of commits, as `newest_names` takes it, the oldest first."""
+        return self.overlay.committed()
 
     @cached_property
     def starts(self) -> Int64s:
