@@ -73,7 +73,7 @@ def test_of_many_values_the_lowest_and_highest_of_each_part_are_points(
         rows = numbers[low:high]
         known = rows[~np.isnan(rows)]
         wanted = [known.min(), known.max()] if known.size else [np.nan, np.nan]
-        assert np.array_equal(np.sort(ends), wanted, equal_nan=True)
+        assert np.array_equal(ends[:: -1 if part % 2 else 1], wanted, equal_nan=True)
         assert drawn.x[2 * part : 2 * part + 2].tolist() == [(low + high - 1) / 2] * 2
         is_thinned = 0 < known.size < len(rows)
         assert [inside(drawn.thinned, row) for row in range(low, high)] == [is_thinned] * (

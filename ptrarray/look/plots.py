@@ -28,6 +28,7 @@ _N_CELLS = 1000
 _N_IMAGES = 8
 _LONGEST_NAME = 80
 _MOST_NAMES = 20
+_MOST_POWERS = 5
 _COLOURS = 3  # channels, of which a fourth is how opaque a pixel is
 _OF_COLOURS = 4  # axes of several images of them
 
@@ -337,7 +338,8 @@ def _logarithmic(ax: Axes, edges: Floats) -> None:
     """Take an axis that has a zero, too: it is even up to the first edge, and logarithmic from there."""
     ax.set_xscale("symlog", linthresh=edges[0])
     powers = 10.0 ** np.arange(np.ceil(np.log10(edges[0])), np.log10(edges[-1]) + 1)
-    ax.set_xticks([0, *powers[powers <= edges[-1]]])
+    powers = powers[powers <= edges[-1]]
+    ax.set_xticks([0, *powers[:: -(-len(powers) // _MOST_POWERS) or 1]])
     ax.set_xticks([], minor=True)
     ax.xaxis.set_major_formatter(_matplotlib("ticker").EngFormatter(sep=""))
 
