@@ -22,13 +22,27 @@ class _Nothing:
         pass
 
 
-def bar(*, progress: bool, **options: Any) -> AbstractContextManager[Bar]:
-    """Return a `tqdm.auto.tqdm` with these options if there shall be one.
+def bar(*, progress: bool, unit: str, total: float | None = None) -> AbstractContextManager[Bar]:
+    """Return a bar of tqdm if there shall be one: in scripts, notebooks and terminals the same.
 
-    Even a disabled one starts a thread, which a later fork would leave behind.
+    Parameters
+    ----------
+    progress : bool
+        Whether there shall be one.
+    unit : str
+        What is counted, with a space before it; "B" for bytes, of which it
+        shows thousands and millions.
+    total : float, optional
+        How many there are in the end, where that is known.
     """
     if not progress:
         return nullcontext(_Nothing())
-    from tqdm.auto import tqdm  # with asyncio and more, half of what importing the package took
+    # Imported here, as it is half of what importing the package took. Not `tqdm.auto`: without
+    # ipywidgets it warns in notebooks, and shows there what this one does.
+    from tqdm.std import tqdm
 
-    return tqdm(**options)
+    class _Bar(tqdm):  # type: ignore[type-arg]
+        monitor_interval = 0  # no thread, which a later fork would leave behind
+
+    # miniters: each update may be shown, as no thread makes up for those that were left out.
+    return _Bar(total=total, unit=unit, unit_scale=unit == "B", miniters=1, dynamic_ncols=True)

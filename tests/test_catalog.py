@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray.errors import CorruptStoreError
+from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format import catalog as layout
 from ptrarray.format.names import hash_all
 from ptrarray.format.table import EMPTY, build
@@ -267,5 +267,29 @@ def test_a_name_table_that_is_read_is_that_of_its_index(path: Path, arrays: Arra
         catalog._Run(more, 0).until(1 << 32)
     copy = shutil.copy(shard / "index.msgpack", path / "copy")
     Path(copy).replace(shard / "index.msgpack")
-    with pytest.raises(CorruptStoreError, match="was replaced"):
+    with pytest.raises(StoreError, match="was replaced"):
         table.keys(0, 1 << 32)
+
+
+@pytest.mark.parametrize("n_times", [1, 100])
+@pytest.mark.parametrize("step", ["_check_searches", "_runs"])
+def test_what_is_replaced_while_it_is_compared_is_no_damage(
+    path: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch, step: str, n_times: int
+) -> None:
+    """As by a checkpoint in another process, once or again and again."""
+    made(path, arrays)
+    file = {"_check_searches": file_of(path), "_runs": Marker(path).shard(0) / "index.msgpack"}[
+        step
+    ]
+    real, n_replaced = getattr(catalog, step), 0
+
+    def replace_first(*args: Any) -> Any:
+        nonlocal n_replaced
+        if n_replaced < n_times:
+            Path(shutil.copy(file, path / "copy")).replace(file)
+            n_replaced += 1
+        return real(*args)
+
+    monkeypatch.setattr(catalog, step, replace_first)
+    assert damage_of(path) == []
+    assert n_replaced == (1 if n_times == 1 else 4)

@@ -57,7 +57,7 @@ def test_info(run: Run, path: Path) -> None:
     code, out, errors = run("info", path)
     assert (code, errors) == (0, "")
     assert [line.split()[0] for line in out.splitlines()[1:]] == [
-        *("arrays", "rows", "dtype", "row", "nbytes", "attrs")
+        *("arrays", "rows", "dtype", "row", "nbytes", "attrs", "generation")
     ]
     assert run_json(run, "info", path) == {
         "path": str(path),
@@ -66,6 +66,7 @@ def test_info(run: Run, path: Path) -> None:
         "dtype": "<f4",
         "row_shape": [2],
         "nbytes": 32,
+        "generation": 1,
         "attrs": {"rate": 16000},
     }
 

@@ -17,6 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ptrarray
+from ptrarray.reductions import blocks
 from ptrarray.storage.lifecycle import sums
 from ptrarray.storage.store import index as index_storage
 from tests.support import damage, forging
@@ -63,7 +64,7 @@ def test_all_that_is_damaged_is_named_by_one_thread_and_by_many(
     for block in (1, 7, 1 << 10):
         monkeypatch.setattr(sums, "_BLOCK_NBYTES", block * sums._EACH_NBYTES)
         if block > 40:  # a thread would do no more than this one
-            monkeypatch.setattr(sums, "ThreadPoolExecutor", None)
+            monkeypatch.setattr(blocks, "ThreadPoolExecutor", None)
         with pytest.raises(ptrarray.CorruptStoreError) as caught:
             ptrarray.verify(tmp_path / "s.ptr")
         assert [one.name for one in caught.value.damage] == ["a00", "a07", "a08", "a39"]

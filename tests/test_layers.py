@@ -44,7 +44,7 @@ FOREIGN = {"numpy", "msgpack", "tqdm"} | set(sys.stdlib_module_names)
 OPTIONAL = {("format.checksum", "isal")}  # with something else in its place
 # What a function imports, since all others would wait for it, and few ever need it.
 LATE = {
-    ("progress", "bar", "tqdm.auto"),
+    ("progress", "bar", "tqdm.std"),
     ("format.helpers", "digest", "hashlib"),
     ("storage.store.overlay", "Overlay", "hashlib"),
     ("storage.store.overlay", "digest", "hashlib"),
@@ -80,9 +80,23 @@ LATE = {
     ("rows.ragged", "_lists", "ptrarray.bridges.arrow"),
     ("views.tabular", "Tabular", "ptrarray.views.arrow"),
     ("views.tabular", "arrow", "ptrarray.views.arrow"),
+    ("reader", "PointerArray", "ptrarray.views.shown"),
+    ("reader", "_repr_html_", "ptrarray.views.shown"),
+    ("writer", "PointerArrayWriter", "ptrarray.views.shown"),
+    ("writer", "_repr_html_", "ptrarray.views.shown"),
+    ("views.partition", "Partition", "ptrarray.views.shown"),
+    ("views.partition", "_repr_html_", "ptrarray.views.shown"),
+    ("views.mappings", "Meta", "ptrarray.views.shown"),
+    ("views.mappings", "MetaOfWriter", "ptrarray.views.shown"),
+    ("views.mappings", "Attrs", "ptrarray.views.shown"),
+    ("views.mappings", "_repr_html_", "ptrarray.views.shown"),
+    ("rows.ragged", "Ragged", "ptrarray.look.html"),
+    ("rows.ragged", "_repr_html_", "ptrarray.look.html"),
     ("cli.commands", "_demo", "ptrarray.cli.demo"),
-    ("cli.commands", "_save", "ptrarray.convert.export"),
+    ("cli.reading", "_save", "ptrarray.convert.export"),
     ("cli.convert", "_function", "ptrarray.convert"),
+    ("cli.view", "_view", "ptrarray.look.viewer.server"),
+    ("reader", "commit_of", "hashlib"),
 }
 RANK = {place: i for i, places in enumerate(RANKS) for place in places}
 # What a shard is, only storage.shards knows, and these as bytes.

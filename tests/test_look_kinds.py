@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import unicodedata
 import zlib
-from typing import Any
+from typing import Any, get_args
 
 import ml_dtypes
 import numpy as np
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from ptrarray.look.colours import levels, palette
-from ptrarray.look.kinds import Kind, kind_of, kinds_of
+from ptrarray.look.kinds import Kind, can_be, kind_of, kinds_of
 from ptrarray.look.png import png
 from ptrarray.look.words import lines_of, plain
 
@@ -92,6 +92,25 @@ def test_an_array_can_be_looked_at_in_other_ways() -> None:
     assert kinds_of(np.zeros((50, 3))) == ("lines", "heatmap")
     assert kinds_of(np.arange(9)) == ("line", "tokens")
     assert kinds_of(np.zeros((9, 48, 64))) == ("images", "heatmap")
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.zeros(5), "line lines heatmap bytes"),
+        (np.zeros((5, 3)), "lines heatmap image bytes"),
+        (np.zeros((5, 8, 3)), "heatmap image images bytes"),
+        (np.zeros((5, 8, 3, 4)), "heatmap images bytes"),
+        (np.arange(5), "line lines heatmap tokens bytes"),
+        (TEXT, "line lines heatmap text tokens bytes"),
+        (np.array(["a"]), "text bytes"),
+        (np.zeros(3, [("a", "i4")]), "table bytes"),
+        (np.zeros((0, 3)), "nothing"),
+    ],
+)
+def test_what_an_array_can_be(array: Any, expected: str) -> None:
+    assert " ".join(kind for kind in get_args(Kind) if can_be(array, kind)) == expected
+    assert all(can_be(array, kind) for kind in kinds_of(array))
 
 
 def test_little_of_a_large_array_is_looked_at() -> None:

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from ptrarray.look.kinds import kinds_of
 from ptrarray.look.numbers import drawable
 from ptrarray.look.reduced import band, cells, sample
 
@@ -216,6 +217,28 @@ def test_sampled_cells_are_means_of_some(values: Any, n_rows: int, max_bytes: in
         assert known.max() <= np.nanmax(numbers) + 1e-9
     if not found.sampled:
         assert_allclose(found.means, all_of_it.means)
+
+
+class Sliced:
+    """Rows that have slices and nothing else, as those of a store elsewhere."""
+
+    def __init__(self, rows: Any) -> None:
+        self._rows, self.shape, self.dtype = rows, rows.shape, rows.dtype
+
+    def __getitem__(self, rows: slice) -> Any:
+        assert isinstance(rows, slice)
+        return self._rows[rows]
+
+
+@given(values=arrays(), n_pixels=st.integers(1, 30), max_bytes=st.integers(0, 300))
+def test_rows_need_not_be_more_than_slices(values: Any, n_pixels: int, max_bytes: int) -> None:
+    rows: Any = Sliced(values)
+    expected = band(values, n_pixels, max_bytes=max_bytes)
+    for found, part in zip(band(rows, n_pixels, max_bytes=max_bytes), expected, strict=True):
+        assert_array_equal(found, part)
+    taken = sample(rows, max_bytes + 1).values
+    assert_array_equal(taken, sample(values, max_bytes + 1).values)
+    assert kinds_of(rows) == kinds_of(values)
 
 
 def test_one_peak_among_ten_million_is_found_in_little_memory() -> None:

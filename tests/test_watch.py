@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import pty
-import re
-import select
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,9 +22,9 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray import StoreNotFoundError
 from ptrarray.cli import main
-from ptrarray.look.viewer.looks import Look, clipped, looks, rates
-
-PATIENCE = 60  # seconds, for what takes a moment
+from ptrarray.cli.watch import clipped
+from ptrarray.look.viewer.looks import Look, looks, rates
+from tests.support.terminal import CTRL_C, PATIENCE, Terminal, shows
 
 
 @pytest.fixture
@@ -201,85 +198,126 @@ def test_json_lines(path: Path) -> None:
         assert interrupted(process) == (0, b"")
 
 
-class Terminal:
-    """The other end of a terminal, and what is on its screen."""
-
-    def __init__(self) -> None:
-        self.ours, self.theirs = pty.openpty()
-        self.raw = ""
-
-    def read_until(self, is_there: Callable[[list[str]], bool]) -> list[str]:
-        while not is_there(self.screen()):
-            ready, _, _ = select.select([self.ours], [], [], PATIENCE)
-            assert ready, f"not shown: {self.screen()}"
-            self.raw += os.read(self.ours, 1 << 16).decode()
-        return self.screen()
-
-    def screen(self) -> list[str]:
-        """Return the lines that the output leaves on a screen."""
-        lines, at = [""], 0
-        for token in re.findall(r"\x1b\[\d*[A-Z]|\r\n|[^\x1b\r\n]+|.", self.raw):
-            if token == "\r\n":
-                at += 1
-                lines += [""] * (at + 1 - len(lines))
-            elif token.endswith("F") and token.startswith("\x1b"):
-                at -= int(token[2:-1])
-            elif token == "\x1b[J":
-                lines[at:] = [""]
-            elif token != "\x1b[K":
-                lines[at] = token  # each line is written whole, and clears what is right of it
-        return lines
-
-    def close(self) -> None:
-        os.close(self.ours)
-        os.close(self.theirs)
-
-
-@pytest.fixture
-def terminal() -> Iterator[Terminal]:
-    opened = Terminal()
-    yield opened
-    opened.close()
-
-
-def shows(*wanted: str) -> Callable[[list[str]], bool]:
-    return lambda screen: all(any(text in line for line in screen) for text in wanted)
-
-
-def test_in_place_in_a_terminal(path: Path, terminal: Terminal) -> None:
-    with watched(path, "--interval", 0.02, stdout=terminal.theirs) as process:
+def test_in_place_in_a_terminal(path: Path) -> None:
+    with Terminal() as terminal:
+        terminal.run(command(path, "--interval", 0.02))
         first = terminal.read_until(shows("newest  -"))
         assert first[0].startswith(str(path)[:40])
         with writing(path, 200):
             screen = terminal.read_until(shows("newest  frame199, frame198"))
-        assert len(screen) == len(first) == 7  # over each other; the last is where the prompt goes
-        assert "200" in screen[2]
-        assert screen[-1] == ""
-        assert interrupted(process) == (0, b"")
+        assert len(screen) == len(first) == 6  # over each other
+        assert screen[2].split()[:2] == ["arrays", "200"]
+        terminal.press(CTRL_C)
+        assert terminal.finish() == 0
+        left = terminal.screen()
+        assert left[0].startswith(str(path)[:40])
+        assert left[5] == screen[5]
+        assert left[6:] in ([], ["^C"])
+        assert terminal.shows_cursor
+        assert b"Traceback" not in terminal.raw
 
 
-def test_a_terminal_shows_no_name_as_it_is(path: Path, terminal: Terminal) -> None:
+LONG = "long " * 30
+
+
+@pytest.fixture
+def hostile(path: Path) -> Path:
     with ptrarray.append(path) as writer:
-        writer["\x1b[2J\nred"] = np.ones((1, 4, 4))
-        writer["long " * 100] = np.ones((1, 4, 4))
-    with watched(path, "--once", stdout=terminal.theirs) as process:
-        screen = terminal.read_until(shows("newest"))
-        assert process.wait(PATIENCE) == 0
-    assert r"\x1b[2J\nred" in screen[5]
-    assert "…" in screen[5]
-    assert all(len(line) < 80 for line in screen)
+        for name in ("\x1b[2J\nred", "[red]x[/]", "[/]", ":smile:", "日本語" * 9, LONG):
+            writer[name] = np.ones((1, 4, 4))
+    return path
 
 
-def test_waits_in_a_terminal(tmp_path: Path, terminal: Terminal) -> None:
+@pytest.mark.parametrize("n_columns", [40, 80, 200])
+def test_a_terminal_shows_no_name_as_it_is(hostile: Path, n_columns: int) -> None:
+    with Terminal(n_columns=n_columns) as terminal:
+        terminal.run(command(hostile, "--once", "--names", 6))
+        assert terminal.finish() == 0
+        screen = terminal.screen()
+        assert [line.split(" ")[0] for line in screen[1:]] == ["", "arrays", "rows", "MB", "newest"]
+        assert screen[1].split() == ["total", "now/s", "start/s"]
+        assert screen[2].split() == ["arrays", "6", "0.0", "0.0"]
+        assert terminal.shows_cursor
+        if n_columns == 200:
+            assert "[/], [red]x[/]" in screen[5]
+            assert r"\x1b[2J\nred" in screen[5]
+        else:
+            assert screen[5].endswith("…")
+    assert b"\x1b[2J" not in terminal.raw
+
+
+def test_waits_in_a_terminal(tmp_path: Path) -> None:
     path = tmp_path / "later.ptr"
-    with watched(path, "--interval", 0.02, "--wait", stdout=terminal.theirs) as process:
-        assert terminal.read_until(shows("waiting"))[1:] == [""]
+    with Terminal() as terminal:
+        terminal.run(command(path, "--interval", 0.02, "--wait"))
+        assert len(terminal.read_until(shows("waiting"))) == 1
         ptrarray.create(path, dtype="f4", row_shape=(4, 4)).close()
         assert "waiting" not in str(terminal.read_until(shows("newest")))
         path.rename(path.with_name("elsewhere.ptr"))
         screen = terminal.read_until(shows("waiting"))
         assert "newest" not in str(screen)
-        assert interrupted(process) == (0, b"")
+        terminal.press(CTRL_C)
+        assert terminal.finish() == 0
+
+
+def test_a_terminal_of_five_lines(path: Path) -> None:
+    append_frames(path, 1)
+    with Terminal(5, 40) as terminal:
+        terminal.run(command(path, "--interval", 0.02))
+        screen = terminal.read_until(shows("arrays", "MB"))
+        assert len(screen) == 5
+        for number in range(2, 5):  # it does not scroll
+            append_frames(path, number)
+            assert len(terminal.read_until(shows(f"arrays  {number:>5}"))) == 5
+        terminal.press(CTRL_C)
+        assert terminal.finish() == 0
+        assert terminal.shows_cursor
+        assert shows("MB", "newest  frame3")(terminal.screen())  # the end of the whole
+
+
+def test_a_terminal_that_changes_its_size(path: Path) -> None:
+    append_frames(path, 30)
+    with Terminal(24, 80) as terminal:
+        terminal.run(command(path, "--interval", 0.02, "--names", 30))
+        terminal.read_until(lambda screen: len(screen) == 6 and len(screen[5]) == 80)
+        terminal.resize(24, 120)
+        screen = terminal.read_until(lambda screen: len(screen) == 6 and len(screen[5]) == 120)
+        assert screen[5].startswith("newest  frame29")
+        terminal.press(CTRL_C)
+        assert terminal.finish() == 0
+
+
+@pytest.mark.parametrize(
+    "environment", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "latin-1"}, {"TTY_INTERACTIVE": "0"}]
+)
+def test_lines_where_a_terminal_cannot(hostile: Path, environment: dict[str, str]) -> None:
+    with Terminal(n_columns=200) as terminal:
+        terminal.run(command(hostile, "--once", "--names", 1), **environment)
+        assert terminal.finish() == 0
+        [line] = terminal.screen()
+        assert line.startswith("0:00:00  6 arrays  6 rows  0.0 MB")
+    assert b"\x1b" not in terminal.raw
+
+
+@pytest.mark.parametrize("forced", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_no_colours_in_a_pipe(path: Path, forced: str) -> None:
+    done = subprocess.run(
+        command(path, "--once"), env=environment() | {forced: "1"}, capture_output=True, check=True
+    )
+    assert done.stdout.startswith(b"0:00:00  0 arrays  0 rows  0.0 MB")
+    assert done.stdout.count(b"\n") == 1
+    assert b"\x1b" not in done.stdout
+
+
+def test_lines_without_rich(path: Path) -> None:
+    code = (
+        "import sys; sys.modules['rich'] = None\n"
+        f"from ptrarray.cli import main; sys.exit(main(['watch', {str(path)!r}, '--once']))"
+    )
+    with Terminal(n_columns=200) as terminal:
+        terminal.run([sys.executable, "-c", code], PYTHONPATH=environment()["PYTHONPATH"])
+        assert terminal.finish() == 0
+        assert terminal.screen()[0].startswith("0:00:00  0 arrays  0 rows  0.0 MB")
 
 
 def test_once(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

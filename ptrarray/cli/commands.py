@@ -9,32 +9,18 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ptrarray import native
-from ptrarray.cli import convert, elsewhere, joins, watch
+from ptrarray.cli import convert, elsewhere, joins, reading, view, watch
 from ptrarray.cli.elsewhere import opened, title
 from ptrarray.cli.parser import Parser
-from ptrarray.cli.printing import (
-    as_list,
-    as_text,
-    complain,
-    print_json,
-    print_now,
-    printable,
-    readable,
-    to_json,
-)
-from ptrarray.errors import BadInputError, CorruptStoreError, Damage, StoreError
-from ptrarray.format.named import described
+from ptrarray.cli.printing import complain, print_json, print_now, printable
+from ptrarray.errors import CorruptStoreError, Damage, StoreError
 from ptrarray.intake.paths import absolute
 from ptrarray.packs import pack, unpack
-from ptrarray.reader import PointerArray, count_helpers, count_known, sealing
 from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.system.compressors import CODECS
 from ptrarray.upkeep import checkpoint, compact, publish, repair
@@ -96,7 +82,9 @@ def _parser() -> Parser:
     demo = add("demo", _demo, "fill and read a store with Python's standard library", printing)
     demo.add_argument("--processes", type=_at_least_one, help="number of worker processes")
     demo.add_argument("--out", type=Path, metavar="DIR", help="keep the store in this folder")
-    _add_readers(add, printing)
+    reading.add_commands(add, printing)
+    checked = (elsewhere.on_readable(), printing, _with_memory())
+    add("verify", _verify, "check every array against its checksum", *checked)
     elsewhere.add_command(add, printing)
     _add_whole_stores(add, on_store, printing)
     limited = (on_store, printing, _with_memory())
@@ -106,6 +94,7 @@ def _parser() -> Parser:
     )
     convert.add_commands(commands, on_store, printing)
     watch.add_command(commands, on_store, printing)
+    view.add_command(add, elsewhere.on_readable())
     return parser
 
 
@@ -113,30 +102,6 @@ def _with_memory() -> Parser:
     parser = Parser(add_help=False)
     parser.add_argument("--memory", metavar="SIZE", default="512MB", help=_MEMORY)
     return parser
-
-
-def _add_readers(add: Any, printing: Parser) -> None:
-    readable = elsewhere.on_readable()
-    add("info", _info, "show what a store holds", readable, printing)
-    ls = add("ls", _ls, "list the names, in the order of their rows", readable, printing)
-    ls.add_argument("pattern", metavar="PATTERN", nargs="?", help="shell pattern, as 'utt1*'")
-    ls.add_argument("--long", "-l", action="store_true", help="with start and end of each array")
-    get = add("get", _get, "print one array, or save it", readable, printing)
-    get.add_argument("name", metavar="NAME", help="name of the array")
-    get.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="save it as .npy file, its mask, if the store has masks, as FILE.mask.npy",
-    )
-    add(
-        "verify",
-        _verify,
-        "check every array against its checksum",
-        readable,
-        printing,
-        _with_memory(),
-    )
 
 
 def _add_whole_stores(add: Any, *parents: Parser) -> None:
@@ -175,104 +140,6 @@ def _demo(options: argparse.Namespace) -> int:
     else:
         run_demo(options.processes, options.out, say=print_now)
     return 0
-
-
-def _info(options: argparse.Namespace) -> int:
-    with opened(options) as store:
-        facts = {
-            "path": title(options),
-            "arrays": len(store),
-            "rows": store.shape[0],
-            "dtype": described(store.dtype),
-            "row_shape": None if store.row_shape is None else list(store.row_shape),
-            **({} if store.layout == "rows" else {"layout": store.layout}),
-            **({"masked": True} if store.masked else {}),
-            **_sealed(store),
-            **_shards(store),
-            "nbytes": store.nbytes,
-            **_helpers(store),
-            "attrs": dict(store.attrs),
-        }
-    if options.json:
-        print_json(facts)
-        return 0
-    print(printable(facts.pop("path")))
-    for fact, value in facts.items():
-        text = f"{value:,}" if type(value) is int else to_json(value)
-        print(f"  {fact.replace('_', ' '):<9}  {printable(text)}")
-    return 0
-
-
-def _helpers(store: PointerArray) -> dict[str, Any]:
-    n_helpers, nbytes = count_helpers(store)
-    return {"helper_arrays": n_helpers, "helper_nbytes": nbytes} if n_helpers else {}
-
-
-def _shards(store: PointerArray) -> dict[str, Any]:
-    if store.shard_nbytes is None:
-        return {}
-    facts = {"shards": len(store.shards), "shard_nbytes": store.shard_nbytes}
-    return {**facts, "shards_in_catalog": count_known(store)}
-
-
-def _sealed(store: PointerArray) -> dict[str, bool]:
-    is_sealed = sealing(store)
-    return {} if is_sealed is None else {"sealed" if is_sealed else "open_part": True}
-
-
-def _ls(options: argparse.Namespace) -> int:
-    with opened(options) as store:
-        width = len(str(store.shape[0]))
-        for name, start, end in _list(store, options.pattern):
-            if options.json:
-                print_json({"name": name, "start": start, "end": end})
-            elif options.long:
-                print(f"{start:>{width}}  {end:>{width}}  {printable(name)}")
-            else:
-                print(printable(name))
-    return 0
-
-
-def _list(store: PointerArray, pattern: str | None) -> Iterator[tuple[str, int, int]]:
-    for name, (start, end) in store.pointers.items():
-        if pattern is None or fnmatchcase(name, pattern):
-            yield name, start, end
-
-
-def _get(options: argparse.Namespace) -> int:
-    with opened(options) as store:
-        array = store[options.name]
-        start, end = store.pointers[options.name]
-    facts = {"name": options.name, "dtype": described(array.dtype), "shape": list(array.shape)}
-    if options.out is not None:
-        facts |= _save(array, options.out)
-    elif options.json:
-        facts["values"] = readable(as_list, array, options.name)
-    if options.json:
-        print_json({**facts, "start": start, "end": end})
-    elif options.out is not None:
-        where = " and ".join(facts[key] for key in ("out", "mask_out") if key in facts)
-        print(printable(f"{options.name}: {array.dtype} {array.shape} saved as {where}"))
-    else:
-        print(printable(f"{options.name}: {array.dtype} {array.shape}, rows {start} to {end}"))
-        print(readable(as_text, array, options.name))
-    return 0
-
-
-def _save(array: Any, out: Path) -> dict[str, str]:
-    """Save an array as .npy file, which cannot hold a mask: that gets a file of its own."""
-    from ptrarray.convert.export import save_npy  # no other command waits for it
-
-    saved = {}
-    if isinstance(array, np.ma.MaskedArray):
-        if out.exists() and not out.is_file():
-            what = f"{out} is no file, beside which a file with the mask could be: name one"
-            raise BadInputError(what, path=str(out), expected="a file")
-        mask_out = out.with_name(f"{out.name.removesuffix('.npy')}.mask.npy")
-        save_npy(np.ma.getmaskarray(array), mask_out)
-        saved = {"mask_out": str(mask_out)}
-    save_npy(np.ma.getdata(array), out)
-    return {"out": str(out), **saved}
 
 
 def _verify(options: argparse.Namespace) -> int:

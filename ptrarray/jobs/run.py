@@ -78,7 +78,6 @@ def run_job(
     under_way: _Futures = {}
     with _pool(n_workers, executor, under_way) as pool:
         running = _Run(job, tasks, pool, under_way, total, n_first, any_host=any_host)
-        # First the workers, then the bar: its thread should not be there in a fork.
         running.refill(_CHUNKS_PER_WORKER * n_workers)
         with bar(progress=progress, total=total, unit=f" {unit}") as shown:
 

@@ -14,6 +14,7 @@ Bools = npt.NDArray[np.bool_]
 
 MARKS_HEIGHT = 3.0
 _NARROWEST = 1.5  # what is left out of one pixel among many should be seen
+_HATCHES_APART = 6
 _DOTS_APART = 8  # pixels between values, from which on each of them has a dot
 # Whole tenths of a pixel, each relative to the last point, are the shortest paths.
 _TENTHS = 10
@@ -85,6 +86,22 @@ def curve(
 def gaps(missing: Bools, box: Box) -> str:
     """Return the element that shades pixels from which all values are left out."""
     return _rectangles(missing, box, f"fill='{QUIET}' fill-opacity='.25'")
+
+
+def hatching(box: Box) -> str:
+    """Return the elements of a shade with lines, which shows through where pixels are clear."""
+    right, bottom = box.width, box.height
+    lines = []
+    for at in range(_HATCHES_APART, int(right + bottom), _HATCHES_APART):
+        # Of the line from the left edge to the upper one, what is in the box.
+        x, y = max(at - bottom, 0), min(at, bottom)
+        length = min(at, right) - x
+        lines.append(f"M{box.left + x:g} {box.top + y:g}l{length:g} {-length:g}")
+    shade = f"M{box.left:g} {box.top:g}h{right:.1f}v{bottom:.1f}h-{right:.1f}z"
+    return (
+        f"<path d='{shade}' fill='{QUIET}' fill-opacity='.25'/>"
+        f"<path d='{''.join(lines)}' fill='none' stroke='{QUIET}' stroke-opacity='.6'/>"
+    )
 
 
 def marks(missing: Bools, box: Box) -> str:

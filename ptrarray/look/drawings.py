@@ -11,7 +11,7 @@ import numpy as np
 from ptrarray.look import axes
 from ptrarray.look.axes import Ends
 from ptrarray.look.colours import LINES
-from ptrarray.look.curves import MARKS_HEIGHT, Box, Scale, curve, gaps, marks
+from ptrarray.look.curves import MARKS_HEIGHT, Box, Scale, curve, gaps, hatching, marks
 from ptrarray.look.kinds import MOST_LINES, Kind
 from ptrarray.look.numbers import Array
 from ptrarray.look.pixels import Raster, heat_map, image, images
@@ -94,11 +94,14 @@ def _curves(array: Array, found: Band, box: Box, asked: Asked) -> tuple[Ends, st
 
 def _what_else(array: Array, found: Band) -> tuple[str, ...]:
     n_shown, n_across = found.low.shape[1], math.prod(array.shape[1:])
-    notes = [f"{n_shown} of {n_across:,} columns"] if n_shown < n_across else []
-    n_left_out = int(found.left_out.sum())
-    if n_left_out:
-        notes.append("some left out" if found.sampled else f"{n_left_out:,} left out")
-    return tuple(notes)
+    columns = (f"{n_shown} of {n_across:,} columns",) if n_shown < n_across else ()
+    return (*columns, *_left_out(int(found.left_out.sum()), sampled=found.sampled))
+
+
+def _left_out(n_values: int, *, sampled: bool) -> tuple[str, ...]:
+    if not n_values:
+        return ()
+    return ("some left out",) if sampled else (f"{n_values:,} left out",)
 
 
 def _heat_map(array: Array, asked: Asked) -> Drawn:
@@ -107,12 +110,13 @@ def _heat_map(array: Array, asked: Asked) -> Drawn:
         box = axes.inside(array, asked.width, asked.height, with_colours=True)
     found = _small_enough(heat_map, array, box, asked)
     ends = _colour_ends(array, found)
-    elements = axes.raster(found.png, box, smooth=False)
+    elements = _raster(found, box, smooth=False)
     if asked.axes:
         n_across = math.prod(array.shape[1:])
         across = Ends("column 0", f"{n_across - 1:,}")
         elements += axes.frame(box, _row_ends(array, asked), across) + axes.colour_bar(box, ends)
-    return Drawn(elements, _span(ends) or ("no numbers",), found.sampled)
+    notes = (*_span(ends), *_left_out(found.n_left_out, sampled=found.sampled))
+    return Drawn(elements, notes, found.sampled)
 
 
 def _image(array: Array, asked: Asked) -> Drawn:
@@ -131,8 +135,14 @@ def _of_pixels(array: Array, found: Raster, asked: Asked, notes: tuple[str, ...]
     box = asked.whole
     factor = min(box.width / found.width, box.height / found.height, _LARGEST_FACTOR)
     kept = box._replace(width=found.width * factor, height=found.height * factor)
-    elements = axes.raster(found.png, kept, smooth=not found.is_whole)
-    return Drawn(elements, (*notes, *_span(_colour_ends(array, found))), found.sampled)
+    elements = _raster(found, kept, smooth=not found.is_whole)
+    left_out = _left_out(found.n_left_out, sampled=found.sampled)
+    return Drawn(elements, (*notes, *_span(_colour_ends(array, found)), *left_out), found.sampled)
+
+
+def _raster(found: Raster, box: Box, *, smooth: bool) -> str:
+    behind = hatching(box) if found.n_left_out else ""
+    return behind + axes.raster(found.png, box, smooth=smooth)
 
 
 def _small_enough(draw: Callable[..., Raster], array: Array, box: Box, asked: Asked) -> Raster:

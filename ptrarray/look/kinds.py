@@ -26,6 +26,7 @@ def kind_of(array: Array) -> Kind:
     Parameters
     ----------
     array : ndarray or MaskedArray, of any dtype and shape
+        Or anything with `shape`, `dtype` and slices of rows.
 
     Returns
     -------
@@ -55,8 +56,10 @@ def kinds_of(array: Array) -> tuple[Kind, ...]:
     >>> kinds_of(np.zeros((48, 64), np.uint8))
     ('image', 'heatmap', 'lines')
     """
-    if array.size == 0:
+    if 0 in array.shape:
         return ("nothing",)
+    if array.shape == ():
+        return kinds_of(array.reshape(1))
     if array.dtype.kind in "SU":
         return ("text",)
     if array.dtype.names is not None:
@@ -65,6 +68,31 @@ def kinds_of(array: Array) -> tuple[Kind, ...]:
         return ("bytes",)
     n_across = math.prod(array.shape[1:])
     return _of_one_column(array) if n_across == 1 else _of_columns(array, n_across)
+
+
+def can_be(array: Array, kind: Kind) -> bool:
+    """Return whether an array can be drawn as a kind, also if it does not look like it.
+
+    Examples
+    --------
+    >>> can_be(np.zeros((2, 3)), "image"), can_be(np.zeros((2, 3)), "text")
+    (True, False)
+    """
+    if 0 in array.shape or kind == "nothing":
+        return 0 in array.shape and kind == "nothing"
+    n_across, is_of_numbers = math.prod(array.shape[1:]), is_drawable(array.dtype)
+    checks: dict[Kind, bool] = {
+        "line": is_of_numbers and n_across == 1,
+        "lines": is_of_numbers and (n_across <= MOST_LINES or len(array.shape) == 2),
+        "heatmap": is_of_numbers,
+        "image": is_of_numbers and _has_pixels(array.shape),
+        "images": is_of_numbers and _has_pixels(array.shape[1:]),
+        "text": array.dtype.kind in "SU" or (array.dtype == np.uint8 and n_across == 1),
+        "tokens": array.dtype.kind in "iu" and n_across == 1,
+        "table": array.dtype.names is not None,
+        "bytes": True,
+    }
+    return checks[kind]
 
 
 def _of_one_column(array: Array) -> tuple[Kind, ...]:
@@ -76,7 +104,8 @@ def _of_one_column(array: Array) -> tuple[Kind, ...]:
 
 
 def _of_columns(array: Array, n_across: int) -> tuple[Kind, ...]:
-    of_numbers: tuple[Kind, ...] = ("heatmap", "lines") if array.ndim == 2 else ("heatmap",)
+    is_table = len(array.shape) == 2
+    of_numbers: tuple[Kind, ...] = ("heatmap", "lines") if is_table else ("heatmap",)
     if n_across <= MOST_LINES:
         longer = array.shape[0] > n_across
         of_numbers = ("lines", "heatmap") if longer else ("heatmap", "lines")
@@ -87,8 +116,12 @@ def _of_columns(array: Array, n_across: int) -> tuple[Kind, ...]:
     return of_numbers
 
 
+def _has_pixels(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+
+
 def _is_image(shape: tuple[int, ...]) -> bool:
-    if len(shape) != 2 and not (len(shape) == 3 and shape[2] in (1, 3, 4)):
+    if not _has_pixels(shape):
         return False
     short, long = sorted(shape[:2])
     return short >= _SMALLEST_SIDE and long <= short * _LONGEST_TO_SHORTEST
@@ -98,7 +131,7 @@ def _is_of_colours(array: Array) -> bool:
     """Return whether the values of an image are shades and colours, not measurements."""
     if array.dtype == np.uint8:
         return True
-    if array.ndim == 2 or array.dtype.kind not in "fV":
+    if len(array.shape) == 2 or array.dtype.kind not in "fV":
         return False
     numbers = _known(array)
     return bool(numbers.size and numbers.min() >= 0 and numbers.max() <= 1)
@@ -108,7 +141,7 @@ def _is_text(array: Array) -> bool:
     first = np.ma.filled(array[:_LOOKED_AT], ord(" ")).tobytes()
     try:
         # A character may be cut at the end of what is looked at, but not at the end of all.
-        text = codecs.getincrementaldecoder("utf-8")().decode(first, array.size <= _LOOKED_AT)
+        text = codecs.getincrementaldecoder("utf-8")().decode(first, array.shape[0] <= _LOOKED_AT)
     except UnicodeDecodeError:
         return False
     # One character many times over is rather a level than a text.

@@ -32,6 +32,8 @@ class Raster(NamedTuple):
         How many images there are.
     is_whole : bool
         Whether each pixel is one of the array.
+    n_left_out : int
+        How many of the values that were read are masked, or no numbers.
     """
 
     png: bytes
@@ -42,6 +44,7 @@ class Raster(NamedTuple):
     sampled: bool
     n_shown: int
     is_whole: bool
+    n_left_out: int
 
 
 def heat_map(values: Array, width: int, height: int, *, max_bytes: int | None = None) -> Raster:
@@ -51,7 +54,8 @@ def heat_map(values: Array, width: int, height: int, *, max_bytes: int | None = 
     """
     found = cells(values, width, height, max_bytes=max_bytes)
     is_whole = (found.row_edges[-1], found.column_edges[-1]) == found.means.shape
-    return _of_numbers(found.means.T[::-1], sampled=found.sampled, n_shown=1, is_whole=is_whole)
+    sheet = _Sheet(found.means.T[::-1, :, np.newaxis], found.sampled, int(found.left_out.sum()))
+    return _of_numbers(sheet, 1, is_whole=is_whole)
 
 
 def image(array: Array, width: int, height: int, *, max_bytes: int | None = None) -> Raster:
@@ -81,24 +85,31 @@ def images(array: Array, width: int, height: int, *, max_bytes: int | None = Non
         max((side + _GAP) // (each + _GAP), 1) for side, each in ((width, wide), (height, tall))
     )
     n_shown = min(len(array), per_row * n_rows)
-    sheet, sampled = _sheet(array, (tall, wide), (n_shown, per_row), max_bytes)
+    sheet = _sheet(array, (tall, wide), (n_shown, per_row), max_bytes)
     is_whole = (tall, wide) == (n_down, n_across)
-    if array.dtype != np.uint8 and sheet.shape[2] == 1:
-        return _of_numbers(sheet[:, :, 0], sampled=sampled, n_shown=n_shown, is_whole=is_whole)
-    pixels = _rgba(sheet if array.dtype == np.uint8 else _shades(sheet))
-    of_pixels = png(pixels), pixels.shape[1], pixels.shape[0]
-    return Raster(*of_pixels, np.nan, np.nan, sampled, n_shown, is_whole)
+    if array.dtype != np.uint8 and sheet.means.shape[2] == 1:
+        return _of_numbers(sheet, n_shown, is_whole=is_whole)
+    pixels = _rgba(sheet.means if array.dtype == np.uint8 else _shades(sheet.means))
+    drawn = png(pixels), pixels.shape[1], pixels.shape[0], np.nan, np.nan
+    return Raster(*drawn, sheet.sampled, n_shown, is_whole, sheet.n_left_out)
+
+
+class _Sheet(NamedTuple):
+    """Images as means, with NaN between them; see `Raster` for the rest."""
+
+    means: Floats
+    sampled: bool
+    n_left_out: int
 
 
 def _sheet(
     array: Array, each: tuple[int, int], shown: tuple[int, int], max_bytes: int | None
-) -> tuple[Floats, bool]:
-    """Return images as means, with NaN between them, and whether these are of a sample."""
+) -> _Sheet:
     (tall, wide), (n_shown, per_row) = each, shown
     n_channels = array.shape[3] if array.ndim == 4 else 1
     n_rows, n_columns = -(-n_shown // per_row), min(n_shown, per_row)
     sides = n_rows * (tall + _GAP) - _GAP, n_columns * (wide + _GAP) - _GAP
-    sheet, sampled = np.full((*sides, n_channels), np.nan), False
+    means, sampled, n_left_out = np.full((*sides, n_channels), np.nan), False, 0
     per_channel = None if max_bytes is None else max_bytes // (n_shown * n_channels)
     for k in range(n_shown):
         top, left = k // per_row * (tall + _GAP), k % per_row * (wide + _GAP)
@@ -106,17 +117,17 @@ def _sheet(
         for channel in range(n_channels):
             values = frame if frame.ndim == 2 else frame[:, :, channel]
             found = cells(values, tall, wide, max_bytes=per_channel)
-            sheet[top : top + tall, left : left + wide, channel] = found.means
-            sampled = sampled or found.sampled
-    return sheet, sampled
+            means[top : top + tall, left : left + wide, channel] = found.means
+            sampled, n_left_out = sampled or found.sampled, n_left_out + int(found.left_out.sum())
+    return _Sheet(means, sampled, n_left_out)
 
 
-def _of_numbers(means: Floats, *, sampled: bool, n_shown: int, is_whole: bool) -> Raster:
+def _of_numbers(sheet: _Sheet, n_shown: int, *, is_whole: bool) -> Raster:
+    means = sheet.means[:, :, 0]
     low, high = _ends(means)
     indices = levels(means, low, high, _N_LEVELS)
-    height, width = indices.shape
-    drawn = png(indices, palette(_N_LEVELS)), width, height
-    return Raster(*drawn, low, high, sampled, n_shown, is_whole)
+    drawn = png(indices, palette(_N_LEVELS)), indices.shape[1], indices.shape[0], low, high
+    return Raster(*drawn, sheet.sampled, n_shown, is_whole, sheet.n_left_out)
 
 
 def _ends(numbers: Floats) -> tuple[float, float]:

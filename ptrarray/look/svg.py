@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from ptrarray.look.drawings import Asked, drawn
-from ptrarray.look.kinds import Kind, kinds_of
+from ptrarray.look.kinds import Kind, can_be, kind_of, kinds_of
 from ptrarray.look.numbers import Array
 from ptrarray.look.reduced import SAMPLE_BYTES
 
@@ -71,7 +71,8 @@ def picture(
     width, height : int
         Of the picture, in pixels.
     kind : str, optional
-        As what to draw it, one of `kinds_of(array)`. Default: the first of these.
+        As what to draw it, one of `kinds_of(array)` or what else it `can_be`. Default: what it
+        looks like.
     axes : bool
         Whether to write at the ends of the axes what they are, and what colours mean. Without
         axes a picture has at most 20 kB.
@@ -97,11 +98,10 @@ def picture(
     ('line', '-1 to 1')
     """
     rows = array.reshape(1) if array.ndim == 0 else array
-    kinds = kinds_of(rows)
-    if kind is not None and kind not in kinds:
-        found = f"{array.dtype} {array.shape}"
-        raise ValueError(f"an array of {found} is not drawn as {kind!r}, but as {', '.join(kinds)}")
-    chosen = kinds[0] if kind is None else kind
+    chosen = kind_of(rows) if kind is None else kind
+    if not can_be(rows, chosen):
+        found, expected = f"{array.dtype} {array.shape}", " or ".join(kinds_of(rows))
+        raise ValueError(f"an array of {found} is not drawn as {kind!r}, but as {expected}")
     inside = drawn(rows, chosen, Asked(width, height, axes, first_row, max_bytes))
     notes = (*inside.notes, "a sample") if inside.sampled else inside.notes
     svg = (

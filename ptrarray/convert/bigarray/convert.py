@@ -239,7 +239,7 @@ def transfer(source: File, source_start: int, target: File, nbytes: int, *, prog
     """
     end = source_start + nbytes
     at = source_start
-    with bar(total=nbytes, unit="B", unit_scale=True, progress=progress) as counter:
+    with bar(total=nbytes, unit="B", progress=progress) as counter:
         while at < end:
             first, last = source.data_from(at, end)
             n_copied = 0

@@ -1,18 +1,15 @@
-"""What a store holds while other processes fill it: looked at again and again, and as text."""
+"""What a store holds while other processes fill it: looked at again and again."""
 
 from __future__ import annotations
 
 import os
 import time
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ptrarray.errors import StoreNotFoundError
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open_readable as open_store
-
-_NAME_WIDTH = 40  # columns of a name in a list of several
 
 
 class Look(NamedTuple):
@@ -121,86 +118,3 @@ def rates(earlier: Look, later: Look) -> Rates:
         return Rates(0.0, 0.0)
     nbytes = later.nbytes - earlier.nbytes
     return Rates((later.n_arrays - earlier.n_arrays) / seconds, nbytes / 1e6 / seconds)
-
-
-def line(look: Look, previous: Look, escape: Callable[[str], str]) -> str:
-    r"""Return a look and what was added since the previous one, on one line.
-
-    Examples
-    --------
-    >>> line(Look(2, 1234, 5000, 2_500_000, ["b", "a"]), Look(1, 1200, 0, 0, []), str)
-    '0:00:02  1,234 arrays  5,000 rows  2.5 MB  34.0 arrays/s  2.5 MB/s  newest: b, a'
-    """
-    now = rates(previous, look)
-    facts = (
-        _clock(look.seconds),
-        f"{look.n_arrays:,} arrays",
-        f"{look.n_rows:,} rows",
-        f"{look.nbytes / 1e6:,.1f} MB",
-        f"{now.arrays:,.1f} arrays/s",
-        f"{now.megabytes:,.1f} MB/s",
-        f"newest: {_listed(look, escape)}",
-    )
-    return "  ".join(facts)
-
-
-def block(
-    title: str, look: Look, previous: Look, first: Look, escape: Callable[[str], str]
-) -> list[str]:
-    """Return a look and what was added since the previous and since the first one, as a table.
-
-    Examples
-    --------
-    >>> first, last = Look(0, 0, 0, 0, []), Look(10, 50, 700, 4_000_000, ["b"])
-    >>> for line in block("a.ptr", last, first, first, str):
-    ...     print(line)
-    a.ptr  0:00:10
-                       total        now/s      start/s
-      arrays              50          5.0          5.0
-      rows               700
-      MB                 4.0          0.4          0.4
-      newest  b
-    """
-    now, since = rates(previous, look), rates(first, look)
-    megabytes = look.nbytes / 1e6
-    return [
-        f"{escape(title)}  {_clock(look.seconds)}",
-        f"  {'':<6}  {'total':>14}  {'now/s':>11}  {'start/s':>11}",
-        f"  arrays  {look.n_arrays:>14,}  {now.arrays:>11,.1f}  {since.arrays:>11,.1f}",
-        f"  rows    {look.n_rows:>14,}",
-        f"  MB      {megabytes:>14,.1f}  {now.megabytes:>11,.1f}  {since.megabytes:>11,.1f}",
-        f"  newest  {_listed(look, escape)}",
-    ]
-
-
-def _listed(look: Look, escape: Callable[[str], str]) -> str:
-    return ", ".join(clipped(escape(name), _NAME_WIDTH) for name in look.newest) or "-"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
-
-
-def clipped(text: str, width: int) -> str:
-    """Cut a text to as many columns of a terminal.
-
-    Examples
-    --------
-    >>> clipped("utterance", 6), clipped("日本語", 5), clipped("fits", 4)
-    ('utter…', '日本…', 'fits')
-    """
-    widths = [_columns(character) for character in text]
-    if sum(widths) <= width:
-        return text
-    used = n_kept = 0
-    while used + widths[n_kept] <= width - 1:
-        used += widths[n_kept]
-        n_kept += 1
-    return f"{text[:n_kept]}…"
-
-
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

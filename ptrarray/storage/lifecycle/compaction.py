@@ -148,7 +148,7 @@ def without_holes(
         n_bytes = n_rows * layout.width + (
             n_rows * layout.mask_width if masks is None else masks.nbytes
         )
-        with bar(total=n_bytes, unit="B", unit_scale=True, progress=progress) as counter:
+        with bar(total=n_bytes, unit="B", progress=progress) as counter:
             _copy(_runs_of(source.data, layout.width, runs_of(index, layout)), target.data, counter)
             if target.mask is not None and source.mask is not None:
                 width = layout.mask_width

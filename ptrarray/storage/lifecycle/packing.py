@@ -103,7 +103,7 @@ def write_members(
 ) -> None:
     """Write the files of a store, in one folder, as an archive."""
     total, n_written = sum(member.nbytes for member in members), 0
-    with bar(total=total, unit="B", unit_scale=True, progress=progress) as counter:
+    with bar(total=total, unit="B", progress=progress) as counter:
 
         def counted(piece: Any) -> None:
             write(piece)

@@ -38,7 +38,7 @@ def unpack_store(source: Source, directory: Path, *, progress: bool = False) -> 
         If it is not a pack, or one that is damaged or cut short.
     """
     with new_directory(directory, taken) as building:
-        with bar(unit="B", unit_scale=True, progress=progress) as counter:
+        with bar(unit="B", progress=progress) as counter:
             _write_members(source, building, counter)
         _check(building, source.where)
         if files.exists(building / FOLDER):

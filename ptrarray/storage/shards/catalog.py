@@ -58,6 +58,7 @@ _WINDOW = 64  # slots that are read behind where the last one should be
 _HOMES_LIMIT = marks.SLOT_LIMIT - (1 << 16)  # less what may come behind the last home slot
 _HASHES = 1 << 32
 _HALF, _LOWER = np.uint64(32), np.uint64(0xFFFF_FFFF)  # of a key: hash above, position below
+_COMPARISONS = 4  # of a store whose indexes are replaced meanwhile
 _CHECKED_NBYTES = 1 << 20  # up to here, comparing the table with its checksum goes unnoticed
 
 
@@ -243,6 +244,10 @@ def n_covered(marker: Marker) -> int:
 # Making one ---------------------------------------------------------------------------------------
 
 
+class _Replaced(StoreError):
+    """A file is not the one any more whose header was read."""
+
+
 class Table(NamedTuple):
     """Where a name table lies, of a shard or of a catalog: what is read of it is not mapped."""
 
@@ -273,9 +278,7 @@ class Table(NamedTuple):
         come behind the home slot of `high`.
         """
         first, last = (bound * self.n_homes >> 32 for bound in (low, high))
-        with File(self.path) as file:
-            if file.identity != self.identity:
-                raise corrupt(self.path, "was replaced")
+        with self.opened() as file:
             while True:
                 last = min(last + _WINDOW, self.n_slots)
                 keys = self.slots(file, first, last)
@@ -287,6 +290,14 @@ class Table(NamedTuple):
         if (keys & _LOWER).max(initial=0) >= max(self.covered.n_arrays, 1):
             raise corrupt(self.path, "has positions beyond its arrays")
         return keys[n_below(keys, low) if low else 0 : n_below(keys, high)]
+
+    def opened(self) -> File:
+        """Open its file once more, which must be the one whose header was read."""
+        file = File(self.path)
+        if file.identity != self.identity:
+            file.close()
+            raise _Replaced(f"{self.path} was replaced", path=self.path)
+        return file
 
     def slots(self, file: File, first: int, last: int) -> Keys:
         """Read slots as keys, empty ones among them."""
@@ -422,24 +433,29 @@ def _part_names(memory: int) -> int:
 def find_catalog_damage(directory: Path, memory: int = MEMORY_NBYTES) -> Iterator[Damage]:
     """Compare the catalog of a store with its checksums, and with the indexes of the shards.
 
-    That it is missing, or of other indexes, is no damage.
+    That it is missing, or of other indexes, is no damage. Indexes that are replaced meanwhile are
+    other ones: what is compared then is what is there by then, a few times.
     """
-    try:
-        marker, catalog = Marker(directory), Catalog(directory, None)
-        if catalog.is_of(marker):
-            catalog.check()
-            _check_searches(catalog.as_table())
-            _compare(catalog, marker, memory)
-    except FileNotFoundError:
+    for _ in range(_COMPARISONS):
+        try:
+            marker, catalog = Marker(directory), Catalog(directory, None)
+            if catalog.is_of(marker):
+                catalog.check()
+                _check_searches(catalog.as_table())
+                _compare(catalog, marker, memory)
+        except _Replaced:
+            continue
+        except FileNotFoundError:
+            pass
+        except CorruptStoreError as error:
+            yield Damage(error.path, str(error))
         return
-    except CorruptStoreError as error:
-        yield Damage(error.path, str(error))
 
 
 def _check_searches(table: Table) -> None:
     """Raise `CorruptStoreError` if a search for a hash would not come to all of its slots."""
     n_slots, last_empty, last_hash = table.n_slots, -1, 0
-    with File(table.path) as file:
+    with table.opened() as file:
         for first in range(0, n_slots, _NAMES_LIMIT):
             keys = table.slots(file, first, min(first + _NAMES_LIMIT, n_slots))
             numbers, is_full = np.arange(first, first + len(keys)), ~_is_empty(keys)

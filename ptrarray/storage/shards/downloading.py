@@ -46,7 +46,7 @@ def download_store(source: RemotePath, path: Path, *, progress: bool, resume: bo
     purpose = blake2b(str(source).encode(), digest_size=8).digest()
     with resumed(path, purpose, taken, _busy, keep=resume) as (place, notes):
         try:
-            with bar(unit="B", unit_scale=True, progress=progress) as counter:
+            with bar(unit="B", progress=progress) as counter:
                 _fetch(Fetching(source, place, notes, counter), source, place)
             opened, helpers = open_beside(load_any(place, "r"), "r", None)
             check_any(opened, helpers, progress=progress)

@@ -299,6 +299,11 @@ class Portion:
         return self._whole
 
     @property
+    def is_open(self) -> bool:
+        """Whether the store is open already."""
+        return self._whole is not None
+
+    @property
     def opened(self) -> Opened:
         """The arrays; raises as `whole`."""
         if self._part is None:

@@ -81,6 +81,10 @@ class PartSnapshot(StoreSnapshot):
     ) -> Iterator[Item]:
         return super()._some_names(first + self._low, last + self._low, unpack)
 
+    def name_blocks(self, first: int, last: int) -> Iterator[RaggedColumn]:
+        """Yield the names at positions ``first <= p < last`` in columns that follow each other."""
+        return super().name_blocks(first + self._low, last + self._low)
+
     def newest_names(self) -> Iterator[bytes]:
         """Yield all names, those that were committed last first."""
         return filterfalse(lambda name: self.locate(name) is None, self._origin.newest_names())
