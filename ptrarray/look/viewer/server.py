@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ptrarray.errors import StoreError, import_extra
+from ptrarray.errors import BadInputError, StoreError, import_extra
 from ptrarray.look.viewer import arrays, npy
 from ptrarray.look.viewer.asking import until_gone
 from ptrarray.look.viewer.current import Current
@@ -41,6 +42,8 @@ Request = Any  # of starlette, which who checks types need not have
 Response = Any
 
 HOST = "127.0.0.1"
+TOKEN = "PTRARRAY_VIEW_TOKEN"  # the variable of the environment that has it
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
 _BACKLOG = 1024
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {
@@ -243,6 +246,27 @@ def _pages() -> Iterator[tuple[str, tuple[str, bytes]]]:
 # serving ------------------------------------------------------------------------------------------
 
 
+def token(given: str | None) -> str:
+    """Return a token: what was given, or random letters.
+
+    Parameters
+    ----------
+    given : str, optional
+        By somebody whose browsers are to find a server again that was ended and started.
+
+    Raises
+    ------
+    BadInputError
+        If it can be guessed, or is no part of a URL. It is not in the message.
+    """
+    if not given:
+        return secrets.token_urlsafe(24)
+    if not _TOKEN.fullmatch(given):
+        expected = "16 to 200 letters, digits, - and _"
+        raise BadInputError(f"{TOKEN} is to be {expected}", expected=expected)
+    return given
+
+
 class _Server(uvicorn.Server):  # type: ignore[misc,name-defined] # of a library that may be missing
     """A server that ends its streams before it waits for them."""
 
@@ -266,6 +290,8 @@ class Serving:
         Opens the store.
     title : str
         What the page calls it.
+    token : str
+        What those know who are let in: see `token`.
     port : int
         On which this machine alone is heard; 0 is any that is free.
     interval : float
@@ -290,6 +316,7 @@ class Serving:
         self,
         opener: Callable[[], PointerArray],
         title: str,
+        token: str,
         port: int = 0,
         *,
         interval: float = 1.0,
@@ -302,7 +329,6 @@ class Serving:
             self._socket.close()
             raise
         self._viewer = Viewer(self._current, title, interval, always=always)
-        token = secrets.token_urlsafe(24)
         self._guarded = Guarded(self._viewer.app(), token)
         self._root = f"http://{HOST}:{self._socket.getsockname()[1]}"
         self.url = f"{self._root}/{token}/"
