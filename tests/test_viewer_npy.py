@@ -81,7 +81,7 @@ def same(found: Any, wanted: Any) -> bool:
 def test_any_array_is_loaded_as_it_was_kept(
     tmp_path: Path,
     layout: str,
-    shards: dict[str, int],
+    shards: dict[str, Any],
     masked: bool,
     opener: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -142,7 +142,7 @@ def test_what_is_damaged_never_comes_whole(tmp_path: Path) -> None:
     with ptrarray.open(path.as_uri()) as store:
         sent = npy.File(store, "a").pieces()
         assert len(next(sent)) == 128
-        assert next(sent).nbytes == 0  # the last piece is held back
+        assert len(next(sent)) == 0  # the last piece is held back
         with pytest.raises(CorruptStoreError):
             next(sent)
 
