@@ -17,6 +17,7 @@ export class Search {
     this.box.addEventListener("focus", () => this.box.value && this.list.children.length && this.unfold(true));
     this.panel.addEventListener("scroll", () => this.more());
     document.addEventListener("pointerdown", (event) => $("search").contains(event.target) || this.unfold(false));
+    if (this.box.value) this.begin(); // typed before this was here
   }
 
   unfold(isOpen) {
@@ -109,10 +110,5 @@ export class Search {
       event.stopPropagation();
       event.preventDefault();
     }
-  }
-
-  focus() {
-    this.box.focus();
-    this.box.select();
   }
 }
