@@ -56,6 +56,8 @@ LATE = {
     ("reader", "partitions", "ptrarray.views.partition"),
     ("views.stored", "StoredArrays", "ptrarray.views.awaited"),
     ("views.stored", "atake", "ptrarray.views.awaited"),
+    ("views.stored", "StoredArrays", "ptrarray.views.plots"),
+    ("views.stored", "plot", "ptrarray.views.plots"),
     ("views.reducible", "Reducible", "ptrarray.views.spread"),
     ("views.reducible", "reduce", "ptrarray.views.spread"),
     ("views.reducible", "reduce_each", "ptrarray.views.spread"),

@@ -284,18 +284,28 @@ class Drawn(NamedTuple):
     why: str = ""
 
 
-def arrays(drawn: Sequence[Drawn], n_arrays: int) -> str:
-    """Return the first of so many arrays as a table: names, what they are, pictures, and what those show."""
-    if not drawn:
-        return quiet("no arrays")
+def arrays(drawn: Sequence[Drawn]) -> str:
+    """Return arrays as a table: names, what they are, pictures, and what those show."""
     rows, left = [], _PICTURES_NBYTES
     for number, one in enumerate(drawn):
         # What one does not need is for the others.
         cells, n_used = _row(one, left // (len(drawn) - number))
         rows.append(cells)
         left -= n_used
-    head = f"first {len(rows)} of {n_arrays:,} arrays" if n_arrays > len(rows) else "arrays"
-    return quiet(head) + table(rows)
+    return table(rows) if rows else ""
+
+
+def first_of(n_shown: int, n_all: int) -> str:
+    """Return the line above the first of some arrays.
+
+    Examples
+    --------
+    >>> first_of(8, 1000), first_of(0, 0)
+    ('<div style="opacity:0.7">first 8 of 1,000 arrays</div>', '<div style="opacity:0.7">no arrays</div>')
+    """
+    if n_shown < n_all:
+        return quiet(f"first {n_shown} of {n_all:,} arrays")
+    return quiet("arrays" if n_shown else "no arrays")
 
 
 def _row(one: Drawn, nbytes: int) -> tuple[tuple[str, ...], int]:
@@ -340,4 +350,6 @@ def batch(values: Array, offsets: npt.NDArray[np.int64], n_drawn: int = 8) -> st
         for at, (start, end) in enumerate(pairwise(offsets[: n_drawn + 1].tolist()))
     ]
     about = f"{n_arrays:,} arrays, {int(offsets[-1] - offsets[0]):,} rows of {values.dtype}"
-    return page("Ragged", about, [bars(counted, "rows"), arrays(drawn, n_arrays)])
+    return page(
+        "Ragged", about, [bars(counted, "rows"), first_of(len(drawn), n_arrays), arrays(drawn)]
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,18 +13,20 @@ from ptrarray.format.layouts import MIXED, ROWS
 from ptrarray.format.named import described
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
-from ptrarray.storage.store.opened import Opened
+from ptrarray.storage.store.opened import Opened, OpenedStore
 from ptrarray.storage.store.snapshot import Snapshot
+from ptrarray.storage.system.advice import prefetch
 
 # Up to so many arrays in so many stores, all are looked at; of more, a sample.
 _WHOLE = 1 << 16
 _FEW_STORES = 16
 # A sample is runs of arrays that follow each other, evenly spread: many short ones, or few long
 # ones where each may cost the opening of a store or a request.
-_RUNS, _RUN = 128, 32
+_RUNS, _RUN = 64, 64
 _FEW_RUNS, _LONG_RUN = 16, 256
-# Of an array that is not mapped, so many bytes are read.
-_READ_NBYTES = 1 << 18
+# Of one array so many bytes are read, in so few pieces, as each may be one look at the disk.
+_READ_NBYTES, _PIECES = 1 << 18, 8
+_NOT_READ = "not read: it is large, and not mapped"
 
 
 class Shown(Protocol):
@@ -130,7 +132,8 @@ class Lengths(NamedTuple):
     n_hole_rows : int or None
         Rows that no array has, of a sample about so many; None if that is not known.
     is_counted : bool
-        Whether `n_arrays` is exact: about so many, where a long journal was not put in order yet.
+        Whether `n_arrays` is exact. Where a long journal was not put in order yet, there are at
+        most so many, and some that were looked at may have been replaced since.
     """
 
     rows: Int64s
@@ -186,14 +189,13 @@ def _scattered(parts: Sequence[Any]) -> Lengths:
     """Return lengths of arrays here and there, where positions are not known."""
     step = -(-len(parts) // _FEW_STORES)
     chosen = parts[::-step]  # the last one, which others write to, among them
-    n_each = _RUNS * _RUN // len(chosen) // 2
-    found, n_looked_at = [], 0
+    n_each = _RUNS * _RUN // len(chosen)
+    found = []
     for part in chosen:
-        addresses, about = part.complete().spread(n_each)
-        starts, ends = part.complete().pointers_at(addresses)
+        starts, ends = part.complete().pointers_at(part.complete().spread(n_each)[0])
         found.append(ends - starts)
-        n_looked_at += about
-    return Lengths(np.concatenate(found), n_looked_at * len(parts) // len(chosen), None, False)
+    n_most = sum(len(part) if part.is_in_order else part.spread(2)[1] for part in parts)
+    return Lengths(np.concatenate(found), n_most, None, is_counted=False)
 
 
 def _runs(n_arrays: int, n_runs: int, n_each: int) -> Int64s:
@@ -242,9 +244,9 @@ class First(NamedTuple):
     shape : tuple of int
         Of the whole array.
     values : ndarray or None
-        The array, a view where the store is mapped, or its first rows; None if it was not read.
+        The array, a view where the store is mapped, or pieces of it; None if it was not read.
     why : str
-        Why some or all of it was not read: it is damaged, or large and not mapped.
+        If that is not all: what it is, or why it was not read.
     """
 
     name: str
@@ -255,11 +257,11 @@ class First(NamedTuple):
 
 
 def first(store: Shown, n: int) -> Iterator[First]:
-    """Yield the first arrays of an open store, as they are to be looked at.
+    """Yield the first arrays of an open store, as they are to be looked at; of `beginning`.
 
-    Those of mode ``"r+"`` are read-only here, and not noted as handed out. Of an array that is
-    not mapped, 256 KiB are read at the most. One that is damaged says so, and the others come
-    all the same.
+    Those of mode ``"r+"`` are read-only here, and not noted as handed out. Of an array larger than
+    256 KiB there are pieces, evenly spread and end to end, or the first row if that is larger; of
+    an image all rows. One that is damaged says so, and the others come all the same.
 
     Examples
     --------
@@ -269,17 +271,19 @@ def first(store: Shown, n: int) -> Iterator[First]:
     opened = store._opened
     for raw, address in beginning(opened.snapshot, n):
         name = raw.decode("utf-8", "backslashreplace")
+        address, number = divmod(address, len(opened.stores))
         try:
-            yield _at(opened, name, address)
+            yield _at(opened.stores[number], name, address)
         except (StoreError, OSError) as error:
             yield First(name, opened.data.dtype, (), None, str(error))
 
 
 def beginning(snapshot: Snapshot, n: int) -> Iterator[tuple[bytes, int]]:
-    """Yield names and addresses of the first arrays; where a long journal is not in order, of some."""
+    """Yield names and addresses of the first arrays; where a long journal is not in order, of the newest."""
     parts = _parts(snapshot)
-    for number, part in enumerate(parts):
-        if part.is_in_order and not len(part):
+    is_in_order = all(part.is_in_order for part in parts)
+    for number, part in enumerate(parts) if is_in_order else [(len(parts) - 1, parts[-1])]:
+        if is_in_order and not len(part):
             continue
         store = part.complete()
         for address in store.beginning(n):
@@ -289,27 +293,58 @@ def beginning(snapshot: Snapshot, n: int) -> Iterator[tuple[bytes, int]]:
             return
 
 
-def _at(opened: Opened, name: str, address: int) -> First:
-    snapshot = opened.snapshot
+def _at(opened: OpenedStore, name: str, address: int) -> First:
+    snapshot, layout = opened.snapshot, opened.layout
     start, end = snapshot.pointer_at(address)
-    if snapshot.backend == "mmap" or (end - start) * opened.layout.width <= _READ_NBYTES:
-        array = opened.array_at(address)
-        array.flags.writeable = False
+    is_small = (end - start) * layout.width <= _READ_NBYTES
+    if not is_small and snapshot.backend != "mmap":
+        return _not_mapped(opened, name, address, start, end)
+    array = opened.array_at(address)
+    array.flags.writeable = False
+    if is_small or (array.dtype == np.uint8 and array.ndim in (2, 3)):
         return First(name, array.dtype, array.shape, array)
-    return _not_mapped(opened, name, address, start, end)
+    axis = -1 if array.flags.f_contiguous and array.ndim > 1 else 0
+    turned = np.moveaxis(array, axis, 0)
+    row_nbytes = array.nbytes // len(turned)
+    pieces = _pieces(len(turned), row_nbytes)
+    # Each piece is asked for before the first one is waited for.
+    firsts, pasts = (start + rows * row_nbytes // layout.width for rows in pieces)
+    prefetch(opened.sources, firsts, pasts)
+    values, why = _sampled(lambda low, high: turned[low:high], *pieces, len(turned))
+    return First(name, array.dtype, array.shape, np.moveaxis(values, 0, axis), why)
 
 
-def _not_mapped(opened: Opened, name: str, address: int, start: int, end: int) -> First:
-    """Return an array that is large and not mapped: its first rows, where that is one read."""
+def _pieces(n_rows: int, row_nbytes: int) -> tuple[Int64s, Int64s]:
+    """Return which rows of a large array to look at, as starts and ends."""
+    n_most = max(_READ_NBYTES // max(row_nbytes, 1), 1)
+    n_pieces = min(_PIECES, n_most)
+    n_each = min(n_most // n_pieces, n_rows)
+    starts = np.linspace(0, n_rows - n_each, n_pieces).astype(np.int64)
+    return starts, starts + n_each
+
+
+def _sampled(
+    read: Callable[[int, int], Array], starts: Int64s, ends: Int64s, n_rows: int
+) -> tuple[Array, str]:
+    """Return pieces of an array end to end, and what they are."""
+    pieces = [read(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    if len(pieces) == 1:
+        return pieces[0], f"the first of {n_rows:,} rows"
+    is_masked = isinstance(pieces[0], np.ma.MaskedArray)
+    return (np.ma.concatenate if is_masked else np.concatenate)(pieces), "a sample"
+
+
+def _not_mapped(opened: OpenedStore, name: str, address: int, start: int, end: int) -> First:
+    """Return an array that is large and not mapped: pieces of it, where each is one read."""
     layout = opened.layout
-    if layout.kind == ROWS and not opened.is_compared:
-        n_rows = max(_READ_NBYTES // max(layout.width, 1), 1)
+    if layout.kind == ROWS:
         shape = (end - start, *layout.row_shape)
-        head = opened.rows[start : min(end, start + n_rows)]
-        return First(name, layout.dtype, shape, head, f"the first {len(head):,} rows")
+        if opened.is_compared:
+            return First(name, layout.dtype, shape, None, _NOT_READ)
+        pieces = _pieces(end - start, layout.width)
+        values, why = _sampled(lambda a, b: opened.rows[start + a : start + b], *pieces, shape[0])
+        return First(name, layout.dtype, shape, values, why)
     info = decode_info(opened.snapshot.info_at(address))
     dtype = info.dtype or layout.dtype if layout.kind == MIXED else layout.dtype
     shape = info.shape or ((end - start) * layout.width // max(dtype.itemsize, 1),)
-    if layout.kind == ROWS:
-        shape = (end - start, *layout.row_shape)
-    return First(name, dtype, shape, None, "not read: it is large, and not mapped")
+    return First(name, dtype, shape, None, _NOT_READ)

@@ -94,7 +94,7 @@ def _parts(store: Shown) -> Iterator[str]:
     drawn = _part(look)
     table = _part(lambda: html.table(_facts(store, found[0] if found else None)))
     yield html.beside([table, drawn])
-    yield _part(lambda: _arrays(store, found[0].n_arrays if found else 0))
+    yield _part(lambda: _arrays(store, found[0] if found else None))
     if _is_whole(store):
         yield _part(lambda: _attrs(opened.snapshot.attrs))
     if _is_whole(store) and isinstance(opened.snapshot, ShardedSnapshot):
@@ -114,8 +114,7 @@ def _facts(store: Shown, found: Lengths | None) -> Iterator[tuple[str, str]]:
     """Yield facts and what they are, as HTML."""
     told = facts(store, found.n_arrays if found else None)
     layout, is_whole = store._opened.layout, _is_whole(store)
-    about = "" if found is None or found.is_counted else "about "
-    yield "arrays", f"{about}{told['arrays']:,}"
+    yield "arrays", _counted(told["arrays"], found)
     if is_whole and layout.kind != MIXED:  # whose rows are bytes
         yield "rows", f"{told['rows']:,}"
     yield "dtype", html.text("of each array" if layout.kind == MIXED else str(layout.dtype))
@@ -124,11 +123,20 @@ def _facts(store: Shown, found: Lengths | None) -> Iterator[tuple[str, str]]:
     for key in ("layout", "masked", "sealed", "open_part", "helper_arrays"):
         if key in told:
             yield key.replace("_", " "), html.text(_plainly(told[key]))
-    if not is_whole:
-        return
+    if is_whole:
+        yield from _of_files(told, found, layout.kind)
+
+
+def _counted(n_arrays: int, found: Lengths | None) -> str:
+    if found is None or found.is_counted:
+        return f"{n_arrays:,}"
+    return f"up to {n_arrays:,}: the journal is long, and len(store) was not asked for yet"
+
+
+def _of_files(told: dict[str, Any], found: Lengths | None, kind: Kind) -> Iterator[tuple[str, str]]:
     yield "size", html.size(told["nbytes"])
     if found is not None and found.n_hole_rows is not None:
-        yield "holes", _holes(found, told["rows"], layout.kind)
+        yield "holes", _holes(found, told["rows"], kind)
     yield "generation", f"{told['generation']:,}"
     if "shards" in told:
         in_catalog = told["shards_in_catalog"]
@@ -148,9 +156,13 @@ def _holes(found: Lengths, n_rows: int, kind: Kind) -> str:
     return f"{about}{n_holes:,} {_UNITS[kind]}, {n_holes / max(n_rows, 1):.2%}"
 
 
-def _arrays(store: Shown, n_arrays: int) -> str:
+def _arrays(store: Shown, found: Lengths | None) -> str:
     drawn = [html.Drawn(*one) for one in first(store, _N_ARRAYS)]
-    return html.arrays(drawn, n_arrays)
+    if found is not None and not found.is_counted:
+        head = f"the newest {len(drawn)} arrays" if drawn else "what was committed last is no array"
+        return html.quiet(head) + html.arrays(drawn)
+    n_arrays = found.n_arrays if found else len(drawn)
+    return html.first_of(len(drawn), n_arrays) + html.arrays(drawn)
 
 
 def _attrs(attrs: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from ptrarray.storage.shards.finder import Completed, Finder
 from ptrarray.storage.shards.marker import Marker, check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
 from ptrarray.storage.store import journal
-from ptrarray.storage.store.absent import not_found
+from ptrarray.storage.store.absent import not_found, not_there
 from ptrarray.storage.store.compared import Batch, compare, crcs_of_batch, read_all
 from ptrarray.storage.store.held import Held, HeldRows, hold_rows
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
@@ -252,11 +252,14 @@ def mapped_anew(opened: Opened, mode: Mode) -> Opened:
 
 def to_be_read_nbytes(directory: Path) -> int:
     """Return the bytes of journals that opening a store reads: at least some for each shard."""
-    shards = [str(directory)]
-    if is_sharded(directory):
-        marker = Marker(directory)
-        shards = list(map(marker.shard_path, range(marker.count())))
-    return sum(files.n_bytes(f"{shard}/{journal.FILE_NAME}") for shard in shards)
+    try:
+        shards = [str(directory)]
+        if is_sharded(directory):
+            marker = Marker(directory)
+            shards = list(map(marker.shard_path, range(marker.count())))
+        return sum(files.n_bytes(f"{shard}/{journal.FILE_NAME}") for shard in shards)
+    except FileNotFoundError as error:
+        raise not_there(directory) from error
 
 
 def open_any(directory: Path) -> Snapshot:

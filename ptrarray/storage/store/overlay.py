@@ -284,16 +284,30 @@ class Overlay:
             numbers = [int(column[found[1]]) for column in columns]
         return Entry._make([name, *numbers, self.info(at), self.meta(at)])
 
-    def spread(self, n: int) -> tuple[list[int], int]:
-        """Return at most some `n` entries, evenly spread, and about how many there are in all.
-
-        Left out are those that delete a name, or that a later one of their names follows.
-        """
+    @property
+    def n_entries(self) -> int:
+        """How many entries there are."""
         fresh = self.laid.parts[1]
-        n_entries = fresh.first + len(fresh.starts)
-        looked_at = range(0, n_entries, max(n_entries // n, 1))
-        living = [entry for entry in looked_at if self.laid.last(self.name(entry)) == entry]
-        return living, n_entries * len(living) // max(len(looked_at), 1)
+        return fresh.first + len(fresh.starts)
+
+    def is_deletion(self, entry: int) -> bool:
+        """Tell whether an entry takes its array from a name."""
+        return self.pointer(entry)[0] == DELETED
+
+    def newest_entries(self, n: int) -> list[int]:
+        """Return the entries of the `n` names that were committed last, the newest first.
+
+        Looks no name up, for which a table of all of them may have to be made first.
+        """
+        seen, found = set[bytes](), list[int]()
+        for entry in reversed(range(self.n_entries)):
+            name = self.name(entry)
+            if name not in seen and not self.is_deletion(entry):
+                found.append(entry)
+            seen.add(name)
+            if len(found) == n or len(seen) >= 8 * n:
+                break
+        return found
 
     # everything in data order --------------------------------------------------------------------
 
@@ -332,6 +346,17 @@ class Overlay:
             self._set(runs, Fresh(len(runs[0])))
         entries = runs[0].entries
         return entries, runs[0].last_starts(), entries.names
+
+    def committed(self) -> Int64s | slice:
+        """Return positions in the order of commits; those of the index, which come first, in data order."""
+        if not self.entries:
+            return slice(None)
+        order = self.order
+        indexed = np.ones(len(order), bool)
+        indexed[order.finals] = False
+        # Entries are numbered in the order of commits.
+        since = order.finals[np.argsort(order.kept)]
+        return np.concatenate([np.flatnonzero(indexed), since])
 
     def merged(self, name: str) -> npt.NDArray[Any]:
         """Return a column of the index; a copy, if there are entries to be folded in."""

@@ -89,6 +89,14 @@ class PartSnapshot(StoreSnapshot):
         """Yield all names, those that were committed last first."""
         return filterfalse(lambda name: self.locate(name) is None, self._origin.newest_names())
 
+    def committed(self) -> Int64s | slice:
+        """Return positions in the order of commits, the oldest first."""
+        order = self._origin.committed()
+        if isinstance(order, slice):
+            return order
+        part: Int64s = order[(order >= self._low) & (order < self._high)] - self._low
+        return part
+
     @property
     def _span(self) -> slice:
         return slice(self._low, self._high)

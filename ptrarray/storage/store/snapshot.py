@@ -25,7 +25,7 @@ from ptrarray.storage.store.folding import name_blocks
 from ptrarray.storage.store.index import Index, Item
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
-from ptrarray.storage.store.pointers import BLOCK, astray, check_columns, outside
+from ptrarray.storage.store.pointers import BLOCK, astray, check_columns, outside, scattered
 from ptrarray.storage.store.probed import open_index
 from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files
@@ -116,9 +116,6 @@ class Snapshot(Protocol):
 
     def pointers_at(self, addresses: Int64s) -> tuple[Int64s, Int64s]:
         """Pointers of the arrays at some addresses, as starts and ends."""
-
-    def info_at(self, address: int) -> bytes:
-        """Info of the array at an address: how it differs from plain rows."""
 
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
@@ -261,27 +258,21 @@ class StoreSnapshot:
         return self.overlay.is_in_order
 
     def spread(self, n: int) -> tuple[Int64s, int]:
-        """Return addresses of at most some `n` arrays, and about how many there are in all.
+        """Return addresses of at most `n` arrays, here and there, and how many there may be.
 
-        Evenly spread over the index, and over the journal; puts nothing in order.
+        Puts nothing in order, and looks no name up: there may be arrays among them that were
+        deleted or replaced since.
         """
-        n_indexed = self.header.n_arrays
-        looked_at = range(0, n_indexed, max(2 * n_indexed // n, 1))
-        kept = [at for at in looked_at if self.index.name(at) not in self._overlaid]
-        changed, n_changed = self.overlay.spread(n // 2)
-        about = n_indexed * len(kept) // max(len(looked_at), 1) + n_changed
-        return np.array([*kept, *(~entry for entry in changed)], np.int64), about
+        n_indexed, overlay = self.header.n_arrays, self.overlay
+        changed = [at for at in scattered(n // 2, overlay.n_entries) if not overlay.is_deletion(at)]
+        addresses = [*scattered(n // 2, n_indexed), *(~entry for entry in changed)]
+        return np.array(addresses, np.int64), n_indexed + overlay.n_entries
 
     def beginning(self, n: int) -> list[int]:
-        """Return addresses of the first `n` arrays: where that takes no time, in data order.
-
-        Else of the index, of which fewer may be left, or of the journal; puts nothing in order.
-        """
+        """Return addresses of the first `n` arrays; where a long journal is not in order, of the newest."""
         if self.is_in_order:
             return list(map(self.locate_position, range(min(n, len(self)))))
-        looked_at = range(min(8 * n, self.header.n_arrays))
-        kept = [at for at in looked_at if self.index.name(at) not in self._overlaid]
-        return kept[:n] or [~entry for entry in self.overlay.spread(n)[0]]
+        return [~entry for entry in self.overlay.newest_entries(n)]
 
     def locate_pointer(self, start: int, end: int) -> int | None:
         """Address of the first array in data order that has this pointer, or None."""
@@ -469,6 +460,10 @@ class StoreSnapshot:
         yield from self.overlay.newest()
         indexed = map(index.name, reversed(range(index.header.n_arrays)))
         yield from (name for name in indexed if name not in self._overlaid)
+
+    def committed(self) -> Int64s | slice:
+        """Return positions in the order of commits, as `newest_names` takes it, the oldest first."""
+        return self.overlay.committed()
 
     @cached_property
     def starts(self) -> Int64s:
