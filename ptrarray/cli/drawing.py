@@ -185,7 +185,7 @@ def _image(image: Array, width: int, height: int) -> tuple[_Picture, Array]:
         means = np.where(means[:, :, 3:] < 128, np.nan, means[:, :, :3])
     if image.dtype != np.uint8:
         means = 255 * _shares(means, *_range(means))
-    clear: Array = np.isnan(means).any(axis=2)
+    clear = np.asarray(np.isnan(means).any(axis=2))
     shares = np.where(clear, np.nan, means.mean(axis=2) / 255)
     colours = np.broadcast_to(np.where(clear[:, :, None], 0, means), (*clear.shape, 3))
     left_out = np.array([channel.left_out.sum() for channel in drawn])
