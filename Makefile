@@ -28,7 +28,10 @@ SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 # Tests read stores from a web server. Where this may be installed, it is; elsewhere they are skipped.
 NGINX := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v nginx)
 
-.PHONY: help demo test nginx check sanitize check-oldest check-newest test-extras docs bench format clean
+# The page of the viewer is tested in a real browser, in the same way.
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser)
+
+.PHONY: help demo test nginx chromium check sanitize check-oldest check-newest test-extras docs bench format clean
 
 help:
 	@echo "make demo    fill and read a store with Python's own standard library"
@@ -66,6 +69,14 @@ ifeq ($(NGINX),)
 	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 		apt-get install -qq --no-install-recommends nginx >/dev/null || \
 		echo "There is no nginx: tests that read from a web server are skipped. As root, apt-get install nginx"
+endif
+
+chromium:
+ifeq ($(CHROMIUM),)
+	@export DEBIAN_FRONTEND=noninteractive; \
+	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		apt-get install -qq --no-install-recommends chromium >/dev/null || \
+		echo "There is no Chromium: tests of the viewer's page are skipped. As root, apt-get install chromium"
 endif
 
 # Where there is a C compiler, nothing passes without the native core.
@@ -112,7 +123,7 @@ check-newest:
 	@touch $@
 
 # By files: each of those about clusters starts one.
-test-extras: .venv-extras/.installed
+test-extras: .venv-extras/.installed chromium
 	.venv-extras/bin/python -m pytest -n auto --dist loadfile $(EXTRAS)
 	PTRARRAY_BACKENDS=s3 .venv-extras/bin/python -m pytest -n auto --dist loadfile -k s3 $(ON_SERVERS)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ import numpy as np
 import pytest
 
 import ptrarray
+
+# Plots are drawn in memory, also where there is a screen.
+os.environ["MPLBACKEND"] = "agg"
 
 # Imports torch, which few have: tests/test_torch_arrays.py runs what its docstrings show.
 collect_ignore = ["ptrarray/ray.py", "ptrarray/torch.py"]
@@ -30,3 +35,5 @@ def _doctest_world(request: pytest.FixtureRequest) -> Iterator[None]:
         with ptrarray.open("corpus.ptr") as store:
             namespace.update(np=np, ptrarray=ptrarray, store=store)
             yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

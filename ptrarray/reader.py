@@ -23,6 +23,7 @@ from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.remote.options import GAP, PARALLEL, Remote, caching, is_url
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
+from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.opened import Closed, Opened
 from ptrarray.storage.system.advice import prefetch
 from ptrarray.storage.system.mapping import Backend, CannotMapError, Mode
@@ -268,6 +269,17 @@ class PointerArray(StoredArrays):
             f"{len(self)} arrays, "
             f"{self.shape[0]} {self._opened.layout.describe()}>"
         )
+
+    def _repr_html_(self) -> str:
+        """Return what the store holds as HTML, for notebooks.
+
+        Facts, how long arrays are, the first arrays as pictures, attrs. Never raises; at most 60 kB,
+        and in some milliseconds whatever the size: of many arrays a sample is looked at. At a URL it
+        reads some of the first arrays, and waits a second for them at the most.
+        """
+        from ptrarray.views import shown
+
+        return shown.reader(self)
 
     def refresh(self) -> None:
         """See what other processes have committed since.
@@ -714,6 +726,24 @@ class PointerArray(StoredArrays):
 
         limit = nbytes("memory", memory)
         check_any(self._opened, self._helpers.opened, progress=progress, memory=limit)
+
+
+def as_it_is(store: PointerArray) -> PointerArray:
+    """Return a reader of what this one shows, which goes on showing it when this one is refreshed."""
+    still = PointerArray.__new__(PointerArray)
+    still.__dict__.update(store.__dict__)
+    return still
+
+
+def commit_of(store: PointerArray) -> str:
+    """Return a short text that is the same for all readers of one commit, and for no others."""
+    from hashlib import blake2b
+
+    snapshot = store._opened.snapshot
+    is_sharded = isinstance(snapshot, ShardedSnapshot)
+    store_id = (snapshot.marker if is_sharded else snapshot).header.store_id
+    numbers = repr(snapshot.version).encode()
+    return blake2b(store_id + numbers, digest_size=8).hexdigest()
 
 
 def has_helper(store: PointerArray, name: str) -> bool:

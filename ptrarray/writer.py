@@ -146,6 +146,12 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         what = "closed" if self.closed else self._store().layout.describe()
         return f"<PointerArrayWriter {self.path!r}, {what}>"
 
+    def _repr_html_(self) -> str:
+        """Return what is committed now as HTML, for notebooks; takes no lock."""
+        from ptrarray.views import shown
+
+        return shown.writer(self)
+
     def _store(self) -> Writable:
         """Return the store, opened anew after a fork."""
         store = self._opened

@@ -13,8 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from ptrarray.look.kinds import kinds_of
 from ptrarray.look.numbers import drawable
-from ptrarray.look.reduced import Band, Cells, band, cells, sample
+from ptrarray.look.reduced import band, cells, sample
 
 NUMPYS = [
     "?",
@@ -156,10 +157,10 @@ def test_cells_are_means(values: Any, n_rows: int, n_columns: int) -> None:
 @given(values=arrays(), n_pixels=st.integers(1, 30), block=st.integers(1, 40))
 @example(values=np.ma.masked_less(np.arange(50.0), 30), n_pixels=3, block=7)
 def test_blocks_change_nothing(values: Any, n_pixels: int, block: int) -> None:
-    whole: list[Band | Cells] = [band(values, n_pixels), cells(values, n_pixels, 3)]
+    whole: list[Any] = [band(values, n_pixels), cells(values, n_pixels, 3)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ptrarray.look.reduced._BLOCK_VALUES", block)
-        blocks: list[Band | Cells] = [band(values, n_pixels), cells(values, n_pixels, 3)]
+        blocks: list[Any] = [band(values, n_pixels), cells(values, n_pixels, 3)]
     for one, other in zip(whole, blocks, strict=True):
         for expected, found in zip(one, other, strict=True):
             assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
@@ -216,6 +217,28 @@ def test_sampled_cells_are_means_of_some(values: Any, n_rows: int, max_bytes: in
         assert known.max() <= np.nanmax(numbers) + 1e-9
     if not found.sampled:
         assert_allclose(found.means, all_of_it.means)
+
+
+class Sliced:
+    """Rows that have slices and nothing else, as those of a store elsewhere."""
+
+    def __init__(self, rows: Any) -> None:
+        self._rows, self.shape, self.dtype = rows, rows.shape, rows.dtype
+
+    def __getitem__(self, rows: slice) -> Any:
+        assert isinstance(rows, slice)
+        return self._rows[rows]
+
+
+@given(values=arrays(), n_pixels=st.integers(1, 30), max_bytes=st.integers(0, 300))
+def test_rows_need_not_be_more_than_slices(values: Any, n_pixels: int, max_bytes: int) -> None:
+    rows: Any = Sliced(values)
+    expected = band(values, n_pixels, max_bytes=max_bytes)
+    for found, part in zip(band(rows, n_pixels, max_bytes=max_bytes), expected, strict=True):
+        assert_array_equal(found, part)
+    taken = sample(rows, max_bytes + 1).values
+    assert_array_equal(taken, sample(values, max_bytes + 1).values)
+    assert kinds_of(rows) == kinds_of(values)
 
 
 def test_one_peak_among_ten_million_is_found_in_little_memory() -> None:

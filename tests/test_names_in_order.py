@@ -17,10 +17,13 @@ from ptrarray import CorruptStoreError, PointerArray
 from ptrarray.format.entries import RaggedColumn
 from ptrarray.format.journal import RECORDS_START
 from ptrarray.format.names import decode
+from ptrarray.reader import opened_of
 from ptrarray.rows import copying
+from ptrarray.storage.store import folding
 from ptrarray.storage.store import index as index_module
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.overlay import Overlay
+from ptrarray.storage.store.partition import PartSnapshot
 from ptrarray.storage.store.snapshot import StoreSnapshot
 from tests.support import strategies
 from tests.support.memory import peak_nbytes
@@ -33,6 +36,8 @@ pytestmark = pytest.mark.usefixtures("no_syncs")
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "_FIRST_BLOCK", 1)
     monkeypatch.setattr(copying, "_BLOCK", 4)
+    monkeypatch.setattr(folding, "_FIRST_NAMES", 1)
+    monkeypatch.setattr(folding, "_MIXED", 2)
 
 
 @given(st.lists(st.one_of(st.binary(max_size=6), strategies.names().map(str.encode))))
@@ -103,6 +108,23 @@ def check_in_order(store: PointerArray, arrays: Arrays) -> None:
     batch = store.take(names[::-1])
     assert [array.tolist() for array in batch] == [arrays[name].tolist() for name in names[::-1]]
     assert list(store.pointers.items()) == [(name, store.pointers[name]) for name in names]
+    check_blocks(store, names)
+
+
+def check_blocks(store: PointerArray, names: list[str]) -> None:
+    """Compare names in blocks with all names, from each position on and up to each."""
+    for opened in opened_of(store).stores:
+        snapshot, n_names = opened.snapshot, len(opened.snapshot)
+        mine, names = list(map(str.encode, names[:n_names])), names[n_names:]
+        for first in range(0, n_names + 1, 3):
+            for last in range(first, n_names + 1, 2):
+                found = [name for block in snapshot.name_blocks(first, last) for name in block]
+                assert found == mine[first:last]
+            part = PartSnapshot(snapshot, first, n_names)
+            assert [name for block in part.name_blocks(0, len(part)) for name in block] == mine[
+                first:
+            ]
+    assert not names
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -138,6 +160,9 @@ def test_many_names_in_order(tmp_path: Path) -> None:
         store = ptrarray.open(writer.path)
         assert list(store) == list(arrays) == [store.names[at] for at in range(len(store))]
         assert store.names[3990:8200] == list(arrays)[3990:8200]
+        blocks = list(opened_of(store).stores[0].snapshot.name_blocks(0, len(store)))
+        assert [name.decode() for block in blocks for name in block] == list(arrays)
+        assert len(blocks) < 10
 
 
 # damage and size ----------------------------------------------------------------------------------
@@ -190,6 +215,8 @@ def test_damaged_ends_are_refused_as_one_by_one(
     assert "damaged: it has name" in error
     assert until_refused(snapshot.names()) == (expected, error)
     assert until_refused(snapshot.texts()) == (list(map(decode, expected)), error)
+    blocks = snapshot.name_blocks(0, len(snapshot))
+    assert until_refused(name for block in blocks for name in block) == (expected, error)
 
 
 def test_what_is_removed_is_not_read(tmp_path: Path) -> None:
@@ -207,3 +234,10 @@ def test_long_names_take_little_memory(tmp_path: Path, monkeypatch: pytest.Monke
     store = ptrarray.open(tmp_path / "a.ptr")
     assert sum(map(len, store)) == 6_000_000
     assert peak_nbytes(lambda: sum(map(len, store))) < 400_000
+
+    def in_blocks() -> int:
+        blocks = opened_of(store).stores[0].snapshot.name_blocks(0, 300)
+        return sum(len(block.joined) for block in blocks)
+
+    assert in_blocks() == 6_000_000
+    assert peak_nbytes(in_blocks) < 100_000

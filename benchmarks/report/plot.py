@@ -2,107 +2,112 @@
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Mapping
+from io import StringIO
 from math import ceil, floor, log10
 from statistics import median
+from typing import Any
 
-from benchmarks.report.results import Result
+from benchmarks.report.results import OURS, PURE, Result
+from benchmarks.report.tables import number
 
 PANELS = {
     "open": "open to the first array, ms",
     "lookup": "lookup by name, µs",
     "lookups_rss": "memory of its own, KiB",
 }
-LABELS = {"floor": "dict of offsets"}  # which is what the floor has for names
+# For names the floor has a dict of offsets.
+LABELS = {"floor": "dict of offsets", PURE: f"{OURS} without its core in C"}
 COLORS = ("#777777", "#0b6e4f", "#c1440e", "#2f5fb3", "#8e4fa8", "#b8860b")
-WIDTH, HEIGHT = 300, 260  # of a panel, its labels included
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 40
+NOTHING = {"lookups_rss": 1.0}  # a logarithm has no zero; what is less is as good as none
 
-Points = list[tuple[float, float]]
+# All that is not said here is as matplotlib has it by itself, whatever its user has set. The text stays
+# text. The ids come from the salt, not by chance: the same figures are the same bytes.
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "names",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Helvetica"],
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#999999",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "xtick.color": "#999999",
+    "ytick.color": "#999999",
+    "xtick.labelcolor": "#333333",
+    "ytick.labelcolor": "#333333",
+    "lines.markersize": 3.5,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+}
+
+Points = list[tuple[int, float]]
+Lines = dict[str, Points]
 
 
 def svg(result: Result) -> str:
-    """Draw all panels and a legend."""
-    colors = dict(zip(result.engines, COLORS, strict=False))
-    panels = [
-        f'<g transform="translate({i_panel * WIDTH} 0)">{_panel(result, figure, colors)}</g>'
-        for i_panel, figure in enumerate(PANELS)
-    ]
-    legend = [
-        f'<text x="{LEFT + i_engine * 110}" y="{HEIGHT + 18}" fill="{color}">&#9679; {escape(LABELS.get(engine, engine))}</text>'
-        for i_engine, (engine, color) in enumerate(colors.items())
-    ]
-    size = f"0 0 {len(PANELS) * WIDTH} {HEIGHT + 30}"
-    style = "<style>text{font:12px sans-serif} .grid{stroke:#ddd}</style>"
-    background = '<rect width="100%" height="100%" fill="white"/>'
-    inside = "\n".join([style, background, *panels, *legend])
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}">\n{inside}\n</svg>\n'
+    """Draw all panels and a legend; the same figures are the same text."""
+    return drawn({figure: lines(result, figure) for figure in PANELS})
 
 
-def lines(result: Result, figure: str) -> dict[str, Points]:
-    """Return the medians of each engine by number of names."""
-    found: dict[str, Points] = {}
+def lines(result: Result, figure: str) -> Lines:
+    """Return the medians of each engine by number of names, rounded as tables have them."""
+    found: Lines = {}
     for n_arrays, figures in result.fewer.items():
         for engine, entry in figures.get(figure, {}).items():
-            # A logarithm has no zero; what is less than one unit is as good as none.
-            value = max(median(entry["rounds"]), 1 if figure == "lookups_rss" else 1e-3)
+            value = float(number(median(entry["rounds"])).replace(",", ""))
             found.setdefault(engine, []).append((n_arrays, value))
     return found
 
 
-class Axis:
-    """Maps numbers to points along an axis, by their logarithms."""
+def drawn(panels: Mapping[str, Lines]) -> str:
+    """Draw lines by figure and engine as an SVG."""
+    import matplotlib as mpl  # of the extra `bench`: running benchmarks does without
+    from matplotlib.figure import Figure
 
-    def __init__(self, values: list[float], begin: float, end: float) -> None:
-        self.low = floor(log10(min(values)))
-        self.high = max(ceil(log10(max(values))), self.low + 1)
-        self.begin, self.end = begin, end
-
-    def at(self, value: float) -> float:
-        """Return where a number stands."""
-        share = (log10(value) - self.low) / (self.high - self.low)
-        return round(self.begin + share * (self.end - self.begin), 1)
-
-    @property
-    def ticks(self) -> list[float]:
-        """Powers of ten."""
-        return [10.0**power for power in range(self.low, self.high + 1)]
-
-
-def _panel(result: Result, figure: str, colors: dict[str, str]) -> str:
-    drawn = lines(result, figure)
-    points = [point for each in drawn.values() for point in each]
-    if not points:
-        return ""
-    x = Axis([point[0] for point in points], LEFT, WIDTH - RIGHT)
-    y = Axis([point[1] for point in points], HEIGHT - BOTTOM, TOP)
-    parts = [_text(LEFT, TOP - 16, PANELS[figure], "start"), *_grid(x, y)]
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "names", "middle"))
-    for engine, places in drawn.items():
-        where = " ".join(f"{x.at(n_names)},{y.at(value)}" for n_names, value in places)
-        parts.append(
-            f'<polyline points="{where}" fill="none" stroke="{colors[engine]}" stroke-width="2"/>'
-        )
-    return "".join(parts)
+    engines = dict.fromkeys(engine for lines in panels.values() for engine in lines)
+    colors = dict(zip(engines, COLORS, strict=False))
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        figure = Figure(figsize=(9.4, 3.4))
+        figure.subplots_adjust(left=0.05, right=0.985, bottom=0.27, top=0.9, wspace=0.22)
+        for axes, name in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+            _panel(axes, name, panels.get(name, {}), colors)
+        handles = {line.get_label(): line for axes in figure.axes for line in axes.lines}
+        figure.legend(handles=handles.values(), loc="lower left", ncols=len(COLORS), frameon=False)
+        text = StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    # matplotlib ends some lines with blanks.
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
 
 
-def _grid(x: Axis, y: Axis) -> list[str]:
-    parts = []
-    for tick in x.ticks:
-        parts.append(_line(x.at(tick), y.begin, x.at(tick), y.end))
-        parts.append(_text(x.at(tick), y.begin + 16, _short(tick), "middle"))
-    for tick in y.ticks:
-        parts.append(_line(x.begin, y.at(tick), x.end, y.at(tick)))
-        parts.append(_text(x.begin - 6, y.at(tick) + 4, _short(tick), "end"))
-    return parts
-
-
-def _line(*places: float) -> str:
-    return '<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>'.format(*places)
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
+def _panel(axes: Any, name: str, lines: Lines, colors: dict[str, str]) -> None:
+    """Draw the lines of one figure."""
+    if not lines:
+        axes.set_axis_off()
+        return
+    least = NOTHING.get(name, 1e-3)
+    axes.set(title=PANELS[name], xlabel="names", xscale="log", yscale="log")
+    for engine, points in lines.items():
+        x, y = zip(*points, strict=True)
+        places = [max(value, least) for value in y]
+        style = {"color": colors[engine], "linewidth": 2.4 if engine == OURS else None}
+        label = LABELS.get(engine, engine)
+        axes.plot(x, places, "o-", label=label, gid=f"{name}-{engine}", **style)
+    for axis, (low, high) in (
+        (axes.xaxis, axes.dataLim.intervalx),
+        (axes.yaxis, axes.dataLim.intervaly),
+    ):
+        powers = [10.0**power for power in range(floor(log10(low)), ceil(log10(high)) + 1)]
+        axis.set_ticks(powers, map(_short, powers))
+        axis.set_ticks([], minor=True)
+    axes.set_xlim(axes.dataLim.x0 / 1.5, axes.dataLim.x1 * 1.5)
 
 
 def _short(value: float) -> str:

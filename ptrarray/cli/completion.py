@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice
+from glob import escape
 from typing import Any
 
 from ptrarray.cli.elsewhere import place
 from ptrarray.errors import import_extra
+from ptrarray.look.viewer.search import search
 from ptrarray.reader import open_readable
 
 _SHELLS = ("bash", "zsh", "tcsh")
 _MISSING = "completion needs shtab: pip install 'ptrarray[cli]'"
 _FILES = ("STORE", "OTHER", "NEW", "SOURCE", "TARGET", "OLD", "OUT", "FILE")  # packs are files, too
-# Of so many names, so many that begin with what was typed: somebody waits for them.
-_LOOKED_AT, _SHOWN = 100_000, 200
+# So many names at the most, in so much time: somebody waits for them.
+_SHOWN, _SECONDS = 200, 0.3
 
 # What was typed is never evaluated: it may hold $(...). Quotes and backslashes are taken away.
 _BASH = r"""
@@ -74,8 +75,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 def _print_names(options: argparse.Namespace) -> int:
     """Print some names that begin with a text, those that a line of a shell can hold."""
     with open_readable(options.store) as store:
-        found = (name for name in islice(store, _LOOKED_AT) if name.startswith(options.prefix))
-        for name in islice(found, _SHOWN):
+        for name in search(store, f"{escape(options.prefix)}*", None, _SHOWN, _SECONDS).names:
             if name.isprintable() and not name.startswith("-"):
                 print(name)
     return 0

@@ -23,21 +23,22 @@ def add_command(commands: Any, on_store: Any, printing: Any) -> None:
         "watch", help=text, description=text, parents=[on_store, printing]
     )
     add = command.add_argument
-    add("--interval", type=_seconds, default=1.0, metavar="S", help="seconds between looks")
+    add("--interval", type=seconds, default=1.0, metavar="S", help="seconds between looks")
     add("--once", action="store_true", help="look once, and end")
     add("--wait", action="store_true", help="wait for a store that is not there")
     add("--names", type=_count, default=5, metavar="N", help="how many of the newest names")
     command.set_defaults(run=_watch)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Return a number of seconds between looks."""
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= 86_400:
+        number = math.nan
+    if not 0 < number <= 86_400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, from 0 to 86400")
-    return seconds
+    return number
 
 
 def _count(text: str) -> int:

@@ -53,7 +53,10 @@ def levels(
     >>> levels(np.array([0.0, 5.0, 10.0, np.nan]), 0, 10, 3)
     array([1, 2, 3, 0], dtype=uint8)
     """
-    span = high - low
-    shares = np.full(numbers.shape, 0.5) if span <= 0 else (numbers - low) / span
+    # Halves, as the distance of two numbers of float64 may be infinite.
+    span = high / 2 - low / 2
+    shares = (
+        (numbers / 2 - low / 2) / span if span > 0 else np.where(np.isnan(numbers), np.nan, 0.5)
+    )
     found = 1 + np.round(shares * (n_levels - 1))
     return np.where(np.isnan(numbers), 0, found).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Bands as paths of SVG."""
+"""Lines through numbers as paths of SVG: filled where a pixel has several, with gaps and dots."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ import numpy.typing as npt
 from ptrarray.look.colours import QUIET
 from ptrarray.look.numbers import Floats
 
-# Whole tenths of a pixel, relative to the last point, are the shortest paths.
+Bools = npt.NDArray[np.bool_]
+
+MARKS_HEIGHT = 3.0
+_NARROWEST = 1.5  # what is left out of one pixel among many should be seen
+_HATCHES_APART = 6
+_DOTS_APART = 8  # pixels between values, from which on each of them has a dot
+# Whole tenths of a pixel, each relative to the last point, are the shortest paths.
 _TENTHS = 10
-_STRIP = 2.5
+_ROUNDED = "stroke-linecap='round' stroke-linejoin='round'"
 
 
 class Box(NamedTuple):
@@ -23,6 +29,16 @@ class Box(NamedTuple):
     width: float
     height: float
 
+    @property
+    def right(self) -> float:
+        """The right edge."""
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> float:
+        """The lower edge."""
+        return self.top + self.height
+
 
 class Scale(NamedTuple):
     """Which numbers are at the bottom and at the top of a box."""
@@ -32,80 +48,112 @@ class Scale(NamedTuple):
 
     def heights(self, numbers: Floats, box: Box) -> Floats:
         """Return the vertical positions of numbers; the middle if there is but one."""
-        span = self.high - self.low
+        # Halves, as the distance of two numbers of float64 may be infinite.
+        span = self.high / 2 - self.low / 2
         if span <= 0:
             return np.where(np.isnan(numbers), np.nan, box.top + box.height / 2)
-        # Divided first: the difference of two numbers of float64 may be infinite.
-        shares = numbers / span - self.low / span
-        return box.top + (1 - shares) * box.height
+        return box.top + (1 - (numbers / 2 - self.low / 2) / span) * box.height
 
 
-def curve(low: Floats, high: Floats, box: Box, scale: Scale, colour: str) -> str:
-    """Return the elements of a line through numbers, filled where a pixel has several.
+def curve(
+    low: Floats, high: Floats, box: Box, scale: Scale, colour: str, *, in_steps: bool = False
+) -> str:
+    """Return the elements of a line from low to high of each pixel.
 
-    NaN leaves a gap. What has gaps on both sides is a dot.
+    NaN leaves a gap. What has gaps on both sides is a dot, and so is each value of a few.
     """
-    at = _positions(len(low), box)
     tops, bottoms = scale.heights(high, box), scale.heights(low, box)
+    at = _positions(len(low), box)
     lines, fills, dots = [], [], []
     for first, last in _runs(~np.isnan(low)):
-        run = slice(first, last)
-        if last - first == 1 and tops[first] == bottoms[first]:
-            dots.append(_path(at[run], tops[run]) + "h0")
-        elif (tops[run] == bottoms[run]).all():
-            lines.append(_path(at[run], tops[run]))
-        else:
-            both = np.r_[at[run], at[run][::-1]], np.r_[tops[run], bottoms[run][::-1]]
-            fills.append(_path(*both) + "z")
-    drawn = [
-        _element(fills, f"fill='{colour}' fill-opacity='.35' stroke='{colour}' stroke-width='8'"),
-        _element(lines, f"fill='none' stroke='{colour}' stroke-width='14'"),
-        _element(dots, f"fill='none' stroke='{colour}' stroke-width='38'"),
-    ]
-    return "".join(drawn)
-
-
-def gaps(all_missing: npt.NDArray[np.bool_], any_missing: npt.NDArray[np.bool_], box: Box) -> str:
-    """Return the elements that show where values are left out: a shade, or a mark at the bottom."""
-    n_pixels = len(all_missing)
-    shades = "".join(_rectangle(run, n_pixels, box, box.height) for run in _runs(all_missing))
-    marks = "".join(
-        _rectangle(run, n_pixels, box, _STRIP) for run in _runs(any_missing & ~all_missing)
+        xs, ys, ends = at[first:last], tops[first:last], bottoms[first:last]
+        if (ys != ends).any():
+            fills.append(_path(np.r_[xs, xs[::-1]], np.r_[ys, ends[::-1]]) + "z")
+        elif in_steps:
+            lines.append(_steps(xs, ys, box, len(low)))
+        elif last - first > 1:
+            lines.append(_path(xs, ys))
+        if (last - first == 1 or _far_apart(len(low), box)) and not in_steps:
+            dots += [_path(xs[k : k + 1], ys[k : k + 1]) + "h0" for k in np.flatnonzero(ys == ends)]
+    stroke = f"stroke='{colour}' {_ROUNDED}"
+    return (
+        _element(fills, f"fill='{colour}' fill-opacity='.4' {stroke} stroke-width='9'")
+        + _element(lines, f"fill='none' {stroke} stroke-width='14'")
+        + _element(dots, f"fill='none' {stroke} stroke-width='38'")
     )
-    drawn = f"<path d='{shades}' fill='{QUIET}' fill-opacity='.25'/>" if shades else ""
-    return drawn + (f"<path d='{marks}' fill='{QUIET}' fill-opacity='.8'/>" if marks else "")
+
+
+def gaps(missing: Bools, box: Box) -> str:
+    """Return the element that shades pixels from which all values are left out."""
+    return _rectangles(missing, box, f"fill='{QUIET}' fill-opacity='.25'")
+
+
+def hatching(box: Box) -> str:
+    """Return the elements of a shade with lines, which shows through where pixels are clear."""
+    right, bottom = box.width, box.height
+    lines = []
+    for at in range(_HATCHES_APART, int(right + bottom), _HATCHES_APART):
+        # Of the line from the left edge to the upper one, what is in the box.
+        x, y = max(at - bottom, 0), min(at, bottom)
+        length = min(at, right) - x
+        lines.append(f"M{box.left + x:g} {box.top + y:g}l{length:g} {-length:g}")
+    shade = f"M{box.left:g} {box.top:g}h{right:.1f}v{bottom:.1f}h-{right:.1f}z"
+    return (
+        f"<path d='{shade}' fill='{QUIET}' fill-opacity='.25'/>"
+        f"<path d='{''.join(lines)}' fill='none' stroke='{QUIET}' stroke-opacity='.6'/>"
+    )
+
+
+def marks(missing: Bools, box: Box) -> str:
+    """Return the element that marks pixels from which some values are left out, at the bottom."""
+    strip = Box(box.left, box.bottom - MARKS_HEIGHT, box.width, MARKS_HEIGHT)
+    return _rectangles(missing, strip, f"fill='{QUIET}' fill-opacity='.8'")
 
 
 def _positions(n_pixels: int, box: Box) -> Floats:
-    return box.left + (np.arange(n_pixels) + 0.5) * box.width / n_pixels
+    if n_pixels == 1:
+        return np.array([box.left + box.width / 2])
+    return np.linspace(box.left, box.right, n_pixels)
 
 
-def _rectangle(run: tuple[int, int], n_pixels: int, box: Box, height: float) -> str:
-    left, right = (box.left + edge * box.width / n_pixels for edge in run)
-    wide, bottom = max(right - left, 0.8), box.top + box.height
-    return f"M{left:.1f} {bottom - height:.1f}h{wide:.1f}v{height:.1f}h-{wide:.1f}z"
+def _edges(n_pixels: int, box: Box) -> Floats:
+    """Return where each pixel begins, halfway from the last one, and where the last one ends."""
+    at = _positions(n_pixels, box)
+    return np.concatenate([[box.left], (at[1:] + at[:-1]) / 2, [box.right]])
 
 
-def _runs(kept: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+def _far_apart(n_pixels: int, box: Box) -> bool:
+    return n_pixels * _DOTS_APART <= box.width
+
+
+def _rectangles(kept: Bools, box: Box, look: str) -> str:
+    edges, paths = _edges(len(kept), box), []
+    for first, last in _runs(kept):
+        width = max(edges[last] - edges[first], _NARROWEST)
+        left = min(edges[first], box.right - width)
+        paths.append(f"M{left:.1f} {box.top:g}h{width:.1f}v{box.height:g}h-{width:.1f}z")
+    return f"<path d='{''.join(paths)}' {look}/>" if paths else ""
+
+
+def _runs(kept: Bools) -> list[tuple[int, int]]:
+    """Return where stretches of true begin and end."""
     turns = np.flatnonzero(np.diff(np.r_[False, kept, False].astype(np.int8)))
     return [(int(first), int(last)) for first, last in turns.reshape(-1, 2)]
 
 
+def _steps(xs: Floats, ys: Floats, box: Box, n_pixels: int) -> str:
+    half = box.width / max(n_pixels - 1, 1) / 2
+    both = np.clip(np.stack([xs - half, xs + half], axis=1).reshape(-1), box.left, box.right)
+    return _path(both, np.repeat(ys, 2))
+
+
 def _path(xs: Floats, ys: Floats) -> str:
     points = np.round(np.stack([xs, ys], axis=1) * _TENTHS).astype(np.int64)
-    steps = np.diff(points, axis=0)
-    (x, y), moves = points[0].tolist(), steps.tolist()
+    numbers = np.diff(points, axis=0).reshape(-1).tolist()
     # A minus parts two numbers as well as a space does.
-    told = "".join(f"{dx}{dy}" if dy < 0 else f"{dx} {dy}" for dx, dy in _spaced(moves))
-    return f"M{x} {y}" + (f"l{told}" if told else "")
-
-
-def _spaced(moves: list[list[int]]) -> list[tuple[str, int]]:
-    return [(str(dx) if dx < 0 or not at else f" {dx}", dy) for at, (dx, dy) in enumerate(moves)]
+    moves = "".join(f"{number}" if number < 0 else f" {number}" for number in numbers)
+    return f"M{points[0, 0]} {points[0, 1]}" + (f"l{moves.lstrip()}" if numbers else "")
 
 
 def _element(paths: list[str], look: str) -> str:
-    if not paths:
-        return ""
-    rounded = "stroke-linecap='round' stroke-linejoin='round'"
-    return f"<path transform='scale(.1)' d='{''.join(paths)}' {look} {rounded}/>"
+    return f"<path transform='scale(.1)' d='{''.join(paths)}' {look}/>" if paths else ""

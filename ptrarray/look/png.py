@@ -39,7 +39,9 @@ def png(pixels: Pixels, palette: Pixels | None = None) -> bytes:
     parts = [_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colours, 0, 0, 0))]
     if palette is not None:
         parts.append(_chunk(b"PLTE", palette[:, :3].tobytes()))
-        parts.append(_chunk(b"tRNS", palette[:, 3].tobytes()))
+        # Colours after the last one that is given here are opaque.
+        alphas = palette[:, 3].tobytes().rstrip(b"\xff")
+        parts += [_chunk(b"tRNS", alphas)] if alphas else []
     parts += [_chunk(b"IDAT", zlib.compress(rows.tobytes(), 6)), _chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 

@@ -69,7 +69,8 @@ def band(values: Array, n_pixels: int, *, max_bytes: int | None = None) -> Band:
     Parameters
     ----------
     values : ndarray or MaskedArray, shape (n, ...)
-        Also a mapped one: only what is read is touched.
+        Also a mapped one, of which only what is read is touched; or anything with `shape`,
+        `dtype` and slices of rows.
     n_pixels : int
         At least 1. Fewer values make fewer pixels, one each.
     max_bytes : int, optional
@@ -157,6 +158,8 @@ class Sample(NamedTuple):
 def sample(values: Array, max_bytes: int = SAMPLE_BYTES) -> Sample:
     """Return evenly spaced pieces of an array, end to end, of at most so many bytes, or one row.
 
+    The array may also be anything with `shape`, `dtype` and slices of rows.
+
     Examples
     --------
     >>> sample(np.arange(1000), 1024).values[:4]
@@ -220,8 +223,15 @@ def _n_picked(at: slice | Counts) -> int:
 
 
 def _rows(values: Array, at: slice | Counts) -> Array:
-    rows = values[at]
-    return rows if isinstance(rows, np.ma.MaskedArray) else np.asarray(rows)
+    if isinstance(at, slice) or isinstance(values, np.ndarray):
+        rows = values[at]
+        return rows if isinstance(rows, np.ma.MaskedArray) else np.asarray(rows)
+    # What only looks like an array has slices.
+    ends = np.flatnonzero(np.diff(at, append=-1) != 1)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    pieces = [values[low : high + 1] for low, high in zip(at[starts], at[ends], strict=True)]
+    masked = any(isinstance(piece, np.ma.MaskedArray) for piece in pieces)
+    return (np.ma.concatenate if masked else np.concatenate)(pieces)
 
 
 def _table(values: Array) -> Array:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ptrarray.look.numbers import Array
 
-_SHOWN = 400  # values of an array that are looked at, at most
+MASKED = "--"
 
 
 def lines_of(array: Array, kind: str, n_columns: int, n_lines: int) -> list[str]:
-    """Return the beginning of an array as lines of text, cut to that many characters and lines.
+    """Return the beginning of an array as lines of text, cut to a size.
 
     Parameters
     ----------
     array : ndarray or MaskedArray
+        Masked values are ``--``, masked bytes of a text ``·``.
     kind : str
-        ``text``, ``tokens``, ``table`` or ``bytes``, as in `kinds`.
+        ``text``, ``tokens``, ``table`` or ``bytes``, as in `kinds`. A text is wrapped where a
+        line ends, ids between ids; of strings and records each has a line.
     n_columns, n_lines : int
-        At least 1.
+        At least 1. Wide characters are two columns.
 
     Examples
     --------
@@ -30,15 +33,12 @@ def lines_of(array: Array, kind: str, n_columns: int, n_lines: int) -> list[str]
     >>> lines_of(np.frombuffer(b"Once upon a time, there", np.uint8), "text", 8, 2)
     ['Once upo', 'n a tim…']
     """
-    told = _told(array[: n_columns * n_lines + 1], kind)
-    lines: list[str] = []
-    for line in told:
-        shown = plain(line)
-        lines += [shown[at : at + n_columns] for at in range(0, max(len(shown), 1), n_columns)]
-        if len(lines) > n_lines:
-            break
-    cut = len(lines) > n_lines
-    return [*lines[: n_lines - 1], f"{lines[n_lines - 1][: n_columns - 1]}…"] if cut else lines
+    # A character has at most four bytes, and a value at least one character.
+    lines = _wrapped(_told(array[: 4 * n_columns * n_lines + 4], kind), kind, n_columns)
+    shown = [line for line, _ in zip(lines, range(n_lines + 1), strict=False)]
+    if len(shown) > n_lines:
+        return [*shown[: n_lines - 1], f"{_head(shown[n_lines - 1], n_columns - 1)}…"]
+    return shown
 
 
 def plain(text: str) -> str:
@@ -58,20 +58,64 @@ def _plain(character: str) -> str:
     return "·" if unicodedata.category(character).startswith("C") else character
 
 
-def _told(array: Array, kind: str) -> list[str]:
-    if kind == "text" and array.dtype == np.uint8:
-        content = np.ma.getdata(array).tobytes().decode("utf-8", "replace")
-        return content.splitlines()
-    if kind == "tokens":
-        return [" ".join(_one(value) for value in array.reshape(-1)[:_SHOWN])]
-    if kind == "bytes":
-        return [np.ma.getdata(array)[:_SHOWN].tobytes().hex(" ")]
-    return [_one(value) for value in array[:_SHOWN]]
+def _told(rows: Array, kind: str) -> Iterator[str]:
+    """Yield what stands for itself: lines of a text, ids, or values."""
+    if kind == "text" and rows.dtype == np.uint8:
+        content = rows.filled(0) if isinstance(rows, np.ma.MaskedArray) else rows
+        yield from content.tobytes().decode("utf-8", "replace").splitlines()
+        return
+    if kind == "table":
+        yield ", ".join(rows.dtype.names or ())
+    for value in rows.reshape(-1) if kind == "tokens" else rows:
+        yield _one(value)
 
 
 def _one(value: Any) -> str:
     if value is np.ma.masked:
-        return "--"
+        return MASKED
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, np.void) and value.dtype.names is None:
+        return value.tobytes().hex(" ")
     return str(value)
+
+
+def _wrapped(told: Iterator[str], kind: str, n_columns: int) -> Iterator[str]:
+    if kind == "tokens":
+        yield from _joined(told, n_columns)
+        return
+    for one in told:
+        rest = plain(one[: 1000 * n_columns])
+        if kind != "text":
+            yield rest if _width(rest) <= n_columns else f"{_head(rest, n_columns - 1)}…"
+            continue
+        line = _head(rest, n_columns)
+        yield line
+        while line and (rest := rest[len(line) :]):
+            line = _head(rest, n_columns)
+            yield line
+
+
+def _joined(words: Iterator[str], n_columns: int) -> Iterator[str]:
+    line = ""
+    for word in words:
+        if line and len(line) + 1 + len(word) > n_columns:
+            yield line
+            line = ""
+        line = f"{line} {word}" if line else word
+    if line:
+        yield line
+
+
+def _head(text: str, n_columns: int) -> str:
+    used = 0
+    for at, character in enumerate(text):
+        used += _width(character)
+        if used > n_columns:
+            return text[:at]
+    return text
+
+
+def _width(text: str) -> int:
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

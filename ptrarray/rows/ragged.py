@@ -161,6 +161,12 @@ class Ragged:
         shape = f" {self.values.shape[1:]}" if self.values.ndim > 1 else ""
         return f"Ragged({len(self)} arrays, {n_rows} rows of {self.values.dtype}{shape})"
 
+    def _repr_html_(self) -> str:
+        """Return lengths and the first arrays as HTML, for notebooks; of many a sample of lengths."""
+        from ptrarray.look import html
+
+        return html.safely(self, lambda: html.batch(self.values, self.offsets))
+
     def __iter__(self) -> Iterator[Array]:
         """Iterate over the arrays, as views of `values`."""
         values = self.values

@@ -29,6 +29,12 @@ def can_be_stopped() -> bool:
     return _STOP.get() is not None
 
 
+def is_stopped() -> bool:
+    """Tell whether somebody has ended what this thread does."""
+    stop = _STOP.get()
+    return stop is not None and stop.done()
+
+
 def result_of(future: Future[Result]) -> Result:
     """Wait for the result of a future."""
     stop = _STOP.get()

@@ -16,11 +16,11 @@ _THREADS = 32
 
 
 class Threads:
-    """Threads that make the calls of one process, begun as they are needed."""
+    """Threads that make the calls of one process, begun as they are needed: at most `n` of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, n: int = _THREADS) -> None:
         self._pid = os.getpid()
-        self._pool = ThreadPoolExecutor(_THREADS, "ptrarray-awaited")
+        self._pool = ThreadPoolExecutor(n, "ptrarray-awaited")
 
     @property
     def are_here(self) -> bool:

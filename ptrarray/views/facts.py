@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,25 +11,44 @@ from ptrarray.errors import StoreError
 from ptrarray.format.infos import decode as decode_info
 from ptrarray.format.layouts import MIXED, ROWS
 from ptrarray.format.named import described
-from ptrarray.format.names import decode
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.opened import Opened, OpenedStore
-from ptrarray.views.stored import StoredArrays
+from ptrarray.storage.store.snapshot import Snapshot
+from ptrarray.storage.system.advice import prefetch
 
 # Up to so many arrays in so many stores, all are looked at; of more, a sample.
 _WHOLE = 1 << 16
 _FEW_STORES = 16
 # A sample is runs of arrays that follow each other, evenly spread: many short ones, or few long
 # ones where each may cost the opening of a store or a request.
-_RUNS, _RUN = 128, 32
+_RUNS, _RUN = 64, 64
 _FEW_RUNS, _LONG_RUN = 16, 256
-# Of an array that is not mapped, so many bytes are read.
-_READ_NBYTES = 1 << 18
+# Of one array so many bytes are read, in so few pieces, as each may be one look at the disk.
+_READ_NBYTES, _PIECES = 1 << 18, 8
+_NOT_READ = "not read: it is large, and not mapped"
 
 
-def facts(store: StoredArrays) -> dict[str, Any]:
-    """Return what an open store, or a part of it, is: plain values, as JSON has them, and attrs.
+class Shown(Protocol):
+    """What is open, to be looked at: a reader, or a part of one."""
+
+    @property
+    def _opened(self) -> Opened: ...
+
+    @property
+    def _helpers(self) -> Any: ...
+
+
+def facts(store: Shown, n_arrays: int | None = None) -> dict[str, Any]:
+    """Return what an open store is: plain values, as JSON has them, and attrs.
+
+    Parameters
+    ----------
+    store : PointerArray or Partition
+        The store.
+    n_arrays : int, optional
+        What to say of how many arrays there are, as `Lengths` has it. By default they are
+        counted, for which a long journal is put in order when it is first done.
 
     Returns
     -------
@@ -48,13 +67,12 @@ def facts(store: StoredArrays) -> dict[str, Any]:
     """
     opened = store._opened
     layout = opened.layout
-    shape = store.row_shape
     return {
         "path": str(opened.snapshot.directory),
-        "arrays": len(opened.snapshot),
+        "arrays": len(opened.snapshot) if n_arrays is None else n_arrays,
         "rows": len(opened.data),
-        "dtype": described(store.dtype),
-        "row_shape": None if shape is None else list(shape),
+        "dtype": described(layout.dtype),
+        "row_shape": list(layout.row_shape) if layout.kind == ROWS else None,
         **({} if layout.kind == ROWS else {"layout": layout.kind}),
         **({"masked": True} if layout.masked else {}),
         **_sealed(opened),
@@ -85,8 +103,8 @@ def _shards(opened: Opened) -> dict[str, int]:
     }
 
 
-def _helpers(store: Any) -> dict[str, int]:
-    beside: OpenedStore | None = None if store._helpers is None else store._helpers.opened
+def _helpers(store: Shown) -> dict[str, int]:
+    beside = None if store._helpers is None else store._helpers.opened
     if beside is None or not len(beside.snapshot):
         return {}
     return {"helper_arrays": len(beside.snapshot), "helper_nbytes": beside.data.nbytes}
@@ -94,8 +112,9 @@ def _helpers(store: Any) -> dict[str, int]:
 
 def _generation(opened: Opened) -> int:
     snapshot = opened.snapshot
-    found = snapshot.found if isinstance(snapshot, ShardedSnapshot) else [opened.stores[0].snapshot]
-    return sum(part.header.generation for part in found)
+    if isinstance(snapshot, ShardedSnapshot):
+        return sum(part.header.generation for part in snapshot.found)
+    return opened.stores[0].snapshot.header.generation
 
 
 # lengths -----------------------------------------------------------------------------------------
@@ -107,48 +126,53 @@ class Lengths(NamedTuple):
     Attributes
     ----------
     rows : ndarray of int64
-        Rows of each array that was looked at, in data order. In a mixed store, its bytes.
+        Rows of each array that was looked at. In a mixed store, its bytes.
     n_arrays : int
         How many there are in all.
-    n_hole_rows : int
-        Rows that no array has, of a sample about so many.
+    n_hole_rows : int or None
+        Rows that no array has, of a sample about so many; None if that is not known.
+    is_counted : bool
+        Whether `n_arrays` is exact. Where a long journal was not put in order yet, there are at
+        most so many, and some that were looked at may have been replaced since.
     """
 
     rows: Int64s
     n_arrays: int
-    n_hole_rows: int
+    n_hole_rows: int | None
+    is_counted: bool = True
 
     @property
     def is_sample(self) -> bool:
         """Whether there are arrays that were not looked at."""
-        return len(self.rows) < self.n_arrays
+        return len(self.rows) < self.n_arrays or not self.is_counted
 
 
-def lengths(store: StoredArrays) -> Lengths:
+def lengths(store: Shown) -> Lengths:
     """Return how long the arrays of an open store are, of many a sample.
 
     Notes
     -----
     Looks at up to 65,536 arrays, and of more at some 4,096: runs of neighbours, evenly spread.
-    Builds no column of all.
+    Builds no column of all, and does not put a long journal in order.
 
     Examples
     --------
     >>> lengths(store)
-    Lengths(rows=array([3, 2, 1]), n_arrays=3, n_hole_rows=0)
+    Lengths(rows=array([3, 2, 1]), n_arrays=3, n_hole_rows=0, is_counted=True)
     """
     opened = store._opened
+    parts = _parts(opened.snapshot)
+    if not all(part.is_in_order for part in parts):
+        return _scattered(parts)
     n_arrays, n_rows = len(opened.snapshot), len(opened.data)
-    n_stores = _n_stores(opened)
-    is_partial = n_stores == 1 and opened.stores[0].snapshot.index.is_partial
-    if n_arrays <= _WHOLE and n_stores <= _FEW_STORES and not is_partial:
+    is_partial = len(parts) == 1 and opened.stores[0].snapshot.index.is_partial
+    few = is_partial or len(parts) > _FEW_STORES
+    if n_arrays <= _WHOLE and not few:
         starts, ends = opened.snapshot.starts, opened.snapshot.ends
         return Lengths(ends - starts, n_arrays, n_rows - _n_covered(starts, ends))
-    few = is_partial or n_stores > _FEW_STORES
     runs = _runs(n_arrays, *((_FEW_RUNS, _LONG_RUN) if few else (_RUNS, _RUN)))
-    starts, ends = _pointers(opened, runs.ravel())
-    starts, ends = starts.reshape(runs.shape), ends.reshape(runs.shape)
-    spans = int((ends.max(axis=1) - starts[:, 0]).sum())
+    starts, ends = _pointers(opened.snapshot, runs)
+    spans = int((ends.max(axis=1, initial=0) - starts[:, 0]).sum())
     covered = sum(map(_n_covered, starts, ends))
     # Behind the last array there are holes, too: rows that were reserved.
     last = int(ends.max(initial=0))
@@ -156,9 +180,22 @@ def lengths(store: StoredArrays) -> Lengths:
     return Lengths((ends - starts).ravel(), n_arrays, n_holes)
 
 
-def _n_stores(opened: Opened) -> int:
-    snapshot = opened.snapshot
-    return len(snapshot.parts) if isinstance(snapshot, ShardedSnapshot) else 1
+def _parts(snapshot: Snapshot) -> Sequence[Any]:
+    """Return the snapshot of each store, of which those that were not needed yet are only held."""
+    return snapshot.parts if isinstance(snapshot, ShardedSnapshot) else [snapshot]
+
+
+def _scattered(parts: Sequence[Any]) -> Lengths:
+    """Return lengths of arrays here and there, where positions are not known."""
+    step = -(-len(parts) // _FEW_STORES)
+    chosen = parts[::-step]  # the last one, which others write to, among them
+    n_each = _RUNS * _RUN // len(chosen)
+    found = []
+    for part in chosen:
+        starts, ends = part.complete().pointers_at(part.complete().spread(n_each)[0])
+        found.append(ends - starts)
+    n_most = sum(len(part) if part.is_in_order else part.spread(2)[1] for part in parts)
+    return Lengths(np.concatenate(found), n_most, None, is_counted=False)
 
 
 def _runs(n_arrays: int, n_runs: int, n_each: int) -> Int64s:
@@ -186,12 +223,12 @@ def _n_covered(starts: Int64s, ends: Int64s) -> int:
     return int(np.maximum(ends - np.maximum(starts, before), 0).sum())
 
 
-def _pointers(opened: Opened, positions: Int64s) -> tuple[Int64s, Int64s]:
-    """Return pointers of arrays at some positions."""
-    snapshot = opened.snapshot
-    located = map(snapshot.locate_position, positions.tolist())
-    addresses = np.fromiter(located, np.int64, len(positions))
-    return snapshot.pointers_at(addresses)
+def _pointers(snapshot: Snapshot, positions: Int64s) -> tuple[Int64s, Int64s]:
+    """Return pointers of arrays at some positions, in the shape of those."""
+    located = map(snapshot.locate_position, positions.ravel().tolist())
+    addresses = np.fromiter(located, np.int64, positions.size)
+    starts, ends = snapshot.pointers_at(addresses)
+    return starts.reshape(positions.shape), ends.reshape(positions.shape)
 
 
 # first arrays ------------------------------------------------------------------------------------
@@ -207,9 +244,9 @@ class First(NamedTuple):
     shape : tuple of int
         Of the whole array.
     values : ndarray or None
-        The array, a view where the store is mapped, or its first rows; None if it was not read.
+        The array, a view where the store is mapped, or pieces of it; None if it was not read.
     why : str
-        Why some or all of it was not read: it is damaged, or large and not mapped.
+        If that is not all: what it is, or why it was not read.
     """
 
     name: str
@@ -219,56 +256,95 @@ class First(NamedTuple):
     why: str = ""
 
 
-def first(store: StoredArrays, n: int) -> Iterator[First]:
-    """Yield the first arrays of an open store, as they are to be looked at.
+def first(store: Shown, n: int) -> Iterator[First]:
+    """Yield the first arrays of an open store, as they are to be looked at; of `beginning`.
 
-    Those of mode ``"r+"`` are read-only here, and not noted as handed out. Of an array that is
-    not mapped, 256 KiB are read at the most; of those that lie elsewhere, the small ones, in one
-    go. One that is damaged says so, and the others come all the same.
+    Those of mode ``"r+"`` are read-only here, and not noted as handed out. Of an array larger than
+    256 KiB there are pieces, evenly spread and end to end, or the first row if that is larger; of
+    an image all rows. One that is damaged says so, and the others come all the same.
 
     Examples
     --------
-    >>> [(one.name, one.shape, one.values.sum()) for one in first(store, 2)]
-    [('utt1', (3,), np.float32(6.0)), ('utt2', (2,), np.float32(9.0))]
+    >>> [(one.name, one.shape, float(one.values.sum())) for one in first(store, 2)]
+    [('utt1', (3,), 6.0), ('utt2', (2,), 9.0)]
     """
     opened = store._opened
-    for position in range(min(n, len(opened.snapshot))):
+    for raw, address in beginning(opened.snapshot, n):
+        name = raw.decode("utf-8", "backslashreplace")
+        address, number = divmod(address, len(opened.stores))
         try:
-            yield _at(opened, position)
+            yield _at(opened.stores[number], name, address)
         except (StoreError, OSError) as error:
-            name = _name(opened, position)
             yield First(name, opened.data.dtype, (), None, str(error))
 
 
-def _name(opened: Opened, position: int) -> str:
-    try:
-        return decode(opened.snapshot.name(position))
-    except (StoreError, OSError):
-        return f"array {position}"
+def beginning(snapshot: Snapshot, n: int) -> Iterator[tuple[bytes, int]]:
+    """Yield names and addresses of the first arrays; where a long journal is not in order, of the newest."""
+    parts = _parts(snapshot)
+    is_in_order = all(part.is_in_order for part in parts)
+    for number, part in enumerate(parts) if is_in_order else [(len(parts) - 1, parts[-1])]:
+        if is_in_order and not len(part):
+            continue
+        store = part.complete()
+        for address in store.beginning(n):
+            yield store.name_at(address), address * len(parts) + number
+            n -= 1
+        if n <= 0:
+            return
 
 
-def _at(opened: Opened, position: int) -> First:
-    snapshot = opened.snapshot
-    name, address = decode(snapshot.name(position)), snapshot.locate_position(position)
+def _at(opened: OpenedStore, name: str, address: int) -> First:
+    snapshot, layout = opened.snapshot, opened.layout
     start, end = snapshot.pointer_at(address)
-    if snapshot.backend == "mmap" or (end - start) * opened.layout.width <= _READ_NBYTES:
-        array = opened.array_at(address)
-        array.flags.writeable = False
+    is_small = (end - start) * layout.width <= _READ_NBYTES
+    if not is_small and snapshot.backend != "mmap":
+        return _not_mapped(opened, name, address, start, end)
+    array = opened.array_at(address)
+    array.flags.writeable = False
+    if is_small or (array.dtype == np.uint8 and array.ndim in (2, 3)):
         return First(name, array.dtype, array.shape, array)
-    return _not_mapped(opened, name, address, start, end)
+    axis = -1 if array.flags.f_contiguous and array.ndim > 1 else 0
+    turned = np.moveaxis(array, axis, 0)
+    row_nbytes = array.nbytes // len(turned)
+    pieces = _pieces(len(turned), row_nbytes)
+    # Each piece is asked for before the first one is waited for.
+    firsts, pasts = (start + rows * row_nbytes // layout.width for rows in pieces)
+    prefetch(opened.sources, firsts, pasts)
+    values, why = _sampled(lambda low, high: turned[low:high], *pieces, len(turned))
+    return First(name, array.dtype, array.shape, np.moveaxis(values, 0, axis), why)
 
 
-def _not_mapped(opened: Opened, name: str, address: int, start: int, end: int) -> First:
-    """Return an array that is large and not mapped: its first rows, where that is one read."""
+def _pieces(n_rows: int, row_nbytes: int) -> tuple[Int64s, Int64s]:
+    """Return which rows of a large array to look at, as starts and ends."""
+    n_most = max(_READ_NBYTES // max(row_nbytes, 1), 1)
+    n_pieces = min(_PIECES, n_most)
+    n_each = min(n_most // n_pieces, n_rows)
+    starts = np.linspace(0, n_rows - n_each, n_pieces).astype(np.int64)
+    return starts, starts + n_each
+
+
+def _sampled(
+    read: Callable[[int, int], Array], starts: Int64s, ends: Int64s, n_rows: int
+) -> tuple[Array, str]:
+    """Return pieces of an array end to end, and what they are."""
+    pieces = [read(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    if len(pieces) == 1:
+        return pieces[0], f"the first of {n_rows:,} rows"
+    is_masked = isinstance(pieces[0], np.ma.MaskedArray)
+    return (np.ma.concatenate if is_masked else np.concatenate)(pieces), "a sample"
+
+
+def _not_mapped(opened: OpenedStore, name: str, address: int, start: int, end: int) -> First:
+    """Return an array that is large and not mapped: pieces of it, where each is one read."""
     layout = opened.layout
-    if layout.kind == ROWS and not opened.is_compared:
-        n_rows = max(_READ_NBYTES // max(layout.width, 1), 1)
+    if layout.kind == ROWS:
         shape = (end - start, *layout.row_shape)
-        head = opened.rows[start : min(end, start + n_rows)]
-        return First(name, layout.dtype, shape, head, f"the first {len(head):,} rows")
+        if opened.is_compared:
+            return First(name, layout.dtype, shape, None, _NOT_READ)
+        pieces = _pieces(end - start, layout.width)
+        values, why = _sampled(lambda a, b: opened.rows[start + a : start + b], *pieces, shape[0])
+        return First(name, layout.dtype, shape, values, why)
     info = decode_info(opened.snapshot.info_at(address))
     dtype = info.dtype or layout.dtype if layout.kind == MIXED else layout.dtype
     shape = info.shape or ((end - start) * layout.width // max(dtype.itemsize, 1),)
-    if layout.kind == ROWS:
-        shape = (end - start, *layout.row_shape)
-    return First(name, dtype, shape, None, "not read: it is large, and not mapped")
+    return First(name, dtype, shape, None, _NOT_READ)

@@ -222,6 +222,12 @@ class Meta(ByName[dict[str, Any]]):
     def __repr__(self) -> str:
         return f"<metadata of {len(self)} arrays of {self._contents.directory}>"
 
+    def _repr_html_(self) -> str:
+        """Return the metadata of the first arrays that have any, for notebooks."""
+        from ptrarray.views.shown import metas
+
+        return metas(self, cast(Snapshot, self._contents))
+
 
 class MetaOfWriter(Meta):
     """Name to metadata, as committed now; what is assigned is a commit.
@@ -242,6 +248,12 @@ class MetaOfWriter(Meta):
     ) -> None:
         super().__init__(contents, now)
         self._session = session
+
+    def _repr_html_(self) -> str:
+        """Return the metadata of the first arrays, as committed now, for notebooks."""
+        from ptrarray.views.shown import metas_of_writer
+
+        return metas_of_writer(self, self._contents.directory)
 
     def __setitem__(self, name: str, meta: Mapping[str, Any]) -> None:
         raw = encoded(name)
@@ -290,3 +302,9 @@ class Attrs(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(self._now())
+
+    def _repr_html_(self) -> str:
+        """Return the attrs as committed now, for notebooks."""
+        from ptrarray.views.shown import attrs_of_writer
+
+        return attrs_of_writer(self, lambda: self._session().directory)

@@ -92,6 +92,14 @@ class Partition(StoredArrays):
         portion = self._portion
         return f"<Partition of {self.path!r}: arrays {portion.low} to {portion.high - 1}>"
 
+    def _repr_html_(self) -> str:
+        """Return these arrays as HTML, for notebooks; opens nothing for that."""
+        from ptrarray.views import shown
+
+        portion = self._portion
+        about = f"{self.path}, arrays {portion.low} to {portion.high - 1}"
+        return shown.partition(self, about, is_open=portion.is_open)
+
     @property
     def _opened(self) -> Opened:  # type: ignore[override] # opened when it is first asked for
         return self._portion.opened

@@ -33,6 +33,7 @@ from ptrarray.views.tabular import Tabular
 
 if TYPE_CHECKING:
     from ptrarray.views.awaited import Threads
+    from ptrarray.views.plots import Plots
     from ptrarray.views.series import AllSeries, Objects
     from ptrarray.views.spread import Spread
 
@@ -116,6 +117,22 @@ class StoredArrays(Reducible, Tabular):
         array its own shape; ``"mixed"``: each array its own dtype and shape.
         """
         return self._opened.layout.kind
+
+    @property
+    def plot(self) -> Plots:
+        """Plots on matplotlib: `lengths`, `array`, `arrays` and `growth`, as `Plots` has them.
+
+        Needs the extra ``ptrarray[plot]``.
+
+        Examples
+        --------
+        >>> ax = store.plot.array("utt2")
+        >>> ax.get_title()
+        'utt2'
+        """
+        from ptrarray.views.plots import Plots
+
+        return Plots(self)
 
     # by name -------------------------------------------------------------------------------
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 # Extras of those who use the package; what tests need besides may be new.
-EXTRAS = ("fast", "zstd", "pandas", "h5", "arrow", "awkward")
+EXTRAS = ("fast", "zstd", "pandas", "h5", "arrow", "awkward", "plot")
+
+# The oldest matplotlib warns of a newer one, which fails tests.
+BESIDE = ("pyparsing==3.2.5",)
 
 
 def oldest() -> list[str]:
@@ -19,4 +22,4 @@ def oldest() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n".join([*oldest(), ""]))
+    sys.stdout.write("\n".join([*oldest(), *BESIDE, ""]))

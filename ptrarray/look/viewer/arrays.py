@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from ptrarray.reader import PointerArray
+import numpy as np
+
+from ptrarray.errors import BadInputError
+from ptrarray.look.kinds import Kind, kinds_of
+from ptrarray.look.reduced import SAMPLE_BYTES, band, sample
+from ptrarray.look.svg import Picture, picture
+from ptrarray.look.viewer import texts
+from ptrarray.look.viewer.statistics import as_pairs, statistics_of
+from ptrarray.look.viewer.texts import Budget, clean, json_nbytes, one
+from ptrarray.look.viewer.windows import ArrayRows, Part, Stopped
+from ptrarray.reader import PointerArray, opened_of
+from ptrarray.rows.types import Array
+from ptrarray.views.arrays import positions_of
 
 LIMIT_NBYTES = 200_000  # of one answer as JSON
+# Of rows that are drawn from all of their values; of more a sample is drawn.
+WINDOW_NBYTES = 32 << 20
+WINDOW_ELSEWHERE_NBYTES = 4 << 20
 
-Stopped = Callable[[], bool]
+VALUES = "values"
+# What parts of it may have: a drawing, beside which lines have marks; or text; and names.
+_LINES_NBYTES, _PIXELS_NBYTES, _TEXT_NBYTES, _NAMES_NBYTES = 60_000, 150_000, 140_000, 20_000
+_LINES = ("line", "lines")
+_HEIGHT, _TALLEST = 280, 480  # of a drawing of rows, and of an image
+_NARROWEST, _WIDEST = 50, 2000
+_MARKS = 4000  # numbers that the crosshair can tell, in all
+_TEXT_ROWS = 1 << 15
 
 
-class StoppedError(Exception):
-    """Whoever asked has gone."""
+class Asked(NamedTuple):
+    """Which rows are looked at, which picture of a stack or column, and on how many pixels."""
+
+    start: int | None
+    stop: int | None
+    at: int
+    width: int
 
 
 def array(
@@ -38,18 +66,25 @@ def array(
     view : str, optional
         One of the ``views`` of an answer; else the first of them.
     start, stop : int, optional
-        Rows of the window. Numbers that do not fit are brought to such that do.
+        Rows of the window; what does not fit is brought to what does. Without them
+        the first 32 MiB (4 MiB elsewhere), or a page of text. Of a larger window a
+        sample is drawn, and the answer says so.
     at : int
-        Which picture of a stack.
+        Which picture of a stack; of a table of values, the first column.
     width : int
-        Pixels that there are, from 50 to 4,000.
+        Pixels that there are.
     stopped : callable
         Asked between blocks whether to stop.
 
     Returns
     -------
     dict
-        At most `LIMIT_NBYTES` as JSON.
+        At most `LIMIT_NBYTES` as JSON. Facts: ``shape``, ``dtype``, ``masked``,
+        ``n_rows``, ``nbytes``, ``first_row``, ``position``, ``previous`` and ``next``
+        (names, or None), ``views``, ``view``, ``limit_rows``, and ``window``, the rows
+        that are shown. Then, by the view, ``picture`` (``svg`` and what it shows),
+        ``marks`` (lowest and highest numbers of its columns, and the rows at which
+        they begin), ``stack``, ``table``, ``lines`` or ``ids``.
 
     Raises
     ------
@@ -59,21 +94,269 @@ def array(
         For a view that there is not.
     StoppedError
         If `stopped` said so.
+
+    Examples
+    --------
+    >>> shown = array(store, "utt1")
+    >>> shown["views"], shown["shape"], shown["window"], shown["marks"]["low"]
+    (['line', 'values'], [3], [0, 3], [[1, 2, 3]])
     """
-    raise NotImplementedError
+    rows = ArrayRows(store, name, stopped)
+    views = _views_of(rows)
+    chosen = views[0] if view is None else view
+    if chosen not in views:
+        raise BadInputError(
+            f"array {name!r:.200} of {store.path} has no view {chosen!r:.40}; it has {views}",
+            path=store.path,
+            name=name,
+            found=chosen,
+            expected=tuple(views),
+        )
+    asked = Asked(start, stop, at, max(_NARROWEST, min(width, _WIDEST)))
+    return {
+        **_facts(store, name, rows),
+        "views": views,
+        "view": chosen,
+        **_SHOWN.get(chosen, _pictured)(rows, chosen, asked),
+    }
 
 
-def statistics(store: PointerArray, name: str, *, stopped: Stopped = bool) -> dict[str, Any]:
-    """Return statistics of the elements of an array, ready for JSON: read once, in blocks.
+def statistics(store: PointerArray, name: str, *, stopped: Stopped = bool) -> list[Any]:
+    """Return statistics of the elements of an array: pairs of what it is, and text.
+
+    Notes
+    -----
+    Reads all rows once, in blocks of a MiB, on one core. Empty for what is no
+    numbers. Of dates and durations there is no mean.
 
     Raises
     ------
     UnknownNameError, StoppedError
         As `array`.
+
+    Examples
+    --------
+    >>> statistics(store, "utt1")[:3]
+    [['lowest', '1.0'], ['highest', '3.0'], ['mean', '2']]
     """
-    raise NotImplementedError
+    rows = ArrayRows(store, name, stopped)
+    found = statistics_of(rows)
+    return [] if found is None else as_pairs(found, rows.dtype)
 
 
-def metadata(store: PointerArray, name: str) -> list[Any]:
-    """Return the metadata of an array as a tree of text: pairs of a key and text, or more pairs."""
-    raise NotImplementedError
+def metadata(store: PointerArray, name: str) -> Any:
+    """Return the metadata of an array as text: pairs of a key and text, or of more pairs.
+
+    Raises
+    ------
+    UnknownNameError
+        A `KeyError`: no array has this name.
+
+    Examples
+    --------
+    >>> metadata(store, "utt1")
+    []
+    """
+    return texts.tree(store.meta[name], Budget(_TEXT_NBYTES)) if store.meta[name] else []
+
+
+def _views_of(rows: ArrayRows) -> list[str]:
+    """Return the ways to look at an array, the likeliest first."""
+    kinds: tuple[Kind, ...] = kinds_of(rows)
+    if kinds in (("text",), ("table",), ("nothing",)):
+        return list(kinds)
+    return [*(kind for kind in kinds if kind != "bytes"), VALUES]
+
+
+def _facts(store: PointerArray, name: str, rows: ArrayRows) -> dict[str, Any]:
+    position = _position(store, name)
+    budget = Budget(_NAMES_NBYTES)
+    before, after = (
+        store.names[at] if 0 <= at < len(store) else None for at in (position - 1, position + 1)
+    )
+    return {
+        "shape": list(rows.whole_shape),
+        "dtype": clean(str(rows.dtype), 500),
+        "masked": rows.is_masked,
+        "n_rows": rows.shape[0],
+        "nbytes": rows.nbytes,
+        "first_row": rows.start,
+        "position": position,
+        "n_arrays": len(store),
+        "limit_rows": _limit_rows(rows),
+        # There are names that are longer than an answer may be.
+        "previous": before if budget.takes(before) else None,
+        "next": after if budget.takes(after) else None,
+    }
+
+
+def _position(store: PointerArray, name: str) -> int:
+    opened = opened_of(store)
+    holder, address = opened.holding(opened.snapshot.locate(name.encode()) or 0)
+    # Where nothing is laid over the index of the only store, it is known at once.
+    if holder is opened and not holder.snapshot.entries:
+        return address
+    return int(positions_of(opened, [name])[0])
+
+
+def _limit_rows(rows: ArrayRows) -> int:
+    return max(1, _limit_nbytes(rows) // max(1, rows.itemsize * math.prod(rows.shape[1:])))
+
+
+def _limit_nbytes(rows: ArrayRows) -> int:
+    return WINDOW_NBYTES if rows.is_here else WINDOW_ELSEWHERE_NBYTES
+
+
+def _window(rows: ArrayRows, asked: Asked, n_rows: int) -> tuple[int, int]:
+    """Return the rows that are asked for, at least one; else the first ones."""
+    last = rows.shape[0]
+    start = max(0, min(asked.start or 0, last - 1))
+    stop = min(start + n_rows, last) if asked.stop is None else asked.stop
+    return start, max(start + 1, min(stop, last))
+
+
+# views that are drawn --------------------------------------------------------------------------
+
+
+def _pictured(rows: ArrayRows, view: str, asked: Asked) -> dict[str, Any]:
+    """Return a drawing of a window of rows."""
+    limit = _limit_rows(rows)
+    start, stop = _window(rows, asked, limit)
+    part: Any = Part(rows, start, stop)
+    is_sampled = stop - start > limit
+    # Of a view no more is read than is drawn; what is not one is read in fewer pieces than pixels.
+    part = sample(part).values if is_sampled and not rows.is_view else part[:]
+    drawn = _fitting(part, view, (asked.width, _HEIGHT), start)
+    shown = {"window": [start, stop], "picture": _told(drawn, is_sampled=is_sampled)}
+    if view in _LINES:
+        shown["marks"] = _marks(part, rows.dtype, (start, stop), asked.width)
+    return shown
+
+
+def _image(rows: ArrayRows, view: str, asked: Asked) -> dict[str, Any]:
+    """Return an image; of several, which one was asked for."""
+    if view == "image":
+        part: Any = rows[:] if rows.is_view or rows.nbytes <= WINDOW_NBYTES else _every(rows)
+        return {"window": [0, rows.shape[0]], **_pixels(part, "image", asked.width, rows.shape)}
+    at = max(0, min(asked.at, rows.shape[0] - 1))
+    part = rows[at : at + 1][0]
+    stack = {"at": at, "n": rows.shape[0]}
+    if part.dtype == np.uint8:
+        shown = _pixels(part, "image", asked.width, part.shape)
+        return {"window": [at, at + 1], "stack": stack, **shown}
+    # Colours of numbers, which go to the right along the first axis: turned, as an image is read.
+    turned = np.swapaxes(part.reshape(*part.shape[:2], -1)[..., 0], 0, 1)[:, ::-1]
+    shown = _pixels(turned, "heatmap", asked.width, part.shape)
+    return {"window": [at, at + 1], "stack": stack, **shown}
+
+
+def _every(rows: ArrayRows) -> Array:
+    """Return some rows of an image, evenly spread."""
+    n_rows = rows.shape[0]
+    return np.concatenate([rows[at : at + 1] for at in range(0, n_rows, -(-n_rows // _TALLEST))])
+
+
+def _pixels(part: Array, kind: str, width: int, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return a drawing that has the proportions of an image of this shape, and that."""
+    n_rows, n_columns = shape[:2]
+    factor = min(width / n_columns, _TALLEST / n_rows)
+    size = max(round(n_columns * factor), 1), max(round(n_rows * factor), 1)
+    drawn = _fitting(part, kind, (size[0] + 4, size[1] + 6), 0)
+    picture = _told(drawn, is_sampled=False) | {"width": size[0] + 4, "height": size[1] + 6}
+    return {"picture": picture, "size": [n_rows, n_columns]}
+
+
+def _fitting(part: Array, view: str, size: tuple[int, int], first_row: int) -> Picture:
+    """Draw, on fewer pixels where the drawing would be too large to be sent."""
+    max_bytes = _max_bytes(part)
+    limit = _LINES_NBYTES if view in _LINES else _PIXELS_NBYTES
+    kind: Any = view
+    while True:
+        drawn = picture(part, *size, kind=kind, first_row=first_row, max_bytes=max_bytes)
+        nbytes = json_nbytes(drawn.svg)
+        if nbytes <= limit or max(size) <= _NARROWEST:
+            return drawn
+        factor = 0.95 * math.sqrt(limit / nbytes)
+        size = max(int(size[0] * factor), 1), max(int(size[1] * factor), 8)
+
+
+def _max_bytes(part: Array) -> int | None:
+    """Return how much of rows to read: of a window all, of what is larger a sample."""
+    return None if part.nbytes <= WINDOW_NBYTES or len(part) == 1 else SAMPLE_BYTES
+
+
+def _told(drawn: Picture, *, is_sampled: bool) -> dict[str, Any]:
+    return {
+        "svg": drawn.svg,
+        "width": drawn.width,
+        "height": drawn.height,
+        "caption": drawn.caption,
+        "sampled": is_sampled or drawn.sampled,
+    }
+
+
+def _marks(part: Any, dtype: np.dtype[Any], window: tuple[int, int], width: int) -> dict[str, Any]:
+    """Return the numbers of a drawing: lowest and highest of each pixel, column by column."""
+    n_columns = math.prod(part.shape[1:])
+    found = band(part, max(1, min(width, _MARKS // n_columns)), max_bytes=_max_bytes(part))
+    low, high = (each.reshape(len(each), -1).T for each in (found.low, found.high))
+    n_rows, n_read = window[1] - window[0], int(found.edges[-1])
+    edges = [window[0] + int(edge) * n_rows // n_read for edge in found.edges]
+    marks = {"edges": edges, "low": _numbers(low), "high": _numbers(high)}
+    if dtype.kind in "mM":
+        marks["texts"] = [[_dated(x, dtype) for x in each.tolist()] for each in (low[0], high[0])]
+    return marks
+
+
+def _numbers(columns: Array) -> list[list[float | None]]:
+    return [list(map(_number, column)) for column in columns.tolist()]
+
+
+def _number(value: float) -> float | None:
+    """Return a number for JSON: short, but integers whole."""
+    if math.isnan(value):
+        return None
+    return int(value) if value.is_integer() and abs(value) < 2**53 else float(f"{value:.7g}")
+
+
+def _dated(value: float, dtype: np.dtype[Any]) -> str | None:
+    return None if math.isnan(value) else one(np.array(int(value)).astype(dtype)[()])
+
+
+# views that are text ---------------------------------------------------------------------------
+
+
+def _table(rows: ArrayRows, view: str, asked: Asked) -> dict[str, Any]:
+    start, stop = _window(rows, asked, texts.MOST_ROWS)
+    some = rows[start : min(stop, start + texts.MOST_ROWS)]
+    shown = texts.table(some, start, asked.at, Budget(_TEXT_NBYTES))
+    return {"window": [start, start + len(shown["rows"])], "table": shown}
+
+
+def _lines(rows: ArrayRows, view: str, asked: Asked) -> dict[str, Any]:
+    n_rows = _TEXT_ROWS if rows.dtype.kind == "u" else texts.MOST_ROWS
+    start, stop = _window(rows, asked, n_rows)
+    shown = texts.lines(rows[start : min(stop, start + n_rows)], start, Budget(_TEXT_NBYTES))
+    return {"window": [start, shown["stop"]], "lines": shown}
+
+
+def _ids(rows: ArrayRows, view: str, asked: Asked) -> dict[str, Any]:
+    start, stop = _window(rows, asked, texts.MOST_IDS)
+    some = rows[start : min(stop, start + texts.MOST_IDS)]
+    shown = texts.ids(some, start, Budget(_TEXT_NBYTES))
+    return {"window": [start, shown["stop"]], "ids": shown}
+
+
+def _nothing(rows: ArrayRows, view: str, asked: Asked) -> dict[str, Any]:
+    return {"window": [0, 0]}
+
+
+_SHOWN: dict[str, Callable[[ArrayRows, str, Asked], dict[str, Any]]] = {
+    "image": _image,
+    "images": _image,
+    "text": _lines,
+    "tokens": _ids,
+    "table": _table,
+    VALUES: _table,
+    "nothing": _nothing,
+}

@@ -20,9 +20,10 @@ from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import AnyRows, Array, Int64s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.finder import Completed, Finder
-from ptrarray.storage.shards.marker import check_descriptors, is_sharded
+from ptrarray.storage.shards.marker import Marker, check_descriptors, is_sharded
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, open_shards
-from ptrarray.storage.store.absent import not_found
+from ptrarray.storage.store import journal
+from ptrarray.storage.store.absent import not_found, not_there
 from ptrarray.storage.store.compared import Batch, compare, crcs_of_batch, read_all
 from ptrarray.storage.store.held import Held, HeldRows, hold_rows
 from ptrarray.storage.store.opened import Opened, OpenedStore, load
@@ -32,6 +33,7 @@ from ptrarray.storage.store.snapshot import (
     locate_found,
     open_snapshot,
 )
+from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import Source
 from ptrarray.storage.system.mapping import Backend, Mode
 
@@ -86,8 +88,13 @@ class OpenedShards:
 
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
+        store, address = self.holding(address)
+        return store.array_at(address)
+
+    def holding(self, address: int) -> tuple[OpenedStore, int]:
+        """Return which of the stores has what is at an address, and its address there."""
         address, number = divmod(address, len(self.held))  # as `ShardedSnapshot` made it
-        return self.held[number].complete().array_at(address)
+        return self.held[number].complete(), address
 
     def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
         """Return the address of each of some names that the snapshot has found."""
@@ -241,6 +248,18 @@ def mapped_anew(opened: Opened, mode: Mode) -> Opened:
     if isinstance(opened, OpenedShards):
         return load_shards(opened.snapshot, mode)
     return load(opened.stores[0].snapshot, mode)
+
+
+def to_be_read_nbytes(directory: Path) -> int:
+    """Return the bytes of journals that opening a store reads: at least some for each shard."""
+    try:
+        shards = [str(directory)]
+        if is_sharded(directory):
+            marker = Marker(directory)
+            shards = list(map(marker.shard_path, range(marker.count())))
+        return sum(files.n_bytes(f"{shard}/{journal.FILE_NAME}") for shard in shards)
+    except FileNotFoundError as error:
+        raise not_there(directory) from error
 
 
 def open_any(directory: Path) -> Snapshot:

@@ -53,6 +53,8 @@ class _HeldPart:
 class _HeldNames:
     """The same without its rows, as `Held`."""
 
+    is_in_order = True  # by whoever knew the positions
+
     def __init__(self, part: _HeldPart, snapshot: Held | StoreSnapshot) -> None:
         self._part, self._snapshot = part, snapshot
         self.n_rows = snapshot.n_rows
@@ -295,6 +297,11 @@ class Portion:
             assert self._moment is not None
             self._whole = load_at(self.path, self.backend, self._moment)
         return self._whole
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store is open already."""
+        return self._whole is not None
 
     @property
     def opened(self) -> Opened:

@@ -220,11 +220,6 @@ class ShardedSnapshot:
         address, number = divmod(address, len(self.parts))
         return self.parts[number].complete().meta_at(address)
 
-    def info_at(self, address: int) -> bytes:
-        """Info of the array at an address: how it differs from plain rows."""
-        address, number = divmod(address, len(self.parts))
-        return self.parts[number].complete().info_at(address)
-
     @cached_property
     def metas(self) -> RaggedColumn:
         """Metadata of all arrays, shard by shard in data order, packed."""

@@ -16,6 +16,9 @@ from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.store.index import Index, Item
 
 _FAR = np.iinfo(np.int64).max
+_FIRST_NAMES = 1 << 11  # of half the first block, for who may need no more
+_BLOCK_NAMES = 1 << 15
+_MIXED = 1 << 12  # names of the index and of changes that are laid end to end in one go
 
 
 class Order:
@@ -119,6 +122,22 @@ class Order:
         new = chain.from_iterable(map(unpack, self._changed_names(low, high)))
         return chain.from_iterable(_merged(old, new, np.asarray(self._finals[low:high]) - first))
 
+    def name_blocks(self, first: int, last: int) -> Iterator[RaggedColumn]:
+        """Yield the names at positions ``first <= p < last`` in columns, as the function does."""
+        while first < last:
+            low, _, start, _ = self.spans(first, last)
+            gap = bisect_left(self.removed, start)
+            finals = [final - first for final in self._finals[low : low + 1]]
+            removed = self.removed[gap : gap + 1] - start
+            n_clear = min([last - first, *finals, *removed.tolist()])
+            if n_clear > _MIXED:
+                yield from name_blocks(self._index, start, start + n_clear)
+                first += n_clear
+            else:
+                past = min(first + _MIXED, last)
+                yield RaggedColumn.of([*self.some_names(first, past, RaggedColumn.split)])
+                first = past
+
     def spans(self, first: int, last: int) -> tuple[int, int, int, int]:
         """Return which of the changes kept, and of the index, are at positions ``first <= p < last``.
 
@@ -182,6 +201,23 @@ class Order:
         ends = self.merged(old.ends, new.ends + shift)
         offsets = np.concatenate([[0], np.cumsum(ends - starts)])
         return RaggedColumn(offsets[1:], copy_ranges(joined, starts, ends, offsets))
+
+
+def name_blocks(index: Index, first: int, last: int) -> Iterator[RaggedColumn]:
+    """Yield names of an index at positions ``first <= p < last``, in columns that follow each other.
+
+    Each has some ten thousand names, or up to a megabyte: a view, copied where a single name is
+    larger. Raises `CorruptStoreError` at the first one that is damaged, as `Index.some_names`.
+    """
+    size = _FIRST_NAMES
+    while first < last:
+        size = min(2 * size, _BLOCK_NAMES, last - first)
+        column = index.column_of_names(slice(first, first + size))
+        while column is None and size > 1:
+            size //= 2
+            column = index.column_of_names(slice(first, first + size))
+        yield RaggedColumn.of([index.name(first)]) if column is None else column
+        first += size
 
 
 def _merged(old: Iterator[Item], new: Iterator[Item], finals: Int64s) -> Iterator[Iterable[Item]]:

@@ -48,6 +48,7 @@ class Held:
     __slots__ = ("_index", "_live", "_path", "_whole", "asked_backend", "header", "n_rows")
     backend: Backend = "mmap"
     entries = _NOTHING  # of an overlay
+    is_in_order = True  # without one
 
     def __init__(
         self, path: str, header: Glance, index: HeldIndex, backend: Backend | None

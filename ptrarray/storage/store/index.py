@@ -463,7 +463,7 @@ class Index:
         self, block: slice, unpack: Callable[[RaggedColumn], list[Item]], removed: Int64s
     ) -> Iterable[Item]:
         gone = _between(removed, block) if len(removed) else []
-        column = self._column_of_names(block)
+        column = self.column_of_names(block)
         if column is None:  # one by one, up to the one that is wrong, or too large for one go
             kept = sorted({*range(block.start, block.stop)}.difference(gone))
             return chain.from_iterable(unpack(RaggedColumn.of([self.name(at)])) for at in kept)
@@ -472,7 +472,7 @@ class Index:
             del names[at - block.start]
         return names
 
-    def _column_of_names(
+    def column_of_names(
         self, block: slice, names: RaggedColumn | None = None
     ) -> RaggedColumn | None:
         """Return names that follow each other; None if they are damaged, or very long."""

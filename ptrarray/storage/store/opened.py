@@ -121,6 +121,9 @@ class Opened(Protocol):
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
 
+    def holding(self, address: int) -> tuple[OpenedStore, int]:
+        """Return which of the stores has what is at an address, and its address there."""
+
     def addresses_of(self, names: Sequence[bytes]) -> Iterable[int]:
         """Return the address of each of some names that the snapshot has found."""
 
@@ -235,6 +238,10 @@ class OpenedStore:
     def compare(self, addresses: Iterable[int], batch: Ragged) -> None:
         """Raise `CorruptStoreError` if what was copied of some arrays is not what it has to be."""
         compare(self.snapshot, np.fromiter(addresses, np.int64), crcs_of_batch(batch))
+
+    def holding(self, address: int) -> tuple[OpenedStore, int]:
+        """Return the store itself, and an address as it is."""
+        return self, address
 
     def array_at(self, address: int) -> Array:
         """Return the array at an address of the snapshot, a view."""
@@ -376,7 +383,9 @@ class Closed:
     get = finder = data = rows = parts = array_at = columns = sources = refreshed = property(
         _refuse
     )
-    is_compared = addresses_of = arrays_at = compare = in_batches = columns_at = property(_refuse)
+    is_compared = holding = addresses_of = arrays_at = compare = in_batches = columns_at = property(
+        _refuse
+    )
 
 
 def load(snapshot: StoreSnapshot, mode: Mode, previous: Opened | None = None) -> OpenedStore:

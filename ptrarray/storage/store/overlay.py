@@ -284,7 +284,37 @@ class Overlay:
             numbers = [int(column[found[1]]) for column in columns]
         return Entry._make([name, *numbers, self.info(at), self.meta(at)])
 
+    @property
+    def n_entries(self) -> int:
+        """How many entries there are."""
+        fresh = self.laid.parts[1]
+        return fresh.first + len(fresh.starts)
+
+    def is_deletion(self, entry: int) -> bool:
+        """Tell whether an entry takes its array from a name."""
+        return self.pointer(entry)[0] == DELETED
+
+    def newest_entries(self, n: int) -> list[int]:
+        """Return the entries of the `n` names that were committed last, the newest first.
+
+        Looks no name up, for which a table of all of them may have to be made first.
+        """
+        seen, found = set[bytes](), list[int]()
+        for entry in reversed(range(self.n_entries)):
+            name = self.name(entry)
+            if name not in seen and not self.is_deletion(entry):
+                found.append(entry)
+            seen.add(name)
+            if len(found) == n or len(seen) >= 8 * n:
+                break
+        return found
+
     # everything in data order --------------------------------------------------------------------
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether `order` is there, or made in a moment."""
+        return self.few is not None or self._order is not None
 
     @property
     def order(self) -> Order:
@@ -316,6 +346,17 @@ class Overlay:
             self._set(runs, Fresh(len(runs[0])))
         entries = runs[0].entries
         return entries, runs[0].last_starts(), entries.names
+
+    def committed(self) -> Int64s | slice:
+        """Return positions in the order of commits; those of the index, which come first, in data order."""
+        if not self.entries:
+            return slice(None)
+        order = self.order
+        indexed = np.ones(len(order), bool)
+        indexed[order.finals] = False
+        # Entries are numbered in the order of commits.
+        since = order.finals[np.argsort(order.kept)]
+        return np.concatenate([np.flatnonzero(indexed), since])
 
     def merged(self, name: str) -> npt.NDArray[Any]:
         """Return a column of the index; a copy, if there are entries to be folded in."""

@@ -81,9 +81,21 @@ class PartSnapshot(StoreSnapshot):
     ) -> Iterator[Item]:
         return super()._some_names(first + self._low, last + self._low, unpack)
 
+    def name_blocks(self, first: int, last: int) -> Iterator[RaggedColumn]:
+        """Yield the names at positions ``first <= p < last`` in columns that follow each other."""
+        return super().name_blocks(first + self._low, last + self._low)
+
     def newest_names(self) -> Iterator[bytes]:
         """Yield all names, those that were committed last first."""
         return filterfalse(lambda name: self.locate(name) is None, self._origin.newest_names())
+
+    def committed(self) -> Int64s | slice:
+        """Return positions in the order of commits, the oldest first."""
+        order = self._origin.committed()
+        if isinstance(order, slice):
+            return order
+        part: Int64s = order[(order >= self._low) & (order < self._high)] - self._low
+        return part
 
     @property
     def _span(self) -> slice:

@@ -66,3 +66,18 @@ def check_index(index: Index) -> None:
 def astray(path: str, start: int, end: int, n_rows: int) -> CorruptStoreError:
     """Return the error for a pointer that leads out of so many rows."""
     return corrupt(path, f"has a pointer to rows {start} to {end} of {n_rows}")
+
+
+def scattered(n: int, n_all: int) -> list[int]:
+    """Return at most `n` of so many numbers: rising, spread over all, and in step with nothing.
+
+    Examples
+    --------
+    >>> scattered(5, 1000)
+    [0, 236, 472, 618, 854]
+    """
+    if n_all <= n:
+        return list(range(n_all))
+    # What is left of multiples of the golden ratio is spread as evenly as can be.
+    chosen = np.arange(n) * ((5**0.5 - 1) / 2) % 1 * n_all
+    return sorted({*chosen.astype(np.int64).tolist()})

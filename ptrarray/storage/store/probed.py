@@ -321,14 +321,14 @@ class ProbedIndex(Index):
         slots = self._view("slot").reshape(-1, 2)
         return table.candidates(slots, self.header.n_homes, hashes)
 
-    def _column_of_names(
+    def column_of_names(
         self, block: slice, names: RaggedColumn | None = None
     ) -> RaggedColumn | None:
         """Return names that follow each other; None if they are damaged, or very long."""
         ends = self.columns["name_end"].start_byte
         self._content.need([(ends + 8 * max(block.start - 1, 0), ends + 8 * block.stop)])
         names = RaggedColumn(self._view("name_end").view(np.int64), self._view("names"))
-        column = super()._column_of_names(block, names)
+        column = super().column_of_names(block, names)
         if column is not None:
             start = int(names.ends[block.start - 1]) if block.start else 0
             at = self.columns["names"].start_byte + start

@@ -21,10 +21,11 @@ from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.absent import never_at_rest, not_found, not_there
+from ptrarray.storage.store.folding import name_blocks
 from ptrarray.storage.store.index import Index, Item
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
-from ptrarray.storage.store.pointers import BLOCK, astray, check_columns, outside
+from ptrarray.storage.store.pointers import BLOCK, astray, check_columns, outside, scattered
 from ptrarray.storage.store.probed import open_index
 from ptrarray.storage.store.recovery import surviving
 from ptrarray.storage.system import files
@@ -115,9 +116,6 @@ class Snapshot(Protocol):
 
     def pointers_at(self, addresses: Int64s) -> tuple[Int64s, Int64s]:
         """Pointers of the arrays at some addresses, as starts and ends."""
-
-    def info_at(self, address: int) -> bytes:
-        """Info of the array at an address: how it differs from plain rows."""
 
     def name(self, position: int) -> bytes:
         """Name of the array at a position, ``0 <= position < len``."""
@@ -253,6 +251,28 @@ class StoreSnapshot:
             return position
         in_overlay, at = self.overlay.order.locate(position)
         return ~at if in_overlay else at
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether positions are known; else a long journal is put in order when one is asked for."""
+        return self.overlay.is_in_order
+
+    def spread(self, n: int) -> tuple[Int64s, int]:
+        """Return addresses of at most `n` arrays, here and there, and how many there may be.
+
+        Puts nothing in order, and looks no name up: there may be arrays among them that were
+        deleted or replaced since.
+        """
+        n_indexed, overlay = self.header.n_arrays, self.overlay
+        changed = [at for at in scattered(n // 2, overlay.n_entries) if not overlay.is_deletion(at)]
+        addresses = [*scattered(n // 2, n_indexed), *(~entry for entry in changed)]
+        return np.array(addresses, np.int64), n_indexed + overlay.n_entries
+
+    def beginning(self, n: int) -> list[int]:
+        """Return addresses of the first `n` arrays; where a long journal is not in order, of the newest."""
+        if self.is_in_order:
+            return list(map(self.locate_position, range(min(n, len(self)))))
+        return [~entry for entry in self.overlay.newest_entries(n)]
 
     def locate_pointer(self, start: int, end: int) -> int | None:
         """Address of the first array in data order that has this pointer, or None."""
@@ -424,12 +444,26 @@ class StoreSnapshot:
             return self.overlay.order.some_names(first, last, unpack)
         return self.index.some_names(first, last, unpack, _NONE)
 
+    def name_blocks(self, first: int, last: int) -> Iterator[RaggedColumn]:
+        """Yield the names at positions ``first <= p < last`` in columns that follow each other.
+
+        Of some ten thousand names each, or up to a megabyte; raises `CorruptStoreError` at the first
+        one that does not lie in its column.
+        """
+        if self._overlaid:
+            return self.overlay.order.name_blocks(first, last)
+        return name_blocks(self.index, first, last)
+
     def newest_names(self) -> Iterator[bytes]:
         """Yield all names, those that were committed last first; those of the index from its end."""
         index = self.index
         yield from self.overlay.newest()
         indexed = map(index.name, reversed(range(index.header.n_arrays)))
         yield from (name for name in indexed if name not in self._overlaid)
+
+    def committed(self) -> Int64s | slice:
+        """Return positions in the order of commits, as `newest_names` takes it, the oldest first."""
+        return self.overlay.committed()
 
     @cached_property
     def starts(self) -> Int64s:

@@ -1,0 +1,498 @@
+"""The page of the viewer in a real Chromium: what grows, is searched, drawn, changed, gone and back."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+
+import ptrarray
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium: apt-get install chromium"),
+    # Of what playwright leaves to be collected.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+expect = sync_api.expect
+
+QUIET = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
+TOKEN = "a-token-that-is-the-same"
+# What `ptrarray view` does, with a token that a restarted server has, too.
+SERVER = f"""
+import secrets, sys
+secrets.token_urlsafe = lambda n: sys.argv.pop(1) or {TOKEN!r}
+from ptrarray.cli import main
+main(["view", sys.argv[2], "--port", sys.argv[3], "--interval", "0.05"])
+"""
+WRITER = """
+import sys, numpy as np, ptrarray
+for line in sys.stdin:
+    with ptrarray.append(sys.argv[1]) as writer:
+        writer.write({f"{line.strip()}/{k:04}": np.arange(9.0) for k in range(25)})
+    print("done", flush=True)
+"""
+HTML = "<img src=x onerror=\"document.title='run'\"><b>bold</b>"
+WAVE = np.ma.MaskedArray(np.sin(np.arange(50_000) / 700), False)
+WAVE[20_000:30_000] = np.ma.masked
+WAVE[41_000] = 3
+IMAGE = np.random.default_rng(3).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+STACK = np.stack([np.full((16, 24), 10 * k, np.uint8) for k in range(12)])
+ARRAYS: dict[str, Any] = {
+    "wave": WAVE,
+    "image": IMAGE,
+    "stack": STACK,
+    "heat": np.arange(300.0 * 8).reshape(300, 8),
+    "text": np.frombuffer(b"Once upon a time\n" * 20, np.uint8),
+    "tokens": np.random.default_rng(3).integers(0, 999, 700),
+    "table": np.array([(k, f"<i>{k}".encode()) for k in range(500)], [("id", "i4"), ("t", "S9")]),
+    HTML: np.arange(3.0),
+    "": np.arange(2.0),
+    "a/b ?#&+%2F\n": np.arange(4.0),
+}
+
+
+class Server:
+    """``ptrarray view`` of a store, which may be killed and started again."""
+
+    def __init__(self, path: Path, token: str = "") -> None:
+        self.path = path
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = self.start(token)
+
+    def start(self, token: str = "") -> str:
+        command = [sys.executable, "-c", SERVER, token, str(self.path), str(self.port)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+class Tabs:
+    """Tabs of one browser, with what went wrong in them."""
+
+    def __init__(self, context: Any) -> None:
+        self.context = context
+        self.failures: list[str] = []
+        self.allowed: list[str] = []
+
+    def open(self, url: str, route: str = "#/") -> Any:
+        page = self.context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda m: self.failures.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.failures.append(str(error)))
+        page.on("dialog", lambda dialog: self.failures.append(dialog.message))
+        page.goto(url + route)
+        return page
+
+    def check(self) -> None:
+        """Nothing went wrong but what was to be expected."""
+        assert [f for f in self.failures if not any(a in f for a in self.allowed)] == []
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
+        expect.set_options(timeout=20_000)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tabs(browser: Any, server: Server) -> Iterator[Tabs]:
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    tabs = Tabs(context)
+    yield tabs
+    context.close()
+    tabs.check()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    path = tmp_path / "store.ptr"
+    attrs = {"<b>": [HTML, {"deep": 1}]}
+    with ptrarray.create(path, masked=True, attrs=attrs) as writer:
+        writer.write(ARRAYS, meta={"wave": {HTML: {"gain": HTML}}})
+        writer.write({f"utt/{k:05}": np.arange(k % 9 + 1.0) for k in range(1500)})
+    return path
+
+
+@pytest.fixture
+def server(store: Path) -> Iterator[Server]:
+    server = Server(store)
+    yield server
+    server.kill()
+
+
+def route(name: str, **more: object) -> str:
+    return f"#/array?{urlencode({'name': name, **more})}"
+
+
+def hover(page: Any, x: float, y: float = 0.5) -> None:
+    """Put the pointer on a drawing, at these fractions of its pixels."""
+    image = page.locator(".drawing img")
+    expect(image).to_be_visible()
+    box = image.bounding_box()
+    page.mouse.move(box["x"] + 2 + x * (box["width"] - 4), box["y"] + 3 + y * (box["height"] - 6))
+
+
+def is_settled(page: Any) -> None:
+    expect(page.locator("#view")).to_have_attribute("aria-busy", "false")
+
+
+# the overview -----------------------------------------------------------------------------------
+
+
+def test_counts_rise_while_another_process_appends(tabs: Tabs, server: Server) -> None:
+    page = tabs.open(server.url)
+    expect(page.locator("#state")).to_have_text("live")
+    expect(page.locator("#n-arrays")).to_have_text("1,510")
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(server.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        for number, count in enumerate(("1,535", "1,560")):
+            writer.stdin.write(f"live{number}\n")
+            writer.stdin.flush()
+            assert writer.stdout.readline() == "done\n"
+            expect(page.locator("#n-arrays")).to_have_text(count)
+            expect(page.locator("#newest a").first).to_have_text(f"live{number}/0024")
+        writer.stdin.close()
+    expect(page.locator("#growth svg")).to_have_attribute("aria-label", re.compile("1,510.*1,560"))
+    expect(page.locator("#lengths svg")).to_be_visible()
+    expect(page.locator("#facts")).to_contain_text("mixed")
+    page.locator("#newest a").first.click()
+    expect(page.locator("h1")).to_have_text("live1/0024")
+
+
+def test_names_and_metadata_with_html_are_text(tabs: Tabs, server: Server) -> None:
+    page = tabs.open(server.url)
+    expect(page.locator("main")).to_contain_text(HTML)  # of attrs
+    page.keyboard.press("/")
+    page.keyboard.type("<img")
+    expect(page.locator("#results li").first).to_have_text(HTML)
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text(HTML)
+    page.goto(server.url + route("wave"))
+    expect(page.locator("#meta")).to_contain_text(HTML)
+    page.goto(server.url + route("table"))
+    expect(page.locator("#view td").nth(1)).to_have_text("<i>0")
+    assert page.locator("main img[onerror], main b, main i").count() == 0
+    assert page.title() == "store.ptr · ptrarray"
+
+
+def test_any_name_has_a_page(tabs: Tabs, server: Server) -> None:
+    page = tabs.open(server.url, route("a/b ?#&+%2F\n"))
+    expect(page.locator("#summary")).to_contain_text("4 · float64")
+    page.goto(server.url + route(""))
+    expect(page.locator("#summary")).to_contain_text("2 · float64")
+    expect(page.locator("h1")).to_have_text("(no name)")
+
+
+# search -----------------------------------------------------------------------------------------
+
+
+def test_search_goes_on_by_itself_and_keeps_the_keyboard(tabs: Tabs, server: Server) -> None:
+    page = tabs.open(server.url)
+    page.keyboard.press("/")
+    page.keyboard.type("utt/")
+    expect(page.locator("#results li").first).to_have_text("utt/00000")
+    before = page.locator("#results li").count()
+    assert before < 1500
+    for _ in range(30):
+        page.keyboard.press("PageDown")
+    chosen = page.locator('#results [aria-selected="true"]')
+    expect(chosen).to_have_count(1)
+    page.locator("#found").evaluate("(panel) => panel.scrollTo(0, panel.scrollHeight)")
+    expect(page.locator("#results li").nth(before)).to_be_attached()
+    assert page.evaluate("() => document.activeElement.id") == "query"
+    page.locator("#query").fill("utt/*99")
+    expect(page.locator("#progress")).to_have_text("15 names found")
+    page.locator("#query").fill("nothing like it")
+    expect(page.locator("#progress")).to_have_text("no name matches")
+    page.locator("#query").fill("utt/0001")
+    expect(page.locator("#progress")).to_have_text("10 names found")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("utt/00012")
+    expect(page.locator("#found")).to_be_hidden()
+
+
+# arrays -----------------------------------------------------------------------------------------
+
+
+def test_a_masked_line_shows_what_is_left_out(tabs: Tabs, server: Server) -> None:
+    page = tabs.open(server.url, route("wave"))
+    readout = page.locator(".plot .readout")
+    hover(page, 0.5)
+    expect(readout).to_contain_text("left out")
+    hover(page, 0.1)
+    expect(readout).to_contain_text(re.compile(r"^rows 4,9\d\d to 5,0\d\d: 0\.\d+ to 0\.\d+$"))
+    expect(page.locator(".axis-y")).to_have_text("3-1")
+    expect(page.locator("#statistics")).to_contain_text("10,000")
+    source = page.locator(".drawing img").get_attribute("src")
+    assert "fill-opacity%3D'.25'" in source  # the shade of a masked stretch
+    page.locator(".drawing").focus()
+    page.keyboard.press("Home")
+    expect(readout).to_contain_text(re.compile("^rows 0 to"))
+    page.keyboard.press("End")
+    expect(readout).to_contain_text("to 49,999")
+
+
+def test_sliders_zoom_and_drag_choose_rows(tabs: Tabs, server: Server) -> None:
+    page = tabs.open(server.url, route("wave"))
+    window = page.locator("#window")
+    expect(window).to_have_text("rows 0 to 49,999 of 50,000")
+    hover(page, 0.8)
+    page.mouse.down()
+    hover(page, 0.9)
+    page.mouse.up()
+    expect(window).to_contain_text(
+        re.compile(r"^rows (39,9|40,0)\d\d to (44,9|45,0)\d\d of 50,000$")
+    )
+    assert "start=" in page.url
+    slider = page.locator("#rows")
+    slider.evaluate("(s) => { s.value = 41000; s.dispatchEvent(new Event('input')); }")
+    expect(window).to_contain_text("rows 41,000 to 45,")
+    for _ in range(12):
+        page.keyboard.press("+")
+    is_settled(page)
+    page.reload()
+    expect(window).not_to_contain_text("45,")
+    page.keyboard.press("0")
+    expect(window).to_have_text("rows 0 to 49,999 of 50,000")
+
+
+def test_an_image_and_a_stack(tabs: Tabs, server: Server) -> None:
+    page = tabs.open(server.url, route("image"))
+    readout = page.locator(".plot .readout")
+    hover(page, (7 + 0.5) / 40, (3 + 0.5) / 24)
+    expect(readout).to_have_text(f"row 3, column 7: {', '.join(map(str, IMAGE[3, 7]))}")
+    assert pixel(page, (7 + 0.5) / 40, (3 + 0.5) / 24) == IMAGE[3, 7].tolist()
+    page.goto(server.url + route("stack"))
+    expect(page.locator("#picture")).to_have_text("picture 0, 12 in all")
+    page.locator("#stack").evaluate("(s) => { s.value = 9; s.dispatchEvent(new Event('input')); }")
+    expect(page.locator("#picture")).to_have_text("picture 9, 12 in all")
+    is_settled(page)
+    assert pixel(page, 0.5, 0.5) == [90, 90, 90]
+    page.keyboard.press("]")
+    expect(page.locator("#picture")).to_have_text("picture 10, 12 in all")
+    hover(page, 0.5)
+    expect(readout).to_have_text("row 8, column 12: 100")
+
+
+def pixel(page: Any, x: float, y: float) -> list[int]:
+    """Return the colour that a drawing has at these fractions."""
+    code = """async ([image, x, y]) => {
+        await image.decode();
+        const canvas = Object.assign(document.createElement("canvas"), { width: image.width, height: image.height });
+        const context = canvas.getContext("2d");
+        context.drawImage(image, 0, 0, image.width, image.height);
+        const at = [2 + x * (image.width - 4), 3 + y * (image.height - 6)].map(Math.floor);
+        return [...context.getImageData(...at, 1, 1).data].slice(0, 3);
+    }"""
+    image = page.locator(".drawing img").element_handle()
+    found: list[int] = page.evaluate(code, [image, x, y])
+    return found
+
+
+def test_each_kind_has_its_views(tabs: Tabs, server: Server) -> None:
+    page = tabs.open(server.url, route("text"))
+    expect(page.locator("#view pre")).to_have_text("Once upon a time\n" * 20)
+    page.goto(server.url + route("tokens"))
+    expect(page.locator("#view .ids span").first).to_have_text(str(ARRAYS["tokens"][0]))
+    page.keyboard.press("2")
+    expect(page.locator(".drawing img")).to_be_visible()
+    page.keyboard.press("3")
+    expect(page.locator("#window")).to_have_text("rows 0 to 199 of 700")
+    page.keyboard.press("]")
+    expect(page.locator("#view tbody th").first).to_have_text("200")
+    page.goto(server.url + route("heat"))
+    hover(page, (100 + 0.5) / 300, 1 - 2.5 / 8)
+    expect(page.locator(".plot .readout")).to_have_text("row 100, column 2: 802.0")
+
+
+def test_files_are_those_arrays(tabs: Tabs, server: Server, tmp_path: Path) -> None:
+    page = tabs.open(server.url, route("wave"))
+    for label, wanted in (("Array (.npy)", WAVE.data), ("Mask (.npy)", WAVE.mask)):
+        with page.expect_download() as download:
+            page.get_by_text(label).click()
+        download.value.save_as(tmp_path / "a.npy")
+        assert np.array_equal(np.load(tmp_path / "a.npy"), wanted)
+
+
+# what becomes of the store ----------------------------------------------------------------------
+
+
+def test_a_store_is_compacted_and_an_array_deleted_while_looked_at(
+    tabs: Tabs, server: Server
+) -> None:
+    tabs.allowed = ["404"]
+    page = tabs.open(server.url, route("utt/00700"))
+    expect(page.locator("#summary")).to_contain_text("8 · float64")
+    before = page.locator("#summary").text_content()
+    with ptrarray.append(server.path) as writer:
+        writer.delete(["wave", "stack"])
+    ptrarray.compact(server.path)
+    # It lies elsewhere now, and is drawn anew.
+    expect(page.locator("#summary")).not_to_have_text(before)
+    expect(page.locator("#state")).to_have_text("live")
+    hover(page, 0.01)
+    expect(page.locator(".plot .readout")).to_have_text("row 0: 0")
+    with ptrarray.append(server.path) as writer:
+        writer.delete(["utt/00700"])
+    expect(page.locator(".notice")).to_contain_text("There is no array of this name now")
+    with ptrarray.append(server.path) as writer:
+        writer["utt/00700"] = [5.0, 6.0]
+    expect(page.locator("#summary")).to_contain_text("2 · float64")
+    expect(page.locator(".notice")).to_be_hidden()
+
+
+def test_a_store_is_replaced_and_gone_and_back(tabs: Tabs, server: Server) -> None:
+    tabs.allowed = ["410", "404"]
+    page = tabs.open(server.url)
+    expect(page.locator("#n-arrays")).to_have_text("1,510")
+    with ptrarray.create(server.path, dtype="i2", mode="w") as writer:
+        writer["only"] = [1, 2, 3]
+    expect(page.locator("#n-arrays")).to_have_text("1")
+    expect(page.locator("#facts")).to_contain_text("i2")
+    aside = server.path.with_name("aside")
+    server.path.rename(aside)
+    expect(page.locator("#state")).to_have_text("not there")
+    aside.rename(server.path)
+    expect(page.locator("#state")).to_have_text("live")
+
+
+def test_a_server_is_killed_and_started_again(tabs: Tabs, server: Server) -> None:
+    tabs.allowed = ["ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY", "404"]
+    page = tabs.open(server.url)
+    expect(page.locator("#state")).to_have_text("live")
+    server.kill()
+    expect(page.locator("#state")).to_have_text("reconnecting…")
+    with ptrarray.append(server.path) as writer:
+        writer["meanwhile"] = [1.0]
+    assert server.start() == server.url
+    expect(page.locator("#n-arrays")).to_have_text("1,511")
+    expect(page.locator("#state")).to_have_text("live")
+    server.kill()
+    # Under another token it is another address, and the page says so.
+    assert server.start("another") != server.url
+    expect(page.locator("#state")).to_have_text("ended")
+    expect(page.locator("#state")).to_have_attribute("title", re.compile("started anew"))
+
+
+def test_ten_tabs_have_one_stream(tabs: Tabs, server: Server) -> None:
+    pages = [tabs.open(server.url) for _ in range(10)]
+    with ptrarray.append(server.path) as writer:
+        writer["new"] = [1.0]
+    for page in pages:
+        expect(page.locator("#n-arrays")).to_have_text("1,511")
+    streams = [len(page.evaluate("() => performance.getEntriesByName('x')")) for page in pages]
+    assert streams == [0] * 10
+    # The seventh connection to a server would wait for ever.
+    pages[-1].goto(server.url + route("wave"))
+    expect(pages[-1].locator("#summary")).to_contain_text("50,000")
+
+
+def test_without_shared_workers_each_tab_has_its_own(tabs: Tabs, server: Server) -> None:
+    tabs.context.add_init_script("delete window.SharedWorker")
+    page = tabs.open(server.url)
+    expect(page.locator("#state")).to_have_text("live")
+    # A tab that nobody looks at holds no connection.
+    hide = "(is) => { Object.defineProperty(document, 'hidden', { value: is, configurable: true }); document.dispatchEvent(new Event('visibilitychange')); }"
+    page.evaluate(hide, True)
+    with ptrarray.append(server.path) as writer:
+        writer["new"] = [1.0]
+    expect(page.locator("#n-arrays")).to_have_text("1,510")
+    page.evaluate(hide, False)
+    expect(page.locator("#n-arrays")).to_have_text("1,511")
+
+
+# how it is used, and looks ----------------------------------------------------------------------
+
+
+def test_all_of_it_by_keys(tabs: Tabs, server: Server) -> None:
+    page = tabs.open(server.url)
+    expect(page.locator("#newest a").first).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#help")).to_be_hidden()
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    expect(page.locator("#newest a").nth(1)).to_be_focused()
+    page.keyboard.press("k")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("utt/01499")
+    expect(page.locator("h1")).to_be_focused()
+    page.keyboard.press("k")
+    expect(page.locator("h1")).to_have_text("utt/01498")
+    page.keyboard.press("j")
+    expect(page.locator("h1")).to_have_text("utt/01499")
+    expect(page.locator("#tab-line")).to_be_visible()
+    page.keyboard.press("2")
+    expect(page.locator("#tab-values")).to_have_attribute("aria-selected", "true")
+    page.locator("#tab-values").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#tab-line")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Escape")
+    expect(page.locator("h1")).to_have_text("Overview")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_pages_fit_and_are_readable(browser: Any, server: Server, scheme: str, width: int) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844})
+    tabs = Tabs(context)
+    page = tabs.open(server.url)
+    expect(page.locator("#n-arrays")).to_have_text("1,510")
+    for name in (None, *ARRAYS):
+        if name is not None:
+            page.goto(server.url + route(name))
+            is_settled(page)
+            expect(page.locator("#statistics")).not_to_have_text("reading…")
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    look = "() => { const s = getComputedStyle(document.body); return [s.color, s.backgroundColor].map((c) => c.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0)); }"
+    text, back = page.evaluate(look)
+    assert abs(text - back) > 500
+    assert (text < back) == (scheme == "light")
+    context.close()
+    tabs.check()
+
+
+def test_what_is_not_named_is_labelled(tabs: Tabs, server: Server) -> None:
+    """Everything that can be used has a name that can be read out, and no id comes twice."""
+    for where in ("#/", route("stack"), route("wave")):
+        page = tabs.open(server.url, where)
+        expect(page.locator("#state")).to_have_text("live")
+        if where != "#/":
+            is_settled(page)
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll("a, button, input, [role=slider], [role=img], img")]
+            .filter((e) => e.checkVisibility() && !(e.ariaLabel || e.textContent.trim() || e.alt || e.title))
+            .map((e) => e.outerHTML.slice(0, 80))"""
+        )
+        assert nameless == []
+        ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map((e) => e.id)")
+        assert len(ids) == len(set(ids))
