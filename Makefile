@@ -28,6 +28,9 @@ SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 # Tests read stores from a web server. Where this may be installed, it is; elsewhere they are skipped.
 NGINX := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v nginx)
 
+# Tests start hundreds of processes, each of which would compile all modules anew if bytecode were not kept.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: help demo test nginx check sanitize check-oldest check-newest test-extras docs bench format clean
 
 help:
