@@ -741,8 +741,10 @@ def commit_of(store: PointerArray) -> str:
     from hashlib import blake2b
 
     snapshot = store._opened.snapshot
-    is_sharded = isinstance(snapshot, ShardedSnapshot)
-    store_id = (snapshot.marker if is_sharded else snapshot).header.store_id
+    if isinstance(snapshot, ShardedSnapshot):
+        store_id = snapshot.marker.header.store_id
+    else:
+        store_id = store._opened.stores[0].snapshot.header.store_id
     numbers = repr(snapshot.version).encode()
     return blake2b(store_id + numbers, digest_size=8).hexdigest()
 

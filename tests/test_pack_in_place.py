@@ -123,7 +123,7 @@ def test_a_pack_in_place_of_a_directory(path: Path, tmp_path: Path, has_journal:
         wanted = len(store) + has_journal
         if has_journal:
             with ptrarray.append(path) as writer:
-                writer["later"] = store[:1]
+                writer["newest"] = store[:1]
         ptrarray.pack(path, tmp_path / "a.tar")
         shutil.rmtree(path)
         (tmp_path / "a.tar").rename(path)

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +160,7 @@ def test_without_the_extra(path: Path, missing: str) -> None:
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Path]:
+def browser(tmp_path: Path) -> Path:
     """A browser that writes down what it is to show."""
     program = tmp_path / "browser"
     program.write_text(

@@ -81,7 +81,8 @@ def test_counts_rise_while_another_process_appends(
     names = [f"n{number}" for number in range(300)]
     seen = []
     with server.events(made.id) as stream:
-        writing = multiprocessing.get_context(method).Process(target=append, args=(path, names))
+        context: Any = multiprocessing.get_context(method)
+        writing = context.Process(target=append, args=(path, names))
         writing.start()
         for event in stream:
             seen.append(event)
@@ -170,11 +171,10 @@ def test_a_hundred_streams_and_those_who_left(lapse: tuple[Viewed, Path, Event])
 # whatever becomes of the store --------------------------------------------------------------------
 
 
-def values(server: Viewed, name: str) -> list[float]:
+def values(server: Viewed, name: str) -> Any:
     answer = server.get("npy", name=name)
     assert answer.status == 200, answer
-    found: list[float] = np.load(io.BytesIO(answer.body)).tolist()
-    return found
+    return np.load(io.BytesIO(answer.body)).tolist()
 
 
 def test_names_are_found_before_the_next_look(path: Path) -> None:
