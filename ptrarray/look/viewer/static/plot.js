@@ -55,6 +55,10 @@ export class Plot {
     this.last.textContent = isRows || right === left ? "" : whole(right);
     this.high.textContent = isRows ? "" : "0";
     this.low.textContent = isRows || this.size[0] < 2 ? "" : whole(this.size[0] - 1);
+    this.first.parentNode.style.maxWidth = isRows ? "" : `${picture.width}px`;
+    [this.cross.style.top, this.cross.style.bottom] = [this.down(0), `calc(100% - ${this.down(1)})`];
+    [this.level.style.left, this.level.style.right] = [this.across(0), `calc(100% - ${this.across(1)})`];
+    [this.dragged.style.top, this.dragged.style.bottom] = [this.cross.style.top, this.cross.style.bottom];
     this.box.setAttribute("aria-valuemin", left);
     this.box.setAttribute("aria-valuemax", right);
     this.leave();
