@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import json
 import pickle
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from tests.support.any_layout import KINDS, array_of
 from tests.support.backends import here
 from tests.support.html import Page, facts_in
 
+ROOT = Path(__file__).parent.parent
 EVIL = "<b>&\"'</b><script>alert(1)</script>\x00\x1b[31m\u202e$_^\\"
 
 
@@ -126,6 +128,20 @@ def test_pictures_load_neither_matplotlib_nor_masked_arrays(tmp_path: Path) -> N
     command = [sys.executable, "-c", f"{shown}; {loaded}", str(path)]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     assert found.stdout.split() == ["5", "set()"]
+
+
+def test_the_notebook_shows_a_page_in_each_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((ROOT / "examples" / "looking.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(one["source"]) for one in notebook["cells"] if one["cell_type"] == "code"]
+    names: dict[str, Any] = {}
+    for cell in cells:
+        code, _, shown = cell.rpartition("\n")
+        exec(code, names)  # noqa: S102 what is in the repository
+        assert len(page_of(eval(shown, names)).text) > 100
+    assert len(cells) == 5
 
 
 # Text stays text, and not too much of it ---------------------------------------------------------

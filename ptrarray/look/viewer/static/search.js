@@ -41,6 +41,8 @@ export class Search {
     }
     this.stop();
     this.query = this.box.value;
+    // What is no pattern is looked for where names begin, and if none does, anywhere.
+    this.anywhere = /[*?]|\[.*\]/s.test(this.query) ? undefined : `*${this.query}*`;
     this.after = undefined;
     this.isDone = !this.query;
     this.list.replaceChildren();
@@ -83,6 +85,10 @@ export class Search {
     this.after = found.after;
     this.isDone = found.done;
     const count = this.list.children.length;
+    if (found.done && !count && this.anywhere) {
+      [this.query, this.anywhere, this.after, this.isDone] = [this.anywhere, undefined, undefined, false];
+      return;
+    }
     const what = count === 1 ? "1 name" : `${whole(count)} names`;
     if (found.done) this.progress.textContent = count ? `${what} found` : "no name matches";
     else this.progress.textContent = `${count ? `${what} so far` : "searching…"}, ${whole(found.seen)} looked at`;
