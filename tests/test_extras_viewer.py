@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -28,13 +29,6 @@ expect = sync_api.expect
 
 QUIET = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
 TOKEN = "a-token-that-is-the-same"
-# What `ptrarray view` does, with a token that a restarted server has, too.
-SERVER = f"""
-import secrets, sys
-secrets.token_urlsafe = lambda n: sys.argv.pop(1) or {TOKEN!r}
-from ptrarray.cli import main
-main(["view", sys.argv[2], "--port", sys.argv[3], "--interval", "0.05"])
-"""
 WRITER = """
 import sys, numpy as np, ptrarray
 for line in sys.stdin:
@@ -65,15 +59,20 @@ ARRAYS: dict[str, Any] = {
 class Server:
     """``ptrarray view`` of a store, which may be killed and started again."""
 
-    def __init__(self, path: Path, token: str = "") -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self.url = self.start(token)
+        self.url = self.start(TOKEN)
 
-    def start(self, token: str = "") -> str:
-        command = [sys.executable, "-c", SERVER, token, str(self.path), str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    def start(self, token: str) -> str:
+        command = [sys.executable, "-m", "ptrarray", "view", str(self.path)]
+        self.process = subprocess.Popen(
+            [*command, "--port", str(self.port), "--interval", "0.05"],
+            env={**os.environ, "PTRARRAY_VIEW_TOKEN": token},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
@@ -258,7 +257,9 @@ def test_a_masked_line_shows_what_is_left_out(tabs: Tabs, server: Server) -> Non
     hover(page, 0.5)
     expect(readout).to_contain_text("left out")
     hover(page, 0.1)
-    expect(readout).to_contain_text(re.compile(r"^rows (4,9|5,0)\d\d to 5,0\d\d: 0\.\d+ to 0\.\d+$"))
+    expect(readout).to_contain_text(
+        re.compile(r"^rows (4,9|5,0)\d\d to 5,0\d\d: 0\.\d+ to 0\.\d+$")
+    )
     drawing = unquote(page.locator(".drawing img").get_attribute("src"))
     assert ">3</text>" in drawing
     assert ">-1</text>" in drawing
@@ -402,12 +403,12 @@ def test_a_server_is_killed_and_started_again(tabs: Tabs, server: Server) -> Non
     expect(page.locator("#state")).to_have_text("reconnecting…")
     with ptrarray.append(server.path) as writer:
         writer["meanwhile"] = [1.0]
-    assert server.start() == server.url
+    assert server.start(TOKEN) == server.url
     expect(page.locator("#n-arrays")).to_have_text("1,511")
     expect(page.locator("#state")).to_have_text("live")
     server.kill()
     # Under another token it is another address, and the page says so.
-    assert server.start("another") != server.url
+    assert server.start("another-token-than-before") != server.url
     expect(page.locator("#state")).to_have_text("ended")
     expect(page.locator("#state")).to_have_attribute("title", re.compile("started anew"))
 
