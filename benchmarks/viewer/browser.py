@@ -21,7 +21,7 @@ from playwright.sync_api import sync_playwright
 
 from benchmarks.bridges.limits import at_most
 from benchmarks.harness.system import ROOT
-from benchmarks.users.asking import CLOCK, Question
+from benchmarks.users.asking import CLOCK, CPU, Question
 from benchmarks.viewer import stores
 
 N = stores.N
@@ -62,8 +62,8 @@ SEARCHED = """([text, isThere]) => new Promise((done) => {
 def questions(folder: Path, n: int) -> Iterator[Question]:
     """Ask for the first paint, for counts, and for answers to searches."""
     path = stores.made(folder / "names.ptr", n)
-    with served(path) as url, browsed() as browser:
-        tabs = Tabs(browser, url, f"{n:,}")
+    with served(path) as (url, pid), browsed() as browser:
+        tabs = Tabs(browser, url, f"{n:,}", pid)
         yield at_most("first paint of the page", LIMIT_MS, CLOCK, tabs.painted, warms_up=True)
         title = f"the page tells that it is {n:,} arrays"
         yield at_most(title, LIMIT_MS, CLOCK, tabs.counted, warms_up=True)
@@ -76,18 +76,18 @@ def questions(folder: Path, n: int) -> Iterator[Question]:
             "that no name begins with text, or has it anywhere, `zebra`": ("zebra", False),
         }
         for what, (text, is_there) in searches.items():
-            yield at_most(
-                f"a search shows {what}", LIMIT_MS, CLOCK, partial(tabs.searched, text, is_there)
-            )
+            title, cost = f"a search shows {what}", partial(tabs.searched, text, is_there)
+            yield at_most(title, LIMIT_MS, CLOCK, cost)
+            yield at_most(f"{title}: the server", LIMIT_MS, CPU, partial(tabs.used, cost))
 
 
 @contextmanager
-def served(path: Path) -> Iterator[str]:
-    """Have a store served meanwhile; gives its URL."""
+def served(path: Path) -> Iterator[tuple[str, int]]:
+    """Have a store served meanwhile; gives its URL, and the number of the process."""
     command = [sys.executable, "-m", "ptrarray", "view", str(path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        yield process.stdout.readline().strip(), process.pid
         process.terminate()
 
 
@@ -112,10 +112,12 @@ class Tabs:
         Where the store is served.
     count : str
         How many arrays it has, as the page tells it.
+    pid : int
+        Number of the process that serves it.
     """
 
-    def __init__(self, browser: Any, url: str, count: str) -> None:
-        self._browser, self._url, self._count = browser, url, count
+    def __init__(self, browser: Any, url: str, count: str, pid: int) -> None:
+        self._browser, self._url, self._count, self._pid = browser, url, count, pid
 
     def _in_tab(self, ask: Callable[[Any], Any], *, is_watched: bool = True) -> float:
         context = self._browser.new_context(viewport={"width": 1200, "height": 800})
@@ -140,4 +142,22 @@ class Tabs:
 
     def searched(self, text: str, is_there: bool) -> float:
         """Return the milliseconds until a search has a first name, or says that there is none."""
-        return self._in_tab(lambda tab: tab.evaluate(SEARCHED, [text, is_there]))
+
+        def timed(tab: Any) -> float:
+            before = processor_milliseconds(self._pid)
+            taken = tab.evaluate(SEARCHED, [text, is_there])
+            self._used = processor_milliseconds(self._pid) - before
+            return float(taken)
+
+        return self._in_tab(timed)
+
+    def used(self, search: Callable[[], float]) -> float:
+        """Return the milliseconds of the processor that the server takes for a search."""
+        search()
+        return self._used
+
+
+def processor_milliseconds(pid: int) -> float:
+    """Return what a process has used of processors, all of its threads, as Linux tells it."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text("ascii").split()[0]) for thread in threads) / 1e6
