@@ -7,6 +7,7 @@ import gc
 import json
 import pickle
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -119,11 +120,16 @@ def test_parts_are_shown_where_they_are_open(tmp_path: Path) -> None:
     assert not sent._portion.is_open
 
 
-def test_pictures_need_no_matplotlib(tmp_path: Path) -> None:
-    with ptrarray.create(tmp_path / "a.ptr") as writer:
-        writer["line"], writer["image"] = np.arange(9.0), np.zeros((20, 20, 3), "u1")
-    assert len(page_of(ptrarray.open(tmp_path / "a.ptr")).alts) == 3
-    assert "matplotlib" not in sys.modules
+def test_pictures_load_neither_matplotlib_nor_masked_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path) as writer:
+        writer["line"], writer["image"] = np.arange(900.0), np.zeros((20, 20, 3), "u1")
+        writer["text"], writer["ids"] = np.frombuffer(b"a text", "u1"), np.array([3, 1, 2])
+    shown = "import sys, ptrarray; print(ptrarray.open(sys.argv[1])._repr_html_().count('<img'))"
+    loaded = "print({'matplotlib', 'numpy.ma'} & set(sys.modules))"
+    command = [sys.executable, "-c", f"{shown}; {loaded}", str(path)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert found.stdout.split() == ["5", "set()"]
 
 
 def test_the_notebook_shows_a_page_in_each_cell(

@@ -12,6 +12,7 @@ from ptrarray.format.index import corrupt
 from ptrarray.format.infos import decode as decode_info
 from ptrarray.format.layouts import MIXED, ROWS
 from ptrarray.format.named import described
+from ptrarray.look.numbers import is_masked
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.opened import Opened, OpenedStore
@@ -355,8 +356,8 @@ def _sampled(
     pieces = [read(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
     if len(pieces) == 1:
         return pieces[0], f"the first of {n_rows:,} rows"
-    is_masked = isinstance(pieces[0], np.ma.MaskedArray)
-    return (np.ma.concatenate if is_masked else np.concatenate)(pieces), "a sample"
+    joined = np.ma.concatenate if is_masked(pieces[0]) else np.concatenate
+    return joined(pieces), "a sample"
 
 
 def _not_mapped(opened: OpenedStore, name: str, address: int, start: int, end: int) -> First:
