@@ -176,3 +176,26 @@ def test_of_many_arrays_growth_has_few_points_that_are_exact(
     assert len(x) == 8
     assert x[-1] == 100
     assert y == [lengths[:at].sum() for at in x]
+
+
+@pytest.mark.parametrize("kind", ["shards", "pack", "url", "partition"])
+def test_plots_are_those_of_a_plain_store(kind: str, tmp_path: Path) -> None:
+    arrays = {f"n{at}": np.ma.masked_equal(np.arange(at) % 3, 1) for at in range(9)}
+    options: dict[str, Any] = {"dtype": "i8", "masked": True}
+    if kind == "shards":
+        options["shard_size"] = 100
+    path = filled(tmp_path / "a.ptr", {}, **options)
+    with ptrarray.append(path) as writer:
+        for name, array in arrays.items():
+            writer[name] = array
+    if kind == "pack":
+        ptrarray.pack(path, tmp_path / "pack.tar")
+        path = tmp_path / "pack.tar"
+    with ptrarray.open(path.as_uri() if kind == "url" else path) as store:
+        assert (len(store.shards) > 1) == (kind == "shards")
+        parts = store.partitions(1) if kind == "partition" else [store]
+        assert grown(parts[0]) == (list(range(10)), oldest_first(parts[0]))
+        assert parts[0].plot.lengths(axes()).get_title() == "9 arrays"
+        drawn = parts[0].plot.array("n8", axes())
+    wanted = [0, np.nan, 2, 0, np.nan, 2, 0, np.nan]
+    assert np.array_equal(drawn.lines[0].get_ydata(), wanted, equal_nan=True)
