@@ -60,6 +60,19 @@ def test_ends_at_once_whoever_listens(path: Path, how: signal.Signals) -> None:
             client.close()
 
 
+def test_streams_come_to_an_end(path: Path) -> None:
+    """Nothing waits for them to be cut off."""
+    with viewed(path, "--interval", 0.05) as server:
+        client = unread(server, server.path("events"))
+        sent = client.makefile("rb")
+        while not sent.readline().startswith(b"data: "):
+            pass
+        assert server.end(signal.SIGINT) == (0, "")
+        assert sent.read().endswith(b"0\r\n\r\n")  # the last chunk
+        sent.close()
+        client.close()
+
+
 def test_who_never_reads_costs_no_memory_and_no_time(path: Path) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("there is no /proc")
