@@ -33,8 +33,9 @@ def command_lines(page: str) -> list[list[str]]:
     """Return the arguments of the command lines that stand in blocks of a page."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", text(page), re.MULTILINE | re.DOTALL)
     lines = re.findall(r"^ptrarray (.*)", "".join(blocks), re.MULTILINE)
-    # Of a command the page of them shows what it takes, with what may be left out in brackets.
-    return [shlex.split(line, comments=True) for line in lines if "[" not in line]
+    # Of a command the page of them shows what it takes: [what may be left out], {one,or,another}.
+    run = [line for line in lines if not re.search(r"\[|{\w+,", line)]
+    return [shlex.split(line, comments=True) for line in run]
 
 
 def text(path: str) -> str:

@@ -59,8 +59,10 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.A
     if not below:
         yield parser.prog, parser
     for action in below:
-        for command in action.choices.values():
-            yield from _commands(command)
+        listed = {listed.dest for listed in action._choices_actions}  # the others are for shells
+        for name in action.choices:
+            if name in listed:
+                yield from _commands(action.choices[name])
 
 
 def _anchor(name: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ptrarray import native
-from ptrarray.cli import convert, elsewhere, joins, reading, view, watch
+from ptrarray.cli import completion, convert, elsewhere, joins, reading, view, watch
 from ptrarray.cli.elsewhere import opened, title
 from ptrarray.cli.parser import Parser
 from ptrarray.cli.printing import complain, print_json, print_now, printable
@@ -95,6 +95,7 @@ def _parser() -> Parser:
     convert.add_commands(commands, on_store, printing)
     watch.add_command(commands, on_store, printing)
     view.add_command(add, elsewhere.on_readable())
+    completion.add_commands(add, commands, parser)
     return parser
 
 

@@ -24,7 +24,7 @@ _N_COLOURS = 255
 # Between these powers of ten, uniplot writes labels of the axis in full, and squares no infinity.
 _POWERS = range(-6, 9)
 _WITH_LABELS = 40  # columns that a drawing with an axis of numbers needs
-_NOTHING = "nothing to draw: there are no finite numbers"
+_NOTHING = "nothing to draw: no finite numbers"
 
 
 def draw(array: Array, n_columns: int, n_lines: int) -> None:
@@ -42,11 +42,11 @@ def draw(array: Array, n_columns: int, n_lines: int) -> None:
     ImportError
         If what draws is not installed.
     """
-    uniplot = import_extra("uniplot", screen.MISSING)  # at once, whatever is drawn
+    uniplot = import_extra("uniplot", screen.MISSING)
     array = array.reshape(1) if array.ndim == 0 else array
     kind = kind_of(array)
     if kind == "nothing":
-        print("nothing to draw: there are no values")
+        print("nothing to draw: no values")
     elif kind in ("line", "lines", "tokens"):
         _draw_lines(uniplot, array.reshape(len(array), -1), n_columns, n_lines)
     elif kind == "heatmap":
@@ -185,7 +185,7 @@ def _image(image: Array, width: int, height: int) -> tuple[_Picture, Array]:
         means = np.where(means[:, :, 3:] < 128, np.nan, means[:, :, :3])
     if image.dtype != np.uint8:
         means = 255 * _shares(means, *_range(means))
-    clear = np.isnan(means).any(axis=2)
+    clear = np.asarray(np.isnan(means).any(axis=2))
     shares = np.where(clear, np.nan, means.mean(axis=2) / 255)
     colours = np.broadcast_to(np.where(clear[:, :, None], 0, means), (*clear.shape, 3))
     left_out = np.array([channel.left_out.sum() for channel in drawn])

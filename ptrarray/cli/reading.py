@@ -23,13 +23,15 @@ from ptrarray.cli.printing import (
     readable,
     to_json,
 )
-from ptrarray.errors import BadInputError
+from ptrarray.errors import BadInputError, import_extra
 from ptrarray.format.named import described
 from ptrarray.look.histogram import histogram
 from ptrarray.reader import PointerArray
 from ptrarray.views.facts import Lengths, facts, lengths
 
 _N_BINS = 10
+# Of a drawing.
+_FEWEST_COLUMNS, _MOST_LINES = 10, 20
 
 
 def add_commands(add: Any, printing: Any) -> None:
@@ -123,26 +125,25 @@ def _list(store: PointerArray, pattern: str | None) -> Iterator[tuple[str, int, 
 def _get(options: argparse.Namespace) -> int:
     if options.plot and options.json:
         return complain("JSON has no drawings: leave out --plot, or --json")
+    if options.plot:
+        import_extra("uniplot", screen.MISSING)  # before anything is done
     with opened(options) as store:
         array = store[options.name]
         start, end = store.pointers[options.name]
-    told = {"name": options.name, "dtype": described(array.dtype), "shape": list(array.shape)}
-    if options.out is not None:
-        told |= _save(array, options.out)
-    elif options.json:
-        told["values"] = readable(as_list, array, options.name)
+    saved = {} if options.out is None else _save(array, options.out)
     if options.json:
-        print_json({**told, "start": start, "end": end})
-    elif options.out is not None:
-        where = " and ".join(told[key] for key in ("out", "mask_out") if key in told)
-        print(printable(f"{options.name}: {array.dtype} {array.shape} saved as {where}"))
-    else:
-        print(printable(f"{options.name}: {array.dtype} {array.shape}, rows {start} to {end}"))
-        if not options.plot:
-            print(readable(as_text, array, options.name))
+        told = {"name": options.name, "dtype": described(array.dtype), "shape": list(array.shape)}
+        values = {} if saved else {"values": readable(as_list, array, options.name)}
+        print_json({**told, **saved, **values, "start": start, "end": end})
+        return 0
+    where = f"saved as {' and '.join(saved.values())}" if saved else f"rows {start} to {end}"
+    comma = "" if saved else ","
+    print(printable(f"{options.name}: {array.dtype} {array.shape}{comma} {where}"))
     if options.plot:
         n_columns, n_lines = shutil.get_terminal_size()
-        draw(array, max(n_columns, 10), min(max(n_lines - 6, 4), 20))
+        draw(array, max(n_columns, _FEWEST_COLUMNS), min(max(n_lines - 6, 4), _MOST_LINES))
+    elif not saved:
+        print(readable(as_text, array, options.name))
     return 0
 
 
@@ -150,13 +151,13 @@ def _save(array: Any, out: Path) -> dict[str, str]:
     """Save an array as .npy file, which cannot hold a mask: that gets a file of its own."""
     from ptrarray.convert.export import save_npy  # no other command waits for it
 
-    saved = {}
+    saved = {"out": str(out)}
     if isinstance(array, np.ma.MaskedArray):
         if out.exists() and not out.is_file():
             what = f"{out} is no file, beside which a file with the mask could be: name one"
             raise BadInputError(what, path=str(out), expected="a file")
         mask_out = out.with_name(f"{out.name.removesuffix('.npy')}.mask.npy")
         save_npy(np.ma.getmaskarray(array), mask_out)
-        saved = {"mask_out": str(mask_out)}
+        saved["mask_out"] = str(mask_out)
     save_npy(np.ma.getdata(array), out)
-    return {"out": str(out), **saved}
+    return saved
