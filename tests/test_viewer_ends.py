@@ -14,6 +14,7 @@ import pytest
 
 import ptrarray
 from ptrarray.cli import main
+from ptrarray.look.viewer.server import Serving
 from tests.support.viewing import PATIENCE, ROOT, Viewed, viewed
 
 _MB = 1 << 20
@@ -201,3 +202,12 @@ def test_a_browser_gets_a_ticket_for_once(path: Path, browser: Path) -> None:
         assert (answer.status, answer.headers["location"]) == (303, server.root)
         assert server.ask(target).status == 404
         assert server.ask(server.root, "HEAD").status == 200
+
+
+def test_connections_hold_nothing_back(path: Path) -> None:
+    """Else the body of each answer waits until the browser's system has acknowledged its head."""
+    serving = Serving(lambda: ptrarray.open(path), "a store")
+    with serving._socket as listening, socket.create_connection(listening.getsockname()):
+        with listening.accept()[0] as connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    serving._current.close()
