@@ -373,6 +373,26 @@ def test_without_shared_workers_each_tab_has_its_own(tabs: Tabs, server: Server)
     expect(page.locator("#n-arrays")).to_have_text("1,511")
 
 
+def test_a_stream_that_ended_for_ever_is_begun_anew(tabs: Tabs, server: Server) -> None:
+    """After such an answer a browser does not ask again by itself."""
+    tabs.allowed = ["503"]
+    tabs.context.add_init_script("delete window.SharedWorker")
+    refused: list[str] = []
+
+    def answer(asked: Any) -> None:
+        refused.append(asked.request.url)
+        if len(refused) > 2:
+            asked.continue_()
+        else:
+            asked.fulfill(status=503)
+
+    tabs.context.route("**/api/events*", answer)
+    page = tabs.open(server.url)
+    expect(page.locator("#state")).to_have_text("reconnecting…")
+    expect(page.locator("#state")).to_have_text("live")
+    assert len(refused) == 3
+
+
 # how it is used, and looks ----------------------------------------------------------------------
 
 
