@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,10 +22,11 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray import Ragged
 from ptrarray.storage.store.snapshot import StoreSnapshot
-from ptrarray.views import facts
+from ptrarray.views import facts, shown
 from ptrarray.writer import close_leaving
 from tests.support.any_layout import KINDS, array_of
 from tests.support.backends import here
+from tests.support.fault_server import serving
 from tests.support.html import Page, facts_in
 
 ROOT = Path(__file__).parent.parent
@@ -453,6 +455,43 @@ def test_an_array_of_a_tera_is_not_read(tmp_path: Path) -> None:
     assert "a sample" in page.text
     read = page_of(ptrarray.open(path, backend="pread"))
     assert "a sample" in read.text
+
+
+def test_of_a_store_elsewhere_little_is_asked_for(tmp_path: Path) -> None:
+    pytest.importorskip("obstore")
+    with ptrarray.create(tmp_path / "a.ptr") as writer:
+        writer.write({f"a{number:03}": np.arange(number * 100) for number in range(200)})
+        writer.write({"b": np.zeros(3)}, meta={"b": {"c": 1}})
+    files = {f"a.ptr/{file.name}": file.read_bytes() for file in (tmp_path / "a.ptr").iterdir()}
+    with serving(files) as server:
+        store = ptrarray.open(f"{server.url}/a.ptr")
+        n_before = len(server.asked)
+        page = page_of(store)
+        assert len(server.asked) - n_before == 1
+        assert len(page.alts) == 9
+        assert facts_in(page)["arrays"] == "201"
+        page_of(store.meta)
+        assert len(server.asked) - n_before == 1
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("obstore")
+    filled(tmp_path / "a.ptr", 20)
+    store = ptrarray.open((tmp_path / "a.ptr").as_uri())
+    answers, lengths = threading.Event(), facts.lengths
+
+    def late(store: Any) -> Any:
+        answers.wait(60)
+        return lengths(store)
+
+    monkeypatch.setattr(shown, "lengths", late)
+    monkeypatch.setattr(shown, "_WAITS_SECONDS", 0.01)
+    assert "no answer in 0.01 seconds" in page_of(store).text
+    answers.set()
+    monkeypatch.setattr(shown, "_WAITS_SECONDS", 60)
+    assert facts_in(page_of(store))["arrays"] == "20"
 
 
 def test_large_arrays_that_are_not_mapped_are_not_read(backend: str, tmp_path: Path) -> None:
