@@ -352,9 +352,7 @@ def test_ten_tabs_have_one_stream(tabs: Tabs, server: Server) -> None:
         writer["new"] = [1.0]
     for page in pages:
         expect(page.locator("#n-arrays")).to_have_text("1,511")
-    streams = [len(page.evaluate("() => performance.getEntriesByName('x')")) for page in pages]
-    assert streams == [0] * 10
-    # The seventh connection to a server would wait for ever.
+    # Had each a stream of its own, the seventh connection would wait for ever.
     pages[-1].goto(server.url + route("wave"))
     expect(pages[-1].locator("#summary")).to_contain_text("50,000")
 
