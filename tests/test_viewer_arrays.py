@@ -199,7 +199,14 @@ def test_parts_of_rows_are_those_of_the_array(kind: str, sharded: bool, tmp_path
     with ptrarray.create(path, **KINDS[kind], **options) as writer:
         for name, array in of_kind(kind, sharded=sharded).items():
             writer.write({name: array})
-    for where, backend in ((path, "mmap"), (path, "pread"), (path.as_uri(), "mmap")):
+    pack = tmp_path / "a.tar"
+    ptrarray.pack(path, pack)
+    for where, backend in (
+        (path, "mmap"),
+        (path, "pread"),
+        (path.as_uri(), "mmap"),
+        (pack, "mmap"),
+    ):
         how: Any = backend
         store = ptrarray.open(where, backend=how)
         for name in store:
