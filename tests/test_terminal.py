@@ -261,7 +261,7 @@ def test_any_array_fits_on_any_terminal(arrays: Path, show: Show, run: Run) -> N
             assert max(map(len, shown.below.raw.splitlines())) <= n_columns, name
         shown = show("get", arrays, name, "--plot", n_columns=20, encoding="ascii")
         assert shown.code == 0
-        assert ("\\u" in shown.raw or "\\x" in shown.raw) == (name == "words"), name
+        assert ("\\u" in shown.raw or "\\x" in shown.raw) == (name in ("words", "bytes")), name
 
 
 def test_a_masked_line(arrays: Path, show: Show) -> None:
@@ -343,7 +343,7 @@ def test_what_is_no_picture(arrays: Path, show: Show) -> None:
     for name, lines in {
         "text": ["Once upon", "a time"],
         "words": ["[red]·[2J", "zwölf"],
-        "record": ["(1, 2.5)"],
+        "record": ["a, b", "(1, 2.5)"],
         "none": ["nothing to draw: no values"],
         "nan": ["nothing to draw: no finite numbers"],
         "clear": ["nothing to draw: no finite numbers", "128 of 128 values are left out"],

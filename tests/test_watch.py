@@ -287,9 +287,7 @@ def test_a_terminal_that_changes_its_size(path: Path) -> None:
         assert terminal.finish() == 0
 
 
-@pytest.mark.parametrize(
-    "environment", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "latin-1"}, {"TTY_INTERACTIVE": "0"}]
-)
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "latin-1"}])
 def test_lines_where_a_terminal_cannot(hostile: Path, environment: dict[str, str]) -> None:
     with Terminal(n_columns=200) as terminal:
         terminal.run(command(hostile, "--once", "--names", 1), **environment)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ptrarray.cli import elsewhere, screen
-from ptrarray.cli.drawing import draw
 from ptrarray.cli.elsewhere import opened, title
 from ptrarray.cli.printing import (
     as_list,
@@ -140,6 +139,8 @@ def _get(options: argparse.Namespace) -> int:
     comma = "" if saved else ","
     print(printable(f"{options.name}: {array.dtype} {array.shape}{comma} {where}"))
     if options.plot:
+        from ptrarray.cli.drawing import draw  # no other command waits for it
+
         n_columns, n_lines = shutil.get_terminal_size()
         draw(array, max(n_columns, _FEWEST_COLUMNS), min(max(n_lines - 6, 4), _MOST_LINES))
     elif not saved:
