@@ -31,6 +31,9 @@ NGINX := $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v nginx)
 # The page of the viewer is tested in a real browser, in the same way.
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser)
 
+# Tests start hundreds of processes, each of which would compile all modules anew if bytecode were not kept.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: help demo test nginx chromium check sanitize check-oldest check-newest test-extras docs bench format clean
 
 help:

@@ -25,6 +25,7 @@ from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.opened import divided, load_any, mapped_anew
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.opened import Closed, Opened
+from ptrarray.storage.system import files
 from ptrarray.storage.system.advice import prefetch
 from ptrarray.storage.system.mapping import Backend, CannotMapError, Mode
 from ptrarray.storage.writing import transactions
@@ -740,10 +741,23 @@ def commit_of(store: PointerArray) -> str:
     from hashlib import blake2b
 
     snapshot = store._opened.snapshot
-    is_sharded = isinstance(snapshot, ShardedSnapshot)
-    store_id = (snapshot.marker if is_sharded else snapshot).header.store_id
+    if isinstance(snapshot, ShardedSnapshot):
+        store_id = snapshot.marker.header.store_id
+    else:
+        store_id = store._opened.stores[0].snapshot.header.store_id
     numbers = repr(snapshot.version).encode()
     return blake2b(store_id + numbers, digest_size=8).hexdigest()
+
+
+def is_pack_that_went(store: PointerArray) -> bool:
+    """Tell whether a reader shows a pack of this machine that is not there any more.
+
+    `refresh` does not look for that: who has a pack open keeps it.
+    """
+    snapshot = store._opened.stores[0].snapshot
+    if snapshot.index.pack is None or isinstance(snapshot.directory, RemotePath):
+        return False
+    return not (files.is_file(snapshot.directory) and snapshot.is_in_place())
 
 
 def has_helper(store: PointerArray, name: str) -> bool:

@@ -19,6 +19,7 @@ MAX_LINES = 40
 MORE_LINES = {"train": 60}
 PAGES = [
     *("README.md", "docs/index.md", "docs/guide.md", "docs/api/index.md", "docs/bridges.md"),
+    "docs/look.md",
     *(f"docs/coming-from/{name}.md" for name in ("archives", "mmappickle", "pickles")),
 ]
 README_LINES = 200

@@ -121,7 +121,7 @@ def test_little_of_a_large_array_is_looked_at() -> None:
 
 
 def pixels_of(file: bytes) -> tuple[Any, Any]:
-    """Return the pixels of a PNG file whose rows have no filter, and its palette."""
+    """Return the pixels of a PNG file, and its palette."""
     assert file[:8] == b"\x89PNG\r\n\x1a\n"
     at, chunks = 8, []
     while at < len(file):
@@ -137,12 +137,19 @@ def pixels_of(file: bytes) -> tuple[Any, Any]:
     by_name = dict(chunks)
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[header[3]]
     rows = np.frombuffer(zlib.decompress(by_name[b"IDAT"]), np.uint8).reshape(header[1], -1)
-    assert not rows[:, 0].any()
     colours = np.frombuffer(by_name.get(b"PLTE", b""), np.uint8).reshape(-1, 3)
     alphas = np.full(len(colours), 255, np.uint8)
     given_alphas = np.frombuffer(by_name.get(b"tRNS", b""), np.uint8)
     alphas[: len(given_alphas)] = given_alphas
-    return rows[:, 1:].reshape(header[1], header[0], channels), np.c_[colours, alphas]
+    pixels = rows[:, 1:].reshape(header[1], header[0], channels).copy()
+    for at, of_row in enumerate(rows[:, 0]):
+        if of_row == 1:
+            pixels[at] = np.cumsum(pixels[at], axis=0, dtype=np.uint8)
+        elif of_row == 2:
+            pixels[at] += pixels[at - 1] if at else 0
+        else:
+            assert of_row == 0
+    return pixels, np.c_[colours, alphas]
 
 
 @given(
@@ -153,7 +160,8 @@ def pixels_of(file: bytes) -> tuple[Any, Any]:
 def test_pixels_come_back_from_a_png(sides: Any, channels: int | None, seed: int) -> None:
     shape = sides if channels is None else (*sides, channels)
     pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-    for order in (pixels, np.asfortranarray(pixels), pixels[::-1, ::-1]):
+    smooth = np.cumsum(pixels // 64, axis=seed % 2, dtype=np.uint8)
+    for order in (pixels, smooth, np.asfortranarray(pixels), pixels[::-1, ::-1]):
         found, _ = pixels_of(png(order))
         assert_array_equal(found.reshape(shape), order)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -113,6 +114,25 @@ def test_replaced_while_it_is_read(path: Path, arrays: dict[str, Array], tmp_pat
         ptrarray.pack(store.path, store.path, overwrite=True)  # on itself
         check_store(store, arrays, in_order=True)
     assert len(ptrarray.open(tmp_path / "a.tar")) == 3
+
+
+@pytest.mark.parametrize("has_journal", [False, True])
+def test_a_pack_in_place_of_a_directory(path: Path, tmp_path: Path, has_journal: bool) -> None:
+    """Who has the directory open finds the pack there."""
+    with ptrarray.open(path) as store:
+        wanted = len(store) + has_journal
+        if has_journal:
+            with ptrarray.append(path) as writer:
+                writer["newest"] = store[:1]
+        ptrarray.pack(path, tmp_path / "a.tar")
+        shutil.rmtree(path)
+        (tmp_path / "a.tar").rename(path)
+        store.refresh()
+        assert len(store) == wanted
+        path.unlink()
+        make(path, 2)
+        store.refresh()  # a pack, which never changes, whatever takes its place
+        assert len(store) == wanted
 
 
 @pytest.mark.parametrize("call", ["snapshot.Journal", "opened.map_rows"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import json
 import pickle
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +27,7 @@ from tests.support.any_layout import KINDS, array_of
 from tests.support.backends import here
 from tests.support.html import Page, facts_in
 
+ROOT = Path(__file__).parent.parent
 EVIL = "<b>&\"'</b><script>alert(1)</script>\x00\x1b[31m\u202e$_^\\"
 
 
@@ -115,11 +118,30 @@ def test_parts_are_shown_where_they_are_open(tmp_path: Path) -> None:
     assert not sent._portion.is_open
 
 
-def test_pictures_need_no_matplotlib(tmp_path: Path) -> None:
-    with ptrarray.create(tmp_path / "a.ptr") as writer:
-        writer["line"], writer["image"] = np.arange(9.0), np.zeros((20, 20, 3), "u1")
-    assert len(page_of(ptrarray.open(tmp_path / "a.ptr")).alts) == 3
-    assert "matplotlib" not in sys.modules
+def test_pictures_load_neither_matplotlib_nor_masked_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path) as writer:
+        writer["line"], writer["image"] = np.arange(900.0), np.zeros((20, 20, 3), "u1")
+        writer["text"], writer["ids"] = np.frombuffer(b"a text", "u1"), np.array([3, 1, 2])
+    shown = "import sys, ptrarray; print(ptrarray.open(sys.argv[1])._repr_html_().count('<img'))"
+    loaded = "print({'matplotlib', 'numpy.ma'} & set(sys.modules))"
+    command = [sys.executable, "-c", f"{shown}; {loaded}", str(path)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert found.stdout.split() == ["5", "set()"]
+
+
+def test_the_notebook_shows_a_page_in_each_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((ROOT / "examples" / "looking.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(one["source"]) for one in notebook["cells"] if one["cell_type"] == "code"]
+    names: dict[str, Any] = {}
+    for cell in cells:
+        code, _, shown = cell.rpartition("\n")
+        exec(code, names)  # noqa: S102 what is in the repository
+        assert len(page_of(eval(shown, names)).text) > 100
+    assert len(cells) == 5
 
 
 # Text stays text, and not too much of it ---------------------------------------------------------
@@ -269,6 +291,17 @@ def test_damage_of_any_byte_is_said_or_not_seen(file: str, tmp_path: Path) -> No
         (path / file).write_bytes(whole)
 
 
+@pytest.mark.parametrize("file", ["data.bin", "mask.bin"])
+def test_rows_that_were_cut_off_are_not_touched(file: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path, dtype="f4", masked=True) as writer:
+        writer.write({"a": np.zeros(10_000), "b": np.zeros(10_000)})
+    store = ptrarray.open(path)
+    with (path / file).open("r+b") as rows:
+        rows.truncate(4096)
+    assert "was cut short since it was opened" in page_of(store).text
+
+
 def with_end(path: Path, position: int, end: int) -> None:
     """Change where an array ends, in an index that is too large to be compared when opened."""
     snapshot: Any = ptrarray.open(path)._opened.snapshot
@@ -406,7 +439,7 @@ def test_a_long_journal_is_not_put_in_order(tmp_path: Path) -> None:
     assert shown == ["last7", "last8", *(f"last{number}" for number in (6, 5, 4, 3, 2, 1))]
     assert "a sample of" in page.text
     # Now that it is in order, there is nothing to be guessed.
-    assert facts_in(page_of(store))["arrays"] == f"{len(store):,}"
+    assert f"{len(store):,}" == facts_in(page_of(store))["arrays"]
     assert "which are not read for this" in page_of(writer).text
     close_leaving(writer, 1 << 30)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import threading
 import webbrowser
 from functools import partial
@@ -30,19 +31,21 @@ def add_command(add: Any, *parents: Any) -> None:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65_535:
+    if not (text.isascii() and text.isdecimal()) or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port, from 0 to 65535")
     return int(text)
 
 
 def _view(options: argparse.Namespace) -> int:
-    from ptrarray.look.viewer.server import Serving  # which few have
+    from ptrarray.look.viewer import server  # which few have
 
     is_here = isinstance(options.store, Path)
     interval = options.interval or (_LOOKS if is_here else _LOOKS_ELSEWHERE)
     opener = partial(opened, options)
     try:
-        serving = Serving(opener, title(options), options.port, interval=interval, always=is_here)
+        token = server.token(os.environ.get(server.TOKEN))
+        how = token, options.port
+        serving = server.Serving(opener, title(options), *how, interval=interval, always=is_here)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise

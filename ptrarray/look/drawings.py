@@ -19,7 +19,7 @@ from ptrarray.look.reduced import Band, band
 from ptrarray.look.words import lines_of
 
 _LINE_HEIGHT, _CHARACTER_WIDTH = 14, 6.7
-_SMALL_PNG, _LARGE_PNG = 4_500, 300_000
+_FEWEST_BYTES = 1000  # of a PNG file
 _LARGEST_FACTOR = 16  # by which pixels are enlarged
 
 
@@ -146,9 +146,9 @@ def _raster(found: Raster, box: Box, *, smooth: bool) -> str:
 
 
 def _small_enough(draw: Callable[..., Raster], array: Array, box: Box, asked: Asked) -> Raster:
-    """Return a raster with as many pixels as its file may have bytes."""
+    """Return a raster whose file has no more bytes than the picture has pixels."""
     width, height = max(int(box.width), 1), max(int(box.height), 1)
-    most = _LARGE_PNG if asked.axes else _SMALL_PNG
+    most = max(asked.width * asked.height, _FEWEST_BYTES)
     found = draw(array, width, height, max_bytes=asked.max_bytes)
     while len(found.png) > most and min(width, height) > 1:
         factor = min((most / len(found.png)) ** 0.5, 0.9)

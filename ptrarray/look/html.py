@@ -205,7 +205,7 @@ def pairs(values: Mapping[str, Any], n: int, nbytes: int) -> str:
 # drawings ----------------------------------------------------------------------------------------
 
 
-def bars(counted: Histogram, unit: str, width: int = 380, height: int = 110) -> str:
+def bars(counted: Histogram, unit: str, width: int = 340, height: int = 110) -> str:
     """Return how many arrays are how long, as a picture and a line of text.
 
     Parameters
@@ -319,8 +319,7 @@ def _row(one: Drawn, nbytes: int) -> tuple[tuple[str, ...], int]:
         except Exception as error:  # noqa: BLE001 one array does not hide the others
             wrong = f"cannot be drawn: {error!r:.200}"
     told = ", ".join(part for part in (caption, one.why, wrong) if part)
-    cells = text(one.name), kind, drawing, f'<span style="{_QUIET}">{text(told, 200)}</span>'
-    return cells, n_bytes(drawing)
+    return (text(one.name), drawing, f"{kind}{quiet(told) if told else ''}"), n_bytes(drawing)
 
 
 def _drawing(name: str, values: Array, nbytes: int) -> tuple[str, str]:

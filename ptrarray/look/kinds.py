@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from ptrarray.look.numbers import Array, drawable, is_drawable
+from ptrarray.look.numbers import Array, drawable, is_drawable, is_masked
 from ptrarray.look.reduced import sample
 
 Kind = Literal[
@@ -18,6 +18,7 @@ Kind = Literal[
 MOST_LINES = 6
 _SMALLEST_SIDE, _LONGEST_TO_SHORTEST = 8, 16
 _LOOKED_AT = 2**15
+_SPACES = str.maketrans("\t\r\n", "   ")
 
 
 def kind_of(array: Array) -> Kind:
@@ -138,14 +139,15 @@ def _is_of_colours(array: Array) -> bool:
 
 
 def _is_text(array: Array) -> bool:
-    first = np.ma.filled(array[:_LOOKED_AT], ord(" ")).tobytes()
+    rows: Any = array[:_LOOKED_AT]
+    first = (rows.filled(ord(" ")) if is_masked(rows) else rows).tobytes()
     try:
         # A character may be cut at the end of what is looked at, but not at the end of all.
         text = codecs.getincrementaldecoder("utf-8")().decode(first, array.shape[0] <= _LOOKED_AT)
     except UnicodeDecodeError:
         return False
     # One character many times over is rather a level than a text.
-    return all(c.isprintable() or c in "\t\r\n" for c in text) and len(set(text[:100])) > 1
+    return text.translate(_SPACES).isprintable() and len(set(text[:100])) > 1
 
 
 def _of_integers(array: Array) -> tuple[Kind, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,14 @@ def is_drawable(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in _OF_NUMBERS or narrow
 
 
+def is_masked(values: Any) -> TypeGuard[np.ma.MaskedArray[Any, Any]]:
+    """Return whether values are a masked array, without numpy loading what these are.
+
+    That takes as long as all pictures in a notebook.
+    """
+    return "numpy.ma" in sys.modules and isinstance(values, np.ma.MaskedArray)
+
+
 def drawable(values: Array) -> Floats | None:
     """Return values as numbers, NaN for what is masked, missing or infinite; None if they are none.
 
@@ -44,14 +53,13 @@ def drawable(values: Array) -> Floats | None:
     >>> drawable(np.ma.masked_equal([1, 2, 3], 2))
     array([ 1., nan,  3.])
     """
-    data, mask = np.ma.getdata(values), np.ma.getmask(values)
+    data = values.data if is_masked(values) else np.asarray(values)
     if not is_drawable(data.dtype):
         return None
     with np.errstate(over="ignore", invalid="ignore"):
         drawn = _numbers(data).astype(np.float64)
-    # nomask is one value for all, and is nothing that could be assigned.
-    if mask is not np.ma.nomask:
-        drawn[mask] = np.nan
+    if is_masked(values):
+        drawn[np.ma.getmaskarray(values)] = np.nan
     if data.dtype.kind not in "biu":
         drawn[~np.isfinite(drawn)] = np.nan
     return drawn

@@ -28,7 +28,9 @@ _N_CELLS = 1000
 _N_IMAGES = 8
 _LONGEST_NAME = 80
 _MOST_NAMES = 20
+_MOST_POWERS = 5
 _COLOURS = 3  # channels, of which a fourth is how opaque a pixel is
+_OF_COLOURS = 4  # axes of several images of them
 
 
 def axes_of(ax: Axes | None) -> Axes:
@@ -134,11 +136,12 @@ def _curves(array: Array) -> Draw:
 
     def draw(ax: Axes) -> None:
         artists = [line(ax, drawn, number) for number in range(len(names))]
-        labels = names if len(names) > 1 else []
+        if not 1 < len(names) <= _MOST_NAMES:
+            artists = []
+        labels = names[: len(artists)]
         shade = _left_out(ax, drawn)
         if shade is not None:
-            labels = [*labels, f"{drawn.n_left_out:,} left out"]
-            artists = [*artists, shade] if len(names) > 1 else [shade]
+            labels, artists = [*labels, f"{drawn.n_left_out:,} left out"], [*artists, shade]
         if labels:
             _legend(ax, artists, labels)
         ax.set_xlabel("row")
@@ -177,12 +180,9 @@ def _columns(array: Array) -> list[str]:
 
 
 def _heat_map(array: Array) -> Draw:
-    rows = array.reshape(len(array), -1)
-    found = cells(rows, _N_CELLS, _N_CELLS)
-    numbers, quantity = measured(found.means.T, rows.dtype)
-    if numbers.dtype.kind == "M":  # colours are of numbers only
-        numbers, quantity = _years(numbers), "year"
-    extent = (-0.5, rows.shape[0] - 0.5, -0.5, rows.shape[1] - 0.5)
+    found = cells(array, _N_CELLS, _N_CELLS)
+    numbers, quantity = _coloured(found.means.T, array.dtype)
+    extent = (-0.5, found.row_edges[-1] - 0.5, -0.5, found.column_edges[-1] - 0.5)
 
     def draw(ax: Axes) -> None:
         style = {"aspect": "auto", "origin": "lower", "interpolation": "nearest"}
@@ -196,19 +196,23 @@ def _heat_map(array: Array) -> Draw:
     return draw
 
 
-def _years(dates: Array) -> Floats:
-    seconds = drawable(dates.astype("M8[s]"))
+def _coloured(means: Floats, dtype: np.dtype[Any]) -> tuple[Floats, str]:
+    """Return means as numbers that can have colours, and what these are called."""
+    numbers, quantity = measured(means, dtype)
+    if numbers.dtype.kind != "M":
+        return numbers, quantity
+    seconds = drawable(numbers.astype("M8[s]"))
     assert seconds is not None
-    return seconds / (365.2425 * 86400) + 1970
+    return seconds / (365.2425 * 86400) + 1970, "year"
 
 
 def _image(array: Array) -> Draw:
-    pixels = _pixels(array)
+    tiles = _tiles(array[np.newaxis], 1)
     height, width = array.shape[:2]
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
 
     def draw(ax: Axes) -> None:
-        _show(ax, pixels, extent)
+        _show(ax, tiles, [extent], array.dtype)
         ax.set(xlabel="column", ylabel="row")
 
     return draw
@@ -218,55 +222,65 @@ def _images(array: Array) -> Draw:
     n_images, height, width = array.shape[:3]
     n_shown = min(n_images, _N_IMAGES)
     rows = [n_images * number // n_shown for number in range(n_shown)]
-    tiles = [_pixels(array[row]) for row in rows]
-    known = [tile[~np.isnan(tile)] for tile in tiles if tile.ndim == 2]
-    low = min((tile.min() for tile in known if tile.size), default=0.0)
-    high = max((tile.max() for tile in known if tile.size), default=1.0)
-    limits = (0.0, 255.0) if array.dtype == np.uint8 else (low, high)
-    pitch = width * 1.05
+    tiles = _tiles(array, n_shown)
+    lefts = [number * width * 1.05 for number in range(n_shown)]
+    middles = [left + width / 2 for left in lefts]
 
     def draw(ax: Axes) -> None:
-        for number, tile in enumerate(tiles):
-            left = number * pitch
-            _show(ax, tile, (left, left + width, height, 0), limits)
-        ax.set_xlim(0, pitch * (n_shown - 1) + width)
-        ax.set_xticks([number * pitch + width / 2 for number in range(n_shown)], map(str, rows))
+        extents = [(left, left + width, height, 0.0) for left in lefts]
+        _show(ax, tiles, extents, array.dtype)
+        ax.set_xlim(0, lefts[-1] + width)
+        ax.set_xticks(middles, [str(row) for row in rows])
         ax.set(xlabel="row", yticks=[])
 
     return draw
 
 
-def _pixels(image: Array) -> Floats:
-    """Return an image as few pixels: one number each, or colours from 0 to 1 and how opaque they are."""
-    channels = image.reshape(*image.shape[:2], -1)
+def _tiles(array: Array, n_shown: int) -> Floats:
+    """Return some images as few pixels: one number each, or colours from 0 to 1 and how opaque they are."""
+    n_channels = array.shape[3] if array.ndim == _OF_COLOURS else 1
+    frames = [array[len(array) * number // n_shown] for number in range(n_shown)]
     means = [
-        cells(channels[:, :, channel], _N_CELLS, _N_CELLS).means
-        for channel in range(channels.shape[2])
+        cells(frame[:, :, channel] if frame.ndim == _COLOURS else frame, _N_CELLS, _N_CELLS).means
+        for frame in frames
+        for channel in range(n_channels)
     ]
-    if len(means) < _COLOURS:
-        return means[0]
-    colours = np.stack(means, axis=2) / 255
-    missing = np.isnan(colours).any(axis=2)
-    opaque = colours[:, :, _COLOURS:] if len(means) > _COLOURS else np.ones((*missing.shape, 1))
-    pixels = np.concatenate([colours[:, :, :_COLOURS], opaque], axis=2)
-    pixels[missing] = 0
-    return pixels
+    pixels = np.stack(means).reshape(n_shown, n_channels, *means[0].shape)
+    if n_channels < _COLOURS:
+        return _coloured(pixels[:, 0], array.dtype)[0]
+    return _colours(np.moveaxis(pixels, 1, -1), array.dtype)
+
+
+def _colours(numbers: Floats, dtype: np.dtype[Any]) -> Floats:
+    """Return numbers of three or four channels as colours; clear where one of them is missing."""
+    low, high = (0.0, 255.0) if dtype == np.uint8 else _limits(numbers)
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    shades = (numbers / 2 - low / 2) / ((high / 2 - low / 2) or 1)
+    missing = np.isnan(shades).any(axis=-1)
+    opaque = np.ones((*missing.shape, 1))
+    shades = np.concatenate([shades, opaque], axis=-1)[..., : _COLOURS + 1]
+    shades[missing] = 0
+    return np.asarray(shades)
+
+
+def _limits(numbers: Floats) -> tuple[float, float]:
+    known = numbers[~np.isnan(numbers)]
+    return (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
 
 
 def _show(
-    ax: Axes,
-    pixels: Floats,
-    extent: tuple[float, ...],
-    limits: tuple[float, float] = (0, 255),
+    ax: Axes, tiles: Floats, extents: Sequence[tuple[float, ...]], dtype: np.dtype[Any]
 ) -> None:
-    style = {"interpolation": "nearest", "extent": extent}
-    if pixels.ndim == 2:
-        low, high = limits
-        ax.imshow(pixels, cmap="gray", vmin=low, vmax=high, **style)
-    else:
-        ax.imshow(pixels, **style)
-    if np.isnan(pixels).any() or (pixels.ndim == 3 and (pixels[:, :, _COLOURS] == 0).any()):
-        _hatch(ax, extent)
+    style: dict[str, Any] = {"interpolation": "nearest"}
+    if tiles.ndim == _COLOURS:
+        low, high = (0.0, 255.0) if dtype == np.uint8 else _limits(tiles)
+        style |= {"vmin": low, "vmax": high} | ({"cmap": "gray"} if dtype == np.uint8 else {})
+    for tile, extent in zip(tiles, extents, strict=True):
+        ax.imshow(tile, extent=extent, **style)
+        clear = np.isnan(tile) if tile.ndim < _COLOURS else tile[:, :, _COLOURS] == 0
+        if clear.any():
+            _hatch(ax, extent)
 
 
 def _hatch(ax: Axes, extent: tuple[float, ...]) -> None:
@@ -324,7 +338,8 @@ def _logarithmic(ax: Axes, edges: Floats) -> None:
     """Take an axis that has a zero, too: it is even up to the first edge, and logarithmic from there."""
     ax.set_xscale("symlog", linthresh=edges[0])
     powers = 10.0 ** np.arange(np.ceil(np.log10(edges[0])), np.log10(edges[-1]) + 1)
-    ax.set_xticks([0, *powers[powers <= edges[-1]]])
+    powers = powers[powers <= edges[-1]]
+    ax.set_xticks([0, *powers[:: -(-len(powers) // _MOST_POWERS) or 1]])
     ax.set_xticks([], minor=True)
     ax.xaxis.set_major_formatter(_matplotlib("ticker").EngFormatter(sep=""))
 

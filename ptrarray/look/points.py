@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,7 +76,7 @@ def curves(array: Array) -> Curves:
     Parameters
     ----------
     array : ndarray or MaskedArray, shape (n, ...)
-        With at least one row. All of it is read, in blocks, so that no peak is lost.
+        All of it is read, in blocks, so that no peak is lost.
 
     Examples
     --------
@@ -86,29 +87,31 @@ def curves(array: Array) -> Curves:
     (array([[1.5, 2.5],
            [3.5, 4.5]]), 2)
     """
-    rows = array.reshape(max(len(array), 1) if array.ndim else 1, -1)
-    n_rows = len(rows)
-    drawn = band(rows, n_rows if n_rows <= 2 * N_POINTS else N_POINTS)
-    known = ~np.isnan(drawn.low)
+    n_rows = len(array)
+    drawn = band(array, n_rows if n_rows <= 2 * N_POINTS else N_POINTS)
+    lines = (len(drawn.low), math.prod(array.shape[1:]))
+    low, high = drawn.low.reshape(lines), drawn.high.reshape(lines)
+    left_out = drawn.left_out.reshape(lines)
+    known = ~np.isnan(low)
     beside = np.pad(known, ((1, 1), (0, 0)))
     alone = known & ~beside[:-2] & ~beside[2:]
     x = (drawn.edges[:-1] + drawn.edges[1:] - 1) / 2
-    y = drawn.low
+    y: Floats = low
     if len(x) < n_rows:
         x, alone = np.repeat(x, 2), np.repeat(alone, 2, axis=0)
-        ends = np.stack([drawn.low, drawn.high], axis=1)
+        ends = np.stack([low, high], axis=1)
         # To and fro, so that ends of neighbours are joined.
         ends[1::2] = ends[1::2, ::-1]
         y = ends.reshape(len(x), -1)
     nothing = np.asarray(~known.any(axis=1))
-    some = np.asarray(drawn.left_out.any(axis=1) & ~nothing)
+    some = np.asarray(left_out.any(axis=1) & ~nothing)
     return Curves(
         x,
         *measured(y, array.dtype),
         alone=alone,
         missing=_spans(nothing, drawn.edges),
         thinned=_spans(some, drawn.edges),
-        n_left_out=int(drawn.left_out.sum()),
+        n_left_out=int(left_out.sum()),
         is_stepped=array.dtype == bool,
     )
 

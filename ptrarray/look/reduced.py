@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ptrarray.look.numbers import Array, Floats, drawable
+from ptrarray.look.numbers import Array, Floats, drawable, is_masked
 
 Counts = npt.NDArray[np.int64]
 
@@ -225,12 +225,12 @@ def _n_picked(at: slice | Counts) -> int:
 def _rows(values: Array, at: slice | Counts) -> Array:
     if isinstance(at, slice) or isinstance(values, np.ndarray):
         rows = values[at]
-        return rows if isinstance(rows, np.ma.MaskedArray) else np.asarray(rows)
+        return rows if is_masked(rows) else np.asarray(rows)
     # What only looks like an array has slices.
     ends = np.flatnonzero(np.diff(at, append=-1) != 1)
     starts = np.concatenate([[0], ends[:-1] + 1])
     pieces = [values[low : high + 1] for low, high in zip(at[starts], at[ends], strict=True)]
-    masked = any(isinstance(piece, np.ma.MaskedArray) for piece in pieces)
+    masked = any(is_masked(piece) for piece in pieces)
     return (np.ma.concatenate if masked else np.concatenate)(pieces)
 
 

@@ -69,13 +69,13 @@ def picture(
     array : ndarray or MaskedArray
         Also a mapped one: only what is drawn is read.
     width, height : int
-        Of the picture, in pixels.
+        Of the picture, in pixels. Images and heat maps are coarser than that where they would
+        take more than a byte a pixel.
     kind : str, optional
         As what to draw it, one of `kinds_of(array)` or what else it `can_be`. Default: what it
         looks like.
     axes : bool
-        Whether to write at the ends of the axes what they are, and what colours mean. Without
-        axes a picture has at most 20 kB.
+        Whether to write at the ends of the axes what they are, and what colours mean.
     first_row : int
         Number of the first row, if the array is a part of another one.
     max_bytes : int, optional

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ptrarray.look.numbers import Array
+from ptrarray.look.numbers import Array, is_masked
 
 MASKED = "--"
 
@@ -34,7 +34,9 @@ def lines_of(array: Array, kind: str, n_columns: int, n_lines: int) -> list[str]
     ['Once upo', 'n a tim…']
     """
     # A character has at most four bytes, and a value at least one character.
-    lines = _wrapped(_told(array[: 4 * n_columns * n_lines + 4], kind), kind, n_columns)
+    n_most = 4 * n_columns * n_lines + 4
+    told = (one[:n_most] for one in _told(array[:n_most], kind))
+    lines = _wrapped(told, kind, n_columns)
     shown = [line for line, _ in zip(lines, range(n_lines + 1), strict=False)]
     if len(shown) > n_lines:
         return [*shown[: n_lines - 1], f"{_head(shown[n_lines - 1], n_columns - 1)}…"]
@@ -61,18 +63,17 @@ def _plain(character: str) -> str:
 def _told(rows: Array, kind: str) -> Iterator[str]:
     """Yield what stands for itself: lines of a text, ids, or values."""
     if kind == "text" and rows.dtype == np.uint8:
-        content = rows.filled(0) if isinstance(rows, np.ma.MaskedArray) else rows
+        content = rows.filled(0) if is_masked(rows) else rows
         yield from content.tobytes().decode("utf-8", "replace").splitlines()
         return
     if kind == "table":
         yield ", ".join(rows.dtype.names or ())
+    masked = np.ma.masked if is_masked(rows) else None
     for value in rows.reshape(-1) if kind == "tokens" else rows:
-        yield _one(value)
+        yield MASKED if value is masked else _one(value)
 
 
 def _one(value: Any) -> str:
-    if value is np.ma.masked:
-        return MASKED
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, np.void) and value.dtype.names is None:
@@ -85,7 +86,7 @@ def _wrapped(told: Iterator[str], kind: str, n_columns: int) -> Iterator[str]:
         yield from _joined(told, n_columns)
         return
     for one in told:
-        rest = plain(one[: 1000 * n_columns])
+        rest = plain(one)
         if kind != "text":
             yield rest if _width(rest) <= n_columns else f"{_head(rest, n_columns - 1)}…"
             continue

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ptrarray.errors import StoreError
+from ptrarray.format.index import corrupt
 from ptrarray.format.infos import decode as decode_info
 from ptrarray.format.layouts import MIXED, ROWS
 from ptrarray.format.named import described
+from ptrarray.look.numbers import is_masked
 from ptrarray.rows.types import Array, Int64s
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.opened import Opened, OpenedStore
@@ -299,6 +301,8 @@ def _at(opened: OpenedStore, name: str, address: int) -> First:
     is_small = (end - start) * layout.width <= _READ_NBYTES
     if not is_small and snapshot.backend != "mmap":
         return _not_mapped(opened, name, address, start, end)
+    if snapshot.backend == "mmap" and opened.is_cut_short():
+        raise corrupt(snapshot.data_path, "was cut short since it was opened")
     array = opened.array_at(address)
     array.flags.writeable = False
     if is_small or (array.dtype == np.uint8 and array.ndim in (2, 3)):
@@ -330,8 +334,8 @@ def _sampled(
     pieces = [read(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
     if len(pieces) == 1:
         return pieces[0], f"the first of {n_rows:,} rows"
-    is_masked = isinstance(pieces[0], np.ma.MaskedArray)
-    return (np.ma.concatenate if is_masked else np.concatenate)(pieces), "a sample"
+    joined = np.ma.concatenate if is_masked(pieces[0]) else np.concatenate
+    return joined(pieces), "a sample"
 
 
 def _not_mapped(opened: OpenedStore, name: str, address: int, start: int, end: int) -> First:

@@ -15,6 +15,7 @@ from itertools import islice, starmap
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast, overload
 
+from ptrarray.errors import StoreError
 from ptrarray.format import metadata
 from ptrarray.format.names import decode
 from ptrarray.rows.pointers import Pointer
@@ -32,6 +33,14 @@ def encoded(name: object) -> bytes | None:
         return name.encode() if isinstance(name, str) else None
     except UnicodeEncodeError:
         return None
+
+
+def _said(say: Callable[[], str]) -> str:
+    """Return a text about what is there, or why nothing is: a notebook that shows it goes on."""
+    try:
+        return say()
+    except (StoreError, OSError) as error:
+        return f"<{error}>"
 
 
 class Contents(Protocol):
@@ -200,7 +209,7 @@ class Pointers(ByName[Pointer]):
         return dict, (dict(self.items()),)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} pointers of {self._contents.directory}>"
+        return _said(lambda: f"<{len(self)} pointers of {self._contents.directory}>")
 
 
 class Meta(ByName[dict[str, Any]]):
@@ -220,7 +229,7 @@ class Meta(ByName[dict[str, Any]]):
         return found
 
     def __repr__(self) -> str:
-        return f"<metadata of {len(self)} arrays of {self._contents.directory}>"
+        return _said(lambda: f"<metadata of {len(self)} arrays of {self._contents.directory}>")
 
     def _repr_html_(self) -> str:
         """Return the metadata of the first arrays that have any, for notebooks."""
@@ -301,7 +310,7 @@ class Attrs(MutableMapping[str, Any]):
         return len(self._now())
 
     def __repr__(self) -> str:
-        return repr(self._now())
+        return _said(lambda: repr(self._now()))
 
     def _repr_html_(self) -> str:
         """Return the attrs as committed now, for notebooks."""

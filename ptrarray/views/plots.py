@@ -133,7 +133,7 @@ class Plots:
         -----
         Rows go to the right. One number a row is a line, up to six are a line each, more are a heat
         map; uint8 of shape ``(height, width)`` or ``(height, width, 3 or 4)`` is an image, and of
-        several images up to eight are side by side. Complex numbers are drawn by their absolute
+        several images of any numbers up to eight are side by side. Complex numbers are drawn by their absolute
         values, durations in seconds, dates as dates.
 
         What is masked, NaN, NaT or infinite is left out, and seen to be: a line has a gap, which is shaded, with
@@ -275,16 +275,15 @@ class Plots:
         address = None if raw is None else opened.snapshot.locate(raw)
         if address is None:
             raise unknown(name, self._path)
-        return opened.array_at(address)
+        array = opened.array_at(address)
+        return array if array.ndim else array.reshape(1)
 
     def _one_line(self, name: str) -> Curves:
         array = self._read(name)
         kinds = plots.drawable_kinds(array)
         if "line" not in kinds and kinds != ("nothing",):
             raise self._not_drawn(name, array, "only one number a row can be a line")
-        if array.size == 0:
-            array = np.zeros(0, array.dtype)
-        return curves(array)
+        return curves(array if array.size else np.zeros(0))
 
     def _not_drawn(self, name: str, array: Array, why: str) -> BadInputError:
         found = f"{array.dtype!s:.200} of shape {array.shape}"

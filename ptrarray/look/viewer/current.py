@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from ptrarray.errors import StoreError
 from ptrarray.look.viewer.looks import Look
-from ptrarray.reader import PointerArray, as_it_is, commit_of, opened_of
+from ptrarray.reader import PointerArray, as_it_is, commit_of, is_pack_that_went, opened_of
 
 Result = TypeVar("Result")
 
@@ -74,7 +74,7 @@ class Current:
     """
 
     def __init__(self, opener: Callable[[], PointerArray]) -> None:
-        self._lock = threading.Lock()
+        self._opener, self._lock = opener, threading.Lock()
         self._began = time.monotonic()
         self._reader = opener()
         self._still = as_it_is(self._reader)
@@ -86,11 +86,13 @@ class Current:
         with self._lock:
             error = None
             try:
+                if is_pack_that_went(self._reader):
+                    self._reader = self._opener()
                 self._reader.refresh()
                 if opened_of(self._reader) is not opened_of(self._still):
                     self._still = as_it_is(self._reader)
                 self.seen = self._seen(None)
-            except (StoreError, OSError) as caught:
+            except Exception as caught:  # noqa: BLE001 whatever it is, who looks is to know
                 error = caught.with_traceback(None)  # which would keep what it was about
                 self.seen = self.seen._replace(at=_milliseconds(), error=error)
         return self.seen

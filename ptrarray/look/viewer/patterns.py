@@ -17,7 +17,7 @@ import numpy as np
 from ptrarray.errors import BadInputError
 from ptrarray.format.entries import RaggedColumn
 from ptrarray.format.names import decode, is_text
-from ptrarray.rows.types import Bools, Int64s
+from ptrarray.rows.types import Bools, Int64s, UInt8s
 
 # As `fnmatch` takes a pattern apart: a bracket that nothing closes is a character.
 _TOKEN = re.compile(r"\*|\?|\[!?+\]?+[^\]]*\]|.", re.DOTALL)
@@ -29,8 +29,9 @@ _SAMPLE_NBYTES = 4096  # that tell which bytes are rare
 # than to compare.
 _COMPARED_NBYTES = 1 << 17
 
-# How far from where a name begins, or if negative from where it ends, and the bytes allowed there.
-Check = tuple[int, Bools]
+# How far from where a name begins, or if negative from where it ends, and what may be there: one byte,
+# or of each byte whether it may.
+Check = tuple[int, "int | Bools"]
 
 
 class Pattern:
@@ -97,10 +98,12 @@ class Pattern:
         is_fit = lengths >= self._n_least
         if is_ascii and not self._has_star:
             is_fit = lengths == self._n_least
-        found = np.flatnonzero(is_fit)
+        found = np.arange(len(names)) if is_fit.all() else np.flatnonzero(is_fit)
         for offset, allowed in [*self._sure, *(self._in_ascii if is_ascii else ())]:
             edges = ends if offset < 0 else starts
-            found = found[allowed[joined[edges[found] + offset]]]
+            # Most often all names are looked at once, and then few are left.
+            where = (edges if len(found) == len(names) else edges[found]) + offset
+            found = found[_takes(allowed, joined[where])]
             if not len(found):
                 break
         if self._inner and len(found) * _FEW > len(names):
@@ -112,16 +115,17 @@ class Pattern:
     @cached_property
     def _sure(self) -> list[Check]:
         """What holds in any block. Of names that have much in common, the later bytes tell more."""
-        before = [(at, _only(byte)) for at, byte in enumerate(self._before)]
-        after = [(at - len(self._after), _only(byte)) for at, byte in enumerate(self._after)]
-        return before[::-1] + after
+        before, n_after = [*enumerate(self._before)], len(self._after)
+        return [*reversed(before), *enumerate(self._after, -n_after)]
 
     @cached_property
     def _in_ascii(self) -> list[Check]:
         """What holds besides where all characters are one byte."""
-        head = [(at, _allowed(token)) for at, token in enumerate(self._head) if token != "?"]
-        tail = [(-1 - at, _allowed(token)) for at, token in enumerate(self._tail) if token != "?"]
-        return head[_n_literal(self._head) :] + tail[_n_literal(self._tail) :]
+        head, tail = enumerate(self._head), enumerate(self._tail, 1)
+        before, after = _n_literal(self._head), _n_literal(self._tail)
+        checks = [(at, token) for at, token in head if at >= before]
+        checks += [(-at, token) for at, token in tail if at > after]
+        return [(at, _allowed(token)) for at, token in checks if token != "?"]
 
 
 def readable(names: RaggedColumn) -> RaggedColumn:
@@ -148,9 +152,8 @@ def _text(tokens: Iterator[str]) -> bytes:
     return "".join(tokens).encode(errors="surrogatepass")
 
 
-def _only(byte: int) -> Bools:
-    only: Bools = np.arange(256) == byte
-    return only
+def _takes(allowed: int | Bools, values: UInt8s) -> Bools:
+    return values == allowed if isinstance(allowed, int) else allowed[values]
 
 
 def _allowed(token: str) -> Bools:

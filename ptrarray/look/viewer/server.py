@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ptrarray.errors import StoreError, import_extra
+from ptrarray.errors import BadInputError, StoreError, import_extra
 from ptrarray.look.viewer import arrays, npy
 from ptrarray.look.viewer.asking import until_gone
 from ptrarray.look.viewer.current import Current
@@ -41,6 +42,8 @@ Request = Any  # of starlette, which who checks types need not have
 Response = Any
 
 HOST = "127.0.0.1"
+TOKEN = "PTRARRAY_VIEW_TOKEN"  # the variable of the environment that has it
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
 _BACKLOG = 1024
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {
@@ -50,6 +53,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _N_THREADS = 4
+_NAMES_LENGTH = 200_000  # letters of all names in an answer, unless it is one name
 _REQUEST_NBYTES = 1 << 18  # a name of 64 KiB, each byte of which takes three
 _END_SECONDS = 1  # for answers that are under way
 
@@ -206,6 +210,8 @@ def _called(function: Callable[..., Any], name: str, store: PointerArray, **how:
 
 def _found(store: PointerArray, q: str, after: str | None, limit: int) -> dict[str, Any]:
     found = search(store, q, after or None, limit)
+    if limit > 1 and sum(map(len, found.names)) > _NAMES_LENGTH:
+        return _found(store, q, after, limit // 2)
     return {
         "names": found.names,
         "after": found.cursor,
@@ -243,6 +249,27 @@ def _pages() -> Iterator[tuple[str, tuple[str, bytes]]]:
 # serving ------------------------------------------------------------------------------------------
 
 
+def token(given: str | None) -> str:
+    """Return a token: what was given, or random letters.
+
+    Parameters
+    ----------
+    given : str, optional
+        By somebody whose browsers are to find a server again that was ended and started.
+
+    Raises
+    ------
+    BadInputError
+        If it can be guessed, or is no part of a URL. It is not in the message.
+    """
+    if not given:
+        return secrets.token_urlsafe(24)
+    if not _TOKEN.fullmatch(given):
+        expected = "16 to 200 letters, digits, - and _"
+        raise BadInputError(f"{TOKEN} is to be {expected}", expected=expected)
+    return given
+
+
 class _Server(uvicorn.Server):  # type: ignore[misc,name-defined] # of a library that may be missing
     """A server that ends its streams before it waits for them."""
 
@@ -266,6 +293,8 @@ class Serving:
         Opens the store.
     title : str
         What the page calls it.
+    token : str
+        What those know who are let in: see `token`.
     port : int
         On which this machine alone is heard; 0 is any that is free.
     interval : float
@@ -290,6 +319,7 @@ class Serving:
         self,
         opener: Callable[[], PointerArray],
         title: str,
+        token: str,
         port: int = 0,
         *,
         interval: float = 1.0,
@@ -302,7 +332,6 @@ class Serving:
             self._socket.close()
             raise
         self._viewer = Viewer(self._current, title, interval, always=always)
-        token = secrets.token_urlsafe(24)
         self._guarded = Guarded(self._viewer.app(), token)
         self._root = f"http://{HOST}:{self._socket.getsockname()[1]}"
         self.url = f"{self._root}/{token}/"

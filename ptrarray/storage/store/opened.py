@@ -282,6 +282,19 @@ class OpenedStore:
         assert mask is not None
         return crc32(mask, crc)
 
+    def is_cut_short(self) -> bool:
+        """Tell whether a file that is mapped has become shorter: touching rows would end the process."""
+        with suppress(FileNotFoundError):  # what was removed stays whole while it is mapped
+            name = self.snapshot.header.data_file
+            if files.identity(self.snapshot.locate_file(name)[0]) != self.mapped.identity:
+                return False  # and so does what was replaced
+            for name, rows in zip(self.snapshot.header.files, (self.data, self.mask), strict=False):
+                path, span = self.snapshot.locate_file(name)
+                start_byte = 0 if span is None else span.start_byte
+                if rows is not None and files.n_bytes(path) < start_byte + rows.nbytes:
+                    return True
+        return False
+
     @cached_property
     def sources(self) -> list[Source]:
         """The files that arrays are read from, for advice on what comes."""

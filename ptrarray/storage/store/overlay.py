@@ -16,7 +16,7 @@ from ptrarray.format.journal import Changes
 from ptrarray.format.names import hash_all
 from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.types import Int64s
-from ptrarray.storage.store.folding import Order
+from ptrarray.storage.store.folding import Order, name_blocks
 from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.runs import Growing, Run
 
@@ -397,6 +397,12 @@ class Overlay:
         if changed is None:
             changed = RaggedColumn.blank(entries.n_names)
         return order.merged_items(column, changed)
+
+    def name_blocks(self, first: int, last: int) -> Iterator[RaggedColumn]:
+        """Yield the names at positions ``first <= p < last`` in columns that follow each other."""
+        if self.entries:
+            return self.order.name_blocks(first, last)
+        return name_blocks(self._index, first, last)
 
     def merged_names(self) -> RaggedColumn:
         """Return all names in data order, end to end; as `merged`."""

@@ -21,7 +21,6 @@ from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store import journal
 from ptrarray.storage.store.absent import never_at_rest, not_found, not_there
-from ptrarray.storage.store.folding import name_blocks
 from ptrarray.storage.store.index import Index, Item
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.overlay import Overlay
@@ -450,9 +449,7 @@ class StoreSnapshot:
         Of some ten thousand names each, or up to a megabyte; raises `CorruptStoreError` at the first
         one that does not lie in its column.
         """
-        if self._overlaid:
-            return self.overlay.order.name_blocks(first, last)
-        return name_blocks(self.index, first, last)
+        return self.overlay.name_blocks(first, last)
 
     def newest_names(self) -> Iterator[bytes]:
         """Yield all names, those that were committed last first; those of the index from its end."""
@@ -543,7 +540,8 @@ class StoreSnapshot:
 
     def is_in_place(self) -> bool:
         """Tell whether its index is still there, and no other one in its place."""
-        with suppress(FileNotFoundError):  # who goes on looks for it once more
+        # Who goes on looks for it once more; a pack may have taken the directory's place.
+        with suppress(FileNotFoundError, NotADirectoryError):
             return files.identity(self.index.place) == self.index.identity
         return False
 

@@ -12,11 +12,13 @@ export class Search {
     this.panel = $("found");
     this.progress = $("progress");
     this.at = -1;
+    this.box.addEventListener("input", () => (this.isEager = false));
     this.box.addEventListener("input", later(60, () => this.begin()));
     this.box.addEventListener("keydown", (event) => this.key(event));
     this.box.addEventListener("focus", () => this.box.value && this.list.children.length && this.unfold(true));
     this.panel.addEventListener("scroll", () => this.more());
     document.addEventListener("pointerdown", (event) => $("search").contains(event.target) || this.unfold(false));
+    if (this.box.value) this.begin(); // typed before this was here
   }
 
   unfold(isOpen) {
@@ -32,14 +34,20 @@ export class Search {
 
   /** Search anew. */
   begin() {
+    this.unfold(Boolean(this.box.value));
+    if (this.box.value === this.query) {
+      this.more();
+      return;
+    }
     this.stop();
     this.query = this.box.value;
+    // What is no pattern is looked for where names begin, and if none does, anywhere.
+    this.anywhere = /[*?]|\[.*\]/s.test(this.query) ? undefined : `*${this.query}*`;
     this.after = undefined;
     this.isDone = !this.query;
     this.list.replaceChildren();
     this.choose(-1);
     this.progress.textContent = this.query ? "searching…" : "";
-    this.unfold(Boolean(this.query));
     this.more();
   }
 
@@ -77,10 +85,15 @@ export class Search {
     this.after = found.after;
     this.isDone = found.done;
     const count = this.list.children.length;
+    if (found.done && !count && this.anywhere) {
+      [this.query, this.anywhere, this.after, this.isDone] = [this.anywhere, undefined, undefined, false];
+      return;
+    }
     const what = count === 1 ? "1 name" : `${whole(count)} names`;
     if (found.done) this.progress.textContent = count ? `${what} found` : "no name matches";
     else this.progress.textContent = `${count ? `${what} so far` : "searching…"}, ${whole(found.seen)} looked at`;
     if (this.at < 0 && count) this.choose(0);
+    if (this.isEager && count) this.enter();
   }
 
   choose(at) {
@@ -92,6 +105,12 @@ export class Search {
     this.box.setAttribute("aria-activedescendant", chosen?.id ?? "");
   }
 
+  enter() {
+    this.isEager = false;
+    this.list.children[this.at].firstChild.click();
+    this.box.blur();
+  }
+
   key(event) {
     const last = this.list.children.length - 1;
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 };
@@ -100,19 +119,15 @@ export class Search {
       this.choose(Math.max(0, Math.min(last, this.at + steps[event.key])));
       this.more();
       event.preventDefault();
-    } else if (event.key === "Enter" && this.at >= 0) {
-      this.list.children[this.at].firstChild.click();
-      this.box.blur();
+    } else if (event.key === "Enter") {
+      // Who is faster than the search gets the first name that it finds.
+      if (this.at >= 0 && this.box.value === this.query) this.enter();
+      else this.isEager = true;
     } else if (event.key === "Escape") {
       if (this.panel.hidden) this.box.blur();
       this.unfold(false);
       event.stopPropagation();
       event.preventDefault();
     }
-  }
-
-  focus() {
-    this.box.focus();
-    this.box.select();
   }
 }

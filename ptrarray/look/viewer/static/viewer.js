@@ -1,21 +1,24 @@
 // Which page is shown, the stream of what the store holds, and the keys.
 
-import { ArrayPage } from "./array.js";
 import { $, ask, name } from "./dom.js";
 import { Overview } from "./overview.js";
-import { Search } from "./search.js";
 import { listen } from "./stream.js";
 
 const main = $("main");
-const search = new Search();
 let page = null;
+let search = null;
 let latest = null;
 let isFirst = true;
 
-function open() {
-  const [path, parameters] = location.hash.replace(/^#/, "").split(/\?(.*)/s);
+async function open() {
+  const { hash } = location;
+  const [path, parameters] = hash.replace(/^#/, "").split(/\?(.*)/s);
+  const isArray = path === "/array";
+  // Not before it is needed, as the first page is to be there at once.
+  const { ArrayPage } = isArray ? await import("./array.js") : {};
+  if (location.hash !== hash) return; // somebody was faster
   page?.close();
-  page = path === "/array" ? new ArrayPage(main, new URLSearchParams(parameters)) : new Overview(main);
+  page = isArray ? new ArrayPage(main, new URLSearchParams(parameters)) : new Overview(main);
   if (latest) page.update(latest);
   // Who follows a link reads on at the new page; who opens it has not asked for a focus.
   if (!isFirst) page.heading.focus({ preventScroll: true });
@@ -41,7 +44,7 @@ listen((message) => {
   latest = message.data;
   if (latest.error) tell(latest.error.status === 410 ? "not there" : "cannot be read", "failed", latest.error.message);
   else tell("live", "live");
-  page.update(latest);
+  page?.update(latest);
 });
 
 /** Look whether a server answers that does not know this address: it was started anew. */
@@ -61,21 +64,28 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
   if (event.key === "Escape") {
     // A dialog is closed by the browser.
-    if (!$("help").open && page instanceof ArrayPage) location.hash = "#/";
+    if (!$("help").open && !(page instanceof Overview)) location.hash = "#/";
     return;
   }
   if ($("help").open) return;
-  if (event.key === "/") search.focus();
+  if (event.key === "/") {
+    $("query").focus();
+    $("query").select();
+  }
   else if (event.key === "?") $("help").showModal();
-  else if (event.key === "j") page.step(1);
-  else if (event.key === "k") page.step(-1);
-  else if (!page.key?.(event.key)) return;
+  else if (event.key === "j") page?.step(1);
+  else if (event.key === "k") page?.step(-1);
+  else if (!page?.key?.(event.key)) return;
   event.preventDefault();
 });
 
 $("ask-help").addEventListener("click", () => $("help").showModal());
 $("help").addEventListener("click", (event) => event.target === $("help") && $("help").close());
 addEventListener("hashchange", open);
+$("query").addEventListener("focus", async () => {
+  const { Search } = await import("./search.js");
+  search ??= new Search();
+}, { once: true });
 // The overview tells itself which store it is.
 if (location.hash.startsWith("#/array")) ask("store").then((facts) => name(facts.path), () => {});
 if (!location.hash) history.replaceState(null, "", "#/");
