@@ -94,7 +94,7 @@ a.ptr
   attrs       {"rate": 16000, "note":
               "[red]x[/]"}
   generation  2
-  hole rows   0
+  holes       0 rows
   lengths     rows of 11 arrays
   0  1  ████▌
   1  1  ████▌
@@ -168,7 +168,7 @@ def test_info_of_a_sample(run: Run, tmp_path: Path) -> None:
         writer.write_ragged(names, np.zeros(n_arrays, "u1"), ends)
     lines = run("info", tmp_path / "a.ptr")[1].splitlines()
     assert lines[-3:] == [
-        "  hole rows  about 0",
+        "  holes      about 0 rows",
         "  lengths    rows of a sample of 4,096 of 70,000 arrays",
         f"  {'':<9}  1  4,096",
     ]

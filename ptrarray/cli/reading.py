@@ -23,6 +23,7 @@ from ptrarray.cli.printing import (
     to_json,
 )
 from ptrarray.errors import BadInputError, import_extra
+from ptrarray.format.layouts import ROWS, UNITS
 from ptrarray.format.named import described
 from ptrarray.look.histogram import histogram
 from ptrarray.reader import PointerArray
@@ -61,14 +62,18 @@ def _info(options: argparse.Namespace) -> int:
     # First what there always was, in the same lines.
     told["generation"] = told.pop("generation")
     path = told.pop("path")
-    about = "about " if found.is_sample else ""
     rows = [(fact.replace("_", " "), _value(value)) for fact, value in told.items()]
-    rows.append(("hole rows", f"{about}{found.n_hole_rows:,}"))
-    unit = "bytes" if told.get("layout") == "mixed" else "rows"
-    sample = f"a sample of {len(found.rows):,} of " if found.is_sample else ""
-    rows.append(("lengths", f"{unit} of {sample}{found.n_arrays:,} arrays"))
+    rows += _of_lengths(found, UNITS[told.get("layout", ROWS)])
     _print_info(path, rows, _bins(found))
     return 0
+
+
+def _of_lengths(found: Lengths, unit: str) -> list[tuple[str, str]]:
+    about, sample = "", ""
+    if found.is_sample:
+        about, sample = "about ", f"a sample of {len(found.rows):,} of "
+    holes = "not known" if found.n_hole_rows is None else f"{about}{found.n_hole_rows:,} {unit}"
+    return [("holes", holes), ("lengths", f"{unit} of {sample}{found.n_arrays:,} arrays")]
 
 
 def _value(value: Any) -> str:
