@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +20,7 @@ import ptrarray
 from ptrarray.cli import main
 from tests.support.command_line import Run
 from tests.support.terminal import Terminal
+from tests.test_examples import blocks_of, run_code
 
 HOSTILE = ["\x1b[2J\nred", "[red]x[/]", "[/]", ":smile:", "日本語", "[link=x]y"]
 
@@ -385,6 +388,22 @@ def test_refused(arrays: Path, run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     assert (code, out) == (1, "")
     assert errors.endswith(": pip install 'ptrarray[cli]'\n")
     assert not (tmp_path / "x.npy").exists()
+
+
+# The page -----------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_what_is_printed(
+    show: Show, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "look.md").read_text(encoding="utf-8")
+    run_code(blocks_of(page)[0].code, "program", tmp_path)
+    monkeypatch.chdir(tmp_path / "folder")
+    found = re.findall(r"^```text\n\$ ptrarray (.*?)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(found) == 4
+    for command, printed in found:
+        shown = show(*shlex.split(command), n_columns=72, LINES="40", NO_COLOR="1")
+        assert shown.lines == printed.splitlines(), command
 
 
 # As a process -------------------------------------------------------------------------------------
