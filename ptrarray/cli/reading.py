@@ -41,7 +41,7 @@ def add_commands(add: Any, printing: Any) -> None:
     ls = add("ls", _ls, "list the names, in the order of their rows", readable, printing)
     ls.add_argument("pattern", metavar="PATTERN", nargs="?", help="shell pattern, as 'utt1*'")
     ls.add_argument("--long", "-l", action="store_true", help="with start and end of each array")
-    get = add("get", _get, "print one array, or save it", readable, printing)
+    get = add("get", _get, "print one array, draw it, or save it", readable, printing)
     get.add_argument("name", metavar="NAME", help="name of the array")
     get.add_argument(
         "--out",
@@ -49,7 +49,11 @@ def add_commands(add: Any, printing: Any) -> None:
         metavar="FILE",
         help="save it as .npy file, its mask, if the store has masks, as FILE.mask.npy",
     )
-    get.add_argument("--plot", action="store_true", help="draw it in the terminal")
+    get.add_argument(
+        "--plot",
+        action="store_true",
+        help="draw it as what it looks like: a line, a heat map, an image",
+    )
 
 
 def _info(options: argparse.Namespace) -> int:
