@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 
 import ptrarray
+from tests.support.browsing import ARRAYS, HTML, IMAGE, TOKEN, WAVE, Server, Tabs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -28,7 +27,6 @@ pytestmark = [
 expect = sync_api.expect
 
 QUIET = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
-TOKEN = "a-token-that-is-the-same"
 WRITER = """
 import sys, numpy as np, ptrarray
 for line in sys.stdin:
@@ -36,71 +34,6 @@ for line in sys.stdin:
         writer.write({f"{line.strip()}/{k:04}": np.arange(9.0) for k in range(25)})
     print("done", flush=True)
 """
-HTML = "<img src=x onerror=\"document.title='run'\"><b>bold</b>"
-WAVE = np.ma.MaskedArray(np.sin(np.arange(50_000) / 700), False)
-WAVE[20_000:30_000] = np.ma.masked
-WAVE[41_000] = 3
-IMAGE = np.random.default_rng(3).integers(0, 256, (24, 40, 3), dtype=np.uint8)
-STACK = np.stack([np.full((16, 24), 10 * k, np.uint8) for k in range(12)])
-ARRAYS: dict[str, Any] = {
-    "wave": WAVE,
-    "image": IMAGE,
-    "stack": STACK,
-    "heat": np.arange(300.0 * 8).reshape(300, 8),
-    "text": np.frombuffer(b"Once upon a time\n" * 20, np.uint8),
-    "tokens": np.random.default_rng(3).integers(0, 999, 700),
-    "table": np.array([(k, f"<i>{k}".encode()) for k in range(500)], [("id", "i4"), ("t", "S9")]),
-    HTML: np.arange(3.0),
-    "": np.arange(2.0),
-    "a/b ?#&+%2F\n": np.arange(4.0),
-}
-
-
-class Server:
-    """``ptrarray view`` of a store, which may be killed and started again."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = self.start(TOKEN)
-
-    def start(self, token: str) -> str:
-        command = [sys.executable, "-m", "ptrarray", "view", str(self.path)]
-        self.process = subprocess.Popen(
-            [*command, "--port", str(self.port), "--interval", "0.05"],
-            env={**os.environ, "PTRARRAY_VIEW_TOKEN": token},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-class Tabs:
-    """Tabs of one browser, with what went wrong in them."""
-
-    def __init__(self, context: Any) -> None:
-        self.context = context
-        self.failures: list[str] = []
-        self.allowed: list[str] = []
-
-    def open(self, url: str, route: str = "#/") -> Any:
-        page = self.context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("console", lambda m: self.failures.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: self.failures.append(str(error)))
-        page.on("dialog", lambda dialog: self.failures.append(dialog.message))
-        page.goto(url + route)
-        return page
-
-    def check(self) -> None:
-        """Nothing went wrong but what was to be expected."""
-        assert [f for f in self.failures if not any(a in f for a in self.allowed)] == []
 
 
 @pytest.fixture(scope="module")
@@ -421,9 +354,7 @@ def test_ten_tabs_have_one_stream(tabs: Tabs, server: Server) -> None:
         writer["new"] = [1.0]
     for page in pages:
         expect(page.locator("#n-arrays")).to_have_text("1,511")
-    streams = [len(page.evaluate("() => performance.getEntriesByName('x')")) for page in pages]
-    assert streams == [0] * 10
-    # The seventh connection to a server would wait for ever.
+    # Had each a stream of its own, the seventh connection would wait for ever.
     pages[-1].goto(server.url + route("wave"))
     expect(pages[-1].locator("#summary")).to_contain_text("50,000")
 
@@ -440,6 +371,26 @@ def test_without_shared_workers_each_tab_has_its_own(tabs: Tabs, server: Server)
     expect(page.locator("#n-arrays")).to_have_text("1,510")
     page.evaluate(hide, False)
     expect(page.locator("#n-arrays")).to_have_text("1,511")
+
+
+def test_a_stream_that_ended_for_ever_is_begun_anew(tabs: Tabs, server: Server) -> None:
+    """After such an answer a browser does not ask again by itself."""
+    tabs.allowed = ["503"]
+    tabs.context.add_init_script("delete window.SharedWorker")
+    refused: list[str] = []
+
+    def answer(asked: Any) -> None:
+        refused.append(asked.request.url)
+        if len(refused) > 2:
+            asked.continue_()
+        else:
+            asked.fulfill(status=503)
+
+    tabs.context.route("**/api/events*", answer)
+    page = tabs.open(server.url)
+    expect(page.locator("#state")).to_have_text("reconnecting…")
+    expect(page.locator("#state")).to_have_text("live")
+    assert len(refused) == 3
 
 
 # how it is used, and looks ----------------------------------------------------------------------

@@ -61,6 +61,19 @@ def test_ends_at_once_whoever_listens(path: Path, how: signal.Signals) -> None:
             client.close()
 
 
+def test_streams_come_to_an_end(path: Path) -> None:
+    """Nothing waits for them to be cut off."""
+    with viewed(path, "--interval", 0.05) as server:
+        client = unread(server, server.path("events"))
+        sent = client.makefile("rb")
+        while not sent.readline().startswith(b"data: "):
+            pass
+        assert server.end(signal.SIGINT) == (0, "")
+        assert sent.read().endswith(b"0\r\n\r\n")  # the last chunk
+        sent.close()
+        client.close()
+
+
 def test_who_never_reads_costs_no_memory_and_no_time(path: Path) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("there is no /proc")
@@ -193,11 +206,8 @@ def test_a_browser_gets_a_ticket_for_once(path: Path, browser: Path) -> None:
 
 def test_connections_hold_nothing_back(path: Path) -> None:
     """Else the body of each answer waits until the browser's system has acknowledged its head."""
-    serving = Serving(lambda: ptrarray.open(path), "a store", "a" * 32)
-    with (
-        serving._socket as listening,
-        socket.create_connection(listening.getsockname()),
-        listening.accept()[0] as connection,
-    ):
-        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    serving = Serving(lambda: ptrarray.open(path), "a store", "x" * 16)
+    address = serving._socket.getsockname()
+    with serving._socket, socket.create_connection(address), serving._socket.accept()[0] as made:
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     serving._current.close()

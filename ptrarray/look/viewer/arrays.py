@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from ptrarray.look.viewer.texts import Budget, clean, json_nbytes, one
 from ptrarray.look.viewer.windows import ArrayRows, Part, Stopped
 from ptrarray.reader import PointerArray, opened_of
 from ptrarray.rows.types import Array
+from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.views.arrays import positions_of
 
 LIMIT_NBYTES = 200_000  # of one answer as JSON
@@ -36,6 +38,7 @@ _LARGEST_FACTOR = 16  # by which pixels are enlarged, as in drawings
 _NARROWEST, _WIDEST = 50, 2000
 _MARKS = 3000  # numbers that the crosshair can tell, in all
 _TEXT_ROWS = 1 << 15
+_FEW = 100  # arrays that begin at one row, as empty ones do
 
 
 class Asked(NamedTuple):
@@ -194,12 +197,23 @@ def _facts(store: PointerArray, name: str, rows: ArrayRows) -> dict[str, Any]:
 
 
 def _position(store: PointerArray, name: str) -> int:
-    opened = opened_of(store)
-    holder, address = opened.holding(opened.snapshot.locate(name.encode()) or 0)
-    # Where nothing is laid over the index of the only store, it is known at once.
+    """Return the position of an array, without columns of all of them where that can be."""
+    opened, raw = opened_of(store), name.encode()
+    snapshot, address = opened.snapshot, opened.snapshot.locate(raw)
+    assert address is not None
+    holder, local = opened.holding(address)
     if holder is opened and not holder.snapshot.entries:
-        return address
-    return int(positions_of(opened, [name])[0])
+        return local
+    # In data order arrays begin one after the other; empty ones where others do, too.
+    start, positions = snapshot.pointer_at(address)[0], range(len(snapshot))
+    at = bisect_left(positions, start, key=lambda n: _start(snapshot, n))
+    few = positions[at : at + _FEW]
+    found = next((n for n in few if snapshot.locate_position(n) == address), None)
+    return int(positions_of(opened, [name])[0]) if found is None else found
+
+
+def _start(snapshot: Snapshot, position: int) -> int:
+    return snapshot.pointer_at(snapshot.locate_position(position))[0]
 
 
 def _limit_rows(rows: ArrayRows) -> int:
