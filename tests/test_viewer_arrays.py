@@ -195,7 +195,7 @@ def of_kind(kind: str, *, sharded: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("sharded", [False, True])
 def test_parts_of_rows_are_those_of_the_array(kind: str, sharded: bool, tmp_path: Path) -> None:
     path = tmp_path / "a.ptr"
-    options = {"shard_size": 64} if sharded else {}
+    options: dict[str, Any] = {"shard_size": 64} if sharded else {}
     with ptrarray.create(path, **KINDS[kind], **options) as writer:
         for name, array in of_kind(kind, sharded=sharded).items():
             writer.write({name: array})
