@@ -168,7 +168,8 @@ def metadata(store: PointerArray, name: str) -> Any:
 
 def _views_of(rows: ArrayRows) -> list[str]:
     """Return the ways to look at an array, the likeliest first."""
-    kinds: tuple[Kind, ...] = kinds_of(rows)
+    looked_at: Any = rows  # of which it asks no more than rows can
+    kinds: tuple[Kind, ...] = kinds_of(looked_at)
     if kinds in (("text",), ("table",), ("nothing",)):
         return list(kinds)
     return [*(kind for kind in kinds if kind != "bytes"), VALUES]

@@ -102,7 +102,7 @@ def _merged(left: Moments, right: Moments) -> Moments:
         low, high = min(left.low, right.low), max(left.high, right.high)
         extremes = low, high, left.mean + step * share, squares
     counts = (a + b for a, b in zip(left[:4], right[:4], strict=True))
-    return Moments(*counts, *extremes)
+    return Moments._make((*counts, *extremes))
 
 
 def as_pairs(found: Moments, dtype: np.dtype[Any]) -> list[list[str | None]]:
