@@ -294,6 +294,15 @@ def test_damage_of_any_byte_is_said_or_not_seen(file: str, tmp_path: Path) -> No
         (path / file).write_bytes(whole)
 
 
+def test_parts_of_shards_are_shown(tmp_path: Path) -> None:
+    store = ptrarray.open(filled(tmp_path / "a.ptr", 6000, shard_size=4096))
+    for part in store.partitions(4):
+        page = page_of(part)
+        assert facts_in(page)["arrays"] == f"{len(part):,}"
+        assert part.names[0] in page.text
+        assert "&#9888;" not in part._repr_html_()
+
+
 @pytest.mark.parametrize("file", ["data.bin", "mask.bin"])
 def test_rows_that_were_cut_off_are_not_touched(file: str, tmp_path: Path) -> None:
     path = tmp_path / "a.ptr"
@@ -407,7 +416,9 @@ def test_of_many_arrays_some_are_asked(tmp_path: Path, asked: list[int]) -> None
 def test_of_many_shards_some_are_opened(
     tmp_path: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ptrarray.open(filled(tmp_path / "a.ptr", 20_000, shard_size=4096))
+    path = filled(tmp_path / "a.ptr", 20_000, shard_size=4096)
+    (path / "catalog.msgpack").unlink()
+    store = ptrarray.open(path)
     monkeypatch.setattr(facts, "_FEW_STORES", 4)
     monkeypatch.setattr(facts, "_FEW_RUNS", 4)
     page = page_of(store)
