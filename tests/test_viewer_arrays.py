@@ -199,7 +199,14 @@ def test_parts_of_rows_are_those_of_the_array(kind: str, sharded: bool, tmp_path
     with ptrarray.create(path, **KINDS[kind], **options) as writer:
         for name, array in of_kind(kind, sharded=sharded).items():
             writer.write({name: array})
-    for where, backend in ((path, "mmap"), (path, "pread"), (path.as_uri(), "mmap")):
+    pack = tmp_path / "a.tar"
+    ptrarray.pack(path, pack)
+    for where, backend in (
+        (path, "mmap"),
+        (path, "pread"),
+        (path.as_uri(), "mmap"),
+        (pack, "mmap"),
+    ):
         how: Any = backend
         store = ptrarray.open(where, backend=how)
         for name in store:
@@ -217,19 +224,29 @@ def check_parts(store: ptrarray.PointerArray, name: str) -> None:
         assert part.shape == wanted.shape
 
 
-def test_neighbours_are_those_in_data_order(tmp_path: Path) -> None:
-    path = filled(tmp_path / "a.ptr", {f"n{k}": [k] for k in range(5)}, dtype="i8")
+@pytest.mark.parametrize("options", [{}, {"shard_size": 64}])
+def test_neighbours_are_those_in_data_order(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays_of = {f"n{k}": [k] * (k % 3) for k in range(30)}
+    path = filled(tmp_path / "a.ptr", arrays_of, dtype="i8", **options)
     ptrarray.checkpoint(path)
     with ptrarray.append(path) as writer:
-        writer.write({"later": [7], "x" * 60_000: [1]})
-        writer.delete(["n2"])
+        writer.write({"later": [7], "empty": [], "x" * 60_000: [1]})
+        writer.delete(["n2", "n3"])
         store = ptrarray.open(path)
-        names = list(store)
-        for at, name in enumerate(names):
-            seen = answered(store, name)
-            around = [names[k] if 0 <= k < len(names) else None for k in (at - 1, at + 1)]
-            around = [None if one and len(one) > 9999 else one for one in around]
-            assert [seen["position"], seen["previous"], seen["next"]] == [at, *around]
+    for few in (100, 0):
+        monkeypatch.setattr(arrays, "_FEW", few)
+        check_neighbours(store)
+
+
+def check_neighbours(store: ptrarray.PointerArray) -> None:
+    names = list(store)
+    for at, name in enumerate(names):
+        seen = answered(store, name)
+        around = [names[k] if 0 <= k < len(names) else None for k in (at - 1, at + 1)]
+        around = [None if one and len(one) > 9999 else one for one in around]
+        assert [seen["position"], seen["previous"], seen["next"]] == [at, *around]
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,6 +14,7 @@ import pytest
 
 import ptrarray
 from ptrarray.cli import main
+from ptrarray.look.viewer.server import Serving
 from tests.support.viewing import PATIENCE, ROOT, Viewed, viewed
 
 _MB = 1 << 20
@@ -58,6 +59,19 @@ def test_ends_at_once_whoever_listens(path: Path, how: signal.Signals) -> None:
         list(stream)  # has ended, too
         for client in held:
             client.close()
+
+
+def test_streams_come_to_an_end(path: Path) -> None:
+    """Nothing waits for them to be cut off."""
+    with viewed(path, "--interval", 0.05) as server:
+        client = unread(server, server.path("events"))
+        sent = client.makefile("rb")
+        while not sent.readline().startswith(b"data: "):
+            pass
+        assert server.end(signal.SIGINT) == (0, "")
+        assert sent.read().endswith(b"0\r\n\r\n")  # the last chunk
+        sent.close()
+        client.close()
 
 
 def test_who_never_reads_costs_no_memory_and_no_time(path: Path) -> None:
@@ -188,3 +202,12 @@ def test_a_browser_gets_a_ticket_for_once(path: Path, browser: Path) -> None:
         assert (answer.status, answer.headers["location"]) == (303, server.root)
         assert server.ask(target).status == 404
         assert server.ask(server.root, "HEAD").status == 200
+
+
+def test_connections_hold_nothing_back(path: Path) -> None:
+    """Else the body of each answer waits until the browser's system has acknowledged its head."""
+    serving = Serving(lambda: ptrarray.open(path), "a store", "x" * 16)
+    address = serving._socket.getsockname()
+    with serving._socket, socket.create_connection(address), serving._socket.accept()[0] as made:
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    serving._current.close()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import ptrarray
+from ptrarray.look.viewer.guarding import names_this_machine
 from tests.support.viewing import Answer, Viewed, viewed
 
 NAMES = [
@@ -108,6 +109,14 @@ def test_hosts(server: Viewed, hosts: list[str], is_known: bool) -> None:
         status = client.makefile("rb").readline().split()[1]
     assert (status == b"200") == is_known
     assert status in (b"200", b"400")
+
+
+def test_one_host() -> None:
+    """Whatever the server below lets through."""
+    known = (b"host", b"localhost")
+    assert names_this_machine([known, (b"accept", b"*/*")])
+    assert not names_this_machine([known, known])
+    assert not names_this_machine([known, (b"host", b"example.org")])
 
 
 def test_hosts_in_place_of_a_path(server: Viewed) -> None:

@@ -31,6 +31,7 @@ class Asked(NamedTuple):
     axes: bool
     first_row: int
     max_bytes: int | None
+    max_png_bytes: int | None = None
 
     @property
     def whole(self) -> Box:
@@ -148,7 +149,7 @@ def _raster(found: Raster, box: Box, *, smooth: bool) -> str:
 def _small_enough(draw: Callable[..., Raster], array: Array, box: Box, asked: Asked) -> Raster:
     """Return a raster whose file has no more bytes than the picture has pixels."""
     width, height = max(int(box.width), 1), max(int(box.height), 1)
-    most = max(asked.width * asked.height, _FEWEST_BYTES)
+    most = asked.max_png_bytes or max(asked.width * asked.height, _FEWEST_BYTES)
     found = draw(array, width, height, max_bytes=asked.max_bytes)
     while len(found.png) > most and min(width, height) > 1:
         factor = min((most / len(found.png)) ** 0.5, 0.9)

@@ -58,6 +58,7 @@ def picture(
     axes: bool = False,
     first_row: int = 0,
     max_bytes: int | None = SAMPLE_BYTES,
+    max_png_bytes: int | None = None,
 ) -> Picture:
     """Draw an array of any dtype and shape.
 
@@ -81,6 +82,9 @@ def picture(
     max_bytes : int, optional
         Read no more than about that, evenly spaced, which the caption says. With None, all is
         read, in blocks, so that no peak is lost.
+    max_png_bytes : int, optional
+        How large the pixels of an image or a heat map may be; without it, a byte for each
+        pixel of the picture.
 
     Returns
     -------
@@ -102,7 +106,7 @@ def picture(
     if not can_be(rows, chosen):
         found, expected = f"{array.dtype} {array.shape}", " or ".join(kinds_of(rows))
         raise ValueError(f"an array of {found} is not drawn as {kind!r}, but as {expected}")
-    inside = drawn(rows, chosen, Asked(width, height, axes, first_row, max_bytes))
+    inside = drawn(rows, chosen, Asked(width, height, axes, first_row, max_bytes, max_png_bytes))
     notes = (*inside.notes, "a sample") if inside.sampled else inside.notes
     svg = (
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' "

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ptrarray.errors import StoreError
+from ptrarray.errors import CorruptStoreError, StoreError
 from ptrarray.format.index import corrupt
 from ptrarray.format.infos import decode as decode_info
 from ptrarray.format.layouts import MIXED, ROWS
@@ -28,6 +28,8 @@ _RUNS, _RUN = 64, 64
 _FEW_RUNS, _LONG_RUN = 16, 256
 # Of one array so many bytes are read, in so few pieces, as each may be one look at the disk.
 _READ_NBYTES, _PIECES = 1 << 18, 8
+# Where they lie elsewhere, only arrays up to this.
+_SMALL_NBYTES = 1 << 16
 _NOT_READ = "not read: it is large, and not mapped"
 
 
@@ -271,13 +273,32 @@ def first(store: Shown, n: int) -> Iterator[First]:
     [('utt1', (3,), 6.0), ('utt2', (2,), 9.0)]
     """
     opened = store._opened
-    for raw, address in beginning(opened.snapshot, n):
+    found = list(beginning(opened.snapshot, n))
+    arrays = _read_at_once(opened, [address for _, address in found])
+    for raw, address in found:
         name = raw.decode("utf-8", "backslashreplace")
+        if address in arrays:
+            array = arrays[address]
+            yield First(name, array.dtype, array.shape, array)
+            continue
         address, number = divmod(address, len(opened.stores))
         try:
             yield _at(opened.stores[number], name, address)
         except (StoreError, OSError) as error:
             yield First(name, opened.data.dtype, (), None, str(error))
+
+
+def _read_at_once(opened: Opened, addresses: list[int]) -> dict[int, Array]:
+    """Return small ones of some arrays that lie elsewhere, all read in one go; none if one is damaged."""
+    if not opened.is_compared or not addresses:
+        return {}
+    try:
+        starts, ends = opened.snapshot.pointers_at(np.array(addresses, np.int64))
+        is_small = (ends - starts) * opened.layout.width <= _SMALL_NBYTES
+        small = [at for at, one in zip(addresses, is_small.tolist(), strict=True) if one]
+        return dict(zip(small, opened.arrays_at(small), strict=True))
+    except CorruptStoreError:
+        return {}  # then they are read one by one
 
 
 def beginning(snapshot: Snapshot, n: int) -> Iterator[tuple[bytes, int]]:
@@ -298,7 +319,8 @@ def beginning(snapshot: Snapshot, n: int) -> Iterator[tuple[bytes, int]]:
 def _at(opened: OpenedStore, name: str, address: int) -> First:
     snapshot, layout = opened.snapshot, opened.layout
     start, end = snapshot.pointer_at(address)
-    is_small = (end - start) * layout.width <= _READ_NBYTES
+    limit = _SMALL_NBYTES if opened.is_compared else _READ_NBYTES
+    is_small = (end - start) * layout.width <= limit
     if not is_small and snapshot.backend != "mmap":
         return _not_mapped(opened, name, address, start, end)
     if snapshot.backend == "mmap" and opened.is_cut_short():

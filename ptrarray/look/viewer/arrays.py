@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ptrarray.errors import BadInputError
-from ptrarray.look.kinds import Kind, kinds_of
+from ptrarray.look.axes import inside
+from ptrarray.look.curves import Box
+from ptrarray.look.kinds import MOST_LINES, Kind, kinds_of
 from ptrarray.look.reduced import SAMPLE_BYTES, band, sample
 from ptrarray.look.svg import Picture, picture
 from ptrarray.look.viewer import texts
@@ -18,6 +21,7 @@ from ptrarray.look.viewer.texts import Budget, clean, json_nbytes, one
 from ptrarray.look.viewer.windows import ArrayRows, Part, Stopped
 from ptrarray.reader import PointerArray, opened_of
 from ptrarray.rows.types import Array
+from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.views.arrays import positions_of
 
 LIMIT_NBYTES = 200_000  # of one answer as JSON
@@ -27,12 +31,14 @@ WINDOW_ELSEWHERE_NBYTES = 4 << 20
 
 VALUES = "values"
 # What parts of it may have: a drawing, beside which lines have marks; or text; and names.
-_LINES_NBYTES, _PIXELS_NBYTES, _TEXT_NBYTES, _NAMES_NBYTES = 60_000, 150_000, 140_000, 20_000
+_LINES_NBYTES, _PNG_NBYTES, _TEXT_NBYTES, _NAMES_NBYTES = 90_000, 100_000, 140_000, 20_000
 _LINES = ("line", "lines")
 _HEIGHT, _TALLEST = 280, 480  # of a drawing of rows, and of an image
+_LARGEST_FACTOR = 16  # by which pixels are enlarged, as in drawings
 _NARROWEST, _WIDEST = 50, 2000
-_MARKS = 4000  # numbers that the crosshair can tell, in all
+_MARKS = 3000  # numbers that the crosshair can tell, in all
 _TEXT_ROWS = 1 << 15
+_FEW = 100  # arrays that begin at one row, as empty ones do
 
 
 class Asked(NamedTuple):
@@ -191,12 +197,23 @@ def _facts(store: PointerArray, name: str, rows: ArrayRows) -> dict[str, Any]:
 
 
 def _position(store: PointerArray, name: str) -> int:
-    opened = opened_of(store)
-    holder, address = opened.holding(opened.snapshot.locate(name.encode()) or 0)
-    # Where nothing is laid over the index of the only store, it is known at once.
+    """Return the position of an array, without columns of all of them where that can be."""
+    opened, raw = opened_of(store), name.encode()
+    snapshot, address = opened.snapshot, opened.snapshot.locate(raw)
+    assert address is not None
+    holder, local = opened.holding(address)
     if holder is opened and not holder.snapshot.entries:
-        return address
-    return int(positions_of(opened, [name])[0])
+        return local
+    # In data order arrays begin one after the other; empty ones where others do, too.
+    start, positions = snapshot.pointer_at(address)[0], range(len(snapshot))
+    at = bisect_left(positions, start, key=lambda n: _start(snapshot, n))
+    few = positions[at : at + _FEW]
+    found = next((n for n in few if snapshot.locate_position(n) == address), None)
+    return int(positions_of(opened, [name])[0]) if found is None else found
+
+
+def _start(snapshot: Snapshot, position: int) -> int:
+    return snapshot.pointer_at(snapshot.locate_position(position))[0]
 
 
 def _limit_rows(rows: ArrayRows) -> int:
@@ -227,7 +244,8 @@ def _pictured(rows: ArrayRows, view: str, asked: Asked) -> dict[str, Any]:
     # Of a view no more is read than is drawn; what is not one is read in fewer pieces than pixels.
     part = sample(part).values if is_sampled and not rows.is_view else part[:]
     drawn = _fitting(part, view, (asked.width, _HEIGHT), start)
-    shown = {"window": [start, stop], "picture": _told(drawn, is_sampled=is_sampled)}
+    box = inside(part, drawn.width, drawn.height, with_colours=view == "heatmap")
+    shown = {"window": [start, stop], "picture": _told(drawn, box, is_sampled=is_sampled)}
     if view in _LINES:
         shown["marks"] = _marks(part, rows.dtype, (start, stop), asked.width)
     return shown
@@ -237,17 +255,11 @@ def _image(rows: ArrayRows, view: str, asked: Asked) -> dict[str, Any]:
     """Return an image; of several, which one was asked for."""
     if view == "image":
         part: Any = rows[:] if rows.is_view or rows.nbytes <= WINDOW_NBYTES else _every(rows)
-        return {"window": [0, rows.shape[0]], **_pixels(part, "image", asked.width, rows.shape)}
+        return {"window": [0, rows.shape[0]], **_pixels(part, asked.width, rows.shape)}
     at = max(0, min(asked.at, rows.shape[0] - 1))
     part = rows[at : at + 1][0]
-    stack = {"at": at, "n": rows.shape[0]}
-    if part.dtype == np.uint8:
-        shown = _pixels(part, "image", asked.width, part.shape)
-        return {"window": [at, at + 1], "stack": stack, **shown}
-    # Colours of numbers, which go to the right along the first axis: turned, as an image is read.
-    turned = np.swapaxes(part.reshape(*part.shape[:2], -1)[..., 0], 0, 1)[:, ::-1]
-    shown = _pixels(turned, "heatmap", asked.width, part.shape)
-    return {"window": [at, at + 1], "stack": stack, **shown}
+    shown = _pixels(part, asked.width, part.shape)
+    return {"window": [at, at + 1], "stack": {"at": at, "n": rows.shape[0]}, **shown}
 
 
 def _every(rows: ArrayRows) -> Array:
@@ -256,28 +268,28 @@ def _every(rows: ArrayRows) -> Array:
     return np.concatenate([rows[at : at + 1] for at in range(0, n_rows, -(-n_rows // _TALLEST))])
 
 
-def _pixels(part: Array, kind: str, width: int, shape: tuple[int, ...]) -> dict[str, Any]:
+def _pixels(part: Array, width: int, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return a drawing that has the proportions of an image of this shape, and that."""
     n_rows, n_columns = shape[:2]
-    factor = min(width / n_columns, _TALLEST / n_rows)
+    factor = min(width / n_columns, _TALLEST / n_rows, _LARGEST_FACTOR)
     size = max(round(n_columns * factor), 1), max(round(n_rows * factor), 1)
-    drawn = _fitting(part, kind, (size[0] + 4, size[1] + 6), 0)
-    picture = _told(drawn, is_sampled=False) | {"width": size[0] + 4, "height": size[1] + 6}
+    drawn = _fitting(part, "image", (size[0] + 4, size[1] + 6), 0)
+    # As large as it would be with more pixels.
+    sides = {"width": size[0] + 4, "height": size[1] + 6}
+    picture = _told(drawn, Box(2, 3, *size), is_sampled=False) | sides
     return {"picture": picture, "size": [n_rows, n_columns]}
 
 
 def _fitting(part: Array, view: str, size: tuple[int, int], first_row: int) -> Picture:
     """Draw, on fewer pixels where the drawing would be too large to be sent."""
-    max_bytes = _max_bytes(part)
-    limit = _LINES_NBYTES if view in _LINES else _PIXELS_NBYTES
-    kind: Any = view
+    how: dict[str, Any] = {"kind": view, "first_row": first_row, "max_bytes": _max_bytes(part)}
+    how["max_png_bytes"] = _PNG_NBYTES
     while True:
-        drawn = picture(part, *size, kind=kind, first_row=first_row, max_bytes=max_bytes)
+        drawn = picture(part, *size, axes=True, **how)
         nbytes = json_nbytes(drawn.svg)
-        if nbytes <= limit or max(size) <= _NARROWEST:
+        if nbytes <= (_LINES_NBYTES if view in _LINES else LIMIT_NBYTES) or max(size) <= 100:
             return drawn
-        factor = 0.95 * math.sqrt(limit / nbytes)
-        size = max(int(size[0] * factor), 1), max(int(size[1] * factor), 8)
+        size = size[0] * 3 // 4, size[1] * 3 // 4
 
 
 def _max_bytes(part: Array) -> int | None:
@@ -285,11 +297,13 @@ def _max_bytes(part: Array) -> int | None:
     return None if part.nbytes <= WINDOW_NBYTES or len(part) == 1 else SAMPLE_BYTES
 
 
-def _told(drawn: Picture, *, is_sampled: bool) -> dict[str, Any]:
+def _told(drawn: Picture, box: Box, *, is_sampled: bool) -> dict[str, Any]:
+    """Return a drawing for JSON, with the box in it where the numbers are."""
     return {
         "svg": drawn.svg,
         "width": drawn.width,
         "height": drawn.height,
+        "box": list(box),
         "caption": drawn.caption,
         "sampled": is_sampled or drawn.sampled,
     }
@@ -297,6 +311,7 @@ def _told(drawn: Picture, *, is_sampled: bool) -> dict[str, Any]:
 
 def _marks(part: Any, dtype: np.dtype[Any], window: tuple[int, int], width: int) -> dict[str, Any]:
     """Return the numbers of a drawing: lowest and highest of each pixel, column by column."""
+    part = part[:, :MOST_LINES] if part.ndim == 2 else part
     n_columns = math.prod(part.shape[1:])
     found = band(part, max(1, min(width, _MARKS // n_columns)), max_bytes=_max_bytes(part))
     low, high = (each.reshape(len(each), -1).T for each in (found.low, found.high))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from fnmatch import translate
 from functools import cached_property
-from itertools import groupby, takewhile
+from itertools import groupby, takewhile, zip_longest
 
 import numpy as np
 
@@ -24,6 +24,7 @@ _TOKEN = re.compile(r"\*|\?|\[!?+\]?+[^\]]*\]|.", re.DOTALL)
 _ASCII = 128
 # Where no more names than one in so many are left, each is decoded and looked at.
 _FEW = 16
+_RARE = 128  # where one place in fewer has a byte, the next byte is looked at in those alone
 _SAMPLE_NBYTES = 4096  # that tell which bytes are rare
 # In one go: for results that are larger, the allocator asks the system each time, which costs more
 # than to compare.
@@ -114,9 +115,10 @@ class Pattern:
 
     @cached_property
     def _sure(self) -> list[Check]:
-        """What holds in any block. Of names that have much in common, the later bytes tell more."""
-        before, n_after = [*enumerate(self._before)], len(self._after)
-        return [*reversed(before), *enumerate(self._after, -n_after)]
+        """What holds in any block; first what is next to the stars, as names have their ends in common."""
+        before, n_after = reversed([*enumerate(self._before)]), len(self._after)
+        both = zip_longest(before, enumerate(self._after, -n_after))
+        return [check for checks in both for check in checks if check is not None]
 
     @cached_property
     def _in_ascii(self) -> list[Check]:
@@ -167,16 +169,17 @@ def _with(text: bytes, names: RaggedColumn) -> Int64s:
     joined, n_places = names.joined, len(names.joined) - len(text) + 1
     counts = np.bincount(joined[:_SAMPLE_NBYTES], minlength=256)
     rarest = sorted(range(len(text)), key=lambda at: counts[text[at]])
-    # Of one byte alone there may be very many.
-    first, second = rarest[0], rarest[min(1, len(text) - 1)]
     parts = [np.empty(0, np.int64)]
     for low in range(0, n_places, _COMPARED_NBYTES):
         high = min(low + _COMPARED_NBYTES, n_places)
-        is_hit = joined[low + first : high + first] == text[first]
-        is_hit &= joined[low + second : high + second] == text[second]
+        is_hit = joined[low + rarest[0] : high + rarest[0]] == text[rarest[0]]
+        for at in rarest[1:]:
+            if np.count_nonzero(is_hit) * _RARE < high - low:
+                break
+            is_hit &= joined[low + at : high + at] == text[at]
         parts.append(np.flatnonzero(is_hit) + low)
     hits = np.concatenate(parts)
-    for at in rarest[2:]:
+    for at in rarest[1:]:
         hits = hits[joined[hits + at] == text[at]]
     which = np.searchsorted(names.ends, hits, side="right")
     whole: Int64s = which[hits + len(text) <= names.ends[which]]

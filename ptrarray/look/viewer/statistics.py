@@ -119,7 +119,7 @@ def as_pairs(found: Moments, dtype: np.dtype[Any]) -> list[list[str | None]]:
         pairs += [[f"lowest{of}", one(found.low)], [f"highest{of}", one(found.high)]]
         if dtype.kind not in "mM":
             deviation = np.sqrt(found.squares / found.n_numbers)
-            pairs += [[f"mean{of}", f"{found.mean:.8g}"], [f"deviation{of}", f"{deviation:.8g}"]]
+            pairs += [[f"mean{of}", f"{found.mean:.6g}"], [f"deviation{of}", f"{deviation:.6g}"]]
     pairs.append(["numbers", f"{found.n_numbers:,}"])
     left_out = {"masked": found.n_masked, "missing": found.n_missing, "infinite": found.n_infinite}
     return pairs + [[what, f"{number:,}"] for what, number in left_out.items() if number]

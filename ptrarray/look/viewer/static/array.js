@@ -82,7 +82,8 @@ export class ArrayPage {
     const asking = new AbortController();
     this.asking = asking;
     this.figure.setAttribute("aria-busy", "true");
-    const width = Math.max(50, Math.round(this.figure.clientWidth - (innerWidth < 600 ? 0 : 72)) || 800);
+    const padding = Number.parseFloat(getComputedStyle(this.figure).paddingLeft);
+    const width = Math.max(50, Math.round(this.figure.clientWidth - 2 * padding));
     this.width = this.figure.clientWidth;
     try {
       const answer = await ask("array", { name: this.name, ...this.asked, width }, asking.signal);

@@ -2,8 +2,6 @@
 
 import { ask, h, later, short, whole } from "./dom.js";
 
-const INSET = { left: 2, top: 3, right: 2, bottom: 3 }; // of the drawing in its picture, in its pixels
-
 export class Plot {
   /** Of one array; `zoom(start, stop)` is called with rows that were dragged across. */
   constructor(name, zoom) {
@@ -45,42 +43,46 @@ export class Plot {
     this.image.height = picture.height;
     this.image.alt = `${view} of rows ${whole(start)} to ${whole(stop - 1)}: ${picture.caption || `${shown.shape.join(" × ")} ${shown.dtype}`}`;
     this.size = this.isPicture ? shown.size : [Math.max(1, shown.shape.slice(1).reduce((a, b) => a * b, 1)), stop - start];
-    this.scale();
+    const { marks } = shown;
+    const known = (columns) => columns.flat().filter((value) => value !== null);
+    const [lows, highs] = marks ? [known(marks.low), known(marks.high)] : [[], []];
+    this.span = lows.length ? [lows.reduce((a, b) => Math.min(a, b)), highs.reduce((a, b) => Math.max(a, b))] : undefined;
     const isRows = !this.isPicture;
     const [left, right] = isRows ? [start, stop - 1] : [0, this.size[1] - 1];
-    this.first.textContent = whole(left);
-    this.middle.textContent = isRows ? "row" : "column";
-    this.last.textContent = right > left ? whole(right) : "";
+    // The axes of lines and heat maps are drawn; those of an image are written around it.
+    this.first.textContent = isRows ? "" : whole(left);
+    this.middle.textContent = isRows ? "" : "column";
+    this.last.textContent = isRows || right === left ? "" : whole(right);
+    this.high.textContent = isRows ? "" : "0";
+    this.low.textContent = isRows || this.size[0] < 2 ? "" : whole(this.size[0] - 1);
+    this.first.parentNode.style.maxWidth = isRows ? "" : `${picture.width}px`;
+    [this.cross.style.top, this.cross.style.bottom] = [this.down(0), `calc(100% - ${this.down(1)})`];
+    [this.level.style.left, this.level.style.right] = [this.across(0), `calc(100% - ${this.across(1)})`];
+    [this.dragged.style.top, this.dragged.style.bottom] = [this.cross.style.top, this.cross.style.bottom];
     this.box.setAttribute("aria-valuemin", left);
     this.box.setAttribute("aria-valuemax", right);
     this.leave();
   }
 
-  scale() {
-    const { marks, view } = this.shown;
-    this.span = undefined;
-    let [low, high] = ["0", whole(this.size[0] - 1)];
-    if (marks) {
-      const known = (columns) => columns.flat().filter((value) => value !== null);
-      const [lows, highs] = [known(marks.low), known(marks.high)];
-      this.span = lows.length ? [lows.reduce((a, b) => Math.min(a, b)), highs.reduce((a, b) => Math.max(a, b))] : undefined;
-      [low, high] = this.span ? this.span.map(short) : ["", ""];
-      if (marks.texts && this.span) [low, high] = ends(marks);
-      if (low === high) low = "";
-    } else if (view === "image" || view === "images") [low, high] = [high, low];
-    this.high.textContent = high;
-    this.low.textContent = low === high ? "" : low;
-  }
-
   /** Fractions of the drawing, from 0 to 1, where a pointer is. */
   place(event) {
-    const box = this.image.getBoundingClientRect();
-    const { width, height } = this.shown.picture;
-    const scale = [box.width / width, box.height / height];
-    const x = (event.clientX - box.left) / scale[0] - INSET.left;
-    const y = (event.clientY - box.top) / scale[1] - INSET.top;
+    const seen = this.image.getBoundingClientRect();
+    const { width, height, box: [left, top, wide, high] } = this.shown.picture;
     const within = (value) => Math.min(Math.max(value, 0), 1 - 1e-9);
-    return [within(x / (width - INSET.left - INSET.right)), within(y / (height - INSET.top - INSET.bottom))];
+    const x = ((event.clientX - seen.left) / seen.width) * width;
+    const y = ((event.clientY - seen.top) / seen.height) * height;
+    return [within((x - left) / wide), within((y - top) / high)];
+  }
+
+  /** Where a fraction of the drawing is in its picture, for a style. */
+  across(x) {
+    const { width, box: [left, , wide] } = this.shown.picture;
+    return `${((left + x * wide) / width) * 100}%`;
+  }
+
+  down(y) {
+    const { height, box: [, top, , high] } = this.shown.picture;
+    return `${((top + y * high) / height) * 100}%`;
   }
 
   move(event) {
@@ -93,16 +95,15 @@ export class Plot {
   point(x, y) {
     this.at = [x, y];
     const { marks, window: [start] } = this.shown;
-    const { width, height } = this.shown.picture;
     this.cross.hidden = false;
-    this.cross.style.left = `${((INSET.left + x * (width - 4)) / width) * 100}%`;
+    this.cross.style.left = this.across(x);
     this.level.hidden = true;
     if (marks) return this.tell(mark(marks, this.size[1], start, x));
     const n = this.size;
     const column = Math.floor(x * n[1]);
     const row = this.isPicture ? Math.floor(y * n[0]) : Math.floor((1 - y) * n[0]);
     this.level.hidden = false;
-    this.level.style.top = `${((INSET.top + y * (height - 6)) / height) * 100}%`;
+    this.level.style.top = this.down(y);
     // What is to the right is a row of the array, but of an image as it is looked at.
     this.cell = this.isPicture ? [row, column] : [start + column, row];
     this.say(`row ${whole(this.cell[0])}, column ${whole(this.cell[1])}`, this.isPicture ? column : this.cell[0]);
@@ -125,9 +126,8 @@ export class Plot {
     if (only === null || !this.span) return;
     const [low, high] = this.span;
     const share = high > low ? (high - only) / (high - low) : 0.5;
-    const { height } = this.shown.picture;
     this.level.hidden = false;
-    this.level.style.top = `${((INSET.top + share * (height - 6)) / height) * 100}%`;
+    this.level.style.top = this.down(share);
   }
 
   say(text, now) {
@@ -165,11 +165,11 @@ export class Plot {
   }
 
   stretch(from, to) {
-    const { width } = this.shown.picture;
+    const { width, box: [, , wide] } = this.shown.picture;
     const [low, high] = [Math.min(from, to), Math.max(from, to)];
     this.dragged.hidden = high - low < 0.01;
-    this.dragged.style.left = `${((INSET.left + low * (width - 4)) / width) * 100}%`;
-    this.dragged.style.width = `${(high - low) * 100}%`;
+    this.dragged.style.left = this.across(low);
+    this.dragged.style.width = `${((high - low) * wide * 100) / width}%`;
   }
 
   release(event) {
@@ -214,16 +214,4 @@ function mark(marks, nRows, start, x) {
     else high = middle;
   }
   return { at: low, first: marks.edges[low], last: Math.max(marks.edges[low], marks.edges[low + 1] - 1) };
-}
-
-/** The texts of the lowest and of the highest mark. */
-function ends(marks) {
-  const [lows, highs] = [marks.low[0], marks.high[0]];
-  let [low, high] = [-1, -1];
-  lows.forEach((value, at) => {
-    if (value === null) return;
-    if (low < 0 || value < lows[low]) low = at;
-    if (high < 0 || highs[at] > highs[high]) high = at;
-  });
-  return [marks.texts[0][low], marks.texts[1][high]];
 }

@@ -13,7 +13,7 @@ export class Search {
     this.progress = $("progress");
     this.at = -1;
     this.box.addEventListener("input", () => (this.isEager = false));
-    this.box.addEventListener("input", later(60, () => this.begin()));
+    this.box.addEventListener("input", later(20, () => this.begin()));
     this.box.addEventListener("keydown", (event) => this.key(event));
     this.box.addEventListener("focus", () => this.box.value && this.list.children.length && this.unfold(true));
     this.panel.addEventListener("scroll", () => this.more());
