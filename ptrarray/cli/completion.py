@@ -12,7 +12,7 @@ from ptrarray.cli.elsewhere import place
 from ptrarray.errors import import_extra
 from ptrarray.reader import open_readable
 
-_SHELLS = ("bash", "zsh", "tcsh")
+_SHELLS = ("bash", "zsh", "fish", "tcsh")
 _MISSING = "completion needs shtab: pip install 'ptrarray[cli]'"
 _FILES = ("STORE", "OTHER", "NEW", "SOURCE", "TARGET", "OLD", "OUT", "FILE")  # packs are files, too
 # So many names at the most, in so much time: somebody waits for them.
