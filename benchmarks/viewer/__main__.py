@@ -21,7 +21,8 @@ INTRODUCTION = """# Looking at a store, measured
 What people wait for who look at a store of ten million names. Each cost is the median of the rounds, with the smallest and the
 largest. What has to be reached as a number stands among the others as "what is to be reached"; "ptrarray is" tells how many times
 ptrarray's cost that is, so that above 1 it is met. "ms of processor" is what the work takes by itself, "ms by the clock" what
-somebody waits for on the machine that is named, with all else that ran there.
+somebody waits for on the machine that is named, with all else that runs there: what the page of one word takes tells how much that
+is.
 """
 
 
