@@ -151,6 +151,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.bridges --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/BRIDGES.md
 	$(BIN)/python -m benchmarks.cluster --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/CLUSTER.md
 	$(BIN)/python -m benchmarks.remote --repeat $(REPEAT) --keep benchmarks/results --folder benchmarks/results --out benchmarks/results --markdown benchmarks/REMOTE.md
+	$(BIN)/python -m benchmarks.viewer --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/LOOKING.md
 
 format: $(STAMP)
 	$(BIN)/ruff format

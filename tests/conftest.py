@@ -58,6 +58,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _few_objects() -> None:
+    """Do the same with what modules have left that ran before: reports, caches, libraries."""
+    if len(gc.get_objects()) > 10_000:
+        pytest_collection_finish()
+
+
 def pytest_report_header() -> str:
     """Say above the tests which of the two was tested."""
     return f"ptrarray: {native.variant()}"

@@ -57,7 +57,7 @@ def test_info(run: Run, path: Path) -> None:
     code, out, errors = run("info", path)
     assert (code, errors) == (0, "")
     assert [line.split()[0] for line in out.splitlines()[1:]] == [
-        *("arrays", "rows", "dtype", "row", "nbytes", "attrs", "generation", "hole", "lengths"),
+        *("arrays", "rows", "dtype", "row", "nbytes", "attrs", "generation", "holes", "lengths"),
         *("0", "1", "2", "3"),
     ]
     assert run_json(run, "info", path) == {

@@ -102,6 +102,24 @@ def test_tcsh_knows_commands_and_files(folder: Path, run: Run) -> None:
         completed(shell, "ls a.p", "ls a.ptr/")
 
 
+def test_fish_knows_commands_words_and_files(folder: Path, run: Run) -> None:
+    if shutil.which("fish") is None:
+        pytest.skip("needs fish")
+    (folder / "script.fish").write_text(run("completion", "fish")[1])
+    lines = ["ptrarray pub", "ptrarray export a.ptr --to pick", "ptrarray ls a.p"]
+    asked = "; ".join(f"complete -C '{line}'" for line in lines)
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"source script.fish; {asked}"],
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder)},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    found = [line.partition("\t")[0] for line in done.stdout.splitlines()]
+    assert found == ["publish", "pickles", "a.ptr/"]
+
+
 def test_what_is_completed_is_what_is_got(shell: Terminal) -> None:
     shell.press(rb"ptrarray get a.ptr \$" + TAB + b"\n")
     screen = shell.read_until(shows("[0 1 2]"))
@@ -134,7 +152,7 @@ def test_some_names_of_many(tmp_path: Path, run: Run) -> None:
     assert run("_names", tmp_path / "a.ptr", "name 029")[1].splitlines() == names[290:]
 
 
-@pytest.mark.parametrize("name", ["bash", "zsh", "tcsh"])
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish", "tcsh"])
 def test_scripts_have_all_commands(name: str, run: Run) -> None:
     code, script, errors = run("completion", name)
     assert (code, errors) == (0, "")

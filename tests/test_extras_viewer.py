@@ -172,6 +172,8 @@ def test_search_goes_on_by_itself_and_keeps_the_keyboard(tabs: Tabs, server: Ser
     expect(page.locator("#progress")).to_have_text("15 names found")
     page.locator("#query").fill("nothing like it")
     expect(page.locator("#progress")).to_have_text("no name matches")
+    page.locator("#query").fill("/00013")  # with which none begins
+    expect(page.locator("#progress")).to_have_text("1 name found")
     page.locator("#query").fill("utt/0001")
     expect(page.locator("#progress")).to_have_text("10 names found")
     page.keyboard.press("ArrowDown")

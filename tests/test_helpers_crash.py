@@ -17,7 +17,7 @@ from ptrarray.storage.writing.target import WritableStore
 from ptrarray.writer import close_leaving
 from tests.support.disk import memory_directory
 from tests.support.story import Judge, Story, essence, tell
-from tests.test_crash import QUICK, check_restarts, violations
+from tests.test_crash import QUICK, SOME, check_restarts, violations
 
 pd = pytest.importorskip("pandas")
 
@@ -29,7 +29,7 @@ OTHER = LEVEL.set_axis(["x", "y", "z"])
 @pytest.fixture
 def judge() -> Iterator[Judge]:
     with TemporaryDirectory(dir=memory_directory()) as name:
-        yield Judge(Path(name) / "states", boot=9)
+        yield Judge(Path(name) / "states", boot=9, go_on_every=SOME)
 
 
 def put(story: Story, writer: ptrarray.PointerArrayWriter, **series: Any) -> None:

@@ -93,6 +93,8 @@ LATE = {
     ("rows.ragged", "Ragged", "ptrarray.look.html"),
     ("rows.ragged", "_repr_html_", "ptrarray.look.html"),
     ("cli.commands", "_demo", "ptrarray.cli.demo"),
+    ("cli.completion", "_print_names", "ptrarray.look.viewer.search"),
+    ("cli.reading", "_get", "ptrarray.cli.drawing"),
     ("cli.reading", "_save", "ptrarray.convert.export"),
     ("cli.convert", "_function", "ptrarray.convert"),
     ("cli.view", "_view", "ptrarray.look.viewer.server"),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import ptrarray
+from ptrarray.errors import OverlapError
 from ptrarray.views import plots
 from tests.support.layouts import LAYOUTS, filled
 
@@ -125,7 +127,9 @@ def oldest_first(store: Any) -> Any:
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("write"), st.integers(0, 9), st.integers(0, 6)),
-        st.tuples(st.just("delete"), st.integers(0, 9), st.just(0)),
+        # Into rows that are there from the beginning, so that the order of rows is another.
+        st.tuples(st.just("place"), st.integers(10, 19), st.integers(0, 30)),
+        st.tuples(st.just("delete"), st.integers(0, 19), st.just(0)),
         st.tuples(st.just("checkpoint"), st.just(0), st.just(0)),
     ),
     max_size=25,
@@ -133,6 +137,7 @@ STEPS = st.lists(
 
 
 @settings(max_examples=30)
+@example([("place", 10, 20), ("place", 11, 3), ("write", 0, 5), ("place", 12, 30)], None)
 @given(STEPS, st.sampled_from([None, 60]))
 def test_growth_is_in_the_order_of_commits(
     tmp_path_factory: pytest.TempPathFactory,
@@ -140,10 +145,14 @@ def test_growth_is_in_the_order_of_commits(
     shard_size: int | None,
 ) -> None:
     path = tmp_path_factory.mktemp("growth") / "a.ptr"
-    with ptrarray.create(path, dtype="i4", shard_size=shard_size) as writer:
+    rows = 0 if shard_size else 40
+    with ptrarray.create(path, dtype="i4", rows=rows, shard_size=shard_size) as writer:
         for step, name, length in steps:
             if step == "write":
                 writer.write({f"n{name}": np.zeros(length, "i4")}, overwrite=True)
+            elif step == "place" and shard_size is None:
+                with suppress(OverlapError):
+                    writer.write({f"n{name}": np.zeros(name - 9, "i4")}, length, overwrite=True)
             elif step == "delete" and f"n{name}" in writer:
                 writer.delete([f"n{name}"])
             elif step == "checkpoint":
@@ -167,3 +176,26 @@ def test_of_many_arrays_growth_has_few_points_that_are_exact(
     assert len(x) == 8
     assert x[-1] == 100
     assert y == [lengths[:at].sum() for at in x]
+
+
+@pytest.mark.parametrize("kind", ["shards", "pack", "url", "partition"])
+def test_plots_are_those_of_a_plain_store(kind: str, tmp_path: Path) -> None:
+    arrays = {f"n{at}": np.ma.masked_equal(np.arange(at) % 3, 1) for at in range(9)}
+    options: dict[str, Any] = {"dtype": "i8", "masked": True}
+    if kind == "shards":
+        options["shard_size"] = 100
+    path = filled(tmp_path / "a.ptr", {}, **options)
+    with ptrarray.append(path) as writer:
+        for name, array in arrays.items():
+            writer[name] = array
+    if kind == "pack":
+        ptrarray.pack(path, tmp_path / "pack.tar")
+        path = tmp_path / "pack.tar"
+    with ptrarray.open(path.as_uri() if kind == "url" else path) as store:
+        assert (len(store.shards) > 1) == (kind == "shards")
+        parts = store.partitions(1) if kind == "partition" else [store]
+        assert grown(parts[0]) == (list(range(10)), oldest_first(parts[0]))
+        assert parts[0].plot.lengths(axes()).get_title() == "9 arrays"
+        drawn = parts[0].plot.array("n8", axes())
+    wanted = [0, np.nan, 2, 0, np.nan, 2, 0, np.nan]
+    assert np.array_equal(drawn.lines[0].get_ydata(), wanted, equal_nan=True)

@@ -9,11 +9,11 @@ import pickle
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,11 +22,10 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray import Ragged
 from ptrarray.storage.store.snapshot import StoreSnapshot
-from ptrarray.views import facts, shown
+from ptrarray.views import facts
 from ptrarray.writer import close_leaving
 from tests.support.any_layout import KINDS, array_of
 from tests.support.backends import here
-from tests.support.fault_server import serving
 from tests.support.html import Page, facts_in
 
 ROOT = Path(__file__).parent.parent
@@ -88,6 +87,7 @@ def test_holes_are_counted_with_rows_that_are_pointed_at_twice(tmp_path: Path) -
         writer.point("part", 40, 90)
         del writer["gone"]
         writer.point("again", 0, 50)
+        writer.point("inner", 5, 6)
     assert facts_in(page_of(ptrarray.open(path)))["holes"] == "none"
     with ptrarray.append(path) as writer:
         del writer["part"]
@@ -208,7 +208,8 @@ def test_attrs_of_any_size_are_cut(attrs: dict[str, Any], tmp_path: Path) -> Non
         page_of(writer.attrs)
         writer.meta["a"] = attrs
         store.refresh()
-        page_of(store.meta)
+        is_large = len(msgpack.packb(attrs)) > 1 << 16
+        assert ("not read: " in page_of(store.meta).text) == is_large
 
 
 def test_the_longest_names_are_cut(tmp_path: Path) -> None:
@@ -232,9 +233,9 @@ def test_noise_of_every_kind_fits(tmp_path: Path) -> None:
     ]
     with ptrarray.create(tmp_path / "a.ptr", masked=True) as writer:
         writer.update({f"{EVIL}{number}": one for number, one in enumerate(noise)})
-    page = page_of(ptrarray.open(tmp_path / "a.ptr"))
-    assert len(page.alts) == 9
-    assert "left out here" not in page.text
+    store = ptrarray.open(tmp_path / "a.ptr")
+    assert len(page_of(store).alts) == 9
+    assert len(store._repr_html_()) < 45_000
 
 
 def test_dtypes_of_many_fields_and_axes_are_cut(tmp_path: Path) -> None:
@@ -293,6 +294,15 @@ def test_damage_of_any_byte_is_said_or_not_seen(file: str, tmp_path: Path) -> No
         (path / file).write_bytes(whole)
 
 
+def test_parts_of_shards_are_shown(tmp_path: Path) -> None:
+    store = ptrarray.open(filled(tmp_path / "a.ptr", 6000, shard_size=4096))
+    for part in store.partitions(4):
+        page = page_of(part)
+        assert facts_in(page)["arrays"] == f"{len(part):,}"
+        assert part.names[0] in page.text
+        assert "&#9888;" not in part._repr_html_()
+
+
 @pytest.mark.parametrize("file", ["data.bin", "mask.bin"])
 def test_rows_that_were_cut_off_are_not_touched(file: str, tmp_path: Path) -> None:
     path = tmp_path / "a.ptr"
@@ -347,6 +357,7 @@ def test_changed_views_are_not_handed_out_and_nothing_is_refreshed(tmp_path: Pat
         writer["later"] = np.arange(3)
     assert page_of(store).text == before
     assert store._handed_out == []
+    assert not any(one.values.flags.writeable for one in facts.first(store, 8))  # type: ignore[union-attr]
     assert store["array000003"].flags.writeable
 
 
@@ -405,7 +416,9 @@ def test_of_many_arrays_some_are_asked(tmp_path: Path, asked: list[int]) -> None
 def test_of_many_shards_some_are_opened(
     tmp_path: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ptrarray.open(filled(tmp_path / "a.ptr", 20_000, shard_size=4096))
+    path = filled(tmp_path / "a.ptr", 20_000, shard_size=4096)
+    (path / "catalog.msgpack").unlink()
+    store = ptrarray.open(path)
     monkeypatch.setattr(facts, "_FEW_STORES", 4)
     monkeypatch.setattr(facts, "_FEW_RUNS", 4)
     page = page_of(store)
@@ -455,43 +468,6 @@ def test_an_array_of_a_tera_is_not_read(tmp_path: Path) -> None:
     assert "a sample" in page.text
     read = page_of(ptrarray.open(path, backend="pread"))
     assert "a sample" in read.text
-
-
-def test_of_a_store_elsewhere_little_is_asked_for(tmp_path: Path) -> None:
-    pytest.importorskip("obstore")
-    with ptrarray.create(tmp_path / "a.ptr") as writer:
-        writer.write({f"a{number:03}": np.arange(number * 100) for number in range(200)})
-        writer.write({"b": np.zeros(3)}, meta={"b": {"c": 1}})
-    files = {f"a.ptr/{file.name}": file.read_bytes() for file in (tmp_path / "a.ptr").iterdir()}
-    with serving(files) as server:
-        store = ptrarray.open(f"{server.url}/a.ptr")
-        n_before = len(server.asked)
-        page = page_of(store)
-        assert len(server.asked) - n_before == 1
-        assert len(page.alts) == 9
-        assert facts_in(page)["arrays"] == "201"
-        page_of(store.meta)
-        assert len(server.asked) - n_before == 1
-
-
-def test_a_server_that_does_not_answer_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("obstore")
-    filled(tmp_path / "a.ptr", 20)
-    store = ptrarray.open((tmp_path / "a.ptr").as_uri())
-    answers, lengths = threading.Event(), facts.lengths
-
-    def late(store: Any) -> Any:
-        answers.wait(60)
-        return lengths(store)
-
-    monkeypatch.setattr(shown, "lengths", late)
-    monkeypatch.setattr(shown, "_WAITS_SECONDS", 0.01)
-    assert "no answer in 0.01 seconds" in page_of(store).text
-    answers.set()
-    monkeypatch.setattr(shown, "_WAITS_SECONDS", 60)
-    assert facts_in(page_of(store))["arrays"] == "20"
 
 
 def test_large_arrays_that_are_not_mapped_are_not_read(backend: str, tmp_path: Path) -> None:

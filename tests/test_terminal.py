@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +20,7 @@ import ptrarray
 from ptrarray.cli import main
 from tests.support.command_line import Run
 from tests.support.terminal import Terminal
+from tests.test_examples import blocks_of, run_code
 
 HOSTILE = ["\x1b[2J\nred", "[red]x[/]", "[/]", ":smile:", "日本語", "[link=x]y"]
 
@@ -94,7 +97,7 @@ a.ptr
   attrs       {"rate": 16000, "note":
               "[red]x[/]"}
   generation  2
-  hole rows   0
+  holes       0 rows
   lengths     rows of 11 arrays
   0  1  ████▌
   1  1  ████▌
@@ -168,7 +171,7 @@ def test_info_of_a_sample(run: Run, tmp_path: Path) -> None:
         writer.write_ragged(names, np.zeros(n_arrays, "u1"), ends)
     lines = run("info", tmp_path / "a.ptr")[1].splitlines()
     assert lines[-3:] == [
-        "  hole rows  about 0",
+        "  holes      about 0 rows",
         "  lengths    rows of a sample of 4,096 of 70,000 arrays",
         f"  {'':<9}  1  4,096",
     ]
@@ -261,7 +264,7 @@ def test_any_array_fits_on_any_terminal(arrays: Path, show: Show, run: Run) -> N
             assert max(map(len, shown.below.raw.splitlines())) <= n_columns, name
         shown = show("get", arrays, name, "--plot", n_columns=20, encoding="ascii")
         assert shown.code == 0
-        assert ("\\u" in shown.raw or "\\x" in shown.raw) == (name == "words"), name
+        assert ("\\u" in shown.raw or "\\x" in shown.raw) == (name in ("words", "bytes")), name
 
 
 def test_a_masked_line(arrays: Path, show: Show) -> None:
@@ -343,7 +346,7 @@ def test_what_is_no_picture(arrays: Path, show: Show) -> None:
     for name, lines in {
         "text": ["Once upon", "a time"],
         "words": ["[red]·[2J", "zwölf"],
-        "record": ["(1, 2.5)"],
+        "record": ["a, b", "(1, 2.5)"],
         "none": ["nothing to draw: no values"],
         "nan": ["nothing to draw: no finite numbers"],
         "clear": ["nothing to draw: no finite numbers", "128 of 128 values are left out"],
@@ -385,6 +388,22 @@ def test_refused(arrays: Path, run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     assert (code, out) == (1, "")
     assert errors.endswith(": pip install 'ptrarray[cli]'\n")
     assert not (tmp_path / "x.npy").exists()
+
+
+# The page -----------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_what_is_printed(
+    show: Show, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "look.md").read_text(encoding="utf-8")
+    run_code(blocks_of(page)[0].code, "program", tmp_path)
+    monkeypatch.chdir(tmp_path / "folder")
+    found = re.findall(r"^```text\n\$ ptrarray (.*?)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(found) == 4
+    for command, printed in found:
+        shown = show(*shlex.split(command), n_columns=72, LINES="40", NO_COLOR="1")
+        assert shown.lines == printed.splitlines(), command
 
 
 # As a process -------------------------------------------------------------------------------------

@@ -207,7 +207,7 @@ def test_a_browser_gets_a_ticket_for_once(path: Path, browser: Path) -> None:
 def test_connections_hold_nothing_back(path: Path) -> None:
     """Else the body of each answer waits until the browser's system has acknowledged its head."""
     serving = Serving(lambda: ptrarray.open(path), "a store", "x" * 16)
-    with serving._socket as listening, socket.create_connection(listening.getsockname()):
-        with listening.accept()[0] as connection:
-            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    address = serving._socket.getsockname()
+    with serving._socket, socket.create_connection(address), serving._socket.accept()[0] as made:
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     serving._current.close()

@@ -16,7 +16,8 @@ INTRODUCTION = """\
 # Command line
 
 Installing ptrarray installs the command `ptrarray`; `python -m ptrarray` is the same. Commands that take `--json` print
-JSON for programs instead of text for people. Progress bars appear only in a terminal. Options may stand anywhere behind
+JSON for programs instead of text for people. Progress bars appear only in a terminal; what else one shows, and how shells
+complete commands, is in [Look at a store](look.md#in-a-terminal). Options may stand anywhere behind
 the command; what comes after `--` is no option, as in `ptrarray get corpus.ptr -- --odd-name`.
 
 | exit code | meaning |
@@ -30,6 +31,7 @@ the command; what comes after `--` is no option, as in `ptrarray get corpus.ptr 
 ptrarray info corpus.ptr
 ptrarray ls corpus.ptr --long 'utt1*'
 ptrarray get corpus.ptr utt1 --out utt1.npy
+ptrarray get corpus.ptr utt1 --plot
 ptrarray verify corpus.ptr
 ptrarray get https://host/corpus.ptr utt1 --out utt1.npy
 ptrarray download https://host/corpus.ptr downloaded.ptr

@@ -10,10 +10,9 @@ from typing import Any
 
 from ptrarray.cli.elsewhere import place
 from ptrarray.errors import import_extra
-from ptrarray.look.viewer.search import search
 from ptrarray.reader import open_readable
 
-_SHELLS = ("bash", "zsh", "tcsh")
+_SHELLS = ("bash", "zsh", "fish", "tcsh")
 _MISSING = "completion needs shtab: pip install 'ptrarray[cli]'"
 _FILES = ("STORE", "OTHER", "NEW", "SOURCE", "TARGET", "OLD", "OUT", "FILE")  # packs are files, too
 # So many names at the most, in so much time: somebody waits for them.
@@ -74,6 +73,8 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 def _print_names(options: argparse.Namespace) -> int:
     """Print some names that begin with a text, those that a line of a shell can hold."""
+    from ptrarray.look.viewer.search import search  # no other command waits for it
+
     with open_readable(options.store) as store:
         for name in search(store, f"{escape(options.prefix)}*", None, _SHOWN, _SECONDS).names:
             if name.isprintable() and not name.startswith("-"):

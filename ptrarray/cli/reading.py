@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ptrarray.cli import elsewhere, screen
-from ptrarray.cli.drawing import draw
 from ptrarray.cli.elsewhere import opened, title
 from ptrarray.cli.printing import (
     as_list,
@@ -24,6 +23,7 @@ from ptrarray.cli.printing import (
     to_json,
 )
 from ptrarray.errors import BadInputError, import_extra
+from ptrarray.format.layouts import ROWS, UNITS
 from ptrarray.format.named import described
 from ptrarray.look.histogram import histogram
 from ptrarray.reader import PointerArray
@@ -41,7 +41,7 @@ def add_commands(add: Any, printing: Any) -> None:
     ls = add("ls", _ls, "list the names, in the order of their rows", readable, printing)
     ls.add_argument("pattern", metavar="PATTERN", nargs="?", help="shell pattern, as 'utt1*'")
     ls.add_argument("--long", "-l", action="store_true", help="with start and end of each array")
-    get = add("get", _get, "print one array, or save it", readable, printing)
+    get = add("get", _get, "print one array, draw it, or save it", readable, printing)
     get.add_argument("name", metavar="NAME", help="name of the array")
     get.add_argument(
         "--out",
@@ -49,7 +49,11 @@ def add_commands(add: Any, printing: Any) -> None:
         metavar="FILE",
         help="save it as .npy file, its mask, if the store has masks, as FILE.mask.npy",
     )
-    get.add_argument("--plot", action="store_true", help="draw it in the terminal")
+    get.add_argument(
+        "--plot",
+        action="store_true",
+        help="draw it as what it looks like: a line, a heat map, an image",
+    )
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -62,14 +66,18 @@ def _info(options: argparse.Namespace) -> int:
     # First what there always was, in the same lines.
     told["generation"] = told.pop("generation")
     path = told.pop("path")
-    about = "about " if found.is_sample else ""
     rows = [(fact.replace("_", " "), _value(value)) for fact, value in told.items()]
-    rows.append(("hole rows", f"{about}{found.n_hole_rows:,}"))
-    unit = "bytes" if told.get("layout") == "mixed" else "rows"
-    sample = f"a sample of {len(found.rows):,} of " if found.is_sample else ""
-    rows.append(("lengths", f"{unit} of {sample}{found.n_arrays:,} arrays"))
+    rows += _of_lengths(found, UNITS[told.get("layout", ROWS)])
     _print_info(path, rows, _bins(found))
     return 0
+
+
+def _of_lengths(found: Lengths, unit: str) -> list[tuple[str, str]]:
+    about, sample = "", ""
+    if found.is_sample:
+        about, sample = "about ", f"a sample of {len(found.rows):,} of "
+    holes = "not known" if found.n_hole_rows is None else f"{about}{found.n_hole_rows:,} {unit}"
+    return [("holes", holes), ("lengths", f"{unit} of {sample}{found.n_arrays:,} arrays")]
 
 
 def _value(value: Any) -> str:
@@ -140,6 +148,8 @@ def _get(options: argparse.Namespace) -> int:
     comma = "" if saved else ","
     print(printable(f"{options.name}: {array.dtype} {array.shape}{comma} {where}"))
     if options.plot:
+        from ptrarray.cli.drawing import draw  # no other command waits for it
+
         n_columns, n_lines = shutil.get_terminal_size()
         draw(array, max(n_columns, _FEWEST_COLUMNS), min(max(n_lines - 6, 4), _MOST_LINES))
     elif not saved:

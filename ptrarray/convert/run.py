@@ -373,8 +373,8 @@ class _Progress:
         executor, progress = self._options.get("executor"), self._options.get("progress", True)
         if executor is None and tasks and 1 in (n_workers, len(tasks)):
             # Another process would only cost its start, and a store opened for every chunk.
-            files = {"total": len(tasks), "unit": " files"} if len(tasks) > 1 else {}
-            with bar(progress=progress, **({"unit": " arrays"} | files)) as shown:
+            unit, total = (" files", len(tasks)) if len(tasks) > 1 else (" arrays", None)
+            with bar(progress=progress, unit=unit, total=total) as shown:
                 self._add(job.run(tasks, shown.update))
         elif tasks:
             run_job(

@@ -19,6 +19,8 @@ ROWS: Kind = "rows"  # one dtype and row shape
 SHAPED: Kind = "shaped"  # one dtype, each array its own shape
 MIXED: Kind = "mixed"  # each array its own dtype and shape
 KINDS = (ROWS, SHAPED, MIXED)
+# What the flat array of each consists of, for messages.
+UNITS: dict[str, str] = {ROWS: "rows", SHAPED: "elements", MIXED: "bytes"}
 
 # In a mixed store each array begins at a multiple of this, so that views are aligned.
 ALIGNMENT_NBYTES = 64

@@ -103,7 +103,7 @@ def _shards(opened: Opened) -> dict[str, int]:
         "shards": len(snapshot.parts),
         "shard_nbytes": opened.limit_nbytes,
         # Of how many a catalog has all names.
-        "shards_in_catalog": snapshot.finder.n_known,
+        "shards_in_catalog": snapshot.n_known,
     }
 
 

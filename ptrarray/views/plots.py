@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ptrarray.errors import BadInputError
-from ptrarray.format.layouts import MIXED, ROWS, SHAPED
+from ptrarray.format.layouts import UNITS
 from ptrarray.intake.choices import check_choice, several
 from ptrarray.look import plots
 from ptrarray.look.histogram import histogram
@@ -23,7 +23,6 @@ from ptrarray.views.mappings import encoded
 # Of more arrays, the lengths of some are counted, evenly spread.
 _COUNTED = 1 << 24
 # What pointers count.
-_UNITS = {ROWS: "rows", SHAPED: "elements", MIXED: "bytes"}
 
 
 class _Stored(Protocol):
@@ -101,7 +100,7 @@ class Plots:
         some = slice(None, None, max(-(-len(starts) // _COUNTED), 1))
         counted = histogram(ends[some] - starts[some], n_arrays=len(starts))
         ax = plots.axes_of(ax)
-        plots.draw_lengths(ax, counted, _UNITS[opened.layout.kind])
+        plots.draw_lengths(ax, counted, UNITS[opened.layout.kind])
         return ax
 
     def array(self, name: str, ax: Axes | None = None, *, kind: Kind | None = None) -> Axes:
@@ -261,7 +260,7 @@ class Plots:
                 n_rows.append(added)
         ax = plots.axes_of(ax)
         x, y = (np.concatenate(parts).cumsum() for parts in (n_arrays, n_rows))
-        plots.draw_growth(ax, x, y, _UNITS[opened.layout.kind], opened.layout.width)
+        plots.draw_growth(ax, x, y, UNITS[opened.layout.kind], opened.layout.width)
         return ax
 
     @property

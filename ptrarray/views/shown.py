@@ -14,7 +14,7 @@ from threading import Thread
 from typing import Any
 
 from ptrarray.format import metadata
-from ptrarray.format.layouts import MIXED, ROWS, SHAPED, Kind
+from ptrarray.format.layouts import MIXED, UNITS, Kind
 from ptrarray.look import html
 from ptrarray.look.histogram import histogram
 from ptrarray.storage.shards.opened import load_any, to_be_read_nbytes
@@ -23,7 +23,6 @@ from ptrarray.storage.store.opened import Opened
 from ptrarray.storage.store.snapshot import Snapshot
 from ptrarray.views.facts import Lengths, Shown, beginning, facts, first, lengths
 
-_UNITS = {ROWS: "rows", SHAPED: "elements", MIXED: "bytes"}
 _N_ARRAYS = 8
 _N_METAS = 10
 _N_SHARDS = 20
@@ -89,7 +88,7 @@ def _parts(store: Shown) -> Iterator[str]:
     def look() -> str:
         found.append(lengths(store))
         counted = histogram(found[0].rows, n_arrays=_at_least(found[0]))
-        return html.bars(counted, _UNITS[opened.layout.kind])
+        return html.bars(counted, UNITS[opened.layout.kind])
 
     drawn = _part(look)
     table = _part(lambda: html.table(_facts(store, found[0] if found else None)))
@@ -153,7 +152,7 @@ def _holes(found: Lengths, n_rows: int, kind: Kind) -> str:
     if not n_holes:
         return "none seen" if found.is_sample else "none"
     about = "about " if found.is_sample else ""
-    return f"{about}{n_holes:,} {_UNITS[kind]}, {n_holes / max(n_rows, 1):.2%}"
+    return f"{about}{n_holes:,} {UNITS[kind]}, {n_holes / max(n_rows, 1):.2%}"
 
 
 def _arrays(store: Shown, found: Lengths | None) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from ptrarray.format import table
 from ptrarray.storage.lifecycle import intact
+from ptrarray.storage.shards import doubles
 from ptrarray.storage.store import index as index_storage
 from ptrarray.storage.store import merging
 
@@ -31,6 +32,8 @@ def use_small_blocks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(index_storage, "PASSED_NBYTES", 256)
     patch.setattr(merging, "_BLOCK_NBYTES", 200)
     patch.setattr(table, "_PART_NAMES", 2)
+    # With a byte of memory, two ranges of hashes for each name: of 64, all but one have none.
+    patch.setattr(doubles, "_NBYTES", 2)
 
 
 def array_of(kind: str, seed: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from ptrarray.views.awaited import Threads
 _RETRY = "retry: 500\n\n"  # milliseconds until a browser asks again
 _ALIVE = ": \n\n"
 _ALIVE_SECONDS = 15.0
+_REST, _REST_SECONDS = 4, 5.0
 _NAMES_LENGTH = 70_000  # letters of all names in an event; one name has 65,536 at the most
 
 
@@ -94,7 +96,9 @@ class Events:
         while True:
             if not self._always:
                 await self._someone.wait()
+            began = time.monotonic()
             seen = await self._threads.wait_for(self._current.look)
+            took = time.monotonic() - began
             now = rates(self._last, seen.look)
             self._last = seen.look
             told = self._told
@@ -104,7 +108,8 @@ class Events:
                 told.now,
             ):
                 self._tell(seen, now, told.notice)
-            await asyncio.sleep(self._interval)
+            # Where a look takes long, as at a journal of millions, most of the time is for answers.
+            await asyncio.sleep(max(self._interval, min(_REST * took, _REST_SECONDS)))
 
     def note(self, name: str, error: Exception) -> None:
         """Tell what went wrong while an array was sent, which its answer cannot say any more."""

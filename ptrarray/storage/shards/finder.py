@@ -211,11 +211,6 @@ class Finder:
             ]
         return sorted(asked, key=itemgetter(0), reverse=True)
 
-    @property
-    def n_known(self) -> int:
-        """Of how many snapshots the catalog has all names."""
-        return len(self._known)
-
     def pointers(
         self, names: Sequence[bytes], first_rows: Sequence[int], last_rows: Sequence[int]
     ) -> Int64s:

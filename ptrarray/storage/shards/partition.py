@@ -99,6 +99,11 @@ class PartOfShards(ShardedSnapshot):
         self.parts = tuple(parts)
         self.shards = Completed(self.parts)
 
+    @property
+    def n_known(self) -> int:
+        """Of how many shards a catalog has all names."""
+        return self._origin.n_known
+
     def number_of(self, name: bytes) -> int:
         """Return the number of the shard that has a name, or -1."""
         number = self._origin.number_of(name)

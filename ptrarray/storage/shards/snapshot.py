@@ -111,6 +111,12 @@ class ShardedSnapshot:
         is_one = len(self.parts) == 1
         return Finder(self.parts, None if is_one else open_catalog(self.marker, self.asked_backend))
 
+    @cached_property
+    def n_known(self) -> int:
+        """Of how many shards a catalog has all names. Opens none of the others, as `finder` does."""
+        catalog = open_catalog(self.marker, self.asked_backend) if len(self.parts) > 1 else None
+        return 0 if catalog is None else sum(1 for _ in catalog.known_of(self.parts))
+
     # what any snapshot answers -------------------------------------------------------------
 
     @property

@@ -1,0 +1,60 @@
+"""Parts of pages: values in few words, whatever their size, and pages that are not too much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptrarray.look import html
+from tests.support.html import Page
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+class Counted(list[Any]):
+    """A list that counts how many of its items were asked for."""
+
+    n_asked = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in super().__iter__():
+            self.n_asked += 1
+            yield item
+
+
+@given(VALUES, st.integers(10, 200))
+def test_values_in_few_words(value: Any, n_characters: int) -> None:
+    told = html.brief(value, n_characters)
+    assert len(told) <= n_characters
+    if len(repr(value)) <= n_characters and "…" not in told:
+        assert told == repr(value)
+
+
+def test_of_long_values_little_is_looked_at() -> None:
+    value = Counted(range(100_000))
+    html.brief({"a": [value]})
+    assert value.n_asked < 50
+
+
+@given(st.text(), st.integers(3, 90))
+def test_text_is_cut_and_stays_text(value: str, n_characters: int) -> None:
+    page = Page(f"<div>{html.text(value, n_characters)}</div>")
+    assert len(page.text) <= n_characters + 1
+
+
+def test_a_page_leaves_out_what_is_too_much() -> None:
+    parts = ["<div>a</div>", f"<div>{'b' * 70_000}</div>", "<div>c</div>"]
+    page = Page(html.page("kind", "<about>", parts))
+    assert page.text.split("\n")[2:5] == ["a", "left out here, as it is much", "c"]
+
+
+def test_pairs_say_how_many_are_left_out() -> None:
+    values = {f"{number}": "v" * 100 for number in range(1000)}
+    assert "and 990 more" in Page(html.pairs(values, 10, 10**6)).text
+    assert len(html.pairs(values, 1000, 3000)) < 6000
