@@ -206,6 +206,16 @@ def test_a_masked_line_shows_what_is_left_out(tabs: Tabs, server: Server) -> Non
     expect(readout).to_contain_text("to 49,999")
 
 
+def test_a_crosshair_is_at_the_point_that_it_tells(tabs: Tabs, server: Server) -> None:
+    page = tabs.open(server.url, route("a/b ?#&+%2F\n"))
+    for x, row in ((0.02, 0), (0.3, 1), (0.6, 2), (0.9, 3)):
+        hover(page, x)
+        expect(page.locator(".plot .readout")).to_have_text(f"row {row}: {row}")
+        cross, image = (page.locator(each).bounding_box() for each in (".cross", ".drawing img"))
+        left, _, wide, _ = box(page)
+        assert abs(cross["x"] - image["x"] - left - wide * row / 3) < 2
+
+
 def test_sliders_zoom_and_drag_choose_rows(tabs: Tabs, server: Server) -> None:
     page = tabs.open(server.url, route("wave"))
     window = page.locator("#window")

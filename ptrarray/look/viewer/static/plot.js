@@ -113,7 +113,8 @@ export class Plot {
 
   /** Tell a mark of a line: its rows, and the numbers there. */
   tell({ at, first, last }) {
-    const { marks } = this.shown;
+    const { marks, window: [start] } = this.shown;
+    if (first === last && this.size[1] > 1) this.cross.style.left = this.across((first - start) / (this.size[1] - 1));
     const rows = first === last ? `row ${whole(first)}` : `rows ${whole(first)} to ${whole(last)}`;
     const told = marks.low.map((column, k) => {
       const [low, high] = [column[at], marks.high[k][at]];
@@ -206,7 +207,7 @@ export class Plot {
 
 /** Which mark is at a fraction of the rows, and which rows it has. */
 function mark(marks, nRows, start, x) {
-  const row = start + Math.floor(x * nRows);
+  const row = start + Math.round(x * (nRows - 1)); // as rows are drawn from edge to edge
   let [low, high] = [0, marks.edges.length - 1];
   while (high - low > 1) {
     const middle = (low + high) >> 1;
