@@ -260,6 +260,22 @@ def test_a_range_of_means_is_said_to_be_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("M8", "-5 to 7000"),
+        ("m8", "-5 to 7000"),
+        ("m8[as]", "-5 attoseconds to 7000 attoseconds"),
+        (
+            "M8[as]",
+            "1969-12-31T23:59:59.999999999999999995 to 1970-01-01T00:00:00.000000000000007000",
+        ),
+    ],
+)
+def test_times_of_any_unit_have_a_caption(dtype: str, expected: str) -> None:
+    assert picture(np.array([-5, 7000]).view(dtype)).caption == expected
+
+
+@pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
         (1.7e9, 1.7e9 + 3599, "1700000000 to 1700003599"),

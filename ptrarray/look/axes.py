@@ -20,7 +20,7 @@ _EXACT = 10**7
 _ALL_DIGITS = 10**15
 _CHARACTER_WIDTH = 6.2
 _LATEST = 2.0**63 - 1024  # the largest float64 that int64 has, too
-_FINER_THAN_SECONDS = ("ms", "us", "ns", "ps", "fs", "as")
+_FINER_THAN_SECONDS = ("ms", "us", "ns", "ps", "fs")  # of attoseconds, numpy makes no seconds
 
 
 class Ends(NamedTuple):
@@ -49,7 +49,7 @@ def numbers(array: Array, low: float, high: float) -> Ends:
     >>> numbers(np.zeros(1, "M8[ns]"), 0, 9e13)
     Ends(first='1970-01-01T00:00:00', last='1970-01-02T01:00:00')
     """
-    if array.dtype.kind not in "mM":
+    if array.dtype.kind not in "mM" or np.datetime_data(array.dtype)[0] == "generic":
         found = Ends(_number(low), _number(high))
         return _apart(low, high) if low < high and found.first == found.last else found
     ends = np.array([low, high]).clip(-_LATEST, _LATEST).astype(np.int64)
