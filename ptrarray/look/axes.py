@@ -17,6 +17,8 @@ FONT_SIZE = 11
 _BELOW, _ABOVE, _BAR = 18, 8, 10
 _MARGIN, _MARGIN_OF_DATES = 62, 126
 _EXACT = 10**7
+_FEWEST_DIGITS, _LONGEST = 4, 9  # of numbers beside an axis, where there is little room
+_COARSEST = 1 / 20  # of the length of an axis: by how much its ends may be rounded
 _LATEST = 2.0**63 - 1024  # the largest float64 that int64 has, too
 _FINER_THAN_SECONDS = ("ms", "us", "ns", "ps", "fs", "as")
 
@@ -38,15 +40,19 @@ def inside(array: Array, width: int, height: int, *, with_colours: bool) -> Box:
 def numbers(array: Array, low: float, high: float) -> Ends:
     """Return two numbers of an array as text; dates in no finer unit than tells them apart.
 
+    Of numbers that are close to each other, the last is what it is more than the first.
+
     Examples
     --------
     >>> numbers(np.zeros(1), -2.0, 1 / 3)
     Ends(first='-2', last='0.3333')
+    >>> numbers(np.zeros(1), 99999.6, 1e5), numbers(np.zeros(1), 1e6, 1e6 + 2**-10)
+    (Ends(first='99999.6', last='100000'), Ends(first='1000000', last='+ 0.0009766'))
     >>> numbers(np.zeros(1, "M8[ns]"), 0, 9e13)
     Ends(first='1970-01-01T00:00:00', last='1970-01-02T01:00:00')
     """
     if array.dtype.kind not in "mM":
-        return Ends(*(_number(number) for number in (low, high)))
+        return _told_apart(low, high)
     ends = np.array([low, high]).clip(-_LATEST, _LATEST).astype(np.int64)
     times = ends.astype(array.dtype.newbyteorder("="))
     if np.datetime_data(array.dtype)[0] in _FINER_THAN_SECONDS:
@@ -55,9 +61,21 @@ def numbers(array: Array, low: float, high: float) -> Ends:
     return Ends(*(str(time) for time in times))
 
 
-def _number(number: float) -> str:
+def _told_apart(low: float, high: float) -> Ends:
+    span = high - low
+    for digits in range(_FEWEST_DIGITS, _LONGEST):
+        ends = Ends(_number(low, digits), _number(high, digits))
+        errors = abs(float(ends.first) - low), abs(float(ends.last) - high)
+        if max(errors) <= span * _COARSEST or not span:
+            if max(map(len, ends)) <= _LONGEST or digits == _FEWEST_DIGITS:
+                return ends
+            break
+    return Ends(_number(low, _FEWEST_DIGITS), f"+ {span:.{_FEWEST_DIGITS}g}")
+
+
+def _number(number: float, digits: int) -> str:
     exact = number == np.trunc(number) and abs(number) < _EXACT
-    return f"{int(number)}" if exact else f"{number:.4g}"
+    return f"{int(number)}" if exact else f"{number:.{digits}g}"
 
 
 def frame(box: Box, rows: Ends, across: Ends) -> str:

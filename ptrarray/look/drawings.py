@@ -194,7 +194,10 @@ def _row_ends(array: Array, asked: Asked) -> Ends:
 def _span(ends: Ends) -> tuple[str, ...]:
     if not ends.first:
         return ()
-    return (ends.first if ends.first == ends.last else f"{ends.first} to {ends.last}",)
+    if ends.first == ends.last:
+        return (ends.first,)
+    last = f"{ends.first} {ends.last}" if ends.last.startswith("+") else ends.last
+    return (f"{ends.first} to {last}",)
 
 
 _OF_KINDS: dict[Kind, Callable[[Array, Asked], Drawn]] = {
