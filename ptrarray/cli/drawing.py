@@ -168,7 +168,7 @@ def _draw_heat_map(table: Array, width: int, height: int) -> None:
     if not np.isnan(means).all():
         ends = axes.numbers(table, low, high)
         what = "from" if reduced.means.shape == table.shape else "means"
-        print(f"{what} {ends.first} (dark) to {ends.last} (bright)")
+        print(f"{what} {ends.first} (dark) to {ends.sum} (bright)")
         print("rows go to the right, columns upwards")
         _tell_absolute(table)
     _tell_left_out(reduced.left_out, table.size)
