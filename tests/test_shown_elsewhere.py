@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import ptrarray
+from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.views import facts, shown
 from tests.support.fault_server import serving
 from tests.support.html import facts_in
@@ -51,3 +52,20 @@ def test_a_server_that_does_not_answer_is_not_waited_for(
     answers.set()
     monkeypatch.setattr(shown, "_WAITS_SECONDS", 60)
     assert facts_in(page_of(store))["arrays"] == "20"
+
+
+def test_of_a_part_and_of_metadata_no_server_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path / "a.ptr", 20)
+    store = ptrarray.open((tmp_path / "a.ptr").as_uri())
+    part, meta = store.partitions(2)[1], store.meta
+    assert len(part) == len(list(part.values()))
+    answers = threading.Event()
+    monkeypatch.setattr(shown, "beginning", lambda *_: answers.wait(9) and ())
+    monkeypatch.setattr(facts, "beginning", lambda *_: answers.wait(9) and ())
+    monkeypatch.setattr(shown, "_WAITS_SECONDS", 0.01)
+    monkeypatch.setattr(StoreSnapshot, "has_metas", True)
+    for what in (part, meta):
+        assert "no answer in 0.01 seconds" in page_of(what).text
+    answers.set()

@@ -17,6 +17,7 @@ from ptrarray.format import metadata
 from ptrarray.format.layouts import MIXED, UNITS, Kind
 from ptrarray.look import html
 from ptrarray.look.histogram import histogram
+from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.shards.opened import load_any, to_be_read_nbytes
 from ptrarray.storage.shards.snapshot import ShardedSnapshot
 from ptrarray.storage.store.opened import Opened
@@ -58,26 +59,33 @@ def reader(store: Any) -> str:
 
     if not store._opened.is_compared:
         return html.safely(store, make)
-    return _within(_WAITS_SECONDS, store, make)
+    return _within(_WAITS_SECONDS, store, "PointerArray", store.path, make)
 
 
-def _within(seconds: float, store: Any, make: Callable[[], str]) -> str:
+def _within(seconds: float, what: Any, kind: str, about: str, make: Callable[[], str]) -> str:
     """Return a page of what lies elsewhere, or what is known without asking for more."""
     answers: SimpleQueue[str] = SimpleQueue()
-    Thread(target=lambda: answers.put(html.safely(store, make)), daemon=True).start()
+    Thread(target=lambda: answers.put(html.safely(what, make)), daemon=True).start()
     try:
         return answers.get(timeout=seconds)
     except Empty:
         said = html.quiet(f"no answer in {seconds:g} seconds from where it lies: try again")
-        return html.page("PointerArray", store.path, [said])
+        return html.page(kind, about, [said])
 
 
 def partition(part: Any, about: str, *, is_open: bool) -> str:
     """Return a `Partition` as HTML; if it is not open yet, nothing is opened for that."""
     said = html.quiet("not opened here yet: asking for an array does so")
-    return html.safely(
-        part, lambda: html.page("Partition", about, _parts(part) if is_open else [said])
-    )
+
+    def make() -> str:
+        return html.page("Partition", about, _parts(part) if is_open else [said])
+
+    def in_time() -> str:
+        if not is_open or not part._opened.is_compared:
+            return make()
+        return _within(_WAITS_SECONDS, part, "Partition", about, make)
+
+    return html.safely(part, in_time)
 
 
 def _parts(store: Shown) -> Iterator[str]:
@@ -229,7 +237,10 @@ def peeked(what: Any, directory: Path, make: Callable[[Opened], str]) -> str:
 
 def metas(meta: Any, snapshot: Snapshot) -> str:
     """Return metadata of arrays as HTML: of the first that have any."""
-    return html.safely(meta, lambda: _metas_page(snapshot))
+    if not isinstance(snapshot.directory, RemotePath):
+        return html.safely(meta, lambda: _metas_page(snapshot))
+    about = str(snapshot.directory)
+    return _within(_WAITS_SECONDS, meta, "metadata", about, lambda: _metas_page(snapshot))
 
 
 def _metas_page(snapshot: Snapshot) -> str:
