@@ -281,6 +281,21 @@ def test_a_masked_line(arrays: Path, show: Show) -> None:
     assert all(columns[last + 2 :])
 
 
+def test_numbers_that_stand_for_values_say_for_which(tmp_path: Path, show: Show) -> None:
+    seconds = np.arange(10**9, 10**9 + 300)
+    told = {
+        "dates": (seconds.astype("M8[s]"), "in units of 1e9 seconds since 1970"),
+        "durations": (seconds.astype("m8[ms]"), "in units of 1e9 milliseconds"),
+        "complex": (np.exp(1j * seconds), "absolute values"),
+    }
+    with ptrarray.create(tmp_path / "a.ptr") as writer:
+        writer.write({name: values for name, (values, _) in told.items()})
+    for name, (_, line) in told.items():
+        assert line in show("get", tmp_path / "a.ptr", name, "--plot", n_columns=40).lines
+    lines = show("get", tmp_path / "a.ptr", "dates", "--plot", n_columns=40).lines
+    assert lines[-2:] == ["lowest 2001-09-09T01:46:40", "highest 2001-09-09T01:51:39"]
+
+
 def test_a_single_peak_is_drawn(arrays: Path, show: Show) -> None:
     shown = show("get", arrays, "peak", "--plot", n_columns=80)
     width = len(shown.lines[1]) - 2

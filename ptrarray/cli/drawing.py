@@ -11,6 +11,7 @@ import numpy as np
 from ptrarray.cli import screen
 from ptrarray.cli.printing import printable
 from ptrarray.errors import import_extra
+from ptrarray.look.axes import numbers
 from ptrarray.look.colours import levels, palette
 from ptrarray.look.kinds import kind_of
 from ptrarray.look.numbers import Array, Floats
@@ -72,9 +73,22 @@ def _draw_lines(uniplot: Any, columns: Array, n_columns: int, n_lines: int) -> N
     power = max(power, -300)
     text = _plotted(uniplot, xs, list((ys / 10.0**power).T), len(columns), n_columns, n_lines)
     print(text)
-    if power:
-        print(f"in units of 1e{power}")
+    if units := _units(columns.dtype, power):
+        print(units)
+    if columns.dtype.kind == "M":
+        print("lowest {}\nhighest {}".format(*numbers(columns, np.nanmin(ys), np.nanmax(ys))))
     _tell_left_out(drawn.left_out, columns.size)
+
+
+def _units(dtype: np.dtype[Any], power: int) -> str:
+    """Return of what the numbers on the axis are so many, if they are not the values."""
+    of = [f"1e{power}"] if power else []
+    if dtype.kind in "mM":
+        one = np.ones((), dtype.str.replace("M8", "m8"))
+        of.append(str(one).removeprefix("1 "))
+        of += ["since 1970"] if dtype.kind == "M" else []
+    absolute = "absolute values" if dtype.kind == "c" else ""
+    return ", ".join(filter(None, [absolute, f"in units of {' '.join(of)}" if of else ""]))
 
 
 def _points(drawn: Band) -> tuple[Array, Floats]:
