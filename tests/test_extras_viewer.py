@@ -441,6 +441,10 @@ def test_pages_fit_and_are_readable(browser: Any, server: Server, scheme: str, w
     tabs = Tabs(context)
     page = tabs.open(server.url)
     expect(page.locator("#n-arrays")).to_have_text("1,510")
+    rows = page.locator("#n-rows")
+    height = rows.bounding_box()["height"]
+    rows.evaluate("(seen) => { seen.textContent = '10,000,000,000'; }")
+    assert rows.bounding_box()["height"] == height  # digits do not go on in the next line
     for name in (None, *ARRAYS):
         if name is not None:
             page.goto(server.url + route(name))
