@@ -131,6 +131,17 @@ def test_info_tells_no_terminal_what_a_user_wrote(show: Show, tmp_path: Path) ->
     assert "\x1b[2J" not in shown.raw
 
 
+def test_long_attrs_do_not_hide_the_rest(show: Show, run: Run, tmp_path: Path) -> None:
+    attrs = {"vocabulary": [f"word {n}" for n in range(10_000)]}
+    ptrarray.create(tmp_path / "a.ptr", dtype="f4", attrs=attrs).close()
+    shown = show("info", tmp_path / "a.ptr", n_columns=40)
+    assert {"  arrays      0", "  holes       0 rows"} < set(shown.lines)
+    assert len(shown.lines) < 30
+    assert " … (all with --json)" in " ".join(line.strip() for line in shown.lines)
+    for how in ([], ["--json"]):  # into a pipe all of them
+        assert '"word 9999"]' in run("info", tmp_path / "a.ptr", *how)[1]
+
+
 def test_info_without_colours(path: Path, show: Show) -> None:
     coloured, plain = show("info", path), show("info", path, NO_COLOR="1")
     assert "\x1b[34;49m" in coloured.raw
@@ -338,7 +349,7 @@ def test_numbers_of_a_drawing_are_those_of_the_array(tmp_path: Path, show: Show)
         "complex": ["absolute values of complex numbers"],
         "means": ["means 0 (dark) to 80 (bright)", "rows go to the right, columns upwards"],
         "nothing": ["nothing to draw: no finite numbers", "16,000 of 16,000 values are left out"],
-        "close": ["from 1700000000 (dark) to 1700000399 (bright)"],
+        "close": ["from 1.7e+09 (dark) to 1.7e+09 + 399 (bright)"],
     }.items():
         shown = show("get", tmp_path / "a.ptr", name, "--plot", n_columns=80).below
         assert "\n".join(lines) in "\n".join(shown.lines), name
@@ -379,6 +390,15 @@ def test_what_is_no_picture(arrays: Path, show: Show) -> None:
         "clear": ["nothing to draw: no finite numbers", "128 of 128 values are left out"],
     }.items():
         assert show("get", arrays, name, "--plot").below.lines == lines
+
+
+def test_a_column_without_numbers_is_no_line(tmp_path: Path, show: Show) -> None:
+    columns = np.ma.array(np.arange(12.0).reshape(4, 3), mask=[[False, True, False]] * 4)
+    with ptrarray.create(tmp_path / "a.ptr", masked=True) as writer:
+        writer["a"] = columns
+    shown = show("get", tmp_path / "a.ptr", "a", "--plot")
+    assert shown.lines[-1] == "4 of 12 values are left out"
+    assert re.search("██ 0 +██ 2", "\n".join(shown.lines))
 
 
 def test_lines_are_told_apart_in_colours(arrays: Path, show: Show) -> None:

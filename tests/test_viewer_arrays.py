@@ -310,7 +310,7 @@ def test_numbers_that_are_alike_are_told_apart(tmp_path: Path) -> None:
     values = 1e6 + np.linspace(0, 0.001, 101)
     store = ptrarray.open(filled(tmp_path / "a.ptr", {"a": values}, dtype="f8"))
     seen = answered(store, "a")
-    assert seen["picture"]["caption"] == "1000000 to 1000000.001"
+    assert seen["picture"]["caption"] == "1000000 to 1000000 + 0.001"
     assert np.abs(np.array(seen["marks"]["low"][0]) - values).max() < 1e-9
     assert dict(arrays.statistics(store, "a"))["mean"] == "1000000.0005"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +74,8 @@ def _draw_lines(uniplot: Any, columns: Array, n_columns: int, n_lines: int) -> N
     has_labels = n_columns >= _WITH_LABELS and not _is_of_times(
         columns
     )  # as numbers, these say nothing
-    scaled = list((ys / 10.0**power).T)
+    # uniplot takes no line without a number.
+    scaled = {n: y for n, y in enumerate((ys / 10.0**power).T) if not np.isnan(y).all()}
     text = _plotted(uniplot, xs, scaled, len(columns), n_columns, n_lines, has_labels=has_labels)
     print(text)
     if _is_of_times(columns):
@@ -98,13 +99,14 @@ def _points(drawn: Band) -> tuple[Array, Floats]:
 def _plotted(
     uniplot: Any,
     xs: Array,
-    ys: Sequence[Floats],
+    lines: Mapping[int, Floats],
     n_rows: int,
     n_columns: int,
     n_lines: int,
     *,
     has_labels: bool,
 ) -> str:
+    ys = list(lines.values())
     low, high = float(np.nanmin(ys)), float(np.nanmax(ys))
     if high - low <= 1e-12 * max(abs(low), abs(high)):  # a line in the middle
         half = max(abs(low), 1) / 2
@@ -127,7 +129,7 @@ def _plotted(
         y_labels=has_labels,
         character_set="block" if has_unicode else "ascii",
         color=tells_apart,
-        legend_labels=[str(number) for number in range(len(ys))] if tells_apart else None,
+        legend_labels=list(map(str, lines)) if tells_apart else None,
     )
     return text if has_unicode else text.translate(_ASCII)
 
@@ -166,7 +168,7 @@ def _draw_heat_map(table: Array, width: int, height: int) -> None:
     if not np.isnan(means).all():
         ends = axes.numbers(table, low, high)
         what = "from" if reduced.means.shape == table.shape else "means"
-        print(f"{what} {ends.first} (dark) to {ends.last} (bright)")
+        print(f"{what} {ends.first} (dark) to {ends.sum} (bright)")
         print("rows go to the right, columns upwards")
         _tell_absolute(table)
     _tell_left_out(reduced.left_out, table.size)

@@ -17,10 +17,10 @@ FONT_SIZE = 11
 _BELOW, _ABOVE, _BAR = 18, 8, 10
 _MARGIN, _MARGIN_OF_DATES = 62, 126
 _EXACT = 10**7
-_ALL_DIGITS = 10**15
-_CHARACTER_WIDTH = 6.2
+_FEWEST_DIGITS, _LONGEST = 4, 9  # of numbers beside an axis, where there is little room
+_COARSEST = 1 / 20  # of the length of an axis: by how much its ends may be rounded
 _LATEST = 2.0**63 - 1024  # the largest float64 that int64 has, too
-_FINER_THAN_SECONDS = ("ms", "us", "ns", "ps", "fs", "as")
+_FINER_THAN_SECONDS = ("ms", "us", "ns", "ps", "fs")  # of attoseconds, numpy makes no seconds
 
 
 class Ends(NamedTuple):
@@ -28,6 +28,11 @@ class Ends(NamedTuple):
 
     first: str
     last: str
+
+    @property
+    def sum(self) -> str:
+        """The last one in a text of its own, also if it is what it is more than the first."""
+        return f"{self.first} {self.last}" if self.last.startswith("+") else self.last
 
 
 def inside(array: Array, width: int, height: int, *, with_colours: bool) -> Box:
@@ -38,22 +43,21 @@ def inside(array: Array, width: int, height: int, *, with_colours: bool) -> Box:
 
 
 def numbers(array: Array, low: float, high: float) -> Ends:
-    """Return two numbers of an array as text, which tells them apart; dates in no finer unit than that.
+    """Return two numbers of an array as text; dates in no finer unit than tells them apart.
+
+    Of numbers that are close to each other, the last is what it is more than the first.
 
     Examples
     --------
     >>> numbers(np.zeros(1), -2.0, 1 / 3)
     Ends(first='-2', last='0.3333')
-    >>> numbers(np.zeros(1), 1.7e9, 1.7e9 + 3600), numbers(np.zeros(1), 1.0, 1.0001)
-    (Ends(first='1700000000', last='1700003600'), Ends(first='1', last='1.0001'))
+    >>> numbers(np.zeros(1), 99999.6, 1e5), numbers(np.zeros(1), 1e6, 1e6 + 2**-10)
+    (Ends(first='99999.6', last='100000'), Ends(first='1000000', last='+ 0.0009766'))
     >>> numbers(np.zeros(1, "M8[ns]"), 0, 9e13)
     Ends(first='1970-01-01T00:00:00', last='1970-01-02T01:00:00')
     """
-    if array.dtype.kind not in "mM":
-        found = Ends(_number(low), _number(high))
-        return (
-            _apart(low, high) if low < high and float(found.first) == float(found.last) else found
-        )
+    if array.dtype.kind not in "mM" or np.datetime_data(array.dtype)[0] == "generic":
+        return _told_apart(low, high)
     ends = np.array([low, high]).clip(-_LATEST, _LATEST).astype(np.int64)
     times = ends.astype(array.dtype.newbyteorder("="))
     if np.datetime_data(array.dtype)[0] in _FINER_THAN_SECONDS:
@@ -62,28 +66,30 @@ def numbers(array: Array, low: float, high: float) -> Ends:
     return Ends(*(str(time) for time in times))
 
 
-def _apart(low: float, high: float) -> Ends:
-    """Return two numbers whose first digits are the same as text: whole ones with all they have."""
-    if all(number == np.trunc(number) and abs(number) < _ALL_DIGITS for number in (low, high)):
-        return Ends(f"{int(low)}", f"{int(high)}")
-    n = next(n for n in range(5, 18) if f"{low:.{n}g}" != f"{high:.{n}g}")
-    n = min(n + 1, 17)  # apart by more than how they are rounded
-    return Ends(f"{low:.{n}g}", f"{high:.{n}g}")
+def _told_apart(low: float, high: float) -> Ends:
+    span = high - low
+    for digits in range(_FEWEST_DIGITS, _LONGEST):
+        ends = Ends(_number(low, digits), _number(high, digits))
+        errors = abs(float(ends.first) - low), abs(float(ends.last) - high)
+        if max(errors) <= span * _COARSEST or not span:
+            if max(map(len, ends)) <= _LONGEST or digits == _FEWEST_DIGITS:
+                return ends
+            break
+    return Ends(_number(low, _FEWEST_DIGITS), f"+ {span:.{_FEWEST_DIGITS}g}")
 
 
-def _number(number: float) -> str:
+def _number(number: float, digits: int) -> str:
     exact = number == np.trunc(number) and abs(number) < _EXACT
-    return f"{int(number)}" if exact else f"{number:.4g}"
+    return f"{int(number)}" if exact else f"{number:.{digits}g}"
 
 
 def frame(box: Box, rows: Ends, across: Ends) -> str:
     """Return the elements of two axes: `across` beside them, `rows` below."""
-    beside = box.left - 8
     line = f"M{box.left - 2:g} {box.top:g}V{box.bottom + 2:g}H{box.right:g}"
     return (
         f"<path d='{line}' fill='none' stroke='{QUIET}' stroke-opacity='.5'/>"
-        + text(box.left - 6, box.top + FONT_SIZE - 3, across.last, anchor="end", most=beside)
-        + text(box.left - 6, box.bottom, across.first, anchor="end", most=beside)
+        + text(box.left - 6, box.top + FONT_SIZE - 3, across.last, anchor="end")
+        + text(box.left - 6, box.bottom, across.first, anchor="end")
         + text(box.left, box.bottom + 15, rows.first)
         + text(box.right, box.bottom + 15, rows.last, anchor="end")
     )
@@ -113,12 +119,11 @@ def columns(box: Box, n_columns: int) -> str:
 def colour_bar(box: Box, ends: Ends) -> str:
     """Return the elements that say which numbers the colours are, at the right of a box."""
     bar = Box(box.right + 10, box.top, _BAR, box.height)
-    beside = box.left - 5  # as wide as the margin on the left
     shades = palette(32)[:0:-1, np.newaxis, :3]
     return (
         raster(png(shades), bar, smooth=True)
-        + text(bar.right + 5, bar.top + FONT_SIZE - 3, ends.last, most=beside)
-        + text(bar.right + 5, bar.bottom, ends.first, most=beside)
+        + text(bar.right + 5, bar.top + FONT_SIZE - 3, ends.last)
+        + text(bar.right + 5, bar.bottom, ends.first)
     )
 
 
@@ -133,22 +138,11 @@ def raster(content: bytes, box: Box, *, smooth: bool) -> str:
 
 
 def text(
-    x: float,
-    y: float,
-    content: str,
-    *,
-    anchor: str = "start",
-    font: str = "sans-serif",
-    most: float = np.inf,
+    x: float, y: float, content: str, *, anchor: str = "start", font: str = "sans-serif"
 ) -> str:
-    """Return the element of a text, that begins or ends at a point; none for no text.
-
-    One that would be wider than so many pixels is made narrower.
-    """
+    """Return the element of a text, that begins or ends at a point; none for no text."""
     if not content:
         return ""
-    if len(content) * _CHARACTER_WIDTH > most:
-        anchor += f"' textLength='{most:g}' lengthAdjust='spacingAndGlyphs"
     return (
         f"<text x='{x:g}' y='{y:g}' text-anchor='{anchor}' font-family='{font}' "
         f"font-size='{FONT_SIZE}' fill='{QUIET}' xml:space='preserve'>{escape(content)}</text>"

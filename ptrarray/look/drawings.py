@@ -196,7 +196,7 @@ def _row_ends(array: Array, asked: Asked) -> Ends:
 def _span(ends: Ends, *, is_of_means: bool = False) -> tuple[str, ...]:
     if not ends.first:
         return ()
-    told = ends.first if ends.first == ends.last else f"{ends.first} to {ends.last}"
+    told = ends.first if ends.first == ends.last else f"{ends.first} to {ends.sum}"
     # What colours stand for may be far from the lowest and the highest value.
     return (f"means {told}" if is_of_means else told,)
 
