@@ -244,6 +244,37 @@ def test_images_are_side_by_side() -> None:
     assert picture(images * 1.0, 160, 36).caption == "4 of 20 images, 0 to 150"
 
 
+# captions -----------------------------------------------------------------------------------------
+
+
+def test_a_range_of_means_is_said_to_be_one() -> None:
+    table = np.zeros((400, 300))
+    table[100, 200] = 1000
+    assert picture(table[:30, :20], kind="heatmap", max_bytes=None).caption == "0"
+    drawn = picture(table, kind="heatmap", max_bytes=None)
+    assert re.fullmatch(r"means 0 to \d\d\.?\d*", drawn.caption)
+    images = np.zeros((2, 60, 70))
+    images[0, 0, 0] = 1000
+    assert picture(images, max_bytes=None).caption.startswith("2 images, means 0 to ")
+    assert picture(images, 400, 100, max_bytes=None).caption == "2 images, 0 to 1000"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("M8", "-5 to 7000"),
+        ("m8", "-5 to 7000"),
+        ("m8[as]", "-5 attoseconds to 7000 attoseconds"),
+        (
+            "M8[as]",
+            "1969-12-31T23:59:59.999999999999999995 to 1970-01-01T00:00:00.000000000000007000",
+        ),
+    ],
+)
+def test_times_of_any_unit_have_a_caption(dtype: str, expected: str) -> None:
+    assert picture(np.array([-5, 7000]).view(dtype)).caption == expected
+
+
 # bounds -------------------------------------------------------------------------------------------
 
 LARGE: list[Any] = [

@@ -131,6 +131,17 @@ def test_info_tells_no_terminal_what_a_user_wrote(show: Show, tmp_path: Path) ->
     assert "\x1b[2J" not in shown.raw
 
 
+def test_long_attrs_do_not_hide_the_rest(show: Show, run: Run, tmp_path: Path) -> None:
+    attrs = {"vocabulary": [f"word {n}" for n in range(10_000)]}
+    ptrarray.create(tmp_path / "a.ptr", dtype="f4", attrs=attrs).close()
+    shown = show("info", tmp_path / "a.ptr", n_columns=40)
+    assert {"  arrays      0", "  holes       0 rows"} < set(shown.lines)
+    assert len(shown.lines) < 30
+    assert " … (all with --json)" in " ".join(line.strip() for line in shown.lines)
+    for how in ([], ["--json"]):  # into a pipe all of them
+        assert '"word 9999"]' in run("info", tmp_path / "a.ptr", *how)[1]
+
+
 def test_info_without_colours(path: Path, show: Show) -> None:
     coloured, plain = show("info", path), show("info", path, NO_COLOR="1")
     assert "\x1b[34;49m" in coloured.raw
@@ -281,21 +292,6 @@ def test_a_masked_line(arrays: Path, show: Show) -> None:
     assert all(columns[last + 2 :])
 
 
-def test_numbers_that_stand_for_values_say_for_which(tmp_path: Path, show: Show) -> None:
-    seconds = np.arange(10**9, 10**9 + 300)
-    told = {
-        "dates": (seconds.astype("M8[s]"), "in units of 1e9 seconds since 1970"),
-        "durations": (seconds.astype("m8[ms]"), "in units of 1e9 milliseconds"),
-        "complex": (np.exp(1j * seconds), "absolute values"),
-    }
-    with ptrarray.create(tmp_path / "a.ptr") as writer:
-        writer.write({name: values for name, (values, _) in told.items()})
-    for name, (_, line) in told.items():
-        assert line in show("get", tmp_path / "a.ptr", name, "--plot", n_columns=40).lines
-    lines = show("get", tmp_path / "a.ptr", "dates", "--plot", n_columns=40).lines
-    assert lines[-2:] == ["lowest 2001-09-09T01:46:40", "highest 2001-09-09T01:51:39"]
-
-
 def test_a_single_peak_is_drawn(arrays: Path, show: Show) -> None:
     shown = show("get", arrays, "peak", "--plot", n_columns=80)
     width = len(shown.lines[1]) - 2
@@ -334,6 +330,33 @@ def test_a_heat_map_in_colours(arrays: Path, show: Show) -> None:
     assert shown.buffer[0][29].fg == "fde725"
 
 
+def test_numbers_of_a_drawing_are_those_of_the_array(tmp_path: Path, show: Show) -> None:
+    table = np.zeros((400, 40))
+    table[7, 7] = 800
+    arrays = {
+        "days": np.array(["2020-01-01", "NaT", "2021-12-31", "2021-01-01"], "M8[D]"),
+        "times": np.array([0, 10**18], "M8[ns]"),
+        "complex": np.array([3 + 4j, 0]),
+        "means": table,
+        "nothing": np.full((400, 40), np.nan),
+        "close": 1.7e9 + np.arange(400.0).reshape(20, 20),
+    }
+    with ptrarray.create(tmp_path / "a.ptr") as writer:
+        writer.update(arrays)
+    for name, lines in {
+        "days": ["below 2020-01-01", "above 2021-12-31", "1 of 4 values are left out"],
+        "times": ["below 1970-01-01T00:00:00", "above 2001-09-09T01:46:40"],
+        "complex": ["absolute values of complex numbers"],
+        "means": ["means 0 (dark) to 80 (bright)", "rows go to the right, columns upwards"],
+        "nothing": ["nothing to draw: no finite numbers", "16,000 of 16,000 values are left out"],
+        "close": ["from 1.7e+09 (dark) to 1.7e+09 + 399 (bright)"],
+    }.items():
+        shown = show("get", tmp_path / "a.ptr", name, "--plot", n_columns=80).below
+        assert "\n".join(lines) in "\n".join(shown.lines), name
+        assert ("1970" in shown.raw or "18," in shown.raw) == (name == "times")  # no number of days
+        assert ("dark" in shown.raw) == (name in ("means", "close"))
+
+
 def test_a_heat_map_in_shades(arrays: Path, show: Show, run: Run) -> None:
     plain = show("get", arrays, "table", "--plot", n_columns=40, NO_COLOR="1").below
     drawing = plain.lines[:10]
@@ -367,6 +390,15 @@ def test_what_is_no_picture(arrays: Path, show: Show) -> None:
         "clear": ["nothing to draw: no finite numbers", "128 of 128 values are left out"],
     }.items():
         assert show("get", arrays, name, "--plot").below.lines == lines
+
+
+def test_a_column_without_numbers_is_no_line(tmp_path: Path, show: Show) -> None:
+    columns = np.ma.array(np.arange(12.0).reshape(4, 3), mask=[[False, True, False]] * 4)
+    with ptrarray.create(tmp_path / "a.ptr", masked=True) as writer:
+        writer["a"] = columns
+    shown = show("get", tmp_path / "a.ptr", "a", "--plot")
+    assert shown.lines[-1] == "4 of 12 values are left out"
+    assert re.search("██ 0 +██ 2", "\n".join(shown.lines))
 
 
 def test_lines_are_told_apart_in_colours(arrays: Path, show: Show) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from ptrarray.cli import screen
 from ptrarray.cli.printing import printable
 from ptrarray.errors import import_extra
-from ptrarray.look.axes import numbers
+from ptrarray.look import axes
 from ptrarray.look.colours import levels, palette
 from ptrarray.look.kinds import kind_of
 from ptrarray.look.numbers import Array, Floats
@@ -71,24 +71,20 @@ def _draw_lines(uniplot: Any, columns: Array, n_columns: int, n_lines: int) -> N
     if power in _POWERS:
         power = 0
     power = max(power, -300)
-    text = _plotted(uniplot, xs, list((ys / 10.0**power).T), len(columns), n_columns, n_lines)
+    has_labels = n_columns >= _WITH_LABELS and not _is_of_times(
+        columns
+    )  # as numbers, these say nothing
+    # uniplot takes no line without a number.
+    scaled = {n: y for n, y in enumerate((ys / 10.0**power).T) if not np.isnan(y).all()}
+    text = _plotted(uniplot, xs, scaled, len(columns), n_columns, n_lines, has_labels=has_labels)
     print(text)
-    if units := _units(columns.dtype, power):
-        print(units)
-    if columns.dtype.kind == "M":
-        print("lowest {}\nhighest {}".format(*numbers(columns, np.nanmin(ys), np.nanmax(ys))))
+    if _is_of_times(columns):
+        ends = axes.numbers(columns, float(np.nanmin(ys)), float(np.nanmax(ys)))
+        print(f"below {ends.first}\nabove {ends.last}")
+    elif power:
+        print(f"in units of 1e{power}")
+    _tell_absolute(columns)
     _tell_left_out(drawn.left_out, columns.size)
-
-
-def _units(dtype: np.dtype[Any], power: int) -> str:
-    """Return of what the numbers on the axis are so many, if they are not the values."""
-    of = [f"1e{power}"] if power else []
-    if dtype.kind in "mM":
-        one = np.ones((), dtype.str.replace("M8", "m8"))
-        of.append(str(one).removeprefix("1 "))
-        of += ["since 1970"] if dtype.kind == "M" else []
-    absolute = "absolute values" if dtype.kind == "c" else ""
-    return ", ".join(filter(None, [absolute, f"in units of {' '.join(of)}" if of else ""]))
 
 
 def _points(drawn: Band) -> tuple[Array, Floats]:
@@ -101,8 +97,16 @@ def _points(drawn: Band) -> tuple[Array, Floats]:
 
 
 def _plotted(
-    uniplot: Any, xs: Array, ys: Sequence[Floats], n_rows: int, n_columns: int, n_lines: int
+    uniplot: Any,
+    xs: Array,
+    lines: Mapping[int, Floats],
+    n_rows: int,
+    n_columns: int,
+    n_lines: int,
+    *,
+    has_labels: bool,
 ) -> str:
+    ys = list(lines.values())
     low, high = float(np.nanmin(ys)), float(np.nanmax(ys))
     if high - low <= 1e-12 * max(abs(low), abs(high)):  # a line in the middle
         half = max(abs(low), 1) / 2
@@ -122,12 +126,21 @@ def _plotted(
         y_max=high,
         x_gridlines=[],
         y_gridlines=[],
-        y_labels=n_columns >= _WITH_LABELS,
+        y_labels=has_labels,
         character_set="block" if has_unicode else "ascii",
         color=tells_apart,
-        legend_labels=[str(number) for number in range(len(ys))] if tells_apart else None,
+        legend_labels=list(map(str, lines)) if tells_apart else None,
     )
     return text if has_unicode else text.translate(_ASCII)
+
+
+def _is_of_times(array: Array) -> bool:
+    return array.dtype.kind in "mM"
+
+
+def _tell_absolute(array: Array) -> None:
+    if array.dtype.kind == "c":
+        print("absolute values of complex numbers")
 
 
 def _tell_left_out(counts: Array, n_values: int) -> None:
@@ -152,7 +165,12 @@ def _draw_heat_map(table: Array, width: int, height: int) -> None:
     low, high = _range(means)
     colours = palette(_N_COLOURS)[levels(means, low, high, _N_COLOURS)][:, :, :3]
     _print_picture(_Picture(_shares(means, low, high), colours))
-    print(f"from {low:g} (dark) to {high:g} (bright)\nrows go to the right, columns upwards")
+    if not np.isnan(means).all():
+        ends = axes.numbers(table, low, high)
+        what = "from" if reduced.means.shape == table.shape else "means"
+        print(f"{what} {ends.first} (dark) to {ends.sum} (bright)")
+        print("rows go to the right, columns upwards")
+        _tell_absolute(table)
     _tell_left_out(reduced.left_out, table.size)
 
 

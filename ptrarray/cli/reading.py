@@ -30,6 +30,8 @@ from ptrarray.reader import PointerArray
 from ptrarray.views.facts import Lengths, facts, lengths
 
 _N_BINS = 10
+# Of a fact on a terminal: attrs may be a megabyte, and are not to hide what is above.
+_MOST_LINES_OF_FACT = 8
 # Of a drawing.
 _FEWEST_COLUMNS, _MOST_LINES = 10, 20
 
@@ -97,13 +99,19 @@ def _bins(found: Lengths) -> list[tuple[str, str, int]]:
 def _print_info(path: str, rows: list[tuple[str, str]], bins: list[tuple[str, str, int]]) -> None:
     console = screen.console()
     if console is not None:
-        console.print(screen.told(path, rows), screen.bars(bins, console.width))
+        most = _MOST_LINES_OF_FACT * console.width
+        short = [(fact, _cut(value, most)) for fact, value in rows]
+        console.print(screen.told(path, short), screen.bars(bins, console.width))
         return
     print(printable(path))
     for fact, value in rows:
         print(f"  {fact:<9}  {printable(value)}")
     for label, count, _ in bins:
         print(f"  {'':<9}  {label}  {count}")
+
+
+def _cut(value: str, n_characters: int) -> str:
+    return value if len(value) <= n_characters else f"{value[:n_characters]} … (all with --json)"
 
 
 def _ls(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ _EXACT = 10**7
 _FEWEST_DIGITS, _LONGEST = 4, 9  # of numbers beside an axis, where there is little room
 _COARSEST = 1 / 20  # of the length of an axis: by how much its ends may be rounded
 _LATEST = 2.0**63 - 1024  # the largest float64 that int64 has, too
-_FINER_THAN_SECONDS = ("ms", "us", "ns", "ps", "fs", "as")
+_FINER_THAN_SECONDS = ("ms", "us", "ns", "ps", "fs")  # of attoseconds, numpy makes no seconds
 
 
 class Ends(NamedTuple):
@@ -28,6 +28,11 @@ class Ends(NamedTuple):
 
     first: str
     last: str
+
+    @property
+    def sum(self) -> str:
+        """The last one in a text of its own, also if it is what it is more than the first."""
+        return f"{self.first} {self.last}" if self.last.startswith("+") else self.last
 
 
 def inside(array: Array, width: int, height: int, *, with_colours: bool) -> Box:
@@ -51,7 +56,7 @@ def numbers(array: Array, low: float, high: float) -> Ends:
     >>> numbers(np.zeros(1, "M8[ns]"), 0, 9e13)
     Ends(first='1970-01-01T00:00:00', last='1970-01-02T01:00:00')
     """
-    if array.dtype.kind not in "mM":
+    if array.dtype.kind not in "mM" or np.datetime_data(array.dtype)[0] == "generic":
         return _told_apart(low, high)
     ends = np.array([low, high]).clip(-_LATEST, _LATEST).astype(np.int64)
     times = ends.astype(array.dtype.newbyteorder("="))
