@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,3 +61,13 @@ def test_pairs_say_how_many_are_left_out() -> None:
     values = {f"{number}": "v" * 100 for number in range(1000)}
     assert "and 990 more" in Page(html.pairs(values, 10, 10**6)).text
     assert len(html.pairs(values, 1000, 3000)) < 6000
+
+
+@pytest.mark.parametrize(
+    "formula", ["$x_1$", r"\(x\)", r"\[x\]", "$$x$$", r"\begin{align}x\end{align}"]
+)
+def test_no_formula_is_in_one_element(formula: str) -> None:
+    written = html.text(formula)
+    assert unescape(re.sub("<[^>]*>", "", written)) == formula
+    for run in re.split("<[^>]*>", written):
+        assert run in ("$", "\\") or not set(run) & set("$\\")

@@ -264,3 +264,12 @@ def test_a_sample_is_rows_in_order(values: Any, max_bytes: int) -> None:
     assert isinstance(found.values, np.ma.MaskedArray) == isinstance(values, np.ma.MaskedArray)
     assert found.sampled == (len(found.values) < len(values))
     assert found.values.nbytes <= max(max_bytes, values[:1].nbytes)
+
+
+@pytest.mark.parametrize("high", [1.0, np.finfo("f8").max, 2.0**-900])
+def test_means_of_any_numbers_are_finite(high: float) -> None:
+    values = np.full((400, 300), high)
+    values[::2, ::2] = -high
+    with np.errstate(all="raise"):
+        found = cells(values, 4, 3)
+    assert_allclose(found.means, np.full((4, 3), high / 2), rtol=1e-12)

@@ -25,6 +25,8 @@ from ptrarray.look.words import plain
 LIMIT_NBYTES = 60_000
 
 _CUT = " …"
+# Notebooks draw formulas in HTML, too, which begin with these and end in the same element.
+_NO_FORMULA = {ord(character): f"<span>{character}</span>" for character in "$\\"}
 _SAMPLE = 1 << 16  # arrays of many whose lengths are looked at
 _TEXT = 80  # characters of a name, a dtype or a value
 _DEPTH = 6  # of lists and dicts in each other
@@ -36,15 +38,17 @@ _PICTURES_NBYTES = 32_000
 
 
 def text(value: str, n_characters: int = _TEXT) -> str:
-    """Return text as HTML: cut, and without what moves or hides other text.
+    """Return text as HTML: cut, and without what moves or hides other text, or is taken for a formula.
 
     Examples
     --------
     >>> text("<b>" * 40, 10)
     '&lt;b&gt;&lt;b&gt;&lt;b …'
+    >>> text("$x$")
+    '<span>$</span>x<span>$</span>'
     """
     shown = value if len(value) <= n_characters else value[: n_characters - 2] + _CUT
-    return escape(plain(shown))
+    return escape(plain(shown)).translate(_NO_FORMULA)
 
 
 def brief(value: Any, n_characters: int = _TEXT) -> str:

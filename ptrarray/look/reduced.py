@@ -15,6 +15,8 @@ Counts = npt.NDArray[np.int64]
 
 SAMPLE_BYTES = 2**20
 _BLOCK_VALUES = 2**18
+# So small that a sum of many is finite; of a power of two, no digit is lost.
+_SUMMED_AS = 2.0**-40
 _SAMPLE_PIECES = 64
 
 
@@ -140,11 +142,12 @@ def cells(values: Array, n_rows: int, n_columns: int, *, max_bytes: int | None =
             numbers = _drawn(_picked(table, at, part))
             missing = np.isnan(numbers)
             numbers[missing] = 0
+            numbers *= _SUMMED_AS
             sums[rows, across] += _summed(numbers, row_starts, column_starts)
             left_out[rows, across] += _summed(missing, row_starts, column_starts)
             counts[rows, across] += _summed(~missing, row_starts, column_starts)
     with np.errstate(invalid="ignore"):
-        means = sums / counts
+        means = sums / counts / _SUMMED_AS
     return Cells(means, left_out, edges, columns, bool(rows_each or columns_each))
 
 
