@@ -325,6 +325,18 @@ def test_a_store_is_compacted_and_an_array_deleted_while_looked_at(
     expect(page.locator(".notice")).to_be_hidden()
 
 
+def test_a_store_is_made_again_with_other_values(tabs: Tabs, server: Server) -> None:
+    page = tabs.open(server.url)
+    for values in ([1.0, 2.0], [7.0, 8.0]):
+        with ptrarray.create(server.path, mode="w") as writer:
+            writer["same"] = values
+        if values[0] == 1:
+            page.goto(f"{server.url}{route('same')}")
+        expect(page.locator("#statistics")).to_contain_text(f"mean{sum(values) / 2:g}")
+    hover(page, 0.01)
+    expect(page.locator(".plot .readout")).to_have_text("row 0: 7")
+
+
 def test_a_store_is_replaced_and_gone_and_back(tabs: Tabs, server: Server) -> None:
     tabs.allowed = ["410", "404"]
     page = tabs.open(server.url)

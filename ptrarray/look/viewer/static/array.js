@@ -290,7 +290,7 @@ export class ArrayPage {
 }
 
 /** What an array is, as far as an answer tells: it differs when the array was replaced or moved. */
-const identity = ({ shape, dtype, first_row: first, masked }) => JSON.stringify([shape, dtype, first, masked]);
+const identity = ({ shape, dtype, first_row: first, crc, masked }) => JSON.stringify([shape, dtype, first, crc, masked]);
 
 // views that are text -------------------------------------------------------------------------
 
