@@ -40,11 +40,11 @@ def changed(path: Path, kind: str, changes: list[tuple[str, int]], limit: int | 
                 ptrarray.checkpoint(path)
 
 
-def holes_of(store: PointerArray) -> int:
-    """Return how many rows no array has, row by row."""
-    is_free = np.ones(store.shape[0], np.bool_)
+def holes_of(store: PointerArray, kind: str) -> int:
+    """Return how many rows no array has, row by row; what fills up to the next start is an array's."""
+    is_free, alignment = np.ones(store.shape[0], np.bool_), 64 if kind == "mixed" else 1
     for start, end in store.pointers.values():
-        is_free[start:end] = False
+        is_free[start : -(-end // alignment) * alignment] = False
     return int(is_free.sum())
 
 
@@ -59,7 +59,7 @@ def test_lengths_and_holes_are_those_of_the_store(
         store = ptrarray.open(path)
         found = lengths(store)
         assert found.rows.tolist() == store.lengths.tolist()
-        assert (found.n_arrays, found.n_hole_rows) == (len(store), holes_of(store))
+        assert (found.n_arrays, found.n_hole_rows) == (len(store), holes_of(store, kind))
         assert not found.is_sample
         with pytest.MonkeyPatch.context() as patch:
             for name, value in SMALL.items():
@@ -70,6 +70,20 @@ def test_lengths_and_holes_are_those_of_the_store(
         assert len(some.rows) <= max(6, len(store)) or not some.is_sample
         assert 0 <= (some.n_hole_rows or 0) <= store.shape[0]
         assert not some.n_hole_rows or found.n_hole_rows
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_only_written_or_is_compacted_has_no_holes(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.ptr"
+    with ptrarray.create(path, **KINDS[kind]) as writer:
+        for number in range(9):
+            writer[f"{number}"] = array_of(kind, number)
+    assert lengths(ptrarray.open(path)).n_hole_rows == 0
+    with ptrarray.append(path) as writer:
+        del writer["3"], writer["8"]
+    assert lengths(ptrarray.open(path)).n_hole_rows
+    ptrarray.compact(path)
+    assert lengths(ptrarray.open(path)).n_hole_rows == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

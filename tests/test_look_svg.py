@@ -244,6 +244,45 @@ def test_images_are_side_by_side() -> None:
     assert picture(images * 1.0, 160, 36).caption == "4 of 20 images, 0 to 150"
 
 
+# captions -----------------------------------------------------------------------------------------
+
+
+def test_a_range_of_means_is_said_to_be_one() -> None:
+    table = np.zeros((400, 300))
+    table[100, 200] = 1000
+    assert picture(table[:30, :20], kind="heatmap", max_bytes=None).caption == "0"
+    drawn = picture(table, kind="heatmap", max_bytes=None)
+    assert re.fullmatch(r"means 0 to \d\d\.?\d*", drawn.caption)
+    images = np.zeros((2, 60, 70))
+    images[0, 0, 0] = 1000
+    assert picture(images, max_bytes=None).caption.startswith("2 images, means 0 to ")
+    assert picture(images, 400, 100, max_bytes=None).caption == "2 images, 0 to 1000"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (1.7e9, 1.7e9 + 3599, "1700000000 to 1700003599"),
+        (10_000_001, 10_000_999, "10000001 to 10000999"),
+        (-20_000_003, -20_000_001, "-20000003 to -20000001"),
+        (1000.0001, 1000.0002, "1000.0001 to 1000.0002"),
+        (1.0, np.nextafter(1, 2), "1 to 1.0000000000000002"),
+        (1e300, 1.00001e300, "1e+300 to 1.00001e+300"),
+        (0.1234567, 0.1234567, "0.1235"),
+    ],
+)
+def test_two_numbers_of_a_caption_are_told_apart(low: float, high: float, expected: str) -> None:
+    values = np.array([low, high, low] * 3)
+    assert picture(values, kind="line").caption == expected
+    with_axes = picture(values, 300, 100, kind="line", axes=True)
+    assert with_axes.caption == expected
+    for text in elements(with_axes).iter(f"{SVG}text"):
+        if text.attrib["text-anchor"] == "end" and float(text.attrib["x"]) < 100:
+            nearly = 6.2 * len(text.text or "")
+            width = float(text.attrib.get("textLength", nearly))
+            assert float(text.attrib["x"]) - width >= 0
+
+
 # bounds -------------------------------------------------------------------------------------------
 
 LARGE: list[Any] = [

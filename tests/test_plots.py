@@ -179,6 +179,7 @@ def test_heat_maps_leave_masked_cells_out(tmp_path: Path, ax: Axes) -> None:
     assert image.get_extent() == [-0.5, 4.5, -0.5, 7.5]
     assert image.origin == "lower"
     assert ax.patches[0].get_hatch() == "////"
+    assert ax.get_legend().get_texts()[0].get_text() == "2 left out"
     drawn = pixels(ax)
     column, row = ax.transData.transform((1, 2)).round().astype(int)
     masked = drawn[len(drawn) - 1 - row - 4 :, column - 4 :][:8, :8]
@@ -200,6 +201,8 @@ def test_images_leave_masked_pixels_out(tmp_path: Path, ax: Axes) -> None:
         for name in arrays:
             store.plot.array(name, ax)
             pixels(ax)
+            n_left_out = int(np.ma.getmaskarray(store[name]).sum())
+            assert ax.get_legend().get_texts()[0].get_text() == f"{n_left_out} left out"
         assert store.plot.array("rgb", ax, kind="heatmap") is ax
     grey, rgb, rgba, _ = ax.images
     assert np.ma.filled(grey.get_array(), np.nan)[0, 0] == 51
@@ -224,7 +227,23 @@ def test_of_many_images_some_are_side_by_side(dtype: str, tmp_path: Path, ax: Ax
         wanted = images[2 * number].astype("f8").filled(np.nan)
         assert np.array_equal(found, wanted, equal_nan=True)
     assert len({image.get_clim() for image in ax.images}) == 1
-    assert len(ax.patches) == 1
+    assert len(ax.patches) == 8
+    assert ax.get_legend().get_texts()[0].get_text() == "1 left out"
+
+
+def test_a_masked_value_in_a_cell_of_several_is_counted(tmp_path: Path, ax: Axes) -> None:
+    table = np.ma.zeros((3000, 20))
+    table[::2] = np.ma.masked
+    with stored(tmp_path, {"a": table}, row_shape=20, dtype="f8", masked=True) as store:
+        store.plot.array("a", ax)
+    assert not np.isnan(np.ma.filled(ax.images[0].get_array(), np.nan)).any()
+    assert ax.get_legend().get_texts()[0].get_text() == "30,000 left out"
+
+
+def test_a_clear_pixel_is_not_left_out(tmp_path: Path, ax: Axes) -> None:
+    with stored(tmp_path, {"a": np.zeros((8, 9, 4), "u1")}, dtype="u1", row_shape=(9, 4)) as store:
+        store.plot.array("a", ax)
+    assert (len(ax.patches), ax.get_legend()) == (0, None)
 
 
 def test_a_large_table_is_drawn_by_the_means_of_its_cells(tmp_path: Path, ax: Axes) -> None:

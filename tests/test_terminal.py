@@ -319,6 +319,33 @@ def test_a_heat_map_in_colours(arrays: Path, show: Show) -> None:
     assert shown.buffer[0][29].fg == "fde725"
 
 
+def test_numbers_of_a_drawing_are_those_of_the_array(tmp_path: Path, show: Show) -> None:
+    table = np.zeros((400, 40))
+    table[7, 7] = 800
+    arrays = {
+        "days": np.array(["2020-01-01", "NaT", "2021-12-31", "2021-01-01"], "M8[D]"),
+        "times": np.array([0, 10**18], "M8[ns]"),
+        "complex": np.array([3 + 4j, 0]),
+        "means": table,
+        "nothing": np.full((400, 40), np.nan),
+        "close": 1.7e9 + np.arange(400.0).reshape(20, 20),
+    }
+    with ptrarray.create(tmp_path / "a.ptr") as writer:
+        writer.update(arrays)
+    for name, lines in {
+        "days": ["below 2020-01-01", "above 2021-12-31", "1 of 4 values are left out"],
+        "times": ["below 1970-01-01T00:00:00", "above 2001-09-09T01:46:40"],
+        "complex": ["absolute values of complex numbers"],
+        "means": ["means 0 (dark) to 80 (bright)", "rows go to the right, columns upwards"],
+        "nothing": ["nothing to draw: no finite numbers", "16,000 of 16,000 values are left out"],
+        "close": ["from 1700000000 (dark) to 1700000399 (bright)"],
+    }.items():
+        shown = show("get", tmp_path / "a.ptr", name, "--plot", n_columns=80).below
+        assert "\n".join(lines) in "\n".join(shown.lines), name
+        assert ("1970" in shown.raw or "18," in shown.raw) == (name == "times")  # no number of days
+        assert ("dark" in shown.raw) == (name in ("means", "close"))
+
+
 def test_a_heat_map_in_shades(arrays: Path, show: Show, run: Run) -> None:
     plain = show("get", arrays, "table", "--plot", n_columns=40, NO_COLOR="1").below
     drawing = plain.lines[:10]

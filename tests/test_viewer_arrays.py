@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 import ptrarray
 from ptrarray.errors import BadInputError, UnknownNameError
 from ptrarray.look.viewer import arrays, windows
+from ptrarray.look.viewer.overview import overview
 from ptrarray.look.viewer.statistics import Moments, statistics_of
 from ptrarray.look.viewer.texts import Budget, tree
 from ptrarray.look.viewer.windows import ArrayRows, StoppedError
@@ -302,11 +303,40 @@ def check_extremes(found: Moments, known: Any) -> None:
         return
     with np.errstate(over="ignore", invalid="ignore"):
         numbers = sizes.astype("f8")
-        mean, squares = numbers.mean(), np.square(numbers - numbers.mean()).sum()
-    if np.isfinite(squares) and np.abs(numbers).max() < 1e100:
-        scale = np.abs(numbers).max()
-        assert abs(found.mean - mean) <= 1e-9 * scale
-        assert abs(found.squares - squares) <= 1e-9 * scale**2 * len(numbers)
+        scale = max(np.abs(numbers).max(), 5e-324)
+        shares = numbers / scale
+    if 1e-300 < scale < 1e300:
+        assert abs(found.mean / scale - shares.mean()) <= 1e-9
+        assert abs(found.deviation / scale - shares.std()) <= 1e-7
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300, 1.7e308])
+def test_the_deviation_of_tiny_and_of_huge_numbers_is_known(tmp_path: Path, scale: float) -> None:
+    arrays_of = {"a": np.array([-1.0, 1.0] * 200_000) * scale, "b": np.ones(200_000) * scale}
+    store = ptrarray.open(filled(tmp_path / "a.ptr", arrays_of, dtype="f8"))
+    assert dict(arrays.statistics(store, "a"))["deviation"] == f"{scale:.6g}"
+    told = dict(arrays.statistics(store, "b"))
+    assert (told["mean"], told["deviation"]) == (f"{scale:.15g}", "0")
+
+
+def test_numbers_that_are_alike_are_told_apart(tmp_path: Path) -> None:
+    values = 1e6 + np.linspace(0, 0.001, 101)
+    store = ptrarray.open(filled(tmp_path / "a.ptr", {"a": values}, dtype="f8"))
+    seen = answered(store, "a")
+    assert seen["picture"]["caption"] == "1000000 to 1000000.001"
+    assert np.abs(np.array(seen["marks"]["low"][0]) - values).max() < 1e-9
+    assert dict(arrays.statistics(store, "a"))["mean"] == "1000000.0005"
+
+
+@pytest.mark.parametrize(
+    ("options", "unit"),
+    [({"dtype": "f8"}, "rows"), ({"row_shape": None, "dtype": "f8"}, "elements"), ({}, "bytes")],
+)
+def test_lengths_have_the_unit_of_their_layout(
+    tmp_path: Path, options: dict[str, Any], unit: str
+) -> None:
+    store = ptrarray.open(filled(tmp_path / "a.ptr", {"a": np.zeros(3)}, **options))
+    assert overview(store, "a.ptr")["lengths"]["unit"] == unit
 
 
 def test_metadata_are_text_and_not_too_much_of_it() -> None:

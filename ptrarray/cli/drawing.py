@@ -11,6 +11,7 @@ import numpy as np
 from ptrarray.cli import screen
 from ptrarray.cli.printing import printable
 from ptrarray.errors import import_extra
+from ptrarray.look import axes
 from ptrarray.look.colours import levels, palette
 from ptrarray.look.kinds import kind_of
 from ptrarray.look.numbers import Array, Floats
@@ -70,10 +71,18 @@ def _draw_lines(uniplot: Any, columns: Array, n_columns: int, n_lines: int) -> N
     if power in _POWERS:
         power = 0
     power = max(power, -300)
-    text = _plotted(uniplot, xs, list((ys / 10.0**power).T), len(columns), n_columns, n_lines)
+    has_labels = n_columns >= _WITH_LABELS and not _is_of_times(
+        columns
+    )  # as numbers, these say nothing
+    scaled = list((ys / 10.0**power).T)
+    text = _plotted(uniplot, xs, scaled, len(columns), n_columns, n_lines, has_labels=has_labels)
     print(text)
-    if power:
+    if _is_of_times(columns):
+        ends = axes.numbers(columns, float(np.nanmin(ys)), float(np.nanmax(ys)))
+        print(f"below {ends.first}\nabove {ends.last}")
+    elif power:
         print(f"in units of 1e{power}")
+    _tell_absolute(columns)
     _tell_left_out(drawn.left_out, columns.size)
 
 
@@ -87,7 +96,14 @@ def _points(drawn: Band) -> tuple[Array, Floats]:
 
 
 def _plotted(
-    uniplot: Any, xs: Array, ys: Sequence[Floats], n_rows: int, n_columns: int, n_lines: int
+    uniplot: Any,
+    xs: Array,
+    ys: Sequence[Floats],
+    n_rows: int,
+    n_columns: int,
+    n_lines: int,
+    *,
+    has_labels: bool,
 ) -> str:
     low, high = float(np.nanmin(ys)), float(np.nanmax(ys))
     if high - low <= 1e-12 * max(abs(low), abs(high)):  # a line in the middle
@@ -108,12 +124,21 @@ def _plotted(
         y_max=high,
         x_gridlines=[],
         y_gridlines=[],
-        y_labels=n_columns >= _WITH_LABELS,
+        y_labels=has_labels,
         character_set="block" if has_unicode else "ascii",
         color=tells_apart,
         legend_labels=[str(number) for number in range(len(ys))] if tells_apart else None,
     )
     return text if has_unicode else text.translate(_ASCII)
+
+
+def _is_of_times(array: Array) -> bool:
+    return array.dtype.kind in "mM"
+
+
+def _tell_absolute(array: Array) -> None:
+    if array.dtype.kind == "c":
+        print("absolute values of complex numbers")
 
 
 def _tell_left_out(counts: Array, n_values: int) -> None:
@@ -138,7 +163,12 @@ def _draw_heat_map(table: Array, width: int, height: int) -> None:
     low, high = _range(means)
     colours = palette(_N_COLOURS)[levels(means, low, high, _N_COLOURS)][:, :, :3]
     _print_picture(_Picture(_shares(means, low, high), colours))
-    print(f"from {low:g} (dark) to {high:g} (bright)\nrows go to the right, columns upwards")
+    if not np.isnan(means).all():
+        ends = axes.numbers(table, low, high)
+        what = "from" if reduced.means.shape == table.shape else "means"
+        print(f"{what} {ends.first} (dark) to {ends.last} (bright)")
+        print("rows go to the right, columns upwards")
+        _tell_absolute(table)
     _tell_left_out(reduced.left_out, table.size)
 
 

@@ -116,7 +116,8 @@ def _heat_map(array: Array, asked: Asked) -> Drawn:
         n_across = math.prod(array.shape[1:])
         across = Ends("column 0", f"{n_across - 1:,}")
         elements += axes.frame(box, _row_ends(array, asked), across) + axes.colour_bar(box, ends)
-    notes = (*_span(ends), *_left_out(found.n_left_out, sampled=found.sampled))
+    left_out = _left_out(found.n_left_out, sampled=found.sampled)
+    notes = (*_span(ends, is_of_means=not found.is_whole), *left_out)
     return Drawn(elements, notes, found.sampled)
 
 
@@ -138,7 +139,8 @@ def _of_pixels(array: Array, found: Raster, asked: Asked, notes: tuple[str, ...]
     kept = box._replace(width=found.width * factor, height=found.height * factor)
     elements = _raster(found, kept, smooth=not found.is_whole)
     left_out = _left_out(found.n_left_out, sampled=found.sampled)
-    return Drawn(elements, (*notes, *_span(_colour_ends(array, found)), *left_out), found.sampled)
+    span = _span(_colour_ends(array, found), is_of_means=not found.is_whole)
+    return Drawn(elements, (*notes, *span, *left_out), found.sampled)
 
 
 def _raster(found: Raster, box: Box, *, smooth: bool) -> str:
@@ -191,10 +193,12 @@ def _row_ends(array: Array, asked: Asked) -> Ends:
     return Ends(f"row {first:,}", f"{last:,}" if last > first else "")
 
 
-def _span(ends: Ends) -> tuple[str, ...]:
+def _span(ends: Ends, *, is_of_means: bool = False) -> tuple[str, ...]:
     if not ends.first:
         return ()
-    return (ends.first if ends.first == ends.last else f"{ends.first} to {ends.last}",)
+    told = ends.first if ends.first == ends.last else f"{ends.first} to {ends.last}"
+    # What colours stand for may be far from the lowest and the highest value.
+    return (f"means {told}" if is_of_means else told,)
 
 
 _OF_KINDS: dict[Kind, Callable[[Array, Asked], Drawn]] = {

@@ -88,9 +88,9 @@ def title(ax: Axes, name: str) -> None:
     _literal(ax.set_title(shown(name)))
 
 
-def _legend(ax: Axes, artists: Sequence[Any], names: Sequence[str]) -> None:
+def _legend(ax: Axes, artists: Sequence[Any], names: Sequence[str], **style: Any) -> None:
     # Given at once, names that begin with _ would be left out.
-    legend = ax.legend(artists, [str(number) for number in range(len(names))])
+    legend = ax.legend(artists, [str(number) for number in range(len(names))], **style)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_text(shown(name))
         _literal(text)
@@ -187,8 +187,7 @@ def _heat_map(array: Array) -> Draw:
     def draw(ax: Axes) -> None:
         style = {"aspect": "auto", "origin": "lower", "interpolation": "nearest"}
         image = ax.imshow(numbers, extent=extent, **style)
-        if np.isnan(numbers).any():
-            _hatch(ax, extent)
+        _hatch(ax, [extent], int(found.left_out.sum()))
         ax.set(xlabel="row", ylabel="column")
         if not np.isnan(numbers).all():
             ax.figure.colorbar(image, ax=ax, label=quantity)
@@ -207,12 +206,13 @@ def _coloured(means: Floats, dtype: np.dtype[Any]) -> tuple[Floats, str]:
 
 
 def _image(array: Array) -> Draw:
-    tiles = _tiles(array[np.newaxis], 1)
+    tiles, n_left_out = _tiles(array[np.newaxis], 1)
     height, width = array.shape[:2]
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
 
     def draw(ax: Axes) -> None:
         _show(ax, tiles, [extent], array.dtype)
+        _hatch(ax, [extent], n_left_out)
         ax.set(xlabel="column", ylabel="row")
 
     return draw
@@ -222,13 +222,14 @@ def _images(array: Array) -> Draw:
     n_images, height, width = array.shape[:3]
     n_shown = min(n_images, _N_IMAGES)
     rows = [n_images * number // n_shown for number in range(n_shown)]
-    tiles = _tiles(array, n_shown)
+    tiles, n_left_out = _tiles(array, n_shown)
     lefts = [number * width * 1.05 for number in range(n_shown)]
     middles = [left + width / 2 for left in lefts]
 
     def draw(ax: Axes) -> None:
         extents = [(left, left + width, height, 0.0) for left in lefts]
         _show(ax, tiles, extents, array.dtype)
+        _hatch(ax, extents, n_left_out)
         ax.set_xlim(0, lefts[-1] + width)
         ax.set_xticks(middles, [str(row) for row in rows])
         ax.set(xlabel="row", yticks=[])
@@ -236,19 +237,24 @@ def _images(array: Array) -> Draw:
     return draw
 
 
-def _tiles(array: Array, n_shown: int) -> Floats:
-    """Return some images as few pixels: one number each, or colours from 0 to 1 and how opaque they are."""
+def _tiles(array: Array, n_shown: int) -> tuple[Floats, int]:
+    """Return some images as few pixels, and how many of their values are left out.
+
+    A pixel is one number, or colours from 0 to 1 and how opaque it is.
+    """
     n_channels = array.shape[3] if array.ndim == _OF_COLOURS else 1
     frames = [array[len(array) * number // n_shown] for number in range(n_shown)]
-    means = [
-        cells(frame[:, :, channel] if frame.ndim == _COLOURS else frame, _N_CELLS, _N_CELLS).means
+    found = [
+        cells(frame[:, :, channel] if frame.ndim == _COLOURS else frame, _N_CELLS, _N_CELLS)
         for frame in frames
         for channel in range(n_channels)
     ]
-    pixels = np.stack(means).reshape(n_shown, n_channels, *means[0].shape)
+    n_left_out = sum(int(each.left_out.sum()) for each in found)
+    means = np.stack([each.means for each in found])
+    pixels = means.reshape(n_shown, n_channels, *means.shape[1:])
     if n_channels < _COLOURS:
-        return _coloured(pixels[:, 0], array.dtype)[0]
-    return _colours(np.moveaxis(pixels, 1, -1), array.dtype)
+        return _coloured(pixels[:, 0], array.dtype)[0], n_left_out
+    return _colours(np.moveaxis(pixels, 1, -1), array.dtype), n_left_out
 
 
 def _colours(numbers: Floats, dtype: np.dtype[Any]) -> Floats:
@@ -278,18 +284,25 @@ def _show(
         style |= {"vmin": low, "vmax": high} | ({"cmap": "gray"} if dtype == np.uint8 else {})
     for tile, extent in zip(tiles, extents, strict=True):
         ax.imshow(tile, extent=extent, **style)
-        clear = np.isnan(tile) if tile.ndim < _COLOURS else tile[:, :, _COLOURS] == 0
-        if clear.any():
-            _hatch(ax, extent)
 
 
-def _hatch(ax: Axes, extent: tuple[float, ...]) -> None:
-    """Hatch what is behind an image, which is seen where that has no colour."""
+def _hatch(ax: Axes, extents: Sequence[tuple[float, ...]], n_left_out: int) -> None:
+    """Hatch what is behind images, which is seen where these have no colour, and say of how many values.
+
+    A cell of several values has a colour if one of them has, so that perhaps only the number says it.
+    """
+    if not n_left_out:
+        return
     patches = _matplotlib("patches")
-    left, right, bottom, top = extent
-    corner, width, height = (left, bottom), right - left, top - bottom
     style = {"facecolor": "none", "edgecolor": _GREY, "linewidth": 0, "zorder": -1}
-    ax.add_patch(patches.Rectangle(corner, width, height, hatch=_HATCH, **style))
+    for left, right, bottom, top in extents:
+        corner, width, height = (left, bottom), right - left, top - bottom
+        hatched = ax.add_patch(patches.Rectangle(corner, width, height, hatch=_HATCH, **style))
+    # Below the picture, which has no corner to spare, and the numbers of its rows.
+    lower = _matplotlib("transforms").ScaledTranslation(0, -0.25, ax.figure.dpi_scale_trans)
+    below = {"loc": "upper right", "bbox_to_anchor": (1, 0), "bbox_transform": ax.transAxes + lower}
+    style = {"frameon": False, "fontsize": "small", "borderaxespad": 0, "borderpad": 0}
+    _legend(ax, [hatched], [f"{n_left_out:,} left out"], handlelength=1.5, **below, **style)
 
 
 _DRAWN: dict[Kind, Callable[[Array], Draw]] = {

@@ -25,8 +25,9 @@ class Picture(NamedTuple):
     width, height : int
         In pixels.
     caption : str
-        The range of the numbers, and what else has to be said: how many values are left out,
-        or that only a sample was read. Plain text, not escaped; it may be empty.
+        The range of the numbers, or of the means that cells of a large heat map stand for, and what else
+        has to be said: how many values are left out, or that only a sample was read. Plain text,
+        not escaped; it may be empty.
     sampled : bool
         Whether not all values were read.
     """

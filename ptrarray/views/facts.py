@@ -134,7 +134,8 @@ class Lengths(NamedTuple):
     n_arrays : int
         How many there are in all.
     n_hole_rows : int or None
-        Rows that no array has, of a sample about so many; None if that is not known.
+        Rows that no array has, of a sample about so many; None if that is not known. In a mixed
+        store, bytes that fill an array up to where the next one may begin are none.
     is_counted : bool
         Whether `n_arrays` is exact. Where a long journal was not put in order yet, there are at
         most so many, and some that were looked at may have been replaced since.
@@ -169,17 +170,24 @@ def lengths(store: Shown) -> Lengths:
     if not all(part.is_in_order for part in parts):
         return _scattered(parts)
     n_arrays, n_rows = len(opened.snapshot), len(opened.data)
+
+    def kept(ends: Int64s) -> Int64s:
+        # What an array is filled up with is no hole: it is written again when the store is compacted.
+        filled: Int64s = np.minimum(opened.layout.aligned(ends), n_rows)
+        return filled
+
     is_partial = len(parts) == 1 and opened.stores[0].snapshot.index.is_partial
     few = is_partial or len(parts) > _FEW_STORES
     if n_arrays <= _WHOLE and not few:
         starts, ends = opened.snapshot.starts, opened.snapshot.ends
-        return Lengths(ends - starts, n_arrays, n_rows - _n_covered(starts, ends))
+        return Lengths(ends - starts, n_arrays, n_rows - _n_covered(starts, kept(ends)))
     runs = _runs(n_arrays, *((_FEW_RUNS, _LONG_RUN) if few else (_RUNS, _RUN)))
     starts, ends = _pointers(opened.snapshot, runs)
-    spans = int((ends.max(axis=1, initial=0) - starts[:, 0]).sum())
-    covered = sum(map(_n_covered, starts, ends))
+    past = kept(ends)
+    spans = int((past.max(axis=1, initial=0) - starts[:, 0]).sum())
+    covered = sum(map(_n_covered, starts, past))
     # Behind the last array there are holes, too: rows that were reserved.
-    last = int(ends.max(initial=0))
+    last = int(past.max(initial=0))
     n_holes = last * (spans - covered) // max(spans, 1) + max(n_rows - last, 0)
     return Lengths((ends - starts).ravel(), n_arrays, n_holes)
 

@@ -22,7 +22,6 @@ from ptrarray.views.mappings import encoded
 
 # Of more arrays, the lengths of some are counted, evenly spread.
 _COUNTED = 1 << 24
-# What pointers count.
 
 
 class _Stored(Protocol):

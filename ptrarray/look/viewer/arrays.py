@@ -37,6 +37,7 @@ _HEIGHT, _TALLEST = 280, 480  # of a drawing of rows, and of an image
 _LARGEST_FACTOR = 16  # by which pixels are enlarged, as in drawings
 _NARROWEST, _WIDEST = 50, 2000
 _MARKS = 3000  # numbers that the crosshair can tell, in all
+_DIGITS = 7  # of these, where they are not all alike
 _TEXT_ROWS = 1 << 15
 _FEW = 100  # arrays that begin at one row, as empty ones do
 
@@ -320,21 +321,31 @@ def _marks(part: Any, dtype: np.dtype[Any], window: tuple[int, int], width: int)
     low, high = (each.reshape(len(each), -1).T for each in (found.low, found.high))
     n_rows, n_read = window[1] - window[0], int(found.edges[-1])
     edges = [window[0] + int(edge) * n_rows // n_read for edge in found.edges]
-    marks = {"edges": edges, "low": _numbers(low), "high": _numbers(high)}
+    digits = _digits(low, high)
+    marks = {"edges": edges, "low": _numbers(low, digits), "high": _numbers(high, digits)}
     if dtype.kind in "mM":
         marks["texts"] = [[_dated(x, dtype) for x in each.tolist()] for each in (low[0], high[0])]
     return marks
 
 
-def _numbers(columns: Array) -> list[list[float | None]]:
-    return [list(map(_number, column)) for column in columns.tolist()]
+def _digits(low: Array, high: Array) -> int:
+    """Return how many digits tell numbers of one drawing apart: more where all are alike."""
+    known = np.abs([low, high])
+    known = known[~np.isnan(known)]
+    span = np.nanmax(high) / 2 - np.nanmin(low) / 2 if known.size else 0.0
+    larger = math.log10(known.max()) - math.log10(span) if span > 0 else 0.0
+    return min(_DIGITS + max(math.floor(larger), 0), 17)
 
 
-def _number(value: float) -> float | None:
+def _numbers(columns: Array, digits: int) -> list[list[float | None]]:
+    return [[_number(value, digits) for value in column] for column in columns.tolist()]
+
+
+def _number(value: float, digits: int) -> float | None:
     """Return a number for JSON: short, but integers whole."""
     if math.isnan(value):
         return None
-    return int(value) if value.is_integer() and abs(value) < 2**53 else float(f"{value:.7g}")
+    return int(value) if value.is_integer() and abs(value) < 2**53 else float(f"{value:.{digits}g}")
 
 
 def _dated(value: float, dtype: np.dtype[Any]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ptrarray.format.layouts import ROWS, UNITS
 from ptrarray.look.histogram import histogram
 from ptrarray.look.viewer import texts
 from ptrarray.reader import PointerArray, commit_of
@@ -28,8 +29,8 @@ def overview(store: PointerArray, title: str) -> dict[str, Any]:
     -------
     dict
         As `ptrarray.views.facts.facts`, but ``dtype`` as text, ``attrs`` as pairs of a key and text, or of more
-        pairs; ``commit``, as events have it; and ``lengths``: how many arrays are how long, from a
-        sample if there are many.
+        pairs; ``commit``, as events have it; and ``lengths``: how many arrays are how long, in which
+        unit, from a sample if there are many.
 
     Examples
     --------
@@ -41,13 +42,14 @@ def overview(store: PointerArray, title: str) -> dict[str, Any]:
     attrs = texts.tree(known["attrs"], texts.Budget(_ATTRS_NBYTES)) if known["attrs"] else []
     dtype = texts.clean(str(known["dtype"]), _DTYPE_LENGTH)
     more = {"path": title, "dtype": dtype, "attrs": attrs, "commit": commit_of(store)}
-    return {**known, **more, "lengths": _lengths(store)}
+    return {**known, **more, "lengths": _lengths(store, UNITS[known.get("layout", ROWS)])}
 
 
-def _lengths(store: PointerArray) -> dict[str, Any]:
+def _lengths(store: PointerArray, unit: str) -> dict[str, Any]:
     found = facts.lengths(store)
     counted = histogram(found.rows, _N_BINS, found.n_arrays)
     return {
+        "unit": unit,
         "counts": counted.counts.tolist(),
         "labels": [counted.label(number) for number in range(len(counted.counts))],
         "empty": counted.n_empty,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from ptrarray.reductions.blocks import Living, over_runs
 from ptrarray.rows.types import Array
 from ptrarray.rows.widened import widened
 
+_MOST_DIGITS = 15
 _BLOCK_NBYTES = 1 << 20  # so that whoever has gone is noticed soon
 
 
@@ -25,8 +27,8 @@ class Moments(NamedTuple):
         How many are numbers, and how many are masked, NaN or NaT, infinite.
     low, high : element or None
         The lowest and the highest, as they are kept; None without numbers.
-    mean, squares : float
-        Mean, and the sum of the squares of what differs from it.
+    mean, deviation : float
+        Mean, and the root of the mean of the squares of what differs from it.
     """
 
     n_numbers: int
@@ -36,7 +38,7 @@ class Moments(NamedTuple):
     low: Any
     high: Any
     mean: float
-    squares: float
+    deviation: float
 
 
 def statistics_of(rows: ArrayRows) -> Moments | None:
@@ -68,9 +70,9 @@ def _moments(block: Array) -> Moments:
     n_missing, n_infinite = int(missing.sum()), int(infinite.sum())
     known = kept[~(missing | infinite)] if n_missing or n_infinite else kept
     low, high = _extremes(known)
-    mean, squares = _spread(known)
+    mean, deviation = _spread(known)
     return Moments(
-        known.size, data.size - kept.size, n_missing, n_infinite, low, high, mean, squares
+        known.size, data.size - kept.size, n_missing, n_infinite, low, high, mean, deviation
     )
 
 
@@ -89,18 +91,25 @@ def _spread(known: Array) -> tuple[float, float]:
         return 0.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         mean = numbers.mean()
-        return float(mean), float(np.square(numbers - mean).sum())
+        if not np.isfinite(mean):  # the sum was too large
+            mean = (numbers / len(numbers)).sum()
+        mean = mean.clip(numbers.min(), numbers.max())  # rounded, it may be outside
+        away = np.abs(numbers - mean)
+        furthest = away.max()  # Squares of shares of it neither overflow nor vanish.
+        share = np.sqrt(np.square(away / furthest).mean()) if furthest else 0.0
+        return float(mean), float(furthest * share)
 
 
 def _merged(left: Moments, right: Moments) -> Moments:
     if not left.n_numbers or not right.n_numbers:
         extremes = right[4:] if right.n_numbers else left[4:]
     else:
-        n_numbers, step = left.n_numbers + right.n_numbers, right.mean - left.mean
-        share = right.n_numbers / n_numbers
-        squares = left.squares + right.squares + step * step * left.n_numbers * share
+        share = right.n_numbers / (left.n_numbers + right.n_numbers)
+        step = right.mean - left.mean
+        within = math.sqrt(1 - share) * left.deviation, math.sqrt(share) * right.deviation
+        deviation = math.hypot(*within, math.sqrt(share * (1 - share)) * step)
         low, high = min(left.low, right.low), max(left.high, right.high)
-        extremes = low, high, left.mean + step * share, squares
+        extremes = low, high, left.mean + step * share, deviation
     counts = (a + b for a, b in zip(left[:4], right[:4], strict=True))
     return Moments._make((*counts, *extremes))
 
@@ -110,7 +119,7 @@ def as_pairs(found: Moments, dtype: np.dtype[Any]) -> list[list[str | None]]:
 
     Examples
     --------
-    >>> as_pairs(Moments(2, 0, 1, 0, np.int64(1), np.int64(3), 2.0, 2.0), np.dtype("i8"))
+    >>> as_pairs(Moments(2, 0, 1, 0, np.int64(1), np.int64(3), 2.0, 1.0), np.dtype("i8"))
     [['lowest', '1'], ['highest', '3'], ['mean', '2'], ['deviation', '1'], ['numbers', '2'], ['missing', '1']]
     """
     of = " of magnitudes" if dtype.kind == "c" else ""
@@ -118,8 +127,16 @@ def as_pairs(found: Moments, dtype: np.dtype[Any]) -> list[list[str | None]]:
     if found.n_numbers:
         pairs += [[f"lowest{of}", one(found.low)], [f"highest{of}", one(found.high)]]
         if dtype.kind not in "mM":
-            deviation = np.sqrt(found.squares / found.n_numbers)
-            pairs += [[f"mean{of}", f"{found.mean:.6g}"], [f"deviation{of}", f"{deviation:.6g}"]]
+            mean = f"{found.mean:.{_digits(found)}g}"
+            pairs += [[f"mean{of}", mean], [f"deviation{of}", f"{found.deviation:.6g}"]]
     pairs.append(["numbers", f"{found.n_numbers:,}"])
     left_out = {"masked": found.n_masked, "missing": found.n_missing, "infinite": found.n_infinite}
     return pairs + [[what, f"{number:,}"] for what, number in left_out.items() if number]
+
+
+def _digits(found: Moments) -> int:
+    """Return how many digits of a mean to show: those that its deviation leaves of interest."""
+    if not found.deviation or not found.mean:
+        return _MOST_DIGITS
+    larger = math.log10(abs(found.mean)) - math.log10(found.deviation)
+    return min(max(4 + math.ceil(larger), 6), _MOST_DIGITS)

@@ -180,7 +180,7 @@ export class ArrayPage {
       .catch((failure) => signal.aborted || this.meta.replaceChildren(h("p", { className: "failure", textContent: failure.message })));
     try {
       const pairs = await ask("statistics", { name: this.name }, signal);
-      this.statistics.replaceChildren(...(pairs.length ? tree(pairs).children : [h("div", { className: "quiet", textContent: "These values are no numbers." })]));
+      this.statistics.replaceChildren(...(pairs.length ? tree(pairs).children : [h("div", { className: "quiet", textContent: "There are no numbers." })]));
     } catch (failure) {
       if (!signal.aborted) this.statistics.replaceChildren(h("div", { className: "failure", textContent: failure.message }));
     }

@@ -25,10 +25,9 @@ export const $ = (id) => document.getElementById(id);
 
 export const whole = (number) => number.toLocaleString("en-US");
 
-/** A number as text: short, but integers whole. */
+/** A number of a drawing as text: the server has rounded it. */
 export function short(number) {
-  if (Number.isInteger(number) && Math.abs(number) < 1e15) return whole(number);
-  return String(Number(number.toPrecision(7)));
+  return Number.isInteger(number) && Math.abs(number) < 1e15 ? whole(number) : String(number);
 }
 
 export function bytes(number) {

@@ -88,7 +88,7 @@ export class Overview {
     const words = { true: "yes", false: "no", null: "each its own" };
     if (facts.layout === "mixed") facts.dtype = null;
     const pairs = Object.entries(known).filter(([key]) => key in facts).map(([key, label]) => [label, words[String(facts[key])] ?? text(key, facts[key])]);
-    if (facts.lengths?.hole_rows) pairs.push(["rows in holes", `${facts.lengths.sample ? "about " : ""}${whole(facts.lengths.hole_rows)}`]);
+    if (facts.lengths?.hole_rows) pairs.push(["holes", `${facts.lengths.sample ? "about " : ""}${whole(facts.lengths.hole_rows)} ${facts.lengths.unit}`]);
     this.facts.replaceChildren(...tree(pairs).children);
     name(facts.path);
     const attrs = facts.attrs ?? [];
@@ -137,7 +137,7 @@ function growth(points) {
 /** How many arrays are how long, as bars. */
 function lengths(counted) {
   if (!counted || !counted.counted) return [h("p", { className: "quiet", textContent: "There are no arrays." })];
-  const { counts, labels, empty } = counted;
+  const { unit, counts, labels, empty } = counted;
   const bars = [...(empty ? [[empty, "0", "bar empty"]] : []), ...counts.map((count, at) => [count, labels[at], "bar"])];
   const most = Math.max(...bars.map(([count]) => count), 1);
   const wide = WIDTH / Math.max(bars.length, 8);
@@ -146,13 +146,13 @@ function lengths(counted) {
   const plain = note.textContent;
   bars.forEach(([count, label, kind], at) => {
     const height = count ? Math.max((count / most) * (HEIGHT - 2), 1.5) : 0;
-    const told = `${label} ${label === "1" ? "row" : "rows"}: ${whole(count)}`;
+    const told = `${label} ${label === "1" ? unit.slice(0, -1) : unit}: ${whole(count)} ${count === 1 ? "array" : "arrays"}`;
     const bar = svg("g", {}, svg("rect", { x: at * wide, y: 0, width: wide, height: HEIGHT, class: "catch" }),
       svg("rect", { x: at * wide + 1, y: HEIGHT - height, width: Math.max(wide - 2, 1), height, class: kind }), svg("title", {}, told));
     bar.addEventListener("pointerenter", () => (note.textContent = told));
     bar.addEventListener("pointerleave", () => (note.textContent = plain));
     drawing.append(bar);
   });
-  const caption = h("figcaption", {}, h("span", { textContent: `${bars[0][1].split(" to ")[0]} rows` }), h("span", { textContent: counted.logarithmic ? "wider to the right" : "" }), h("span", { textContent: `${bars.at(-1)[1].split(" to ").pop()} rows` }));
+  const caption = h("figcaption", {}, h("span", { textContent: `${bars[0][1].split(" to ")[0]} ${unit}` }), h("span", { textContent: counted.logarithmic ? "logarithmic" : "" }), h("span", { textContent: `${bars.at(-1)[1].split(" to ").pop()} ${unit}` }));
   return [drawing, caption, note];
 }
