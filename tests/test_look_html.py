@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ptrarray.look import html
+from ptrarray.look.svg import picture
 from tests.support.html import Page
 
 VALUES = st.recursive(
@@ -71,3 +73,18 @@ def test_no_formula_is_in_one_element(formula: str) -> None:
     assert unescape(re.sub("<[^>]*>", "", written)) == formula
     for run in re.split("<[^>]*>", written):
         assert run in ("$", "\\") or not set(run) & set("$\\")
+
+
+def test_what_makes_many_bytes_is_drawn_twice_at_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def counted(values: Any, width: int, *more: Any, **options: Any) -> Any:
+        sizes.append(width)
+        return picture(values, width, *more, **options)
+
+    monkeypatch.setattr(html, "picture", counted)
+    noise = np.random.default_rng(0).normal(size=(5000, 6))
+    masked = np.ma.array(noise, mask=noise > 0)
+    page = html.arrays([html.Drawn(f"{k}", noise.dtype, noise.shape, masked) for k in range(8)])
+    assert sizes == [200, 48] * 8
+    assert page.count("<img ") == 8

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray import StoreNotFoundError
 from ptrarray.cli import main
-from ptrarray.cli.watch import clipped
+from ptrarray.cli.watch import _Shown, clipped
 from ptrarray.look.viewer.looks import Look, looks, rates
 from tests.support.terminal import CTRL_C, PATIENCE, Terminal, shows
 
@@ -244,6 +244,20 @@ def test_a_terminal_shows_no_name_as_it_is(hostile: Path, n_columns: int) -> Non
         else:
             assert screen[5].endswith("…")
     assert b"\x1b[2J" not in terminal.raw
+
+
+def test_what_comes_after_a_store_that_went_is_no_growth(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = _Shown("a.ptr", None, as_json=False)
+    for look in (Look(1, 5, 5, 5, []), Look(2, 7, 7, 7, []), None, None, Look(4, 1, 1, 1, ["new"])):
+        shown.show(look)
+    lines = capsys.readouterr().out.splitlines()
+    assert "2.0 arrays/s" in lines[1]
+    assert lines[2:] == [
+        "waiting for a store at a.ptr",
+        "0:00:04  1 arrays  1 rows  0.0 MB  0.0 arrays/s  0.0 MB/s  newest: new",
+    ]
 
 
 def test_waits_in_a_terminal(tmp_path: Path) -> None:

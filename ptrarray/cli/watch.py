@@ -88,6 +88,7 @@ class _Shown:
             print_now(line(look, previous))
 
     def _show_waiting(self) -> None:
+        self._first = self._previous = None  # what comes next is another store, and no growth
         if self._is_waiting or self._as_json:
             return
         self._is_waiting = True

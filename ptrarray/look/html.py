@@ -329,8 +329,16 @@ def _row(one: Drawn, nbytes: int) -> tuple[tuple[str, ...], int]:
 def _drawing(name: str, values: Array, nbytes: int) -> tuple[str, str]:
     """Return a picture and its caption: a smaller one of what makes many bytes, as pixels do."""
     kind = kind_of(values)
-    for width, height in _SIZES[kind in ("heatmap", "image", "images") :]:
+    sizes = _SIZES[kind in ("heatmap", "image", "images") :]
+    most = float(sizes[0][0])
+    for width, height in sizes:
+        # Bytes are about as many times fewer as pixels are: sizes between are not even drawn.
+        if width > most and (width, height) != sizes[-1]:
+            continue
         drawn = picture(values, width, height, kind=kind, max_bytes=_READ_NBYTES)
+        if len(drawn.svg) > nbytes:
+            most = width * nbytes * 1.3 / len(drawn.svg)
+            continue
         img = drawn.img(plain(name[:_TEXT]))
         if n_bytes(img) <= nbytes:
             return img, drawn.caption

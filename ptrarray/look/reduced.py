@@ -144,10 +144,13 @@ def cells(values: Array, n_rows: int, n_columns: int, *, max_bytes: int | None =
             numbers[missing] = 0
             numbers *= _SUMMED_AS
             sums[rows, across] += _summed(numbers, row_starts, column_starts)
-            left_out[rows, across] += _summed(missing, row_starts, column_starts)
-            counts[rows, across] += _summed(~missing, row_starts, column_starts)
+            counts[rows, across] += np.outer(
+                *map(_lengths, (row_starts, column_starts), numbers.shape)
+            )
+            if missing.any():
+                left_out[rows, across] += _summed(missing, row_starts, column_starts)
     with np.errstate(invalid="ignore"):
-        means = sums / counts / _SUMMED_AS
+        means = sums / (counts - left_out) / _SUMMED_AS
     return Cells(means, left_out, edges, columns, bool(rows_each or columns_each))
 
 
@@ -258,6 +261,10 @@ def _drawn(values: Array) -> Floats:
     if numbers is None:
         raise TypeError(f"values of dtype {values.dtype} are no numbers; only numbers are drawn")
     return numbers
+
+
+def _lengths(starts: Counts, n_values: int) -> Counts:
+    return np.diff(starts, append=n_values)
 
 
 def _summed(values: Array, row_starts: Counts, column_starts: Counts) -> Array:
