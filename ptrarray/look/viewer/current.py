@@ -75,6 +75,7 @@ class Current:
 
     def __init__(self, opener: Callable[[], PointerArray]) -> None:
         self._opener, self._lock = opener, threading.Lock()
+        self._n_looks = 0  # that were begun
         self._began = time.monotonic()
         self._reader = opener()
         self._still = as_it_is(self._reader)
@@ -82,8 +83,16 @@ class Current:
         self.seen = self._seen(None)
 
     def look(self) -> Seen:
-        """Look at the store again. What is found is what all get from then on."""
+        """Look at the store again. What is found is what all get from then on.
+
+        All who wait for a look that is under way share the one after it: one at a URL that
+        does not answer takes a minute.
+        """
+        n_before = self._n_looks
         with self._lock:
+            if self._n_looks > n_before:
+                return self.seen
+            self._n_looks += 1
             error = None
             try:
                 if is_pack_that_went(self._reader):
