@@ -308,3 +308,16 @@ def test_who_waits_for_a_look_shares_the_next_one(path: Path) -> None:
     current.look()
     assert len(looks) == 1
     current.close()
+
+
+def test_a_clock_that_is_set_back_hides_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = Current(lambda: ptrarray.open(path))
+    first = current.seen.at
+    monkeypatch.setattr("time.time_ns", lambda: (first - 3_600_000) * 1_000_000)
+    with ptrarray.append(path) as writer:
+        writer["second"] = [4]
+    assert current.look().at > first
+    assert [point.at > first for point in current.history] == [False, True]
+    current.close()
