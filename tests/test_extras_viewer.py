@@ -27,6 +27,7 @@ pytestmark = [
 expect = sync_api.expect
 
 QUIET = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
+HIDE = "(is) => { Object.defineProperty(document, 'hidden', { value: is, configurable: true }); document.dispatchEvent(new Event('visibilitychange')); }"
 WRITER = """
 import sys, numpy as np, ptrarray
 for line in sys.stdin:
@@ -325,6 +326,18 @@ def test_a_store_is_compacted_and_an_array_deleted_while_looked_at(
     expect(page.locator(".notice")).to_be_hidden()
 
 
+def test_a_store_is_made_again_with_other_values(tabs: Tabs, server: Server) -> None:
+    page = tabs.open(server.url)
+    for values in ([1.0, 2.0], [7.0, 8.0]):
+        with ptrarray.create(server.path, mode="w") as writer:
+            writer["same"] = values
+        if values[0] == 1:
+            page.goto(f"{server.url}{route('same')}")
+        expect(page.locator("#statistics")).to_contain_text(f"mean{sum(values) / 2:g}")
+    hover(page, 0.01)
+    expect(page.locator(".plot .readout")).to_have_text("row 0: 7")
+
+
 def test_a_store_is_replaced_and_gone_and_back(tabs: Tabs, server: Server) -> None:
     tabs.allowed = ["410", "404"]
     page = tabs.open(server.url)
@@ -336,8 +349,16 @@ def test_a_store_is_replaced_and_gone_and_back(tabs: Tabs, server: Server) -> No
     aside = server.path.with_name("aside")
     server.path.rename(aside)
     expect(page.locator("#state")).to_have_text("not there")
+    late = [tabs.open(server.url), tabs.open(server.url, route("only"))]
+    for opened in late:
+        expect(opened.locator("#facts .failure, .notice")).to_contain_text("no store at")
     aside.rename(server.path)
     expect(page.locator("#state")).to_have_text("live")
+    # It is the same commit as before, and shown all the same.
+    for shown in (page, late[0]):
+        expect(shown.locator("#facts")).to_contain_text("i2")
+    expect(late[1].locator("#summary")).to_contain_text("3 · int16")
+    expect(late[1].locator(".notice")).to_be_hidden()
 
 
 def test_a_server_is_killed_and_started_again(tabs: Tabs, server: Server) -> None:
@@ -367,6 +388,10 @@ def test_ten_tabs_have_one_stream(tabs: Tabs, server: Server) -> None:
     # Had each a stream of its own, the seventh connection would wait for ever.
     pages[-1].goto(server.url + route("wave"))
     expect(pages[-1].locator("#summary")).to_contain_text("50,000")
+    # One that is opened while nobody looks at the others knows what they knew.
+    for page in pages:
+        page.evaluate(HIDE, True)
+    expect(tabs.open(server.url).locator("#n-arrays")).to_have_text("1,511")
 
 
 def test_without_shared_workers_each_tab_has_its_own(tabs: Tabs, server: Server) -> None:
@@ -374,12 +399,11 @@ def test_without_shared_workers_each_tab_has_its_own(tabs: Tabs, server: Server)
     page = tabs.open(server.url)
     expect(page.locator("#state")).to_have_text("live")
     # A tab that nobody looks at holds no connection.
-    hide = "(is) => { Object.defineProperty(document, 'hidden', { value: is, configurable: true }); document.dispatchEvent(new Event('visibilitychange')); }"
-    page.evaluate(hide, True)
+    page.evaluate(HIDE, True)
     with ptrarray.append(server.path) as writer:
         writer["new"] = [1.0]
     expect(page.locator("#n-arrays")).to_have_text("1,510")
-    page.evaluate(hide, False)
+    page.evaluate(HIDE, False)
     expect(page.locator("#n-arrays")).to_have_text("1,511")
 
 
@@ -441,6 +465,10 @@ def test_pages_fit_and_are_readable(browser: Any, server: Server, scheme: str, w
     tabs = Tabs(context)
     page = tabs.open(server.url)
     expect(page.locator("#n-arrays")).to_have_text("1,510")
+    rows = page.locator("#n-rows")
+    height = rows.bounding_box()["height"]
+    rows.evaluate("(seen) => { seen.textContent = '10,000,000,000'; }")
+    assert rows.bounding_box()["height"] == height  # digits do not go on in the next line
     for name in (None, *ARRAYS):
         if name is not None:
             page.goto(server.url + route(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import ptrarray
+from ptrarray.look.viewer.current import Current
 from tests.support.viewing import Event, Stream, Viewed, viewed
 
 QUICK = ("--interval", 0.02)
@@ -269,3 +271,53 @@ def test_moved_to_a_pack(lapse: tuple[Viewed, Path, Event]) -> None:
         stream.until(has(2))
         assert values(server, "b") == [1, 1, 1, 1]
         assert server.get("npy", name="a").status == 404
+
+
+def test_who_waits_for_a_look_shares_the_next_one(path: Path) -> None:
+    """At a URL that does not answer a look takes a minute: they are not in turn."""
+    current = Current(lambda: ptrarray.open(path))
+    lock, all_wait, looks = threading.Lock(), threading.Event(), list[int]()
+
+    class Counting:
+        n_waiting = 0
+
+        def __enter__(self) -> None:
+            with lock:
+                self.n_waiting += 1
+                if self.n_waiting == 10:
+                    all_wait.set()
+            held.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            held.release()
+
+    def refresh(reader: ptrarray.PointerArray) -> None:
+        looks.append(1)
+        assert all_wait.wait(60)
+
+    held = threading.Lock()
+    current._lock = Counting()  # type: ignore[assignment]
+    current._reader.refresh = lambda: refresh(current._reader)  # type: ignore[method-assign]
+    threads = [threading.Thread(target=current.look) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(looks) <= 2
+    looks.clear()
+    current.look()
+    assert len(looks) == 1
+    current.close()
+
+
+def test_a_clock_that_is_set_back_hides_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = Current(lambda: ptrarray.open(path))
+    first = current.seen.at
+    monkeypatch.setattr("time.time_ns", lambda: (first - 3_600_000) * 1_000_000)
+    with ptrarray.append(path) as writer:
+        writer["second"] = [4]
+    assert current.look().at > first
+    assert [point.at > first for point in current.history] == [False, True]
+    current.close()

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import ptrarray
+from ptrarray.look.viewer import arrays
+from ptrarray.look.viewer.current import Current
 from ptrarray.look.viewer.guarding import names_this_machine
+from ptrarray.look.viewer.server import Viewer
 from tests.support.viewing import Answer, Viewed, viewed
 
 NAMES = [
@@ -219,3 +226,40 @@ def test_two_hundred_at_once(server: Viewed) -> None:
     assert [status for n, status in enumerate(statuses) if (n + 1) % len(targets)] == [
         200 for n in range(200) if (n + 1) % len(targets)
     ]
+
+
+async def asked(app: Any, endpoint: str, query: bytes) -> int:
+    """Ask an application, and return the status."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    path = f"/api/{endpoint}"
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": []}
+    await app(scope, asyncio.Event().wait, send)
+    return int(sent[0]["status"])
+
+
+def test_statistics_hold_no_page_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many walk through large arrays, others are looked at."""
+    with ptrarray.create(tmp_path / "a.ptr") as writer:
+        writer["a"] = [1.0]
+    is_over = threading.Event()
+    monkeypatch.setattr(arrays, "statistics", lambda *_, **__: is_over.wait() and [])
+    current = Current(partial(ptrarray.open, tmp_path / "a.ptr"))
+    app = Viewer(current, "a", 1.0, always=False).app()
+
+    async def all_of_it() -> list[int]:
+        walking = [asyncio.create_task(asked(app, "statistics", b"name=a")) for _ in range(20)]
+        for _ in range(20):
+            await asyncio.sleep(0)  # so that they have begun
+        try:
+            async with asyncio.timeout(20):
+                looked = [await asked(app, what, b"name=a") for what in ("array", "meta")]
+        finally:
+            is_over.set()
+        return looked + await asyncio.gather(*walking)
+
+    assert asyncio.run(all_of_it()) == [200] * 22
+    current.close()

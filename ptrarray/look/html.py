@@ -239,7 +239,7 @@ def _bars(counted: Histogram, width: int, height: int) -> str:
     most = max(int(counted.counts.max()), counted.n_empty)
     left = 34 if counted.n_empty else 2
     step = (width - left - 2) / n_bins
-    shapes = [_label(left, 11, "start", f"{most:,} arrays")]
+    shapes = [_label(left, 11, "start", f"{most:,} {'array' if most == 1 else 'arrays'}")]
     for number, count in enumerate(counted.counts.tolist()):
         if count:
             nearest = max((bottom - top) * count / most, 1)  # one is seen beside a million

@@ -87,7 +87,8 @@ def array(
     -------
     dict
         At most `LIMIT_NBYTES` as JSON. Facts: ``shape``, ``dtype``, ``masked``,
-        ``n_rows``, ``nbytes``, ``first_row``, ``position``, ``previous`` and ``next``
+        ``n_rows``, ``nbytes``, ``first_row``, ``crc`` (the checksum that
+        is kept of it), ``position``, ``previous`` and ``next``
         (names, or None), ``views``, ``view``, ``limit_rows``, and ``window``, the rows
         that are shown. Then, by the view, ``picture`` (``svg`` and what it shows),
         ``marks`` (lowest and highest numbers of its columns, and the rows at which
@@ -189,6 +190,7 @@ def _facts(store: PointerArray, name: str, rows: ArrayRows) -> dict[str, Any]:
         "n_rows": rows.shape[0],
         "nbytes": rows.nbytes,
         "first_row": rows.start,
+        "crc": rows.crc,
         "position": position,
         "n_arrays": len(store),
         "limit_rows": _limit_rows(rows),

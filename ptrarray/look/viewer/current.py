@@ -75,6 +75,8 @@ class Current:
 
     def __init__(self, opener: Callable[[], PointerArray]) -> None:
         self._opener, self._lock = opener, threading.Lock()
+        self._n_looks = 0  # that were begun
+        self._at = 0
         self._began = time.monotonic()
         self._reader = opener()
         self._still = as_it_is(self._reader)
@@ -82,8 +84,16 @@ class Current:
         self.seen = self._seen(None)
 
     def look(self) -> Seen:
-        """Look at the store again. What is found is what all get from then on."""
+        """Look at the store again. What is found is what all get from then on.
+
+        All who wait for a look that is under way share the one after it: one at a URL that
+        does not answer takes a minute.
+        """
+        n_before = self._n_looks
         with self._lock:
+            if self._n_looks > n_before:
+                return self.seen
+            self._n_looks += 1
             error = None
             try:
                 if is_pack_that_went(self._reader):
@@ -94,7 +104,7 @@ class Current:
                 self.seen = self._seen(None)
             except Exception as caught:  # noqa: BLE001 whatever it is, who looks is to know
                 error = caught.with_traceback(None)  # which would keep what it was about
-                self.seen = self.seen._replace(at=_milliseconds(), error=error)
+                self.seen = self.seen._replace(at=self._now(), error=error)
         return self.seen
 
     def answer(self, call: Callable[[PointerArray], Result]) -> Result:
@@ -121,12 +131,17 @@ class Current:
             self._reader.close()
 
     def _seen(self, error: Exception | None) -> Seen:
-        still, at = self._still, _milliseconds()
+        still, at = self._still, self._now()
         newest = still.names.newest(_N_NEWEST)
         seconds = time.monotonic() - self._began
         look = Look(seconds, len(still), still.shape[0], still.nbytes, newest)
         self._note(Point(at, look.n_arrays, look.n_rows, look.nbytes))
         return Seen(at, commit_of(still), look, error)
+
+    def _now(self) -> int:
+        """Return the time, later than all before: clocks are set back, and who listens has those after one."""
+        self._at = max(time.time_ns() // 1_000_000, self._at + 1)
+        return self._at
 
     def _note(self, point: Point) -> None:
         """Add a point to the history, if it is new."""
@@ -135,7 +150,3 @@ class Current:
             return
         thinned = [*history[:-1:2], history[-1]] if len(history) >= _N_POINTS else history
         self.history = [*thinned, point]  # anew, as others may be reading it
-
-
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000

@@ -53,6 +53,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _N_THREADS = 4
+_N_WALKING = 2  # threads that read whole arrays, for which pages do not wait
 _NAMES_LENGTH = 200_000  # letters of all names in an answer, unless it is one name
 _REQUEST_NBYTES = 1 << 18  # a name of 64 KiB, each byte of which takes three
 _END_SECONDS = 1  # for answers that are under way
@@ -77,6 +78,7 @@ class Viewer:
         self._current, self._title = current, title
         self._interval, self._always = interval, always
         self._dear, self._quick = Threads(_N_THREADS), Threads(_N_THREADS)
+        self._walking = Threads(_N_WALKING)
         self._pages = dict(_pages())
         self.events: Events | None = None
 
@@ -147,7 +149,7 @@ class Viewer:
     async def _statistics(self, request: Request) -> Response:
         name = _name(request.query_params)
         call = partial(_called, arrays.statistics, name, stopped=is_stopped)
-        return await self._answer(request, self._dear, call)
+        return await self._answer(request, self._walking, call)
 
     async def _meta(self, request: Request) -> Response:
         name = _name(request.query_params)

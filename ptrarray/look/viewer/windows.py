@@ -46,6 +46,8 @@ class ArrayRows(Rows):
         Of the array: ``()`` where it has no axes.
     start : int
         Row of the flat array at which it begins.
+    crc : int
+        Checksum that is kept of its values and its mask.
     is_masked : bool
         Whether its store keeps masks.
     is_here : bool
@@ -67,6 +69,7 @@ class ArrayRows(Rows):
         self._stopped = stopped
         self.is_masked = opened.layout.masked
         holder, address = opened.holding(address)
+        self.crc = int(holder.snapshot.crcs_at(np.array([address], np.int64))[0])
         self.whole_shape, self.dtype, self._read = _readable(holder, address)
         self.shape = self.whole_shape or (1,)
         self.is_view = isinstance(holder.data, np.ndarray) and self[:2].flags.c_contiguous

@@ -1,6 +1,6 @@
 // The page of one array: ways to look at it, rows to look at, statistics, metadata, files.
 
-import { ask, bytes, h, later, route, shown as seen, tree, whole } from "./dom.js";
+import { ask, bytes, h, later, route, shown as seen, sight, tree, whole } from "./dom.js";
 import { Plot } from "./plot.js";
 
 const LABELS = { line: "Line", lines: "Lines", heatmap: "Heat map", image: "Image", images: "Images", text: "Text", tokens: "Tokens", table: "Table", values: "Values", nothing: "Empty" };
@@ -94,6 +94,7 @@ export class ArrayPage {
   }
 
   fail(failure) {
+    this.isCut = failure.status === undefined;
     if (this.asked.view && failure.status === 422) {
       this.go({ view: undefined });
       return;
@@ -109,8 +110,9 @@ export class ArrayPage {
 
   show(answer) {
     const isFirst = !this.answer;
-    const isNew = isFirst || identity(this.answer) !== identity(answer);
+    const isNew = isFirst || this.isPart || identity(this.answer) !== identity(answer);
     this.answer = answer;
+    this.isCut = false;
     this.notice.hidden = true;
     this.showFacts(answer);
     this.showTabs(answer);
@@ -175,21 +177,31 @@ export class ArrayPage {
 
   async loadRest() {
     const { signal } = this.ending;
+    this.isPart = false;
     ask("meta", { name: this.name }, signal)
       .then((meta) => this.meta.replaceChildren(meta.length ? tree(meta) : h("p", { className: "quiet", textContent: "none" })))
-      .catch((failure) => signal.aborted || this.meta.replaceChildren(h("p", { className: "failure", textContent: failure.message })));
+      .catch((failure) => this.failPart(this.meta, failure));
     try {
       const pairs = await ask("statistics", { name: this.name }, signal);
       this.statistics.replaceChildren(...(pairs.length ? tree(pairs).children : [h("div", { className: "quiet", textContent: "There are no numbers." })]));
     } catch (failure) {
-      if (!signal.aborted) this.statistics.replaceChildren(h("div", { className: "failure", textContent: failure.message }));
+      this.failPart(this.statistics, failure);
     }
+  }
+
+  failPart(part, failure) {
+    if (this.ending.signal.aborted) return;
+    this.isCut ||= failure.status === undefined;
+    this.isPart ||= failure.status !== 500; // which it would be once more
+    part.replaceChildren(h("div", { className: "failure", textContent: failure.message }));
   }
 
   /** Something was committed: look whether this is still the same array, not too often. */
   update(data) {
-    if (this.commit !== undefined && this.commit !== data.commit && !this.timer) this.timer = setTimeout(() => this.again(), LOOK_AGAIN);
-    this.commit = data.commit;
+    const now = sight(data);
+    const isOther = this.sight !== undefined && this.sight !== now;
+    if ((isOther || this.isCut) && !this.timer) this.timer = setTimeout(() => this.again(), LOOK_AGAIN);
+    this.sight = now;
   }
 
   async again() {
@@ -201,7 +213,7 @@ export class ArrayPage {
     try {
       const view = this.answer.views.includes("values") ? "values" : this.answer.views[0];
       const now = await ask("array", { name: this.name, view, start: 0, stop: 1 }, this.ending.signal);
-      if (identity(now) !== identity(this.answer) || !this.notice.hidden) this.load();
+      if (identity(now) !== identity(this.answer) || !this.notice.hidden || this.isPart) this.load();
       else this.showFacts(now);
     } catch (failure) {
       if (!this.ending.signal.aborted) this.fail(failure);
@@ -290,7 +302,7 @@ export class ArrayPage {
 }
 
 /** What an array is, as far as an answer tells: it differs when the array was replaced or moved. */
-const identity = ({ shape, dtype, first_row: first, masked }) => JSON.stringify([shape, dtype, first, masked]);
+const identity = ({ shape, dtype, first_row: first, crc, masked }) => JSON.stringify([shape, dtype, first, crc, masked]);
 
 // views that are text -------------------------------------------------------------------------
 

@@ -62,6 +62,9 @@ export async function ask(what, parameters = {}, signal = undefined) {
   throw new Failure(answer?.error?.message ?? `the server answers with ${response.status}`, response.status);
 }
 
+/** What answers depend on of what is told: it differs when the store has changed, has gone, and is back. */
+export const sight = (data) => `${data.commit} ${data.error === null}`;
+
 /** Pairs of a key and text, or of more pairs, as a tree. */
 export function tree(pairs) {
   const list = h("dl", { className: "tree" });

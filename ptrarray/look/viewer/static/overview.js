@@ -1,6 +1,6 @@
 // The first page: what the store is, how it grows, its newest names, how long its arrays are.
 
-import { $, ask, bytes, h, name, route, shown, svg, tree, whole } from "./dom.js";
+import { $, ask, bytes, h, name, route, shown, sight, svg, tree, whole } from "./dom.js";
 
 const SPOKEN_EVERY = 15_000; // milliseconds
 const WIDTH = 600;
@@ -33,8 +33,10 @@ export class Overview {
   async load() {
     try {
       const facts = await ask("store", {}, this.asking.signal);
+      this.isCut = false;
       this.showFacts(facts);
     } catch (failure) {
+      this.isCut = failure.status === undefined;
       if (!this.asking.signal.aborted) this.facts.replaceChildren(h("div", { className: "failure", textContent: failure.message }));
     }
   }
@@ -48,8 +50,9 @@ export class Overview {
     this.showNewest(data.newest);
     this.growth.replaceChildren(...growth(data.history));
     this.say(`${whole(arrays)} arrays, ${bytes(nbytes)}`);
-    if (this.commit && this.commit !== data.commit) this.refresh();
-    this.commit = data.commit;
+    const seen = sight(data);
+    if ((this.seen && this.seen !== seen) || this.isCut) this.refresh();
+    this.seen = seen;
   }
 
   /** Ask for the facts again, now and then. */

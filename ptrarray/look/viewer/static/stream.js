@@ -10,6 +10,7 @@ export class Stream {
     this.tell = tell;
     this.last = "";
     this.history = [];
+    this.latest = undefined;
     this.pause = 500;
   }
 
@@ -23,8 +24,11 @@ export class Stream {
       this.last = event.lastEventId;
       const data = JSON.parse(event.data);
       this.note(data.history);
-      this.tell({ type: "store", data: { ...data, history: this.history } });
+      this.latest = { type: "store", data: { ...data, history: this.history } };
+      this.tell(this.latest);
     });
+    // Who comes back gets nothing until something is new: what was told last is as it was.
+    source.onopen = () => this.latest && this.tell(this.latest);
     source.onerror = () => {
       this.tell({ type: "waiting" });
       // After some answers a browser never asks again: then it is done here.
