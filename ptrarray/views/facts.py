@@ -174,7 +174,7 @@ def lengths(store: Shown) -> Lengths:
     def kept(ends: Int64s) -> Int64s:
         # What an array is filled up with is no hole: it is written again when the store is compacted.
         filled: Int64s = np.minimum(opened.layout.aligned(ends), n_rows)
-        return filled
+        return np.maximum(filled, ends)  # an empty array may begin behind the last row
 
     is_partial = len(parts) == 1 and opened.stores[0].snapshot.index.is_partial
     few = is_partial or len(parts) > _FEW_STORES
