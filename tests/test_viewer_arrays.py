@@ -325,6 +325,7 @@ def test_numbers_that_are_alike_are_told_apart(tmp_path: Path) -> None:
     seen = answered(store, "a")
     assert seen["picture"]["caption"] == "1000000 to 1000000 + 0.001"
     assert np.abs(np.array(seen["marks"]["low"][0]) - values).max() < 1e-9
+    assert answered(store, "a", start=3, stop=4)["marks"]["low"] == [[1000000.00003]]
     assert dict(arrays.statistics(store, "a"))["mean"] == "1000000.0005"
 
 

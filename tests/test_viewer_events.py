@@ -321,3 +321,19 @@ def test_a_clock_that_is_set_back_hides_nothing(
     assert current.look().at > first
     assert [point.at > first for point in current.history] == [False, True]
     current.close()
+
+
+def test_an_answer_that_fails_takes_one_look(path: Path) -> None:
+    """At a URL that does not answer each takes a minute."""
+    current, looks = Current(lambda: ptrarray.open(path)), list[int]()
+
+    def fail(*_: object) -> None:
+        looks.append(1)
+        raise OSError("no answer")
+
+    current._reader.refresh = fail  # type: ignore[method-assign]
+    for n_looks in (1, 2):
+        with pytest.raises(OSError, match="no answer"):
+            current.answer(lambda store: (path / "no").read_bytes())
+        assert len(looks) == n_looks
+    current.close()

@@ -321,18 +321,20 @@ def _marks(part: Any, dtype: np.dtype[Any], window: tuple[int, int], width: int)
     low, high = (each.reshape(len(each), -1).T for each in (found.low, found.high))
     n_rows, n_read = window[1] - window[0], int(found.edges[-1])
     edges = [window[0] + int(edge) * n_rows // n_read for edge in found.edges]
-    digits = _digits(low, high)
+    digits = _digits(low, high, dtype)
     marks = {"edges": edges, "low": _numbers(low, digits), "high": _numbers(high, digits)}
     if dtype.kind in "mM":
         marks["texts"] = [[_dated(x, dtype) for x in each.tolist()] for each in (low[0], high[0])]
     return marks
 
 
-def _digits(low: Array, high: Array) -> int:
+def _digits(low: Array, high: Array, dtype: np.dtype[Any]) -> int:
     """Return how many digits tell numbers of one drawing apart: more where all are alike."""
     known = np.abs([low, high])
     known = known[~np.isnan(known)]
     span = np.nanmax(high) / 2 - np.nanmin(low) / 2 if known.size else 0.0
+    if known.size and not span and dtype.itemsize > 4:
+        return 15  # as of one number there is nothing to compare it with
     larger = math.log10(known.max()) - math.log10(span) if span > 0 else 0.0
     return min(_DIGITS + max(math.floor(larger), 0), 17)
 

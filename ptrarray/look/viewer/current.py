@@ -114,15 +114,17 @@ class Current:
         again, and if it has been, called once more.
         """
         still = self._still
-        if self.seen.error is None:
+        if self.seen.error is not None:
+            seen = self.look()
+        else:
             try:
                 return call(still)
             except (StoreError, OSError):
-                if self.look().error is None and self._still is still:
+                seen = self.look()
+                if seen.error is None and self._still is still:
                     raise
-        error = self.seen.error and self.look().error
-        if error is not None:
-            raise error.with_traceback(None) from None
+        if seen.error is not None:
+            raise seen.error.with_traceback(None) from None
         return call(self._still)
 
     def close(self) -> None:

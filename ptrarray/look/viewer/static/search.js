@@ -15,7 +15,7 @@ export class Search {
     this.box.addEventListener("input", () => (this.isEager = false));
     this.box.addEventListener("input", later(20, () => this.begin()));
     this.box.addEventListener("keydown", (event) => this.key(event));
-    this.box.addEventListener("focus", () => this.box.value && this.list.children.length && this.unfold(true));
+    this.box.addEventListener("focus", () => this.box.value && this.list.children.length && (this.unfold(true), this.goOn()));
     this.panel.addEventListener("scroll", () => this.more());
     document.addEventListener("pointerdown", (event) => $("search").contains(event.target) || this.unfold(false));
     if (this.box.value) this.begin(); // typed before this was here
@@ -35,12 +35,12 @@ export class Search {
   /** Search anew. */
   begin() {
     this.unfold(Boolean(this.box.value));
-    if (this.box.value === this.query) {
-      this.more();
+    if (this.box.value === this.typed) {
+      this.goOn();
       return;
     }
     this.stop();
-    this.query = this.box.value;
+    this.query = this.typed = this.box.value;
     // What is no pattern is looked for where names begin, and if none does, anywhere.
     this.anywhere = /[*?]|\[.*\]/s.test(this.query) ? undefined : `*${this.query}*`;
     this.after = undefined;
@@ -48,6 +48,12 @@ export class Search {
     this.list.replaceChildren();
     this.choose(-1);
     this.progress.textContent = this.query ? "searching…" : "";
+    this.more();
+  }
+
+  /** Look for names that came since. */
+  goOn() {
+    if (!this.asking) this.isDone = !this.query;
     this.more();
   }
 
@@ -94,6 +100,7 @@ export class Search {
     else this.progress.textContent = `${count ? `${what} so far` : "searching…"}, ${whole(found.seen)} looked at`;
     if (this.at < 0 && count) this.choose(0);
     if (this.isEager && count) this.enter();
+    if (found.done) this.isEager = false;
   }
 
   choose(at) {
@@ -121,8 +128,8 @@ export class Search {
       event.preventDefault();
     } else if (event.key === "Enter") {
       // Who is faster than the search gets the first name that it finds.
-      if (this.at >= 0 && this.box.value === this.query) this.enter();
-      else this.isEager = true;
+      if (this.at >= 0 && this.box.value === this.typed) this.enter();
+      else this.isEager = !this.isDone || this.box.value !== this.typed;
     } else if (event.key === "Escape") {
       if (this.panel.hidden) this.box.blur();
       this.unfold(false);

@@ -45,6 +45,7 @@ listen((message) => {
   if (latest.error) tell(latest.error.status === 410 ? "not there" : "cannot be read", "failed", latest.error.message);
   else tell("live", "live");
   page?.update(latest);
+  search?.goOn();
 });
 
 /** Look whether a server answers that does not know this address: it was started anew. */
