@@ -14,7 +14,7 @@ from ptrarray.errors import import_extra
 from ptrarray.look import axes
 from ptrarray.look.colours import levels, palette
 from ptrarray.look.kinds import kind_of
-from ptrarray.look.numbers import Array, Floats
+from ptrarray.look.numbers import Array, Floats, shares
 from ptrarray.look.reduced import Band, band, cells
 from ptrarray.look.words import lines_of
 
@@ -164,7 +164,7 @@ def _draw_heat_map(table: Array, width: int, height: int) -> None:
     means = reduced.means.T[::-1]  # rows go to the right, columns upwards
     low, high = _range(means)
     colours = palette(_N_COLOURS)[levels(means, low, high, _N_COLOURS)][:, :, :3]
-    _print_picture(_Picture(_shares(means, low, high), colours))
+    _print_picture(_Picture(shares(means, low, high), colours))
     if not np.isnan(means).all():
         ends = axes.numbers(table, low, high)
         what = "from" if reduced.means.shape == table.shape else "means"
@@ -179,13 +179,6 @@ def _range(means: Floats) -> tuple[float, float]:
     return (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
 
 
-def _shares(means: Floats, low: float, high: float) -> Floats:
-    if low == high:
-        return np.where(np.isnan(means), np.nan, 0.5)
-    shares: Floats = (means / 2 - low / 2) / (high / 2 - low / 2)  # of extremes no infinity
-    return shares
-
-
 def _draw_images(images: Array, width: int, height: int) -> None:
     """Draw as many images side by side as there fit, evenly spaced."""
     first, left_out = _image(images[0], width, height)
@@ -195,8 +188,8 @@ def _draw_images(images: Array, width: int, height: int) -> None:
         picture, n_clear = _image(images[len(images) * number // n_shown], width, height)
         shown += [_gap(picture), picture]
         left_out += n_clear
-    shares, colours = (np.concatenate(parts, axis=1) for parts in zip(*shown, strict=True))
-    _print_picture(_Picture(shares, colours))
+    bright, colours = (np.concatenate(parts, axis=1) for parts in zip(*shown, strict=True))
+    _print_picture(_Picture(bright, colours))
     if n_shown < len(images):
         print(f"{n_shown:,} of {len(images):,} images, evenly spaced")
     _tell_left_out(left_out, n_shown * images[0].size)
@@ -216,12 +209,12 @@ def _image(image: Array, width: int, height: int) -> tuple[_Picture, Array]:
     if means.shape[2] == 4:  # of RGBA
         means = np.where(means[:, :, 3:] < 128, np.nan, means[:, :, :3])
     if image.dtype != np.uint8:
-        means = 255 * _shares(means, *_range(means))
+        means = 255 * shares(means, *_range(means))
     clear = np.asarray(np.isnan(means).any(axis=2))
-    shares = np.where(clear, np.nan, means.mean(axis=2) / 255)
+    bright = np.where(clear, np.nan, means.mean(axis=2) / 255)
     colours = np.broadcast_to(np.where(clear[:, :, None], 0, means), (*clear.shape, 3))
     left_out = np.array([channel.left_out.sum() for channel in drawn])
-    return _Picture(shares, colours.round().astype(np.uint8)), left_out
+    return _Picture(bright, colours.round().astype(np.uint8)), left_out
 
 
 def _print_picture(picture: _Picture) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.look.numbers import shares
+
 LINE = "#3f87d4"
 LINES = (LINE, "#d0732a", "#389a5c", "#b05fc4", "#8d8a2c", "#d2527f")
 QUIET = "#808080"
@@ -53,10 +55,5 @@ def levels(
     >>> levels(np.array([0.0, 5.0, 10.0, np.nan]), 0, 10, 3)
     array([1, 2, 3, 0], dtype=uint8)
     """
-    # Halves, as the distance of two numbers of float64 may be infinite.
-    span = high / 2 - low / 2
-    shares = (
-        (numbers / 2 - low / 2) / span if span > 0 else np.where(np.isnan(numbers), np.nan, 0.5)
-    )
-    found = 1 + np.round(shares * (n_levels - 1))
+    found = 1 + np.round(shares(numbers, low, high) * (n_levels - 1))
     return np.where(np.isnan(numbers), 0, found).astype(np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.look.colours import QUIET
-from ptrarray.look.numbers import Floats
+from ptrarray.look.numbers import Floats, shares
 
 Bools = npt.NDArray[np.bool_]
 
@@ -48,11 +48,7 @@ class Scale(NamedTuple):
 
     def heights(self, numbers: Floats, box: Box) -> Floats:
         """Return the vertical positions of numbers; the middle if there is but one."""
-        # Halves, as the distance of two numbers of float64 may be infinite.
-        span = self.high / 2 - self.low / 2
-        if span <= 0:
-            return np.where(np.isnan(numbers), np.nan, box.top + box.height / 2)
-        return box.top + (1 - (numbers / 2 - self.low / 2) / span) * box.height
+        return box.top + (1 - shares(numbers, self.low, self.high)) * box.height
 
 
 def curve(

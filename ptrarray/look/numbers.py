@@ -65,6 +65,27 @@ def drawable(values: Array) -> Floats | None:
     return drawn
 
 
+def shares(numbers: Floats, low: float, high: float, alone: float = 0.5) -> Floats:
+    """Return how far each number is from `low` to `high`, as 0 to 1; NaN for NaN.
+
+    Parameters
+    ----------
+    alone : float
+        What is returned for numbers if the two are one.
+
+    Examples
+    --------
+    >>> shares(np.array([-1e308, 1e308, np.nan]), -1e308, 1e308), shares(np.ones(1), 1, 1)
+    (array([ 0.,  1., nan]), array([0.5]))
+    """
+    # Halves, as the distance of two numbers of float64 may be infinite.
+    span = high / 2 - low / 2
+    if not span > 0:
+        return np.where(np.isnan(numbers), np.nan, alone)
+    found: Floats = (numbers / 2 - low / 2) / span
+    return found
+
+
 def _numbers(data: Array) -> Array:
     if data.dtype.kind == "c":
         return np.abs(data)

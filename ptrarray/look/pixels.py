@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ptrarray.look.colours import levels, palette
-from ptrarray.look.numbers import Array, Floats
+from ptrarray.look.numbers import Array, Floats, shares
 from ptrarray.look.png import Pixels, png
 from ptrarray.look.reduced import cells
 
@@ -138,8 +138,7 @@ def _ends(numbers: Floats) -> tuple[float, float]:
 def _shades(numbers: Floats) -> Floats:
     low, high = _ends(numbers)
     low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
-    span = high / 2 - low / 2
-    return (numbers / 2 - low / 2) / span * 255 if span > 0 else numbers * 0
+    return shares(numbers, low, high, alone=0) * 255
 
 
 def _rgba(channels: Floats) -> Pixels:

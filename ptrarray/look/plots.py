@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ptrarray.errors import BadInputError, import_extra
 from ptrarray.look.histogram import Histogram
 from ptrarray.look.kinds import Kind, kinds_of
-from ptrarray.look.numbers import Array, Floats, drawable
+from ptrarray.look.numbers import Array, Floats, drawable, shares
 from ptrarray.look.points import Curves, curves, measured
 from ptrarray.look.reduced import cells
 from ptrarray.look.words import plain
@@ -262,7 +262,7 @@ def _colours(numbers: Floats, dtype: np.dtype[Any]) -> Floats:
     low, high = (0.0, 255.0) if dtype == np.uint8 else _limits(numbers)
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
-    shades = (numbers / 2 - low / 2) / ((high / 2 - low / 2) or 1)
+    shades = shares(numbers, low, high, alone=0)
     missing = np.isnan(shades).any(axis=-1)
     opaque = np.ones((*missing.shape, 1))
     shades = np.concatenate([shades, opaque], axis=-1)[..., : _COLOURS + 1]
