@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ptrarray.look import html
@@ -48,6 +48,7 @@ def test_of_long_values_little_is_looked_at() -> None:
 
 
 @given(st.text(), st.integers(3, 90))
+@example("00$", 3)  # whose elements are no text
 def test_text_is_cut_and_stays_text(value: str, n_characters: int) -> None:
     page = Page(f"<div>{html.text(value, n_characters)}</div>")
     assert len(page.text) <= n_characters + 1

@@ -18,7 +18,8 @@ class Page(HTMLParser):
     Attributes
     ----------
     text : str
-        All of it, with what is between two tags on a line of its own.
+        All of it, with what is between two tags on a line of its own; a plain ``<span>``, which keeps
+        characters from being a formula, is in the line around it.
     alts, sources : list of str
         What stands for each picture, and what it is.
     """
@@ -26,7 +27,7 @@ class Page(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         assert len(html.encode()) <= LIMIT_NBYTES
-        self.text, self._open = "", list[str]()
+        self.text, self._open, self._is_in_line = "", list[tuple[str, bool]](), False
         self.alts, self.sources = list[str](), list[str]()
         self.feed(html)
         self.close()
@@ -35,6 +36,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag in TAGS
         assert {name for name, _ in attrs} <= ATTRIBUTES
+        is_plain = tag == "span" and not attrs
+        self._is_in_line &= is_plain
         found = {name: value or "" for name, value in attrs}
         if tag in EMPTY:
             assert int(found["width"]) > 0
@@ -43,13 +46,16 @@ class Page(HTMLParser):
             self.alts.append(found["alt"])
             self.sources.append(found["src"])
         else:
-            self._open.append(tag)
+            self._open.append((tag, is_plain))
 
     def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
+        opened, is_plain = self._open.pop()
+        assert opened == tag
+        self._is_in_line &= is_plain
 
     def handle_data(self, data: str) -> None:
-        self.text += data + "\n"
+        before = self.text.removesuffix("\n") if self._is_in_line else self.text
+        self.text, self._is_in_line = f"{before}{data}\n", True
 
     def handle_comment(self, data: str) -> None:
         raise AssertionError(data)
