@@ -16,7 +16,7 @@ import ptrarray
 from ptrarray import convert
 from ptrarray.convert.formats.mmappickle import SUFFIXES
 from ptrarray.convert.formats.mmappickle import _members as mmappickle_members
-from ptrarray.convert.run import Kind
+from ptrarray.convert.found import Kind
 from ptrarray.convert.run import run as run_import
 from tests.support.convert_workers import dump
 from tests.support.imports import check_content, content
@@ -153,12 +153,12 @@ def test_attrs_are_compared_when_a_file_is_verified(
     run(convert.from_mmappickle, path, store)
     with ptrarray.append(store) as writer:
         writer.attrs["note"] = "changed"
-    report = run_import(kind, path, store, {"progress": False}, verify="remove")
+    report = run_import(kind, path, store, {"progress": False}, remove=True)
     assert report.removed == 0
     assert any("is not the same" in failure.problem for failure in report.failures)
     with ptrarray.append(store) as writer:
         writer.attrs["note"] = "text"
-    assert run_import(kind, path, store, {"progress": False}, verify="remove").removed == 1
+    assert run_import(kind, path, store, {"progress": False}, remove=True).removed == 1
 
 
 def test_mmappickle_without_masks_needs_none(folder: Path, store: Path, mmapdict: Any) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 import ptrarray
 from ptrarray.convert import Failure
-from ptrarray.convert.entries import Noted
-from ptrarray.convert.run import Found, Kind, Member, run
+from ptrarray.convert.found import Found, Kind, Member, Noted
+from ptrarray.convert.run import run
 from tests.support.convert_workers import dump
 from tests.support.imports import content, import_pickles, ramps
 
@@ -113,10 +113,10 @@ def test_a_file_with_more_than_a_store_keeps_stays(folder: Path, store: Path) ->
             yield Noted("n", "notes are not kept")
 
     paths = [dump(folder / f"{name}.pkl", 0) for name in ("noted", "plain")]
-    report = run(Kind(members, (".pkl",)), paths[:1], store, {"progress": False}, "remove")
+    report = run(Kind(members, (".pkl",)), paths[:1], store, {"progress": False}, remove=True)
     assert (report.ok, report.removed) == (True, 0)
     assert report.notes == [f"1 notes are not kept: {paths[0]}:n"]
-    assert run(Kind(members, (".pkl",)), paths[1:], store, {}, "remove").removed == 1
+    assert run(Kind(members, (".pkl",)), paths[1:], store, {}, remove=True).removed == 1
     assert list(folder.iterdir()) == paths[:1]
 
 

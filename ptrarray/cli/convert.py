@@ -8,24 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptrarray.cli.elsewhere import place
+from ptrarray.cli.kinds import EXPORTS, IMPORTS, Choice, KindOfFile
 from ptrarray.cli.printing import complain, in_options, print_json, printable
 from ptrarray.errors import BadInputError
 
 if TYPE_CHECKING:
     from ptrarray.convert import Report
 
-_IMPORTS = {
-    "pickles": "pickles of arrays, pandas Series, DataFrames, and dicts of those",
-    "npy": ".npy files, one array each",
-    "npz": "the arrays of .npz files",
-    "joblib": "files of joblib.dump",
-    "mmappickle": "the entries of mmappickle's dicts",
-    "tar": "pickles and .npy files in tar archives, compressed or not",
-    "h5": "the data sets of HDF5 files",
-}
-_OF_PICKLES = ("pickles", "joblib", "mmappickle", "tar")
-_OF_INSTANCES = ("pickles", "joblib", "tar")
-_EXPORTS = ("npz", "npy", "pickles", "h5")
 _SHOWN_FAILURES = 20
 
 
@@ -35,8 +24,8 @@ def add_commands(commands: Any, on_store: Any, printing: Any) -> None:
     kinds = commands.add_parser("import", help=text, description=text).add_subparsers(
         metavar="KIND", required=True
     )
-    for kind, about in _IMPORTS.items():
-        _add_import(kinds, kind, f"import {about}", printing)
+    for kind, known in IMPORTS.items():
+        _add_import(kinds, kind, known, printing)
     text = "import a PointerArray or MmapArray of bigarray"
     old = kinds.add_parser("bigarray", help=text, description=text, parents=[printing])
     old.add_argument("old", metavar="OLD", type=Path, help="bigarray's file")
@@ -44,13 +33,26 @@ def add_commands(commands: Any, on_store: Any, printing: Any) -> None:
     old.set_defaults(run=_import_bigarray)
     text = "write the arrays of a store into files of others"
     out = commands.add_parser("export", help=text, description=text, parents=[on_store, printing])
-    out.add_argument("--to", required=True, choices=_EXPORTS, help="kind of files")
+    abouts = ", ".join(f"{kind} ({known.about})" for kind, known in EXPORTS.items())
+    out.add_argument("--to", required=True, choices=[*EXPORTS], help=f"kind of files: {abouts}")
     out.add_argument("out", metavar="OUT", type=Path, help="file or folder, not there yet")
-    out.add_argument("--flat", action="store_true", help="h5: all arrays in one data set")
+    for choice, kind_names in _of_exports().values():
+        text = f"{', '.join(kind_names)}: {choice.text}"
+        out.add_argument(choice.flag, help=text, **choice.settings)
     out.set_defaults(run=_export)
 
 
-def _add_import(kinds: Any, kind: str, text: str, printing: Any) -> None:
+def _of_exports() -> dict[str, tuple[Choice, list[str]]]:
+    """Return what can be said of any kind, and the kinds that it can be said of."""
+    flags: dict[str, tuple[Choice, list[str]]] = {}
+    for kind, known in EXPORTS.items():
+        for choice in known.choices:
+            flags.setdefault(choice.flag, (choice, []))[1].append(kind)
+    return flags
+
+
+def _add_import(kinds: Any, kind: str, known: KindOfFile, printing: Any) -> None:
+    text = f"import {known.about}"
     add = kinds.add_parser(kind, help=text, description=text, parents=[printing]).add_argument
     add("sources", metavar="SOURCE", nargs="+", help="file, folder or pattern")
     add("store", metavar="STORE", type=place, help="the store; created if it is not there")
@@ -61,17 +63,9 @@ def _add_import(kinds: Any, kind: str, text: str, printing: Any) -> None:
     add("--masked", action="store_true", default=None, help="the store keeps masks")
     add("--shard-size", metavar="SIZE", help="split the store into shards of about that, as 200MB")
     add("--no-resume", action="store_true", help="names that are there are failures")
-    if kind in _OF_PICKLES:
-        add("--drop-index", action="store_true", help="do not keep the index of Series and frames")
-        text = "let the files run any code: only if you trust whoever wrote them"
-        add("--trust-pickle", action="store_true", help=text)
-    if kind in _OF_INSTANCES:
-        text = "read instances of any class by what they hold, as NAME/x, and run nothing"
-        add("--attributes", action="store_true", help=text)
-    if kind == "pickles":
-        add("--verify", action="store_true", help="compare the files with the store afterwards")
-        text = "verify, and remove each file that is in the store as it is"
-        add("--remove-source", action="store_true", help=text)
+    add("--verify", action="store_true", help="compare the files with the store afterwards")
+    for choice in known.choices:
+        add(choice.flag, help=choice.text, **choice.settings)
     kinds.choices[kind].set_defaults(run=_import, kind=kind)
 
 
@@ -100,16 +94,13 @@ def _import(options: argparse.Namespace) -> int:
         "row_shape": options.row_shape,
         "shard_size": options.shard_size,
         "resume": not options.no_resume,
+        "verify": options.verify,
         "progress": sys.stderr.isatty() and not options.json,
     }
     if options.masked is not None:
         given["masked"] = options.masked
-    if options.kind in _OF_PICKLES:
-        given |= {"trust": options.trust_pickle, "keep_index": not options.drop_index}
-    if options.kind in _OF_INSTANCES:
-        given["attributes"] = options.attributes
-    if options.kind == "pickles":
-        given |= {"verify": options.verify, "remove_source": options.remove_source}
+    for choice in IMPORTS[options.kind].choices:
+        given |= choice.given(options)
     function = _function(f"from_{options.kind}")
     return _tell(function(options.sources, options.store, **given), options.store, options)
 
@@ -121,11 +112,12 @@ def _import_bigarray(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    given = {"progress": sys.stderr.isatty() and not options.json}
-    if options.flat:
-        if options.to != "h5":
-            raise BadInputError(f"--flat is for h5, not for {options.to}")
-        given["flat"] = True
+    given: dict[str, Any] = {"progress": sys.stderr.isatty() and not options.json}
+    for choice, kinds in _of_exports().values():
+        said = choice.given(options)
+        if said and options.to not in kinds:
+            raise BadInputError(f"{choice.flag} is for {', '.join(kinds)}, not for {options.to}")
+        given |= said
     report = _function(f"to_{options.to}")(options.store, options.out, **given)
     return _tell(report, options.out, options)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ptrarray.convert.found import Refused
 from ptrarray.convert.instances import WORD, describe_instance
 from ptrarray.convert.unpickle.rebuild import Instance, Unreadable
 from ptrarray.errors import BadInputError
@@ -56,28 +57,6 @@ class Incomplete(NamedTuple):
 
     value: Any
     problem: str
-
-
-class Refused(NamedTuple):
-    """One value of a file that is not for a store."""
-
-    key: str
-    problem: str
-
-
-class Noted(NamedTuple):
-    """Something in a file that a store does not keep, or not as it is meant.
-
-    Attributes
-    ----------
-    key : str
-        What is called so in the file.
-    about : str
-        What it is, in the plural, so that a report can count those of all files.
-    """
-
-    key: str
-    about: str
 
 
 _STANDARD = ("builtins", "datetime")  # where those are that nobody takes for arrays

@@ -4,77 +4,31 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from ptrarray.convert import sources
-from ptrarray.convert.entries import Incomplete, Kept, Noted, Refused, entries, entries_and_attrs
+from ptrarray.convert.conversion import Comparison, Conversion, names_in
+from ptrarray.convert.found import Found, Kind
 from ptrarray.convert.report import Failure, Report
-from ptrarray.convert.sink import Named, Sink, Tally, differences, fits
+from ptrarray.convert.sink import Tally
 from ptrarray.convert.sources import Paths, Source
-from ptrarray.creation import check_free, create, is_store, plan
-from ptrarray.errors import StoreError
+from ptrarray.creation import check_free, is_store, plan
 from ptrarray.intake.paths import absolute
 from ptrarray.jobs.run import count_workers, prepare, run_job
-from ptrarray.jobs.worker import JOURNAL_NBYTES, Task, summarize
 from ptrarray.jobs.worker import Report as ChunkReport
+from ptrarray.jobs.worker import Task
 from ptrarray.progress import bar
-from ptrarray.reader import open_readable as open_store
-from ptrarray.writer import PointerArrayWriter, append, close_leaving
+from ptrarray.writer import append
 
 _FIRST_FILES, _FIRST_NBYTES = 64, 1 << 22  # of each of the first chunks, at the most
 _FIRST_PART = 8  # of what there is for a worker, that is one in so many
-_WAITING = 4  # times as long as it works, at the most, a chunk may be under way
-
-
-class Member(NamedTuple):
-    """A value in a file that was not read yet.
-
-    Attributes
-    ----------
-    key : str
-        What it is called there; empty if the file is one value.
-    load : callable
-        Reads it.
-    meta : dict
-        Metadata that the file has for it.
-    to_attrs : bool
-        Whether what is no array, and attrs can hold, goes there.
-    """
-
-    key: str
-    load: Callable[[], Any]
-    meta: Mapping[str, Any] = {}
-    to_attrs: bool = False
-
-
-Found = Member | Refused | Noted
-
-
-class Kind(NamedTuple):
-    """A kind of file.
-
-    Attributes
-    ----------
-    members : callable
-        Yields what is in a file, given its path; importable in a worker.
-    suffixes : tuple of str
-        That such files have.
-    many : bool
-        Whether a file holds many values with names of their own.
-    """
-
-    members: Callable[[str], Iterator[Found]]
-    suffixes: tuple[str, ...]
-    many: bool = False
 
 
 class Options(TypedDict, total=False):
@@ -92,165 +46,16 @@ class Options(TypedDict, total=False):
     executor: Executor | None
     progress: bool
     resume: bool
-
-
-class Conversion(NamedTuple):
-    """The job of an import: what happens to each file.
-
-    Attributes
-    ----------
-    path : str
-        The store.
-    settings : dict
-        What `create` makes it of, once there is an array for it.
-    members, convert, keep_index
-        As of `Kind` and `Options`.
-    is_new : bool
-        Whether there were no names before: what is there then is found when it is written, and
-        not looked for by every chunk.
-    """
-
-    path: str
-    settings: dict[str, Any]
-    members: Callable[[str], Iterator[Found]]
-    convert: Callable[[Any], Any] | None
-    keep_index: bool
-    is_new: bool = False
-
-    def run(
-        self, chunk: list[Task], advance: Callable[[int], object] = lambda n: None
-    ) -> ChunkReport:
-        """Write what is in the files of a chunk; call `advance` for each, or each array of one."""
-        began, worked = time.perf_counter(), time.thread_time()
-        tally = Tally()
-        with ExitStack() as stack:
-            self._write(chunk, tally, advance, stack)
-        # Where others keep it waiting, larger chunks waste less on opening the store.
-        seconds = max(time.thread_time() - worked, (time.perf_counter() - began) / _WAITING)
-        return ChunkReport(len(chunk), tally.n_entries, tally.nbytes, seconds, None, tally)
-
-    def _write(
-        self, chunk: list[Task], tally: Tally, advance: Callable[[int], object], stack: ExitStack
-    ) -> None:
-        there = () if self.is_new else stack.enter_context(_names_in(self.path))
-        sink, is_one = None, len(chunk) == 1
-        for task in chunk:
-            for entry in self.entries(task.argument, there, tally):
-                if sink is None:
-                    sink = self._open_sink(entry, tally, stack)
-                if sink is not None:
-                    sink.add(entry)
-                    advance(is_one)
-            advance(not is_one)
-        if sink is not None:
-            sink.write()
-
-    def _open_sink(self, first: Named, tally: Tally, stack: ExitStack) -> Sink | None:
-        """Return what writes to the store; nothing if there is none and this is not for it."""
-        if is_store(Path(self.path)):
-            return self._sink(append(self.path), tally, stack)
-        header, _ = plan(**self.settings)
-        if not first.attrs and not fits(first, header.layout, tally):
-            return None
-        return self._sink(create(self.path, mode="a", **self.settings), tally, stack)
-
-    def _sink(self, writer: PointerArrayWriter, tally: Tally, stack: ExitStack) -> Sink:
-        stack.callback(close_leaving, writer, JOURNAL_NBYTES)
-        return Sink(writer, tally)
-
-    def entries(self, source: Source, there: Container[str], tally: Tally) -> Iterator[Named]:
-        """Yield what is in a file, and note what is no array or is there."""
-        try:
-            for found in self.members(source.path):
-                if isinstance(found, Member):
-                    yield from self._of_member(source, found, there, tally)
-                elif isinstance(found, Refused):
-                    tally.failures.append(Failure(_label(source, found.key), found.problem))
-                else:
-                    tally.noted.setdefault(found.about, []).append(_label(source, found.key))
-        except Exception as error:  # noqa: BLE001 a file can be wrong in any way
-            tally.failures.append(Failure(source.path, _problem(error)))
-
-    def _of_member(
-        self, source: Source, member: Member, there: Container[str], tally: Tally
-    ) -> Iterator[Named]:
-        label = _label(source, member.key)
-        name = source.name(member.key)
-        if name in there:
-            tally.there.append((label, name))
-            return
-        try:
-            value = member.load()
-            value = value if self.convert is None else _converted(self.convert, value)
-        except Exception as error:  # noqa: BLE001 a file can be wrong in any way
-            tally.failures.append(Failure(label, _problem(error)))
-            return
-        find = entries_and_attrs if member.to_attrs else entries
-        for entry in find(value, member.key, keep_index=self.keep_index):
-            label = _label(source, entry.key)
-            if isinstance(entry, Refused):
-                tally.failures.append(Failure(label, entry.problem))
-                continue
-            if isinstance(entry, Kept):
-                name = source.name(entry.key)
-                yield Named(label, name, np.empty(0), {}, {}, {name: entry.value})
-                continue
-            name = source.name(entry.key) + entry.below
-            if name in there:
-                tally.there.append((label, name))
-            else:
-                meta = {**member.meta, **entry.meta}
-                yield Named(label, name, entry.values, meta, entry.helpers)
-
-
-def _converted(convert: Callable[[Any], Any], value: Any) -> Any:
-    if isinstance(value, Incomplete):
-        return value._replace(value=convert(value.value))
-    return convert(value)
-
-
-def _label(source: Source, key: str) -> str:
-    return f"{source.path}:{key}" if key else source.path
-
-
-def _problem(error: BaseException) -> str:
-    return str(error) if isinstance(error, StoreError) else summarize(error)
-
-
-class Comparison(NamedTuple):
-    """The job of verifying: each file once more, against what the store holds."""
-
-    conversion: Conversion
-    remove: bool
-
-    @property
-    def path(self) -> str:
-        """The store."""
-        return self.conversion.path
-
-    def run(
-        self, chunk: list[Task], advance: Callable[[int], object] = lambda n: None
-    ) -> ChunkReport:
-        """Compare the files of a chunk, and remove those that are in the store."""
-        began = time.perf_counter()
-        tally = Tally()
-        with open_store(self.path) as store:
-            for task in chunk:
-                n_failed = len(tally.failures)
-                tally.noted.clear()
-                found = self.conversion.entries(task.argument, (), tally)
-                tally.failures += differences(store, found)
-                if self.remove and len(tally.failures) == n_failed and not tally.noted:
-                    Path(task.argument.path).unlink()
-                    tally.removed += 1
-                advance(1)
-        tally.noted.clear()  # the import has noted it
-        seconds = time.perf_counter() - began
-        return ChunkReport(len(chunk), 0, 0, seconds, None, tally)
+    verify: bool
 
 
 def run(
-    kind: Kind, paths: Paths, store: str | os.PathLike[str], options: Options, verify: str = ""
+    kind: Kind,
+    paths: Paths,
+    store: str | os.PathLike[str],
+    options: Options,
+    *,
+    remove: bool = False,
 ) -> Report:
     """Import files of one kind into a store.
 
@@ -260,35 +65,68 @@ def run(
         What the files are.
     paths, store, options
         As for `ptrarray.convert.from_pickles`.
-    verify : {'', 'compare', 'remove'}
-        What to do with each file once all is written.
+    remove : bool
+        Whether to verify, and remove each file that is in the store as it is.
     """
+    left_out = Counter[str]()
+    files = sources.find(paths, kind.suffixes, left_out, kind.is_one)
+    report = _run(kind, files, store, options, remove)
+    if +left_out:
+        report.notes.append(f"left out: {sources.counted(left_out)}")
+    return report
+
+
+def run_here(
+    members: Callable[[str], Iterator[Found]],
+    label: str,
+    store: str | os.PathLike[str],
+    options: Options,
+) -> Report:
+    """Import what an object in memory has, which messages call by a label; in this process."""
+    here: Options = {**options, "executor": None, "processes": 1}
+    return _run(Kind(members, (), many=True), [(label, label)], store, here, remove=False)
+
+
+def _run(
+    kind: Kind,
+    files: list[tuple[str, str]],
+    store: str | os.PathLike[str],
+    options: Options,
+    remove: bool,
+) -> Report:
     _check(options)
     place = str(absolute(store))
     n_workers = count_workers(options.get("processes"), options.get("executor"))
-    left_out = Counter[str]()
-    files = sources.find(paths, kind.suffixes, left_out)
     template = options.get("name") or sources.default_template(len(files), many=kind.many)
-    named = sources.name_all(files, template)
+    named = _in_parts(sources.name_all(files, template), kind)
     settings = _planned(Path(place), options)
     keep_index = options.get("keep_index", True)
     job = Conversion(place, settings, kind.members, options.get("convert"), keep_index)
-    with _names_in(place) as before:
+    with names_in(place) as before:
         job = job._replace(is_new=not len(before))
         progress = _Progress(before, options)
         pending = [source for source in named if kind.many or not progress.is_done(source)]
         progress.run(job, pending, n_workers)
-        if not is_store(Path(place)):  # nothing came, so there is none
-            verify = ""
-        else:
+        if is_store(Path(place)):  # which is not there if nothing came
             with append(place) as writer:
                 writer.flush()
-        if verify:  # from the disk, where a source that is removed must be
-            progress.run(Comparison(job, verify == "remove"), named, n_workers)
-    report = progress.finished()
-    if +left_out:
-        report.notes.append(f"left out: {sources.counted(left_out)}")
-    return report
+            if remove or options.get("verify", False):
+                # From the disk, where a source that is removed must be.
+                progress.run(Comparison(job, remove), named, n_workers)
+    return progress.finished()
+
+
+def _in_parts(named: list[Source], kind: Kind) -> list[Source]:
+    """Return files of a kind that can be cut as their parts."""
+    if kind.parts is None:
+        return named
+    found = []
+    for source in named:
+        parts = []
+        with suppress(Exception):  # which is raised again, and reported, where the file is read
+            parts = list(kind.parts(source.path))
+        found += [source._replace(part=part) for part in parts] or [source]
+    return found
 
 
 def _n_small(sources: list[Source]) -> int:
@@ -321,16 +159,6 @@ def _planned(directory: Path, options: Options) -> dict[str, Any]:
             raise FileNotFoundError(errno.ENOENT, what, str(directory.parent))
         plan(dtype=dtype, row_shape=row_shape, **others)
     return {"dtype": dtype, "row_shape": row_shape, **others}
-
-
-@contextmanager
-def _names_in(path: str) -> Iterator[Collection[str]]:
-    """Yield the names in a store, open for a ``with`` block; none if there is no store."""
-    if not is_store(Path(path)):
-        yield ()
-        return
-    with open_store(path) as store:
-        yield store
 
 
 def _check(options: Options) -> None:

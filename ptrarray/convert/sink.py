@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Container, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
 from ptrarray.convert.instances import WORD
+from ptrarray.convert.named import Named, NamedMany
 from ptrarray.convert.report import Failure
-from ptrarray.errors import BadInputError
-from ptrarray.format.helpers import Helper
+from ptrarray.errors import BadInputError, DuplicateNameError
 from ptrarray.format.layouts import MIXED, ROWS, Layout
 from ptrarray.intake.batch import from_mapping
 from ptrarray.jobs.batches import Batches, Group
@@ -22,38 +22,6 @@ from ptrarray.writer import PointerArrayWriter, store_of
 # So much is still in the processor's cache when it is written.
 _BATCH_NBYTES = 1 << 22
 _KEPT_NBYTES = 1 << 24
-
-
-class Named(NamedTuple):
-    """An entry with its name in the store.
-
-    Attributes
-    ----------
-    label : str
-        Where it comes from, for messages.
-    name : str
-        Of the array itself.
-    values : ndarray
-        The array.
-    meta : dict
-        Its metadata.
-    helpers : dict from str to Helper
-        Helper arrays that it needs.
-    attrs : dict
-        What it is instead, if it is no array: an attr of the store.
-    """
-
-    label: str
-    name: str
-    values: Array
-    meta: dict[str, Any]
-    helpers: dict[str, Helper]
-    attrs: Mapping[str, Any] = {}
-
-    @property
-    def metas(self) -> dict[str, Any]:
-        """Its metadata by name; nothing where there is none."""
-        return {self.name: self.meta} if self.meta else {}
 
 
 class Tally:
@@ -100,11 +68,20 @@ class Sink:
         self._writer = writer
         self._attrs: list[Named] = []
 
-    def add(self, entry: Named) -> None:
-        """Take an entry, and write if that makes enough."""
+    def add(self, entry: Named | NamedMany) -> int:
+        """Take an entry or many, write if that makes enough, and return how many it was."""
+        if isinstance(entry, NamedMany):
+            self._batches.write()  # in the order in which they came
+            for piece in entry.pieces(self._batches.limit_nbytes):
+                self._add_many(piece)
+            return len(entry.names)
         if entry.attrs:
             self._attrs.append(entry)
-            return
+        else:
+            self._add_one(entry)
+        return 1
+
+    def _add_one(self, entry: Named) -> None:
         try:
             entry = fitting(entry, self._layout)
         except BadInputError as error:
@@ -113,10 +90,33 @@ class Sink:
         metas = entry.metas if entry.meta else {}
         self._batches.add(Group(entry, {entry.name: entry.values}, metas, entry.helpers))
 
+    def _add_many(self, piece: NamedMany) -> None:
+        """Commit a piece at once; if it is refused, one by one, to find out which array it is."""
+        while piece.names:
+            many = piece.many
+            try:
+                self._writer.write_ragged(
+                    piece.names, many.values, many.offsets, meta=piece.metas or None
+                )
+            except DuplicateNameError as error:
+                piece, there = piece.without(frozenset(error.names))
+                self._tally.there += there
+            except BadInputError:
+                for entry in piece.one_by_one():
+                    self._add_one(entry)
+                self._batches.write()
+                return
+            else:
+                self._tally.n_entries += len(piece.names)
+                row_nbytes = many.values[:1].nbytes
+                self._tally.nbytes += int(many.offsets[-1] - many.offsets[0]) * row_nbytes
+                return
+
     def write(self) -> None:
         """Commit what waits."""
         self._batches.write()
-        self._tally.n_entries, self._tally.nbytes = self._batches.n_groups, self._batches.nbytes
+        self._tally.n_entries += self._batches.n_groups
+        self._tally.nbytes += self._batches.nbytes
         if self._attrs:
             self._set_attrs(dict(self._writer.attrs))
 
@@ -192,7 +192,7 @@ def _has_mask(array: np.ma.MaskedArray[Any, Any]) -> bool:
     return bool(np.ascontiguousarray(mask).reshape(-1).view(np.uint8).any())
 
 
-def differences(store: PointerArray, entries: Iterable[Named]) -> list[Failure]:
+def differences(store: PointerArray, entries: Iterable[Named | NamedMany]) -> list[Failure]:
     """Return in what entries are not what the store holds under their names.
 
     Notes
@@ -201,7 +201,7 @@ def differences(store: PointerArray, entries: Iterable[Named]) -> list[Failure]:
     dtype of the store is a difference.
     """
     found = []
-    for entry in entries:
+    for entry in _apart(entries):
         if entry.attrs:
             found += _other_attrs(store, entry)
             continue
@@ -217,6 +217,14 @@ def differences(store: PointerArray, entries: Iterable[Named]) -> list[Failure]:
             what = f"{entry.name!r} has lost its index, or another part: helper array {missing}"
             found.append(Failure(entry.label, f"{what} is not in the store"))
     return found
+
+
+def _apart(entries: Iterable[Named | NamedMany]) -> Iterator[Named]:
+    for entry in entries:
+        if isinstance(entry, NamedMany):
+            yield from entry.one_by_one()
+        else:
+            yield entry
 
 
 def _other_attrs(store: PointerArray, entry: Named) -> list[Failure]:

@@ -6,7 +6,7 @@ import glob
 import os
 import string
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,10 +32,17 @@ class Source(NamedTuple):
         The file.
     pattern : str
         Their name, with a lone surrogate for the key of each.
+    part : object
+        Which part of the file this is; None for all of it.
     """
 
     path: str
     pattern: str
+    part: Any = None
+
+    def label(self, key: str) -> str:
+        """Return what messages call what the file has under a key."""
+        return f"{self.path}:{key}" if key else self.path
 
     def name(self, key: str) -> str:
         """Return the name of what the file has under a key; under "" the file is one value.
@@ -50,6 +57,10 @@ class Source(NamedTuple):
             return whole if key else whole.rstrip("/")
         return f"{self.pattern}/{key}" if key else self.pattern
 
+    def names(self, keys: Sequence[str]) -> list[str]:
+        """Return the names of what the file has under keys."""
+        return list(keys) if self.pattern == _KEY else [self.name(key) for key in keys]
+
     @property
     def whole(self) -> str:
         """The name if the file is one value."""
@@ -57,7 +68,10 @@ class Source(NamedTuple):
 
 
 def find(
-    paths: Paths, suffixes: tuple[str, ...], left_out: Counter[str] | None = None
+    paths: Paths,
+    suffixes: tuple[str, ...],
+    left_out: Counter[str] | None = None,
+    is_one: Callable[[str], bool] | None = None,
 ) -> list[tuple[str, str]]:
     """Return files, each with its path below the folder that was given.
 
@@ -72,6 +86,8 @@ def find(
     left_out : Counter, optional
         Counts what else is there and not hidden: by suffix, and folders that
         are links or match a pattern, which are not looked into.
+    is_one : callable, optional
+        Given the path of a folder, tells whether it is one source, as a file is.
 
     Raises
     ------
@@ -80,7 +96,8 @@ def find(
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     others = Counter[str]() if left_out is None else left_out
-    found = [pair for path in given for pair in _expand(os.fspath(path), suffixes, others)]
+    is_one = is_one or (lambda path: False)
+    found = [pair for path in given for pair in _expand(os.fspath(path), suffixes, others, is_one)]
     if not found:
         what = ", ".join(f"*{suffix}" for suffix in suffixes)
         there = f" ({counted(others)} there)" if +others else ""
@@ -105,28 +122,44 @@ def counted(left_out: Counter[str]) -> str:
 
 
 def _expand(
-    path: str, suffixes: tuple[str, ...], left_out: Counter[str]
+    path: str,
+    suffixes: tuple[str, ...],
+    left_out: Counter[str],
+    is_one: Callable[[str], bool],
 ) -> Iterator[tuple[str, str]]:
     if Path(path).is_dir():
-        for folder, folders, files in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            left_out["links to folders"] += sum(Path(folder, name).is_symlink() for name in folders)
-            whole, below = str(Path(folder)), os.path.relpath(folder, path)
-            for file in sorted(name for name in files if not name.startswith(".")):
-                if _fits(file, suffixes):
-                    yield _join(whole, file), _join(below, file)
-                else:
-                    suffix = file.removeprefix(bare(file)).lower()
-                    left_out[f"*{suffix}" if suffix else "without suffix"] += 1
+        yield from _walk(path, suffixes, left_out, is_one)
     elif glob.has_magic(path) and not Path(path).exists():
         # As a shell takes it, from where we are.
         for match in sorted(glob.glob(path, recursive=True)):  # noqa: PTH207
-            if Path(match).is_file():
+            if Path(match).is_file() or is_one(match):
                 yield match, match
             else:
                 left_out["folders"] += 1
     else:
         yield path, path
+
+
+def _walk(
+    path: str,
+    suffixes: tuple[str, ...],
+    left_out: Counter[str],
+    is_one: Callable[[str], bool],
+) -> Iterator[tuple[str, str]]:
+    for folder, folders, files in os.walk(path):
+        whole, below = str(Path(folder)), os.path.relpath(folder, path)
+        if is_one(whole):
+            folders.clear()
+            yield whole, Path(whole).name if below == "." else below
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        left_out["links to folders"] += sum(Path(folder, name).is_symlink() for name in folders)
+        for file in sorted(name for name in files if not name.startswith(".")):
+            if _fits(file, suffixes):
+                yield _join(whole, file), _join(below, file)
+            else:
+                suffix = file.removeprefix(bare(file)).lower()
+                left_out[f"*{suffix}" if suffix else "without suffix"] += 1
 
 
 def _join(folder: str, file: str) -> str:
@@ -191,7 +224,7 @@ def name_all(files: list[tuple[str, str]], template: str) -> list[Source]:
     Examples
     --------
     >>> name_all([("in/a/x.pkl", "a/x.pkl")], "{parent}-{stem}")
-    [Source(path='in/a/x.pkl', pattern='a-x')]
+    [Source(path='in/a/x.pkl', pattern='a-x', part=None)]
     """
     _check_fields(template)
     sources = [

@@ -13,7 +13,6 @@ from typing import Any, Unpack
 import msgpack
 import numpy as np
 
-from ptrarray.convert.entries import Noted, Refused
 from ptrarray.convert.escape import file_name, unescape
 from ptrarray.convert.export import Store, export, new_file, note_meta, opened
 from ptrarray.convert.formats.h5_values import (
@@ -25,8 +24,9 @@ from ptrarray.convert.formats.h5_values import (
     read,
     values,
 )
+from ptrarray.convert.found import Found, Kind, Member, Noted, Refused
 from ptrarray.convert.report import Report
-from ptrarray.convert.run import Found, Kind, Member, Options, run
+from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.convert.unpickle.rebuild import Unreadable
 from ptrarray.errors import BadInputError

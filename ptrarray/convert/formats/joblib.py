@@ -13,8 +13,9 @@ import numpy as np
 
 from ptrarray.convert.files import Readable, open_plain
 from ptrarray.convert.formats.pickles import DAMAGED, check_trust, first_or_all, with_classes
+from ptrarray.convert.found import Kind, Member
 from ptrarray.convert.report import Report
-from ptrarray.convert.run import Kind, Member, Options, run
+from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.convert.unpickle.inert import Record, is_of_joblib, stand_in
 from ptrarray.convert.unpickle.rebuild import rebuild

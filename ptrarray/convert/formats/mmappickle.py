@@ -28,8 +28,9 @@ import numpy.typing as npt
 
 from ptrarray.convert import sources
 from ptrarray.convert.formats.pickles import unpickled
+from ptrarray.convert.found import Kind, Member
 from ptrarray.convert.report import Report
-from ptrarray.convert.run import Kind, Member, Options, run
+from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.errors import BadInputError
 

@@ -25,8 +25,9 @@ from ptrarray.convert.export import (
 )
 from ptrarray.convert.files import open_plain
 from ptrarray.convert.formats.pickles import unpickled
+from ptrarray.convert.found import Kind, Member
 from ptrarray.convert.report import Report
-from ptrarray.convert.run import Kind, Member, Options, run
+from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.convert.unpickle.rebuild import Unreadable
 from ptrarray.errors import BadInputError

@@ -13,8 +13,9 @@ import numpy as np
 
 from ptrarray.convert.export import Store, new_folder, new_member, opened, raise_if_disk
 from ptrarray.convert.files import Readable, open_plain
+from ptrarray.convert.found import Kind, Member
 from ptrarray.convert.report import Failure, Report
-from ptrarray.convert.run import Kind, Member, Options, run
+from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.convert.unpickle.inert import InertUnpickler
 from ptrarray.convert.unpickle.large import set_apart
@@ -38,7 +39,6 @@ def from_pickles(
     trust: bool = False,
     attributes: bool = False,
     load: Callable[[str], Any] | None = None,
-    verify: bool = False,
     remove_source: bool = False,
     **options: Unpack[Options],
 ) -> Report:
@@ -68,8 +68,6 @@ def from_pickles(
         `to_instance` makes an instance of a class that you give of it.
     load : callable, optional
         Called with a path in place of unpickling, say `pandas.read_pickle`.
-    verify : bool
-        Whether to read the files again and compare them with the store.
     remove_source : bool
         Whether to verify, and remove each file that is in the store as it is.
     name : str
@@ -92,6 +90,8 @@ def from_pickles(
     resume : bool
         Whether names that are in the store are skipped, as after an interrupt;
         if not, they are failures.
+    verify : bool
+        Whether to read the files again and compare them with the store.
 
     Returns
     -------
@@ -125,8 +125,7 @@ def from_pickles(
     check_trust(trust=trust, attributes=attributes)
     read_all = partial(_members, trust, attributes)
     members = partial(_loaded, load) if load is not None else read_all
-    check = "remove" if remove_source else "compare" if verify else ""
-    return run(Kind(members, SUFFIXES), paths, store, options, check)
+    return run(Kind(members, SUFFIXES), paths, store, options, remove=remove_source)
 
 
 def check_trust(*, trust: bool, attributes: bool) -> None:

@@ -9,12 +9,12 @@ from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
 from typing import Any, Unpack
 
-from ptrarray.convert.entries import Noted, Refused
 from ptrarray.convert.files import plain, unpacked
 from ptrarray.convert.formats.npy import NPY_MAGIC, read_all
 from ptrarray.convert.formats.pickles import check_trust, first_or_all, unpickled
+from ptrarray.convert.found import Found, Kind, Member, Noted, Refused
 from ptrarray.convert.report import Report
-from ptrarray.convert.run import Found, Kind, Member, Options, run
+from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths, bare
 from ptrarray.errors import BadInputError
 

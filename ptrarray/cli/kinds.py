@@ -1,0 +1,89 @@
+"""The kinds of files that ``import`` and ``export`` know, and what can be said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+
+class Choice(NamedTuple):
+    """Something that can be said of files of a kind.
+
+    Attributes
+    ----------
+    flag : str
+        Of the command.
+    text : str
+        Of its help.
+    keyword : str
+        Of the function that it is given to; the flag itself if empty.
+    settings : dict
+        More for `argparse`. Without any, it is there or not.
+    opposite : bool
+        Whether the flag stands for False.
+    """
+
+    flag: str
+    text: str
+    keyword: str = ""
+    settings: Mapping[str, Any] = MappingProxyType({"action": "store_true", "default": None})
+    opposite: bool = False
+
+    @property
+    def name(self) -> str:
+        """The keyword of the function."""
+        return self.keyword or self.flag.removeprefix("--").replace("-", "_")
+
+    def given(self, options: Any) -> dict[str, Any]:
+        """Return it as an argument of the function; none if nothing was said."""
+        value = getattr(options, self.flag.removeprefix("--").replace("-", "_"))
+        if value is None:
+            return {}
+        return {self.name: not value if self.opposite else value}
+
+
+class KindOfFile(NamedTuple):
+    """A kind of files: what the help says of it, and what can be said beside what all know."""
+
+    about: str
+    choices: tuple[Choice, ...] = ()
+
+
+_INDEX = Choice(
+    "--drop-index",
+    "do not keep the index of Series and frames",
+    keyword="keep_index",
+    opposite=True,
+)
+_TRUST = Choice(
+    "--trust-pickle",
+    "let the files run any code: only if you trust whoever wrote them",
+    keyword="trust",
+)
+_ATTRIBUTES = Choice(
+    "--attributes", "read instances of any class by what they hold, as NAME/x, and run nothing"
+)
+_REMOVE = Choice("--remove-source", "verify, and remove each file that is in the store as it is")
+
+IMPORTS = {
+    "pickles": KindOfFile(
+        "pickles of arrays, pandas Series, DataFrames, and dicts of those",
+        (_INDEX, _TRUST, _ATTRIBUTES, _REMOVE),
+    ),
+    "npy": KindOfFile(".npy files, one array each"),
+    "npz": KindOfFile("the arrays of .npz files"),
+    "joblib": KindOfFile("files of joblib.dump", (_INDEX, _TRUST, _ATTRIBUTES)),
+    "mmappickle": KindOfFile("the entries of mmappickle's dicts", (_INDEX, _TRUST)),
+    "tar": KindOfFile(
+        "pickles and .npy files in tar archives, compressed or not", (_INDEX, _TRUST, _ATTRIBUTES)
+    ),
+    "h5": KindOfFile("the data sets of HDF5 files"),
+}
+
+EXPORTS = {
+    "npz": KindOfFile("one file of numpy.savez"),
+    "npy": KindOfFile("a folder of .npy files"),
+    "pickles": KindOfFile("a folder of pickles"),
+    "h5": KindOfFile("a file of HDF5", (Choice("--flat", "all arrays in one data set"),)),
+}
