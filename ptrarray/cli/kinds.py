@@ -65,6 +65,16 @@ _ATTRIBUTES = Choice(
     "--attributes", "read instances of any class by what they hold, as NAME/x, and run nothing"
 )
 _REMOVE = Choice("--remove-source", "verify, and remove each file that is in the store as it is")
+_ROOT = Choice(
+    "--root",
+    "where relative paths in an .scp begin; by default where you are",
+    settings={"metavar": "FOLDER"},
+)
+_TEXT_DTYPE = Choice(
+    "--text-dtype",
+    "of numbers that are written as text: f4, as kaldi means them, or f8",
+    settings={"choices": ("f4", "f8")},
+)
 
 IMPORTS = {
     "pickles": KindOfFile(
@@ -79,6 +89,9 @@ IMPORTS = {
         "pickles and .npy files in tar archives, compressed or not", (_INDEX, _TRUST, _ATTRIBUTES)
     ),
     "h5": KindOfFile("the data sets of HDF5 files"),
+    "kaldi": KindOfFile(
+        "the matrices and vectors of kaldi's archives, by .scp or .ark", (_ROOT, _TEXT_DTYPE)
+    ),
 }
 
 EXPORTS = {
@@ -86,4 +99,5 @@ EXPORTS = {
     "npy": KindOfFile("a folder of .npy files"),
     "pickles": KindOfFile("a folder of pickles"),
     "h5": KindOfFile("a file of HDF5", (Choice("--flat", "all arrays in one data set"),)),
+    "kaldi": KindOfFile("a folder with an .ark and an .scp of kaldi"),
 }

@@ -9,6 +9,7 @@ Memory: one file or array of a file at a time in each process, and 16 MB.
 from ptrarray.convert.bigarray import from_bigarray
 from ptrarray.convert.formats.h5 import from_h5, to_h5
 from ptrarray.convert.formats.joblib import from_joblib
+from ptrarray.convert.formats.kaldi import from_kaldi, to_kaldi
 from ptrarray.convert.formats.mmappickle import from_mmappickle
 from ptrarray.convert.formats.npy import from_npy, from_npz, to_npy, to_npz
 from ptrarray.convert.formats.pickles import from_pickles, to_pickles
@@ -23,6 +24,7 @@ __all__ = [
     "from_bigarray",
     "from_h5",
     "from_joblib",
+    "from_kaldi",
     "from_mmappickle",
     "from_npy",
     "from_npz",
@@ -31,6 +33,7 @@ __all__ = [
     "to_frame",
     "to_h5",
     "to_instance",
+    "to_kaldi",
     "to_npy",
     "to_npz",
     "to_pandas",

@@ -37,6 +37,17 @@ def archive_path(name: str) -> str:
     return "/".join(map(_component, "".join(map(_quoted, name)).split("/")))
 
 
+def word(name: str) -> str:
+    """Return a name as one word, slashes as they are.
+
+    Examples
+    --------
+    >>> word("utt1/a b"), word("zwölf"), word("")
+    ('utt1/a%20b', 'zwölf', '%')
+    """
+    return "".join(map(_quoted, name)).replace(" ", "%20") or _NOTHING
+
+
 def _component(text: str) -> str:
     return text.replace(".", "%2E") if text in (".", "..") else text or _NOTHING
 
@@ -48,7 +59,7 @@ def _quoted(character: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """Return the name that either function was given.
+    """Return the name that one of these functions was given.
 
     Examples
     --------
