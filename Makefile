@@ -11,7 +11,7 @@ NEWEST ?= $(shell for python in $$(ls -d ~/.pyenv/versions/3.*/bin/python3) pyth
 	done 2>/dev/null | sort -k1,1n -k2,2n -k3,3n | tail -1 | cut -d " " -f 4-)
 
 # The tests whose subject the native core touches: `make test` runs them with it and without.
-BOTH_WAYS := $(patsubst %,tests/test_%.py,bad_arrays bad_input bulk_writes costs damage damaged_pointers \
+BOTH_WAYS := $(patsubst %,tests/test_%.py,bad_arrays bad_input bulk_writes costs damage damaged_pointers joined \
 	catalog catalog_damage delete folding format_doc golden long_journals model names names_in_order native ragged reader reader_costs singles \
 	syscalls ways_to_write write writer)
 
@@ -151,6 +151,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.bridges --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/BRIDGES.md
 	$(BIN)/python -m benchmarks.cluster --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/CLUSTER.md
 	$(BIN)/python -m benchmarks.remote --repeat $(REPEAT) --keep benchmarks/results --folder benchmarks/results --out benchmarks/results --markdown benchmarks/REMOTE.md
+	$(BIN)/python -m benchmarks.doors --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/DOORS.md
 	$(BIN)/python -m benchmarks.viewer --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/LOOKING.md
 
 format: $(STAMP)

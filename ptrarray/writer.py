@@ -25,7 +25,8 @@ from ptrarray.format import names as naming
 from ptrarray.format.helpers import Helper
 from ptrarray.format.layouts import ROWS, Kind, Layout
 from ptrarray.frames.library import check_kind
-from ptrarray.intake.batch import Batch, from_mapping, from_ragged, only_one
+from ptrarray.intake.batch import Batch, from_mapping, only_one
+from ptrarray.intake.joined import from_ragged
 from ptrarray.intake.numbers import count, integer
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.types import Array

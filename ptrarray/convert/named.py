@@ -15,7 +15,7 @@ from ptrarray.rows.copying import cut
 from ptrarray.rows.ragged import gather
 from ptrarray.rows.types import Array
 
-_ENTRY_NBYTES = 64  # about what an array needs beside its rows
+ENTRY_NBYTES = 64  # about what an array needs beside its rows
 
 
 class Named(NamedTuple):
@@ -83,7 +83,7 @@ class NamedMany(NamedTuple):
         """Yield them in pieces of bounded size, but for an array that is larger."""
         offsets = self.many.offsets
         row_nbytes = self.many.values[:1].nbytes
-        sizes = np.diff(offsets) * row_nbytes + _ENTRY_NBYTES
+        sizes = np.diff(offsets) * row_nbytes + ENTRY_NBYTES
         for low, high in cut(sizes, limit_nbytes):
             keys, metas = self.many.keys[low:high], self.many.metas[low:high]
             part = Many(keys, self.many.values, offsets[low : high + 1], metas)

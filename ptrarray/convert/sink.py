@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ptrarray.convert.held import Held
 from ptrarray.convert.instances import WORD
 from ptrarray.convert.named import Named, NamedMany
 from ptrarray.convert.report import Failure
@@ -21,6 +22,7 @@ from ptrarray.writer import PointerArrayWriter, store_of
 
 # So much is still in the processor's cache when it is written.
 _BATCH_NBYTES = 1 << 22
+_MANY_NBYTES = 1 << 24  # of those that lie end to end, which have left it: the fewer commits
 _KEPT_NBYTES = 1 << 24
 
 
@@ -65,6 +67,8 @@ class Sink:
         self._batches = Batches(
             writer, self._refused, without=self._without, limit_nbytes=_BATCH_NBYTES
         )
+        is_small = self._batches.limit_nbytes < _BATCH_NBYTES  # as shards are
+        self._held = Held(self._batches.limit_nbytes if is_small else _MANY_NBYTES)
         self._writer = writer
         self._attrs: list[Named] = []
 
@@ -72,14 +76,19 @@ class Sink:
         """Take an entry or many, write if that makes enough, and return how many it was."""
         if isinstance(entry, NamedMany):
             self._batches.write()  # in the order in which they came
-            for piece in entry.pieces(self._batches.limit_nbytes):
+            for piece in self._held.add(entry):
                 self._add_many(piece)
             return len(entry.names)
+        self._write_held()
         if entry.attrs:
             self._attrs.append(entry)
         else:
             self._add_one(entry)
         return 1
+
+    def _write_held(self) -> None:
+        for piece in self._held.taken():
+            self._add_many(piece)
 
     def _add_one(self, entry: Named) -> None:
         try:
@@ -114,6 +123,7 @@ class Sink:
 
     def write(self) -> None:
         """Commit what waits."""
+        self._write_held()
         self._batches.write()
         self._tally.n_entries += self._batches.n_groups
         self._tally.nbytes += self._batches.nbytes

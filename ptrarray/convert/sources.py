@@ -59,7 +59,13 @@ class Source(NamedTuple):
 
     def names(self, keys: Sequence[str]) -> list[str]:
         """Return the names of what the file has under keys."""
-        return list(keys) if self.pattern == _KEY else [self.name(key) for key in keys]
+        if self.pattern == _KEY:
+            return list(keys)
+        if not all(keys) or self.pattern.count(_KEY) > 1:
+            return [self.name(key) for key in keys]
+        before, found, behind = self.pattern.partition(_KEY)
+        before = before if found else f"{before}/"
+        return [f"{before}{key}{behind}" for key in keys]
 
     @property
     def whole(self) -> str:

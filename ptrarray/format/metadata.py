@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -17,6 +17,8 @@ from ptrarray.rows.types import Int64s
 _TEXTS = frozenset(
     (*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB)
 )  # bytes that a str of msgpack begins with
+_KEYS = frozenset((str,))
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 
 
 def encode(name: str, meta: Mapping[str, Any]) -> bytes:
@@ -53,15 +55,39 @@ def encode_all(names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]) -> l
     """
     if not isinstance(meta, Mapping):
         raise not_a_mapping("meta", meta, " from name to metadata")
-    strangers = meta.keys() - set(names)
-    if strangers:
-        stranger = min(strangers, key=str)
+    if not set(names).issuperset(meta):
+        stranger = min(meta.keys() - set(names), key=str)
         raise BadInputError(
             f"meta has {stranger!r:.80}, which is none of the arrays that are written",
             name=stranger,
         )
-    packed = [encode(name, meta[name]) if name in meta else b"" for name in names]
+    pack = msgpack.Packer().pack
+    packed = [
+        (_of_plain_values(found := meta[name], pack) or encode(name, found))
+        if name in meta
+        else b""
+        for name in names
+    ]
     return packed if any(packed) else None
+
+
+def _of_plain_values(meta: Any, pack: Callable[[Any], bytes]) -> bytes | None:
+    """Return what `encode` does of a dict of text and numbers; None if there is more to be seen to.
+
+    What is of these very types is packed as it is, and comes back as it was.
+    """
+    if (
+        type(meta) is not dict
+        or not meta
+        or not _KEYS.issuperset(map(type, meta))
+        or not _PLAIN.issuperset(map(type, meta.values()))
+    ):
+        return None
+    try:
+        packed = pack(meta)
+    except (ValueError, OverflowError):  # which says nothing of the key
+        return None
+    return packed if len(packed) <= LIMIT_NBYTES else None
 
 
 def decode(raw: bytes) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from ptrarray.bridges.incoming import Column, opened
 from ptrarray.bridges.structures import Field
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import MIXED, ROWS, Layout
-from ptrarray.intake.batch import Batch, cut_by, from_mapping, given_twice
+from ptrarray.intake.batch import Batch, from_mapping, given_twice
 from ptrarray.intake.casting import fit
 from ptrarray.intake.choices import listed
+from ptrarray.intake.joined import cut_by
 from ptrarray.rows.copying import cut
 from ptrarray.rows.ragged import gather
 from ptrarray.rows.types import Array, Int64s

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +16,7 @@ import numpy.typing as npt
 
 from ptrarray import native
 from ptrarray.errors import BadInputError
-from ptrarray.format import infos, metadata, table
+from ptrarray.format import infos, metadata
 from ptrarray.format import names as naming
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, Entry, RaggedColumn
@@ -25,7 +24,7 @@ from ptrarray.format.journal import PUT, HashedRecord, encode_one, encode_record
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_dtype
 from ptrarray.format.named import Names, names_in
 from ptrarray.format.names import Hashes
-from ptrarray.intake.casting import Fitted, as_array, fit, fit_masked, fit_shaped
+from ptrarray.intake.casting import Fitted, fit, fit_masked, fit_shaped
 from ptrarray.intake.staging import staged
 from ptrarray.rows.types import Int64s, UInt32s
 
@@ -73,6 +72,8 @@ class Batch:
         Of each array; None where none has one.
     is_staged : bool
         Whether the rows are to be written as `staged` gives them.
+    alignment : int
+        Of a batch that is staged: zeros up to a multiple of it, in bytes, follow each buffer.
     """
 
     names: Sequence[bytes]
@@ -87,6 +88,7 @@ class Batch:
     infos: list[bytes] | None = None
     metas: list[bytes] | None = None
     is_staged: bool = False
+    alignment: int = 1
     _crcs: Numbers | None = None
 
     def staged(self, nbytes: int) -> Iterator[npt.NDArray[np.uint8]]:
@@ -98,7 +100,8 @@ class Batch:
         least, most = _STAGE_NBYTES
         crcs = np.empty(len(self.buffers), np.uint32)
         n_left = nbytes
-        for piece in staged(self.buffers, crcs, min(max(nbytes // 16, least), most, nbytes)):
+        piece_nbytes = min(max(nbytes // 16, least), most, nbytes)
+        for piece in staged(self.buffers, crcs, piece_nbytes, self.alignment):
             n_left -= len(piece)
             if n_left < 0:
                 break
@@ -197,8 +200,8 @@ def from_mapping(
         columns = columns_of(arrays, layout.dtype, layout.row_shape)
         if columns is not None:
             return _from_columns(columns, arrays, meta, layout)
-    names, hashes = _named(list(arrays))
-    metas = None if meta is None else _packed_metas(list(arrays), meta)
+    names, hashes = named(list(arrays))
+    metas = None if meta is None else packed_metas(list(arrays), meta)
     if not layout.is_plain:
         return _from_fitted(arrays, names, hashes, metas, layout)
     buffers = list(
@@ -273,7 +276,7 @@ def _from_columns(
 ) -> Batch:
     names, hashes, offsets, crcs, buffers = columns
     check_nbytes("names", len(names.joined))
-    metas = None if meta is None else _packed_metas(list(arrays), meta)
+    metas = None if meta is None else packed_metas(list(arrays), meta)
     n_rows, hashes_of = int(offsets[-1]), memoryview(hashes)
     is_staged = crcs is None and not pays_a_thread(n_rows * layout.width, len(buffers))
     batch = Batch(names, hashes_of, offsets, n_rows, buffers, metas=metas, is_staged=is_staged)
@@ -281,8 +284,8 @@ def _from_columns(
     return batch
 
 
-def _named(names: Sequence[str]) -> tuple[Sequence[bytes], Hashes]:
-    """Return the bytes of names, and their hashes."""
+def named(names: Sequence[str]) -> tuple[Sequence[bytes], Hashes]:
+    """Return the bytes of names, and their hashes; raises `BadInputError`."""
     if len(names) == 1:  # which has a limit of its own
         encoded = [naming.encode(names[0])]
         return encoded, naming.hash_all(encoded)
@@ -305,7 +308,7 @@ def _from_fitted(
         fitted = [fit_masked(name, value, dtype, row_shape) for name, value in arrays.items()]
     else:
         fitted = [fit_shaped(name, value, dtype) for name, value in arrays.items()]
-    pieces = [_bytes_of(part.elements) for part in fitted]
+    pieces = [bytes_of(part.elements) for part in fitted]
     packed = _infos_of(arrays, fitted, layout)
     check_nbytes("dtypes and shapes", sum(map(len, packed)))
     lengths = array("q", [_n_rows(part, layout) for part in fitted])
@@ -313,7 +316,7 @@ def _from_fitted(
     offsets = array("q", accumulate(map(add, lengths, gaps), initial=0))
     buffers = pieces
     if any(gaps):
-        buffers = [buffer for pair in zip(pieces, gaps, strict=True) for buffer in _padded(*pair)]
+        buffers = [buffer for pair in zip(pieces, gaps, strict=True) for buffer in padded(*pair)]
     return Batch(
         names,
         hashes,
@@ -331,16 +334,18 @@ def _from_fitted(
 
 def _mask_of(part: Fitted) -> npt.NDArray[np.uint8]:
     if part.mask is not None:
-        return _bytes_of(part.mask)
+        return bytes_of(part.mask)
     element = mask_dtype(part.elements.dtype)
     return np.zeros(part.elements.size * element.itemsize, np.uint8)
 
 
-def _bytes_of(elements: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def bytes_of(elements: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return C-contiguous elements as bytes, a view."""
     return (elements if elements.ndim == 1 else elements.reshape(-1)).view(np.uint8)
 
 
-def _padded(piece: npt.NDArray[Any], gap: int) -> list[npt.NDArray[Any]]:
+def padded(piece: npt.NDArray[Any], gap: int) -> list[npt.NDArray[Any]]:
+    """Return an array, and the zeros that follow it if there are any."""
     return [piece, _ZEROS[:gap]] if gap else [piece]
 
 
@@ -416,54 +421,8 @@ def _all_fit(values: list[Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
     return fitting == n_values and [value.dtype for value in values].count(dtype) == n_values
 
 
-def from_ragged(
-    names: Sequence[str],
-    values: npt.ArrayLike,
-    offsets: npt.ArrayLike,
-    layout: Layout,
-    meta: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Batch:
-    """Make arrays ready that lie end to end already.
-
-    Raises
-    ------
-    BadInputError
-        For a name, values or offsets that the store cannot take, and for a
-        name that is given twice.
-    """
-    encoded, hashes = _named(list(names))
-    _check_distinct(names, hashes)
-    if not layout.is_plain:
-        return from_mapping(cut_by(names, values, offsets), layout, meta)
-    rows = fit("values", values, layout.dtype, layout.row_shape)
-    bounds = _checked_offsets(offsets, len(encoded), len(rows))
-    used = rows[bounds[0] : bounds[-1]]
-    relative = (bounds - bounds[0]).astype(np.int64)
-
-    def pieces() -> Iterator[memoryview]:
-        raw = memoryview(used.reshape(-1).view(np.uint8)) if used.size else memoryview(b"")
-        width = used.nbytes // max(len(used), 1)
-        bytes_at = (relative * width).tolist()
-        return map(raw.__getitem__, map(slice, bytes_at, bytes_at[1:]))
-
-    metas = None if meta is None else _packed_metas(list(names), meta)
-    return Batch(encoded, hashes, relative, len(used), [used], pieces, metas=metas)
-
-
-def cut_by(
-    names: Sequence[str], values: npt.ArrayLike, offsets: npt.ArrayLike
-) -> dict[str, npt.ArrayLike]:
-    """Cut values into one array for each name, views."""
-    rows = values if isinstance(values, np.ndarray) else as_array("values", values)
-    if rows.ndim == 0:
-        raise BadInputError("values are a scalar; expected rows", found=0, expected=1)
-    bounds = _checked_offsets(offsets, len(names), len(rows)).tolist()
-    return {name: rows[i:j] for name, (i, j) in zip(names, pairwise(bounds), strict=True)}
-
-
-def _packed_metas(
-    names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]
-) -> list[bytes] | None:
+def packed_metas(names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]) -> list[bytes] | None:
+    """Return the packed metadata of each array, None if none has any; raises `BadInputError`."""
     metas = metadata.encode_all(names, meta)
     check_nbytes("metadata", sum(map(len, metas or ())))
     return metas
@@ -480,34 +439,6 @@ def check_nbytes(what: str, nbytes: int) -> None:
         )
 
 
-def _check_distinct(names: Sequence[str], hashes: Hashes) -> None:
-    by_hash = np.asarray(hashes, np.uint32)
-    order = table.argsort(by_hash)
-    is_same = by_hash[order[1:]] == by_hash[order[:-1]]
-    if is_same.any() and len(set(names)) < len(names):
-        twice = Counter(names).most_common(1)[0][0]
-        raise given_twice(twice)
-
-
 def given_twice(name: str) -> BadInputError:
     """Return the error for a name that two arrays of one call have."""
     return BadInputError(f"name {name!r:.80} is given twice", name=name)
-
-
-def _checked_offsets(
-    offsets: npt.ArrayLike, n_names: int, n_rows: int
-) -> npt.NDArray[np.integer[Any]]:
-    bounds = np.asarray(offsets)
-    problem = None
-    if bounds.ndim != 1 or bounds.dtype.kind not in "iu":
-        problem = f"are {bounds.dtype} of shape {bounds.shape}, not a list of integers"
-    elif len(bounds) != n_names + 1:
-        problem = f"are {len(bounds)} numbers, {n_names} names need {n_names + 1}"
-    elif (bounds[1:] < bounds[:-1]).any():
-        at = int(np.argmax(bounds[1:] < bounds[:-1]))
-        problem = f"decrease from {bounds[at]} to {bounds[at + 1]} at position {at + 1}"
-    elif bounds[0] < 0 or bounds[-1] > n_rows:
-        problem = f"go from {bounds[0]} to {bounds[-1]}, the values have {n_rows} rows"
-    if problem is not None:
-        raise BadInputError(f"offsets {problem}", found=problem, expected=f"{n_names + 1} rows")
-    return bounds
