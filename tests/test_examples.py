@@ -20,7 +20,10 @@ MORE_LINES = {"train": 60}
 PAGES = [
     *("README.md", "docs/index.md", "docs/guide.md", "docs/api/index.md", "docs/bridges.md"),
     "docs/look.md",
-    *(f"docs/coming-from/{name}.md" for name in ("archives", "kaldi", "mmappickle", "pickles")),
+    *(
+        f"docs/coming-from/{name}.md"
+        for name in ("archives", "kaldi", "megatron", "mmappickle", "pickles")
+    ),
 ]
 README_LINES = 200
 # What not everybody installs who runs the tests: blocks that import these are left out without them.

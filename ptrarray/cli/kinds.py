@@ -76,6 +76,22 @@ _TEXT_DTYPE = Choice(
     settings={"choices": ("f4", "f8")},
 )
 
+_HOW = Choice(
+    "--how",
+    "copy the arrays, or make the .bin the data file: by one more name of it, or by a rename",
+    settings={"choices": ("copy", "link", "move"), "default": None},
+)
+_BY = Choice(
+    "--by",
+    "what becomes an array",
+    settings={"choices": ("sequence", "document"), "default": None},
+)
+_ORIGIN = Choice(
+    "--origin",
+    "whose dtype codes the files have, where that cannot be seen",
+    settings={"choices": ("megatron", "fairseq"), "default": None},
+)
+
 IMPORTS = {
     "pickles": KindOfFile(
         "pickles of arrays, pandas Series, DataFrames, and dicts of those",
@@ -92,6 +108,10 @@ IMPORTS = {
     "kaldi": KindOfFile(
         "the matrices and vectors of kaldi's archives, by .scp or .ark", (_ROOT, _TEXT_DTYPE)
     ),
+    "megatron": KindOfFile(
+        "token files of Megatron-LM and fairseq, by their .idx", (_HOW, _BY, _ORIGIN)
+    ),
+    "mmap_ninja": KindOfFile("folders of mmap_ninja's RaggedMmap"),
 }
 
 EXPORTS = {
@@ -100,4 +120,5 @@ EXPORTS = {
     "pickles": KindOfFile("a folder of pickles"),
     "h5": KindOfFile("a file of HDF5", (Choice("--flat", "all arrays in one data set"),)),
     "kaldi": KindOfFile("a folder with an .ark and an .scp of kaldi"),
+    "megatron": KindOfFile("an .idx beside the data file, OUT is STORE/data.idx"),
 }

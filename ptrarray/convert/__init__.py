@@ -10,6 +10,8 @@ from ptrarray.convert.bigarray import from_bigarray
 from ptrarray.convert.formats.h5 import from_h5, to_h5
 from ptrarray.convert.formats.joblib import from_joblib
 from ptrarray.convert.formats.kaldi import from_kaldi, to_kaldi
+from ptrarray.convert.formats.megatron import from_megatron, to_megatron
+from ptrarray.convert.formats.mmap_ninja import from_mmap_ninja
 from ptrarray.convert.formats.mmappickle import from_mmappickle
 from ptrarray.convert.formats.npy import from_npy, from_npz, to_npy, to_npz
 from ptrarray.convert.formats.pickles import from_pickles, to_pickles
@@ -25,6 +27,8 @@ __all__ = [
     "from_h5",
     "from_joblib",
     "from_kaldi",
+    "from_megatron",
+    "from_mmap_ninja",
     "from_mmappickle",
     "from_npy",
     "from_npz",
@@ -34,6 +38,7 @@ __all__ = [
     "to_h5",
     "to_instance",
     "to_kaldi",
+    "to_megatron",
     "to_npy",
     "to_npz",
     "to_pandas",

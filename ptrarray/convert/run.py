@@ -94,7 +94,7 @@ def _run(
     options: Options,
     remove: bool,
 ) -> Report:
-    _check(options)
+    check_options(options)
     place = str(absolute(store))
     n_workers = count_workers(options.get("processes"), options.get("executor"))
     template = options.get("name") or sources.default_template(len(files), many=kind.many)
@@ -161,7 +161,8 @@ def _planned(directory: Path, options: Options) -> dict[str, Any]:
     return {"dtype": dtype, "row_shape": row_shape, **others}
 
 
-def _check(options: Options) -> None:
+def check_options(options: Options) -> None:
+    """Raise `TypeError` for what no import takes."""
     strangers = options.keys() - Options.__annotations__.keys()
     if strangers:
         raise TypeError(f"unexpected keyword argument {min(strangers)!r}")
