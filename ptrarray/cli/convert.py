@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptrarray.cli.elsewhere import place
-from ptrarray.cli.kinds import EXPORTS, IMPORTS, Choice, KindOfFile
+from ptrarray.cli.kinds import EXPORTS, IMPORTS, Choice, KindOfFile, row_shape
 from ptrarray.cli.printing import complain, in_options, print_json, printable
 from ptrarray.errors import BadInputError
 
@@ -59,7 +59,7 @@ def _add_import(kinds: Any, kind: str, known: KindOfFile, printing: Any) -> None
     add("--name", metavar="TEMPLATE", help="of the names, as '{stem}', '{parent}/{stem}', '{key}'")
     add("--processes", type=int, metavar="N", help="number of worker processes")
     add("--dtype", help="one dtype for all arrays; by default each keeps its own")
-    add("--row-shape", type=_row_shape, default=(), metavar="N,N", help="of rows, or 'any'")
+    add("--row-shape", type=row_shape, default=(), metavar="N,N", help="of rows, or 'any'")
     add("--masked", action="store_true", default=None, help="the store keeps masks")
     add("--shard-size", metavar="SIZE", help="split the store into shards of about that, as 200MB")
     add("--no-resume", action="store_true", help="names that are there are failures")
@@ -67,17 +67,6 @@ def _add_import(kinds: Any, kind: str, known: KindOfFile, printing: Any) -> None
     for choice in known.choices:
         add(choice.flag, help=choice.text, **choice.settings)
     kinds.choices[kind].set_defaults(run=_import, kind=kind)
-
-
-def _row_shape(text: str) -> tuple[int, ...] | None:
-    if text == "any":
-        return None
-    try:
-        return tuple(int(length) for length in text.strip("(),").split(",") if length)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no row shape: expected numbers as 80 or 4,4, or 'any'"
-        ) from None
 
 
 def _function(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -48,6 +49,22 @@ class KindOfFile(NamedTuple):
 
     about: str
     choices: tuple[Choice, ...] = ()
+
+
+def row_shape(text: str) -> tuple[int, ...] | None:
+    """Return a row shape as it is said in arguments; None for any."""
+    if text == "any":
+        return None
+    try:
+        return tuple(int(length) for length in text.strip("(),").split(",") if length)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no row shape: expected numbers as 80 or 4,4, or 'any'"
+        ) from None
+
+
+def _with_value(flag: str, metavar: str, text: str, **settings: Any) -> Choice:
+    return Choice(flag, text, settings={"metavar": metavar, **settings})
 
 
 _INDEX = Choice(
@@ -112,6 +129,25 @@ IMPORTS = {
         "token files of Megatron-LM and fairseq, by their .idx", (_HOW, _BY, _ORIGIN)
     ),
     "mmap_ninja": KindOfFile("folders of mmap_ninja's RaggedMmap"),
+    "safetensors": KindOfFile("the tensors of safetensors files, and of checkpoints in several"),
+    "lmdb": KindOfFile(
+        "databases of LMDB whose values are the plain bytes of arrays",
+        (
+            _with_value(
+                "--values", "DTYPE", "dtype of what the bytes are, as '<f4'", required=True
+            ),
+            Choice(
+                "--values-shape",
+                "shape of one row of a value",
+                settings={"type": row_shape, "metavar": "N,N"},
+            ),
+            _with_value("--database", "NAME", "a named database; by default the one without"),
+            _with_value(
+                "--skip", "KEY", "a key that is no array; may be repeated", action="append"
+            ),
+        ),
+    ),
+    "webdataset": KindOfFile("the arrays of webdataset's tar archives, with metadata beside them"),
 }
 
 EXPORTS = {
@@ -121,4 +157,9 @@ EXPORTS = {
     "h5": KindOfFile("a file of HDF5", (Choice("--flat", "all arrays in one data set"),)),
     "kaldi": KindOfFile("a folder with an .ark and an .scp of kaldi"),
     "megatron": KindOfFile("an .idx beside the data file, OUT is STORE/data.idx"),
+    "safetensors": KindOfFile("a file of safetensors"),
+    "webdataset": KindOfFile(
+        "a tar archive of webdataset",
+        (_with_value("--shard-size", "SIZE", "a folder of archives of about that, as 1GB"),),
+    ),
 }

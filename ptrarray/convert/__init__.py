@@ -10,12 +10,15 @@ from ptrarray.convert.bigarray import from_bigarray
 from ptrarray.convert.formats.h5 import from_h5, to_h5
 from ptrarray.convert.formats.joblib import from_joblib
 from ptrarray.convert.formats.kaldi import from_kaldi, to_kaldi
+from ptrarray.convert.formats.lmdb import from_lmdb
 from ptrarray.convert.formats.megatron import from_megatron, to_megatron
 from ptrarray.convert.formats.mmap_ninja import from_mmap_ninja
 from ptrarray.convert.formats.mmappickle import from_mmappickle
 from ptrarray.convert.formats.npy import from_npy, from_npz, to_npy, to_npz
 from ptrarray.convert.formats.pickles import from_pickles, to_pickles
+from ptrarray.convert.formats.safetensors import from_safetensors, to_safetensors
 from ptrarray.convert.formats.tar import from_tar
+from ptrarray.convert.formats.webdataset import from_webdataset, to_webdataset
 from ptrarray.convert.instances import to_instance
 from ptrarray.convert.report import Failure, Report
 from ptrarray.frames.reading import to_frame, to_pandas, to_series
@@ -27,13 +30,16 @@ __all__ = [
     "from_h5",
     "from_joblib",
     "from_kaldi",
+    "from_lmdb",
     "from_megatron",
     "from_mmap_ninja",
     "from_mmappickle",
     "from_npy",
     "from_npz",
     "from_pickles",
+    "from_safetensors",
     "from_tar",
+    "from_webdataset",
     "to_frame",
     "to_h5",
     "to_instance",
@@ -43,5 +49,7 @@ __all__ = [
     "to_npz",
     "to_pandas",
     "to_pickles",
+    "to_safetensors",
     "to_series",
+    "to_webdataset",
 ]

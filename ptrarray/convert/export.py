@@ -41,11 +41,14 @@ def opened(store: Store) -> Iterator[PointerArray]:
         yield source
 
 
-def export(store: PointerArray, put: _Put, progress: bool) -> Report:
-    """Put every array of a store, and its mask if it has one, where `put` puts it."""
+def export(store: PointerArray, put: _Put, progress: bool, *, named: bool = False) -> Report:
+    """Put every array of a store, and its mask if it has one, where `put` puts it.
+
+    Those of ml_dtypes as bytes, unless the format has names for them, as `named` says.
+    """
     report = Report()
     with bar(progress=progress, total=len(store), unit=" arrays") as shown:
-        for name, array in _without_names(store, report):
+        for name, array in store.items() if named else _without_names(store, report):
             try:
                 for end, part in parts(array):
                     put(name + end, part)

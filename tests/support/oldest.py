@@ -7,7 +7,21 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 # Extras of those who use the package; what tests need besides may be new.
-EXTRAS = ("fast", "zstd", "pandas", "h5", "kaldi", "arrow", "awkward", "cli", "plot")
+EXTRAS = (
+    *(
+        "fast",
+        "zstd",
+        "pandas",
+        "h5",
+        "kaldi",
+        "mmap_ninja",
+        "safetensors",
+        "lmdb",
+        "arrow",
+        "awkward",
+    ),
+    *("cli", "plot"),
+)
 
 # The oldest matplotlib warns of a newer one, which fails tests.
 BESIDE = ("pyparsing==3.2.5",)

@@ -93,7 +93,7 @@ def from_npz(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Opti
     >>> print(ptrarray.convert.from_npz("both.npz", "any.ptr", progress=False))
     2 converted
     """
-    return run(Kind(_of_npz, (".npz",), many=True), paths, store, options)
+    return run(Kind(members_of_npz, (".npz",), many=True), paths, store, options)
 
 
 def _of_npy(path: str) -> Iterator[Member]:
@@ -141,13 +141,22 @@ def _one_or_all(found: list[Any]) -> Any:
     return found[0] if len(found) == 1 else dict(enumerate(found))
 
 
-def _next_array(file: Any, path: str | None) -> Any:
+def read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of an array, of any version: its shape, whether in Fortran order, its dtype.
+
+    Raises
+    ------
+    BadInputError, ValueError
+        For what is none.
+    """
     header = _header(file)
     about = io.BytesIO(header)
     np.lib.format.read_magic(about)
-    shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(
-        about, max_header_size=len(header)
-    )
+    return np.lib.format.read_array_header_2_0(about, max_header_size=len(header))
+
+
+def _next_array(file: Any, path: str | None) -> Any:
+    shape, is_fortran, dtype = read_header(file)
     n_bytes = math.prod(shape) * dtype.itemsize
     if dtype.hasobject:
         return next(unpickled(file, trust=False), Unreadable("it is cut off"))
@@ -193,9 +202,16 @@ def _header(file: Any) -> bytes:
     return NPY_MAGIC + b"\2\0" + len(raw).to_bytes(4, "little") + bytes(raw)
 
 
-def _of_npz(path: str) -> Iterator[Member]:
+def members_of_npz(file: Any) -> Iterator[Member]:
+    """Yield the arrays of an ``.npz`` file, given by its path or open.
+
+    Raises
+    ------
+    BadInputError
+        If it is none.
+    """
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(file)
     except zipfile.BadZipFile as error:
         raise BadInputError(f"it is no .npz file: {error}") from error
     with archive:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
 from typing import Any, Unpack
 
-from ptrarray.convert.files import plain, unpacked
+from ptrarray.convert.archives import SUFFIXES, opened
+from ptrarray.convert.files import unpacked
 from ptrarray.convert.formats.npy import NPY_MAGIC, read_all
 from ptrarray.convert.formats.pickles import check_trust, first_or_all, unpickled
 from ptrarray.convert.found import Found, Kind, Member, Noted, Refused
@@ -17,8 +17,6 @@ from ptrarray.convert.report import Report
 from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths, bare
 from ptrarray.errors import BadInputError
-
-SUFFIXES = (".tar", ".tgz", ".tbz2", ".tbz", ".txz", ".tzst")
 
 _PASSED_OVER = {
     True: "symbolic links are not followed",
@@ -71,90 +69,11 @@ def from_tar(
     return run(kind, paths, store, options)
 
 
-_errors: Any = tarfile  # which has more kinds of them than its stubs
-
-
-class _Info(tarfile.TarInfo):
-    """A member; what cannot be read as one is noted on the archive."""
-
-    @classmethod
-    def fromtarfile(cls, archive: Any) -> Any:
-        """Read the next header, or raise what lets tarfile go on with the next block."""
-        at = archive.fileobj.tell()
-        try:
-            info = super().fromtarfile(archive)
-        except _errors.EmptyHeaderError:
-            raise
-        except _errors.EOFHeaderError:  # a block of zeros: two are the mark of an end
-            archive.end = at if archive.end is None else archive.end
-            raise
-        except tarfile.HeaderError as error:
-            archive.damaged = at if archive.damaged is None else archive.damaged
-            raise _errors.InvalidHeaderError(str(error)) from error
-        if archive.end is not None and archive.behind is None:
-            archive.behind = at
-        return info
-
-
-class _Archive(tarfile.TarFile):
-    """An archive that is read on behind what is damaged in it.
-
-    Attributes
-    ----------
-    damaged, behind, end : int or None
-        Where the first header is that cannot be read, the first member behind
-        an end, and the end itself.
-    """
-
-    tarinfo = _Info
-    damaged: int | None = None
-    behind: int | None = None
-    end: int | None = None
-
-    def infos(self) -> Iterator[tarfile.TarInfo]:
-        """Yield the members; each can be read until the next one is asked for."""
-        seen: list[Any] = vars(self)["members"]
-        while (info := self._next_or_cut()) is not None:
-            yield info
-            seen.clear()  # which it keeps, for looking up by name
-
-    def _next_or_cut(self) -> tarfile.TarInfo | None:
-        try:
-            return self.next()
-        except (tarfile.TarError, EOFError):
-            self.damaged = self.offset if self.damaged is None else self.damaged
-            return None
-
-    def problem(self, n_members: int) -> str:
-        """Return what is wrong with it, once all was read, or nothing."""
-        if self.damaged is not None and not n_members:
-            return "it is no tar archive, or a damaged one: no header can be read"
-        if self.damaged is not None:
-            return f"it is cut off or damaged at byte {self.damaged}: what can be read is imported"
-        if self.behind is not None:
-            return (
-                f"it goes on behind its end, at byte {self.behind}, as archives end to end do: "
-                "what can be read is imported"
-            )
-        return "" if self.end is not None else "it ends without the mark of an end: is it cut off?"
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[_Archive]:
-    with ExitStack() as stack:
-        raw = stack.enter_context(open(path, "rb"))  # noqa: PTH123 a path as it was given
-        file = stack.enter_context(plain(raw))
-        if file.peek(4).startswith(b"PK\3\4"):
-            raise BadInputError("it is a zip: unzip it, or import npz if it has .npy files")
-        mode: Any = "r:" if file.seekable() else "r|"
-        yield stack.enter_context(_Archive.open(fileobj=file, mode=mode, ignore_zeros=True))
-
-
 def _members(trust: bool, attributes: bool, path: str) -> Iterator[Found]:
     how = {"trust": trust, "attributes": attributes}
     n_members, linked = 0, set()
     try:
-        with _opened(path) as archive:
+        with opened(path) as archive:
             for info in archive.infos():
                 n_members += 1
                 if info.isfile():
@@ -184,7 +103,7 @@ def _linked(path: str, how: dict[str, bool], wanted: set[str]) -> Iterator[Found
     """
     latest: dict[str, int] = {}  # where the member of a name begins
     links: dict[int, list[str]] = {}
-    with _opened(path) as archive:
+    with opened(path) as archive:
         for info in archive.infos():
             if info.isfile() and info.name in wanted:
                 latest[info.name] = info.offset
@@ -194,7 +113,7 @@ def _linked(path: str, how: dict[str, bool], wanted: set[str]) -> Iterator[Found
             elif info.islnk():
                 problem = f"it is a link to {info.linkname!r}, which is no file before it"
                 yield Refused(bare(info.name), problem)
-    with _opened(path) as archive:
+    with opened(path) as archive:
         for info in archive.infos():
             read = lru_cache(1)(partial(_read, archive, info, how))  # a stream, only once
             for name in links.get(info.offset, ()):

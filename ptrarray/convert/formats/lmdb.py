@@ -1,0 +1,315 @@
+"""Databases of LMDB whose values are the bytes of arrays."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickletools
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, Unpack
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ptrarray.convert.formats.lmdb_pages import (
+    INTEGER_KEYS,
+    Database,
+    Pages,
+    check_head,
+    pages_of,
+)
+from ptrarray.convert.formats.npy import NPY_MAGIC
+from ptrarray.convert.found import Found, Kind, Many, Noted, Refused
+from ptrarray.convert.report import Report
+from ptrarray.convert.run import Options, run
+from ptrarray.convert.sources import Paths
+from ptrarray.errors import BadInputError, import_extra
+from ptrarray.format.dtypes import known, normalize
+from ptrarray.rows.types import Array, Int64s
+
+_DATA, _LOCK, _LOCK_OF_FILE = "data.mdb", "lock.mdb", "-lock"
+_PIECE_NBYTES = 1 << 21  # that are in the cache when they are written
+_PIECE_KEYS = 1 << 16
+_READERS = 1000
+_HEAD_OF_PICKLE = 0x80
+_OPERATIONS = 200  # numbers that are so many by chance there are none
+
+
+class _How(NamedTuple):
+    """What is read as what."""
+
+    dtype: np.dtype[Any]
+    row_shape: tuple[int, ...]
+    row_nbytes: int
+    database: bytes | None
+    skip: frozenset[bytes]
+
+
+def from_lmdb(
+    paths: Paths,
+    store: str | os.PathLike[str],
+    *,
+    values: DTypeLike,
+    values_shape: tuple[int, ...] | int = (),
+    database: str | None = None,
+    skip: Collection[str] = (),
+    **options: Unpack[Options],
+) -> Report:
+    """Import databases of LMDB whose values are the plain bytes of arrays.
+
+    Parameters
+    ----------
+    paths, store, **options
+        As for `from_pickles`. An environment is a folder with a file
+        ``data.mdb``, or a file by itself. Names are by default the keys, or
+        with several environments ``"{stem}/{key}"``.
+    values : dtype
+        What the bytes are, as ``"<f4"``, since the database does not say it.
+        Not to be mixed up with the option `dtype`, of the store.
+    values_shape : tuple of int or int
+        Of one row of a value; of numbers without it.
+    database : str, optional
+        A named one of the environment; by default the one without a name.
+    skip : collection of str
+        Keys that are no arrays, as ``"__len__"``: they are noted.
+
+    Returns
+    -------
+    Report
+        Failures are keys that are no UTF-8, values that are no whole number of
+        rows, pickles and ``.npy`` files (unless `values` are plain bytes,
+        ``"u1"``), and databases with several values a key (dupsort).
+
+    Raises
+    ------
+    BadInputError
+        For `values` that no store can have.
+
+    Notes
+    -----
+    A key of integers (integerkey) becomes a name of digits. Values are copied
+    out of the database, which is read as of one moment, and of which every page
+    is checked before. Beside a writer that is given by the lock file; where
+    that cannot be written, or is not there, nobody may write meanwhile.
+
+    Memory: 4 MB, or one value.
+
+    Examples
+    --------
+    >>> import lmdb
+    >>> with lmdb.open("features") as made, made.begin(write=True) as transaction:
+    ...     _ = transaction.put(b"utt1", np.arange(6, dtype="f4").tobytes())
+    >>> print(
+    ...     ptrarray.convert.from_lmdb(
+    ...         "features", "any.ptr", values="<f4", values_shape=3, progress=False
+    ...     )
+    ... )
+    1 converted
+    >>> ptrarray.open("any.ptr")["utt1"]
+    array([[0., 1., 2.],
+           [3., 4., 5.]], dtype=float32)
+    """
+    _import_library()
+    dtype, row_shape = normalize(known(values), values_shape)
+    row_nbytes = dtype.itemsize * int(np.prod(row_shape, dtype=object))
+    if not row_nbytes:
+        raise BadInputError(
+            f"rows of {dtype} with shape {row_shape} have no bytes", found=row_shape
+        )
+    name = None if database is None else database.encode()
+    how = _How(dtype, row_shape, row_nbytes, name, frozenset(key.encode() for key in skip))
+    kind = Kind(partial(_members, how), (".lmdb", ".mdb"), many=True, is_one=_is_environment)
+    return run(kind, paths, store, options)
+
+
+def _import_library() -> Any:
+    return import_extra("lmdb", "databases of LMDB need lmdb: pip install 'ptrarray[lmdb]'")
+
+
+def _is_environment(folder: str) -> bool:
+    return Path(folder, _DATA).is_file()
+
+
+def _members(how: _How, path: str) -> Iterator[Found]:
+    library = _import_library()
+    try:
+        with _opened(path) as (environment, transaction, pages):
+            databases = pages.databases()
+            found, handle = pages.main, None
+            if how.database is not None:
+                found = _named(how.database, databases, pages)
+                handle = environment.open_db(how.database, txn=transaction, create=False)
+            elif databases:
+                about = "databases of their own are in it, which database= imports by name"
+                yield from (Noted(_shown(key), about) for key in sorted(databases))
+            passed = how.skip.union(databases if how.database is None else ())
+            with transaction.cursor(handle) as cursor:
+                yield from _pieces(cursor, how, passed, found)
+    except library.Error as error:
+        raise BadInputError(f"LMDB cannot read it: {error}") from error
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[Any, Any, Pages]]:
+    """Yield an environment, what reads it as of one moment, and its pages as of then."""
+    library, is_folder = _import_library(), Path(path).is_dir()
+    file = str(Path(path, _DATA)) if is_folder else path
+    lock = Path(path, _LOCK) if is_folder else Path(f"{path}{_LOCK_OF_FILE}")
+    check_head(file)
+    options = {"subdir": is_folder, "readonly": True, "max_dbs": 1, "create": False}
+    with ExitStack() as stack:
+        try:
+            # Without a file for locks nobody is writing, and one that is made would stay.
+            environment = library.open(path, lock=lock.exists(), max_readers=_READERS, **options)
+        except library.Error:
+            environment = library.open(path, lock=False, **options)
+        stack.callback(environment.close)
+        transaction = stack.enter_context(_begin(library, environment))
+        pages = pages_of(file, transaction.id())
+        if pages is None:
+            raise BadInputError("it was written to twice while it was opened: import it again")
+        yield environment, transaction, pages
+
+
+def _begin(library: Any, environment: Any) -> Any:
+    try:
+        return environment.begin()
+    except library.MapResizedError:  # by a writer, since it was opened
+        environment.set_mapsize(0)
+        return environment.begin()
+
+
+def _named(name: bytes, databases: dict[bytes, Database], pages: Pages) -> Database:
+    if name not in databases:
+        there = ", ".join(_shown(key) for key in sorted(databases)[:8])
+        what = (
+            f"it has no database {_shown(name)!r}: there {f'are {there}' if there else 'is none'}"
+        )
+        raise BadInputError(what, name=_shown(name))
+    pages.check(databases[name])
+    return databases[name]
+
+
+def _shown(key: bytes) -> str:
+    """Return a key for messages, also one that is no text."""
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return f"0x{key.hex()}"
+
+
+def _pieces(cursor: Any, how: _How, passed: frozenset[bytes], found: Database) -> Iterator[Found]:
+    """Yield what a cursor has, many at a time."""
+    is_numbers = bool(found.flags & INTEGER_KEYS)
+    keys: list[bytes] = []
+    values: list[bytes] = []
+    n_left = _PIECE_NBYTES
+    for key, value in cursor:
+        n_left -= len(value)
+        if n_left < 0 or len(keys) == _PIECE_KEYS:
+            yield from _piece(keys, values, how, passed, is_numbers)
+            keys, values, n_left = [], [], _PIECE_NBYTES - len(value)
+        keys.append(key)
+        values.append(value)
+    yield from _piece(keys, values, how, passed, is_numbers)
+
+
+def _piece(
+    keys: list[bytes],
+    values: list[bytes],
+    how: _How,
+    passed: frozenset[bytes],
+    is_numbers: bool,
+) -> Iterator[Found]:
+    """Yield many arrays, and one by one those that are refused or passed over."""
+    flat, sizes, is_array = _joined(values, how)
+    names = _names(keys, is_numbers)
+    if names is not None and is_array.all() and passed.isdisjoint(keys):
+        yield _many(names, flat, sizes, how)
+        return
+    left = []
+    for at, (key, value) in enumerate(zip(keys, values, strict=True)):
+        name = _name(key, is_numbers)
+        if key in how.skip:
+            yield Noted(_shown(key), "keys are passed over, as skip= says")
+        elif key in passed:
+            continue
+        elif name is None or not is_array[at]:
+            problem = _problem(key, value, how, is_named=name is not None)
+            yield Refused(_shown(key) if name is None else name, problem)
+        else:
+            left.append((name, value))
+    flat, sizes, _ = _joined([value for _, value in left], how)
+    yield _many([name for name, _ in left], flat, sizes, how)
+
+
+def _many(names: list[str], flat: Array, sizes: Int64s, how: _How) -> Many:
+    offsets = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes // how.row_nbytes, out=offsets[1:])
+    return Many(names, flat.view(how.dtype).reshape(int(offsets[-1]), *how.row_shape), offsets)
+
+
+def _joined(values: list[bytes], how: _How) -> tuple[Array, Int64s, Array]:
+    """Return values end to end as bytes, how long each is, and whether it can be an array."""
+    flat = np.frombuffer(values[0] if len(values) == 1 else b"".join(values), np.uint8)
+    sizes = np.fromiter(map(len, values), np.int64, len(values))
+    is_array: Array = sizes % how.row_nbytes == 0
+    if how.dtype != np.uint8:
+        full = np.flatnonzero(sizes)
+        heads = flat[(np.cumsum(sizes) - sizes)[full]]
+        for at in full[(heads == _HEAD_OF_PICKLE) | (heads == NPY_MAGIC[0])].tolist():
+            is_array[at] &= not _other(values[at])
+    return flat, sizes, is_array
+
+
+def _names(keys: list[bytes], is_numbers: bool) -> list[str] | None:
+    """Return keys as names; None if some are none."""
+    if is_numbers:
+        named = [_name(key, is_numbers) for key in keys]
+        names = [name for name in named if name is not None]
+        return names if len(names) == len(keys) else None
+    try:
+        return [str(key, "utf-8") for key in keys]
+    except UnicodeDecodeError:
+        return None
+
+
+def _name(key: bytes, is_number: bool) -> str | None:
+    """Return a key as a name; None if it is none."""
+    if is_number:
+        return str(int.from_bytes(key, sys.byteorder)) if len(key) in (4, 8) else None
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _other(value: bytes) -> str:
+    """Return what a value is, if that is certain: numbers may begin like anything."""
+    if value.startswith(NPY_MAGIC):
+        return "it is an .npy file"
+    if value[0] != _HEAD_OF_PICKLE or not value.endswith(b"."):
+        return ""
+    operations = pickletools.genops(value)  # which runs nothing
+    try:
+        if len(list(islice(operations, _OPERATIONS))) < _OPERATIONS:
+            pickletools.dis(value, out=io.StringIO())
+    except Exception:  # noqa: BLE001 what is no pickle can be anything
+        return ""
+    return "it is a pickle"
+
+
+def _problem(key: bytes, value: bytes, how: _How, *, is_named: bool) -> str:
+    if not is_named:
+        return f"its key of {len(key)} bytes is no UTF-8, or no integer: no name of an array"
+    other = _other(value) if value else ""
+    if other:
+        return f"{other}, and no plain bytes of an array"
+    rows = f"{how.dtype}" + (f" with shape {how.row_shape}" if how.row_shape else "")
+    what = f"it has {len(value):,} bytes, no whole number of {how.row_nbytes} for each row"
+    return f"{what} of {rows}: are values or values_shape others, or is it none (skip)?"

@@ -1,0 +1,366 @@
+"""Databases of LMDB, written by the library itself, and damaged."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import ptrarray
+from ptrarray.convert import from_lmdb
+from ptrarray.errors import BadInputError
+from tests.support.command_line import Run
+
+lmdb = pytest.importorskip("lmdb")
+
+
+def make(
+    path: Path, pairs: Mapping[bytes, Any], database: bytes | None = None, **flags: Any
+) -> Path:
+    """Make an environment, or add to one; a path with a suffix is a file."""
+    is_folder = not path.suffix
+    with lmdb.open(str(path), subdir=is_folder, map_size=1 << 26, max_dbs=8) as environment:
+        handle = environment.open_db(database, **flags) if database or flags else None
+        with environment.begin(write=True, db=handle) as transaction:
+            for key, value in pairs.items():
+                for one in value if isinstance(value, list) else [value]:
+                    transaction.put(key, one if isinstance(one, bytes) else one.tobytes())
+    (path / "lock.mdb" if is_folder else Path(f"{path}-lock")).unlink()
+    return path
+
+
+def come(path: Any, store: Path, values: Any = "<f4", **options: Any) -> Any:
+    return from_lmdb(path, store, values=values, progress=False, verify=True, **options)
+
+
+def read(store: Path) -> dict[str, Any]:
+    with ptrarray.open(store) as opened:
+        return {name: np.array(array) for name, array in opened.items()}
+
+
+def problems(report: Any) -> dict[str, str]:
+    return {source.rpartition(":")[2]: problem for source, problem in report.failures}
+
+
+@pytest.mark.parametrize("name", ["made", "made.lmdb"])
+def test_values_come_bit_for_bit(tmp_path: Path, name: str) -> None:
+    pairs = {
+        b"empty": np.zeros(0, "f4"),
+        b"odd key": np.arange(3, dtype="f4"),  # values are not aligned behind a key of odd length
+        "ü".encode(): np.array([np.nan, -0.0], "f4"),
+        b"k\0null": np.arange(2, dtype="f4"),
+        b"large": np.arange(2_000_000, dtype="f4"),
+        b"k" * 511: np.arange(1, dtype="f4"),
+    }
+    environment = make(tmp_path / name, pairs)
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    report = come(environment, tmp_path / "s.ptr")
+    assert (report.converted, report.failures) == (len(pairs), [])
+    found = read(tmp_path / "s.ptr")
+    assert {k.decode(): v.tobytes() for k, v in pairs.items()} == {
+        k: v.tobytes() for k, v in found.items()
+    }
+    shutil.rmtree(tmp_path / "s.ptr")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before  # no lock file is made
+
+
+def test_values_of_rows_and_other_dtypes(tmp_path: Path) -> None:
+    environment = make(
+        tmp_path / "made", {b"a": np.arange(6, dtype=">i2"), b"b": np.zeros(0, ">i2")}
+    )
+    assert come(environment, tmp_path / "s.ptr", ">i2", values_shape=(3,)).ok
+    found = read(tmp_path / "s.ptr")
+    assert found["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert (found["a"].dtype, found["b"].shape) == (np.dtype(">i2"), (0, 3))
+    options = {"values_shape": 3, "dtype": "f8", "row_shape": 3}
+    assert come(environment, tmp_path / "rows.ptr", ">i2", **options).ok
+    assert read(tmp_path / "rows.ptr")["a"].dtype == np.dtype("f8")
+    assert come(environment, tmp_path / "b.ptr", "bfloat16").ok
+    assert str(read(tmp_path / "b.ptr")["a"].dtype) == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("values", "shape"), [("O", ()), ("f4", (0,)), ("V0", ()), ("nothing", ())]
+)
+def test_values_that_no_store_has(tmp_path: Path, values: Any, shape: Any) -> None:
+    with pytest.raises(BadInputError):
+        come(tmp_path / "made", tmp_path / "s.ptr", values, values_shape=shape)
+
+
+def test_what_is_no_array(tmp_path: Path) -> None:
+    pairs: dict[bytes, Any] = {
+        b"a": np.arange(4, dtype="f4"),
+        b"b\xff": b"1234",
+        b"c": b"12345",
+        b"d": pickle.dumps(list(range(100)), 4)[:-1] + b"N0.",  # no multiple
+        b"e": b"\x93NUMPY\1\0",
+        b"f": pickle.dumps([1, 2, 3], 2),
+        b"__len__": b"abcd",
+    }
+    n_more = -len(pickle.dumps(b"x" * 99, 4)) % 4
+    pairs[b"g"] = pickle.dumps(b"x" * (99 + n_more), 4)
+    environment = make(tmp_path / "made", pairs)
+    report = come(environment, tmp_path / "s.ptr", skip=["__len__"])
+    assert report.converted == 1
+    found = problems(report)
+    assert sorted(found) == ["0x62ff", "c", "d", "e", "f", "g"]
+    assert "no UTF-8" in found["0x62ff"]
+    assert "5 bytes" in found["c"]
+    assert ".npy" in found["e"]
+    assert "pickle" in found["f"]
+    assert "pickle" in found["g"]
+    assert "1 keys are passed over, as skip= says" in report.notes[0]
+    assert come(environment, tmp_path / "bytes.ptr", "u1").converted == 7  # bytes of anything
+
+
+def test_numbers_that_begin_like_files(tmp_path: Path) -> None:
+    pairs = {b"%d" % i: b"\x80\4\x95" + bytes([i]) * 12 + b"." for i in range(100)}
+    pairs[b"n"] = b"\x93NUM" * 4
+    report = come(make(tmp_path / "made", pairs), tmp_path / "s.ptr")
+    assert (report.converted, report.failures) == (101, [])
+
+
+def test_named_databases(tmp_path: Path) -> None:
+    environment = make(tmp_path / "made", {b"main": np.arange(12, dtype="f4")})  # 48 bytes, too
+    make(environment, {b"x": np.arange(3, dtype="f4")}, b"train")
+    make(environment, {}, b"none")
+    report = come(environment, tmp_path / "s.ptr")
+    # To a cursor of the main database, they are values of 48 bytes (liblmdb 0.9.36).
+    assert list(read(tmp_path / "s.ptr")) == ["main"]
+    assert "2 databases of their own are in it" in report.notes[0]
+    assert come(environment, tmp_path / "t.ptr", database="train").converted == 1
+    assert come(environment, tmp_path / "n.ptr", database="none").converted == 0
+    for other in ("main", "gone"):
+        report = come(environment, tmp_path / "t.ptr", database=other)
+        assert "there are none, train" in report.failures[0].problem
+
+
+def test_several_values_a_key(tmp_path: Path) -> None:
+    environment = make(tmp_path / "made", {b"k": [b"two2", b"one1"]}, b"ds", dupsort=True)
+    report = come(environment, tmp_path / "s.ptr", database="ds")
+    assert (report.converted, len(report.failures)) == (0, 1)
+    assert "dupsort" in report.failures[0].problem
+
+
+def test_keys_that_are_integers(tmp_path: Path) -> None:
+    # A database of such takes keys of 4, 8 and even 3 bytes at once (liblmdb 0.9.36).
+    values = {struct.pack("@I", 256): b"1234", struct.pack("@Q", 7): b"5678", b"abc": b"abcd"}
+    environment = make(tmp_path / "made", values, b"ik", integerkey=True)
+    report = come(environment, tmp_path / "s.ptr", "S4", database="ik")
+    assert {k: v.tolist() for k, v in read(tmp_path / "s.ptr").items()} == {
+        "256": [b"1234"],
+        "7": [b"5678"],
+    }
+    assert [*problems(report)] == ["abc"]
+
+
+def test_many_of_all_sizes_and_again(tmp_path: Path) -> None:
+    pairs = {b"%05d" % i: np.full(i % 700, i, "f4") for i in range(5_000)}
+    environment = make(tmp_path / "made", pairs)
+    assert come(environment, tmp_path / "s.ptr").converted == 5_000
+    again = come(environment, tmp_path / "s.ptr")
+    assert (again.converted, again.skipped, again.failures) == (0, 5_000, [])
+    found = read(tmp_path / "s.ptr")
+    assert all(found[key.decode()].tobytes() == value.tobytes() for key, value in pairs.items())
+
+
+def test_folders_and_files_below_a_folder(tmp_path: Path) -> None:
+    for name in ("train", "test.lmdb", "deep"):
+        place = tmp_path / "in" / ("a" if name == "deep" else "") / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        make(place, {b"x": np.arange(2, dtype="f4")})
+    report = come(tmp_path / "in", tmp_path / "s.ptr", processes=2)
+    assert (report.converted, report.failures) == (3, [])
+    assert sorted(read(tmp_path / "s.ptr")) == ["deep/x", "test/x", "train/x"]
+
+
+def test_an_environment_without_anything(tmp_path: Path) -> None:
+    report = come(make(tmp_path / "made", {}), tmp_path / "s.ptr")
+    assert (report.converted, report.failures) == (0, [])
+
+
+WRITER = """
+import lmdb, sys
+environment = lmdb.open(sys.argv[1], map_size=1 << 22)
+with environment.begin(write=True) as transaction:
+    for i in range(10):
+        transaction.put(b"%03d" % i, b"old!" * 10)
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_beside_a_writer(tmp_path: Path) -> None:
+    # Read without a lock, liblmdb ended the process when the writer went on (0.9.36).
+    made = tmp_path / "made"
+    command = [sys.executable, "-c", WRITER, str(made)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+        assert come(made, tmp_path / "s.ptr").converted == 10
+        writer.communicate("\n")
+    assert (made / "lock.mdb").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    made = make(tmp_path / "made", {b"x": b"1234"})
+    (made / "lock.mdb").touch()
+    (made / "lock.mdb").chmod(0o400)
+    made.chmod(0o500)
+    try:
+        assert come(made, tmp_path / "s.ptr").converted == 1
+    finally:
+        made.chmod(0o700)
+
+
+def test_open_in_this_process(tmp_path: Path) -> None:
+    made = make(tmp_path / "made", {b"x": b"1234"})
+    with lmdb.open(str(made)):
+        report = come(made, tmp_path / "s.ptr")
+    # Since 2.0 the library refuses this.
+    assert report.ok or "already open" in report.failures[0].problem
+
+
+# A file that was cut off was a bus error of the process, before any exception (lmdb 3.0.0).
+BESIDE = """
+import random, resource, sys
+from pathlib import Path
+from ptrarray.convert import from_lmdb
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+raw, bad, store = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]), sys.argv[3]
+random.seed(sys.argv[4])
+options = {"values": "u1", "progress": False}
+for size in [*range(0, len(raw), 512), len(raw) - 1]:
+    bad.write_bytes(raw[:size])
+    for database in (None, "sub"):
+        assert not from_lmdb(bad, store, database=database, **options).ok
+no_store = {"dtype": "f4", "row_shape": 3}  # takes what there is: the disk need not be waited for
+for page in range(0, len(raw), 4096):
+    for at in [*range(8, 26), *(random.randrange(4096) for _ in range(int(sys.argv[5])))]:
+        for value in (random.choice([0, 1, 0x7F, 0xFF]),):
+            bad.write_bytes(raw[: page + at] + bytes([value]) + raw[page + at + 1 :])
+            for database in (None, "sub"):
+                from_lmdb(bad, store, database=database, **no_store, **options)
+"""
+
+
+def test_cut_off_and_forged(tmp_path: Path) -> None:
+    made = make(tmp_path / "x.mdb", {b"%03d" % i: b"x" * 150 for i in range(30)})
+    make(made, {b"big": b"y" * 5000})
+    make(made, {b"%03d" % i: b"z" * 40 for i in range(3)}, b"sub")
+    command = [sys.executable, "-c", BESIDE, str(made), str(tmp_path / "bad.mdb")]
+    done = subprocess.run(
+        [*command, str(tmp_path / "s.ptr"), "1", "2"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+PAGE = 4096
+
+
+@pytest.mark.parametrize(
+    ("place", "at", "kind", "value", "problem"),
+    [
+        ("node", 0, "<I", 1 << 31, "does not end in the file"),
+        ("node", 4, "<H", 0, "does not end on its page"),
+        ("node", 4, "<H", 4, "does not end on its page"),  # of several values, in a sub-page
+        ("small", 4, "<H", 2, "a database in it is not described"),
+        ("node", 6, "<H", 500, "does not end on its page"),
+        ("node", 6, "<H", 512, "a key does not end on its page"),
+        ("node", 11, "<Q", 1 << 40, "it refers to page"),
+        ("node", 11, "<Q", (1 << 64) - 2, "it refers to page"),
+        ("node", 11, "<Q", 1, "it refers to page"),
+        ("root", 10, "<H", 0x22, "a page of keys is none"),
+        ("root", 10, "<H", 1, "it refers to page"),
+        ("root", 12, "<H", 0xFFFE, "more than it has room for"),
+        ("root", 12, "<H", 16, "a page of keys has none"),
+        ("root", 16, "<H", 0xFFFE, "a key is not on its page"),
+        ("root", 16, "<H", 8, "a key is not on its page"),
+        ("meta", 40, "<I", 0, "its pages have 0 bytes"),
+        ("meta", 40, "<I", 12345, "its pages have 12,345 bytes"),
+        ("meta", 20, "<I", 3, "version 3"),
+        ("meta", 128, "<Q", 1 << 40, "it refers to page"),
+        ("meta", 136, "<Q", 1 << 40, "it is cut off"),
+    ],
+)
+def test_forged_where_it_matters(
+    tmp_path: Path, place: str, at: int, kind: str, value: int, problem: str
+) -> None:
+    # What the library follows without a look: it ends the process, or gives bytes of others.
+    path = make(tmp_path / "x.mdb", {b"a": b"1234", b"big": b"y" * 5000, b"c": b"1234"})
+    raw = bytearray(path.read_bytes())
+    meta = max((0, PAGE), key=lambda start: struct.unpack_from("<Q", raw, start + 144))
+    root = struct.unpack_from("<Q", raw, meta + 128)[0] * PAGE
+    node = raw.index(b"big", root) - 8
+    small = raw.index(b"a1234", root) - 8
+    starts = {"meta": meta if at > 40 else 0, "root": root, "node": node, "small": small}
+    start = starts[place]
+    struct.pack_into(kind, raw, start + at, value)
+    path.write_bytes(raw)
+    report = come(path, tmp_path / "s.ptr")
+    assert (report.converted, len(report.failures)) == (0, 1)
+    assert problem in report.failures[0].problem
+
+
+def test_forged_pages_that_are_there_twice(tmp_path: Path) -> None:
+    path = make(tmp_path / "x.mdb", {b"%03d" % i: b"x" * 1000 for i in range(12)})
+    raw = bytearray(path.read_bytes())
+    meta = max((0, PAGE), key=lambda start: struct.unpack_from("<Q", raw, start + 144))
+    root = struct.unpack_from("<Q", raw, meta + 128)[0] * PAGE
+    first, second = (struct.unpack_from("<H", raw, root + at)[0] for at in (16, 18))
+    raw[root + second : root + second + 4] = raw[root + first : root + first + 4]
+    path.write_bytes(raw)
+    report = come(path, tmp_path / "s.ptr")
+    assert "refers to a page twice" in report.failures[0].problem
+
+
+@pytest.mark.parametrize("raw", [b"", b"\0" * 5000, b"x" * 70_000])
+def test_no_environment(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "x.mdb").write_bytes(raw)
+    report = come(tmp_path / "x.mdb", tmp_path / "s.ptr")
+    assert "no environment of LMDB" in report.failures[0].problem
+
+
+def test_on_the_command_line(tmp_path: Path, run: Run) -> None:
+    made = make(tmp_path / "made", {b"a": np.arange(6, dtype="f4"), b"n": b"1", b"m": b"2"})
+    store = tmp_path / "s.ptr"
+    options = ["--values", "<f4", "--values-shape", "3", "--skip", "n", "--skip", "m"]
+    code, out, errors = run("import", "lmdb", made, store, *options)
+    assert (code, out.splitlines()[-1], errors) == (0, f"{store}: 1 converted", "")
+    assert read(store)["a"].shape == (2, 3)
+    with pytest.raises(SystemExit, match="2"):
+        run("import", "lmdb", made, store)
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="utf-8"), min_size=1, max_size=40).map(str.encode),
+        st.integers(0, 3000).map(lambda n: np.arange(n, dtype="u2")),
+        max_size=40,
+    )
+)
+def test_there_is_all(tmp_path_factory: pytest.TempPathFactory, pairs: dict[bytes, Any]) -> None:
+    folder = tmp_path_factory.mktemp("x")
+    report = come(make(folder / "made", pairs), folder / "s.ptr", "u2")
+    assert (report.converted, report.failures) == (len(pairs), [])
+    if pairs:
+        found = read(folder / "s.ptr")
+        assert {name: array.tolist() for name, array in found.items()} == {
+            key.decode(): value.tolist() for key, value in pairs.items()
+        }
