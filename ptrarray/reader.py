@@ -13,10 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ptrarray.errors import BadInputError, StoreNotFoundError, after
+from ptrarray.format import metadata
+from ptrarray.format.index import corrupt
 from ptrarray.format.names import encode_all
 from ptrarray.intake.choices import check_choice, several
 from ptrarray.intake.numbers import nbytes
 from ptrarray.intake.paths import absolute
+from ptrarray.rows.copying import in_blocks
 from ptrarray.rows.pointers import merge_runs
 from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
@@ -763,6 +766,20 @@ def is_pack_that_went(store: PointerArray) -> bool:
 def has_helper(store: PointerArray, name: str) -> bool:
     """Tell whether a store has a helper array, and as it was written."""
     return store._helpers.has(name)
+
+
+def meta_keys(store: PointerArray) -> list[str]:
+    """Return the keys of the metadata of all arrays, in the order in which they are first found."""
+    snapshot = store._opened.snapshot
+    column = snapshot.metas
+    found: dict[str, None] = {}
+    try:
+        for block in in_blocks(0, len(column) if len(column.joined) else 0):
+            for raw in column[block].split():
+                found.update(dict.fromkeys(metadata.decode(raw)))
+    except ValueError as error:
+        raise corrupt(str(snapshot.directory), f"has {error}") from error
+    return list(found)
 
 
 def _settled(opened: Opened, mode: Mode) -> Opened:

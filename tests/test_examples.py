@@ -22,7 +22,7 @@ PAGES = [
     "docs/look.md",
     *(
         f"docs/coming-from/{name}.md"
-        for name in ("archives", "kaldi", "megatron", "mmappickle", "pickles")
+        for name in ("archives", "huggingface", "kaldi", "megatron", "mmappickle", "pickles")
     ),
 ]
 README_LINES = 200

@@ -113,7 +113,7 @@ def lists_of(column: Column, like: Array = NOTHING) -> Lists:
     row_of(column.field)
     check_no_nulls(column, "list")
     inner, starts, ends, offsets = spans_of(column)
-    return Lists(_values(inner, like), starts, ends, offsets)
+    return Lists(values_of(inner, like), starts, ends, offsets)
 
 
 def spans_of(column: Column) -> tuple[Column, Int64s, Int64s, Int64s | None]:
@@ -209,7 +209,7 @@ def check_no_nulls(column: Column, what: str) -> None:
         )
 
 
-def _values(column: Column, like: Array) -> Array:
+def values_of(column: Column, like: Array = NOTHING) -> Array:
     """Return values as an array, masked where any is null."""
     values, nulls = _parts(column, like)
     return values if nulls is None else np.ma.MaskedArray(values, nulls)

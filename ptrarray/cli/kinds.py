@@ -109,6 +109,24 @@ _ORIGIN = Choice(
     settings={"choices": ("megatron", "fairseq"), "default": None},
 )
 
+_COLUMNS = (
+    Choice(
+        "--names",
+        "column of names, '' for numbers; by default name, if there is one",
+        settings={"metavar": "COLUMN"},
+    ),
+    Choice(
+        "--values",
+        "column of arrays, once for each; by default values beside name, else all",
+        settings={"metavar": "COLUMN", "action": "append"},
+    ),
+    Choice(
+        "--meta",
+        "column of metadata, once for each; by default all others",
+        settings={"metavar": "COLUMN", "action": "append"},
+    ),
+)
+
 IMPORTS = {
     "pickles": KindOfFile(
         "pickles of arrays, pandas Series, DataFrames, and dicts of those",
@@ -148,6 +166,9 @@ IMPORTS = {
         ),
     ),
     "webdataset": KindOfFile("the arrays of webdataset's tar archives, with metadata beside them"),
+    "arrow": KindOfFile("lists in files of Arrow's IPC format and Feather", _COLUMNS),
+    "parquet": KindOfFile("lists in Parquet files", _COLUMNS),
+    "datasets": KindOfFile("folders of Hugging Face datasets, as saved to disk", _COLUMNS),
 }
 
 EXPORTS = {
@@ -161,5 +182,9 @@ EXPORTS = {
     "webdataset": KindOfFile(
         "a tar archive of webdataset",
         (_with_value("--shard-size", "SIZE", "a folder of archives of about that, as 1GB"),),
+    "parquet": KindOfFile("a file of Parquet"),
+    "arrow": KindOfFile(
+        "a file of Arrow's IPC format",
+        (Choice("--stream", "as one stream, which datasets reads, without a footer"),),
     ),
 }

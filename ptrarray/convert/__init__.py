@@ -7,6 +7,8 @@ Memory: one file or array of a file at a time in each process, and 16 MB.
 """
 
 from ptrarray.convert.bigarray import from_bigarray
+from ptrarray.convert.formats.arrow import from_arrow, to_arrow
+from ptrarray.convert.formats.datasets import from_datasets
 from ptrarray.convert.formats.h5 import from_h5, to_h5
 from ptrarray.convert.formats.joblib import from_joblib
 from ptrarray.convert.formats.kaldi import from_kaldi, to_kaldi
@@ -15,6 +17,7 @@ from ptrarray.convert.formats.megatron import from_megatron, to_megatron
 from ptrarray.convert.formats.mmap_ninja import from_mmap_ninja
 from ptrarray.convert.formats.mmappickle import from_mmappickle
 from ptrarray.convert.formats.npy import from_npy, from_npz, to_npy, to_npz
+from ptrarray.convert.formats.parquet import from_parquet, to_parquet
 from ptrarray.convert.formats.pickles import from_pickles, to_pickles
 from ptrarray.convert.formats.safetensors import from_safetensors, to_safetensors
 from ptrarray.convert.formats.tar import from_tar
@@ -26,7 +29,9 @@ from ptrarray.frames.reading import to_frame, to_pandas, to_series
 __all__ = [
     "Failure",
     "Report",
+    "from_arrow",
     "from_bigarray",
+    "from_datasets",
     "from_h5",
     "from_joblib",
     "from_kaldi",
@@ -36,10 +41,12 @@ __all__ = [
     "from_mmappickle",
     "from_npy",
     "from_npz",
+    "from_parquet",
     "from_pickles",
     "from_safetensors",
     "from_tar",
     "from_webdataset",
+    "to_arrow",
     "to_frame",
     "to_h5",
     "to_instance",
@@ -48,6 +55,7 @@ __all__ = [
     "to_npy",
     "to_npz",
     "to_pandas",
+    "to_parquet",
     "to_pickles",
     "to_safetensors",
     "to_series",

@@ -12,6 +12,7 @@ from ptrarray.convert.instances import WORD
 from ptrarray.convert.named import Named, NamedMany
 from ptrarray.convert.report import Failure
 from ptrarray.errors import BadInputError, DuplicateNameError
+from ptrarray.format import metadata
 from ptrarray.format.layouts import MIXED, ROWS, Layout
 from ptrarray.intake.batch import from_mapping
 from ptrarray.jobs.batches import Batches, Group
@@ -220,7 +221,7 @@ def differences(store: PointerArray, entries: Iterable[Named | NamedMany]) -> li
             continue
         if WORD not in entry.meta and not _same(store[entry.name], entry.values):
             found.append(Failure(entry.label, f"{entry.name!r} is not the same in the store"))
-        if entry.meta and store.meta[entry.name] != entry.meta:
+        if entry.meta and not _same_meta(store.meta[entry.name], entry.meta):
             found.append(Failure(entry.label, f"{entry.name!r} has other metadata in the store"))
         missing = next((name for name in entry.helpers if not has_helper(store, name)), None)
         if missing is not None:
@@ -244,6 +245,11 @@ def _other_attrs(store: PointerArray, entry: Named) -> list[Failure]:
         for key, value in entry.attrs.items()
         if key not in store.attrs or store.attrs[key] != value
     ]
+
+
+def _same_meta(kept: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Tell whether metadata are the same; NaN, which is not equal to itself, as it is kept."""
+    return kept == given or metadata.encode("", kept) == metadata.encode("", given)
 
 
 def _same(kept: Any, given: Any) -> bool:
