@@ -81,6 +81,8 @@ _TRUST = Choice(
 _ATTRIBUTES = Choice(
     "--attributes", "read instances of any class by what they hold, as NAME/x, and run nothing"
 )
+# Said again and again for more of them.
+_AGAIN = MappingProxyType({"action": "append", "metavar": "NAME"})
 _REMOVE = Choice("--remove-source", "verify, and remove each file that is in the store as it is")
 _ROOT = Choice(
     "--root",
@@ -169,6 +171,26 @@ IMPORTS = {
     "arrow": KindOfFile("lists in files of Arrow's IPC format and Feather", _COLUMNS),
     "parquet": KindOfFile("lists in Parquet files", _COLUMNS),
     "datasets": KindOfFile("folders of Hugging Face datasets, as saved to disk", _COLUMNS),
+    "netcdf": KindOfFile(
+        "the ragged arrays of netCDF files, as CF has them",
+        (
+            Choice("--variable", "a variable to import; all by default", "variables", _AGAIN),
+            Choice("--names", "the variable of the ids", settings={"metavar": "NAME"}),
+            Choice(
+                "--counts",
+                "the variable that counts, if it has no attribute sample_dimension: rowsize",
+                settings={"metavar": "NAME"},
+            ),
+            Choice("--sample", "the dimension that it counts", settings={"metavar": "NAME"}),
+        ),
+    ),
+    "nwb": KindOfFile(
+        "the ragged columns of tables in NWB files",
+        (
+            Choice("--table", "a table to import, as units; all by default", "tables", _AGAIN),
+            Choice("--column", "a column to import, as spike_times", "columns", _AGAIN),
+        ),
+    ),
 }
 
 EXPORTS = {
@@ -182,9 +204,14 @@ EXPORTS = {
     "webdataset": KindOfFile(
         "a tar archive of webdataset",
         (_with_value("--shard-size", "SIZE", "a folder of archives of about that, as 1GB"),),
+    ),
     "parquet": KindOfFile("a file of Parquet"),
     "arrow": KindOfFile(
         "a file of Arrow's IPC format",
         (Choice("--stream", "as one stream, which datasets reads, without a footer"),),
+    ),
+    "netcdf": KindOfFile(
+        "a file of netCDF with CF's contiguous ragged arrays",
+        (Choice("--variable", "a variable that names end in, as /lon", "variables", _AGAIN),),
     ),
 }

@@ -16,7 +16,9 @@ from ptrarray.convert.formats.lmdb import from_lmdb
 from ptrarray.convert.formats.megatron import from_megatron, to_megatron
 from ptrarray.convert.formats.mmap_ninja import from_mmap_ninja
 from ptrarray.convert.formats.mmappickle import from_mmappickle
+from ptrarray.convert.formats.netcdf import from_netcdf, to_netcdf
 from ptrarray.convert.formats.npy import from_npy, from_npz, to_npy, to_npz
+from ptrarray.convert.formats.nwb import from_nwb
 from ptrarray.convert.formats.parquet import from_parquet, to_parquet
 from ptrarray.convert.formats.pickles import from_pickles, to_pickles
 from ptrarray.convert.formats.safetensors import from_safetensors, to_safetensors
@@ -39,8 +41,10 @@ __all__ = [
     "from_megatron",
     "from_mmap_ninja",
     "from_mmappickle",
+    "from_netcdf",
     "from_npy",
     "from_npz",
+    "from_nwb",
     "from_parquet",
     "from_pickles",
     "from_safetensors",
@@ -52,6 +56,7 @@ __all__ = [
     "to_instance",
     "to_kaldi",
     "to_megatron",
+    "to_netcdf",
     "to_npy",
     "to_npz",
     "to_pandas",

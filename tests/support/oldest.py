@@ -8,19 +8,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 # Extras of those who use the package; what tests need besides may be new.
 EXTRAS = (
-    *(
-        "fast",
-        "zstd",
-        "pandas",
-        "h5",
-        "kaldi",
-        "mmap_ninja",
-        "safetensors",
-        "lmdb",
-        "arrow",
-        "awkward",
-    ),
-    *("cli", "plot"),
+    *("fast", "zstd", "pandas", "h5", "kaldi", "lmdb", "mmap_ninja", "netcdf", "safetensors"),
+    *("arrow", "awkward", "cli", "plot"),
 )
 
 # The oldest matplotlib warns of a newer one, which fails tests.

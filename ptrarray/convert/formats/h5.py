@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any, Unpack
 
-import msgpack
 import numpy as np
 
 from ptrarray.convert.escape import file_name, unescape
 from ptrarray.convert.export import Store, export, new_file, note_meta, opened
 from ptrarray.convert.formats.h5_values import (
+    AS_STORED,
     DTYPE,
     attributes,
     create,
     decoded,
     import_h5py,
+    is_coded,
+    is_kept,
+    is_only_dimension,
+    linked,
+    opened_h5,
     read,
     values,
 )
@@ -38,13 +42,6 @@ LAYOUT = "ptrarray"  # an attribute of files that `to_h5` wrote
 META = "ptrarray_meta"
 
 _OF_FILES = {LAYOUT, "_NCProperties"}
-# What netCDF-4 calls the data set of a dimension that has no variable.
-_ONLY_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
-_CODED = {"scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned"}
-_AS_STORED = (
-    "sets come as they are stored: scale_factor, add_offset, _FillValue, missing_value or "
-    "_Unsigned in their metadata says what their numbers stand for"
-)
 
 
 def from_h5(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Options]) -> Report:
@@ -86,12 +83,7 @@ _NameOf = Callable[[str], str]
 
 
 def _members(path: str) -> Iterator[Found]:
-    h5py = import_h5py()
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise BadInputError(f"it cannot be opened as HDF5: {error}") from error
-    with file:
+    with opened_h5(path) as file:
         if file.attrs.get(LAYOUT) == "flat":
             yield from _of_flat(file)
         else:
@@ -124,7 +116,7 @@ def _of_link(
     if raw != key.encode():
         yield Noted(whole, "names are no UTF-8, and read as Latin-1")
     try:
-        item = _opened(group, raw, h5py)
+        item = linked(group, raw)
         if isinstance(item, h5py.Group):
             yield from _of_group(item, whole, name_of, above)
         elif item is None:
@@ -133,16 +125,6 @@ def _of_link(
             yield from _of_set(item, name_of(whole))
     except Exception as error:  # noqa: BLE001 h5py raises whatever it meets
         yield Refused(whole, f"it cannot be opened: {error}")
-
-
-def _opened(group: Any, raw: bytes, h5py: Any) -> Any:
-    """Return a group or data set by its bytes, False for what is there anyway, else None."""
-    kind = group.id.links.get_info(raw).type
-    if kind != h5py.h5l.TYPE_HARD:
-        return False if kind == h5py.h5l.TYPE_SOFT else None
-    opened = h5py.h5o.open(group.id, raw)
-    kinds = {h5py.h5g.GroupID: h5py.Group, h5py.h5d.DatasetID: h5py.Dataset}
-    return kinds[type(opened)](opened) if type(opened) in kinds else False
 
 
 def _of_set(item: Any, name: str) -> Iterator[Found]:
@@ -154,15 +136,15 @@ def _of_set(item: Any, name: str) -> Iterator[Found]:
         elif key == META:
             meta = _parsed(value)
             break
-        elif _is_kept(value):
+        elif is_kept(value):
             meta[key] = value
         else:
             yield Noted(f"{name}, {key}", "attributes are of a kind that metadata cannot hold")
-    if str(_text(meta.get("NAME", ""))).startswith(_ONLY_DIMENSION):
+    if is_only_dimension(meta):
         yield Noted(name, "dimensions of netCDF have no values, and are left out")
         return
-    if any(not _is_nan(meta[key]) for key in _CODED & meta.keys()):
-        yield Noted(name, _AS_STORED)
+    if is_coded(meta):
+        yield Noted(name, AS_STORED)
     yield Member(name, partial(read, item), meta)
 
 
@@ -173,23 +155,6 @@ def _parsed(value: Any) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     return {META: value}
-
-
-def _is_kept(value: Any) -> bool:
-    try:
-        msgpack.packb(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return True
-
-
-def _text(value: Any) -> Any:
-    return value.decode("latin-1") if isinstance(value, bytes) else value
-
-
-def _is_nan(value: Any) -> bool:
-    first = value[0] if isinstance(value, list) and value else value
-    return isinstance(first, float) and math.isnan(first)
 
 
 def to_h5(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+import msgpack
 import numpy as np
 
 from ptrarray.convert.unpickle.rebuild import Unreadable
@@ -15,6 +17,16 @@ from ptrarray.errors import BadInputError, import_extra
 from ptrarray.format.dtypes import decode, encode
 
 DTYPE = "ptrarray_dtype"  # an attribute of dates, which are integers in HDF5
+CODED = {"scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned"}
+AS_STORED = (
+    "sets come as they are stored: scale_factor, add_offset, _FillValue, missing_value or "
+    "_Unsigned in their metadata says what their numbers stand for"
+)
+
+# References of dimension scales, which HDF5 itself may read for ever in a damaged file.
+_OF_SCALES = {"DIMENSION_LIST", "REFERENCE_LIST"}
+# What netCDF-4 calls the data set of a dimension that has no variable.
+_ONLY_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
 
 
 def import_h5py() -> Any:
@@ -26,6 +38,57 @@ def import_h5py() -> Any:
         That says how to install it.
     """
     return import_extra("h5py", "files of HDF5 need h5py: pip install h5py")
+
+
+def opened_h5(path: str, **options: Any) -> Any:
+    """Return a file of HDF5 that was opened for reading.
+
+    Raises
+    ------
+    BadInputError
+        If it is none.
+    """
+    try:
+        return import_h5py().File(path, "r", **options)
+    except OSError as error:
+        raise BadInputError(f"it cannot be opened as HDF5: {error}") from error
+
+
+def linked(group: Any, raw: bytes) -> Any:
+    """Return a group or data set by its bytes, False for what is there anyway, else None."""
+    h5py = import_h5py()
+    kind = group.id.links.get_info(raw).type
+    if kind != h5py.h5l.TYPE_HARD:
+        return False if kind == h5py.h5l.TYPE_SOFT else None
+    opened = h5py.h5o.open(group.id, raw)
+    kinds = {h5py.h5g.GroupID: h5py.Group, h5py.h5d.DatasetID: h5py.Dataset}
+    return kinds[type(opened)](opened) if type(opened) in kinds else False
+
+
+def is_kept(value: Any) -> bool:
+    """Tell whether metadata can hold a value."""
+    try:
+        msgpack.packb(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def is_coded(meta: Mapping[str, Any]) -> bool:
+    """Tell whether attributes say that numbers stand for others, or for nothing."""
+    return any(not _is_nan(meta[key]) for key in CODED & meta.keys())
+
+
+def _is_nan(value: Any) -> bool:
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first, float) and math.isnan(first)
+
+
+def is_only_dimension(meta: Mapping[str, Any]) -> bool:
+    """Tell whether a data set is there for the length of a dimension of netCDF only."""
+    name = meta.get("NAME", "")
+    text = name.decode("latin-1") if isinstance(name, bytes) else str(name)
+    return text.startswith(_ONLY_DIMENSION)
 
 
 def read(item: Any) -> Any:
@@ -149,7 +212,7 @@ def attributes(item: Any) -> Iterator[tuple[str, Any]]:
         return
     for key in keys:
         name = decoded(key) if isinstance(key, bytes) else key
-        if name == DTYPE:
+        if name == DTYPE or name in _OF_SCALES:
             continue
         try:
             value = item.attrs[key]

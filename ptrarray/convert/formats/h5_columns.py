@@ -1,0 +1,109 @@
+"""Data sets of HDF5 by ranges of rows, and the groups that they are in; no more memory than a file is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ptrarray.convert.formats.h5_values import attributes, decoded, import_h5py, is_kept, linked
+from ptrarray.convert.unpickle.rebuild import Unreadable
+from ptrarray.errors import BadInputError
+from ptrarray.rows.types import Array
+
+CACHE_NBYTES = (
+    1 << 26
+)  # of chunks: netCDF makes them of 16 MB, and the last of a range is read twice
+
+# A data set may say that it has any number of rows, where its file has next to nothing: what is
+# larger than this must have been compressed no better than deflate can.
+_TRUSTED_NBYTES = 1 << 26
+_RATIO = 1_100
+_TEXT_ROWS = 1_024  # each of which may be all of the file
+
+
+def groups(file: Any) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Yield each group of a file once: its path, itself, and its data sets by name.
+
+    A data set is None in place of a link to another file, which is not followed.
+    """
+    h5py = import_h5py()
+    waiting, seen = [("", file["/"])], set()
+    while waiting:
+        path, group = waiting.pop()
+        address = h5py.h5o.get_info(group.id).addr
+        if address in seen:
+            continue
+        seen.add(address)
+        sets, inner = {}, []
+        for raw in group.id:
+            item = linked(group, raw)
+            if isinstance(item, h5py.Group):
+                inner.append((f"{path}/{decoded(raw)}".lstrip("/"), item))
+            elif item is not False:
+                sets[decoded(raw)] = item
+        waiting += reversed(inner)
+        yield path, group, sets
+
+
+def kept_attributes(item: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the attributes that metadata can hold, one value in a list as itself, and other keys."""
+    kept: dict[str, Any] = {}
+    lost = []
+    for key, value in attributes(item):
+        plain = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if isinstance(plain, Unreadable) or not is_kept(plain):
+            lost.append(key)
+        else:
+            kept[key] = decoded(plain) if isinstance(plain, bytes) else plain
+    return kept, lost
+
+
+def check_sizes(item: Any) -> None:
+    """Refuse a data set that claims far more than its file holds, or is not in this file.
+
+    Raises
+    ------
+    BadInputError
+        That says so.
+    """
+    if item.is_virtual or item.external:
+        raise BadInputError("its values are in other files")
+    if item.shape is None:
+        raise BadInputError("it is empty, without a shape")
+    there = item.id.get_storage_size()
+    for shape in (item.shape, item.chunks or ()):
+        nbytes = math.prod(shape) * item.dtype.itemsize
+        if nbytes > max(_TRUSTED_NBYTES, there * _RATIO):
+            raise BadInputError(f"it claims {nbytes} bytes, of which its file holds {there}")
+
+
+def read_rows(item: Any, first: int, last: int) -> Array:
+    """Return rows of a data set that was checked; text of variable length as bytes.
+
+    Raises
+    ------
+    BadInputError
+        If that is more than the file can hold.
+    """
+    if not item.dtype.hasobject:
+        rows: Array = item[first:last]
+        return rows
+    if import_h5py().check_string_dtype(item.dtype) is None:
+        raise BadInputError("it holds references or arrays of variable length")
+    left = 16 * item.file.id.get_filesize()
+    parts = [np.empty((0, *item.shape[1:]), object)]
+    for start in range(first, last, _TEXT_ROWS):
+        parts.append(item[start : min(start + _TEXT_ROWS, last)])
+        left -= sum(map(len, parts[-1].ravel().tolist()))
+        if left < 0:
+            raise BadInputError("its text is far longer than the file, which is forged")
+    return np.concatenate(parts)
+
+
+def read_all(item: Any) -> Array:
+    """Return all rows of a data set, once it is seen that its file can hold them."""
+    check_sizes(item)
+    return read_rows(item, 0, item.shape[0])
