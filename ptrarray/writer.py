@@ -26,7 +26,6 @@ from ptrarray.format.helpers import Helper
 from ptrarray.format.layouts import ROWS, Kind, Layout
 from ptrarray.frames.library import check_kind
 from ptrarray.intake.batch import Batch, from_mapping, only_one
-from ptrarray.intake.joined import from_ragged
 from ptrarray.intake.numbers import count, integer
 from ptrarray.intake.paths import absolute
 from ptrarray.rows.types import Array
@@ -436,6 +435,8 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         ...     writer.write_ragged(["utt4", "utt5"], [7, 8, 9], [0, 2, 3])
         (6, 9)
         """
+        from ptrarray.intake.joined import from_ragged
+
         store = self._store()
         batch = self._checked(from_ragged, names, values, offsets, store.layout, meta)
         first = None if start is None else self._checked(count, "start", start)

@@ -68,6 +68,8 @@ LATE = {
     ("rows.ragged", "from_arrow", "ptrarray.bridges.from_arrow"),
     ("rows.ragged", "Ragged", "ptrarray.bridges.from_arrow"),
     ("writer", "write_arrow", "ptrarray.intake.arrow"),
+    ("writer", "write_ragged", "ptrarray.intake.joined"),
+    ("writer", "PointerArrayWriter", "ptrarray.intake.joined"),
     ("writer", "PointerArrayWriter", "ptrarray.intake.arrow"),
     ("reader", "PointerArray", "ptrarray.storage.shards.upkeep"),
     ("reader", "verify", "ptrarray.storage.shards.upkeep"),
