@@ -225,8 +225,10 @@ def test_what_is_missing_to_install(run: Run, store: Path, monkeypatch: pytest.M
         raise ImportError(name)
 
     monkeypatch.setattr("ptrarray.errors.importlib.import_module", absent)
-    code, _, errors = run("import", "h5", "x.h5", store)
-    assert (code, errors) == (1, "ptrarray: files of HDF5 need h5py: pip install h5py\n")
+    for kind, extra in [("h5", "h5"), ("nwb", "h5"), ("netcdf", "netcdf")]:
+        code, _, errors = run("import", kind, "x.h5", store)
+        wanted = f"ptrarray: files of HDF5 need h5py: pip install 'ptrarray[{extra}]'\n"
+        assert (code, errors) == (1, wanted)
 
 
 def test_many_failures_are_counted(run: Run, folder: Path, store: Path) -> None:

@@ -366,6 +366,6 @@ def test_h5_without_h5py(folder: Path, store: Path, monkeypatch: pytest.MonkeyPa
         raise ImportError(name)
 
     monkeypatch.setattr("ptrarray.errors.importlib.import_module", absent)
-    with pytest.raises(ImportError, match="pip install h5py"):
+    with pytest.raises(ImportError, match=r"pip install 'ptrarray\[h5\]'"):
         run(convert.from_h5, folder, store)
     assert not store.exists()

@@ -85,6 +85,7 @@ def _section(name: str, parser: argparse.ArgumentParser) -> str:
             f"{description[:1].upper()}{description[1:]}.\n",
             f"```\n{_wrapped(usage)}\n```\n",
             *(["| argument | meaning |", "|---|---|", *rows] if rows else []),
+            *([f"\n```\n{parser.epilog}\n```"] if parser.epilog else []),
         ]
     )
 
@@ -98,7 +99,7 @@ def _value(action: argparse.Action) -> str:
     """Return what stands for the value of an argument; nothing for a flag."""
     if action.nargs == 0:
         return ""
-    if action.choices is not None:
+    if action.choices is not None and action.metavar is None:
         return "{" + ",".join(action.choices) + "}"
     return str(action.metavar or action.dest.upper())
 

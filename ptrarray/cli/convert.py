@@ -26,20 +26,30 @@ def add_commands(commands: Any, on_store: Any, printing: Any) -> None:
     )
     for kind, known in IMPORTS.items():
         _add_import(kinds, kind, known, printing)
-    text = "import a PointerArray or MmapArray of bigarray"
-    old = kinds.add_parser("bigarray", help=text, description=text, parents=[printing])
+    about = "a PointerArray or MmapArray of bigarray"
+    text = f"import {about}"
+    old = kinds.add_parser("bigarray", help=about, description=text, parents=[printing])
     old.add_argument("old", metavar="OLD", type=Path, help="bigarray's file")
     old.add_argument("store", metavar="NEW", type=place, help="the new store")
     old.set_defaults(run=_import_bigarray)
     text = "write the arrays of a store into files of others"
-    out = commands.add_parser("export", help=text, description=text, parents=[on_store, printing])
-    abouts = ", ".join(f"{kind} ({known.about})" for kind, known in EXPORTS.items())
-    out.add_argument("--to", required=True, choices=[*EXPORTS], help=f"kind of files: {abouts}")
-    out.add_argument("out", metavar="OUT", type=Path, help="file or folder, not there yet")
+    out = commands.add_parser(
+        "export",
+        help=text,
+        description=text,
+        parents=[on_store, printing],
+        epilog="\n".join(["kinds:", *(f"  {k:12} {known.about}" for k, known in EXPORTS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    out.add_argument(
+        "--to", required=True, choices=[*EXPORTS], metavar="KIND", help="what to write: see below"
+    )
+    text = "file or folder, not there yet; none for megatron"
+    out.add_argument("out", metavar="OUT", type=Path, nargs="?", help=text)
     for choice, kind_names in _of_exports().values():
         text = f"{', '.join(kind_names)}: {choice.text}"
         out.add_argument(choice.flag, help=text, **choice.settings)
-    out.set_defaults(run=_export)
+    out.set_defaults(run=_export, wrong=out.error)
 
 
 def _of_exports() -> dict[str, tuple[Choice, list[str]]]:
@@ -53,7 +63,9 @@ def _of_exports() -> dict[str, tuple[Choice, list[str]]]:
 
 def _add_import(kinds: Any, kind: str, known: KindOfFile, printing: Any) -> None:
     text = f"import {known.about}"
-    add = kinds.add_parser(kind, help=text, description=text, parents=[printing]).add_argument
+    add = kinds.add_parser(
+        kind, help=known.about, description=text, parents=[printing]
+    ).add_argument
     add("sources", metavar="SOURCE", nargs="+", help="file, folder or pattern")
     add("store", metavar="STORE", type=place, help="the store; created if it is not there")
     add("--name", metavar="TEMPLATE", help="of the names, as '{stem}', '{parent}/{stem}', '{key}'")
@@ -101,6 +113,8 @@ def _import_bigarray(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    if options.out is None and options.to != "megatron":
+        options.wrong(f"OUT is missing: the file or folder for --to {options.to}")
     given: dict[str, Any] = {"progress": sys.stderr.isatty() and not options.json}
     for choice, kinds in _of_exports().values():
         said = choice.given(options)
@@ -108,7 +122,7 @@ def _export(options: argparse.Namespace) -> int:
             raise BadInputError(f"{choice.flag} is for {', '.join(kinds)}, not for {options.to}")
         given |= said
     report = _function(f"to_{options.to}")(options.store, options.out, **given)
-    return _tell(report, options.out, options)
+    return _tell(report, options.out or options.store, options)
 
 
 def _tell(report: Report, target: Path, options: argparse.Namespace) -> int:

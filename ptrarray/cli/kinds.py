@@ -81,13 +81,13 @@ _TRUST = Choice(
 _ATTRIBUTES = Choice(
     "--attributes", "read instances of any class by what they hold, as NAME/x, and run nothing"
 )
-# Said again and again for more of them.
-_AGAIN = MappingProxyType({"action": "append", "metavar": "NAME"})
+# Said once for each. NAME would be completed by a shell as the name of an array.
+_VARIABLES = MappingProxyType({"action": "append", "metavar": "VARIABLE"})
 _REMOVE = Choice("--remove-source", "verify, and remove each file that is in the store as it is")
 _ROOT = Choice(
     "--root",
     "where relative paths in an .scp begin; by default where you are",
-    settings={"metavar": "FOLDER"},
+    settings={"metavar": "DIR"},
 )
 _TEXT_DTYPE = Choice(
     "--text-dtype",
@@ -153,17 +153,15 @@ IMPORTS = {
     "lmdb": KindOfFile(
         "databases of LMDB whose values are the plain bytes of arrays",
         (
-            _with_value(
-                "--values", "DTYPE", "dtype of what the bytes are, as '<f4'", required=True
-            ),
+            _with_value("--values", "DTYPE", "dtype of the values, as '<f4'", required=True),
             Choice(
                 "--values-shape",
                 "shape of one row of a value",
                 settings={"type": row_shape, "metavar": "N,N"},
             ),
-            _with_value("--database", "NAME", "a named database; by default the one without"),
+            _with_value("--database", "DATABASE", "a named database; by default the one without"),
             _with_value(
-                "--skip", "KEY", "a key that is no array; may be repeated", action="append"
+                "--skip", "KEY", "key that is no array, once for each", action="append"
             ),
         ),
     ),
@@ -174,21 +172,36 @@ IMPORTS = {
     "netcdf": KindOfFile(
         "the ragged arrays of netCDF files, as CF has them",
         (
-            Choice("--variable", "a variable to import; all by default", "variables", _AGAIN),
-            Choice("--names", "the variable of the ids", settings={"metavar": "NAME"}),
             Choice(
-                "--counts",
-                "the variable that counts, if it has no attribute sample_dimension: rowsize",
-                settings={"metavar": "NAME"},
+                "--variable",
+                "variable to import, once for each; by default all",
+                "variables",
+                _VARIABLES,
             ),
-            Choice("--sample", "the dimension that it counts", settings={"metavar": "NAME"}),
+            _with_value("--names", "VARIABLE", "the variable of the ids"),
+            _with_value(
+                "--counts",
+                "VARIABLE",
+                "the variable that counts, as rowsize, if it has no attribute sample_dimension",
+            ),
+            _with_value("--sample", "DIMENSION", "the dimension that it counts"),
         ),
     ),
     "nwb": KindOfFile(
         "the ragged columns of tables in NWB files",
         (
-            Choice("--table", "a table to import, as units; all by default", "tables", _AGAIN),
-            Choice("--column", "a column to import, as spike_times", "columns", _AGAIN),
+            Choice(
+                "--table",
+                "table to import, as units, once for each; by default all",
+                "tables",
+                MappingProxyType({"action": "append", "metavar": "TABLE"}),
+            ),
+            Choice(
+                "--column",
+                "column to import, as spike_times, once for each; by default all",
+                "columns",
+                MappingProxyType({"action": "append", "metavar": "COLUMN"}),
+            ),
         ),
     ),
 }
@@ -199,7 +212,7 @@ EXPORTS = {
     "pickles": KindOfFile("a folder of pickles"),
     "h5": KindOfFile("a file of HDF5", (Choice("--flat", "all arrays in one data set"),)),
     "kaldi": KindOfFile("a folder with an .ark and an .scp of kaldi"),
-    "megatron": KindOfFile("an .idx beside the data file, OUT is STORE/data.idx"),
+    "megatron": KindOfFile("an .idx for Megatron beside the data file, inside STORE"),
     "safetensors": KindOfFile("a file of safetensors"),
     "webdataset": KindOfFile(
         "a tar archive of webdataset",
@@ -208,10 +221,15 @@ EXPORTS = {
     "parquet": KindOfFile("a file of Parquet"),
     "arrow": KindOfFile(
         "a file of Arrow's IPC format",
-        (Choice("--stream", "as one stream, which datasets reads, without a footer"),),
+        (Choice("--stream", "one stream without a footer, as datasets reads it"),),
     ),
     "netcdf": KindOfFile(
         "a file of netCDF with CF's contiguous ragged arrays",
-        (Choice("--variable", "a variable that names end in, as /lon", "variables", _AGAIN),),
+        (Choice(
+                "--variable",
+                "variable, once for each: arrays are called NAME/VARIABLE",
+                "variables",
+                _VARIABLES,
+            ),),
     ),
 }

@@ -29,15 +29,15 @@ _OF_SCALES = {"DIMENSION_LIST", "REFERENCE_LIST"}
 _ONLY_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
 
 
-def import_h5py() -> Any:
-    """Return h5py.
+def import_h5py(extra: str = "h5") -> Any:
+    """Return h5py, which is in the extra.
 
     Raises
     ------
     ImportError
         That says how to install it.
     """
-    return import_extra("h5py", "files of HDF5 need h5py: pip install h5py")
+    return import_extra("h5py", f"files of HDF5 need h5py: pip install 'ptrarray[{extra}]'")
 
 
 def opened_h5(path: str, **options: Any) -> Any:

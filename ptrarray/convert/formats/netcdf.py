@@ -92,7 +92,7 @@ def from_netcdf(
     ...     drifters["1"], drifters.meta["1"]
     (array([4., 5.], dtype=float32), {'units': 'degree_east'})
     """
-    import_h5py()
+    import_h5py("netcdf")
     if isinstance(variables, str):
         raise BadInputError(
             f"variables is {variables!r}: expected several names, as ['lon', 'lat']"
@@ -238,7 +238,7 @@ def to_netcdf(
     3 converted
     """
     h5netcdf = import_extra("h5netcdf", "netCDF needs h5netcdf: pip install 'ptrarray[netcdf]'")
-    import_h5py()
+    import_h5py("netcdf")
     if isinstance(variables, str):
         raise BadInputError(
             f"variables is {variables!r}: expected several names, as ['lon', 'lat']"
