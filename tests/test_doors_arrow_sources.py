@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import awkward
 import duckdb
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ptrarray.errors import BadInputError
 from tests.support.imports import check_content, content
 from tests.support.tables import ARRAYS, KINDS, X, good, metas, run
 
@@ -67,6 +69,13 @@ def test_polars_frames_of_lists_and_arrays(store: Path) -> None:
     good(frame, store)
     assert content(store)["b/w"].tolist() == [2, 3]
     assert metas(store)["a/x"] == {"c": "u"}
+
+
+def test_arrays_are_not_taken_for_paths(store: Path) -> None:
+    for array in (awkward.Array([[1], [2, 3]]), np.arange(3)):
+        with pytest.raises(BadInputError, match=r"of the type .*rray: .*awkward\.to_arrow"):
+            run(array, store)
+    assert run(awkward.to_arrow(awkward.Array([[1], [2, 3]])), store).converted == 2
 
 
 def test_a_reader_that_was_used_up_is_not_taken_as_verified(store: Path) -> None:

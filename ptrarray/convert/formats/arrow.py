@@ -61,6 +61,8 @@ def from_arrow(
 
     Raises
     ------
+    BadInputError
+        For an array of numpy or awkward; the latter by ``awkward.to_arrow``.
     ImportError
         If pyarrow is missing.
 
@@ -91,6 +93,11 @@ def from_arrow(
         kind = type(source)
         here = _Here(source, columns)
         return run_here(here.members, f"{kind.__module__}.{kind.__name__}", store, options)
+    if hasattr(source, "__array__"):
+        raise BadInputError(
+            f"it is of the type {type(source).__name__}: expected Arrow data, or paths; "
+            "awkward.to_arrow makes it of an array of awkward"
+        )
     paths: Paths = source
     return run(Kind(partial(_members, columns=columns), SUFFIXES, many=True), paths, store, options)
 
