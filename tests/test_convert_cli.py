@@ -231,6 +231,29 @@ def test_what_is_missing_to_install(run: Run, store: Path, monkeypatch: pytest.M
         assert (code, errors) == (1, wanted)
 
 
+def test_export_says_where_to_only_if_it_must(
+    run: Run, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ptrarray.create(store, dtype="u2") as writer:
+        writer["a"] = [1]
+    with pytest.raises(SystemExit, match="2"):
+        run("export", store, "--to", "npz")
+    assert "OUT is missing: the file or folder for --to npz" in capsys.readouterr().err
+    code, out, _ = run("export", store, "--to", "megatron")
+    assert (code, out.splitlines()[-1]) == (0, f"{store}: 1 converted")
+    assert (store / "data.idx").exists()
+
+
+def test_messages_name_options_of_the_command(run: Run, folder: Path, store: Path) -> None:
+    for name in ("a", "b"):
+        (folder / f"{name}.idx").write_bytes(b"")
+        (folder / f"{name}.bin").write_bytes(b"")
+    code, out, _ = run("import", "megatron", folder, store)
+    assert (code, "note: read where an .idx says so: 2 *.bin\n" in out) == (1, True)
+    wrong = ["--how", "link", "--dtype", "i8"]
+    assert "use --how copy" in run("import", "megatron", folder / "a.idx", store, *wrong)[2]
+
+
 def test_many_failures_are_counted(run: Run, folder: Path, store: Path) -> None:
     dump(folder / "a.pkl", {f"k{i}": None for i in range(50)})
     code, _, errors = run("import", "pickles", folder, store)

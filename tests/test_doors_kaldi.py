@@ -302,7 +302,7 @@ def test_lists_are_taken_of_folders_where_there_are_any(folder: Path, store: Pat
     by_kaldi(folder, "x", SETS["FloatVector"])
     by_kaldi(folder, "y", SETS["DoubleVector"])
     report = run(folder, store)
-    assert report == Report(converted=4, notes=["left out: 2 *.ark"])
+    assert report == Report(converted=4, notes=["read where an .scp says so: 2 *.ark"])
     assert sorted(content(store)) == ["x/a", "x/none", "y/a", "y/none"]
     for path in folder.glob("*.scp"):
         path.unlink()

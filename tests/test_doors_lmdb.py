@@ -120,7 +120,7 @@ def test_what_is_no_array(tmp_path: Path) -> None:
     assert ".npy" in found["e"]
     assert "pickle" in found["f"]
     assert "pickle" in found["g"]
-    assert "1 keys are passed over, as skip= says" in report.notes[0]
+    assert "1 keys are skipped, as was said" in report.notes[0]
     assert come(environment, tmp_path / "bytes.ptr", "u1").converted == 7  # bytes of anything
 
 

@@ -139,6 +139,6 @@ def _tell(report: Report, target: Path, options: argparse.Namespace) -> int:
     if len(report.failures) > _SHOWN_FAILURES:
         complain(f"and {len(report.failures) - _SHOWN_FAILURES:,} more, which --json lists")
     for note in report.notes:
-        print(printable(f"note: {note}"))
+        print(printable(f"note: {in_options(note)}"))
     print(printable(f"{target}: {report}"))
     return 0 if report.ok else 1

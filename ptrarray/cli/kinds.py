@@ -160,9 +160,7 @@ IMPORTS = {
                 settings={"type": row_shape, "metavar": "N,N"},
             ),
             _with_value("--database", "DATABASE", "a named database; by default the one without"),
-            _with_value(
-                "--skip", "KEY", "key that is no array, once for each", action="append"
-            ),
+            _with_value("--skip", "KEY", "key that is no array, once for each", action="append"),
         ),
     ),
     "webdataset": KindOfFile("the arrays of webdataset's tar archives, with metadata beside them"),
@@ -225,11 +223,13 @@ EXPORTS = {
     ),
     "netcdf": KindOfFile(
         "a file of netCDF with CF's contiguous ragged arrays",
-        (Choice(
+        (
+            Choice(
                 "--variable",
                 "variable, once for each: arrays are called NAME/VARIABLE",
                 "variables",
                 _VARIABLES,
-            ),),
+            ),
+        ),
     ),
 }

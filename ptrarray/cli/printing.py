@@ -25,6 +25,13 @@ _IN_OPTIONS = {
     "attributes=True (--attributes)": "--attributes",
     "name='{parent}/{stem}' or '{path}'": "--name '{parent}/{stem}' or '{path}'",
     "repair() the store": "repair the store",
+    "use how='copy'": "use --how copy",
+    "import by='sequence'": "import --by sequence",
+    "origin='megatron' or origin='fairseq'": "--origin megatron or --origin fairseq",
+    "as counts='rowsize'": "as --counts rowsize",
+    "as sample='obs'": "as --sample obs",
+    "say so by row_shape=": "say so by --row-shape",
+    "which database= imports": "which --database imports",
 }
 
 

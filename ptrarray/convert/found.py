@@ -93,6 +93,8 @@ class Kind(NamedTuple):
         says what is wrong.
     is_one : callable, optional
         Given the path of a folder, tells whether that is one file of this kind.
+    beside : tuple of str
+        Suffixes of files that are read where those say so, and not by themselves.
     """
 
     members: Callable[..., Iterator[Found]]
@@ -100,3 +102,4 @@ class Kind(NamedTuple):
     many: bool = False
     parts: Callable[[str], Iterable[Any]] | None = None
     is_one: Callable[[str], bool] | None = None
+    beside: tuple[str, ...] = ()

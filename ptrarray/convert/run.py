@@ -71,6 +71,10 @@ def run(
     left_out = Counter[str]()
     files = sources.find(paths, kind.suffixes, left_out, kind.is_one)
     report = _run(kind, files, store, options, remove)
+    beside = Counter({end: left_out.pop(end, 0) for end in (f"*{end}" for end in kind.beside)})
+    if +beside:
+        end = kind.suffixes[0]
+        report.notes.append(f"read where an {end} says so: {sources.counted(beside)}")
     if +left_out:
         report.notes.append(f"left out: {sources.counted(left_out)}")
     return report

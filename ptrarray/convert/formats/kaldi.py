@@ -109,7 +109,9 @@ def from_kaldi(
         raise BadInputError(f"text_dtype is {text}, expected float32 or float64", found=str(text))
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     reads = _Reads(str(absolute(root or ".")), text.newbyteorder("="))
-    kind = Kind(reads.members, _suffixes(given), many=True, parts=reads.parts)
+    suffixes = _suffixes(given)
+    beside = (".ark",) if ".ark" not in suffixes else ()
+    kind = Kind(reads.members, suffixes, many=True, parts=reads.parts, beside=beside)
     return run(kind, given, store, options)
 
 

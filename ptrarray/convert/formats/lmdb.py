@@ -236,7 +236,7 @@ def _piece(
     for at, (key, value) in enumerate(zip(keys, values, strict=True)):
         name = _name(key, is_numbers)
         if key in how.skip:
-            yield Noted(_shown(key), "keys are passed over, as skip= says")
+            yield Noted(_shown(key), "keys are skipped, as was said")
         elif key in passed:
             continue
         elif name is None or not is_array[at]:
@@ -312,4 +312,4 @@ def _problem(key: bytes, value: bytes, how: _How, *, is_named: bool) -> str:
         return f"{other}, and no plain bytes of an array"
     rows = f"{how.dtype}" + (f" with shape {how.row_shape}" if how.row_shape else "")
     what = f"it has {len(value):,} bytes, no whole number of {how.row_nbytes} for each row"
-    return f"{what} of {rows}: are values or values_shape others, or is it none (skip)?"
+    return f"{what} of {rows}: is that the dtype and shape of values, and the key one of an array?"

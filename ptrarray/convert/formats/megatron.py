@@ -146,12 +146,9 @@ def from_megatron(
     if options.get("dtype") is None and not is_store(Path(directory)):
         options["dtype"] = _one_dtype(paths, origin)
     way = _Way(by, origin)
-    return run(
-        Kind(partial(_members, way), SUFFIXES, many=True, parts=partial(_parts, way)),
-        paths,
-        store,
-        options,
-    )
+    parts = partial(_parts, way)
+    kind = Kind(partial(_members, way), SUFFIXES, many=True, parts=parts, beside=(".bin",))
+    return run(kind, paths, store, options)
 
 
 class _Way(NamedTuple):

@@ -26,7 +26,7 @@ from ptrarray.rows.copying import cut
 from ptrarray.rows.types import Array, Bools, Int64s
 
 FLAG = "shapes_are_flat.ninja"
-_MESSAGE = "importing folders of mmap_ninja needs mmap_ninja: pip install 'ptrarray[mmap_ninja]'"
+_MESSAGE = "importing folders of mmap_ninja needs mmap_ninja: pip install 'ptrarray[mmap-ninja]'"
 _KINDS = "biufcmM"
 _TEXT_NBYTES = 1 << 10
 _PIECE_NBYTES, _PIECE_ARRAYS = 1 << 25, 1 << 16
@@ -58,7 +58,7 @@ def from_mmap_ninja(
     Raises
     ------
     ImportError
-        Without mmap_ninja, which the extra ``mmap_ninja`` installs.
+        Without mmap_ninja, which the extra ``mmap-ninja`` installs.
 
     Notes
     -----

@@ -160,10 +160,10 @@ def _members(tables: _Names, columns: _Names, path: str) -> Iterator[Found]:
                 yield from _of_table(at, sets, columns)
         missing = sorted((tables or set()) - set(seen))
         if missing or not seen:
-            which = f"no table {missing[0]!r}" if missing else "no tables of hdmf"
-            there = ", ".join(seen)[:500]
+            if not seen:
+                raise BadInputError("it has no tables of hdmf: no group has an attribute colnames")
             raise BadInputError(
-                f"it has {which}, which have attributes colnames; there are {there}"
+                f"it has no table {missing[0]!r}: there are {', '.join(seen)[:500]}"
             )
 
 
