@@ -88,7 +88,8 @@ def test_what_is_completed(shell: Terminal) -> None:
     completed(shell, "ls --lo", "ls --long")
     completed(shell, "ls a.p", "ls a.ptr/")
     completed(shell, "export a.ptr --to pick", "export a.ptr --to pickles")
-    completed(shell, "import jo", "import joblib")
+    completed(shell, "import mmapp", "import mmappickle")
+    completed(shell, "import kal", "import kaldi")
     completed(shell, "get a.ptr fr", "get a.ptr frame1")
     completed(shell, "get ~/a.ptr zw", "get ~/a.ptr zwölf")
     completed(shell, "get a.ptr two", r"get a.ptr two\ words")
@@ -98,7 +99,7 @@ def test_what_is_completed(shell: Terminal) -> None:
 def test_tcsh_knows_commands_and_files(folder: Path, run: Run) -> None:
     with started("tcsh", folder, run) as shell:
         completed(shell, "pub", "publish")
-        completed(shell, "import jo", "import joblib")
+        completed(shell, "import mmapp", "import mmappickle")
         completed(shell, "ls a.p", "ls a.ptr/")
 
 

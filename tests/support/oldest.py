@@ -8,7 +8,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 # Extras of those who use the package; what tests need besides may be new.
 EXTRAS = (
-    *("fast", "zstd", "pandas", "h5", "kaldi", "lmdb", "mmap_ninja", "netcdf", "safetensors"),
+    *("fast", "zstd", "pandas", "h5", "kaldi", "lmdb", "mmap-ninja", "netcdf", "safetensors"),
     *("arrow", "awkward", "cli", "plot"),
 )
 
