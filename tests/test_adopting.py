@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray import BadInputError, CorruptStoreError, convert
+from ptrarray import BadInputError, CorruptStoreError, StoreExistsError, convert
 from ptrarray.format import numbered as numbers
 from ptrarray.format.checksum import crc32
 from ptrarray.storage.lifecycle import adopting
@@ -79,7 +79,7 @@ def test_a_link_shares_its_file_and_is_sealed(root: Path) -> None:
     adopt(root, "link")
     assert (root / "x.bin").samefile(root / "s.ptr" / "data.bin")
     writer = ptrarray.append(root / "s.ptr")
-    with pytest.raises(BadInputError, match="is sealed"):
+    with pytest.raises(BadInputError, match="is sealed, as one that was closed, joined or linked"):
         writer["more"] = [1]
     writer.rename("0", "first")
     writer.close()
@@ -109,10 +109,23 @@ def test_on_the_command_line(run: Run, root: Path) -> None:
         "import", "megatron", root / "x.idx", root / "t.ptr", "--origin", "fairseq"
     )
     assert (code, errors) == (0, "")
-    code, _, errors = run("import", "megatron", root / "x.idx", store, "--how", "move")
-    assert code == 0
-    code, _, errors = run("import", "megatron", root / "x.idx", store, "--how", "move")
-    assert (code, "its .bin cannot be read" in errors) == (1, True)
+    again = ("import", "megatron", root / "x.idx", store, "--by", "document", "--how", "move")
+    for _ in range(2):  # the second time, the .bin is the data file and nothing else
+        assert run(*again) == (0, f"{store}: 0 converted, 4 skipped\n", "")
+    assert not (root / "x.bin").exists()
+
+
+def test_an_idx_goes_beside_the_data_file(run: Run, root: Path) -> None:
+    adopt(root, "link")
+    store = root / "s.ptr"
+    for out in ([], [store], [store / "data"], [store / "data.idx"]):
+        code, text, _ = run("export", store, *out, "--to", "megatron")
+        assert (code, text.splitlines()[-1]) == (0, f"{[*out, store][0]}: {len(ARRAYS)} converted")
+        (store / "data.idx").unlink()
+    code, _, errors = run("export", store, root / "out.idx", "--to", "megatron")
+    assert (code, f"has to be {store}/data.idx" in errors) == (1, True)
+    code, _, errors = run("export", store, "--to", "npz")
+    assert (code, "say where to, OUT" in errors) == (1, True)
 
 
 def test_a_moved_file_is_the_store_s_alone(root: Path) -> None:
@@ -121,6 +134,79 @@ def test_a_moved_file_is_the_store_s_alone(root: Path) -> None:
     with ptrarray.append(root / "s.ptr") as writer:
         writer["more"] = [1]
     assert look(root / "s.ptr") == WHOLE | {"more": np.int32(1).tobytes()}
+    adopt(root, "move")  # which is done, and nothing of what came later is in its way
+    assert look(root / "s.ptr") == WHOLE | {"more": np.int32(1).tobytes()}
+
+
+def test_the_data_file_of_a_store_is_never_moved_out_of_it(root: Path) -> None:
+    adopt(root, "move")
+    convert.to_megatron(root / "s.ptr")
+    for store in (root / "s.ptr", root / "t.ptr"):
+        for how in ("link", "move"):
+            with pytest.raises(BadInputError, match="is the data file of the store"):
+                convert.from_megatron(root / "s.ptr" / "data.idx", store, how=how)
+    assert look(root / "s.ptr") == WHOLE
+    assert not (root / "t.ptr").exists()
+
+
+def test_what_a_store_shares_by_a_link_of_its_own_stays(root: Path) -> None:
+    adopt(root, "link")
+    data = root / "s.ptr" / "data.bin"
+    data.unlink()
+    data.symlink_to(root / "x.bin")
+    with pytest.raises(StoreExistsError, match="is not of"):
+        adopt(root, "move")
+    assert look(root / "s.ptr") == WHOLE
+
+
+def test_a_bin_that_is_a_link_is_not_moved(place: Path) -> None:
+    materialise(prepared(), place / "real")
+    (place / "x.bin").symlink_to("real/x.bin")
+    (place / "x.idx").symlink_to("real/x.idx")
+    with pytest.raises(BadInputError, match="is a link"):
+        adopt(place, "move")
+    assert (place / "x.bin").exists()
+
+
+@each_keep
+def test_a_store_that_has_other_arrays_is_not_taken_for_done(how: str, root: Path) -> None:
+    adopt(root, "link")
+    for other in ({"name": "a/{key}"}, {"resume": False}):
+        with pytest.raises(StoreExistsError):
+            convert.from_megatron(root / "x.idx", root / "s.ptr", how=how, progress=False, **other)
+    with ptrarray.append(root / "s.ptr") as writer:
+        del writer["0"]
+    with pytest.raises(StoreExistsError, match="is not of"):
+        adopt(root, how)
+    assert (root / "x.bin").exists()
+
+
+def test_verify_of_what_was_done_before(root: Path) -> None:
+    adopt(root, "link")
+    with (root / "x.bin").open("r+b") as file:
+        file.write(b"changed!")
+    report = convert.from_megatron(
+        root / "x.idx", root / "s.ptr", how="link", verify=True, progress=False
+    )
+    assert "has array '0'" in report.failures[0].problem
+
+
+def test_a_link_is_packed_and_joined(place: Path) -> None:
+    materialise(prepared(), place / "root")
+    root = place / "root"
+    adopt(root, "link")
+    ptrarray.pack(root / "s.ptr", root / "p.ptr", progress=False)
+    assert look(root / "p.ptr") == WHOLE
+    ptrarray.join(root / "j.ptr", [root / "s.ptr"], prefix=["j/"], progress=False)
+    with ptrarray.append(root / "j.ptr") as writer:
+        writer["more"] = [1]
+    with ptrarray.open(root / "j.ptr") as store:
+        assert [store[f"j/{i}"].tolist() for i in range(4)] == [a.tolist() for a in ARRAYS]
+        assert store["more"].tolist() == [1]
+    with (root / "x.bin").open("r+b") as file:
+        file.truncate(4)
+    with pytest.raises(CorruptStoreError, match="cut short"):
+        look(root / "j.ptr")
 
 
 def test_a_moved_file_that_has_more_names_is_sealed(root: Path) -> None:

@@ -171,6 +171,11 @@ def test_a_store_that_is_there(folder: Path, store: Path) -> None:
         with pytest.raises(StoreExistsError, match="is not of"):
             run(path, store, how=how)
     assert path.with_suffix(".bin").exists()
+    path = write_pair(folder / "y", ARRAYS, documents=[0, 1, 3])
+    other = store.with_name("other.ptr")
+    assert run(path, other, how="link").ok
+    with pytest.raises(StoreExistsError, match="is not of"):
+        run(path, other, how="link", by="document")
 
 
 def test_another_file_system(folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

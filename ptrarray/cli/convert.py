@@ -113,7 +113,7 @@ def _import_bigarray(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    if options.out is None and options.to != "megatron":
+    if options.out is None and not EXPORTS[options.to].is_beside:
         options.wrong(f"OUT is missing: the file or folder for --to {options.to}")
     given: dict[str, Any] = {"progress": sys.stderr.isatty() and not options.json}
     for choice, kinds in _of_exports().values():

@@ -45,10 +45,14 @@ class Choice(NamedTuple):
 
 
 class KindOfFile(NamedTuple):
-    """A kind of files: what the help says of it, and what can be said beside what all know."""
+    """A kind of files: what the help says of it, and what can be said beside what all know.
+
+    What goes out and `is_beside` the data file of a store needs no place.
+    """
 
     about: str
     choices: tuple[Choice, ...] = ()
+    is_beside: bool = False
 
 
 def row_shape(text: str) -> tuple[int, ...] | None:
@@ -210,7 +214,9 @@ EXPORTS = {
     "pickles": KindOfFile("a folder of pickles"),
     "h5": KindOfFile("a file of HDF5", (Choice("--flat", "all arrays in one data set"),)),
     "kaldi": KindOfFile("a folder with an .ark and an .scp of kaldi"),
-    "megatron": KindOfFile("an .idx for Megatron beside the data file, inside STORE"),
+    "megatron": KindOfFile(
+        "an .idx for Megatron beside the data file, inside STORE", is_beside=True
+    ),
     "safetensors": KindOfFile("a file of safetensors"),
     "webdataset": KindOfFile(
         "a tar archive of webdataset",

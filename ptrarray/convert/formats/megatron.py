@@ -32,7 +32,7 @@ from ptrarray.convert.formats.megatron_units import Units
 from ptrarray.convert.found import Found, Kind, Many
 from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.run import Options, check_options, run
-from ptrarray.convert.sources import Paths, Source
+from ptrarray.convert.sources import Paths, Source, bare
 from ptrarray.creation import is_store
 from ptrarray.errors import BadInputError, CorruptStoreError, StoreExistsError
 from ptrarray.format.entries import Entries, RaggedColumn
@@ -99,9 +99,11 @@ def from_megatron(
     Raises
     ------
     BadInputError
-        For several files, or options that would change values, together with ``"link"`` or ``"move"``.
+        For several files, or options that would change values, together with ``"link"`` or ``"move"``; and
+        if the ``.bin`` is the data file of another store, or is to be moved and is a link itself.
     StoreExistsError
-        If there is a store already, and the file is to be linked or moved.
+        If the file is to be linked or moved, and there is a store already; but for the one that it has
+        become, with each of its arrays where it was, of which all is skipped.
     OSError
         If the ``.bin`` cannot be linked, as to another file system: use ``"copy"``.
 
@@ -186,8 +188,8 @@ def to_megatron(
     store : path-like or PointerArray
         The store, or one that is open.
     out : path-like, optional
-        Where the ``.idx`` goes, which can only be beside the data file: ``STORE/data.idx``, or the path that
-        an error tells. One that is there is replaced.
+        Where the ``.idx`` goes, which can only be beside the data file: the store, or ``STORE/data.idx``. One
+        that is there is replaced.
     progress : bool
         Nothing here takes long enough to be shown.
 
@@ -226,10 +228,10 @@ def to_megatron(
     report = Report()
     with opened(store) as source:
         target, code = _target(source)
-        if out is not None and absolute(out) != target:
+        if out is not None and absolute(out) not in (target, target.with_suffix(""), target.parent):
             raise BadInputError(
                 f"the .idx of {source.path} has to be {target}, for megatron-core finds both files by one "
-                f"prefix: leave out {os.fspath(out)}",
+                f"prefix: leave {os.fspath(out)} out",
                 path=os.fspath(out),
                 found=os.fspath(out),
                 expected=str(target),
@@ -358,8 +360,9 @@ def _link(paths: Paths, store: Path, way: _Way, options: Options, *, keep: bool)
     template = options.get("name") or sources.default_template(1, many=True)
     source = sources.name_all(found, template)[0]
     report = Report()
+    bin_path = _bin_of(source.path, store, keep=keep)
     try:
-        units = Units(read_index(source.path, way.origin), way.by)
+        units = Units(read_index(source.path, way.origin, bin_path), way.by)
     except (BadInputError, OSError) as error:
         report.failures.append(Failure(source.path, str(error)))
         return report
@@ -368,17 +371,48 @@ def _link(paths: Paths, store: Path, way: _Way, options: Options, *, keep: bool)
         first = next(note.key for note in noted if note.about == about)
         more = ", …" if n_noted > 1 else ""
         report.notes.append(f"{n_noted:,} {about}: {source.label(first)}{more}")
-    if is_store(store):
-        report.skipped = _there(units, store, keep=keep)
-        return report
     try:
-        _adopt(units, store, _arrays(units, source), options.get("attrs"), keep=keep)
-        report.converted = units.n
+        if is_store(store) and options.get("resume", True):
+            report.skipped = _there(units, source, store, keep=keep)
+        else:
+            _adopt(units, store, _arrays(units, source), options.get("attrs"), keep=keep)
+            report.converted = units.n
         if options.get("verify", False):
             verify_store(store, progress=options.get("progress", True))
     except (BadInputError, CorruptStoreError) as error:
         report.failures.append(Failure(source.path, str(error)))
     return report
+
+
+def _bin_of(path: str, store: Path, *, keep: bool) -> str:
+    """Return the ``.bin`` of an ``.idx``, or, if that has become the data file of the store, this.
+
+    Raises
+    ------
+    BadInputError
+        If it is the data file of a store already, or a link to what is to go.
+    """
+    bin_path = f"{bare(path)}.bin"
+    if not keep and not Path(bin_path).exists() and is_store(store):
+        return str(_data_file(store))
+    if not keep and Path(bin_path).is_symlink():
+        where = os.path.realpath(bin_path)
+        raise BadInputError(
+            f"{bin_path} is a link, and {where} would go: use how='link'", path=path
+        )
+    folder = Path(os.path.realpath(bin_path)).parent
+    if is_store(folder):
+        what = (
+            f"{bin_path} is the data file of the store {folder}: use how='copy', or ptrarray.join"
+        )
+        raise BadInputError(what, path=path)
+    return bin_path
+
+
+def _data_file(store: Path) -> Path:
+    with opened(store) as reader:
+        stores = opened_of(reader).stores
+        return Path(store, stores[0].snapshot.header.data_file if len(stores) == 1 else "data.bin")
 
 
 def _adopt(
@@ -397,16 +431,33 @@ def _adopt(
         ) from error
 
 
-def _there(units: Units, store: Path, *, keep: bool) -> int:
+def _there(units: Units, source: Source, store: Path, *, keep: bool) -> int:
     """Return how many arrays are in a store that was made of the same file; what was killed ends here."""
-    data, source = store / "data.bin", Path(os.path.realpath(units.index.bin_path))
-    if not data.is_file() or not data.samefile(source):
+    data, bin_path = _data_file(store), Path(os.path.realpath(units.index.bin_path))
+    is_of_it = data.is_file() and not data.is_symlink() and data.samefile(bin_path)
+    if not is_of_it or not _are_in(units, source, store):
         raise StoreExistsError(
-            f"{store} exists, and is not of {source}: choose another path", path=str(store)
+            f"{store} exists, and is not of {bin_path} as it is asked for: choose another path",
+            path=str(store),
         )
-    if not keep:
-        source.unlink()
+    if not keep and bin_path != Path(os.path.realpath(data)):
+        bin_path.unlink()
     return units.n
+
+
+def _are_in(units: Units, source: Source, store: Path) -> bool:
+    """Tell whether a store has all arrays by their names, where they are in the ``.bin``."""
+    with opened(store) as reader:
+        if reader.dtype != units.index.dtype:
+            return False
+        for at in range(0, units.n, _PIECE_ARRAYS):
+            starts, ends = units.pointers(slice(at, min(at + _PIECE_ARRAYS, units.n)))
+            keys = list(map(str, range(at, at + len(starts))))
+            names = [*map(encode_name, source.names(keys))]
+            found = opened_of(reader).snapshot.find_all(names).reshape(-1, 2)
+            if not np.array_equal(found, np.stack([starts, ends], 1)):
+                return False
+    return True
 
 
 def _arrays(units: Units, source: Source) -> Arrays:

@@ -94,15 +94,20 @@ class MegatronIndex(NamedTuple):
     has_documents: bool = False
 
 
-def read_index(path: str, origin: str | None = None) -> MegatronIndex:
+def read_index(path: str, origin: str | None = None, bin_path: str | None = None) -> MegatronIndex:
     """Read a ``.idx``, and compare all of it with the sizes of both files.
+
+    Parameters
+    ----------
+    bin_path : str, optional
+        Its ``.bin``, if that is not beside it.
 
     Raises
     ------
     BadInputError
         If it is none, is damaged, does not fit its ``.bin``, or can be read in two ways.
     """
-    index, code, is_fairseq = _read(path)
+    index, code, is_fairseq = _read(path, bin_path or f"{bare(path)}.bin")
     if is_fairseq or origin == "fairseq":
         found = [OLDER_CODES]
     elif origin == "megatron":
@@ -119,7 +124,7 @@ def read_index(path: str, origin: str | None = None) -> MegatronIndex:
     return _told_apart(index, [np.dtype(dtype) for dtype in dtypes])
 
 
-def _read(path: str) -> tuple[MegatronIndex, int, bool]:
+def _read(path: str, bin_path: str) -> tuple[MegatronIndex, int, bool]:
     """Map a file, and cut it into its columns; return its code, too, and whether it is fairseq's."""
     raw = np.memmap(path, np.uint8, "r") if Path(path).stat().st_size else np.empty(0, np.uint8)
     head = raw[: _HEAD.size].tobytes()
@@ -132,7 +137,6 @@ def _read(path: str) -> tuple[MegatronIndex, int, bool]:
     if version != VERSION:
         raise BadInputError(f"it is of version {version}, expected {VERSION}")
     d, has_modes = _documents(raw, n)
-    bin_path = f"{bare(path)}.bin"
     try:
         bin_nbytes = Path(bin_path).stat().st_size
     except OSError as error:

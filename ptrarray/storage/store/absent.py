@@ -23,8 +23,8 @@ def never_at_rest(directory: Path) -> StoreError:
 def sealed_error(directory: Path | str) -> BadInputError:
     """Return the error for rows that are to be added to a sealed store, or changed in it."""
     return BadInputError(
-        f"{directory} is sealed, as a part that was closed or joined: its data file may be that of "
-        "another store, too, so no rows are added to it or changed. Names, metadata and attrs can "
+        f"{directory} is sealed, as one that was closed, joined or linked: its data file may be that of "
+        "others, too, so no rows are added to it or changed. Names, metadata and attrs can "
         "be; compact() gives it a data file of its own, which ends this",
         path=str(directory),
         found="sealed",
