@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 import tracemalloc
 from pathlib import Path
@@ -13,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ptrarray
-from ptrarray import convert
+from ptrarray import BadInputError, convert
 from ptrarray.convert import Report
 from ptrarray.convert.formats.kaldi import from_kaldi
+from ptrarray.convert.formats.kaldi_values import Ark, end_of_compressed
 
 pytest.importorskip("kaldi_native_io")
 from tests.support.kaldi import METHODS, ark, binary, compressed, integer, scp
@@ -200,3 +203,71 @@ def test_a_matrix_that_is_changed_by_nobody(folder: Path, tmp_path: Path) -> Non
             _, found = imported(folder / "x.scp", store)
             if found:  # fewer rows or columns, a matrix read as a vector: kaldi has no checksums
                 assert at in (3, 6, 11)
+
+
+def test_compressed_beyond_what_kaldi_counts() -> None:
+    """kaldi_native_io 1.23.0 counts the bytes of a compressed matrix in an int (`DataSize`), unchecked."""
+    flat = np.broadcast_to(np.uint8(0), 1 << 40)
+    for tag, n, m in (
+        (b"CM", LARGE, 1),
+        (b"CM", LARGE - 23, 1),
+        (b"CM2", 1 << 30, 1),
+        (b"CM3", 1 << 20, 1 << 19),
+    ):
+        header: Any = b"\0B" + tag + b" " + struct.pack("<ffii", 0, 1, n, m)
+        with pytest.raises(BadInputError, match="more than the 2 GiB"):
+            end_of_compressed(Ark("x", header, flat), 0)
+    header = b"\0BCM3 " + struct.pack("<ffii", 0, 1, LARGE - 16, 1)
+    assert end_of_compressed(Ark("x", header, flat), 0) == LARGE + len(b"\0BCM3 ")
+
+
+def test_an_archive_where_an_array_of_numpy_should_be(folder: Path, tmp_path: Path) -> None:
+    """numpy would unpack it, and a small one can be a large one."""
+    blob = io.BytesIO()
+    np.savez_compressed(blob, a=np.zeros(1 << 20))
+    size = struct.pack("<H", len(blob.getvalue()))
+    (folder / "x.ark").write_bytes(ark(a=b"NPY\2" + size + blob.getvalue(), b=binary(ARRAYS["v"])))
+    report, found = imported(folder / "x.ark", tmp_path / "s.ptr")
+    assert found.keys() == {"b"}
+    assert "is no array of numpy" in report.failures[0].problem
+
+
+def test_a_text_that_goes_on_for_long_is_not_looked_through(folder: Path, tmp_path: Path) -> None:
+    (folder / "x.ark").write_bytes(b"k " + b"[" * (1 << 23) + b"]\n")
+    (folder / "x.scp").write_text(f"k {folder}/x.ark:9\n")
+    tracemalloc.start()
+    report, _ = imported(folder / "x.scp", tmp_path / "s.ptr")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "neither a header nor numbers" in report.failures[0].problem
+    assert peak < 1 << 22
+
+
+@pytest.mark.parametrize("name", ["x.ark", "x.scp"])
+def test_a_pipe_is_no_file(folder: Path, tmp_path: Path, name: str) -> None:
+    """Nobody may ever write into it."""
+    os.mkfifo(folder / name)
+    report, _ = imported(folder / name, tmp_path / "s.ptr")
+    assert "is not there, or no file" in report.failures[0].problem
+
+
+def test_a_path_that_is_not_utf_8(folder: Path, tmp_path: Path) -> None:
+    arrays = {f"u{i}": RNG.random((3, 2), np.float32) for i in range(6)}
+    compressed(folder, "c", arrays, METHODS[0])
+    _, expected = imported(folder / "c.ark", tmp_path / "s.ptr")
+    other = os.fsencode(folder) + b"/\xe9.ark"
+    (folder / "c.ark").rename(os.fsdecode(other))
+    lines = (folder / "c.scp").read_bytes().replace(os.fsencode(folder / "c.ark"), other)
+    (folder / "c.scp").write_bytes(lines)
+    for path in (os.fsdecode(other), folder / "c.scp"):
+        report, found = imported(Path(path), tmp_path / f"{len(os.fspath(path))}.ptr")
+        assert (report.failures, len(found)) == ([], 6)
+        assert same(found, expected)
+
+
+@pytest.mark.parametrize("given", ["[0:1]", "[0:1,0:0]", "[:,0:0]"])
+def test_a_range_of_integers(folder: Path, tmp_path: Path, given: str) -> None:
+    (folder / "x.ark").write_bytes(ark(i=binary(ARRAYS["i"])))
+    (folder / "x.scp").write_text(f"i {folder}/x.ark:2{given}\n")
+    report, _ = imported(folder / "x.scp", tmp_path / "s.ptr")
+    assert "a range, which kaldi knows of floats only" in report.failures[0].problem

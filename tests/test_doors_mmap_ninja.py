@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import struct
@@ -254,3 +255,10 @@ def test_any_byte_cut_or_changed(made: Path, store: Path) -> None:
         assert run(made, store).failures
         path.write_bytes(raw)
     assert run(made, store).ok
+
+
+def test_a_pipe_is_no_part_of_a_folder(made: Path, store: Path) -> None:
+    """Nobody may ever write into it."""
+    (made / "order.ninja").unlink()
+    os.mkfifo(made / "order.ninja")
+    assert failure(made, store) == "order.ninja is no file"

@@ -24,6 +24,7 @@ from ptrarray.convert.formats.kaldi_values import (
     Ark,
     Range,
     Wanted,
+    check_file,
     end_of_blob,
     end_of_compressed,
     end_of_text,
@@ -89,7 +90,8 @@ def from_kaldi(
     float32, vectors of integers int32. What kaldiio has written by numpy keeps
     its dtype. Ranges include their last row, as in kaldi, and must lie within;
     rows may end 3 too late, which is noted. The memory of a process is 4 MB for
-    rows, and the lines of an ``.scp`` that it has at hand.
+    rows, and the lines of an ``.scp`` that it has at hand; what is compressed or text is
+    read whole, an entry at a time, by kaldi's code, which takes some 30 bytes a number.
 
     Kaldi writes vectors of integers, single integers and some others with the
     same first bytes: what can be a vector of integers is read as one.
@@ -138,6 +140,7 @@ class _Reads(NamedTuple):
 
     def members(self, path: str, part: tuple[int, int] | None = None) -> Iterator[Found]:
         """Yield what is in a file, or what lines of it name that begin in a range of bytes."""
+        check_file(path)
         is_named = Path(path).with_name(MARK).exists()
         name_of: Callable[[str], str] = unescape if is_named else str
         if _is_list(path):
@@ -146,7 +149,7 @@ class _Reads(NamedTuple):
             yield from self._of_ark(os.path.join(os.getcwd(), path), name_of)  # noqa: PTH109, PTH118
 
     def _of_ark(self, path: str, name_of: Callable[[str], str]) -> Iterator[Found]:
-        if not Path(path).is_dir() and not Path(path).stat().st_size:
+        if not Path(path).stat().st_size:
             return
         ark = open_ark(path)
         if ark.raw[:2] == b"\x1f\x8b":
@@ -184,7 +187,7 @@ class _Reads(NamedTuple):
 
     def parts(self, path: str) -> list[tuple[int, int]]:
         """Return ranges of bytes of an .scp; none of an .ark."""
-        if not _is_list(path):
+        if not _is_list(path) or not Path(path).is_file():
             return []
         size = Path(path).stat().st_size
         n_parts = size // _PART_NBYTES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -36,8 +37,13 @@ ELEMENT = np.dtype([("size", "u1"), ("value", "<i4")])  # each says that it has 
 _INTEGERS_NBYTES = 7
 _COMPRESSED = {b"\0BCM ": 1, b"\0BCM2": 2, b"\0BCM3": 1}  # bytes an element has
 _GLOBAL_NBYTES = 16  # lowest value, range, rows, columns
+_COMPRESSED_LIMIT = (1 << 31) - 1  # bytes
 SOUNDS = (b"RIFF", b"RIFX", b"fLaC", b"OggS", b"NIST", b"AUDIO", b"ID3")
-_TEXT = b"0123456789+-.eE;[]\r\n\t infatyINFATY"  # all that numbers are written with
+# All that numbers are written with. Whatever else is ends it, so that no list of places makes us look
+# through the file for each.
+_TEXT = re.compile(
+    rb"[ \t]*+(?:\[[0-9+\-.eE;\r\n\t infatyINFATY]*+\]|[0-9+\-.eE;\r\t infatyINFATY]*+\n)"
+)
 
 _PIECE_NBYTES = 1 << 22  # so much is still in the processor's cache when it is written
 # It quotes bytes of the file, which may be no text.
@@ -47,6 +53,7 @@ _ARRAY_NBYTES = 64  # about what an array needs beside its rows
 _EMPTY_LIMIT = 1 << 24  # what a matrix without elements may have of the other axis
 _TOLERANCE = 3  # rows that are not there, and that kaldi lets a range have: so do we
 
+_NUMPY = b"\x93NUMPY"
 _A_SOUND = "sounds are no arrays, and left out"
 _CUT_OFF = "ranges end behind the last row, and are cut off there, as by kaldi"
 
@@ -75,6 +82,12 @@ class Ark(NamedTuple):
         return BadInputError(f"at byte {offset} of {self.path} {what}", path=self.path)
 
 
+def check_file(path: str) -> None:
+    """Raise `BadInputError` if there is no file: a pipe, say, would have us wait."""
+    if not Path(path).is_file():
+        raise BadInputError(f"{path} is not there, or no file", path=path)
+
+
 def open_ark(path: str) -> Ark:
     """Open a file; by a path that is absolute, kaldi can read it, too.
 
@@ -83,16 +96,12 @@ def open_ark(path: str) -> Ark:
     BadInputError
         If it is not there, no file, or empty.
     """
+    check_file(path)
     try:
-        if not Path(path).is_file():  # a pipe, say, would have us wait
-            there = "is no file" if Path(path).exists() else "is not there"
-            raise BadInputError(f"{path} {there}", path=path)
         with open(path, "rb") as file:  # noqa: PTH123 a path as it was given
             raw = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except ValueError as error:
-        if isinstance(error, BadInputError):
-            raise
-        raise BadInputError(f"{path!r} is empty, or no path", path=path) from error
+        raise BadInputError(f"{path} is empty", path=path) from error
     except OSError as error:
         raise BadInputError(f"{path} cannot be opened: {error.strerror}", path=path) from error
     return Ark(path, raw, np.frombuffer(raw, np.uint8))
@@ -148,20 +157,17 @@ def values(ark: Ark, wanted: Wanted, text: np.dtype[Any]) -> Iterator[Found]:
     wanted = wanted.some(there)
     heads = _heads(ark, wanted.offsets)
     left = np.ones(len(wanted.keys), np.bool_)
-    for position, one in wanted.ranges.items():
-        left[position] = one.columns is None
+    with_columns = [i for i, one in wanted.ranges.items() if one.columns is not None]
+    has_columns = np.isin(np.arange(len(left)), with_columns)
     tags = heads["tag"]
     for tag in FLOATS:
-        chosen = left & (tags == tag)
+        chosen = (tags == tag) & ~has_columns
         if chosen.any():
             yield from _floats(ark, wanted.some(chosen), heads[chosen], tag)
             left &= ~chosen
-    chosen = left & (tags.astype("S3") == INTEGERS)
+    chosen = tags.astype("S3") == INTEGERS
     yield from _integers(ark, wanted.some(chosen))
-    left &= ~chosen
-    for position, one in wanted.ranges.items():
-        left[position] |= one.columns is not None
-    yield from _one_by_one(ark, wanted.some(left), text)
+    yield from _one_by_one(ark, wanted.some(left & ~chosen), text)
 
 
 def _pairs(wanted: Wanted) -> Iterator[tuple[str, int]]:
@@ -459,6 +465,10 @@ def end_of_compressed(ark: Ark, offset: int) -> int:
     end += n * m * _COMPRESSED[kind] + (8 * m if kind == b"\0BCM " else 0)
     if n < 0 or m < 0 or end > len(ark.flat) or (not n) != (not m):
         raise BadInputError(_no_room(ark, offset, f"{n} by {m}, compressed"))
+    if end - start > _COMPRESSED_LIMIT:  # kaldi counts in 32 bits, without a look
+        raise ark.problem(
+            offset, f"{n} by {m} are compressed, more than the 2 GiB that kaldi reads"
+        )
     # Of one without elements kaldi writes four bytes more than it reads.
     return end if n or ark.raw[end : end + 4] != bytes(4) else end + 4
 
@@ -475,7 +485,8 @@ def _by_kaldi(ark: Ark, offsets: list[int], reader: str) -> Iterator[Array | Bad
             yield array
     for offset in offsets[n_read:]:
         try:
-            found = getattr(import_kaldi(), reader).read(f"{ark.path}:{offset}")
+            # As bytes, for a path need not be UTF-8.
+            found = getattr(import_kaldi(), reader).read(os.fsencode(f"{ark.path}:{offset}"))
             yield np.array(found.numpy())  # which has rows of another length, and an owner
         except _OF_KALDI as error:
             said = re.search(r"\[E\] (.*)", str(error))
@@ -489,8 +500,9 @@ def _in_a_row(ark: Ark, offsets: list[int], reader: str) -> Iterator[Array]:
     That opens the file once, and not for each.
     """
     open_list = getattr(import_kaldi(), f"Sequential{reader}Reader")
-    with NamedTemporaryFile("w", suffix=".scp") as file:
-        file.writelines(f"{i} {ark.path}:{offset}\n" for i, offset in enumerate(offsets))
+    with NamedTemporaryFile(suffix=".scp") as file:
+        lines = (f"{i} {ark.path}:{offset}\n" for i, offset in enumerate(offsets))
+        file.writelines(map(os.fsencode, lines))
         file.flush()
         with suppress(*_OF_KALDI), open_list(f"scp:{file.name}") as entries:
             for i, (key, array) in enumerate(entries):
@@ -525,11 +537,10 @@ _REST = re.compile(rb"[ \t]*\r?\n?")
 
 
 def _text(ark: Ark, offset: int, text: np.dtype[Any]) -> Array | str:
-    end = end_of_text(ark, offset)
-    written = ark.raw[offset:end]
-    if written.translate(None, _TEXT):
+    found = _TEXT.match(ark.raw, offset)
+    if found is None:
         raise ark.problem(offset, "is nothing of kaldi, neither a header nor numbers in text")
-    inside = written.strip()
+    inside = found[0].strip()
     if not inside.startswith(b"["):
         return _whole_numbers(ark, offset, inside)
     is_matrix = b"\n" in inside or b";" in inside
@@ -572,6 +583,10 @@ def end_of_blob(ark: Ark, offset: int, n_magic: int) -> tuple[int, int]:
 def _npy(ark: Ark, offset: int, one: Range) -> Any:
     """Return what kaldiio wrote by numpy; of a forged size, numpy takes memory and does not touch it."""
     start, end = end_of_blob(ark, offset, 3)
+    if ark.raw[start : start + len(_NUMPY)] != _NUMPY:  # numpy would unpack archives, too
+        raise ark.problem(
+            offset, f"is no array of numpy, as it says: {ark.raw[start : start + 6]!r}"
+        )
     try:
         found = np.load(io.BytesIO(ark.raw[start:end]), allow_pickle=False)
     except Exception as error:  # which numpy has of many kinds

@@ -254,6 +254,8 @@ def _text(file: Path) -> str:
 
 
 def _bytes(file: Path) -> bytes:
+    if file.exists() and not file.is_file():  # a pipe, say, would have us wait
+        raise BadInputError(f"{file.name} is no file")
     try:
         with file.open("rb") as opened:
             return opened.read(_TEXT_NBYTES)
