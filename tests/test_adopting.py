@@ -124,8 +124,6 @@ def test_an_idx_goes_beside_the_data_file(run: Run, root: Path) -> None:
         (store / "data.idx").unlink()
     code, _, errors = run("export", store, root / "out.idx", "--to", "megatron")
     assert (code, f"has to be {store}/data.idx" in errors) == (1, True)
-    code, _, errors = run("export", store, "--to", "npz")
-    assert (code, "say where to, OUT" in errors) == (1, True)
 
 
 def test_a_moved_file_is_the_store_s_alone(root: Path) -> None:
