@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import struct
 import tracemalloc
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +273,34 @@ def test_a_range_of_integers(folder: Path, tmp_path: Path, given: str) -> None:
     (folder / "x.scp").write_text(f"i {folder}/x.ark:2{given}\n")
     report, _ = imported(folder / "x.scp", tmp_path / "s.ptr")
     assert "a range, which kaldi knows of floats only" in report.failures[0].problem
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), RuntimeError()])
+def test_without_room_for_a_list_they_are_read_one_by_one(
+    folder: Path, tmp_path: Path, problem: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compressed(folder, "c", {f"u{i}": RNG.random((3, 2), np.float32) for i in range(6)}, METHODS[0])
+
+    def fails(**_: Any) -> None:
+        raise problem
+
+    monkeypatch.setattr("ptrarray.convert.formats.kaldi_values.NamedTemporaryFile", fails)
+    report, found = imported(folder / "c.ark", tmp_path / "s.ptr")
+    assert (report.failures, len(found)) == ([], 6)
+
+
+def test_a_disk_that_is_full(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a worker process, which answers with what failed and nothing else."""
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ptrarray.convert.sink.Sink.write", fails)
+    for name in "xy":
+        (folder / f"{name}.ark").write_bytes(ark(a=binary(ARRAYS["v"])))
+    fork = multiprocessing.get_context("fork")
+    with (
+        ProcessPoolExecutor(2, fork) as executor,
+        pytest.raises(ptrarray.TaskError, match="No space left on device"),
+    ):
+        from_kaldi(folder, tmp_path / "s.ptr", progress=False, executor=executor)

@@ -64,7 +64,7 @@ def run_job(
     total, progress, unit
         For the bar, which counts arrays if that is the unit, else tasks.
     seen : callable, optional
-        Called with the report of each chunk as it ends.
+        Called with the report of each chunk as it ends, but for one that failed as a whole.
     n_first : int
         Tasks of the first chunks, as long as nobody knows how long a task takes.
     any_host : bool
@@ -82,7 +82,7 @@ def run_job(
         with bar(progress=progress, total=total, unit=f" {unit}") as shown:
 
             def advance(report: Report) -> None:
-                if seen is not None:
+                if seen is not None and report.more is not None:
                     seen(report)
                 if progress:
                     running.show(shown)

@@ -500,11 +500,12 @@ def _in_a_row(ark: Ark, offsets: list[int], reader: str) -> Iterator[Array]:
     That opens the file once, and not for each.
     """
     open_list = getattr(import_kaldi(), f"Sequential{reader}Reader")
-    with NamedTemporaryFile(suffix=".scp") as file:
+    # Without room for the list, too, they are read one by one.
+    with suppress(OSError, *_OF_KALDI), NamedTemporaryFile(suffix=".scp") as file:
         lines = (f"{i} {ark.path}:{offset}\n" for i, offset in enumerate(offsets))
         file.writelines(map(os.fsencode, lines))
         file.flush()
-        with suppress(*_OF_KALDI), open_list(f"scp:{file.name}") as entries:
+        with open_list(f"scp:{file.name}") as entries:
             for i, (key, array) in enumerate(entries):
                 if key != str(i):
                     return
