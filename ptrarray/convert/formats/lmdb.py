@@ -57,7 +57,7 @@ def from_lmdb(
     values: DTypeLike,
     values_shape: tuple[int, ...] | int = (),
     database: str | None = None,
-    skip: Collection[str] = (),
+    skip: str | Collection[str] = (),
     **options: Unpack[Options],
 ) -> Report:
     """Import databases of LMDB whose values are the plain bytes of arrays.
@@ -75,7 +75,7 @@ def from_lmdb(
         Of one row of a value; of numbers without it.
     database : str, optional
         A named one of the environment; by default the one without a name.
-    skip : collection of str
+    skip : str or collection of str
         Keys that are no arrays, as ``"__len__"``: they are noted.
 
     Returns
@@ -122,7 +122,8 @@ def from_lmdb(
             f"rows of {dtype} with shape {row_shape} have no bytes", found=row_shape
         )
     name = None if database is None else database.encode()
-    how = _How(dtype, row_shape, row_nbytes, name, frozenset(key.encode() for key in skip))
+    passed = [skip] if isinstance(skip, str) else skip
+    how = _How(dtype, row_shape, row_nbytes, name, frozenset(key.encode() for key in passed))
     kind = Kind(partial(_members, how), (".lmdb", ".mdb"), many=True, is_one=_is_environment)
     return run(kind, paths, store, options)
 
