@@ -294,6 +294,13 @@ def pages_in_memory(path: Path) -> Pages:
     return pages._replace(raw=np.array(pages.raw))
 
 
+def test_bytes_that_are_no_bool(tmp_path: Path) -> None:
+    made = make(tmp_path / "made", {b"a": b"\0\1", b"b": b"\0\2", b"c": b"", b"d": b"\1"})
+    report = come(made, tmp_path / "s.ptr", "?")
+    assert sorted(read(tmp_path / "s.ptr")) == ["a", "c", "d"]
+    assert problems(report) == {"b": "it has bytes other than 0 and 1, which no bool has"}
+
+
 def test_one_key_to_skip(tmp_path: Path) -> None:
     made = make(tmp_path / "made", {b"a": b"1234", b"b": b"1234", b"ab": b"1"})
     report = come(made, tmp_path / "s.ptr", skip="ab")

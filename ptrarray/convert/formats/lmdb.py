@@ -265,6 +265,8 @@ def _joined(values: list[bytes], how: _How) -> tuple[Array, Int64s, Array]:
         heads = flat[(np.cumsum(sizes) - sizes)[full]]
         for at in full[(heads == _HEAD_OF_PICKLE) | (heads == NPY_MAGIC[0])].tolist():
             is_array[at] &= not _other(values[at])
+    if how.dtype == np.bool_:
+        is_array[np.searchsorted(np.cumsum(sizes), np.flatnonzero(flat > 1), "right")] = False
     return flat, sizes, is_array
 
 
@@ -311,6 +313,8 @@ def _problem(key: bytes, value: bytes, how: _How, *, is_named: bool) -> str:
     other = _other(value) if value else ""
     if other:
         return f"{other}, and no plain bytes of an array"
+    if how.dtype == np.bool_ and len(value) % how.row_nbytes == 0:
+        return "it has bytes other than 0 and 1, which no bool has"
     rows = f"{how.dtype}" + (f" with shape {how.row_shape}" if how.row_shape else "")
     what = f"it has {len(value):,} bytes, no whole number of {how.row_nbytes} for each row"
     return f"{what} of {rows}: is that the dtype and shape of values, and the key one of an array?"
