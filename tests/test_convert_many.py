@@ -431,3 +431,24 @@ def test_what_is_in_memory_is_imported_in_this_process(store: Path) -> None:
 def test_a_kind_travels_to_other_processes() -> None:
     assert pickle.loads(pickle.dumps(KIND)) == KIND
     assert Kind(KIND.members, (SUFFIX,)).parts is None
+
+
+def test_memory_that_is_used_again_for_the_next_one(store: Path) -> None:
+    memory = np.zeros(4, "i4")
+
+    def members(path: str) -> Any:
+        for i in range(6):
+            memory[:] = i
+            metas = [{"i": i}] if i % 2 else ()
+            rows = memory if i < 4 else memory.reshape(2, 2)
+            yield Many([f"x{i}"], rows, np.array([1, 2]), metas)
+        memory[:] = -1
+
+    for change in (None, lambda array: array):
+        path = store.with_name(f"{store.name}{change is None}")
+        report = run_here(members, "it", path, {"progress": False, "convert": change})
+        assert (report.converted, report.failures) == (6, [])
+        with ptrarray.open(path) as reader:
+            found = {name: array.tolist() for name, array in reader.items()}
+            assert [dict(reader.meta[name]) for name in ("x0", "x1")] == [{}, {"i": 1}]
+        assert found == {f"x{i}": [i] if i < 4 else [[i, i]] for i in range(6)}
