@@ -57,13 +57,15 @@ class KindOfFile(NamedTuple):
 
 def row_shape(text: str) -> tuple[int, ...] | None:
     """Return a row shape as it is said in arguments; None for any."""
-    if text == "any":
-        return None
+    return None if text == "any" else _shape(text, ", or 'any'")
+
+
+def _shape(text: str, more: str = "") -> tuple[int, ...]:
     try:
         return tuple(int(length) for length in text.strip("(),").split(",") if length)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no row shape: expected numbers as 80 or 4,4, or 'any'"
+            f"{text!r} is no row shape: expected numbers as 80 or 4,4{more}"
         ) from None
 
 
@@ -161,7 +163,7 @@ IMPORTS = {
             Choice(
                 "--values-shape",
                 "shape of one row of a value",
-                settings={"type": row_shape, "metavar": "N,N"},
+                settings={"type": _shape, "metavar": "N,N"},
             ),
             _with_value("--database", "DATABASE", "a named database; by default the one without"),
             _with_value("--skip", "KEY", "key that is no array, once for each", action="append"),

@@ -129,7 +129,8 @@ class Conversion(NamedTuple):
                 yield NamedMany.of(many, source)
             return
         for key, array, meta in one_by_one(many):
-            member = Member(key, partial(np.asanyarray, array), meta)
+            # Its own memory: that of the file is read-only, or used again for the next ones.
+            member = Member(key, partial(np.array, array, subok=True), meta)
             yield from self._of_member(source, member, there, tally)
 
     def _of_member(

@@ -30,7 +30,7 @@ class Member(NamedTuple):
 
 
 class Many(NamedTuple):
-    """Many arrays of a file that were read already and lie end to end.
+    """Many arrays of a file that lie end to end; their memory is good until the next one is found.
 
     Attributes
     ----------

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from ptrarray.convert.found import Many
 from ptrarray.convert.named import ENTRY_NBYTES, NamedMany
-from ptrarray.rows.types import Array, UInt8s
+from ptrarray.rows.types import Array, Int64s
 
-_SMALL_NBYTES = 1 << 20  # to commit a larger piece costs less than to copy it
+_SMALL_NBYTES = 1 << 18  # to commit a larger piece costs less than to copy it
 
 
 class Held:
@@ -25,33 +25,77 @@ class Held:
 
     def __init__(self, limit_nbytes: int) -> None:
         self._limit_nbytes = limit_nbytes
-        self._pieces: list[NamedMany] = []
-        self._rows: list[UInt8s] = []
-        self._nbytes = 0
+        self._pieces: _Pieces | None = None
 
     def add(self, piece: NamedMany) -> Iterator[NamedMany]:
         """Take a piece, and yield what is to be written now, all in the order in which it came."""
-        used = piece.many.values[piece.many.offsets[0] : piece.many.offsets[-1]]
+        many = piece.many
+        used = many.values[many.offsets[0] : many.offsets[-1]]
         nbytes = used.nbytes + ENTRY_NBYTES * len(piece.names)
         is_small = nbytes < min(_SMALL_NBYTES, self._limit_nbytes // 2) and _is_plain(used)
-        if self._pieces and not (is_small and _is_alike(piece, self._pieces[-1])):
+        if self._pieces is not None and not (is_small and self._pieces.are_like(piece)):
             yield from self.taken()
         if not is_small:
             yield from piece.pieces(self._limit_nbytes)
             return
-        like = np.empty((0, *used.shape[1:]), used.dtype)
-        self._pieces.append(piece._replace(many=piece.many._replace(values=like)))
-        self._rows.append(used.reshape(-1).view(np.uint8).copy())
-        self._nbytes += nbytes
-        if 2 * self._nbytes >= self._limit_nbytes:
+        if self._pieces is None:
+            self._pieces = _Pieces(piece, self._limit_nbytes)
+        self._pieces.add(piece, used)
+        if 2 * self._pieces.nbytes >= self._limit_nbytes:
             yield from self.taken()
 
     def taken(self) -> Iterator[NamedMany]:
         """Yield what is held, if there is any, which is no longer."""
-        pieces, rows = self._pieces, self._rows
-        if pieces:
-            self._pieces, self._rows, self._nbytes = [], [], 0
-            yield _joined(pieces, rows)
+        if self._pieces is not None:
+            pieces, self._pieces = self._pieces, None
+            yield pieces.joined()
+
+
+class _Pieces:
+    """The pieces that are held: of one source, dtype and shape of rows.
+
+    Attributes
+    ----------
+    nbytes : int
+        That they take.
+    """
+
+    def __init__(self, first: NamedMany, room_nbytes: int) -> None:
+        self.nbytes = 0
+        self._source = first.source
+        self._dtype, self._row_shape = first.many.values.dtype, first.many.values.shape[1:]
+        self._rows = np.empty(room_nbytes, np.uint8)  # what is not used takes no memory
+        self._end = self._n_rows = 0
+        self._keys: list[str] = []
+        self._names: list[str] = []
+        self._metas: list[Mapping[str, Any]] = []
+        self._offsets = [np.zeros(1, np.int64)]
+
+    def are_like(self, piece: NamedMany) -> bool:
+        """Tell whether a piece can be laid behind these."""
+        rows = piece.many.values
+        is_like = rows.dtype == self._dtype and rows.shape[1:] == self._row_shape
+        return is_like and piece.source == self._source
+
+    def add(self, piece: NamedMany, used: Array) -> None:
+        """Copy a piece, of which these rows are used."""
+        many = piece.many
+        self._keys += many.keys
+        self._names += piece.names
+        self._metas += many.metas if len(many.metas) else [{}] * len(piece.names)
+        offsets: Int64s = many.offsets[1:] + (self._n_rows - many.offsets[0])
+        self._offsets.append(offsets)
+        self._n_rows += len(used)
+        start, self._end = self._end, self._end + used.nbytes
+        self._rows[start : self._end] = used.reshape(-1).view(np.uint8)
+        self.nbytes += used.nbytes + ENTRY_NBYTES * len(piece.names)
+
+    def joined(self) -> NamedMany:
+        """Return all as one."""
+        values = self._rows[: self._end].view(self._dtype).reshape(-1, *self._row_shape)
+        metas = self._metas if any(self._metas) else ()
+        many = Many(self._keys, values, np.concatenate(self._offsets), metas)
+        return NamedMany(self._source, self._names, many)
 
 
 def _is_plain(rows: Array) -> bool:
@@ -64,25 +108,3 @@ def _is_plain(rows: Array) -> bool:
         and rows.flags.c_contiguous
         and bool(rows.size)
     )
-
-
-def _is_alike(piece: NamedMany, other: NamedMany) -> bool:
-    ours, theirs = piece.many.values, other.many.values
-    is_alike = ours.dtype == theirs.dtype and ours.shape[1:] == theirs.shape[1:]
-    return is_alike and piece.source == other.source
-
-
-def _joined(pieces: list[NamedMany], rows: list[UInt8s]) -> NamedMany:
-    """Lay pieces end to end."""
-    first = pieces[0].many.values
-    values = np.concatenate(rows).view(first.dtype).reshape(-1, *first.shape[1:])
-    counts = np.concatenate([np.diff(piece.many.offsets) for piece in pieces])
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    metas = [
-        piece.many.metas if len(piece.many.metas) else [{}] * len(piece.names) for piece in pieces
-    ]
-    has_metas = any(len(piece.many.metas) for piece in pieces)
-    keys = list(chain.from_iterable(piece.many.keys for piece in pieces))
-    names = list(chain.from_iterable(piece.names for piece in pieces))
-    many = Many(keys, values, offsets, list(chain.from_iterable(metas)) if has_metas else ())
-    return NamedMany(pieces[0].source, names, many)

@@ -30,10 +30,7 @@ from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.errors import BadInputError
 from ptrarray.intake.numbers import nbytes
-from ptrarray.rows.types import Array
 
-_PIECE_NBYTES = 1 << 21  # that are in the cache when they are written
-_PIECE_ARRAYS = 1 << 16
 _META_NBYTES = 1 << 24  # of a field that is metadata
 _COMMENT = "comment"  # of an archive as a whole, where an export leaves its mark
 
@@ -100,7 +97,7 @@ def from_webdataset(
 
 
 def _members(path: str) -> Iterator[Found]:
-    many, n_members = _Joined(), 0
+    n_members = 0
     problem: Exception | None = None
     with opened(path) as archive:
         sample = _Sample("")
@@ -112,13 +109,12 @@ def _members(path: str) -> Iterator[Found]:
                     yield Noted(info.name, about)
                     continue
                 if key != sample.key:
-                    yield from sample.found(many, _is_ours(archive))
+                    yield from sample.found(_is_ours(archive))
                     sample = _Sample(key)
                 sample.add(field, info, archive)
         except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             problem = error
-        yield from sample.found(many, _is_ours(archive))
-        yield from many.ended()
+        yield from sample.found(_is_ours(archive))
     reason = archive.problem(n_members)
     if problem is not None:  # and what each compressor says, in lines
         reason = f"what is behind member {n_members} cannot be read: {problem}".split("\n", 1)[0]
@@ -171,8 +167,8 @@ class _Sample:
         else:
             self._others.append(Noted(info.name, f"fields .{kind[:40]} hold no arrays"))
 
-    def found(self, many: _Joined, is_ours: bool) -> Iterator[Found]:
-        """Yield what the sample has, or the arrays of others that are enough for now."""
+    def found(self, is_ours: bool) -> Iterator[Found]:
+        """Yield what the sample has."""
         if self._is_bad:
             yield Noted(self.key, f"samples are marked as {_BAD}, and passed over")
             return
@@ -189,7 +185,7 @@ class _Sample:
             yield Noted(self.key, "samples have metadata, and no arrays")
         key, meta = unescape(self.key) if is_ours else self.key, _merged(values)
         for field, raw in self._fields.items():
-            yield from _of_field(key, field, raw, meta, many)
+            yield from _of_field(key, field, raw, meta)
 
 
 def _kind(field: str) -> str:
@@ -237,7 +233,7 @@ def _merged(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_field(
-    key: str, field: str, raw: bytes | bytearray, meta: Mapping[str, Any], many: _Joined
+    key: str, field: str, raw: bytes | bytearray, meta: Mapping[str, Any]
 ) -> Iterator[Found]:
     kind = _kind(field)
     stem = field.removesuffix(".gz").removesuffix(kind).rstrip(".")
@@ -249,7 +245,7 @@ def _of_field(
         elif field.endswith(".gz"):
             yield Member(name, partial(_read, field, raw), meta)
         else:
-            yield from many.add(name, raw, meta)
+            yield _of_npy(name, raw, meta)
     except (BadInputError, ValueError, OSError) as error:
         yield Refused(name, str(error))
 
@@ -264,57 +260,18 @@ def _read(field: str, raw: bytes | bytearray) -> Any:
         return read_all(file)
 
 
-class _Joined:
-    """Arrays of one dtype and row shape that came one after the other, until they are enough."""
-
-    def __init__(self) -> None:
-        self._keys: list[str] = []
-        self._metas: list[Mapping[str, Any]] = []
-        self._parts: list[memoryview] = []
-        self._counts: list[int] = []
-        self._n_bytes = 0
-        self._rows: Any = None
-
-    def add(
-        self, name: str, raw: bytes | bytearray, meta: Mapping[str, Any]
-    ) -> Iterator[Member | Many]:
-        """Take an ``.npy`` file; yield it by itself if it is no rows, and what was enough before."""
-        shape, is_fortran, dtype, start = _header(raw)
-        n_bytes = prod(shape) * dtype.itemsize
-        if len(raw) - start != n_bytes:
-            there = f"{len(raw) - start:,} bytes are behind its header"
-            raise BadInputError(
-                f"it is cut off or has more behind it: {there}, expected {n_bytes:,}"
-            )
-        data = memoryview(raw)[start:]
-        if not shape or (is_fortran and len(shape) > 1) or not n_bytes:
-            order: Any = "F" if is_fortran else "C"
-            flat = np.frombuffer(data, dtype) if n_bytes else np.empty(0, dtype)
-            yield Member(name, partial(flat.reshape, shape, order=order), meta)
-            return
-        rows = (dtype, shape[1:])
-        is_full = self._n_bytes + n_bytes > _PIECE_NBYTES or len(self._keys) == _PIECE_ARRAYS
-        if rows != self._rows or is_full:
-            yield from self.ended()
-            self._rows = rows
-        self._keys.append(name)
-        self._metas.append(meta)
-        self._parts.append(data)
-        self._counts.append(shape[0])
-        self._n_bytes += n_bytes
-
-    def ended(self) -> Iterator[Many]:
-        """Yield what is there."""
-        if not self._keys:
-            return
-        dtype, row_shape = self._rows
-        raw = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        offsets = np.zeros(len(self._keys) + 1, np.int64)
-        np.cumsum(self._counts, out=offsets[1:])
-        values: Array = np.frombuffer(raw, dtype).reshape(-1, *row_shape)
-        keys, metas = self._keys, self._metas if any(self._metas) else ()
-        self.__init__()  # type: ignore[misc]
-        yield Many(keys, values, offsets, metas)
+def _of_npy(key: str, raw: bytes | bytearray, meta: Mapping[str, Any]) -> Member | Many:
+    """Return the array of an ``.npy`` file; as many, which are joined if others like it follow."""
+    shape, is_fortran, dtype, start = _header(raw)
+    n_bytes = prod(shape) * dtype.itemsize
+    if len(raw) - start != n_bytes:
+        there = f"{len(raw) - start:,} bytes are behind its header"
+        raise BadInputError(f"it is cut off or has more behind it: {there}, expected {n_bytes:,}")
+    flat = np.frombuffer(raw, dtype, offset=start) if n_bytes else np.empty(0, dtype)
+    if not shape or (is_fortran and len(shape) > 1) or not n_bytes:
+        order: Any = "F" if is_fortran else "C"
+        return Member(key, partial(flat.reshape, shape, order=order), meta)
+    return Many([key], flat.reshape(shape), np.array([0, shape[0]]), [meta] if meta else ())
 
 
 def _header(raw: bytes | bytearray) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
