@@ -355,6 +355,16 @@ def test_what_comes_back_as_something_else_is_said(tmp_path: Path, dtype: str, b
     check_content(tmp_path / "back.ptr", {"a": given.astype(back)})
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "V3"])
+def test_one_thing_is_said_of_bytes(tmp_path: Path, dtype: str) -> None:
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")  # whose dtypes are of numpy's kind of bytes
+    with ptrarray.create(tmp_path / "s.ptr", dtype=dtype) as writer:
+        writer["a"] = np.zeros(2, writer.dtype)
+    (note,) = export("parquet", tmp_path / "s.ptr", tmp_path / "x.parquet").notes
+    assert "float32" in note if dtype == "bfloat16" else "come back as kind S" in note
+
+
 # Command line ------------------------------------------------------------------------------------------
 
 

@@ -38,6 +38,25 @@ def test_metadata(tmp_path: Path, settled: Callable[[Path], Path], layout: str) 
         store.verify()
 
 
+def test_metadata_that_several_arrays_share(tmp_path: Path) -> None:
+    class Reused(dict[str, Any]):
+        """One dict for all, filled anew for each."""
+
+        def __getitem__(self, name: str) -> dict[str, Any]:
+            same["x"] = name
+            return same
+
+    same: dict[str, Any] = {"x": 1}
+    names = ["a", "b", "c", "d"]
+    with ptrarray.create(tmp_path / "s.ptr", dtype="i4") as writer:
+        shared = {"a": same, "b": same, "c": {"y": [2]}, "d": same}
+        writer.write_ragged(names, range(4), range(5), meta=shared)
+        reused = Reused.fromkeys(["e", "f"])
+        writer.write_ragged(["e", "f"], range(2), range(3), meta=reused)
+        assert [writer.meta[name] for name in names] == [{"x": 1}, {"x": 1}, {"y": [2]}, {"x": 1}]
+        assert [writer.meta[name] for name in "ef"] == [{"x": "e"}, {"x": "f"}]
+
+
 def test_metadata_is_changed_by_a_commit(tmp_path: Path) -> None:
     path = tmp_path / "s.ptr"
     with ptrarray.create(path, dtype="i4") as writer, ptrarray.open(path) as store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -61,14 +61,23 @@ def encode_all(names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]) -> l
             f"meta has {stranger!r:.80}, which is none of the arrays that are written",
             name=stranger,
         )
-    pack = msgpack.Packer().pack
-    packed = [
-        (_of_plain_values(found := meta[name], pack) or encode(name, found))
-        if name in meta
-        else b""
-        for name in names
-    ]
+    packed = list(_packed(names, meta))
     return packed if any(packed) else None
+
+
+def _packed(names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]) -> Iterator[bytes]:
+    """Yield the metadata of each name; what several have in turn, the same dict, is packed once."""
+    pack = msgpack.Packer().pack
+    last, raw = None, b""
+    for name in names:
+        if name not in meta:
+            yield b""
+            continue
+        found = meta[name]
+        if found is not last or type(meta) is not dict:  # whose items are made by nobody
+            raw = _of_plain_values(found, pack) or encode(name, found)
+            last = found
+        yield raw
 
 
 def _of_plain_values(meta: Any, pack: Callable[[Any], bytes]) -> bytes | None:

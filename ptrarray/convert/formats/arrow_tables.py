@@ -94,7 +94,7 @@ class Table:
                 "arrays with shapes of their own are lists in lists: of those without rows only "
                 "that is kept"
             )
-        if self.dtype.kind == "V":
+        if portable(self.dtype).kind == "V":  # those of ml_dtypes are of this kind, too
             notes.append("bytes of numpy's kind V are fixed_size_binary, and come back as kind S")
 
     def put(self, write: Callable[[Any], object], progress: bool) -> Report:
