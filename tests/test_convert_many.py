@@ -172,6 +172,18 @@ def test_metadata_that_cannot_be_kept_is_a_failure_of_one(tmp_path: Path, store:
     assert [failure.source for failure in report.failures] == [f"{path}:a0009"]
 
 
+def test_the_first_of_a_new_store_may_be_the_one_that_does_not_fit(
+    tmp_path: Path, store: Path
+) -> None:
+    path = tmp_path / f"in{SUFFIX}"
+    arrays = written(path, {"too long": np.array([2**40])} | ramps(100, dtype="i8"))
+    report = brought(path, store, dtype="i2")
+    assert report.converted == 100
+    assert [failure.source for failure in report.failures] == [f"{path}:too long"]
+    del arrays["too long"]
+    check_content(store, {name: array.astype("i2") for name, array in arrays.items()})
+
+
 @pytest.mark.parametrize("options", [{"dtype": "i2", "row_shape": 3}, {"dtype": "U3"}])
 def test_a_store_that_takes_none_is_not_made(
     tmp_path: Path, store: Path, options: dict[str, Any]

@@ -278,6 +278,8 @@ def test_null_and_double_names_are_failures_of_their_rows(store: Path) -> None:
         ({"values": ["x", "s"]}, "it has no arrays in 's' of string"),
         ({"meta": "nope"}, "it has no columns 'nope'"),
         ({"values": ()}, "it has no arrays in no columns"),
+        ({"values": "x", "meta": "x"}, "'x' is asked for as metadata, and is that of the arrays"),
+        ({"names": "s", "meta": "s"}, "'s' is asked for as metadata, and is that of the names"),
     ],
     ids=str,
 )

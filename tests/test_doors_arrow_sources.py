@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ptrarray import convert
 from ptrarray.errors import BadInputError
 from tests.support.imports import check_content, content
 from tests.support.tables import ARRAYS, KINDS, X, good, metas, run
@@ -94,6 +95,12 @@ def test_a_stream_that_breaks_off_keeps_what_came(store: Path) -> None:
     report = run(pa.RecordBatchReader.from_batches(table.schema, batches()), store)
     assert "the network is gone" in report.failures[0].problem
     check_content(store, {"0": np.array([1])})
+
+
+@pytest.mark.parametrize("source", [None, 5, pl.LazyFrame({"x": [[1]]}), [pa.table({"x": [[1]]})]])
+def test_what_is_neither_a_table_nor_paths(store: Path, source: Any) -> None:
+    with pytest.raises(BadInputError, match="neither a table of Arrow nor paths"):
+        convert.from_arrow(source, store, progress=False)
 
 
 def test_again_does_what_is_missing(store: Path) -> None:

@@ -119,6 +119,9 @@ def test_tables_and_columns_are_chosen(path: Path, store: Path, capsys: Any) -> 
         "no table 'trials'"
         in failures(path, store.with_name("t.ptr"), tables=["units", "trials"], columns="c")[0]
     )
+    other = store.with_name("c.ptr")
+    (problem,) = run(path, other, columns=["a", "c"]).failures
+    assert "no ragged column 'c'; there are a, b" in problem.problem
     more = str(store.with_name("m.ptr"))
     assert (
         main(["import", "nwb", "--table", "acquisition/tab", "--column", "a", str(path), more]) == 0

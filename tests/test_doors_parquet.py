@@ -312,6 +312,14 @@ def test_what_does_not_come_back_is_refused(tmp_path: Path, case: str, to: str) 
     assert [path.name for path in tmp_path.iterdir()] == ["s.ptr"]
 
 
+@pytest.mark.parametrize("compression", ["zipped", 3])
+def test_a_compression_that_is_none(tmp_path: Path, compression: Any) -> None:
+    written(tmp_path / "s.ptr", "f4")
+    with pytest.raises(BadInputError, match="expected one of snappy, zstd"):
+        convert.to_parquet(tmp_path / "s.ptr", tmp_path / "x", compression=compression)
+    assert not (tmp_path / "x").exists()
+
+
 @pytest.mark.parametrize("to", ["parquet", "arrow"])
 def test_nothing_is_replaced(tmp_path: Path, to: str) -> None:
     written(tmp_path / "s.ptr", "f4")

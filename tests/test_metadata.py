@@ -51,7 +51,7 @@ def test_metadata_that_several_arrays_share(tmp_path: Path) -> None:
     with ptrarray.create(tmp_path / "s.ptr", dtype="i4") as writer:
         shared = {"a": same, "b": same, "c": {"y": [2]}, "d": same}
         writer.write_ragged(names, range(4), range(5), meta=shared)
-        reused = Reused.fromkeys(["e", "f"])
+        reused: Any = Reused.fromkeys(["e", "f"])
         writer.write_ragged(["e", "f"], range(2), range(3), meta=reused)
         assert [writer.meta[name] for name in names] == [{"x": 1}, {"x": 1}, {"y": [2]}, {"x": 1}]
         assert [writer.meta[name] for name in "ef"] == [{"x": "e"}, {"x": "f"}]

@@ -93,8 +93,10 @@ class Conversion(NamedTuple):
         if is_store(Path(self.path)):
             return self._sink(append(self.path), tally, stack)
         header, _ = plan(**self.settings)
-        one = first.first if isinstance(first, NamedMany) else first
-        if not one.attrs and not fits(one, header.layout, tally):
+        ones = first.one_by_one() if isinstance(first, NamedMany) else (first,)
+        misfits = Tally()
+        if not any(one.attrs or fits(one, header.layout, misfits) for one in ones):
+            tally.failures += misfits.failures
             return None
         return self._sink(create(self.path, mode="a", **self.settings), tally, stack)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
@@ -90,16 +90,27 @@ def from_arrow(
     import_pyarrow()
     columns = said(names, values, meta, options)
     if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
-        kind = type(source)
+        what = type(source)
         here = _Here(source, columns)
-        return run_here(here.members, f"{kind.__module__}.{kind.__name__}", store, options)
-    if hasattr(source, "__array__"):
-        raise BadInputError(
-            f"it is of the type {type(source).__name__}: expected Arrow data, or paths; "
-            "awkward.to_arrow makes it of an array of awkward"
-        )
-    paths: Paths = source
-    return run(Kind(partial(_members, columns=columns), SUFFIXES, many=True), paths, store, options)
+        return run_here(here.members, f"{what.__module__}.{what.__name__}", store, options)
+    kind = Kind(partial(_members, columns=columns), SUFFIXES, many=True)
+    return run(kind, _paths(source), store, options)
+
+
+def _paths(source: Any) -> Paths:
+    """Return paths, once it is seen that they are such."""
+    is_one = isinstance(source, str | os.PathLike) or not isinstance(source, Iterable)
+    found: list[Any] = []
+    for path in [source] if is_one else source:
+        if not isinstance(path, str | os.PathLike):
+            raise BadInputError(
+                f"a {type(source).__name__} is neither a table of Arrow nor paths: collect what is "
+                "lazy, give tables one by one, and arrays of awkward by awkward.to_arrow",
+                found=type(source).__name__,
+                expected="a table of Arrow, or paths",
+            )
+        found.append(path)
+    return found
 
 
 class _Here:

@@ -108,6 +108,7 @@ def planned(schema: Any, columns: Columns) -> Plan:
     values = _values(schema, children, columns, names)
     if columns.meta is not None:
         _check_there(schema, columns.meta)
+        _check_once(columns.meta, names, values)
     others = [name for name in schema.names if name != names and name not in values]
     wanted = dict.fromkeys(others if columns.meta is None else columns.meta)
     notes = {name: _note(schema, name, children[name]) for name in wanted}
@@ -126,6 +127,16 @@ def _check_there(schema: Any, names: Iterable[str]) -> None:
                 name=name,
                 found=schema.names,
                 expected=name,
+            )
+
+
+def _check_once(metas: Iterable[str], names: str | None, values: Iterable[str]) -> None:
+    taken = {**dict.fromkeys(values, "arrays"), **({} if names is None else {names: "names"})}
+    for name in metas:
+        if name in taken:
+            raise BadInputError(
+                f"column {name!r:.80} is asked for as metadata, and is that of the {taken[name]}",
+                name=name,
             )
 
 

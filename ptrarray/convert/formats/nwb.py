@@ -151,13 +151,14 @@ class _Ragged(NamedTuple):
 
 def _members(tables: _Names, columns: _Names, path: str) -> Iterator[Found]:
     with opened_h5(path, rdcc_nbytes=CACHE_NBYTES) as file:
-        seen = []
+        seen: list[str] = []
+        known: set[str] = set()
         for at, group, sets in groups(file):
             if "colnames" not in group.attrs:
                 continue
             seen.append(at)
             if tables is None or at in tables:
-                yield from _of_table(at, sets, columns)
+                yield from _of_table(at, sets, columns, known)
         missing = sorted((tables or set()) - set(seen))
         if missing or not seen:
             if not seen:
@@ -165,6 +166,10 @@ def _members(tables: _Names, columns: _Names, path: str) -> Iterator[Found]:
             raise BadInputError(
                 f"it has no table {missing[0]!r}: there are {', '.join(seen)[:500]}"
             )
+        strangers = sorted((columns or set()) - known)
+        if strangers:
+            there = ", ".join(sorted(known))[:500]
+            raise BadInputError(f"it has no ragged column {strangers[0]!r}; there are {there}")
 
 
 def _below(path: str, name: object) -> str:
@@ -172,11 +177,15 @@ def _below(path: str, name: object) -> str:
     return f"{path}/{name}" if path else str(name)
 
 
-def _of_table(at: str, sets: Mapping[str, Any], columns: _Names) -> Iterator[Found]:
+def _of_table(
+    at: str, sets: Mapping[str, Any], columns: _Names, known: set[str]
+) -> Iterator[Found]:
+    """Yield what is in a table; add the names of its ragged columns to those that are known."""
     there = {name: item for name, item in sets.items() if item is not None}
     for name in sets.keys() - there.keys():
         yield Noted(_below(at, name), "links to other files are not followed")
     every, problems = _ragged(there)
+    known |= {ragged.name for ragged in every}
     yield from (Refused(_below(at, name), problem) for name, problem in problems)
     found = [ragged for ragged in every if columns is None or ragged.name in columns]
     if not found:

@@ -30,6 +30,7 @@ from ptrarray.convert.sources import Paths
 from ptrarray.errors import BadInputError
 
 SUFFIXES = (".parquet", ".pq", ".parq")
+_COMPRESSIONS = ("snappy", "zstd", "gzip", "lz4", "brotli", "none")
 _PART_NBYTES = 1 << 26
 _PAGES_NBYTES = 1 << 20
 _READ_ROWS = 1 << 10
@@ -233,6 +234,12 @@ def to_parquet(
     [6.0, 9.0, 6.0]
     """
     parquet = import_pyarrow("pyarrow.parquet")
+    if compression not in _COMPRESSIONS:
+        raise BadInputError(
+            f"compression is {compression!r:.80}: expected one of {', '.join(_COMPRESSIONS)}",
+            found=compression,
+            expected=_COMPRESSIONS,
+        )
     with opened(store) as source, new_file(out) as file:
         table = Table(source)
         _note_units(table)
