@@ -13,6 +13,7 @@ import numpy as np
 
 from ptrarray.convert.escape import file_name, unescape
 from ptrarray.convert.export import Store, export, new_file, note_meta, opened
+from ptrarray.convert.formats.h5_late import written_late
 from ptrarray.convert.formats.h5_values import (
     AS_STORED,
     DTYPE,
@@ -196,7 +197,12 @@ def to_h5(
     3 converted
     """
     h5py = import_h5py()
-    with opened(store) as source, new_file(out) as file, h5py.File(file, "w") as target:
+    with (
+        opened(store) as source,
+        new_file(out) as file,
+        written_late(file) as late,
+        h5py.File(late, "w") as target,
+    ):
         if flat:
             return _put_flat(source, target, h5py, progress)
         target.attrs[LAYOUT] = "named"
@@ -210,6 +216,7 @@ def to_h5(
                     made.attrs[META] = json.dumps(meta, allow_nan=False)
             except (TypeError, ValueError, OSError):  # bytes, NaN, or more than an attribute holds
                 lost.append(name)
+            late.check()
 
         report = export(source, put, progress)
         if lost:

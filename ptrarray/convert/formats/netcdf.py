@@ -9,6 +9,7 @@ from typing import NamedTuple, Unpack
 
 from ptrarray.convert.export import Store, new_file, opened
 from ptrarray.convert.formats.columns import Column, metas_of, pieces, short, sizes_of
+from ptrarray.convert.formats.h5_late import written_late
 from ptrarray.convert.formats.h5_values import AS_STORED, import_h5py, is_coded
 from ptrarray.convert.formats.netcdf_files import Variable
 from ptrarray.convert.formats.netcdf_files import opened as opened_netcdf
@@ -245,6 +246,11 @@ def to_netcdf(
         )
     with opened(store) as source:
         report, plan = planned(source, None if variables is None else tuple(variables))
-        with new_file(out) as file, h5netcdf.File(file, "w") as target:
-            put(source, target, plan, report, progress)
+        with (
+            new_file(out) as file,
+            written_late(file) as late,
+            h5netcdf.File(late, "w") as target,
+        ):
+            for _ in put(source, target, plan, report, progress):
+                late.check()
     return report

@@ -139,8 +139,10 @@ def _whole(
     return whole
 
 
-def put(store: PointerArray, target: Any, plan: Plan, report: Report, progress: bool) -> None:
-    """Write what is planned into a file of h5netcdf that is new."""
+def put(
+    store: PointerArray, target: Any, plan: Plan, report: Report, progress: bool
+) -> Iterator[None]:
+    """Write what is planned into a file of h5netcdf that is new, and yield after each block."""
     text = import_h5py().string_dtype()
     target.attrs["Conventions"], target.attrs["featureType"] = "CF-1.11", "trajectory"
     target.dimensions = {INSTANCE: len(plan.ids), OBS: sum(plan.lengths)}
@@ -162,6 +164,7 @@ def put(store: PointerArray, target: Any, plan: Plan, report: Report, progress: 
                 made[at : at + len(block)] = block
                 at += len(block)
                 shown.update(n_arrays)
+                yield
     report.converted += sum(map(len, plan.names.values()))
     if table.lost:
         shown_keys = ", ".join(sorted(table.lost)[:5])
