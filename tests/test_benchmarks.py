@@ -358,7 +358,7 @@ def test_commands_in_documents_are_understood(file: str) -> None:
     for command in (each for each in commands if "--help" not in each):
         command_line().parse_args(shlex.split(command.replace("$(REPEAT)", "3")))
     assert not re.search(
-        r"-m benchmarks(\.(?!(users|bridges|cluster|hundred_million|remote|viewer)\b)\w| --(?!help))",
+        r"-m benchmarks(\.(?!(users|bridges|cluster|doors|hundred_million|remote|viewer)\b)\w| --(?!help))",
         text,
     )
 

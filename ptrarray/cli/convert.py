@@ -49,7 +49,7 @@ def add_commands(commands: Any, on_store: Any, printing: Any) -> None:
     for choice, kind_names in _of_exports().values():
         text = f"{', '.join(kind_names)}: {choice.text}"
         out.add_argument(choice.flag, help=text, **choice.settings)
-    out.set_defaults(run=_export, wrong=out.error)
+    out.set_defaults(run=_export)
 
 
 def _of_exports() -> dict[str, tuple[Choice, list[str]]]:
@@ -114,7 +114,7 @@ def _import_bigarray(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     if options.out is None and not EXPORTS[options.to].is_beside:
-        options.wrong(f"OUT is missing: the file or folder for --to {options.to}")
+        raise BadInputError(f"OUT is missing: the file or folder for --to {options.to}")
     given: dict[str, Any] = {"progress": sys.stderr.isatty() and not options.json}
     for choice, kinds in _of_exports().values():
         said = choice.given(options)

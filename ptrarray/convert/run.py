@@ -68,9 +68,10 @@ def run(
     remove : bool
         Whether to verify, and remove each file that is in the store as it is.
     """
+    place = absolute(store)  # which may be no path
     left_out = Counter[str]()
     files = sources.find(paths, kind.suffixes, left_out, kind.is_one)
-    report = _run(kind, files, store, options, remove)
+    report = _run(kind, files, place, options, remove)
     beside = Counter({end: left_out.pop(end, 0) for end in (f"*{end}" for end in kind.beside)})
     if +beside:
         end = kind.suffixes[0]

@@ -68,7 +68,8 @@ def encode_all(names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]) -> l
 def _packed(names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]) -> Iterator[bytes]:
     """Yield the metadata of each name; what several have in turn, the same dict, is packed once."""
     pack = msgpack.Packer().pack
-    last, raw = None, b""
+    last: Any = meta  # which is none of them
+    raw = b""
     for name in names:
         if name not in meta:
             yield b""
