@@ -260,7 +260,7 @@ def test_several_processes_read_one_list(folder: Path, store: Path) -> None:
 
 
 def test_every_line_is_in_one_part(folder: Path, store: Path, tmp_path: Path) -> None:
-    arrays = large(folder, 6000)
+    arrays = large(folder, 3000)
     with ThreadPoolExecutor(2) as executor:
         report = convert.from_kaldi(
             folder / "x.scp", store, progress=False, executor=executor, dtype="f4", row_shape=3
