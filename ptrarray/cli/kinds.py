@@ -69,8 +69,17 @@ def _shape(text: str, more: str = "") -> tuple[int, ...]:
         ) from None
 
 
-def _with_value(flag: str, metavar: str, text: str, **settings: Any) -> Choice:
-    return Choice(flag, text, settings={"metavar": metavar, **settings})
+def _with_value(flag: str, metavar: str, text: str, keyword: str = "", **settings: Any) -> Choice:
+    return Choice(flag, text, keyword, {"metavar": metavar, **settings})
+
+
+def _several(flag: str, metavar: str, text: str, keyword: str = "") -> Choice:
+    """Return what is said once for each; NAME would be completed as the name of an array."""
+    return _with_value(flag, metavar, text, keyword, action="append")
+
+
+def _one_of(flag: str, text: str, *choices: str) -> Choice:
+    return Choice(flag, text, settings={"choices": choices})
 
 
 _INDEX = Choice(
@@ -87,52 +96,36 @@ _TRUST = Choice(
 _ATTRIBUTES = Choice(
     "--attributes", "read instances of any class by what they hold, as NAME/x, and run nothing"
 )
-# Said once for each. NAME would be completed by a shell as the name of an array.
-_VARIABLES = MappingProxyType({"action": "append", "metavar": "VARIABLE"})
 _REMOVE = Choice("--remove-source", "verify, and remove each file that is in the store as it is")
-_ROOT = Choice(
-    "--root",
-    "where relative paths in an .scp begin; by default where you are",
-    settings={"metavar": "DIR"},
+_ROOT = _with_value(
+    "--root", "DIR", "where relative paths in an .scp begin; by default where you are"
 )
-_TEXT_DTYPE = Choice(
+_TEXT_DTYPE = _one_of(
     "--text-dtype",
     "of numbers that are written as text: f4, as kaldi means them, or f8",
-    settings={"choices": ("f4", "f8")},
+    *("f4", "f8"),
 )
-
-_HOW = Choice(
+_HOW = _one_of(
     "--how",
     "copy the arrays, or make the .bin the data file: by one more name of it, or by a rename",
-    settings={"choices": ("copy", "link", "move"), "default": None},
+    *("copy", "link", "move"),
 )
-_BY = Choice(
-    "--by",
-    "what becomes an array",
-    settings={"choices": ("sequence", "document"), "default": None},
-)
-_ORIGIN = Choice(
+_BY = _one_of("--by", "what becomes an array", "sequence", "document")
+_ORIGIN = _one_of(
     "--origin",
     "whose dtype codes the files have, where that cannot be seen",
-    settings={"choices": ("megatron", "fairseq"), "default": None},
+    *("megatron", "fairseq"),
 )
-
 _COLUMNS = (
-    Choice(
-        "--names",
-        "column of names, '' for numbers; by default name, if there is one",
-        settings={"metavar": "COLUMN"},
+    _with_value(
+        "--names", "COLUMN", "column of names, '' for numbers; by default name, if there is one"
     ),
-    Choice(
+    _several(
         "--values",
+        "COLUMN",
         "column of arrays, once for each; by default values beside name, else all",
-        settings={"metavar": "COLUMN", "action": "append"},
     ),
-    Choice(
-        "--meta",
-        "column of metadata, once for each; by default all others",
-        settings={"metavar": "COLUMN", "action": "append"},
-    ),
+    _several("--meta", "COLUMN", "column of metadata, once for each; by default all others"),
 )
 
 IMPORTS = {
@@ -160,13 +153,9 @@ IMPORTS = {
         "databases of LMDB whose values are the plain bytes of arrays",
         (
             _with_value("--values", "DTYPE", "dtype of the values, as '<f4'", required=True),
-            Choice(
-                "--values-shape",
-                "shape of one row of a value",
-                settings={"type": _shape, "metavar": "N,N"},
-            ),
+            _with_value("--values-shape", "N,N", "shape of one row of a value", type=_shape),
             _with_value("--database", "DATABASE", "a named database; by default the one without"),
-            _with_value("--skip", "KEY", "key that is no array, once for each", action="append"),
+            _several("--skip", "KEY", "key that is no array, once for each"),
         ),
     ),
     "webdataset": KindOfFile("the arrays of webdataset's tar archives, with metadata beside them"),
@@ -176,11 +165,11 @@ IMPORTS = {
     "netcdf": KindOfFile(
         "the ragged arrays of netCDF files, as CF has them",
         (
-            Choice(
+            _several(
                 "--variable",
+                "VARIABLE",
                 "variable to import, once for each; by default all",
                 "variables",
-                _VARIABLES,
             ),
             _with_value("--names", "VARIABLE", "the variable of the ids"),
             _with_value(
@@ -194,17 +183,17 @@ IMPORTS = {
     "nwb": KindOfFile(
         "the ragged columns of tables in NWB files",
         (
-            Choice(
+            _several(
                 "--table",
+                "TABLE",
                 "table to import, as units, once for each; by default all",
                 "tables",
-                MappingProxyType({"action": "append", "metavar": "TABLE"}),
             ),
-            Choice(
+            _several(
                 "--column",
+                "COLUMN",
                 "column to import, as spike_times, once for each; by default all",
                 "columns",
-                MappingProxyType({"action": "append", "metavar": "COLUMN"}),
             ),
         ),
     ),
@@ -232,11 +221,11 @@ EXPORTS = {
     "netcdf": KindOfFile(
         "a file of netCDF with CF's contiguous ragged arrays",
         (
-            Choice(
+            _several(
                 "--variable",
+                "VARIABLE",
                 "variable, once for each: arrays are called NAME/VARIABLE",
                 "variables",
-                _VARIABLES,
             ),
         ),
     ),

@@ -1,15 +1,17 @@
-"""Opening files that may be compressed, or packed alone in an archive, as their first bytes tell."""
+"""Opening files that may be compressed, or packed alone in an archive, as their first bytes tell; and JSON."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import json
 import lzma
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from ptrarray.errors import BadInputError, CorruptStoreError, import_extra
@@ -68,6 +70,27 @@ def unpacked(file: Any) -> Iterator[Any]:
     """Return, for a ``with`` block, an open file as what it was before it was compressed or packed."""
     with ExitStack() as stack:
         yield _alone(stack.enter_context(plain(file)), stack)
+
+
+def read_json(path: Path, limit_nbytes: int) -> dict[str, Any]:
+    """Return the object in a file of JSON that somebody else may have written.
+
+    Raises
+    ------
+    BadInputError
+        If there is none in it, or it is larger than files of its kind are.
+    """
+    with path.open("rb") as file:
+        raw = file.read(limit_nbytes + 1)
+    if len(raw) > limit_nbytes:
+        raise BadInputError(f"{path.name} has more than {limit_nbytes:,} bytes", path=str(path))
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{path.name} is no JSON: {error}", path=str(path)) from error
+    if not isinstance(found, dict):
+        raise BadInputError(f"{path.name} holds no object", found=type(found).__name__)
+    return found
 
 
 def _is_plain(file: Any) -> bool:

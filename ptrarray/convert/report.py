@@ -60,6 +60,10 @@ class Report:
         """Whether nothing failed."""
         return not self.failures
 
+    def note(self, about: str, n: int, first: str) -> None:
+        """Note how many there are of something, in the plural, and what the first one is called."""
+        self.notes.append(f"{n:,} {about}: {first}{', …' if n > 1 else ''}")
+
     def __str__(self) -> str:
         counts = (
             (self.converted, "converted"),

@@ -89,30 +89,30 @@ def run_here(
 ) -> Report:
     """Import what an object in memory has, which messages call by a label; in this process."""
     here: Options = {**options, "executor": None, "processes": 1}
-    return _run(Kind(members, (), many=True), [(label, label)], store, here, remove=False)
+    kind = Kind(members, (), many=True)
+    return _run(kind, [(label, label)], absolute(store), here, remove=False)
 
 
 def _run(
     kind: Kind,
     files: list[tuple[str, str]],
-    store: str | os.PathLike[str],
+    place: Path,
     options: Options,
     remove: bool,
 ) -> Report:
     check_options(options)
-    place = str(absolute(store))
     n_workers = count_workers(options.get("processes"), options.get("executor"))
     template = options.get("name") or sources.default_template(len(files), many=kind.many)
     named = _in_parts(sources.name_all(files, template), kind)
-    settings = _planned(Path(place), options)
+    settings = _planned(place, options)
     keep_index = options.get("keep_index", True)
-    job = Conversion(place, settings, kind.members, options.get("convert"), keep_index)
-    with names_in(place) as before:
+    job = Conversion(str(place), settings, kind.members, options.get("convert"), keep_index)
+    with names_in(str(place)) as before:
         job = job._replace(is_new=not len(before))
         progress = _Progress(before, options)
         pending = [source for source in named if kind.many or not progress.is_done(source)]
         progress.run(job, pending, n_workers)
-        if is_store(Path(place)):  # which is not there if nothing came
+        if is_store(place):  # which is not there if nothing came
             with append(place) as writer:
                 writer.flush()
             if remove or options.get("verify", False):
@@ -187,8 +187,7 @@ class _Progress:
         """Return what it came to, in the order of the files, whichever worker was first."""
         self.report.failures.sort()
         for about, labels in sorted(self._noted.items()):
-            more = ", …" if len(labels) > 1 else ""
-            self.report.notes.append(f"{len(labels):,} {about}: {min(labels)}{more}")
+            self.report.note(about, len(labels), min(labels))
         if self._n_attrs:
             what = "entries that are no arrays are now among the attrs of the store"
             self.report.notes.append(f"{self._n_attrs:,} {what}")

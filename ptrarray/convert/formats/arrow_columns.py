@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +11,7 @@ from ptrarray.bridges import from_arrow
 from ptrarray.bridges.incoming import Column, opened
 from ptrarray.bridges.structures import Field
 from ptrarray.convert.formats.arrow_values import Form, arrays_of, form_of, import_pyarrow
-from ptrarray.convert.found import Found, Many, Member, Noted, Refused
+from ptrarray.convert.found import Found, Many, Noted, Refused
 from ptrarray.convert.instances import WORD
 from ptrarray.convert.run import Options
 from ptrarray.errors import BadInputError
@@ -23,7 +21,6 @@ from ptrarray.intake.choices import listed
 NAME, VALUES = "name", "values"  # columns as stores write them
 BATCH_NBYTES = 1 << 24
 BATCH_ROWS = 1 << 16
-_FEW = 8  # arrays that are sooner given one by one
 _MEANT = (KEY, WORD)  # what metadata of Python's objects are kept under
 
 
@@ -371,15 +368,9 @@ def _of_column(
             rows = piece.rows.tolist()
             some = [metas[row] for row in rows] if metas else ()
             many = Many([keys[row] for row in rows], piece.values, piece.offsets, some)
-        yield from [many] if len(many.keys) >= _FEW else _one_by_one(many)
+        yield many
     for row, what in sorted(problems.items()):
         yield Refused(keys[row], what)
-
-
-def _one_by_one(many: Many) -> Iterator[Member]:
-    metas = many.metas or [{}] * len(many.keys)
-    for key, bounds, meta in zip(many.keys, pairwise(many.offsets), metas, strict=True):
-        yield Member(key, partial(np.asanyarray, many.values[slice(*bounds)]), meta)
 
 
 def _ready(batch: Any, plan: Plan) -> Any:

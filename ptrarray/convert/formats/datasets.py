@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
+from ptrarray.convert.files import read_json
 from ptrarray.convert.formats.arrow import opened_file
 from ptrarray.convert.formats.arrow_columns import Columns, Some, found_in, planned, said
 from ptrarray.convert.formats.arrow_values import import_pyarrow
@@ -99,19 +99,8 @@ def _is_one(folder: str) -> bool:
     return any(Path(folder, name).is_file() for name in (_STATE, _SPLITS))
 
 
-def _json(path: Path) -> Any:
-    """Return what a file of JSON says."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_JSON_NBYTES + 1)
-        if len(raw) > _JSON_NBYTES:
-            raise BadInputError(f"{path.name} has more than {_JSON_NBYTES} bytes", found=len(raw))
-        found = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{path.name} is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise BadInputError(f"{path.name} holds no object", found=type(found).__name__)
-    return found
+def _json(path: Path) -> dict[str, Any]:
+    return read_json(path, _JSON_NBYTES)
 
 
 def _inside(folder: Path, name: Any, said_by: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple, Unpack
 import numpy as np
 
 from ptrarray.convert.export import MASK, Store, export, new_file, note_meta, opened
+from ptrarray.convert.files import read_json
 from ptrarray.convert.found import Found, Kind, Many, Member, Noted, Refused
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Options, run
@@ -166,13 +166,8 @@ def _index_of(path: str) -> str | None:
 
 
 def _read_index(path: str) -> dict[str, Any]:
-    if Path(path).stat().st_size > _INDEX_NBYTES:
-        raise BadInputError(f"its index has more than {_INDEX_NBYTES:,} bytes", path=path)
-    try:
-        found = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{Path(path).name} is no JSON: {error}", path=path) from error
-    if not isinstance(found, dict) or not isinstance(found.get("weight_map"), dict):
+    found = read_json(Path(path), _INDEX_NBYTES)
+    if not isinstance(found.get("weight_map"), dict):
         what = f"{Path(path).name} is no index of a checkpoint: it has no object 'weight_map'"
         raise BadInputError(what, path=path)
     return found
