@@ -20,7 +20,7 @@ import ptrarray
 from ptrarray import BadInputError, convert
 from ptrarray.convert import Report
 from ptrarray.convert.formats.kaldi import from_kaldi
-from ptrarray.convert.formats.kaldi_values import Ark, end_of_compressed
+from ptrarray.convert.formats.kaldi_ark import Ark, end_of_compressed
 
 pytest.importorskip("kaldi_native_io")
 from tests.support.kaldi import METHODS, ark, binary, compressed, integer, scp
@@ -284,7 +284,7 @@ def test_without_room_for_a_list_they_are_read_one_by_one(
     def fails(**_: Any) -> None:
         raise problem
 
-    monkeypatch.setattr("ptrarray.convert.formats.kaldi_values.NamedTemporaryFile", fails)
+    monkeypatch.setattr("ptrarray.convert.formats.kaldi_others.NamedTemporaryFile", fails)
     report, found = imported(folder / "c.ark", tmp_path / "s.ptr")
     assert (report.failures, len(found)) == ([], 6)
 

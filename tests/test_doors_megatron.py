@@ -130,7 +130,7 @@ def test_many_parts(folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) 
     arrays = [np.arange(i % 5, dtype="u2") for i in range(300)]
     path = write_pair(folder / "x", arrays)
     monkeypatch.setattr(megatron, "_PART_ARRAYS", 70)
-    monkeypatch.setattr(megatron, "_PIECE_ARRAYS", 16)
+    monkeypatch.setattr(megatron, "PIECE_ARRAYS", 16)
     monkeypatch.setattr(megatron, "_PIECE_NBYTES", 64)
     assert run(path, store, verify=True).converted == 300
     check(store, arrays)

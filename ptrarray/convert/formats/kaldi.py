@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import os
-import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from ptrarray.convert.escape import MARK, unescape, word
 from ptrarray.convert.export import Store, export, new_folder, note_meta, opened
-from ptrarray.convert.formats.kaldi_values import (
+from ptrarray.convert.formats.kaldi_ark import (
     ELEMENT,
     FLOATS,
     INTEGERS,
-    SOUNDS,
-    Ark,
-    Range,
     Wanted,
     check_file,
-    end_of_blob,
-    end_of_compressed,
-    end_of_text,
+    entries,
     import_kaldi,
     open_ark,
-    values,
 )
+from ptrarray.convert.formats.kaldi_lists import Listed, add, lines_of
+from ptrarray.convert.formats.kaldi_values import values
 from ptrarray.convert.found import Found, Kind, Refused
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Options, run
@@ -44,7 +39,6 @@ SUFFIXES = (".scp", ".ark")
 
 _PART_NBYTES = 1 << 17  # of an .scp: some two thousand lines
 _DATA_NBYTES = 1 << 26  # that the lines of a part name, where it is quickly seen
-_LINE_NBYTES = 1 << 20
 _N_ENTRIES = 1 << 14  # of an .ark at once
 _FIRST, _OTHERS = "arrays.ark", "arrays.scp"
 
@@ -156,7 +150,7 @@ class _Reads(NamedTuple):
             raise BadInputError("it is compressed with gzip: gunzip it first")
         keys: list[str] = []
         offsets: list[int] = []
-        for entry in _entries(ark):
+        for entry in entries(ark):
             if isinstance(entry, Refused):
                 yield entry
                 continue
@@ -170,9 +164,9 @@ class _Reads(NamedTuple):
     def _of_list(
         self, path: str, part: tuple[int, int], name_of: Callable[[str], str]
     ) -> Iterator[Found]:
-        arks: dict[str, _Listed] = {}
-        for line in _lines(path, part):
-            wrong = _add(line, arks)
+        arks: dict[str, Listed] = {}
+        for line in lines_of(path, part):
+            wrong = add(line, arks)
             if wrong is not None:
                 yield wrong
         for where, listed in arks.items():
@@ -198,214 +192,15 @@ class _Reads(NamedTuple):
 
     def _nbytes(self, path: str, size: int) -> int:
         """Return how large the files are that an .scp names, at the most, that is."""
-        arks: dict[str, _Listed] = {}
-        for line in _lines(path, (0, size)):
-            _add(line, arks)
+        arks: dict[str, Listed] = {}
+        for line in lines_of(path, (0, size)):
+            add(line, arks)
         there = [Path(self.root, where) for where in arks]
         return sum(one.stat().st_size for one in there if one.is_file())
 
 
 def _is_list(path: str) -> bool:
     return path.lower().endswith(".scp")
-
-
-# Lines of an .scp ---------------------------------------------------------------------------------
-
-
-class _Listed(NamedTuple):
-    """What the lines of an .scp name in one file: keys, where each begins, ranges by position."""
-
-    keys: list[str]
-    offsets: list[int]
-    ranges: dict[int, Range]
-
-
-_RANGE = r":|[0-9]{1,10}:[0-9]{1,10}"
-_RANGES = re.compile(rf"({_RANGE})(?:,({_RANGE}))?")
-_LINE = re.compile(r"[ \t]*([^ \t]+)[ \t]+(.*?)[ \t\r]*", re.DOTALL)
-_OFFSET = re.compile(r"(.+):([0-9]{1,18})", re.DOTALL)
-_PLAIN = re.compile(r"[0-9]{1,18}")
-
-
-def _lines(path: str, part: tuple[int, int]) -> list[str]:
-    """Return the lines that begin in a range of bytes."""
-    start, stop = part
-    with open(path, "rb") as file:  # noqa: PTH123 a path as it was given
-        if start:
-            file.seek(start - 1)
-            behind = file.readline(stop - start + 1)
-            if not behind.endswith(b"\n"):  # of a line that began before, and goes on
-                return []
-            start += len(behind) - 1
-        whole = file.read(max(0, stop - start))
-        if whole and not whole.endswith(b"\n"):
-            whole += _line(file)
-    return whole.decode(errors="surrogateescape").split("\n")
-
-
-def _line(file: IO[bytes]) -> bytes:
-    line = file.readline(_LINE_NBYTES)
-    if len(line) == _LINE_NBYTES and not line.endswith(b"\n"):
-        raise BadInputError(f"it has a line of more than {_LINE_NBYTES:,} bytes: is it an .scp?")
-    return line
-
-
-def _add(line: str, arks: dict[str, _Listed]) -> Refused | None:
-    """Add what a line names to what is known of its file; return what is wrong with it."""
-    # Most lines are so, and of a file that was named before.
-    key, _, rest = line.partition(" ")
-    path, _, offset = rest.rpartition(":")
-    listed = arks.get(path)
-    if listed is None or not (_PLAIN.fullmatch(offset) and key) or "\t" in key:
-        if not line or line.isspace():
-            return None
-        try:
-            key, path, offset, meant = _parsed(line)
-        except BadInputError as error:
-            return Refused(_shown(line.split(None, 1)[0]), str(error))
-        listed = arks.setdefault(path, _Listed([], [], {}))
-        if meant != Range():
-            listed.ranges[len(listed.keys)] = meant
-    listed.keys.append(key)
-    listed.offsets.append(int(offset))
-    return None
-
-
-def _parsed(line: str) -> tuple[str, str, str, Range]:
-    """Return what a line says: key, path, offset, and what of it is meant.
-
-    Raises
-    ------
-    BadInputError
-        If it names no file, or is not as kaldi takes it.
-    """
-    found = _LINE.fullmatch(line)
-    key, given = found.groups() if found else (line, "")
-    path, meant, offset = given, Range(), "0"
-    if path.endswith("]"):
-        path, _, between = path[:-1].rpartition("[")
-        meant = _range(between)
-    if at := _OFFSET.fullmatch(path):
-        path, offset = at.groups()
-    for text in (given, path.strip()):
-        if text.startswith("|") or text.endswith("|"):
-            raise BadInputError(f"it is made by a command, which is not run: {given}")
-    if path in ("", "-") or "\0" in path:
-        raise BadInputError(f"its line in the .scp names no file: {given!r}")
-    if not _is_text(key):
-        raise BadInputError("its key is not UTF-8")
-    return key, path, offset, meant
-
-
-def _shown(key: str) -> str:
-    """Return a key, or what it begins with, as text for a message."""
-    return key[:200].encode(errors="replace").decode()
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _range(text: str) -> Range:
-    found = _RANGES.fullmatch(text)
-    if found is None:
-        raise BadInputError(
-            f"its range is [{text}], expected first and last row as [0:9], or with columns as "
-            "[0:9,0:3] or [:,0:3]"
-        )
-    return Range(*(_bounds(one) for one in found.groups(":")))
-
-
-def _bounds(text: str) -> tuple[int, int] | None:
-    if text == ":":
-        return None
-    first, last = text.split(":")
-    return int(first), int(last)
-
-
-# Entries of an .ark -------------------------------------------------------------------------------
-
-_KEY = re.compile(rb"[ \t\n\r\f\v]*+([^ \t\n\r\f\v]{1,65536})([ \t]?)")
-_SPACE = re.compile(rb"[ \t\n\r\f\v]*")
-_BEHIND = "; what is behind it cannot be found, but by an .scp"
-
-
-def _entries(ark: Ark) -> Iterator[tuple[str, int] | Refused]:
-    """Yield key and offset of each entry, from front to back; at last what cannot be read."""
-    at, raw, size = 0, ark.raw, len(ark.flat)
-    while (found := _KEY.match(raw, at)) is not None:
-        offset = found.end()
-        key = found[1].decode(errors="surrogateescape")
-        if offset == size or (not found[2] and raw[offset] not in b" \t\n\r\f\v"):
-            yield Refused(_shown(key), f"the file ends, or goes on for long, in a key at byte {at}")
-            return
-        try:
-            at = _end(ark, offset)
-        except BadInputError as error:
-            yield Refused(_shown(key), f"{error}{_BEHIND}")
-            return
-        if not (key.isascii() or _is_text(key)):
-            yield Refused(_shown(key), f"its key at byte {found.start(1)} is not UTF-8")
-        else:
-            yield key, offset
-
-
-def _end(ark: Ark, offset: int) -> int:
-    """Return where an entry ends.
-
-    Raises
-    ------
-    BadInputError
-        If it is not whole, or of a kind that does not say.
-    """
-    raw = ark.raw
-    head = raw[offset : offset + 5]
-    if head in FLOATS:
-        dtype, n_axes = FLOATS[head]
-        end = _end_of_floats(raw, offset, n_axes, dtype.itemsize)
-    elif head[:3] == INTEGERS:
-        numbers = raw[offset + 3 : offset + 7]
-        end = offset + 7 + ELEMENT.itemsize * int.from_bytes(numbers, "little", signed=True)
-    elif head in (b"\0BCM ", b"\0BCM2", b"\0BCM3"):
-        end = end_of_compressed(ark, offset)
-    elif head.startswith((b"NPY", b"AUDIO")):
-        _, end = end_of_blob(ark, offset, 3 if head.startswith(b"NPY") else 5)
-    elif head.startswith(b"RIFF"):
-        end = _end_of_wav(ark, offset)
-    elif head.startswith((b"\0B", b"PKL", *SOUNDS)):
-        raise ark.problem(offset, f"something is that does not say how long it is: {head!r}")
-    else:
-        end = end_of_text(ark, offset)
-    if not offset <= end <= len(ark.flat):
-        raise ark.problem(offset, "a header says more than the file has room for")
-    return end
-
-
-def _end_of_floats(raw: Any, offset: int, n_axes: int, itemsize: int) -> int:
-    try:
-        if n_axes == 1:
-            four, n = struct.unpack_from("<Bi", raw, offset + 5)
-            return offset + 10 + n * itemsize if four == 4 <= n + 4 else -1
-        four, n, also, m = struct.unpack_from("<BiBi", raw, offset + 5)
-    except struct.error:
-        return -1
-    return offset + 15 + n * m * itemsize if four == also == 4 and n >= 0 <= m else -1
-
-
-def _end_of_wav(ark: Ark, offset: int) -> int:
-    """Return where a sound ends: kaldiio has no byte behind one of an odd number, others have."""
-    n_bytes = int.from_bytes(ark.raw[offset + 4 : offset + 8], "little")
-    if n_bytes in (0, 0xFFFFFFFF):
-        raise ark.problem(offset, "a sound is that does not say how long it is")
-    end = offset + 8 + n_bytes
-    return end + (n_bytes % 2 == 1 and ark.raw[end : end + 1] == b"\0")
-
-
-# Out ----------------------------------------------------------------------------------------------
 
 
 def to_kaldi(store: Store, out: str | os.PathLike[str], *, progress: bool = True) -> Report:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,18 @@ from ptrarray.convert.found import Noted
 from ptrarray.errors import BadInputError
 from ptrarray.rows.types import Int64s
 
+SUFFIXES = (".idx",)
+PIECE_ARRAYS = 1 << 16
+
 _MENDED = "indexes had pointers that wrapped at 32 bits, which were computed anew from the lengths"
 _NO_SEQUENCES = "documents have no sequences, which the metadata of sequences cannot tell"
+
+
+class Way(NamedTuple):
+    """How files are read."""
+
+    by: str
+    origin: str | None
 
 
 class Units:
