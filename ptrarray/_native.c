@@ -26,15 +26,11 @@ static const uint32_t EMPTY = 0xFFFFFFFFu;
 
 /* ---- CRC-32 of zlib: by carry-less multiplication where there is any, else eight bytes a step ------ */
 static uint32_t crc_table[8][256];
-static void crc_prepare(void) {
-    for (int byte = 0; byte < 256; byte++) {
-        uint32_t c = (uint32_t)byte;
-        for (int bit = 0; bit < 8; bit++) c = c & 1 ? 0xEDB88320u ^ (c >> 1) : c >> 1;
-        crc_table[0][byte] = c;
-    }
-    for (int i = 256; i < 8 * 256; i++) {
-        uint32_t c = crc_table[i / 256 - 1][i % 256];
-        crc_table[i / 256][i % 256] = (c >> 8) ^ crc_table[0][c & 0xFF];
+static void crc_prepare(void) { /* crc_table[k][byte]: of a byte that k zeros follow */
+    for (uint32_t i = 0; i < 8 * 256; i++) {
+        uint32_t c = i % 256;
+        for (uint32_t bit = 0; bit < 8 * (i / 256 + 1); bit++) c = c & 1 ? 0xEDB88320u ^ (c >> 1) : c >> 1;
+        crc_table[i / 256][i % 256] = c;
     }
 }
 
@@ -120,6 +116,19 @@ static int is_column(PyObject *object, int itemsize) {
     char kind = PyArray_DESCR(array)->kind;
     return (kind == 'u' || kind == 'i') && PyArray_ITEMSIZE(array) == itemsize;
 }
+
+/* Whether checksums of n can go there, or are not asked for. */
+static int fits_sums(PyObject *crcs, size_t n) {
+    return crcs == Py_None || (is_column(crcs, 4) && PyArray_ISWRITEABLE((PyArrayObject *)crcs) && length(crcs) >= n);
+}
+
+/* Copy bytes with zeros behind them, and sum the copy, which is what will be written; or, to nowhere, them. */
+static void lay(uint8_t *to, const uint8_t *from, size_t nbytes, size_t gap, uint32_t *crc) {
+    if (to && nbytes) memcpy(to, from, nbytes);
+    if (to && gap) memset(to + nbytes, 0, gap);
+    if (crc) *crc = crc32_of(0, to ? to : from, nbytes);
+}
+static int is_unit(Py_ssize_t unit) { return unit > 0 && unit <= MAX_UNIT && !(unit & (unit - 1)); }
 
 /* Bytes of a row of a contiguous array without objects, or 0 if it is another thing. */
 static size_t row_nbytes(PyObject *object) {
@@ -215,16 +224,14 @@ static PyObject *prepare(PyObject *Py_UNUSED(module), PyObject *args) {
 }
 
 /* stage(arrays, first, buffer, checksums or None, unit = 1): copies arrays, as many as fit, with zeros up to a multiple
- * of `unit` behind each, and sets the checksum of each copy, which is what will be written. Returns (next, bytes used). */
+ * of `unit` behind each, and sets the checksum of each copy, which will be written. Returns (next, bytes used). */
 static PyObject *stage(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *list, *crcs, *held[GROUP];
     Py_buffer buffer;
     Py_ssize_t next, used = 0, unit = 1;
     if (!PyArg_ParseTuple(args, "O!nw*O|n", &PyList_Type, &list, &next, &buffer, &crcs, &unit)) return NULL;
-    int mine = next >= 0 && unit > 0 && unit <= MAX_UNIT && !(unit & (unit - 1)), n = GROUP;
-    if (mine && crcs != Py_None) mine = is_column(crcs, 4) && PyArray_ISWRITEABLE((PyArrayObject *)crcs);
-    Py_ssize_t last = mine ? PyList_Size(list) : 0;
-    if (mine && crcs != Py_None && (Py_ssize_t)length(crcs) < last) last = (Py_ssize_t)length(crcs);
+    Py_ssize_t last = PyList_Size(list);
+    int mine = next >= 0 && is_unit(unit) && fits_sums(crcs, (size_t)last), n = GROUP;
     while (n == GROUP && mine) { /* fewer: the list ends, or the buffer */
         const uint8_t *from[GROUP];
         Py_ssize_t nbytes[GROUP], gaps[GROUP], end = used;
@@ -239,10 +246,7 @@ static PyObject *stage(PyObject *Py_UNUSED(module), PyObject *args) {
         Py_BEGIN_ALLOW_THREADS
         for (int i = 0; i < n; used += nbytes[i] + gaps[i], i++) {
             if (i + AHEAD < n) FETCH(from[i + AHEAD]);
-            uint8_t *to = (uint8_t *)buffer.buf + used;
-            if (nbytes[i]) memcpy(to, from[i], (size_t)nbytes[i]);
-            if (gaps[i]) memset(to + nbytes[i], 0, (size_t)gaps[i]);
-            if (crc) crc[i] = crc32_of(0, to, (size_t)nbytes[i]);
+            lay((uint8_t *)buffer.buf + used, from[i], (size_t)nbytes[i], (size_t)gaps[i], crc ? crc + i : NULL);
         }
         Py_END_ALLOW_THREADS
         for (int i = 0; i < n; i++) Py_DECREF(held[i]);
@@ -259,7 +263,7 @@ static inline uint64_t home_of(uint32_t hash, uint64_t n_homes) { return hash * 
 /* ---- finding: names to positions, positions to views --------------------------------------------------- */
 typedef struct {
     PyObject_HEAD
-    PyObject *columns;   /* a tuple that keeps what follows alive */
+    PyObject *columns;   /* a tuple that keeps what follows alive; in an iterator, too */
     PyArrayObject *rows; /* or NULL */
     PyObject *parts;     /* of a catalog: a list of finders, through whose arrays `name_ends` counts; else NULL */
     const uint32_t *slots;
@@ -270,42 +274,50 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
+    PyObject *columns;
     Finder *finder;
     PyObject *other;
     uint64_t position;
-    int what;
+    int pairs;
 } Iterator;
 
-enum { NAMES = 1, VIEWS = 2, ABSENT = -1, ASTRAY = -2 };
+enum { ABSENT = -1, ASTRAY = -2 };
 static PyTypeObject *FinderType, *IteratorType;
 
-/* finder(slots, n_homes, name_ends, names, starts, ends, rows or None): None if the columns do not go together,
- * or are not aligned. */
+/* A finder by a name table, which keeps the columns alive; None if the table cannot be one, or is not aligned. */
+static PyObject *finder_of(PyObject *slots, unsigned long long n_homes, PyObject *ends, PyObject *columns) {
+    int is_sound = is_column(slots, 4) && is_column(ends, 8) && length(slots) % 2 == 0 && n_homes < EMPTY &&
+                   length(slots) / 2 > n_homes;
+    Finder *finder = is_sound && columns ? PyObject_New(Finder, FinderType) : NULL;
+    if (!finder) return Py_XDECREF(columns), or_none(NULL);
+    memset((char *)finder + sizeof(PyObject), 0, sizeof(Finder) - sizeof(PyObject));
+    finder->columns = columns, finder->name_ends = ITEMS(uint64_t, ends);
+    finder->slots = ITEMS(uint32_t, slots), finder->n_slots = length(slots) / 2, finder->n_homes = n_homes;
+    return (PyObject *)finder;
+}
+
+/* finder(slots, n_homes, name_ends, names, starts, ends, rows or None): None if these do not go together. */
 static PyObject *new_finder(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *slots, *name_ends, *names, *starts, *ends, *rows;
     unsigned long long n_homes;
     if (!PyArg_ParseTuple(args, "OKOOOOO", &slots, &n_homes, &name_ends, &names, &starts, &ends, &rows)) return NULL;
-    if (!is_column(slots, 4) || !is_column(name_ends, 8) || !is_column(names, 1) || !is_column(starts, 8) ||
-        !is_column(ends, 8) || length(starts) != length(name_ends) || length(ends) != length(name_ends) ||
-        length(name_ends) >= EMPTY || length(slots) % 2 || n_homes >= EMPTY || length(slots) / 2 <= n_homes ||
+    if (!is_column(name_ends, 8) || !is_column(names, 1) || !is_column(starts, 8) || !is_column(ends, 8) ||
+        length(starts) != length(name_ends) || length(ends) != length(name_ends) || length(name_ends) >= EMPTY ||
         (rows != Py_None && !row_nbytes(rows)))
         NOT_MINE;
     uint64_t n_rows = rows == Py_None ? 0 : (uint64_t)PyArray_DIM((PyArrayObject *)rows, 0);
     /* A view of our own, whose shape nobody else can set. */
     rows = rows == Py_None ? Py_NewRef(rows) : new_rows((PyArrayObject *)rows, n_rows, ITEMS(char, rows));
-    Finder *finder = rows ? PyObject_New(Finder, FinderType) : NULL;
-    if (finder) {
-        finder->columns = PyTuple_Pack(6, slots, name_ends, names, starts, ends, rows);
-        finder->slots = ITEMS(uint32_t, slots), finder->n_slots = length(slots) / 2, finder->n_homes = n_homes;
-        finder->name_ends = ITEMS(uint64_t, name_ends), finder->n_arrays = length(name_ends);
+    PyObject *columns = rows ? PyTuple_Pack(6, slots, name_ends, names, starts, ends, rows) : NULL;
+    PyObject *made = finder_of(slots, n_homes, name_ends, columns);
+    if (made && made != Py_None) {
+        Finder *finder = (Finder *)made;
+        finder->n_arrays = length(name_ends), finder->n_rows = n_rows;
         finder->names = ITEMS(uint8_t, names), finder->names_nbytes = length(names);
         finder->starts = ITEMS(uint64_t, starts), finder->ends = ITEMS(uint64_t, ends);
-        finder->rows = rows == Py_None ? NULL : (PyArrayObject *)rows, finder->parts = NULL;
-        finder->n_rows = n_rows, finder->width = finder->rows ? row_nbytes(rows) : 0;
-        if (!finder->columns) Py_CLEAR(finder);
+        if (rows != Py_None) finder->rows = (PyArrayObject *)rows, finder->width = row_nbytes(rows);
     }
-    Py_XDECREF(rows);
-    return (PyObject *)finder;
+    return Py_XDECREF(rows), made;
 }
 
 /* catalog(slots, n_homes, ends, parts): a finder of names in several, a list in which None is not mine. */
@@ -313,19 +325,12 @@ static PyObject *new_catalog(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *slots, *ends, *parts;
     unsigned long long n_homes;
     if (!PyArg_ParseTuple(args, "OKOO!", &slots, &n_homes, &ends, &PyList_Type, &parts)) return NULL;
-    if (!is_column(slots, 4) || !is_column(ends, 8) || length(slots) % 2 || n_homes >= EMPTY ||
-        length(slots) / 2 <= n_homes)
-        NOT_MINE;
-    Finder *finder = PyObject_New(Finder, FinderType);
-    if (!finder) return NULL;
-    memset((char *)finder + sizeof(PyObject), 0, sizeof(Finder) - sizeof(PyObject));
-    finder->slots = ITEMS(uint32_t, slots), finder->n_slots = length(slots) / 2, finder->n_homes = n_homes;
-    finder->name_ends = ITEMS(uint64_t, ends), finder->parts = parts;
-    if (!(finder->columns = PyTuple_Pack(3, slots, ends, parts))) Py_CLEAR(finder);
-    return (PyObject *)finder;
+    PyObject *made = finder_of(slots, n_homes, ends, PyTuple_Pack(3, slots, ends, parts));
+    if (made && made != Py_None) ((Finder *)made)->parts = parts;
+    return made;
 }
 
-static void finder_free(PyObject *self) {
+static void free_it(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     Py_XDECREF(((Finder *)self)->columns);
     PyObject_Free(self);
@@ -429,21 +434,23 @@ static PyObject *view_of(const Finder *finder, uint64_t position) {
     return new_rows(finder->rows, end - start, PyArray_BYTES(finder->rows) + start * finder->width);
 }
 
+/* The position of a name that is asked for, and the finder that has it. */
+static int64_t ask(PyObject *self, PyObject *name, const Finder **owner) {
+    Query query;
+    return set_query(&query, name) ? probe((Finder *)self, &query, owner) : ASTRAY;
+}
+
 /* get(name): its array, a view; None if it is not there, and where something is wrong. */
 static PyObject *finder_get(PyObject *self, PyObject *name) {
-    Query query;
-    if (!set_query(&query, name)) NOT_MINE;
     const Finder *owner;
-    int64_t position = probe((Finder *)self, &query, &owner);
+    int64_t position = ask(self, name, &owner);
     return or_none(position < 0 ? NULL : view_of(owner, (uint32_t)position));
 }
 
 /* find(name): its position, or -1 if it is not there; None where something is wrong. */
 static PyObject *finder_find(PyObject *self, PyObject *name) {
-    Query query;
-    if (!set_query(&query, name)) NOT_MINE;
     const Finder *owner;
-    int64_t position = probe((Finder *)self, &query, &owner);
+    int64_t position = ask(self, name, &owner);
     return position == ASTRAY ? Py_NewRef(Py_None) : PyLong_FromLongLong(position);
 }
 
@@ -487,34 +494,40 @@ static PyObject *finder_find_many(PyObject *self, PyObject *args) {
     return or_none(positions);
 }
 
-/* gather(rows, starts, ends, out or None): ranges of rows copied end to end, and where each of them begins. */
+/* gather(rows, starts, ends, out or None, checksums or None, unit = 1): ranges of rows copied end to end, with zeros up
+ * to a multiple of `unit` rows behind each, and where each of them begins. Sets the checksum of each copy, without the
+ * zeros; where there is no `out`, of the rows themselves, and copies nothing. */
 static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *args) {
-    PyObject *rows, *starts, *ends, *to_fill = Py_None, *values = NULL, *out = NULL;
-    if (!PyArg_ParseTuple(args, "OOO|O", &rows, &starts, &ends, &to_fill)) return NULL;
+    PyObject *rows, *starts, *ends, *to_fill = Py_None, *crcs = Py_None, *values = NULL, *out = NULL;
+    Py_ssize_t unit = 1;
+    if (!PyArg_ParseTuple(args, "OOO|OOn", &rows, &starts, &ends, &to_fill, &crcs, &unit)) return NULL;
     uint64_t width = row_nbytes(rows), n_rows = width ? (uint64_t)PyArray_DIM((PyArrayObject *)rows, 0) : 0, total = 0;
-    if (!width || !is_column(starts, 8) || !is_column(ends, 8) || length(starts) != length(ends) ||
+    if (!width || !is_column(starts, 8) || !is_column(ends, 8) || length(starts) != length(ends) || !is_unit(unit) ||
+        !fits_sums(crcs, length(starts)) ||
         (to_fill != Py_None && (row_nbytes(to_fill) != width || !PyArray_ISWRITEABLE((PyArrayObject *)to_fill))))
         NOT_MINE;
     size_t n = length(starts);
     PyObject *offsets = vector((npy_intp)n + 1, NPY_INT64);
-    int mine = offsets != NULL;
+    int mine = offsets != NULL, is_new = to_fill == Py_None && crcs == Py_None;
     for (size_t i = 0; i < n && mine; i++) {
         uint64_t start = READ(ITEMS(uint64_t, starts)[i]), end = READ(ITEMS(uint64_t, ends)[i]);
         ITEMS(uint64_t, offsets)[i] = total;
-        total += end - start;
+        total += (end - start + (uint64_t)unit - 1) & ~((uint64_t)unit - 1);
         mine = start <= end && end <= n_rows && total <= (uint64_t)PY_SSIZE_T_MAX / width;
     }
     if (mine && to_fill != Py_None) mine = total == (uint64_t)PyArray_DIM((PyArrayObject *)to_fill, 0);
-    if (mine && (values = to_fill == Py_None ? new_rows((PyArrayObject *)rows, total, NULL) : Py_NewRef(to_fill))) {
-        uint64_t *start = ITEMS(uint64_t, starts), *offset = ITEMS(uint64_t, offsets);
-        uint8_t *from = ITEMS(uint8_t, rows), *to = ITEMS(uint8_t, values);
+    if (mine && (values = is_new ? new_rows((PyArrayObject *)rows, total, NULL) : Py_NewRef(to_fill))) {
+        uint64_t *start = ITEMS(uint64_t, starts), *end = ITEMS(uint64_t, ends), *offset = ITEMS(uint64_t, offsets);
+        uint8_t *from = ITEMS(uint8_t, rows), *to = values == Py_None ? NULL : ITEMS(uint8_t, values);
+        uint32_t *crc = crcs == Py_None ? NULL : ITEMS(uint32_t, crcs);
         offset[n] = total;
         Py_BEGIN_ALLOW_THREADS
         for (size_t i = 0; i < n; i++) {
-            uint64_t first = READ(start[i]), count = offset[i + 1] - offset[i];
+            uint64_t first = READ(start[i]), count = READ(end[i]) - first, room = offset[i + 1] - offset[i];
             if (i + AHEAD < n && READ(start[i + AHEAD]) < n_rows) FETCH(from + start[i + AHEAD] * width);
-            if (count && first <= n_rows - count) /* another thread may have changed it meanwhile */
-                memcpy(to + offset[i] * width, from + first * width, count * width);
+            if (count > room || count > n_rows || first > n_rows - count) first = count = 0; /* changed meanwhile */
+            lay(to ? to + offset[i] * width : NULL, from + first * width, count * width, (room - count) * width,
+                crc ? crc + i : NULL);
         }
         Py_END_ALLOW_THREADS
         out = PyTuple_Pack(2, values, offsets);
@@ -522,25 +535,17 @@ static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *args) {
     return Py_XDECREF(values), Py_XDECREF(offsets), or_none(out);
 }
 
-/* iterate(what, other): an iterator of names (1), views (2) or pairs of both (3) in order. Where something is
- * wrong it calls `other(position)` for what it yields. */
+/* iterate(pairs, other): views, or pairs of name and view, in order; where one is wrong, `other(position)`. */
 static PyObject *finder_iterate(PyObject *self, PyObject *args) {
-    int what;
+    int pairs;
     PyObject *other;
-    if (!PyArg_ParseTuple(args, "iO", &what, &other)) return NULL;
-    if (what < NAMES || what > (NAMES | VIEWS) || ((what & VIEWS) && !((Finder *)self)->rows)) NOT_MINE;
+    if (!PyArg_ParseTuple(args, "pO", &pairs, &other)) return NULL;
+    if (!((Finder *)self)->rows) NOT_MINE;
     Iterator *iterator = PyObject_New(Iterator, IteratorType);
     if (!iterator) return NULL;
-    iterator->finder = (Finder *)Py_NewRef(self), iterator->other = Py_NewRef(other);
-    iterator->position = 0, iterator->what = what;
+    iterator->finder = (Finder *)self, iterator->other = other, iterator->position = 0, iterator->pairs = pairs;
+    if (!(iterator->columns = PyTuple_Pack(2, self, other))) Py_CLEAR(iterator);
     return (PyObject *)iterator;
-}
-
-static void iterator_free(PyObject *self) {
-    PyTypeObject *type = Py_TYPE(self);
-    Py_DECREF((PyObject *)((Iterator *)self)->finder), Py_DECREF(((Iterator *)self)->other);
-    PyObject_Free(self);
-    Py_DECREF(type);
 }
 
 static PyObject *text_of(const Finder *finder, uint64_t position) {
@@ -555,11 +560,9 @@ static PyObject *iterator_next(PyObject *self) {
     Iterator *iterator = (Iterator *)self;
     if (iterator->position >= iterator->finder->n_arrays) return NULL;
     uint64_t position = iterator->position++;
-    PyObject *name = NULL, *view = NULL, *found;
-    if (iterator->what & NAMES) name = text_of(iterator->finder, position);
-    if (iterator->what & VIEWS && !PyErr_Occurred()) view = view_of(iterator->finder, position);
-    int both = iterator->what == (NAMES | VIEWS);
-    found = !both ? Py_XNewRef(name ? name : view) : name && view ? PyTuple_Pack(2, name, view) : NULL;
+    PyObject *view = view_of(iterator->finder, position), *name = NULL, *found = NULL;
+    if (view && iterator->pairs) name = text_of(iterator->finder, position);
+    if (view && (name || !iterator->pairs)) found = name ? PyTuple_Pack(2, name, view) : Py_NewRef(view);
     Py_XDECREF(name), Py_XDECREF(view);
     if (found || PyErr_Occurred()) return found;
     return PyObject_CallFunction(iterator->other, "K", (unsigned long long)position);
@@ -572,8 +575,8 @@ static PyMethodDef finder_methods[] = {{"get", finder_get, METH_O, NULL},
                                        {"find_many", finder_find_many, METH_VARARGS, NULL},
                                        {"iterate", finder_iterate, METH_VARARGS, NULL},
                                        {0}};
-static PyType_Slot finder_slots[] = {{Py_tp_dealloc, finder_free}, {Py_tp_methods, finder_methods}, {0}},
-                   iterator_slots[] = {{Py_tp_dealloc, iterator_free}, {Py_tp_iter, PyObject_SelfIter},
+static PyType_Slot finder_slots[] = {{Py_tp_dealloc, free_it}, {Py_tp_methods, finder_methods}, {0}},
+                   iterator_slots[] = {{Py_tp_dealloc, free_it}, {Py_tp_iter, PyObject_SelfIter},
                                        {Py_tp_iternext, iterator_next}, {0}};
 enum { FLAGS = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE };
 static PyType_Spec finder_spec = {"ptrarray._native.Finder", sizeof(Finder), 0, FLAGS, finder_slots},
@@ -585,7 +588,7 @@ static PyMethodDef methods[] = {{"crc32", (PyCFunction)(void (*)(void))crc32, ME
                                 {"catalog", new_catalog, METH_VARARGS, NULL},
                                 {"gather", gather, METH_VARARGS, NULL},
                                 {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 4", -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", "interface 5", -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__native(void) {
     if (_import_array() < 0) return NULL; /* import_array() would print why */

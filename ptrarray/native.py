@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, Protocol, cast
 
-__all__ = ["NAMES", "VIEWS", "Core", "Finder", "core", "reason", "variant"]
+__all__ = ["Core", "Finder", "core", "reason", "variant"]
 
 # Both sources have it, and are changed together; a core of an older checkout has another.
-INTERFACE = "interface 4"
-NAMES, VIEWS = 1, 2  # what `Finder.iterate` yields; both for pairs
+INTERFACE = "interface 5"
 Array = Any  # of numpy, which this module knows nothing of
 Buffer = Any  # collections.abc.Buffer comes with Python 3.12
 
@@ -46,8 +45,8 @@ class Finder(Protocol):
         Of a list of str or bytes, or, with their ends and hashes, of names that lie end to end.
         """
 
-    def iterate(self, what: int, other: Callable[[int], Any], /) -> Iterator[Any]:
-        """Yield names, views or pairs of both in order; `other(position)` where one is bad."""
+    def iterate(self, pairs: bool, other: Callable[[int], Any], /) -> Iterator[Any]:
+        """Yield views, or pairs of name and view, in order; `other(position)` where one is bad."""
 
 
 class Core(Protocol):
@@ -98,11 +97,20 @@ class Core(Protocol):
         """
 
     def gather(
-        self, rows: Array, starts: Array, ends: Array, out: Array | None = None, /
-    ) -> tuple[Array, Array] | None:
+        self,
+        rows: Array,
+        starts: Array,
+        ends: Array,
+        out: Array | None = None,
+        crcs: Array | None = None,
+        unit: int = 1,
+        /,
+    ) -> tuple[Any, Array] | None:
         """Copy ranges of rows end to end; return them, and where each begins, and the end.
 
-        Into `out`, if that is given, which has as many rows and lies apart.
+        Into `out`, if that is given, which has as many rows and lies apart. Each with rows of
+        zeros up to a multiple of `unit`, as `stage` has them. Sets the checksum of each copy,
+        without those; where there is no `out`, of the rows themselves, and copies nothing.
         """
 
 

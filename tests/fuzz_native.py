@@ -74,8 +74,8 @@ def find(data: Data) -> None:
     finder.find_many(of.names, of.name_ends, hashes)
     finder.find_many(of.names, ends, hashes)
     views = [finder.get(one) for one in asked] + [finder.at(at) for at in range(len(names) + 1)]
-    for what in (1, 2, 3):
-        views += list(finder.iterate(what, lambda at: at))
+    for pairs in (False, True):
+        views += list(finder.iterate(pairs, lambda at: at))
     for view in views:
         if isinstance(view, np.ndarray):
             view.tobytes()
@@ -116,7 +116,9 @@ def copy(data: Data) -> None:
     if data.ConsumeBool():
         n_rows = np.uint64(len(rows) + 1)
         starts, ends = in_a_block(starts % n_rows), in_a_block(ends % n_rows)
-    core.gather(rows, starts, ends)
+    out = data.PickValueInList([None, rows_of(data)])
+    crcs = data.PickValueInList([None, np.zeros(data.ConsumeIntInRange(0, 12), "u4")])
+    core.gather(rows, starts, ends, out, crcs, data.PickValueInList([1, 1, 2, 64, 3]))
     catalog = core.catalog(in_a_block(pairs.astype(np.uint32)), number(data) % n, starts, [None])
     assert catalog is None or catalog.find("a") in (None, -1)
 

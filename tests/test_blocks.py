@@ -65,7 +65,12 @@ def test_an_index_in_blocks(
     entries = table_of(rows) if rows else Entries.of()
     some = parts_of(entries, size)
     sizes = Sizes.of(entries)
-    with patch.object(blocks, "_PENDING_NBYTES", pending), patch.object(table, "_PART_NAMES", 2):
+    with (
+        patch.object(blocks, "_PENDING_NBYTES", pending),
+        patch.object(table, "_PART_NAMES", 2),
+        patch.object(blocks, "_SHARE_KEYS", 4),  # so that several are sorted at the same time
+        patch.object(blocks, "count_cores", lambda: 3),
+    ):
         if hashed:
             contents = Contents.hashed(sizes, some, directory, memory=pending)
         else:

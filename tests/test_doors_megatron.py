@@ -263,6 +263,9 @@ def test_any_documents(
             ]
             metas = [opened.meta[str(i)] for i in range(len(expected))]
         lengths = [len(array) for array in arrays]
+        numbers = [k for k, document in enumerate(documents) for _ in document]
+        if not by_document and numbers != list(range(len(documents))):
+            assert metas == [{"document": k} for k in numbers]
         if by_document and any(len(document) != 1 for document in documents):
             spans = [m.get("sequences", [len(a)]) for m, a in zip(metas, expected, strict=True)]
             assert [n for span in spans for n in span] == lengths

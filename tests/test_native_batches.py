@@ -325,8 +325,9 @@ def test_stage_of_nothing_more() -> None:
     assert core.stage([ONE], 0, bytearray(4095), None, 4096) == (0, 0)
 
 
-def test_stage_stops_where_the_checksums_end() -> None:
-    assert core.stage([ONE, ONE], 0, bytearray(99), np.zeros(1, np.uint32)) == (1, 24)
+def test_stage_needs_room_for_all_checksums() -> None:
+    assert core.stage([ONE, ONE], 0, bytearray(99), np.zeros(1, np.uint32)) is None
+    assert core.stage([ONE, ONE], 0, bytearray(99), np.zeros(3, np.uint32)) == (2, 48)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from tests.support.sanitized import in_a_block
 
 pytestmark = pytest.mark.skipif(not native.core, reason=native.variant())
 core: Any = native.core
-NAMES, VIEWS = 1, 2
+VIEWS, PAIRS = False, True
 ALIKE = [name.encode() for name in COLLIDING]
 
 
@@ -231,9 +231,7 @@ def test_rows_that_give_no_views(rows: Any) -> None:
 def test_without_rows_there_are_no_views() -> None:
     finder = GOOD.finder(None)
     assert finder.get("a") is finder.at(0) is None
-    assert finder.iterate(VIEWS, print) is finder.iterate(NAMES | VIEWS, print) is None
-    assert list(finder.iterate(NAMES, print)) == ["a", "bc"]
-    assert finder.iterate(0, print) is finder.iterate(4, print) is finder.iterate(-1, print) is None
+    assert finder.iterate(VIEWS, print) is finder.iterate(PAIRS, print) is None
 
 
 def test_a_shape_that_is_set_later_changes_nothing() -> None:
@@ -272,33 +270,33 @@ def test_iterate_gives_names_and_views(names: list[bytes]) -> None:
 
     def other(position: int) -> Any:
         others.append(position)
-        return names[position]
+        return names[position], rows[2 * position : 2 * position + 2]
 
     views = list(finder.iterate(VIEWS, other))
     assert [view.tolist() for view in views] == rows.reshape(-1, 2).tolist()
     assert others == []
     raw = [position for position, name in enumerate(names) if not is_text(name)]
     expected = [name if i in raw else texts[i] for i, name in enumerate(names)]
-    assert list(finder.iterate(NAMES, other)) == expected
+    both = list(finder.iterate(PAIRS, other))
     assert others == raw
-    both = list(finder.iterate(NAMES | VIEWS, lambda position: (names[position], views[position])))
     assert [name for name, _ in both] == expected
     assert [view.tolist() for _, view in both] == [view.tolist() for view in views]
 
 
 def test_iterate_passes_errors_on_and_ends() -> None:
-    iterator = Columns.of([b"a", b"\xff", b"c"]).finder().iterate(NAMES, lambda at: 1 // (at - 1))
+    finder = Columns.of([b"a", b"\xff", b"c"]).finder(np.arange(3))
+    iterator = finder.iterate(PAIRS, lambda at: 1 // (at - 1))
     assert iter(iterator) is iterator
-    assert next(iterator) == "a"
+    assert next(iterator)[0] == "a"
     with pytest.raises(ZeroDivisionError):
         next(iterator)
-    assert list(iterator) == ["c"]
+    assert [name for name, _ in iterator] == ["c"]
     assert list(iterator) == []
 
 
 def test_nobody_makes_these_objects_or_copies_them() -> None:
-    finder = GOOD.finder()
-    for one in (finder, finder.iterate(NAMES, print)):
+    finder = GOOD.finder(np.arange(8))
+    for one in (finder, finder.iterate(PAIRS, print)):
         with pytest.raises(TypeError):
             type(one)()
         with pytest.raises(TypeError):
@@ -394,10 +392,11 @@ def assert_view_or_none(view: Any, rows: Any, columns: Columns, position: int) -
 def assert_iterates(finder: Any, index: Index, rows: Any, columns: Columns) -> None:
     for position, view in enumerate(finder.iterate(VIEWS, lambda _: None)):
         assert_view_or_none(view, rows, columns, position)
-    for position, name in enumerate(finder.iterate(NAMES, lambda position: position)):
-        if isinstance(name, str):
-            assert name.encode() == index.name(position)
-        else:
-            assert name == position
+    for position, pair in enumerate(finder.iterate(PAIRS, lambda position: position)):
+        if isinstance(pair, tuple):
+            assert pair[0].encode() == index.name(position)
+            assert_view_or_none(pair[1], rows, columns, position)
+        elif finder.at(position) is not None:
+            assert pair == position
             with suppress(CorruptStoreError):
                 assert not is_text(index.name(position))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,59 @@ def test_gather_of_ranges_that_lead_out(pairs: list[tuple[int, int]]) -> None:
         assert got[0].tolist() == values.tolist()
     else:
         assert got is None
+
+
+@given(
+    st.lists(st.integers(0, 300), max_size=600),
+    st.sampled_from([1, 3, 4]),
+    st.sampled_from([1, 2, 16, 64, 4096]),
+    st.sampled_from(["new", "given", "none"]),
+)
+def test_gather_with_sums_and_gaps(lengths: list[int], width: int, unit: int, to: str) -> None:
+    rows = in_a_block(strategies.filled("u1", (400, width), 1))
+    starts = np.array([(400 - n) * (i % 3) // 2 for i, n in enumerate(lengths)], np.int64)
+    ends = starts + np.array(lengths, np.int64)
+    pieces = [rows[start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
+    gaps = [-n % unit for n in lengths]
+    expected = [b + bytes(gap * width) for b, gap in zip(pieces, gaps, strict=True)]
+    n_rows = sum(lengths) + sum(gaps)
+    out = np.full((n_rows, width), 7, np.uint8) if to == "given" else None
+    crcs = None if to == "new" else np.zeros(len(lengths), np.uint32)
+    values, offsets = core.gather(rows, in_a_block(starts), in_a_block(ends), out, crcs, unit)
+    assert offsets.tolist() == np.cumsum([0, *(np.add(lengths, gaps))]).tolist()
+    if crcs is not None:
+        assert crcs.tolist() == list(map(zlib.crc32, pieces))
+    if to == "none":
+        assert values is None
+    else:
+        assert values is out or out is None
+        assert values.tobytes() == b"".join(expected)
+
+
+@pytest.mark.parametrize(
+    ("crcs", "unit"),
+    [
+        (np.zeros(1, np.uint32), 1),
+        (np.zeros(2, np.uint64), 1),
+        (np.zeros(2, np.float32), 1),
+        (np.zeros(4, np.uint32)[::2], 1),
+        (np.frombuffer(bytes(8), np.uint32), 1),
+        (bytearray(8), 1),
+        (None, 0),
+        (None, -1),
+        (None, 3),
+        (None, 8192),
+    ],
+    ids=str,
+)
+def test_gather_leaves_odd_sums_and_units(crcs: Any, unit: int) -> None:
+    assert core.gather(ONE, *PAIR, None, crcs, unit) is None
+
+
+def test_gather_sums_with_nothing_beyond_what_was_asked() -> None:
+    crcs = np.full(3, 7, np.uint32)
+    assert core.gather(ONE, *PAIR, None, crcs)[0] is None
+    assert crcs.tolist() == [zlib.crc32(ONE[:2]), zlib.crc32(ONE[3:]), 7]
 
 
 def test_gather_of_more_than_there_can_be() -> None:
@@ -130,3 +184,15 @@ def test_gather_beside_a_thread_that_changes_the_ranges() -> None:
             starts[:] = 0
             got = core.gather(rows, starts, ends)
             assert got is None or got[1][-1] == len(got[0])
+
+
+def test_gather_sums_beside_a_thread_that_changes_the_ranges() -> None:
+    """What is summed is what was copied."""
+    rows = in_a_block(np.arange(200_000) % 256).astype(np.uint8)
+    starts, ends = np.zeros(2000, np.int64), np.full(2000, 5000)
+    out, crcs = np.empty((2000, 8192), np.uint8), np.zeros(2000, np.uint32)
+    with changing(lambda i: ends.fill((5001, 2**62, -1, 0, 5000, 8192)[i % 6])):
+        for _ in range(20):
+            ends[:] = 5000
+            for to in (out.reshape(-1), None):
+                core.gather(rows, starts, ends, to, crcs, 4096)

@@ -75,13 +75,15 @@ CALLS: dict[str, Callable[[], Any]] = {
     ),
     "find_many: no name": lambda: FINDER.find_many([*NAMES, "\udc80"], None, None),
     "find_many in a broken one": lambda: ASTRAY.find_many(["b", "a"], None, None),
-    "iterate": lambda: [list(FINDER.iterate(what, str)) for what in (1, 2, 3)],
-    "iterate in part": lambda: next(FINDER.iterate(3, str)),
-    "iterate over a broken one": lambda: [list(ASTRAY.iterate(what, str)) for what in (1, 2, 3)],
-    "iterate with an error": lambda: list(ASTRAY.iterate(3, "".index)),
-    "iterate over nothing": lambda: FINDER.iterate(0, str),
+    "iterate": lambda: [list(FINDER.iterate(pairs, str)) for pairs in (0, 1)],
+    "iterate in part": lambda: next(FINDER.iterate(True, str)),
+    "iterate over a broken one": lambda: [list(ASTRAY.iterate(pairs, str)) for pairs in (0, 1)],
+    "iterate with an error": lambda: list(ASTRAY.iterate(True, "".index)),
+    "iterate without rows": lambda: COLUMNS.finder().iterate(False, str),
     "gather": lambda: core.gather(ROWS, *EACH),
     "gather: too much": lambda: core.gather(ROWS, EACH[0], EACH[1] + 9),
+    "gather with sums": lambda: core.gather(ROWS, *EACH, None, np.zeros(2, np.uint32), 4),
+    "gather: odd sums": lambda: core.gather(ROWS, *EACH, None, ROWS),
     "gather: no rows": lambda: core.gather(None, *EACH),
 }
 EXPECTED = (TypeError, BufferError, ValueError)
@@ -110,7 +112,7 @@ def test_nothing_is_left_behind(call: Callable[[], Any]) -> None:
         None,
         ROWS.dtype,
     ]
-    alive += [type(FINDER), type(FINDER.iterate(1, str)), str, *vars(COLUMNS).values(), *NAMES]
+    alive += [type(FINDER), type(FINDER.iterate(False, str)), str, *vars(COLUMNS).values(), *NAMES]
 
     def counts() -> list[int]:
         return list(map(sys.getrefcount, alive))

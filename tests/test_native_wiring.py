@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 import ptrarray
 from ptrarray import native
 from ptrarray.errors import StoreError
+from ptrarray.format import checksums
 from ptrarray.intake import batch
 from ptrarray.rows import ragged
 from tests.support import forging
@@ -33,9 +35,19 @@ MANY = {f"m{n}": np.arange(n, dtype="i4") for n in range(300)}  # 176 KiB
 PIECES = {f"p{n}": np.full(40_000 if n == 4 else 50 * n, n, "i4") for n in range(9)}
 
 
+# Of 0 to 299 elements, with gaps between them in a mixed store, and one that is larger than a piece.
+LENGTHS = [*range(300), 30_000, 7]
+END_TO_END = (
+    list(map(str, range(302))),
+    np.arange(sum(LENGTHS), dtype="i4"),
+    np.cumsum([0, *LENGTHS]),
+)
+
+
 # Python code that does what the core does.
 TWINS: dict[object, tuple[str, ...]] = {
     batch: ("_columns_of",),
+    checksums: ("_in_steps",),
     ragged: ("copy_ranges",),
 }
 
@@ -262,6 +274,55 @@ def test_checksums_are_of_what_is_written(path: Path) -> None:
             writer.write(arrays)
         assert writer["m9"].tolist() == [1] * 9
     ptrarray.verify(path)
+
+
+@pytest.mark.parametrize("layout", [{}, {"dtype": "i4"}], ids=["mixed", "plain"])
+def test_of_what_lies_end_to_end_nothing_is_made_for_each(layout: Any, path: Path) -> None:
+    asked: Counter[str] = Counter()
+    with ptrarray.create(path, **layout) as writer, ExitStack() as stack:
+        stack.enter_context(patch.object(checksums, "_in_steps", side_effect=AssertionError))
+        stack.enter_context(patch.object(native, "core", Spy(native.core, asked)))
+        writer.write_ragged(*END_TO_END)
+        assert asked["gather"] > 0
+        assert "stage" not in asked
+    ptrarray.verify(path)
+
+
+def test_checksums_of_what_lies_end_to_end_are_of_what_is_written(path: Path) -> None:
+    names, values, offsets = END_TO_END
+    values = np.zeros_like(values)
+
+    class Changing(Spy):
+        def gather(self, rows: Any, starts: Any, ends: Any, out: Any, *args: Any) -> Any:
+            values[:] += out is not None
+            gathered = self.core.gather(rows, starts, ends, out, *args)
+            values[:] += out is not None
+            return gathered
+
+    with ptrarray.create(path) as writer:
+        with patch.object(native, "core", Changing(native.core, Counter())):
+            writer.write_ragged(names, values, offsets)
+        assert writer["9"].tolist() == [1] * 9
+    ptrarray.verify(path)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_lies_end_to_end_is_written_alike(way: str, path: Path) -> None:
+    found = []
+    for core in (WAYS[way](), None):
+        path.mkdir()
+        for folder, layout in (
+            ("mixed", {}),
+            ("plain", {"dtype": "i4"}),
+            ("masked", {"masked": True}),
+        ):
+            with patch.object(native, "core", core), repeatable():
+                ptrarray.create(path / folder, **layout).close()
+                with ptrarray.append(path / folder) as writer:
+                    writer.write_ragged(*END_TO_END)
+        found.append(read_tree(path))
+        shutil.rmtree(path)
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("way", WAYS)

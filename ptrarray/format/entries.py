@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ptrarray.format.names import decode, ends_of, hash_all
 from ptrarray.rows.copying import copy_ranges, cut
+from ptrarray.rows.ragged import gather
 from ptrarray.rows.types import Bools, Int64s, UInt8s, UInt32s
 
 DELETED = -1  # in the place of rows
@@ -96,10 +97,8 @@ class RaggedColumn(Sequence[bytes]):
     def chosen(self, positions: Int64s) -> RaggedColumn:
         """Copy some items, in any order; raises ValueError if one does not lie within the column."""
         starts, lengths = self.spans(positions)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return RaggedColumn(
-            offsets[1:], copy_ranges(self.joined, starts, starts + lengths, offsets)
-        )
+        items = gather(self.joined, starts, starts + lengths)
+        return RaggedColumn(items.offsets[1:], items.values)
 
     def item(self, position: int, limit: int = 2**63) -> bytes:
         """Return one item; raises ValueError if it does not lie within the column, or is larger."""

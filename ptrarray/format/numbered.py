@@ -14,7 +14,7 @@ import numpy as np
 
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import RaggedColumn
-from ptrarray.rows.types import UInt8s, UInt32s
+from ptrarray.rows.types import Array, UInt8s, UInt32s
 
 _N_LAST = 4  # digits behind those that many numbers begin with
 _STEP = 10**_N_LAST
@@ -30,11 +30,14 @@ def numbered(first: int, last: int, prefix: bytes = b"") -> tuple[RaggedColumn, 
     ([b'x9', b'x10'], True)
     """
     pieces = [_of_width(low, high, prefix) for low, high in _widths(first, last)]
-    texts = [np.empty(0, np.uint8), *(text.reshape(-1) for text, _ in pieces)]
-    lengths = [np.full(len(text), text.shape[1]) for text, _ in pieces]
-    ends = np.concatenate([np.empty(0, np.int64), *lengths]).cumsum()
-    hashes = [np.empty(0, np.uint32), *(hashes for _, hashes in pieces)]
-    return RaggedColumn(ends, np.concatenate(texts)), np.concatenate(hashes)
+    if not pieces:
+        return RaggedColumn.blank(0), np.empty(0, np.uint32)
+    columns = [
+        RaggedColumn(np.arange(1, len(text) + 1) * text.shape[1], text.reshape(-1))
+        for text, _ in pieces
+    ]
+    hashes = [hashes for _, hashes in pieces]
+    return RaggedColumn.chained(columns), hashes[0] if len(hashes) == 1 else np.concatenate(hashes)
 
 
 def numbered_nbytes(n_names: int, prefix: bytes = b"") -> int:
@@ -66,13 +69,15 @@ def _of_width(low: int, high: int, prefix: bytes) -> tuple[UInt8s, UInt32s]:
     last_digits, changes = _last_digits()
     firsts = range(low // _STEP, -(-high // _STEP))
     heads = [b"%s%d" % (prefix, number) for number in firsts]
-    text = np.empty((len(heads), _STEP, len(heads[0]) + _N_LAST), np.uint8)
-    text[:, :, :-_N_LAST] = np.frombuffer(b"".join(heads), np.uint8).reshape(len(heads), 1, -1)
-    text[:, :, -_N_LAST:] = last_digits
+    # As fields, of which each is assigned as a whole.
+    head = np.dtype(("V", len(heads[0])))
+    fields: Array = np.empty((len(heads), _STEP), [("head", head), ("last", "<u4")])
+    fields["head"] = np.frombuffer(b"".join(heads), head)[:, None]
+    fields["last"] = last_digits.view("<u4")[:, 0]
     of_heads = np.array([crc32(head + b"0" * _N_LAST) for head in heads], np.uint32)
     hashes = np.bitwise_xor.outer(of_heads, changes).reshape(-1)
     some = slice(low - firsts.start * _STEP, high - firsts.start * _STEP)
-    return text.reshape(len(hashes), -1)[some], hashes[some]
+    return fields.view(np.uint8).reshape(len(hashes), -1)[some], hashes[some]
 
 
 @cache

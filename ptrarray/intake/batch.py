@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise, repeat
@@ -19,6 +19,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.format import infos, metadata
 from ptrarray.format import names as naming
 from ptrarray.format.checksum import crc32
+from ptrarray.format.checksums import crc32_each
 from ptrarray.format.entries import Entries, Entry, RaggedColumn
 from ptrarray.format.journal import PUT, HashedRecord, encode_one, encode_records
 from ptrarray.format.layouts import ALIGNMENT_NBYTES, MIXED, ROWS, Layout, mask_dtype
@@ -26,6 +27,7 @@ from ptrarray.format.named import Names, names_in
 from ptrarray.format.names import Hashes
 from ptrarray.intake.casting import Fitted, fit, fit_masked, fit_shaped
 from ptrarray.intake.staging import staged
+from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Int64s, UInt32s
 
 NAMES_LIMIT_NBYTES = 2**30  # of the names in one call
@@ -60,15 +62,15 @@ class Batch:
         Rows in all, the last of the offsets.
     buffers : list of ndarray
         C-contiguous, in order, gaps as zeros; the callers' own arrays where they fit.
-    pieces : callable or None
-        Gives the bytes of each array; None if they are the buffers.
+    pieces : list of ndarray, Ragged or None
+        The bytes of each array, which may lie end to end; None if they are the buffers.
     lengths : array of int64 or None
         Rows of each array where there may be gaps; None where there are none.
     masks : sequence of ndarray
         Mask of each array, as bytes; none in a store that keeps no masks.
     has_masks : bool
         Whether anything is masked.
-    infos, metas : list of bytes or None
+    infos, metas : sequence of bytes or None
         Of each array; None where none has one.
     is_staged : bool
         Whether the rows are to be written as `staged` gives them.
@@ -81,12 +83,12 @@ class Batch:
     offsets: Numbers
     n_rows: int
     buffers: list[npt.NDArray[Any]]
-    pieces: Callable[[], Iterable[Any]] | None = None
+    pieces: list[npt.NDArray[np.uint8]] | Ragged | None = None
     lengths: Numbers | None = None
     masks: Sequence[npt.NDArray[np.uint8]] = ()
     has_masks: bool = False
-    infos: list[bytes] | None = None
-    metas: list[bytes] | None = None
+    infos: Sequence[bytes] | None = None
+    metas: Sequence[bytes] | None = None
     is_staged: bool = False
     alignment: int = 1
     _crcs: Numbers | None = None
@@ -98,10 +100,11 @@ class Batch:
         each array is read from memory once, and its checksum is that of what is written.
         """
         least, most = _STAGE_NBYTES
-        crcs = np.empty(len(self.buffers), np.uint32)
+        arrays = self.buffers if self.pieces is None else self.pieces
+        crcs = np.empty(len(arrays), np.uint32)
         n_left = nbytes
         piece_nbytes = min(max(nbytes // 16, least), most, nbytes)
-        for piece in staged(self.buffers, crcs, piece_nbytes, self.alignment):
+        for piece in staged(arrays, crcs, piece_nbytes, self.alignment):
             n_left -= len(piece)
             if n_left < 0:
                 break
@@ -114,11 +117,14 @@ class Batch:
     def crcs(self) -> Numbers:
         """CRC-32 of each array's bytes and mask, computed when it is first asked for."""
         if self._crcs is None:
-            pieces = self.buffers if self.pieces is None else self.pieces()
-            crcs: Iterable[int] = map(crc32, pieces)
+            pieces = self.buffers if self.pieces is None else self.pieces
+            if isinstance(pieces, Ragged):
+                crcs = crc32_each(pieces.values, pieces.offsets[:-1], pieces.offsets[1:])
+                self._crcs = memoryview(crcs)
+            else:
+                self._crcs = array("I", map(crc32, pieces))
             if self.masks:
-                crcs = map(crc32, self.masks, crcs)
-            self._crcs = array("I", crcs)
+                self._crcs = array("I", map(crc32, self.masks, self._crcs))
         return self._crcs
 
     def sizes(self, n_buffers: int, row_nbytes: int) -> list[int] | None:
@@ -147,14 +153,16 @@ class Batch:
         starts, ends = bounds[:-1], bounds[1:]
         if self.lengths is not None:
             ends = starts + np.asarray(self.lengths).view(np.int64)
-        names = self.names
-        if not isinstance(names, RaggedColumn):
-            names = RaggedColumn.of(names)
+        names = _column(self.names)
         hashes, crcs = np.asarray(self.hashes, np.uint32), np.asarray(self.crcs, np.uint32)
         pointed = np.zeros(len(starts), np.uint8)
-        infos = None if self.infos is None else RaggedColumn.of(self.infos)
-        metas = None if self.metas is None else RaggedColumn.of(self.metas)
+        infos = None if self.infos is None else _column(self.infos)
+        metas = None if self.metas is None else _column(self.metas)
         return Entries(names, hashes, starts, ends, crcs, pointed, infos, metas)
+
+
+def _column(items: Sequence[bytes]) -> RaggedColumn:
+    return items if isinstance(items, RaggedColumn) else RaggedColumn.of(items)
 
 
 def only_one(arrays: object, layout: Layout) -> tuple[bytes, npt.NDArray[Any]] | None:
@@ -290,8 +298,11 @@ def named(names: Sequence[str]) -> tuple[Sequence[bytes], Hashes]:
         encoded = [naming.encode(names[0])]
         return encoded, naming.hash_all(encoded)
     encoded = naming.encode_all(names)
-    check_nbytes("names", sum(map(len, encoded)))
-    return RaggedColumn.of(encoded), naming.hash_all(encoded)
+    column = RaggedColumn.of(encoded)
+    check_nbytes("names", len(column.joined))
+    if native.core is None:
+        return column, naming.hash_all(encoded)
+    return column, memoryview(crc32_each(column.joined, column.starts, column.ends))
 
 
 def _from_fitted(
@@ -323,7 +334,7 @@ def _from_fitted(
         offsets,
         offsets[-1],
         buffers,
-        lambda: pieces,
+        pieces,
         lengths,
         [_mask_of(part) for part in fitted] if layout.masked else (),
         any(part.mask is not None for part in fitted),

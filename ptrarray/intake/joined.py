@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from ptrarray.errors import BadInputError
 from ptrarray.format import table
+from ptrarray.format.entries import RaggedColumn
 from ptrarray.format.layouts import MIXED, ROWS, Layout, mask_dtype
 from ptrarray.format.names import Hashes
 from ptrarray.intake.batch import (
@@ -30,6 +30,7 @@ from ptrarray.intake.batch import (
     pays_a_thread,
 )
 from ptrarray.intake.casting import Fitted, as_array, fit, fit_shaped
+from ptrarray.rows.ragged import Ragged
 from ptrarray.rows.types import Array, Int64s
 
 Metas: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -72,7 +73,7 @@ def _of_rows(encoded: Encoded, rows: Array, offsets: npt.ArrayLike) -> Batch:
     used = rows[bounds[0] : bounds[-1]]
     relative = (bounds - bounds[0]).astype(np.int64)
     raw = bytes_of(used) if used.size else np.empty(0, np.uint8)
-    pieces = partial(_cut, memoryview(raw), relative * (used.nbytes // max(len(used), 1)))
+    pieces = Ragged(raw, relative * (used.nbytes // max(len(used), 1)))
     return Batch(*encoded, relative, len(used), [used], pieces)
 
 
@@ -105,36 +106,28 @@ def _by_columns(
         elements = fit_shaped("values", used, None if layout.kind == MIXED else layout.dtype)[0]
         width = n_each * (elements.itemsize if layout.kind == MIXED else 1)
     infos = _infos_of(names, elements, counts, used.shape[1:], layout)
-    raw, bytes_at = bytes_of(elements), bounds * (n_each * elements.itemsize)
+    pieces = Ragged(bytes_of(elements), bounds * (n_each * elements.itemsize))
     lengths = counts * width
     gaps = -lengths % layout.alignment
     room = np.concatenate([[0], np.cumsum(lengths + gaps)])
-    batch = Batch(*encoded, room, int(room[-1]), [raw], partial(_cut, memoryview(raw), bytes_at))
+    batch = Batch(*encoded, room, int(room[-1]), [pieces.values], pieces)
     batch.infos = infos
     if layout.masked:
         batch.masks = _no_masks(counts * n_each, elements.dtype)
     if gaps.any():
         batch.lengths = lengths
-        _with_gaps(batch, list(_cut(raw, bytes_at)), gaps, layout)
+        _with_gaps(batch, pieces, gaps, layout)
     return batch
 
 
-def _with_gaps(
-    batch: Batch, pieces: list[npt.NDArray[np.uint8]], gaps: Int64s, layout: Layout
-) -> None:
+def _with_gaps(batch: Batch, pieces: Ragged, gaps: Int64s, layout: Layout) -> None:
     """Have a gap follow each array of a batch; small ones are copied with theirs, many in one go."""
     batch.is_staged = not layout.masked and not pays_a_thread(batch.n_rows, len(gaps))
     if batch.is_staged:
-        batch.buffers, batch.pieces, batch.alignment = pieces, None, layout.alignment
+        batch.alignment = layout.alignment
     else:
         pairs = zip(pieces, gaps.tolist(), strict=True)
         batch.buffers = [buffer for pair in pairs for buffer in padded(*pair)]
-
-
-def _cut(raw: Any, bytes_at: Int64s) -> Iterator[Any]:
-    """Yield the bytes of each array."""
-    ends = bytes_at.tolist()
-    return map(raw.__getitem__, map(slice, ends, ends[1:]))
 
 
 def _no_masks(sizes: Int64s, dtype: np.dtype[Any]) -> list[npt.NDArray[np.uint8]]:
@@ -150,20 +143,17 @@ def _infos_of(
     counts: Int64s,
     row_shape: tuple[int, ...],
     layout: Layout,
-) -> list[bytes] | None:
+) -> RaggedColumn | None:
     """Return the packed info of each array, made once for all of one length; None if none has one."""
     if layout.kind == ROWS:
         return None
-    if not row_shape:
-        info = info_of(names[0], Fitted(elements, (0,)), layout)
-        infos = [info] * len(names)
-    else:
+    sizes, kinds = np.zeros(1, np.int64), np.zeros(len(counts), np.int64)
+    if row_shape:
         sizes, kinds = np.unique(counts, return_inverse=True)
-        shapes = [(n_rows, *row_shape) for n_rows in sizes.tolist()]
-        made = [info_of(names[0], Fitted(elements, shape), layout) for shape in shapes]
-        infos = list(map(made.__getitem__, kinds.tolist()))
-    check_nbytes("dtypes and shapes", sum(map(len, infos)))
-    return infos if any(infos) else None
+    shapes = [(n_rows, *row_shape) for n_rows in sizes.tolist()]
+    made = [info_of(names[0], Fitted(elements, shape), layout) for shape in shapes]
+    check_nbytes("dtypes and shapes", int(np.array(list(map(len, made)))[kinds].sum()))
+    return RaggedColumn.of(made).chosen(kinds) if any(made) else None
 
 
 def cut_by(

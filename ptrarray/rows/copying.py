@@ -69,6 +69,8 @@ def cut(lengths: Int64s, limit: int) -> list[tuple[int, int]]:
     """
     if not len(lengths):
         return []
+    if lengths.sum() < limit:
+        return [(0, len(lengths))]
     # In the example the ranges end at 3 6 9 12 62 63. Those that end between the same two
     # multiples of the limit are a group, (end - 1) // 10 is 0 0 0 1 6 6; range 4 is one alone.
     group = (np.cumsum(lengths) - 1) // limit

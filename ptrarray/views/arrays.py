@@ -12,7 +12,6 @@ import numpy.typing as npt
 from ptrarray.errors import BadInputError
 from ptrarray.format.layouts import ROWS
 from ptrarray.format.names import encode_all
-from ptrarray.native import NAMES, VIEWS
 from ptrarray.rows.copying import cut, in_blocks
 from ptrarray.rows.ragged import Ragged, end_to_end, gather, kinds_of
 from ptrarray.rows.types import Array, Int64s
@@ -323,7 +322,7 @@ class Arrays:
         if self._finder is None:
             return walk(self.opened, self._note)
         self.opened.columns()  # which are checked once
-        return self._finder.iterate(VIEWS, self.__getitem__)
+        return self._finder.iterate(False, self.__getitem__)
 
     def items(self) -> Iterator[tuple[str, Array]]:
         """Yield the name and the array of each position."""
@@ -331,7 +330,7 @@ class Arrays:
         if self._finder is None:
             return zip(names, self, strict=True)
         self.opened.columns()
-        return self._finder.iterate(NAMES | VIEWS, lambda at: (names[at], self[at]))
+        return self._finder.iterate(True, lambda at: (names[at], self[at]))
 
     def __repr__(self) -> str:
         return f"<{len(self)} arrays of {self.opened.snapshot.directory}>"

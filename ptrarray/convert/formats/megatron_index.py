@@ -249,8 +249,11 @@ def _look_at(index: MegatronIndex, itemsize: int, first: int) -> _Seen:
         return _Seen(0, False, f"sequence {first + at} has a length of {lengths[at]}")
     # Nothing overflows: a pointer is not above 2**63, and lengths are below 2**31.
     ends = pointers + lengths * itemsize
-    is_bad = (pointers < 0) | (ends < 0) | (ends > index.bin_nbytes) | (pointers % itemsize != 0)
-    if is_bad.any():
+    is_aligned = np.bitwise_or.reduce(pointers) % itemsize == 0  # which is a power of two
+    if min(pointers.min(), ends.min()) < 0 or ends.max() > index.bin_nbytes or not is_aligned:
+        is_bad = (
+            (pointers < 0) | (ends < 0) | (ends > index.bin_nbytes) | (pointers % itemsize != 0)
+        )
         at = int(np.argmax(is_bad))
         where = f"{lengths[at]} elements of {itemsize} bytes from byte {pointers[at]} on"
         what = f"is at {where}, which do not lie in the {index.bin_nbytes} bytes of its .bin"

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from ptrarray.format.names import encode as encode_name
 from ptrarray.format.names import hash_all
 from ptrarray.format.numbered import numbered, numbered_nbytes
 from ptrarray.reader import opened_of
+from ptrarray.rows.types import Int64s
 from ptrarray.storage.lifecycle.adopting import Arrays
 from ptrarray.storage.store.blocks import Sizes
 from ptrarray.upkeep import verify as verify_store
@@ -170,7 +171,7 @@ def _arrays(units: Units, source: Source) -> Arrays:
         column = RaggedColumn.of([*map(encode_name, source.names(list(map(str, range(units.n)))))])
         names, nbytes = partial(_some_of, column), len(column.joined)
     metas = _metas(units)
-    sizes = Sizes(units.n, nbytes, 0, 0 if metas is None else len(metas.joined))
+    sizes = Sizes(units.n, nbytes, 0, 0 if metas is None else metas.nbytes(units.n))
     if units.index.is_packed:
         return Arrays(sizes, partial(_entries, units, names, metas))
     everything = _entries(units, names, metas, slice(0, units.n))
@@ -187,30 +188,40 @@ def _some_of(column: RaggedColumn, some: slice) -> tuple[RaggedColumn, Any]:
     return names, np.array(hash_all(names), np.uint32)
 
 
-def _entries(units: Units, names: Any, metas: RaggedColumn | None, some: slice) -> Entries:
+class _Metas(NamedTuple):
+    """Metadata of all arrays, packed: once of those in a row that are alike."""
+
+    firsts: Int64s
+    packed: RaggedColumn
+
+    def nbytes(self, n_arrays: int) -> int:
+        """Return how many bytes those of all have together."""
+        return int((np.diff(self.firsts, append=n_arrays) * self.packed.lengths).sum())
+
+    def part(self, some: slice) -> RaggedColumn:
+        """Return those of some arrays."""
+        positions = np.arange(some.start, some.stop)
+        return self.packed.chosen(np.searchsorted(self.firsts, positions, side="right") - 1)
+
+
+def _entries(units: Units, names: Any, metas: _Metas | None, some: slice) -> Entries:
     column, hashes = names(some)
     starts, ends = units.pointers(some)
     n_arrays = len(starts)
     nothing = np.zeros(n_arrays, np.uint32)
     pointed = np.broadcast_to(np.uint8(0), n_arrays)
-    some_metas = None if metas is None else metas[some]
+    some_metas = None if metas is None else metas.part(some)
     return Entries(column, hashes, starts, ends, nothing, pointed, None, some_metas)
 
 
-def _metas(units: Units) -> RaggedColumn | None:
-    """Return the metadata of all, packed."""
+def _metas(units: Units) -> _Metas | None:
     if not units.has_metas:
         return None
-    packed: list[bytes] = []
-    last: Mapping[str, Any] = {}
-    last_packed = b""
-    for at in range(0, units.n, PIECE_ARRAYS):
-        for meta in units.metas(at, min(at + PIECE_ARRAYS, units.n)):
-            if meta != last:  # sequences of a document are alike
-                last, last_packed = meta, encode("", meta)
-            packed.append(last_packed)
+    firsts, packed = units.changes(), []
+    for at in range(0, len(firsts), PIECE_ARRAYS):
+        packed += [encode("", meta) for meta in units.metas_at(firsts[at : at + PIECE_ARRAYS])]
     column = RaggedColumn.of(packed)
-    return column if len(column.joined) else None
+    return _Metas(firsts, column) if len(column.joined) else None
 
 
 def _in_order(entries: Entries) -> Entries:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,9 +45,6 @@ class Units:
         documents = index.documents
         self.n = len(documents) - 1 if self.by_document else len(index.lengths)
         self.has_metas = index.has_documents or index.modes is not None
-        self._document_of = np.empty(0, np.int64)
-        if index.has_documents and not self.by_document:
-            self._document_of = np.repeat(np.arange(len(documents) - 1), np.diff(documents))
         if self.by_document:
             ends = np.cumsum(index.lengths, dtype=np.int64)
             self._edges = np.concatenate([[0], ends])[documents]
@@ -65,21 +61,33 @@ class Units:
 
     def metas(self, first: int, last: int) -> list[Mapping[str, Any]]:
         """Return the metadata of some arrays; none at all if there are none in the file."""
-        if not self.has_metas:
-            return []
+        return self.metas_at(np.arange(first, last)) if self.has_metas else []
+
+    def metas_at(self, positions: Int64s) -> list[Mapping[str, Any]]:
+        """Return the metadata of arrays at some positions, in a file that has some."""
         index, modes = self.index, self.index.modes
         if self.by_document:
-            edges = index.documents[first : last + 1].tolist()
-            spans = [slice(*span) for span in pairwise(edges)]
-            return [_of_document(index, span) for span in spans]
-        found: list[dict[str, Any]] = [{} for _ in range(first, last)]
-        if len(self._document_of):
-            for meta, document in zip(found, self._document_of[first:last].tolist(), strict=True):
+            edges = zip(*(index.documents[positions + k].tolist() for k in (0, 1)), strict=True)
+            return [_of_document(index, slice(*span)) for span in edges]
+        found: list[dict[str, Any]] = [{} for _ in positions]
+        if index.has_documents:
+            numbers = np.searchsorted(index.documents, positions, side="right") - 1
+            for meta, document in zip(found, numbers.tolist(), strict=True):
                 meta["document"] = document
         if modes is not None:
-            for meta, mode in zip(found, modes[first:last].tolist(), strict=True):
+            for meta, mode in zip(found, modes[positions].tolist(), strict=True):
                 meta["mode"] = mode
         return list(found)
+
+    def changes(self) -> Int64s:
+        """Return the positions of all arrays whose metadata may be other than that of the one before."""
+        if self.by_document:
+            return np.arange(self.n)
+        index, modes = self.index, self.index.modes
+        changes = [np.zeros(min(self.n, 1), np.int64), index.documents[index.documents < self.n]]
+        if modes is not None:
+            changes.append(np.flatnonzero(modes[1:] != modes[:-1]) + 1)
+        return np.unique(np.concatenate(changes))
 
     def notes(self) -> Iterator[Noted]:
         """Yield what a store does not keep, or not as it is."""

@@ -23,6 +23,7 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entries, RaggedColumn
 from ptrarray.format.index import COLUMN_LIMIT_NBYTES, Column, IndexHeader, corrupt, entry_dtype
 from ptrarray.format.table import Keys, Slots, SortedRun
+from ptrarray.reductions.blocks import count_cores, in_parallel
 from ptrarray.rows.types import UInt32s
 from ptrarray.storage.system.building import nameless
 from ptrarray.storage.system.files import File
@@ -34,6 +35,7 @@ _PENDING_NBYTES = 1 << 20
 # A file that is needed while an index is written, and has no name but for a moment.
 SCRATCH_FILE_NAME = "scratch.new"
 _KEY_NBYTES = 32  # of memory for each key of a run, while they are sorted
+_SHARE_KEYS = 1 << 18  # of which sorting takes longer than a thread
 
 Piece = tuple[int, memoryview]  # where in the file, and what
 
@@ -123,16 +125,17 @@ class Contents(NamedTuple):
         The name table is made of these. What does not fit in so many bytes of memory waits in a
         file without a name in the directory.
         """
-        runs = _Runs(directory / SCRATCH_FILE_NAME, memory)
+        limit = min(memory // _KEY_NBYTES, sizes.n_arrays)
+        runs = _Runs(directory / SCRATCH_FILE_NAME, max(limit, 1))
         return cls(sizes, runs.noted(blocks), runs.slots())
 
 
 class _Runs:
     """Keys of the names of blocks: sorted piece by piece, the pieces on the disk but for the last."""
 
-    def __init__(self, path: Path, memory: int) -> None:
-        self._path, self._limit = path, max(memory // _KEY_NBYTES, 1)
-        self._waiting: list[Keys] = []
+    def __init__(self, path: Path, limit: int) -> None:
+        self._path = path
+        self._keys: Keys = np.empty(limit, np.uint64)  # of which some wait, from the first on
         self._n_waiting = 0
         self._ends = [0]  # of each piece, in the file
         self._file: File | None = None
@@ -144,32 +147,40 @@ class _Runs:
             yield block
 
     def _add(self, hashes: UInt32s) -> None:
-        first = self._ends[-1] + self._n_waiting
-        self._waiting.append(table.keys_of(hashes, np.arange(first, first + len(hashes))))
-        self._n_waiting += len(hashes)
-        if self._n_waiting >= self._limit:
-            keys = self._sorted()
-            self._file = self._file or nameless(self._path)
-            self._file.pwrite(keys, self._ends[-1] * keys.itemsize, keys.nbytes)
-            self._ends.append(self._ends[-1] + len(keys))
+        while len(hashes):
+            if self._n_waiting == len(self._keys):
+                self._put_aside()
+            at, first = self._n_waiting, self._ends[-1] + self._n_waiting
+            some = hashes[: len(self._keys) - at]
+            keys = table.keys_of(some, np.arange(first, first + len(some)))
+            self._keys[at : at + len(some)] = keys
+            self._n_waiting += len(some)
+            hashes = hashes[len(some) :]
 
-    def _sorted(self) -> Keys:
-        """Take what waits, as one run."""
-        keys = np.concatenate([np.empty(0, np.uint64), *self._waiting])
-        self._waiting, self._n_waiting = [], 0
+    def _put_aside(self) -> None:
+        """Write what waits to the file, as one run."""
+        keys = self._keys
         keys.sort()
-        return keys
+        self._file = self._file or nameless(self._path)
+        self._file.pwrite(keys, self._ends[-1] * keys.itemsize, keys.nbytes)
+        self._ends.append(self._ends[-1] + len(keys))
+        self._n_waiting = 0
 
     def slots(self) -> Iterator[Slots]:
         """Yield the name table of all that was noted, piece by piece."""
-        last = self._sorted()
+        last = self._keys[: self._n_waiting]
         if self._file is None:
-            yield from table.in_parts([SortedRun(last)], len(last))
+            n_runs = min(count_cores(), -(-len(last) // _SHARE_KEYS))  # each sorted in a thread
+            runs = np.array_split(last, max(n_runs, 1))
+            for _ in in_parallel(np.ndarray.sort, runs):
+                pass
+            yield from table.in_parts(list(map(SortedRun, runs)), len(last))
             return
+        last.sort()
         content = map_or_read(self._file)
         keys = np.frombuffer(content, np.uint64)
-        runs = [SortedRun(keys[start:end]) for start, end in pairwise(self._ends)]
-        for part in table.in_parts([*runs, SortedRun(last)], len(keys) + len(last)):
+        on_disk = [SortedRun(keys[start:end]) for start, end in pairwise(self._ends)]
+        for part in table.in_parts([*on_disk, SortedRun(last)], len(keys) + len(last)):
             yield part
             forget(content)
         self._file.close()
