@@ -238,8 +238,9 @@ def test_null_lists_in_lists(store: Path) -> None:
     ids=str,
 )
 def test_names_are_text_of_any_kind(store: Path, kind: Any) -> None:
-    names = ["größe", "a name longer than twelve bytes", "b", "☃"]
-    table = pa.table({"name": pa.array(names, kind), "x": pa.array(X, KINDS["list"])})
+    names = ["größe", "a name longer than twelve bytes", "b\0", "☃"]
+    column = pa.array(["", *names, "behind"], kind)[1:-1]
+    table = pa.table({"name": column, "x": pa.array(X, KINDS["list"])})
     good(table, store)
     check_content(store, dict(zip(names, ARRAYS.values(), strict=True)))
 

@@ -175,6 +175,15 @@ def test_names_that_are_no_text(folder: Path, store: Path) -> None:
     assert "UTF8" in run(folder / "x.arrow", store).failures[0].problem
 
 
+def test_batches_before_a_damaged_one_are_there(folder: Path, store: Path) -> None:
+    raw = FILES["x.arrow"]
+    assert raw.count(b"\0cd\0") == 2  # names and metadata of the second batch
+    (folder / "x.arrow").write_bytes(raw.replace(b"\0cd\0", b"\0\xff\xfe\0"))
+    (failure,) = run(folder / "x.arrow", store).failures
+    assert "UTF8" in failure.problem
+    assert found(store) == {"a": [1, 2], "b": []}
+
+
 def test_sizes_of_compressed_buffers_take_no_memory(folder: Path, store: Path) -> None:
     values = np.arange(5000, dtype="i8")
     raw = ipc(pa.table({"x": [values]}), pa.ipc.new_file, compression="zstd")

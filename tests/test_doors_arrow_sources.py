@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import awkward
 import duckdb
@@ -18,7 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptrarray import convert
+from ptrarray.convert.formats import arrow_columns
 from ptrarray.errors import BadInputError
+from ptrarray.writer import PointerArrayWriter
 from tests.support.imports import check_content, content
 from tests.support.tables import ARRAYS, KINDS, X, good, metas, run
 
@@ -149,6 +152,60 @@ def test_feather_of_the_first_version_is_refused(folder: Path, store: Path) -> N
     assert "version 1, which has no lists" in run(folder, store).failures[0].problem
 
 
+# Batches -----------------------------------------------------------------------------------------------
+
+
+def in_batches(n_batches: int, nbytes: int) -> pa.Table:
+    """Return arrays of a kilobyte in batches of so many bytes, next to each other in memory."""
+    n = n_batches * nbytes // 1024
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(n * 128.0)), 128)
+    table = pa.table({"name": [f"a{at:05}" for at in range(n)], "values": rows})
+    return pa.Table.from_batches(table.to_batches(nbytes // 1024))
+
+
+def test_small_batches_are_written_together(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, write_ragged = [], PointerArrayWriter.write_ragged
+
+    def counted(self: Any, names: Any, *args: Any, **options: Any) -> Any:
+        calls.append(len(names))
+        return write_ragged(self, names, *args, **options)
+
+    monkeypatch.setattr(PointerArrayWriter, "write_ragged", counted)
+    table = in_batches(20, 300 << 10)
+    good(table, store)
+    assert sum(calls) == len(table)
+    assert len(calls) == 2  # of four megabytes, and the rest
+    assert content(store)["a05999"].tolist() == list(range(5999 * 128, 6000 * 128))
+
+
+@pytest.mark.parametrize(("nbytes", "most"), [(8 << 20, 1 << 20), (1 << 20, 12 << 20)])
+def test_batches_of_a_mapped_file_take_little_memory(
+    folder: Path, store: Path, nbytes: int, most: int
+) -> None:
+    table = in_batches((32 << 20) // nbytes, nbytes)
+    with pa.ipc.new_file(folder / "x.arrow", table.schema) as writer:
+        for batch in table.to_batches():  # each has a small one before it
+            writer.write(batch.slice(0, 1))
+            writer.write(batch.slice(1))
+    before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    try:
+        assert run(folder, store).converted == len(table)
+    finally:
+        pa.set_memory_pool(before)
+    assert pool.max_memory() < most
+
+
+def test_dictionaries_that_are_too_large_together(store: Path) -> None:
+    kind = pa.dictionary(pa.int8(), pa.string())
+    names = [f"a{at}" for at in range(200)]
+    column = pa.chunked_array([pa.array(part, kind) for part in (names[:100], names[100:])])
+    with pytest.raises(pa.ArrowInvalid, match="larger index type"):
+        column.combine_chunks()
+    good(pa.table({"name": column, "x": [[1]] * 200}), store)
+    assert list(content(store)) == names
+
+
 # Any table ---------------------------------------------------------------------------------------------
 
 
@@ -162,17 +219,23 @@ def tables(draw: st.DrawFn) -> tuple[pa.Table, list[Any]]:
     cut = draw(st.integers(0, len(rows)))
     column = pa.chunked_array([pa.array(rows[:cut], kind), pa.array(rows[cut:], kind)], kind)
     low = draw(st.integers(0, len(rows)))
-    return pa.table({"x": column}).slice(low), rows[low:]
+    table = pa.table({"x": column}).slice(low)
+    batches = table.to_batches(draw(st.integers(1, 12)))
+    return pa.Table.from_batches(batches, table.schema), rows[low:]
 
 
-@given(tables(), st.booleans())
+@given(tables(), st.booleans(), st.sampled_from([1, 30, 80, 1 << 20]))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_table(
-    tmp_path_factory: pytest.TempPathFactory, made: tuple[pa.Table, list[Any]], masked: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    made: tuple[pa.Table, list[Any]],
+    masked: bool,
+    joined_nbytes: int,
 ) -> None:
     table, rows = made
     store = tmp_path_factory.mktemp("any") / "s.ptr"
-    report = run(table, store, masked=masked, verify=True, dtype="f4")
+    with patch.object(arrow_columns, "JOINED_NBYTES", joined_nbytes):
+        report = run(table, store, masked=masked, verify=True, dtype="f4")
     is_kept = [row is not None and (masked or None not in row) for row in rows]
     assert len({label for label, _ in report.failures}) == is_kept.count(False)
     found = content(store) if any(is_kept) else {}

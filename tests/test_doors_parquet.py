@@ -158,8 +158,8 @@ _READ = """
 import sys
 import pyarrow as pa
 from ptrarray import convert
-from ptrarray.convert.formats import parquet
-parquet.BATCH_NBYTES = 1 << 20
+from ptrarray.convert.formats import arrow_columns, parquet
+parquet.BATCH_NBYTES = arrow_columns.JOINED_NBYTES = 1 << 20
 report = convert.from_parquet(sys.argv[1], sys.argv[2], progress=False, processes=1)
 assert report.ok, report.failures
 print(pa.default_memory_pool().max_memory())

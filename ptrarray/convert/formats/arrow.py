@@ -75,7 +75,8 @@ def from_arrow(
     whole numbers of their unit; the report says so. Maps, unions and intervals are left out, which it
     says, too. All rows that are arrays come, whatever is wrong with others.
 
-    Memory: files that are not compressed are mapped; of others, one of their batches at a time.
+    Memory: files that are not compressed are mapped; of others, one of their batches at a time, or
+    small ones that follow each other, up to 4 MB.
 
     Examples
     --------
@@ -126,13 +127,12 @@ class _Here:
         schema, batches = _handed_over(self._source)
         plan = planned(schema, self._columns)
         yield from plan.notes
-        n_rows = 0
+        counts: list[int] = []
         try:
-            for batch in batches:
-                yield from found_in([batch], plan, first=n_rows)
-                n_rows += batch.num_rows
+            yield from found_in(_counted(batches, counts), plan)
         except (pyarrow.ArrowException, OSError) as error:
             raise BadInputError(f"the stream of Arrow data broke off: {error}") from error
+        n_rows = sum(counts)
         if self._n_rows not in (None, n_rows):
             raise BadInputError(
                 f"it had {self._n_rows} rows, and {n_rows} when it was asked again: what gives its "
@@ -141,6 +141,13 @@ class _Here:
                 expected=self._n_rows,
             )
         self._n_rows = n_rows
+
+
+def _counted(batches: Iterable[Any], counts: list[int]) -> Iterator[Any]:
+    """Yield batches, and note how many rows each has."""
+    for batch in batches:
+        counts.append(batch.num_rows)
+        yield batch
 
 
 def _handed_over(source: Any) -> tuple[Any, Iterator[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import PurePath
 from typing import Any, NamedTuple, Unpack
 from urllib.parse import unquote
@@ -12,12 +13,10 @@ from urllib.parse import unquote
 from ptrarray.convert.export import Store, new_file, opened
 from ptrarray.convert.formats.arrow_columns import (
     BATCH_NBYTES,
-    BATCH_ROWS,
     Columns,
     Plan,
     Some,
     found_in,
-    nbytes_of,
     planned,
     said,
 )
@@ -132,15 +131,14 @@ def _members(path: str, part: _Part | None = None, *, columns: Columns) -> Itera
             if key not in schema.names and (wanted is None or key in wanted)
         }
         try:
-            for at in range(low, high):
-                yield from found_in(_batches(file, at, plan), plan, first=first, more=more)
-                first += file.metadata.row_group(at).num_rows
+            batches = chain.from_iterable(_batches(file, at, plan) for at in range(low, high))
+            yield from found_in(batches, plan, first=first, more=more)
         except (pyarrow.ArrowException, OSError) as error:
             raise BadInputError(f"it cannot be read as Parquet: {error}") from error
 
 
 def _batches(file: Any, at: int, plan: Plan) -> Iterator[Any]:
-    """Yield a row group in batches of bounded size.
+    """Return a row group in batches of bounded size.
 
     The size is a number of rows for pyarrow, and what repeats takes less in the file than in
     memory, so few rows at a time are read. Of single columns the metadata would say more, but
@@ -150,27 +148,10 @@ def _batches(file: Any, at: int, plan: Plan) -> Iterator[Any]:
     n_rows = BATCH_NBYTES * max(group.num_rows, 1) // max(group.total_byte_size, 1)
     # One row group, as batches do not end where one ends. The columns are those asked for, and
     # those whose names go on behind a dot.
-    read = file.iter_batches(
+    batches: Iterator[Any] = file.iter_batches(
         min(max(n_rows, 1), _READ_ROWS), row_groups=[at], columns=plan.columns, use_threads=False
     )
-    waiting: list[Any] = []
-    nbytes = n_waiting = 0
-    for batch in read:
-        waiting.append(batch)
-        nbytes += nbytes_of(batch)
-        n_waiting += batch.num_rows
-        if nbytes >= BATCH_NBYTES or n_waiting >= BATCH_ROWS:
-            yield from _together(waiting)
-            nbytes = n_waiting = 0
-    yield from _together(waiting)
-
-
-def _together(waiting: list[Any]) -> Iterator[Any]:
-    """Yield batches as one, and forget them."""
-    table = import_pyarrow().Table.from_batches(waiting) if waiting else None
-    waiting.clear()
-    if table is not None:
-        yield from table.combine_chunks().to_batches()
+    return batches
 
 
 def _of_folders(path: str) -> dict[str, str]:
