@@ -206,7 +206,7 @@ def test_export_tells_what_is_not_kept(run: Run, store: Path) -> None:
     code, text, errors = run("export", store, "--to", "npy", out)
     assert code == 1
     assert text.splitlines() == [
-        "note: metadata of 1 arrays is not kept in npy files",
+        "note: metadata of 1 array is not kept in npy files",
         f"{out}: 1 converted, 1 failed",
     ]
     assert errors.startswith(f"ptrarray: {'x' * 300}: ")

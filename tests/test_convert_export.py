@@ -201,7 +201,8 @@ def test_metadata(tmp_path: Path, out: Path, kind: str) -> None:
     meta = {"a": {"speaker": "Ann", "when": [1, None]}, "b": {"raw": b"\0"}}
     store = made(tmp_path / "s.ptr", {"a": [1], "b": [2], "c": [3]}, meta)
     (note,) = export(kind, store, out).notes
-    assert note.startswith(f"metadata of {1 if kind == 'h5' else 2} arrays is not kept in")
+    n_arrays = "1 array" if kind == "h5" else "2 arrays"
+    assert note.startswith(f"metadata of {n_arrays} is not kept in")
     found = back(kind, out)
     if kind == "h5":
         with ptrarray.open(out.parent / "back.ptr") as opened:

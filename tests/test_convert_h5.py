@@ -168,8 +168,8 @@ def test_what_cannot_be_read_leaves_the_rest(folder: Path, store: Path) -> None:
     ]
     assert report.notes == [
         f"2 attributes are of a kind that metadata cannot hold: {label}:a, none, …",
-        f"1 groups have attributes, which no array keeps: {label}",
-        f"1 links to other files are not followed: {label}:outside",
+        f"groups have attributes, which no array keeps: {label}",
+        f"links to other files are not followed: {label}:outside",
     ]
     assert sorted(content(store)) == ["a", "z"]
     assert meta_of(store, "a") == {"unit": "m"}
@@ -204,7 +204,7 @@ def test_attributes_that_are_damaged_leave_the_rest(folder: Path, store: Path, o
         assert failure.source == f"{path}:b"
         assert failure.problem.startswith("its attributes cannot be read: ")
     else:
-        assert report.notes == [f"1 groups have attributes, which no array keeps: {path}"]
+        assert report.notes == [f"groups have attributes, which no array keeps: {path}"]
     check_content(store, {name: np.array([i + 1]) for i, name in enumerate("abc")})
 
 
@@ -238,8 +238,8 @@ def test_netcdf(folder: Path, store: Path) -> None:
     label = folder / "x.h5"
     assert report.ok
     dimensions, packed = report.notes
-    assert dimensions == f"1 dimensions of netCDF have no values, and are left out: {label}:time"
-    assert packed.startswith("1 sets come as they are stored: scale_factor, add_offset, ")
+    assert dimensions == f"dimensions of netCDF have no values, and are left out: {label}:time"
+    assert packed.startswith("sets come as they are stored: scale_factor, add_offset, ")
     assert packed.endswith(f"{label}:t")
     found = content(store)
     assert sorted(found) == ["t", "u", "x"]

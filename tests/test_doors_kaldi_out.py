@@ -112,14 +112,14 @@ def test_what_is_widened(store: Path, tmp_path: Path) -> None:
     assert report.converted == len(arrays)
     assert report.failures == []
     assert [note.removesuffix(", no value changed") for note in sorted(report.notes)] == [
-        "1 arrays of >f2 with two axes are written as float32",
-        "1 arrays of >i8 with one axis are written as int32",
-        "1 arrays of bool with one axis are written as int32",
-        "1 arrays of bool with two axes are written as float32",
-        "1 arrays of float16 with one axis are written as float32",
-        "1 arrays of int64 with two axes are written as float64",
-        "1 arrays of uint8 with one axis are written as int32",
-        "1 arrays of uint8 with two axes are written as float32",
+        "1 array of >f2 with two axes is written as float32",
+        "1 array of >i8 with one axis is written as int32",
+        "1 array of bool with one axis is written as int32",
+        "1 array of bool with two axes is written as float32",
+        "1 array of float16 with one axis is written as float32",
+        "1 array of int64 with two axes is written as float64",
+        "1 array of uint8 with one axis is written as int32",
+        "1 array of uint8 with two axes is written as float32",
         "2 arrays of int64 with two axes are written as float32",
     ]
     assert run(tmp_path / "out", tmp_path / "t.ptr").ok
@@ -191,7 +191,7 @@ def test_masks_and_metadata(store: Path, tmp_path: Path) -> None:
         writer.write({"b": np.ma.masked_less(np.arange(4.0).reshape(2, 2), 1)})
     report = export(store, tmp_path / "out")
     assert report.ok
-    assert "metadata of 1 arrays is not kept in archives of kaldi" in report.notes
+    assert "metadata of 1 array is not kept in archives of kaldi" in report.notes
     assert run(tmp_path / "out", tmp_path / "t.ptr").ok
     check_content(
         tmp_path / "t.ptr",

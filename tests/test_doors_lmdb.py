@@ -121,7 +121,7 @@ def test_what_is_no_array(tmp_path: Path) -> None:
     assert ".npy" in found["e"]
     assert "pickle" in found["f"]
     assert "pickle" in found["g"]
-    assert "1 keys are skipped, as was said" in report.notes[0]
+    assert "keys are skipped, as was said" in report.notes[0]
     assert come(environment, tmp_path / "bytes.ptr", "u1").converted == 7  # bytes of anything
 
 
@@ -136,15 +136,18 @@ def test_named_databases(tmp_path: Path) -> None:
     environment = make(tmp_path / "made", {b"main": np.arange(12, dtype="f4")})  # 48 bytes, too
     make(environment, {b"x": np.arange(3, dtype="f4")}, b"train")
     make(environment, {}, b"none")
+    make(environment, {b"y": np.arange(30_000, dtype="f4")}, b"large")
     report = come(environment, tmp_path / "s.ptr")
     # To a cursor of the main database, they are values of 48 bytes (liblmdb 0.9.36).
     assert list(read(tmp_path / "s.ptr")) == ["main"]
-    assert "2 databases of their own are in it" in report.notes[0]
+    assert "3 databases of their own are in it" in report.notes[0]
     assert come(environment, tmp_path / "t.ptr", database="train").converted == 1
     assert come(environment, tmp_path / "n.ptr", database="none").converted == 0
+    assert come(environment, tmp_path / "l.ptr", database="large").converted == 1
+    assert read(tmp_path / "l.ptr")["y"].tolist() == list(range(30_000))
     for other in ("main", "gone"):
         report = come(environment, tmp_path / "t.ptr", database=other)
-        assert "there are none, train" in report.failures[0].problem
+        assert "there are large, none, train" in report.failures[0].problem
 
 
 def test_several_values_a_key(tmp_path: Path) -> None:
@@ -213,6 +216,34 @@ def test_beside_a_writer(tmp_path: Path) -> None:
         assert come(made, tmp_path / "s.ptr").converted == 10
         writer.communicate("\n")
     assert (made / "lock.mdb").exists()
+
+
+ADDING = """
+import lmdb, sys
+with lmdb.open(sys.argv[1], map_size=1 << 26) as environment:
+    with environment.begin(write=True) as transaction:
+        transaction.put(b"new", b"new!" * 10)
+"""
+
+
+@pytest.mark.parametrize("n_rows", [10, 100_000])
+def test_what_comes_while_pages_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_rows: int
+) -> None:
+    made = make(tmp_path / "made", {b"%d" % i: np.full(n_rows, i, "f4") for i in range(5)})
+    (made / "lock.mdb").touch()
+    checked = Pages.databases
+
+    def beside(pages: Pages) -> Any:
+        subprocess.run([sys.executable, "-c", ADDING, str(made)], check=True)
+        return checked(pages)
+
+    monkeypatch.setattr(Pages, "databases", beside)
+    report = from_lmdb(made, tmp_path / "s.ptr", values="<f4", progress=False)
+    assert (report.converted, report.failures) == (5, [])
+    assert {k: v.tolist() for k, v in read(tmp_path / "s.ptr").items()} == {
+        str(i): [i] * n_rows for i in range(5)
+    }
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

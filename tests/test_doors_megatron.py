@@ -191,7 +191,7 @@ def test_pointers_that_wrapped(folder: Path, store: Path) -> None:
     path = write_pair(folder / "x", arrays, pointers=[0, 12 - 2**32])
     report = run(path, store)
     assert report.notes == [
-        f"1 indexes had pointers that wrapped at 32 bits, which were computed anew from the lengths: {path}"
+        f"indexes had pointers that wrapped at 32 bits, which were computed anew from the lengths: {path}"
     ]
     check(store, arrays)
     with path.with_suffix(".bin").open("ab") as file:
@@ -270,3 +270,81 @@ def test_any_documents(
             spans = [m.get("sequences", [len(a)]) for m, a in zip(metas, expected, strict=True)]
             assert [n for span in spans for n in span] == lengths
     shutil.rmtree(folder)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 3), max_size=3), min_size=1, max_size=6),
+    st.booleans(),
+    st.sampled_from(HOWS),
+    st.sampled_from(["sequence", "document"]),
+)
+def test_in_and_out_it_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory,
+    documents: list[list[int]],
+    has_modes: bool,
+    how: str,
+    by: str,
+) -> None:
+    folder = tmp_path_factory.mktemp("same")
+    # The last document has a sequence with a token: to import by sequences loses what is empty then.
+    documents = [*documents, [2, 0]]
+    arrays = sequences(documents, "u2")
+    edges = np.cumsum([0, *map(len, documents)])
+    modes = [at % 3 - 1 for at in range(len(arrays))] if has_modes else []
+    path = write_pair(folder / "x", arrays, documents=edges, modes=modes)
+    given_idx, given_bin = path.read_bytes(), path.with_suffix(".bin").read_bytes()
+    store = folder / "s.ptr"
+    assert run(path, store, how=how, by=by).ok
+    report = convert.to_megatron(store, progress=False)
+    assert (report.failures, report.notes) == ([], [])
+    assert (store / "data.idx").read_bytes() == given_idx
+    assert (store / "data.bin").read_bytes() == given_bin
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "metas",
+    [
+        [{"document": 0}, {}, {"document": 1}],
+        [{"document": 1}, {"document": 0}, {"document": 1}],
+        [{"document": True}, {"document": True}, {"document": True}],
+        [{"document": -1}, {"document": 0}, {"document": 1}],
+        [{"document": 0}, {"document": 0}, {"document": 2**60}],
+        [{"document": 0}, {"document": 0}, {"sequences": [1]}],
+        [{"mode": 128}, {"mode": 0}, {"mode": 0}],
+        [{"mode": 0}, {}, {"mode": 0}],
+        [{"sequences": [1, 2]}, {}, {}],
+        [{"sequences": [3, -1]}, {}, {}],
+        [{"sequences": "x"}, {}, {}],
+        [{"sequences": 2}, {}, {}],
+        [{"modes": [0]}, {"modes": [0]}, {"modes": [0, 0]}],
+        [{"modes": [0]}, {"modes": [0]}, {}],
+        [{"modes": [0]}, {"modes": [0]}, {"modes": [0.5]}],
+        [{"language": "de"}, {}, {}],
+    ],
+)
+def test_other_metadata_is_no_imports(metas: list[dict[str, Any]], store: Path) -> None:
+    names = ["0", "1", "2"]
+    with ptrarray.create(store, dtype="i4") as writer:
+        writer.write_ragged(
+            names, np.arange(6), [0, 2, 3, 6], meta=dict(zip(names, metas, strict=True))
+        )
+    report = convert.to_megatron(store)
+    n_lost = sum(map(bool, metas))
+    said = "1 array is" if n_lost == 1 else f"{n_lost} arrays is"
+    assert report.notes == [f"metadata of {said} not kept in a .idx"]
+    documents = np.frombuffer((store / "data.idx").read_bytes()[-32:], "<i8")
+    assert documents.tolist() == [0, 1, 2, 3]
+
+
+def test_metadata_beside_that_of_an_import(store: Path) -> None:
+    metas: dict[str, dict[str, Any]] = {
+        "0": {"document": 0, "language": "de"},
+        "1": {"document": 0},
+    }
+    with ptrarray.create(store, dtype="i4") as writer:
+        writer.write_ragged(["0", "1"], np.arange(3), [0, 2, 3], meta=metas)
+    report = convert.to_megatron(store)
+    assert report.notes == ["metadata of 1 array is not kept in a .idx"]
+    assert np.frombuffer((store / "data.idx").read_bytes()[-16:], "<i8").tolist() == [0, 2]

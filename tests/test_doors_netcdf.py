@@ -106,6 +106,22 @@ def test_one_variable_is_named_by_its_ids_alone(path: Path, store: Path) -> None
     check_content(store, cut(rows, ("é/1", "b", "c", "d")))
 
 
+def test_many_ids_of_text(path: Path, store: Path) -> None:
+    names = [f"{at:0{at % 7}}" for at in range(5_000)]
+    with start(path, np.ones(len(names), "i4"), len(names)) as file:
+        add(file, "x", np.arange(len(names)))
+        data = np.array(names, object)
+        file.create_variable("id", ("traj",), h5py.string_dtype(), data=data)
+        pair = np.array([names, names[::-1]], object).T
+        file.create_variable("pair", ("traj", "two"), h5py.string_dtype(), data=pair)
+        file["id"].attrs["cf_role"] = "trajectory_id"
+    assert run(path, store).converted == len(names)
+    with ptrarray.open(store) as reader:
+        assert {name: array.tolist() for name, array in reader.items()} == {
+            name: [at] for at, name in enumerate(names)
+        }
+
+
 @pytest.mark.parametrize(
     ("ids", "names"),
     [
@@ -188,6 +204,54 @@ def test_the_dimension_that_is_counted_is_named_if_there_are_two(path: Path, sto
     assert "obs and other" in problem
     assert run(path, store, counts="rowsize", sample="other").ok
     check_content(store, cut(-np.arange(6)))
+
+
+def test_counts_of_a_group_cut_those_below(path: Path, store: Path) -> None:
+    """A dimension is seen in all groups below that of it, as CF 1.8 and later has it."""
+    with start(path) as file:
+        add(file, "id", [7, 8, 9, 10], "traj", cf_role="trajectory_id")
+        add(file, "depth", [1, 2, 3, 4], "traj")
+        inner = file.create_group("ocean")
+        add(inner, "temp", np.arange(6))
+        add(inner, "salt", np.arange(6, 12))
+        add(inner, "depth", [5, 6, 7, 8], "traj")
+        add(file.create_group("ocean/deep"), "temp", np.arange(12, 18))
+        other = file.create_group("air")
+        add(other, "wind", np.arange(18, 24))
+        own = other.create_variable("own", ("traj",), "i4", data=np.array([1, 1, 1, 3], "i4"))
+        own.attrs["sample_dimension"] = "obs"
+        add(file.create_group("else"), "x", np.arange(4), "traj")
+    report = run(path, store, verify=True)
+    assert report.failures == []
+    ids = ("7", "8", "9", "10")
+    expected = cut(np.arange(6), [f"ocean/{one}" for one in ids], "/temp")
+    expected |= cut(np.arange(6, 12), [f"ocean/{one}" for one in ids], "/salt")
+    expected |= cut(np.arange(12, 18), [f"ocean/deep/{one}" for one in ids], "/temp")
+    wind = {f"air/{i}/wind": np.arange(18 + i, 19 + i) for i in range(3)}
+    check_content(store, {**expected, **wind, "air/3/wind": np.arange(21, 24)})
+    with ptrarray.open(store) as reader:
+        assert reader.meta["ocean/8/temp"] == {"depth": 6}
+        assert reader.meta["ocean/deep/8/temp"] == {"depth": 2}
+    assert report.notes == [
+        f"variables are neither of samples nor of arrays, and are left out: {path}:else/x"
+    ]
+
+
+def test_counts_by_name_cut_groups_below(path: Path, store: Path) -> None:
+    with start(path, at="") as file:
+        add(file.create_group("ocean"), "temp", np.arange(6))
+    assert "name the one that is cut" in failures(path, store, counts="rowsize")[0]
+    assert run(path, store, counts="rowsize", sample="obs").ok
+    check_content(store, cut(np.arange(6), [f"ocean/{i}" for i in range(4)]))
+
+
+def test_numbers_of_instances_cut_groups_below(path: Path, store: Path) -> None:
+    with start(path, at="") as file:
+        add(file, "index", [2, 0, 0, 3, 0, 3], instance_dimension="traj")
+        add(file.create_group("ocean"), "temp", np.arange(6))
+    assert run(path, store).ok
+    arrays = {"ocean/0": [1, 2, 4], "ocean/1": [], "ocean/2": [0], "ocean/3": [3, 5]}
+    check_content(store, {name: np.array(rows, "i8") for name, rows in arrays.items()})
 
 
 def test_groups_and_several_counts(path: Path, store: Path) -> None:

@@ -169,11 +169,14 @@ def test_nothing_and_only_empty_arrays(store: Path, out: Path) -> None:
     with ptrarray.create(store, dtype="f4"):
         pass
     assert convert.to_netcdf(store, out, progress=False).converted == 0
+    again = store.with_name("again.ptr")
+    for counts in (None, "rowsize"):
+        report = convert.from_netcdf(out, again, progress=False, counts=counts)
+        assert (report.converted, report.failures, again.exists()) == (0, [], False)
     out.unlink()
     with ptrarray.append(store) as writer:
         writer.write({"a": [], "b": []})
     assert convert.to_netcdf(store, out, progress=False).converted == 2
-    again = store.with_name("again.ptr")
     assert convert.from_netcdf(out, again, progress=False).ok
     check_content(again, {"a": np.zeros(0, "f4"), "b": np.zeros(0, "f4")})
 

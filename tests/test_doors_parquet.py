@@ -119,7 +119,7 @@ def test_folders_that_say_what_a_column_says(folder: Path, store: Path, tmp_path
     pq.write_table(TABLE.slice(1, 1), below / "x.parquet")
     report = good(folder, store)  # which pyarrow refuses, and polars and DuckDB read as 5
     assert report.notes == [
-        f"1 folders say what a column of the file says, too, which is kept: {below}/x.parquet:i"
+        f"folders say what a column of the file says, too, which is kept: {below}/x.parquet:i"
     ]
     assert metas(store) == {"0": {"i": 1, "j": "6"}}
     good(folder, tmp_path / "t.ptr", meta="i")
@@ -263,6 +263,20 @@ def test_others_read_the_same(tmp_path: Path, kind: str) -> None:
         assert repr(dict(zip(names, values, strict=True))) == repr(expected), reader
         assert table["speaker"].to_pylist()[0] == "ä"
         assert table["n"].to_pylist() == [7] + [None] * (len(arrays) - 1)
+
+
+def test_several_dtypes_go_out_as_the_message_says(tmp_path: Path, store: Path) -> None:
+    arrays = {"a": np.arange(3), "b": np.ones(2), "c": np.arange(2)}
+    with ptrarray.create(store) as writer:
+        writer.write(arrays)
+    with pytest.raises(BadInputError, match="of 2 dtypes") as caught:
+        convert.to_parquet(store, tmp_path / "x.parquet", progress=False)
+    advice = str(caught.value).rpartition(": ")[2]
+    with ptrarray.open(store) as opened:
+        table = eval(advice, {"store": opened})
+        pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    good(tmp_path / "x.parquet", tmp_path / "b.ptr", names="name")
+    check_content(tmp_path / "b.ptr", {name: arrays[name] for name in "ac"})
 
 
 def test_metadata_that_is_not_alike_is_said(tmp_path: Path) -> None:

@@ -327,7 +327,7 @@ def test_masks_metadata_and_attrs(tmp_path: Path) -> None:
     with ptrarray.create(tmp_path / "s.ptr", masked=True, attrs={"__metadata__": {"k": "v"}}) as to:
         to.write(given, meta={"a": {"speaker": 1}})
     report = to_safetensors(tmp_path / "s.ptr", tmp_path / "x.safetensors", progress=False)
-    assert "metadata of 1 arrays is not kept in safetensors" in report.notes
+    assert "metadata of 1 array is not kept in safetensors" in report.notes
     with library.safe_open(tmp_path / "x.safetensors", framework="np") as file:
         assert file.metadata() == {"k": "v"}
         assert file.get_tensor("a/.mask").tolist() == [False, True, False]

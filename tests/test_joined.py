@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -211,16 +212,12 @@ class Word(str):
     """Text of a class of its own."""
 
 
-@given(
-    st.lists(
-        st.dictionaries(
-            st.sampled_from(["a", "b", Word("c"), 1, b"d", "\ud800"]), VALUES, max_size=3
-        )
-        | st.sampled_from([None, [], 3, {"x": "y" * 99}]),
-        min_size=1,
-        max_size=3,
-    )
-)
+ONE: st.SearchStrategy[Any] = st.dictionaries(
+    st.sampled_from(["a", "b", Word("c"), 1, b"d", "\ud800"]), VALUES, max_size=3
+) | st.sampled_from([None, [], 3, {"x": "y" * 99}])
+
+
+@given(st.lists(ONE, min_size=1, max_size=3))
 def test_metadata_of_many_are_those_of_each(metas: list[Any]) -> None:
     names = [f"n{n}" for n in range(len(metas) + 1)]
 
@@ -231,12 +228,28 @@ def test_metadata_of_many_are_those_of_each(metas: list[Any]) -> None:
         found = [metadata.encode(name, meta) for name, meta in zip(names, metas, strict=False)]
         return [*found, b""] if any(found) else None
 
+    check_same(all_at_once, one_by_one)
+
+
+@given(ONE, st.integers(0, 3), st.booleans())
+def test_metadata_that_all_have_are_those_of_each(meta: Any, n: int, is_part: bool) -> None:
+    names = [f"n{i}" for i in range(n)]
+    those = names[:-1] if is_part else names
+    for some in (names, names[1:]):
+        check_same(
+            partial(metadata.encode_all, some, metadata.Shared(those, meta)),
+            partial(metadata.encode_all, some, dict.fromkeys(those, meta)),
+        )
+
+
+def check_same(*calls: Callable[[], Any]) -> None:
+    """Expect the same result, or error, of calls, where there is little room for metadata."""
     results: list[Any] = []
     with (
         patch.object(metadata, "LIMIT_NBYTES", 90),
         patch("ptrarray.format.attrs.LIMIT_NBYTES", 90),
     ):
-        for call in (all_at_once, one_by_one):
+        for call in calls:
             try:
                 results.append(call())
             except BadInputError as error:

@@ -380,7 +380,7 @@ def test_exports_have_bytes_and_say_so(
     array = np.array([1, 2.5], dtype)
     with ptrarray.create(path, masked=masked) as writer:
         writer["x"] = np.ma.MaskedArray(array, [True, False]) if masked else array
-    note = f"1 arrays of {dtype} are written as bytes: view them as that dtype, by ml_dtypes"
+    note = f"1 array of {dtype} is written as bytes: view them as that dtype, by ml_dtypes"
     report = convert.to_npy(path, tmp_path / "npy", progress=False)
     assert any(note in one for one in report.notes)
     (file,) = (tmp_path / "npy").glob("x.npy")

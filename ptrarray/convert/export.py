@@ -82,7 +82,23 @@ def note_meta(report: Report, store: PointerArray, what: str) -> None:
     """Note how many arrays have metadata, which the format cannot keep."""
     n_lost = sum(1 for name in store if store.meta[name])
     if n_lost:
-        report.notes.append(f"metadata of {n_lost:,} arrays is not kept in {what}")
+        report.notes.append(lost_meta(n_lost, what))
+
+
+def lost_meta(n_arrays: int, what: str) -> str:
+    """Return the note that metadata of so many arrays, one at least, is not kept in a format."""
+    return f"metadata of {n_arrays:,} array{'s' if n_arrays > 1 else ''} is not kept in {what}"
+
+
+def arrays_are(n_arrays: int, what: str) -> str:
+    """Return the start of a note on so many arrays of some kind.
+
+    Examples
+    --------
+    >>> arrays_are(1, "of bool"), arrays_are(2_000, "of bool")
+    ('1 array of bool is', '2,000 arrays of bool are')
+    """
+    return f"{n_arrays:,} array {what} is" if n_arrays == 1 else f"{n_arrays:,} arrays {what} are"
 
 
 @contextmanager
@@ -143,7 +159,7 @@ def _without_names(store: PointerArray, report: Report) -> Iterator[tuple[str, A
             is_masked = isinstance(array, np.ma.MaskedArray)
             yield name, np.ma.MaskedArray(data, np.ma.getmaskarray(array)) if is_masked else data
     for dtype, n_arrays in found.items():
-        what = f"{n_arrays:,} arrays of {dtype:.80} are written as bytes"
+        what = f"{arrays_are(n_arrays, f'of {dtype:.80}')} written as bytes"
         report.notes.append(f"{what}: view them as that dtype, by ml_dtypes, when they are read")
 
 

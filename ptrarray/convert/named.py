@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise, repeat
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ptrarray.convert.found import Many
 from ptrarray.convert.sources import Source
 from ptrarray.format.helpers import Helper
+from ptrarray.format.metadata import Shared
 from ptrarray.rows.copying import cut
 from ptrarray.rows.ragged import gather
 from ptrarray.rows.types import Array
@@ -63,9 +65,12 @@ class NamedMany(NamedTuple):
         return cls(source, source.names(many.keys), many)
 
     @property
-    def metas(self) -> dict[str, Mapping[str, Any]]:
+    def metas(self) -> Mapping[str, Mapping[str, Any]]:
         """The metadata of those that have any."""
-        paired = zip(self.names, self.many.metas, strict=False)
+        metas = self.many.metas
+        if len(metas) and metas[0] and all(map(is_, metas, repeat(metas[0]))):
+            return Shared(self.names, metas[0])
+        paired = zip(self.names, metas, strict=False)
         return {name: meta for name, meta in paired if meta}
 
     @property

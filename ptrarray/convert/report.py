@@ -61,8 +61,11 @@ class Report:
         return not self.failures
 
     def note(self, about: str, n: int, first: str) -> None:
-        """Note how many there are of something, in the plural, and what the first one is called."""
-        self.notes.append(f"{n:,} {about}: {first}{', …' if n > 1 else ''}")
+        """Note how many there are of something, in the plural, and what the first one is called.
+
+        Of one thing it is said what holds of all of its kind, for texts have no singular.
+        """
+        self.notes.append(f"{n:,} {about}: {first}, …" if n > 1 else f"{about}: {first}")
 
     def __str__(self) -> str:
         counts = (

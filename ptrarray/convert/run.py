@@ -189,8 +189,9 @@ class _Progress:
         for about, labels in sorted(self._noted.items()):
             self.report.note(about, len(labels), min(labels))
         if self._n_attrs:
-            what = "entries that are no arrays are now among the attrs of the store"
-            self.report.notes.append(f"{self._n_attrs:,} {what}")
+            is_one = self._n_attrs == 1
+            what = "entry that is no array is" if is_one else "entries that are no arrays are"
+            self.report.notes.append(f"{self._n_attrs:,} {what} now among the attrs of the store")
         return self.report
 
     def is_done(self, source: Source) -> bool:

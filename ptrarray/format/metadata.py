@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgpack
@@ -19,6 +20,33 @@ _TEXTS = frozenset(
 )  # bytes that a str of msgpack begins with
 _KEYS = frozenset((str,))
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+
+
+class Shared(Mapping[str, Mapping[str, Any]]):
+    """The same metadata for each of some names.
+
+    Examples
+    --------
+    >>> dict(Shared(["a", "b"], {"unit": "m"}))
+    {'a': {'unit': 'm'}, 'b': {'unit': 'm'}}
+    """
+
+    def __init__(self, names: Sequence[str], meta: Mapping[str, Any]) -> None:
+        self.names = names
+        self.meta = meta
+
+    @cached_property
+    def _by_name(self) -> dict[str, Mapping[str, Any]]:
+        return dict.fromkeys(self.names, self.meta)
+
+    def __getitem__(self, name: str) -> Mapping[str, Any]:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 def encode(name: str, meta: Mapping[str, Any]) -> bytes:
@@ -55,6 +83,9 @@ def encode_all(names: Sequence[str], meta: Mapping[str, Mapping[str, Any]]) -> l
     """
     if not isinstance(meta, Mapping):
         raise not_a_mapping("meta", meta, " from name to metadata")
+    if isinstance(meta, Shared) and meta.names == names and names:
+        raw = encode(names[0], meta.meta)
+        return [raw] * len(names) if raw else None
     if not set(names).issuperset(meta):
         stranger = min(meta.keys() - set(names), key=str)
         raise BadInputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,9 +151,10 @@ def ids(values: Sequence[Any]) -> list[str] | None:
     >>> ids([7, 3]), ids(["a ", "b"]), ids([7, 3, 3])
     (['7', '3'], ['a', 'b'], None)
     """
-    texts = list(map(str, values))
     if values and isinstance(values[0], str):
-        texts = [text.rstrip("\0 ") for text in texts]
+        texts = list(map(str.rstrip, values, repeat("\0 ")))
+    else:
+        texts = list(map(str, values))
     return texts if all(texts) and len(set(texts)) == len(texts) else None
 
 

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from ptrarray.convert.escape import file_name, unescape
-from ptrarray.convert.export import Store, export, new_file, note_meta, opened
+from ptrarray.convert.export import Store, export, lost_meta, new_file, note_meta, opened
 from ptrarray.convert.formats.h5_late import written_late
 from ptrarray.convert.formats.h5_values import (
     AS_STORED,
@@ -220,7 +220,7 @@ def to_h5(
 
         report = export(source, put, progress)
         if lost:
-            report.notes.append(f"metadata of {len(lost):,} arrays is not kept in HDF5")
+            report.notes.append(lost_meta(len(lost), "HDF5"))
         return report
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ptrarray.convert.escape import MARK, unescape, word
-from ptrarray.convert.export import Store, export, new_folder, note_meta, opened
+from ptrarray.convert.export import Store, arrays_are, export, new_folder, note_meta, opened
 from ptrarray.convert.formats.kaldi_ark import (
     ELEMENT,
     FLOATS,
@@ -243,7 +243,7 @@ def to_kaldi(store: Store, out: str | os.PathLike[str], *, progress: bool = True
     where = str(absolute(out) / _FIRST)
     if "\n" in where or "\r" in where:
         raise BadInputError(f"{where!r} has a line break, which no path in an .scp has", path=where)
-    widened: Counter[str] = Counter()
+    widened: Counter[tuple[str, str]] = Counter()
     with opened(store) as source, new_folder(out) as folder:
         with (folder / _FIRST).open("xb") as ark, (folder / _OTHERS).open("xb") as lines:
 
@@ -259,11 +259,14 @@ def to_kaldi(store: Store, out: str | os.PathLike[str], *, progress: bool = True
 
             report = export(source, put, progress)
         note_meta(report, source, "archives of kaldi")
-    report.notes += [f"{n:,} arrays of {what}, no value changed" for what, n in widened.items()]
+    report.notes += [
+        f"{arrays_are(n, f'of {what}')} written as {dtype}, no value changed"
+        for (what, dtype), n in widened.items()
+    ]
     return report
 
 
-def _binary(array: Array, widened: Counter[str]) -> tuple[bytes, Any]:
+def _binary(array: Array, widened: Counter[tuple[str, str]]) -> tuple[bytes, Any]:
     """Return an array as a header and values of kaldi.
 
     Raises
@@ -280,7 +283,7 @@ def _binary(array: Array, widened: Counter[str]) -> tuple[bytes, Any]:
     fit = _fitting(array)
     if fit.dtype.newbyteorder("=") != array.dtype.newbyteorder("="):
         axes = "one axis" if array.ndim == 1 else "two axes"
-        widened[f"{array.dtype} with {axes} are written as {fit.dtype.newbyteorder('=')}"] += 1
+        widened[f"{array.dtype} with {axes}", str(fit.dtype.newbyteorder("="))] += 1
     if fit.dtype.kind == "i":
         elements = np.empty(len(fit), ELEMENT)
         elements["size"], elements["value"] = 4, fit

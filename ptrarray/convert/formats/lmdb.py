@@ -6,7 +6,7 @@ import io
 import os
 import pickletools
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
@@ -30,10 +30,11 @@ from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.errors import BadInputError, import_extra
 from ptrarray.format.dtypes import known, normalize
+from ptrarray.rows.ragged import gather
 from ptrarray.rows.types import Array, Int64s
 
 _DATA, _LOCK, _LOCK_OF_FILE = "data.mdb", "lock.mdb", "-lock"
-_PIECE_NBYTES = 1 << 21  # that are in the cache when they are written
+_PIECE_NBYTES = 1 << 23
 _PIECE_KEYS = 1 << 16
 _READERS = 1000
 _HEAD_OF_PICKLE = 0x80
@@ -97,7 +98,7 @@ def from_lmdb(
     is checked before. Beside a writer that is given by the lock file; where
     that cannot be written, or is not there, nobody may write meanwhile.
 
-    Memory: 4 MB, or one value.
+    Memory: pieces of 8 MB, or one value.
 
     Examples
     --------
@@ -141,18 +142,36 @@ def _members(how: _How, path: str) -> Iterator[Found]:
     try:
         with _opened(path) as (environment, transaction, pages):
             databases = pages.databases()
-            found, handle = pages.main, None
+            found = pages.main
             if how.database is not None:
                 found = _named(how.database, databases, pages)
-                handle = environment.open_db(how.database, txn=transaction, create=False)
             elif databases:
                 about = "databases of their own are in it, which database= imports by name"
                 yield from (Noted(_shown(key), about) for key in sorted(databases))
             passed = how.skip.union(databases if how.database is None else ())
-            with transaction.cursor(handle) as cursor:
-                yield from _pieces(cursor, how, passed, found)
+            is_numbers = bool(found.flags & INTEGER_KEYS)
+            with _entries(environment, transaction, how.database, found) as entries:
+                yield from _pieces(entries, how, passed, is_numbers)
     except library.Error as error:
         raise BadInputError(f"LMDB cannot read it: {error}") from error
+
+
+@contextmanager
+def _entries(
+    environment: Any, transaction: Any, name: bytes | None, found: Database
+) -> Iterator[Iterable[tuple[bytes, Any]]]:
+    """Yield keys and values; large values as views."""
+    with ExitStack() as stack:
+        is_views = False
+        if found.is_large:  # a view costs more than a copy of little
+            views = stack.enter_context(environment.begin(buffers=True))
+            is_views = views.id() == transaction.id()  # not once others have written
+            transaction = views if is_views else transaction
+        handle = None
+        if name is not None:
+            handle = environment.open_db(name, txn=transaction, create=False)
+        cursor = stack.enter_context(transaction.cursor(handle))
+        yield ((bytes(key), value) for key, value in cursor) if is_views else cursor
 
 
 @contextmanager
@@ -204,70 +223,83 @@ def _shown(key: bytes) -> str:
         return f"0x{key.hex()}"
 
 
-def _pieces(cursor: Any, how: _How, passed: frozenset[bytes], found: Database) -> Iterator[Found]:
-    """Yield what a cursor has, many at a time."""
-    is_numbers = bool(found.flags & INTEGER_KEYS)
-    keys: list[bytes] = []
-    values: list[bytes] = []
-    n_left = _PIECE_NBYTES
-    for key, value in cursor:
-        n_left -= len(value)
-        if n_left < 0 or len(keys) == _PIECE_KEYS:
-            yield from _piece(keys, values, how, passed, is_numbers)
-            keys, values, n_left = [], [], _PIECE_NBYTES - len(value)
-        keys.append(key)
-        values.append(value)
-    yield from _piece(keys, values, how, passed, is_numbers)
-
-
-def _piece(
-    keys: list[bytes],
-    values: list[bytes],
-    how: _How,
-    passed: frozenset[bytes],
-    is_numbers: bool,
+def _pieces(
+    entries: Iterable[tuple[bytes, Any]], how: _How, passed: frozenset[bytes], is_numbers: bool
 ) -> Iterator[Found]:
+    """Yield what a cursor has, many at a time."""
+    left = iter(entries)
+    while (piece := _taken(left)).keys:
+        yield from _found(piece, how, passed, is_numbers)
+
+
+class _Piece(NamedTuple):
+    """Keys, their values end to end as bytes, and where those begin and end."""
+
+    keys: list[bytes]
+    flat: Array
+    offsets: Int64s
+
+    def value(self, at: int) -> bytes:
+        return self.flat[self.offsets[at] : self.offsets[at + 1]].tobytes()
+
+
+def _taken(entries: Iterator[tuple[bytes, Any]]) -> _Piece:
+    """Return the next ones; none if none are left."""
+    joined, keys, sizes, n_left = io.BytesIO(), [], [0], _PIECE_NBYTES
+    # A value that is let go at once leaves its memory, in the processor's cache, to the next one.
+    write = joined.write
+    for key, value in islice(entries, _PIECE_KEYS):
+        keys.append(key)
+        size = write(value)
+        sizes.append(size)
+        n_left -= size
+        if n_left <= 0:
+            break
+    return _Piece(keys, np.frombuffer(joined.getbuffer(), np.uint8), np.cumsum(sizes))
+
+
+def _found(piece: _Piece, how: _How, passed: frozenset[bytes], is_numbers: bool) -> Iterator[Found]:
     """Yield many arrays, and one by one those that are refused or passed over."""
-    flat, sizes, is_array = _joined(values, how)
+    keys, is_array = piece.keys, _are_arrays(piece, how)
     names = _names(keys, is_numbers)
-    if names is not None and is_array.all() and passed.isdisjoint(keys):
-        yield _many(names, flat, sizes, how)
+    is_all = not passed or passed.isdisjoint(keys)
+    if is_all and names is not None and is_array.all():
+        yield _many(names, piece.flat, piece.offsets, how)
         return
-    left = []
-    for at, (key, value) in enumerate(zip(keys, values, strict=True)):
+    left: dict[int, str] = {}
+    for at, key in enumerate(keys):
         name = _name(key, is_numbers)
         if key in how.skip:
             yield Noted(_shown(key), "keys are skipped, as was said")
         elif key in passed:
             continue
         elif name is None or not is_array[at]:
-            problem = _problem(key, value, how, is_named=name is not None)
+            problem = _problem(key, piece.value(at), how, is_named=name is not None)
             yield Refused(_shown(key) if name is None else name, problem)
         else:
-            left.append((name, value))
-    flat, sizes, _ = _joined([value for _, value in left], how)
-    yield _many([name for name, _ in left], flat, sizes, how)
+            left[at] = name
+    rows = gather(piece.flat, piece.offsets[:-1][[*left]], piece.offsets[1:][[*left]])
+    yield _many([*left.values()], rows.values, rows.offsets, how)
 
 
-def _many(names: list[str], flat: Array, sizes: Int64s, how: _How) -> Many:
-    offsets = np.zeros(len(sizes) + 1, np.int64)
-    np.cumsum(sizes // how.row_nbytes, out=offsets[1:])
+def _many(names: list[str], flat: Array, offsets: Int64s, how: _How) -> Many:
+    offsets = offsets // how.row_nbytes
     return Many(names, flat.view(how.dtype).reshape(int(offsets[-1]), *how.row_shape), offsets)
 
 
-def _joined(values: list[bytes], how: _How) -> tuple[Array, Int64s, Array]:
-    """Return values end to end as bytes, how long each is, and whether it can be an array."""
-    flat = np.frombuffer(values[0] if len(values) == 1 else b"".join(values), np.uint8)
-    sizes = np.fromiter(map(len, values), np.int64, len(values))
+def _are_arrays(piece: _Piece, how: _How) -> Array:
+    """Return of each value whether it can be an array."""
+    flat, starts, sizes = piece.flat, piece.offsets[:-1], np.diff(piece.offsets)
     is_array: Array = sizes % how.row_nbytes == 0
     if how.dtype != np.uint8:
         full = np.flatnonzero(sizes)
-        heads = flat[(np.cumsum(sizes) - sizes)[full]]
+        heads = flat[starts[full]]
         for at in full[(heads == _HEAD_OF_PICKLE) | (heads == NPY_MAGIC[0])].tolist():
-            is_array[at] &= not _other(values[at])
+            is_array[at] &= not _other(piece.value(at))
     if how.dtype == np.bool_:
-        is_array[np.searchsorted(np.cumsum(sizes), np.flatnonzero(flat > 1), "right")] = False
-    return flat, sizes, is_array
+        others = np.searchsorted(piece.offsets[1:], np.flatnonzero(flat > 1), "right")
+        is_array[others] = False
+    return is_array
 
 
 def _names(keys: list[bytes], is_numbers: bool) -> list[str] | None:
@@ -277,7 +309,7 @@ def _names(keys: list[bytes], is_numbers: bool) -> list[str] | None:
         names = [name for name in named if name is not None]
         return names if len(names) == len(keys) else None
     try:
-        return [str(key, "utf-8") for key in keys]
+        return list(map(bytes.decode, keys))
     except UnicodeDecodeError:
         return None
 

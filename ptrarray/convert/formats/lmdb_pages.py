@@ -21,16 +21,17 @@ _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _BRANCH, _LEAF, _OVERFLOW, _IS_META = 1, 2, 4, 8
 _BIG, _SUB = 1, 2  # flags of nodes
 _LONGEST_KEY = 511
-_AT_ONCE = 1 << 12  # pages
+_AT_ONCE = 1 << 10  # pages, that are looked at again and again while they are in the cache
 _NO_PAGE = (1 << 64) - 1
+_LARGE_PAGES = 4  # a value
 
 DUPSORT, INTEGER_KEYS = 0x04, 0x08  # flags of databases
 
 _database = np.dtype(
     {
-        "names": ["psize", "flags", "root"],
-        "formats": ["u4", "u2", "u8"],
-        "offsets": [0, 4, 40],
+        "names": ["psize", "flags", "overflows", "entries", "root"],
+        "formats": ["u4", "u2", "u8", "u8", "u8"],
+        "offsets": [0, 4, 24, 32, 40],
         "itemsize": _DB,
     }
 )
@@ -53,10 +54,13 @@ class Database(NamedTuple):
         As it was made.
     root : int
         Its first page.
+    is_large : bool
+        Whether its values have some pages each. It is as the file says, and a hint.
     """
 
     flags: int
     root: int
+    is_large: bool
 
 
 class Pages(NamedTuple):
@@ -88,8 +92,7 @@ class Pages(NamedTuple):
                 key_end = start + int(nodes.key_sizes[at])
                 page = self.raw[int(nodes.pages[at])]
                 about = np.frombuffer(page[key_end : key_end + _DB].tobytes(), _database)[0]
-                key = page[start:key_end].tobytes()
-                found[key] = Database(int(about["flags"]), int(about["root"]))
+                found[page[start:key_end].tobytes()] = _database_of(about)
         return found
 
     def check(self, database: Database) -> None:
@@ -148,9 +151,9 @@ class Pages(NamedTuple):
         offsets = halves[pages, _HEADER // 2 + within].astype(np.int64)
         if bool(((offsets < upper) | (offsets > size - _NODE) | (offsets % 2 > 0)).any()):
             raise _damaged("a key is not on its page")
-        low, high, flags, keys = (
-            halves[pages, offsets // 2 + i].astype(np.int64) for i in range(4)
-        )
+        at = pages * (size // 2) + offsets // 2
+        flat = halves.reshape(-1)
+        low, high, flags, keys = (flat[at + i].astype(np.int64) for i in range(4))
         if sys.byteorder == "big":
             low, high = high, low
         if bool(((offsets + _NODE + keys > size) | (keys > _LONGEST_KEY)).any()):
@@ -212,9 +215,13 @@ def pages_of(path: str, transaction: int) -> Pages | None:
         if int(meta["transaction"]) == transaction:
             size, n_pages = int(meta["free"]["psize"]), int(meta["last"]) + 1
             raw: Any = np.memmap(path, np.uint8, "r", 0, (n_pages, size))
-            main = meta["main"]
-            return Pages(np.asarray(raw), Database(int(main["flags"]), int(main["root"])))
+            return Pages(np.asarray(raw), _database_of(meta["main"]))
     return None
+
+
+def _database_of(about: Any) -> Database:
+    is_large = int(about["overflows"]) > _LARGE_PAGES * int(about["entries"])
+    return Database(int(about["flags"]), int(about["root"]), is_large)
 
 
 def _metas(path: str) -> list[Any]:

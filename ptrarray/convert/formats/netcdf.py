@@ -70,6 +70,9 @@ def from_netcdf(
     is called like one of those has the name of its own variable before it.
     Other attributes and variables are noted.
 
+    Counts, and ids, of a group hold for the groups below that have none of their
+    own for the same dimension.
+
     Counts that are negative, missing, or do not add up to the length of the
     dimension are an error of the file.
 
@@ -164,7 +167,9 @@ def _of_ragged(ragged: Ragged, wanted: Wanted, part: _Part | None, is_one: bool)
             yield Noted(at, AS_STORED)
         end = "" if is_one else f"/{variable.name}"
         begin = ragged.group.at("")
-        keys = [f"{begin}{one}{end}" for one in parts_of_names[within]]
+        keys = parts_of_names[within]
+        if begin or end:
+            keys = [f"{begin}{one}{end}" for one in keys]
         try:
             column = _checked(ragged, variable, within)
         except BadInputError as error:

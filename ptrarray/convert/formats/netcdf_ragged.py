@@ -44,7 +44,9 @@ class Ragged(NamedTuple):
     group : Group
         That they are in.
     by : Variable
-        Counts, or numbers of instances.
+        Counts, or numbers of instances, of this group or one above.
+    beside : dict from str to pair of Group and Variable
+        Others along the dimension of the arrays, of this group or that of `by`.
     instance : str
         The dimension of the arrays.
     offsets : ndarray of int64
@@ -57,6 +59,7 @@ class Ragged(NamedTuple):
 
     group: Group
     by: Variable
+    beside: dict[str, tuple[Group, Variable]]
     instance: str
     offsets: Int64s
     order: Int64s | None
@@ -71,17 +74,12 @@ def ragged_in(groups: list[Group], wanted: Wanted) -> list[Ragged]:
     BadInputError
         If there are none, or their counts are wrong.
     """
-    found = []
-    for group in groups:
-        for variable in group.variables.values():
-            if wanted.counts is None and "instance_dimension" in variable.attributes:
-                found.append(_indexed(group, variable, wanted))
-            elif _is_counts(variable, wanted):
-                found.append(_contiguous(group, variable, wanted))
-    if not found:
+    cuts = list(_cuts(groups, wanted))
+    if not cuts:
         names = sorted(group.at(name) for group in groups for name in group.variables)
         missing = f"no variable is called {wanted.counts!r}" if wanted.counts else _NO_COUNTS
         raise BadInputError(f"{missing}; there are {', '.join(names)[:500] or 'no variables'}")
+    found = [ragged for cut in cuts for ragged in _cut_by(cut, cuts, groups, wanted)]
     _check_wanted(found, wanted)
     return found
 
@@ -92,21 +90,62 @@ def _is_counts(variable: Variable, wanted: Wanted) -> bool:
     return "sample_dimension" in variable.attributes
 
 
-def _contiguous(group: Group, by: Variable, wanted: Wanted) -> Ragged:
-    if len(by.shape) != 1:
-        raise BadInputError(f"{by.name} has the shape {by.shape}: expected a count for each array")
-    counts = by.read()
-    _check_fill(counts, by)
-    name = wanted.sample or by.attributes.get("sample_dimension")
-    sample = _guessed(group, by, counts) if name is None else group.dimension(str(name))
-    samples = _along(group, sample, by)
-    total = _length(group, samples, sample, by)
-    offsets = offsets_of(counts, total, by.name)
-    return Ragged(group, by, by.dimensions[0], offsets, None, samples)
+class _Cut(NamedTuple):
+    """A dimension that is cut, by a variable of a group; which all groups in it see."""
+
+    group: Group
+    by: Variable
+    sample: str
 
 
-def _guessed(group: Group, by: Variable, counts: Array) -> str:
+def _cuts(groups: list[Group], wanted: Wanted) -> Iterator[_Cut]:
+    for group in groups:
+        for by in group.variables.values():
+            if wanted.counts is None and "instance_dimension" in by.attributes:
+                if len(by.shape) != 1 or by.dtype.kind not in "iu":
+                    what = f"{by.name} is {by.dtype} of shape {by.shape}"
+                    raise BadInputError(f"{what}: expected integers")
+                yield _Cut(group, by, by.dimensions[0])
+            elif _is_counts(by, wanted):
+                if len(by.shape) != 1:
+                    what = f"{by.name} has the shape {by.shape}"
+                    raise BadInputError(f"{what}: expected a count for each array")
+                name = wanted.sample or by.attributes.get("sample_dimension")
+                yield _Cut(
+                    group, by, _guessed(group, by) if name is None else group.dimension(str(name))
+                )
+
+
+def _cut_by(cut: _Cut, cuts: list[_Cut], groups: list[Group], wanted: Wanted) -> Iterator[Ragged]:
+    """Yield what is cut so, for each group that has some of it and sees nothing nearer."""
+    group, by, sample = cut
+    others = [one.group.path for one in cuts if one.sample == sample]
+    samples = []
+    for one in groups:
+        above = [path for path in others if f"{one.path}/".startswith(f"{path}/" if path else "")]
+        if above and max(above, key=len) == group.path:
+            samples.append((one, _along(one, sample, by)))
+    places = [(one, some) for one, some in samples if some]
+    values = by.read()
+    _check_fill(values, by)
+    total = max((one.shape[0] for _, some in places for one in some.values()), default=None)
+    if total is None and (len(values) or not _is_counts(by, wanted)):
+        raise BadInputError(f"{by.name} is of the dimension {sample}, along which no variable lies")
+    # A file of no arrays has no variables of samples either.
+    instance, offsets, order = _bounds(cut, values, total or 0, wanted)
+    for one, some in places or [(group, {})]:
+        beside = {
+            name: (place, variable)
+            for place in (group, one)
+            for name, variable in place.variables.items()
+            if variable.dimensions[:1] == (instance,) and variable is not by
+        }
+        yield Ragged(one, by, beside, instance, offsets, order, some)
+
+
+def _guessed(group: Group, by: Variable) -> str:
     """Return the one dimension that counts without an attribute can be of."""
+    counts = by.read()
     total = sum(counts.tolist()) if counts.dtype.kind in "iu" else None
     found = {
         variable.dimensions[0]
@@ -122,27 +161,27 @@ def _guessed(group: Group, by: Variable, counts: Array) -> str:
     return found.pop()
 
 
-def _indexed(group: Group, by: Variable, wanted: Wanted) -> Ragged:
-    if len(by.shape) != 1 or by.dtype.kind not in "iu":
-        raise BadInputError(f"{by.name} is {by.dtype} of shape {by.shape}: expected integers")
+def _bounds(
+    cut: _Cut, values: Array, total: int, wanted: Wanted
+) -> tuple[str, Int64s, Int64s | None]:
+    """Return the dimension of the arrays, where they begin and end, and the order of samples."""
+    group, by, _ = cut
+    if _is_counts(by, wanted):
+        return by.dimensions[0], offsets_of(values, total, by.name), None
     instance = group.dimension(str(by.attributes["instance_dimension"]))
     n_arrays = _n_instances(group, instance)
-    numbers = by.read()
-    _check_fill(numbers, by)
-    if len(numbers) and (numbers.min() < 0 or numbers.max() >= n_arrays):
-        at = int(np.flatnonzero((numbers < 0) | (numbers >= n_arrays))[0])
+    if len(values) and (values.min() < 0 or values.max() >= n_arrays):
+        at = int(np.flatnonzero((values < 0) | (values >= n_arrays))[0])
         raise BadInputError(
-            f"{by.name}[{at}] is {numbers[at]}: expected 0 to {n_arrays - 1}, along {instance}"
+            f"{by.name}[{at}] is {values[at]}: expected 0 to {n_arrays - 1}, along {instance}"
         )
-    numbers = numbers.astype(np.int64)
-    samples = _along(group, by.dimensions[0], by)
-    total = _length(group, samples, by.dimensions[0], by)
+    numbers = values.astype(np.int64)
     if total != len(numbers):
         raise BadInputError(f"{by.name} has {len(numbers)} numbers for {total} samples")
     is_sorted = bool((np.diff(numbers) >= 0).all())
     order = None if is_sorted else np.argsort(numbers, kind="stable")
     counts = np.bincount(numbers, minlength=n_arrays)
-    return Ragged(group, by, instance, offsets_of(counts, total, by.name), order, samples)
+    return instance, offsets_of(counts, total, by.name), order
 
 
 def _n_instances(group: Group, instance: str) -> int:
@@ -172,15 +211,6 @@ def _along(group: Group, dimension: str, by: Variable) -> dict[str, Variable]:
     }
 
 
-def _length(group: Group, samples: dict[str, Variable], dimension: str, by: Variable) -> int:
-    lengths = {variable.shape[0] for variable in samples.values()}
-    if not lengths:
-        raise BadInputError(
-            f"{by.name} is of the dimension {dimension}, along which no variable lies"
-        )
-    return max(lengths)
-
-
 def _check_wanted(found: list[Ragged], wanted: Wanted) -> None:
     known = {name for ragged in found for name in ragged.samples}
     missing = sorted(set(wanted.variables or ()) - known)
@@ -193,10 +223,8 @@ def table_of(ragged: Ragged, wanted: Wanted) -> tuple[list[str], dict[str, list[
     """Return parts of names of the arrays, what else is known of each by variable, and notes."""
     n_arrays = len(ragged.offsets) - 1
     table, notes = {}, []
-    for name, variable in ragged.group.variables.items():
-        if variable.dimensions[:1] != (ragged.instance,) or variable is ragged.by:
-            continue
-        at = ragged.group.at(name)
+    for name, (group, variable) in ragged.beside.items():
+        at = group.at(name)
         if variable.shape[0] != n_arrays:
             notes.append(Noted(at, "variables have no value for some arrays, and are left out"))
             continue
@@ -211,7 +239,7 @@ def table_of(ragged: Ragged, wanted: Wanted) -> tuple[list[str], dict[str, list[
         del table[called]
         return parts, table, notes
     if called is not None:
-        notes.append(Noted(ragged.group.at(called), REPEATED))
+        notes.append(Noted(ragged.beside[called][0].at(called), REPEATED))
     return [str(i) for i in range(n_arrays)], table, notes
 
 
@@ -224,8 +252,7 @@ def _named(ragged: Ragged, table: dict[str, list[Any]], wanted: Wanted) -> str |
                 f"no variable {wanted.names!r} has names; of the arrays are {there}"
             )
         return wanted.names
-    variables = ragged.group.variables
-    return next((name for name in table if "cf_role" in variables[name].attributes), None)
+    return next((name for name in table if "cf_role" in ragged.beside[name][1].attributes), None)
 
 
 def notes_of(groups: list[Group], found: list[Ragged]) -> Iterator[Noted]:
@@ -235,18 +262,18 @@ def notes_of(groups: list[Group], found: list[Ragged]) -> Iterator[Noted]:
             yield Noted(group.path, "files or groups have attributes, which no array keeps")
         for name in group.links:
             yield Noted(group.at(name), "links to other files are not followed")
-        yield from _others(group, [ragged for ragged in found if ragged.group is group])
+        yield from _others(group, found)
 
 
 def _others(group: Group, found: list[Ragged]) -> Iterator[Noted]:
-    kept = {name for ragged in found for name in (*ragged.samples, ragged.by.name)}
-    instances = {ragged.instance for ragged in found}
+    kept = {id(one) for ragged in found for one in (*ragged.samples.values(), ragged.by)}
+    of_arrays = {id(one) for ragged in found for _, one in ragged.beside.values()}
     for name, variable in group.variables.items():
         at = group.at(name)
-        is_of_arrays = bool(instances & {*variable.dimensions[:1]})
-        if name not in kept and not is_of_arrays:
+        is_kept, is_of_arrays = id(variable) in kept, id(variable) in of_arrays
+        if not is_kept and not is_of_arrays:
             yield Noted(at, "variables are neither of samples nor of arrays, and are left out")
-        elif is_of_arrays and name not in kept and variable.attributes.keys() - {"cf_role"}:
+        elif is_of_arrays and not is_kept and variable.attributes.keys() - {"cf_role"}:
             yield Noted(at, "variables of arrays have attributes, which no metadata keeps")
         elif len(short(variable.attributes)) < len(variable.attributes):
             yield Noted(at, LONG)

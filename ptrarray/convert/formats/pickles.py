@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from ptrarray.convert.export import Store, new_folder, new_member, opened, raise_if_disk
+from ptrarray.convert.export import Store, lost_meta, new_folder, new_member, opened, raise_if_disk
 from ptrarray.convert.files import Readable, open_plain
 from ptrarray.convert.found import Kind, Member
 from ptrarray.convert.report import Failure, Report
@@ -297,7 +297,7 @@ def to_pickles(store: Store, out: str | os.PathLike[str], *, progress: bool = Tr
                 n_lost += bool(source.meta[name].keys() - {"pandas"})
                 shown.update(1)
         if n_lost:
-            report.notes.append(f"metadata of {n_lost:,} arrays is not kept in pickles")
+            report.notes.append(lost_meta(n_lost, "pickles"))
     return report
 
 

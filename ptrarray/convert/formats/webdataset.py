@@ -21,7 +21,7 @@ import numpy as np
 
 from ptrarray.convert.archives import SUFFIXES, Archive, opened
 from ptrarray.convert.escape import MARK, archive_path, unescape
-from ptrarray.convert.export import MASK, Store, export, new_file, new_folder
+from ptrarray.convert.export import MASK, Store, export, lost_meta, new_file, new_folder
 from ptrarray.convert.export import opened as opened_store
 from ptrarray.convert.formats.npy import NPY_MAGIC, members_of_npz, read_all, read_header
 from ptrarray.convert.found import Found, Kind, Many, Member, Noted, Refused
@@ -358,7 +358,7 @@ def to_webdataset(
         report = export(source, put, progress)
         shards.close()
         if lost:
-            report.notes.append(f"metadata of {len(lost):,} arrays is not kept in JSON")
+            report.notes.append(lost_meta(len(lost), "JSON"))
         return report
 
 
