@@ -96,6 +96,7 @@ class Batches:
         limit_nbytes: int | None = None,
     ) -> None:
         self._writer = writer
+        store_of(writer).expect_flush()  # every job ends with one
         self._refused = refused
         self._errors = errors
         self._without = without

@@ -15,8 +15,7 @@ from ptrarray.rows.copying import cut
 from ptrarray.rows.types import Array, Int64s
 
 # A piece has at most twice as much, and with this much more for each array at most 65,536 of them.
-# Memory of larger pieces would be cleared by the system, page by page, for each of them anew.
-_PIECE_NBYTES = 1 << 22
+_PIECE_NBYTES = 1 << 23
 _ARRAY_NBYTES = 1 << 7
 _ROW_NBYTES = 1 << 10  # of a table, that is still metadata
 _ATTRIBUTE_NBYTES = 1 << 8

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ptrarray.convert.formats.h5_values import attributes, decoded, import_h5py, is_kept, linked
+from ptrarray.convert.room import Room
 from ptrarray.convert.unpickle.rebuild import Unreadable
 from ptrarray.errors import BadInputError
 from ptrarray.rows.types import Array
@@ -106,6 +107,20 @@ def read_rows(item: Any, first: int, last: int) -> Array:
         if left < 0:
             raise BadInputError("its text is far longer than the file, which is forged")
     return rows
+
+
+def reader(item: Any) -> Callable[[int, int], Array]:
+    """Return `read_rows` of one data set; numbers are good until more are read."""
+    room, is_plain = Room(), item.dtype.kind in "biufc"
+
+    def read(first: int, last: int) -> Array:
+        if not is_plain or first == last:
+            return read_rows(item, first, last)
+        rows = room.rows(last - first, item.shape[1:], item.dtype)
+        item.read_direct(rows, np.s_[first:last])
+        return rows
+
+    return read
 
 
 def read_all(item: Any) -> Array:

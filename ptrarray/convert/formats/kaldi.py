@@ -83,7 +83,7 @@ def from_kaldi(
     Matrices and vectors are float32 or float64 as they are there, compressed ones
     float32, vectors of integers int32. What kaldiio has written by numpy keeps
     its dtype. Ranges include their last row, as in kaldi, and must lie within;
-    rows may end 3 too late, which is noted. The memory of a process is 4 MB for
+    rows may end 3 too late, which is noted. The memory of a process is 16 MB for
     rows, and the lines of an ``.scp`` that it has at hand; what is compressed or text is
     read whole, an entry at a time, by kaldi's code, which takes some 30 bytes a number.
 

@@ -28,6 +28,7 @@ from ptrarray.convert.formats.kaldi_others import (
     one_by_one,
 )
 from ptrarray.convert.found import Found, Many, Member, Noted, Refused
+from ptrarray.convert.room import Room
 from ptrarray.errors import BadInputError
 from ptrarray.rows.copying import cut
 from ptrarray.rows.ragged import gather
@@ -123,13 +124,18 @@ def _rows_of(
 
 
 def _pieces(ark: Ark, starts: Int64s, ends: Int64s) -> Iterator[tuple[int, int, Array, Int64s]]:
-    """Yield ranges of bytes of a file end to end, in pieces: which they are, bytes and offsets."""
+    """Yield ranges of bytes of a file end to end, in pieces: which they are, bytes and offsets.
+
+    The bytes are good until the next ones are.
+    """
+    room = Room()
     for low, high in cut(ends - starts + ARRAY_NBYTES, PIECE_NBYTES):
         if high - low == 1:  # as it is in the file, and may be larger than memory
             start, end = int(starts[low]), int(ends[low])
             yield low, high, ark.flat[start:end], np.array([0, end - start])
         else:
-            got = gather(ark.flat, starts[low:high], ends[low:high])
+            nbytes = int((ends - starts)[low:high].sum())
+            got = gather(ark.flat, starts[low:high], ends[low:high], room.rows(nbytes))
             yield low, high, np.asarray(got.values), got.offsets
 
 

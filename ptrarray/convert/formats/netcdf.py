@@ -76,7 +76,7 @@ def from_netcdf(
     Counts that are negative, missing, or do not add up to the length of the
     dimension are an error of the file.
 
-    Memory: pieces of 8 MiB, or one array, and 64 MiB for what is compressed. Where arrays are indexed and not in
+    Memory: pieces of 16 MiB, or one array, and 64 MiB for what is compressed. Where arrays are indexed and not in
     order, one variable, twice. Large files are read by several processes.
 
     netCDF-4 is read by h5py, netCDF-3 by scipy.

@@ -26,7 +26,7 @@ from ptrarray.convert.formats.h5_columns import (
     groups,
     kept_attributes,
     read_all,
-    read_rows,
+    reader,
 )
 from ptrarray.convert.formats.h5_values import AS_STORED, import_h5py, is_coded, opened_h5
 from ptrarray.convert.found import Found, Kind, Noted, Refused
@@ -85,7 +85,7 @@ def from_nwb(
     Links to other files are not followed. Indexes that decrease, or do not end
     where the data ends, are an error of the column, where hdmf reads other rows.
 
-    Memory: pieces of 8 MiB, or one array, and 64 MiB for what is compressed. Read by h5py; hdmf is not needed.
+    Memory: pieces of 16 MiB, or one array, and 64 MiB for what is compressed. Read by h5py; hdmf is not needed.
 
     Examples
     --------
@@ -312,7 +312,7 @@ def _of_column(
         )
         keys = [f"{key}/{i}" for key, n in zip(keys, lengths, strict=True) for i in range(n)]
     row_nbytes = data.dtype.itemsize * int(np.prod(data.shape[1:]))
-    yield from pieces(Column(partial(read_rows, data), row_nbytes, offsets[-1]), keys, metas)
+    yield from pieces(Column(reader(data), row_nbytes, offsets[-1]), keys, metas)
 
 
 def _all_offsets(ragged: _Ragged, n_rows: int) -> list[Int64s]:

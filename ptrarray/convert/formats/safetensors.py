@@ -16,6 +16,7 @@ from ptrarray.convert.export import MASK, Store, export, new_file, note_meta, op
 from ptrarray.convert.files import read_json
 from ptrarray.convert.found import Found, Kind, Many, Member, Noted, Refused
 from ptrarray.convert.report import Report
+from ptrarray.convert.room import Room
 from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.errors import BadInputError, import_extra
@@ -25,8 +26,7 @@ from ptrarray.rows.types import Array
 _SUFFIX, _INDEX = ".safetensors", ".safetensors.index.json"
 METADATA = "__metadata__"  # no tensor can be called so, and an attr of the store is
 
-# In the cache when it is written; more of it is mapped and not read.
-_PIECE_NBYTES = 1 << 21
+_PIECE_NBYTES = 1 << 23
 _MAPPED_NBYTES = 1 << 24
 _PART_NBYTES = 1 << 28
 _INDEX_NBYTES = 1 << 28  # of a checkpoint of millions of tensors
@@ -88,7 +88,7 @@ def from_safetensors(
     not name is not imported: a file gets a note, a tensor is a failure. Shards
     of a checkpoint, and parts of large files, are read by several processes.
 
-    Memory: a few MB; tensors of more than 16 MiB are mapped.
+    Memory: pieces of 8 MiB; tensors of more than 16 MiB are mapped.
 
     Examples
     --------
@@ -268,8 +268,9 @@ def _of_file(path: str, part: _Part, wanted: set[str] | None = None) -> Iterator
         yield from (one for one in found if isinstance(one, Refused))
     inside = [one for one in found if isinstance(one, _Tensor) and part.has(one.start)]
     with Path(path).open("rb", buffering=0) as raw:
+        room = Room()
         for run in _runs(inside):
-            yield from _read(path, raw, run)
+            yield from _read(path, raw, run, room)
 
 
 def _unnamed(key: str, part: _Part) -> Refused:
@@ -322,12 +323,12 @@ def _runs(tensors: list[_Tensor]) -> Iterator[list[_Tensor]]:
         yield run
 
 
-def _read(path: str, raw: Any, run: list[_Tensor]) -> Iterator[Found]:
+def _read(path: str, raw: Any, run: list[_Tensor], room: Room) -> Iterator[Found]:
     first = run[0]
     if len(run) == 1 and (not first.shape or first.end - first.start > _PIECE_NBYTES):
         yield Member(first.key, partial(_one, path, first))
         return
-    flat = _values(raw, first.start, run[-1].end, first.dtype)
+    flat = _values(raw, first.start, run[-1].end, first.dtype, room)
     if first.dtype == bool and not _is_bool(flat):
         for one in run:
             yield Member(one.key, partial(_one, path, one))
@@ -347,7 +348,7 @@ def _one(path: str, tensor: _Tensor) -> Array:
         flat: Array = np.memmap(path, np.uint8, "r", tensor.start, (n_bytes,)).view(tensor.dtype)
     else:
         with Path(path).open("rb", buffering=0) as raw:
-            flat = _values(raw, tensor.start, tensor.end, tensor.dtype)
+            flat = _values(raw, tensor.start, tensor.end, tensor.dtype, Room())
     if tensor.dtype == bool and not _is_bool(flat):
         raise BadInputError("it is of BOOL, with bytes other than 0 and 1")
     return flat.reshape(tensor.shape)
@@ -357,9 +358,9 @@ def _is_bool(flat: Array) -> bool:
     return not flat.size or int(flat.view(np.uint8).max()) <= 1
 
 
-def _values(raw: Any, start: int, end: int, dtype: np.dtype[Any]) -> Array:
-    """Read what is between two bytes of a file, into memory of its own."""
-    buffer = np.empty(end - start, np.uint8)
+def _values(raw: Any, start: int, end: int, dtype: np.dtype[Any], room: Room) -> Array:
+    """Read what is between two bytes of a file."""
+    buffer = room.rows(end - start)
     raw.seek(start)
     at = 0
     while at < len(buffer) and (n_read := raw.readinto(buffer[at:].data)):

@@ -28,7 +28,8 @@ from ptrarray.storage.store.merging import (
     fold_all,
 )
 from ptrarray.storage.system import files
-from ptrarray.storage.system.files import Buffer, File
+from ptrarray.storage.system.buffers import Buffer
+from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import CHANGING, is_held, try_lock_range, whole
 from ptrarray.storage.writing.session import Session
 

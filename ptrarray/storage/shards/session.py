@@ -21,14 +21,14 @@ from ptrarray.storage.shards.catalog import Catalog, open_catalog, renew
 from ptrarray.storage.shards.finder import NO_ROW, Finder, placed
 from ptrarray.storage.shards.marker import Marker, check_descriptors, remove_leftovers
 from ptrarray.storage.shards.snapshot import ShardedSnapshot, read_shard
-from ptrarray.storage.store.absent import never_at_rest
+from ptrarray.storage.store.absent import already_there, never_at_rest
 from ptrarray.storage.store.held import Held
 from ptrarray.storage.store.journal import Journal
 from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import SyncError
 from ptrarray.storage.system.lock import whole
-from ptrarray.storage.writing.session import Session, already_there
+from ptrarray.storage.writing.session import Session
 from ptrarray.storage.writing.target import Expected
 
 _ATTEMPTS = 100
@@ -80,6 +80,7 @@ class Shards:
         self.directory = directory
         self.pid = files.process_id()
         self._durable = durable
+        self._expects_flush = False
         self._mutex = ThreadLock()
         # At most one session a shard, as two would wait for each other's lock.
         self._sessions: WeakValueDictionary[int, Session] = WeakValueDictionary()
@@ -114,6 +115,8 @@ class Shards:
         session = self._sessions.get(number)
         if session is None:
             session = Session(self.marker.shard(number), durable=self._durable)
+            if self._expects_flush:
+                session.expect_flush()
             self._sessions[number] = session
         return session
 
@@ -473,6 +476,12 @@ class Shards:
             return bool(session.existing([name], hash_all([name])))
 
     # the store as a whole ------------------------------------------------------------------
+
+    def expect_flush(self) -> None:
+        """Have the disk take rows while more are written, as somebody will wait for all of them."""
+        self._expects_flush = True
+        for session in {self.last.session, *self._sessions.values()}:
+            session.expect_flush()
 
     @whole
     def flush(self) -> None:

@@ -1,10 +1,16 @@
-"""What is said of a store that is not there, is never at rest, or must not be changed."""
+"""What is said of a store that is not there, is never at rest, or must not be changed so."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from ptrarray.errors import BadInputError, StoreError, StoreNotFoundError
+from ptrarray.errors import (
+    BadInputError,
+    DuplicateNameError,
+    StoreError,
+    StoreNotFoundError,
+)
 from ptrarray.format.index import corrupt
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.store.index import FILE_NAME as INDEX_FILE
@@ -29,6 +35,17 @@ def sealed_error(directory: Path | str) -> BadInputError:
         path=str(directory),
         found="sealed",
         expected="a store that grows",
+    )
+
+
+def already_there(names: Sequence[bytes], n_asked: int, path: str) -> DuplicateNameError:
+    """Return the error for names that are there already."""
+    texts = tuple(name.decode() for name in names)
+    some = ", ".join(repr(text)[:80] for text in texts[:3]) + ", …" * (len(texts) > 3)
+    return DuplicateNameError(
+        f"{len(texts)} of {n_asked} names are in {path} already: {some}; overwrite=True replaces them",
+        path=path,
+        names=texts,
     )
 
 

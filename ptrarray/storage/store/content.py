@@ -18,6 +18,7 @@ from ptrarray.storage.system.lock import CHANGING, WRITING, hold, is_held
 from ptrarray.storage.system.mapping import check_size
 from ptrarray.storage.system.parts import open_part
 from ptrarray.storage.system.pread import PreadRows
+from ptrarray.storage.system.writeback import WriteBack
 
 _READ_NBYTES = 1 << 24
 
@@ -37,7 +38,12 @@ class Content:
         The mask file, of a store that keeps masks.
     files : list of (File, int)
         All of them, and the bytes that each has for a row.
+    writeback : WriteBack or None
+        What has the disk take rows while more are written; None where nobody is going to wait
+        for that.
     """
+
+    writeback: WriteBack | None = None
 
     def __init__(
         self, directory: Path, header: IndexHeader, flags: int = READ, like: Sequence[Rights] = ()
@@ -165,14 +171,15 @@ class Content:
         `data` is the data file, or the same as a claim has opened it.
         """
         width = self.layout.width
+        pwritev = data.pwritev if self.writeback is None else self.writeback.onto(data)
         if batch.is_staged:
             end_byte = start * width
             for piece in batch.staged(batch.n_rows * width):
-                end_byte = data.pwritev([piece], end_byte, [piece.nbytes])
+                end_byte = pwritev([piece], end_byte, [piece.nbytes])
             return  # such a store keeps no masks
         is_one_call = 0 < len(batch.buffers) <= IOV_MAX
         sizes = [batch.n_rows * width] if is_one_call else batch.sizes(IOV_MAX, width)
-        data.pwritev(batch.buffers, start * width, sizes)
+        pwritev(batch.buffers, start * width, sizes)
         if self.mask is not None:
             self._write_masks(self.mask, batch, start)
 
@@ -182,7 +189,8 @@ class Content:
         if not batch.has_masks and mask.nbytes <= first:
             pass  # a hole in the file says the same
         elif self.layout.kind != MIXED:
-            mask.pwritev(batch.masks, first)
+            pwritev = mask.pwritev if self.writeback is None else self.writeback.onto(mask)
+            pwritev(batch.masks, first)
         else:
             for piece, offset in zip(batch.masks, batch.offsets, strict=False):
                 mask.pwritev([piece], first + offset)

@@ -31,14 +31,14 @@ from itertools import chain, groupby, pairwise
 from operator import methodcaller
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISREG
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.remote.paths import RemotePath
+from ptrarray.storage.system.buffers import CALL_NBYTES, Buffer, bytes_of, first, rest
 
 StrPath = str | Path
-Buffer = Any  # collections.abc.Buffer comes with Python 3.12
 Rights = os.stat_result  # what tells the mode, owner and group of a file
 
 # How a file is opened: to be read; to be read and changed; the same, made where nothing is.
@@ -229,7 +229,7 @@ class File:
         except OSError as error:
             raise self.named(error) from error
         if n_written < (len(raw) if nbytes is None else nbytes):
-            self.pwritev([_bytes_of(raw)[n_written:]], start_byte + n_written)
+            self.pwritev([bytes_of(raw)[n_written:]], start_byte + n_written)
 
     def pwritev(
         self, buffers: Sequence[Buffer], start_byte: int, sizes: Sequence[int] | None = None
@@ -259,10 +259,13 @@ class File:
                 some, end_byte = buffers[at : at + IOV_MAX], start_byte + size
                 at += IOV_MAX
                 while start_byte < end_byte:
-                    n_written = os.pwritev(self.fd, some, start_byte)
+                    # Of what is more than one call gets, that much.
+                    room = CALL_NBYTES - start_byte % CALL_NBYTES
+                    now = some if end_byte - start_byte <= CALL_NBYTES else first(some, room)
+                    n_written = os.pwritev(self.fd, now, start_byte)
                     start_byte += n_written
                     if start_byte < end_byte:
-                        some = _rest(some, n_written)
+                        some = rest(some, n_written)
         except OSError as error:
             raise self.named(error) from error
         return start_byte
@@ -365,21 +368,6 @@ class File:
             return os.fstat(self.fd)
         except OSError as error:
             raise self.named(error) from error
-
-
-def _rest(buffers: Sequence[Buffer], n_written: int) -> list[Buffer]:
-    """Return what a short write left over."""
-    for at, buffer in enumerate(buffers):
-        if n_written < buffer.nbytes:
-            return [_bytes_of(buffer)[n_written:], *buffers[at + 1 :]]
-        n_written -= buffer.nbytes
-    return []
-
-
-def _bytes_of(buffer: Buffer) -> memoryview:
-    # A memoryview of datetime64 or of some structured dtypes cannot be made.
-    flat = buffer.reshape(-1).view("u1") if hasattr(buffer, "dtype") else buffer
-    return memoryview(flat).cast("B")
 
 
 class _Reference(weakref.ref[File]):

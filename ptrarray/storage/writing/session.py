@@ -44,7 +44,6 @@ from ptrarray.errors import (
     BadInputError,
     ClosedStoreError,
     CorruptStoreError,
-    DuplicateNameError,
     StoreError,
 )
 from ptrarray.format import journal as journal_format
@@ -53,7 +52,7 @@ from ptrarray.format.index import IndexHeader
 from ptrarray.format.journal import ATTRS, HashedRecord, JournalHeader, LongRecord
 from ptrarray.format.layouts import Layout
 from ptrarray.format.names import Hashes
-from ptrarray.storage.store.absent import not_found, sealed_error
+from ptrarray.storage.store.absent import already_there, not_found, sealed_error
 from ptrarray.storage.store.blocks import Contents
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.index import Index, write_index
@@ -65,6 +64,7 @@ from ptrarray.storage.store.recovery import remove_leftovers, settle
 from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system.files import CHANGE, File, SyncError, check_system, process_id
 from ptrarray.storage.system.lock import whole
+from ptrarray.storage.system.writeback import WriteBack
 from ptrarray.storage.writing.kept import KeptRecords
 from ptrarray.storage.writing.recent import RecentNames
 from ptrarray.storage.writing.recorded import look_up
@@ -126,6 +126,7 @@ class Session:
         self.directory = directory
         self.pid = process_id()
         self._durable = durable
+        self._writeback = WriteBack() if durable else None
         self._store_id: bytes | None = None
         self._sync_failure: OSError | None = None
         try:
@@ -228,6 +229,7 @@ class Session:
             )
         self.index, self._store_id = index, index.header.store_id
         self.content = Content(self.directory, index.header, CHANGE)
+        self.content.writeback = self._writeback
         self.layout = self.content.layout
         self.is_sealed = bool(index.header.sealed)
         self.row_limit = self.layout.row_limit
@@ -245,11 +247,11 @@ class Session:
 
     def settle(self, index: Index | None = None) -> JournalHeader:
         """Bring the journal up to the index that is in place. Under the lock."""
-        with self._syncing():
+        with self.syncing():
             return settle(self._journal, (index or Index(self.directory)).header)
 
     @contextmanager
-    def _syncing(self) -> Iterator[None]:
+    def syncing(self) -> Iterator[None]:
         """Let a failed sync be the last thing this session did."""
         try:
             yield
@@ -394,7 +396,7 @@ class Session:
             self._note_own(records, header)
         self.journal_header = header
         if self._durable:
-            with self._syncing():
+            with self.syncing():
                 self.content.sync()
                 self.journal_header = self._journal.sync(header, header.committed_end)
         if header.committed_end > _JOURNAL_LIMIT_NBYTES:
@@ -481,8 +483,12 @@ class Session:
 
     def sync_rows(self) -> None:
         """Wait until rows that were written, be they committed or not, are on the disk."""
-        with self._syncing():
+        with self.syncing():
             self.content.sync()
+
+    def expect_flush(self) -> None:
+        """Have the disk take rows while more are written, as somebody will wait for all of them."""
+        self._writeback = self.content.writeback = self._writeback or WriteBack()
 
     @whole
     def flush(self) -> None:
@@ -490,9 +496,9 @@ class Session:
         with self.locked():
             header, content = self.journal_header, self.content
         # Commits of all processes up to here have written their rows before.
-        with self._syncing():
+        with self.syncing():
             content.sync()
-        with self.locked(), self._syncing():
+        with self.locked(), self.syncing():
             # A checkpoint meanwhile has brought all of it to the disk.
             if self.journal_header.generation == header.generation:
                 self.journal_header = self._journal.sync(self.journal_header, header.committed_end)
@@ -553,7 +559,7 @@ class Session:
         writer settles it: the journal says that there may be one.
         """
         self._journal.write_header(self.journal_header._replace(next_generation=header.generation))
-        with self._syncing():
+        with self.syncing():
             write_index(self.directory, header, columns)
 
     @whole
@@ -604,14 +610,3 @@ def bring_to_disk(directory: Path) -> None:
                 session.flush()
     finally:
         session.release()
-
-
-def already_there(names: Sequence[bytes], n_asked: int, path: str) -> DuplicateNameError:
-    """Return the error for names that are there already."""
-    texts = tuple(name.decode() for name in names)
-    some = ", ".join(repr(text)[:80] for text in texts[:3]) + ", …" * (len(texts) > 3)
-    return DuplicateNameError(
-        f"{len(texts)} of {n_asked} names are in {path} already: {some}; overwrite=True replaces them",
-        path=path,
-        names=texts,
-    )

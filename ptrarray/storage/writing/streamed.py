@@ -89,10 +89,7 @@ class _Written:
                 self._target.check_new(batch.names, batch.hashes)
             self._checked_version = self._checked_version or self._target.version
             claim = self._claim(part, start, end, batch.names[0] if batch.names else b"")
-        if is_large:
-            transactions.write_and_sum(claim, batch, start)
-        else:
-            claim.write(batch, start)
+        transactions.write_rows(part, claim, batch, start, is_large=is_large)
         entries = batch.entries(start)
         self._recent.add(batch.hashes, self._n_names)
         self._by_first[self._n_names] = entries

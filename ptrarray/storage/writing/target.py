@@ -148,6 +148,9 @@ class Writable(Protocol):
     def store_of_attrs(self) -> Part:
         """Return the store that has the user's attrs. Under the lock."""
 
+    def expect_flush(self) -> None:
+        """Have the disk take rows while more are written, as somebody will wait for all of them."""
+
     def flush(self) -> None:
         """Wait until all that is committed is on the disk."""
 

@@ -88,10 +88,7 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
         )
         checked_version = target.version
     with claim, given_back_on_error(target, claim, is_append=start is None):
-        if is_large:
-            write_and_sum(claim, batch, first)
-        else:
-            claim.write(batch, first)
+        write_rows(part, claim, batch, first, is_large=is_large)
         with target.locked() as part:
             if not overwrite and target.version != checked_version:
                 target.check_new(batch.names, batch.hashes)
@@ -123,7 +120,16 @@ def put_one(store: Writable, name: bytes, rows: Array, *, overwrite: bool) -> tu
     return start, end
 
 
-def write_and_sum(claim: Claim, batch: Batch, start: int) -> None:
+def write_rows(part: Session, claim: Claim, batch: Batch, start: int, *, is_large: bool) -> None:
+    """Write rows that are claimed, before they are committed; without the lock."""
+    with part.syncing():
+        if is_large:
+            _write_and_sum(claim, batch, start)
+        else:
+            claim.write(batch, start)
+
+
+def _write_and_sum(claim: Claim, batch: Batch, start: int) -> None:
     """Write the rows in one thread while this one computes their checksums."""
     with ThreadPoolExecutor(1) as pool:
         try:
