@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REPEAT ?= 3
+# Processes that run tests: as many as there are cores. Where tests wait for a slow disk, more are faster.
+WORKERS ?= auto
 STAMP := $(VENV)/.installed
 
 # The newest Python there is, also of those that pyenv has installed.
@@ -34,11 +36,12 @@ CHROMIUM := $(shell command -v chromium || command -v chromium-browser)
 # Tests start hundreds of processes, each of which would compile all modules anew if bytecode were not kept.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test nginx chromium check sanitize check-oldest check-newest test-extras docs bench format clean
+.PHONY: help demo test test-slow nginx chromium check sanitize check-oldest check-newest test-extras docs bench format clean
 
 help:
 	@echo "make demo    fill and read a store with Python's own standard library"
 	@echo "make test    run the tests, with the examples in docstrings and README"
+	@echo "make test-slow  all that 'make test' has samples of, for hours"
 	@echo "make check   formatting, lint, types, then the tests"
 	@echo "make sanitize  tests of the native core, built so that a stray read fails them; needs gcc"
 	@echo "make test-extras  the tests of torch and other heavy packages, which 'make test' skips"
@@ -59,11 +62,15 @@ demo: $(STAMP)
 	$(BIN)/ptrarray demo
 
 test: $(STAMP) nginx
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n $(WORKERS)
 	@if $(BIN)/python -c 'import sys; from ptrarray import native; sys.exit(native.core is None)'; then \
 		echo "And without the native core:"; \
-		PTRARRAY_REQUIRE_NATIVE= PTRARRAY_PURE=1 $(BIN)/python -m pytest -n auto $(BOTH_WAYS); \
+		PTRARRAY_REQUIRE_NATIVE= PTRARRAY_PURE=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not once" $(BOTH_WAYS); \
 	fi
+
+# What `make test` has a sample of, whole, and many more examples: hours.
+test-slow: $(STAMP) nginx
+	$(BIN)/python -m pytest -n auto -m "" --hypothesis-profile thorough --timeout 3600
 
 # In run level 1, so that no server is started by its package.
 nginx:

@@ -1,6 +1,7 @@
 """Fixtures of many modules, and hypothesis profiles.
 
-Of the profiles, ``dev`` looks elsewhere each time, ``ci`` at the same cases each time.
+Of the profiles, ``dev`` looks elsewhere each time, ``ci`` at the same cases each time; with
+``--hypothesis-profile thorough`` there are many more.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The disk decides how long a step takes, so no step has a deadline.
-settings.register_profile("dev", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("dev", deadline=None, max_examples=30)
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, print_blob=True)
+settings.register_profile("thorough", settings.get_profile("dev"), max_examples=500)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 

@@ -327,8 +327,11 @@ FEW = "import runpy, sys; from benchmarks.studies import bounds; bounds.ENGINES 
 FEW += "runpy.run_module('benchmarks', run_name='__main__', alter_sys=True)"
 
 
+LONG = {"bounds", "nested", "timelapse"}  # studies that the slow run has
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("study", [path.stem for path in STUDIES if path.stem != "nested"])
+@pytest.mark.parametrize("study", sorted({path.stem for path in STUDIES} - LONG))
 def test_a_study_gives_a_table(study: str, tmp_path: Path) -> None:
     python = ["-c", FEW] if study == "bounds" else ["-m", "benchmarks"]
     printed = run(study, "--n", "8", "--repeat", "1", "--out", str(tmp_path), python=python)
@@ -344,8 +347,9 @@ def test_a_study_gives_a_table(study: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_study_of_nested_objects_gives_a_table(tmp_path: Path) -> None:
-    test_a_study_gives_a_table("nested", tmp_path)
+@pytest.mark.parametrize("study", sorted(LONG))
+def test_a_long_study_gives_a_table(study: str, tmp_path: Path) -> None:
+    test_a_study_gives_a_table(study, tmp_path)
 
 
 @pytest.mark.parametrize("file", ["Makefile", "benchmarks/RESULTS.md", "benchmarks/README.md"])

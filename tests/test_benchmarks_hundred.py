@@ -21,6 +21,7 @@ from tests.test_benchmarks import ROOT, pytestmark
 __all__ = ["pytestmark"]
 
 
+@pytest.mark.slow
 def test_all_steps_are_done(tmp_path: Path) -> None:
     pytest.importorskip("lmdb")
     arguments = ["--names", "2e4", "--folder", str(tmp_path), "--out", str(tmp_path / "out")]

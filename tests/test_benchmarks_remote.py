@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks.remote.__main__ import INTRODUCTION, PACKAGES, command_line
 from benchmarks.remote.servers import Asked, served
+from tests.support.effort import all_but
 from tests.test_benchmarks import ROOT, pytestmark
 
 needs_nginx = pytest.mark.skipif(
@@ -27,7 +28,7 @@ SIZES = {"one": 50, "take": 60, "sum": 300_000, "memory": 1_000_000, "shards": 2
 
 
 @needs_nginx
-@pytest.mark.parametrize("subject", SIZES)
+@pytest.mark.parametrize("subject", all_but("memory", SIZES))
 def test_a_subject_is_measured(subject: str, tmp_path: Path) -> None:
     missing = [package for package in PACKAGES[subject] if find_spec(package) is None]
     if missing:

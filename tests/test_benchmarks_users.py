@@ -20,6 +20,7 @@ from benchmarks.users import page
 from benchmarks.users.__main__ import PACKAGES, command_line
 from benchmarks.users.asking import MB, Question
 from tests.support.checks import skip_without_bigarray
+from tests.support.effort import all_but
 from tests.test_benchmarks import ROOT, pytestmark
 
 __all__ = ["pytestmark"]
@@ -33,7 +34,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("user", page.USERS)
+@pytest.mark.parametrize("user", all_but("pickles", page.USERS))
 def test_a_user_finds_the_same_with_both(
     user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

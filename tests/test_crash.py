@@ -47,8 +47,9 @@ THOROUGH = Effort(exhaustive_ops=10, n_samples=400, n_special=100, n_around=4)
 # Going on takes longer than all else. States of neighbouring cuts differ in one operation, so what it
 # meets after one of them, it meets after many; the slow tests, and those of kills, go on after each.
 # Fates alternate in twos: this is odd, so that each of them is gone on from.
-SOME = 3
-N_SECOND_CUTS = 2  # states after a first power cut that are gone on from, for each workload
+SOME = 9
+# States after a first power cut that are gone on from, for each workload.
+N_SECOND_CUTS = [1, pytest.param(8, marks=pytest.mark.slow)]
 each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: w.__name__)
 
 # the power is cut ---------------------------------------------------------------------------------
@@ -157,13 +158,14 @@ def test_leaving_out_a_sync_while_rows_are_changed_is_noticed(place: Path, tmp_p
 # after the first power cut ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("n_cuts", N_SECOND_CUTS)
 @each_workload
-def test_second_power_cut(workload: Workload, place: Path, tmp_path: Path) -> None:
+def test_second_power_cut(workload: Workload, n_cuts: int, place: Path, tmp_path: Path) -> None:
     first = told(workload)
     cuts = range(len(first.recording.log) * 3 // 4, len(first.recording.log) + 1)
     states = [(cut, fates) for cut in cuts for fates in outcomes(first.recording, cut, QUICK)]
-    judge = Judge(place / f"second-{workload.__name__}", boot=3, go_on_every=SOME)
-    for at, (cut, fates) in enumerate(random.Random(1).sample(states, N_SECOND_CUTS)):
+    judge = Judge(place / f"second-{n_cuts}-{workload.__name__}", boot=3, go_on_every=SOME)
+    for at, (cut, fates) in enumerate(random.Random(1).sample(states, n_cuts)):
         tree = rebuild(first.recording, cut, fates)
         if f"{NAME}/index.msgpack" not in tree:
             continue  # the cut came before there was a store

@@ -7,6 +7,7 @@ import errno
 import shutil
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import ptrarray
 from ptrarray.storage.system import files
 from tests.support.backends import here
 from tests.support.disk import materialise
+from tests.support.effort import one_in
 from tests.support.failing import (
     BEFORE,
     CODES,
@@ -115,9 +117,17 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("is_lasting", [False, True], ids=["once", "for ever"])
-@pytest.mark.parametrize("code", CODES, ids=lambda code: errno.errorcode.get(code, "short"))
-@pytest.mark.parametrize("name", STEPS)
+def said(value: str | int) -> str:
+    """Say in the name of a test what fails, how, and how often."""
+    if isinstance(value, bool):
+        return "for ever" if value else "once"
+    return value if isinstance(value, str) else errno.errorcode.get(value, "short")
+
+
+# Of each step some ways in the normal run, and each way at a third of the steps.
+@pytest.mark.parametrize(
+    ("name", "code", "is_lasting"), one_in(3, product(STEPS, CODES, (False, True))), ids=said
+)
 def test_failing_call(name: str, code: int, is_lasting: bool, memory: Path) -> None:
     check_failing(STEPS[name], code, memory, is_lasting=is_lasting)
 
@@ -181,15 +191,16 @@ MASKED_STEPS = {
 }
 
 
+MASKED_WAYS = [(errno.EIO, False), (errno.ENOSPC, True), (errno.EMFILE, False), (SHORT, True)]
+
+
 @pytest.mark.parametrize(
-    ("code", "is_lasting"),
-    [(errno.EIO, False), (errno.ENOSPC, True), (errno.EMFILE, False), (SHORT, True)],
-    ids=["disk", "no room for ever", "descriptors", "short"],
+    ("name", "way"),
+    one_in(3, product(MASKED_STEPS, MASKED_WAYS)),
+    ids=lambda value: value if isinstance(value, str) else " ".join(map(said, value)),
 )
-@pytest.mark.parametrize("name", MASKED_STEPS)
-def test_failing_call_on_masked_arrays(
-    name: str, code: int, is_lasting: bool, memory: Path
-) -> None:
+def test_failing_call_on_masked_arrays(name: str, way: tuple[int, bool], memory: Path) -> None:
+    code, is_lasting = way
     step = MASKED_STEPS[name]._replace(tree=partial(prepared, masked=True))
     check_failing(step, code, memory, is_lasting=is_lasting)
 

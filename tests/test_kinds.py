@@ -10,6 +10,7 @@ import pytest
 
 import ptrarray
 from ptrarray.convert import from_pickles, to_pickles
+from tests.support.effort import one_in
 from tests.support.nested import through_codec
 from tests.test_convert_unpickle import loads
 
@@ -63,7 +64,7 @@ def test_a_writer_keeps_them(path: Path, index: str) -> None:
         kinds.assert_all_same({kind: store.series(kind) for kind in expected}, expected)
 
 
-@each_index
+@pytest.mark.parametrize("index", one_in(3, INDEXES))
 def test_import_and_export(tmp_path: Path, path: Path, index: str) -> None:
     expected = kinds.series(INDEXES[index])
     source, out = tmp_path / "x.pkl", tmp_path / "out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -131,7 +132,9 @@ def names_shards(module: str, source: str) -> bool:
     return is_below and "shard" in source.lower()
 
 
+@cache
 def parse(file: Path) -> ast.Module:
+    """Return the code of a file, which several tests ask for."""
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
@@ -412,14 +415,14 @@ BY_THEMSELVES = {
 }  # doors that `import ptrarray` does not open
 
 
-def code_lines(source: str) -> set[int]:
+def code_lines(source: str, tree: ast.Module) -> set[int]:
     """Return the numbers of the lines that are neither blank, nor comments, nor docstrings."""
     found = {
         number
         for number, line in enumerate(source.splitlines(), 1)
         if line.strip() and not line.strip().startswith("#")
     }
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, Function | ast.ClassDef | ast.Module) and ast.get_docstring(node):
             docstring = node.body[0]
             found -= {*range(docstring.lineno, (docstring.end_lineno or 0) + 1)}
@@ -428,9 +431,10 @@ def code_lines(source: str) -> set[int]:
 
 def too_long(source: str) -> list[str]:
     """Return what of a file has more lines of code than it may."""
-    lines = code_lines(source)
+    tree = ast.parse(source)
+    lines = code_lines(source, tree)
     found = [f"{len(lines)} lines"] if len(lines) > FILE_LIMIT_LINES else []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, Function):
             n_lines = len(lines & {*range(node.lineno, (node.end_lineno or 0) + 1)})
             found += [f"{node.name}: {n_lines}"] if n_lines > FUNCTION_LIMIT_LINES else []

@@ -476,7 +476,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestModel = StoreMachine.TestCase
-TestModel.settings = settings(max_examples=50, stateful_step_count=25)
+TestModel.settings = settings(max_examples=20, stateful_step_count=25)
 
 
 class LayoutsMachine(StoreMachine):
@@ -496,4 +496,4 @@ class LayoutsMachine(StoreMachine):
 
 
 TestLayouts = LayoutsMachine.TestCase
-TestLayouts.settings = settings(max_examples=40, stateful_step_count=25)
+TestLayouts.settings = settings(max_examples=16, stateful_step_count=25)

@@ -34,7 +34,7 @@ OBJECT: dict[str, Any] = {
     "fortran": np.asfortranarray(np.eye(3)),
     "strided": np.arange(60).reshape(6, 10)[:, ::3],
     "masked": np.ma.masked_array([1, 2, 3], [True, False, False]),
-    "large": np.arange(30_000),
+    "large": np.arange(10_000),
     "text": "ü" * 70_000,
     "rest": (1, {"a", None}, b"raw"),
 }

@@ -16,6 +16,7 @@ import ptrarray
 from ptrarray.errors import CorruptStoreError, RemoteError, StoreChangedError, StoreNotFoundError
 from ptrarray.storage.remote import faults
 from ptrarray.storage.store import probed
+from tests.support.effort import one_in
 from tests.support.fault_server import (
     FAULTS,
     LASTING,
@@ -125,7 +126,7 @@ def test_what_goes_wrong_once(server: FaultServer, right: Any, fault: str) -> No
         assert len(server.asked) >= at
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", one_in(2, FAULTS))
 def test_what_goes_wrong_from_then_on(
     server: FaultServer, right: Any, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

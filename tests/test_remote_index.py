@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.support.any_layout import KINDS, array_of
 from tests.support.checks import check_same, check_store
 from tests.support.colliding import COLLIDING
 from tests.support.damage import INDEX
+from tests.support.effort import one_in
 from tests.support.forging import unpack_index
 from tests.support.remote import URL, FolderObjects, Request, folder_elsewhere
 
@@ -62,9 +64,9 @@ def use_tiny_blocks(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("elsewhere")
-@pytest.mark.parametrize("has_journal", [False, True])
-@pytest.mark.parametrize("publish", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "publish", "has_journal"), one_in(3, product(KINDS, (False, True), (False, True)))
+)
 def test_it_is_the_same(
     path: Path, kind: str, publish: bool, has_journal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

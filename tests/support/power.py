@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 from tests.support.disk import (
@@ -53,9 +54,19 @@ def rebuild(recording: Recording, cut: int, fates: Fates) -> dict[str, bytes | N
 
 def rebuilt(recording: Recording, cut: int, fates: Fates) -> Disk:
     """Return the disk; what has no fate is kept."""
+    n_certain = min([cut, *fates])
+    disk = _begun(recording, n_certain).copy()
+    for at in range(n_certain, cut):
+        disk.apply(recording.log[at], fates.get(at, KEPT))
+    return disk
+
+
+@lru_cache(maxsize=1)
+def _begun(recording: Recording, cut: int) -> Disk:
+    """Return the disk with all before `cut` on it, which is where most outcomes of a cut begin."""
     disk = recording.before.copy()
-    for at, op in enumerate(recording.log[:cut]):
-        disk.apply(op, fates.get(at, KEPT))
+    for op in recording.log[:cut]:
+        disk.apply(op)
     return disk
 
 

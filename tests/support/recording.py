@@ -38,7 +38,7 @@ class KilledError(BaseException):
     """The process is killed here: no handler may swallow this."""
 
 
-@dataclass
+@dataclass(eq=False)  # each is itself, so that what is worked out from it can be kept
 class Recording:
     """The log of a workload.
 
@@ -88,7 +88,7 @@ class Recording:
             if known is None:
                 continue
             # The seam is called before or after the system: sizes may differ, mapped bytes not.
-            found = (self.root / path).read_bytes() if (self.root / path).is_file() else known
+            found = _content(f"{self.root}/{path}", known)
             for start, end in _differences(known, found):
                 is_mapped = Path(path).name.startswith(("data", "mask"))
                 assert is_mapped, f"{path} was written beside the seam"
@@ -119,6 +119,15 @@ class Recording:
                 disk.bytes[node] = bytearray()
         self.roles[node] = Path(path).name
         self.add(Link(node, self.node(Path(path).parent), Path(path).name))
+
+
+def _content(path: str, known: bytes) -> bytes:
+    """Return what is in a file; of one that is not there, or no file, what is known."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 # a `Path` takes as long to make
+            return file.readall()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return known
 
 
 def _differences(known: bytes, found: bytes) -> Iterator[tuple[int, int]]:

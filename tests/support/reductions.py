@@ -16,7 +16,7 @@ NUMBERS = ["?", "u1", "<i2", ">i4", "i8", "u8", "f2", "<f4", ">f4", "f8", "g", "
 ROW_SHAPES = [(), (1,), (3,), (2, 2), (0,), (70,)]
 COMBINABLE = sorted(blocks.COMBINABLE, key=lambda ufunc: ufunc.__name__)
 Operation = Callable[[], Any]
-FEWER = settings(max_examples=30)  # of each ufunc
+FEWER = settings(max_examples=15)  # of each ufunc
 
 
 class Stored(Living):
