@@ -24,6 +24,8 @@ from ptrarray.errors import BadInputError, StoreError
 from ptrarray.format import metadata
 from ptrarray.format.layouts import MIXED, Layout
 from ptrarray.intake import batch, joined
+from ptrarray.intake.staging import staged
+from ptrarray.rows.ragged import Ragged
 from ptrarray.storage.system import files
 from ptrarray.storage.writing import transactions
 
@@ -187,6 +189,24 @@ def test_small_arrays_of_a_mixed_store_are_not_made_ready_one_by_one() -> None:
     assert made.is_staged
     assert made.n_rows == 100 * 64
     assert all(np.shares_memory(piece, values) for piece in made.buffers)
+
+
+@given(
+    st.lists(st.integers(0, 40), max_size=12),
+    st.sampled_from([1, 16, 64]),
+    st.sampled_from([64, 100, 1000]),
+)
+def test_what_lies_end_to_end_is_staged_as_it_is_array_by_array(
+    counts: list[int], alignment: int, piece_nbytes: int
+) -> None:
+    """Also those that are larger than a piece."""
+    offsets = np.concatenate([[0], np.cumsum(np.array(counts, np.int64) * 4)])
+    arrays = Ragged(np.arange(offsets[-1], dtype="u4").view("u1")[: offsets[-1]], offsets)
+    of_each, of_all = np.zeros((2, len(counts)), np.uint32)
+    slow = b"".join(map(bytes, staged(list(arrays), of_each, piece_nbytes, alignment)))
+    fast = b"".join(map(bytes, staged(arrays, of_all, piece_nbytes, alignment)))
+    assert fast == slow
+    assert of_all.tolist() == of_each.tolist()
 
 
 # metadata -----------------------------------------------------------------------------------------

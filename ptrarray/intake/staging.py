@@ -59,14 +59,19 @@ def _by_columns(
     arrays: Ragged, crcs: UInt32s, piece_nbytes: int, alignment: int
 ) -> Iterator[UInt8s]:
     """Do the same for arrays that lie end to end."""
-    core, starts, ends = native.core, arrays.offsets[:-1], arrays.offsets[1:]
+    starts, ends = arrays.offsets[:-1], arrays.offsets[1:]
     places = np.concatenate([[0], np.cumsum(arrays.lengths + -arrays.lengths % alignment)])
     copies, at = np.empty(piece_nbytes, np.uint8), 0
     while at < len(arrays):
         next_at = int(np.searchsorted(places, places[at] + piece_nbytes, side="right")) - 1
         some, used = slice(at, next_at), copies[: places[next_at] - places[at]]
-        if core and core.gather(
-            arrays.values, starts[some], ends[some], used, crcs[some], alignment
+        # One that is larger than a piece is none of those that fit.
+        if (
+            next_at > at
+            and native.core is not None
+            and native.core.gather(
+                arrays.values, starts[some], ends[some], used, crcs[some], alignment
+            )
         ):
             yield used
             at = next_at
