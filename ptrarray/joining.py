@@ -257,7 +257,7 @@ def part(
     ----------
     path : path-like
         The store that it is to be a part of, which need not be there yet. The part lies beside it,
-        at ``PATH.parts/KEY.ptr``.
+        at ``PATH.parts/KEY.ptr``, with the rights of the store that is there.
     key : str
         What tells it from all other parts: a host's name, say, or the number of a job. It becomes
         part of a file name.
@@ -302,9 +302,11 @@ def part(
     if is_any and is_store(directory):
         header, is_any = _like(directory), False
     header = replace(header, sealed=False)
-    place = _place(directory, key)
+    # What is joined keeps its files, so they have the rights of the others from the beginning.
+    like = directory if is_store(directory) else None
+    place = _place(directory, key, like)
     try:
-        create_any(place, header, None)
+        create_any(place, header, None, like)
     except StoreExistsError:
         check_free(place)
         if mode == "x":
@@ -353,7 +355,7 @@ def _like(directory: Path) -> IndexHeader:
     return new_header(layout, 0, found.attrs)
 
 
-def _place(directory: Path, key: str) -> Path:
+def _place(directory: Path, key: str, like: Path | None) -> Path:
     """Return the path of a part, in a directory that is there."""
     is_name = isinstance(key, str) and key.isprintable() and "/" not in key
     if not is_name or not 0 < len(key.encode()) <= _KEY_NBYTES or key.startswith("."):
@@ -367,7 +369,7 @@ def _place(directory: Path, key: str) -> Path:
         )
     parts = _parts_directory(directory)
     with suppress(FileExistsError):
-        files.make_directory(parts)
+        files.make_directory(parts, None if like is None else files.rights(like))
     return parts / f"{key}{_SUFFIX}"
 
 

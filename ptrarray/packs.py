@@ -57,7 +57,7 @@ def pack(
     progress : bool
         Whether to show a bar.
     overwrite : bool
-        Whether a file that is at the path is replaced.
+        Whether a file that is at the path is replaced; of a link, what it leads to.
     level : int, optional
         How hard to compress, as the library means it: 0 to 9 for ``'gz'`` (6
         by default), ``'xz'``, ``'lzma'`` and ``'zlib'`` (6), 1 to 9 for ``'bz2'``
@@ -108,6 +108,8 @@ def pack(
         return
     file = absolute(os.fsdecode(target))
     codec = at_level(codec or _codec_of(file), level)
+    if overwrite and files.is_file(file):
+        file = files.resolved(file)  # through a link, as all that writes a file goes
     with new_file(file, _taken, overwrite=overwrite) as made:
         _pack(store, appending(made), codec, progress=progress)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import pytest
 import ptrarray
 from ptrarray import convert
 from ptrarray.storage.system import building, files
-from ptrarray.storage.system.lock import lock_whole
+from ptrarray.storage.system.lock import is_locked_by_others, try_lock_whole
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
 
@@ -129,14 +131,34 @@ def test_where_everybody_gets_the_lock_nothing_is_removed(
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_where_there_are_no_locks_things_are_built_all_the_same(
-    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: int, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(file: files.File) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(code, "no locks")
 
-    monkeypatch.setattr(building, "lock_whole", refuse)
-    make(tmp_path / "a.ptr")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.ptr"]
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    convert.to_npz(source, tmp_path / "a.npz")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.npz", "elsewhere"]
+
+
+@pytest.mark.parametrize("n_times", [1, 1000])
+@pytest.mark.parametrize("name", MAKERS)
+def test_nobody_is_waited_for_who_locks_what_is_built(
+    name: str, n_times: int, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As whoever sees it come can do, who may open it."""
+    others = list[files.File]()
+
+    def late(path: Path, flags: int, *how: Any, **named: Any) -> files.File:
+        file = files.File(path, flags, *how, **named)
+        if len(others) < n_times and path.name.startswith(".new."):
+            others.append(files.File(path, files.DIRECTORY if path.is_dir() else files.READ))
+            assert try_lock_whole(others[-1])
+        return file
+
+    monkeypatch.setattr(building, "File", late)
+    MAKERS[name](tmp_path / "new", source)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["elsewhere", "new"]
 
 
 def test_what_is_taken_for_a_leftover_before_it_is_locked_is_begun_anew(
@@ -144,13 +166,13 @@ def test_what_is_taken_for_a_leftover_before_it_is_locked_is_begun_anew(
 ) -> None:
     removed = list[str]()
 
-    def late(file: files.File) -> None:
+    def late(file: files.File) -> bool:
         if len(removed) < 2:
             removed.append(file.path)
             building._remove_leftovers(tmp_path / "a.ptr")
-        lock_whole(file)
+        return is_locked_by_others(file)
 
-    monkeypatch.setattr(building, "lock_whole", late)
+    monkeypatch.setattr(building, "is_locked_by_others", late)
     make(tmp_path / "a.ptr")
     assert len({*removed}) == 2
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.ptr"]

@@ -21,7 +21,8 @@ from ptrarray.intake.paths import absolute
 from ptrarray.progress import bar
 from ptrarray.reader import PointerArray
 from ptrarray.reader import open_readable as open_store
-from ptrarray.storage.system import building
+from ptrarray.storage.system import building, files
+from ptrarray.storage.system.streams import stream_of
 
 Store = str | os.PathLike[str] | PointerArray
 
@@ -102,10 +103,13 @@ def arrays_are(n_arrays: int, what: str) -> str:
 
 
 @contextmanager
-def new_file(out: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[IO[bytes]]:
-    """Yield a file that gets its name when all is written."""
-    made = building.new_file(_path(out), _taken, overwrite=overwrite)
-    with made as at, Path(at.path).open("r+b") as file:
+def new_file(
+    out: str | os.PathLike[str], *, overwrite: bool = False, like: Path | None = None
+) -> Iterator[IO[bytes]]:
+    """Yield a file that gets its name when all is written, and the rights of another one."""
+    rights = None if like is None else files.rights(like)
+    made = building.new_file(_path(out), _taken, overwrite=overwrite, like=rights)
+    with made as at, stream_of(at) as file:
         yield file
 
 

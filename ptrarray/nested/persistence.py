@@ -35,6 +35,7 @@ from ptrarray.objects.tokens import malformed, read_tokens
 from ptrarray.reader import PointerArray, open_readable, opened_of
 from ptrarray.storage.lifecycle.create import make_files, place
 from ptrarray.storage.remote.options import is_url
+from ptrarray.storage.store import journal
 from ptrarray.storage.store.content import Content
 from ptrarray.storage.store.opened import OpenedStore
 from ptrarray.storage.system import files
@@ -223,9 +224,11 @@ def _dump_store(contents: Contents, directory: Path, *, overwrite: bool, sync: b
             contents.put_masks(appending(content.mask))
         return contents.entries(crcs)
 
-    with directory_beside(directory) as building:
+    # Those of a store that is replaced, as nobody else may read the new one meanwhile.
+    rights, own = files.rights(directory), files.rights(directory / journal.FILE_NAME)
+    with directory_beside(directory, rights) as building:
         header = contents.header
-        columns = make_files(building, header, fill, sync=sync)
+        columns = make_files(building, header, fill, own, sync=sync)
         place(building, header, columns, directory, overwrite=overwrite, sync=sync)
 
 

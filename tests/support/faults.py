@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ptrarray.storage.system import building, files, lock, mapping
+from ptrarray.storage.system import building, files, lock, mapping, rights
 
 SHORT = -1  # in place of an errno: half of the bytes are written or read, without an error
 
@@ -64,6 +64,7 @@ SEAM = [
     (lock, "fcntl"),
     (mapping, "mmap"),
     (mapping, "os"),
+    (rights, "os"),
 ]
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
+from ptrarray.storage.system.rights import Rights
 from tests.support.disk import BLOCK_NBYTES, ROOT, Disk, Link, Move, Op, Resize, Sync, Unlink, Write
 
 
@@ -267,7 +268,7 @@ def _patch_names(patch: pytest.MonkeyPatch, recording: Recording) -> None:
             parent = recording.node(Path(path).parent)
             recording.add(Unlink(recording.node(path), parent, Path(path).name))
 
-    def make_directory(path: str | Path, like: files.Rights | None = None) -> None:
+    def make_directory(path: str | Path, like: Rights | None = None) -> None:
         recording.note_mapped()
         real_make_directory(path, like)
         recording.link(path, is_directory=True)

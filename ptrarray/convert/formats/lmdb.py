@@ -96,7 +96,8 @@ def from_lmdb(
     A key of integers (integerkey) becomes a name of digits. Values are copied
     out of the database, which is read as of one moment, and of which every page
     is checked before. Beside a writer that is given by the lock file; where
-    that cannot be written, or is not there, nobody may write meanwhile.
+    that cannot be written, or is not there, nobody may write meanwhile. One
+    that is a link is refused, as LMDB writes to it.
 
     Memory: pieces of 8 MB, or one value.
 
@@ -181,6 +182,7 @@ def _opened(path: str) -> Iterator[tuple[Any, Any, Pages]]:
     file = str(Path(path, _DATA)) if is_folder else path
     lock = Path(path, _LOCK) if is_folder else Path(f"{path}{_LOCK_OF_FILE}")
     check_head(file)
+    _check_lock(lock)
     options = {"subdir": is_folder, "readonly": True, "max_dbs": 1, "create": False}
     with ExitStack() as stack:
         try:
@@ -194,6 +196,18 @@ def _opened(path: str) -> Iterator[tuple[Any, Any, Pages]]:
         if pages is None:
             raise BadInputError("it was written to twice while it was opened: import it again")
         yield environment, transaction, pages
+
+
+def _check_lock(lock: Path) -> None:
+    """Raise `BadInputError` for a lock file that is somewhere else, too.
+
+    LMDB writes to it, whatever it is, also for who only reads.
+    """
+    if lock.is_symlink() or (lock.exists() and lock.stat().st_nlink > 1):
+        what = "is a link, and LMDB would write to what it leads to"
+        raise BadInputError(
+            f"its {lock.name} {what}: put the file in its place, or remove the link, if nobody writes"
+        )
 
 
 def _begin(library: Any, environment: Any) -> Any:

@@ -218,11 +218,12 @@ def to_megatron(
                 found=os.fspath(out),
                 expected=str(target),
             )
-        lengths = _packed_lengths(source, target.with_suffix(".bin"))
+        data_file = target.with_suffix(".bin")
+        lengths = _packed_lengths(source, data_file)
         found = plain(lengths)
         if opened_of(source).snapshot.has_metas:
             found = told(lengths, (source.meta[name] for name in source))
-        with new_file(target, overwrite=True) as file:
+        with new_file(target, overwrite=True, like=data_file) as file:
             _put(file, found, code, source.dtype.itemsize)
         report.converted = len(lengths)
         if any(name != str(i) for i, name in enumerate(source)):

@@ -22,8 +22,9 @@ from ptrarray.storage.store.index import write_index
 from ptrarray.storage.store.recovery import fresh_header, remove_leftovers
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory, put_in_place
-from ptrarray.storage.system.files import File, Rights
+from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import check_new_lock, whole
+from ptrarray.storage.system.rights import Rights, give_rights
 from ptrarray.storage.writing.session import Session
 
 Columns = Entries | Contents  # of an index: in memory, or block by block
@@ -67,6 +68,7 @@ def create_store(
     header: IndexHeader,
     fill: Fill | None = None,
     like: Path | None = None,
+    own_file: str = journal.FILE_NAME,
     inside: Callable[[Path], object] = lambda _: None,
 ) -> None:
     """Make a new store, on the disk; it appears at its path all at once.
@@ -81,7 +83,9 @@ def create_store(
         Given the data and the mask file, open and sized, writes the rows of a
         store that is to begin with some, and returns the columns of its index.
     like : Path, optional
-        A store whose rights it gets, and all of its files those of its journal.
+        A store whose rights it gets, and all of its files those of one of its files.
+    own_file : str
+        Which one.
     inside : callable, optional
         Makes what is in its directory beside, given where that is built.
 
@@ -92,7 +96,7 @@ def create_store(
     """
     folder = own = None
     if like is not None:
-        folder, own = files.rights(like), files.rights(like / journal.FILE_NAME)
+        folder, own = files.rights(like), files.rights(like / own_file)
     with new_directory(directory, taken, folder) as building:
         make_files(building, header, fill, own)
         inside(building)
@@ -196,7 +200,7 @@ def place(
         for old, new in zip(header.files, new_header.files, strict=True):
             with File(building / old) as file:
                 file.sync()
-            files.give_rights(building / old, files.stat(building / old), rights[0])
+            give_rights(building / old, files.stat(building / old), rights[0])
             files.replace(building / old, directory / new)
             rights = rights[-1:]
         files.sync_directory(building)

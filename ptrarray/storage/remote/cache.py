@@ -7,12 +7,14 @@ kept of another content is never found.
 
 Each file has room for some blocks that follow each other, and a mark for each block, which says that
 it is there and has its CRC-32. Processes write to it without a lock: the same bytes to the same
-places, the mark last. What is torn, cut short, changed or of somebody else does not match its mark,
-and is as if it were not there. No file is renamed, locked or kept open.
+places, the mark last. What is torn, cut short or changed does not match its mark, and is as if it were
+not there. So is a file of another user, who could make marks that match, or read what is written to
+it; unless the folder is that user's, who could do anything to it. No file is renamed, locked or kept open.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
@@ -223,8 +225,28 @@ class Blocks:
 
 
 def opened(path: str, flags: int) -> Any:
-    """Open a file that only its owner may read and write, if it is made."""
-    return open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, flags, 0o600))
+    """Open a file that only its owner may read and write, if it is made.
+
+    Raises
+    ------
+    PermissionError
+        If it is another user's than this one's or that of the folder, or has another name elsewhere.
+    """
+    return open(path, "rb", buffering=0, opener=lambda name, _: _own(name, flags))
+
+
+def _own(path: str, flags: int) -> int:
+    fd = os.open(path, flags, 0o600)
+    try:
+        found = os.fstat(fd)
+        is_own = found.st_uid in (os.geteuid(), Path(path).parent.stat().st_uid)
+        if not is_own or found.st_nlink > 1:
+            what = "a file in it is another user's, or has another name elsewhere"
+            raise PermissionError(errno.EPERM, what, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _marks_in(fd: int, at: int, nbytes: int) -> tuple[int, ...]:

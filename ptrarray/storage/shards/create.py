@@ -14,13 +14,18 @@ from ptrarray.format.shards import ShardsHeader
 from ptrarray.storage.lifecycle.create import create_store, replace_store, taken
 from ptrarray.storage.shards.marker import is_sharded, remove_leftovers, remove_replaced
 from ptrarray.storage.shards.session import Shards
+from ptrarray.storage.store import journal
 from ptrarray.storage.system import files
 from ptrarray.storage.system.building import new_directory, replacing
 from ptrarray.storage.system.lock import whole
 
 
-def create_any(directory: Path, header: IndexHeader, shard_nbytes: int | None) -> None:
+def create_any(
+    directory: Path, header: IndexHeader, shard_nbytes: int | None, like: Path | None = None
+) -> None:
     """Make a new store; of shards if their size is given.
+
+    Without shards, it gets the rights of another store, `like`, if that is given.
 
     Raises
     ------
@@ -28,7 +33,9 @@ def create_any(directory: Path, header: IndexHeader, shard_nbytes: int | None) -
         If anything is at the path.
     """
     if shard_nbytes is None:
-        create_store(directory, header)
+        has_marker = like is not None and is_sharded(like)
+        own_file = marks.FILE_NAME if has_marker else journal.FILE_NAME
+        create_store(directory, header, like=like, own_file=own_file)
         return
     with new_directory(directory, taken) as building:
         create_store(building / marks.shard_name(1, 0), header)

@@ -103,7 +103,7 @@ def _opened_for_writing(directory: Path) -> tuple[File, WritableStore]:
         like = Marker(directory).shard(0) if is_sharded(directory) else directory
         with suppress(StoreExistsError):  # by another process, just now
             create_store(place, new_header(_LAYOUT, 0, {}), like=like)
-    lock = File(place, files.DIRECTORY)
+    lock = File(files.no_link(place), files.DIRECTORY)
     try:
         share_whole(lock)
         return lock, WritableStore(place)

@@ -96,6 +96,8 @@ def join(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
     DuplicateNameError
         If two have a name, and duplicates are an error.
     """
+    if files.leads_nowhere(directory):
+        raise taken(directory)
     directory = files.resolved(directory)
     _join(directory, sources, plan)
     if plan.duplicates != "error":
@@ -110,7 +112,7 @@ def _fold_grown(marker: Marker) -> None:
             with Journal(marker.shard(number), writable=False) as found:
                 header = found.read_header()
             if header.committed_end > journal_format.RECORDS_START:
-                Session(marker.shard(number)).close()
+                Session(files.no_link(marker.shard(number))).close()
     except StoreError:
         pass  # replaced by now
     except OSError as error:  # a full disk, say
@@ -257,7 +259,7 @@ def _add(directory: Path, sources: Sequence[Source], plan: Plan) -> None:
         first = Source(directory, before.shards)
         check_alike(sources, str(directory), first.layout, first.attrs)
         _check_known(sources, before, plan)
-        with directory_beside(directory) as building:
+        with directory_beside(directory, files.rights(directory)) as building:
             shards = _begun(building, sources, plan, before.shards)
             _write_journals(shards, before.shards, plan)
             _take_files(shards, plan)

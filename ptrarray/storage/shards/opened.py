@@ -273,6 +273,8 @@ def _held(
     number: int,
 ) -> HeldRows | OpenedStore:
     part, opened = pairs[number]
+    if mode == "r+":
+        files.no_link(part.directory)
     return hold_rows(part, mode, opened)
 
 

@@ -114,7 +114,8 @@ class Shards:
     def _open_shard(self, number: int) -> Session:
         session = self._sessions.get(number)
         if session is None:
-            session = Session(self.marker.shard(number), durable=self._durable)
+            place = files.no_link(self.marker.shard(number))
+            session = Session(place, durable=self._durable)
             if self._expects_flush:
                 session.expect_flush()
             self._sessions[number] = session

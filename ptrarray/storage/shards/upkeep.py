@@ -45,7 +45,7 @@ def checkpoint(directory: Path, memory: int) -> None:
     change = methodcaller("checkpoint", memory)
     _in_each(directory, change, memory)
     with suppress(StoreNotFoundError):
-        _in_one(directory / FOLDER, change)
+        _in_one(files.no_link(directory / FOLDER), change)
 
 
 def compact(directory: Path, memory: int, *, progress: bool = False) -> None:
@@ -77,7 +77,8 @@ def _in_each(
     with closing(Shards(directory)) as shards:
         # So that nobody who holds the store's lock has to wait for one of them to be flushed.
         shards.flush()
-        paths = [shards.marker.shard(number) for number in range(shards.last.number + 1)]
+        numbers = range(shards.last.number + 1)
+        paths = [files.no_link(shards.marker.shard(number)) for number in numbers]
         is_changed = True
         try:
             changes = [_in_one(path, change) for path in paths]
@@ -117,7 +118,7 @@ def drop_unneeded(
     place = directory / FOLDER
     if not files.is_directory(place):
         return
-    with File(place, files.DIRECTORY) as lock:
+    with File(files.no_link(place), files.DIRECTORY) as lock:
         if not try_lock_whole(lock):
             return
         needed = referred_to(open_any(directory))

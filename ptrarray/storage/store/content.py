@@ -13,11 +13,12 @@ from ptrarray.format.checksum import crc32
 from ptrarray.format.index import IndexHeader, corrupt
 from ptrarray.format.layouts import MIXED
 from ptrarray.intake.batch import Batch
-from ptrarray.storage.system.files import IOV_MAX, READ, File, Rights
+from ptrarray.storage.system.files import IOV_MAX, READ, File
 from ptrarray.storage.system.lock import CHANGING, WRITING, hold, is_held
 from ptrarray.storage.system.mapping import check_size
 from ptrarray.storage.system.parts import open_part
 from ptrarray.storage.system.pread import PreadRows
+from ptrarray.storage.system.rights import Rights
 from ptrarray.storage.system.writeback import WriteBack
 
 _READ_NBYTES = 1 << 24

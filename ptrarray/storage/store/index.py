@@ -26,15 +26,10 @@ from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.remote.sparse import SparseBytes
 from ptrarray.storage.store.blocks import Contents, write_contents
 from ptrarray.storage.system.building import replacing
-from ptrarray.storage.system.files import AnyFile, AnyIdentity, Rights, StrPath
-from ptrarray.storage.system.mapping import (
-    Backend,
-    CannotMapError,
-    MappedBytes,
-    forget,
-    map_file,
-)
+from ptrarray.storage.system.files import AnyFile, AnyIdentity, StrPath
+from ptrarray.storage.system.mapping import Backend, CannotMapError, MappedBytes, forget, map_file
 from ptrarray.storage.system.parts import open_part
+from ptrarray.storage.system.rights import Rights
 
 FILE_NAME = "index.msgpack"
 NEW_FILE_NAME = "index.msgpack.new"

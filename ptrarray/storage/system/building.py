@@ -18,8 +18,9 @@ from typing import Any
 
 from ptrarray.errors import StoreError
 from ptrarray.storage.system import files
-from ptrarray.storage.system.files import File, Rights, SyncError
-from ptrarray.storage.system.lock import is_locked_by_others, lock_whole, try_lock_whole
+from ptrarray.storage.system.files import File, SyncError
+from ptrarray.storage.system.lock import is_locked_by_others, try_lock_whole
+from ptrarray.storage.system.rights import Rights
 
 _ATTEMPTS = 100
 
@@ -57,11 +58,13 @@ def _locked(path: Path, make: Callable[[Path], File]) -> tuple[Path, File]:
         building = beside(path)  # no name is used twice
         try:
             file = make(building)
-            with suppress(OSError, StoreError):  # without locks, nobody can tell what is a leftover
-                lock_whole(file)
-            if files.exists(building) or not n_left:
+            # Without locks, nobody can tell what is a leftover. Who waited for one could wait for
+            # ever, as everybody who may open what was made can lock it first.
+            is_ours = not is_locked_by_others(file) and files.exists(building)
+            if is_ours or not n_left:
                 return building, file
             file.close()
+            files.remove_tree(building)
         except Exception as error:
             files.remove_tree(building)
             is_removed = isinstance(error, FileNotFoundError) and files.is_directory(path.parent)
@@ -316,9 +319,12 @@ def replacing(path: Path, like: Rights | None = None, *, sync: bool = True) -> I
 
 
 def nameless(path: Path) -> File:
-    """Make a file that goes when it is closed; it has a name, this one, for a moment only."""
+    """Make a file that goes when it is closed; it has a name, this one, for a moment only.
+
+    Which is why nobody else may open it, whoever may read the files that it has something of.
+    """
     files.unlink(path)
-    file = File(path, files.MAKE)
+    file = File(path, files.MAKE, mode=0o600)
     try:
         files.unlink(path)
     except BaseException:

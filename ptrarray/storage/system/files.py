@@ -30,20 +30,21 @@ from functools import cache, partial
 from itertools import chain, groupby, pairwise
 from operator import methodcaller
 from pathlib import Path
-from stat import S_IMODE, S_ISDIR, S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import NamedTuple, Self
 
 from ptrarray.errors import CorruptStoreError
 from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.system.buffers import CALL_NBYTES, Buffer, bytes_of, first, rest
+from ptrarray.storage.system.rights import Rights, first_mode, give_rights
 
 StrPath = str | Path
-Rights = os.stat_result  # what tells the mode, owner and group of a file
 
-# How a file is opened: to be read; to be read and changed; the same, made where nothing is.
+# How a file is opened: to be read; to be read and changed; the same, made where nothing is. A link
+# must not lead writes out of the store.
 READ = os.O_RDONLY
-CHANGE = os.O_RDWR
+CHANGE = os.O_RDWR | os.O_NOFOLLOW
 DIRECTORY = READ | os.O_DIRECTORY
 MAKE = CHANGE | os.O_CREAT | os.O_EXCL
 
@@ -86,7 +87,8 @@ class Identity(NamedTuple):
 class File:
     """An open file, closed when it is forgotten, and in children of a fork.
 
-    One that is made gets the rights of another file, `like`, if that is given.
+    One that is made gets the rights of another file, `like`, if that is given; else `mode`, as far as
+    the umask lets it.
 
     A lock belongs to the open file. Were a forked child to keep it open, a
     lock would outlive the process that took it.
@@ -99,17 +101,19 @@ class File:
 
     fd = -1
 
-    def __init__(self, path: StrPath, flags: int = READ, like: Rights | None = None) -> None:
+    def __init__(
+        self, path: StrPath, flags: int = READ, like: Rights | None = None, mode: int = 0o666
+    ) -> None:
         self.path = self.place = os.fspath(path)
-        if flags & os.O_ACCMODE != os.O_RDONLY:
-            flags |= os.O_NOFOLLOW  # a link must not lead writes out of the store
         # Opening a pipe would wait for its other end.
         flags |= os.O_CLOEXEC | os.O_NONBLOCK
+        if like is not None:
+            mode = first_mode(like, mode)
         numbers: list[int] = []
         try:
             # In one call, as the handler of a signal may raise between opening a file and
             # noting its number.
-            numbers.extend(map(os.open, [self.path], [flags], [0o666]))
+            numbers.extend(map(os.open, [self.path], [flags], [mode]))
             self.fd = numbers[0]
             if not flags & os.O_DIRECTORY:
                 self.as_opened = self.stat()
@@ -428,6 +432,9 @@ def link(source: StrPath, target: StrPath) -> None:
 
 def link_or_copy(source: StrPath, target: StrPath) -> None:
     """Give a file one more name, where there is nothing; copy it where it cannot have that."""
+    if os.path.islink(source):  # one more name of which would be one more link
+        copy(source, target)
+        return
     try:
         link(source, target)
     except OSError as error:
@@ -507,9 +514,24 @@ def _explain(error: OSError, path: StrPath) -> None:
     if isinstance(error, IsADirectoryError) or (error.errno == ELOOP and not _mode(path)):
         raise _not_a_file(path) from error
     if error.errno == ELOOP:
-        why = "is a symbolic link, which is read, and never written through: put the file in its place"
-        what = f"{why}, or link the whole directory of the store"
-        raise OSError(ELOOP, what, os.fspath(path)) from error
+        raise _never_written_through(path, "file") from error
+
+
+def _never_written_through(path: StrPath, kind: str) -> OSError:
+    why = (
+        f"is a symbolic link, which is read, and never written through: put the {kind} in its place"
+    )
+    return OSError(ELOOP, f"{why}, or link the whole directory of the store", os.fspath(path))
+
+
+def no_link(path: Path) -> Path:
+    """Return the path of a directory in a store, in which something is to be written.
+
+    Raises `OSError` if it is a symbolic link, which may lead to any other store.
+    """
+    if os.path.islink(path):
+        raise _never_written_through(path, "directory")
+    return path
 
 
 def _not_a_file(path: StrPath) -> CorruptStoreError:
@@ -575,7 +597,7 @@ def resolved(path: StrPath) -> Path:
 
 def make_directory(path: StrPath, like: Rights | None = None) -> None:
     """Make a new directory, with the rights of another one if that is given."""
-    os.mkdir(path)
+    os.mkdir(path, 0o777 if like is None else first_mode(like, 0o777))
     if like is not None:
         give_rights(path, os.stat(path), like)
 
@@ -586,29 +608,6 @@ def rights(path: StrPath) -> Rights | None:
         return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def give_rights(file: StrPath | int, found: Rights, like: Rights) -> None:
-    """Give a new file the mode of another, and owner and group where that is allowed.
-
-    A group that is not the same gets no more than everybody. What a file system does not keep
-    is left as it is.
-    """
-    mode = S_IMODE(like.st_mode)
-    if (found.st_uid, found.st_gid) != (like.st_uid, like.st_gid) and not _give_owner(file, like):
-        mode = mode & ~0o70 | (mode & 0o7) << 3
-    if mode != S_IMODE(found.st_mode):
-        with suppress(OSError):
-            os.chmod(file, mode)
-
-
-def _give_owner(file: StrPath | int, like: Rights) -> bool:
-    """Give a file an owner and a group, or a group only; return whether it has the group now."""
-    for owner in (like.st_uid, -1):
-        with suppress(OSError):
-            os.chown(file, owner, like.st_gid)
-            return True
-    return False
 
 
 def sync_directory(path: StrPath) -> None:

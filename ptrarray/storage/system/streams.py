@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from ptrarray.errors import BadInputError, CorruptStoreError
 from ptrarray.format import tar
@@ -85,6 +85,18 @@ def appending(file: File) -> Callable[[Any], None]:
         at = file.pwritev([memoryview(buffer)], at)
 
     return write
+
+
+@contextmanager
+def stream_of(file: File) -> Iterator[IO[bytes]]:
+    """Yield an open file as one of Python's, which does not close it.
+
+    Not opened by its name, which whoever may write to the folder can have lead elsewhere by now.
+    """
+    with open(file.fd, "r+b", closefd=False) as stream:
+        raw: Any = stream.raw
+        raw.name = file.path  # which libraries ask for
+        yield stream
 
 
 def _method(handle: Any, name: str, wanted: str, mode: str) -> Any:
