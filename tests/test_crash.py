@@ -12,8 +12,6 @@ import pytest
 
 import ptrarray
 from tests.support.crash_workloads import (
-    ANYTHING,
-    CHANGED,
     WORKLOADS,
     another_boot_id,
     change_in_place,
@@ -23,21 +21,18 @@ from tests.support.crash_workloads import (
     go_on,
     ints,
     killed_in_delete,
+    look_past_changes,
 )
 from tests.support.disk import DROPPED, Fate, Fates, Resize, Write, memory_directory
 from tests.support.power import Effort, outcomes, rebuild
 from tests.support.recording import Site
 from tests.support.story import (
     NAME,
-    Content,
     Judge,
     Story,
-    Tree,
     Workload,
-    difference,
-    essence,
     tell,
-    with_attrs,
+    verdict,
 )
 
 # Fewer do not notice each sync that is left out, below.
@@ -60,22 +55,10 @@ def violations(story: Story, judge: Judge, effort: Effort) -> Iterator[str]:
     for cut in range(len(story.recording.log) + 1):
         allowed = story.durable(cut)
         for fates in outcomes(story.recording, cut, effort):
-            problem = verdict(story, judge, rebuild(story.recording, cut, fates), allowed)
+            tree = rebuild(story.recording, cut, fates)
+            problem = verdict(story, partial(judge.content, tree), allowed)
             if problem:
                 yield f"{problem}\n{describe(story, cut, fates)}"
-
-
-def verdict(story: Story, judge: Judge, tree: Tree, allowed: range) -> str | None:
-    """Say what is wrong with a state of the directory; None if nothing is."""
-    try:
-        content = judge.content(tree)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is wrong
-        return f"{type(error).__name__}: {error}"
-    if any(content == story.contents[n] for n in allowed):
-        return None
-    return f"not the state after {allowed} commits: " + ", ".join(
-        difference(content, story.contents[n]) for n in allowed
-    )
 
 
 def describe(story: Story, cut: int, fates: Fates) -> str:
@@ -123,16 +106,7 @@ def test_power_cut_thoroughly(workload: Workload, place: Path, tmp_path: Path) -
 @pytest.fixture
 def looks_past_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what was changed through a mapping be anything, as no checksum is right before a flush."""
-
-    def look(path: Path) -> Content:
-        try:
-            store = ptrarray.open(path)
-        except ptrarray.StoreNotFoundError:
-            return None
-        found = {name: essence(store[name], store.meta[name]) for name in store}
-        return with_attrs(found | dict.fromkeys(found.keys() & CHANGED, ANYTHING), store.attrs)
-
-    monkeypatch.setattr("tests.support.story.look", look)
+    monkeypatch.setattr("tests.support.story.look", look_past_changes)
 
 
 @pytest.mark.usefixtures("looks_past_changes")
@@ -194,7 +168,9 @@ def test_kill_between_any_two_operations(workload: Workload, place: Path, tmp_pa
         for fates in [{}, *({cut - 1: Fate("head", len(op.raw) // 2)} for op in lasts)]:
             tree = rebuild(story.recording, cut, fates)
             # What was torn has not returned, but its commit had begun.
-            problem = verdict(story, judge, tree, story.returned(cut - len(fates), cut))
+            problem = verdict(
+                story, partial(judge.content, tree), story.returned(cut - len(fates), cut)
+            )
             assert problem is None, f"{problem}\n{describe(story, cut, fates)}"
 
 
@@ -213,7 +189,7 @@ def test_restart_while_rows_are_changed(place: Path, tmp_path: Path) -> None:
 def check_restarts(story: Story, judge: Judge) -> None:
     for cut in range(len(story.recording.log) + 1):
         tree = rebuild(story.recording, cut, {})
-        problem = verdict(story, judge, tree, story.returned(cut, cut))
+        problem = verdict(story, partial(judge.content, tree), story.returned(cut, cut))
         assert problem is None, f"{problem}\n{describe(story, cut, {})}"
 
 

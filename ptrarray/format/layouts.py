@@ -120,9 +120,18 @@ class Layout:
     def n_mask_rows(self, n_rows: int, nbytes: int) -> int:
         """Rows of masks in a mask file of so many bytes, where the store has `n_rows`.
 
-        It may end after the masks that lie end to end: then nothing else is masked.
+        It may end early: then it has those that lie end to end.
         """
-        return nbytes if nbytes == self.packed_masks else self.mask_start + n_rows
+        return self.mask_start + (0 if self.ends_early(n_rows, nbytes) else n_rows)
+
+    def ends_early(self, n_rows: int, nbytes: int) -> bool:
+        """Tell whether a mask file of so many bytes has only masks that lie end to end.
+
+        Then nothing else is masked. It may reach beyond them, if not to where it would for `n_rows`:
+        a power cut may leave a file that was being made longer at any size between (so does XFS).
+        """
+        packed = self.packed_masks
+        return packed is not None and packed <= nbytes < packed + max(n_rows, 1)
 
     @cached_property
     def alignment(self) -> int:

@@ -87,6 +87,8 @@ class Fate(NamedTuple):
 
 
 KEPT, DROPPED, ZEROS = Fate("kept"), Fate("dropped"), Fate("zeros")
+# Of a file made longer, only the block in which it ended is there: XFS writes that first.
+PART = Fate("part")
 Fates: TypeAlias = dict[int, Fate]  # by position in the log
 
 
@@ -109,17 +111,19 @@ class Disk:
     def apply(self, op: Op, fate: Fate = KEPT) -> None:
         if isinstance(op, Write):
             self._write(op, fate)
-        elif fate != KEPT or isinstance(op, Sync):
+        elif fate not in (KEPT, PART) or isinstance(op, Sync):
             return
         elif isinstance(op, Resize):
-            self._resize(op)
+            self._resize(op, fate)
         else:
             self._rename(op)
 
-    def _resize(self, op: Resize) -> None:
+    def _resize(self, op: Resize, fate: Fate) -> None:
         raw = self.bytes[op.node]
-        if not (op.grows_only and op.nbytes <= len(raw)):
-            raw[op.nbytes :] = bytes(max(0, op.nbytes - len(raw)))
+        nbytes = max(op.nbytes, len(raw)) if op.grows_only else op.nbytes
+        if fate == PART and nbytes > len(raw):
+            nbytes = min(nbytes, -(-len(raw) // BLOCK_NBYTES) * BLOCK_NBYTES)
+        raw[nbytes:] = bytes(max(0, nbytes - len(raw)))
 
     def _rename(self, op: Link | Move | Unlink) -> None:
         names = self.names[op.parent]

@@ -17,6 +17,7 @@ from tests.support.disk import (
     BLOCK_NBYTES,
     DROPPED,
     KEPT,
+    PART,
     SECTOR_NBYTES,
     ZEROS,
     Disk,
@@ -36,13 +37,13 @@ def pending(log: Sequence[Op], cut: int) -> list[int]:
     waiting: list[int] = []
     for at, op in enumerate(log[:cut]):
         if isinstance(op, Sync):
-            waiting = [other for other in waiting if _home(log[other]) != op.node]
+            waiting = [other for other in waiting if home(log[other]) != op.node]
         else:
             waiting.append(at)
     return waiting
 
 
-def _home(op: Op) -> int:
+def home(op: Op) -> int:
     """Whose sync an operation waits for."""
     return op.node if isinstance(op, Write | Resize | Sync) else op.parent
 
@@ -113,7 +114,7 @@ def outcomes_by_file(recording: Recording, cut: int) -> Iterator[Fates]:
     These are few, and show whether one file is ahead of another.
     """
     log, waiting = recording.log, pending(recording.log, cut)
-    homes = sorted({_home(log[at]) for at in waiting})
+    homes = sorted({home(log[at]) for at in waiting})
     n_homes = len(homes)
     for kept in product((True, False), repeat=n_homes):
         if n_homes <= 3 or sum(kept) in (0, 1, n_homes - 1, n_homes):
@@ -121,7 +122,7 @@ def outcomes_by_file(recording: Recording, cut: int) -> Iterator[Fates]:
                 home: KEPT if is_kept else DROPPED
                 for home, is_kept in zip(homes, kept, strict=True)
             }
-            yield {at: of_home[_home(log[at])] for at in waiting}
+            yield {at: of_home[home(log[at])] for at in waiting}
 
 
 def _subsets(waiting: list[int], effort: Effort, rng: random.Random) -> Iterator[Fates]:
@@ -140,7 +141,9 @@ def _subsets(waiting: list[int], effort: Effort, rng: random.Random) -> Iterator
 
 
 def special_fates(op: Op, roles: dict[int, str], rng: random.Random) -> list[Fate]:
-    """Return how a write can come out but for kept and dropped."""
+    """Return how an operation can come out but for kept and dropped."""
+    if isinstance(op, Resize):
+        return [PART]
     if not isinstance(op, Write):
         return []
     cuts = {len(op.raw) // 2}

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -56,7 +57,7 @@ class Recording:
     dies_at : int or None
         Length of the log at which the process is killed.
     is_dead : bool
-        Whether it was killed; set it to False for the next process.
+        Whether it was killed.
     """
 
     root: Path
@@ -70,6 +71,21 @@ class Recording:
     def __post_init__(self) -> None:
         self.now = self.before.copy()
         self._n_nodes = 1 + max([*self.before.bytes, *self.before.names])
+
+    @property
+    def at(self) -> int:
+        """How much has been done."""
+        self.note_mapped()
+        return len(self.log)
+
+    def kill(self, action: Callable[[], Any], n_more: int) -> bool:
+        """Let a process be killed so many operations from now; tell whether it was."""
+        self.dies_at = len(self.log) + n_more
+        with suppress(KilledError):
+            action()
+        was_killed, self.dies_at, self.is_dead = self.is_dead, None, False
+        gc.collect()  # closes its files
+        return was_killed
 
     def add(self, op: Op) -> None:
         self.log.append(op)
@@ -305,7 +321,7 @@ def _patch_syncs(
     def asked(node: int) -> None:
         recording.note_mapped()
         role = recording.roles.get(node, "")
-        site = _site(sys._getframe(2), "" if node in recording.now.names else role.split(".")[0])
+        site = site_of(sys._getframe(2), "" if node in recording.now.names else role.split(".")[0])
         recording.sites[site] = None
         if not omit(site):
             recording.add(Sync(node))
@@ -320,7 +336,7 @@ def _patch_syncs(
     patch.setattr(files, "sync_directory", sync_directory)
 
 
-def _site(frame: FrameType | None, file: str) -> Site:
+def site_of(frame: FrameType | None, file: str) -> Site:
     """Describe the package's part of a stack."""
     calls = []
     while frame is not None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ import ptrarray
 from ptrarray.storage.store import journal, recovery
 from ptrarray.storage.system import files
 from tests.support.disk import materialise, read_tree
-from tests.support.recording import KilledError, Recording, Site, record
+from tests.support.recording import Recording, Site, record
 
 Array = NDArray[Any]
 Masked = np.ma.MaskedArray[Any, np.dtype[np.float64]]
@@ -58,25 +57,20 @@ class Story:
         self._returned = [Mark(0, 0)]
         self._durable = [Mark(0, 0)]
 
-    @property
-    def _at(self) -> int:
-        self.recording.note_mapped()
-        return len(self.recording.log)
-
     def commit(self, action: Callable[[], Any], after: Content, *, durable: bool = False) -> Any:
         """Make one commit, after which the store holds `after`."""
         self.contents.append(after)
         n_commits = len(self.contents) - 1
-        self._begun.append(Mark(self._at, n_commits))
+        self._begun.append(Mark(self.recording.at, n_commits))
         result = action()
-        self._returned.append(Mark(self._at, n_commits))
+        self._returned.append(Mark(self.recording.at, n_commits))
         if durable:
             self.promise()
         return result
 
     def promise(self) -> None:
         """Note that all commits so far are safe from a power cut."""
-        self._durable.append(Mark(self._at, len(self.contents) - 1))
+        self._durable.append(Mark(self.recording.at, len(self.contents) - 1))
 
     # calls of the store --------------------------------------------------------------------
 
@@ -130,20 +124,22 @@ class Story:
             self.promise()
 
     def killed(self, action: Callable[[], Any], n_more: int) -> bool:
-        """Let a process be killed so many operations from now; tell whether it was.
+        """Let a process be killed, as `Recording.kill` says; tell whether it was.
 
         What it committed, if anything, is found by looking.
         """
-        recording = self.recording
-        recording.dies_at = len(recording.log) + n_more
-        self._begun.append(Mark(self._at, len(self.contents)))
-        with suppress(KilledError):
-            action()
-        was_killed, recording.dies_at, recording.is_dead = recording.is_dead, None, False
-        gc.collect()  # closes its files
+        self._begun.append(Mark(self.recording.at, len(self.contents)))
+        was_killed = self.recording.kill(action, n_more)
         self.contents.append(look(self.path))
-        self._returned.append(Mark(self._at, len(self.contents) - 1))
+        self._returned.append(Mark(self.recording.at, len(self.contents) - 1))
         return was_killed
+
+    def note_failure(self) -> None:
+        """Note what a commit that could not be made has left, found by looking."""
+        self.contents.append(look(self.path))
+        n_commits = len(self.contents) - 1
+        self._begun.append(Mark(self.recording.at, n_commits))
+        self._returned.append(Mark(self.recording.at, n_commits))
 
     @property
     def now(self) -> dict[str, bytes]:
@@ -155,9 +151,13 @@ class Story:
         """Numbers of commits that may be there when the power is cut after `cut` operations."""
         return range(_last(self._durable, cut), _last(self._begun, cut, before=True) + 1)
 
+    def first_and_promises(self) -> tuple[int, list[int]]:
+        """Return how long the log was when the first commit began, and when each was promised."""
+        return self._begun[1].at, [mark.at for mark in self._durable[1:]]
+
     def ends_of_commits(self) -> list[int]:
         """Return how long the log was when each commit had returned, and in the end."""
-        return sorted({self._at, *(mark.at for mark in self._returned)})
+        return sorted({self.recording.at, *(mark.at for mark in self._returned)})
 
     def returned(self, done: int, begun: int) -> range:
         """Numbers of commits that may be there when all processes are killed.
@@ -273,13 +273,15 @@ def look(path: Path) -> Content:
     return content
 
 
-def go_on(path: Path, content: Content, *, then_checkpoint: bool) -> None:
+def go_on(path: Path, content: Content, then_checkpoint: bool) -> None:
     """Write to what is left as any program would, and look again."""
     if content is None:
         ptrarray.create(path, dtype="i4").close()
         content = with_attrs({}, {})
     with ptrarray.append(path) as writer:
-        extra = np.arange(5, dtype=np.int32 if writer.layout == "mixed" else writer.dtype)
+        shape = (5, *(writer.row_shape or ()))
+        extra = np.arange(np.prod(shape)).reshape(shape)
+        extra = extra.astype(np.int32 if writer.layout == "mixed" else writer.dtype)
         writer["extra"] = extra
         if then_checkpoint:
             ptrarray.checkpoint(path)
@@ -294,6 +296,13 @@ def difference(found: Content, expected: Content) -> str:
     keys = sorted(found.keys() | expected.keys())
     wrong = [key for key in keys if found.get(key) != expected.get(key)]
     return f"differs in {wrong}, found {sorted(found)}, expected {sorted(expected)}"
+
+
+class Used(NamedTuple):
+    """How what a power cut has left is looked at, and then written to, with a checkpoint or not."""
+
+    look: Callable[[Path], Content]
+    go_on: Callable[[Path, Content, bool], None]
 
 
 class Judge:
@@ -319,11 +328,39 @@ class Judge:
             self.n_states += 1
             target = self._place / f"state{self.n_states}"
             materialise(tree, target)
-            with booted(self._boot), without_syncs(), alone():
-                content = look(target / NAME)
-                n_before, is_skipped = divmod(self.n_states, self._go_on_every)
-                if not is_skipped:
-                    go_on(target / NAME, content, then_checkpoint=n_before % 2 == 0)
+            n_before, is_skipped = divmod(self.n_states, self._go_on_every)
+            goes_on = None if is_skipped else n_before
+            self._known[key] = usable(target / NAME, self._boot, goes_on)
             shutil.rmtree(target)
-            self._known[key] = content
         return self._known[key]
+
+
+def usable(path: Path, boot: int, goes_on: int | None, used: Used | None = None) -> Content:
+    """Return what a store holds under another boot id, having found it usable.
+
+    Parameters
+    ----------
+    goes_on : int or None
+        Whether it is written to, and then in which way: with a checkpoint if it is even.
+    used : Used, optional
+        How it is looked at and written to, where it is not just one store.
+    """
+    used = used or Used(look, go_on)
+    with booted(boot), without_syncs(), alone():
+        content = used.look(path)
+        if goes_on is not None:
+            used.go_on(path, content, goes_on % 2 == 0)
+    return content
+
+
+def verdict(story: Story, find: Callable[[], Content], allowed: range) -> str | None:
+    """Say what is wrong with what is found of a story's store; None if nothing is."""
+    try:
+        content = find()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is wrong
+        return f"{type(error).__name__}: {error}"
+    if any(content == story.contents[n] for n in allowed):
+        return None
+    return f"not the state after {allowed} commits: " + ", ".join(
+        difference(content, story.contents[n]) for n in allowed
+    )

@@ -350,7 +350,9 @@ def _put_behind(
         if now is not before:
             prefixes = tuple(shard.prefix for shard in shards)
             of_each = plan._replace(how="link", prefixes=prefixes)
-            _check_known([shard.store for shard in shards], now, of_each)
+            # Of a store of several shards, an interrupted join may have left some here before.
+            new = [Source(shard.store.directory, [shard.source]) for shard in shards]
+            _check_known(new, now, of_each)
             _write_journals(shards, now.shards, plan)
             linked.bring_to_disk(shards)
         held: File | None = None

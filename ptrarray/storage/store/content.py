@@ -51,6 +51,7 @@ class Content:
     ) -> None:
         self.layout = header.layout
         self._is_sealed = bool(header.sealed)
+        self._n_rows = header.n_rows  # of the index
         self.data = _opened(directory, header.data_file, flags, *like[:1])
         self.mask: File | None = None
         if header.mask_file is not None:
@@ -88,7 +89,7 @@ class Content:
             check_size(self.mask.path, nbytes, n_mask_rows, self.layout.mask_width)
 
     def extend_masks(self, n_rows: int) -> None:
-        """Have the mask file reach to so many rows, if it ends after masks that lie end to end.
+        """Have the mask file reach to so many rows, if it has only masks that lie end to end.
 
         Under the lock, before anybody writes masks to it.
         """
@@ -97,9 +98,9 @@ class Content:
 
     @property
     def _ends_early(self) -> bool:
-        """Whether the mask file ends after masks that lie end to end: nothing else is masked."""
-        packed = self.layout.packed_masks
-        return packed is not None and self.mask is not None and self.mask.nbytes == packed
+        """Whether the mask file has only masks that lie end to end: nothing else is masked."""
+        mask = self.mask
+        return mask is not None and self.layout.ends_early(self._n_rows, mask.nbytes)
 
     def _mask_byte(self, row: int) -> int:
         """Byte of the mask file where the masks of rows from `row` on lie."""
@@ -139,7 +140,8 @@ class Content:
     def mask_bytes(self) -> PreadRows:
         """Return the bytes of the mask file, to be read when they are asked for."""
         assert self.mask is not None
-        shape = (self.mask.nbytes,)
+        nbytes = self.mask.nbytes
+        shape = (self.layout.mask_start if self._ends_early else nbytes,)
         return PreadRows(self.mask, np.dtype(np.uint8), shape, self.mask.start_byte)
 
     @property
@@ -162,7 +164,7 @@ class Content:
             first, last = infos.mask_span(self.layout, start, end, info)
         except ValueError as error:
             raise corrupt(self.mask.path, f"has for rows {start} to {end} {error}") from error
-        if self._ends_early and first >= self.mask.nbytes:
+        if self._ends_early and first >= self.layout.mask_start:
             return _crc_of_zeros(last - first, crc)
         return _file_crc(self.mask, first, last, crc)
 

@@ -267,7 +267,7 @@ class OpenedStore:
 
     @property
     def lacks_masks(self) -> bool:
-        """Whether the mask file ends after masks that lie end to end, or did when it was mapped."""
+        """Whether the mask file has only masks that lie end to end, or had when it was mapped."""
         layout = self.layout
         n_bytes = layout.mask_start + self.snapshot.n_rows * layout.mask_width
         return self.mask is not None and len(self.mask) < n_bytes
@@ -487,7 +487,8 @@ def _map(snapshot: StoreSnapshot, mode: Mode, *, is_written: bool) -> Mapped:
         nbytes = files.n_bytes(path) if span is None else span.nbytes
         n_bytes = layout.n_mask_rows(n_rows, nbytes) * layout.mask_width
         mask = opened(path, np.dtype(np.uint8), (), n_bytes, span=span)
-        if mode == "c" and nbytes == layout.packed_masks and isinstance(mask, np.ndarray):
+        is_early = layout.ends_early(n_rows, nbytes)
+        if mode == "c" and is_early and isinstance(mask, np.ndarray):
             packed, mask = mask, np.zeros(n_bytes + n_rows, np.uint8)  # to be changed, too
             mask[:n_bytes] = packed
     return Mapped(data, mask, identity, is_written)
