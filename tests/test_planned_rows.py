@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -239,3 +241,37 @@ def test_no_rows_lock_no_rows(path: Path) -> None:
         assert store["large"].tolist() == list(range(10**5))
         assert store["more"].tolist() == [7] * 10
         assert (len(store["empty"]), start) == (0, 1)
+
+
+def write(writer: PointerArrayWriter) -> None:
+    writer["large"] = np.arange(10**5)
+
+
+def fill(writer: PointerArrayWriter) -> None:
+    with writer.allocate("large", 10**5) as rows:
+        rows[:] = np.arange(10**5)
+
+
+def write_a_table(writer: PointerArrayWriter) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    writer.write_arrow(arrow.table({"name": ["large"], "values": [np.arange(10**5)]}))
+
+
+@pytest.mark.parametrize("add", [write, fill, write_a_table])
+def test_rows_of_an_array_that_is_seen_are_claimed_no_more(
+    add: Callable[[PointerArrayWriter], None], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever gets the lock right after a commit can name the rows, and compact the store."""
+    flock = fcntl.flock
+    writer, other = ptrarray.create(path, dtype="i8"), ptrarray.append(path)
+
+    def go_on_with_what_is_there(fd: int, kind: int) -> None:
+        flock(fd, kind)
+        if kind == fcntl.LOCK_UN and "large" in ptrarray.open(path):
+            monkeypatch.setattr(fcntl, "flock", flock)
+            other.point("same", *other.pointers["large"])
+            ptrarray.compact(path)
+
+    monkeypatch.setattr(fcntl, "flock", go_on_with_what_is_there)
+    add(writer)
+    check_at(path, {"large": np.arange(10**5), "same": np.arange(10**5)})

@@ -89,6 +89,13 @@ class Claim:
     def __exit__(self, *_: object) -> None:
         self.file.close()
 
+    def release(self) -> None:
+        """Let go of rows that are an array's by now, which keeps others off them. Under the lock.
+
+        Who finds the array must not find its rows claimed: they may get another name, or be moved.
+        """
+        self.file.close()
+
     def write(self, batch: Batch, start: int) -> None:
         """Write the rows of a batch, and their masks, from a row on."""
         self._content.write(self.file, batch, start)

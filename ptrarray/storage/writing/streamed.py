@@ -147,4 +147,6 @@ class _Written:
             kind = transactions.kind_of_put(part, first, end, is_chosen=is_apart)
             records = encode_records(kind, entries, part.seed)
             self._target.commit(records, end if self._n_rows else 0)
+            for claim in self._claims:
+                claim.release()
         return entries.n_names

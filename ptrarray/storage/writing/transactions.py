@@ -94,6 +94,7 @@ def put(store: Writable, batch: Batch, start: int | None, *, overwrite: bool) ->
                 target.check_new(batch.names, batch.hashes)
             kind = kind_of_put(part, first, end, is_chosen=start is not None)
             target.commit(batch.records(first, part.seed, kind), n_reserved)
+            claim.release()
     return first + target.first_row, end + target.first_row
 
 
@@ -167,7 +168,7 @@ def allocated(
         part.check_open()
         crc = part.content.crc(claim.start, claim.start + n_rows, info)
         entry = Entry(name, claim.start, claim.start + n_rows, crc, info=info)
-        _filled(target, expected, entry, claim.end)
+        _filled(target, expected, entry, claim)
 
 
 @whole
@@ -181,13 +182,14 @@ def _taken(target: Target, expected: Expected) -> tuple[Claim, Session]:
 
 
 @whole
-def _filled(target: Target, expected: Expected, entry: Entry, n_reserved: int) -> None:
+def _filled(target: Target, expected: Expected, entry: Entry, claim: Claim) -> None:
     """Commit an array that was expected, and whose rows are filled."""
     with target.locked() as part:
         if not expected.overwrite:
             target.check_new(expected.names, expected.hashes)
-        kind = kind_of_put(part, entry.start, n_reserved)
-        target.commit(*_to_commit(part, kind, [entry], n_reserved))
+        kind = kind_of_put(part, entry.start, claim.end)
+        target.commit(*_to_commit(part, kind, [entry], claim.end))
+        claim.release()
 
 
 @whole
