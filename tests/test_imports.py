@@ -22,7 +22,7 @@ HEAVY = {
     *("ptrarray.nested", "ptrarray.packs", "concurrent.futures.process", "unittest"),
     *("fractions", "pandas", "ptrarray.frames.flat", "ptrarray.views.series", "zoneinfo"),
 }
-OWN_LIMIT = 124
+OWN_LIMIT = 127
 LATER: dict[str, str] = ptrarray._LATER
 
 

@@ -193,9 +193,11 @@ def record(root: Path, omit: Callable[[Site], bool] = lambda site: False) -> Ite
 def _patch_file(patch: pytest.MonkeyPatch, recording: Recording) -> None:
     real = File.__init__
 
-    def init(self: File, path: str | Path, flags: int = os.O_RDONLY, *like: Any) -> None:
+    def init(
+        self: File, path: str | Path, flags: int = os.O_RDONLY, *like: Any, **mode: Any
+    ) -> None:
         recording.note_mapped()
-        real(self, path, flags, *like)
+        real(self, path, flags, *like, **mode)
         if flags & os.O_CREAT and not recording.has(path):
             recording.link(path, is_directory=False)
         if flags & os.O_TRUNC:
