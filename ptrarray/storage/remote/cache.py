@@ -239,7 +239,7 @@ def _own(path: str, flags: int) -> int:
     fd = os.open(path, flags, 0o600)
     try:
         found = os.fstat(fd)
-        is_own = found.st_uid in (os.geteuid(), Path(path).parent.stat().st_uid)
+        is_own = found.st_uid == os.geteuid() or found.st_uid == Path(path).parent.stat().st_uid
         if not is_own or found.st_nlink > 1:
             what = "a file in it is another user's, or has another name elsewhere"
             raise PermissionError(errno.EPERM, what, path)
