@@ -362,7 +362,8 @@ def test_a_store_is_replaced_and_gone_and_back(tabs: Tabs, server: Server) -> No
 
 
 def test_a_server_is_killed_and_started_again(tabs: Tabs, server: Server) -> None:
-    tabs.allowed = ["ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY", "404"]
+    # Which error it is depends on how far an answer had come when the server was killed.
+    tabs.allowed = ["net::ERR_", "404"]
     page = tabs.open(server.url)
     expect(page.locator("#state")).to_have_text("live")
     server.kill()

@@ -76,4 +76,5 @@ class Tabs:
 
     def check(self) -> None:
         """Nothing went wrong but what was to be expected."""
-        assert [f for f in self.failures if not any(a in f for a in self.allowed)] == []
+        unexpected = [f for f in self.failures if not any(a in f for a in self.allowed)]
+        assert not unexpected, unexpected
