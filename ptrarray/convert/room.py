@@ -9,6 +9,9 @@ import numpy as np
 
 from ptrarray.rows.types import Array
 
+# What is read of a file in one go, and handed on together.
+PIECE_NBYTES = 1 << 23
+
 
 class Room:
     """Memory that is used again: what was handed out last is good until more is.

@@ -10,12 +10,12 @@ import numpy as np
 
 from ptrarray.convert.formats.h5_values import decoded
 from ptrarray.convert.found import Many
+from ptrarray.convert.room import PIECE_NBYTES
 from ptrarray.errors import BadInputError
 from ptrarray.rows.copying import cut
 from ptrarray.rows.types import Array, Int64s
 
-# A piece has at most twice as much, and with this much more for each array at most 65,536 of them.
-_PIECE_NBYTES = 1 << 23
+# With this much more for each array, a piece has at most 65,536 of them.
 _ARRAY_NBYTES = 1 << 7
 _ROW_NBYTES = 1 << 10  # of a table, that is still metadata
 _ATTRIBUTE_NBYTES = 1 << 8
@@ -49,7 +49,7 @@ def pieces(
 ) -> Iterator[Many]:
     """Yield all arrays of a column, in ranges of rows that end where an array ends."""
     offsets = column.offsets
-    for low, high in cut(sizes_of(column), _PIECE_NBYTES):
+    for low, high in cut(sizes_of(column), PIECE_NBYTES):
         first, last = int(offsets[low]), int(offsets[high])
         rows = column.read(first, last)
         yield Many(keys[low:high], rows, offsets[low : high + 1] - first, metas[low:high])

@@ -30,10 +30,10 @@ from ptrarray.convert.formats.kaldi_ark import (
     no_room,
 )
 from ptrarray.convert.found import Found, Many, Member, Noted, Refused
+from ptrarray.convert.room import PIECE_NBYTES
 from ptrarray.errors import BadInputError
 from ptrarray.rows.types import Array
 
-PIECE_NBYTES = 1 << 23
 ARRAY_NBYTES = 64  # about what an array needs beside its rows
 # All that numbers are written with. Whatever else is ends it, so that no list of places makes us look
 # through the file for each.

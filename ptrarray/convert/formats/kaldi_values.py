@@ -23,12 +23,11 @@ from ptrarray.convert.formats.kaldi_ark import (
 from ptrarray.convert.formats.kaldi_others import (
     ARRAY_NBYTES,
     CUT_OFF,
-    PIECE_NBYTES,
     clipped,
     one_by_one,
 )
 from ptrarray.convert.found import Found, Many, Member, Noted, Refused
-from ptrarray.convert.room import Room
+from ptrarray.convert.room import PIECE_NBYTES, Room
 from ptrarray.errors import BadInputError
 from ptrarray.rows.copying import cut
 from ptrarray.rows.ragged import gather

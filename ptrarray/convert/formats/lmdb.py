@@ -26,6 +26,7 @@ from ptrarray.convert.formats.lmdb_pages import (
 from ptrarray.convert.formats.npy import NPY_MAGIC
 from ptrarray.convert.found import Found, Kind, Many, Noted, Refused
 from ptrarray.convert.report import Report
+from ptrarray.convert.room import PIECE_NBYTES
 from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.errors import BadInputError, import_extra
@@ -34,7 +35,6 @@ from ptrarray.rows.ragged import gather
 from ptrarray.rows.types import Array, Int64s
 
 _DATA, _LOCK, _LOCK_OF_FILE = "data.mdb", "lock.mdb", "-lock"
-_PIECE_NBYTES = 1 << 23
 _PIECE_KEYS = 1 << 16
 _READERS = 1000
 _HEAD_OF_PICKLE = 0x80
@@ -259,7 +259,7 @@ class _Piece(NamedTuple):
 
 def _taken(entries: Iterator[tuple[bytes, Any]]) -> _Piece:
     """Return the next ones; none if none are left."""
-    joined, keys, sizes, n_left = io.BytesIO(), [], [0], _PIECE_NBYTES
+    joined, keys, sizes, n_left = io.BytesIO(), [], [0], PIECE_NBYTES
     # A value that is let go at once leaves its memory, in the processor's cache, to the next one.
     write = joined.write
     for key, value in islice(entries, _PIECE_KEYS):

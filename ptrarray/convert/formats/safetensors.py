@@ -16,7 +16,7 @@ from ptrarray.convert.export import MASK, Store, export, new_file, note_meta, op
 from ptrarray.convert.files import read_json
 from ptrarray.convert.found import Found, Kind, Many, Member, Noted, Refused
 from ptrarray.convert.report import Report
-from ptrarray.convert.room import Room
+from ptrarray.convert.room import PIECE_NBYTES, Room
 from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths
 from ptrarray.errors import BadInputError, import_extra
@@ -26,7 +26,6 @@ from ptrarray.rows.types import Array
 _SUFFIX, _INDEX = ".safetensors", ".safetensors.index.json"
 METADATA = "__metadata__"  # no tensor can be called so, and an attr of the store is
 
-_PIECE_NBYTES = 1 << 23
 _MAPPED_NBYTES = 1 << 24
 _PART_NBYTES = 1 << 28
 _INDEX_NBYTES = 1 << 28  # of a checkpoint of millions of tensors
@@ -316,7 +315,7 @@ def _runs(tensors: list[_Tensor]) -> Iterator[list[_Tensor]]:
         if rows != of_run or rows is None or one.start != at or one.end > limit:
             if run:
                 yield run
-            run, of_run, limit = [], rows, one.start + _PIECE_NBYTES
+            run, of_run, limit = [], rows, one.start + PIECE_NBYTES
         run.append(one)
         at = one.end
     if run:
@@ -325,7 +324,7 @@ def _runs(tensors: list[_Tensor]) -> Iterator[list[_Tensor]]:
 
 def _read(path: str, raw: Any, run: list[_Tensor], room: Room) -> Iterator[Found]:
     first = run[0]
-    if len(run) == 1 and (not first.shape or first.end - first.start > _PIECE_NBYTES):
+    if len(run) == 1 and (not first.shape or first.end - first.start > PIECE_NBYTES):
         yield Member(first.key, partial(_one, path, first))
         return
     flat = _values(raw, first.start, run[-1].end, first.dtype, room)
