@@ -362,8 +362,7 @@ def test_a_store_is_replaced_and_gone_and_back(tabs: Tabs, server: Server) -> No
 
 
 def test_a_server_is_killed_and_started_again(tabs: Tabs, server: Server) -> None:
-    # Which error it is depends on how far an answer had come when the server was killed.
-    tabs.allowed = ["net::ERR_", "404"]
+    tabs.allowed = ["net::ERR_", "404"]  # which depends on how far an answer has come
     page = tabs.open(server.url)
     expect(page.locator("#state")).to_have_text("live")
     server.kill()
