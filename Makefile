@@ -14,7 +14,7 @@ NEWEST ?= $(shell for python in $$(ls -d ~/.pyenv/versions/3.*/bin/python3) pyth
 
 # The tests whose subject the native core touches: `make test` runs them with it and without.
 BOTH_WAYS := $(patsubst %,tests/test_%.py,bad_arrays bad_input bulk_writes costs damage damaged_pointers joined \
-	catalog catalog_damage delete folding format_doc golden long_journals model names names_in_order native ragged reader reader_costs singles \
+	catalog catalog_damage cut_short delete folding format_doc golden long_journals model names names_in_order native ragged reader reader_costs singles \
 	syscalls ways_to_write write writer)
 
 # The tests that `make test` skips, as their packages are too heavy for it.

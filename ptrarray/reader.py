@@ -138,6 +138,7 @@ def open(
     ``np.asarray(store)`` and the like are copies of everything. Reductions and
     `verify` read block by block. If a file is cut short meanwhile, reading it
     is a `CorruptStoreError`; touching a mapping of it would kill the process.
+    What else others may do to files: see the page Reliability.
 
     At a URL all of this holds, but an index above 64 MiB is read as it is asked.
     Each file is known by its size and ETag from the first answer on, so one
@@ -737,6 +738,12 @@ def as_it_is(store: PointerArray) -> PointerArray:
     still = PointerArray.__new__(PointerArray)
     still.__dict__.update(store.__dict__)
     return still
+
+
+def check_whole(store: PointerArray) -> None:
+    """Raise `CorruptStoreError` if a file that a reader has mapped was cut short since it was opened."""
+    for one in store._opened.stores:
+        one.check_whole()
 
 
 def commit_of(store: PointerArray) -> str:

@@ -25,6 +25,7 @@ from ptrarray.reductions import blocks, each, whole
 from tests.support.backends import BACKENDS, use
 from tests.support.command_line import Run
 from tests.support.disk import memory_directory
+from tests.support.limits import SECONDS, THREADS_NBYTES, limited
 from tests.support.sanitized import IS_SANITIZED, columns_in_blocks
 from tests.support.servers import Bucket, Nginx
 from tests.support.story import without_syncs
@@ -118,6 +119,27 @@ def no_syncs() -> Iterator[None]:
     """Spare the disk what only a power cut could tell."""
     with without_syncs():
         yield
+
+
+@pytest.fixture
+def limits(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a test that reads damaged or forged files take bounded memory and time."""
+    with limited(seconds_of(request)):
+        yield
+
+
+@pytest.fixture
+def limits_of_threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Do the same where many threads are."""
+    with limited(seconds_of(request), THREADS_NBYTES):
+        yield
+
+
+def seconds_of(request: pytest.FixtureRequest) -> float:
+    """Return the processor time for a test, of which there is more where more examples are tried."""
+    is_slow = request.node.get_closest_marker("slow") is not None
+    n_times = settings().max_examples / settings.get_profile("dev").max_examples
+    return SECONDS * n_times * (100 if is_slow else 1)
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from ptrarray.errors import BadInputError
 from tests.support.arrow_forging import BROKEN, Forged, Item, ints, lists, names, numbers, table
 from tests.support.checks import check_exactly
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 NAMES = names("a", "b")
 FIVE = numbers(1, 2, 3, 4, 5)
 GOOD = lists([0, 2, 5], FIVE)

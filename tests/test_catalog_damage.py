@@ -34,7 +34,7 @@ from tests.support.catalogs import (
 from tests.support.colliding import COLLIDING
 from tests.support.effort import one_in
 
-pytestmark = pytest.mark.usefixtures("no_syncs")
+pytestmark = pytest.mark.usefixtures("limits", "no_syncs")
 
 
 @pytest.fixture

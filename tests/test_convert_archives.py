@@ -21,6 +21,8 @@ from ptrarray import convert
 from ptrarray.convert import Report
 from tests.support.imports import check_content, content
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 BLOCK = 512
 ARRAYS = {name: np.full(5, i) for i, name in enumerate("abcd")}
 

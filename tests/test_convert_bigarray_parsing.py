@@ -21,6 +21,8 @@ from ptrarray.convert.bigarray.index import RefusedIndexError, read_index
 from ptrarray.format.layouts import Layout
 from tests.support.bigarray_files import BY_BIGARRAY, FOLDER, header
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 names = st.text(max_size=8) | st.integers(-(2**70), 2**70) | st.binary(max_size=4) | st.none()
 pairs = st.tuples(st.integers(-(2**70), 2**70), st.integers(0, 100))
 

@@ -14,6 +14,8 @@ from ptrarray.convert import Report
 from ptrarray.convert.formats import h5_values
 from tests.support.imports import check_content, content
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 h5py = pytest.importorskip("h5py")
 ORDERS = ("<", ">")
 

@@ -14,6 +14,8 @@ import ptrarray
 from ptrarray import convert
 from ptrarray.convert.formats.h5_late import Late
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 pytest.importorskip("h5py")
 
 

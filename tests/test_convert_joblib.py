@@ -18,6 +18,8 @@ from ptrarray.convert import Report
 from tests.support.convert_workers import dump
 from tests.support.imports import check_content, import_pickles
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 joblib = pytest.importorskip("joblib")
 
 # {"a": np.arange(3.0), "b": [1, 2]}, as joblib 0.9.4 wrote it: plain, its array in a file of its
@@ -145,6 +147,21 @@ def test_a_class_of_a_program_itself(folder: Path, store: Path) -> None:
         assert "not in the program itself (__main__)" in failure.problem
     with pytest.raises(AttributeError):
         pickle.loads(Path(paths[0]).read_bytes())
+
+
+def test_a_length_that_is_a_lie(folder: Path, store: Path) -> None:
+    lie = (1 << 34).to_bytes(8, "little")
+    (folder / "x.joblib").write_bytes(b"\x80\x05" + pickle.BYTEARRAY8 + lie + bytes(80) + b".")
+    (failure,) = import_joblib(folder, store).failures
+    assert "81 bytes of an array, expected 17179869184" in failure.problem
+
+
+def test_arrays_that_are_pickled_as_bytes_that_can_be_changed(folder: Path, store: Path) -> None:
+    arrays = np.array([np.arange(3), np.arange(9000)], object)
+    joblib.dump(arrays, folder / "x.joblib", protocol=5)
+    assert pickle.BYTEARRAY8 in (folder / "x.joblib").read_bytes()
+    assert import_joblib(folder, store).failures == []
+    check_content(store, {"x/0": np.arange(3), "x/1": np.arange(9000)})
 
 
 def test_what_is_no_file_of_joblib(folder: Path, store: Path) -> None:

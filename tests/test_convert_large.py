@@ -20,6 +20,8 @@ from ptrarray.convert.unpickle.rebuild import rebuild
 from ptrarray.errors import BadInputError
 from tests.test_convert_unpickle import same
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 SIZES = [0, 1, 100, (1 << 13) - 1, 1 << 13, 9_000, 20_000, 100_000]
 
 

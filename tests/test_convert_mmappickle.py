@@ -22,6 +22,8 @@ from tests.support.convert_workers import dump
 from tests.support.imports import check_content, content
 from tests.test_convert_formats import ARRAYS, only_problem, run
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 DELETED = object()
 
 

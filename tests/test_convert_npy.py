@@ -21,6 +21,8 @@ from ptrarray.convert import Failure, Report
 from ptrarray.convert.formats.npy import _of_npy
 from tests.support.imports import check_content
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 SEVERAL = (np.arange(3), np.asfortranarray(np.eye(2)[:, :1]), np.zeros((0, 3), ">f4"), np.array(5))
 
 

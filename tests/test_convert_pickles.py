@@ -28,6 +28,8 @@ from ptrarray.errors import BadInputError
 from tests.support.convert_workers import dump, signal_only, whole_bytes
 from tests.support.imports import check_content, content, import_pickles, ramps
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
@@ -413,3 +415,11 @@ def test_unknown_options_are_refused(folder: Path, store: Path) -> None:
     with pytest.raises(BadInputError, match="processes is 0"):
         import_pickles(folder, store, processes=0)
     assert not store.exists()
+
+
+def test_a_dictionary_that_is_a_lie(folder: Path, store: Path) -> None:
+    """What a file of lzma says that it takes memory for, before it has any byte of it."""
+    raw = lzma.compress(pickle.dumps(np.arange(99)), lzma.FORMAT_ALONE)
+    (folder / "x.pkl.lzma").write_bytes(raw[:1] + (1 << 31).to_bytes(4, "little") + raw[5:])
+    (failure,) = import_pickles(folder / "x.pkl.lzma", store).failures
+    assert "Memory usage limit" in failure.problem

@@ -21,6 +21,8 @@ from ptrarray.convert.unpickle.inert import ALLOWED, InertUnpickler, Record, sta
 from ptrarray.convert.unpickle.rebuild import Unreadable, rebuild
 from ptrarray.errors import BadInputError
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 
 def loads(raw: bytes) -> Any:
     return rebuild(InertUnpickler(io.BytesIO(raw)).load())

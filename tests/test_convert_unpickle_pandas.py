@@ -22,6 +22,8 @@ from tests.pickles import make, make_kinds
 from tests.test_convert_unpickle import loads
 from tests.test_frames import assert_same_frequency, with_arguments
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 PICKLES = sorted((Path(__file__).parent / "pickles").glob("pandas-*.pkl"))
 KINDS = sorted((Path(__file__).parent / "pickles").glob("kinds-*.pkl"))
 

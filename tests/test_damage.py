@@ -26,6 +26,8 @@ from tests.support.disk import materialise
 from tests.support.effort import one_in
 from tests.support.story import NAME
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 CORPUS = Path(__file__).parent / "corpus"
 N_FUZZED = 150  # examples of each fuzzer in the normal run
 N_PARTS = 8  # the bytes of a file are shared out over so many tests

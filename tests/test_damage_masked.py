@@ -26,6 +26,8 @@ from tests.support.effort import one_in
 from tests.support.story import NAME
 from tests.test_damage import CORPUS, VALUES, check_forged_file, mutated, mutations, repack
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 # The bytes of a file are shared out over so many tests; an odd number, so that each changes each bit.
 N_PARTS = 5
 FILES = (INDEX, JOURNAL, DATA, MASK)

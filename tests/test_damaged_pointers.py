@@ -15,6 +15,8 @@ from ptrarray.storage.store import pointers as checking
 from tests.support import forging
 from tests.support.damage import INDEX
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 
 def with_pointers(path: Path, starts: list[int], ends: list[int]) -> None:
     """Give the arrays of an index other pointers, under right checksums."""

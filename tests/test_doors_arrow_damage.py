@@ -19,6 +19,8 @@ from ptrarray import convert
 from ptrarray.convert import Report
 from tests.support.imports import content
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 NAMES = ["a", "b", "c", "d"]
 ROWS = [[1, 2], [], [3], [4, 5, 6]]
 TABLE = pa.table({"name": NAMES, "values": pa.array(ROWS, pa.list_(pa.int32())), "m": NAMES})

@@ -25,6 +25,8 @@ from ptrarray.convert.formats.kaldi_ark import Ark, end_of_compressed
 pytest.importorskip("kaldi_native_io")
 from tests.support.kaldi import METHODS, ark, binary, compressed, integer, scp
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 RNG = np.random.default_rng(2)
 ARRAYS: dict[str, Any] = {
     "m": RNG.random((2, 3), np.float32),

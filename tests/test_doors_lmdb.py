@@ -23,6 +23,8 @@ from ptrarray.convert.formats.lmdb_pages import Pages, pages_of
 from ptrarray.errors import BadInputError
 from tests.support.command_line import Run
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 lmdb = pytest.importorskip("lmdb")
 
 

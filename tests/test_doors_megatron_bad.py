@@ -16,7 +16,7 @@ from ptrarray import BadInputError, StoreExistsError, convert
 from ptrarray.convert import Report
 from tests.support.megatron_files import GOLDEN, sequences, write_pair
 
-pytestmark = pytest.mark.usefixtures("no_syncs")
+pytestmark = pytest.mark.usefixtures("limits", "no_syncs")
 ARRAYS = sequences([[3], [2, 4]])
 
 

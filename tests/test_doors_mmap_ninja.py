@@ -23,7 +23,7 @@ from ptrarray.convert.formats import mmap_ninja
 from tests.support.imports import check_content
 
 library = pytest.importorskip("mmap_ninja.ragged")
-pytestmark = pytest.mark.usefixtures("no_syncs")
+pytestmark = pytest.mark.usefixtures("limits", "no_syncs")
 Arrays = list[Any]
 
 

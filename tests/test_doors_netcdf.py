@@ -16,6 +16,8 @@ from ptrarray.convert import Report
 from tests.support.h5_damage import damaged
 from tests.support.imports import check_content, content
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 h5netcdf = pytest.importorskip("h5netcdf")
 h5py = pytest.importorskip("h5py")
 

@@ -16,6 +16,8 @@ from ptrarray.convert import Report
 from tests.support.h5_damage import damaged
 from tests.support.imports import check_content
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 h5py = pytest.importorskip("h5py")
 FLAT = np.array([0.5, 1.5, 2.5, 3.5], "<f4")
 

@@ -28,6 +28,8 @@ from tests.support.command_line import Run
 from tests.support.imports import check_content, content
 from tests.support.tables import metas
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 ROWS = [[float(j) / 3 for j in range(i % 4)] for i in range(40)]
 TABLE = pa.table({"x": pa.array(ROWS, pa.list_(pa.float32())), "i": range(40)})
 ARRAYS = {str(i): np.array(row, "f4") for i, row in enumerate(ROWS)}

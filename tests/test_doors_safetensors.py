@@ -16,6 +16,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 import ptrarray
 from ptrarray.convert import from_safetensors, to_safetensors
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 library = pytest.importorskip("safetensors")
 library_numpy = pytest.importorskip("safetensors.numpy")
 

@@ -20,6 +20,8 @@ import ptrarray
 from ptrarray.convert import from_webdataset, to_webdataset
 from tests.support.command_line import Run
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 webdataset = pytest.importorskip("webdataset")
 tariterators = pytest.importorskip("webdataset.tariterators")
 

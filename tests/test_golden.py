@@ -23,6 +23,8 @@ from ptrarray.format.index import VERSION
 from tests.support.backends import HERE
 from tests.support.checks import check_same, check_same_order
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER / "golden"
 BAD = FOLDER / "golden-bad"

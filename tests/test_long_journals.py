@@ -27,7 +27,7 @@ from ptrarray.storage.writing.session import Session
 from tests.support.checks import check_same
 from tests.support.colliding import COLLIDING, PAIR
 
-pytestmark = pytest.mark.usefixtures("no_syncs")
+pytestmark = pytest.mark.usefixtures("limits", "no_syncs")
 MANY_COLLIDING = ["".join(words) for words in itertools.product(PAIR, repeat=9)]
 
 

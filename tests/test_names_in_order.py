@@ -29,7 +29,7 @@ from tests.support import strategies
 from tests.support.memory import peak_nbytes
 
 Arrays = dict[str, NDArray[Any]]
-pytestmark = pytest.mark.usefixtures("no_syncs")
+pytestmark = pytest.mark.usefixtures("limits", "no_syncs")
 
 
 @pytest.fixture

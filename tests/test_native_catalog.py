@@ -18,7 +18,10 @@ from tests.support.colliding import COLLIDING
 from tests.support.columns import Columns
 from tests.support.sanitized import in_a_block
 
-pytestmark = pytest.mark.skipif(not native.core, reason=native.variant())
+pytestmark = [
+    pytest.mark.skipif(not native.core, reason=native.variant()),
+    pytest.mark.usefixtures("limits"),
+]
 core: Any = native.core
 
 NAMES = st.one_of(

@@ -27,7 +27,10 @@ from tests.support.colliding import COLLIDING
 from tests.support.columns import Columns
 from tests.support.sanitized import in_a_block
 
-pytestmark = pytest.mark.skipif(not native.core, reason=native.variant())
+pytestmark = [
+    pytest.mark.skipif(not native.core, reason=native.variant()),
+    pytest.mark.usefixtures("limits"),
+]
 core: Any = native.core
 VIEWS, PAIRS = False, True
 ALIKE = [name.encode() for name in COLLIDING]

@@ -24,6 +24,8 @@ from ptrarray.objects.tokens import PAGE_LENGTH, read_tokens
 from tests.support.memory import peak_nbytes
 from tests.support.nested import MEBI, OBJECTS, encoded
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 # what is not a dump -------------------------------------------------------------------------------
 
 

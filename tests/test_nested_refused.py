@@ -14,6 +14,8 @@ import ptrarray
 from ptrarray import BadInputError, CorruptStoreError
 from ptrarray.nested.persistence import FOREIGN_SUFFIXES
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 JUNK = {
     "a byte": b"j",
     "a word": b"junk of some kind",

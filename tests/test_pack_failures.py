@@ -29,7 +29,7 @@ from tests.support.checks import unchanged
 from tests.support.faults import CALLS, injected
 from tests.support.packs import NAME, Array, check_same_store, make, packed, stored
 
-pytestmark = pytest.mark.usefixtures("no_syncs")
+pytestmark = pytest.mark.usefixtures("limits", "no_syncs")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from ptrarray.storage.system import compressors
 from tests.support.checks import digests
 from tests.support.packs import NAME, Array, check_same_store, make, packed, stored
 
-pytestmark = pytest.mark.usefixtures("no_syncs")
+pytestmark = pytest.mark.usefixtures("limits", "no_syncs")
 
 
 @pytest.fixture

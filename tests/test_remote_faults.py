@@ -26,6 +26,8 @@ from tests.support.fault_server import (
     serving,
 )
 
+pytestmark = pytest.mark.usefixtures("limits_of_threads")
+
 pytest.importorskip("obstore")
 
 SECRETS = ("user-name", "pass-word", "signature")

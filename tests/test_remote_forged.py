@@ -13,11 +13,11 @@ import ptrarray
 from ptrarray import CorruptStoreError
 from ptrarray.storage.shards import catalog
 from tests.support.checks import digests
-from tests.support.fault_server import serving
+from tests.support.fault_server import Exchange, serving
 from tests.support.joined import files_of
 
 pytest.importorskip("obstore")
-pytestmark = pytest.mark.usefixtures("no_syncs")
+pytestmark = pytest.mark.usefixtures("limits_of_threads", "no_syncs")
 
 
 class _Endless(Mapping[str, bytes]):
@@ -64,6 +64,33 @@ def test_a_server_that_answers_for_any_name(
             ptrarray.download(url, tmp_path / "copy.ptr", resume=False)
         assert len(server.asked) < 200
     assert not (tmp_path / "copy.ptr").exists()
+
+
+@pytest.mark.parametrize("file", ["catalog", "shard-00001.ptr/index", "shard-00001.ptr/journal"])
+def test_a_server_that_says_a_file_has_any_size(path: Path, file: str) -> None:
+    """What it says is that large takes no memory, and is an error or does no harm."""
+    ptrarray.checkpoint(path)
+    size = 1 << 46
+
+    def answer(it: Exchange) -> None:
+        if not it.asked.path.endswith(f"{file}.msgpack") or "Content-Range" not in it.headers:
+            server.soundly(it)
+            return
+        end = int(it.asked.headers["range"].rpartition("-")[2]) + 1
+        body = it.whole[it.start : end].ljust(end - it.start, b"\0")
+        it.but(body, Content_Range=f"bytes {it.start}-{end - 1}/{size}")
+
+    with serving(path.parent) as server:
+        server.arm(answer)
+        if file == "shard-00001.ptr/index":
+            with pytest.raises(CorruptStoreError, match="more than an index can"):
+                _ = ptrarray.open(f"{server.url}/a.ptr")["1"]
+            return
+        store = ptrarray.open(f"{server.url}/a.ptr")
+        assert [int(store[f"{number}"].sum()) for number in range(3)] == [319600] * 3
+        if file == "catalog":
+            with pytest.raises(CorruptStoreError, match="more than an index can"):
+                store.verify()
 
 
 def test_no_more_shards_are_asked_for_at_once_than_that(

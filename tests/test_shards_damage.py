@@ -15,7 +15,7 @@ from ptrarray.storage.shards.snapshot import open_shards
 from tests.support.checks import check_same, check_store
 from tests.support.shards import MARKER, SHARD_NBYTES, Arrays, first_of, ramps, sharded, shards_of
 
-pytestmark = pytest.mark.usefixtures("no_syncs")
+pytestmark = pytest.mark.usefixtures("limits", "no_syncs")
 
 
 @pytest.fixture

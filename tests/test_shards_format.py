@@ -21,6 +21,8 @@ from tests.support.checks import unchanged
 from tests.test_format_doc import TEXT, tables
 from tests.test_golden import Reader
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 GOLDEN = Path(__file__).parent / "golden-shards"
 README = (GOLDEN / "README.md").read_text("utf-8")
 

@@ -28,6 +28,8 @@ from tests.support.checking import wanted_damage
 from tests.support.colliding import COLLIDING
 from tests.support.damage import DATA, INDEX
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 ROOT = Path(__file__).parent.parent
 COLUMNS = {"start": "<u8", "end": "<u8", "name_end": "<u8", "names": "|u1", "crc": "<u4"}
 COLUMNS |= {"slot": "<u4", "pointed": "|u1"}

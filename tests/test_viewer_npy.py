@@ -21,6 +21,8 @@ from ptrarray.reader import PointerArray
 from ptrarray.rows.stopping import is_stopped
 from ptrarray.views.awaited import Threads
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 LAYOUTS: dict[str, dict[str, Any]] = {
     "rows": {"dtype": "f4", "row_shape": (3,)},
     "shaped": {"dtype": "f4", "row_shape": None},

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from ptrarray.convert.files import plain
+from ptrarray.convert.files import plain, read_up_to
 from ptrarray.errors import BadInputError
 
 _CHUNK_NBYTES = 1 << 24
@@ -75,9 +75,7 @@ class Archive(tarfile.TarFile):
         file.seek(info.offset_data)
         raw: bytes | bytearray = file.read(min(info.size, _CHUNK_NBYTES))
         if len(raw) < info.size:  # which the header says, and may be anything
-            raw = bytearray(raw)
-            while chunk := file.read(min(info.size - len(raw), _CHUNK_NBYTES)):
-                raw += chunk
+            raw = bytearray(raw) + read_up_to(file, info.size - len(raw))
         if len(raw) < info.size:
             raise BadInputError(f"it is cut off: {len(raw):,} of {info.size:,} bytes are there")
         return raw

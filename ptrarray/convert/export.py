@@ -19,7 +19,7 @@ from ptrarray.errors import BadInputError
 from ptrarray.format.named import without_names
 from ptrarray.intake.paths import absolute
 from ptrarray.progress import bar
-from ptrarray.reader import PointerArray
+from ptrarray.reader import PointerArray, check_whole
 from ptrarray.reader import open_readable as open_store
 from ptrarray.storage.system import building, files
 from ptrarray.storage.system.streams import stream_of
@@ -34,8 +34,15 @@ _OF_A_NAME = {errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 
 @contextmanager
 def opened(store: Store) -> Iterator[PointerArray]:
-    """Open a store for a ``with`` block, unless it is open already."""
+    """Open a store for a ``with`` block, unless it is open already.
+
+    Raises
+    ------
+    CorruptStoreError
+        If it cannot be read, as what was cut short since it was opened.
+    """
     if isinstance(store, PointerArray):
+        check_whole(store)
         yield store
         return
     with open_store(store) as source:

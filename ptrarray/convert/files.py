@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import lzma
 import tarfile
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ from ptrarray.storage.system.streams import reader_of
 
 _BUFFER_NBYTES = 1 << 15
 _HEAD_NBYTES = 512
+_BLOCK_NBYTES = 1 << 24
 _ZIP = b"PK\x03\x04"
 _TAR, _TAR_AT = b"ustar", 257  # as of POSIX, behind the name of the first member
 
@@ -70,6 +70,14 @@ def unpacked(file: Any) -> Iterator[Any]:
     """Return, for a ``with`` block, an open file as what it was before it was compressed or packed."""
     with ExitStack() as stack:
         yield _alone(stack.enter_context(plain(file)), stack)
+
+
+def read_up_to(file: Any, n_bytes: int) -> bytearray:
+    """Read so many bytes, or fewer up to the end: a length that is a lie costs no memory."""
+    raw = bytearray()
+    while len(raw) < n_bytes and (block := file.read(min(n_bytes - len(raw), _BLOCK_NBYTES))):
+        raw += block
+    return raw
 
 
 def read_json(path: Path, limit_nbytes: int) -> dict[str, Any]:
@@ -155,8 +163,7 @@ def _of_zlib(file: Any) -> Any:
 # Those of Python for bzip2 and xz pass over what is behind the end of what they read.
 _OPENERS: list[tuple[tuple[bytes, ...], Callable[[Any], Any]]] = [
     ((b"\x1f\x8b",), gzip.open),
-    ((b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"), _inflated),
-    ((b"\x5d\0\0",), lzma.open),
+    ((b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x5d\0\0"), _inflated),
     ((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), _of_zlib),
     ((b"\x04\x22\x4d\x18",), _lz4),
 ]

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ptrarray.errors import CorruptStoreError, StoreError
-from ptrarray.format.index import corrupt
 from ptrarray.format.infos import decode as decode_info
 from ptrarray.format.layouts import MIXED, ROWS
 from ptrarray.format.named import described
@@ -331,8 +330,7 @@ def _at(opened: OpenedStore, name: str, address: int) -> First:
     is_small = (end - start) * layout.width <= limit
     if not is_small and snapshot.backend != "mmap":
         return _not_mapped(opened, name, address, start, end)
-    if snapshot.backend == "mmap" and opened.is_cut_short():
-        raise corrupt(snapshot.data_path, "was cut short since it was opened")
+    opened.check_whole()
     array = opened.array_at(address)
     array.flags.writeable = False
     if is_small or (array.dtype == np.uint8 and array.ndim in (2, 3)):

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import ptrarray
+from tests.support import limits
 from tests.support.disk import materialise, read_tree
 from tests.support.story import NAME, Tree, alone, booted, essence, repeatable, without_syncs
 
@@ -25,8 +23,7 @@ Read = Callable[[ptrarray.PointerArray], object]
 
 INDEX, JOURNAL, DATA, MASK = "index.msgpack", "journal.msgpack", "data.bin", "mask.bin"
 FILES = (INDEX, JOURNAL, DATA)
-TIMEOUT_SECONDS = 20.0
-MEMORY_NBYTES = 1 << 30  # that a forged length may not ask for
+SECONDS = limits.SECONDS / 3  # of the processor, for one store
 BOOT = 1
 
 
@@ -126,34 +123,12 @@ def noted(root: Path, note: str) -> Iterator[None]:
 # guards ------------------------------------------------------------------------------------
 
 
-class TooLongError(BaseException):
-    """Something took longer than it may, whatever the file says."""
-
-
 @contextmanager
 def guarded() -> Iterator[None]:
     """Let what happens inside take bounded time and memory, and no real syncs."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise TooLongError
-
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    handler = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, TIMEOUT_SECONDS)
-    resource.setrlimit(resource.RLIMIT_AS, (_mapped_nbytes() + MEMORY_NBYTES, limits[1]))
-    try:
-        with booted(BOOT), without_syncs(), alone():
-            yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-
-
-def _mapped_nbytes() -> int:
-    statm = Path("/proc/self/statm")
-    pages = int(statm.read_text("ascii").split()[0]) if statm.exists() else 0
-    return pages * os.sysconf("SC_PAGESIZE")
+    with limits.limited(SECONDS), booted(BOOT), without_syncs(), alone():
+        yield
 
 
 # reading -----------------------------------------------------------------------------------

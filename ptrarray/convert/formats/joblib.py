@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
-from ptrarray.convert.files import Readable, open_plain
+from ptrarray.convert.files import Readable, open_plain, read_up_to
 from ptrarray.convert.formats.pickles import DAMAGED, check_trust, first_or_all, with_classes
 from ptrarray.convert.found import Kind, Member
 from ptrarray.convert.report import Report
@@ -29,7 +29,6 @@ _OLD = (
     "it was written by joblib before 0.10: if you trust whoever wrote it, pass trust=True "
     "(--trust-pickle), and joblib reads it, with the arrays in files beside it"
 )
-_BLOCK_NBYTES = 1 << 24
 
 
 def from_joblib(
@@ -145,6 +144,13 @@ class _InertUnpickler(_Unpickler):  # type: ignore[misc]
 
     dispatch[pickle.BUILD[0]] = load_build
 
+    def load_bytearray8(self) -> None:
+        """Read a bytearray, of which the one in Python makes room before it looks for the bytes."""
+        n_bytes = int.from_bytes(self.read(8), "little")
+        self.append(_read_exactly(self, n_bytes))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
     def _read_array(self, about: dict[str, Any]) -> Any:
         dtype = rebuild(about["dtype"])
         if not isinstance(dtype, np.dtype):
@@ -170,12 +176,9 @@ class _Wrapper(Record):
     kind = name = "NumpyArrayWrapper"
 
 
-def _read_exactly(file: Readable, n_bytes: int) -> bytearray:
-    """Read in blocks, so that a length that is a lie costs no memory."""
-    raw = bytearray()
-    while len(raw) < n_bytes:
-        block = file.read(min(n_bytes - len(raw), _BLOCK_NBYTES))
-        if not block:
-            raise EOFError(f"{len(raw)} bytes of an array, expected {n_bytes}")
-        raw += block
+def _read_exactly(file: Any, n_bytes: int) -> bytearray:
+    """Read so many bytes; raises `EOFError` where there are not as many."""
+    raw = read_up_to(file, n_bytes)
+    if len(raw) < n_bytes:
+        raise EOFError(f"{len(raw)} bytes of an array, expected {n_bytes}")
     return raw

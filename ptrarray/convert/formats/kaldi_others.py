@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from ptrarray.convert.formats.kaldi_ark import (
     import_kaldi,
     no_room,
 )
+from ptrarray.convert.formats.npy import read_header
 from ptrarray.convert.found import Found, Many, Member, Noted, Refused
 from ptrarray.convert.room import PIECE_NBYTES
 from ptrarray.errors import BadInputError
@@ -245,14 +247,19 @@ def _whole_numbers(ark: Ark, offset: int, written: bytes) -> Array:
 
 
 def _npy(ark: Ark, offset: int, one: Range) -> Any:
-    """Return what kaldiio wrote by numpy; of a forged size, numpy takes memory and does not touch it."""
+    """Return what kaldiio wrote by numpy."""
     start, end = end_of_blob(ark, offset, 3)
     if ark.raw[start : start + len(_NUMPY)] != _NUMPY:  # numpy would unpack archives, too
         raise ark.problem(
             offset, f"is no array of numpy, as it says: {ark.raw[start : start + 6]!r}"
         )
+    file = io.BytesIO(ark.raw[start:end])
     try:
-        found = np.load(io.BytesIO(ark.raw[start:end]), allow_pickle=False)
+        shape, _, dtype = read_header(file)
+        if math.prod(shape) * dtype.itemsize > end - start:  # for which numpy would ask for memory
+            raise ValueError(f"it has {end - start} bytes, and the shape {shape}")
+        file.seek(0)
+        found = np.load(file, allow_pickle=False)
     except Exception as error:  # which numpy has of many kinds
         raise ark.problem(offset, f"is no array of numpy, as it says: {error}") from error
     return _ranged(np.atleast_1d(found), one)[0] if one != Range() else found

@@ -23,7 +23,7 @@ from ptrarray.convert.export import (
     note_meta,
     opened,
 )
-from ptrarray.convert.files import open_plain
+from ptrarray.convert.files import open_plain, read_up_to
 from ptrarray.convert.formats.pickles import unpickled
 from ptrarray.convert.found import Kind, Member
 from ptrarray.convert.report import Report
@@ -174,13 +174,9 @@ def _next_array(file: Any, path: str | None) -> Any:
 
 def _read_whole(file: Any, n_bytes: int) -> bytearray:
     """Read so many bytes, which whoever has them may change."""
-    raw = bytearray(n_bytes)
-    n_read = 0
-    with memoryview(raw) as left:
-        while n_read < n_bytes and (n_more := file.readinto(left[n_read:])):
-            n_read += n_more
-    if n_read < n_bytes:
-        raise BadInputError(f"it is cut off: {n_read:,} of {n_bytes:,} bytes are there")
+    raw = read_up_to(file, n_bytes)
+    if len(raw) < n_bytes:
+        raise BadInputError(f"it is cut off: {len(raw):,} of {n_bytes:,} bytes are there")
     return raw
 
 

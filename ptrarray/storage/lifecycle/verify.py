@@ -46,6 +46,10 @@ def find_damage(
     the journal takes.
     """
     snapshot, share = opened.snapshot, memory // _SHARES
+    try:
+        opened.check_whole()
+    except CorruptStoreError as error:
+        return [Damage(error.path, str(error))]
     damage = [*_damaged_journal(snapshot), *_damaged_columns(snapshot, share)]
     if not damage:
         damage.extend(_damaged_infos(opened))
@@ -74,7 +78,7 @@ def damaged(path: str, damage: list[Damage]) -> CorruptStoreError:
 
 
 def _damaged_journal(snapshot: StoreSnapshot) -> Iterator[Damage]:
-    """Read the journal once more, each record against its checksum."""
+    """Read what came to the journal, each record against its checksum, as those before were read."""
     try:
         snapshot.refreshed()
     except CorruptStoreError as error:

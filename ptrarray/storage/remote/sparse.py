@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 
 from ptrarray.errors import RemoteError
+from ptrarray.format.index import COLUMN_LIMIT_NBYTES, corrupt
 from ptrarray.rows.types import Int64s
 from ptrarray.storage.remote.file import HEAD_NBYTES, RemoteFile
 from ptrarray.storage.remote.objects import BLOCK_NBYTES
 
+# What no index or catalog can have: each column up to its limit. There is memory for each block, and
+# a server may say that it has any number.
+_LIMIT_NBYTES = 16 * COLUMN_LIMIT_NBYTES
 # What is read one block after the other is asked for ahead: twice as much each time, up to this.
 AHEAD_NBYTES = 8 << 20
 
@@ -44,6 +48,8 @@ class SparseBytes:
 
     def __init__(self, file: RemoteFile) -> None:
         self.file, self.nbytes = file, file.nbytes
+        if self.nbytes > _LIMIT_NBYTES:
+            raise corrupt(file.path, f"has {self.nbytes} bytes, which is more than an index can")
         file.keep()
         self.ends: Sequence[int] = [self.nbytes]
         self._room = _memory(self.nbytes, file.path)

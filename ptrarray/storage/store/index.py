@@ -25,6 +25,7 @@ from ptrarray.rows.types import Int64s, UInt32s
 from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.remote.sparse import SparseBytes
 from ptrarray.storage.store.blocks import Contents, write_contents
+from ptrarray.storage.system import mapping
 from ptrarray.storage.system.building import replacing
 from ptrarray.storage.system.files import AnyFile, AnyIdentity, StrPath
 from ptrarray.storage.system.mapping import Backend, CannotMapError, MappedBytes, forget, map_file
@@ -151,6 +152,11 @@ class Index:
         """
         raw = memoryview(self._mapped)[self._base :]
         index_format.check_sums(raw, self.columns, self.path, self.pass_on)
+
+    def check_whole(self) -> None:
+        """Raise `CorruptStoreError` if the file was cut short while it is mapped."""
+        if self.backend == "mmap":
+            mapping.check_not_cut(self.place, self.identity, len(self._mapped))
 
     def forget(self) -> None:
         """Let go of the memory that what was read of the file takes; it is read again when needed."""

@@ -40,6 +40,7 @@ from ptrarray.storage.system.files import AnyIdentity
 from ptrarray.storage.system.mapping import (
     CannotMapError,
     Mode,
+    check_whole,
     hold_while_mapped,
     map_rows,
 )
@@ -282,18 +283,12 @@ class OpenedStore:
         assert mask is not None
         return crc32(mask, crc)
 
-    def is_cut_short(self) -> bool:
-        """Tell whether a file that is mapped has become shorter: touching rows would end the process."""
-        with suppress(FileNotFoundError):  # what was removed stays whole while it is mapped
-            name = self.snapshot.header.data_file
-            if files.identity(self.snapshot.locate_file(name)[0]) != self.mapped.identity:
-                return False  # and so does what was replaced
-            for name, rows in zip(self.snapshot.header.files, (self.data, self.mask), strict=False):
-                path, span = self.snapshot.locate_file(name)
-                start_byte = 0 if span is None else span.start_byte
-                if rows is not None and files.n_bytes(path) < start_byte + rows.nbytes:
-                    return True
-        return False
+    def check_whole(self) -> None:
+        """Raise `CorruptStoreError` if a file that is mapped was cut short since it was opened."""
+        self.snapshot.index.check_whole()
+        for rows in (self.data, self.mask):
+            if isinstance(rows, np.ndarray):
+                check_whole(rows)
 
     @cached_property
     def sources(self) -> list[Source]:

@@ -18,7 +18,7 @@ from ptrarray.format import attrs, infos, table
 from ptrarray.format import index as index_format
 from ptrarray.format.checksum import crc32
 from ptrarray.format.entries import Entry, RaggedColumn
-from ptrarray.format.index import COLUMN_LIMIT_NBYTES, Column, corrupt
+from ptrarray.format.index import Column
 from ptrarray.format.names import NAME_LIMIT_NBYTES, hash_all
 from ptrarray.native import Finder
 from ptrarray.rows.types import Int64s, UInt32s
@@ -31,8 +31,6 @@ from ptrarray.storage.system.parts import Pack, open_part
 
 # An index of this size is fetched as a whole, in one round.
 WHOLE_NBYTES = 64 << 20
-# What no index can have: each column up to its limit.
-_LIMIT_NBYTES = 16 * COLUMN_LIMIT_NBYTES
 # Slots of the name table that are asked for at first where a name is looked for.
 _WINDOW = 64
 
@@ -67,8 +65,6 @@ class ProbedIndex(Index):
         self.asked_backend = self.backend = "pread"
         self.pack, self._file = pack, file
         self.path, self.place, self.identity = file.path, file.place, file.identity
-        if file.nbytes > _LIMIT_NBYTES:
-            raise corrupt(self.path, f"has {file.nbytes} bytes, which is more than an index can")
         self._content = content = SparseBytes(file)
         raw: Any = content  # which is cut, and asked for its length, as bytes are
         self.header, self.columns = index_format.decode(raw, self.path)

@@ -20,7 +20,7 @@ from ptrarray.errors import StoreError
 from ptrarray.format.index import corrupt
 from ptrarray.rows.types import Array
 from ptrarray.storage.system import files
-from ptrarray.storage.system.files import CHANGE, READ, File, Identity
+from ptrarray.storage.system.files import CHANGE, READ, AnyIdentity, File, Identity, StrPath
 from ptrarray.storage.system.lock import CHANGING, hold
 
 Mode = Literal["r", "r+", "c"]
@@ -188,11 +188,38 @@ def _viewed(
 
 def forget_rows(rows: Array) -> None:
     """`forget` what was read of mapped rows, unless that would take back what was changed in memory."""
+    root = _root(rows)
+    if isinstance(root, _FileBytes) and root.mode != "c":
+        mapped: Any = root.base
+        forget(mapped)
+
+
+def _root(rows: Array) -> Any:
+    """Return the array of which rows are a view."""
     root: Any = rows
     while isinstance(root.base, np.ndarray):
         root = root.base
-    if isinstance(root, _FileBytes) and root.mode != "c":
-        forget(root.base)
+    return root
+
+
+def check_whole(rows: Array) -> None:
+    """`check_not_cut` the file of mapped rows; of others, there is nothing to check."""
+    root = _root(rows)
+    if isinstance(root, _FileBytes):
+        check_not_cut(root.file.path, root.file.identity, root.offset + root.nbytes)
+
+
+def check_not_cut(path: StrPath, identity: AnyIdentity, nbytes: int) -> None:
+    """Raise `CorruptStoreError` if a file that is mapped has become shorter than the mapping.
+
+    To touch what is not there any more would end the process. What was replaced, or removed, stays
+    whole for who has it mapped.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        stat = files.stat(path)
+        if Identity.of(stat) == identity and stat.st_size < nbytes:
+            what = f"has {stat.st_size} bytes, of {nbytes} that are mapped"
+            raise corrupt(str(path), f"{what}: it was cut short since it was opened")
 
 
 class Sparing:
@@ -260,13 +287,10 @@ def _map(file: File, nbytes: int, access: int, offset: int = 0) -> mmap.mmap:
 
 def hold_while_mapped(path: str, rows: Array) -> None:
     """Let writers see, for as long as a view of mapped rows is left, that they may be changed."""
-    mapping = rows
-    while isinstance(mapping.base, np.ndarray):
-        mapping = mapping.base
     file = File(path)
     file.keep_in_child()  # a child of a fork has the mapping, too
     hold(file, CHANGING)
-    weakref.finalize(mapping, file.close).atexit = False
+    weakref.finalize(_root(rows), file.close).atexit = False
 
 
 def check_size(path: str, nbytes: int, n_rows: int, width: int) -> None:
