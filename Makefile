@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REPEAT ?= 3
-# Processes that run tests: as many as there are cores. Where tests wait for a slow disk, more are faster.
+# Processes that run tests: as many as there are cores, and one. Where the disk is slow, more are faster.
 WORKERS ?= auto
 STAMP := $(VENV)/.installed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,12 @@ os.environ["MPLBACKEND"] = "agg"
 
 # Imports torch, which few have: tests/test_torch_arrays.py runs what its docstrings show.
 collect_ignore = ["ptrarray/ray.py", "ptrarray/torch.py"]
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Have one process more than there are cores: a fifth of the time, tests wait for a disk."""
+    return (yield) + 1
 
 
 @pytest.fixture(autouse=True)

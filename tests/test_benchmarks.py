@@ -28,6 +28,7 @@ from benchmarks.report import page, plot, targets
 from benchmarks.report.results import Result
 from benchmarks.workloads import WORKLOADS, Array, Int64s, Source
 from tests.support.checks import skip_without_bigarray
+from tests.support.prepared import python
 
 ROOT = Path(__file__).parent.parent
 N_ARRAYS = 300
@@ -47,9 +48,8 @@ def loaded(name: str) -> engines.AnyEngine:
         pytest.skip(str(error))
 
 
-def run(*arguments: str, python: Sequence[str] = ("-m", "benchmarks")) -> str:
-    command = [sys.executable, *python, *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def run(*arguments: str, program: Sequence[str] = ("-m", "benchmarks")) -> str:
+    done = python(*program, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -233,8 +233,7 @@ def test_a_missing_peer_is_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize("said", ["no engine 'speed'", "no measure speed"])
 def test_unknown_words_are_refused(said: str) -> None:
     option = f"--{said.split()[1]}s"
-    command = [sys.executable, "-m", "benchmarks", "run", option, "speed", "--n", "2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = python("-m", "benchmarks", "run", option, "speed", "--n", "2")
     assert done.returncode == 1
     assert said in done.stderr
 
@@ -333,8 +332,8 @@ LONG = {"bounds", "nested", "timelapse"}  # studies that the slow run has
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("study", sorted({path.stem for path in STUDIES} - LONG))
 def test_a_study_gives_a_table(study: str, tmp_path: Path) -> None:
-    python = ["-c", FEW] if study == "bounds" else ["-m", "benchmarks"]
-    printed = run(study, "--n", "8", "--repeat", "1", "--out", str(tmp_path), python=python)
+    program = ["-c", FEW] if study == "bounds" else ["-m", "benchmarks"]
+    printed = run(study, "--n", "8", "--repeat", "1", "--out", str(tmp_path), program=program)
     assert (tmp_path / f"{study}.md").read_text() == printed
     command, _, *table = printed.splitlines()
     assert command == f"`python -m benchmarks {study} --n 8 --repeat 1 --out {tmp_path}`"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from benchmarks.measures import FIGURES
 from benchmarks.report import bounds, page, targets
 from benchmarks.report.results import Result
 from benchmarks.workloads import Array, Layout
+from tests.support.prepared import python
 from tests.test_benchmarks import ROOT, pytestmark, result_of, run
 
 __all__ = ["pytestmark"]
@@ -122,9 +122,8 @@ def test_another_checkout_that_answers_wrong_stops_the_run(checkout: Path) -> No
     lie = "PointerArray.take = lambda self, names, take=PointerArray.take: take(self, names[::-1])"
     with (checkout / "ptrarray" / "__init__.py").open("a") as file:
         file.write(lie)
-    command = [sys.executable, "-m", "benchmarks", "run", "--beside", str(checkout), "--n", "50"]
-    command += ["--measures", "take"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    arguments = ["--beside", str(checkout), "--n", "50", "--measures", "take"]
+    done = python("-m", "benchmarks", "run", *arguments)
     assert done.returncode == 1
     assert "AssertionError: a batch of before is not what was written" in done.stderr
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterable
 from functools import partial
 from importlib.util import find_spec
@@ -17,6 +15,7 @@ import pytest
 from benchmarks.bridges.__main__ import INTRODUCTION, PACKAGES, command_line
 from benchmarks.bridges.limits import LIMIT, at_most
 from benchmarks.users import page
+from tests.support.prepared import python
 from tests.test_benchmarks import ROOT, pytestmark
 
 __all__ = ["pytestmark"]
@@ -40,8 +39,7 @@ def test_a_subject_is_measured(subject: str, tmp_path: Path) -> None:
     arguments = ["--subject", subject, "--n", str(SIZES[subject]), "--repeat", "1"]
     arguments += ["--folder", str(tmp_path), "--out", str(tmp_path / "out")]
     arguments += ["--markdown", str(tmp_path / "page.md")]
-    command = [sys.executable, "-m", "benchmarks.bridges", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = python("-m", "benchmarks.bridges", *arguments)
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "out" / f"bridge-{subject}.json").read_text("utf-8"))
     written = (tmp_path / "page.md").read_text("utf-8")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -21,6 +19,7 @@ from benchmarks.doors import passage
 from benchmarks.doors.__main__ import INTRODUCTION, PACKAGES, command_line
 from benchmarks.users import page
 from ptrarray import convert
+from tests.support.prepared import python
 from tests.test_benchmarks import ROOT, pytestmark
 
 __all__ = ["pytestmark"]
@@ -34,8 +33,7 @@ def test_a_subject_is_measured(subject: str, tmp_path: Path) -> None:
         pytest.importorskip(package)
     arguments = ["--subject", subject, "--n", "300", "--repeat", "1", "--folder", str(tmp_path)]
     arguments += ["--out", str(tmp_path / "out"), "--markdown", str(tmp_path / "page.md")]
-    command = [sys.executable, "-m", "benchmarks.doors", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = python("-m", "benchmarks.doors", *arguments)
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "out" / f"door-{subject}.json").read_text("utf-8"))
     written = (tmp_path / "page.md").read_text("utf-8")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from benchmarks.hundred_million import ours, source
 from benchmarks.hundred_million.__main__ import command_line
 from benchmarks.hundred_million.page import LIMIT_MB, TITLES, table
 from benchmarks.hundred_million.steps import run
+from tests.support.prepared import python
 from tests.test_benchmarks import ROOT, pytestmark
 
 __all__ = ["pytestmark"]
@@ -26,8 +25,7 @@ def test_all_steps_are_done(tmp_path: Path) -> None:
     pytest.importorskip("lmdb")
     arguments = ["--names", "2e4", "--folder", str(tmp_path), "--out", str(tmp_path / "out")]
     arguments += ["--markdown", str(tmp_path / "page.md")]
-    command = [sys.executable, "-m", "benchmarks.hundred_million", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = python("-m", "benchmarks.hundred_million", *arguments)
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "out" / "hundred-million.json").read_text("utf-8"))
     assert set(facts["costs"]) == {"ptrarray", "LMDB"}

@@ -6,8 +6,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from benchmarks.remote.__main__ import INTRODUCTION, PACKAGES, command_line
 from benchmarks.remote.servers import Asked, served
 from tests.support.effort import all_but
+from tests.support.prepared import python
 from tests.test_benchmarks import ROOT, pytestmark
 
 needs_nginx = pytest.mark.skipif(
@@ -36,8 +35,7 @@ def test_a_subject_is_measured(subject: str, tmp_path: Path) -> None:
     arguments = ["--subject", subject, "--n", str(SIZES[subject]), "--repeat", "1"]
     arguments += ["--folder", str(tmp_path), "--out", str(tmp_path / "out")]
     arguments += ["--markdown", str(tmp_path / "page.md"), "--quick"]
-    command = [sys.executable, "-m", "benchmarks.remote", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = python("-m", "benchmarks.remote", *arguments)
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "out" / f"remote-{subject}.json").read_text("utf-8"))
     written = (tmp_path / "page.md").read_text("utf-8")

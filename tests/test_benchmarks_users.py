@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from benchmarks.users.__main__ import PACKAGES, command_line
 from benchmarks.users.asking import MB, Question
 from tests.support.checks import skip_without_bigarray
 from tests.support.effort import all_but
+from tests.support.prepared import python
 from tests.test_benchmarks import ROOT, pytestmark
 
 __all__ = ["pytestmark"]
@@ -30,8 +30,7 @@ TARGETS = {"pickles": 16, "tar": 3, "timelapse": 6, "bigarray": 4, "joblib": 8}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks.users", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return python("-m", "benchmarks.users", *arguments)
 
 
 @pytest.mark.parametrize("user", all_but("pickles", page.USERS))

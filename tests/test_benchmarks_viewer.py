@@ -6,14 +6,13 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from benchmarks.viewer.__main__ import INTRODUCTION, PACKAGES, command_line
+from tests.support.prepared import python
 from tests.test_benchmarks import ROOT, pytestmark
 
 __all__ = ["pytestmark"]
@@ -27,8 +26,7 @@ def test_a_subject_is_measured(subject: str, tmp_path: Path) -> None:
     arguments = ["--subject", subject, "--n", "3000", "--repeat", "1"]
     arguments += ["--folder", str(tmp_path), "--out", str(tmp_path / "out")]
     arguments += ["--markdown", str(tmp_path / "page.md")]
-    command = [sys.executable, "-m", "benchmarks.viewer", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = python("-m", "benchmarks.viewer", *arguments)
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "out" / f"viewer-{subject}.json").read_text("utf-8"))
     written = (tmp_path / "page.md").read_text("utf-8")

@@ -8,11 +8,8 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +20,7 @@ import pytest
 from tests.support.bigarray_files import FOLDER
 from tests.support.bigarray_story import STORY
 from tests.support.checks import skip_without_bigarray
+from tests.support.prepared import python
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,8 +30,7 @@ ROOT = Path(__file__).parent.parent
 @functools.cache
 def answers_of_bigarray() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tests.support.bigarray_story", "bigarray", folder]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+        done = python("-m", "tests.support.bigarray_story", "bigarray", folder)
     answers: dict[str, Any] = json.loads(done.stdout)
     return answers
 
@@ -59,9 +56,7 @@ def test_the_readme_of_bigarray(tmp_path: Path) -> None:
     code = "import multiprocessing\nmultiprocessing.set_start_method('fork')\n" + code
     script = tmp_path / "readme.py"
     script.write_text(code, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, script], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = python(script)
     assert (done.stdout, done.stderr, done.returncode) == (output, "", 0)
 
 
@@ -75,12 +70,5 @@ def test_the_page_for_who_comes_from_it(tmp_path: Path) -> None:
     shutil.copy(FOLDER / "named", tmp_path / "old")
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", script],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python(script, cwd=tmp_path, options=("-W", "error"))
     assert (done.stderr, done.returncode) == ("", 0)

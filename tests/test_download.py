@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from tests.support.fault_server import FaultServer, serving
 from tests.support.faults import CALLS, injected
 from tests.support.joined import LAYOUTS, files_of, held, make
 from tests.support.mounts import mounted
+from tests.support.prepared import python
 
 pytest.importorskip("obstore")
 pytestmark = pytest.mark.usefixtures("no_syncs")
@@ -179,8 +179,7 @@ def test_killed_again_and_again(server: FaultServer, source: Path, tmp_path: Pat
     n_runs = 0
     while not copy.exists():
         assert n_runs < 30
-        command = [sys.executable, "-c", KILLED, url, str(copy), str(32 + n_runs % 2)]
-        code = subprocess.run(command, check=False).returncode
+        code = python("-c", KILLED, url, copy, str(32 + n_runs % 2)).returncode
         assert code == (0 if copy.exists() else -9)
         n_runs += 1
     assert n_runs > 3

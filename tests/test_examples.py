@@ -6,12 +6,15 @@ import ast
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.support.prepared import python
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -101,11 +104,7 @@ PROGRAMS = [
 
 def run_script(script: Path, folder: Path) -> str:
     """Run a script, which must succeed and complain of nothing, and return what it prints."""
-    command = [sys.executable, "-W", "error", str(script)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    done = python(script, cwd=folder, options=("-W", "error"))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
@@ -183,3 +182,39 @@ def test_blocks_are_found_with_their_lines_and_output() -> None:
     found = blocks_of(text)
     assert found == [Block(3, "a = 1\n", "1\n"), Block(11, "b\n", None)]
     assert script_of(found).splitlines()[11] == "b"
+
+
+PROBE = """
+import os, sys
+print(sys.argv, sys.path[:2], os.getcwd(), sys.warnoptions, globals().get("__file__"), __name__)
+print(repr(sys.stdin.read()), os.environ.get("OF_A_TEST"), __doc__)
+print("said", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("kind", ["script", "-m", "-c"])
+def test_a_prepared_process_is_as_a_new_one(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_A_TEST", "1")
+    (tmp_path / "probe.py").write_text(PROBE)
+    program = {"script": [str(tmp_path / "probe.py")], "-m": ["-m", "probe"], "-c": ["-c", PROBE]}
+    arguments = [*program[kind], "one", "another"]
+    new = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    prepared = python(*arguments, cwd=tmp_path, options=("-W", "error"))
+    assert new.returncode == prepared.returncode == 3
+    assert (prepared.stdout, prepared.stderr) == (new.stdout, new.stderr)
+
+
+def test_a_prepared_process_may_be_killed() -> None:
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert python("-c", program).returncode == -signal.SIGKILL

@@ -74,7 +74,7 @@ CASES = [
 
 @pytest.mark.parametrize("step", CASES)
 def test_interrupted(step: Step, tmp_path: Path) -> None:
-    check_interrupted(step, tmp_path, 4)
+    check_interrupted(step, tmp_path, 2)
 
 
 @pytest.mark.parametrize("name", ["write", "allocate"])

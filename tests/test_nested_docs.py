@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from ptrarray.objects.decoder import _Decoder
 from ptrarray.objects.leaves import LARGE_DECODERS
 from ptrarray.objects.registry import Classes
 from tests.support.nested import assert_same
+from tests.support.prepared import python
 
 DOCS = Path(__file__).parent.parent / "docs"
 NESTED_FORMAT = (DOCS / "NESTED-FORMAT.md").read_text(encoding="utf-8")
@@ -80,9 +79,8 @@ def test_the_page_for_users_of_joblib_runs(tmp_path: Path) -> None:
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
     (tmp_path / "folder").mkdir()
-    command = [sys.executable, "-W", "error", str(script)]
-    environment = {"PYTHONPATH": str(DOCS.parent)}
-    subprocess.run(command, cwd=tmp_path / "folder", env=environment, check=True)
+    done = python(script, cwd=tmp_path / "folder", options=("-W", "error"))
+    assert done.returncode == 0, done.stderr
 
 
 def test_gives_back_what_joblib_does(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from ptrarray.storage.system import compressors, files
 from tests.support.checks import unchanged
 from tests.support.faults import CALLS, injected
 from tests.support.nested import MEBI, OBJECTS, assert_same
+from tests.support.prepared import python
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
 
@@ -287,9 +288,7 @@ ptrarray.dump([np.arange(10**6)], sys.argv[2], mode="w")
 def test_killed(tmp_path: Path, at: int) -> None:
     path = tmp_path / "a.tar"
     ptrarray.dump("old", path)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    command = [sys.executable, "-c", KILLED, str(at), str(path)]
-    assert subprocess.run(command, env=environment, check=False).returncode < 0
+    assert python("-c", KILLED, str(at), path).returncode < 0
     assert ptrarray.load(path) == "old"
     ptrarray.dump("new", path, mode="w")
     assert [file.name for file in tmp_path.iterdir()] == ["a.tar"]

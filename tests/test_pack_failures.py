@@ -6,8 +6,6 @@ import io
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from ptrarray.storage.system import compressors, files
 from tests.support.checks import unchanged
 from tests.support.faults import CALLS, injected
 from tests.support.packs import NAME, Array, check_same_store, make, packed, stored
+from tests.support.prepared import python
 
 pytestmark = pytest.mark.usefixtures("limits", "no_syncs")
 
@@ -301,13 +300,7 @@ ptrarray.unpack("a.tar", "b.ptr")
 @pytest.mark.parametrize("at", [1, 4, 9, 14, 16, 19, 24])
 def test_killed(tmp_path: Path, at: int) -> None:
     arrays = make(tmp_path / "a.ptr", 3)
-    process = subprocess.run(
-        [sys.executable, "-c", KILLED, str(at)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
-        check=False,
-    )
-    assert process.returncode == -signal.SIGKILL
+    assert python("-c", KILLED, str(at), cwd=tmp_path).returncode == -signal.SIGKILL
     for place in tmp_path.iterdir():
         if place.name.startswith("."):
             assert place.suffix == ".new"

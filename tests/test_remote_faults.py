@@ -154,15 +154,37 @@ def test_what_goes_wrong_from_then_on(
 def test_each_layout(
     server: FaultServer, right: Any, layout: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """At each request; of shards, which are asked for alike, at every third."""
     if layout == "blocks":
         monkeypatch.setattr(probed, "WHOLE_NBYTES", 0)
+    check_each(server, right, layout, fault, monkeypatch, every=3 if layout == "shards" else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [*SOME, *MORE])
+def test_each_request_of_shards(
+    server: FaultServer, right: Any, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_each(server, right, "shards", fault, monkeypatch, every=1)
+
+
+def check_each(
+    server: FaultServer,
+    right: Any,
+    layout: str,
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+    every: int,
+) -> None:
+    """Check what a reader does when requests go wrong, once and for ever."""
+    first = random.Random(fault).randint(1, every)
     n_there = n_requests(server, layout)
     allowed: tuple[type[Exception], ...] = (*ERRORS[FAULTS[fault].error], StoreNotFoundError)
     for n_times in (1, 1 << 60):
         if n_times > 1:
             monkeypatch.setattr(faults, "LIMIT_SECONDS", 0.02)
             monkeypatch.setattr(faults, "FIRST_LIMIT_SECONDS", 0.02)
-        for at in range(1, n_there + 1):
+        for at in range(first, n_there + 1, every):
             server.arm(FAULTS[fault].fault, at, n_times)
             try:
                 assert read(server, fault, layout) == right

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 
 import ptrarray
 from ptrarray import BadInputError
+from tests.support.prepared import python
 
 pytest.importorskip("sklearn")
 pytest.importorskip("pandas")
@@ -103,5 +102,4 @@ def test_the_page_runs(tmp_path: Path) -> None:
     assert len(blocks) >= 6
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
-    environment = {"PYTHONPATH": str(PAGE.parent.parent)}
-    subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=environment, check=True)
+    python(script, cwd=tmp_path).check_returncode()

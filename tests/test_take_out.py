@@ -90,7 +90,7 @@ def parts(array: Array) -> list[bytes]:
     return [column.tobytes() for column in columns] + [np.ma.getmaskarray(array).tobytes()]
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)  # of each layout
 @given(st.lists(st.sampled_from(NAMES), max_size=20), st.integers(0, 3), st.booleans())
 def test_is_the_same_batch(
     stores: dict[str, PointerArray], names: list[str], n_more: int, pure: bool

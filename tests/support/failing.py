@@ -92,13 +92,14 @@ def check_failing(
     folder: Path,
     *,
     is_lasting: bool,
+    every: int = 1,
     check_clean: Callable[[Path, Content], None] = check_clean,
 ) -> None:
-    """Let the n-th system call of a step fail, for each n."""
+    """Let the n-th system call of a step fail, for each n, or for every so many."""
     n_before = n_descriptors()
     looked = Looked()
     cleaned: set[int] = set()
-    for n in range(1, N_LIMIT):
+    for n in range(1, N_LIMIT, every):
         root = folder / str(n)
         with repeatable(), injected() as faults, opened(root, step.tree) as writer:
             faults.arm(n, code, is_lasting=is_lasting)
@@ -112,7 +113,7 @@ def check_failing(
             cleaned.add(left)
         if not faults.n_failed:
             break
-    assert n < N_LIMIT - 1
+    assert n < N_LIMIT - every
     assert n_descriptors() == n_before
 
 
