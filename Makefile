@@ -36,7 +36,7 @@ CHROMIUM := $(shell command -v chromium || command -v chromium-browser)
 # Tests start hundreds of processes, each of which would compile all modules anew if bytecode were not kept.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test test-slow nginx chromium check sanitize check-oldest check-newest test-extras docs bench format clean
+.PHONY: help demo test test-slow nginx chromium check sanitize check-oldest check-newest test-extras docs bench release format clean
 
 help:
 	@echo "make demo    fill and read a store with Python's own standard library"
@@ -48,6 +48,8 @@ help:
 	@echo "make check-oldest  the tests with the oldest releases of all packages; check-newest: the newest"
 	@echo "make docs    build the site of the documents in site/, and refuse broken links"
 	@echo "make bench   measure beside others (an hour), write its pages in benchmarks"
+	@echo "make release  build both wheels and the sdist of a commit, look into them and try them out (hours);"
+	@echo "             OPTIONS=\"--quick --undated\": with few tests, for a version without a date"
 	@echo "make format  reformat the sources"
 	@echo "make clean   remove the virtual environment and the caches"
 
@@ -160,6 +162,10 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.remote --repeat $(REPEAT) --keep benchmarks/results --folder benchmarks/results --out benchmarks/results --markdown benchmarks/REMOTE.md
 	$(BIN)/python -m benchmarks.doors --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/DOORS.md
 	$(BIN)/python -m benchmarks.viewer --repeat $(REPEAT) --folder benchmarks/results --out benchmarks/results --markdown benchmarks/LOOKING.md
+
+# Of a commit with nothing beside it, in temporary folders. What comes of it is in dist/.
+release: $(STAMP)
+	$(BIN)/python -m release $(OPTIONS)
 
 format: $(STAMP)
 	$(BIN)/ruff format

@@ -17,7 +17,8 @@ import ptrarray
 os.environ["MPLBACKEND"] = "agg"
 
 # Imports torch, which few have: tests/test_torch_arrays.py runs what its docstrings show.
-collect_ignore = ["ptrarray/ray.py", "ptrarray/torch.py"]
+_PACKAGE = Path(ptrarray.__file__).parent  # which may be installed elsewhere
+collect_ignore = [str(_PACKAGE / "ray.py"), str(_PACKAGE / "torch.py")]
 
 
 @pytest.hookimpl(optionalhook=True, wrapper=True)

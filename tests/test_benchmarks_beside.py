@@ -32,7 +32,8 @@ __all__ = ["pytestmark"]
 def checkout(tmp_path: Path) -> Path:
     """Copy the package, with another version number, to where no commit names it."""
     package = tmp_path / "before" / "ptrarray"
-    shutil.copytree(ROOT / "ptrarray", package, ignore=shutil.ignore_patterns("__pycache__"))
+    here = Path(ptrarray.__file__).parent
+    shutil.copytree(here, package, ignore=shutil.ignore_patterns("__pycache__"))
     with (package / "__init__.py").open("a") as file:
         file.write('\n__version__ = "0.0.7"\n')
     (tmp_path / "before" / "benchmarks").mkdir()  # whose modules must not be found

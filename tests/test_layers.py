@@ -13,7 +13,7 @@ import pytest
 
 import ptrarray
 
-PACKAGE = Path(__file__).parent.parent / "ptrarray"
+PACKAGE = Path(ptrarray.__file__).parent  # also where that is installed
 # From the ground up, by path. A folder holds all below it that has no line of its own; its
 # modules may import each other, without a cycle. Those on one line do not know each other.
 RANKS = [

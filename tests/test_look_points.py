@@ -102,7 +102,7 @@ def test_each_number_of_a_row_is_a_line() -> None:
         (np.array([1, 2, 3], ">m8[2m]"), [120, 240, 360], "seconds"),
         (np.array([1, 2, 3], "m8[Y]"), [1, 2, 3], "years"),
         (np.array([1, 2, 3], "m8[M]"), [1, 2, 3], "months"),
-        (np.array([1, 2, 3], "m8"), [1, 2, 3], ""),
+        (np.array([1, 2, 3], "i8").view("m8"), [1, 2, 3], ""),
         (np.array([3 + 4j, 0, np.nan]), [5, 0, np.nan], "absolute value"),
         (np.array([1e300, -1e300, 0]), [1e300, -1e300, 0], ""),
         (np.array([1e301, 1.7e308, np.nan]), [10, 1.7e8, np.nan], "in units of 1e+300"),

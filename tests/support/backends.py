@@ -37,6 +37,7 @@ def use(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Have `ptrarray.open` open what it opens without naming a backend with that of a fixture."""
     name: str = request.param
     if name in SERVED:
+        pytest.importorskip("obstore", reason="the extra `remote` is not installed")
         server: Server = request.getfixturevalue(name)
         monkeypatch.setattr(ptrarray, "open", opened_at(server))
         monkeypatch.setattr(PointerArray, "refresh", refreshed_from(server))

@@ -3,6 +3,7 @@
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -16,11 +17,11 @@ EXTRAS = (
 BESIDE = ("pyparsing==3.2.5",)
 
 
-def oldest() -> list[str]:
+def oldest(among: Iterable[str] = EXTRAS) -> list[str]:
     """Return a requirement for each package with a lower bound, and for no other release."""
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(line for name in EXTRAS for line in extras[name])]
+    wanted = [*project["dependencies"], *(line for name in among for line in extras[name])]
     return [re.sub(r">=\s*([\d.]+)", r"==\1", line) for line in wanted]
 
 
