@@ -23,7 +23,7 @@ from benchmarks.report import bounds, page, targets
 from benchmarks.report.results import Result
 from benchmarks.workloads import Array, Layout
 from tests.support.prepared import python
-from tests.test_benchmarks import ROOT, pytestmark, result_of, run
+from tests.test_benchmarks import pytestmark, result_of, run
 
 __all__ = ["pytestmark"]
 
