@@ -637,6 +637,10 @@ class PointerArrayWriter(MutableMapping[str, Array]):
         same rows, and what is changed through one of them (mode ``"r+"``)
         is seen through the other.
 
+        Rows get other numbers when the store is compacted; those of a store of
+        shards also when another writer finishes an array in an older shard. So
+        a pointer that was asked for before is good while nobody does either.
+
         Examples
         --------
         >>> with ptrarray.append("corpus.ptr") as writer:

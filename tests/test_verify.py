@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -256,3 +258,31 @@ def agree(path: Path, header: dict[str, Any], found: dict[str, bytes]) -> bool:
     is_right = not checking.names(opened)
     assert naming.finds_all(opened.index, 1 << 20) == is_right
     return is_right
+
+
+def replaced(path: Path, shard_size: str | None) -> None:
+    with ptrarray.create(path, dtype="u1", mode="w", shard_size=shard_size) as writer:
+        writer["other"] = [1]
+
+
+def removed(path: Path, _: str | None) -> None:
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("go", [replaced, removed])
+@pytest.mark.parametrize("shard_size", [None, "1kB"])
+def test_a_store_that_was_replaced_or_removed_is_what_it_was(
+    go: Callable[[Path, str | None], None], shard_size: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "store"
+    with ptrarray.create(path, dtype="u1", shard_size=shard_size) as writer:
+        for n in range(5):
+            writer[f"a{n}"] = np.full(500, n)
+    (data, *_) = path.rglob("data*.bin")
+    with ptrarray.open(path) as store, data.open("r+b") as file:
+        go(path, shard_size)
+        store.verify()
+        file.write(b"x")
+        file.flush()
+        with pytest.raises(ptrarray.CorruptStoreError, match="1 places"):
+            store.verify()

@@ -84,9 +84,10 @@ def _damaged_journal(snapshot: StoreSnapshot) -> Iterator[Damage]:
     except CorruptStoreError as error:
         yield Damage(error.path, str(error))
     except StoreNotFoundError:
+        # Of a store that was replaced or removed since it was opened, each record was compared then.
         if isinstance(snapshot.directory, RemotePath):
             check_in_place(snapshot)
-        raise
+            raise
 
 
 def _damaged_columns(snapshot: StoreSnapshot, memory: int) -> Iterator[Damage]:
