@@ -95,7 +95,9 @@ TABLE = {
     "`data.bin` is replaced": Line(replace, DATA, are(OTHER, "open"), are(OTHER, "open")),
     "`mask.bin` is replaced": Line(replace, MASK, are(OTHER, "open"), are(OTHER, "open")),
     "`index.msgpack` is replaced": Line(replace, INDEX, LATER, LATER),
-    "the store is removed": Line(remove, "", LATER, LATER),
+    "the store is removed": Line(
+        remove, "", are(ERROR, "refresh", "open"), are(ERROR, "refresh", "open")
+    ),
     "another store is put in its place": Line(
         put_another, "", are(OTHER, "refresh", "open"), are(OTHER, "refresh", "open")
     ),
