@@ -223,4 +223,4 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
-collect_ignore = ["fuzz_atheris.py", "fuzz_native.py"]  # programs, with a package of their own
+collect_ignore = ["fuzz.py"]  # a program, with a package of its own

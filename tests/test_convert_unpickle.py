@@ -244,11 +244,14 @@ def test_what_is_refused_of_a_container_leaves_the_rest(protocol: int) -> None:
 
 
 def test_a_value_that_is_shared_a_billion_times() -> None:
-    value: Any = [np.arange(3)]
+    """What goes through all of it would not end; of a few thousand, each is the same object."""
+    values: list[Any] = [[np.arange(3)]]
     for _ in range(40):
-        value = [value, value]
-    found = loads(pickle.dumps(value))
+        values.append([values[-1], values[-1]])
+    found = loads(pickle.dumps(values[12]))
     assert found[0] is found[1]
+    with pytest.raises(BadInputError, match="again and again"):
+        loads(pickle.dumps(values[40]))
 
 
 def test_what_a_gadget_would_do_is_not_done(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -465,12 +463,3 @@ def test_corpus(file: str, index_kind: str, tmp_path: Path) -> None:
     for entry in corpus(file):
         check_forged_file(tmp_path / "root", file, entry.read_bytes(), entry.name)
     assert len(corpus(file)) >= 10
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_coverage_guided() -> None:
-    pytest.importorskip("atheris")
-    command = [sys.executable, "-m", "tests.fuzz_atheris", "60"]
-    done = subprocess.run(command, cwd=CORPUS.parent.parent, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()[-3000:]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from ptrarray.convert.files import plain, read_up_to
+from ptrarray.convert.files import SoundInfo, plain, read_up_to
 from ptrarray.errors import BadInputError
 
 _CHUNK_NBYTES = 1 << 24
@@ -17,7 +17,7 @@ SUFFIXES = (".tar", ".tgz", ".tbz2", ".tbz", ".txz", ".tzst")
 _errors: Any = tarfile  # which has more kinds of them than its stubs
 
 
-class _Info(tarfile.TarInfo):
+class _Info(SoundInfo):
     """A member; what cannot be read as one is noted on the archive."""
 
     @classmethod

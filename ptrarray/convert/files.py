@@ -17,8 +17,12 @@ from ptrarray.errors import BadInputError, CorruptStoreError, import_extra
 from ptrarray.storage.system.streams import reader_of
 
 _BUFFER_NBYTES = 1 << 15
-_HEAD_NBYTES = 512
 _BLOCK_NBYTES = 1 << 24
+_HEAD_NBYTES = 512
+_EXTENDED: tuple[bytes, ...] = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_EXTENDED += (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_EXTENDED_NBYTES, _MEMBER_NBYTES = 1 << 24, 1 << 61
+_errors: Any = tarfile  # which has more kinds of them than its stubs
 _ZIP = b"PK\x03\x04"
 _TAR, _TAR_AT = b"ustar", 257  # as of POSIX, behind the name of the first member
 
@@ -101,6 +105,20 @@ def read_json(path: Path, limit_nbytes: int) -> dict[str, Any]:
     return found
 
 
+class SoundInfo(tarfile.TarInfo):
+    """A member of an archive of tar, of a size that one can have.
+
+    With one below zero tarfile goes back, maybe for ever; of headers that add to the next one, it makes room
+    for as much as they say.
+    """
+
+    def _block(self, count: int) -> int:
+        most = _EXTENDED_NBYTES if self.type in _EXTENDED else _MEMBER_NBYTES
+        if not 0 <= count <= most:
+            raise _errors.InvalidHeaderError(f"a member of {count} bytes")
+        return -(-count // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
 def _is_plain(file: Any) -> bool:
     """Tell whether `unpacked` would return the file itself."""
     head = bytes(file.peek(_HEAD_NBYTES)[:_HEAD_NBYTES])
@@ -121,7 +139,8 @@ def _alone(file: Any, stack: ExitStack) -> Any:
     head = bytes(file.peek(_HEAD_NBYTES)[:_HEAD_NBYTES])
     if head.startswith(_ZIP):
         packed = stack.enter_context(zipfile.ZipFile(_seekable(file)))
-        names = [info for info in packed.infolist() if not info.is_dir()]
+        # `is_dir` wants a name that is not empty
+        names = [info for info in packed.infolist() if not info.filename.endswith("/")]
         if len(names) != 1:
             raise BadInputError(
                 f"it is a zip of {len(names)} files: unzip it, or import npz if they are .npy files"
@@ -129,7 +148,8 @@ def _alone(file: Any, stack: ExitStack) -> Any:
         member = stack.enter_context(packed.open(names[0]))
         return stack.enter_context(plain(member))
     if head.startswith(_TAR, _TAR_AT):
-        archive = stack.enter_context(tarfile.TarFile(fileobj=_seekable(file)))
+        seekable = _seekable(file)
+        archive = stack.enter_context(tarfile.TarFile(fileobj=seekable, tarinfo=SoundInfo))
         found = [info for info in archive if info.isfile()]
         if len(found) != 1:
             raise BadInputError(f"it is a tar archive of {len(found)} files: import tar")
@@ -207,7 +227,10 @@ class _OfZlib(io.RawIOBase):
                 if not raw:
                     return 0
                 self._inflater = zlib.decompressobj()
-            data = self._inflater.decompress(raw, len(buffer))
+            try:
+                data = self._inflater.decompress(raw, len(buffer))
+            except zlib.error as error:
+                raise EOFError(f"its compressed data is damaged: {error}") from error
             if data:
                 buffer[: len(data)] = data
                 return len(data)

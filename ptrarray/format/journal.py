@@ -419,6 +419,8 @@ def head_of(raw: bytes) -> Head | None:
     if hashes_at == at:
         return None
     nbytes = int.from_bytes(raw[at + 1 : hashes_at], "big")
+    if 2 * nbytes >= 1 << 32:  # then the ends of as many names have no room in a record
+        return None
     ends_at = hashes_at + nbytes + len(_bin_prefix(2 * nbytes))
     return Head(raw[_FRAME.size + 1], nbytes // 4, ends_at)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import struct
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, ClassVar, Unpack
@@ -23,6 +24,7 @@ from ptrarray.errors import BadInputError, import_extra
 
 SUFFIXES = (".joblib", ".jl", ".pkl", ".pickle")
 
+_LARGE_NBYTES = 1 << 16
 _WRAPPER = "NumpyArrayWrapper"
 _OLD_COMPRESSED = b"ZF"
 _OLD = (
@@ -102,7 +104,7 @@ def read(path: str, *, attributes: bool = False) -> Any:
             return first_or_all(_values(file, attributes))
         except BadInputError:
             raise
-        except DAMAGED as error:
+        except (*DAMAGED, struct.error) as error:
             is_byte = isinstance(error, KeyError)
             what = f"{error} is no instruction of a pickle" if is_byte else str(error)
             raise BadInputError(f"it is no file of joblib, or a damaged one: {what}") from error
@@ -125,6 +127,7 @@ class _InertUnpickler(_Unpickler):  # type: ignore[misc]
     def __init__(self, file: Readable) -> None:
         super().__init__(file, encoding="latin1")
         self._from = file
+        self._file_read = partial(_read, file)
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a name."""
@@ -174,6 +177,11 @@ class _Wrapper(Record):
     __slots__ = ()
 
     kind = name = "NumpyArrayWrapper"
+
+
+def _read(file: Readable, n_bytes: int) -> bytes:
+    """Read so many bytes, or all there are, with no memory for more than these."""
+    return file.read(n_bytes) if n_bytes < _LARGE_NBYTES else bytes(read_up_to(file, n_bytes))
 
 
 def _read_exactly(file: Any, n_bytes: int) -> bytearray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import tokenize
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -36,6 +37,7 @@ _SUFFIX = ".npy"
 NPY_MAGIC = b"\x93NUMPY"
 # numpy reads 10,000 if not asked for more, which records of some hundred fields exceed.
 _HEADER_NBYTES = 1 << 20
+_ENCRYPTED = 1  # of the flags of a member of a zip
 
 
 def from_npy(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Options]) -> Report:
@@ -146,13 +148,24 @@ def read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
     Raises
     ------
-    BadInputError, ValueError
+    BadInputError
         For what is none.
     """
-    header = _header(file)
-    about = io.BytesIO(header)
-    np.lib.format.read_magic(about)
-    return np.lib.format.read_array_header_2_0(about, max_header_size=len(header))
+    try:
+        header = _header(file)
+        about = io.BytesIO(header)
+        np.lib.format.read_magic(about)
+        shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(
+            about, max_header_size=len(header)
+        )
+    except BadInputError:
+        raise
+    except (ValueError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
+        # It is an expression of Python, and its parser has errors of many kinds.
+        raise BadInputError(f"it has a header that is none of .npy: {error}") from error
+    if min(shape, default=0) < 0:
+        raise BadInputError(f"it has a header of shape {shape}")
+    return shape, is_fortran, dtype
 
 
 def _next_array(file: Any, path: str | None) -> Any:
@@ -212,13 +225,15 @@ def members_of_npz(file: Any) -> Iterator[Member]:
         raise BadInputError(f"it is no .npz file: {error}") from error
     with archive:
         for member in archive.infolist():
-            if not member.is_dir():
+            if not member.filename.endswith("/"):  # `is_dir` wants a name that is not empty
                 key = member.filename.removesuffix(".npy")
                 key = unescape(key) if archive.comment == MARK.encode() else key
                 yield Member(key, partial(_read_member, archive, member))
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
+    if member.flag_bits & _ENCRYPTED:
+        raise BadInputError("it is encrypted: unzip it first")
     with archive.open(member) as file:
         if not member.filename.endswith(".npy"):
             raise BadInputError("it is no .npy file")

@@ -17,6 +17,7 @@ from ptrarray.convert.found import Kind, Member
 from ptrarray.convert.report import Failure, Report
 from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths
+from ptrarray.convert.unpickle.guarded import Guarded
 from ptrarray.convert.unpickle.inert import InertUnpickler
 from ptrarray.convert.unpickle.large import set_apart
 from ptrarray.convert.unpickle.rebuild import Unreadable, rebuild
@@ -229,11 +230,13 @@ class _DamagedError(Exception):
 
 def _inert(file: Readable, strings: Iterator[Any], attributes: bool) -> Any:
     try:
-        value = InertUnpickler(file, strings).load()
+        value = InertUnpickler(Guarded(file), strings).load()
     except BadInputError:
         raise
     except DAMAGED as error:
         raise _DamagedError(str(error)) from error
+    except MemoryError as error:
+        raise _DamagedError("it asks for more memory than there is") from error
     try:
         return rebuild(value, attributes=attributes)
     except BadInputError as error:  # there may be others behind it

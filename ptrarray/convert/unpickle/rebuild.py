@@ -19,6 +19,7 @@ import numpy as np
 
 from ptrarray.convert.unpickle import rebuild_pandas
 from ptrarray.convert.unpickle.inert import ALLOWED, NO_ARRAY, Builder, Record, Stranger
+from ptrarray.convert.unpickle.repeated import check_repeats
 from ptrarray.errors import BadInputError
 from ptrarray.format.named import of_library
 from ptrarray.rows.types import Array
@@ -71,6 +72,9 @@ class Instance:
         return f"<an instance of {self.name}>"
 
 
+_FEW_SHARED = 16  # each may double what there is
+
+
 def rebuild(value: Any, *, attributes: bool = False) -> Any:
     """Return what an inert pickle stands for.
 
@@ -91,7 +95,7 @@ def rebuild(value: Any, *, attributes: bool = False) -> Any:
     BadInputError
         If there is nothing else: for a name that is not on the list, a record
         that no numpy or pandas would have written, a value that contains
-        itself, and one that is nested too deeply.
+        itself, or others again and again, and one that is nested too deeply.
 
     Examples
     --------
@@ -104,9 +108,13 @@ def rebuild(value: Any, *, attributes: bool = False) -> Any:
     if isinstance(value, type):
         raise BadInputError(_ONLY_NAMED)
     try:
-        return Rebuilder(attributes=attributes).build(value, each=True)
+        rebuilder = Rebuilder(attributes=attributes)
+        found = rebuilder.build(value, each=True)
     except RecursionError:
         raise BadInputError("it is nested too deeply") from None
+    if rebuilder.n_shared > _FEW_SHARED:
+        check_repeats(found)
+    return found
 
 
 class Rebuilder:
@@ -117,6 +125,7 @@ class Rebuilder:
         # With what was built from it, for an id is only good as long as its object lives.
         self._done: dict[tuple[int, bool], tuple[Any, Any]] = {}
         self._under_way: set[int] = set()
+        self.n_shared = 0  # times that something was there again
 
     def build(self, value: Any, *, each: bool = False) -> Any:
         """Return a value without records; the same object for the same record.
@@ -132,6 +141,7 @@ class Rebuilder:
         number = id(value)
         done = self._done.get((number, each))
         if done is not None:
+            self.n_shared += 1
             return done[1]
         if number in self._under_way:
             raise BadInputError("it contains itself")

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from ptrarray.format.index import corrupt
 from ptrarray.format.names import hash_all
 from ptrarray.format.table import EMPTY
 from ptrarray.storage.store.snapshot import StoreSnapshot
@@ -102,6 +103,9 @@ class _Names:
         """Yield the names at positions that the store still has."""
         overlaid = self._store.overlay.entries
         for position in positions.tolist():
+            if position >= len(self):
+                index = self._store.index
+                raise corrupt(index.path, f"has array {position} in its name table, of {len(self)}")
             if position >= self._n_indexed:
                 yield self._added[position - self._n_indexed]
             else:
