@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import ctypes
 import os
-import pickle
 import random
 import re
 import shutil
 import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import pytest
 
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
+from tests.support.apart import DiedError, called, started
 from tests.support.cuts import Cut, CutDisk, Span, chosen
 from tests.support.disk import read_tree
 from tests.support.disk_trials import OnDisk, Trial, is_full
@@ -36,12 +35,9 @@ from tests.support.recorder import Counter, Log, recorded
 from tests.support.recording import Site, site_of
 from tests.support.story import NAME, Story, booted
 
-LONGEST_SECONDS = 300  # of one thing, or of judging one
 GO_ON_EVERY = 3
 State = tuple[str, int, Hashable]  # of what is in a trial's folder, and which commits are allowed
-_END_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _SOME_WRITES = 2  # SYNC_FILE_RANGE_WRITE
-_T = TypeVar("_T")
 
 
 class Conditions(NamedTuple):
@@ -70,6 +66,11 @@ class Conditions(NamedTuple):
     def __str__(self) -> str:
         about = f"sectors of {self.sector_nbytes}"
         return about + ", old data" * bool(self.old) + ", full" * (self.n_left is not None)
+
+    @property
+    def may_kill(self) -> bool:
+        """Whether who fills a mapping may be killed: a full btrfs has no other place for its pages."""
+        return self.fs.kind == "btrfs" and self.n_left is not None
 
 
 @dataclass
@@ -147,8 +148,8 @@ def done(
     ):
         calls = [partial(_tell, trial, root, conditions, counter, boot, seed) for trial in trials]
         # All are waited for: none of them may keep the file system in use.
-        outcomes = [_outcome(*started) for started in [*map(_started, calls)]]
-    results = [*map(_value, outcomes)]
+        outcomes = [one.outcome() for one in [*map(started, calls)]]
+    results = [outcome.get() for outcome in outcomes]
     work.unlink()
     sites: dict[Site, None] = {}
     for _, some in results:
@@ -163,7 +164,7 @@ def _tell(
     rng = random.Random(f"{seed}/{boot}/{trial.name}")
     folder = root / trial.name
     with booted(boot), _noting_syncs(conditions.left_out) as sites:
-        recording = OnDisk(folder, counter, rng.getrandbits(32))
+        recording = OnDisk(folder, counter, rng.getrandbits(32), may_kill=conditions.may_kill)
         story = Story(recording, trial.look(folder / NAME) if boot > 1 else None)
         try:
             trial.tell(story, rng)
@@ -269,10 +270,13 @@ def _judged(
     try:
         found.n_cached = disk.rebuild(cut, rng)
         with mounted(fs, disk.image, folder / "cut", sector) as root:
-            judged, found.losses = _called(partial(_judge, told, root, cut.at, number))
+            judged, found.losses = called(partial(_judge, told, root, cut.at, number))
     except RefusedError as error:
         found.refused.append(f"{cut}, {found.n_cached} in the cache: {error}")
+        disk.image.unlink()  # nothing can go on from there
         return found
+    except DiedError as error:  # of a mapped page that the file system cannot read: SIGBUS
+        judged, found.losses = set(), [f"{error} as it judged"]
     told.known |= judged
     found.n_judged, found.n_different = len(told.stories), len(judged)
     about = f"{cut}, {found.n_cached} in the cache, {told.conditions}"
@@ -303,42 +307,3 @@ def _judge(told: Round, root: Path, cut: int, number: int) -> tuple[set[State], 
 
 def _state(trial: Trial, root: Path, allowed: Hashable) -> State:
     return trial.name, hash(tuple(read_tree(root / trial.name).items())), allowed
-
-
-def _called(function: Callable[[], _T]) -> _T:
-    """Call a function in a process of its own, which may end in any way: that is an error here."""
-    value: _T = _value(_outcome(*_started(function)))
-    return value
-
-
-def _started(function: Callable[[], object]) -> tuple[int, int]:
-    """Let a process of its own call a function; return which, and where its outcome can be read."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(reader)
-        ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
-        signal.alarm(LONGEST_SECONDS)
-        try:
-            outcome: Any = function(), None
-        except BaseException:  # noqa: BLE001 - it is raised where the value is taken
-            outcome = None, traceback.format_exc()
-        with os.fdopen(writer, "wb") as file:
-            pickle.dump(outcome, file)
-        os._exit(0)
-    os.close(writer)
-    return pid, reader
-
-
-def _outcome(pid: int, reader: int) -> tuple[Any, str | None]:
-    with os.fdopen(reader, "rb") as file:
-        raw = file.read()
-    status = os.waitpid(pid, 0)[1]
-    return pickle.loads(raw) if raw else (None, f"a process ended with {status}")
-
-
-def _value(outcome: tuple[Any, str | None]) -> Any:
-    value, problem = outcome
-    if problem:
-        raise RuntimeError(problem)
-    return value

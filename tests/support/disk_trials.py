@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import random
@@ -19,6 +20,7 @@ import ptrarray
 from ptrarray import convert
 from ptrarray.convert import Report
 from tests.support import workers
+from tests.support.apart import DiedError, called
 from tests.support.crash_workloads import (
     WORKLOADS,
     another_boot_id,
@@ -68,6 +70,8 @@ class OnDisk(Recording):
         How long the record is.
     seed : int
         For when processes are killed.
+    may_kill : bool
+        Whether the system may kill who fills a mapping.
 
     Attributes
     ----------
@@ -75,9 +79,11 @@ class OnDisk(Recording):
         What else is to be known of a workload when its process has ended.
     """
 
-    def __init__(self, root: Path, counter: Counter | None, seed: int) -> None:
+    def __init__(
+        self, root: Path, counter: Counter | None, seed: int, *, may_kill: bool = False
+    ) -> None:
         super().__init__(root, Disk())
-        self.counter, self._rng = counter, random.Random(seed)
+        self.counter, self._rng, self.may_kill = counter, random.Random(seed), may_kill
         self.kept: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -184,7 +190,8 @@ class RandomTrial(Trial):
         self._kind = kind
 
     def tell(self, story: Story, rng: random.Random) -> None:
-        calls = RandomCalls(story, self._kind, rng)
+        may_kill = isinstance(story.recording, OnDisk) and story.recording.may_kill
+        calls = RandomCalls(story, self._kind, rng, apart=filled_apart if may_kill else None)
         for _ in range(N_CALLS):
             try:
                 calls.call()
@@ -198,6 +205,17 @@ class RandomTrial(Trial):
 def is_full(error: BaseException | None) -> bool:
     """Tell whether there was no room: an error may have gone through a pool, and become another."""
     return error is not None and ("No space left" in str(error) or is_full(error.__cause__))
+
+
+def filled_apart(fill: Callable[[], None]) -> None:
+    """Fill a mapping in a process of its own; that it was killed means that there was no room."""
+    try:
+        called(fill)
+    except (DiedError, RuntimeError) as error:
+        is_killed = isinstance(error, DiedError) and error.signal == signal.SIGBUS
+        if is_killed or is_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
 
 
 class FillTrial(Trial):

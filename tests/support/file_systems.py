@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ FILE_SYSTEMS = {
 
 
 class RefusedError(Exception):
-    """The file system cannot be mounted."""
+    """The file system cannot be mounted; says why, and what the kernel had to say."""
 
 
 def missing(fs: FileSystem) -> str | None:
@@ -100,7 +101,16 @@ def memory_at(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         _detach_all(folder)
-        unmount(folder)
+        _remove_files(folder)
+        # Without waiting: a kernel that failed in a mount holds on to the place for ever.
+        run("umount", "--lazy", str(folder))
+
+
+def _remove_files(folder: Path) -> None:
+    """Remove what lies in a folder: a kernel that holds on to its memory has nothing then."""
+    for path in folder.iterdir():
+        with suppress(OSError):  # a folder, or a file at which something is mounted
+            path.unlink()
 
 
 def _detach_all(folder: Path) -> None:
@@ -144,11 +154,23 @@ def mounted(
             "losetup", "--detach", loop
         )  # at once if it is not mounted, else when it is not any more
     if tried.returncode:
-        raise RefusedError(tried.stderr.strip())
+        raise RefusedError(_why(tried, Path(loop).name))
     try:
         yield folder
     finally:
         unmount(folder)
+
+
+def _why(tried: subprocess.CompletedProcess[str], device: str) -> str:
+    """Say why a device could not be mounted: ``mount`` says nothing if the kernel failed under it."""
+    code, said = tried.returncode, tried.stderr.strip()
+    if code < 0:
+        said = f"mount was killed by {signal.Signals(-code).name}"
+    # What it says about a device begins as its image comes: other disks had the same name.
+    _, begin, logged = run("dmesg", check=False).stdout.rpartition(f"{device}: detected capacity")
+    about = [line.partition("] ")[2] for line in logged.splitlines() if device in line]
+    errors = [line for line in about if "error" in line] if begin else []
+    return "; ".join([said, *errors[-1:]])
 
 
 def unmount(folder: Path) -> None:

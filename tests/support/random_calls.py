@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests.support.story import ATTRS, Story, essence, with_attrs
 
 Array = NDArray[Any]
 Writer = ptrarray.PointerArrayWriter
+Apart = Callable[[Callable[[], None]], None]
 
 STORES: dict[str, dict[str, Any]] = {
     "rows": {"dtype": "i4"},
@@ -46,10 +48,14 @@ class RandomCalls:
         One of `STORES`.
     rng : random.Random
         What decides.
+    apart : function, optional
+        What calls the function that fills allocated rows, where that may end the process.
     """
 
-    def __init__(self, story: Story, kind: str, rng: random.Random) -> None:
-        self._story, self._kind, self._rng = story, kind, rng
+    def __init__(
+        self, story: Story, kind: str, rng: random.Random, *, apart: Apart | None = None
+    ) -> None:
+        self._story, self._kind, self._rng, self._apart = story, kind, rng, apart
         self._options = STORES[kind]
         self._values = np.random.default_rng(rng.getrandbits(32))
         self._is_durable = bool(self._options.get("durable"))
@@ -175,11 +181,15 @@ class RandomCalls:
         array, name = self._array(self._rng.choice((*SMALL, LARGE[0]))), self._new_name()
         dtype: Any = {"dtype": array.dtype} if self._options["dtype"] is None else {}
 
-        def fill() -> None:
-            with writer.allocate(name, array.shape if dtype else len(array), **dtype) as rows:
+        def fill(by: Writer) -> None:
+            with by.allocate(name, array.shape if dtype else len(array), **dtype) as rows:
                 rows[...] = array
 
-        self._story.commit(fill, self._story.now | {name: essence(array, {})})
+        path, action = self._story.path, partial(fill, writer)
+        if self._apart:
+            another = partial(ptrarray.append, path, durable=self._is_durable)
+            action = partial(self._apart, lambda: fill(another()))
+        self._story.commit(action, self._story.now | {name: essence(array, {})})
 
     def _reopen(self, writer: Writer) -> None:
         writer.close()
