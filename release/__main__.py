@@ -71,9 +71,9 @@ def _stop_at(faults: list[str]) -> None:
 
 
 def _leave(built: building.Built, folder: Path) -> None:
-    """Put the files into a folder that has no others, with their sums."""
+    """Put the files into a folder, in the place of those of another release, with their sums."""
     folder.mkdir(exist_ok=True)
-    for old in folder.iterdir():
+    for old in folder.glob("ptrarray-*"):
         old.unlink()
     for file in built:
         shutil.copy(file, folder)

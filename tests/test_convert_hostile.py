@@ -6,7 +6,6 @@ import io
 import pickle
 import pickletools
 import tarfile
-import tracemalloc
 import zipfile
 import zlib
 from collections import deque
@@ -24,6 +23,7 @@ from ptrarray.convert.unpickle import guarded
 from ptrarray.convert.unpickle.guarded import Guarded
 from ptrarray.convert.unpickle.repeated import check_repeats
 from ptrarray.errors import BadInputError
+from tests.support.memory import peak_nbytes
 
 VALUES: list[Any] = [
     [0.5] * 40 + [1, -2, 300, 70_000, -(2**40), 2**900, None, True],
@@ -46,15 +46,6 @@ def archive_of(path: Path, files: dict[str, bytes]) -> Path:
             info.size = len(raw)
             archive.addfile(info, io.BytesIO(raw))
     return path
-
-
-def peak_nbytes(call: Any) -> int:
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 # Numbers in pickles ------------------------------------------------------------------------------
