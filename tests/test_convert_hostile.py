@@ -25,6 +25,8 @@ from ptrarray.convert.unpickle.repeated import check_repeats
 from ptrarray.errors import BadInputError
 from tests.support.memory import peak_nbytes
 
+pytestmark = pytest.mark.usefixtures("limits")
+
 VALUES: list[Any] = [
     [0.5] * 40 + [1, -2, 300, 70_000, -(2**40), 2**900, None, True],
     {str(at): {"a": at, "b": "x" * at, "c": bytes(at)} for at in range(300)},
