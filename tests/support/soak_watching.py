@@ -74,28 +74,24 @@ class Rule(NamedTuple):
 
     Attributes
     ----------
-    of : {'lowest', 'median'}
-        What is compared of the early windows and the late ones. The lowest is what comes back again and
-        again, however high it goes between.
     factor, more : float
-        By how much the late one may be above the early one.
+        By how much the median of late windows may be above that of early ones.
     """
 
-    of: str
     factor: float
     more: float
 
 
 RULES = {
-    "descriptors": Rule("lowest", 1, 0),
-    "threads": Rule("lowest", 1, 0),
-    "mappings": Rule("lowest", 1, 16),
-    "anon": Rule("median", 1.03, 1024),
-    "blocks": Rule("lowest", 1.25, 1024),
-    "files": Rule("lowest", 1, 2),
-    "p50": Rule("median", 1.5, 20),
-    "p99": Rule("median", 1.75, 1000),
-    "p99.9": Rule("median", 2, 10_000),
+    "descriptors": Rule(1, 0),
+    "threads": Rule(1, 0),
+    "mappings": Rule(1, 16),
+    "anon": Rule(1.03, 1024),
+    "blocks": Rule(1.25, 1024),
+    "files": Rule(1, 2),
+    "p50": Rule(1.5, 20),
+    "p99": Rule(1.75, 1000),
+    "p99.9": Rule(2, 10_000),
 }
 # Percentiles: the part, and how many calls it takes to tell it. Windows with fewer are put together.
 PERCENTILES = {"p50": (0.5, 6), "p99": (0.99, 200), "p99.9": (0.999, 2000)}
@@ -104,19 +100,16 @@ PERCENTILES = {"p50": (0.5, 6), "p99": (0.99, 200), "p99.9": (0.999, 2000)}
 def creeping(series: Sequence[float], rule: Rule) -> str | None:
     """Tell how a series creeps, or return None.
 
-    Its first quarter is left out: it is there to warm up. Then the windows of the first third are compared
-    with those of the last: their lowest ones, or their medians, as the rule says. What is more than the
-    rule allows creeps. Of medians, all windows together have to rise, too, by the test of Mann and Kendall.
+    Its first quarter is left out: it is there to warm up. Then the median of the first third of the windows
+    is compared with that of the last. What is above it by more than the rule allows creeps, if all windows
+    together rise, too, by the test of Mann and Kendall.
     """
     warm = series[len(series) // 4 :]
     early, late = thirds(warm)
-    choose = min if rule.of == "lowest" else median
-    before, after = float(choose(early)), float(choose(late))
-    if after <= before * rule.factor + rule.more:
+    before, after = float(median(early)), float(median(late))
+    if after <= before * rule.factor + rule.more or rising(warm) < _SIGNIFICANT:
         return None
-    if rule.of == "median" and rising(warm) < _SIGNIFICANT:
-        return None
-    return f"{rule.of} {before:.0f} at the beginning, {after:.0f} at the end"
+    return f"{before:.0f} at the beginning, {after:.0f} at the end"
 
 
 def thirds(series: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -149,7 +142,10 @@ def complaints(windows: Sequence[Window]) -> list[str]:
 
 
 def all_series(windows: Sequence[Window]) -> Iterable[tuple[str, str, list[float]]]:
-    """Yield what, of whom, and one number a window: of processes that lived all the time."""
+    """Yield what, of whom, and one number a window: of processes that lived all the time.
+
+    Of what goes up and down, that is the lowest in a window: where it comes back to.
+    """
     for name in lasting(windows):
         for what in Taken._fields:
             choose = median if what == "anon" else min
