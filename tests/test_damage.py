@@ -22,6 +22,7 @@ from tests.support import damage, forging
 from tests.support.damage import ACTIONS, DATA, FILES, INDEX, JOURNAL, PLAIN, Sample
 from tests.support.disk import materialise
 from tests.support.effort import one_in
+from tests.support.memory import peak_nbytes
 from tests.support.story import NAME
 
 pytestmark = pytest.mark.usefixtures("limits")
@@ -256,6 +257,17 @@ def test_missing_header_field(field: str, tmp_path: Path) -> None:
     del header[field]
     raw = forging.pack_index(header, columns if field != "columns" else {})
     assert check_forged_file(tmp_path / "root", INDEX, raw, field)
+
+
+def test_a_list_that_a_header_only_claims_takes_no_memory(tmp_path: Path) -> None:
+    raw = b"\x81\xa4list\xdd" + (50_000_000).to_bytes(4, "big")
+    path = damage.damaged(tmp_path / "root", INDEX, raw)
+
+    def refuse() -> None:
+        with pytest.raises(ptrarray.CorruptStoreError, match="index"):
+            ptrarray.open(path)
+
+    assert peak_nbytes(refuse) < 1 << 22
 
 
 @pytest.mark.parametrize("at", range(4), ids=["type", "start_byte", "nbytes", "crc"])

@@ -228,7 +228,7 @@ def test_what_rises_on_a_saw_creeps(what: str) -> None:
 
 def test_one_more_descriptor_creeps_and_one_more_thread() -> None:
     for what in ("descriptors", "threads"):
-        series = [20.0 + 3 * (n % 5 == 0) + (n > N // 2) for n in range(N)]  # now and then more
+        series = [20.0 + 3 * (n % 9 == 0) + (n > N // 2) for n in range(N)]  # now and then more
         assert creeping(series, RULES[what]) == "20 at the beginning, 21 at the end"
 
 

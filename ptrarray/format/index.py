@@ -364,13 +364,14 @@ def decode_map(
 
 def _unpack(raw: bytes | memoryview, where: str) -> tuple[dict[str, Any], int]:
     """Unpack the first object, a map; return it and the byte where it ends."""
-    size = 4096
+    size, limit = 4096, min(len(raw), HEADER_LIMIT_NBYTES)
     while True:
-        head = bytes(raw[: min(size, HEADER_LIMIT_NBYTES)])
+        head = bytes(raw[: min(size, limit)])
         unpacker = msgpack.Unpacker(
             raw=False,
             strict_map_key=True,
             max_buffer_size=HEADER_LIMIT_NBYTES,
+            max_array_len=limit,  # for which it makes room before it sees them
             read_size=max(len(head), 1),  # what it makes room for at once: else a megabyte
         )
         try:
@@ -378,7 +379,7 @@ def _unpack(raw: bytes | memoryview, where: str) -> tuple[dict[str, Any], int]:
             fields = unpacker.unpack()
             break
         except msgpack.OutOfData:
-            if size >= min(len(raw), HEADER_LIMIT_NBYTES):
+            if size >= limit:
                 raise corrupt(where, f"ends in its header, after {len(raw)} bytes") from None
             size *= 8
         except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
