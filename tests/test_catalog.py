@@ -293,3 +293,20 @@ def test_what_is_replaced_while_it_is_compared_is_no_damage(
     monkeypatch.setattr(catalog, step, replace_first)
     assert damage_of(path) == []
     assert n_replaced == (1 if n_times == 1 else 4)
+
+
+def test_a_store_that_is_replaced_while_it_is_compared_is_not_damaged(
+    path: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(path, arrays)
+    real = catalog._compare
+
+    def replace(*args: Any) -> None:
+        monkeypatch.setattr(catalog, "_compare", real)
+        with ptrarray.create(path, dtype="u1", mode="w", shard_size="1kB") as writer:
+            writer["other"] = [1]
+        real(*args)
+
+    monkeypatch.setattr(catalog, "_compare", replace)
+    assert damage_of(path) == []
+    assert list(ptrarray.open(path)) == ["other"]

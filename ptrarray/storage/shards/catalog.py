@@ -434,15 +434,11 @@ def find_catalog_damage(directory: Path, memory: int = MEMORY_NBYTES) -> Iterato
     """Compare the catalog of a store with its checksums, and with the indexes of the shards.
 
     That it is missing, or of other indexes, is no damage. Indexes that are replaced meanwhile are
-    other ones: what is compared then is what is there by then, a few times.
+    other ones, as are all files of a store that is: what is compared then is what is there by then, a few times.
     """
     for _ in range(_COMPARISONS):
         try:
-            marker, catalog = Marker(directory), Catalog(directory, None)
-            if catalog.is_of(marker):
-                catalog.check()
-                _check_searches(catalog.as_table())
-                _compare(catalog, marker, memory)
+            _check(directory, memory)
         except _Replaced:
             continue
         except FileNotFoundError:
@@ -450,6 +446,21 @@ def find_catalog_damage(directory: Path, memory: int = MEMORY_NBYTES) -> Iterato
         except CorruptStoreError as error:
             yield Damage(error.path, str(error))
         return
+
+
+def _check(directory: Path, memory: int) -> None:
+    """Raise `CorruptStoreError` for damage, and `_Replaced` for what may be none."""
+    marker = Marker(directory)
+    try:
+        catalog = Catalog(directory, None)
+        if catalog.is_of(marker):
+            catalog.check()
+            _check_searches(catalog.as_table())
+            _compare(catalog, marker, memory)
+    except CorruptStoreError:
+        if marker.is_in_place():
+            raise
+        raise _Replaced(f"{directory} was replaced", path=str(directory)) from None
 
 
 def _check_searches(table: Table) -> None:
