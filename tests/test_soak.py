@@ -269,7 +269,8 @@ def leak_a_descriptor() -> None:
 
 
 def leak_memory() -> None:
-    LEAKED.append(np.ones(250_000))
+    """So much that it is seen beside what the process has of its parent, which may have run many tests."""
+    LEAKED.append(np.ones(1_000_000))
 
 
 def leak_a_thread() -> None:
