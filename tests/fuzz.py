@@ -34,6 +34,7 @@ from types import FunctionType
 from typing import Any, NamedTuple, NoReturn
 
 from tests.support.fuzz_targets import TARGETS
+from tests.support.limits import mapped_nbytes
 
 MEMORY = Path("/dev/shm")
 ADDRESS_NBYTES = 2 << 30  # beyond what the process has when it begins
@@ -177,8 +178,7 @@ def _note(folder: Path, name: str, place: str, raw: bytes, error: BaseException)
 def _limit_memory() -> None:
     """Let what is asked for beyond reason be a `MemoryError`; AddressSanitizer needs all of the space."""
     if "asan" not in os.environ.get("LD_PRELOAD", ""):
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + ADDRESS_NBYTES
+        limit = mapped_nbytes() + ADDRESS_NBYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 

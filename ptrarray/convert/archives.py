@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from ptrarray.convert.files import SoundInfo, plain, read_up_to
+from ptrarray.convert.files import TAR_ERRORS, SoundInfo, plain, read_up_to
 from ptrarray.errors import BadInputError
 
 _CHUNK_NBYTES = 1 << 24
 
 SUFFIXES = (".tar", ".tgz", ".tbz2", ".tbz", ".txz", ".tzst")
-
-_errors: Any = tarfile  # which has more kinds of them than its stubs
 
 
 class _Info(SoundInfo):
@@ -26,14 +24,14 @@ class _Info(SoundInfo):
         at = archive.fileobj.tell()
         try:
             info = super().fromtarfile(archive)
-        except _errors.EmptyHeaderError:
+        except TAR_ERRORS.EmptyHeaderError:
             raise
-        except _errors.EOFHeaderError:  # a block of zeros: two are the mark of an end
+        except TAR_ERRORS.EOFHeaderError:  # a block of zeros: two are the mark of an end
             archive.end = at if archive.end is None else archive.end
             raise
         except tarfile.HeaderError as error:
             archive.damaged = at if archive.damaged is None else archive.damaged
-            raise _errors.InvalidHeaderError(str(error)) from error
+            raise TAR_ERRORS.InvalidHeaderError(str(error)) from error
         if archive.end is not None and archive.behind is None:
             archive.behind = at
         return info

@@ -22,7 +22,7 @@ _HEAD_NBYTES = 512
 _EXTENDED: tuple[bytes, ...] = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _EXTENDED += (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _EXTENDED_NBYTES, _MEMBER_NBYTES = 1 << 24, 1 << 61
-_errors: Any = tarfile  # which has more kinds of them than its stubs
+TAR_ERRORS: Any = tarfile  # which has more kinds of them than its stubs
 _ZIP = b"PK\x03\x04"
 _TAR, _TAR_AT = b"ustar", 257  # as of POSIX, behind the name of the first member
 
@@ -115,7 +115,7 @@ class SoundInfo(tarfile.TarInfo):
     def _block(self, count: int) -> int:
         most = _EXTENDED_NBYTES if self.type in _EXTENDED else _MEMBER_NBYTES
         if not 0 <= count <= most:
-            raise _errors.InvalidHeaderError(f"a member of {count} bytes")
+            raise TAR_ERRORS.InvalidHeaderError(f"a member of {count} bytes")
         return -(-count // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
