@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from ptrarray.errors import (
     DuplicateNameError,
     StoreError,
     StoreExistsError,
+    StoreNotFoundError,
     TaskError,
 )
 from ptrarray.jobs import gathering
 from ptrarray.jobs.parts import PartJob
 from ptrarray.jobs.worker import FillJob, Task
+from ptrarray.storage.shards.sources import read_source
 from tests.support import workers
 from tests.support.engines import Engine
 from tests.support.forging import slot_field
@@ -242,6 +245,31 @@ def test_a_worker_that_was_given_up_comes_too_late(path: Path) -> None:
         with pytest.raises(StoreError):
             late["n2"] = [1, 2]
     check_ramps(path, 2)
+
+
+def test_a_part_that_others_make_and_seal_meanwhile_stays_sealed(path: Path) -> None:
+    """A worker looks for the part before another makes it, and is given up before it goes on."""
+    kind = {"dtype": "i8", "row_shape": (), "attrs": None, "masked": False}
+    with gathering.running(str(path), kind) as run:
+        job = job_of(path, run, bytes(16))
+        place = path.with_name(f"{path.name}.parts") / f"{job.key()}.ptr"
+
+        looks = count()
+
+        def too_early(asked: Path) -> Any:
+            look = next(looks)
+            if look == 1:  # the first one asks for the layout
+                ptrarray.part(path, job.key(), **run.settings).close()
+            if look < 2:
+                raise StoreNotFoundError(str(asked))
+            return ptrarray.append(asked)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ptrarray.jobs.parts.append", too_early)
+            report = job.run([Task("n0", 0)])
+        assert "is sealed" in str(report.failure)
+        (source,) = read_source(place).shards
+        assert (source.header.sealed, len(source)) == (True, 0)
 
 
 def test_what_another_machine_has_answered_is_on_its_disk(path: Path) -> None:

@@ -43,7 +43,9 @@ def write_all(
     return Operation(process, "write", (names, values, (0,) * len(names), True), *at, start)
 
 
-def read(process: int, at: tuple[int, int], n_rows: int, **found: tuple[int, int]) -> Operation:
+def read(
+    process: int, at: tuple[int, int], n_rows: int | None, **found: tuple[int, int]
+) -> Operation:
     """Return a look that found numbers, each with its first row, under the names `a`, `b`, …"""
     entries: list[Any] = [None] * N_NAMES
     for name, (value, start) in found.items():
@@ -142,6 +144,12 @@ def test_point_may_lead_to_rows_of_several_and_to_rows_that_nobody_knows_of() ->
         get(3, (11, 12), ((A, 1), (7, 2), (B, 1))),
     ]
     assert found_in(*history, *unknown, *again, told=[(1, 5)]) is None
+
+
+def test_rows_that_nobody_looked_at_are_not_compared() -> None:
+    compacted, unseen = Operation(0, "compact", None, 1, 2, None), read(1, (3, 4), None)
+    assert found_in(compacted, unseen) is None
+    assert found_in(compacted, unseen._replace(result=(unseen.result[0], 7, None))) is not None
 
 
 def get(name: int, at: tuple[int, int], value: Any) -> Operation:

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ptrarray.errors import DuplicateNameError, StoreNotFoundError
+from ptrarray.errors import DuplicateNameError, StoreExistsError, StoreNotFoundError
 from ptrarray.format.layouts import Layout
 from ptrarray.jobs.batches import BATCH_NBYTES, Batches, Group
 from ptrarray.jobs.worker import JOURNAL_NBYTES, FillJob, Report, Task, compute, fail, without
@@ -197,10 +197,14 @@ def _layout(job: PartJob, key: str) -> Layout:
 
 def _opened(job: PartJob, key: str) -> PointerArrayWriter:
     """Open the part for writing, made where it is not there yet."""
-    try:
-        return append(part_path(job.path, key))
-    except StoreNotFoundError:
-        return part(job.path, key, **job.settings)
+    place = part_path(job.path, key)
+    with suppress(StoreNotFoundError):
+        return append(place)
+    # Made by another worker meanwhile, it may be sealed by now, if nobody waits for this one. Going
+    # on with it would open it again, under the hands of whoever joins it.
+    with suppress(StoreExistsError):
+        return part(job.path, key, mode="x", **job.settings)
+    return append(place)
 
 
 def _close(writer: PointerArrayWriter, job: PartJob) -> None:

@@ -4,7 +4,7 @@ A state is what one look at a store tells, so that the two can be compared as th
 of a small set None or what it has, attrs, and how many rows there are. With it goes what lies in the
 holes that names were deleted from, if rows that somebody was told of lie there: `point` may give
 these a name again. Where a process was killed it is not known which rows its array got; None
-stands for them, and for what lies there, and is equal to anything.
+stands for them, and for what lies there, and is equal to anything; so is what a look left out.
 """
 
 from __future__ import annotations
@@ -341,8 +341,8 @@ def _read(state: State, _: Any, result: Any) -> Iterable[State]:
         return (state,)
     if isinstance(result, Error) or state.attrs != result[1]:
         return ()
-    is_same = state.n_rows in (None, result[2]) and all(map(_is_equal, state.entries, result[0]))
-    return (state,) if is_same else ()
+    is_same = None in (state.n_rows, result[2]) or state.n_rows == result[2]
+    return (state,) if is_same and all(map(_is_equal, state.entries, result[0])) else ()
 
 
 def _is_equal(has: Has | None, found: Any) -> bool:
