@@ -17,7 +17,7 @@ from ptrarray.storage.writing.target import WritableStore
 from ptrarray.writer import close_leaving
 from tests.support.disk import memory_directory
 from tests.support.story import Judge, Story, essence, tell
-from tests.test_crash import QUICK, SOME, check_restarts, violations
+from tests.test_crash import QUICK, SOME, check_restarts, n_alike, some_or_all, violations
 
 pd = pytest.importorskip("pandas")
 
@@ -53,9 +53,10 @@ def keep_series(story: Story) -> None:
         put(story, writer, d=LEVEL)
 
 
-def test_power_cut(judge: Judge, tmp_path: Path) -> None:
+@some_or_all
+def test_power_cut(every: int, judge: Judge, tmp_path: Path) -> None:
     story = tell(keep_series, tmp_path / "world")
-    assert next(violations(story, judge, QUICK), None) is None
+    assert next(violations(story, judge, QUICK, every), None) is None
     assert judge.n_states > 100
 
 
@@ -78,13 +79,16 @@ def test_each_flush_is_needed(
     hasty: Any,
 ) -> None:
     """Without it, some power cut leaves a reference to what is not there."""
+    whole = tell(keep_series, tmp_path / "whole")
     monkeypatch.setattr(module, name, hasty)
     story = tell(keep_series, tmp_path / "world")
     monkeypatch.undo()
-    problem = next(violations(story, judge, QUICK), None)
+    first = n_alike(story.recording, whole.recording)
+    problem = next(violations(story, judge, QUICK, first=first), None)
     assert problem is not None
     assert "refers to no helper array" in problem
 
 
-def test_killed_between_any_two_operations(judge: Judge, tmp_path: Path) -> None:
-    check_restarts(tell(keep_series, tmp_path / "world"), judge)
+@some_or_all
+def test_killed_between_any_two_operations(every: int, judge: Judge, tmp_path: Path) -> None:
+    check_restarts(tell(keep_series, tmp_path / "world"), judge, every)

@@ -73,13 +73,13 @@ CASES = [
 
 
 @pytest.mark.parametrize("step", CASES)
-def test_interrupted(step: Step, tmp_path: Path) -> None:
-    check_interrupted(step, tmp_path, 2)
+def test_interrupted(step: Step, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    check_interrupted(step, tmp_path, 1, seed=request.node.name)
 
 
 @pytest.mark.parametrize("name", ["write", "allocate"])
 def test_interrupted_where_locks_are_taken(name: str, tmp_path: Path) -> None:
-    check_interrupted(PLAIN[name], tmp_path, 40, MODULES)
+    check_interrupted(PLAIN[name], tmp_path, 20, MODULES)
 
 
 def test_interrupted_where_memory_of_others_is_released(tmp_path: Path) -> None:
@@ -188,14 +188,18 @@ def check_timer(shard_size: str | None, folder: Path, n_interrupts: int) -> None
 
 
 def check_interrupted(
-    step: Step, folder: Path, n_samples: int | None, modules: tuple[str, ...] = ("",)
+    step: Step,
+    folder: Path,
+    n_samples: int | None,
+    modules: tuple[str, ...] = ("",),
+    seed: str = "",
 ) -> None:
     with writing(folder / "counted", step) as writer:
         counted = Interrupts()
         counted.run(partial(step.call, writer))
     steps = sorted(counted.places(modules))
     if n_samples is not None and n_samples < len(steps):
-        steps = sorted(random.Random(1).sample(steps, n_samples))
+        steps = sorted(random.Random(seed).sample(steps, n_samples))
     for at in steps:
         interrupts = Interrupts(at)
         try:

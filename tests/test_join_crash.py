@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,17 +20,20 @@ from tests.support.recording import Recording, record
 from tests.support.story import booted, repeatable
 from tests.test_crash import NORMAL
 
-N_STATES = 8  # of each case, in the normal run
-EVERY = 13  # operations between two kills, in the normal run
+N_STATES = 5  # of each case, in the normal run
+EVERY = 29  # operations between two kills, in the normal run
 SECOND_SHARD = "shard-00005.ptr"  # that of y.ptr, behind those of others and its first
-FAILING_EVERY = 29  # calls between two that fail
+FAILING_EVERY = 61  # calls between two that fail
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-def told(case: Case, root: Path) -> Recording:
-    materialise(prepared(case.kind), root)
-    with booted(1), repeatable(), record(root) as recording:
-        case.join(root)
+@cache
+def told(case: Case) -> Recording:
+    with TemporaryDirectory(dir=memory_directory()) as name:
+        root = Path(name) / "told"
+        materialise(prepared(case.kind), root)
+        with booted(1), repeatable(), record(root) as recording:
+            case.join(root)
     return recording
 
 
@@ -40,9 +43,16 @@ def place() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture(scope="module")
+def judge_of() -> Iterator[Callable[[Case], Judge]]:
+    """Return the judge of what killed processes, and calls that failed, leave of a case: often the same."""
+    with TemporaryDirectory(dir=memory_directory()) as name:
+        yield cache(lambda case: Judge(case, Path(name, str(case)), boot=1))
+
+
 @each_case
 def test_power_cut(case: Case, place: Path) -> None:
-    recording = told(case, place / "told")
+    recording = told(case)
     judge = Judge(case, place, boot=9)
     rng = random.Random(str(case))
     for cut in rng.choices(range(len(recording.log) + 1), k=N_STATES):
@@ -51,10 +61,11 @@ def test_power_cut(case: Case, place: Path) -> None:
 
 
 @each_case
-def test_kill(case: Case, place: Path) -> None:
-    recording = told(case, place / "told")
-    judge = Judge(case, place, boot=1)
-    for cut in range(0, len(recording.log) + 1, EVERY):
+def test_kill(case: Case, judge_of: Callable[[Case], Judge]) -> None:
+    recording = told(case)
+    judge = judge_of(case)
+    first = random.Random(f"kill {case}").randrange(EVERY)
+    for cut in range(first, len(recording.log) + 1, EVERY):
         judge.check(rebuild(recording, cut, {}))
 
 
@@ -62,7 +73,7 @@ def test_kill_between_two_shards_of_a_store(place: Path) -> None:
     """The join is repeated while somebody else writes to the store that has one of them."""
     case = next(case for case in CASES if case.kind == "changed")
     judge = Judge(case, place, boot=1)
-    log = told(case, place / "told").log
+    log = told(case).log
     of_store = [at for at, op in enumerate(log) if isinstance(op, Link) and op.name == SECOND_SHARD]
     materialise(prepared(case.kind), place / "killed")
     with booted(1), repeatable(), record(place / "killed") as recording:
@@ -74,7 +85,7 @@ def test_kill_between_two_shards_of_a_store(place: Path) -> None:
 @pytest.mark.timeout(3600)
 @each_case
 def test_each_cut_thoroughly(case: Case, place: Path) -> None:
-    recording = told(case, place / "told")
+    recording = told(case)
     judge, killed = Judge(case, place / "cut", boot=9), Judge(case, place / "killed", boot=1)
     rng = random.Random(2)
     for cut in range(len(recording.log) + 1):
@@ -89,8 +100,11 @@ def test_each_cut_thoroughly(case: Case, place: Path) -> None:
 
 @each_way
 @each_case
-def test_some_failing_calls(case: Case, code: int, is_lasting: bool, place: Path) -> None:
-    check_failing(case, code, place, is_lasting=is_lasting, every=FAILING_EVERY)
+def test_some_failing_calls(
+    case: Case, code: int, is_lasting: bool, judge_of: Callable[[Case], Judge], place: Path
+) -> None:
+    judge = judge_of(case)
+    check_failing(case, judge, code, place, is_lasting=is_lasting, every=FAILING_EVERY)
 
 
 @pytest.mark.slow
@@ -98,14 +112,16 @@ def test_some_failing_calls(case: Case, code: int, is_lasting: bool, place: Path
 @each_way
 @each_case
 def test_each_failing_call(case: Case, code: int, is_lasting: bool, place: Path) -> None:
-    check_failing(case, code, place, is_lasting=is_lasting, every=1)
-
-
-def check_failing(case: Case, code: int, place: Path, *, is_lasting: bool, every: int) -> None:
-    """Check that what fails says so, loses nothing, and can be done again."""
     judge = Judge(case, place, boot=1)
+    check_failing(case, judge, code, place, is_lasting=is_lasting, every=1)
+
+
+def check_failing(
+    case: Case, judge: Judge, code: int, place: Path, *, is_lasting: bool, every: int
+) -> None:
+    """Check that what fails says so, loses nothing, and can be done again."""
     n_before = n_descriptors()
-    for n in range(random.Random(str(case)).randint(1, every), 3000, every):
+    for n in range(random.Random(f"{case} {code}").randint(1, every), 3000, every):
         root = place / str(n)
         materialise(prepared(case.kind), root)
         with repeatable(), injected() as faults:

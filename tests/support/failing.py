@@ -93,24 +93,23 @@ def check_failing(
     *,
     is_lasting: bool,
     every: int = 1,
+    first: int = 1,
     check_clean: Callable[[Path, Content], None] = check_clean,
 ) -> None:
-    """Let the n-th system call of a step fail, for each n, or for every so many."""
+    """Let the n-th system call of a step fail, for each n, or for every so many from the first on."""
     n_before = n_descriptors()
-    looked = Looked()
-    cleaned: set[int] = set()
-    for n in range(1, N_LIMIT, every):
+    for n in range(first, N_LIMIT, every):
         root = folder / str(n)
         with repeatable(), injected() as faults, opened(root, step.tree) as writer:
             faults.arm(n, code, is_lasting=is_lasting)
             error = caught(step.call, writer)
             faults.disarm()
-            check_after(step, error, faults, writer, looked)
+            check_after(step, error, faults, writer, _LOOKED)
             path = Path(writer.path)
-        left = hash_of(root)
-        if left not in cleaned:  # the next writer does the same to the same files
+        left = hash_of(root), hash_of_content(step.after)
+        if left not in _CLEANED:  # the next writer does the same to the same files
             check_clean(path, step.after)
-            cleaned.add(left)
+            _CLEANED.add(left)
         if not faults.n_failed:
             break
     assert n < N_LIMIT - every
@@ -128,20 +127,30 @@ def caught(call: Callable[[Any], object], writer: Writer | None) -> OSError | No
 
 
 class Looked:
-    """Looks at each different state of a store once."""
+    """Looks at each different state of a store once; steps leave the same ones again and again."""
 
     def __init__(self) -> None:
         self._known: dict[int, Content] = {}
+        self._contents: dict[int, Content] = {}  # each once, as some are large
 
     def __call__(self, path: Path) -> Content:
         key = hash_of(path.parent)
         if key not in self._known:
-            self._known[key] = look(path)
+            found = look(path)
+            self._known[key] = self._contents.setdefault(hash_of_content(found), found)
         return self._known[key]
+
+
+_LOOKED = Looked()
+_CLEANED: set[tuple[int, int]] = set()  # states after a step, and what it should have led to
 
 
 def hash_of(root: Path) -> int:
     return hash(tuple(read_tree(root).items()))
+
+
+def hash_of_content(content: Content) -> int:
+    return hash(content if content is None else frozenset(content.items()))
 
 
 def check_after(

@@ -15,7 +15,7 @@ import pytest
 
 import ptrarray
 from ptrarray.storage.shards import joining
-from tests.support.disk import materialise, read_tree
+from tests.support.disk import materialise, memory_directory, read_tree
 from tests.support.story import Tree, alone, booted, look, without_syncs
 
 SOURCES = ("x.ptr", "y.ptr", "z.ptr")
@@ -111,25 +111,30 @@ CASES = [
 ]
 
 
+@cache
+def right(case: Case) -> tuple[dict[str, Arrays | None], Arrays | None]:
+    """Return what is in each store before a join, and in the joined one after it."""
+    with TemporaryDirectory(dir=memory_directory()) as name, without_syncs():
+        root = Path(name) / "right"
+        materialise(prepared(case.kind), root)
+        before = {source: arrays(root / source) for source in SOURCES}
+        case.join(root)
+        return before, arrays(case.path(root))
+
+
 class Judge:
     """Checks each different state of a directory once: nothing is lost, and the join can be repeated."""
 
     def __init__(self, case: Case, place: Path, boot: int) -> None:
         self._case, self._place, self._boot = case, place, boot
         self._known: set[int] = set()
-        root = place / "right"
-        materialise(prepared(case.kind), root)
-        self._before = {name: arrays(root / name) for name in SOURCES}
-        with without_syncs():
-            case.join(root)
-        self.after = arrays(case.path(root))
-        shutil.rmtree(root)
+        self._before, self.after = right(case)
 
     def check(self, tree: Tree) -> None:
         key = hash(tuple(tree.items()))
         if key not in self._known:
             self._known.add(key)
-            root = self._place / "state"
+            root = self._place / f"state{len(self._known)}"
             materialise(tree, root)
             self.check_at(root)
             shutil.rmtree(root)
@@ -153,12 +158,13 @@ class Judge:
         if self._case.how == "move":
             with suppress_last(left):
                 self._case.join(root)
-            assert arrays(path) == self.after
+            joined = arrays(path)
+            assert joined == self.after
             assert not [name for name in SOURCES if (root / name).exists()]
         if path.exists():
             with ptrarray.append(path) as writer:
                 writer["extra"] = ints(5, 5)
-            assert arrays(path) == (arrays(path) or {}) | {"extra": ints(5, 5).tobytes()}
+            assert arrays(path) == (joined or {}) | {"extra": ints(5, 5).tobytes()}
 
 
 def suppress_last(left: dict[str, Arrays | None]) -> suppress:
