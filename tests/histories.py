@@ -45,6 +45,8 @@ class Histories:
 
     Parameters
     ----------
+    share : float
+        How long windows are; a window is judged as a whole.
     kill_every : int
         Windows of which in one a process is killed; 0 for never.
     fault : callable, optional
@@ -57,11 +59,12 @@ class Histories:
         kind: Kind,
         seed: int,
         *,
+        share: float = 1,
         kill_every: int = 0,
         fault: Callable[[], None] | None = None,
     ) -> None:
         self._path, self._kind, self._seed, self._fault = path, kind, seed, fault
-        self._rng, self._kill_every = random.Random(seed), kill_every
+        self._rng, self._kill_every, self._share = random.Random(seed), kill_every, share
         self._logs = [Log() for _ in ROLES]
         self._own_log = Log()
         self._reader = Worker(path, kind, len(ROLES), seed, self._own_log, {})
@@ -107,7 +110,7 @@ class Histories:
 
     def _begin(self, window: int) -> None:
         for (_, pipe), (n_operations, _) in zip(self._processes, ROLES, strict=True):
-            pipe.send((window, n_operations))
+            pipe.send((window, round(n_operations * self._share)))
 
     def _end(self, window: int) -> list[Operation]:
         """Wait until all are at rest, and read the store: with what was done, what came of it."""

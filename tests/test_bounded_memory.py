@@ -6,8 +6,6 @@ mapped files. Sizes are such that all columns together are several times what is
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 
 import ptrarray
 from ptrarray.storage.writing.session import Session
+from tests.support.prepared import python
 
 LIMIT = 32 << 20  # what is left of 64 MB, less what Python and numpy take
 NAMES_NBYTES = 141  # of each name in the index: its own, and in the other columns
@@ -44,8 +43,7 @@ pytestmark = pytest.mark.skipif(
 
 def grown_by(what: str, path: Path, memory: str) -> int:
     """Return by how many bytes at the most a process grows that does something with a store."""
-    command = [sys.executable, "-c", MEASURED, what, str(path), memory]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = python("-c", MEASURED, what, path, memory)
     assert made.returncode == 0, made.stderr
     return int(made.stdout)
 
@@ -60,7 +58,7 @@ def write(writer: ptrarray.PointerArrayWriter, first: int, last: int) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "n_names"),
-    [({"dtype": "u1"}, 400_000), ({"dtype": None, "masked": True}, 350_000)],
+    [({"dtype": "u1"}, 280_000), ({"dtype": None, "masked": True}, 260_000)],
     ids=["rows", "masked"],
 )
 def test_a_store_of_many_names(

@@ -14,6 +14,7 @@ import ptrarray
 from ptrarray.errors import CorruptStoreError
 from ptrarray.format.catalog import FILE_NAME
 from ptrarray.storage.shards.catalog import find_catalog_damage, renew
+from tests.support.examples import some
 from tests.test_shards_model import ShardsMachine
 
 
@@ -78,4 +79,6 @@ class CatalogMachine(ShardsMachine):
 
 
 TestCatalogModel = CatalogMachine.TestCase
-TestCatalogModel.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+TestCatalogModel.settings = settings(
+    max_examples=some(8, of=12), stateful_step_count=25, deadline=None
+)

@@ -379,10 +379,11 @@ def test_options_stand_anywhere(
     command: list[str], positionals: list[str], options: list[list[str]]
 ) -> None:
     lines = orders(positionals, options)
-    wanted = _parser().parse_args([*command, *chain(*options), *positionals])
+    parser = _parser()
+    wanted = parser.parse_args([*command, *chain(*options), *positionals])
     assert len(lines) > 1
     for line in lines:
-        assert _parser().parse_args([*command, *line]) == wanted, line
+        assert parser.parse_args([*command, *line]) == wanted, line
 
 
 def test_names_like_options(run: Run, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from ptrarray.convert import to_frame
 from ptrarray.errors import BadInputError, CorruptStoreError, DuplicateNameError
 from ptrarray.format.helpers import FOLDER
 from ptrarray.storage.shards import helpers
+from tests.support.examples import some
 from tests.support.failing import caught, check_named
 from tests.support.faults import injected
 from tests.test_frames import series
@@ -62,7 +63,7 @@ def check(found: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("layout", MIXED)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=some(12, of=25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from("abcd"), series(), min_size=1))
 def test_any_series_in_any_store(
     tmp_path_factory: pytest.TempPathFactory, layout: str, given_: dict[str, Any]

@@ -173,8 +173,8 @@ def test_notes_are_read_as_they_were_made() -> None:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_an_order_explains_what_processes_tell(kind: Kind, tmp_path: Path) -> None:
-    histories = Histories(tmp_path / "shared.ptr", kind, seed=1, kill_every=2)
-    found = histories.run(800)
+    histories = Histories(tmp_path / "shared.ptr", kind, seed=1, share=0.5, kill_every=2)
+    found = histories.run(400)
     assert found is None, described(found)
     assert histories.n_kills
 
@@ -244,6 +244,6 @@ FAULTS = {
 
 @pytest.mark.parametrize(("fault", "kind"), FAULTS.items())
 def test_a_fault_is_found(fault: Callable[[], None], kind: Kind, tmp_path: Path) -> None:
-    found = Histories(tmp_path / "shared.ptr", kind, seed=1, fault=fault).run(20_000)
+    found = Histories(tmp_path / "shared.ptr", kind, seed=1, share=0.25, fault=fault).run(20_000)
     assert found is not None
     assert "\n> " in described(found)

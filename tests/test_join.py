@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from ptrarray.storage.store.index import Index
 from ptrarray.storage.store.snapshot import open_snapshot
 from tests.support.joined import LAYOUTS, files_of, held, make
 
+Three = Callable[[str], tuple[Path, list[dict[str, bytes]]]]
 HOWS = ("move", "link", "copy")
 each_how = pytest.mark.parametrize("how", HOWS)
 
@@ -35,14 +38,27 @@ def ints(path: Path, **arrays: list[int]) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Three:
+    """Return a function that makes three stores of a layout, once, and returns what they hold."""
+
+    @cache
+    def made(layout: str) -> tuple[Path, list[dict[str, bytes]]]:
+        folder = tmp_path_factory.mktemp("three")
+        sizes: dict[str, dict[str, Any]] = {"x": {}, "y": {"shard_size": 1}, "z": {}}
+        content = [make(folder / f"{key}.ptr", layout, key, **sizes[key]) for key in sizes]
+        ptrarray.checkpoint(folder / "z.ptr")
+        return folder, content
+
+    return made
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @each_how
-def test_all_arrays_are_in_one(layout: str, how: str, tmp_path: Path) -> None:
+def test_all_arrays_are_in_one(layout: str, how: str, tmp_path: Path, three: Three) -> None:
     path = tmp_path / "all.ptr"
-    first = make(tmp_path / "x.ptr", layout, "x")
-    second = make(tmp_path / "y.ptr", layout, "y", shard_size=1)
-    third = make(tmp_path / "z.ptr", layout, "z")
-    ptrarray.checkpoint(tmp_path / "z.ptr")
+    made, (first, second, third) = three(layout)
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     stores = [tmp_path / f"{name}.ptr" for name in "xyz"]
     before = [files_of(store) for store in stores]
     found = joined(path, *stores, how=how)

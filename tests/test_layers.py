@@ -138,6 +138,9 @@ def parse(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
+walked = cache(lambda tree: [*ast.walk(tree)])  # which takes longer than all that is done with it
+
+
 def broken(rule: Callable[[Path], object], files: list[Path] = FILES) -> dict[str, object]:
     """Return what breaks a rule, by module: one test of all of them, not one of each."""
     return {module_of(file): found for file in files if (found := rule(file))}
@@ -145,7 +148,7 @@ def broken(rule: Callable[[Path], object], files: list[Path] = FILES) -> dict[st
 
 def imports(tree: ast.AST) -> Iterator[str]:
     """Yield what is imported as dotted names; a relative import begins with a dot."""
-    for node in ast.walk(tree):
+    for node in walked(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -170,7 +173,10 @@ def offences(module: str, tree: ast.Module) -> list[str]:
         is_below = target is not None and RANK[target] < RANK.get(own, -1)
         found += [] if is_sibling or is_below else [f"not below {module}: {imported}"]
     inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    blocks = [node for node in ast.walk(tree) if isinstance(node, inner)]
+    is_any_inside = any(
+        n.col_offset for n in walked(tree) if isinstance(n, ast.Import | ast.ImportFrom)
+    )
+    blocks = [node for node in walked(tree) if is_any_inside and isinstance(node, inner)]
     inside = {(module, node.name, name) for node in blocks for name in imports(node)} - LATE
     found += [f"inside {name}: {imported}" for _, name, imported in sorted(inside)]
     # Only the face of the package looks like more than was imported.
@@ -251,8 +257,8 @@ def beside_the_seam(module: str, tree: ast.Module) -> list[str]:
     found = [name for name in imports(tree) if name.partition(".")[0] in SYSTEM]
     if "import os" in map(ast.unparse, tree.body) and not module.startswith("storage."):
         found.remove("os")  # the types of paths
-    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.alias)}
-    found += [name for name in map(asked, ast.walk(tree)) if name and name not in own]
+    own = {node.name for node in walked(tree) if isinstance(node, ast.FunctionDef | ast.alias)}
+    found += [name for name in map(asked, walked(tree)) if name and name not in own]
     return [name for name in found if (module, name) not in NO_STORE]
 
 
@@ -363,7 +369,7 @@ def locks_half(module: str, tree: ast.Module) -> list[str]:
     return [
         one.name
         for one in functions
-        if any(map(takes_lock, ast.walk(one)))
+        if any(map(takes_lock, walked(one)))
         and ("whole" not in map(ast.unparse, one.decorator_list) or yields(one))
         and (module, one.name) not in UNDER_THE_LOCK
     ]
@@ -375,7 +381,7 @@ def takes_lock(node: ast.AST) -> bool:
 
 
 def yields(function: Function) -> bool:
-    return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))
+    return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in walked(function))
 
 
 def test_who_takes_a_lock_is_whole() -> None:
@@ -422,19 +428,19 @@ def code_lines(source: str, tree: ast.Module) -> set[int]:
         for number, line in enumerate(source.splitlines(), 1)
         if line.strip() and not line.strip().startswith("#")
     }
-    for node in ast.walk(tree):
+    for node in walked(tree):
         if isinstance(node, Function | ast.ClassDef | ast.Module) and ast.get_docstring(node):
             docstring = node.body[0]
             found -= {*range(docstring.lineno, (docstring.end_lineno or 0) + 1)}
     return found
 
 
-def too_long(source: str) -> list[str]:
+def too_long(source: str, tree: ast.Module | None = None) -> list[str]:
     """Return what of a file has more lines of code than it may."""
-    tree = ast.parse(source)
+    tree = tree or ast.parse(source)
     lines = code_lines(source, tree)
     found = [f"{len(lines)} lines"] if len(lines) > FILE_LIMIT_LINES else []
-    for node in ast.walk(tree):
+    for node in walked(tree):
         if isinstance(node, Function):
             n_lines = len(lines & {*range(node.lineno, (node.end_lineno or 0) + 1)})
             found += [f"{node.name}: {n_lines}"] if n_lines > FUNCTION_LIMIT_LINES else []
@@ -452,7 +458,7 @@ def is_door(tree: ast.Module) -> bool:
 
 
 def test_files_and_functions_are_small() -> None:
-    assert broken(lambda file: too_long(file.read_text("utf-8"))) == {}
+    assert broken(lambda file: too_long(file.read_text("utf-8"), parse(file))) == {}
 
 
 def test_files_of_tests_are_small() -> None:

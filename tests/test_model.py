@@ -31,6 +31,7 @@ from tests.support.checks import (
     check_store,
     check_writer,
 )
+from tests.support.examples import some
 from tests.support.model import Asked, Meta, Model
 
 Array = NDArray[Any]
@@ -476,7 +477,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestModel = StoreMachine.TestCase
-TestModel.settings = settings(max_examples=20, stateful_step_count=25)
+TestModel.settings = settings(max_examples=some(13, of=20), stateful_step_count=25)
 
 
 class LayoutsMachine(StoreMachine):
@@ -496,4 +497,4 @@ class LayoutsMachine(StoreMachine):
 
 
 TestLayouts = LayoutsMachine.TestCase
-TestLayouts.settings = settings(max_examples=16, stateful_step_count=25)
+TestLayouts.settings = settings(max_examples=some(10, of=16), stateful_step_count=25)

@@ -31,6 +31,7 @@ from ptrarray.objects.decoder import _Decoder, decode
 from ptrarray.objects.encoder import _Encoder, encode
 from ptrarray.objects.parts import RUN_LENGTH, Parts
 from ptrarray.objects.tokens import PAGE_LENGTH, read_tokens
+from tests.support.examples import some
 from tests.support.nested import assert_same, encoded, through_store
 from tests.support.strategies import DTYPES, filled, fortran, misaligned, strided
 
@@ -86,7 +87,7 @@ def many(draw: st.DrawFn) -> Any:
     return draw(st.sampled_from([list, tuple]))(values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=some(30, of=60), deadline=None)
 @given(st.lists(many(), min_size=1, max_size=3))
 def test_skeleton_and_names_are_the_same(obj: Any) -> None:
     def tried() -> Any:
@@ -102,7 +103,7 @@ def test_skeleton_and_names_are_the_same(obj: Any) -> None:
         assert found == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=some(30, of=60), deadline=None)
 @given(st.lists(many(), min_size=1, max_size=2), st.randoms(use_true_random=False))
 def test_what_is_decoded_is_the_same(obj: Any, rng: random.Random) -> None:
     """Of skeletons that were changed, too: the same object, or an error."""

@@ -321,7 +321,7 @@ import resource, sys
 import numpy as np, ptrarray
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 rng = np.random.default_rng(0)
-obj = {"layers": [{"weights": rng.random(2**22), "bias": rng.random(100)} for _ in range(6)],
+obj = {"layers": [{"weights": rng.random(2**21), "bias": rng.random(100)} for _ in range(6)],
        "vocabulary": {str(i): i for i in range(10_000)}}
 ptrarray.dump([1], sys.argv[1] + ".first")
 before = peak()
@@ -334,7 +334,7 @@ print(peak() - before)
 
 
 def test_memory_of_the_process(path: Path) -> None:
-    """An object of 192 MiB takes a few more to be dumped."""
+    """An object of 96 MiB takes a few more to be dumped."""
     command = [sys.executable, "-c", RSS_SCRIPT, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     dumped, loaded = map(int, done.stdout.split())

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import ptrarray
 from ptrarray import BadInputError, StoreError
 from tests.support.checks import check_same
+from tests.support.examples import some
 from tests.support.layouts import LAYOUTS, filled
 from tests.support.memory import peak_nbytes
 from tests.support.processes import in_pool
@@ -113,7 +114,7 @@ def written(draw: st.DrawFn, path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", LAYOUTS)
 @pytest.mark.parametrize("backend", ["mmap", "pread"])
-@settings(max_examples=12)
+@settings(max_examples=some(6, of=12))
 @given(data=st.data())
 def test_each_array_is_in_one(kind: str, backend: Any, data: st.DataObject) -> None:
     with TemporaryDirectory() as folder:

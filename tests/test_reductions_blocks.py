@@ -145,7 +145,10 @@ def test_shards_masks_and_backends_give_the_same_bits(
     tmp_path: Path, row_shape: tuple[int, ...]
 ) -> None:
     rng = np.random.default_rng(0)
-    arrays = {f"{n:03}": rng.random((n, *row_shape), np.float32) for n in range(1, 40)}
+    arrays = {
+        f"{n:03}": rng.random((n, *row_shape), np.float32)
+        for n in range(1, 40, 3 if sum(row_shape) > 9 else 1)
+    }
     results = set()
     for name, options in (("a", {}), ("b", {"masked": True}), ("c", {"shard_size": 4096})):
         path = tmp_path / name

@@ -31,6 +31,7 @@ from ptrarray.storage.store.snapshot import StoreSnapshot
 from tests.support import strategies
 from tests.support.command_line import Run
 from tests.support.damage import INDEX
+from tests.support.examples import some
 from tests.support.memory import peak_nbytes
 from tests.support.remote import URL, folder_elsewhere
 
@@ -98,7 +99,7 @@ def globs() -> st.SearchStrategy[str]:
     return st.lists(st.sampled_from(parts), max_size=6).map("".join)
 
 
-@settings(max_examples=400)
+@settings(max_examples=some(150, of=400))
 @given(
     st.lists(texts() | texts("ab") | strategies.names(), max_size=20),
     globs() | texts() | st.text(max_size=4),
@@ -155,7 +156,7 @@ def test_long_columns_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
 def made(path: Path, **options: Any) -> list[str]:
     """Make a store with names of all kinds in its index and in its journal; return them in order."""
     with ptrarray.create(path, dtype="i4", **options) as writer:
-        for n in range(40):
+        for n in range(24):
             writer[f"utt{n:02}"] = np.arange(n % 3)
         for name in ("größe", "gross", "", "two\nlines", "日本", "a" * 3000):
             writer[name] = [1]
@@ -173,10 +174,11 @@ def made(path: Path, **options: Any) -> list[str]:
 PATTERNS = ("utt", "utt0?", "*7", "*ö*", "日*", "??", "", "*", "nothing", "*not*", "[!u]*", "*\n*")
 
 
-def check(store: PointerArray, names: list[str]) -> None:
+def check(store: PointerArray, names: list[str], first: int = 0) -> None:
+    """Search for each pattern in two of four ways, for every other one in those from `first` on."""
     assert list(store) == names
-    for pattern in PATTERNS:
-        for limit, seconds in ((1000, 10), (3, 10), (1000, 0), (1, 0)):
+    for at, pattern in enumerate(PATTERNS, first):
+        for limit, seconds in ((1000, 10), (3, 10), (1, 0), (1000, 0))[at % 2 :: 2]:
             found = list(calls(store, pattern, limit=limit, seconds=seconds))
             assert all(len(one.names) <= limit for one in found)
             assert [name for one in found for name in one.names] == expected(names, pattern)
@@ -192,13 +194,13 @@ def test_stores_are_searched_as_names_are_listed(
     path: Path, backend: str, options: dict[str, Any]
 ) -> None:
     names = made(path, **options)
-    check(ptrarray.open(path), names)
+    check(ptrarray.open(path), names, 1)
 
 
 def test_packs_are_searched(path: Path, tmp_path: Path, backend: str) -> None:
     names = made(path)
     ptrarray.pack(path, tmp_path / "b.tar")
-    check(ptrarray.open(tmp_path / "b.tar"), names)
+    check(ptrarray.open(tmp_path / "b.tar"), names, 1)
 
 
 def test_an_empty_store_is_searched(path: Path, backend: str) -> None:
@@ -375,7 +377,8 @@ def test_damage_is_reported_where_it_is(path: Path) -> None:
 
 def test_memory_is_that_of_a_block(path: Path) -> None:
     with ptrarray.create(path, dtype="u1") as writer:
-        writer.write({f"{n:0200}": [] for n in range(50_000)})
+        names = [f"{n:0200}" for n in range(50_000)]
+        writer.write_ragged(names, np.zeros(0, "u1"), np.zeros(len(names) + 1, np.int64))
     store = ptrarray.open(path)
     for pattern in ("*999*8*", "?*7", "[!0]*", "*"):
         assert peak_nbytes(lambda: all(calls(store, pattern, limit=10**6))) < 64 << 20  # noqa: B023
@@ -388,7 +391,8 @@ def test_few_requests_are_made_elsewhere(
     """Of an index that is not fetched whole, names are, and more at a time the longer it takes."""
     monkeypatch.setattr(probed, "WHOLE_NBYTES", 0)
     with ptrarray.create(path, dtype="u1") as writer:
-        writer.write({f"name{n:016}": [] for n in range(200_000)})
+        names = [f"name{n:016}" for n in range(100_000)]
+        writer.write_ragged(names, np.zeros(0, "u1"), np.zeros(len(names) + 1, np.int64))
         ptrarray.checkpoint(path)
         if has_journal:
             writer["new"] = [1]
@@ -398,7 +402,7 @@ def test_few_requests_are_made_elsewhere(
             objects.take()
             assert search(store, "name", seconds=0).names[0] == "name" + 16 * "0"
             assert len(objects.take()) <= 4
-            assert search(store, "*19999[89]").names == [f"name{n:016}" for n in (199_998, 199_999)]
+            assert search(store, "*09999[89]").names == names[-2:]
             assert len(objects.take()) <= 30
             assert not search(store, "nothing").names
             assert not objects.take()

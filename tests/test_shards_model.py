@@ -18,6 +18,7 @@ import ptrarray
 from ptrarray import DuplicateNameError, UnknownNameError
 from tests.support import strategies
 from tests.support.checks import check_same, check_store, check_writer
+from tests.support.examples import some
 from tests.support.story import without_syncs
 
 Array = NDArray[Any]
@@ -269,7 +270,9 @@ class ShardsMachine(RuleBasedStateMachine):
 
 
 TestShardsModel = ShardsMachine.TestCase
-TestShardsModel.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+TestShardsModel.settings = settings(
+    max_examples=some(8, of=12), stateful_step_count=25, deadline=None
+)
 
 
 @pytest.mark.slow

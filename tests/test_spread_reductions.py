@@ -21,6 +21,7 @@ from ptrarray import BadInputError, StoreError
 from ptrarray.reductions.blocks import COMBINABLE
 from ptrarray.views import spread
 from tests.support.checks import check_same_elements
+from tests.support.examples import some
 from tests.support.reductions import outcome
 from tests.support.strategies import hidden
 
@@ -95,7 +96,7 @@ def written(draw: st.DrawFn, path: Path) -> ptrarray.PointerArray:
 
 
 @pytest.mark.usefixtures("small_blocks")
-@settings(max_examples=40)
+@settings(max_examples=some(20, of=40))
 @given(data=st.data(), axis=st.sampled_from([0, None]), ufunc=st.sampled_from(UFUNCS))
 def test_equal_those_without(data: st.DataObject, axis: Any, ufunc: np.ufunc) -> None:
     with TemporaryDirectory() as folder, data.draw(written(Path(folder) / "a.ptr")) as store:
@@ -135,6 +136,7 @@ def test_in_processes_and_threads(path: Path, pool: Executor) -> None:
             check_equal(partial(store.reduce_each, np.add), executor)
 
 
+@pytest.mark.usefixtures("measured_blocks")
 def test_with_blocks_as_they_are(path: Path, pool: Executor) -> None:
     rng = np.random.default_rng(1)
     with ptrarray.create(path, dtype="f4", row_shape=(64,)) as writer:

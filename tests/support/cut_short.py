@@ -19,7 +19,7 @@ from ptrarray import convert
 from ptrarray.cli import main
 from tests.support.processes import FORK, TIMEOUT_SECONDS
 
-N_ARRAYS, LENGTH = 1000, 100
+N_ARRAYS, LENGTH = 400, 100
 KEPT_NBYTES = 2 * os.sysconf("SC_PAGESIZE") + 100  # of what is cut short
 
 RIGHT, ERROR, KILLED, ZEROS, OTHER = "right", "error", "killed", "zeros", "other"
