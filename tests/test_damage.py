@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -28,12 +29,18 @@ from tests.support.story import NAME
 pytestmark = pytest.mark.usefixtures("limits")
 
 CORPUS = Path(__file__).parent / "corpus"
-N_FUZZED = 150  # examples of each fuzzer in the normal run
+N_FUZZED = max(100, settings().max_examples)  # examples of each fuzzer
 N_PARTS = 8  # the bytes of a file are shared out over so many tests
 N_ODD_PARTS = 7  # of which each changes each bit, as the bit goes by the position
+# Writing takes as long as all reads: one store of so many is then written to; `test_every_bit` writes
+# to each.
+WRITTEN = 8
+# What is forged is shared out over so many tests, of which the normal run has some, others of each field.
+N_SHARES = 5
+INDEX_KINDS = ("small", "large")
 
 
-@pytest.fixture(params=["small", "large"])
+@pytest.fixture(params=INDEX_KINDS)
 def index_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Treat the index as a small one, checked when opened, and as a large one: gone through later."""
     if request.param == "large":
@@ -120,12 +127,12 @@ CHANGES: list[Callable[[int, int], int]] = [
 ]
 
 
-def check_byte(root: Path, file: str, at: int, byte: int) -> bool:
+def check_byte(root: Path, file: str, at: int, byte: int, *, then_write: bool = True) -> bool:
     raw = bytearray(damage.content(file))
     raw[at] = byte
     path = damage.damaged(root, file, bytes(raw))
     with damage.noted(root, f"byte {at} of {file} was {damage.content(file)[at]}, is {byte}"):
-        return damage.check_damaged(path, file)
+        return damage.check_damaged(path, file, then_write=then_write)
 
 
 @pytest.mark.parametrize("part", one_in(4, range(N_PARTS), pytest.mark.once))
@@ -133,7 +140,8 @@ def check_byte(root: Path, file: str, at: int, byte: int) -> bool:
 def test_every_byte(file: str, part: int, tmp_path: Path) -> None:
     for at in positions(file)[part::N_PARTS]:
         change = CHANGES[at // N_PARTS % len(CHANGES)]
-        check_byte(tmp_path / "root", file, at, change(damage.content(file)[at], at))
+        byte, then_write = change(damage.content(file)[at], at), (at // N_PARTS + at) % WRITTEN == 0
+        check_byte(tmp_path / "root", file, at, byte, then_write=then_write)
 
 
 @pytest.mark.parametrize("part", one_in(4, range(N_ODD_PARTS)))
@@ -181,6 +189,12 @@ def test_damaged_rows_are_told_by_name(tmp_path: Path) -> None:
 
 
 # forged fields -----------------------------------------------------------------------------
+
+
+def shares(*fields: Iterable[Any]) -> list[Any]:
+    """Return kinds of an index, fields and shares, of which the normal run has a third."""
+    return one_in(3, product(INDEX_KINDS, *fields, range(N_SHARES)))
+
 
 NUMBERS = (0, 1, -1, 2, 7, 2**31, 2**32 - 1, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
 OTHERS: tuple[Any, ...] = (
@@ -243,9 +257,11 @@ def test_the_encoder_gives_what_the_package_wrote() -> None:
     assert forging.pack_journal(raw, forging.records(raw)) == raw
 
 
-@pytest.mark.parametrize("field", HEADER_FIELDS)
-def test_forged_header_field(field: str, index_kind: str, tmp_path: Path) -> None:
-    for value in VALUES:
+@pytest.mark.parametrize(
+    ("index_kind", "field", "share"), shares(HEADER_FIELDS), indirect=["index_kind"]
+)
+def test_forged_header_field(index_kind: str, field: str, share: int, tmp_path: Path) -> None:
+    for value in VALUES[share::N_SHARES]:
         header, columns = forging.unpack_index(damage.content(INDEX))
         header[field] = value
         check_forged_file(tmp_path / "root", INDEX, repack(header, columns), (field, value))
@@ -270,10 +286,15 @@ def test_a_list_that_a_header_only_claims_takes_no_memory(tmp_path: Path) -> Non
     assert peak_nbytes(refuse) < 1 << 22
 
 
-@pytest.mark.parametrize("at", range(4), ids=["type", "start_byte", "nbytes", "crc"])
-@pytest.mark.parametrize("name", index_columns())
-def test_forged_column_entry(name: str, at: int, index_kind: str, tmp_path: Path) -> None:
-    for value in VALUES:
+@pytest.mark.parametrize(
+    ("index_kind", "name", "at", "share"),
+    shares(index_columns(), range(4)),  # its type, where it starts, its size, its checksum
+    indirect=["index_kind"],
+)
+def test_forged_column_entry(
+    index_kind: str, name: str, at: int, share: int, tmp_path: Path
+) -> None:
+    for value in VALUES[share::N_SHARES]:
         header, columns = forging.unpack_index(damage.content(INDEX))
         raw = forging.pack_index(header, columns)
         header["columns"][name][at] = value
@@ -282,19 +303,20 @@ def test_forged_column_entry(name: str, at: int, index_kind: str, tmp_path: Path
         check_forged_file(tmp_path / "root", INDEX, forged, (name, at, value))
 
 
-@pytest.mark.parametrize("name", index_columns())
-def test_forged_column(name: str, index_kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("index_kind", "name", "share"), shares(index_columns()), indirect=["index_kind"]
+)
+def test_forged_column(index_kind: str, name: str, share: int, tmp_path: Path) -> None:
     """Items that make no sense, under checksums that match."""
     kind = np.dtype(index_columns()[name][0])
-    for value in NUMBERS:
-        for at in (0, 1, -1):
-            header, columns = forging.unpack_index(damage.content(INDEX))
-            items = np.frombuffer(columns[name], kind).copy()
-            items[at] = value % 256**kind.itemsize
-            columns[name] = items.tobytes()
-            header["columns"][name][3] = crc32(columns[name])
-            raw = forging.pack_index(header, columns)
-            check_forged_file(tmp_path / "root", INDEX, raw, (name, at, value))
+    for value, at in [*product(NUMBERS, (0, 1, -1))][share::N_SHARES]:
+        header, columns = forging.unpack_index(damage.content(INDEX))
+        items = np.frombuffer(columns[name], kind).copy()
+        items[at] = value % 256**kind.itemsize
+        columns[name] = items.tobytes()
+        header["columns"][name][3] = crc32(columns[name])
+        raw = forging.pack_index(header, columns)
+        check_forged_file(tmp_path / "root", INDEX, raw, (name, at, value))
 
 
 def test_table_without_an_empty_slot(index_kind: str, tmp_path: Path) -> None:
@@ -307,12 +329,17 @@ def test_table_without_an_empty_slot(index_kind: str, tmp_path: Path) -> None:
         check_forged_file(tmp_path / "root", INDEX, raw, fill)
 
 
-@pytest.mark.parametrize("slots", [(0,), (1,), (0, 1)], ids=str)
-@pytest.mark.parametrize("field", forging.SLOT)
-def test_forged_journal_header(field: str, slots: tuple[int, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("field", "slots", "share"),
+    one_in(4, product(forging.SLOT, [(0,), (1,), (0, 1)], range(N_SHARES))),
+    ids=str,
+)
+def test_forged_journal_header(
+    field: str, slots: tuple[int, ...], share: int, tmp_path: Path
+) -> None:
     nbytes = forging.SLOT[field][1]
     ends = [forging.RECORDS_AT + n for n in (-1, 0, 1, 5, 9)] + [len(damage.content(JOURNAL)) + 1]
-    for value in [n for n in (*NUMBERS, *ends) if n >= 0]:
+    for value in [n for n in (*NUMBERS, *ends) if n >= 0][share::N_SHARES]:
         forged = value if nbytes == 8 else value.to_bytes(16, "little")
         raw = forging.forge_slots(damage.content(JOURNAL), slots, **{field: forged})
         check_forged_file(tmp_path / "root", JOURNAL, raw, (field, value))
@@ -327,14 +354,8 @@ def forged_bodies() -> Iterator[tuple[object, list[Any]]]:
             for other in (*VALUES, *other_columns(value)):
                 changed = [*body[:field], other, *body[field + 1 :]]
                 yield (at, field, other), [*original[:at], changed, *original[at + 1 :]]
-            yield (
-                (at, field, "gone"),
-                [
-                    *original[:at],
-                    body[:field] + body[field + 1 :],
-                    *original[at + 1 :],
-                ],
-            )
+            without = body[:field] + body[field + 1 :]
+            yield (at, field, "gone"), [*original[:at], without, *original[at + 1 :]]
     wholes: list[Any] = [[], {}, None, 1, "x", b"", [[]] * 3]
     for whole in wholes:
         yield whole, [*original, whole]
@@ -348,9 +369,10 @@ def other_columns(value: object) -> list[bytes]:
     return [value + b"\0", value[:-1], value * 2, *(e + value[len(e) :] for e in edges)]
 
 
-@pytest.mark.parametrize("part", range(N_PARTS))
-def test_forged_records(part: int, tmp_path: Path) -> None:
-    for note, bodies in list(forged_bodies())[part::N_PARTS]:
+# A field has not as many others as would let the same ones of each field fall into a share.
+@pytest.mark.parametrize("share", one_in(3, range(N_SHARES)))
+def test_forged_records(share: int, tmp_path: Path) -> None:
+    for note, bodies in list(forged_bodies())[share::N_SHARES]:
         raw = forging.pack_journal(damage.content(JOURNAL), bodies)
         check_forged_file(tmp_path / "root", JOURNAL, raw, note)
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -28,8 +29,10 @@ from tests.test_damage import CORPUS, VALUES, check_forged_file, mutated, mutati
 
 pytestmark = pytest.mark.usefixtures("limits")
 
-# The bytes of a file are shared out over so many tests; an odd number, so that each changes each bit.
-N_PARTS = 5
+# The bytes of a file are shared out over so many tests, of which the normal run has another one of each
+# file; an odd number, so that each changes each bit. And what is forged, over so many.
+N_BYTE_PARTS = 5
+N_PARTS = 9
 FILES = (INDEX, JOURNAL, DATA, MASK)
 check_forged = partial(check_forged_file, sample=MASKED)
 
@@ -54,12 +57,11 @@ def positions(file: str) -> list[int]:
     return [at for at in everything if file != JOURNAL or at % 4096 < 96 or at >= is_record]
 
 
-@pytest.mark.parametrize("part", one_in(N_PARTS, range(N_PARTS)))
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(("file", "part"), one_in(6, product(FILES, range(N_BYTE_PARTS))))
 def test_every_byte(file: str, part: int, tmp_path: Path) -> None:
     """One bit of each; every eighth store is then written to."""
     n_found = 0
-    for n, at in enumerate(positions(file)[part::N_PARTS]):
+    for n, at in enumerate(positions(file)[part::N_BYTE_PARTS]):
         raw = bytearray(damage.content(file, MASKED))
         raw[at] ^= 1 << at % 8
         path = damage.damaged(tmp_path / "root", file, bytes(raw), MASKED)
@@ -79,12 +81,13 @@ FILE_NAMES = (
 LAYOUTS = ("rows", "shaped", "mixed", "Mixed", "mixed\0", b"mixed", ["mixed"])
 
 
-@pytest.mark.parametrize(
-    "field", ["layout", "mask_file", "packed_masks", "dtype", "row_shape", "n_rows"]
-)
-def test_forged_header_field(field: str, tmp_path: Path) -> None:
+HEADER_FIELDS = ("layout", "mask_file", "packed_masks", "dtype", "row_shape", "n_rows")
+
+
+@pytest.mark.parametrize(("field", "part"), one_in(2, product(HEADER_FIELDS, range(N_PARTS))))
+def test_forged_header_field(field: str, part: int, tmp_path: Path) -> None:
     values: list[Any] = [*VALUES, *(FILE_NAMES if field == "mask_file" else LAYOUTS)]
-    for value in values:
+    for value in values[part::N_PARTS]:
         header, columns = forging.unpack_index(damage.content(INDEX, MASKED))
         header[field] = value
         check_forged(tmp_path / "root", INDEX, repack(header, columns), (field, value))
@@ -146,17 +149,19 @@ def test_missing_and_misfitting_columns(name: str, tmp_path: Path) -> None:
         assert is_refused or len(content) > len(index_parts()[1][name])
 
 
-@pytest.mark.parametrize("name", RAGGED)
-def test_forged_ends(name: str, tmp_path: Path) -> None:
-    for value in (0, 1, 5, 2**16, 2**31, 2**62, 2**63, 2**64 - 1):
-        for at in (0, 1, -1):
-            header, columns = index_parts()
-            ends = np.frombuffer(columns[f"{name}_end"], "<u8").copy()
-            ends[at] = value
-            columns[f"{name}_end"] = ends.tobytes()
-            header["columns"][f"{name}_end"][3] = crc32(ends.tobytes())
-            raw = forging.pack_index(header, columns)
-            check_forged(tmp_path / "root", INDEX, raw, (name, value, at))
+@pytest.mark.parametrize("at", [0, 1, -1])
+@pytest.mark.parametrize(
+    ("value", "name"),
+    one_in(3, product((0, 1, 5, 2**16, 2**31, 2**62, 2**63, 2**64 - 1), RAGGED)),
+)
+def test_forged_ends(value: int, name: str, at: int, tmp_path: Path) -> None:
+    header, columns = index_parts()
+    ends = np.frombuffer(columns[f"{name}_end"], "<u8").copy()
+    ends[at] = value
+    columns[f"{name}_end"] = ends.tobytes()
+    header["columns"][f"{name}_end"][3] = crc32(ends.tobytes())
+    raw = forging.pack_index(header, columns)
+    check_forged(tmp_path / "root", INDEX, raw, (name, value, at))
 
 
 # forged infos and metadata -----------------------------------------------------------------
@@ -221,17 +226,16 @@ METAS: tuple[Any, ...] = (
 )
 
 
-@pytest.mark.parametrize("file", [INDEX, JOURNAL])
-@pytest.mark.parametrize("part", one_in(2, range(2)))
-def test_hostile_infos(part: int, file: str, tmp_path: Path) -> None:
-    for note, info in list(hostile_infos())[part::2]:
+@pytest.mark.parametrize(("file", "part"), one_in(4, product([INDEX, JOURNAL], range(N_PARTS))))
+def test_hostile_infos(file: str, part: int, tmp_path: Path) -> None:
+    for note, info in list(hostile_infos())[part::N_PARTS]:
         raw = forging.with_item(damage.content(file, MASKED), "info", info)
         check_forged(tmp_path / "root", file, raw, note)
 
 
-@pytest.mark.parametrize("file", [INDEX, JOURNAL])
-def test_hostile_metadata(file: str, tmp_path: Path) -> None:
-    for meta in [*map(msgpack.packb, METAS), *RAW]:
+@pytest.mark.parametrize(("file", "part"), one_in(2, product([INDEX, JOURNAL], range(N_PARTS))))
+def test_hostile_metadata(file: str, part: int, tmp_path: Path) -> None:
+    for meta in [*map(msgpack.packb, METAS), *RAW][part::N_PARTS]:
         raw = forging.with_item(damage.content(file, MASKED), "meta", meta)
         is_refused = check_forged(tmp_path / "root", file, raw, meta[:9])
         try:
@@ -302,7 +306,7 @@ INFOS = st.dictionaries(
 DTYPE = st.sampled_from(strategies.FILL_DTYPES).map(lambda dtype: dtypes.encode(np.dtype(dtype)))
 
 
-@settings(max_examples=400)
+@settings(max_examples=max(150, settings().max_examples))
 @given(
     kind=st.sampled_from(KINDS),
     masked=st.booleans(),
@@ -360,7 +364,7 @@ def test_text_that_no_str_can_hold(path: Path, layout: dict[str, Any]) -> None:
     assert found._fill_value.tobytes() == text[:1].tobytes()
 
 
-@settings(max_examples=200)
+@settings(max_examples=max(100, settings().max_examples))
 @given(st.binary(max_size=40) | st.builds(msgpack.packb, VALUES_OF_INFOS))
 def test_metadata_is_a_dict_or_a_value_error(raw: bytes) -> None:
     try:
@@ -371,7 +375,7 @@ def test_metadata_is_a_dict_or_a_value_error(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("file", [INDEX, JOURNAL])
-@settings(max_examples=60)
+@settings(max_examples=max(40, settings().max_examples))
 @given(steps=mutations)
 def test_mutations_under_good_checksums(file: str, steps: Any, tmp_path_factory: Any) -> None:
     raw = forging.mended(file, mutated(damage.content(file, MASKED), steps))

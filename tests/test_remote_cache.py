@@ -31,12 +31,25 @@ NAMES = [f"some name of an array {n:05}" for n in range(N_ARRAYS)]
 Open = Callable[..., PointerArray]
 
 
-@pytest.fixture(params=["rows", "masked mixed", "shards of rows", "pack"])
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+STORES = ("rows", "masked mixed", "shards of rows", "pack")
+# The normal run has each store with one limit of indexes that are fetched whole, and each limit.
+each_kind_and_limit = pytest.mark.parametrize(
+    ("made", "limit"),
+    [
+        pytest.param(kind, limit, marks=() if (at + is_large) % 2 else pytest.mark.slow)
+        for at, kind in enumerate(STORES)
+        for is_large, limit in enumerate((0, 64 << 20))
+    ],
+    indirect=["made"],
+)
+
+
+@pytest.fixture(scope="module", params=STORES)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of a store whose indexes are longer than what is read of a file at first."""
     kind = str(request.param).removeprefix("shards of ").replace("pack", "rows")
     shard_size = "300KB" if "shards" in request.param else None
-    path = tmp_path / "www" / "store"
+    path = tmp_path_factory.mktemp("made") / "www" / "store"
     path.parent.mkdir()
     with ptrarray.create(path, shard_size=shard_size, **KINDS[kind]) as writer:
         arrays = {name: array_of(kind, n) for n, name in enumerate(NAMES)}
@@ -52,6 +65,13 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         ptrarray.pack(path, path.with_suffix(".tar"))
         return path.with_suffix(".tar")
     return path
+
+
+@pytest.fixture
+def path(made: Path, tmp_path: Path) -> Path:
+    """Path of a copy of that store."""
+    shutil.copytree(made.parent, tmp_path / "www")
+    return tmp_path / "www" / made.name
 
 
 @pytest.fixture
@@ -91,7 +111,7 @@ def check_all(store: PointerArray, path: Path) -> None:
 # Who asks for what --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [0, 64 << 20])
+@each_kind_and_limit
 def test_who_comes_later_asks_for_heads(
     path: Path,
     elsewhere: FolderObjects,
@@ -160,7 +180,7 @@ def test_a_pickled_reader_has_the_same_cache(
     assert beyond_heads(elsewhere) == []
 
 
-@pytest.mark.parametrize("limit", [0, 64 << 20])
+@each_kind_and_limit
 def test_a_store_is_right_whatever_became_of_the_folder(
     path: Path,
     elsewhere: FolderObjects,

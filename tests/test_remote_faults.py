@@ -43,6 +43,10 @@ ERRORS: dict[str, tuple[type[Exception], ...]] = {
 LAYOUTS = ("masked", "mixed", "shards", "pack", "blocks")
 SOME = ("half, reset", "status 403", "status 404", "replaced")
 MORE = ("status 503", "short", "whole", "gzip", "status 412", "resized")
+# Of the requests of a store, the normal run has one in so many go wrong, from another one on for each
+# fault; the slow run has each. Shards are asked for alike.
+SOME_REQUESTS = [2, pytest.param(1, marks=pytest.mark.slow)]
+SHARDS_TIMES = 3
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +120,15 @@ def check_error(error: BaseException, url: str) -> None:
     assert not any(secret in text for secret in SECRETS)
 
 
+def requests_of(n: int, fault: str, every: int) -> range:
+    """Return which of n requests go wrong."""
+    return range(1 + [*FAULTS].index(fault) % every, n + 1, every)
+
+
+@pytest.mark.parametrize("every", SOME_REQUESTS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_goes_wrong_once(server: FaultServer, right: Any, fault: str) -> None:
-    for at in range(1, n_requests(server) + 1):
+def test_what_goes_wrong_once(server: FaultServer, right: Any, fault: str, every: int) -> None:
+    for at in requests_of(n_requests(server), fault, every):
         server.arm(FAULTS[fault].fault, at, 1)
         try:
             assert read(server, fault) == right
@@ -147,44 +157,31 @@ def test_what_goes_wrong_from_then_on(
             assert caught.value.end > caught.value.start >= 0
 
 
+@pytest.mark.parametrize("every", SOME_REQUESTS)
 @pytest.mark.parametrize(
     "fault", [*SOME, *(pytest.param(fault, marks=pytest.mark.slow) for fault in MORE)]
 )
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_layout(
-    server: FaultServer, right: Any, layout: str, fault: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At each request; of shards, which are asked for alike, at every third."""
-    if layout == "blocks":
-        monkeypatch.setattr(probed, "WHOLE_NBYTES", 0)
-    check_each(server, right, layout, fault, monkeypatch, every=3 if layout == "shards" else 1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", [*SOME, *MORE])
-def test_each_request_of_shards(
-    server: FaultServer, right: Any, fault: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    check_each(server, right, "shards", fault, monkeypatch, every=1)
-
-
-def check_each(
     server: FaultServer,
     right: Any,
     layout: str,
     fault: str,
-    monkeypatch: pytest.MonkeyPatch,
     every: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Check what a reader does when requests go wrong, once and for ever."""
-    first = random.Random(fault).randint(1, every)
-    n_there = n_requests(server, layout)
+    """What a reader does when requests go wrong, once and for ever."""
+    if layout == "blocks":
+        monkeypatch.setattr(probed, "WHOLE_NBYTES", 0)
+    if layout == "shards" and every > 1:
+        every *= SHARDS_TIMES
+    requests = requests_of(n_requests(server, layout), fault, every)
     allowed: tuple[type[Exception], ...] = (*ERRORS[FAULTS[fault].error], StoreNotFoundError)
     for n_times in (1, 1 << 60):
         if n_times > 1:
             monkeypatch.setattr(faults, "LIMIT_SECONDS", 0.02)
             monkeypatch.setattr(faults, "FIRST_LIMIT_SECONDS", 0.02)
-        for at in range(first, n_there + 1, every):
+        for at in requests:
             server.arm(FAULTS[fault].fault, at, n_times)
             try:
                 assert read(server, fault, layout) == right

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -30,6 +31,7 @@ from tests.support.remote import URL, FolderObjects, Request, folder_elsewhere
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
 KB = 1 << 10
+N_PARTS = 4  # the bytes that are damaged are shared out over so many tests
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +67,7 @@ def use_tiny_blocks(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize(
-    ("kind", "publish", "has_journal"), one_in(3, product(KINDS, (False, True), (False, True)))
+    ("kind", "publish", "has_journal"), one_in(5, product(KINDS, (False, True), (False, True)))
 )
 def test_it_is_the_same(
     path: Path, kind: str, publish: bool, has_journal: bool, monkeypatch: pytest.MonkeyPatch
@@ -158,10 +160,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("folder")
     arrays = {f"utt{n:06d}": np.full(100, n, "f4") for n in range(N_NAMES)}
     metas = {name: {"n": int(array[0])} for name, array in arrays.items()}
-    for name in ("copied", "published"):
-        with ptrarray.create(folder / f"{name}.ptr", dtype="f4") as writer:
-            writer.write(arrays, meta=metas)
-        ptrarray.checkpoint(folder / f"{name}.ptr")
+    with ptrarray.create(folder / "copied.ptr", dtype="f4") as writer:
+        writer.write(arrays, meta=metas)
+    ptrarray.checkpoint(folder / "copied.ptr")
+    shutil.copytree(folder / "copied.ptr", folder / "published.ptr")
     ptrarray.publish(folder / "published.ptr")
     return folder
 
@@ -335,10 +337,12 @@ def test_what_is_there_twice_is_left_out_of_what_is_fetched(
 
 
 @pytest.mark.usefixtures("elsewhere")
-@pytest.mark.parametrize("publish", [False, True])
-@pytest.mark.parametrize("kind", ["rows", "masked mixed"])
+@pytest.mark.parametrize(
+    ("kind", "publish", "part"),
+    one_in(3, product(("rows", "masked mixed"), (False, True), range(N_PARTS))),
+)
 def test_a_damaged_index_never_gives_other_arrays(
-    path: Path, kind: str, publish: bool, monkeypatch: pytest.MonkeyPatch
+    path: Path, kind: str, publish: bool, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_tiny_blocks(monkeypatch)
     with ptrarray.create(path, **KINDS[kind]) as writer:
@@ -346,7 +350,7 @@ def test_a_damaged_index_never_gives_other_arrays(
     (ptrarray.publish if publish else ptrarray.checkpoint)(path)
     right, raw = dict(ptrarray.open(path, backend="pread")), (path / INDEX).read_bytes()
     n_read = 0
-    for at in range(0, len(raw), 19):
+    for at in range(19 * part, len(raw), 19 * N_PARTS):
         damaged = bytearray(raw)
         damaged[at] ^= 0x11
         (path / INDEX).write_bytes(damaged)
@@ -367,7 +371,7 @@ def test_a_damaged_index_never_gives_other_arrays(
             continue
         assert at < len(raw)
         assert _is_framing(raw, at)
-    assert n_read > 50
+    assert n_read > 0
 
 
 def _is_framing(raw: bytes, at: int) -> bool:
@@ -455,7 +459,7 @@ class Huge(FolderObjects):
 @pytest.mark.parametrize("nbytes", [1 << 60, (1 << 63) - 1, 1 << 39])
 def test_a_size_that_cannot_be(path: Path, nbytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with ptrarray.create(path, dtype="i4") as writer:
-        writer.write({f"a{n}": [n] for n in range(20_000)})
+        writer.write({f"a{n}": [n] for n in range(2000)})
     ptrarray.checkpoint(path)
     monkeypatch.setattr(Huge, "nbytes", nbytes)
     with (

@@ -17,6 +17,8 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import NamedTuple
 from urllib.parse import unquote
 
+import pytest
+
 _DATE = "Wed, 01 Jan 2025 00:00:00 GMT"
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -309,9 +311,23 @@ class _Handler(StreamRequestHandler):
 
 
 @contextmanager
+def trusting_no_server() -> Iterator[None]:
+    """Let clients know one certificate in place of all that the machine has.
+
+    Each client that is made reads these anew, for as long as all it then asks a server of this machine,
+    which has none.
+    """
+    certificate = Path(__file__).with_name("no_server.pem")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(certificate))
+        patch.delenv("SSL_CERT_DIR", raising=False)
+        yield
+
+
+@contextmanager
 def serving(files: Mapping[str, bytes] | Path) -> Iterator[FaultServer]:
     """Serve files at a port of this machine for the length of a ``with`` block."""
-    with _Server(("127.0.0.1", 0), _Handler) as server:
+    with trusting_no_server(), _Server(("127.0.0.1", 0), _Handler) as server:
         server.faulty = FaultServer(files, f"http://127.0.0.1:{server.server_address[1]}")
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()

@@ -25,6 +25,7 @@ import ptrarray
 from ptrarray.reader import remote_path
 from ptrarray.storage.remote import threads
 from ptrarray.storage.remote.options import Remote
+from tests.support.prepared import python
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 60.0
@@ -39,14 +40,9 @@ def start(worker: Callable[..., None], url: str) -> subprocess.Popen[str]:
 
 def run(worker: Callable[..., None], url: str) -> list[str]:
     """Have a process make a call; return the lines it wrote."""
-    process = start(worker, url)
-    try:
-        said, _ = process.communicate(timeout=TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    assert process.returncode == 0, said
-    return said.split()
+    done = python("-m", __name__, worker.__name__, url)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout.split()
 
 
 def in_child(call: Callable[[], object]) -> None:
