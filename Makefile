@@ -17,7 +17,7 @@ BOTH_WAYS := $(patsubst %,tests/test_%.py,bad_arrays bad_input bulk_writes costs
 	catalog catalog_damage cut_short delete folding format_doc golden long_journals model names names_in_order native ragged reader reader_costs singles \
 	syscalls ways_to_write write writer)
 
-# The tests that `make test` skips, as their packages are too heavy for it.
+# The tests that `make test` leaves out, as their packages, or disks, are too heavy for it.
 EXTRAS := $(wildcard tests/test_torch_*.py tests/test_extras_*.py)
 
 # Tests that run with each backend, of which `make test-extras` runs those of a server of S3.
@@ -64,7 +64,7 @@ demo: $(STAMP)
 	$(BIN)/ptrarray demo
 
 test: $(STAMP) nginx
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(EXTRAS:%=--ignore=%)
 	@if $(BIN)/python -c 'import sys; from ptrarray import native; sys.exit(native.core is None)'; then \
 		echo "And without the native core:"; \
 		PTRARRAY_REQUIRE_NATIVE= PTRARRAY_PURE=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not once" $(BOTH_WAYS); \

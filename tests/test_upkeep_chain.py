@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import ptrarray
 from tests.support.any_layout import KINDS, array_of, use_small_blocks
 from tests.support.checks import check_same
+from tests.support.examples import some
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
 
@@ -57,7 +58,7 @@ def change(path: Path, kind: str, expected: Arrays, draw: Any) -> None:
             del expected[name]
 
 
-@settings(max_examples=40)
+@settings(max_examples=some(12, of=40))
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     n_arrays=st.integers(1, 20),
