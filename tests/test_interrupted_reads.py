@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import ptrarray
 from ptrarray import PointerArray
 from tests.support.backends import HERE, use
+from tests.support.interfering import CHANGING_CALLS, READING_CALLS, before_call
 from tests.support.reading import make_four, replace
 from tests.support.recording import KilledError
 
@@ -59,8 +58,6 @@ def checkpoint_and_fill_the_journal(path: Path) -> None:
 # The normal run tries one call in so many, from another one on in each test, the slow run all. An open or a refresh
 # makes nearly the same calls where rows are mapped and where they are read: of the second, fewer are tried.
 EVERY = {"mmap": 2, "pread": 5}
-READING_CALLS = ("open", "pread", "stat", "fstat", "close")
-CHANGING_CALLS = ("open", "pwrite", "pwritev", "ftruncate", "replace")
 INTERFERING = {
     "checkpoint": ptrarray.checkpoint,
     "append": append_and_checkpoint,
@@ -72,33 +69,6 @@ INTERFERING = {
 
 def contents(store: PointerArray) -> dict[str, list[float]]:
     return {name: array.tolist() for name, array in store.items()}
-
-
-@contextmanager
-def before_call(
-    monkeypatch: pytest.MonkeyPatch,
-    n_calls_before: int,
-    interfere: Callable[[], None],
-    calls: Sequence[str],
-) -> Iterator[list[str]]:
-    """Do something before the system call after so many; list the call if there was one."""
-    names, interfered = itertools.count(), list[str]()
-
-    def interrupted(call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any, **more: Any) -> Any:
-            if not interfered and next(names) == n_calls_before:
-                interfered.append(call.__name__)
-                interfere()
-            return call(*arguments, **more)
-
-        return run
-
-    with monkeypatch.context() as patch:
-        for name in calls:
-            patch.setattr(
-                f"ptrarray.storage.system.files.os.{name}", interrupted(getattr(os, name))
-            )
-        yield interfered
 
 
 @pytest.mark.parametrize("interfere", INTERFERING.values(), ids=INTERFERING)

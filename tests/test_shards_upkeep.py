@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import shutil
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,7 +17,7 @@ import numpy as np
 import pytest
 
 import ptrarray
-from ptrarray import PointerArrayWriter, StoreError
+from ptrarray import CorruptStoreError, PointerArrayWriter, StoreError
 from ptrarray.cli import main
 from ptrarray.format.layouts import ROWS, Layout
 from ptrarray.format.shards import ShardsHeader
@@ -23,6 +27,7 @@ from ptrarray.storage.shards.marker import Marker, remove_replaced
 from ptrarray.storage.system import files
 from ptrarray.storage.writing.session import Session
 from tests.support.checks import check_same, check_store
+from tests.support.interfering import CHANGING_CALLS, READING_CALLS, before_call
 from tests.support.shards import Arrays, fill_one_by_one, first_of, ramps, sharded, shards_of
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
@@ -227,3 +232,50 @@ def test_replaced_while_it_is_flushed(
     monkeypatch.setattr(Session, "flush", late)
     with pytest.raises(StoreError, match="was replaced by another store"):
         writer.flush()
+
+
+CALLS = {*READING_CALLS, *CHANGING_CALLS}
+UPKEEP: dict[str, Callable[[Path, PointerArrayWriter], object]] = {
+    "checkpoint": lambda path, _: ptrarray.checkpoint(path),
+    "compact": lambda path, _: ptrarray.compact(path),
+    "publish": lambda path, _: ptrarray.publish(path),
+    "flush": lambda _, writer: writer.flush(),
+    "close": lambda _, writer: writer.close(),
+}
+
+
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("call", UPKEEP.values(), ids=UPKEEP)
+def test_replaced_before_any_system_call_of_its_upkeep(
+    call: Callable[[Path, PointerArrayWriter], object],
+    every: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is refused as replaced, or done; the store that is there is as it was made."""
+    for n_calls_before in count(0, every):
+        path = tmp_path / f"{n_calls_before}.ptr"
+        with ptrarray.create(path, dtype="i4", shard_size=400) as writer:
+            fill_one_by_one(writer, ramps(6))
+            writer.write({"n0": [7], "more": [8]}, overwrite=True)
+            last = path / shards_of(path)[-1] / "journal.msgpack"
+
+            def replace(path: Path = path) -> None:
+                ptrarray.create(path, dtype="i4", shard_size=400, mode="w").close()
+
+            def is_unlocked(last: Path = last) -> bool:  # else whoever replaces it waits
+                with last.open("rb") as file, suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return True
+                return False
+
+            calls = before_call(monkeypatch, n_calls_before, replace, CALLS, is_unlocked)
+            with calls as replaced, suppress(StoreError):
+                try:
+                    call(path, writer)
+                except CorruptStoreError as error:
+                    raise AssertionError("a store that was replaced is not damaged") from error
+        if not replaced:
+            break
+        check_store(ptrarray.open(path), {})
+    assert n_calls_before > 5

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock as ThreadLock
 from typing import NamedTuple, Self
@@ -177,6 +177,15 @@ class Shards:
                 "opened it: open it anew",
                 path=self.path,
             )
+
+    @contextmanager
+    def while_in_place(self) -> Iterator[None]:
+        """Say of a store that was replaced that it was, and not what is missing of the old one."""
+        try:
+            yield
+        except (CorruptStoreError, StoreNotFoundError):
+            self._check_in_place()
+            raise
 
     def _look(self) -> None:
         """Learn what others noted about older shards since the last look. Under the lock."""
@@ -398,20 +407,23 @@ class Shards:
 
     def _flush(self, number: int) -> None:
         """Flush a shard, unless all of it is on the disk. Under the lock."""
-        try:
-            if is_flushed(self.marker.shard(number)):
-                return
-        except FileNotFoundError as error:
-            raise self.marker.missing(number) from error
-        self.open_shard(number).flush()
+        if not self._is_flushed(number):
+            self.open_shard(number).flush()
+
+    def _is_flushed(self, number: int) -> bool:
+        """Tell whether all commits of a shard are known to be on the disk."""
+        with self.while_in_place():
+            try:
+                with Journal(self.marker.shard(number), writable=False) as journal:
+                    header = journal.read_header()
+            except FileNotFoundError as error:
+                raise self.marker.missing(number) from error
+        return header.synced_end >= header.committed_end
 
     def _flush_last(self, session: Session) -> None:
         """Flush what was the last shard under the lock, by now without it."""
-        try:
+        with self.while_in_place():
             session.flush()
-        except StoreNotFoundError:
-            self._check_in_place()
-            raise
 
     def _flush_noted(self) -> None:
         """Flush the older shard that is noted to have unflushed commits, if any."""
@@ -491,7 +503,7 @@ class Shards:
             self.settle()
             number, session, _ = self.last
         for older in range(number):
-            if not is_flushed(self.marker.shard(older)):
+            if not self._is_flushed(older):
                 with self.locked():
                     self._flush(older)
         self._flush_last(session)
@@ -501,7 +513,7 @@ class Shards:
         """Settle what this process has begun, fold grown journals, and close the files."""
         with ExitStack() as stack:  # each session is closed, whatever becomes of the others
             for session in {self.last.session, *self._sessions.values()}:
-                stack.callback(session.close, least_nbytes)
+                stack.callback(self._close_one, session, least_nbytes)
             try:
                 if self.notes.replaced:
                     with self.locked():
@@ -515,14 +527,14 @@ class Shards:
         if self._has_grown:
             renew(self.directory, least_part=_CATALOG_PART)
 
+    def _close_one(self, session: Session, least_nbytes: int) -> None:
+        try:
+            session.close(least_nbytes)
+        except CorruptStoreError:  # of a store that was replaced, files are removed by now
+            if self.marker.is_in_place():
+                raise
+
     def release(self) -> None:
         """Close the files."""
         for session in {self.last.session, *self._sessions.values()}:
             session.release()
-
-
-def is_flushed(directory: Path) -> bool:
-    """Tell whether all commits of a shard are known to be on the disk."""
-    with Journal(directory, writable=False) as journal:
-        header = journal.read_header()
-    return header.synced_end >= header.committed_end

@@ -74,7 +74,7 @@ def _in_each(
     if not is_sharded(directory):
         _in_one(directory, change)
         return
-    with closing(Shards(directory)) as shards:
+    with closing(Shards(directory)) as shards, shards.while_in_place():
         # So that nobody who holds the store's lock has to wait for one of them to be flushed.
         shards.flush()
         numbers = range(shards.last.number + 1)
