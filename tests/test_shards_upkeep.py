@@ -244,7 +244,7 @@ UPKEEP: dict[str, Callable[[Path, PointerArrayWriter], object]] = {
 }
 
 
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [17, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("call", UPKEEP.values(), ids=UPKEEP)
 def test_replaced_before_any_system_call_of_its_upkeep(
     call: Callable[[Path, PointerArrayWriter], object],
