@@ -19,7 +19,7 @@ from ptrarray.errors import BadInputError, StoreExistsError, TaskError
 from ptrarray.jobs.run import count_workers
 from tests.support import cluster, workers
 from tests.support.cluster import fill, parts_of, tasks_in
-from tests.support.engines import become_host
+from tests.support.engines import become_host, host_number
 from tests.support.workers import check_ramps, ramps
 from tests.test_examples import blocks
 
@@ -57,6 +57,7 @@ def executor(client: Any) -> Any:
 def in_two_hosts(client: Any) -> None:
     for number, address in enumerate(client.scheduler_info(n_workers=-1)["workers"], 1):
         client.run(become_host, number, workers=[address])
+    assert sorted(client.run(host_number).values()) == [1, 2]
 
 
 def test_workers_are_counted(executor: Any) -> None:
@@ -84,16 +85,6 @@ def test_exceptions_of_workers(path: Path, executor: Any) -> None:
     assert isinstance(caught.value.__cause__, ValueError)
     fill(path, lambda n: np.arange(n), ramps(99), executor, resume=True)
     check_ramps(path, 99)
-
-
-@pytest.mark.parametrize("parts", ["host", "worker"])
-def test_killed_worker(path: Path, tmp_path: Path, executor: Any, parts: str) -> None:
-    tasks = tasks_in(tmp_path / "calls")
-    assert fill(path, cluster.once, tasks, executor, parts=parts) == cluster.N_TASKS
-    # What the killed one had done before is done again if nobody had asked for its answer yet. Then two
-    # parts have it, and the rows of one are a hole.
-    check_ramps(path, cluster.N_TASKS, holes=parts == "worker")
-    assert (tmp_path / "calls" / f"call {cluster.KILLED_AT}").stat().st_size == 2
 
 
 def test_two_hosts(path: Path, client: Any, executor: Any) -> None:
@@ -186,3 +177,15 @@ def test_program_of_the_page(tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text(program.code)
     assert cluster.run([sys.executable, script], tmp_path).stdout == program.output
+
+
+# The last one: a worker that was killed is started again at some time, and believes nothing of what others
+# were told.
+@pytest.mark.parametrize("parts", ["host", "worker"])
+def test_killed_worker(path: Path, tmp_path: Path, executor: Any, parts: str) -> None:
+    tasks = tasks_in(tmp_path / "calls")
+    assert fill(path, cluster.once, tasks, executor, parts=parts) == cluster.N_TASKS
+    # What the killed one had done before is done again if nobody had asked for its answer yet. Then two
+    # parts have it, and the rows of one are a hole.
+    check_ramps(path, cluster.N_TASKS, holes=parts == "worker")
+    assert (tmp_path / "calls" / f"call {cluster.KILLED_AT}").stat().st_size == 2

@@ -25,6 +25,11 @@ def become_host(number: int) -> None:
     files.boot_id = other if number else _real_boot_id
 
 
+def host_number() -> int:
+    """Return the number that this process was given."""
+    return files.boot_id()[0]
+
+
 def _host(number: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, _PROCESSES, become_host, (number,))
 
