@@ -70,16 +70,14 @@ def same(found: dict[str, Any], whole: dict[str, Any]) -> bool:
     )
 
 
-# The normal run cuts one byte in so many, which no entry is shorter than; the slow one cuts each.
-@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
-def test_cut_off_at_every_byte(small: bytes, memory: Path, every: int) -> None:
+def test_cut_off_at_every_byte(small: bytes, memory: Path) -> None:
     """What is whole comes in, in its order; then there is one failure, or the end of an entry."""
     path = memory / "x.ark"
     path.write_bytes(small)
     report, whole = imported(path, memory / "whole.ptr")
     assert report == Report(converted=len(ARRAYS) + 3 + 3)
     n_before, n_clean = 0, 0
-    for n in range(1, len(small), every):
+    for n in range(1, len(small)):
         path.write_bytes(small[:n])
         report, found = imported(path, memory / f"{n}.ptr")
         assert same(found, whole)
@@ -88,8 +86,7 @@ def test_cut_off_at_every_byte(small: bytes, memory: Path, every: int) -> None:
         n_before = len(found)
         n_clean += report.ok
     # Behind each entry that is not the last; and before the end of lines that a bracket has ended.
-    n_all_clean = len(whole) - 1 + 2
-    assert n_clean == n_all_clean if every == 1 else 0 < n_clean < n_all_clean
+    assert n_clean == len(whole) - 1 + 2
 
 
 def test_cut_off_behind_a_list(small: bytes, memory: Path) -> None:

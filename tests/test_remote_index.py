@@ -371,7 +371,7 @@ def test_a_damaged_index_never_gives_other_arrays(
             continue
         assert at < len(raw)
         assert _is_framing(raw, at)
-    assert n_read > 0
+    assert n_read > 50
 
 
 def _is_framing(raw: bytes, at: int) -> bool:

@@ -17,15 +17,10 @@ from tests.support.power import outcomes, outcomes_by_file, rebuild
 from tests.support.shards_unflushed import UNFLUSHED, full_meanwhile, killed
 from tests.support.shards_workloads import WORKLOADS, fill_what_others_replace
 from tests.support.story import Judge, Story, Workload, tell, verdict
-from tests.test_crash import NORMAL, SOME, describe, told, violations
+from tests.test_crash import NORMAL, SOME, describe, some_or_all, told, violations
 
 N_STATES = 10  # of each workload, in the normal run
 KILL_EVERY = 29  # operations, in the normal run
-# Outcomes of a cut between two that are tried, where the order of commits is looked at.
-ORDER_EVERY = 3
-some_or_all = pytest.mark.parametrize(
-    "every", [ORDER_EVERY, pytest.param(1, marks=pytest.mark.slow)]
-)
 each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: w.__name__)
 
 
