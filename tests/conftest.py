@@ -106,9 +106,9 @@ def memory() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def joblib() -> Iterator[Any]:
-    """The module joblib, whose worker processes would otherwise outlive the test."""
+    """The module joblib, with the same workers for all: to begin they take longer than for the rest."""
     module = pytest.importorskip("joblib")
     yield module
     module.externals.loky.get_reusable_executor().shutdown(wait=True)

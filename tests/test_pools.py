@@ -198,14 +198,6 @@ def test_a_pool_inherits_a_global_writer_and_a_global_reader(
     ]
 
 
-@pytest.fixture(scope="module")
-def joblib() -> Iterator[Any]:
-    """The module joblib, with the same workers for all: to begin they take longer than for the rest."""
-    module = pytest.importorskip("joblib")
-    yield module
-    module.externals.loky.get_reusable_executor().shutdown(wait=True)
-
-
 @pytest.mark.parametrize("is_replaced", [True, False])
 def test_joblib_with_views_of_a_file_that_is_no_more(
     path: Path, joblib: Any, is_replaced: bool

@@ -263,6 +263,8 @@ def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
             rows = rows.view(dtype)
         if info.shape is not None:
             rows = rows.reshape(info.shape, order=order)
+        if order == "F":
+            rows = by_value(rows)
     if mask is None:
         return rows
     mask = mask.view(mask_dtype(dtype)).reshape(rows.shape, order=order)
@@ -274,3 +276,35 @@ def view(layout: Layout, rows: Any, mask: Any, raw: bytes) -> Any:
     return np.ma.MaskedArray(
         rows, mask, keep_mask=False, fill_value=fill_value, hard_mask=info.is_hard
     )
+
+
+def by_value(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return an array whose values joblib sends to its workers, and not the name of the file.
+
+    A worker maps the file as the base of an array lies in it. So a transposed view, as each array
+    in Fortran order is one, comes out with its elements at other places (joblib 1.6.0,
+    ``_memmapping_reducer._reduce_memmap_backed``; https://github.com/joblib/joblib/issues/1019).
+
+    Parameters
+    ----------
+    array : ndarray
+        In C or Fortran order.
+
+    Returns
+    -------
+    ndarray
+        A view of it, which may be changed if it may. Its base is a memoryview, behind which joblib
+        does not look.
+
+    Examples
+    --------
+    >>> columns = np.asfortranarray([[1, 2], [3, 4]])
+    >>> view = by_value(columns)
+    >>> view.tolist(), view.flags.f_contiguous, np.shares_memory(view, columns)
+    ([[1, 2], [3, 4]], True, True)
+    """
+    if not array.nbytes:
+        return array
+    order: Any = "C" if array.flags.c_contiguous else "F"
+    raw = memoryview(array.reshape(-1, order=order).view(np.uint8))  # of dates there is none
+    return np.frombuffer(raw, array.dtype).reshape(array.shape, order=order)

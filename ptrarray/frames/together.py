@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ptrarray.errors import BadInputError
+from ptrarray.format.infos import by_value
 from ptrarray.frames import arrow, scalars
 from ptrarray.frames.apart import DATED, INDEXES, NULLABLE
 from ptrarray.frames.library import import_pandas
@@ -84,7 +85,8 @@ def _frame(pandas: Any, columns: Any, index: Any = None, **rest: Any) -> Any:
         if values.ndim != 2:
             raise ValueError(f"a frame of shape {values.shape}")
         _check_labels(pandas, values, index)
-        frame = pandas.DataFrame(values, index=index, columns=columns, copy=False)
+        # pandas keeps it transposed.
+        frame = pandas.DataFrame(by_value(values), index=index, columns=columns, copy=False)
         return _with_extras(frame, **rest)
     _check_labels(pandas, values, columns)
     made = {position: _series(pandas, column, index) for position, column in enumerate(values)}

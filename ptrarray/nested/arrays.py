@@ -78,7 +78,8 @@ def _many(
         strides = np.ndarray(shape, dtype, data, int(starts[0]), None, order).strides
         n_places = (len(data) - int(n_rows[0])) // layout.alignment + 1
         places = np.ndarray((n_places, *shape), dtype, data, 0, (layout.alignment, *strides))
-        return [places[at] for at in (starts // layout.alignment).tolist()]
+        many = [places[at] for at in (starts // layout.alignment).tolist()]
+        return [*map(infos.by_value, many)] if order == "F" else many
     width = dtype.itemsize
     if infos.decode(info).shape is not None or (starts % width).any() or (n_rows % width).any():
         return None
@@ -96,7 +97,8 @@ def _one(
         return masked
     shape, dtype, order = _form(layout, end - start, info)
     if start < end:
-        return np.ndarray(shape, dtype, data, start, None, order)
+        array = np.ndarray(shape, dtype, data, start, None, order)
+        return infos.by_value(array) if order == "F" else array
     return data[:0].view(dtype).reshape(shape, order=order)  # perhaps past the end of the data
 
 
