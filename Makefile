@@ -6,6 +6,8 @@ REPEAT ?= 3
 # Processes that run tests: as many as there are cores, and one. Where the disk is slow, more are faster.
 WORKERS ?= auto
 STAMP := $(VENV)/.installed
+# Bytecode is left to what is imported: that of all files takes half as long again as the rest.
+INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 
 # The newest Python there is, also of those that pyenv has installed.
 NEWEST ?= $(shell for python in $$(ls -d ~/.pyenv/versions/3.*/bin/python3) python3.14 python3.13 python3.12 $(PYTHON); do \
@@ -57,7 +59,7 @@ help:
 $(STAMP): pyproject.toml setup.py ptrarray/_native.c
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ptrarray needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m $(INSTALL) --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP)
@@ -119,19 +121,19 @@ sanitize: $(STAMP)
 check-oldest:
 	$(PYTHON) -m venv --clear .venv-oldest
 	$(PYTHON) tests/support/oldest.py > .venv-oldest/oldest.txt
-	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' --requirement .venv-oldest/oldest.txt
+	.venv-oldest/bin/python -m $(INSTALL) --editable '.[test]' --requirement .venv-oldest/oldest.txt
 	.venv-oldest/bin/python -m pytest -n auto
 
 check-newest:
 	$(NEWEST) -m venv --clear .venv-newest
-	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[test]'
+	.venv-newest/bin/python -m $(INSTALL) --upgrade --upgrade-strategy eager --editable '.[test]'
 	.venv-newest/bin/python -m pip list --disable-pip-version-check
 	.venv-newest/bin/python -m pytest -n auto
 
 # What needs packages of hundreds of megabytes, in a virtual environment of its own.
 .venv-extras/.installed: pyproject.toml setup.py ptrarray/_native.c
 	$(PYTHON) -m venv .venv-extras
-	.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[extras]'
+	.venv-extras/bin/python -m $(INSTALL) --editable '.[extras]'
 	@touch $@
 
 # By files: each of those about clusters starts one.
@@ -141,12 +143,12 @@ test-extras: .venv-extras/.installed chromium
 
 # Written first, so that what is built is what the parser says; a test fails when the file is stale.
 docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python -m $(INSTALL) --editable '.[docs]'
 	$(BIN)/python docs/tools/cli_page.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m $(INSTALL) --editable '.[bench]'
 	$(BIN)/python -m benchmarks run --workload tokens --repeat $(REPEAT) --out benchmarks/results
 	$(BIN)/python -m benchmarks run --workload speech --repeat $(REPEAT) --out benchmarks/results
 	$(BIN)/python -m benchmarks run --workload tiny --repeat $(REPEAT) --out benchmarks/results
