@@ -24,6 +24,7 @@ from tests.support.crash_workloads import (
     ints,
     killed_in_delete,
     look_past_changes,
+    refused,
 )
 from tests.support.disk import DROPPED, Fate, Fates, Resize, Write, memory_directory
 from tests.support.power import Effort, outcomes, rebuild
@@ -173,6 +174,12 @@ def test_second_power_cut(workload: Workload, n_cuts: int, place: Path, tmp_path
         story = tell(go_on, tmp_path / f"world{at}", before=tree, boot=2)
         problem = next(violations(story, judge, QUICK, EVERY if n_cuts == 1 else 1), None)
         assert problem is None, f"{problem}\nafter a first {describe(first, cut, fates)}"
+
+
+def test_power_cut_after_a_write_that_was_refused(place: Path) -> None:
+    """Which wrote nothing, so that what was there is there."""
+    judge = Judge(place / "refused", boot=3)
+    assert next(violations(told(refused), judge, NORMAL, EVERY), None) is None
 
 
 @some_or_all

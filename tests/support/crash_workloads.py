@@ -401,6 +401,22 @@ def go_on(story: Story) -> None:
     story.write(writer, z=ints(5, 1))
 
 
+def refused(story: Story) -> None:
+    """Write to rows that another name has, which is refused, with a writer that is durable."""
+    story.create().close()
+    with ptrarray.append(story.path, durable=True) as writer:
+        story.write(writer, a=ints(3), b=ints(3, 1))
+        story.commit(lambda: writer.point("c", 0, 2), story.now | {"c": essence(ints(3)[:2], {})})
+        story.delete(writer, "a")
+        story.promise()
+        with pytest.raises(ptrarray.OverlapError):
+            story.write(writer, 0, d=ints(3, 2))
+        story.note_failure()
+        story.promise()
+        story.write(writer, e=ints(3, 3))
+        story.promise()
+
+
 def killed_in_delete(story: Story) -> None:
     """Leave a record that was never committed where others of the same length will lie."""
     writer = story.create()

@@ -149,7 +149,7 @@ class Story:
 
     def durable(self, cut: int) -> range:
         """Numbers of commits that may be there when the power is cut after `cut` operations."""
-        return range(_last(self._durable, cut), _last(self._begun, cut, before=True) + 1)
+        return _up_to(_last(self._durable, cut), _last(self._begun, cut, before=True))
 
     def first_and_promises(self) -> tuple[int, list[int]]:
         """Return how long the log was when the first commit began, and when each was promised."""
@@ -167,7 +167,12 @@ class Story:
         done, begun : int
             Operations that were done whole, and that were begun.
         """
-        return range(_last(self._returned, done), _last(self._begun, begun, before=True) + 1)
+        return _up_to(_last(self._returned, done), _last(self._begun, begun, before=True))
+
+
+def _up_to(done: int, begun: int) -> range:
+    """Return the numbers between, where what wrote nothing, as it was refused, is done once it begins."""
+    return range(done, max(done, begun) + 1)
 
 
 def _last(marks: list[Mark], cut: int, *, before: bool = False) -> int:
