@@ -91,6 +91,24 @@ def test_a_number_that_is_too_high(put: bytes, before: Any, n_buffered: int) -> 
         pickle.Unpickler(Guarded(file)).load()
 
 
+@pytest.mark.parametrize("n_buffered", [1, 16, 1 << 16])
+@pytest.mark.parametrize("before", [None, VALUES[1]])
+@pytest.mark.parametrize("code", [pickle.BINBYTES, pickle.BINBYTES8, pickle.BYTEARRAY8])
+def test_a_length_beyond_the_end(code: bytes, before: Any, n_buffered: int, tmp_path: Path) -> None:
+    """For which the unpickler would take memory before it reads."""
+    length = (1 << 31).to_bytes(4 if code == pickle.BINBYTES else 8, "little")
+    raw = b"rest" + pickle.dumps(before)[:-1] + code + length + b"abc."
+    path = tmp_path / "a.pkl"
+    path.write_bytes(raw)
+    with path.open("rb", n_buffered if n_buffered > 1 else 2) as plain:
+        for file in (io.BufferedReader(io.BytesIO(raw), n_buffered), plain):
+            file.read(4)
+            with pytest.raises(
+                BadInputError, match=r"it has 2,147,483,65\d bytes where \d+ are left"
+            ):
+                pickle.Unpickler(Guarded(file)).load()
+
+
 def test_a_number_that_is_too_high_takes_no_memory(tmp_path: Path) -> None:
     (tmp_path / "bad.pkl").write_bytes(numbered(b"r" + (2_000_000).to_bytes(4, "little"), None))
     (tmp_path / "good.pkl").write_bytes(pickle.dumps(np.arange(3)))

@@ -2,14 +2,19 @@
 
 An unpickler keeps what it is told to remember in a table, which is as long as the highest number
 asks for: nine bytes of a file are enough for 64 GiB, which are also written to. Whoever pickles
-counts from 0 or 1 on, so that a number is below that of the bytes before it.
+counts from 0 or 1 on, so that a number is below that of the bytes before it. And it takes memory for
+as many bytes as a string says it has, before it reads them: no more are in a file than it has left.
 """
 
 from __future__ import annotations
 
+import io
+import math
+import os
 import pickle
 import pickletools
 import re
+from stat import S_ISREG
 from typing import Any
 
 from ptrarray.convert.files import read_up_to
@@ -42,11 +47,12 @@ class Guarded:
     Raises
     ------
     BadInputError
-        While it is read, for a number that is too high.
+        While it is read, for a number that is too high, or a string that is too long for what is left
+        of a file, or of bytes in memory; of what is compressed, that is not known.
     """
 
     def __init__(self, file: Any) -> None:
-        self._file = file
+        self._file, self._n_left = file, _n_left(file)
         self._n_read = self._n_seen = self._n_walked = 0
         self._n_skipped = 0  # bytes that are still to come of a string
         self._rest = b""  # the beginning of an instruction whose end was not seen
@@ -99,6 +105,11 @@ class Guarded:
         while at < len(raw):
             at = _PASSED.match(raw, at).end()  # type: ignore[union-attr]
             n_bytes = _instruction(raw, at, before + at) if at < len(raw) else 0
+            if n_bytes is not None and n_bytes > _FEW and before + at + n_bytes > self._n_left:
+                left = f"{self._n_left - before - at:,}"
+                raise BadInputError(
+                    f"it is damaged: it has {n_bytes:,} bytes where {left} are left"
+                )
             if n_bytes is None:
                 self._rest = raw[at:]
                 return
@@ -107,6 +118,15 @@ class Guarded:
                 return
             at += n_bytes
         self._n_skipped = at - len(raw)
+
+
+def _n_left(file: Any) -> float:
+    """Return how many bytes a file has, as far as that is known."""
+    raw = getattr(file, "raw", file)
+    if isinstance(raw, io.FileIO):
+        stat = os.fstat(raw.fileno())
+        return stat.st_size - file.tell() if S_ISREG(stat.st_mode) else math.inf
+    return raw.getbuffer().nbytes - file.tell() if isinstance(raw, io.BytesIO) else math.inf
 
 
 def _instruction(raw: bytes, at: int, n_before: int) -> int | None:
