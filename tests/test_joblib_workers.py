@@ -44,7 +44,8 @@ def check(found: dict[str, Any], expected: dict[str, Any]) -> None:
         np.testing.assert_array_equal(np.ma.getdata(found[name]), np.ma.getdata(value), name)
         np.testing.assert_array_equal(np.ma.getmask(found[name]), np.ma.getmask(value), name)
         # Pickles of masked arrays have the byte order of the machine.
-        assert found[name].dtype.newbyteorder("=") == value.dtype.newbyteorder("=")
+        is_masked = np.ma.isMaskedArray(found[name])
+        assert found[name].dtype == (value.dtype.newbyteorder("=") if is_masked else value.dtype)
 
 
 @pytest.mark.parametrize(("file", "mode"), [("x.ptr", "r"), ("x.ptr", "c"), ("x.tar", "r")])

@@ -105,17 +105,17 @@ class Guarded:
         while at < len(raw):
             at = _PASSED.match(raw, at).end()  # type: ignore[union-attr]
             n_bytes = _instruction(raw, at, before + at) if at < len(raw) else 0
-            if n_bytes is not None and n_bytes > _FEW and before + at + n_bytes > self._n_left:
-                left = f"{self._n_left - before - at:,}"
-                raise BadInputError(
-                    f"it is damaged: it has {n_bytes:,} bytes where {left} are left"
-                )
             if n_bytes is None:
                 self._rest = raw[at:]
                 return
             if n_bytes == 0:
                 self._is_over = at < len(raw)
                 return
+            if n_bytes > _FEW and before + at + n_bytes > self._n_left:
+                left = f"{self._n_left - before - at:,}"
+                raise BadInputError(
+                    f"it is damaged: it has {n_bytes:,} bytes where {left} are left"
+                )
             at += n_bytes
         self._n_skipped = at - len(raw)
 
