@@ -28,7 +28,9 @@ from tests.support.soak_role import Site, work
 from tests.support.soak_watching import (
     MIN_WINDOWS,
     PERCENTILES,
+    POOLED,
     RULES,
+    YARDSTICKS,
     Room,
     Taken,
     complaints,
@@ -244,8 +246,18 @@ def test_latencies_that_creep_as_those_of_the_machine_do() -> None:
     assert slowed({}) == set()
 
 
-def slowed(what: dict[str, set[str]]) -> set[str]:
-    """Return what creeps where parts of the calls of a kind get slower from window to window."""
+@pytest.mark.parametrize("yardstick", YARDSTICKS)
+def test_latencies_do_not_creep_where_a_yardstick_was_slow_for_a_while(yardstick: str) -> None:
+    """As syncs are beside other work: a call that does not wait for them takes as long as ever."""
+    assert slowed({}, for_a_while=yardstick) == set()
+    assert "p50 of write" in slowed({"write": {"p50"}}, for_a_while=yardstick)
+
+
+def slowed(what: dict[str, set[str]], for_a_while: str = "") -> set[str]:
+    """Return what creeps where parts of the calls of a kind get slower from window to window.
+
+    All calls of another kind are slower in the second quarter.
+    """
     shares = {"p50": (9_000, 20), "p99": (970, 2_000), "p99.9": (30, 20_000)}
     windows = []
     for n in range(N):
@@ -254,9 +266,29 @@ def slowed(what: dict[str, set[str]]) -> set[str]:
             calls[kind] = {}
             for of, (n_calls, microseconds) in shares.items():
                 longer = 1 + 100 * n / N if of in what.get(kind, ()) else 1
+                longer *= 4 if kind == for_a_while and N // 4 <= n < N // 2 else 1
                 calls[kind][bucket(int(1000 * microseconds * longer))] = n_calls
         windows.append(window(calls=calls))
     return {one.partition(":")[0] for one in complaints(windows)}
+
+
+def test_threads_of_pools_do_not_creep() -> None:
+    """They begin when they are needed; one more than all pools have creeps."""
+
+    most = POOLED["viewer"]
+    assert told("viewer", 6, most) == []
+    assert told("viewer", 6, most + 1)
+    assert told("watch", 6, 7)
+
+
+def told(name: str, early: int, late: int) -> list[str]:
+    """Return what creeps where a process has other threads in the second half."""
+    windows = []
+    for n in range(N):
+        life = {"descriptors": [1], "threads": [late if n > N // 2 else early]}
+        life |= {"mappings": [1], "anon": [1]}
+        windows.append(window(processes={name: {"pid": 1, **life}}))
+    return complaints(windows)
 
 
 # what creeps: real --------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ MIN_WINDOWS = 20  # fewer tell nothing
 _ANON = re.compile(rb"^RssAnon:\s+(\d+)", re.MULTILINE)
 _THREADS = re.compile(rb"^Threads:\s+(\d+)", re.MULTILINE)
 YARDSTICKS = "yardstick", "yardstick sync"
+# Threads that a process may begin whenever it needs them, those of all its pools and its first: fewer tell nothing.
+POOLED = {"viewer": 11}
 Window = dict[str, Any]
 _SIGNIFICANT = 3.3  # standard deviations: one of a thousand series without a trend
 
@@ -134,28 +136,32 @@ def complaints(windows: Sequence[Window]) -> list[str]:
     if len(windows) < MIN_WINDOWS:
         return []
     found = []
-    for what, name, series in all_series(windows):
-        told = creeping(series, RULES[what]) if len(series) >= MIN_WINDOWS else None
-        if told:
-            found.append(f"{what} of {name}: {told}")
+    for what, name, each in all_series(windows):
+        told = [creeping(one, RULES[what]) for one in each if len(one) >= MIN_WINDOWS]
+        if told and all(told):
+            found.append(f"{what} of {name}: {told[0]}")
     return found
 
 
-def all_series(windows: Sequence[Window]) -> Iterable[tuple[str, str, list[float]]]:
-    """Yield what, of whom, and one number a window: of processes that lived all the time.
+def all_series(windows: Sequence[Window]) -> Iterable[tuple[str, str, list[list[float]]]]:
+    """Yield what, of whom, and series of one number a window: of processes that lived all the time.
 
-    Of what goes up and down, that is the lowest in a window: where it comes back to.
+    Of what goes up and down, that is the lowest in a window: where it comes back to. There is one
+    series, but for latencies: one for each yardstick. What creeps does so in all of them.
     """
     for name in lasting(windows):
         for what in Taken._fields:
             choose = median if what == "anon" else min
-            yield what, name, [choose(window["processes"][name][what]) for window in windows]
+            least = POOLED.get(name, 0) if what == "threads" else 0
+            numbers = [choose(window["processes"][name][what]) for window in windows]
+            yield what, name, [[max(number, least) for number in numbers]]
     for name in windows[0]["rooms"]:
         for what in Room._fields:
-            yield what, name, [min(window["rooms"][name][what]) for window in windows]
+            yield what, name, [[min(window["rooms"][name][what]) for window in windows]]
     for kind in sorted({kind for window in windows for kind in window["calls"]} - {*YARDSTICKS}):
         for what, (part, n_least) in PERCENTILES.items():
-            yield what, kind, latencies(windows, kind, part, n_least)
+            each = [latencies(windows, kind, part, n_least, one) for one in YARDSTICKS]
+            yield what, kind, each
 
 
 def lasting(windows: Sequence[Window]) -> list[str]:
@@ -167,19 +173,19 @@ def lasting(windows: Sequence[Window]) -> list[str]:
     return [name for name, pids in lives.items() if len(pids) == 1]
 
 
-def latencies(windows: Sequence[Window], kind: str, part: float, n_least: int) -> list[float]:
+def latencies(
+    windows: Sequence[Window], kind: str, part: float, n_least: int, yardstick: str
+) -> list[float]:
     """Return a percentile of each stretch of windows in microseconds, as on a machine that is as fast as ever.
 
-    How slow it was in a stretch is told by the yardsticks: by the one that is slower by more than in the
-    first third.
+    How slow it was in a stretch is told by a yardstick, next to the first third.
     """
-    yardsticks = {one: _of(thirds(windows)[0], one) for one in YARDSTICKS}
-    before = {one: percentile(found, part) for one, found in yardsticks.items() if found}
+    before = percentile(_of(thirds(windows)[0], yardstick), part)
     series = []
     for stretch in _stretches(windows, kind, n_least):
-        now = {one: percentile(_of(stretch, one), part) / before[one] for one in before}
-        slower = max([one for one in now.values() if not math.isnan(one)], default=1)
-        series.append(percentile(_of(stretch, kind), part) / slower)
+        slower = percentile(_of(stretch, yardstick), part) / before
+        found = percentile(_of(stretch, kind), part)
+        series.append(found if math.isnan(slower) else found / slower)
     return series
 
 
