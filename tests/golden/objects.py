@@ -64,7 +64,7 @@ def frames() -> Any:
     import pandas as pd
 
     index = pd.Index(["x", "y", "z"], name="key")
-    days = pd.date_range("2026-01-30", periods=3, freq="D", tz="UTC")
+    days = pd.date_range("2026-01-30", periods=3, freq="D", tz="UTC", unit="us")
     columns = {"n": [1, 2, 3], "day": days, "kind": pd.Categorical(["a", "b", "a"])}
     frame = pd.DataFrame(columns, index=index)
     nullable = pd.Series([1, None, 3], index=index, dtype="Int64", name="n")
