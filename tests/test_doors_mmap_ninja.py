@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -59,7 +59,6 @@ MANY: dict[str, Arrays] = {
         np.empty((2, 0)),
         np.empty((0, 0)),
     ],
-    "only empty": [F[:0]],
     # It reads the first of these as a float of Python, and not at all beside others of two axes:
     # "cannot reshape array of size 1 into shape (0,)" (mmap_ninja 0.9.0, ragged.py, get_single).
     "0-d": [np.array(5.0), F[:2], np.array(7.0)],
@@ -72,6 +71,10 @@ MANY |= {
     dtype: [np.arange(3).astype(dtype), np.arange(2).astype(dtype)]
     for dtype in ("?", "i1", "u8", "f2", "g", "c8", "M8[25s]", "m8[ns]", "u2")
 }
+# It maps what it writes, and numpy before 2.2 maps no file of nothing.
+MAKES_EMPTY = np.lib.NumpyVersion(np.__version__) >= "2.2.0"
+if MAKES_EMPTY:
+    MANY["only empty"] = [F[:0]]
 
 
 @pytest.mark.parametrize("name", MANY)
@@ -126,6 +129,7 @@ def test_many_parts(folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) 
     )
 )
 def test_any_arrays(tmp_path_factory: pytest.TempPathFactory, arrays: Arrays) -> None:
+    assume(MAKES_EMPTY or any(array.size for array in arrays))
     folder = tmp_path_factory.mktemp("any")
     library.RaggedMmap.from_lists(folder / "x", arrays)
     assert run(folder / "x", folder / "s.ptr").ok
@@ -145,6 +149,7 @@ def test_an_append_that_was_refused(folder: Path, store: Path) -> None:
     assert "it has 2 arrays and 1 shapes" in failure(folder / "x", store)
 
 
+@pytest.mark.skipif(not MAKES_EMPTY, reason="with numpy before 2.2 mmap_ninja makes none")
 def test_begun_with_empty_arrays(folder: Path, store: Path) -> None:
     # numpy makes a file of one byte of nothing, as nothing cannot be mapped; an append goes behind it, so
     # that every value is shifted by a byte (mmap_ninja 0.9.0, numpy.py, extend_dir).

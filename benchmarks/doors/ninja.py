@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from mmap_ninja import RaggedMmap
+from mmap_ninja.ragged import RaggedMmap
 
 from benchmarks.doors.passage import both, door
 from benchmarks.users.asking import Question

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from mmap_ninja import RaggedMmap
+from mmap_ninja.ragged import RaggedMmap
 
 from benchmarks.engines import Engine
 from benchmarks.workloads import Array, Int64s, Layout, Source, concatenated
