@@ -491,6 +491,28 @@ class PointerArray(StoredArrays):
         self._note(0, len(opened.rows))
         return opened.rows[key]
 
+    def get(self, name: Any, default: Any = None) -> Any:
+        """Return the array of a name, or something else where there is none.
+
+        Parameters
+        ----------
+        name : object
+            What is no text is no name, and never an index into the rows.
+        default : object
+            What is returned for a name that no array has.
+
+        Returns
+        -------
+        ndarray, or what `default` is
+            As ``store[name]``.
+
+        Examples
+        --------
+        >>> store.get("utt2"), store.get("nobody"), store.get(None, "none")
+        (array([4., 5.], dtype=float32), None, 'none')
+        """
+        return super().get(name, default) if isinstance(name, str) else default
+
     def _shaped(self, opened: Opened, name: str, raw: bytes) -> Array:
         """Return the array of a name where it is more than a slice of the rows."""
         address = opened.snapshot.locate(raw)

@@ -93,6 +93,19 @@ def test_pandas_of_this_version(protocol: int) -> None:
         assert found.flags == expected.flags
 
 
+@pytest.mark.parametrize("dtype", [object, "c16", "M8[s]", "?"])
+def test_frames_of_one_dtype(dtype: Any) -> None:
+    """Each is one block, of Python objects, too."""
+    pd = pytest.importorskip("pandas")
+    columns: Any = np.arange(6).reshape(3, 2).astype(dtype)
+    if dtype is object:
+        columns[1] = None, "text"
+    for expected in (pd.DataFrame(columns), pd.DataFrame(columns, columns=["x", "y"]).iloc[:1]):
+        found = loads(pickle.dumps(expected))
+        pd.testing.assert_frame_equal(found, expected)
+        assert [*map(type, found.iloc[0])] == [*map(type, expected.iloc[0])]
+
+
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_frequencies_of_every_class(protocol: int) -> None:
     pd = pytest.importorskip("pandas")

@@ -251,6 +251,37 @@ def test_objects_stay_objects(tmp_path: Path) -> None:
         assert store.frame(["frame"])["index"].dtype == object
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [["a", None], [np.nan]],
+        [[None], pd.DatetimeIndex(["2026"])],
+        [[pd.Timestamp("2026")], [np.nan]],
+        [[pd.Period("2026")], [1.5]],
+        [["a"], pd.array(["b"], dtype="str")],
+    ],
+    ids=repr,
+)
+def test_objects_beside_others_stay_objects(values: list[Any], tmp_path: Path) -> None:
+    """None among them is None, and no column of dates or text."""
+    first = pd.Series(values[0], dtype=object)
+    objects = {"first": first, "other": pd.Series(values[1])}
+    with keep(tmp_path / "s.ptr", objects) as store:
+        found, wanted = store.frame()["value"], pd.concat([*objects.values()])
+        assert found.dtype == wanted.dtype == object
+        assert [*map(repr, found)] == [*map(repr, wanted)]
+
+
+@pytest.mark.parametrize("names", [[0, 1], [1, 2], [1, None], [2026, "a"]], ids=repr)
+def test_levels_that_are_called_by_numbers(names: list[Any], tmp_path: Path) -> None:
+    levels = pd.MultiIndex.from_arrays([[7, 8], ["x", "y"]], names=names)
+    with keep(tmp_path / "s.ptr", {"one": pd.Series([1.0, 2.0], levels)}) as store:
+        found = store.frame()
+        titles = [f"level_{at}" if name is None else name for at, name in enumerate(names)]
+        assert found.columns.to_list() == ["name", *titles, "value"]
+        assert found[titles].to_numpy().tolist() == [[7, "x"], [8, "y"]]
+
+
 @pytest.mark.parametrize("label", [None, 1, [1], ("a", "b")])
 def test_what_the_column_of_names_is_not_called(label: Any, tmp_path: Path) -> None:
     with ptrarray.create(tmp_path / "a.ptr") as writer:

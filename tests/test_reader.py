@@ -41,7 +41,8 @@ def test_is_a_mapping(store: PointerArray) -> None:
     strange: Any = 5
     assert strange not in store
     assert "\udcff" not in store
-    assert store.get("absent", "default") == "default"
+    for absent in ("absent", None, 1, True, slice(2)):  # of which four are indices into the rows
+        assert store.get(absent, "default") == "default"
     assert "b" in store.keys()  # noqa: SIM118 - the view is what is asked
     assert len(store.items()) == len(store.values()) == 4
 

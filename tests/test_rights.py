@@ -163,6 +163,23 @@ def as_user(user: int, groups: list[int], mask: int, *calls: Callable[[], object
     assert receiver.recv() is None
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prefix", [None, "more/"])
+def test_a_copy_of_what_nobody_may_write_to_can_be_written_to(
+    shared: Path, kind: str, prefix: str | None
+) -> None:
+    """As archives and snapshots are; it is read by who is not its owner."""
+    old, new = shared / "old.ptr", shared / "new.ptr"
+    ptrarray.create(old, **KINDS[kind]).close()
+    append(old)
+    for place in (*old.rglob("*"), old):
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    join = partial(ptrarray.join, new, [old], "copy", prefix=prefix, progress=False)
+    as_user(ANN, [TEAM], 0o022, join, partial(append, new), partial(leave_a_hole, new))
+    ptrarray.verify(new)
+    assert {rights(place) for place in (new, *new.rglob("*")) if place.is_file()} == {0o644}
+
+
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """Return a folder in which everybody may write, and that makes files belong to a team."""

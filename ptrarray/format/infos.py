@@ -303,7 +303,7 @@ def by_value(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     >>> view.tolist(), view.flags.f_contiguous, np.shares_memory(view, columns)
     ([[1, 2], [3, 4]], True, True)
     """
-    if not array.nbytes:
+    if not array.nbytes or array.dtype.hasobject:  # which is in no file
         return array
     order: Any = "C" if array.flags.c_contiguous else "F"
     raw = memoryview(array.reshape(-1, order=order).view(np.uint8))  # of dates there is none

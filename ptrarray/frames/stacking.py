@@ -127,8 +127,10 @@ def _labels(indexes: Sequence[Any], lengths: Sequence[int]) -> list[tuple[Any, A
         for index, n in zip(indexes, lengths, strict=True)
     ]
     if isinstance(together, pandas.MultiIndex):
-        levels = [together.get_level_values(at) for at in range(together.nlevels)]
-        titles = [f"level_{at}" if one.name is None else one.name for at, one in enumerate(levels)]
+        titles = [f"level_{at}" if one is None else one for at, one in enumerate(together.names)]
+        # Without names, as pandas takes a number for the name of a level before its place.
+        unnamed = together.set_names([None] * together.nlevels)
+        levels = [unnamed.get_level_values(at) for at in range(together.nlevels)]
     else:
         levels, titles = [together], ["index" if together.name is None else together.name]
     columns = [_spread(level, spans) for level in levels]
@@ -156,7 +158,8 @@ def _joined(parts: Sequence[Any]) -> Any:
     if len(kinds) == 1 and all(isinstance(part, np.ndarray) for part in parts):
         return np.concatenate(parts)
     series = [_series(Column(part, None, None)) for part in parts]
-    return pandas.concat(series, ignore_index=True).array
+    together = pandas.concat(series, ignore_index=True)
+    return together.to_numpy() if together.dtype == object else together.array
 
 
 def _kept(values: Any) -> Any:

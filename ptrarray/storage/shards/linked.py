@@ -30,6 +30,7 @@ from ptrarray.storage.store.snapshot import StoreSnapshot
 from ptrarray.storage.system import files
 from ptrarray.storage.system.files import File
 from ptrarray.storage.system.lock import whole
+from ptrarray.storage.system.rights import Rights, writable
 from ptrarray.storage.writing.session import Session
 
 How = Literal["move", "link", "copy"]
@@ -99,7 +100,7 @@ def is_finished(store: StoreSnapshot) -> bool:
 def begin(shard: NewShard, memory: int) -> None:
     """Make the directory of a shard, and in it the index if that is not the source's."""
     source = shard.source.directory
-    files.make_directory(shard.directory, files.rights(source))
+    files.make_directory(shard.directory, _rights(source))
     if shard.has_new_index:
         columns = _columns(shard.source)
         _check_prefix(columns.names, shard.prefix, str(source))
@@ -107,9 +108,14 @@ def begin(shard: NewShard, memory: int) -> None:
         sizes = sizes._replace(names=sizes.names + sizes.n_arrays * len(shard.prefix))
         blocks = _prefixed(shard.source, columns, shard.prefix)
         contents = Contents.hashed(sizes, blocks, shard.directory, memory)
-        rights = files.rights(source / index.FILE_NAME)
-        write_index(shard.directory, shard.header, contents, rights)
+        write_index(shard.directory, shard.header, contents, _rights(source / index.FILE_NAME))
         shard.source.index.forget()
+
+
+def _rights(path: Path) -> Rights | None:
+    """Return the rights that what is made of a file has: those of a store that is read-only would be no use."""
+    found = files.rights(path)
+    return None if found is None else writable(found)
 
 
 def _columns(source: StoreSnapshot) -> Entries:
@@ -151,8 +157,7 @@ def begin_journal(shard: NewShard) -> int:
     """Make the journal of a shard, or make it anew; return where its first record comes."""
     path = shard.directory / journal.FILE_NAME
     files.unlink(path)
-    rights = files.rights(shard.source.directory / journal.FILE_NAME)
-    with File(path, files.MAKE, rights):
+    with File(path, files.MAKE, _rights(shard.source.directory / journal.FILE_NAME)):
         return journal_format.RECORDS_START
 
 

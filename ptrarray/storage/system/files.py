@@ -37,7 +37,7 @@ from ptrarray.errors import CorruptStoreError
 from ptrarray.storage.remote.file import RemoteFile
 from ptrarray.storage.remote.paths import RemotePath
 from ptrarray.storage.system.buffers import CALL_NBYTES, Buffer, bytes_of, first, rest
-from ptrarray.storage.system.rights import Rights, first_mode, give_rights
+from ptrarray.storage.system.rights import Rights, first_mode, give_rights, writable
 
 StrPath = str | Path
 
@@ -444,8 +444,11 @@ def link_or_copy(source: StrPath, target: StrPath) -> None:
 
 
 def copy(source: StrPath, target: StrPath) -> None:
-    """Copy a file to where there is nothing, on the disk, with its rights and its holes."""
-    with File(source) as old, File(target, MAKE, old.as_opened) as new:
+    """Copy a file to where there is nothing, on the disk, with its rights and its holes.
+
+    Of a file that is read-only, too, the owner may write to the copy.
+    """
+    with File(source) as old, File(target, MAKE, writable(old.as_opened)) as new:
         at, end_byte = 0, old.nbytes
         while at < end_byte:
             at, last = old.data_from(at, end_byte)

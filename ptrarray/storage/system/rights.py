@@ -38,6 +38,11 @@ def give_rights(file: str | Path | int, found: Rights, like: Rights) -> None:
             os.chmod(file, mode)  # noqa: PTH101 which may be a descriptor
 
 
+def writable(like: Rights) -> Rights:
+    """Return the rights of a file for a copy of it, which its owner may write to in any case."""
+    return os.stat_result((like.st_mode | 0o200, *like[1:]))
+
+
 def _give_owner(file: str | Path | int, like: Rights) -> bool:
     """Give a file an owner and a group, or a group only; return whether it has the group now."""
     for owner in (like.st_uid, -1):

@@ -141,6 +141,12 @@ def reader_of(handle: Any, where: str) -> Source:
     return tap if codec is None else _Inflated(tap, codec)
 
 
+def _can_seek(handle: Any) -> bool:
+    """Tell whether a handle can go back; not all that can say so, as a `mmap` before Python 3.13."""
+    seekable = getattr(handle, "seekable", None)
+    return hasattr(handle, "seek") if seekable is None else bool(seekable())
+
+
 def _copied(raw: bytes, buffer: memoryview) -> int:
     buffer[: len(raw)] = raw
     return len(raw)
@@ -277,7 +283,7 @@ class _Tap:
         """
         if self._peeked:
             self._take_peeked(len(unused))
-        elif unused and hasattr(self._handle, "seekable") and self._handle.seekable():
+        elif unused and _can_seek(self._handle):
             self._handle.seek(-len(unused), io.SEEK_CUR)
 
     def finish(self) -> None:
