@@ -107,6 +107,17 @@ def test_frames_of_one_dtype(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_time_zones_of_dateutil(protocol: int) -> None:
+    """They pickle all that their file has, and where it was; its name is all that is read."""
+    pd = pytest.importorskip("pandas")
+    for zone in ("dateutil/Europe/Paris", "dateutil/America/Argentina/Ushuaia"):
+        expected = pd.Series(pd.date_range("2026-03-29", periods=3, freq="h", tz=zone))
+        pd.testing.assert_series_equal(loads(pickle.dumps(expected, protocol)), expected)
+    utc = pd.Series(pd.date_range("2026", periods=3, tz="dateutil/UTC"))
+    assert loads(pickle.dumps(utc, protocol)).tolist() == utc.tolist()
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_frequencies_of_every_class(protocol: int) -> None:
     pd = pytest.importorskip("pandas")
     for kind in {getattr(pd.offsets, name) for name in pd.tseries.offsets.__all__}:

@@ -360,6 +360,7 @@ def zones() -> Iterator[Any]:
     with suppress(ImportError):
         tz = import_module("dateutil.tz")
         yield from (tz.tzutc(), tz.tzoffset(None, 3600), tz.tzoffset("mine", 3600))
+        yield tz.gettz("Europe/Paris")
 
 
 @pytest.mark.parametrize("zone", [*zones()], ids=repr)
@@ -388,10 +389,14 @@ def test_zones_from_files_are_refused(key: str | None) -> None:
         through_codec(datetime(2020, 1, 1, tzinfo=zone))
 
 
-def test_the_zone_of_the_machine_is_refused() -> None:
+def test_the_zone_of_the_machine_is_refused(tmp_path: Path) -> None:
     tz = pytest.importorskip("dateutil.tz")
-    with pytest.raises(BadInputError, match="tz_convert"):
-        through_codec(pd.Series(pd.date_range("2020", periods=2, tz=tz.tzlocal())))
+    elsewhere = tmp_path / "zoneinfo" / "Paris"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(Path(zoneinfo.TZPATH[0], "Europe", "Paris").read_bytes())
+    for zone in (tz.tzlocal(), tz.tzfile(str(elsewhere))):
+        with pytest.raises(BadInputError, match="tz_convert"):
+            through_codec(pd.Series(pd.date_range("2020", periods=2, tz=zone)))
 
 
 class Text(str):

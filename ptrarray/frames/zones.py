@@ -50,6 +50,9 @@ def _candidates(zone: tzinfo) -> Iterator[Plain]:
         yield from (plain, (*plain, zone.tzname(None)))
     elif library == "dateutil":
         yield ("dateutil", zone.tzname(None))
+        if offset is None:  # it was read from a file, and has no key before dateutil 4
+            yield ("dateutil", repr(zone).rstrip("')").partition("zoneinfo/")[2])
+            return
         for label in (None, zone.tzname(None)):
             yield ("dateutil", label, int(offset.total_seconds()))
     else:

@@ -455,6 +455,7 @@ MAKERS: dict[str, Callable[[Builder, Record], Any]] = {
     "time": _time,
     "timezone": lambda to, record: timezone(to.build(record.args[0])),
     "zone": lambda to, record: rebuild_pandas.zone_name(record.args[0]),
+    "zone file": lambda to, record: rebuild_pandas.zone_of_file(record.args),
     "utc": lambda to, record: "UTC",
     "minutes": lambda to, record: timezone(timedelta(minutes=int(record.args[0]))),
     **rebuild_pandas.MAKERS,

@@ -7,7 +7,7 @@ together by `ptrarray.frames.together` as those of a store are.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timezone
 from typing import Any
 
@@ -35,6 +35,13 @@ def zone_name(name: Any) -> str:
     if not isinstance(name, str) or not _ZONE.fullmatch(name):
         raise ValueError(f"time zone {name!r:.40}")
     return name
+
+
+def zone_of_file(args: Sequence[Any]) -> str:
+    """Return what pandas calls a time zone of dateutil, which pickles where its file is, and all that is in it."""
+    *_, path = (arg for arg in args if isinstance(arg, str))
+    name = path.partition("zoneinfo/")[2]
+    return zone_name(name if name == "UTC" else f"dateutil/{name}")
 
 
 def _state(record: Record) -> dict[str, Any]:
