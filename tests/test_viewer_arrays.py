@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -375,6 +375,7 @@ def test_any_metadata_are_json(value: Any) -> None:
     ),
     st.integers(0, 12),
 )
+@example(np.array([-np.finfo("f8").max]), 0)
 def test_any_array_can_be_shown(array: Any, start: int) -> None:
     """Whatever its dtype and shape, in every way that is offered."""
 

@@ -347,7 +347,10 @@ def _number(value: float, digits: int) -> float | None:
     """Return a number for JSON: short, but integers whole."""
     if math.isnan(value):
         return None
-    return int(value) if value.is_integer() and abs(value) < 2**53 else float(f"{value:.{digits}g}")
+    if value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    rounded = float(f"{value:.{digits}g}")
+    return rounded if math.isfinite(rounded) else value  # of the largest there are
 
 
 def _dated(value: float, dtype: np.dtype[Any]) -> str | None:
