@@ -7,6 +7,7 @@ import io
 import os
 import tarfile
 import warnings
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -190,3 +191,14 @@ def test_a_file_that_is_cut_off_says_so(folder: Path, store: Path, way: str) -> 
     assert [failure.problem for failure in report.failures] == [
         "it is cut off: 64 of 72 bytes are there"
     ]
+
+
+def test_of_a_name_that_is_there_twice_the_last_comes(folder: Path, store: Path) -> None:
+    """As `numpy.load` has it of a file that was appended to."""
+    np.savez(folder / "x.npz", a=np.arange(2), b=np.arange(5))
+    again = pytest.warns(UserWarning, match="Duplicate name")
+    with again, zipfile.ZipFile(folder / "x.npz", "a") as archive:
+        archive.writestr("a.npy", npy(np.arange(3)))
+    assert convert.from_npz(folder, store, progress=False).ok
+    with np.load(folder / "x.npz") as found:
+        check_content(store, dict(found))

@@ -430,6 +430,19 @@ def test_claims_beyond_the_file_take_no_memory(path: Path, store: Path) -> None:
     assert "it claims" in problem
 
 
+def test_lengths_that_another_claims_take_no_memory(path: Path, store: Path) -> None:
+    with h5netcdf.File(path, "w") as file:
+        file.dimensions = {"traj": None, "obs": 6}
+        add(file, "n", np.zeros(0, "i8"), "traj", sample_dimension="obs")
+        add(file, "x", np.arange(6))
+        file.resize_dimension("traj", 2**40)
+    with h5py.File(path, "r+") as raw:
+        raw["n"].resize((3,))
+        raw["n"][:] = [1, 2, 3]
+    (problem,) = failures(path, store)
+    assert "it claims" in problem
+
+
 @pytest.fixture
 def small(path: Path) -> Iterator[bytes]:
     with start(path) as file:

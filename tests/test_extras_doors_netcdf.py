@@ -234,3 +234,45 @@ def test_views_of_netcdf3_do_not_outlive_its_file(tmp_path: Path, store: Path) -
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert convert.from_netcdf(tmp_path / "x.nc", store, progress=False).ok
+
+
+def test_variables_that_end_before_others(tmp_path: Path, store: Path) -> None:
+    """Along a dimension without an end each is as long as the longest: netCDF reads fill values."""
+    path = tmp_path / "x.nc"
+    with netCDF4.Dataset(path, "w") as file:
+        file.createDimension("traj", None)
+        file.createDimension("obs", None)
+        n = file.createVariable("n", "i4", ("traj",))
+        n.sample_dimension, n[:] = "obs", [2, 3]
+        file.createVariable("t", "f8", ("obs",))[:] = np.arange(5.0)
+        file.createVariable("flag", "i2", ("obs",), fill_value=-9)[:3] = [1, 2, 3]
+        file.createDimension("two", 2)
+        file.createVariable("pair", ">f4", ("obs", "two"), endian="big")[:1] = 7
+        file.createVariable("site", str, ("traj",))[0] = "north"
+        file.createVariable("lat", "f4", ("traj",), fill_value=-1)[:1] = [7]
+    with netCDF4.Dataset(path) as file:
+        file.set_auto_mask(False)
+        samples = {name: file[name][:] for name in ("t", "flag", "pair")}
+        of_arrays = {name: file[name][:].tolist() for name in ("site", "lat")}
+    report = convert.from_netcdf(path, store, progress=False, verify=True)
+    assert report.failures == []
+    bounds = {"0": slice(0, 2), "1": slice(2, 5)}
+    wanted = {f"{i}/{name}": x[part] for name, x in samples.items() for i, part in bounds.items()}
+    check_content(store, wanted)
+    with ptrarray.open(store) as opened:
+        for i in range(2):
+            meta = opened.meta[f"{i}/t"]
+            assert meta == {name: values[i] for name, values in of_arrays.items()}
+
+
+def test_variables_of_arrays_that_metadata_cannot_hold(tmp_path: Path, store: Path) -> None:
+    path = tmp_path / "x.nc"
+    write(path, "NETCDF4", 6)
+    with netCDF4.Dataset(path, "a") as file:
+        events = file.createVariable("events", file.createVLType("i4", "list"), ("traj",))
+        for i in range(4):
+            events[i] = np.arange(i, dtype="i4")
+    report = convert.from_netcdf(path, store, progress=False)
+    assert report.ok
+    assert any("metadata cannot hold: " in note and "events" in note for note in report.notes)
+    check_bits(store, expected("<"))

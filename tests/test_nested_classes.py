@@ -24,6 +24,7 @@ from tests.support.classes import (
     Color,
     Computed,
     Config,
+    Empty,
     Failure,
     Frozen,
     InSlots,
@@ -112,13 +113,13 @@ OWN = [
     Plain(**{"": 1}), Plain(**{"()": 1, "b": 2}), Plain(**{"k" * 300: 1}),
     Plain(**{f"a{i}": i for i in range(2000)}), SimpleNamespace(a=1), Config(a=1, b=[2]),
     with_attributes(Config({"": 1}), note="x"), Values([1, [2]]), with_attributes(Values(), a=1),
-    Members([1, 2]), with_attributes(Text("t"), origin="o"), Failure("wrong", 3), Fraction(1, 3),
+    Members([1, 2]), Empty(), with_attributes(Text("t"), origin="o"), Failure("wrong", 3), Fraction(1, 3),
     uuid.UUID(int=5), bytearray(b"abc"), {Color.RED: 1, Point(1, (2,)): 2, Frozen("k"): 3},
     {frozenset({Fraction(1, 3), Both(1)}), Right.READ | Right.WRITE, Old("a"), Text("t")},
 ]  # fmt: skip
 CLASSES: list[type[Any]] = [
     Circle, Frozen, Slotted, Both, Computed, Pruned, InSlots, SlotsAndMore, Point, Old, Color,
-    Right, Plain, SimpleNamespace, Config, Values, Members, Text, Failure, Fraction, uuid.UUID,
+    Right, Plain, SimpleNamespace, Config, Values, Members, Empty, Text, Failure, Fraction, uuid.UUID,
     bytearray,
 ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import pickle
 from pathlib import Path
 from typing import Any
@@ -82,10 +83,18 @@ def test_reads_from_a_store_that_is_read_only(path: Path) -> None:
         path.chmod(0o755)
 
 
-def test_a_position_may_be_an_array_of_no_axes(store: PointerArray) -> None:
-    positions: list[Any] = [np.array(1), np.array(-1, "i1"), np.uint64(2)]
+class Whole:
+    def __index__(self) -> int:
+        return 1
+
+
+def test_a_position_may_be_any_whole_number(store: PointerArray) -> None:
+    positions: list[Any] = [np.array(1), np.array(-1, "i1"), np.uint64(2), Whole()]
     for position in positions:
-        np.testing.assert_array_equal(store.arrays[position], store.arrays[int(position)])
-    for other in (np.array(True), np.array(1.0)):
+        np.testing.assert_array_equal(
+            store.arrays[position], store.arrays[operator.index(position)]
+        )
+    others: list[Any] = [np.array(True), np.array(1.0), True, np.True_, 1.0, None]
+    for other in others:
         with pytest.raises(IndexError, match="arrays are indexed by an int"):
             store.arrays[other]

@@ -128,7 +128,7 @@ class _Copied:
             raise ValueError(f"parts are {sorted(parts)}")
         cls = self._cls
         made = cls(*parts[CALLED]) if CALLED in parts else cls.__new__(cls, *parts.get(MADE, ()))
-        if ITEMS in parts:
+        if parts.get(ITEMS):  # of none, pickle asks nothing of the class either
             made.extend(parts[ITEMS])
         for key, value in parts.get(ENTRIES, {}).items():
             made[key] = value

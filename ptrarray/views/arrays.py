@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, overload
 
@@ -267,12 +269,14 @@ class Arrays:
 
     def _others(self, key: Any) -> Any:
         """Return an array that has to be looked for, or several."""
-        if isinstance(key, np.ndarray) and key.ndim == 0 and key.dtype.kind in "iu":
-            key = int(key)
-        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            address = self.opened.snapshot.locate_position(self._position(int(key)))
-            return self.at(address) if self._note else self.opened.array_at(address)
-        return self.take(key)
+        position = None
+        if not isinstance(key, bool | np.bool_) and not getattr(key, "ndim", 0):
+            with suppress(TypeError):  # it is no whole number
+                position = operator.index(key)
+        if position is None:
+            return self.take(key)
+        address = self.opened.snapshot.locate_position(self._position(position))
+        return self.at(address) if self._note else self.opened.array_at(address)
 
     def take(self, positions: slice | npt.ArrayLike, out: Array | None = None) -> Ragged:
         """Copy several arrays into one contiguous batch, if need be into memory that is there.

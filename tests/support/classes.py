@@ -115,6 +115,18 @@ class Members(set[Any]):
     pass
 
 
+class Empty:
+    """Says that it has items, none, and takes no others."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (), None, iter([])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Empty)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Text(str):
     __slots__ = ("origin",)
 

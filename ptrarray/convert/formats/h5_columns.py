@@ -62,8 +62,15 @@ def kept_attributes(item: Any) -> tuple[dict[str, Any], list[str]]:
     return kept, lost
 
 
-def check_sizes(item: Any) -> None:
+def check_sizes(item: Any, whole: tuple[int, ...] = ()) -> None:
     """Refuse a data set that claims far more than its file holds, or is not in this file.
+
+    Parameters
+    ----------
+    item : h5py.Dataset
+        The data set.
+    whole : tuple of int
+        A shape it is to be read as, where others in its file say how long it is.
 
     Raises
     ------
@@ -74,11 +81,16 @@ def check_sizes(item: Any) -> None:
         raise BadInputError("its values are in other files")
     if item.shape is None:
         raise BadInputError("it is empty, without a shape")
-    there = item.id.get_storage_size()
-    for shape in (item.shape, item.chunks or ()):
+    own, of_file = item.id.get_storage_size(), item.file.id.get_filesize()
+    for shape, there in ((item.shape, own), (item.chunks or (), own), (whole, of_file)):
         nbytes = math.prod(shape) * item.dtype.itemsize
         if nbytes > max(_TRUSTED_NBYTES, there * _RATIO):
             raise BadInputError(f"it claims {nbytes} bytes, of which its file holds {there}")
+
+
+def is_read(dtype: np.dtype[Any]) -> bool:
+    """Tell whether rows of a dtype are read: not references, nor arrays of variable length."""
+    return not dtype.hasobject or import_h5py().check_string_dtype(dtype) is not None
 
 
 def read_rows(item: Any, first: int, last: int) -> Array:
@@ -92,7 +104,7 @@ def read_rows(item: Any, first: int, last: int) -> Array:
     if not item.dtype.hasobject:
         rows: Array = item[first:last]
         return rows
-    if import_h5py().check_string_dtype(item.dtype) is None:
+    if not is_read(item.dtype):
         raise BadInputError("it holds references or arrays of variable length")
     left = 16 * item.file.id.get_filesize()
     rows = np.empty((last - first, *item.shape[1:]), object)

@@ -15,6 +15,7 @@ from ptrarray.convert.formats.h5_columns import (
     CACHE_NBYTES,
     check_sizes,
     groups,
+    is_read,
     kept_attributes,
     read_rows,
 )
@@ -65,6 +66,11 @@ class Variable(NamedTuple):
     def row_nbytes(self) -> int:
         """Bytes of one row."""
         return self.dtype.itemsize * math.prod(self.shape[1:])
+
+    @property
+    def is_read(self) -> bool:
+        """Whether its values are of a kind that is read."""
+        return is_read(self.dtype)
 
     def read(self) -> Array:
         """Return all rows."""
@@ -139,7 +145,7 @@ class _Scales:
     Attributes
     ----------
     lengths : dict from str to int
-        By their paths.
+        By their paths: of one without an end, the most that any variable has.
     """
 
     def __init__(self, found: list[tuple[str, Any, dict[str, Any]]]) -> None:
@@ -154,6 +160,9 @@ class _Scales:
                     self.lengths[at] = item.shape[0]
                     self._at[self._info(item.id).addr] = at
                     self._numbered[int(item.attrs.get("_Netcdf4Dimid", -1))] = at
+        for item in (item for _, _, sets in found for item in sets.values() if item is not None):
+            for at, length in zip(self.of(item), item.shape or (), strict=False):
+                self.lengths[at] = max(self.lengths.get(at, 0), length)
 
     def of(self, item: Any) -> tuple[str, ...]:
         """Return the dimensions of a data set."""
@@ -179,20 +188,35 @@ def _groups(file: Any) -> Iterator[Group]:
             kept, lost = kept_attributes(item)
             if is_only_dimension(kept):
                 continue
-            name = key.removeprefix(_NOT_COORDINATE)
+            name, dimensions = key.removeprefix(_NOT_COORDINATE), scales.of(item)
+            shape = tuple(
+                scales.lengths[at] if at else n
+                for at, n in zip(dimensions, item.shape or (), strict=False)
+            )
             made[name] = Variable(
                 name,
-                scales.of(item),
-                item.shape or (),
+                dimensions,
+                shape,
                 item.dtype,
                 {key: value for key, value in kept.items() if key not in _OF_HDF5},
                 tuple(lost),
-                partial(check_sizes, item),
-                partial(read_rows, item),
+                partial(check_sizes, item, shape),
+                partial(_filled_rows, item, shape),
             )
         links = tuple(name for name, item in sets.items() if item is None)
         has_attributes = bool(group.attrs.keys() - _OF_FILES)
         yield Group(path, made, scales.lengths, has_attributes, links)
+
+
+def _filled_rows(item: Any, shape: tuple[int, ...], first: int, last: int) -> Array:
+    """Return rows of a variable; where others in its file are longer, it is as if it was filled."""
+    if item.shape == shape:
+        return read_rows(item, first, last)
+    fill = b"" if item.dtype.hasobject else item.fillvalue
+    rows = np.full((last - first, *shape[1:]), fill, item.dtype)
+    there = read_rows(item, min(first, len(item)), min(last, len(item)))
+    rows[tuple(map(slice, there.shape))] = there
+    return rows
 
 
 @contextmanager

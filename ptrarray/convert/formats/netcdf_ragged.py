@@ -228,7 +228,7 @@ def table_of(ragged: Ragged, wanted: Wanted) -> tuple[list[str], dict[str, list[
         if variable.shape[0] != n_arrays:
             notes.append(Noted(at, "variables have no value for some arrays, and are left out"))
             continue
-        rows = listed(variable.read())
+        rows = listed(variable.read()) if variable.is_read else None
         if rows is None:
             notes.append(Noted(at, "variables of arrays are of a kind that metadata cannot hold"))
         else:

@@ -224,7 +224,8 @@ def members_of_npz(file: Any) -> Iterator[Member]:
     except zipfile.BadZipFile as error:
         raise BadInputError(f"it is no .npz file: {error}") from error
     with archive:
-        for member in archive.infolist():
+        # Of a name that is there twice, as it was written again, numpy has the last, too.
+        for member in {one.filename: one for one in archive.infolist()}.values():
             if not member.filename.endswith("/"):  # `is_dir` wants a name that is not empty
                 key = member.filename.removesuffix(".npy")
                 key = unescape(key) if archive.comment == MARK.encode() else key
