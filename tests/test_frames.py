@@ -394,7 +394,7 @@ def test_the_zone_of_the_machine_is_refused(tmp_path: Path) -> None:
     elsewhere = tmp_path / "zoneinfo" / "Paris"
     elsewhere.parent.mkdir()
     elsewhere.write_bytes(Path(zoneinfo.TZPATH[0], "Europe", "Paris").read_bytes())
-    for zone in (tz.tzlocal(), tz.tzfile(str(elsewhere))):
+    for zone in (tz.tzlocal(), tz.gettz(), tz.tzfile(str(elsewhere))):
         with pytest.raises(BadInputError, match="tz_convert"):
             through_codec(pd.Series(pd.date_range("2020", periods=2, tz=zone)))
 

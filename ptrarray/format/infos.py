@@ -303,8 +303,8 @@ def by_value(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     >>> view.tolist(), view.flags.f_contiguous, np.shares_memory(view, columns)
     ([[1, 2], [3, 4]], True, True)
     """
-    if not array.nbytes or array.dtype.hasobject:  # which is in no file
-        return array
+    if not array.nbytes or array.dtype.hasobject or not array.flags.forc:
+        return array  # of no file of ours
     order: Any = "C" if array.flags.c_contiguous else "F"
     raw = memoryview(array.reshape(-1, order=order).view(np.uint8))  # of dates there is none
     return np.frombuffer(raw, array.dtype).reshape(array.shape, order=order)

@@ -48,11 +48,11 @@ def _candidates(zone: tzinfo) -> Iterator[Plain]:
         yield str(timezone(offset))
         plain = ("timezone", offset.days, offset.seconds, offset.microseconds)
         yield from (plain, (*plain, zone.tzname(None)))
+    elif library == "dateutil" and offset is None:
+        # It was read from a file, and has no key before dateutil 4.
+        yield ("dateutil", repr(zone).rstrip("')").partition("zoneinfo/")[2])
     elif library == "dateutil":
-        yield ("dateutil", zone.tzname(None))
-        if offset is None:  # it was read from a file, and has no key before dateutil 4
-            yield ("dateutil", repr(zone).rstrip("')").partition("zoneinfo/")[2])
-            return
+        yield ("dateutil", "UTC")
         for label in (None, zone.tzname(None)):
             yield ("dateutil", label, int(offset.total_seconds()))
     else:
@@ -92,7 +92,10 @@ def _dateutil(name: str | None, seconds: int | None = None) -> Any:
     library = import_extra("dateutil.tz", "a time zone of dateutil needs python-dateutil")
     if seconds is not None:
         return library.tzoffset(name, seconds)
-    return library.UTC if name == "UTC" else library.gettz(name)
+    zone = library.UTC if name == "UTC" else library.gettz(name) if name else None
+    if zone is None:  # without a name, it would be that of the machine
+        raise ValueError(f"there is no time zone {name!r}")
+    return zone
 
 
 _LIBRARIES: dict[str, Callable[..., Any]] = {

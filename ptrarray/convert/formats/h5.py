@@ -64,7 +64,8 @@ def from_h5(paths: Paths, store: str | os.PathLike[str], **options: Unpack[Optio
     ``key/0/0``, … for one of two axes), and of records with such elements each
     field. A flat file of `to_h5` becomes the arrays that it was made from.
     Links to other files are not followed. Numbers come as they are stored,
-    where netCDF would scale them. The report has a note on what was left out.
+    where netCDF would scale them; bit fields, as PyTables has bools, are uint8,
+    as h5py reads them. The report has a note on what was left out.
 
     Examples
     --------
