@@ -156,7 +156,8 @@ def test_what_costs_nothing(tmp_path: Path) -> None:
 def test_frames_of_arrays_with_steps() -> None:
     table = np.arange(24.0).reshape(4, 6)
     for array in (table[:2, ::2], table[:1, ::2], table[:, 2:3], table.T[:, 1:2]):
-        check(to_frame({"x": array}, "x"), pd.DataFrame(array.copy()))
+        arrays: Any = {"x": array}
+        check(to_frame(arrays, "x"), pd.DataFrame(array.copy()))
 
 
 def test_any_array_is_a_series_or_a_frame(tmp_path: Path) -> None:
