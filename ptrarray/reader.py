@@ -692,7 +692,7 @@ class PointerArray(StoredArrays):
         return rows[:]
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
-        """Return `rows` to numpy; a view unless `dtype` or `copy` ask for a copy."""
+        """Return `rows` to numpy, without a mask; a view unless `dtype` or `copy` ask for a copy."""
         is_view = isinstance(self._opened.rows, np.ndarray)
         if copy is False and not is_view:
             raise ValueError(f"reading {self.path} copies, which copy=False forbids")
