@@ -120,11 +120,12 @@ def test_npz_goes_on(folder: Path, store: Path) -> None:
 
 def test_two_members_of_one_name(folder: Path, store: Path) -> None:
     """Both wait to be committed when the second comes."""
-    with zipfile.ZipFile(folder / "x.npz", "w") as archive:
-        archive.writestr("a.npy", npy(np.array([0])))
-        with pytest.warns(UserWarning, match="Duplicate name"):
-            archive.writestr("a.npy", npy(np.array([1])))
-    report = run(convert.from_npz, folder, store)
+    with tarfile.open(folder / "x.tar", "w") as archive:
+        for i in range(2):
+            raw, info = npy(np.array([i])), tarfile.TarInfo("a.npy")
+            info.size = len(raw)
+            archive.addfile(info, io.BytesIO(raw))
+    report = run(convert.from_tar, folder, store)
     assert report.converted == 1
     assert "was there first" in only_problem(report)
     check_content(store, {"a": np.array([0])})

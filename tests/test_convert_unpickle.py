@@ -49,6 +49,7 @@ def same(found: Any, expected: Any) -> None:
     [
         np.arange(6.0).reshape(2, 3),
         np.asfortranarray(np.arange(6).reshape(2, 3)),
+        np.asfortranarray(np.array([[1, "a", None], [2.5, b"b", True]], object)),
         np.arange(3, dtype=">i2"),
         np.array([], "f4"),
         np.zeros((2, 0, 3), "u1"),

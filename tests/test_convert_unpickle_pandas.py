@@ -100,7 +100,8 @@ def test_frames_of_one_dtype(dtype: Any) -> None:
     columns: Any = np.arange(6).reshape(3, 2).astype(dtype)
     if dtype is object:
         columns[1] = None, "text"
-    for expected in (pd.DataFrame(columns), pd.DataFrame(columns, columns=["x", "y"]).iloc[:1]):
+    turned = pd.DataFrame(np.asfortranarray(columns)), pd.DataFrame(columns.T.copy()).T
+    for expected in (pd.DataFrame(columns), pd.DataFrame(columns).iloc[:1], *turned):
         found = loads(pickle.dumps(expected))
         pd.testing.assert_frame_equal(found, expected)
         assert [*map(type, found.iloc[0])] == [*map(type, expected.iloc[0])]

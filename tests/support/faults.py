@@ -47,7 +47,16 @@ CALLS: dict[str, tuple[int, ...]] = {
     "fcntl": (errno.EIO,),
     "mmap": (errno.EMFILE,),
 }
-HARMLESS = {"close", "fspath", "geteuid", "major", "minor", "posix_fadvise", "register_at_fork"}
+HARMLESS = {
+    "close",
+    "fspath",
+    "geteuid",
+    "major",
+    "minor",
+    "posix_fadvise",
+    "register_at_fork",
+    "stat_result",
+}
 SYNCS = {"fdatasync", "fsync"}
 # Which errno, and whether for ever; the normal run has some of them.
 WAYS = [

@@ -13,8 +13,9 @@ EXTRAS = (
     *("arrow", "awkward", "cli", "plot"),
 )
 
-# The oldest matplotlib warns of a newer one, which fails tests.
-BESIDE = ("pyparsing==3.2.5",)
+# The oldest matplotlib warns of a newer one, which fails tests; the oldest pandas takes no zones
+# of a newer one.
+BESIDE = ("pyparsing==3.2.5", "python-dateutil==2.9.0.post0")
 
 
 def oldest(among: Iterable[str] = EXTRAS) -> list[str]:

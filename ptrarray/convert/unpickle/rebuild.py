@@ -314,12 +314,12 @@ def _from_raw(to: Builder, shape: Any, dtype: Any, order: Any, raw: Any) -> Arra
         )
     if len(data) != n_items * item_nbytes or min(lengths, default=0) < 0:
         raise ValueError(f"{len(data)} bytes for shape {lengths} of {dtype}")
-    if dtype.hasobject:
+    if dtype.hasobject:  # a list of them is in C order, whatever the order of the array
         flat = np.fromiter(map(to.build, data), object, n_items)
-    else:
-        # A copy, as it would be writable from pickle, too; frombuffer refuses Python objects.
-        flat = np.frombuffer(data, dtype) if data else np.empty(n_items, dtype)
-        flat = flat if is_own else flat.copy()
+        return np.array(flat.reshape(lengths), order=order)
+    # A copy, as it would be writable from pickle, too; frombuffer refuses Python objects.
+    flat = np.frombuffer(data, dtype) if data else np.empty(n_items, dtype)
+    flat = flat if is_own else flat.copy()
     return flat if lengths == flat.shape else flat.reshape(lengths, order=order)
 
 

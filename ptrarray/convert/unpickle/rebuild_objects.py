@@ -60,7 +60,8 @@ class Exact:
             return None
         *_, shape, _, is_fortran, items = state
         flat = np.fromiter(map(self.build, items), object, len(items))
-        return flat.reshape(shape, order="F" if is_fortran else "C")
+        # The list is in C order, whatever the order of the array.
+        return np.array(flat.reshape(shape), order="F" if is_fortran else "C")
 
     def build(self, value: Any) -> Any:
         """Return one object.
