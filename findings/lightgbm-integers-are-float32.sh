@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# lightgbm 4.7.0 (numpy 2.4.6, pandas 3.1.1): integers in an array are rounded to float32, in training and in predicting,
+# lightgbm 4.7.0 (numpy 2.4.6, pandas 3.1.1): integers in an array are rounded to float32, to train and to predict,
 # without an error or a warning; in a DataFrame they are not.
 #
 # An array of float32 or float64 is taken as it is. Any other becomes float32: integers of 64 bits, which float64 would

@@ -4,8 +4,8 @@
 #
 # numpy sorts NaN to the end, in float16 as in float64. The function that ml_dtypes gives it to compare two elements
 # takes a NaN for equal to every number, so that numbers on both sides of it are not exchanged. What builds on a sort
-# goes wrong with it: `unique` has a number twice, or, of float8_e5m2, the first alone; the median, NaN for other dtypes,
-# is a number, and not that of the numbers either. Without a NaN, and with astype("f4"), all of it is right.
+# goes wrong with it: `unique` has a number twice, or, of float8_e5m2, the first alone; the median, NaN otherwise, is a
+# number, and not that of the numbers either. Without a NaN, and with astype("f4"), all of it is right.
 # Sort, unique and median of 3, NaN, 1, 2, 3, NaN are:
 #
 #   float32       [1.0, 2.0, 3.0, 3.0, nan, nan] [1.0, 2.0, 3.0, nan] [nan]
