@@ -162,7 +162,8 @@ class _Scales:
                     self._numbered[int(item.attrs.get("_Netcdf4Dimid", -1))] = at
         for item in (item for _, _, sets in found for item in sets.values() if item is not None):
             for at, length in zip(self.of(item), item.shape or (), strict=False):
-                self.lengths[at] = max(self.lengths.get(at, 0), length)
+                if at in self.lengths:
+                    self.lengths[at] = max(self.lengths[at], length)
 
     def of(self, item: Any) -> tuple[str, ...]:
         """Return the dimensions of a data set."""
@@ -172,6 +173,12 @@ class _Scales:
         if item.is_scale and item.ndim == 1:
             return (self._path(item),)
         return tuple(self._path(axis[0]) if len(axis) else "" for axis in item.dims)
+
+    def shape(self, item: Any) -> tuple[int, ...]:
+        """Return the shape of a data set, each axis as long as its dimension is."""
+        own: tuple[int, ...] = item.shape or ()
+        along = [*self.of(item), *[""] * len(own)]  # which has fewer in a damaged file
+        return tuple(self.lengths.get(at, n) for n, at in zip(own, along, strict=False))
 
     def _path(self, scale: Any) -> str:
         return self._at.get(self._info(scale.id).addr, "")
@@ -188,14 +195,10 @@ def _groups(file: Any) -> Iterator[Group]:
             kept, lost = kept_attributes(item)
             if is_only_dimension(kept):
                 continue
-            name, dimensions = key.removeprefix(_NOT_COORDINATE), scales.of(item)
-            shape = tuple(
-                scales.lengths[at] if at else n
-                for at, n in zip(dimensions, item.shape or (), strict=False)
-            )
+            name, shape = key.removeprefix(_NOT_COORDINATE), scales.shape(item)
             made[name] = Variable(
                 name,
-                dimensions,
+                scales.of(item),
                 shape,
                 item.dtype,
                 {key: value for key, value in kept.items() if key not in _OF_HDF5},
