@@ -199,6 +199,8 @@ def test_of_a_name_that_is_there_twice_the_last_comes(folder: Path, store: Path)
     again = pytest.warns(UserWarning, match="Duplicate name")
     with again, zipfile.ZipFile(folder / "x.npz", "a") as archive:
         archive.writestr("a.npy", npy(np.arange(3)))
-    assert convert.from_npz(folder, store, progress=False).ok
+    report = convert.from_npz(folder, store, progress=False)
+    assert (report.converted, report.failures) == (2, [])
+    assert "written again are left out, but for the last" in report.notes[0]
     with np.load(folder / "x.npz") as found:
         check_content(store, dict(found))

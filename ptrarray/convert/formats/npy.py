@@ -26,7 +26,7 @@ from ptrarray.convert.export import (
 )
 from ptrarray.convert.files import open_plain, read_up_to
 from ptrarray.convert.formats.pickles import unpickled
-from ptrarray.convert.found import Kind, Member
+from ptrarray.convert.found import Kind, Member, Noted
 from ptrarray.convert.report import Report
 from ptrarray.convert.run import Options, run
 from ptrarray.convert.sources import Paths
@@ -211,8 +211,8 @@ def _header(file: Any) -> bytes:
     return NPY_MAGIC + b"\2\0" + len(raw).to_bytes(4, "little") + bytes(raw)
 
 
-def members_of_npz(file: Any) -> Iterator[Member]:
-    """Yield the arrays of an ``.npz`` file, given by its path or open.
+def members_of_npz(file: Any) -> Iterator[Member | Noted]:
+    """Yield the arrays of an ``.npz`` file, given by its path or open; of a name, as numpy has it, the last.
 
     Raises
     ------
@@ -224,12 +224,16 @@ def members_of_npz(file: Any) -> Iterator[Member]:
     except zipfile.BadZipFile as error:
         raise BadInputError(f"it is no .npz file: {error}") from error
     with archive:
-        # Of a name that is there twice, as it was written again, numpy has the last, too.
-        for member in {one.filename: one for one in archive.infolist()}.values():
-            if not member.filename.endswith("/"):  # `is_dir` wants a name that is not empty
-                key = member.filename.removesuffix(".npy")
-                key = unescape(key) if archive.comment == MARK.encode() else key
+        last = {member.filename: member for member in archive.infolist()}
+        for member in archive.infolist():
+            if member.filename.endswith("/"):  # `is_dir` wants a name that is not empty
+                continue
+            key = member.filename.removesuffix(".npy")
+            key = unescape(key) if archive.comment == MARK.encode() else key
+            if member is last[member.filename]:
                 yield Member(key, partial(_read_member, archive, member))
+            else:
+                yield Noted(key, "members that were written again are left out, but for the last")
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:

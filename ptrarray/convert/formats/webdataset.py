@@ -240,8 +240,9 @@ def _of_field(
     name = f"{key}/{stem}" if stem else key
     try:
         if kind == "npz":
-            for member in members_of_npz(_file(field, raw)):
-                yield member._replace(key=f"{name}/{member.key}", meta=meta)
+            for found in members_of_npz(_file(field, raw)):
+                named = found._replace(key=f"{name}/{found.key}")
+                yield named if isinstance(named, Noted) else named._replace(meta=meta)
         elif field.endswith(".gz"):
             yield Member(name, partial(_read, field, raw), meta)
         else:
