@@ -174,10 +174,10 @@ class _Scales:
             return (self._path(item),)
         return tuple(self._path(axis[0]) if len(axis) else "" for axis in item.dims)
 
-    def shape(self, item: Any) -> tuple[int, ...]:
+    def shape(self, item: Any, dimensions: tuple[str, ...]) -> tuple[int, ...]:
         """Return the shape of a data set, each axis as long as its dimension is."""
         own: tuple[int, ...] = item.shape or ()
-        along = [*self.of(item), *[""] * len(own)]  # which has fewer in a damaged file
+        along = [*dimensions, *[""] * len(own)]  # there are fewer in a damaged file
         return tuple(self.lengths.get(at, n) for n, at in zip(own, along, strict=False))
 
     def _path(self, scale: Any) -> str:
@@ -195,10 +195,11 @@ def _groups(file: Any) -> Iterator[Group]:
             kept, lost = kept_attributes(item)
             if is_only_dimension(kept):
                 continue
-            name, shape = key.removeprefix(_NOT_COORDINATE), scales.shape(item)
+            name, dimensions = key.removeprefix(_NOT_COORDINATE), scales.of(item)
+            shape = scales.shape(item, dimensions)
             made[name] = Variable(
                 name,
-                scales.of(item),
+                dimensions,
                 shape,
                 item.dtype,
                 {key: value for key, value in kept.items() if key not in _OF_HDF5},
