@@ -440,11 +440,12 @@ def test_names_that_are_numpy_scalars(name: Any) -> None:
 @pytest.mark.parametrize(
     "attrs",
     [{"helper": "none"}, {"pandas": {"shared": "none"}}, {1: {"helper": "none"}}, {"shape": (3, 4)}, {"a": [1, (2, "b")]}, {1: {2: None}}, {("a", 1): b"x"},
+     {"a": [1, {"b": [bytearray(b"x")]}]},
      {"a": np.float64(1.5), "b": np.int8(3), "c": np.datetime64("2020", "ns")}],
     ids=repr,
 )  # fmt: skip
 def test_attrs_of_any_plain_kind(attrs: dict[Any, Any]) -> None:
-    """Tuples became lists."""
+    """Tuples became lists, and bytearrays bytes."""
     for value in (pd.Series([1, 2]), pd.DataFrame({"a": [1, 2]})):
         value.attrs = attrs
         for found in (through_codec(value), to_pandas(Kept(value), "x")):

@@ -85,11 +85,16 @@ def test_interrupted_where_locks_are_taken(name: str, tmp_path: Path) -> None:
 def test_interrupted_where_memory_of_others_is_released(tmp_path: Path) -> None:
     """Python drops what is raised while an object goes: then the write would go on, and commit."""
     step = PLAIN["write_arrow"]
-    for folder in ("first", "counted"):  # the first time, modules are imported, too
-        counted = Interrupts()
+
+    def counted(folder: str) -> Interrupts:
+        interrupts = Interrupts()
         with writing(tmp_path / folder, step) as writer:
-            counted.run(partial(write_arrow, writer))
-    for at in sorted(counted.places(("/incoming.py",))):
+            interrupts.run(partial(write_arrow, writer))
+        return interrupts
+
+    counted("first")  # when modules are imported, too
+    for at in sorted(counted("second").places(("/incoming.py",))):
+        counted(f"before{at}")  # Python 3.13.0 leaves steps out in a call after an interrupted one
         interrupts = Interrupts(at)
         with writing(tmp_path / str(at), step) as writer:
             is_raised = interrupts.run(partial(write_arrow, writer))

@@ -208,6 +208,20 @@ def test_modes_of_load(path: Path) -> None:
     ptrarray.verify(path)
 
 
+@pytest.mark.parametrize("others", [[], [np.ma.masked_array([1], [True])]], ids=["alone", "beside"])
+def test_what_is_masked_in_an_array_without_a_mask_is_in_the_store(path: Path, others: Any) -> None:
+    """numpy made a mask in memory, of which the store knew nothing."""
+    ptrarray.dump([np.ma.masked_array(np.arange(4)), *others], path)
+    for mode in ("r", "c", "r+"):
+        assert not np.ma.getmaskarray(ptrarray.load(path, mode)[0]).any()
+    shared = ptrarray.load(path, "r+")
+    shared[0][1] = np.ma.masked
+    assert ptrarray.load(path)[0].tolist() == [0, None, 2, 3]
+    shared[0][1] = 7
+    assert ptrarray.load(path)[0].mask is np.ma.nomask
+    assert ptrarray.load(path)[0].tolist() == [0, 7, 2, 3]
+
+
 def memmap_below(array: Any) -> Any:
     while not isinstance(array, np.memmap) and array is not None:
         array = array.base

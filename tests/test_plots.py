@@ -144,6 +144,7 @@ HALVES: list[list[tuple[int, ...]]] = [[(3,), (1, 3), (3, 8, 8)], [(), (3, 3), (
     ("name", "half"),
     one_in(2, [(name, (at + n) % 2) for at, name in enumerate(DTYPES) for n in range(2)]),
 )
+@pytest.mark.filterwarnings("ignore:The 'generic' unit:DeprecationWarning")  # numpy 2.5, of m8
 def test_arrays_of_numbers_are_drawn_whatever_they_are(
     name: str, half: int, tmp_path: Path
 ) -> None:

@@ -232,7 +232,9 @@ class _Arrays:
     def _attrs(self, attrs: dict[Any, Any]) -> dict[str, Any]:
         """Describe what a user noted."""
         with suppress(*_UNPACKED):
-            return {"map": msgpack.unpackb(msgpack.packb(attrs, strict_types=True))}
+            kept = msgpack.unpackb(msgpack.packb(attrs, strict_types=True))
+            if repr(kept) == repr(attrs):  # a bytearray is packed as bytes
+                return {"map": kept}
         return self._skeleton(attrs)
 
     def _skeleton(self, value: Any) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _dates(counts: Floats, unit: str) -> Array:
     if unit in _SECONDS:
         whole, unit = np.round(whole * (_SECONDS[unit] * 1e6)), "us"
     dates = whole.astype(np.int64).astype(f"M8[{unit}]").astype("M8[us]")
-    dates[missing] = np.datetime64("NaT")
+    dates[missing] = np.datetime64("NaT", "us")
     return dates
 
 

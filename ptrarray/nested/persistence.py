@@ -75,7 +75,7 @@ def dump(
     Parameters
     ----------
     obj : object
-        Any nesting of dict, list, tuple, set, frozenset, str, bytes, int,
+        Any nesting of dict, list, tuple, set, frozenset, str, bytes, bytearray, int,
         float, complex, bool, None, datetime, date, time, timedelta, numpy
         scalars and arrays (masked too, and of dtype object), pandas Series,
         DataFrames and indexes, OrderedDict, defaultdict, Counter, deque, range,
@@ -310,7 +310,9 @@ def load(
     -----
     Any number of arrays take one mapping and at most one file descriptor, two in mode ``"r+"``.
     Changes through mode ``"r+"`` are in the store at once, their checksums
-    only after ``with ptrarray.open(path, "r+") as store: store.rows``.
+    only after ``with ptrarray.open(path, "r+") as store: store.rows``. Masked arrays
+    that had no mask have one there in which nothing is masked, so that masking an
+    element changes the store, too.
 
     What lies in memory was compared with its checksums. Its arrays are views of
     one piece of memory, which is there as long as one of them is.
@@ -332,7 +334,7 @@ def load(
     where, arrays = stored.where, stored.arrays
     tokens = read_tokens(_skeleton(stored), where)
     array = (lambda name: _native(arrays[name])) if native else arrays.__getitem__
-    return decode(tokens, array, put_together, where, Classes(trusted))
+    return decode(tokens, array, put_together, where, Classes(trusted), keep_masks=mode == "r+")
 
 
 def classes_in(source: Any) -> list[str]:

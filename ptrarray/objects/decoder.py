@@ -63,6 +63,8 @@ def decode(
     put_together: PutTogether,
     path: str,
     classes: Classes | None = None,
+    *,
+    keep_masks: bool = False,
 ) -> Any:
     """Put an object together again.
 
@@ -78,13 +80,17 @@ def decode(
         The store, for messages.
     classes : Classes, optional
         Those whose objects are made; if not given, those that are registered.
+    keep_masks : bool
+        Whether masked arrays that had no mask have one now in which nothing is
+        masked, so that masking some of them changes the store.
 
     Raises
     ------
     CorruptStoreError
         For tokens that no encoder writes.
     """
-    return _Decoder(tokens, arrays, put_together, path, classes or Classes()).run()
+    known = classes or Classes()
+    return _Decoder(tokens, arrays, put_together, path, known, keep_masks=keep_masks).run()
 
 
 def names_in(tokens: Iterator[Any], path: str) -> list[str]:
@@ -117,8 +123,11 @@ class _Decoder:
         put_together: PutTogether,
         path: str,
         classes: Classes,
+        *,
+        keep_masks: bool = False,
     ) -> None:
         self._classes = classes
+        self._keep_masks = keep_masks
         self._tokens = tokens
         self._arrays = arrays
         self._put_together = put_together
@@ -444,7 +453,7 @@ class _Decoder:
         array = self._named(name)
         if not isinstance(array, np.ma.MaskedArray):
             raise TypeError("the array has no mask")
-        if not has_mask:
+        if not has_mask and not self._keep_masks:
             array.shrink_mask()
         self._numbered.append(array)
         return array

@@ -28,7 +28,7 @@ Content = npt.NDArray[Any] | str
 
 _ARRAYS = (np.ndarray, np.memmap, np.ma.MaskedArray)
 _KEPT = (
-    "dicts, lists, tuples, sets, str, bytes, numbers, bool, None, dates and times, "
+    "dicts, lists, tuples, sets, str, bytes, bytearrays, numbers, bool, None, dates and times, "
     "numpy arrays and scalars, pandas Series, DataFrames and indexes are kept, "
     "and objects of classes that are given to ptrarray.register, or as trusted=[…]"
 )

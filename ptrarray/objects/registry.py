@@ -159,6 +159,7 @@ _KEPT = [
          _only(tuple, _defaultdict)),
     Kind("collections.deque", deque, lambda value: (list(value), value.maxlen),
          _only(tuple, _deque)),
+    Kind("bytearray", bytearray, bytes, _only(bytes, bytearray)),
     Kind("range", range, _bounds, _only(tuple, _range)),
     Kind("slice", slice, _bounds, _only(tuple, _slice)),
     Kind("decimal.Decimal", Decimal, str, _only(str, Decimal)),
