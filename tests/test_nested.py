@@ -264,7 +264,7 @@ class Rude:
         ([Point(1)], r"obj\[0\] is a tests.test_nested.Point, .* plain tuple"),
         ({1: Color.RED}, r"obj\[1\] is a tests.test_nested.Color, .* plain int"),
         ([Text("a")], "plain str"),
-        ([bytearray(b"a")], "bytearray"),
+        ([memoryview(b"a")], "memoryview"),
         ([len, Ellipsis], "builtin_function"),
         ([1, 2, 3, 4, 5, type], r"obj\[5\] is a builtins.type"),
         ({(1, Model()): 2}, r"obj\[\(1, <.*in its key .*Model"),
