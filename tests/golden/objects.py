@@ -47,7 +47,8 @@ def classes() -> Any:
     ]
     found = defaultdict(list, a=[1])
     known = [OrderedDict(b=1, a=2), Counter("abca"), found, deque([1, 2], 3), range(1, 9, 2)]
-    others = [Decimal("1.50"), PurePosixPath("a/b"), np.dtype("<f8"), slice(1, None, 2), int]
+    raw = bytearray(b"\0a")
+    others = [Decimal("1.50"), PurePosixPath("a/b"), np.dtype("<f8"), slice(1, None, 2), int, raw]
     objects = np.array([1, "a", None], dtype=object)
     return {"dates": moments, "known": known, "others": others, "objects": objects}
 
