@@ -15,13 +15,16 @@ from ptrarray import BadInputError
 from tests.support.prepared import python
 
 pytest.importorskip("sklearn")
-pytest.importorskip("pandas")
+pytest.importorskip("xgboost")
+pytest.importorskip("lightgbm")
 
+import lightgbm
 import pandas as pd
+import xgboost
 from sklearn import cluster, compose, ensemble, impute, linear_model, naive_bayes, svm, tree
 from sklearn.datasets import make_classification
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import LabelEncoder, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree._tree import Tree
 from sklearn.utils import all_estimators
 
@@ -77,6 +80,25 @@ def assert_predicts_the_same(model: Any, data: Any, path: Path) -> None:
     assert repr(loaded) == repr(model)
     assert type(model).__qualname__ in " ".join(ptrarray.classes_in(path))
     assert type(ptrarray.load(path)) is ptrarray.Record
+
+
+BOOSTED: list[tuple[Any, list[type[Any]]]] = [
+    (xgboost.XGBClassifier(n_estimators=5), [xgboost.Booster]),
+    (xgboost.XGBRegressor(n_estimators=5), [xgboost.Booster]),
+    (lightgbm.LGBMClassifier(n_estimators=5, verbose=-1), [lightgbm.Booster, LabelEncoder]),
+    (lightgbm.LGBMRegressor(n_estimators=5, verbose=-1), [lightgbm.Booster]),
+]
+
+
+@pytest.mark.parametrize(("estimator", "inside"), BOOSTED, ids=lambda one: type(one).__name__)
+def test_models_of_other_libraries_predict_the_same(
+    estimator: Any, inside: list[type[Any]], path: Path
+) -> None:
+    """Those of XGBoost are a bytearray, which was refused."""
+    model, trusted = fitted(estimator, X), [type(estimator), *inside]
+    ptrarray.dump(model, path, trusted=trusted)
+    assert np.array_equal(ptrarray.load(path, trusted=trusted).predict(X), model.predict(X))
+    assert set(ptrarray.classes_in(path)) == {f"{cls.__module__}.{cls.__name__}" for cls in trusted}
 
 
 def test_arrays_lie_in_the_store_and_can_be_trained_on_in_memory(path: Path) -> None:
