@@ -50,7 +50,7 @@ help:
 	@echo "make check-oldest  the tests with the oldest releases of all packages; check-newest: the newest"
 	@echo "make docs    build the site of the documents in site/, and refuse broken links"
 	@echo "make bench   measure beside others (an hour), write its pages in benchmarks"
-	@echo "make release  build both wheels and the sdist of a commit, look into them and try them out (hours);"
+	@echo "make release  build both wheels and the sdist of a commit, look into them and try them out (an hour);"
 	@echo "             OPTIONS=\"--quick --undated\": with few tests, for a version without a date"
 	@echo "make format  reformat the sources"
 	@echo "make clean   remove the virtual environment and the caches"
