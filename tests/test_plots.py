@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,14 +145,15 @@ HALVES: list[list[tuple[int, ...]]] = [[(3,), (1, 3), (3, 8, 8)], [(), (3, 3), (
     ("name", "half"),
     one_in(2, [(name, (at + n) % 2) for at, name in enumerate(DTYPES) for n in range(2)]),
 )
-@pytest.mark.filterwarnings("ignore:The 'generic' unit:DeprecationWarning")  # numpy 2.5, of m8
 def test_arrays_of_numbers_are_drawn_whatever_they_are(
     name: str, half: int, tmp_path: Path
 ) -> None:
     dtype = np.dtype(NARROW.get(name, name))
     arrays = {}
     for shape in HALVES[half]:
-        values = np.resize(np.array(DTYPES[name]).astype(dtype), shape)
+        with warnings.catch_warnings():  # numpy 2.5 has one of m8
+            warnings.filterwarnings("ignore", "The 'generic' unit", DeprecationWarning)
+            values = np.resize(np.array(DTYPES[name]).astype(dtype), shape)
         mask = np.arange(values.size).reshape(shape) % 4 == 1
         arrays[f"{shape}"] = np.ma.array(values, mask=mask)
     figure = Figure(figsize=(8, 2))
