@@ -25,7 +25,7 @@ _MIN_SECONDS = 5.0  # of a window
 # From what is free below a limit glibc gives nothing back, and it raises that limit as it sees larger
 # pieces; Arrow's own allocator asks for huge pages, which Linux fills up by and by around the little that is
 # in use. With limits that stay and without that allocator, memory that creeps is memory that is kept.
-_OF_MALLOC = {
+_ALLOCATORS = {
     "MALLOC_MMAP_THRESHOLD_": "131072",
     "MALLOC_TRIM_THRESHOLD_": "131072",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -74,7 +74,7 @@ def soak(asked: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    if not _OF_MALLOC.keys() <= os.environ.keys():  # which are read when a process begins
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, **_OF_MALLOC})
+    if not _ALLOCATORS.keys() <= os.environ.keys():  # which are read when a process begins
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **_ALLOCATORS})
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))  # so that nothing is left running
     sys.exit(main())
